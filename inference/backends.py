@@ -1,0 +1,70 @@
+"""
+From the ``ENGINES`` setting to engines, as Django's ``CACHES`` does it.
+
+    ENGINES = {
+        "stt": {"BACKEND": "inference.engines.scripted.ScriptedSpeechToText", "OPTIONS": {"final_delay": 0.05}},
+        "llm": {...},
+        "tts": {...},
+    }
+
+``OPTIONS`` become keyword arguments of the class. Engines know nothing of Django; this module knows
+nothing of any engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
+
+from inference.interfaces import LanguageModel, SpeechToText, TextToSpeech
+from inference.types import EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The three engines of one process."""
+
+    stt: SpeechToText
+    llm: LanguageModel
+    tts: TextToSpeech
+
+    async def start(self) -> None:
+        """Start all three at once; if one fails the others are closed again."""
+        try:
+            await asyncio.gather(self.stt.start(), self.llm.start(), self.tts.start())
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await asyncio.gather(self.stt.close(), self.llm.close(), self.tts.close(), return_exceptions=True)
+
+
+def make_engine(alias: str, setting: Mapping[str, Any]) -> Any:
+    """One engine from ``{"BACKEND": dotted path, "OPTIONS": {...}}``; a wrong one raises ``EngineError``."""
+    path = setting.get("BACKEND", "")
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        engine_class = getattr(import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise EngineError(f"ENGINES[{alias!r}]: cannot load BACKEND {path!r}: {error}", permanent=True) from error
+    options = dict(setting.get("OPTIONS", {}))
+    try:
+        return engine_class(**options)
+    except TypeError as error:
+        raise EngineError(f"ENGINES[{alias!r}]: {path} does not take OPTIONS {options}: {error}", permanent=True) from error
+
+
+def make_engines(setting: Mapping[str, Mapping[str, Any]]) -> Engines:
+    """The set of engines that the ``ENGINES`` setting describes, not yet started."""
+    missing = {"stt", "llm", "tts"} - set(setting)
+    if missing:
+        raise EngineError(f"ENGINES lacks {', '.join(sorted(missing))}", permanent=True)
+    return Engines(
+        stt=cast(SpeechToText, make_engine("stt", setting["stt"])),
+        llm=cast(LanguageModel, make_engine("llm", setting["llm"])),
+        tts=cast(TextToSpeech, make_engine("tts", setting["tts"])),
+    )

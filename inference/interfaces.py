@@ -1,0 +1,104 @@
+"""
+The three engines of a call, as small Protocols.
+
+An engine is made once per process by ``inference.backends`` and serves many calls. What belongs to
+one utterance or to one call lives in the object that ``open()`` returns. All methods are called
+on the event loop's thread and none may block it: heavy work belongs in a worker process, a thread or
+a server elsewhere. Any method may raise ``EngineError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import ClassVar, Protocol
+
+from inference.types import AudioChunk, Message, Pcm, TextDelta, Transcript
+
+
+class Engine(Protocol):
+    """What all three have in common."""
+
+    may_speculate: ClassVar[bool]
+    """Whether work may be started that is likely to be thrown away (own hardware: yes; paid by the token: no)."""
+
+    async def start(self) -> None:
+        """Load what is needed; returns when the first request would be served at full speed. Idempotent."""
+
+    async def close(self) -> None:
+        """Release everything. Idempotent."""
+
+
+class Transcription(Protocol):
+    """
+    One utterance being recognised.
+
+    ``push`` never waits. ``snapshot`` gives the best words for everything pushed before it and does
+    not disturb recognition: pushing goes on as if it had not happened. ``finish`` gives the last word
+    and releases the utterance; ``cancel`` releases it without one. Both are idempotent; after either,
+    ``push`` is ignored.
+    """
+
+    def push(self, pcm: Pcm) -> None:
+        """Take the next samples, shape ``(n,)``, any n, at the engine's ``rate_hz``."""
+
+    async def snapshot(self) -> Transcript: ...
+
+    async def finish(self) -> Transcript: ...
+
+    def cancel(self) -> None: ...
+
+
+class SpeechToText(Engine, Protocol):
+    rate_hz: ClassVar[int]
+    gives_partials: ClassVar[bool]
+
+    def open(
+        self,
+        *,
+        language: str = "en",
+        hint: str = "",
+        on_partial: Callable[[Transcript], None] | None = None,
+    ) -> Transcription:
+        """
+        Begin an utterance.
+
+        ``hint`` is what the agent said last, for engines that can bias recognition by it.
+        ``on_partial`` is called on the loop's thread each time the words so far change, if
+        ``gives_partials``.
+        """
+
+
+class LanguageModel(Engine, Protocol):
+    def stream(self, messages: Sequence[Message], *, speculative: bool = False) -> AsyncGenerator[TextDelta, None]:
+        """
+        Answer the conversation, piece by piece. Closing the iterator (``aclose``) cancels the work at its source.
+
+        ``messages`` is append-only from one turn to the next as far as the call allows, so that a
+        prefix cache hits. A ``speculative`` request gives way to a real one.
+        """
+
+    async def warm(self, messages: Sequence[Message]) -> None:
+        """Prepare for a ``stream`` that will begin with these messages; a no-op where nothing can be prepared."""
+
+
+class Speech(Protocol):
+    """The voice of one call. It keeps what the engine wants to remember of it (prosody, context)."""
+
+    def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
+        """
+        Say the clauses that ``text`` yields, as they come; ends when ``text`` has ended and all is said.
+
+        Audio of a clause starts before later clauses are known. Closing the iterator stops within a chunk.
+        """
+
+    def heard(self, samples: int) -> None:
+        """Of the last ``speak()``, the caller heard only this many samples (at ``rate_hz``): forget the rest."""
+
+    async def close(self) -> None: ...
+
+
+class TextToSpeech(Engine, Protocol):
+    rate_hz: ClassVar[int] | int
+
+    def open(self, *, voice: str = "", language: str = "en") -> Speech:
+        """Prepare to speak on one call. An unknown voice raises ``EngineError(permanent=True)``; ``""`` is the default."""

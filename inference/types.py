@@ -1,0 +1,74 @@
+"""What crosses the seam between a call and the engines that serve it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pcm = NDArray[np.int16]
+"""Mono 16-bit linear samples, shape ``(n,)``. The rate is always named beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """
+    The words of one utterance so far.
+
+    ``samples`` is how much of the utterance these words account for, in samples at the engine's
+    own ``rate_hz``. ``confidence`` runs from 0 to 1; 1.0 where an engine gives none.
+    """
+
+    text: str
+    samples: int = 0
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One line of the conversation as the language model sees it."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """
+    A piece of the reply's text, or a request beside it.
+
+    ``end_call`` asks for the call to end once everything said so far was heard; such a delta may
+    carry no text.
+    """
+
+    text: str = ""
+    end_call: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """
+    A piece of synthesised speech at the engine's ``rate_hz``.
+
+    ``text_end`` is the number of characters, counted over all the text given to this ``speak()``,
+    that have been spoken by the end of the chunk; it never falls. ``exact`` tells whether the
+    engine knows that or estimates it.
+    """
+
+    pcm: Pcm
+    text_end: int
+    exact: bool = False
+
+
+class EngineError(Exception):
+    """
+    An engine could not do its work.
+
+    ``permanent`` means that asking again is useless: a missing model, a refused key.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
