@@ -1,0 +1,38 @@
+"""One map between the caller's stream and the session's clock."""
+
+from __future__ import annotations
+
+RATE_HZ = 8000
+
+# The two clocks drift apart by tens of parts per million at most; letting the offset creep by 200 ppm follows any
+# drift and forgets a lucky early frame within seconds, while a stall of a minute moves the map by 12 ms only.
+CREEP = 200e-6
+
+
+class StreamClock:
+    """
+    Ties positions (samples) to ``now`` by the least delayed frame seen, so that jitter and stalls do not count as time.
+
+    A frame that ends at ``position`` cannot arrive before it was spoken; the fastest one tells when that was.
+    """
+
+    def __init__(self) -> None:
+        self._offset: float | None = None
+        self._seen = 0.0
+
+    def observe(self, position: int, now: float) -> None:
+        """A frame ending at ``position`` arrived at ``now``."""
+        offset = now - position / RATE_HZ
+        if self._offset is None:
+            self._offset = offset
+        else:
+            self._offset = min(offset, self._offset + max(0.0, now - self._seen) * CREEP)
+        self._seen = now
+
+    def time_of(self, position: int) -> float:
+        """When the sample at ``position`` was (or will be) spoken, on the session's clock."""
+        return (self._offset or 0.0) + position / RATE_HZ
+
+    def position_at(self, now: float) -> int:
+        """The position that is being spoken at ``now``; never negative."""
+        return max(0, round((now - (self._offset or 0.0)) * RATE_HZ))

@@ -1,0 +1,147 @@
+"""What the session is to do, in the order given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from media.turns.events import Revision
+
+Speaker = Literal["caller", "agent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the conversation as it was heard: what the language model may know of it."""
+
+    speaker: Speaker
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUtterance:
+    """Begin to recognise, from a little before ``position`` on."""
+
+    utterance: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSnapshot:
+    """Ask for the words so far; recognition goes on. ``TranscriptReady`` or ``TranscriptFailed`` answers."""
+
+    utterance: int
+    snapshot: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseUtterance:
+    """No more words are wanted of this utterance."""
+
+    utterance: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartReply:
+    """Let the agent answer ``history``; the audio is to be handed over as it comes, whether released or not."""
+
+    revision: Revision
+    history: tuple[Line, ...]
+    speculative: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SayLine:
+    """Let the agent say exactly this."""
+
+    revision: Revision
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopReply:
+    """Cancel whatever is being made for this revision; ``heard_samples`` (8 kHz) is what the caller heard of it."""
+
+    revision: Revision
+    heard_samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SendAudio:
+    """Send mu-law audio to the caller now."""
+
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendMark:
+    """Send a mark behind the audio sent so far."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPlayout:
+    """Drop what the carrier has queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """The caller has heard this audio, beginning at ``at`` (session clock, as sent). For the recording."""
+
+    audio: bytes
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """
+    A turn for the books. Times are session-clock seconds.
+
+    ``stages`` are the seconds of each stage of the response; those of the waterfall add up to
+    ``response_latency``. See ``media.turns.timing``.
+    """
+
+    number: int
+    speaker: Speaker
+    said: str
+    heard: str
+    started: float
+    ended: float
+    interrupted: bool = False
+    fallback: bool = False
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something worth a line in the call's event log."""
+
+    kind: str
+    at: float
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the call now; ``reason`` goes on record."""
+
+    reason: str
+
+
+Command = (
+    OpenUtterance
+    | TakeSnapshot
+    | CloseUtterance
+    | StartReply
+    | SayLine
+    | StopReply
+    | SendAudio
+    | SendMark
+    | ClearPlayout
+    | Played
+    | TurnEnded
+    | Noted
+    | HangUp
+)

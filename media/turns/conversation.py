@@ -1,0 +1,812 @@
+"""Who has the floor: the state machine that turns what happens on a call into what to do."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from media.turns import events as ev
+from media.turns.agent import Agent, Progress
+from media.turns.barge_in import Overlap, classify
+from media.turns.clock import RATE_HZ, StreamClock
+from media.turns.commands import (
+    CloseUtterance,
+    Command,
+    HangUp,
+    Line,
+    Noted,
+    OpenUtterance,
+    SendMark,
+    TakeSnapshot,
+    TurnEnded,
+)
+from media.turns.endpointing import SPECULATE, Endpointing, Judgement
+from media.turns.manner import Manner
+from media.turns.timing import Timing
+
+GOING_ON = 0.25
+"""Voice after the caller's turn was thought over, before the agent has made a sound: the caller goes on."""
+INTERRUPTION = 0.35
+"""Voice over the agent that stops the sound, provisionally: 300 ms, and 50 by which voice activity outlasts it."""
+DECISION = 0.7
+"""From the onset of an overlap: voice that still goes on is an interruption, whatever the words."""
+HOLD_GUARD = 1.2
+"""Seconds on the clock after which a held agent decides without the stream (which then is stalled)."""
+OVERLAP_OVER = 1.0
+"""Silence after which a short overlap is past, and its words are put aside."""
+NOTHING_SAID = 1.0
+"""Silence after which an utterance without words is given up."""
+MUMBLED = 0.6
+"""Voice without words for which the agent asks again; less was a noise."""
+CUT_IN = 1.0
+"""A caller's voice so soon after the agent's first sound was going on: the agent cut in."""
+LAST_WORDS = 15.0
+"""Seconds past the maximum duration after which the call ends even if its goodbye did not get through."""
+
+
+class ImpossibleEvent(ValueError):
+    """An event that cannot have happened here; the conversation is unchanged."""
+
+
+class Floor(Enum):
+    """Who has the right to speak."""
+
+    IDLE = auto()
+    """Nobody: the agent has finished and the caller has not begun."""
+    CALLER = auto()
+    AGENT = auto()
+    """The agent's turn, sounding or about to."""
+    OVERLAP = auto()
+    """The agent's turn; the caller's voice has begun and it is not yet clear why."""
+    HELD = auto()
+    """The agent was stopped provisionally."""
+    CLOSING = auto()
+    """The last words are out; their mark is awaited."""
+    ENDED = auto()
+
+
+@dataclass(slots=True)
+class Pause:
+    """The caller's voice has paused."""
+
+    since: int
+    """Position of the last voiced sample."""
+    text: str | None = None
+    """The words as of this pause; None while they are not known."""
+    asked: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Utterance:
+    """What the caller is saying: one stretch of recognition, which may have pauses in it."""
+
+    number: int
+    onset: int
+    stretch: int
+    """Where the present stretch of voice began."""
+    voiced: int = 0
+    """Samples of voice in the stretches before it."""
+    pause: Pause | None = None
+    text: str = ""
+    judgement: Judgement | None = None
+    wanted: int | None = None
+    """The snapshot whose answer is awaited."""
+    asked_at: float = 0.0
+    timing: Timing = field(default_factory=Timing)
+    speculations: int = 0
+
+    def voiced_until(self, position: int) -> float:
+        """Seconds of voice up to ``position``."""
+        return (self.voiced + (max(0, position - self.stretch) if self.pause is None else 0)) / RATE_HZ
+
+
+class Conversation:
+    """
+    Turn taking for one phone call, without I/O.
+
+    Tell it each thing that happens; carry out, in order, the commands it returns; tell it ``TimerFired`` once
+    ``deadline`` has come, and ``PositionReached`` once the stream has passed ``wake_position``. It never reads a
+    clock. Late and repeated events are no-ops; impossible ones raise ``ImpossibleEvent``.
+    """
+
+    def __init__(self, manner: Manner, *, clock: StreamClock, history: Sequence[Line] = ()) -> None:
+        self._manner = manner
+        self._clock = clock
+        self._commands: list[Command] = []
+        self.agent = Agent(manner, self._commands.append)
+        self.floor = Floor.IDLE
+        self._endpointing = Endpointing()
+        self._utterance: Utterance | None = None
+        self._utterances = 0
+        self._snapshots = 0
+        self._history: list[Line] = list(history)
+        self._lines: deque[str] = deque()
+        self._aside: list[str] = []
+        self._now = 0.0
+        self._position = 0
+        self._idle_since = 0
+        self._silences = 0
+        self._held_at = 0.0
+        self._held_onset = 0
+        self._keys = ""
+        self._keys_at = 0.0
+        self._ending: str | None = None
+        self._closing_mark = ""
+        self._closing_at = 0.0
+        self._started: float | None = None
+        self._warned = False
+        self._turns = 0
+        self._handlers: dict[type[Any], Callable[[Any], None]] = {
+            ev.CallStarted: self._call_started,
+            ev.SpeechStarted: self._speech_started,
+            ev.SpeechStopped: self._speech_stopped,
+            ev.PositionReached: self._position_reached,
+            ev.TranscriptPartial: self._transcript_partial,
+            ev.TranscriptReady: self._transcript_ready,
+            ev.TranscriptFailed: self._transcript_failed,
+            ev.ReplyToken: lambda event: self.agent.token(event.revision, self._now),
+            ev.ReplyText: lambda event: self.agent.text(event.revision, event.text, self._now),
+            ev.ReplyAudio: lambda event: self.agent.audio(event.revision, event.audio, event.text_end, self._now),
+            ev.ReplyEnded: lambda event: self.agent.ended(event.revision, event.end_call, self._now),
+            ev.ReplyFailed: lambda event: self.agent.failed(event.revision, event.reason, self._now),
+            ev.MarkReached: self._mark_reached,
+            ev.KeyPressed: self._key_pressed,
+            ev.SayRequested: lambda event: self._lines.append(event.text),
+            ev.EndRequested: self._end_requested,
+            ev.CallerHungUp: self._caller_hung_up,
+            ev.TimerFired: lambda event: None,
+        }
+
+    # -- the interface ----------------------------------------------------------------------------------
+
+    def receive(self, event: ev.Event, *, now: float) -> list[Command]:
+        """Take one event; returns everything that is to be done now, in order."""
+        if self.floor is Floor.ENDED:
+            return []
+        self._check(event)
+        self._now = max(self._now, now)
+        self._commands.clear()
+        self._handlers[type(event)](event)
+        self._tick()
+        return list(self._commands)
+
+    @property
+    def deadline(self) -> float | None:
+        """When ``TimerFired`` is due next."""
+        if self.floor is Floor.ENDED or self._started is None:
+            return None
+        due = [self._closing_at if self.floor is Floor.CLOSING else self._end_at]
+        if not self._warned:
+            due.append(self._warn_at)
+        if self.floor is Floor.HELD:
+            due.append(self._held_at + HOLD_GUARD)
+        if self._utterance is not None and self._utterance.wanted is not None:
+            due.append(self._utterance.asked_at + self._manner.transcript_timeout)
+        if self._keys and self._keys_may_count:
+            due.append(self._keys_due)
+        speaking = self.agent.deadline(may_start=self.floor is Floor.AGENT)
+        if speaking is not None and self.floor in (Floor.AGENT, Floor.OVERLAP):
+            due.append(speaking)
+        return min(due)
+
+    @property
+    def wake_position(self) -> int | None:
+        """The position of the stream that is awaited; None: no need to tell."""
+        utterance = self._utterance
+        if self.floor is Floor.IDLE:
+            return self._idle_since + _samples(self._manner.still_there_after)
+        if utterance is None or self.floor in (Floor.CLOSING, Floor.ENDED):
+            return None
+        if utterance.pause is None:
+            if self.floor is Floor.CALLER:
+                return None
+            needed = GOING_ON if self._pending else INTERRUPTION
+            if self.floor is Floor.HELD:
+                return self._held_onset + _samples(DECISION)
+            return utterance.stretch + _samples(needed) - utterance.voiced
+        # In a pause the thresholds are few and close: the next window of the stream is the right time to look.
+        return self._position + 1
+
+    # -- checks -------------------------------------------------------------------------------------------
+
+    def _check(self, event: ev.Event) -> None:
+        """Raise ``ImpossibleEvent`` for what cannot have happened, before anything is changed."""
+        match event:
+            case ev.CallStarted():
+                if self._started is not None:
+                    raise ImpossibleEvent("the call has started already")
+            case ev.CallerHungUp():
+                pass
+            case _ if self._started is None:
+                raise ImpossibleEvent(f"{type(event).__name__} before the call started")
+            case ev.SpeechStarted(position) | ev.SpeechStopped(position) | ev.PositionReached(position):
+                if position < 0:
+                    raise ImpossibleEvent(f"position {position}")
+            case ev.TranscriptPartial(utterance, _):
+                if utterance > self._utterances:
+                    raise ImpossibleEvent(f"utterance {utterance} was never opened")
+            case ev.TranscriptReady(utterance, snapshot, _) | ev.TranscriptFailed(utterance, snapshot):
+                if utterance > self._utterances or snapshot > self._snapshots:
+                    raise ImpossibleEvent(f"snapshot {snapshot} of utterance {utterance} was never asked for")
+            case (
+                ev.ReplyToken(revision=revision)
+                | ev.ReplyText(revision=revision)
+                | ev.ReplyAudio(revision=revision)
+                | ev.ReplyEnded(revision=revision)
+                | ev.ReplyFailed(revision=revision)
+            ):
+                try:
+                    self.agent.find(revision)
+                except ValueError as error:
+                    raise ImpossibleEvent(str(error)) from error
+            case _:
+                pass
+
+    # -- the caller's voice ---------------------------------------------------------------------------------
+
+    def _call_started(self, event: ev.CallStarted) -> None:
+        self._started = self._now
+        opening = self._manner.resumed if event.resumed else self._manner.greeting
+        if opening:
+            self._say(opening, protected=not (event.resumed or self._manner.greeting_interruptible))
+
+    def _speech_started(self, event: ev.SpeechStarted) -> None:
+        self._position = max(self._position, event.position)
+        utterance = self._utterance
+        match self.floor:
+            case Floor.IDLE:
+                self._open_utterance(event.position)
+                self.floor = Floor.CALLER
+            case Floor.AGENT:
+                self._note_cut_in(event.position)
+                self._open_utterance(event.position)
+                self.floor = Floor.OVERLAP
+            case Floor.CALLER | Floor.OVERLAP | Floor.HELD if utterance is not None and utterance.pause is not None:
+                self._resume_utterance(utterance, event.position)
+            case _:
+                pass
+
+    def _open_utterance(self, position: int) -> None:
+        self._utterances += 1
+        self._utterance = Utterance(self._utterances, onset=position, stretch=position)
+        self._emit(OpenUtterance(self._utterances, position))
+
+    def _resume_utterance(self, utterance: Utterance, position: int) -> None:
+        """The caller goes on after a pause: whatever was begun on the strength of the pause is dead."""
+        assert utterance.pause is not None
+        silence = (position - utterance.pause.since) / RATE_HZ
+        if self.floor is Floor.CALLER:
+            self._endpointing.resumed_after(silence)
+            self.agent.drop_speculation()
+        elif silence > INTERRUPTION:
+            # Two murmurs apart are two murmurs, not one long one.
+            utterance.voiced = 0
+        utterance.pause = None
+        utterance.wanted = None
+        utterance.judgement = None
+        utterance.stretch = position
+
+    def _note_cut_in(self, position: int) -> None:
+        turn = self.agent.turn
+        if turn is None or turn.timing.sent is None or turn.timing.caller_stopped is None:
+            return
+        if self._clock.time_of(position) - turn.timing.sent < CUT_IN:
+            self._note("cut-in", after=round(self._clock.time_of(position) - turn.timing.caller_stopped, 3))
+
+    def _speech_stopped(self, event: ev.SpeechStopped) -> None:
+        self._position = max(self._position, event.position)
+        utterance = self._utterance
+        if utterance is None or utterance.pause is not None:
+            return
+        since = max(event.position, utterance.stretch)
+        utterance.voiced += since - utterance.stretch
+        utterance.pause = Pause(since)
+        self._consider()
+
+    def _position_reached(self, event: ev.PositionReached) -> None:
+        if event.position > self._position:
+            self._position = event.position
+            self._consider()
+
+    # -- the caller's words -----------------------------------------------------------------------------------
+
+    def _ask(self, utterance: Utterance) -> None:
+        self._snapshots += 1
+        utterance.wanted = self._snapshots
+        utterance.asked_at = self._now
+        if utterance.pause is not None:
+            utterance.pause.asked = True
+            utterance.timing = Timing(
+                caller_stopped=self._clock.time_of(utterance.pause.since), snapshot_asked=self._now
+            )
+        self._emit(TakeSnapshot(utterance.number, self._snapshots))
+
+    def _transcript_partial(self, event: ev.TranscriptPartial) -> None:
+        utterance = self._utterance
+        if utterance is None or utterance.number != event.utterance:
+            return
+        text = event.text.strip()
+        if utterance.pause is not None and utterance.pause.text is not None:
+            if not _adds_words(utterance.pause.text, text):
+                return
+            # Recognition had more to say than the snapshot knew.
+            self._know(utterance, text)
+        elif text:
+            utterance.text = text
+        self._consider()
+
+    def _transcript_ready(self, event: ev.TranscriptReady) -> None:
+        utterance = self._utterance
+        if utterance is None or utterance.number != event.utterance or utterance.wanted != event.snapshot:
+            return
+        utterance.wanted = None
+        self._know(utterance, event.text.strip())
+        self._consider()
+
+    def _transcript_failed(self, event: ev.TranscriptFailed) -> None:
+        utterance = self._utterance
+        if utterance is None or utterance.number != event.utterance or utterance.wanted != event.snapshot:
+            return
+        self._note("transcript-failed")
+        utterance.wanted = None
+        # The last partial is better than nothing.
+        self._know(utterance, utterance.text)
+        self._consider()
+
+    def _know(self, utterance: Utterance, text: str) -> None:
+        """These are the words as far as they go; in the caller's turn, start to answer them."""
+        utterance.text = text
+        if utterance.pause is None or not utterance.pause.asked:
+            return
+        utterance.pause.text = text
+        utterance.timing.transcript = self._now
+        utterance.timing.first_token = utterance.timing.first_clause = utterance.timing.first_speech = None
+        utterance.judgement = self._endpointing.judge(text, agent_said=self._agent_said)
+        if self.floor is Floor.CALLER and text and self._manner.speculate and self._ending is None:
+            utterance.speculations += 1
+            self.agent.speculate(self._history_with(text), utterance.timing)
+
+    # -- decisions ---------------------------------------------------------------------------------------------
+
+    def _consider(self) -> None:
+        match self.floor:
+            case Floor.CALLER:
+                self._consider_end_of_turn()
+            case Floor.OVERLAP:
+                self._consider_overlap()
+            case Floor.HELD:
+                self._consider_held()
+            case Floor.IDLE:
+                self._consider_silence()
+            case _:
+                pass
+
+    def _silence(self, pause: Pause) -> float:
+        return (self._position - pause.since) / RATE_HZ
+
+    def _consider_end_of_turn(self) -> None:
+        utterance = self._utterance
+        if utterance is None or utterance.pause is None:
+            return
+        pause = utterance.pause
+        silence = self._silence(pause)
+        if pause.text is None:
+            if not pause.asked and silence >= SPECULATE:
+                self._ask(utterance)
+            return
+        if not pause.text:
+            if silence >= NOTHING_SAID:
+                self._give_up_utterance(utterance)
+            return
+        if utterance.judgement is None:
+            self._know(utterance, pause.text)
+        assert utterance.judgement is not None
+        if silence >= utterance.judgement.wait:
+            self._end_of_turn(utterance)
+
+    def _give_up_utterance(self, utterance: Utterance) -> None:
+        """The pause has been long and no words were found."""
+        self.agent.drop_speculation()
+        self._close_utterance()
+        self._note("nothing-understood", voiced=round(utterance.voiced / RATE_HZ, 2))
+        if self._history and self._history[-1].speaker == "caller":
+            # It was taken for the caller going on, and the agent still owes an answer.
+            self._answer(Timing())
+        elif utterance.voiced >= _samples(MUMBLED):
+            self._say(self._manner.not_caught)
+        else:
+            self._be_idle()
+
+    def _end_of_turn(self, utterance: Utterance) -> None:
+        """The caller has finished: the agent's turn."""
+        assert utterance.pause is not None
+        assert utterance.judgement is not None
+        timing = utterance.timing
+        timing.released = self._now
+        self._silences = 0
+        self._history[:] = self._history_with(utterance.text)
+        speculation = self.agent.speculation
+        hit = speculation is not None and speculation.history == tuple(self._history)
+        self._record_caller(
+            utterance,
+            {
+                "wait": utterance.judgement.wait,
+                "complete": float(utterance.judgement.complete),
+                "speculations": float(utterance.speculations),
+                "speculation_hit": float(hit),
+            },
+        )
+        self._close_utterance()
+        self._answer(timing)
+
+    def _record_caller(self, utterance: Utterance, stages: dict[str, float]) -> None:
+        until = utterance.pause.since if utterance.pause is not None else self._position
+        self._record(
+            TurnEnded(
+                number=0,
+                speaker="caller",
+                said=utterance.text,
+                heard=utterance.text,
+                started=self._clock.time_of(utterance.onset),
+                ended=self._clock.time_of(until),
+                stages=stages,
+            )
+        )
+
+    def _consider_overlap(self) -> None:
+        utterance = self._utterance
+        assert utterance is not None
+        turn = self.agent.turn
+        assert turn is not None
+        pause = utterance.pause
+        if pause is None:
+            voiced = utterance.voiced_until(self._position)
+            if turn.protected:
+                return
+            if turn.pending and voiced >= GOING_ON:
+                self._caller_goes_on()
+            elif not turn.pending and (voiced >= INTERRUPTION or classify(utterance.text) is Overlap.STOP):
+                self._hold(utterance)
+            return
+        silence = self._silence(pause)
+        if pause.text is None:
+            if not pause.asked and silence >= SPECULATE:
+                self._ask(utterance)
+            return
+        kind = classify(pause.text)
+        if kind is Overlap.STOP and not turn.protected:
+            self._hold(utterance, ask=False)
+            self._interrupt(utterance)
+        elif turn.pending and not turn.protected and kind is Overlap.WORDS:
+            self._caller_goes_on()
+        elif turn.pending and kind in (Overlap.NOTHING, Overlap.BACKCHANNEL):
+            self._drop_overlap(utterance, kind)
+        elif silence >= OVERLAP_OVER:
+            if kind is Overlap.WORDS:
+                self._aside.append(pause.text)
+                self._record_caller(utterance, {})
+            self._drop_overlap(utterance, kind)
+
+    def _drop_overlap(self, utterance: Utterance, kind: Overlap) -> None:
+        self._note("overlap", judged=kind.name.lower(), text=utterance.text)
+        self._close_utterance()
+        self.floor = Floor.AGENT
+
+    def _caller_goes_on(self) -> None:
+        """The caller's turn was not over after all, and nothing of the reply was sent: as if it never was."""
+        self._note("caller-went-on")
+        self.agent.withdraw()
+        self.floor = Floor.CALLER
+        utterance = self._utterance
+        assert utterance is not None
+        if utterance.pause is not None and utterance.pause.text is not None:
+            self._know(utterance, utterance.pause.text)
+        self._consider()
+
+    def _hold(self, utterance: Utterance, *, ask: bool = True) -> None:
+        onset = utterance.stretch if utterance.pause is None else utterance.onset
+        self.agent.hold(self._now, overlap_started=self._clock.time_of(onset))
+        self.floor = Floor.HELD
+        self._held_at = self._now
+        self._held_onset = onset
+        if ask:
+            self._ask(utterance)
+            # What a partial already says may be enough.
+            if classify(utterance.text) in (Overlap.STOP, Overlap.WORDS):
+                self._interrupt(utterance)
+
+    def _consider_held(self) -> None:
+        utterance = self._utterance
+        assert utterance is not None
+        kind = classify(utterance.text)
+        if kind in (Overlap.STOP, Overlap.WORDS):
+            self._interrupt(utterance)
+            return
+        pause = utterance.pause
+        if pause is None:
+            if self._position - self._held_onset >= _samples(DECISION):
+                self._interrupt(utterance)
+            return
+        if kind is Overlap.BACKCHANNEL and utterance.wanted is None:
+            self._resume(utterance, kind)
+        elif not pause.asked and self._silence(pause) >= SPECULATE:
+            self._ask(utterance)
+        elif pause.text is not None:
+            self._resume(utterance, kind)
+
+    def _interrupt(self, utterance: Utterance) -> None:
+        """The caller takes the turn. What they did not hear was never said."""
+        self._ending = None
+        self._aside.clear()
+        self._finish_turn(interrupted=True)
+        self.floor = Floor.CALLER
+        if utterance.pause is not None and utterance.pause.text is not None:
+            self._know(utterance, utterance.pause.text)
+        self._consider()
+
+    def _resume(self, utterance: Utterance, kind: Overlap) -> None:
+        self._note(
+            "false-interruption",
+            judged=kind.name.lower(),
+            text=utterance.text,
+            gap=round(self._now - self._held_at, 3),
+        )
+        self._close_utterance()
+        self.agent.resume(self._now)
+        self.floor = Floor.AGENT
+
+    def _consider_silence(self) -> None:
+        if self._position - self._idle_since < _samples(self._manner.still_there_after):
+            return
+        self._silences += 1
+        if self._silences == 1:
+            self._say(self._manner.still_there)
+        else:
+            self._end("silence", self._manner.silence_goodbye, protected=False)
+
+    # -- keys, requests, hanging up ------------------------------------------------------------------------------
+
+    def _key_pressed(self, event: ev.KeyPressed) -> None:
+        self._keys += event.digit
+        self._keys_at = self._now
+        self._silences = 0
+        self._note("key", digit=event.digit)
+
+    @property
+    def _keys_due(self) -> float:
+        return self._keys_at if self._keys.endswith("#") else self._keys_at + self._manner.keys_after
+
+    @property
+    def _keys_may_count(self) -> bool:
+        if self.floor is Floor.AGENT:
+            return self.agent.turn is not None and not self.agent.turn.protected
+        return self.floor is Floor.IDLE
+
+    def _take_keys(self) -> None:
+        """The keys pressed are a turn of the caller's."""
+        keys, self._keys = self._keys, ""
+        if self.floor is Floor.AGENT:
+            self._finish_turn(interrupted=True)
+        text = f"[pressed {' '.join(keys)}]"
+        self._record(TurnEnded(0, "caller", text, text, started=self._keys_at, ended=self._keys_at))
+        self._history[:] = self._history_with(text)
+        self._answer(Timing())
+
+    def _end_requested(self, event: ev.EndRequested) -> None:
+        self._end(event.reason, self._manner.goodbye, protected=True)
+
+    def _end(self, reason: str, words: str, *, protected: bool) -> None:
+        """Say these last words, see that they were heard, and hang up."""
+        self._take_floor()
+        self._ending = reason
+        self._say(words, protected=protected)
+
+    def _take_floor(self) -> None:
+        """Whatever goes on, the agent speaks now."""
+        if self.agent.turn is not None:
+            self._finish_turn(interrupted=True)
+        self.agent.drop_speculation()
+        if self._utterance is not None:
+            if self._utterance.text:
+                self._record_caller(self._utterance, {})
+                self._history[:] = self._history_with(self._utterance.text)
+            self._close_utterance()
+        self._lines.clear()
+
+    def _caller_hung_up(self, event: ev.CallerHungUp) -> None:
+        self._take_floor()
+        self._note("ended", reason=event.reason)
+        self.floor = Floor.ENDED
+
+    def _mark_reached(self, event: ev.MarkReached) -> None:
+        self.agent.mark_reached(event.name, self._now)
+        if self.floor is Floor.CLOSING and event.name == self._closing_mark:
+            self._hang_up()
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _end_at(self) -> float:
+        """When the call has lasted long enough; once that was said, when even the goodbye has had its time."""
+        assert self._started is not None
+        grace = LAST_WORDS if self._ending == "max-duration" else 0.0
+        return self._started + self._manner.max_duration + grace
+
+    @property
+    def _warn_at(self) -> float:
+        assert self._started is not None
+        return self._started + self._manner.max_duration - self._manner.warn_before
+
+    def _tick(self) -> None:
+        """Do everything that is due, and what becomes due by it."""
+        if self._started is None:
+            return
+        done = -1
+        while done != len(self._commands) and self.floor is not Floor.ENDED:
+            done = len(self._commands)
+            self._do_what_is_due()
+
+    def _do_what_is_due(self) -> None:
+        self._watch_duration()
+        self._watch_transcript()
+        if self.floor is Floor.HELD and self._now >= self._held_at + HOLD_GUARD:
+            utterance = self._utterance
+            assert utterance is not None
+            if utterance.pause is None:
+                self._interrupt(utterance)
+            else:
+                self._resume(utterance, classify(utterance.text))
+        if self._keys and self._keys_may_count and self._now >= self._keys_due:
+            self._take_keys()
+        if self.floor is Floor.IDLE and self._lines:
+            self._say(self._lines.popleft())
+        self._let_agent_speak()
+        if self.floor is Floor.CLOSING and self._now >= self._closing_at:
+            self._hang_up()
+
+    def _watch_duration(self) -> None:
+        if not self._warned and self._now >= self._warn_at:
+            self._warned = True
+            if self._manner.warning and self._manner.max_duration > self._manner.warn_before:
+                self._lines.append(self._manner.warning)
+        if self._now >= self._end_at and self.floor is not Floor.CLOSING:
+            if self._ending == "max-duration":
+                self._hang_up()
+            else:
+                self._end("max-duration", self._manner.time_up, protected=True)
+
+    def _watch_transcript(self) -> None:
+        utterance = self._utterance
+        if utterance is None or utterance.wanted is None:
+            return
+        if self._now >= utterance.asked_at + self._manner.transcript_timeout:
+            self._transcript_failed(ev.TranscriptFailed(utterance.number, utterance.wanted))
+
+    def _let_agent_speak(self) -> None:
+        while self.floor in (Floor.AGENT, Floor.OVERLAP):
+            match self.agent.tick(self._now, may_start=self.floor is Floor.AGENT):
+                case Progress.GOING:
+                    return
+                case Progress.SPEECHLESS:
+                    self._finish_turn()
+                    self._hang_up("engines-failed")
+                case Progress.FINISHED:
+                    self._agent_finished()
+
+    def _agent_finished(self) -> None:
+        """The caller has heard all of the agent's turn."""
+        if self._lines and self._ending is None and self.floor is Floor.AGENT:
+            self.agent.say(self._lines.popleft(), self._now)
+            return
+        self._finish_turn()
+        if self._ending is None and self.agent.failed_turns >= 2:
+            self._end("engines-failed", self._manner.trouble_goodbye, protected=True)
+            return
+        if self._ending is not None:
+            self._close_call()
+        elif self.floor is Floor.OVERLAP:
+            # The caller began before the agent was through: it is their turn, with all that they said.
+            self.floor = Floor.CALLER
+            utterance = self._utterance
+            assert utterance is not None
+            if utterance.pause is not None and utterance.pause.text is not None:
+                self._know(utterance, utterance.pause.text)
+            self._consider()
+        elif self._aside:
+            text = " ".join(self._aside)
+            self._aside.clear()
+            self._history[:] = self._history_with(text)
+            self._answer(Timing())
+        else:
+            self._be_idle()
+
+    def _finish_turn(self, *, interrupted: bool = False) -> None:
+        fact, end_call = self.agent.finish(self._now, interrupted=interrupted)
+        if fact is not None:
+            self._record(fact)
+            if fact.heard:
+                self._history.append(Line("agent", fact.heard))
+        if end_call and not interrupted and self._ending is None:
+            self._ending = "agent-ended"
+
+    def _close_call(self) -> None:
+        """All was said: hang up when the caller's end has surely played it."""
+        if self._utterance is not None:
+            self._close_utterance()
+        self.floor = Floor.CLOSING
+        self._closing_mark = self.agent.playout.last_mark()
+        self._closing_at = self._now + self._manner.mark_timeout
+        self._emit(SendMark(self._closing_mark))
+
+    def _hang_up(self, reason: str = "") -> None:
+        if self._utterance is not None:
+            self._close_utterance()
+        self.floor = Floor.ENDED
+        self._emit(HangUp(reason or self._ending or "agent-ended"))
+
+    # -- small things -------------------------------------------------------------------------------------------------
+
+    def _emit(self, command: Command) -> None:
+        self._commands.append(command)
+
+    def _note(self, kind: str, **data: object) -> None:
+        self._emit(Noted(kind, self._now, data))
+
+    def _record(self, fact: TurnEnded) -> None:
+        self._turns += 1
+        self._emit(
+            TurnEnded(
+                number=self._turns,
+                speaker=fact.speaker,
+                said=fact.said,
+                heard=fact.heard,
+                started=fact.started,
+                ended=fact.ended,
+                interrupted=fact.interrupted,
+                fallback=fact.fallback,
+                stages=fact.stages,
+            )
+        )
+
+    def _answer(self, timing: Timing) -> None:
+        self.floor = Floor.AGENT
+        self.agent.answer(tuple(self._history), timing, self._now)
+
+    def _say(self, text: str, *, protected: bool = False) -> None:
+        self.floor = Floor.AGENT
+        self.agent.say(text, self._now, protected=protected)
+
+    def _be_idle(self) -> None:
+        self.floor = Floor.IDLE
+        self._idle_since = max(self._position, self._clock.position_at(self._now))
+
+    def _close_utterance(self) -> None:
+        assert self._utterance is not None
+        self._emit(CloseUtterance(self._utterance.number))
+        self._utterance = None
+
+    @property
+    def _pending(self) -> bool:
+        return self.agent.turn is not None and self.agent.turn.pending
+
+    @property
+    def _agent_said(self) -> str:
+        return self._history[-1].text if self._history and self._history[-1].speaker == "agent" else ""
+
+    def _history_with(self, text: str) -> tuple[Line, ...]:
+        """What was said so far and then this; a caller who only paused said it in one go."""
+        if self._history and self._history[-1].speaker == "caller":
+            return (*self._history[:-1], Line("caller", f"{self._history[-1].text} {text}"))
+        return (*self._history, Line("caller", text))
+
+
+def _samples(seconds: float) -> int:
+    return round(seconds * RATE_HZ)
+
+
+def _adds_words(known: str, text: str) -> bool:
+    """The new words are not just the same ones written otherwise."""
+    return len(text.split()) > len(known.split())

@@ -1,0 +1,44 @@
+"""How the agent behaves: its waits and its stock phrases. One instance serves many calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """Durations in seconds. The phrases are spoken as they stand, and made ready before they are needed."""
+
+    greeting: str = ""
+    greeting_interruptible: bool = True
+    speculate: bool = True
+    """Start to answer while the endpointing still waits (engines paid by the token: no)."""
+
+    filler_after: float = 1.2
+    """The agent has the turn and nothing sounds: a filler, so that no silence reaches 2 s."""
+    fillers: tuple[str, ...] = ("One moment, please.", "Just a moment longer.")
+    still_there_after: float = 8.0
+    still_there: str = "Are you still there?"
+    silence_goodbye: str = "I can't hear you any more, so I'll hang up. Goodbye."
+    apology: str = "I'm sorry, I didn't get that. Could you say it again?"
+    not_caught: str = "Sorry, I didn't catch that."
+    lost_thread: str = "Sorry, I lost my thread. What would you like to know?"
+    trouble_goodbye: str = "I'm sorry, I'm having technical trouble. Please call again later. Goodbye."
+    resumed: str = "Sorry, we were cut off. Please go on."
+    goodbye: str = "I have to end the call now. Goodbye."
+
+    max_duration: float = 1800.0
+    warn_before: float = 30.0
+    warning: str = "We have about half a minute left."
+    time_up: str = "Our time is up. Thank you for calling. Goodbye."
+
+    transcript_timeout: float = 2.0
+    mark_timeout: float = 2.0
+    """How long after the last words should have been heard their mark is waited for before hanging up."""
+    keys_after: float = 2.0
+    """Keys pressed are one input when so long passes without another, or at once after ``#``."""
+
+    @property
+    def stock_phrases(self) -> tuple[str, ...]:
+        """Everything that may be needed while an engine is slow or gone."""
+        return (*self.fillers, self.apology, self.not_caught, self.lost_thread, self.trouble_goodbye)

@@ -1,0 +1,365 @@
+"""
+A telephone in virtual time: the caller, the carrier and the engines around one ``Conversation``.
+
+Ten minutes of call take milliseconds. The carrier plays what it is sent on a clock of its own, and the tape keeps
+what the caller really heard, so that the ledger's account can be held against it. Each character of speech is 40 ms
+of audio that says which revision and which character it is.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from media.turns import commands as cmd
+from media.turns import events as ev
+from media.turns.clock import StreamClock
+from media.turns.conversation import Conversation, Floor
+from media.turns.events import Revision
+from media.turns.manner import Manner
+
+FRAME = 0.02
+CHARACTER_BYTES = 320
+VOICE_ON_AFTER = 0.06
+VOICE_OFF_AFTER = 0.07
+REPLY = "We open at nine in the morning every day. On Sundays we open at ten. Is there anything else?"
+TEN_YEARS = 1e9
+
+
+def audio_of(revision: Revision, start: int, end: int) -> bytes:
+    return b"".join(
+        bytes((0xFE, revision.number % 250, index // 250, index % 250, 0, 0, 0, 0)) * (CHARACTER_BYTES // 8)
+        for index in range(start, end)
+    )
+
+
+def characters_in(audio: bytes) -> dict[int, dict[int, int]]:
+    """Revision number -> character -> milliseconds of it in the audio."""
+    found: dict[int, dict[int, int]] = {}
+    at = audio.find(0xFE)
+    while at >= 0 and at + 3 < len(audio):
+        characters = found.setdefault(audio[at + 1], {})
+        index = audio[at + 2] * 250 + audio[at + 3]
+        characters[index] = characters.get(index, 0) + 1
+        at = audio.find(0xFE, at + 4)
+    return found
+
+
+@dataclass
+class Engines:
+    """How the engines behave; a reply is the text of ``replies`` in turn (the last one stays)."""
+
+    snapshot: float = 0.05
+    first_token: float = 0.05
+    clause: float = 0.09
+    first_audio: float = 0.05
+    replies: list[str] = field(default_factory=lambda: [REPLY])
+    fails: Callable[[int], bool] = lambda attempt: False
+    """Whether the n-th reply asked for fails before it says anything (0-based)."""
+    breaks: Callable[[int], bool] = lambda attempt: False
+    """... or after its first words."""
+    empty: Callable[[int], bool] = lambda attempt: False
+    hears: Callable[[str], str] = lambda text: text
+    mute: bool = False
+    """Not even lines can be spoken."""
+    end_call_after: int | None = None
+
+
+class Phone:
+    def __init__(
+        self,
+        manner: Manner | None = None,
+        engines: Engines | None = None,
+        *,
+        delay: float = 0.03,
+        prebuffer: float = 0.02,
+        start: bool = True,
+    ) -> None:
+        self.clock = StreamClock()
+        self.manner = manner or Manner()
+        self.conversation = Conversation(self.manner, clock=self.clock)
+        self.engines = engines or Engines()
+        self.delay = delay
+        self.prebuffer = prebuffer
+        self.now = 0.0
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._voices: list[tuple[float, float, str]] = []
+        self._stalls: list[tuple[float, float]] = []
+        self._spoken: dict[Revision, str] = {}
+        self._attempts = 0
+        self._lost_marks = False
+        # the carrier
+        self._queue: deque[bytes | str] = deque()
+        self._dry_since: float | None = 0.0
+        # what is looked at afterwards
+        self.commands: list[tuple[float, cmd.Command]] = []
+        self.heard_frames: list[tuple[float, bytes]] = []
+        self.dead: set[Revision] = set()
+        self.open_utterances: dict[int, int] = {}
+        self.hung_up: str | None = None
+        self.position = 0
+        self._arrived = 0.0
+        self._voiced = False
+        self._at(0.0, self._frame)
+        self._at(0.005, self._play)
+        if start:
+            self.tell(ev.CallStarted())
+
+    # -- the script -----------------------------------------------------------------------------------
+
+    def caller_says(self, text: str, *, start: float, end: float) -> None:
+        self._voices.append((start, end, text))
+        self._voices.sort()
+
+    def caller_makes_noise(self, *, start: float, end: float) -> None:
+        self.caller_says("", start=start, end=end)
+
+    def network_stalls(self, *, start: float, end: float) -> None:
+        """Nothing of the caller arrives, then all of it at once."""
+        self._stalls.append((start, end))
+
+    def marks_are_lost(self) -> None:
+        self._lost_marks = True
+
+    def at(self, when: float, event: ev.Event) -> None:
+        self._at(when, lambda: self.tell(event))
+
+    def wait_until(self, when: float) -> Phone:
+        while True:
+            deadline = self.conversation.deadline
+            next_time = self._heap[0][0] if self._heap else TEN_YEARS
+            if deadline is not None and deadline <= min(next_time, when):
+                self.now = max(self.now, deadline)
+                self.tell(ev.TimerFired())
+                again = self.conversation.deadline
+                assert again is None or again > self.now - 1e-9, f"deadline {again} still due at {self.now}"
+                if again is not None and again <= self.now:
+                    self.now += 1e-4
+                continue
+            if next_time > when:
+                self.now = when
+                return self
+            self.now, _, happen = heapq.heappop(self._heap)
+            happen()
+
+    # -- what came of it ---------------------------------------------------------------------------------
+
+    @property
+    def agent_turns(self) -> list[float]:
+        """When each stretch of the agent's sound began at the caller's end, as sent (less the way there)."""
+        starts: list[float] = []
+        last = -1.0
+        for when, _ in self.heard_frames:
+            if when - last > 0.3:
+                starts.append(when - self.delay - self.prebuffer)
+            last = when
+        return starts
+
+    @property
+    def agent_stretches(self) -> list[tuple[float, float]]:
+        stretches: list[tuple[float, float]] = []
+        for when, _ in self.heard_frames:
+            if stretches and when - stretches[-1][1] < 0.1:
+                stretches[-1] = (stretches[-1][0], when + FRAME)
+            else:
+                stretches.append((when, when + FRAME))
+        return stretches
+
+    def sent(self, kind: type) -> list:
+        return [command for _, command in self.commands if isinstance(command, kind)]
+
+    def times(self, kind: type) -> list[float]:
+        return [when for when, command in self.commands if isinstance(command, kind)]
+
+    @property
+    def turns(self) -> list[cmd.TurnEnded]:
+        return self.sent(cmd.TurnEnded)
+
+    @property
+    def transcript(self) -> list[tuple[str, str]]:
+        return [(turn.speaker, turn.heard) for turn in self.turns]
+
+    def notes(self, kind: str) -> list[cmd.Noted]:
+        return [note for note in self.sent(cmd.Noted) if note.kind == kind]
+
+    def really_heard(self, revision: Revision) -> str:
+        """What of this revision's text sounded at the caller's end, to the character."""
+        tape = b"".join(frame for _, frame in self.heard_frames)
+        spoken = characters_in(tape).get(revision.number % 250, {})
+        text = self._spoken.get(revision, "")
+        return "".join(letter for index, letter in enumerate(text) if spoken.get(index, 0) >= CHARACTER_BYTES // 16)
+
+    @property
+    def revisions(self) -> list[Revision]:
+        return list(self._spoken)
+
+    # -- the world ----------------------------------------------------------------------------------------
+
+    def _at(self, when: float, happen: Callable[[], None]) -> None:
+        heapq.heappush(self._heap, (when, next(self._order), happen))
+
+    def tell(self, event: ev.Event) -> None:
+        for command in self.conversation.receive(event, now=self.now):
+            self.commands.append((self.now, command))
+            self._obey(command)
+
+    def _obey(self, command: cmd.Command) -> None:
+        now = self.now
+        match command:
+            case cmd.OpenUtterance(utterance, position):
+                self.open_utterances[utterance] = position
+            case cmd.CloseUtterance(utterance):
+                del self.open_utterances[utterance]
+            case cmd.TakeSnapshot(utterance, snapshot):
+                text = self._words(self.open_utterances[utterance], self.position)
+                answer = ev.TranscriptReady(utterance, snapshot, self.engines.hears(text))
+                self._at(now + self.engines.snapshot, lambda: self.tell(answer))
+            case cmd.StartReply(revision, _, _):
+                self._reply(revision)
+            case cmd.SayLine(revision, text):
+                self._spoken[revision] = text
+                if self.engines.mute:
+                    self._at(now + 0.01, lambda: self.tell(ev.ReplyFailed(revision, "mute")))
+                else:
+                    self._speak(revision, text, now + 0.005, end_call=False)
+            case cmd.StopReply(revision, _):
+                self.dead.add(revision)
+            case cmd.SendAudio(audio):
+                assert self.hung_up is None
+                for number in characters_in(audio):
+                    assert number not in {revision.number % 250 for revision in self.dead}, "audio of a dead revision"
+                self._at(now + self.delay, lambda: self._queue.append(audio))
+            case cmd.SendMark(name):
+                self._at(now + self.delay, lambda: self._mark_arrives(name))
+            case cmd.ClearPlayout():
+                self._at(now + self.delay, self._clear)
+            case cmd.HangUp(reason):
+                self.hung_up = reason
+
+    def _reply(self, revision: Revision) -> None:
+        attempt = self._attempts
+        self._attempts += 1
+        engines = self.engines
+        text = engines.replies[min(attempt, len(engines.replies) - 1)]
+        token = self.now + engines.first_token
+        if engines.fails(attempt):
+            self._at(token, lambda: self.tell(ev.ReplyFailed(revision, "broken")))
+            return
+        if engines.empty(attempt):
+            self._at(token, lambda: self.tell(ev.ReplyEnded(revision)))
+            return
+        self._spoken[revision] = text
+        self._at(token, lambda: self.tell(ev.ReplyToken(revision)))
+        clause = token + engines.clause
+        self._at(clause, lambda: self.tell(ev.ReplyText(revision, text)))
+        end_call = engines.end_call_after is not None and attempt >= engines.end_call_after
+        self._speak(revision, text, clause + engines.first_audio, end_call, broken=engines.breaks(attempt))
+
+    def _speak(self, revision: Revision, text: str, when: float, end_call: bool, *, broken: bool = False) -> None:
+        step = 5
+        for number, start in enumerate(range(0, len(text), step)):
+            end = min(start + step, len(text))
+            event = ev.ReplyAudio(revision, audio_of(revision, start, end), end)
+            self._at(when + number * 0.02, lambda event=event: self.tell(event))
+            if broken and number == 2:
+                self._at(when + number * 0.02, lambda: self.tell(ev.ReplyFailed(revision, "broken")))
+                return
+        self._at(when + len(text) / step * 0.02, lambda: self.tell(ev.ReplyEnded(revision, end_call)))
+
+    def _words(self, onset: int, position: int) -> str:
+        """The words whose sound lies between two positions."""
+        words: list[str] = []
+        for start, end, text in self._voices:
+            spoken = text.split()
+            for index, word in enumerate(spoken):
+                at = start + (end - start) * (index + 1) / len(spoken)
+                if onset / 8000 - 0.3 <= at - 0.001 and at <= position / 8000 + 0.001:
+                    words.append(word)
+        return " ".join(words)
+
+    def _voiced_at(self, seconds: float) -> bool:
+        return any(start + VOICE_ON_AFTER <= seconds < end + VOICE_OFF_AFTER for start, end, _ in self._voices)
+
+    def _frame(self) -> None:
+        """A frame of the caller's stream leaves; it arrives in order, later if the network stalls."""
+        number = round(self.now / FRAME)
+        arrival = max(self.now + FRAME + self.delay, self._arrived)
+        for start, end in self._stalls:
+            if start <= arrival < end:
+                arrival = end
+        self._arrived = arrival
+        self._at(arrival, lambda: self._arrive((number + 1) * 160))
+        self._at((number + 1) * FRAME, self._frame)
+
+    def _arrive(self, position: int) -> None:
+        self.position = position
+        self.clock.observe(position, self.now)
+        if self.hung_up is not None:
+            return
+        voiced = self._voiced_at(position / 8000)
+        if voiced != self._voiced:
+            self._voiced = voiced
+            if voiced:
+                onset = max(start for start, _, _ in self._voices if start <= position / 8000)
+                self.tell(ev.SpeechStarted(round(onset * 8000)))
+            else:
+                ended = max(end for _, end, _ in self._voices if end <= position / 8000)
+                self.tell(ev.SpeechStopped(round(ended * 8000)))
+        wake = self.conversation.wake_position
+        if wake is not None and position >= wake:
+            self.tell(ev.PositionReached(position))
+
+    def _play(self) -> None:
+        """The carrier's own 20 ms tick."""
+        self._at(self.now + FRAME, self._play)
+        if self._dry_since is not None:
+            if not any(isinstance(item, bytes) for item in self._queue):
+                self._echo_marks()
+                self._dry_since = self.now
+                return
+            if self.now - self._dry_since < self.prebuffer:
+                return
+            self._dry_since = None
+        frame = b""
+        while self._queue and len(frame) < 160:
+            item = self._queue.popleft()
+            if isinstance(item, str):
+                self._echo(item)
+                continue
+            frame += item
+        if len(frame) > 160:
+            self._queue.appendleft(frame[160:])
+            frame = frame[:160]
+        if frame:
+            self.heard_frames.append((self.now, frame))
+        else:
+            self._dry_since = self.now
+
+    def _mark_arrives(self, name: str) -> None:
+        if self._queue or self._dry_since is None:
+            self._queue.append(name)
+        else:
+            self._echo(name)
+
+    def _echo_marks(self) -> None:
+        while self._queue:
+            name = self._queue.popleft()
+            assert isinstance(name, str)
+            self._echo(name)
+
+    def _echo(self, name: str) -> None:
+        if not self._lost_marks:
+            self._at(self.now + self.delay, lambda: self.tell(ev.MarkReached(name)))
+
+    def _clear(self) -> None:
+        for item in self._queue:
+            if isinstance(item, str):
+                self._echo(item)
+        self._queue.clear()
+
+
+__all__ = ["REPLY", "Engines", "Floor", "Phone"]

@@ -1,0 +1,199 @@
+"""Whatever the order of events: what must hold on every call."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from media.turns import commands as cmd
+from media.turns import events as ev
+from media.turns.clock import StreamClock
+from media.turns.conversation import Conversation, Floor, ImpossibleEvent
+from media.turns.manner import Manner
+from tests.media.turns.phone import Engines, Phone
+
+WORDS = st.sampled_from(
+    [
+        "What time do you open?",
+        "I would like to",
+        "mm-hm",
+        "stop",
+        "",
+        "yes",
+        "no I meant the other one",
+        "my number is five five five",
+        "goodbye",
+        "change my booking.",
+    ]
+)
+REPLIES = [
+    "We open at nine every day. On Sundays we open at ten.",
+    "Sure.",
+    "Is there anything else that I can do for you?",
+]
+
+
+@st.composite
+def calls(draw) -> Phone:
+    engines = Engines(
+        snapshot=draw(st.sampled_from([0.01, 0.05, 0.3, 5.0])),
+        first_token=draw(st.sampled_from([0.01, 0.05, 0.4, 1.5, 30.0])),
+        clause=draw(st.sampled_from([0.0, 0.09, 0.5])),
+        first_audio=draw(st.sampled_from([0.0, 0.05, 0.6])),
+        replies=draw(st.permutations(REPLIES)),
+        fails=draw(st.sampled_from([lambda n: False, lambda n: n % 2 == 0, lambda n: n > 1])),
+        breaks=draw(st.sampled_from([lambda n: False, lambda n: n % 3 == 1])),
+        empty=draw(st.sampled_from([lambda n: False, lambda n: n % 3 == 2])),
+        mute=draw(st.sampled_from([False, False, False, True])),
+        end_call_after=draw(st.sampled_from([None, None, 2])),
+    )
+    manner = Manner(
+        greeting=draw(st.sampled_from(["", "Hello, this is the front desk. How can I help you?"])),
+        greeting_interruptible=draw(st.booleans()),
+        speculate=draw(st.booleans()),
+        max_duration=draw(st.sampled_from([20.0, 600.0])),
+        warn_before=5.0,
+        still_there_after=4.0,
+    )
+    phone = Phone(
+        manner, engines, delay=draw(st.sampled_from([0.005, 0.06])), prebuffer=draw(st.sampled_from([0, 0.06]))
+    )
+    when = 0.3
+    for _ in range(draw(st.integers(0, 8))):
+        when += draw(st.floats(0.08, 4.0))
+        length = draw(st.floats(0.1, 2.5))
+        phone.caller_says(draw(WORDS), start=when, end=when + length)
+        when += length
+    if draw(st.booleans()):
+        start = draw(st.floats(0.5, 15.0))
+        phone.network_stalls(start=start, end=start + draw(st.floats(0.2, 8.0)))
+    if draw(st.booleans()):
+        phone.marks_are_lost()
+    for digit in draw(st.text("0123456789*#", max_size=4)):
+        phone.at(draw(st.floats(0.5, 20.0)), ev.KeyPressed(digit))
+    if draw(st.booleans()):
+        phone.at(draw(st.floats(0.0, 25.0)), ev.CallerHungUp())
+    if draw(st.booleans()):
+        phone.at(draw(st.floats(0.5, 20.0)), ev.SayRequested("Your table is ready."))
+    return phone
+
+
+COMMON = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@COMMON
+@given(calls())
+def test_what_holds_on_every_call(phone: Phone):
+    # The phone itself asserts that no audio of a dead revision is sent, that nothing is sent after hanging up, and
+    # that no timer stays due (a lost one would leave the agent's turn open below).
+    phone.wait_until(60.0)
+    for turn in phone.turns:
+        assert " ".join(turn.said.split()).startswith(" ".join(turn.heard.split()))
+        assert turn.ended >= turn.started - 1e-6
+        assert all(seconds >= 0 for seconds in turn.stages.values())
+    assert [turn.number for turn in phone.turns] == list(range(1, len(phone.turns) + 1))
+    # Nothing is left standing: with no voice for longer than any wait, the agent's turn is over.
+    assert phone.conversation.floor in (Floor.IDLE, Floor.ENDED, Floor.AGENT, Floor.CLOSING)
+    if phone.conversation.floor is Floor.ENDED:
+        assert phone.open_utterances == {}
+    else:
+        assert phone.conversation.deadline is not None
+    clears = len(phone.sent(cmd.ClearPlayout))
+    assert clears <= len(phone.turns) + len(phone.notes("false-interruption")) + 1
+
+
+@COMMON
+@given(calls())
+def test_the_ledger_agrees_with_the_tape(phone: Phone):
+    """Of an interrupted turn, what counts as heard was heard, and at most one word more was."""
+    heard: list[tuple[str, str]] = []
+    ended: dict[int, float] = {}
+    phone.wait_until(60.0)
+    for when, command in phone.commands:
+        if isinstance(command, cmd.TurnEnded) and command.speaker == "agent" and command.interrupted:
+            ended[command.number] = when
+            heard.append((command.said, command.heard))
+    for said, text in heard:
+        # Replies are distinct texts, so a turn of one reply can be found by what it said.
+        spoken = [phone.really_heard(revision) for revision, words in phone._spoken.items() if words == said]
+        if len(spoken) != 1:
+            continue
+        assert spoken[0].startswith(text) or text.startswith(spoken[0])
+        difference = len(text.split()) - len(spoken[0].split())
+        assert -1 <= difference <= 0 or (difference == 1 and text.startswith(spoken[0])), (text, spoken[0])
+
+
+@COMMON
+@given(calls(), st.floats(0.5, 10.0), st.floats(1.0, 20.0))
+def test_a_stall_never_ends_a_turn(phone: Phone, start: float, length: float):
+    phone.network_stalls(start=start, end=start + length)
+    phone.wait_until(start + 0.1)
+    before = phone.position
+    turns = len([turn for turn in phone.turns if turn.speaker == "caller" and not turn.said.startswith("[")])
+    phone.wait_until(start + length - 0.01)
+    if phone.position != before or phone.conversation.floor in (Floor.ENDED, Floor.HELD):
+        return
+    ended = [turn for turn in phone.turns if turn.speaker == "caller" and not turn.said.startswith("[")]
+    released = [turn for turn in ended[turns:] if "wait" in turn.stages]
+    # A transcript that was on its way when the stall began may still end the turn: its silence had been heard.
+    for turn in released:
+        assert before / 8000 - turn.ended >= turn.stages["wait"] - 0.05
+
+
+EVENTS = st.one_of(
+    st.builds(ev.CallStarted, st.booleans()),
+    st.builds(ev.SpeechStarted, st.integers(-1, 200_000)),
+    st.builds(ev.SpeechStopped, st.integers(-1, 200_000)),
+    st.builds(ev.PositionReached, st.integers(-1, 200_000)),
+    st.builds(ev.TranscriptPartial, st.integers(1, 3), WORDS),
+    st.builds(ev.TranscriptReady, st.integers(1, 3), st.integers(1, 4), WORDS),
+    st.builds(ev.TranscriptFailed, st.integers(1, 3), st.integers(1, 4)),
+    st.builds(ev.ReplyToken, st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5))),
+    st.builds(ev.ReplyText, st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)), WORDS),
+    st.builds(
+        ev.ReplyAudio,
+        st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)),
+        st.binary(max_size=999),
+        st.integers(0, 99),
+    ),
+    st.builds(ev.ReplyEnded, st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)), st.booleans()),
+    st.builds(ev.ReplyFailed, st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)), st.just("broken")),
+    st.builds(ev.MarkReached, st.sampled_from(["a0.1", "m0.1", "m0.2", "m1.3", "x"])),
+    st.builds(ev.KeyPressed, st.sampled_from("0123456789*#")),
+    st.builds(ev.SayRequested, WORDS),
+    st.builds(ev.EndRequested, st.just("operator")),
+    st.just(ev.TimerFired()),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(EVENTS, st.floats(0, 2.0)), max_size=60))
+def test_any_order_of_any_events_is_survived(script):
+    """Nonsense raises ``ImpossibleEvent`` at worst, and time never runs backwards in the ledger."""
+    clock = StreamClock()
+    conversation = Conversation(Manner(greeting="Hello there."), clock=clock)
+    now = 0.0
+    heard_until = -1.0
+    dead: set[ev.Revision] = set()
+    for event, later in [(ev.CallStarted(), 0.0), *script, (ev.CallerHungUp(), 0.0)]:
+        now += later
+        clock.observe(int(now * 8000), now)
+        floor = conversation.floor
+        try:
+            commands = conversation.receive(event, now=now)
+        except ImpossibleEvent:
+            assert conversation.floor is floor
+            continue
+        for command in commands:
+            if isinstance(command, cmd.Played):
+                assert command.at >= heard_until - 0.001
+                heard_until = command.at + len(command.audio) / 8000
+            elif isinstance(command, cmd.StopReply):
+                dead.add(command.revision)
+            elif isinstance(command, cmd.StartReply | cmd.SayLine):
+                assert command.revision not in dead
+        deadline = conversation.deadline
+        if isinstance(event, ev.TimerFired) and deadline is not None:
+            assert deadline > now - 1e-9
+    assert conversation.floor is Floor.ENDED
+    assert conversation.receive(ev.TimerFired(), now=now + 1) == []
