@@ -21,10 +21,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class OpenUtterance:
-    """Begin to recognise, from a little before ``position`` on."""
+    """Begin to recognise, from a little before ``position`` on; ``hint`` is what the agent said last."""
 
     utterance: int
     position: int
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,7 @@ class Conversation:
     def _open_utterance(self, position: int) -> None:
         self._utterances += 1
         self._utterance = Utterance(self._utterances, onset=position, stretch=position)
-        self._emit(OpenUtterance(self._utterances, position))
+        self._emit(OpenUtterance(self._utterances, position, self._agent_said))
 
     def _resume_utterance(self, utterance: Utterance, position: int) -> None:
         """The caller goes on after a pause: whatever was begun on the strength of the pause is dead."""
@@ -794,6 +794,9 @@ class Conversation:
 
     @property
     def _agent_said(self) -> str:
+        """What the caller's words may be an answer to."""
+        if self.agent.turn is not None:
+            return self.agent.turn.said
         return self._history[-1].text if self._history and self._history[-1].speaker == "agent" else ""
 
     def _history_with(self, text: str) -> tuple[Line, ...]:

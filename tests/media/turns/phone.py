@@ -210,7 +210,7 @@ class Phone:
     def _obey(self, command: cmd.Command) -> None:
         now = self.now
         match command:
-            case cmd.OpenUtterance(utterance, position):
+            case cmd.OpenUtterance(utterance, position, _):
                 self.open_utterances[utterance] = position
             case cmd.CloseUtterance(utterance):
                 del self.open_utterances[utterance]

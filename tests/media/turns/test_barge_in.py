@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from media.turns.barge_in import Overlap, classify
+
+
+@pytest.mark.parametrize(
+    "text", ["mm-hm", "Mm-hmm.", "uh huh", "yeah", "Oh, okay.", "I see.", "right, right", "of course", "yes"]
+)
+def test_murmurs_take_no_turn(text):
+    assert classify(text) is Overlap.BACKCHANNEL
+
+
+@pytest.mark.parametrize("text", ["stop", "Wait, wait.", "okay stop", "hold on a second", "excuse me", "Never mind"])
+def test_some_words_ask_for_silence(text):
+    assert classify(text) is Overlap.STOP
+
+
+@pytest.mark.parametrize(
+    "text", ["no that's wrong", "yeah but what about Sunday", "Tuesday", "I see a problem", "5551234", "да"]
+)
+def test_anything_else_is_somebody_speaking(text):
+    assert classify(text) is Overlap.WORDS
+
+
+@pytest.mark.parametrize("text", ["", "  ", "...", "—"])
+def test_no_words_are_nothing(text):
+    assert classify(text) is Overlap.NOTHING
+
+
+def test_many_murmurs_in_a_row_want_the_floor():
+    assert classify("yeah yeah yeah okay right") is Overlap.WORDS

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from media.turns.endpointing import LONGEST, UNFINISHED, Endpointing
+
+
+def wait(text: str, agent_said: str = "") -> float:
+    return Endpointing().judge(text, agent_said=agent_said).wait
+
+
+@pytest.mark.parametrize(
+    ("text", "agent_said"),
+    [
+        ("What time do you open?", ""),
+        ("I would like to change my booking.", ""),
+        ("how much does it cost", ""),
+        ("Yes.", "Is that right?"),
+        ("yes please", "Would you like to hear our prices?"),
+        ("Monday", "Which day would suit you?"),
+        ("Where are you?", ""),
+    ],
+)
+def test_a_whole_turn_waits_200_to_350_ms(text, agent_said):
+    judgement = Endpointing().judge(text, agent_said=agent_said)
+    assert 0.2 <= judgement.wait <= 0.35
+    assert judgement.complete
+
+
+@pytest.mark.parametrize("text", ["my prices booking", "I went to the office yesterday", "the blue one", "blue"])
+def test_words_that_may_go_on_wait_longer(text):
+    assert 0.4 <= wait(text) <= 0.7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I would like to",
+        "my name is",
+        "and then I",
+        "um",
+        "so, well,",
+        "on Tuesday and",
+        "I want to go from...",
+        "can you tell me the",
+    ],
+)
+def test_a_sentence_in_the_air_waits_longest(text):
+    assert wait(text) == UNFINISHED
+
+
+@pytest.mark.parametrize(
+    ("text", "agent_said"),
+    [
+        ("five five five", ""),
+        ("five", "What is your number?"),
+        ("it's 5 5 5", ""),
+        ("s m i", "Could you spell that?"),
+    ],
+)
+def test_somebody_spelling_out_is_left_to_finish(text, agent_said):
+    assert wait(text, agent_said) == UNFINISHED
+
+
+def test_a_whole_telephone_number_is_whole():
+    assert wait("five five five one two three four five six seven", "What is your number?") < UNFINISHED
+
+
+def test_answers_to_what_was_asked_need_less_proof():
+    assert wait("two people", "How many will you be?") < wait("two people")
+
+
+def test_a_caller_who_pauses_long_gets_more_time():
+    endpointing = Endpointing()
+    before = endpointing.judge("the blue one").wait
+    for _ in range(3):
+        endpointing.resumed_after(0.9)
+    assert before < endpointing.judge("the blue one").wait <= LONGEST
+
+
+def test_one_long_stop_does_not_make_every_turn_slow():
+    endpointing = Endpointing()
+    for pause in (0.15, 0.2, 1.2):
+        endpointing.resumed_after(pause)
+    assert endpointing.judge("the blue one").wait < 0.7
+
+
+def test_a_whole_turn_stays_in_its_range_for_whoever_pauses():
+    endpointing = Endpointing()
+    for _ in range(5):
+        endpointing.resumed_after(1.0)
+    assert endpointing.judge("What time do you open?").wait <= 0.35
+
+
+def test_the_grades_have_no_cliff():
+    """From the surest to the least sure no step is longer than 600 ms."""
+    grades = sorted(
+        wait(text)
+        for text in (
+            "What time do you open?",
+            "how much is it now",
+            "I went there yesterday",
+            "the blue one",
+            "I am um",
+        )
+    )
+    assert all(later - earlier <= 0.6 for earlier, later in pairwise(grades))
+
+
+def test_any_text_gets_a_wait():
+    for text in ("", "?!", "12", "…", "ok" * 500, "\n\n", "ÄÖÜ ß"):
+        assert 0.2 <= wait(text) <= LONGEST
