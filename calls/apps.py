@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class CallsConfig(AppConfig):
+    """What a call is, and the ways in."""
+
+    name = "calls"
+
+    def ready(self) -> None:
+        from calls import checks  # noqa: F401  (registers them)
+        from calls.models import make_first_agent
+
+        post_migrate.connect(make_first_agent, sender=self)

@@ -1,0 +1,17 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from calls.services import make_login
+
+
+class Command(BaseCommand):
+    help = "Let an operator into the admin: makes a superuser, or gives an existing one a new random password."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("username", nargs="?", default="operator")
+
+    def handle(self, *, username: str, **_: Any) -> None:
+        username, password = make_login(username=username)
+        self.stdout.write(f"user:     {username}\npassword: {password}")

@@ -1,0 +1,157 @@
+"""
+Twilio's callbacks: check the signature, call one service, answer TwiML.
+
+Every one may come late, twice, reordered, or for a call that we do not know. What is not provably from our
+Twilio account gets a bare 403, whatever else is wrong with it.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+
+from django.conf import settings
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse, QueryDict
+from django.http.request import UnreadablePostError
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+
+from calls import services, signatures, twiml
+from calls.services import Next, Verdict
+
+logger = logging.getLogger(__name__)
+
+Webhook = Callable[[HttpRequest, QueryDict], HttpResponse]
+
+
+def _twiml(document: str) -> HttpResponse:
+    return HttpResponse(document, content_type="text/xml; charset=utf-8")
+
+
+def _signed_form(request: HttpRequest) -> QueryDict | None:
+    """The form, if it is Twilio's and about our account; no other part of the request is trusted."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        return None
+    try:
+        form = request.POST
+    except (BadRequest, SuspiciousOperation, UnreadablePostError):
+        return None
+    signature = request.headers.get(signatures.HEADER, "")
+    if not signatures.valid_form_signature(path=request.get_full_path(), form=form, signature=signature):
+        return None
+    call_sid = form.get("CallSid", "")
+    if form.get("AccountSid") != settings.TWILIO_ACCOUNT_SID or not call_sid.isalnum() or len(call_sid) > 64:
+        return None
+    return form
+
+
+def webhook(without_database: Callable[[], HttpResponse]) -> Callable[[Webhook], Callable[[HttpRequest], HttpResponse]]:
+    """Guard a view of Twilio's; ``without_database`` answers while the database is away."""
+
+    def decorate(view: Webhook) -> Callable[[HttpRequest], HttpResponse]:
+        @csrf_exempt
+        @require_POST
+        @wraps(view)
+        def guarded(request: HttpRequest) -> HttpResponse:
+            form = _signed_form(request)
+            if form is None:
+                logger.warning("Refused a request to %s that is not provably Twilio's", request.path)
+                return HttpResponseForbidden()
+            try:
+                return view(request, form)
+            except (OperationalError, InterfaceError):
+                logger.exception("The database is away: %s for call %s", request.path, form["CallSid"])
+                return without_database()
+
+        return guarded
+
+    return decorate
+
+
+@webhook(without_database=lambda: _twiml(twiml.hang_up(twiml.TRY_AGAIN)))
+def voice(request: HttpRequest, form: QueryDict) -> HttpResponse:
+    """A call wants to know what to do: connect it to an agent, or say why not."""
+    admission = services.receive_call(
+        sid=form["CallSid"],
+        from_number=form.get("From", ""),
+        to_number=form.get("To", ""),
+        account_sid=form["AccountSid"],
+        params=form.dict(),
+    )
+    match admission.verdict:
+        case Verdict.CONNECT:
+            return _twiml(_connect(admission.token, admission.stream))
+        case Verdict.BUSY:
+            return _twiml(twiml.hang_up(twiml.BUSY))
+        case Verdict.UNATTENDED:
+            return _twiml(twiml.hang_up(twiml.TRY_AGAIN))
+        case Verdict.OVER:
+            return _twiml(twiml.hang_up())
+
+
+@webhook(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
+def after_stream(request: HttpRequest, form: QueryDict) -> HttpResponse:
+    """The stream ended and the caller is still there: go on, or end politely."""
+    number = request.GET.get("stream", "")
+    stream = int(number) if number.isdecimal() and len(number) < 4 else 1
+    continuation = services.after_stream(sid=form["CallSid"], stream=stream)
+    match continuation.next:
+        case Next.RECONNECT:
+            return _twiml(_connect(continuation.token, continuation.stream, first_say=twiml.RECONNECTING))
+        case Next.APOLOGISE:
+            return _twiml(twiml.hang_up(twiml.BROKEN))
+        case Next.GIVE_UP:
+            return _twiml(twiml.hang_up(twiml.LOST))
+        case Next.HANG_UP:
+            return _twiml(twiml.hang_up())
+
+
+@webhook(without_database=lambda: HttpResponse(status=503))
+def status(request: HttpRequest, form: QueryDict) -> HttpResponse:
+    """A call's status changed."""
+    services.record_status(
+        sid=form["CallSid"],
+        status=form.get("CallStatus", ""),
+        sequence=form.get("SequenceNumber", ""),
+        timestamp=form.get("Timestamp", ""),
+        duration=form.get("CallDuration", ""),
+        params=form.dict(),
+    )
+    return HttpResponse(status=204)
+
+
+@webhook(without_database=lambda: HttpResponse(status=503))
+def stream_status(request: HttpRequest, form: QueryDict) -> HttpResponse:
+    """A stream started, stopped or failed, as Twilio sees it."""
+    services.record_stream_event(
+        sid=form["CallSid"],
+        stream_sid=form.get("StreamSid", ""),
+        event=form.get("StreamEvent", ""),
+        error=form.get("StreamError", ""),
+        timestamp=form.get("Timestamp", ""),
+        params=form.dict(),
+    )
+    return HttpResponse(status=204)
+
+
+@require_GET
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process is up. Asks nothing else, so that a database that is away does not get us restarted."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_GET
+def readyz(request: HttpRequest) -> HttpResponse:
+    """This process can take a call: 200, or 503 with what is missing."""
+    problems = services.readiness_problems()
+    return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+
+
+def _connect(token: str, stream: int, first_say: str = "") -> str:
+    return twiml.connect(
+        base_url=settings.PUBLIC_BASE_URL,
+        stream_url=signatures.stream_url(f"/twilio/media/{token}"),
+        stream=stream,
+        first_say=first_say,
+    )

@@ -1,0 +1,312 @@
+"""
+Every setting, and the only reader of the environment.
+
+Without any environment this is a development server on a laptop: SQLite, everything in one process, a
+made-up Twilio account. ``DEBUG=0`` is production: nothing secret has a default there, and ``manage.py check
+--deploy`` says what is missing or contradictory (``calls/checks.py``).
+"""
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+
+def _flag(name: str, default: bool) -> bool:
+    text = os.environ.get(name, "").strip().lower()
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off"):
+        return False
+    if text:
+        raise ImproperlyConfigured(f"{name} must be 1 or 0, not {text!r}")
+    return default
+
+
+def _list(name: str) -> list[str]:
+    return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()]
+
+
+def _number(name: str, default: float, *, at_least: float) -> float:
+    text = os.environ.get(name, "").strip()
+    try:
+        number = float(text or default)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a number, not {text!r}") from None
+    if not number >= at_least:
+        raise ImproperlyConfigured(f"{name} must be at least {at_least:g}, not {text!r}")
+    return number
+
+
+def _json_object(name: str) -> dict[str, Any]:
+    text = os.environ.get(name, "").strip() or "{}"
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ImproperlyConfigured(f"{name} must be a JSON object, not {text!r}")
+    return value
+
+
+def _base_url(name: str, default: str) -> str:
+    url = (os.environ.get(name, "").strip() or default).rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ImproperlyConfigured(f"{name} must look like https://phone.example.com, not {url!r}")
+    return url
+
+
+# --- The project -----------------------------------------------------------------------------------------
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(os.environ.get("VAR_DIR", "").strip() or BASE_DIR / "var").resolve()
+"""Everything that the server writes when nothing else is configured: database, recordings, spool, static files."""
+
+DEBUG = _flag("DEBUG", True)
+
+DEVELOPMENT_SECRET_KEY = "development-only-key-that-protects-nothing-and-is-known-to-everybody"
+SECRET_KEY = os.environ.get("SECRET_KEY", "").strip() or (DEVELOPMENT_SECRET_KEY if DEBUG else "")
+if not SECRET_KEY:
+    raise ImproperlyConfigured("SECRET_KEY must be set when DEBUG=0")
+
+PUBLIC_BASE_URL = _base_url("PUBLIC_BASE_URL", "http://127.0.0.1:8000")
+"""Where the world, and so Twilio, finds this server. Signatures are checked against it, never against ``Host``."""
+_public = urlsplit(PUBLIC_BASE_URL)
+
+# The loopback names serve health probes of the same machine; a Host header that says so gains nobody anything.
+ALLOWED_HOSTS = [*(_list("ALLOWED_HOSTS") or [_public.hostname]), "127.0.0.1", "localhost", "[::1]"]
+CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
+
+INSTALLED_APPS = [
+    # Gives `runserver` its ASGI server. Production starts its server directly and need not load Twisted.
+    *(["daphne"] if DEBUG else []),
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "calls",
+    "media",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+ROOT_URLCONF = "clientcaller.urls"
+ASGI_APPLICATION = "clientcaller.asgi.application"
+# A redirected POST loses its body and its signature: both slash forms are routed instead.
+APPEND_SLASH = False
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+
+# --- Where things are kept -------------------------------------------------------------------------------
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASE_URL = os.environ.get("DATABASE_URL", "").strip()
+DATABASES = {"default": dj_database_url.parse(DATABASE_URL or f"sqlite:///{VAR_DIR / 'db.sqlite3'}")}
+if not DATABASE_URL:
+    VAR_DIR.mkdir(parents=True, exist_ok=True)
+
+# A TwiML answer must leave well within Twilio's 15 s, with a spoken line if the database is away: fail fast.
+_DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
+    "django.db.backends.sqlite3": {
+        # IMMEDIATE takes the write lock at BEGIN, where the busy timeout applies; the default takes it at the
+        # first write, where a reader that wants to write fails at once.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 5,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+    },
+    "django.db.backends.postgresql": {"connect_timeout": 3},
+}
+for _database in DATABASES.values():
+    _database["OPTIONS"] = {**_DATABASE_OPTIONS.get(_database["ENGINE"], {}), **_database.get("OPTIONS", {})}
+
+MEDIA_ROOT = VAR_DIR / "media"
+"""Recordings, until another storage is configured. Served only by the admin, to those who may see the call."""
+MEDIA_URL = "media/"
+SPOOL_DIR = VAR_DIR / "spool"
+"""What must survive the database or the process: unfinished recordings and facts not yet written."""
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+# Said here, and not left to WhiteNoise to take from DEBUG, because the test runner turns DEBUG off afterwards.
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
+# True of every static file under ASGI, and harmless: they are small.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+# "default" places a new session with exactly one worker (competing consumers on one channel name); "stream"
+# carries an open session between two private channel names, where each message has one listener.
+REDIS_URL = os.environ.get("REDIS_URL", "").strip()
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
+    {
+        "default": {
+            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "CONFIG": {"hosts": [REDIS_URL], "capacity": 1000},
+        },
+        "stream": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [REDIS_URL]},
+        },
+    }
+    if REDIS_URL
+    else {
+        alias: {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}
+        for alias in ("default", "stream")
+    }
+)
+
+# --- Security --------------------------------------------------------------------------------------------
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SECURE_HSTS_SECONDS = 0 if DEBUG else int(_number("SECURE_HSTS_SECONDS", 30 * 24 * 3600, at_least=0))
+# Only where a proxy in front overwrites the header; else anyone could claim to be on TLS.
+if _flag("TRUST_X_FORWARDED_PROTO", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # HSTS for subdomains and
+    "security.W021",  # preloading bind hosts that are not ours to decide for
+    "security.W008",  # TLS ends in the proxy, which redirects; a redirect here would break Twilio's signed POSTs
+]
+
+# --- Twilio ----------------------------------------------------------------------------------------------
+
+DEVELOPMENT_ACCOUNT_SID = "AC" + "0123456789abcdef" * 2
+DEVELOPMENT_AUTH_TOKEN = "development-auth-token"
+TWILIO_ACCOUNT_SID = os.environ.get("TWILIO_ACCOUNT_SID", "").strip() or (DEVELOPMENT_ACCOUNT_SID if DEBUG else "")
+TWILIO_AUTH_TOKENS = _list("TWILIO_AUTH_TOKEN") or ([DEVELOPMENT_AUTH_TOKEN] if DEBUG else [])
+"""Comma separated in the environment: two while a token is rotated, since the old one signs until then."""
+TWILIO_AUTH_TOKEN = TWILIO_AUTH_TOKENS[0] if TWILIO_AUTH_TOKENS else ""
+TWILIO_PHONE_NUMBER = os.environ.get("TWILIO_PHONE_NUMBER", "").strip() or ("+15005550006" if DEBUG else "")
+TWILIO_API_BASE_URL = _base_url("TWILIO_API_BASE_URL", "https://api.twilio.com")
+
+# --- Calls -----------------------------------------------------------------------------------------------
+
+MAX_LIVE_CALLS = int(_number("MAX_LIVE_CALLS", 20, at_least=1))
+"""Calls that may be live at once on this database; the next caller hears a busy line."""
+STREAM_TOKEN_TTL = _number("STREAM_TOKEN_TTL", 30.0, at_least=1)
+"""Seconds between a TwiML answer and the socket that it asks Twilio to open."""
+CONVERSATION = _json_object("CONVERSATION")
+"""Overrides of the conversation's tuning, by name; every default lives beside the code that uses it."""
+
+# --- Engines ---------------------------------------------------------------------------------------------
+
+_LAPTOP_VOICE = {"BACKEND": "inference.engines.laptop_voice.LaptopTextToSpeech"}
+ENGINES_PROFILES: dict[str, dict[str, dict[str, Any]]] = {
+    "laptop": {
+        "stt": {"BACKEND": "inference.engines.sphinx.SphinxSpeechToText"},
+        "llm": {"BACKEND": "inference.engines.receptionist.ReceptionistLanguageModel"},
+        "tts": _LAPTOP_VOICE,
+    },
+    "cpu": {
+        "stt": {
+            "BACKEND": "inference.engines.whisper.FasterWhisperSpeechToText",
+            "OPTIONS": {"model": os.environ.get("WHISPER_MODEL", "").strip() or "small.en"},
+        },
+        "llm": {
+            "BACKEND": "inference.engines.openai_compatible.OpenAICompatibleLanguageModel",
+            "OPTIONS": {
+                "base_url": _base_url("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1"),
+                "api_key": os.environ.get("OPENAI_API_KEY", "").strip(),
+                "model": os.environ.get("LLM_MODEL", "").strip() or "gemma3:1b",
+            },
+        },
+        "tts": _LAPTOP_VOICE,
+    },
+    "scripted": {
+        "stt": {"BACKEND": "inference.engines.scripted.ScriptedSpeechToText"},
+        "llm": {"BACKEND": "inference.engines.scripted.ScriptedLanguageModel"},
+        "tts": {"BACKEND": "inference.engines.scripted.ScriptedTextToSpeech"},
+    },
+    "echo": {
+        "stt": {"BACKEND": "inference.engines.echo.EchoSpeechToText"},
+        "llm": {"BACKEND": "inference.engines.echo.EchoLanguageModel"},
+        "tts": {"BACKEND": "inference.engines.echo.EchoTextToSpeech"},
+    },
+}
+ENGINES_PROFILE = os.environ.get("ENGINES_PROFILE", "").strip() or "laptop"
+if ENGINES_PROFILE not in ENGINES_PROFILES:
+    raise ImproperlyConfigured(
+        f"ENGINES_PROFILE {ENGINES_PROFILE!r} is not known; the profiles are: {', '.join(ENGINES_PROFILES)}"
+    )
+_engines_options = _json_object("ENGINES_OPTIONS")
+if unknown := set(_engines_options) - {"stt", "llm", "tts"}:
+    raise ImproperlyConfigured(f"ENGINES_OPTIONS has {', '.join(sorted(unknown))}; its keys are stt, llm and tts")
+if not all(isinstance(options, dict) for options in _engines_options.values()):
+    raise ImproperlyConfigured('ENGINES_OPTIONS holds one object per engine, as in {"stt": {"final_delay": 0.1}}')
+ENGINES = {
+    alias: {**engine, "OPTIONS": {**engine.get("OPTIONS", {}), **_engines_options.get(alias, {})}}
+    for alias, engine in ENGINES_PROFILES[ENGINES_PROFILE].items()
+}
+
+# --- Logging ---------------------------------------------------------------------------------------------
+
+LOG_LEVEL = os.environ.get("LOG_LEVEL", "").strip().upper() or "INFO"
+_to_root: dict[str, Any] = {"handlers": [], "propagate": True}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "()": "clientcaller.logs.DiscreetFormatter",
+            "format": "{asctime} {levelname:<7} {name}: {message}",
+            "style": "{",
+        }
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    # The servers bring handlers of their own: take them away, so that every line passes the formatter above.
+    "loggers": {
+        "django": _to_root,
+        # Strangers who knock get their 404 or 403 without a line each; our own refusals say more.
+        "django.request": {**_to_root, "level": "ERROR"},
+        "django.server": _to_root,
+        "uvicorn": _to_root,
+        "uvicorn.access": {**_to_root, "level": "WARNING"},
+        "uvicorn.error": _to_root,
+        "daphne": {**_to_root, "level": "WARNING"},
+        "twilio": {**_to_root, "level": "WARNING"},
+    },
+}

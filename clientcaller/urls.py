@@ -1,0 +1,14 @@
+"""The addresses of the HTTP side."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+to_admin = RedirectView.as_view(url="/admin/")
+
+urlpatterns = [
+    path("", include("calls.urls")),
+    path("admin/", admin.site.urls),
+    path("admin", to_admin),
+    path("", to_admin),
+]

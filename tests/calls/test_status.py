@@ -1,0 +1,33 @@
+"""The table of moves."""
+
+import itertools
+
+import pytest
+
+from calls.status import MOVES, TERMINAL, Status, may_move
+
+
+def test_a_call_goes_through_its_life_in_order():
+    life = [Status.QUEUED, Status.INITIATED, Status.RINGING, Status.IN_PROGRESS, Status.COMPLETED]
+    assert all(may_move(old, new) for old, new in itertools.combinations(life, 2))
+    assert not any(may_move(new, old) for old, new in itertools.combinations(life, 2))
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_status_has_its_row_and_staying_is_not_a_move(status):
+    assert status not in MOVES[status]
+
+
+def test_the_end_is_final():
+    assert {Status.COMPLETED, Status.BUSY, Status.NO_ANSWER, Status.FAILED, Status.CANCELED} == TERMINAL
+
+
+@pytest.mark.parametrize("status", [Status.BUSY, Status.NO_ANSWER, Status.CANCELED])
+def test_only_an_unanswered_call_can_be_busy_unanswered_or_canceled(status):
+    assert may_move(Status.RINGING, status)
+    assert not may_move(Status.IN_PROGRESS, status)
+
+
+def test_a_status_that_twilio_does_not_have_raises():
+    with pytest.raises(ValueError, match="answered"):
+        may_move(Status.RINGING, "answered")

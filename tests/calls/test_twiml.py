@@ -1,0 +1,30 @@
+"""What Twilio is told to do."""
+
+from xml.etree.ElementTree import fromstring
+
+from calls import twiml
+from tests.calls.twilio_double import verbs
+
+
+def test_connect_names_the_stream_its_callbacks_and_what_happens_if_they_fail():
+    document = fromstring(
+        twiml.connect(base_url="https://a.example", stream_url="wss://a.example/twilio/media/t0k", stream=2)
+    )
+    connect, stream = document.find("Connect"), document.find("Connect/Stream")
+    assert connect.attrib == {"action": "https://a.example/twilio/after-stream/?stream=2"}
+    assert stream.attrib == {
+        "url": "wss://a.example/twilio/media/t0k",
+        "statusCallback": "https://a.example/twilio/stream-status/",
+    }
+    assert verbs(document) == ["Connect", "Say"]
+
+
+def test_an_apology_comes_before_the_new_stream():
+    document = twiml.connect(base_url="https://a.example", stream_url="wss://a", stream=2, first_say="Sorry <again>.")
+    assert verbs(fromstring(document)) == ["Say", "Connect", "Say"]
+    assert fromstring(document).find("Say").text == "Sorry <again>."
+
+
+def test_hanging_up_may_come_with_a_line():
+    assert verbs(fromstring(twiml.hang_up())) == ["Hangup"]
+    assert verbs(fromstring(twiml.hang_up(twiml.BUSY))) == ["Say", "Hangup"]

@@ -1,0 +1,386 @@
+"""Twilio's callbacks over HTTP: forged, replayed, late, duplicated and reordered ones included."""
+
+from urllib.parse import urlencode
+
+import pytest
+from django.db import InterfaceError, OperationalError
+from django.http import QueryDict
+from django.urls import resolve
+from twilio.request_validator import RequestValidator
+
+from calls import services, twiml
+from calls.models import Agent, Call, CallEvent, Lease, StreamToken
+from tests.calls.twilio_double import BASE_URL, new_sid, token_in, verbs
+from tests.calls.twilio_double import twiml as parsed
+
+PATHS = ["/twilio/voice/", "/twilio/status/", "/twilio/stream-status/", "/twilio/after-stream/"]
+
+
+def records() -> tuple[int, ...]:
+    return tuple(model.objects.count() for model in (Call, CallEvent, StreamToken, Lease))
+
+
+# --- Refusals --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", PATHS)
+class TestWhatIsNotProvablyTwilios:
+    def test_a_missing_signature(self, twilio, path):
+        assert twilio.post(path, signature="").status_code == 403
+        assert records() == (0, 0, 0, 0)
+
+    def test_a_guessed_signature(self, twilio, path):
+        assert twilio.post(path, signature="bm90IHRoZSBzaWduYXR1cmU=").status_code == 403
+
+    def test_a_token_that_is_not_ours(self, twilio, path):
+        twilio.token = "somebody-elses-token"
+        assert twilio.post(path).status_code == 403
+
+    def test_the_good_signature_of_another_address(self, twilio, path):
+        signature = twilio.sign("/twilio/elsewhere/", twilio.form())
+        assert twilio.post(path, signature=signature).status_code == 403
+
+    def test_a_signature_over_the_host_header(self, twilio, path):
+        """The signed address is the configured one: whoever chooses ``Host`` gains nothing."""
+        signature = twilio.sign(path, twilio.form(), base_url="http://testserver")
+        assert twilio.post(path, signature=signature).status_code == 403
+
+    def test_a_field_changed_on_the_way(self, twilio, path):
+        signature = twilio.sign(path, twilio.form())
+        assert twilio.post(path, signature=signature, From="+15550000000").status_code == 403
+
+    def test_another_account(self, twilio, path):
+        assert twilio.post(path, AccountSid="AC" + "b2" * 16).status_code == 403
+
+    @pytest.mark.parametrize("sid", ["", "CA\0", "CA" + "1" * 63])
+    def test_a_call_sid_that_is_none(self, twilio, path, sid):
+        assert twilio.post(path, CallSid=sid).status_code == 403
+
+    @pytest.mark.parametrize(
+        ("content_type", "body"),
+        [
+            ("application/json", b'{"CallSid": "CA1"}'),
+            ("application/json", b"{"),
+            ("text/plain", b"CallSid=CA1"),
+            ("multipart/form-data", b"no boundary"),
+            ("application/x-www-form-urlencoded; charset=utf-16", b"CallSid=CA1"),
+            ("application/x-www-form-urlencoded", b"%ff=%00&\xff\xfe"),
+            ("application/x-www-form-urlencoded", b"a=&" * 2000),
+            ("application/x-www-form-urlencoded", b"a=" + b"b" * 3_000_000),
+            ("", b""),
+        ],
+        ids=["json", "broken-json", "text", "multipart", "utf-16", "garbage", "many-fields", "huge", "empty"],
+    )
+    @pytest.mark.parametrize("signature", [{}, {"X-Twilio-Signature": "L/OH5YylLD5NRKLltdqwSvS0BnU="}])
+    def test_a_body_that_is_no_form_of_twilios(self, client, path, content_type, body, signature):
+        assert client.post(path, body, content_type=content_type, headers=signature).status_code == 403
+
+    def test_only_post_is_answered(self, client, path):
+        assert client.get(path).status_code == 405
+
+
+def test_the_token_being_rotated_out_still_signs(twilio, settings, db):
+    settings.TWILIO_AUTH_TOKENS = ["the-new-token", twilio.token]
+    assert verbs(twilio.rings()) == ["Connect", "Say"]
+
+
+def test_a_parameter_that_twilio_added_yesterday_is_no_obstacle(twilio, db):
+    assert verbs(twilio.rings(SomethingNew="ünïcode & =signs")) == ["Connect", "Say"]
+
+
+def test_a_repeated_field_is_signed_as_twilio_signs_it(client, twilio, db):
+    body = urlencode([*twilio.form().items(), ("Tag", "b"), ("Tag", "a")])
+    signature = RequestValidator(twilio.token).compute_signature(BASE_URL + "/twilio/voice/", QueryDict(body))
+    response = client.post(
+        "/twilio/voice/",
+        body,
+        content_type="application/x-www-form-urlencoded",
+        headers={"X-Twilio-Signature": signature},
+    )
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/healthz", "/readyz"])
+def test_both_slash_forms_reach_the_same_view(path):
+    assert resolve(path.rstrip("/")).func is resolve(path.rstrip("/") + "/").func
+
+
+def test_the_form_without_slash_is_answered_and_not_redirected(twilio, db):
+    assert parsed(twilio.post("/twilio/voice")).find("Connect") is not None
+
+
+# --- An inbound call -------------------------------------------------------------------------------------
+
+
+def test_a_new_call_is_recorded_and_connected_to_the_agent(twilio, db):
+    answer = twilio.rings(StirVerstat="TN-Validation-Passed-A")
+    call = twilio.call
+    assert (call.direction, call.status) == ("inbound", "ringing")
+    assert (call.from_number, call.to_number, call.agent.name) == ("+15557654321", "+15551234567", "front-desk")
+    assert call.events.get(kind="voice-request").data["StirVerstat"] == "TN-Validation-Passed-A"
+    assert answer.find("Connect/Stream").get("url") == f"wss://phone.example.com/twilio/media/{token_in(answer)}"
+    assert "?" not in answer.find("Connect/Stream").get("url")
+    assert services.claim_stream(token=token_in(answer), process="web-1").sid == twilio.sid
+
+
+@pytest.mark.parametrize("number", ["anonymous", "client:alice", "sip:bob@example.com:5060;user=phone", "x" * 300, ""])
+def test_a_caller_may_be_anything_but_a_number(twilio, number, db):
+    assert verbs(twilio.rings(From=number)) == ["Connect", "Say"]
+    assert twilio.call.from_number == number[:128]
+
+
+def test_the_number_that_was_called_chooses_the_agent(new_call, db):
+    Agent.objects.create(name="sales", phone_number="+15550001111")
+    Agent.objects.create(name="retired", phone_number="+15550002222", active=False)
+    chosen = {}
+    for number in ("+15550001111", "+15550002222", "+15559999999"):
+        call = new_call()
+        call.rings(To=number)
+        chosen[number] = call.call.agent.name
+    assert chosen == {"+15550001111": "sales", "+15550002222": "front-desk", "+15559999999": "front-desk"}
+
+
+def test_without_an_agent_the_caller_is_told_to_try_again(twilio, db):
+    Agent.objects.update(active=False)
+    assert twilio.rings().find("Say").text == twiml.TRY_AGAIN
+    assert records() == (0, 0, 0, 0)
+
+
+def test_a_duplicated_request_is_one_call_and_either_answer_opens_its_one_stream(twilio, db):
+    first, second = twilio.rings(), twilio.rings()
+    assert Call.objects.count() == Lease.objects.count() == CallEvent.objects.count() == 1
+    assert services.claim_stream(token=token_in(second), process="web-1") is not None
+    assert services.claim_stream(token=token_in(first), process="web-1") is None
+
+
+def test_a_request_replayed_in_mid_call_opens_no_second_stream(twilio, connected):
+    replayed = twilio.rings()
+    assert services.claim_stream(token=token_in(replayed), process="web-2") is None
+    assert twilio.call.process == "web-1"
+
+
+def test_a_request_replayed_after_the_call_changes_nothing(twilio, connected):
+    twilio.reports("completed", 0, CallDuration="12")
+    before = records()
+    assert verbs(twilio.rings()) == ["Hangup"]
+    assert records() == before
+
+
+def test_over_the_limit_the_caller_hears_that_all_lines_are_busy(new_call, settings, db):
+    settings.MAX_LIVE_CALLS = 2
+    calls = [new_call() for _ in range(3)]
+    answers = [call.rings() for call in calls]
+    assert [verbs(answer) for answer in answers] == [["Connect", "Say"], ["Connect", "Say"], ["Say", "Hangup"]]
+    assert answers[2].find("Say").text == twiml.BUSY
+    assert calls[2].call.end_reason == "refused"
+    calls[0].reports("completed", 0)
+    assert verbs(new_call().rings()) == ["Connect", "Say"]
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_while_the_database_is_away_the_caller_is_told_to_try_again(twilio, monkeypatch, caplog, error):
+    def away(**_):
+        raise error("connection refused")
+
+    for service in ("receive_call", "after_stream", "record_status", "record_stream_event"):
+        monkeypatch.setattr(services, service, away)
+    assert twilio.rings().find("Say").text == twiml.TRY_AGAIN
+    assert twilio.loses_stream().find("Say").text == twiml.LOST
+    assert twilio.reports("completed").status_code == twilio.post("/twilio/stream-status/").status_code == 503
+    assert "The database is away" in caplog.text
+
+
+# --- Status callbacks ------------------------------------------------------------------------------------
+
+
+def test_callbacks_walk_the_call_through_its_life(twilio, connected):
+    twilio.reports("in-progress", 2, Timestamp="Sun, 25 Mar 2018 09:53:19 +0000")
+    assert twilio.call.status == "in-progress"
+    assert twilio.call.answered_at.isoformat() == "2018-03-25T09:53:19+00:00"
+    twilio.reports("completed", 3, Timestamp="Sun, 25 Mar 2018 09:54:21 +0000", CallDuration="62")
+    call = twilio.call
+    assert (call.status, call.duration, call.ended_at.isoformat()) == ("completed", 62.0, "2018-03-25T09:54:21+00:00")
+    assert services.live_calls() == 0
+
+
+def test_a_callback_that_comes_twice_counts_once(twilio, connected):
+    for _ in range(2):
+        assert twilio.reports("completed", 3, CallDuration="62").status_code == 204
+    assert twilio.call.events.filter(kind="status-completed").count() == 1
+
+
+@pytest.mark.parametrize("late", ["initiated", "ringing", "in-progress", "busy", "failed"])
+def test_nothing_moves_a_call_that_has_ended(twilio, connected, late):
+    twilio.reports("completed", 3, CallDuration="62")
+    before = twilio.call
+    assert twilio.reports(late, 1, CallDuration="1").status_code == 204
+    after = twilio.call
+    assert (after.status, after.duration, after.ended_at, after.answered_at) == (
+        before.status, before.duration, before.ended_at, before.answered_at,
+    )  # fmt: skip
+
+
+def test_a_reordered_callback_does_not_move_the_call_back(twilio, connected):
+    twilio.reports("in-progress", 2)
+    twilio.reports("ringing", 1)
+    assert twilio.call.status == "in-progress"
+
+
+def test_twilios_duration_replaces_our_own_count(twilio, connected):
+    services.record_stream_started(fact_id="1", call_id=connected.call_id, stream_sid="MZ1", at="2026-01-01T10:00:00Z")
+    services.record_stream_ended(
+        fact_id="2", call_id=connected.call_id, reason="caller-hung-up", at="2026-01-01T10:01:30Z", stream=1
+    )
+    assert (twilio.call.status, twilio.call.duration) == ("completed", 90.0)
+    twilio.reports("completed", 0, CallDuration="92")
+    assert twilio.call.duration == 92.0
+
+
+@pytest.mark.parametrize("path", ["/twilio/status/", "/twilio/stream-status/"])
+def test_a_callback_for_an_unknown_call_is_accepted_and_logged(twilio, path, caplog, db):
+    assert twilio.post(path, CallSid=new_sid(), CallStatus="completed").status_code == 204
+    assert records() == (0, 0, 0, 0)
+    assert "unknown call" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"CallStatus": "teleported", "SequenceNumber": "x", "Timestamp": "soon", "CallDuration": "-1"},
+        {"CallStatus": "", "CallDuration": "9" * 40},
+        {"CallStatus": "completed", "CallDuration": "²"},
+        {"CallStatus": "completed", "CallDuration": "NaN", "Timestamp": "2018-99-99"},
+        {"CallStatus": "x" * 500, "Nul": "a\0b"},
+    ],
+)
+def test_a_callback_with_odd_values_is_survived(twilio, connected, fields):
+    assert twilio.post("/twilio/status/", **fields).status_code == 204
+
+
+def test_stream_events_are_noted_once_whenever_they_come(twilio, connected, caplog):
+    fields = {"StreamSid": new_sid("MZ"), "Timestamp": "2024-11-29T00:09:39.602648368Z"}
+    for _ in range(2):
+        twilio.post("/twilio/stream-status/", StreamEvent="stream-started", **fields)
+    twilio.post("/twilio/stream-status/", StreamEvent="stream-error", StreamError="31921 closed", **fields)
+    assert [event.kind for event in twilio.call.events.filter(kind__startswith="twilio-")] == [
+        "twilio-stream-started", "twilio-stream-error",
+    ]  # fmt: skip
+    assert twilio.call.events.get(kind="twilio-stream-started").at.isoformat() == "2024-11-29T00:09:39.602648+00:00"
+    assert twilio.call.status == "ringing"
+    assert "31921 closed" in caplog.text
+
+
+# --- After the stream ------------------------------------------------------------------------------------
+
+
+def test_a_stream_dropped_in_mid_call_is_picked_up_in_the_same_conversation(twilio, connected):
+    turn = {"call_id": connected.call_id, "interrupted": False, "fallback": False, "stages": {}, "ended_at": None}
+    at = "2026-01-01T10:00:00Z"
+    services.record_turn(fact_id="1", number=1, who="agent", said="Hello, who is", heard="Hello", started_at=at, **turn)
+    services.record_turn(fact_id="2", number=2, who="caller", said="It is me", heard="It is me", started_at=at, **turn)
+    services.record_turn(fact_id="3", number=3, who="agent", said="Never heard", heard="", started_at=at, **turn)
+    services.record_stream_ended(fact_id="4", call_id=connected.call_id, reason="stream-lost", at=at, stream=1)
+    answer = twilio.loses_stream(1)
+    assert verbs(answer) == ["Say", "Connect", "Say"]
+    assert answer.find("Say").text == twiml.RECONNECTING
+    claim = services.claim_stream(token=token_in(answer), process="web-2")
+    assert claim.is_reconnect
+    assert (claim.call_id, claim.stream, claim.next_turn) == (connected.call_id, 2, 4)
+    assert claim.history == (("agent", "Hello"), ("caller", "It is me"))
+    assert twilio.call.end_reason == ""
+
+
+def test_two_reconnects_and_then_an_apology(twilio, connected):
+    for stream in (1, 2):
+        assert services.claim_stream(token=token_in(twilio.loses_stream(stream)), process="web-2") is not None
+    assert twilio.loses_stream(3).find("Say").text == twiml.LOST
+    assert (twilio.call.status, twilio.call.end_reason) == ("completed", "stream-lost")
+
+
+def test_a_repeated_question_gets_an_answer_that_opens_no_further_stream(twilio, connected):
+    first, second = twilio.loses_stream(1), twilio.loses_stream(1)
+    assert services.claim_stream(token=token_in(second), process="web-2") is not None
+    assert services.claim_stream(token=token_in(first), process="web-3") is None
+    replayed = twilio.loses_stream(1)
+    assert services.claim_stream(token=token_in(replayed), process="web-3") is None
+    assert (twilio.call.process, twilio.call.streams) == ("web-2", 2)
+
+
+def test_a_socket_that_was_never_opened_is_tried_again_from_the_beginning(twilio, db):
+    twilio.rings()
+    claim = services.claim_stream(token=token_in(twilio.loses_stream(1)), process="web-1")
+    assert (claim.stream, claim.is_reconnect, claim.history) == (2, False, ())
+
+
+@pytest.mark.parametrize("reason", ["agent-ended", "silence", "max-duration"])
+def test_an_end_of_our_own_is_a_hang_up(twilio, connected, reason):
+    services.record_stream_ended(
+        fact_id="1", call_id=connected.call_id, reason=reason, at="2026-01-01T10:00:00Z", stream=1
+    )
+    assert verbs(twilio.loses_stream(1)) == ["Hangup"]
+    assert (twilio.call.status, twilio.call.end_reason) == ("completed", reason)
+    assert services.live_calls() == 0
+
+
+def test_failed_engines_are_apologised_for(twilio, connected):
+    services.record_stream_ended(
+        fact_id="1", call_id=connected.call_id, reason="engines-failed", at="2026-01-01T10:00:00Z", stream=1
+    )
+    assert twilio.loses_stream(1).find("Say").text == twiml.BROKEN
+
+
+def test_a_drained_process_hands_the_call_over(twilio, connected):
+    services.record_stream_ended(
+        fact_id="1", call_id=connected.call_id, reason="drain", at="2026-01-01T10:00:00Z", stream=1
+    )
+    assert twilio.loses_stream(1).find("Connect") is not None
+
+
+def test_a_reconnect_waits_in_no_queue_but_needs_a_free_slot(twilio, connected, new_call, settings):
+    settings.MAX_LIVE_CALLS = 1
+    services.release_lease(call_id=connected.call_id, stream=1)
+    new_call().rings()
+    assert twilio.loses_stream(1).find("Say").text == twiml.LOST
+
+
+@pytest.mark.parametrize("query", ["", "?stream=", "?stream=x", "?stream=-1", "?stream=%F0", "?stream=" + "9" * 5000])
+def test_a_question_about_no_stream_in_particular_is_survived(twilio, connected, query):
+    assert parsed(twilio.post(f"/twilio/after-stream/{query}")).tag == "Response"
+
+
+def test_the_end_of_a_stream_of_an_unknown_call_is_a_hang_up(twilio, db):
+    assert verbs(twilio.loses_stream(1)) == ["Hangup"]
+
+
+def test_the_end_of_a_stream_after_the_call_is_a_hang_up(twilio, connected):
+    twilio.reports("completed", 0)
+    assert verbs(twilio.loses_stream(1)) == ["Hangup"]
+
+
+# --- Probes ----------------------------------------------------------------------------------------------
+
+
+def test_healthz_asks_nothing_of_the_database(client):
+    assert client.get("/healthz").status_code == 200
+
+
+def test_readyz_says_what_is_missing(client, monkeypatch, db):
+    monkeypatch.setattr(services, "readiness_checks", [lambda: "", lambda: "speech-to-text is loading"])
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()["problems"]) == (503, ["speech-to-text is loading"])
+
+
+def test_readyz_is_content_when_everything_is_there(client, monkeypatch, db):
+    monkeypatch.setattr(services, "readiness_checks", [])
+    assert client.get("/readyz").json() == {"ready": True, "problems": []}
+
+
+def test_readyz_notices_that_the_database_is_away(client, monkeypatch):
+    class Away:
+        def cursor(self):
+            raise OperationalError("connection refused")
+
+    monkeypatch.setattr(services, "connection", Away())
+    monkeypatch.setattr(services, "readiness_checks", [])
+    assert client.get("/readyz").json()["problems"] == ["database"]

@@ -1,0 +1,61 @@
+"""What every test file shares: the recordings of people, a database of its own, and an untouched var/."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings as project_settings
+from django.db import connections
+
+_left_out = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--speech", metavar="DIR", type=Path, help="folder with the human recordings (*.wav)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without the recordings their tests are deselected, not skipped one by one: the summary says so once."""
+    speech = config.getoption("speech")
+    if speech is not None:
+        if not any(speech.glob("*.wav")):
+            raise pytest.UsageError(f"--speech {speech}: there is no .wav file in that folder")
+        return
+    human = [item for item in items if item.get_closest_marker("human")]
+    if human:
+        config.hook.pytest_deselected(items=human)
+        items[:] = [item for item in items if not item.get_closest_marker("human")]
+    config.stash[_left_out] = len(human)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if count := config.stash.get(_left_out, 0):
+        line = f"LEFT OUT: {count} tests on human recordings. Give their folder: --speech DIR"
+        terminalreporter.write_line(line, red=True, bold=True)
+
+
+@pytest.fixture
+def speech_dir(request: pytest.FixtureRequest) -> Path:
+    """The folder of the human recordings. Tests that use it are marked ``human``."""
+    if request.node.get_closest_marker("human") is None:
+        pytest.fail("a test that uses speech_dir must be marked @pytest.mark.human")
+    return request.config.getoption("speech").resolve()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A file, and not Django's shared memory: several threads then meet the locks that they meet in earnest."""
+    database = connections["default"].settings_dict
+    if database["ENGINE"] == "django.db.backends.sqlite3":
+        database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def _files_of_their_own(tmp_path: Path) -> Iterator[None]:
+    from django.test import override_settings
+
+    with override_settings(MEDIA_ROOT=tmp_path / "media", SPOOL_DIR=tmp_path / "spool"):
+        project_settings.SPOOL_DIR.mkdir()
+        yield

@@ -1,0 +1,49 @@
+"""Log lines keep phone numbers and tokens to themselves."""
+
+import io
+import logging
+
+import pytest
+
+from clientcaller.logs import DiscreetFormatter, discreet
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ("call from +15557654321 to +441632960961", "call from …21 to …61"),
+        ("GET /x?From=%2B15557654321&a=1", "GET /x?From=…21&a=1"),
+        ("sip:15557654321@example.com", "sip:…21@example.com"),
+        ("/twilio/media/abc-DEF_123 refused", "/twilio/media/… refused"),
+    ],
+)
+def test_numbers_and_tokens_are_cut_short(line, written):
+    assert discreet(line) == written
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "call CA12345678901234567890123456789012 ended",
+        "call 6f1c2a34-0000-4000-8000-123456789012",
+        "took 1234.5 ms on port 8000, 480000 samples",
+        "2026-01-01 10:00:00,123",
+        "0.1234567890123",
+    ],
+)
+def test_other_figures_stay_whole(line):
+    assert discreet(line) == line
+
+
+def test_a_traceback_is_covered_too():
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(DiscreetFormatter("%(message)s"))
+    logger = logging.Logger("test")
+    logger.addHandler(handler)
+    try:
+        raise ValueError("cannot dial +15557654321")
+    except ValueError:
+        logger.exception("failed for %s", "+15557654321")
+    assert "15557654321" not in stream.getvalue()
+    assert "cannot dial …21" in stream.getvalue()

@@ -1,0 +1,143 @@
+"""The settings as a function of the environment."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+ROOT = Path(__file__).parent.parent
+PRODUCTION = {
+    "DEBUG": "0",
+    "SECRET_KEY": "k3y-" * 20 + "abcdefghij",
+    "PUBLIC_BASE_URL": "https://phone.example.com",
+    "TWILIO_ACCOUNT_SID": "AC" + "a1" * 16,
+    "TWILIO_AUTH_TOKEN": "secret",
+    "TWILIO_PHONE_NUMBER": "+15551234567",
+    "DATABASE_URL": "sqlite://:memory:",
+}
+
+
+@pytest.fixture
+def load(monkeypatch, tmp_path):
+    """The settings for an environment that holds this and nothing else."""
+
+    def load(**environment: str) -> dict[str, Any]:
+        monkeypatch.setattr(os, "environ", {"VAR_DIR": str(tmp_path), **environment})
+        return runpy.run_path(str(ROOT / "clientcaller" / "settings.py"))
+
+    return load
+
+
+def test_an_empty_environment_is_a_laptop(load, tmp_path):
+    settings = load()
+    assert settings["DEBUG"]
+    assert settings["ENGINES_PROFILE"] == "laptop"
+    assert settings["PUBLIC_BASE_URL"] == "http://127.0.0.1:8000"
+    assert settings["CSRF_TRUSTED_ORIGINS"] == ["http://127.0.0.1:8000"]
+    assert settings["TWILIO_ACCOUNT_SID"].startswith("AC")
+    assert settings["TWILIO_AUTH_TOKEN"]
+    database = settings["DATABASES"]["default"]
+    assert database["NAME"] == str(tmp_path / "db.sqlite3")
+    assert database["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+    assert "journal_mode=WAL" in database["OPTIONS"]["init_command"]
+    assert {layer["BACKEND"] for layer in settings["CHANNEL_LAYERS"].values()} == {
+        "channels.layers.InMemoryChannelLayer"
+    }
+
+
+def test_redis_carries_both_layers_each_in_its_own_way(load):
+    layers = load(REDIS_URL="rediss://:secret@redis.example.com:6380/0")["CHANNEL_LAYERS"]
+    assert layers["default"]["BACKEND"] == "channels_redis.core.RedisChannelLayer"
+    assert layers["stream"]["BACKEND"] == "channels_redis.pubsub.RedisPubSubChannelLayer"
+    assert all(layer["CONFIG"]["hosts"] == ["rediss://:secret@redis.example.com:6380/0"] for layer in layers.values())
+
+
+def test_postgresql_is_asked_to_fail_fast(load):
+    database = load(DATABASE_URL="postgres://u:p@db.example.com/calls?sslmode=require")["DATABASES"]["default"]
+    assert database["OPTIONS"] == {"connect_timeout": 3, "sslmode": "require"}
+
+
+def test_production_has_no_secret_of_its_own(load):
+    with pytest.raises(ImproperlyConfigured, match="SECRET_KEY"):
+        load(DEBUG="0")
+    settings = load(DEBUG="0", SECRET_KEY="x", PUBLIC_BASE_URL="https://phone.example.com/")
+    assert settings["TWILIO_ACCOUNT_SID"] == settings["TWILIO_AUTH_TOKEN"] == ""
+    assert settings["TWILIO_AUTH_TOKENS"] == []
+    assert settings["PUBLIC_BASE_URL"] == "https://phone.example.com"
+    assert "phone.example.com" in settings["ALLOWED_HOSTS"]
+    assert settings["SESSION_COOKIE_SECURE"]
+    assert "SECURE_PROXY_SSL_HEADER" not in settings
+    assert "daphne" not in settings["INSTALLED_APPS"]
+
+
+def test_the_proxys_word_on_tls_counts_only_if_the_operator_says_so(load):
+    assert load(TRUST_X_FORWARDED_PROTO="1")["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
+
+
+def test_two_tokens_sign_while_one_is_replaced(load):
+    settings = load(TWILIO_AUTH_TOKEN="old, new")
+    assert settings["TWILIO_AUTH_TOKENS"] == ["old", "new"]
+    assert settings["TWILIO_AUTH_TOKEN"] == "old"
+
+
+@pytest.mark.parametrize("profile", ["laptop", "cpu", "scripted", "echo"])
+def test_every_profile_names_three_engines(load, profile):
+    engines = load(ENGINES_PROFILE=profile)["ENGINES"]
+    assert set(engines) == {"stt", "llm", "tts"}
+    assert all(engine["BACKEND"].startswith("inference.engines.") for engine in engines.values())
+
+
+def test_options_of_an_engine_are_added_to_its_profiles(load):
+    engines = load(ENGINES_PROFILE="cpu", LLM_MODEL="qwen3:0.6b", ENGINES_OPTIONS='{"llm": {"temperature": 0.2}}')[
+        "ENGINES"
+    ]
+    assert engines["llm"]["OPTIONS"] == {
+        "base_url": "http://127.0.0.1:11434/v1",
+        "api_key": "",
+        "model": "qwen3:0.6b",
+        "temperature": 0.2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"ENGINES_PROFILE": "quantum"}, "laptop, cpu, scripted, echo"),
+        ({"ENGINES_OPTIONS": "{"}, "ENGINES_OPTIONS is not JSON"),
+        ({"ENGINES_OPTIONS": "[1]"}, "must be a JSON object"),
+        ({"ENGINES_OPTIONS": '{"ears": {}}'}, "ears"),
+        ({"ENGINES_OPTIONS": '{"stt": 1}'}, "one object per engine"),
+        ({"CONVERSATION": "nice"}, "CONVERSATION is not JSON"),
+        ({"DEBUG": "maybe"}, "DEBUG must be 1 or 0"),
+        ({"MAX_LIVE_CALLS": "0"}, "MAX_LIVE_CALLS must be at least 1"),
+        ({"MAX_LIVE_CALLS": "many"}, "MAX_LIVE_CALLS must be a number"),
+        ({"STREAM_TOKEN_TTL": "nan"}, "STREAM_TOKEN_TTL"),
+        ({"PUBLIC_BASE_URL": "phone.example.com"}, "PUBLIC_BASE_URL must look like"),
+        ({"PUBLIC_BASE_URL": "https://phone.example.com/?a=b"}, "PUBLIC_BASE_URL must look like"),
+    ],
+)
+def test_a_wrong_value_is_named(load, environment, message):
+    with pytest.raises(ImproperlyConfigured, match=message):
+        load(**environment)
+
+
+def test_a_proper_production_environment_passes_the_deployment_checks(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "INFO"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path), **PRODUCTION},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_json_settings_reach_the_conversation(load):
+    assert load(CONVERSATION=json.dumps({"max_lead": 0.3}))["CONVERSATION"] == {"max_lead": 0.3}
