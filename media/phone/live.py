@@ -1,0 +1,231 @@
+"""A person at this machine on the phone: microphone and loudspeaker, or lines typed at the keyboard."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TextIO
+
+import numpy as np
+
+from inference.interfaces import TextToSpeech
+from media.audio import Resampler, decode_mulaw, encode_mulaw
+from media.errors import MediaError
+from media.phone.caller import Clip, Ear, HangUp, Press, Say, ScriptedCaller, Voice, to_mulaw
+from media.phone.gateway import Note
+from media.phone.tape import (
+    FRAME_BYTES,
+    RATE_HZ,
+    SILENT_FRAME,
+    first_audible,
+    last_audible,
+)
+
+# The sound card's clock and ours drift apart; what piles up beyond this is dropped rather than heard late.
+MAX_BUFFERED_BYTES = 10 * FRAME_BYTES
+# Most sound systems convert to the telephone's rate; some drivers insist on one of their own.
+DEVICE_RATES_HZ = (RATE_HZ, 48_000, 44_100, 16_000)
+
+
+class SoundError(MediaError):
+    """This machine cannot play or record; the message says what to do about it."""
+
+
+def load_sound() -> Any:
+    """The ``sounddevice`` module, or a ``SoundError`` that says what to install."""
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise SoundError(
+            "The sounddevice package is not installed: pip install -r requirements/laptop.txt, or type with --type."
+        ) from error
+    except OSError as error:
+        raise SoundError(
+            "The PortAudio library is missing: install it (Debian, Ubuntu: sudo apt install libportaudio2), "
+            "or type with --type."
+        ) from error
+    return sounddevice
+
+
+class LiveCaller:
+    """
+    A ``Party`` with the default microphone and loudspeaker. ``open`` before the call, ``close`` after it.
+
+    PortAudio calls from threads of its own; the buffers between are deques, whose ends are safe to share.
+    """
+
+    def __init__(self, sound: Any | None = None) -> None:
+        self._sound = load_sound() if sound is None else sound
+        self._spoken: deque[bytes] = deque()
+        self._to_play: deque[bytes] = deque(maxlen=MAX_BUFFERED_BYTES // FRAME_BYTES)
+        self._said, self._playing = bytearray(), bytearray()
+        self._streams: list[Any] = []
+        self._keys: deque[str] = deque()
+        self._hung_up = False
+        self._ear = Ear()  # turned on himself: it finds his utterances for the tape
+        self._utterances = 0
+        self._frames = 0
+        self._last_loud = 0
+        self._notes: list[Note] = []
+
+    def open(self) -> None:
+        """Start recording and playing; a machine without a usable device raises ``SoundError``."""
+        try:
+            self._open_stream(self._sound.RawInputStream, "microphone", self._record)
+            self._open_stream(self._sound.RawOutputStream, "loudspeaker", self._play)
+        except SoundError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for stream in self._streams:
+            stream.close()
+        self._streams.clear()
+
+    def _open_stream(self, kind: Any, name: str, transfer: Callable[[Any, Resampler], None]) -> None:
+        problem: Exception | None = None
+        for rate_hz in DEVICE_RATES_HZ:
+            recording = name == "microphone"
+            resampler = Resampler(rate_hz, RATE_HZ) if recording else Resampler(RATE_HZ, rate_hz)
+
+            def callback(buffer: Any, frames: int, time: Any, status: Any, *, resampler: Resampler = resampler) -> None:
+                transfer(buffer, resampler)
+
+            try:
+                stream = kind(samplerate=rate_hz, blocksize=rate_hz // 50, channels=1, dtype="int16", callback=callback)
+                stream.start()
+            except self._sound.PortAudioError as error:
+                problem = error
+                continue
+            self._streams.append(stream)
+            return
+        raise SoundError(
+            f"No {name} can be used here ({problem}): connect one and make it the system's default, "
+            "or type with --type."
+        ) from problem
+
+    def _record(self, buffer: Any, resampler: Resampler) -> None:
+        self._spoken.append(encode_mulaw(resampler.push(np.frombuffer(buffer, np.int16))))
+
+    def _play(self, buffer: Any, resampler: Resampler) -> None:
+        while len(self._playing) < len(buffer):
+            frame = self._to_play.popleft() if self._to_play else SILENT_FRAME
+            self._playing += resampler.push(decode_mulaw(frame)).tobytes()
+        buffer[:] = self._playing[: len(buffer)]
+        del self._playing[: len(buffer)]
+
+    # Party
+
+    def connected(self) -> None:
+        pass
+
+    def next_frame(self) -> bytes:
+        while self._spoken:
+            self._said += self._spoken.popleft()
+        if len(self._said) > MAX_BUFFERED_BYTES:
+            del self._said[:-FRAME_BYTES]
+        if len(self._said) < FRAME_BYTES:
+            frame = SILENT_FRAME
+        else:
+            frame = bytes(self._said[:FRAME_BYTES])
+            del self._said[:FRAME_BYTES]
+        self._note_speech(frame)
+        return frame
+
+    def hear(self, frame: bytes) -> None:
+        self._to_play.append(frame)
+
+    def next_key(self) -> str | None:
+        return self._keys.popleft() if self._keys else None
+
+    @property
+    def hung_up(self) -> bool:
+        return self._hung_up
+
+    def take_notes(self) -> list[Note]:
+        notes, self._notes = self._notes, []
+        return notes
+
+    def hang_up(self) -> None:
+        self._hung_up = True
+
+    def press(self, keys: str) -> None:
+        self._keys.extend(keys)
+
+    def _note_speech(self, frame: bytes) -> None:
+        was_speaking = self._ear.speaking > 0
+        self._ear.hear(frame)
+        start = self._frames * FRAME_BYTES
+        self._frames += 1
+        if self._ear.quiet == 0:
+            self._last_loud = start + last_audible(frame)
+            if not was_speaking:
+                self._utterances += 1
+                self._note("caller_speech_start", first_audible(frame))
+        elif was_speaking and self._ear.speaking == 0:
+            # Known only now; the offset lies in the past by the pause that ended it.
+            self._note("caller_speech_end", self._last_loud - start)
+
+    def _note(self, event: str, offset: int) -> None:
+        self._notes.append(Note(event, offset, {"clip": f"utterance {self._utterances}", "kind": "say"}))
+
+
+async def read_lines(source: TextIO | None = None) -> AsyncIterator[str]:
+    """Lines as they are typed (standard input by default), without blocking the call; ends with the input."""
+    source = source or sys.stdin
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    # A daemon thread: a read from a terminal cannot be cancelled, and must not keep the program from ending.
+    def read() -> None:
+        line = "first"
+        while line:
+            line = source.readline()
+            try:
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            except RuntimeError:  # the call is over and its loop closed
+                return
+
+    threading.Thread(target=read, daemon=True).start()
+    while line := await lines.get():
+        yield line.strip()
+
+
+async def type_lines(caller: ScriptedCaller, voice: Voice, lines: AsyncIterator[str]) -> None:
+    """
+    Let the caller say what is typed.
+
+    A line that begins with ``/press`` is for the keypad, and ``/hang up`` or the end of the input ends the call,
+    after what was typed before it.
+    """
+    async for line in lines:
+        match line.split():
+            case []:
+                continue
+            case ["/press", *keys]:
+                caller.add(Press("".join(keys)))
+            case ["/hang", "up"] | ["/quit"] | ["/bye"]:
+                break
+            case _:
+                caller.add(Say(Clip.of(await voice(line), name=line)))
+    caller.add(HangUp())
+
+
+def voice_of(engine: TextToSpeech, *, voice: str = "") -> Voice:
+    """A started synthesiser as a caller's voice."""
+
+    async def say(text: str) -> bytes:
+        async def once() -> AsyncIterator[str]:
+            yield text
+
+        speech = engine.open(voice=voice)
+        try:
+            pcm = [chunk.pcm async for chunk in speech.speak(once())]
+        finally:
+            await speech.close()
+        return to_mulaw(np.concatenate(pcm), engine.rate_hz) if pcm else b""
+
+    return say

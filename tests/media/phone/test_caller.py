@@ -1,0 +1,280 @@
+"""The scripted caller, one frame at a time and without a clock."""
+
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from media.audio import decode_mulaw, encode_mulaw
+from media.phone.caller import (
+    Clip,
+    Ear,
+    HangUp,
+    Press,
+    Say,
+    ScriptedCaller,
+    ScriptError,
+    TalkOver,
+    Wait,
+    WaitForAgent,
+    parse_script,
+    prepare,
+    read_wave,
+    to_mulaw,
+)
+from media.phone.tape import SILENT_FRAME
+
+LOUD = bytes([0x10]) * 160
+
+
+def clip(seconds: float, name: str = "clip") -> Clip:
+    return Clip.of(LOUD[:1] * round(seconds * 8000), name=name)
+
+
+def talk(caller: ScriptedCaller, agent: Iterator[bytes] | list[bytes]) -> list[bytes]:
+    """What the caller says while the agent is heard saying these frames."""
+    said = []
+    for frame in agent:
+        caller.hear(frame)
+        said.append(caller.next_frame())
+    return said
+
+
+def loud_frames(said: list[bytes]) -> list[int]:
+    return [number for number, frame in enumerate(said) if frame != SILENT_FRAME]
+
+
+def agent(pattern: str) -> list[bytes]:
+    """``"3- 5+ 2-"``: tenths of a second of quiet and of speech."""
+    frames: list[bytes] = []
+    for piece in pattern.split():
+        frames += [LOUD if piece[-1] == "+" else SILENT_FRAME] * (5 * int(piece[:-1]))
+    return frames
+
+
+# -- the script -----------------------------------------------------------------------------------
+
+
+def test_he_waits_speaks_and_then_keeps_the_line_open():
+    caller = ScriptedCaller([Wait(0.1), Say(clip(0.06))])
+    said = talk(caller, agent("3-"))
+    assert loud_frames(said) == [5, 6, 7]
+    assert caller.done
+    assert not caller.hung_up
+
+
+def test_the_last_frame_of_a_clip_is_filled_with_silence():
+    caller = ScriptedCaller([Say(LOUD + LOUD[:40])])
+    assert talk(caller, agent("1-"))[1] == LOUD[:40] + SILENT_FRAME[:120]
+
+
+def test_he_waits_until_the_agent_has_spoken_and_is_quiet():
+    caller = ScriptedCaller([WaitForAgent(quiet=0.5), Say(clip(0.02))])
+    said = talk(caller, agent("10- 5+ 3- 5+ 10-"))
+    assert loud_frames(said) == [139]  # half a second after 2.3 s
+
+
+def test_what_was_said_before_his_own_words_is_not_the_answer_to_them():
+    caller = ScriptedCaller([WaitForAgent(quiet=0.3), Say(clip(0.1)), WaitForAgent(quiet=0.3), HangUp()])
+    talk(caller, agent("5+ 20-"))
+    assert not caller.hung_up
+    talk(caller, agent("5+ 5-"))
+    assert caller.hung_up
+
+
+def test_he_talks_over_the_agent_once_it_has_been_speaking_for_a_while():
+    caller = ScriptedCaller([TalkOver(clip(0.02), after=0.6)])
+    said = talk(caller, agent("4+ 3- 4+ 1- 10+"))  # the first stretch is too short, and a pause begins anew
+    assert loud_frames(said) == [35 + 29]  # and a short one does not
+
+
+def test_after_an_interruption_only_a_new_beginning_counts_as_the_answer():
+    caller = ScriptedCaller([TalkOver(clip(0.1), after=0.2), WaitForAgent(quiet=0.3), HangUp()])
+    talk(caller, agent("6+ 10-"))  # the interrupted sentence trails off
+    assert not caller.hung_up
+    talk(caller, agent("5+ 4-"))
+    assert caller.hung_up
+
+
+def test_after_a_backchannel_the_agent_is_still_heard_to_the_end():
+    caller = ScriptedCaller([TalkOver(clip(0.1), after=0.2, backchannel=True), WaitForAgent(quiet=0.3), HangUp()])
+    talk(caller, agent("6+ 4-"))
+    assert caller.hung_up
+
+
+def test_patience_ends_and_is_remembered():
+    step = WaitForAgent(timeout=0.2)
+    caller = ScriptedCaller([step, HangUp()])
+    talk(caller, agent("3-"))
+    assert caller.hung_up
+    assert caller.gave_up == [step]
+
+
+def test_keys_are_pressed_one_at_a_time():
+    caller = ScriptedCaller([Press("12#")])
+    keys = []
+    for _ in range(30):
+        caller.next_frame()
+        keys.append(caller.next_key())
+    assert [key for key in keys if key] == ["1", "2", "#"]
+    assert keys.index("2") - keys.index("1") > 1
+
+
+def test_more_can_be_added_to_a_script_that_ran_out():
+    caller = ScriptedCaller([])
+    assert caller.done
+    talk(caller, agent("1-"))
+    caller.add(Say(clip(0.02)))
+    assert not caller.done
+    assert loud_frames(talk(caller, agent("1-"))) == [0]
+
+
+def test_his_notes_say_where_the_loud_samples_of_a_clip_lie():
+    quiet, loud = SILENT_FRAME[:1], LOUD[:1]
+    caller = ScriptedCaller([Say(Clip.of(quiet * 200 + loud * 400 + quiet * 300, name="hello"))])
+    notes = []
+    for frame in range(6):
+        caller.next_frame()
+        notes += [(note.event, frame * 160 + note.offset, note.fields) for note in caller.take_notes()]
+    fields = {"clip": "hello", "kind": "say"}
+    assert notes == [("caller_speech_start", 200, fields), ("caller_speech_end", 599, fields)]
+
+
+def test_noise_and_echo_are_heard_under_his_voice_and_alone():
+    noisy = talk(ScriptedCaller([Wait(0.1), Say(clip(0.1))], noise_db=-40), agent("3-"))
+    assert len(set(noisy[0])) > 10
+    assert np.abs(decode_mulaw(noisy[6])).mean() > 10 * np.abs(decode_mulaw(noisy[0])).mean()
+    echo = talk(ScriptedCaller([], echo_db=-20, echo_delay=0.04), [LOUD, *[SILENT_FRAME] * 4])
+    level = np.abs(decode_mulaw(LOUD)[0]) / 10
+    assert np.abs(decode_mulaw(echo[2])).mean() == pytest.approx(level, rel=0.05)
+    assert loud_frames([echo[0], echo[1], echo[3]]) == []
+
+
+def test_the_ear_forgives_short_pauses_and_ignores_clicks():
+    ear = Ear()
+    for frame in agent("3+ 1- 2+"):
+        ear.hear(frame)
+    assert ear.speaking == pytest.approx(0.6)
+    for frame in agent("3-"):
+        ear.hear(frame)
+    assert ear.speaking == 0
+    assert ear.quiet == pytest.approx(0.3)
+    ear.hear(LOUD[:4] + SILENT_FRAME[4:])
+    assert ear.speaking == 0
+
+
+# -- recordings -----------------------------------------------------------------------------------
+
+
+def tone(rate_hz: int, seconds: float = 0.5, frequency_hz: float = 440.0) -> np.ndarray:
+    return (8000 * np.sin(2 * np.pi * frequency_hz * np.arange(round(rate_hz * seconds)) / rate_hz)).astype(np.int16)
+
+
+def write(path: Path, pcm: np.ndarray, rate_hz: int, *, channels: int = 1) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(pcm.tobytes())
+    return path
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 22050, 24000, 44100, 48000])
+def test_a_recording_at_any_rate_is_the_same_sound_at_8_khz(tmp_path, rate_hz):
+    audio = read_wave(write(tmp_path / "tone.wav", tone(rate_hz), rate_hz))
+    assert len(audio) == pytest.approx(4000, abs=2)
+    spectrum = np.abs(np.fft.rfft(decode_mulaw(audio)[:4000]))
+    assert np.argmax(spectrum) * 2 == 440
+    assert np.abs(decode_mulaw(audio)).max() == pytest.approx(8000, rel=0.05)
+
+
+def test_mulaw_recordings_are_taken_as_they_are(tmp_path):
+    audio = encode_mulaw(tone(8000))
+    header = b"RIFF" + (50 + len(audio)).to_bytes(4, "little") + b"WAVEfmt " + (18).to_bytes(4, "little")
+    header += b"\x07\0\x01\0" + (8000).to_bytes(4, "little") * 2 + b"\x01\0\x08\0\0\0"
+    header += b"fact" + (4).to_bytes(4, "little") + len(audio).to_bytes(4, "little")
+    path = tmp_path / "mulaw.wav"
+    path.write_bytes(header + b"data" + len(audio).to_bytes(4, "little") + audio)
+    assert read_wave(path) == audio
+
+
+def test_what_cannot_be_read_is_said_plainly(tmp_path):
+    with pytest.raises(ScriptError, match=r"cannot read .*nowhere\.wav"):
+        read_wave(tmp_path / "nowhere.wav")
+    (tmp_path / "text.wav").write_text("hello")
+    with pytest.raises(ScriptError, match="not a WAV file"):
+        read_wave(tmp_path / "text.wav")
+    (tmp_path / "empty.wav").write_bytes(b"RIFF\x04\0\0\0WAVE")
+    with pytest.raises(ScriptError, match="without sound"):
+        read_wave(tmp_path / "empty.wav")
+    with pytest.raises(ScriptError, match="2 channel"):
+        read_wave(write(tmp_path / "stereo.wav", tone(8000), 8000, channels=2))
+
+
+def test_a_clip_knows_its_loud_part_and_survives_silence():
+    sound = Clip.of(to_mulaw(np.concatenate([np.zeros(80, np.int16), tone(8000), np.zeros(80, np.int16)]), 8000))
+    assert sound.first_loud == pytest.approx(80, abs=10)
+    assert sound.last_loud == pytest.approx(4079, abs=10)
+    assert sound.seconds == pytest.approx(0.52)
+    silent = Clip.of(SILENT_FRAME)
+    assert (silent.first_loud, silent.last_loud) == (0, 0)
+
+
+# -- scripts as text ------------------------------------------------------------------------------
+
+SCRIPT = """
+# a short call
+say Hello, is anyone there?
+play question.wav
+
+wait 1.5
+wait for agent
+wait for agent to start
+talk over 0.8 stop please
+talk over 1 play hush.wav
+murmur 1.2 mm-hm
+press 12#
+hang up
+"""
+
+
+def test_every_line_of_a_script():
+    assert parse_script(SCRIPT, folder=Path("clips")) == [
+        Say("Hello, is anyone there?"),
+        Say(Path("clips/question.wav")),
+        Wait(1.5),
+        WaitForAgent(),
+        WaitForAgent("start"),
+        TalkOver("stop please", 0.8),
+        TalkOver(Path("clips/hush.wav"), 1.0),
+        TalkOver("mm-hm", 1.2, backchannel=True),
+        Press("12#"),
+        HangUp(),
+    ]
+
+
+@pytest.mark.parametrize("line", ["sing", "wait a bit", "wait -1", "press here", "talk over now stop", "say"])
+def test_a_line_that_makes_no_sense_is_named_with_its_number(line):
+    with pytest.raises(ScriptError, match=rf"line 2: '{line}'"):
+        parse_script(f"wait 1\n{line}\n")
+
+
+async def test_texts_are_spoken_and_files_read_before_the_call(tmp_path):
+    async def voice(text: str) -> bytes:
+        return LOUD * len(text)
+
+    file = write(tmp_path / "tone.wav", tone(8000), 8000)
+    steps = await prepare([Say("hi"), TalkOver("stop", 0.5), Say(file), HangUp()], voice)
+    assert steps[0] == Say(Clip.of(LOUD * 2, name="hi"))
+    assert steps[1] == TalkOver(Clip.of(LOUD * 4, name="stop"), 0.5)
+    assert steps[2] == Say(Clip.load(file))
+    assert steps[3] == HangUp()
+
+
+async def test_text_without_a_voice_is_refused():
+    with pytest.raises(ScriptError, match="no voice to say 'hi'"):
+        await prepare([Say("hi")])
+    with pytest.raises(ScriptError, match="nobody can say 'hi'"):
+        ScriptedCaller([Say("hi")]).next_frame()
