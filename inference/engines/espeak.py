@@ -1,0 +1,196 @@
+"""
+eSpeak NG through ctypes, from the ``espeakng-loader`` wheel: robotic, clear, in a hundred languages, at once.
+
+The library is GPL-3. It is an optional requirement, loaded when this engine starts and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from inference.engines.native_voice import NativeSpeech, Sink, Spoken
+from inference.types import EngineError
+
+RATE_HZ = 22_050
+
+# From speak_lib.h of eSpeak NG 1.52.
+_SYNCHRONOUS = 2
+_DO_NOT_EXIT = 1 << 15
+_CHARACTERS = 1
+_UTF8 = 1
+_RATE, _PITCH = 1, 3
+_EVENT_END_OF_LIST, _EVENT_WORD = 0, 1
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),  # 1 is the first character
+        ("length", ctypes.c_int),
+        ("audio_position_ms", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    ]
+
+
+class _VoiceEntry(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("languages", ctypes.c_void_p),
+        ("identifier", ctypes.c_char_p),
+    ]
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+class _Library:
+    """The one eSpeak of this process. Two threads inside it at once corrupt its heap, so ``say`` holds a lock."""
+
+    def __init__(self) -> None:
+        try:
+            import espeakng_loader
+        except ImportError as error:
+            raise EngineError(
+                "eSpeak NG is not installed: pip install -r requirements/laptop.txt", permanent=True
+            ) from error
+        try:
+            self._c = ctypes.CDLL(espeakng_loader.get_library_path())
+        except OSError as error:
+            raise EngineError(f"eSpeak NG cannot be loaded here: {error}", permanent=True) from error
+        data = Path(espeakng_loader.get_data_path())
+        rate_hz = self._c.espeak_Initialize(_SYNCHRONOUS, 20, str(data).encode(), _DO_NOT_EXIT)
+        if rate_hz != RATE_HZ:
+            raise EngineError(f"eSpeak NG did not initialise (got {rate_hz} instead of {RATE_HZ} Hz)", permanent=True)
+        self._lock = threading.Lock()
+        self._callback = _Callback(self._on_audio)
+        self._c.espeak_SetSynthCallback(self._callback)
+        self._sink: Sink = lambda pcm, spoken: True
+        self._word_end = 0
+        self._failure: BaseException | None = None
+        self.voices = frozenset(self._list_voices())
+        self.variants = frozenset(path.name for path in (data / "voices" / "!v").iterdir())
+
+    def _list_voices(self) -> Iterator[str]:
+        self._c.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_VoiceEntry))
+        entries = self._c.espeak_ListVoices(None)
+        index = 0
+        while entries[index]:
+            # A byte of priority, then the language's name; we take the first, which is unique to the voice.
+            yield ctypes.string_at(entries[index].contents.languages + 1).decode()
+            index += 1
+
+    def say(self, text: str, voice: str, rate: int, pitch: int, sink: Sink) -> None:
+        """Block until ``text`` is synthesised or ``sink`` stops it."""
+        content = text.replace("\0", " ").encode("utf-8", "replace") + b"\0"
+        with self._lock:
+            if self._c.espeak_SetVoiceByName(voice.encode()) != 0:
+                raise EngineError(f"eSpeak NG has no voice {voice!r}", permanent=True)
+            self._c.espeak_SetParameter(_RATE, rate, 0)
+            self._c.espeak_SetParameter(_PITCH, pitch, 0)
+            self._sink, self._word_end, self._failure = sink, 0, None
+            failed = self._c.espeak_Synth(content, len(content), 0, _CHARACTERS, 0, _UTF8, None, None)
+            if self._failure is not None:
+                raise self._failure
+            if failed:
+                raise EngineError(f"eSpeak NG failed with code {failed}")
+
+    def _on_audio(self, samples: Any, count: int, events: Any) -> int:
+        try:
+            spoken = list(self._words(events))
+            pcm = np.ctypeslib.as_array(samples, (count,)).copy() if samples and count > 0 else np.zeros(0, np.int16)
+            return int(self._sink(pcm, spoken))
+        except BaseException as error:  # ctypes would print it and go on
+            self._failure = error
+            return 1
+
+    def _words(self, events: Any) -> Iterator[Spoken]:
+        """A word has been spoken when the next one begins."""
+        index = 0
+        while (event := events[index]).type != _EVENT_END_OF_LIST:
+            if event.type == _EVENT_WORD:
+                yield Spoken(event.sample, self._word_end)
+                self._word_end = max(self._word_end, event.text_position - 1 + event.length)
+            index += 1
+
+
+# The library cannot be unloaded, and its state is global: whoever asks shares it.
+_load = cache(_Library)
+_load_lock = threading.Lock()
+
+
+def _library() -> _Library:
+    with _load_lock:
+        return _load()
+
+
+@dataclass(frozen=True, slots=True)
+class _EspeakVoice:
+    library: _Library
+    name: str
+    rate: int
+    pitch: int
+    rate_hz: int = RATE_HZ
+
+    def synthesise(self, text: str, sink: Sink) -> None:
+        self.library.say(text, self.name, self.rate, self.pitch, sink)
+
+
+class EspeakTextToSpeech:
+    """
+    eSpeak NG. A voice is a language and perhaps a variant: ``"en-us"``, ``"en-us+f3"``.
+
+    ``rate`` is in words per minute (80 to 450), ``pitch`` from 0 to 100.
+    """
+
+    rate_hz: ClassVar[int] = RATE_HZ
+    may_speculate: ClassVar[bool] = True
+
+    def __init__(self, *, voice: str = "en-us", rate: int = 165, pitch: int = 50) -> None:
+        self._voice = voice
+        self._rate = rate
+        self._pitch = pitch
+        self._executor: ThreadPoolExecutor | None = None
+        self._library: _Library | None = None
+
+    async def start(self) -> None:
+        if self._executor is None:
+            executor = ThreadPoolExecutor(1, "espeak")
+            try:
+                self._library = await asyncio.get_running_loop().run_in_executor(executor, self._warm)
+            except BaseException:
+                executor.shutdown(wait=False)
+                raise
+            self._executor = executor
+
+    def _warm(self) -> _Library:
+        library = _library()
+        # The first use of a voice reads its dictionary: 35 ms that the first caller need not wait for.
+        library.say("Ready.", self._voice, self._rate, self._pitch, lambda pcm, spoken: True)
+        return library
+
+    async def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+
+    def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
+        if self._executor is None or self._library is None:
+            raise EngineError("eSpeak NG is not started")
+        name = voice or (self._voice if self._voice.startswith(language) else language)
+        base, _, variant = name.partition("+")
+        if base not in self._library.voices or (variant and variant not in self._library.variants):
+            raise EngineError(f"eSpeak NG has no voice {name!r}; try en-us or en-us+f3", permanent=True)
+        return NativeSpeech(_EspeakVoice(self._library, name, self._rate, self._pitch), self._executor)

@@ -1,0 +1,217 @@
+"""
+Flite through ctypes, from Debian's ``libflite1``: the most natural voices that need no download.
+
+Its licence is BSD-like. The voices are libraries of their own (slt, rms, awb).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import threading
+import unicodedata
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from inference.engines.native_voice import NativeSpeech, Sink, Spoken
+from inference.types import EngineError
+
+RATE_HZ = 16_000
+
+LOUDNESS = {"slt": 0.55, "rms": 1.0, "awb": 0.9}
+"""The voices, and what brings each to -20 dBFS: as loud as eSpeak NG, with headroom for mu-law."""
+
+_MIN_CHUNK = 320
+_STOP, _CONTINUE = -1, 0
+_TOKEN_END = b"R:Token.daughtern.R:SylStructure.daughtern.daughtern.R:Segment.end"
+
+
+class _Wave(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_char_p),
+        ("rate_hz", ctypes.c_int),
+        ("count", ctypes.c_int),
+        ("channels", ctypes.c_int),
+        ("samples", ctypes.POINTER(ctypes.c_short)),
+    ]
+
+
+class _VoiceStruct(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("features", ctypes.c_void_p)]
+
+
+class _StreamingInfo(ctypes.Structure):
+    """From cst_audio.h of Flite 2.x."""
+
+
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.POINTER(_Wave),
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.POINTER(_StreamingInfo),
+)
+_StreamingInfo._fields_ = [
+    ("min_chunk", ctypes.c_int),
+    ("callback", _Callback),
+    ("utterance", ctypes.c_void_p),
+    ("item", ctypes.c_void_p),
+    ("user_data", ctypes.c_void_p),
+]
+
+_lock = threading.Lock()
+"""Flite keeps its state in its voices, and we have one of each: one thread in the library at a time."""
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL("libflite.so.1", mode=ctypes.RTLD_GLOBAL)
+        for part in ("cmulex", "usenglish"):
+            ctypes.CDLL(f"libflite_{part}.so.1", mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise EngineError(f"Flite is not installed (apt-get install libflite1): {error}", permanent=True) from error
+    pointer, text = ctypes.c_void_p, ctypes.c_char_p
+    for name, result, arguments in (
+        ("flite_text_to_wave", ctypes.POINTER(_Wave), [text, pointer]),
+        ("delete_wave", None, [ctypes.POINTER(_Wave)]),
+        ("new_audio_streaming_info", pointer, []),
+        ("audio_streaming_info_val", pointer, [pointer]),
+        ("feat_set", None, [pointer, text, pointer]),
+        ("utt_relation", pointer, [pointer, text]),
+        ("relation_head", pointer, [pointer]),
+        ("item_next", pointer, [pointer]),
+        ("flite_ffeature_float", ctypes.c_float, [pointer, text]),
+    ):
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    library.flite_init()
+    return library
+
+
+class _FliteVoice:
+    """One voice of the library; implements ``native_voice.Voice``."""
+
+    rate_hz = RATE_HZ
+
+    def __init__(self, name: str) -> None:
+        self._c = library = _library()
+        try:
+            register = getattr(ctypes.CDLL(f"libflite_cmu_us_{name}.so.1"), f"register_cmu_us_{name}")
+        except (OSError, AttributeError) as error:
+            raise EngineError(f"Flite has no voice {name!r}: {error}", permanent=True) from error
+        register.restype = ctypes.c_void_p
+        self._voice = register(None)
+        self._loudness = LOUDNESS[name]
+        self._callback = _Callback(self._on_audio)
+        self._sink: Sink = lambda pcm, spoken: True
+        self._failure: BaseException | None = None
+        info = library.new_audio_streaming_info()
+        streaming = _StreamingInfo.from_address(info)
+        streaming.min_chunk, streaming.callback = _MIN_CHUNK, self._callback
+        features = _VoiceStruct.from_address(self._voice).features
+        library.feat_set(features, b"streaming_info", library.audio_streaming_info_val(info))
+
+    def synthesise(self, text: str, sink: Sink) -> None:
+        content = _ascii(text).encode()
+        with _lock:
+            self._sink, self._failure = sink, None
+            wave = self._c.flite_text_to_wave(content, self._voice)
+            if wave:
+                self._c.delete_wave(wave)
+            if self._failure is not None:
+                raise self._failure
+
+    def _on_audio(self, wave: Any, start: int, count: int, last: int, info: Any) -> int:
+        try:
+            if wave.contents.rate_hz != RATE_HZ:
+                raise EngineError(f"Flite gave {wave.contents.rate_hz} Hz instead of {RATE_HZ} Hz")
+            # The timing of the whole clause is settled before its first sample is made.
+            spoken = list(self._tokens(info.contents.utterance)) if start == 0 else []
+            samples = np.ctypeslib.as_array(wave.contents.samples, (wave.contents.count,))[start : start + count]
+            return _STOP if self._sink((samples * self._loudness).astype(np.int16), spoken) else _CONTINUE
+        except BaseException as error:  # ctypes would print it and go on
+            self._failure = error
+            return _STOP
+
+    def _tokens(self, utterance: int) -> Iterator[Spoken]:
+        token = self._c.relation_head(self._c.utt_relation(utterance, b"Token"))
+        while token:
+            end = self._c.flite_ffeature_float(token, _TOKEN_END)
+            # file_pos counts the character behind the token too.
+            yield Spoken(int(end * RATE_HZ), int(self._c.flite_ffeature_float(token, b"file_pos")) - 1)
+            token = self._c.item_next(token)
+
+
+def _ascii(text: str) -> str:
+    """As many characters as ``text``, so that positions agree: Flite knows English in ASCII only."""
+    table = {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "."}
+    plain = (unicodedata.normalize("NFKD", table.get(character, character))[0] for character in text)
+    return "".join(character if " " <= character <= "~" else " " for character in plain)
+
+
+class FliteTextToSpeech:
+    """Flite's larger voices: ``"slt"`` (a woman), ``"rms"`` and ``"awb"`` (men). English only."""
+
+    rate_hz: ClassVar[int] = RATE_HZ
+    may_speculate: ClassVar[bool] = True
+
+    def __init__(self, *, voice: str = "slt") -> None:
+        if voice not in LOUDNESS:
+            raise EngineError(f"Flite has no voice {voice!r}; it has {', '.join(LOUDNESS)}", permanent=True)
+        self._voice = voice
+        self._executor: ThreadPoolExecutor | None = None
+        self._voices: dict[str, _FliteVoice] = {}
+
+    async def start(self) -> None:
+        if self._executor is None:
+            executor = ThreadPoolExecutor(1, "flite")
+            try:
+                self._voices = await asyncio.get_running_loop().run_in_executor(executor, self._load)
+            except BaseException:
+                executor.shutdown(wait=False)
+                raise
+            self._executor = executor
+
+    def _load(self) -> dict[str, _FliteVoice]:
+        voices = {name: _voice(name) for name in LOUDNESS}
+        voices[self._voice].synthesise("Ready.", lambda pcm, spoken: True)
+        return voices
+
+    async def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+
+    def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
+        if self._executor is None:
+            raise EngineError("Flite is not started")
+        try:
+            return NativeSpeech(self._voices[voice or self._voice], self._executor)
+        except KeyError:
+            raise EngineError(f"Flite has no voice {voice!r}; it has {', '.join(LOUDNESS)}", permanent=True) from None
+
+
+@cache
+def _loaded_voice(name: str) -> _FliteVoice:
+    return _FliteVoice(name)
+
+
+def _voice(name: str) -> _FliteVoice:
+    """Libraries and voices cannot be unloaded: whoever asks shares them."""
+    with _lock:
+        return _loaded_voice(name)
+
+
+def is_installed() -> bool:
+    """Whether Flite and its default voice are on this machine."""
+    try:
+        _voice("slt")
+    except EngineError:
+        return False
+    return True

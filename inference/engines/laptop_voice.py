@@ -1,0 +1,41 @@
+"""The voice of a laptop: Flite where Debian's ``libflite1`` is installed, for it is the nicer one, else eSpeak NG."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from inference.engines import flite
+from inference.engines.espeak import EspeakTextToSpeech
+from inference.engines.flite import FliteTextToSpeech
+from inference.engines.native_voice import NativeSpeech
+from inference.types import EngineError
+
+
+class LaptopTextToSpeech:
+    """
+    Either of the two, chosen when it is made; ``name`` says which.
+
+    A voice that the chosen engine does not have is answered with its default: an ``Agent`` set up on one
+    laptop should still speak on another.
+    """
+
+    may_speculate: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self.name = "flite" if flite.is_installed() else "espeak"
+        self._engine = FliteTextToSpeech() if self.name == "flite" else EspeakTextToSpeech()
+        self.rate_hz: int = self._engine.rate_hz
+
+    async def start(self) -> None:
+        await self._engine.start()
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
+        try:
+            return self._engine.open(voice=voice, language=language)
+        except EngineError as error:
+            if not error.permanent:
+                raise
+            return self._engine.open()

@@ -1,0 +1,74 @@
+"""From a setting to engines, with errors that name the setting."""
+
+import pytest
+
+from inference.backends import Engines, make_engine, make_engines
+from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText
+from inference.types import EngineError
+
+SCRIPTED = {
+    "stt": {"BACKEND": "inference.engines.scripted.ScriptedSpeechToText", "OPTIONS": {"final_delay": 0.2}},
+    "llm": {"BACKEND": "inference.engines.scripted.ScriptedLanguageModel"},
+    "tts": {"BACKEND": "inference.engines.scripted.ScriptedTextToSpeech", "OPTIONS": {"rate_hz": 24000}},
+}
+
+
+class Journal:
+    """An engine that writes down what happens to it."""
+
+    def __init__(self, *, starts: bool = True) -> None:
+        self.starts = starts
+        self.events: list[str] = []
+
+    async def start(self) -> None:
+        self.events.append("start")
+        if not self.starts:
+            raise EngineError("no model here", permanent=True)
+
+    async def close(self) -> None:
+        self.events.append("close")
+        if not self.starts:
+            raise RuntimeError("was never there")
+
+
+def test_a_setting_becomes_three_engines_with_their_options():
+    engines = make_engines(SCRIPTED)
+    assert isinstance(engines.stt, ScriptedSpeechToText)
+    assert engines.stt.final_delay == 0.2
+    assert isinstance(engines.llm, ScriptedLanguageModel)
+    assert engines.tts.rate_hz == 24000
+
+
+def test_a_missing_engine_is_named():
+    with pytest.raises(EngineError, match="lacks llm, tts") as error:
+        make_engines({"stt": SCRIPTED["stt"]})
+    assert error.value.permanent
+
+
+@pytest.mark.parametrize("path", ["", "nodots", "no.such.module.Engine", "inference.engines.scripted.NoSuchEngine"])
+def test_a_backend_that_cannot_be_loaded_is_named_with_its_alias(path):
+    with pytest.raises(EngineError, match=r"ENGINES\['tts'\]") as error:
+        make_engine("tts", {"BACKEND": path})
+    assert repr(path) in str(error.value)
+    assert error.value.permanent
+
+
+def test_options_that_the_engine_does_not_take_are_named():
+    with pytest.raises(EngineError, match="no_such_option") as error:
+        make_engine("stt", {**SCRIPTED["stt"], "OPTIONS": {"no_such_option": 1}})
+    assert error.value.permanent
+
+
+async def test_all_engines_are_started_and_closed():
+    stt, llm, tts = Journal(), Journal(), Journal()
+    engines = Engines(stt, llm, tts)
+    await engines.start()
+    await engines.close()
+    assert stt.events == llm.events == tts.events == ["start", "close"]
+
+
+async def test_if_one_does_not_start_all_are_closed_and_its_error_is_raised():
+    stt, llm, tts = Journal(), Journal(starts=False), Journal()
+    with pytest.raises(EngineError, match="no model here"):
+        await Engines(stt, llm, tts).start()
+    assert stt.events == llm.events == tts.events == ["start", "close"]

@@ -1,0 +1,114 @@
+"""Every engine keeps the contract of ``inference/interfaces.py``."""
+
+from functools import partial
+
+import pytest
+import pytest_asyncio
+
+from inference.engines import flite
+from inference.engines.echo import STORE, EchoLanguageModel, EchoSpeechToText, EchoTextToSpeech
+from inference.engines.espeak import EspeakTextToSpeech
+from inference.engines.laptop_voice import LaptopTextToSpeech
+from inference.engines.openai_compatible import OpenAICompatibleLanguageModel
+from inference.engines.scripted import (
+    ScriptedLanguageModel,
+    ScriptedSpeechToText,
+    ScriptedTextToSpeech,
+)
+from inference.engines.whisper import FasterWhisperSpeechToText
+from tests.inference.contract import LanguageModelContract, SpeechToTextContract, TextToSpeechContract
+from tests.inference.model_server import ModelServer
+from tests.inference.tiny_whisper import make_tiny_whisper
+
+
+class TestScriptedSpeechToText(SpeechToTextContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls):
+        # The shorter of the two utterances is a backchannel.
+        return partial(ScriptedSpeechToText, final_delay=0.001, partials=True, backchannel_below=0.8)
+
+
+class TestScriptedLanguageModel(LanguageModelContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls):
+        return partial(ScriptedLanguageModel, first_delay=0.001, token_delay=0.0005)
+
+
+class TestScriptedTextToSpeech(TextToSpeechContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls):
+        return partial(ScriptedTextToSpeech, first_delay=0.001, chunk_delay=0.0005)
+
+
+class TestEchoSpeechToText(SpeechToTextContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls):
+        return EchoSpeechToText
+
+    @classmethod
+    def words(cls, transcript):
+        # Each utterance has a name of its own: what must be equal is the sound behind it.
+        return tuple(sound.tobytes() for sound in STORE.sounds(transcript.text))
+
+
+class TestEchoLanguageModel(LanguageModelContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls):
+        return EchoLanguageModel
+
+
+class TestEchoTextToSpeech(TextToSpeechContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls):
+        return EchoTextToSpeech
+
+
+class TestFasterWhisper(SpeechToTextContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls, tmp_path_factory):
+        folder = make_tiny_whisper(tmp_path_factory.mktemp("whisper"))
+        return partial(FasterWhisperSpeechToText, model=str(folder), cpu_threads=1)
+
+
+class TestOpenAICompatible(LanguageModelContract):
+    @pytest_asyncio.fixture(scope="class", loop_scope="class")
+    @classmethod
+    async def make(cls):
+        async with ModelServer().serving() as server:
+            yield partial(OpenAICompatibleLanguageModel, base_url=server.base_url)
+
+
+class TestEspeak(TextToSpeechContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls):
+        return EspeakTextToSpeech
+
+
+@pytest.mark.skipif(not flite.is_installed(), reason="Flite (Debian's libflite1) is not installed")
+class TestFlite(TextToSpeechContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls):
+        return flite.FliteTextToSpeech
+
+
+class TestLaptopVoice(TextToSpeechContract):
+    test_an_unknown_voice_is_refused_for_good = None  # it is either of the two above and speaks with what it has
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls):
+        return LaptopTextToSpeech
+
+    async def test_an_unknown_voice_is_answered_with_the_default(self, engine):
+        speech = engine.open(voice="no such voice")
+        said = [chunk async for chunk in speech.speak(self._given("Hello."))]
+        assert said[-1].text_end == len("Hello.")
