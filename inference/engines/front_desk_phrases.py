@@ -3,7 +3,6 @@ What a caller may say to the front desk: the text from which the recogniser's la
 
 A model this small (some 4,500 sentences of 460 words) hears what it was built for and little else; that is what makes
 a recogniser without downloads good enough for a guided demonstration. ``front_desk`` understands what is said here.
-
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ DIGITS = {
 DIGIT_WORDS = {digit: word for word, digit in DIGITS.items() if word != "oh"}
 DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 NAMES = (
-    "adam alex alice amy andrea andrew angela anna anthony barbara ben betty brian carol charles chris christine daniel "
-    "david deborah diana donna edward elizabeth emily emma eric eva frank george hannah helen jack jacob james jane "
-    "jason jennifer jessica john joseph julia karen kate kevin laura linda lisa lucy maria mark martin mary matthew "
-    "michael michelle nancy nicole oliver olivia patricia patrick paul peter rachel rebecca richard robert ruth sam "
+    "adam alex alice amy andrea andrew angela anna anthony barbara ben betty brian carol charles chris christine "
+    "daniel david deborah diana donna edward elizabeth emily emma eric eva frank george hannah helen jack jacob james "
+    "jane jason jennifer jessica john joseph julia karen kate kevin laura linda lisa lucy maria mark martin mary "
+    "matthew michael michelle nancy nicole oliver olivia patricia patrick paul peter rachel rebecca richard robert ruth sam "
     "sandra sarah sophie stephen steven susan theo thomas tom victoria walter william"
 ).split()
 
@@ -64,7 +63,8 @@ who 50
     who are you
     who is this
     who am i (talking|speaking) (to|with)( please|)
-    (are you|am i talking to) (a|an|some kind of) (robot|computer|machine|person|human|real person|real human)( or a person| or a human| or a machine|)
+    (are you|am i talking to) (a|some kind of) (robot|computer|machine|person|human)( or a person| or a machine|)
+    (are you|am i talking to) a real (person|human)( or a computer| or a robot|)
     is this (a|an) (robot|recording|computer|real person|person)
     are you (real|human|a human being)
     what('s| is) your name

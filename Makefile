@@ -1,0 +1,65 @@
+# What a person types. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run serve test lint bench clean python
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+HOST ?= 127.0.0.1
+PORT ?= 8000
+SPEECH ?=
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+# The tested version is 3.11. PocketSphinx has no wheel of the pinned release for 3.12, and nothing was run on others.
+python:
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 is needed and no python3 was found."; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) and (f"Python 3.11 is needed, this is {v[0]}.{v[1]}: some of the pinned packages (PocketSphinx among them) have no wheel for it. Install Python 3.11, or point to one: make PYTHON=/path/to/python3.11 ..."))'
+
+$(VENV)/.laptop: requirements/base.txt requirements/laptop.txt requirements/no-deps.txt | python
+	@[ -x $(PY) ] || { echo "Making the environment in $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the pinned requirements (a minute or two the first time) ..."
+	@$(PIP) -r requirements/laptop.txt
+	@$(PIP) --no-deps -r requirements/no-deps.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/cpu.txt requirements/dev.txt $(VENV)/.laptop
+	@echo "Installing what the tests need ..."
+	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+setup: $(VENV)/.laptop ## make the environment and the database
+	@$(PY) manage.py migrate --verbosity 0
+	@echo "Ready. Next: make demo, make run or make test."
+
+demo: $(VENV)/.laptop ## hold a phone conversation with the real server, on this machine
+	@$(PY) manage.py migrate --verbosity 0
+	@$(PY) manage.py demo
+
+run: setup ## the server for people, with reload
+	@$(PY) manage.py runserver $(HOST):$(PORT)
+
+serve: $(VENV)/.laptop ## the server for production: settings from the environment, PORT, GET /healthz
+	@$(PY) manage.py check --deploy --fail-level ERROR
+	@$(PY) manage.py migrate --verbosity 0
+	@$(PY) manage.py collectstatic --noinput --verbosity 0
+	@exec $(PY) -m uvicorn clientcaller.asgi:application --host $(HOST) --port $(PORT) \
+		--loop uvloop --http httptools --ws websockets-sansio --ws-max-size 65536 --lifespan on \
+		--no-access-log --timeout-graceful-shutdown 30
+
+test: $(VENV)/.dev ## all tests (SPEECH=folder adds those on recordings of people)
+	@$(PY) -m pytest $(if $(SPEECH),--speech $(SPEECH))
+
+lint: $(VENV)/.dev ## style and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+bench: $(VENV)/.dev ## measure: latency, barge-in, calls per core
+	@$(PY) -m tests.benchmarks.load $(BENCH)
+
+clean: ## forget the environment and everything that was recorded
+	@rm -rf $(VENV) var

@@ -1,0 +1,175 @@
+"""What the calls of one process share: engines, voice activity, phrases, the books. Made once, on the server's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import InterfaceError, OperationalError, close_old_connections
+
+from calls import services
+from inference.backends import Engines, make_engines
+from inference.types import EngineError
+from media.facts import FactWriter
+from media.phrases import Phrases
+from media.recorder import RecordingSpool
+from media.session import Session
+from media.speech import VoiceDetector
+from media.turns.manner import Manner
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+PROCESS = f"{socket.gethostname()}:{os.getpid()}"[:64]
+
+
+def manner(**of_agent: Any) -> Manner:
+    """How an agent behaves: its own settings over those of ``CONVERSATION`` over the defaults."""
+    known = {field.name for field in fields(Manner)}
+    if unknown := set(settings.CONVERSATION) - known:
+        raise ImproperlyConfigured(
+            f"CONVERSATION has {', '.join(sorted(unknown))}; it knows {', '.join(sorted(known))}"
+        )
+    tuning = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.CONVERSATION.items()}
+    return Manner(**{**tuning, **of_agent})
+
+
+class Service:
+    """
+    The media side of this process.
+
+    ``start`` loads the engines and may take seconds; calls that come before it is done wait for it. ``close`` ends
+    the calls that are left, writes down what is not yet written and releases everything.
+    """
+
+    def __init__(self) -> None:
+        self.engines: Engines = make_engines(settings.ENGINES)
+        self.detector = VoiceDetector()
+        self.phrases = Phrases(self.engines.tts)
+        self.recordings = RecordingSpool(Path(settings.SPOOL_DIR) / "recordings")
+        self.books = FactWriter(
+            _apply_fact,
+            spool=Path(settings.SPOOL_DIR) / "facts",
+            transient=(OperationalError, InterfaceError),
+        )
+        self.sessions: set[Session] = set()
+        self.problem = "engines are loading"
+        # Threads of our own: Channels' single one would let one slow query hold up every socket of the process.
+        self._database = ThreadPoolExecutor(4, thread_name_prefix="calls-db")
+        self._started: asyncio.Task[None] | None = None
+        self._chores: set[asyncio.Task[Any]] = set()
+
+    @property
+    def speculate(self) -> bool:
+        """Every engine may be put to work on a guess."""
+        engines = self.engines
+        return engines.stt.may_speculate and engines.llm.may_speculate and engines.tts.may_speculate
+
+    def begin(self) -> None:
+        """Start without waiting for it; a failure is logged and shows in ``problem``."""
+        if self._started is None:
+            self._started = asyncio.ensure_future(self._start())
+            self._started.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def start(self) -> None:
+        """Returns when calls can be taken. Safe to await many times; raises ``EngineError`` if engines do not load."""
+        self.begin()
+        assert self._started is not None
+        await asyncio.shield(self._started)
+
+    async def _start(self) -> None:
+        try:
+            await self.engines.start()
+        except EngineError as error:
+            self.problem = f"engines: {error}"
+            logger.error("The engines of profile %s did not start: %s", settings.ENGINES_PROFILE, error)
+            raise
+        await self.phrases.prepare(manner().stock_phrases, voice="", language="en")
+        self.problem = ""
+        self.chore(self._settle_leftovers())
+        logger.info(
+            "Ready to take calls: profile %s, up to %d at once", settings.ENGINES_PROFILE, settings.MAX_LIVE_CALLS
+        )
+
+    async def _settle_leftovers(self) -> None:
+        """What a process that died has left: calls without an end, recordings without a header."""
+        for call_id, path in await asyncio.to_thread(self.recordings.recover):
+            self.books.put("recording", call_id=call_id, path=str(path))
+        if closed := await self.database(services.clean_up):
+            logger.warning("Closed the books of %d calls that a dead process had left open", closed)
+
+    async def database(self, function: Callable[..., Result], **arguments: Any) -> Result:
+        """Run a service of ``calls`` on a thread of its own."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._database, partial(_with_connection, function, **arguments))
+
+    def chore(self, work: Any) -> None:
+        """Something that goes on beside the calls; a failure is logged."""
+        task = asyncio.ensure_future(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chore_done)
+
+    def _chore_done(self, task: asyncio.Task[Any]) -> None:
+        self._chores.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("A chore failed", exc_info=error)
+
+    @property
+    def full(self) -> bool:
+        """This process carries as many streams as it may; admission has usually said so before."""
+        return len(self.sessions) >= settings.MAX_LIVE_CALLS
+
+    async def close(self) -> None:
+        """End what is left, politely towards the books."""
+        for session in list(self.sessions):
+            await session.close("drain")
+        for task in list(self._chores):
+            task.cancel()
+        if self._started is not None and not self._started.done():
+            self._started.cancel()
+        await self.engines.close()
+        await self.recordings.close()
+        await self.books.close()
+        self._database.shutdown(wait=False)
+
+
+def _with_connection(function: Callable[..., Result], **arguments: Any) -> Result:
+    close_old_connections()
+    try:
+        return function(**arguments)
+    finally:
+        close_old_connections()
+
+
+def _apply_fact(name: str, fact: dict[str, Any]) -> None:
+    _with_connection(services.FACTS[name], **fact)
+
+
+_service: Service | None = None
+
+
+def get_service() -> Service:
+    """The one of this process, made at the first use. Its loop is the one it is started on."""
+    global _service
+    if _service is None:
+        _service = Service()
+        services.readiness_checks.append(lambda: _service.problem if _service is not None else "")
+    return _service
+
+
+async def close_service() -> None:
+    global _service
+    if _service is not None:
+        service, _service = _service, None
+        await service.close()

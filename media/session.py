@@ -1,0 +1,427 @@
+"""
+The shell of one stream: feeds ``Conversation`` with what happens and obeys what it says.
+
+One rule: one event in, all its commands out, one timer armed; then the next event. Nothing slow sits between:
+engines, the socket and the books are awaited in tasks of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import time
+from typing import Any, Protocol
+from uuid import UUID
+
+from inference.backends import Engines
+from inference.interfaces import Transcription
+from inference.types import EngineError, Message, Pcm, Transcript
+from media.audio import Resampler, decode_mulaw
+from media.intake import Intake
+from media.messages import RATE_HZ, Media, clear_message, mark_message, media_message
+from media.phrases import Phrases
+from media.reply import answer, say
+from media.speech import VoiceDetector, VoiceWindow
+from media.turns import commands as cmd
+from media.turns import events as ev
+from media.turns.clock import StreamClock
+from media.turns.conversation import Conversation, Floor
+from media.turns.manner import Manner
+
+logger = logging.getLogger(__name__)
+
+PRE_ROLL = 0.3
+"""Seconds of sound in front of the voice that recognition gets: less costs the first word, more costs others."""
+_KEPT = int(1.0 * RATE_HZ)  # samples kept for it: the voice is noticed up to half a second late
+_PUSH = int(0.1 * RATE_HZ)  # samples handed to recognition at once
+MAX_UNSENT = 400
+"""Messages that may wait for a socket that does not take them (20 s of speech): then the line is dead."""
+
+
+class Tape(Protocol):
+    """Where the sound of the call is recorded."""
+
+    def caller(self, position: int, mulaw: bytes) -> None: ...
+    def agent(self, position: int, mulaw: bytes) -> None: ...
+
+
+class Books(Protocol):
+    """Where the facts of the call are written down behind it; never blocks, never raises."""
+
+    def put(self, name: str, **fields: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallBrief:
+    """What a session needs to know of its call."""
+
+    call_id: UUID
+    stream: int
+    prompt: str
+    voice: str
+    language: str
+    manner: Manner
+    history: tuple[cmd.Line, ...] = ()
+    next_turn: int = 1
+    resumed: bool = False
+
+
+class _Hearing:
+    """One utterance being recognised: resampled, handed on in pieces of about 100 ms."""
+
+    def __init__(self, transcription: Transcription, rate_hz: int) -> None:
+        self.transcription = transcription
+        self._resampler = Resampler(RATE_HZ, rate_hz)
+        self._waiting: list[Pcm] = []
+        self._samples = 0
+
+    def push(self, pcm: Pcm) -> None:
+        self._waiting.append(pcm)
+        self._samples += len(pcm)
+        if self._samples >= _PUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        for pcm in self._waiting:
+            self.transcription.push(self._resampler.push(pcm))
+        self._waiting.clear()
+        self._samples = 0
+
+
+class Session:
+    """
+    One stream of one call.
+
+    ``start`` once, ``media`` for each frame, ``mark`` and ``key`` as they come, ``close`` at the end; ``hang_up`` is
+    called when the conversation wants the stream closed. ``outgoing()`` is awaited for what to send.
+    """
+
+    def __init__(
+        self,
+        brief: CallBrief,
+        *,
+        engines: Engines,
+        detector: VoiceDetector,
+        phrases: Phrases,
+        books: Books,
+        hang_up: Callable[[str], None],
+        tape: Tape | None = None,
+    ) -> None:
+        self._brief = brief
+        self._engines = engines
+        self._phrases = phrases
+        self._books = books
+        self._tape = tape
+        self._hang_up = hang_up
+        self._loop = asyncio.get_running_loop()
+        self._clock = StreamClock()
+        self.conversation = Conversation(brief.manner, clock=self._clock, history=brief.history)
+        self._speech = engines.tts.open(voice=brief.voice, language=brief.language)
+        self._voice = detector.open(self._on_window)
+        self._intake = Intake()
+        self._kept: deque[tuple[int, Pcm]] = deque()
+        self._kept_samples = 0
+        self._hearing: tuple[int, _Hearing] | None = None
+        self._replies: dict[ev.Revision, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._events: deque[ev.Event] = deque()
+        self._telling = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._stream_sid = ""
+        self._unsent: deque[str] = deque()
+        self._sendable = asyncio.Event()
+        self._closed = False
+        self._system = Message("system", brief.prompt)
+        # The books keep wall-clock time; the call itself runs on the loop's clock.
+        self._epoch = time() - self._loop.time()
+        self._obeyed: dict[type, Callable[[Any], None]] = {
+            cmd.OpenUtterance: self._open_utterance,
+            cmd.TakeSnapshot: self._take_snapshot,
+            cmd.CloseUtterance: self._close_utterance,
+            cmd.StartReply: self._start_reply,
+            cmd.SayLine: self._say_line,
+            cmd.StopReply: self._stop_reply,
+            cmd.SendAudio: lambda command: self._send(media_message(self._stream_sid, command.audio)),
+            cmd.SendMark: lambda command: self._send(mark_message(self._stream_sid, command.name)),
+            cmd.ClearPlayout: self._clear_playout,
+            cmd.Played: self._played,
+            cmd.TurnEnded: self._turn_ended,
+            cmd.Noted: self._noted,
+            cmd.HangUp: lambda command: self._hang_up(command.reason),
+        }
+
+    # -- what the socket says ---------------------------------------------------------------------------
+
+    def start(self, stream_sid: str) -> None:
+        """The stream runs."""
+        self._stream_sid = stream_sid
+        self._book("stream-started", stream_sid=stream_sid, at=self._wall(self._loop.time()))
+        self._spawn(self._engines.llm.warm(self._messages(self._brief.history)))
+        self.tell(ev.CallStarted(resumed=self._brief.resumed))
+
+    def media(self, message: Media) -> None:
+        """Some of the caller's voice. Raises ``BadMessage`` if its payload is not base64."""
+        audio = self._intake.accept(message)
+        if not audio or self._closed:
+            return
+        position = self._intake.position
+        self._clock.observe(position, self._loop.time())
+        if self._tape is not None:
+            self._tape.caller(position - len(audio), audio)
+        pcm = decode_mulaw(audio)
+        if self._hearing is not None:
+            self._hearing[1].push(pcm)
+        else:
+            self._keep(position, pcm)
+        self._voice.push(pcm)
+
+    def mark(self, name: str) -> None:
+        self.tell(ev.MarkReached(name))
+
+    def key(self, digit: str) -> None:
+        self.tell(ev.KeyPressed(digit))
+
+    async def outgoing(self) -> str:
+        """The next message to send, as soon as there is one."""
+        while not self._unsent:
+            self._sendable.clear()
+            await self._sendable.wait()
+        return self._unsent.popleft()
+
+    async def close(self, reason: str) -> None:
+        """The stream is over; everything that was started for it ends. Idempotent."""
+        if self._closed:
+            return
+        if self.conversation.floor is not Floor.ENDED:
+            self.tell(ev.CallerHungUp(reason))
+        self._closed = True
+        self._voice.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._hearing is not None:
+            self._hearing[1].transcription.cancel()
+            self._hearing = None
+        tasks = [*self._replies.values(), *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await self._speech.close()
+        except EngineError as error:
+            logger.warning("Call %s: closing the voice failed: %s", self._brief.call_id, error)
+
+    # -- the one rule ---------------------------------------------------------------------------------------
+
+    def tell(self, event: ev.Event) -> None:
+        """Tell the conversation; what its commands cause at once is told after them."""
+        self._events.append(event)
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._events and not self._closed:
+                commands = self.conversation.receive(self._events.popleft(), now=self._loop.time())
+                for command in commands:
+                    self._obeyed[type(command)](command)
+            self._arm()
+        except Exception:
+            # The one outer handler of a call: no error of ours may leave silence on the line.
+            logger.exception("Call %s: the session failed on %s", self._brief.call_id, type(event).__name__)
+            self._hang_up("engines-failed")
+        finally:
+            self._telling = False
+
+    def _arm(self) -> None:
+        deadline = self.conversation.deadline
+        if self._timer is not None:
+            if deadline == self._timer_at:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None and not self._closed:
+            self._timer_at = deadline
+            self._timer = self._loop.call_at(deadline, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        # The loop may wake a clock tick early; the conversation is told the time it asked for.
+        if self._loop.time() < self._timer_at:
+            self._timer = self._loop.call_at(self._timer_at, self._fire)
+            return
+        self.tell(ev.TimerFired())
+
+    # -- hearing ------------------------------------------------------------------------------------------------
+
+    def _on_window(self, window: VoiceWindow) -> None:
+        if window.changed:
+            self.tell(ev.SpeechStarted(window.edge) if window.voiced else ev.SpeechStopped(window.edge))
+        wake = self.conversation.wake_position
+        if wake is not None and window.position >= wake:
+            self.tell(ev.PositionReached(window.position))
+
+    def _keep(self, end: int, pcm: Pcm) -> None:
+        self._kept.append((end, pcm))
+        self._kept_samples += len(pcm)
+        while self._kept_samples - len(self._kept[0][1]) >= _KEPT:
+            self._kept_samples -= len(self._kept.popleft()[1])
+
+    def _open_utterance(self, command: cmd.OpenUtterance) -> None:
+        def on_partial(transcript: Transcript) -> None:
+            self.tell(ev.TranscriptPartial(command.utterance, transcript.text))
+
+        stt = self._engines.stt
+        try:
+            transcription = stt.open(language=self._brief.language, hint=command.hint, on_partial=on_partial)
+        except EngineError as error:
+            logger.warning("Call %s: recognition failed to open: %s", self._brief.call_id, error)
+            self._hearing = None
+            return
+        hearing = _Hearing(transcription, stt.rate_hz)
+        start = command.position - int(PRE_ROLL * RATE_HZ)
+        for end, pcm in self._kept:
+            if end > start:
+                hearing.push(pcm)
+        self._kept.clear()
+        self._kept_samples = 0
+        self._hearing = command.utterance, hearing
+
+    def _take_snapshot(self, command: cmd.TakeSnapshot) -> None:
+        if self._hearing is None or self._hearing[0] != command.utterance:
+            self.tell(ev.TranscriptFailed(command.utterance, command.snapshot))
+            return
+        hearing = self._hearing[1]
+        hearing.flush()
+        self._spawn(self._snapshot(command, hearing.transcription))
+
+    async def _snapshot(self, command: cmd.TakeSnapshot, transcription: Transcription) -> None:
+        try:
+            transcript = await transcription.snapshot()
+        except EngineError as error:
+            logger.warning("Call %s: recognition failed: %s", self._brief.call_id, error)
+            self.tell(ev.TranscriptFailed(command.utterance, command.snapshot))
+        else:
+            self.tell(ev.TranscriptReady(command.utterance, command.snapshot, transcript.text))
+
+    def _close_utterance(self, command: cmd.CloseUtterance) -> None:
+        if self._hearing is not None and self._hearing[0] == command.utterance:
+            self._hearing[1].transcription.cancel()
+            self._hearing = None
+
+    # -- speaking -------------------------------------------------------------------------------------------------
+
+    def _start_reply(self, command: cmd.StartReply) -> None:
+        self._speak(
+            command.revision,
+            answer(
+                command.revision,
+                self._messages(command.history),
+                llm=self._engines.llm,
+                tts=self._engines.tts,
+                speech=self._speech,
+                speculative=command.speculative,
+                emit=self.tell,
+            ),
+        )
+
+    def _say_line(self, command: cmd.SayLine) -> None:
+        ready = self._phrases.get(command.text, voice=self._brief.voice, language=self._brief.language)
+        if ready:
+            self.tell(ev.ReplyAudio(command.revision, ready, len(command.text)))
+            self.tell(ev.ReplyEnded(command.revision))
+            return
+        line = say(command.revision, command.text, tts=self._engines.tts, speech=self._speech, emit=self.tell)
+        self._speak(command.revision, line)
+
+    def _speak(self, revision: ev.Revision, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(self._guarded(revision, work))
+        self._replies[revision] = task
+        task.add_done_callback(lambda _: self._replies.pop(revision, None))
+
+    async def _guarded(self, revision: ev.Revision, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever goes wrong in making a reply is the conversation's to answer."""
+        try:
+            await work
+        except EngineError as error:
+            logger.warning("Call %s: an engine failed: %s", self._brief.call_id, error)
+            self.tell(ev.ReplyFailed(revision, str(error)))
+        except Exception as error:
+            logger.exception("Call %s: making a reply failed", self._brief.call_id)
+            self.tell(ev.ReplyFailed(revision, f"{type(error).__name__}: {error}"))
+
+    def _stop_reply(self, command: cmd.StopReply) -> None:
+        if command.heard_samples:
+            rate = self._engines.tts.rate_hz
+            self._speech.heard(command.heard_samples * rate // RATE_HZ)
+        if (task := self._replies.get(command.revision)) is not None:
+            task.cancel()
+
+    def _messages(self, history: Sequence[cmd.Line]) -> list[Message]:
+        spoken = [Message("user" if line.speaker == "caller" else "assistant", line.text) for line in history]
+        return [self._system, *spoken]
+
+    def _send(self, message: str) -> None:
+        self._unsent.append(message)
+        self._sendable.set()
+        if len(self._unsent) > MAX_UNSENT:
+            logger.warning("Call %s: the socket takes nothing any more", self._brief.call_id)
+            self._unsent.clear()
+            self._hang_up("stream-lost")
+
+    def _clear_playout(self, command: cmd.ClearPlayout) -> None:
+        # Our own queue first, or its sound would follow the clear.
+        self._unsent.clear()
+        self._send(clear_message(self._stream_sid))
+
+    def _played(self, command: cmd.Played) -> None:
+        if self._tape is not None:
+            self._tape.agent(self._clock.position_at(command.at), command.audio)
+
+    # -- the books --------------------------------------------------------------------------------------------------
+
+    def _turn_ended(self, turn: cmd.TurnEnded) -> None:
+        stages = dict(turn.stages)
+        hit = int(stages.pop("speculation_hit", 0))
+        started = int(stages.pop("speculations", 0))
+        logger.info("%s %s: %s", self._brief.call_id, turn.speaker, turn.heard)
+        self._book(
+            "turn",
+            number=self._brief.next_turn + turn.number - 1,
+            who=turn.speaker,
+            said=turn.said,
+            heard=turn.heard,
+            interrupted=turn.interrupted,
+            fallback=turn.fallback,
+            started_at=self._wall(turn.started),
+            ended_at=self._wall(turn.ended),
+            start_position=self._clock.position_at(turn.started),
+            end_position=self._clock.position_at(turn.ended),
+            stages=stages,
+            speculation_hits=hit,
+            speculation_waste=started - hit,
+        )
+
+    def _noted(self, note: cmd.Noted) -> None:
+        self._book("event", kind=note.kind, at=self._wall(note.at), data=dict(note.data))
+
+    def _book(self, name: str, **fields: Any) -> None:
+        self._books.put(name, call_id=str(self._brief.call_id), **fields)
+
+    def _wall(self, now: float) -> str:
+        return datetime.fromtimestamp(self._epoch + now, UTC).isoformat()
+
+    # -- tasks ------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("Call %s: a task failed", self._brief.call_id, exc_info=error)

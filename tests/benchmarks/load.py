@@ -1,0 +1,290 @@
+"""
+Latency, barge-in and calls per core, measured from the other end of the line.
+
+    python -m tests.benchmarks.load                      # 1, 10 and 60 calls, three runs each
+    python -m tests.benchmarks.load --calls 10 --runs 5 --seconds 60 --server daphne
+
+The server runs on processor 0 with scripted engines (``inference/engines/scripted.py``: 240 ms of work between
+the end of the caller's speech and the first sound, were nothing done ahead), the callers on processor 1. Everything but
+processor time and memory is measured by the phone (``media/phone/tape.py``). A run counts only if the load
+generator itself was never more than 20 ms late at p99.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clientcaller.settings")
+import django
+
+django.setup()
+
+from django.conf import settings  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from inference.backends import make_engine  # noqa: E402
+from media.phone.caller import Clip, HangUp, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent  # noqa: E402
+from media.phone.gateway import Ticker  # noqa: E402
+from media.phone.network import PhoneNetwork  # noqa: E402
+from media.phone.tape import Measurements, measure, percentile  # noqa: E402
+from media.reply import render  # noqa: E402
+
+PUBLIC_URL = settings.PUBLIC_BASE_URL
+TICKS = os.sysconf("SC_CLK_TCK")
+ROOT = Path(__file__).resolve().parents[2]
+SERVERS = {
+    "uvicorn": (
+        "-m uvicorn clientcaller.asgi:application --host 127.0.0.1 --port {port} --loop uvloop --http httptools "
+        "--ws websockets-sansio --ws-max-size 65536 --lifespan on --no-access-log --log-level warning"
+    ),
+    "daphne": "-m daphne -v 0 -b 127.0.0.1 -p {port} clientcaller.asgi:application",
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    @property
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    @property
+    def memory_mb(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+@contextmanager
+def serving(kind: str, directory: Path, *, calls: int) -> Iterator[Server]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {
+        "VAR_DIR": str(directory),
+        "ENGINES_PROFILE": "scripted",
+        "ENGINES_OPTIONS": '{"stt": {"backchannel_below": 0.45}}',
+        "MAX_LIVE_CALLS": str(calls + 5),
+        "LOG_LEVEL": "WARNING",
+        "DATABASE_URL": "",
+    }
+    python = ["taskset", "-c", "0", sys.executable]
+    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, env=environment, check=True)
+    log = directory / "server.log"
+    with log.open("wb") as output:
+        command = [*python, *SERVERS[kind].format(port=port).split()]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _await_ready(process, url, log)
+        yield Server(process, url, log)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up and process.poll() is None:
+        try:
+            urlopen(f"{url}/readyz", timeout=5).close()
+            return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    raise SystemExit(f"The server did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+# -- the callers ------------------------------------------------------------------------------------
+
+
+async def make_clips() -> dict[str, Clip]:
+    """What the callers say, with the voice of the laptop profile."""
+    tts = make_engine("tts", {"BACKEND": "inference.engines.espeak.EspeakTextToSpeech"})
+    await tts.start()
+    try:
+        texts = {"question": "What time do you open?", "interruption": "No I mean on Sunday mornings.", "murmur": "mm"}
+        clips = {
+            name: Clip.of(await render(text, tts=tts, voice="", language="en"), name=name)
+            for name, text in texts.items()
+        }
+    finally:
+        await tts.close()
+    murmur = clips["murmur"]
+    voiced = murmur.audio[murmur.first_loud : murmur.first_loud + int(0.3 * 8000)]
+    clips["murmur"] = Clip.of(voiced, name="murmur")  # 300 ms of voice: the bound is 350
+    return clips
+
+
+def script(clips: dict[str, Clip], number: int) -> Iterator[Step]:
+    """An endless conversation: plain questions, and over every third reply a murmur, over another an interruption."""
+    yield Wait((number * 0.37) % 3.0)
+    turn = number
+    while True:
+        yield Say(clips["question"])
+        match turn % 3:
+            case 0:
+                yield WaitForAgent("start")
+                yield TalkOver(clips["murmur"], after=1.0, backchannel=True)
+            case 1:
+                yield WaitForAgent("start")
+                yield TalkOver(clips["interruption"], after=1.3)
+        yield WaitForAgent(quiet=0.6)
+        yield Wait(0.2 + 0.1 * (turn % 4))
+        turn += 1
+
+
+@dataclass(frozen=True)
+class Run:
+    calls: int
+    measured: Measurements
+    late: float
+    cpu_ms: float
+    memory_mb: float
+    failed: int
+
+    @property
+    def counts(self) -> bool:
+        return self.late <= 0.02
+
+
+async def load(server: Server, clips: dict[str, Clip], *, calls: int, seconds: float) -> Run:
+    steps = [[*islice(script(clips, number), 400), HangUp()] for number in range(calls)]
+    callers = [ScriptedCaller(script) for script in steps]
+    async with PhoneNetwork(
+        app_url=server.url,
+        public_url=PUBLIC_URL,
+        account_sid=settings.TWILIO_ACCOUNT_SID,
+        auth_token=settings.TWILIO_AUTH_TOKEN,
+    ) as network:
+        lines = []
+        for caller in callers:
+            lines.append(await network.call_in(caller, from_number="+12025550123", to_number="+15005550006"))
+            await asyncio.sleep(min(0.1, 3.0 / calls))
+        await asyncio.sleep(3.0)
+        lateness = Ticker.shared().lateness
+        lateness.clear()
+        began, cpu = time.monotonic(), server.cpu_seconds
+        await asyncio.sleep(seconds)
+        spent, cpu = time.monotonic() - began, server.cpu_seconds - cpu
+        late = percentile(list(lateness), 0.99)
+        memory = server.memory_mb
+        for line in lines:
+            line.hang_up()
+        await asyncio.gather(*(line.wait() for line in lines))
+    measured = [measure(line.tape) for line in lines]
+    failed = sum(not part.responses for part in measured)
+    return Run(calls, Measurements.together(measured), late, cpu / spent / calls * 1000, memory, failed)
+
+
+# -- the figures ------------------------------------------------------------------------------------
+
+
+def ms(seconds: float) -> float:
+    return seconds * 1000
+
+
+FIGURES = {
+    "response p50 ms": lambda run: ms(percentile(run.measured.responses, 0.5)),
+    "response p95 ms": lambda run: ms(percentile(run.measured.responses, 0.95)),
+    "turns": lambda run: len(run.measured.responses),
+    "barge-in p50 ms": lambda run: ms(percentile(clears(run), 0.5)),
+    "barge-in p95 ms": lambda run: ms(percentile(clears(run), 0.95)),
+    "interruptions": lambda run: len(clears(run)),
+    "murmurs kept %": lambda run: 100 * kept(run),
+    "gaps over 20 ms": lambda run: len(run.measured.gaps),
+    "cut-ins": lambda run: run.measured.cut_ins,
+    "carrier errors": lambda run: len(run.measured.errors),
+    "CPU ms per call and second": lambda run: run.cpu_ms,
+    "server memory MB": lambda run: run.memory_mb,
+    "generator late p99 ms": lambda run: ms(run.late),
+    "calls without an answer": lambda run: run.failed,
+}
+
+
+def clears(run: Run) -> list[float]:
+    return [overlap.clear_after for overlap in run.measured.interruptions if overlap.clear_after is not None]
+
+
+def kept(run: Run) -> float:
+    """Share of the murmurs after which the agent went on, or was back within 500 ms."""
+    murmurs = run.measured.backchannels
+    good = sum(overlap.resumed_after is not None and overlap.resumed_after <= 0.5 for overlap in murmurs)
+    return good / len(murmurs) if murmurs else float("nan")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, nargs="+", default=[1, 10, 60])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=40.0, help="of conversation that are measured")
+    parser.add_argument("--server", choices=SERVERS, default="uvicorn")
+    parser.add_argument("--profile", type=Path, help="write a py-spy flame graph of the server here (needs py-spy)")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {1} if (os.cpu_count() or 1) > 1 else {0})
+    clips = asyncio.run(make_clips())
+    runs: list[Run] = []
+    console = Console(width=140)
+    for _ in range(options.runs):
+        for calls in options.calls:
+            with (
+                tempfile.TemporaryDirectory() as directory,
+                serving(options.server, Path(directory), calls=calls) as server,
+            ):
+                profiler = None
+                if options.profile:
+                    command = ["py-spy", "record", "-d", str(int(options.seconds)), "-o", str(options.profile)]
+                    profiler = subprocess.Popen([*command, "--format", "speedscope", "-p", str(server.process.pid)])
+                run = asyncio.run(load(server, clips, calls=calls, seconds=options.seconds))
+                if profiler:
+                    profiler.wait()
+                if run.failed or run.measured.errors:
+                    console.print(server.log.read_text(errors="replace")[-3000:], markup=False)
+            middle, slow = (FIGURES[f"response {name} ms"](run) for name in ("p50", "p95"))
+            console.print(
+                f"{calls} calls: p50 {middle:.0f} ms, p95 {slow:.0f} ms, "
+                f"{run.cpu_ms:.1f} ms CPU per call and second, generator late {ms(run.late):.1f} ms"
+                + ("" if run.counts else "  [red](does not count: the load generator was late)[/]")
+            )
+            runs.append(run)
+    report(console, options, runs)
+
+
+def report(console: Console, options: argparse.Namespace, runs: list[Run]) -> None:
+    table = Table(title=f"{options.server}, scripted engines, one core for the server; medians of the runs that count")
+    table.add_column("")
+    good = {calls: [run for run in runs if run.calls == calls and run.counts] for calls in options.calls}
+    for calls in options.calls:
+        table.add_column(f"{calls} calls ({len(good[calls])} of {options.runs} runs)", justify="right")
+    for name, figure in FIGURES.items():
+        values = [
+            statistics.median(map(figure, good[calls])) if good[calls] else float("nan") for calls in options.calls
+        ]
+        table.add_row(name, *(f"{value:.1f}".removesuffix(".0") for value in values))
+    console.print(table)
+    least, most = min(options.calls), max(options.calls)
+    if most > least and good[least] and good[most]:
+        memory = {calls: statistics.median(run.memory_mb for run in good[calls]) for calls in (least, most)}
+        console.print(f"Memory per further call: {(memory[most] - memory[least]) / (most - least):.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""One stream of one call: scripted engines and real voice activity behind it, a telephone in virtual time before it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from inference.backends import Engines
+from inference.engines.espeak import EspeakTextToSpeech
+from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
+from media.messages import Media
+from media.phone.caller import Clip
+from media.phrases import Phrases
+from media.reply import render
+from media.session import CallBrief, Session
+from media.speech import VoiceDetector
+from media.turns.manner import Manner
+from tests.media.virtual_time import run
+
+QUIET = b"\xff" * 160
+STREAM = "MZ0"
+
+
+@cache
+def voice(text: str) -> bytes:
+    """The text as the caller would say it, mu-law."""
+
+    async def speak() -> bytes:
+        tts = EspeakTextToSpeech()
+        await tts.start()
+        try:
+            return await render(text, tts=tts, voice="", language="en")
+        finally:
+            await tts.close()
+
+    # On a thread, for tests that have a loop running here.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(speak())).result()
+
+
+class Books:
+    def __init__(self) -> None:
+        self.facts: list[tuple[str, dict[str, Any]]] = []
+
+    def put(self, name: str, **fields: Any) -> None:
+        json.dumps(fields)  # facts pass through JSON
+        self.facts.append((name, fields))
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        return [fields for kind, fields in self.facts if kind == name]
+
+
+@dataclass
+class Tape:
+    said: bytearray = field(default_factory=bytearray)
+    heard: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def caller(self, position: int, mulaw: bytes) -> None:
+        assert position == len(self.said)
+        self.said += mulaw
+
+    def agent(self, position: int, mulaw: bytes) -> None:
+        self.heard.append((position, mulaw))
+
+
+@dataclass
+class Line:
+    """What a call left behind."""
+
+    sent: list[tuple[float, dict[str, Any]]]
+    books: Books
+    tape: Tape
+    hung_up: str
+    tasks_left: int
+    caller_stopped: dict[str, float]
+
+    def times(self, event: str) -> list[float]:
+        return [when for when, message in self.sent if message["event"] == event]
+
+    @property
+    def turns(self) -> list[tuple[str, str]]:
+        return [(turn["who"], turn["heard"]) for turn in self.books.of("turn")]
+
+
+def call(
+    says: list[tuple[float, str]],
+    *,
+    seconds: float,
+    manner: Manner | None = None,
+    stt: dict[str, Any] | None = None,
+    llm: dict[str, Any] | None = None,
+    tts: dict[str, Any] | None = None,
+    during: Callable[[Session], None] | None = None,
+    at: float = 0.0,
+) -> Line:
+    """A call in which the caller says these things at these seconds; ``during`` is done at second ``at``."""
+    clips = [(start, text, voice(text)) for start, text in says]
+
+    async def work() -> Line:
+        loop = asyncio.get_running_loop()
+        engines = Engines(
+            ScriptedSpeechToText(**(stt or {})),
+            ScriptedLanguageModel(**(llm or {})),
+            ScriptedTextToSpeech(**(tts or {})),
+        )
+        await engines.start()
+        books, tape, phrases = Books(), Tape(), Phrases(engines.tts)
+        behaviour = manner or Manner()
+        await phrases.prepare(behaviour.stock_phrases, voice="", language="en")
+        before = len(asyncio.all_tasks())
+        ended: list[str] = []
+        session = Session(
+            CallBrief(UUID(int=1), 1, "You are kind.", "", "en", behaviour),
+            engines=engines,
+            detector=VoiceDetector(),
+            phrases=phrases,
+            books=books,
+            hang_up=ended.append,
+            tape=tape,
+        )
+        sent: list[tuple[float, dict[str, Any]]] = []
+        began = loop.time()
+
+        async def read() -> None:
+            """The carrier: echoes marks when what was sent before them has played."""
+            plays_until = 0.0
+            while True:
+                message = json.loads(await session.outgoing())
+                now = loop.time() - began
+                sent.append((now, message))
+                match message["event"]:
+                    case "media":
+                        seconds = len(base64.b64decode(message["media"]["payload"])) / 8000
+                        plays_until = max(plays_until, now) + seconds
+                    case "clear":
+                        plays_until = now
+                    case "mark":
+                        loop.call_later(max(0.0, plays_until - now), session.mark, message["mark"]["name"])
+
+        reader = asyncio.ensure_future(read())
+        session.start(STREAM)
+        sound = bytearray(QUIET * round(seconds * 50))
+        stopped = {}
+        for start, text, clip in clips:
+            sound[round(start * 8000) : round(start * 8000) + len(clip)] = clip
+            stopped[text] = start + Clip.of(clip).last_loud / 8000
+        if during is not None:
+            loop.call_later(at, during, session)
+        for number in range(round(seconds * 50)):
+            await asyncio.sleep(began + (number + 1) * 0.02 - loop.time())
+            if ended:
+                break
+            payload = base64.b64encode(bytes(sound[number * 160 : number * 160 + 160])).decode()
+            session.media(Media(STREAM, payload, timestamp_ms=150 + number * 20, chunk=number + 1))
+        await session.close("caller-hung-up")
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        await engines.close()
+        await asyncio.sleep(0)
+        left = len(asyncio.all_tasks()) - before
+        return Line(sent, books, tape, ended[0] if ended else "", left, stopped)
+
+    return run(work())
+
+
+def test_a_question_is_heard_and_answered():
+    line = call([(0.5, "What time do you open?")], seconds=9.0)
+    assert line.turns[0] == ("caller", "What time do you open?")
+    who, heard = line.turns[1]
+    assert who == "agent"
+    assert heard.startswith("We open at ten in the morning on each weekday.")
+    response = line.times("media")[0] - line.caller_stopped["What time do you open?"]
+    assert response < 0.4
+    stages = line.books.of("turn")[1]["stages"]
+    assert stages["response_latency"] == pytest.approx(response, abs=0.06)
+
+
+def test_everything_sent_is_one_of_the_three_messages():
+    line = call([(0.5, "What time do you open?"), (3.2, "No, I want to know about Sunday mornings")], seconds=8.0)
+    shapes = {
+        "media": {"event", "streamSid", "media"},
+        "mark": {"event", "streamSid", "mark"},
+        "clear": {"event", "streamSid"},
+    }
+    assert {message["event"] for _, message in line.sent} == set(shapes)
+    for _, message in line.sent:
+        assert set(message) == shapes[message["event"]]
+        assert message["streamSid"] == STREAM
+
+
+def test_an_interruption_clears_what_is_queued():
+    line = call(
+        [(2.0, "No, I want to know about Sunday mornings")],
+        seconds=5.0,
+        manner=Manner(greeting="This greeting is long enough that somebody will want to talk over all of it."),
+        stt={"transcripts": ["no I want to know about Sunday mornings"]},
+    )
+    (cleared,) = line.times("clear")
+    assert 0.3 < cleared - 2.0 < 0.5
+    first = line.books.of("turn")[0]
+    assert first["interrupted"]
+    assert first["said"].startswith(first["heard"])
+    assert first["stages"]["barge_in_stop"] < 0.5
+
+
+def test_a_murmur_leaves_the_agent_speaking():
+    line = call(
+        [(2.0, "Mm.")],
+        seconds=6.0,
+        manner=Manner(greeting="This greeting is long enough that somebody will want to murmur into it, once."),
+        stt={"transcripts": ["mm-hm"]},
+    )
+    (greeting,) = line.turns
+    assert greeting[1].endswith("once.")
+
+
+def test_the_recording_has_both_sides_in_their_places():
+    line = call([(0.5, "What time do you open?")], seconds=8.0)
+    assert len(line.tape.said) == 8 * 8000
+    position, _ = line.tape.heard[0]
+    assert position / 8000 == pytest.approx(line.times("media")[0], abs=0.05)
+    heard = sum(len(audio) for _, audio in line.tape.heard)
+    sent = sum(len(base64.b64decode(m["media"]["payload"])) for _, m in line.sent if m["event"] == "media")
+    assert heard == sent
+    ends = [position + len(audio) for position, audio in line.tape.heard]
+    starts = [position for position, _ in line.tape.heard]
+    assert all(start >= end - 8 for end, start in zip(ends, starts[1:], strict=False))
+
+
+def test_a_failing_language_model_is_answered_for():
+    line = call(
+        [(0.5, "What time do you open?")],
+        seconds=9.0,
+        llm={"failures": [{"rate": 1.0}]},
+    )
+    manner = Manner()
+    assert line.turns[-1] == ("agent", f"{manner.fillers[0]} {manner.apology}")
+    assert line.books.of("event")[0]["kind"] == "engine-failed"
+
+
+def test_failing_recognition_does_not_leave_the_caller_in_silence():
+    line = call([(0.5, "What time do you open?")], seconds=6.0, stt={"failures": [{"rate": 1.0}]})
+    assert line.turns == [("agent", Manner().not_caught)]
+
+
+def test_a_voice_that_fails_in_mid_call_still_apologises():
+    line = call([(0.5, "What time do you open?")], seconds=9.0, tts={"failures": [{"on": n} for n in range(7, 60)]})
+    assert line.turns[-1][1].endswith(Manner().apology)
+
+
+def test_the_agent_ends_the_call():
+    line = call([(0.5, "What time do you open?")], seconds=20.0, llm={"end_call_after": 1})
+    assert line.hung_up == "agent-ended"
+
+
+def test_nothing_runs_on_after_the_call():
+    for seconds in (0.6, 1.9, 2.1, 4.0):
+        line = call([(0.5, "What time do you open?")], seconds=seconds)
+        assert line.tasks_left == 0
+
+
+def test_a_lost_second_is_silence_to_recognition_and_no_end_of_the_world():
+    """What Twilio dropped shows as a jump in ``timestamp``; positions go on as the caller lived them."""
+
+    def skip(session: Session) -> None:
+        session.media(Media(STREAM, base64.b64encode(QUIET).decode(), timestamp_ms=150 + 2000, chunk=10_000))
+
+    line = call([], seconds=1.0, during=skip, at=0.9)
+    assert len(line.tape.said) == pytest.approx(2.0 * 8000, abs=400)
