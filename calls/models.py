@@ -186,9 +186,9 @@ def make_first_agent(*, apps: Any = installed, using: str = "default", **_: Any)
     if not agents.exists():
         agents.create(
             name="front-desk",
-            greeting="Hello, this is the front desk of Client Caller. How can I help you?",
+            greeting="Hello, this is the front desk of Harper Hall. How can I help you?",
             prompt=(
-                "You are the front desk of Client Caller, a demonstration of an automated telephone agent, and you "
+                "You are the front desk of Harper Hall, a demonstration of an automated telephone agent, and you "
                 "are talking on the phone. Answer in one to three short spoken sentences. Never use lists, markdown "
                 "or emoji. Ask one question at a time. If you do not know something, say so. When the caller says "
                 "goodbye, say goodbye and end the call."

@@ -224,6 +224,10 @@ def release_lease(*, call_id: UUID | str, stream: int) -> bool:
     return bool(Lease.objects.filter(call_id=call_id, stream=stream).delete()[0])
 
 
+def find_call(*, sid: str) -> Call | None:
+    return Call.objects.filter(sid=sid).first()
+
+
 def live_calls() -> int:
     return Lease.objects.filter(expires_at__gt=timezone.now()).count()
 
@@ -313,7 +317,7 @@ def record_status(
     Written once per ``SequenceNumber``. Order needs no bookkeeping beyond the table of moves: a callback that
     was overtaken would move the call back, and no such move exists. The end is final.
     """
-    call = Call.objects.filter(sid=sid).first()
+    call = find_call(sid=sid)
     if call is None:
         logger.warning("Status %r for an unknown call %s", status, sid)
         return None
@@ -341,7 +345,7 @@ def record_stream_event(
     params: Mapping[str, str] | None = None,
 ) -> CallEvent | None:
     """A stream's status callback. It comes before, between or after the stream's own messages, so it only informs."""
-    call = Call.objects.filter(sid=sid).first()
+    call = find_call(sid=sid)
     if call is None:
         logger.warning("Stream event %r for an unknown call %s", event, sid)
         return None
@@ -358,7 +362,7 @@ def after_stream(*, sid: str, stream: int) -> Continuation:
     A session that ends the stream on purpose must have written ``record_stream_ended`` before it closes the
     socket; what has no reason here was dropped, and is picked up again.
     """
-    call = Call.objects.filter(sid=sid).first()
+    call = find_call(sid=sid)
     if call is None:
         logger.warning("End of a stream of an unknown call %s", sid)
         return Continuation(Next.HANG_UP)

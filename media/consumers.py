@@ -268,7 +268,7 @@ class _Stream:
     async def _save_recording(self, claim: services.StreamClaim) -> None:
         """Last, because it may be long and nobody waits for it."""
         if self._recording is not None and (path := await self._recording.finish()) is not None:
-            self._service.books.put("recording", call_id=str(claim.call_id), path=str(path))
+            self._service.book_recording(str(claim.call_id), path)
 
 
 def _brief(claim: services.StreamClaim) -> CallBrief:

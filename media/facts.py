@@ -39,6 +39,7 @@ class _Segment:
 
     def __init__(self, path: Path, file: int, pwrite: Pwrite) -> None:
         self._path = path
+        self.age = int(path.name.partition("-")[0])
         self._file = file
         self._pwrite = pwrite
         self._read_to = 0
@@ -47,10 +48,11 @@ class _Segment:
         self.whole = not self._written_to  # not the file of another, whose last line may be torn
 
     @classmethod
-    def create(cls, folder: Path, pwrite: Pwrite) -> _Segment:
+    def create(cls, folder: Path, age: int, pwrite: Pwrite) -> _Segment:
+        """A new file; names sort by ``age``, so that the next process finds them in their order."""
         folder.mkdir(parents=True, exist_ok=True)
         while True:
-            path = folder / f"{time.time_ns():020d}-{uuid4().hex[:8]}.jsonl"  # names sort by age
+            path = folder / f"{age:020d}-{uuid4().hex[:8]}.jsonl"
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             if _locked(file):
                 return cls(path, file, pwrite)
@@ -63,7 +65,7 @@ class _Segment:
         lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for path in sorted(folder.glob("[0-9]*.jsonl")):
+            for path in sorted(folder.glob(f"{'[0-9]' * 20}-*.jsonl")):
                 with suppress(FileNotFoundError):  # its process lives, and has just done with it
                     file = os.open(path, os.O_RDWR)
                     if _locked(file):
@@ -158,6 +160,7 @@ class FactWriter:
         self._segments: deque[_Segment] = deque()  # the thread's own
         self._waiting: deque[Fact] = deque()
         self._overflow: _Segment | None = None
+        self._age = 0
         self._idle = True
         self._closing = False
         self._away = False
@@ -217,10 +220,15 @@ class FactWriter:
 
     def _put_aside(self, fact: Fact) -> None:
         try:
-            self._overflow = self._overflow or _Segment.create(self._folder, self._pwrite)
+            self._overflow = self._overflow or _Segment.create(self._folder, self._next_age(), self._pwrite)
             self._overflow.append(_line(fact))
         except (OSError, ValueError, TypeError, RecursionError) as error:
             logger.error("A fact is lost, for neither database nor disk takes it (%s): %r", error, fact)
+
+    def _next_age(self) -> int:
+        """For a file that begins now; nanoseconds, if the clock was not set back. The caller holds the lock."""
+        self._age = max(self._age + 1000, time.time_ns())
+        return self._age
 
     # -- on the thread --------------------------------------------------------------------------------------
 
@@ -230,6 +238,7 @@ class FactWriter:
         except OSError as error:
             logger.error("The facts of earlier processes cannot be read: %s", error)
         while True:
+            last = self._closing  # nothing is put into memory after that, so one more round takes all that is there
             try:
                 here = self._replay() and self._apply_waiting()
             except Exception:
@@ -237,7 +246,7 @@ class FactWriter:
                 here = False
             if not here:
                 self._save_waiting()
-            if self._closing:
+            if last:
                 break
             self._rest(here)
         with self._changed:
@@ -275,6 +284,7 @@ class FactWriter:
         """Move what lies in memory to the disk, behind what is there; if the disk is full, it stays."""
         with self._changed:
             facts = list(self._waiting)
+            age = self._overflow.age - 1 if self._overflow else self._next_age()
         lines = bytearray()
         for fact in facts:
             try:
@@ -284,7 +294,7 @@ class FactWriter:
         try:
             if lines:
                 if not (self._segments and self._segments[-1].whole):
-                    self._segments.append(_Segment.create(self._folder, self._pwrite))
+                    self._segments.append(_Segment.create(self._folder, age, self._pwrite))
                 self._segments[-1].append(bytes(lines))
         except OSError as error:
             logger.error("%d facts wait in memory only, for the disk fails as well: %s", len(facts), error)
@@ -324,7 +334,7 @@ class FactWriter:
         self._idle = True
         drains, self._drains = self._drains, []
         for loop, done in drains:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # nobody waits any more: the loop is closed
                 loop.call_soon_threadsafe(_resolve, done)
 
     def _settle(self, fact: Fact) -> bool:

@@ -31,6 +31,7 @@ async def answer(
     llm: LanguageModel,
     tts: TextToSpeech,
     speech: Speech,
+    language: str,
     speculative: bool,
     emit: Emit,
 ) -> None:
@@ -53,7 +54,7 @@ async def answer(
         gap = ""
         async with aclosing(tokens()) as source, aclosing(clauses(source)) as parts:
             async for part in parts:
-                if text := speakable(part):
+                if text := speakable(part, language):
                     emit(ev.ReplyText(revision, gap + text))
                     yield gap + text
                     gap = " "
@@ -63,9 +64,11 @@ async def answer(
     emit(ev.ReplyEnded(revision, end_call))
 
 
-async def say(revision: ev.Revision, line: str, *, tts: TextToSpeech, speech: Speech, emit: Emit) -> None:
+async def say(
+    revision: ev.Revision, line: str, *, tts: TextToSpeech, speech: Speech, language: str, emit: Emit
+) -> None:
     """Say exactly this line. Raises ``EngineError``."""
-    spoken = speakable(line) or line
+    spoken = speakable(line, language) or line
 
     async def text() -> AsyncIterator[str]:
         yield spoken
@@ -86,7 +89,7 @@ async def render(line: str, *, tts: TextToSpeech, voice: str, language: str) -> 
 
     speech = tts.open(voice=voice, language=language)
     try:
-        await say(ev.Revision(0, 0), line, tts=tts, speech=speech, emit=collect)
+        await say(ev.Revision(0, 0), line, tts=tts, speech=speech, language=language, emit=collect)
     finally:
         await speech.close()
     return b"".join(pieces)

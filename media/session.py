@@ -323,6 +323,7 @@ class Session:
                 llm=self._engines.llm,
                 tts=self._engines.tts,
                 speech=self._speech,
+                language=self._brief.language,
                 speculative=command.speculative,
                 emit=self.tell,
             ),
@@ -334,8 +335,17 @@ class Session:
             self.tell(ev.ReplyAudio(command.revision, ready, len(command.text)))
             self.tell(ev.ReplyEnded(command.revision))
             return
-        line = say(command.revision, command.text, tts=self._engines.tts, speech=self._speech, emit=self.tell)
-        self._speak(command.revision, line)
+        self._speak(
+            command.revision,
+            say(
+                command.revision,
+                command.text,
+                tts=self._engines.tts,
+                speech=self._speech,
+                language=self._brief.language,
+                emit=self.tell,
+            ),
+        )
 
     def _speak(self, revision: ev.Revision, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(self._guarded(revision, work))

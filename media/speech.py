@@ -43,6 +43,7 @@ _RISE = 10.0  # a start is 10 dB over the noise
 _FALL = 6.0  # an end comes within 8 dB of the noise
 _RANGE = 1e-3  # ... or 30 dB under the loudest that was said just before
 _FADE = 0.9  # per window: how that loudest is forgotten
+_SILENT = 14  # blocks (56 ms) of quiet that end a voice: closures of stop consonants are shorter as a rule
 _DIP = 7  # blocks (28 ms) of quiet that do not part a start from what follows: the closure of a stop consonant
 _LEARN, _LEARN_DOWN = 0.05, 0.3  # per window: the noise floor rises slowly and falls fast; the first ones are averaged
 _MAX_BATCH = 64  # rows at once, 2.3 ms: the loop is not held longer
@@ -130,7 +131,11 @@ class VoiceStream:
         """
         detector = self._detector
         self._position += WINDOW
-        changed = probability < detector.stop if self._voiced else probability >= detector.start
+        if self._voiced:
+            # The model goes on for some 120 ms after a voice; where nothing sounds any more, the energy says so sooner.
+            changed = probability < detector.stop or float(history[-_SILENT:].max()) < self._least_voice
+        else:
+            changed = probability >= detector.start and peak >= self._least_voice
         if changed:
             self._voiced = not self._voiced
             self._edge = self._find_edge(history)
@@ -143,6 +148,11 @@ class VoiceStream:
             self._floor = max(self._floor + learn * (power - self._floor), _LEAST_FLOOR)
         self._on_window(VoiceWindow(self._position, self._voiced, changed, self._edge))
 
+    @property
+    def _least_voice(self) -> float:
+        """The power below which a sound is not the voice that has just been heard."""
+        return max(self._floor * _FALL, _LEAST_VOICE, self._loudest * _RANGE)
+
     def _find_edge(self, history: NDArray[np.float32]) -> int:
         known = min(_HISTORY, (self._position - self._edge) // _BLOCK)
         first = self._position - known * _BLOCK
@@ -153,8 +163,7 @@ class VoiceStream:
                 return self._position - WINDOW
             breaks = np.flatnonzero(np.diff(loud) > _DIP)
             return first + int(loud[breaks[-1] + 1 if len(breaks) else 0]) * _BLOCK
-        least = max(self._floor * _FALL, _LEAST_VOICE, self._loudest * _RANGE)
-        loud = np.flatnonzero(smooth >= least)
+        loud = np.flatnonzero(smooth >= self._least_voice)
         return first + (int(loud[-1]) + 1) * _BLOCK if len(loud) else first
 
 

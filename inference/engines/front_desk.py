@@ -23,12 +23,13 @@ bye
          |have a \w+ (day|evening|weekend)
     2    (have to|got to|must|need to|should) (go|leave|hang|run)
 human
-    3    (talk|speak|speaking|talking|connect|transfer|put)\b.*\b(human|person|someone|somebody|manager|operator|agent|boss|colleague)
+    3    (talk|speak|speaking|talking|connect|transfer|put)\b.*\b(human|person|someone)
+         |(talk|speak|connect|transfer|put)\b.*\b(somebody|manager|operator|agent|boss|colleague)
     1.6  human|operator|manager|representative|colleague|(person|someone|somebody) (i|to|who)\b
     -3   am i (talking|speaking)
 who
     2.5  robot|computer|machine|recording
-         |(are you|is this|you are|talking to|speaking with) (some kind of |an? )?(real |human )?(real|human|person|artificial|ai)
+         |(are you|is this|you are|talking to|speaking with) (some kind of |an? )?(real |human )?(real|human|person|ai)
     2.5  who (are|is) (you|this|that|calling)|who am i|what is your name|your name
 about
     3    (about|describe|introduce) (you\b|yourself|harper|this (house|place)|the house)

@@ -22,8 +22,8 @@ NAMES = (
     "adam alex alice amy andrea andrew angela anna anthony barbara ben betty brian carol charles chris christine "
     "daniel david deborah diana donna edward elizabeth emily emma eric eva frank george hannah helen jack jacob james "
     "jane jason jennifer jessica john joseph julia karen kate kevin laura linda lisa lucy maria mark martin mary "
-    "matthew michael michelle nancy nicole oliver olivia patricia patrick paul peter rachel rebecca richard robert ruth sam "
-    "sandra sarah sophie stephen steven susan theo thomas tom victoria walter william"
+    "matthew michael michelle nancy nicole oliver olivia patricia patrick paul peter rachel rebecca richard robert "
+    "ruth sam sandra sarah sophie stephen steven susan theo thomas tom victoria walter william"
 ).split()
 
 _CHOICES = {

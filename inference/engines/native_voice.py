@@ -54,7 +54,8 @@ Sink = Callable[[Pcm, Sequence[Spoken]], bool]
 class Voice(Protocol):
     """One voice of a library, ready to speak. ``synthesise`` blocks and may raise ``EngineError``."""
 
-    rate_hz: int
+    @property
+    def rate_hz(self) -> int: ...
 
     def synthesise(self, text: str, sink: Sink) -> None: ...
 

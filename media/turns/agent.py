@@ -47,6 +47,8 @@ class Reply:
     released: bool = False
     ended: bool = False
     end_call: bool = False
+    requested: bool = False
+    """Somebody outside asked for these words: they must not be lost."""
 
 
 @dataclass(slots=True, eq=False)
@@ -143,7 +145,10 @@ class Agent:
     def answer(self, history: tuple[Line, ...], timing: Timing, now: float) -> None:
         """Take the turn and answer; what was speculated on the same words is used."""
         self._exchange += 1
-        self.turn = AgentTurn(started=now, timing=timing, waiting_since=now)
+        # A caller who was left to finish has waited already.
+        stopped = now if timing.caller_stopped is None else timing.caller_stopped
+        waiting_since = min(now, stopped + self._manner.longest_silence - self._manner.filler_after)
+        self.turn = AgentTurn(started=now, timing=timing, waiting_since=waiting_since)
         speculation, self.speculation = self.speculation, None
         if speculation is not None and speculation.history == history:
             self.turn.replies.append(speculation)
@@ -153,25 +158,34 @@ class Agent:
                 self._emit(StopReply(speculation.revision))
             self._start_reply(history)
 
-    def say(self, text: str, now: float, *, protected: bool = False) -> None:
+    def say(self, text: str, now: float, *, protected: bool = False, requested: bool = False) -> None:
         """Say fixed words: in the turn that the agent has, else in a new one."""
         if self.turn is None:
             self._exchange += 1
             self.turn = AgentTurn(started=now, timing=Timing(), waiting_since=now)
         self.turn.protected = self.turn.protected or protected
-        self._say(Kind.LINE, text, now)
+        self._say(Kind.LINE, text, now, requested=requested)
+
+    @property
+    def unsaid(self) -> list[str]:
+        """What was asked for from outside in this turn, and was not heard at all."""
+        replies = self.turn.replies if self.turn is not None else []
+        return [reply.segment.text for reply in replies if reply.requested and not reply.segment.heard]
 
     def _start_reply(self, history: tuple[Line, ...]) -> None:
         assert self.turn is not None
+        if self.turn.pending:
+            self.turn.timing.begin_anew()
         reply = self._new_reply(Kind.REPLY, self.turn.timing)
         reply.history = history
         reply.released = True
         self.turn.replies.append(reply)
         self._emit(StartReply(reply.revision, history, speculative=False))
 
-    def _say(self, kind: Kind, text: str, now: float) -> None:
+    def _say(self, kind: Kind, text: str, now: float, *, requested: bool = False) -> None:
         assert self.turn is not None
         reply = self._new_reply(kind, self.turn.timing if not self.turn.replies else Timing())
+        reply.requested = requested
         reply.segment.text = text
         reply.released = True
         self.turn.replies.append(reply)
@@ -264,7 +278,8 @@ class Agent:
             # The rest of a broken sentence is worth less than a clean new start.
             self._say(Kind.LINE, self._manner.lost_thread, now)
         elif turn.attempts == 1:
-            self._fill(now)
+            if not turn.fillers:
+                self._fill(now)
             self._start_reply(reply.history)
         else:
             self.failed_turns += 1
@@ -272,10 +287,10 @@ class Agent:
 
     def _fill(self, now: float) -> None:
         assert self.turn is not None
-        fillers = self._manner.fillers
         self.turn.fallback = True
-        self._say(Kind.FILLER, fillers[min(self.turn.fillers, len(fillers) - 1)], now)
-        self.turn.fillers += 1
+        if self.turn.fillers < len(self._manner.fillers):
+            self._say(Kind.FILLER, self._manner.fillers[self.turn.fillers], now)
+            self.turn.fillers += 1
 
     def _sounds(self, reply: Reply) -> None:
         """Keep the order of ``replies`` when one of them gets its first sound, which makes a late filler needless."""
@@ -295,7 +310,12 @@ class Agent:
     # -- time -------------------------------------------------------------------------------------------
 
     def tick(self, now: float, *, may_start: bool = True) -> Progress:
-        """Send what is due and notice what was heard. Without ``may_start`` a turn that has not sounded yet waits."""
+        """
+        Send what is due and notice what was heard.
+
+        Without ``may_start`` (the caller's voice sounds) nothing new begins: neither a turn that has not sounded
+        yet nor a filler.
+        """
         turn = self.turn
         if turn is None or self.playout.held:
             return Progress.GOING
@@ -309,7 +329,7 @@ class Agent:
             last = next((reply for reply in reversed(turn.replies) if reply.kind is not Kind.FILLER), None)
             mute = last is not None and last.kind is Kind.LINE and not last.segment.received
             return Progress.SPEECHLESS if mute else Progress.FINISHED
-        if now >= self._patience_ends(turn):
+        if may_start and now >= self._patience_ends(turn):
             self._fill_or_give_up(turn, open_replies, now)
             return self.tick(now, may_start=may_start)
         return Progress.GOING
@@ -322,7 +342,7 @@ class Agent:
         if not self.playout.empty:
             return self.playout.next_due if may_start or not turn.pending else None
         if any(not reply.ended for reply in turn.replies):
-            return self._patience_ends(turn)
+            return self._patience_ends(turn) if may_start else None
         return self.playout.quiet_at
 
     def _patience_ends(self, turn: AgentTurn) -> float:
@@ -347,7 +367,11 @@ class Agent:
             self.failed(reply.revision, "too slow", now)
 
     def _send(self, turn: AgentTurn, now: float) -> None:
-        for sending in self.playout.due(now):
+        underruns = self.playout.underruns
+        sendings = self.playout.due(now)
+        if self.playout.underruns > underruns:
+            self._emit(Noted("underrun", now))
+        for sending in sendings:
             if sending.lead_mark:
                 self._emit(SendMark(sending.lead_mark))
             self._emit(SendAudio(sending.audio))
@@ -379,12 +403,11 @@ class Agent:
         self.turn.timing.cleared = now
         self._report(heard)
 
-    def resume(self, now: float) -> None:
+    def resume(self) -> None:
         """It was no interruption: go on from where it was held."""
         assert self.turn is not None
         self.playout.resume()
         self.turn.timing.overlap_started = self.turn.timing.cleared = None
-        self.turn.waiting_since = now
 
     def withdraw(self) -> None:
         """Take back a turn of which nothing was sent."""

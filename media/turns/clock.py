@@ -19,6 +19,8 @@ class StreamClock:
     def __init__(self) -> None:
         self._offset: float | None = None
         self._seen = 0.0
+        self.delay = 0.0
+        """How much later than the fastest the last frame came, and with it all that travels the same way."""
 
     def observe(self, position: int, now: float) -> None:
         """A frame ending at ``position`` arrived at ``now``."""
@@ -28,11 +30,12 @@ class StreamClock:
         else:
             self._offset = min(offset, self._offset + max(0.0, now - self._seen) * CREEP)
         self._seen = now
+        self.delay = now - self.time_of(position)
 
     def time_of(self, position: int) -> float:
         """When the sample at ``position`` was (or will be) spoken, on the session's clock."""
         return (self._offset or 0.0) + position / RATE_HZ
 
     def position_at(self, now: float) -> int:
-        """The position that is being spoken at ``now``; never negative."""
-        return max(0, round((now - (self._offset or 0.0)) * RATE_HZ))
+        """The position that is being spoken at ``now``; never negative, and 0 until a frame has come."""
+        return 0 if self._offset is None else max(0, round((now - self._offset) * RATE_HZ))

@@ -15,7 +15,9 @@ class Manner:
     """Start to answer while the endpointing still waits (engines paid by the token: no)."""
 
     filler_after: float = 1.2
-    """The agent has the turn and nothing sounds: a filler, so that no silence reaches 2 s."""
+    """The agent has the turn and nothing sounds: a filler."""
+    longest_silence: float = 1.8
+    """From the caller's last voiced sample to that filler, however much of it the endpointing took."""
     fillers: tuple[str, ...] = ("One moment, please.", "Just a moment longer.")
     still_there_after: float = 8.0
     still_there: str = "Are you still there?"
@@ -32,7 +34,8 @@ class Manner:
     warning: str = "We have about half a minute left."
     time_up: str = "Our time is up. Thank you for calling. Goodbye."
 
-    transcript_timeout: float = 2.0
+    transcript_timeout: float = 1.5
+    """Then the last partial must do: the caller waits in silence."""
     mark_timeout: float = 2.0
     """How long after the last words should have been heard their mark is waited for before hanging up."""
     keys_after: float = 2.0

@@ -189,17 +189,19 @@ class Playout:
                 lead_mark = self._mark(now, "a")
             if self._waiting[0].segment is self._last:
                 self.underruns += 1
+            self._last = None
             self._ends_at = now
         while self._waiting and self._ends_at - now < HIGH_WATER - 1e-9:
             piece = self._waiting.popleft()
             piece.starts_at = self._ends_at
             self._ends_at += len(piece.audio) / RATE_HZ
             self._playing.append(piece)
-            self._last = piece.segment
+            begun, self._last = self._last, piece.segment
             self._unmarked += len(piece.audio)
             mark = ""
             last = not self._waiting and piece.segment.ended
-            if lead_mark or last or self._unmarked >= MARK_EVERY * RATE_HZ:
+            # One behind the first piece tells when the caller heard the agent begin.
+            if piece.segment is not begun or last or self._unmarked >= MARK_EVERY * RATE_HZ:
                 mark = self._mark(self._ends_at, "m")
                 self._unmarked = 0
             sendings.append(Sending(piece.segment, piece.audio, mark, lead_mark))

@@ -33,12 +33,17 @@ class Timing:
     """First voiced sample of the overlap that stopped this turn."""
     cleared: float | None = None
 
+    def begin_anew(self) -> None:
+        """What was in the making is dead: what is made now has its instants yet to come."""
+        self.first_token = self.first_clause = self.first_speech = None
+
     def stages(self) -> dict[str, float]:
         """
         Seconds of each stage that took place.
 
         Work is done while the endpointing still waits, so a stage counts from the latest of those before it: what hid
-        behind another counts nothing, and the sum of the waterfall is the response latency.
+        behind another counts nothing, nor does what came after the first sound (a filler's, say), and the sum of
+        the waterfall is the response latency.
         """
         stages: dict[str, float] = {}
         if self.caller_stopped is not None and self.sent is not None:
@@ -53,7 +58,7 @@ class Timing:
                 self.sent,
             )
             for name, instant in zip(WATERFALL, instants, strict=True):
-                instant = reached if instant is None else max(instant, reached)
+                instant = reached if instant is None else min(max(instant, reached), self.sent)
                 stages[name] = round(instant - reached, 4)
                 reached = instant
             stages["response_latency"] = round(self.sent - self.caller_stopped, 4)

@@ -252,7 +252,7 @@ def main() -> None:
                 profiler = None
                 if options.profile:
                     command = ["py-spy", "record", "-d", str(int(options.seconds)), "-o", str(options.profile)]
-                    profiler = subprocess.Popen([*command, "--format", "speedscope", "-p", str(server.process.pid)])
+                    profiler = subprocess.Popen([*command, "--format", "raw", "-p", str(server.process.pid)])
                 run = asyncio.run(load(server, clips, calls=calls, seconds=options.seconds))
                 if profiler:
                     profiler.wait()

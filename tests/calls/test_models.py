@@ -16,7 +16,7 @@ def test_every_change_of_a_model_has_its_migration():
 @pytest.mark.django_db
 def test_a_new_installation_has_one_agent_that_greets():
     agent = Agent.objects.get()
-    assert agent.greeting == "Hello, this is the front desk of Client Caller. How can I help you?"
+    assert agent.greeting == "Hello, this is the front desk of Harper Hall. How can I help you?"
     agent.full_clean()
 
 

@@ -316,6 +316,16 @@ async def test_a_crash_loses_nothing_that_was_on_disk_and_a_torn_line_harms_no_o
     await facts.close()
 
 
+async def test_files_of_others_in_the_folder_are_left_alone(database, facts, folder):
+    folder.mkdir()
+    (folder / "2026.jsonl").write_text("mine")
+    facts.start()
+    facts.put("turn", n=0)
+    assert await facts.drain(10)
+    assert database.numbers == [0]
+    assert (folder / "2026.jsonl").read_text() == "mine"
+
+
 async def test_a_database_that_hangs_until_the_end_leaves_its_facts_to_the_next_process(database, folder):
     facts = writer(database, folder)
     database.answers.clear()

@@ -139,8 +139,16 @@ def test_edges_never_fall_and_never_pass_the_position(detector, sentence):
 
 def test_thresholds_are_options(sentence):
     assert not any(window.voiced for window in VoiceDetector(start=1.1).run(sentence))
-    stubborn = VoiceDetector(stop=0.0).run(sentence)
+    noisy = np.clip(sentence.astype(int) + noise(len(sentence), -30), -32768, 32767).astype(np.int16)
+    stubborn = VoiceDetector(stop=0.0).run(noisy)
     assert [window.voiced for window in changes(stubborn)] == [True]
+
+
+def test_silence_ends_a_voice_before_the_model_does(sentence):
+    stubborn = VoiceDetector(stop=0.0).run(np.concatenate([sentence, np.zeros(8000, np.int16)]))
+    last = changes(stubborn)[-1]
+    assert not last.voiced
+    assert last.position - last.edge <= 110 * MS
 
 
 async def test_a_stream_judges_as_a_whole_clip_does_however_it_is_cut(detector, sentence):
@@ -277,7 +285,7 @@ def recordings(folder: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.human
-@pytest.mark.parametrize(("snr_db", "start_limit", "end_limit"), [(None, 0.02, 0.025), (20, 0.035, 0.045)])
+@pytest.mark.parametrize(("snr_db", "start_limit", "end_limit"), [(None, 0.04, 0.035), (20, 0.035, 0.045)])
 def test_no_human_turn_is_missed_and_its_edges_are_near_the_energy(
     detector, speech_dir, record_property, snr_db, start_limit, end_limit
 ):

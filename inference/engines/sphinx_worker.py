@@ -1,0 +1,138 @@
+"""
+PocketSphinx in a process of its own, run as a script by ``sphinx``: the library holds the GIL while it works.
+
+It reads requests from stdin, each a header (letter, utterance, payload bytes) and its payload, and answers with
+lines of JSON on stdout. It ends when stdin does, so it never outlives the process that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import sys
+from typing import Any
+
+from pocketsphinx import Decoder
+
+HEADER = struct.Struct("<cII")
+
+
+class Utterance:
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self.samples = 0
+        self.text = ""
+
+    def push(self, payload: bytes) -> bool:
+        """Whether the words so far have changed."""
+        self.decoder.process_raw(payload)
+        self.samples += len(payload) // 2
+        before, self.text = self.text, self.words()["text"]
+        return self.text != before
+
+    def words(self) -> dict[str, Any]:
+        hypothesis = self.decoder.hyp()
+        text = hypothesis.hypstr if hypothesis is not None else ""
+        return {"text": text, "samples": self.samples, "confidence": 1.0}
+
+    def end(self) -> dict[str, Any]:
+        """
+        The last word, with the mean of the words' posterior probabilities for a confidence.
+
+        That mean tells the good transcripts (under 25 % of errors: 0.79 in the median) from the bad ones
+        (over 50 %: 0.53) with an area under the curve of 0.90 (n = 313); before the end there is none.
+        """
+        self.decoder.end_utt()
+        words = self.words()
+        posteriors = [segment.prob for segment in self.decoder.seg() or () if segment.word[0] not in "<["]
+        words["confidence"] = min(1.0, sum(posteriors) / len(posteriors)) if posteriors else 0.0
+        return words
+
+
+class Worker:
+    def __init__(self, decoder_options: dict[str, Any], decoders: int) -> None:
+        self._options = decoder_options
+        self._utterances: dict[int, Utterance] = {}
+        self._ready = [Decoder(**decoder_options) for _ in range(decoders)]
+        self._keep = decoders
+
+    def serve(self) -> None:
+        reply(kind="ready")
+        while len(header := sys.stdin.buffer.read(HEADER.size)) == HEADER.size:
+            request, utterance, size = HEADER.unpack(header)
+            payload = sys.stdin.buffer.read(size)
+            try:
+                self._handle(request, utterance, payload)
+            except Exception as error:
+                self._utterances.pop(utterance, None)  # its decoder may be spoilt: let it go
+                reply(kind="error", utterance=utterance, error=repr(error))
+
+    def _handle(self, request: bytes, number: int, payload: bytes) -> None:
+        if request == b"o":
+            decoder = self._ready.pop() if self._ready else Decoder(**self._options)
+            decoder.set_cmn(self._options["cmninit"])  # without this it would go on with the last caller's
+            decoder.start_utt()
+            self._utterances[number] = Utterance(decoder)
+            return
+        utterance = self._utterances.get(number)
+        if utterance is None:  # it failed, and that was reported
+            return
+        match request:
+            case b"a":
+                if utterance.push(payload):
+                    reply(kind="partial", utterance=number, **utterance.words())
+            case b"s":
+                self._snapshot(number, utterance, int.from_bytes(payload, "little"))
+            case b"f":
+                reply(kind="final", utterance=number, **utterance.end())
+                self._release(number)
+            case b"c":
+                utterance.decoder.end_utt()
+                self._release(number)
+
+    def _snapshot(self, number: int, utterance: Utterance, asked: int) -> None:
+        """
+        Ends the utterance in a copy of this process, and goes on in this one.
+
+        The words at the end of an utterance settle only when it ends: 100 ms after the last voice the plain hypothesis
+        is the final one in 56 of 67 sentences, the ended one in 66. The copy costs a few milliseconds, and one line is
+        written whole (it is shorter than a pipe's buffer).
+        """
+        try:
+            child = os.fork() if hasattr(os, "fork") else -1
+        except OSError:
+            child = -1
+        if child < 0:
+            reply(kind="snapshot", utterance=number, asked=asked, **utterance.words())
+        if child != 0:
+            return
+        try:
+            reply(kind="snapshot", utterance=number, asked=asked, **utterance.end())
+        finally:
+            os._exit(0)
+
+    def _release(self, number: int) -> None:
+        utterance = self._utterances.pop(number)
+        if len(self._ready) < self._keep:
+            self._ready.append(utterance.decoder)
+
+
+def reply(**content: Any) -> None:
+    os.write(1, json.dumps(content).encode() + b"\n")
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # snapshots leave no zombies
+    options = json.loads(sys.argv[1])
+    try:
+        Worker(options["decoder"], options["decoders"]).serve()
+    except BrokenPipeError:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
