@@ -55,7 +55,9 @@ def make_engine(alias: str, setting: Mapping[str, Any]) -> Any:
     try:
         return engine_class(**options)
     except TypeError as error:
-        raise EngineError(f"ENGINES[{alias!r}]: {path} does not take OPTIONS {options}: {error}", permanent=True) from error
+        raise EngineError(
+            f"ENGINES[{alias!r}]: {path} does not take OPTIONS {options}: {error}", permanent=True
+        ) from error
 
 
 def make_engines(setting: Mapping[str, Mapping[str, Any]]) -> Engines:

@@ -98,7 +98,9 @@ class Speech(Protocol):
 
 
 class TextToSpeech(Engine, Protocol):
-    rate_hz: ClassVar[int] | int
+    @property
+    def rate_hz(self) -> int:
+        """The rate of the audio that it makes."""
 
     def open(self, *, voice: str = "", language: str = "en") -> Speech:
-        """Prepare to speak on one call. An unknown voice raises ``EngineError(permanent=True)``; ``""`` is the default."""
+        """Prepare to speak on one call; ``""`` is the default voice. An unknown one raises a permanent error."""

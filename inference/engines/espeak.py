@@ -189,7 +189,8 @@ class EspeakTextToSpeech:
     def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
         if self._executor is None or self._library is None:
             raise EngineError("eSpeak NG is not started")
-        name = voice or (self._voice if self._voice.startswith(language) else language)
+        # English is what is asked for when nobody chose: it leaves the choice to our default voice.
+        name = voice or (self._voice if language.startswith(("en", self._voice.partition("-")[0])) else language)
         base, _, variant = name.partition("+")
         if base not in self._library.voices or (variant and variant not in self._library.variants):
             raise EngineError(f"eSpeak NG has no voice {name!r}; try en-us or en-us+f3", permanent=True)

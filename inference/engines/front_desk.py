@@ -25,7 +25,8 @@ bye
 human
     3    (talk|speak|speaking|talking|connect|transfer|put)\b.*\b(human|person|someone)
          |(talk|speak|connect|transfer|put)\b.*\b(somebody|manager|operator|agent|boss|colleague)
-    1.6  human|operator|manager|representative|colleague|(person|someone|somebody) (i|to|who)\b
+    1.6  human|operator|manager|representative|colleague|real person
+         |(person|someone|somebody|anyone|anybody) (i|to|who|else)\b
     -3   am i (talking|speaking)
 who
     2.5  robot|computer|machine|recording
@@ -56,7 +57,7 @@ wait
          |stop
     2    be quiet|enough|shut up|moment|second|ask something|say something
 how_are_you
-    2.5  how (are|is|'s) (you|it going|things|everything|life)( |$)|how are you|how do you feel|your day
+    2.5  how (are|is|'s) (you|it going|things|everything|life)|how do you feel|your day
          |going today|you doing|everything going
 hear_me
     3    hear me|(any(one|body)|some(one|body)) (here|there|at home|on)|are you (still )?there
@@ -64,7 +65,7 @@ name
     3    my name( is|'s)|spell|call me (?!back|later|tomorrow)|(i am|i'm|this is|it is|it's) NAME
     1.5  NAME|my name
 number
-    3    (phone|telephone|my|the) number|my (tele)?phone
+    3    (phone|telephone|my|the) number|my (tele)?phone|call me at NUMBER
     2.5  (NUMBER ){2,}NUMBER
     0.8  ^NUMBER( NUMBER)?$
 booking
@@ -78,7 +79,7 @@ price
 address
     3    address|location|located|directions|parking|park|street|part of town|(can not|can't|cannot) find
          |which (bus|train)|get there|find you|get to you
-    2.5  \bwhere\b|(how (do|can) i (get|come))
+    2.5  \bwhere\b|how (do|can|would|could) (i|we) (get|come|go|walk|drive)
     1    bus|train|station|far|near\w*|city|downtown
 hours
     3    \b(open|opening|opens|closed?|closes|closing|shut|shuts|hours|opening times|work (on|at|late))\b
@@ -88,7 +89,7 @@ hours
 time
     3    what time is it|(what is|what's) the (time|date)|what day is|the time
 help
-    3    help (me|with)|(can|could|should) (you|i) (do|ask|say)|able to|options|choices|i have a question
+    3    help (me|with)|(can|could|should|may) (you|i) (do|ask|say)|able to|options|choices|i have a question
          |information|(sort|kind|kinds) of (questions|things)
     1    help|question|what do you know|what can
 thanks
@@ -97,13 +98,13 @@ thanks
 fine
     1.2  i'm (fine|good|well|great|okay|doing)|i am (fine|good|well|great|okay)
 no
-    1.1  ^(no|nope|nah|not really|never mind|nothing)\b|don't think so|that's (all|it|everything)
+    1.1  ^(no|nope|nah|not really|never mind|nothing)\b|don't think so|(that's|that is|that was) (all|it|everything)
          |nothing else|not (now|yet)
     0.3  \bno\b
 yes
     1    ^(yes|yeah|yep|sure|okay|ok|right|correct|exactly|perfect|great|alright|absolutely|good|nice|fine)\b
-         |go ahead|of course|sounds|think so|please do|that's (right|fine|good|correct|great)|i see
-         |got it|why not|interesting
+         |go ahead|of course|sounds|think so|please do|(that's|that is|very) (right|fine|good|correct|great|okay|nice)
+         |i see|got it|why not|interesting
 backchannel
     0.9  ^(mm|mhm|mm-hm|uh|hm|hmm|huh|um|ah|oh|aha)( (huh|hmm|okay|uh|hm|mm))?$
 hello

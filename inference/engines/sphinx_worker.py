@@ -26,11 +26,11 @@ class Utterance:
         self.text = ""
 
     def push(self, payload: bytes) -> bool:
-        """Whether the words so far have changed."""
+        """Whether there are new words so far."""
         self.decoder.process_raw(payload)
         self.samples += len(payload) // 2
         before, self.text = self.text, self.words()["text"]
-        return self.text != before
+        return self.text not in ("", before)
 
     def words(self) -> dict[str, Any]:
         hypothesis = self.decoder.hyp()

@@ -60,7 +60,7 @@ async def server(settings, engines_options) -> AsyncIterator[str]:
     config = uvicorn.Config(application, ws="websockets-sansio", lifespan="on", log_config=None, ws_max_size=65536)
     serving = uvicorn.Server(config)
     task = asyncio.ensure_future(serving.serve(sockets=[listening]))
-    while not serving.started:
+    while not serving.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     serving.should_exit = True

@@ -16,7 +16,7 @@ import pytest
 
 from inference.backends import Engines
 from inference.engines.espeak import EspeakTextToSpeech
-from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
+from inference.engines.scripted import DEFAULT_REPLY, ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
 from media.messages import Media
 from media.phone.caller import Clip
 from media.phrases import Phrases
@@ -177,7 +177,7 @@ def test_a_question_is_heard_and_answered():
     assert line.turns[0] == ("caller", "What time do you open?")
     who, heard = line.turns[1]
     assert who == "agent"
-    assert heard.startswith("We open at ten in the morning on each weekday.")
+    assert heard == DEFAULT_REPLY
     response = line.times("media")[0] - line.caller_stopped["What time do you open?"]
     assert response < 0.4
     stages = line.books.of("turn")[1]["stages"]

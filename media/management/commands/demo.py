@@ -34,7 +34,7 @@ from media.phone.tape import Measurements, measure
 from media.reply import render
 from media.turns.timing import WATERFALL
 
-CALLER_VOICE = "en-us"
+CALLER_VOICE = "en-us+adam"
 SCRIPT: list[Step] = [
     WaitForAgent(),
     Say("Hello, how are you today?"),

@@ -1,0 +1,52 @@
+"""A caller for the recogniser's tests: synthesised sentences as a telephone carries them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import numpy as np
+
+from inference.types import Pcm
+from media.audio import Resampler, decode_mulaw, encode_mulaw
+
+RATE_HZ = 16_000
+"""PocketSphinx's."""
+
+PRE_ROLL = 0.3
+"""The session gives the recogniser so much of what came before the voice."""
+
+
+def over_the_telephone(pcm: Pcm, rate_hz: int) -> Pcm:
+    """Through 8 kHz mu-law to the recogniser's rate."""
+    narrow = pcm if rate_hz == 8000 else _resample(pcm, rate_hz, 8000)
+    return _resample(decode_mulaw(encode_mulaw(narrow)), 8000, RATE_HZ)
+
+
+def spoken(voice_pcm: Pcm, *, silence: float) -> Pcm:
+    """The voiced part of a clip behind the pre-roll, and ``silence`` after its last voiced sample."""
+    voiced = np.flatnonzero(np.abs(voice_pcm.astype(np.int32)) > 400)
+    clip = voice_pcm[voiced[0] : voiced[-1] + 1]
+    return np.concatenate([_quiet(PRE_ROLL), clip, _quiet(silence)])
+
+
+async def say(tts, text: str, *, voice: str = "") -> Pcm:
+    """One sentence in one piece, at the engine's own rate."""
+
+    async def clause() -> AsyncGenerator[str, None]:
+        yield text
+
+    speech = tts.open(voice=voice)
+    async with aclosing(speech.speak(clause())) as chunks:
+        pieces = [chunk.pcm async for chunk in chunks]
+    await speech.close()
+    return np.concatenate(pieces)
+
+
+def _resample(pcm: Pcm, src_hz: int, dst_hz: int) -> Pcm:
+    resampler = Resampler(src_hz, dst_hz)
+    return np.concatenate([resampler.push(pcm), resampler.flush()])
+
+
+def _quiet(seconds: float) -> Pcm:
+    return np.zeros(round(seconds * RATE_HZ), np.int16)
