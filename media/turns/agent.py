@@ -50,6 +50,11 @@ class Reply:
     requested: bool = False
     """Somebody outside asked for these words: they must not be lost."""
 
+    @property
+    def in_between(self) -> bool:
+        """Fixed words in the middle of being said."""
+        return self.kind is not Kind.REPLY and self.segment.received > 0 and not self.ended
+
 
 @dataclass(slots=True, eq=False)
 class AgentTurn:
@@ -142,17 +147,21 @@ class Agent:
         self._emit(StopReply(reply.revision))
         return True
 
-    def answer(self, history: tuple[Line, ...], timing: Timing, now: float) -> None:
+    def answer(
+        self, history: tuple[Line, ...], timing: Timing, now: float, *, waiting_since: float | None = None
+    ) -> None:
         """Take the turn and answer; what was speculated on the same words is used."""
         self._exchange += 1
         # A caller who was left to finish has waited already.
         stopped = now if timing.caller_stopped is None else timing.caller_stopped
-        waiting_since = min(now, stopped + self._manner.longest_silence - self._manner.filler_after)
+        if waiting_since is None:
+            waiting_since = min(now, stopped + self._manner.longest_silence - self._manner.filler_after)
         self.turn = AgentTurn(started=now, timing=timing, waiting_since=waiting_since)
         speculation, self.speculation = self.speculation, None
         if speculation is not None and speculation.history == history:
             self.turn.replies.append(speculation)
-            self._release(speculation)
+            speculation.released = True
+            self._pass_on()
         else:
             if speculation is not None:
                 self._emit(StopReply(speculation.revision))
@@ -192,15 +201,27 @@ class Agent:
         self.turn.waiting_since = now
         self._emit(SayLine(reply.revision, text))
 
-    def _release(self, reply: Reply) -> None:
-        reply.released = True
-        if reply.held:
-            self._sounds(reply)
-        for audio, text_end in reply.held:
-            self.playout.add(reply.segment, audio, text_end)
+    def _pass_on(self) -> None:
+        """Let sound what may; what is said in between is said to its end before a reply goes on."""
+        if self.turn is None:
+            return
+        for reply in list(self.turn.replies):
+            if not reply.released or any(other is not reply and other.in_between for other in self.turn.replies):
+                continue
+            if reply.held:
+                self._sounds(reply)
+            for audio, text_end in reply.held:
+                self.playout.add(reply.segment, audio, text_end)
+            reply.held.clear()
+            if reply.ended and not reply.segment.ended:
+                self.playout.end(reply.segment)
+
+    def _break_off(self, reply: Reply) -> None:
+        reply.ended = True
         reply.held.clear()
-        if reply.ended:
-            self.playout.end(reply.segment)
+        reply.segment.break_off()
+        self.playout.end(reply.segment)
+        self._pass_on()
 
     # -- what the engines deliver ---------------------------------------------------------------------
 
@@ -235,11 +256,8 @@ class Agent:
             return
         if reply.timing.first_speech is None:
             reply.timing.first_speech = now
-        if reply.released:
-            self._sounds(reply)
-            self.playout.add(reply.segment, audio, text_end)
-        else:
-            reply.held.append((audio, text_end))
+        reply.held.append((audio, text_end))
+        self._pass_on()
 
     def ended(self, revision: Revision, end_call: bool, now: float) -> None:
         reply = self.find(revision)
@@ -251,8 +269,7 @@ class Agent:
         reply.ended = True
         reply.end_call = end_call
         reply.segment.complete = bool(reply.segment.received or reply.held)
-        if reply.released:
-            self.playout.end(reply.segment)
+        self._pass_on()
 
     def failed(self, revision: Revision, reason: str, now: float) -> None:
         """An engine gave up on this revision; see DESIGN: filler, then a second try, then an apology, then goodbye."""
@@ -263,8 +280,7 @@ class Agent:
         if reply is self.speculation:
             self.speculation = None
             return
-        reply.ended = True
-        self.playout.end(reply.segment)
+        self._break_off(reply)
         if reply.kind is Kind.REPLY:
             self._go_on_without(reply, now)
 
@@ -351,8 +367,7 @@ class Agent:
     def _fill_or_give_up(self, turn: AgentTurn, open_replies: list[Reply], now: float) -> None:
         for reply in open_replies:
             if reply.kind is Kind.FILLER:
-                reply.ended = True
-                self.playout.end(reply.segment)
+                self._break_off(reply)
                 self._emit(StopReply(reply.revision))
         late = [reply for reply in open_replies if reply.kind is not Kind.FILLER]
         if not late:
@@ -425,9 +440,11 @@ class Agent:
         assert turn is not None
         end_call = any(reply.end_call for reply in turn.replies)
         if interrupted:
-            if not self.playout.held and self.playout.busy(now):
+            if not self.playout.held:
+                unheard = self.playout.busy(now)
                 self._report(self.playout.hold(now))
-                self._emit(ClearPlayout())
+                if unheard:
+                    self._emit(ClearPlayout())
             self._stop_all()
             self.playout.discard()
         elif any(reply.kind is Kind.REPLY and reply.segment.complete for reply in turn.replies):

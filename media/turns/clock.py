@@ -18,7 +18,8 @@ class StreamClock:
 
     def __init__(self) -> None:
         self._offset: float | None = None
-        self._seen = 0.0
+        self.seen = 0.0
+        """When the last frame came."""
         self.delay = 0.0
         """How much later than the fastest the last frame came, and with it all that travels the same way."""
 
@@ -28,8 +29,8 @@ class StreamClock:
         if self._offset is None:
             self._offset = offset
         else:
-            self._offset = min(offset, self._offset + max(0.0, now - self._seen) * CREEP)
-        self._seen = now
+            self._offset = min(offset, self._offset + max(0.0, now - self.seen) * CREEP)
+        self.seen = now
         self.delay = now - self.time_of(position)
 
     def time_of(self, position: int) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from media.turns import events as ev
 from media.turns.agent import Agent, Progress
-from media.turns.barge_in import Overlap, classify
+from media.turns.barge_in import Overlap, classify, is_farewell
 from media.turns.clock import RATE_HZ, StreamClock
 from media.turns.commands import (
     CloseUtterance,
@@ -27,14 +27,16 @@ from media.turns.endpointing import SPECULATE, Endpointing, Judgement
 from media.turns.manner import Manner
 from media.turns.timing import Timing
 
-GOING_ON = 0.25
-"""Voice after the caller's turn was thought over, before the agent has made a sound: the caller goes on."""
 INTERRUPTION = 0.35
 """Voice over the agent that stops the sound, provisionally: 300 ms, and 50 by which voice activity outlasts it."""
+CLOSURE = 0.2
+"""A gap so short lies inside a word, or between two that belong together: it counts as voice."""
 DECISION = 0.7
 """From the onset of an overlap: voice that still goes on is an interruption, whatever the words."""
 HOLD_GUARD = 1.2
-"""Seconds on the clock after which a held agent decides without the stream (which then is stalled)."""
+"""Seconds on the clock after which a held agent waits no longer for words."""
+STALLED = 1.0
+"""Seconds on the clock without a frame: what the caller's voice does is not known any more."""
 OVERLAP_OVER = 1.0
 """Silence after which a short overlap is past, and its words are put aside."""
 NOTHING_SAID = 1.0
@@ -42,7 +44,11 @@ NOTHING_SAID = 1.0
 MUMBLED = 0.6
 """Voice without words for which the agent asks again; less was a noise."""
 CUT_IN = 1.0
-"""A caller's voice so soon after the agent's first sound was going on: the agent cut in."""
+"""A caller's words so soon after the agent's first sound were going on: the agent cut in."""
+MISSED = 3
+"""Utterances in a row of which nothing was understood: asking again will not help."""
+REVOCABLE = ("agent-ended", "silence")
+"""Reasons for ending a call that words of the caller's do away with."""
 LAST_WORDS = 15.0
 """Seconds past the maximum duration after which the call ends even if its goodbye did not get through."""
 
@@ -77,6 +83,8 @@ class Pause:
     text: str | None = None
     """The words as of this pause; None while they are not known."""
     asked: bool = False
+    failed: bool = False
+    """Recognition gave no answer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,6 +95,8 @@ class Utterance:
     onset: int
     stretch: int
     """Where the present stretch of voice began."""
+    overlap: int
+    """Where the present overlap with the agent began: stretches with no more than short gaps between."""
     voiced: int = 0
     """Samples of voice in the stretches before it."""
     pause: Pause | None = None
@@ -95,6 +105,11 @@ class Utterance:
     wanted: int | None = None
     """The snapshot whose answer is awaited."""
     asked_at: float = 0.0
+    asked_position: int = 0
+    gap: float | None = None
+    """Silence since the caller's last words, if the agent's answer to them had hardly begun."""
+    cut_in: bool = False
+    """... but had begun."""
     timing: Timing = field(default_factory=Timing)
     speculations: int = 0
 
@@ -129,8 +144,8 @@ class Conversation:
         self._position = 0
         self._idle_since = 0
         self._silences = 0
+        self._missed = 0
         self._held_at = 0.0
-        self._held_onset = 0
         self._keys = ""
         self._keys_at = 0.0
         self._ending: str | None = None
@@ -154,7 +169,7 @@ class Conversation:
             ev.ReplyFailed: lambda event: self.agent.failed(event.revision, event.reason, self._now),
             ev.MarkReached: self._mark_reached,
             ev.KeyPressed: self._key_pressed,
-            ev.SayRequested: lambda event: self._lines.append(event.text),
+            ev.SayRequested: self._say_requested,
             ev.EndRequested: self._end_requested,
             ev.CallerHungUp: self._caller_hung_up,
             ev.TimerFired: lambda event: None,
@@ -187,7 +202,9 @@ class Conversation:
             due.append(self._utterance.asked_at + self._manner.transcript_timeout)
         if self._keys and self._keys_may_count:
             due.append(self._keys_due)
-        speaking = self.agent.deadline(may_start=self.floor is Floor.AGENT)
+        if self.floor is Floor.OVERLAP and not self._agent_may_start:
+            due.append(self._clock.seen + STALLED)
+        speaking = self.agent.deadline(may_start=self._agent_may_start)
         if speaking is not None and self.floor in (Floor.AGENT, Floor.OVERLAP):
             due.append(speaking)
         return min(due)
@@ -201,12 +218,11 @@ class Conversation:
         if utterance is None or self.floor in (Floor.CLOSING, Floor.ENDED):
             return None
         if utterance.pause is None:
-            if self.floor is Floor.CALLER:
-                return None
-            needed = GOING_ON if self._pending else INTERRUPTION
             if self.floor is Floor.HELD:
-                return self._held_onset + _samples(DECISION)
-            return utterance.stretch + _samples(needed) - utterance.voiced
+                return utterance.overlap + _samples(DECISION)
+            if self.floor is Floor.OVERLAP:
+                return utterance.stretch + _samples(INTERRUPTION) - utterance.voiced
+            return None
         # In a pause the thresholds are few and close: the next window of the stream is the right time to look.
         return self._position + 1
 
@@ -260,8 +276,10 @@ class Conversation:
             case Floor.IDLE:
                 self._open_utterance(event.position)
                 self.floor = Floor.CALLER
+            case Floor.CLOSING if not self._leaving:
+                self._open_utterance(event.position)
+                self.floor = Floor.CALLER
             case Floor.AGENT:
-                self._note_cut_in(event.position)
                 self._open_utterance(event.position)
                 self.floor = Floor.OVERLAP
             case Floor.CALLER | Floor.OVERLAP | Floor.HELD if utterance is not None and utterance.pause is not None:
@@ -271,7 +289,13 @@ class Conversation:
 
     def _open_utterance(self, position: int) -> None:
         self._utterances += 1
-        self._utterance = Utterance(self._utterances, onset=position, stretch=position)
+        utterance = self._utterance = Utterance(self._utterances, position, position, position)
+        turn = self.agent.turn
+        if turn is not None and turn.timing.caller_stopped is not None:
+            onset = self._clock.time_of(position)
+            utterance.cut_in = turn.timing.sent is not None and onset - turn.timing.sent < CUT_IN
+            if turn.pending or utterance.cut_in:
+                utterance.gap = onset - turn.timing.caller_stopped
         self._emit(OpenUtterance(self._utterances, position, self._agent_said))
 
     def _resume_utterance(self, utterance: Utterance, position: int) -> None:
@@ -284,17 +308,13 @@ class Conversation:
         elif silence > INTERRUPTION:
             # Two murmurs apart are two murmurs, not one long one.
             utterance.voiced = 0
+            utterance.overlap = position
+        elif silence <= CLOSURE:
+            utterance.voiced += position - utterance.pause.since
         utterance.pause = None
         utterance.wanted = None
         utterance.judgement = None
         utterance.stretch = position
-
-    def _note_cut_in(self, position: int) -> None:
-        turn = self.agent.turn
-        if turn is None or turn.timing.sent is None or turn.timing.caller_stopped is None:
-            return
-        if self._clock.time_of(position) - turn.timing.sent < CUT_IN:
-            self._note("cut-in", after=round(self._clock.time_of(position) - turn.timing.caller_stopped, 3))
 
     def _speech_stopped(self, event: ev.SpeechStopped) -> None:
         self._position = max(self._position, event.position)
@@ -317,6 +337,7 @@ class Conversation:
         self._snapshots += 1
         utterance.wanted = self._snapshots
         utterance.asked_at = self._now
+        utterance.asked_position = self._position
         if utterance.pause is not None:
             utterance.pause.asked = True
             utterance.timing = Timing(
@@ -352,6 +373,8 @@ class Conversation:
             return
         self._note("transcript-failed")
         utterance.wanted = None
+        if utterance.pause is not None:
+            utterance.pause.failed = True
         # The last partial is better than nothing.
         self._know(utterance, utterance.text)
         self._consider()
@@ -363,9 +386,9 @@ class Conversation:
             return
         utterance.pause.text = text
         utterance.timing.transcript = self._now
-        utterance.timing.first_token = utterance.timing.first_clause = utterance.timing.first_speech = None
+        utterance.timing.begin_anew()
         utterance.judgement = self._endpointing.judge(text, agent_said=self._agent_said)
-        if self.floor is Floor.CALLER and text and self._manner.speculate and self._ending is None:
+        if self.floor is Floor.CALLER and text and self._manner.speculate and not self._says_goodbye(text):
             utterance.speculations += 1
             self.agent.speculate(self._history_with(text), utterance.timing)
 
@@ -412,11 +435,20 @@ class Conversation:
         self.agent.drop_speculation()
         self._close_utterance()
         self._note("nothing-understood", voiced=round(utterance.voiced / RATE_HZ, 2))
+        assert utterance.pause is not None
+        mumbled = utterance.voiced >= _samples(MUMBLED) and not self._keys
+        self._missed += mumbled
         if self._history and self._history[-1].speaker == "caller":
             # It was taken for the caller going on, and the agent still owes an answer.
-            self._answer(Timing())
-        elif utterance.voiced >= _samples(MUMBLED):
+            self._ending = None
+            self._answer(Timing(caller_stopped=self._clock.time_of(utterance.pause.since), released=self._now))
+        elif mumbled and utterance.pause.failed and self._missed >= MISSED:
+            self._end("engines-failed", self._manner.trouble_goodbye, protected=True)
+        elif mumbled and self._missed < MISSED:
+            self._ending = None
             self._say(self._manner.not_caught)
+        elif self._ending is not None:
+            self._close_call()
         else:
             self._be_idle()
 
@@ -426,7 +458,10 @@ class Conversation:
         assert utterance.judgement is not None
         timing = utterance.timing
         timing.released = self._now
-        self._silences = 0
+        if self._says_goodbye(utterance.text):
+            self._close_call()
+            return
+        self._ending = None
         self._history[:] = self._history_with(utterance.text)
         speculation = self.agent.speculation
         hit = speculation is not None and speculation.history == tuple(self._history)
@@ -434,7 +469,6 @@ class Conversation:
             utterance,
             {
                 "wait": utterance.judgement.wait,
-                "complete": float(utterance.judgement.complete),
                 "speculations": float(utterance.speculations),
                 "speculation_hit": float(hit),
             },
@@ -442,7 +476,16 @@ class Conversation:
         self._close_utterance()
         self._answer(timing)
 
+    def _says_goodbye(self, text: str) -> bool:
+        """The agent has said its goodbye, and the caller does."""
+        return self._ending == "agent-ended" and is_farewell(text)
+
     def _record_caller(self, utterance: Utterance, stages: dict[str, float]) -> None:
+        self._silences = 0
+        self._missed = 0
+        if utterance.cut_in:
+            self._note("cut-in", after=round(utterance.gap or 0.0, 3))
+            self._endpointing.resumed_after(utterance.gap or 0.0)
         until = utterance.pause.since if utterance.pause is not None else self._position
         self._record(
             TurnEnded(
@@ -463,12 +506,14 @@ class Conversation:
         assert turn is not None
         pause = utterance.pause
         if pause is None:
-            voiced = utterance.voiced_until(self._position)
             if turn.protected:
                 return
-            if turn.pending and voiced >= GOING_ON:
-                self._caller_goes_on()
-            elif not turn.pending and (voiced >= INTERRUPTION or classify(utterance.text) is Overlap.STOP):
+            kind = classify(utterance.text)
+            if turn.pending:
+                # Nobody murmurs at silence: with the first word the caller goes on.
+                if kind is not Overlap.NOTHING:
+                    self._caller_goes_on()
+            elif kind is Overlap.STOP or utterance.voiced_until(self._position) >= INTERRUPTION:
                 self._hold(utterance)
             return
         silence = self._silence(pause)
@@ -477,15 +522,15 @@ class Conversation:
                 self._ask(utterance)
             return
         kind = classify(pause.text)
-        if kind is Overlap.STOP and not turn.protected:
-            self._hold(utterance, ask=False)
-            self._interrupt(utterance)
-        elif turn.pending and not turn.protected and kind is Overlap.WORDS:
+        words = kind in (Overlap.WORDS, Overlap.STOP)
+        if turn.pending and not turn.protected and kind is not Overlap.NOTHING:
             self._caller_goes_on()
-        elif turn.pending and kind in (Overlap.NOTHING, Overlap.BACKCHANNEL):
+        elif turn.pending and not words:
             self._drop_overlap(utterance, kind)
+        elif not turn.protected and (kind is Overlap.STOP or (words and utterance.voiced >= _samples(INTERRUPTION))):
+            self._hold(utterance)
         elif silence >= OVERLAP_OVER:
-            if kind is Overlap.WORDS:
+            if words:
                 self._aside.append(pause.text)
                 self._record_caller(utterance, {})
             self._drop_overlap(utterance, kind)
@@ -497,40 +542,51 @@ class Conversation:
 
     def _caller_goes_on(self) -> None:
         """The caller's turn was not over after all, and nothing of the reply was sent: as if it never was."""
-        self._note("caller-went-on")
-        self.agent.withdraw()
-        self.floor = Floor.CALLER
         utterance = self._utterance
         assert utterance is not None
+        self._note("caller-went-on")
+        if utterance.gap is not None:
+            self._endpointing.resumed_after(utterance.gap)
+        self._lines.extendleft(reversed(self.agent.unsaid))
+        self.agent.withdraw()
+        self._give_floor(utterance)
+
+    def _give_floor(self, utterance: Utterance) -> None:
+        """It is the caller's turn, with all that they said."""
+        self.floor = Floor.CALLER
         if utterance.pause is not None and utterance.pause.text is not None:
             self._know(utterance, utterance.pause.text)
         self._consider()
 
-    def _hold(self, utterance: Utterance, *, ask: bool = True) -> None:
-        onset = utterance.stretch if utterance.pause is None else utterance.onset
-        self.agent.hold(self._now, overlap_started=self._clock.time_of(onset))
+    def _hold(self, utterance: Utterance) -> None:
+        self.agent.hold(self._now, overlap_started=self._clock.time_of(utterance.overlap))
         self.floor = Floor.HELD
         self._held_at = self._now
-        self._held_onset = onset
-        if ask:
+        if utterance.pause is None:
             self._ask(utterance)
-            # What a partial already says may be enough.
-            if classify(utterance.text) in (Overlap.STOP, Overlap.WORDS):
-                self._interrupt(utterance)
+        # What is known already may be enough.
+        self._consider_held()
 
     def _consider_held(self) -> None:
         utterance = self._utterance
         assert utterance is not None
         kind = classify(utterance.text)
-        if kind in (Overlap.STOP, Overlap.WORDS):
+        if kind is Overlap.STOP:
             self._interrupt(utterance)
             return
         pause = utterance.pause
         if pause is None:
-            if self._position - self._held_onset >= _samples(DECISION):
+            # The first words of a murmur are easily misheard, and the agent is silent already: there is time.
+            # A voice in which recognition finds no word may yet prove a noise; nothing sounds meanwhile.
+            noise = kind is Overlap.NOTHING and utterance.wanted is None
+            if not noise and self._position - utterance.overlap >= _samples(DECISION):
                 self._interrupt(utterance)
             return
-        if kind is Overlap.BACKCHANNEL and utterance.wanted is None:
+        # Recognition has heard all of it but the last bit, which the voice may outlast.
+        heard_out = utterance.wanted is None and utterance.asked_position >= pause.since - _samples(SPECULATE)
+        if kind is Overlap.WORDS and heard_out:
+            self._interrupt(utterance)
+        elif kind is Overlap.BACKCHANNEL and heard_out:
             self._resume(utterance, kind)
         elif not pause.asked and self._silence(pause) >= SPECULATE:
             self._ask(utterance)
@@ -539,24 +595,23 @@ class Conversation:
 
     def _interrupt(self, utterance: Utterance) -> None:
         """The caller takes the turn. What they did not hear was never said."""
-        self._ending = None
-        self._aside.clear()
         self._finish_turn(interrupted=True)
-        self.floor = Floor.CALLER
-        if utterance.pause is not None and utterance.pause.text is not None:
-            self._know(utterance, utterance.pause.text)
-        self._consider()
+        self._give_floor(utterance)
 
-    def _resume(self, utterance: Utterance, kind: Overlap) -> None:
+    def _resume(self, utterance: Utterance, kind: Overlap, *, judged: bool = True) -> None:
         self._note(
             "false-interruption",
             judged=kind.name.lower(),
             text=utterance.text,
             gap=round(self._now - self._held_at, 3),
         )
-        self._close_utterance()
-        self.agent.resume(self._now)
-        self.floor = Floor.AGENT
+        self.agent.resume()
+        if judged:
+            self._close_utterance()
+            self.floor = Floor.AGENT
+        else:
+            # The words are still to come, and may be more than a murmur.
+            self.floor = Floor.OVERLAP
 
     def _consider_silence(self) -> None:
         if self._position - self._idle_since < _samples(self._manner.still_there_after):
@@ -573,6 +628,8 @@ class Conversation:
         self._keys += event.digit
         self._keys_at = self._now
         self._silences = 0
+        if self.floor is Floor.IDLE:
+            self._be_idle()
         self._note("key", digit=event.digit)
 
     @property
@@ -588,15 +645,29 @@ class Conversation:
     def _take_keys(self) -> None:
         """The keys pressed are a turn of the caller's."""
         keys, self._keys = self._keys, ""
-        if self.floor is Floor.AGENT:
+        turn = self.agent.turn
+        # A caller who is waiting for an answer goes on waiting.
+        waiting_since = turn.waiting_since if turn is not None else None
+        if turn is not None:
             self._finish_turn(interrupted=True)
+        self._ending = None
         text = f"[pressed {' '.join(keys)}]"
         self._record(TurnEnded(0, "caller", text, text, started=self._keys_at, ended=self._keys_at))
         self._history[:] = self._history_with(text)
-        self._answer(Timing())
+        self._answer(Timing(), waiting_since)
+
+    def _say_requested(self, event: ev.SayRequested) -> None:
+        if event.text.strip():
+            self._lines.append(event.text)
+
+    @property
+    def _leaving(self) -> bool:
+        """The call is ending, and nothing stops it."""
+        return self._ending is not None and self._ending not in REVOCABLE
 
     def _end_requested(self, event: ev.EndRequested) -> None:
-        self._end(event.reason, self._manner.goodbye, protected=True)
+        if not self._leaving:
+            self._end(event.reason, self._manner.goodbye, protected=True)
 
     def _end(self, reason: str, words: str, *, protected: bool) -> None:
         """Say these last words, see that they were heard, and hang up."""
@@ -608,13 +679,18 @@ class Conversation:
         """Whatever goes on, the agent speaks now."""
         if self.agent.turn is not None:
             self._finish_turn(interrupted=True)
-        self.agent.drop_speculation()
-        if self._utterance is not None:
-            if self._utterance.text:
-                self._record_caller(self._utterance, {})
-                self._history[:] = self._history_with(self._utterance.text)
-            self._close_utterance()
+        self._put_down_utterance()
         self._lines.clear()
+
+    def _put_down_utterance(self) -> None:
+        """The caller will not be answered; what is known of their words goes on record."""
+        self.agent.drop_speculation()
+        utterance = self._utterance
+        if utterance is not None:
+            if utterance.text:
+                self._record_caller(utterance, {})
+                self._history[:] = self._history_with(utterance.text)
+            self._close_utterance()
 
     def _caller_hung_up(self, event: ev.CallerHungUp) -> None:
         self._take_floor()
@@ -622,7 +698,8 @@ class Conversation:
         self.floor = Floor.ENDED
 
     def _mark_reached(self, event: ev.MarkReached) -> None:
-        self.agent.mark_reached(event.name, self._now)
+        # It came the way that the caller's voice comes, and was held up like it.
+        self.agent.mark_reached(event.name, self._now - self._clock.delay)
         if self.floor is Floor.CLOSING and event.name == self._closing_mark:
             self._hang_up()
 
@@ -632,7 +709,7 @@ class Conversation:
     def _end_at(self) -> float:
         """When the call has lasted long enough; once that was said, when even the goodbye has had its time."""
         assert self._started is not None
-        grace = LAST_WORDS if self._ending == "max-duration" else 0.0
+        grace = LAST_WORDS if self._leaving else 0.0
         return self._started + self._manner.max_duration + grace
 
     @property
@@ -658,11 +735,11 @@ class Conversation:
             if utterance.pause is None:
                 self._interrupt(utterance)
             else:
-                self._resume(utterance, classify(utterance.text))
+                self._resume(utterance, classify(utterance.text), judged=False)
         if self._keys and self._keys_may_count and self._now >= self._keys_due:
             self._take_keys()
         if self.floor is Floor.IDLE and self._lines:
-            self._say(self._lines.popleft())
+            self._say(self._lines.popleft(), requested=True)
         self._let_agent_speak()
         if self.floor is Floor.CLOSING and self._now >= self._closing_at:
             self._hang_up()
@@ -673,7 +750,7 @@ class Conversation:
             if self._manner.warning and self._manner.max_duration > self._manner.warn_before:
                 self._lines.append(self._manner.warning)
         if self._now >= self._end_at and self.floor is not Floor.CLOSING:
-            if self._ending == "max-duration":
+            if self._leaving:
                 self._hang_up()
             else:
                 self._end("max-duration", self._manner.time_up, protected=True)
@@ -687,63 +764,60 @@ class Conversation:
 
     def _let_agent_speak(self) -> None:
         while self.floor in (Floor.AGENT, Floor.OVERLAP):
-            match self.agent.tick(self._now, may_start=self.floor is Floor.AGENT):
+            match self.agent.tick(self._now, may_start=self._agent_may_start):
                 case Progress.GOING:
                     return
-                case Progress.SPEECHLESS:
-                    self._finish_turn()
+                case Progress.SPEECHLESS if self._leaving:
                     self._hang_up("engines-failed")
+                case Progress.SPEECHLESS:
+                    self._end("engines-failed", self._manner.trouble_goodbye, protected=True)
                 case Progress.FINISHED:
                     self._agent_finished()
 
     def _agent_finished(self) -> None:
         """The caller has heard all of the agent's turn."""
         if self._lines and self._ending is None and self.floor is Floor.AGENT:
-            self.agent.say(self._lines.popleft(), self._now)
+            self.agent.say(self._lines.popleft(), self._now, requested=True)
             return
+        owed = bool(self._aside)
         self._finish_turn()
         if self._ending is None and self.agent.failed_turns >= 2:
             self._end("engines-failed", self._manner.trouble_goodbye, protected=True)
             return
-        if self._ending is not None:
+        if self._utterance is not None and not self._leaving:
+            # The caller began before the agent was through.
+            self._give_floor(self._utterance)
+        elif self._ending is not None:
             self._close_call()
-        elif self.floor is Floor.OVERLAP:
-            # The caller began before the agent was through: it is their turn, with all that they said.
-            self.floor = Floor.CALLER
-            utterance = self._utterance
-            assert utterance is not None
-            if utterance.pause is not None and utterance.pause.text is not None:
-                self._know(utterance, utterance.pause.text)
-            self._consider()
-        elif self._aside:
-            text = " ".join(self._aside)
-            self._aside.clear()
-            self._history[:] = self._history_with(text)
+        elif owed:
             self._answer(Timing())
         else:
             self._be_idle()
 
     def _finish_turn(self, *, interrupted: bool = False) -> None:
+        if interrupted:
+            self._lines.extendleft(reversed(self.agent.unsaid))
         fact, end_call = self.agent.finish(self._now, interrupted=interrupted)
         if fact is not None:
             self._record(fact)
             if fact.heard:
                 self._history.append(Line("agent", fact.heard))
+        if self._aside:
+            self._history[:] = self._history_with(" ".join(self._aside))
+            self._aside.clear()
         if end_call and not interrupted and self._ending is None:
             self._ending = "agent-ended"
 
     def _close_call(self) -> None:
         """All was said: hang up when the caller's end has surely played it."""
-        if self._utterance is not None:
-            self._close_utterance()
+        self._put_down_utterance()
         self.floor = Floor.CLOSING
         self._closing_mark = self.agent.playout.last_mark()
         self._closing_at = self._now + self._manner.mark_timeout
         self._emit(SendMark(self._closing_mark))
 
     def _hang_up(self, reason: str = "") -> None:
-        if self._utterance is not None:
-            self._close_utterance()
+        self._take_floor()
         self.floor = Floor.ENDED
         self._emit(HangUp(reason or self._ending or "agent-ended"))
 
@@ -771,13 +845,13 @@ class Conversation:
             )
         )
 
-    def _answer(self, timing: Timing) -> None:
+    def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
         self.floor = Floor.AGENT
-        self.agent.answer(tuple(self._history), timing, self._now)
+        self.agent.answer(tuple(self._history), timing, self._now, waiting_since=waiting_since)
 
-    def _say(self, text: str, *, protected: bool = False) -> None:
+    def _say(self, text: str, *, protected: bool = False, requested: bool = False) -> None:
         self.floor = Floor.AGENT
-        self.agent.say(text, self._now, protected=protected)
+        self.agent.say(text, self._now, protected=protected, requested=requested)
 
     def _be_idle(self) -> None:
         self.floor = Floor.IDLE
@@ -789,8 +863,9 @@ class Conversation:
         self._utterance = None
 
     @property
-    def _pending(self) -> bool:
-        return self.agent.turn is not None and self.agent.turn.pending
+    def _agent_may_start(self) -> bool:
+        """Nobody is spoken over."""
+        return self.floor is Floor.AGENT or (self.floor is Floor.OVERLAP and self._now >= self._clock.seen + STALLED)
 
     @property
     def _agent_said(self) -> str:

@@ -11,12 +11,14 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-SPECULATE = 0.1
+SPECULATE = 0.08
 """Silence after which the transcript is asked for; shorter gaps are the stops inside words."""
 
 COMPLETE = 0.25
 LIKELY = 0.4
 UNSURE = 0.6
+ADDRESS = 0.9
+"""It has parts, and people stop between them."""
 UNFINISHED = 1.2
 LONGEST = 1.2
 SHORTEST = 0.2
@@ -26,34 +28,57 @@ _WORD = re.compile(r"[a-z0-9'@.-]*[a-z0-9'@]")
 # A sentence does not end on these.
 _DANGLING = frozenset(
     """
-    a an the and or but so because if when while that which who to of for from with without in on at by about into
-    than as is are was were am be been i'm i'll i'd we're it's he's she's they're my your his her our their its
+    a an the and or but so because if when while which who to of for from with without in on at by about into
+    than as is are was were am be been i'm i'll i'd we're it's he's she's they're there's what's where's who's how's
+    my your his her our their its
     would could should will can may might must do does did not don't very really just also then
-    i we you he she they there here's let's want need like get have has had please
-    one's mr mrs ms dr number name address street called
+    i we you he she they there here's let's want need like get have has had
+    mr mrs ms dr called
     """.split()
 )
+_DANGLING_PAIRS = frozenset(("tell me", "give me", "show me", "send me", "you please", "know what", "think that"))
 _HESITATION = frozenset("um uh er erm hmm hm well like so anyway".split())
-_QUESTION = frozenset(
+# Short forms that end on a word that usually dangles.
+_WHOLE_PAIRS = frozenset(
     (
-        "what when where who whom whose which why how is are was were do does did can could will would should may have"
-    ).split()
-)
-_ENDERS_AFTER_DANGLING = frozenset(
-    # "Can I?", "yes I do", "where are you", "thank you": short forms that end on a word that usually dangles.
-    (
-        "i do,i am,i can,i will,i have,i would,i could,it is,they are,we are,you are,are you,can i,do you,will you,"
-        "thank you,about you,with you,for you,is it,was it,help you,yes please,no please,i don't,i can't,i did,it does,"
-        "that is,that's it,who is it,is there,are there,over there,is that,like that,i need,i want,one please"
+        "i do,i am,i will,i would,i could,it is,they are,we are,you are,i don't,i can't,i did,it does,that is,who is,"
+        "thank you,about you,with you,for you,help you,like that,over there,in there,think so,guess so,hope so,"
+        "suppose so,as well,very well,of may,in may,by may,not really"
     ).split(",")
 )
+# These are whole behind other words only: "where are you", but "are you ..." has just begun.
+_WHOLE_PAIRS_AT_THE_END = frozenset(
+    (
+        "are you,can i,do you,will you,is it,was it,is there,are there,i need,i want,i have,i can,i like,are they,"
+        "it's not,i'm not"
+    ).split(",")
+)
+_WAIT_FOR_ME = re.compile(
+    r"^((just |give me )?(one|a) (second|moment|minute|sec)|let me (see|think|check|look|find)|hang on|hold on|wait)\b"
+)
+_LEADS = frozenset("and but so okay ok yes yeah no well um uh oh hi hello hey right sorry great thanks".split())
+_WH = frozenset("what when where who whom whose which why how".split())
+_QUESTION = _WH | frozenset(
+    "is are was were do does did can could will would should may have what's where's who's when's how's".split()
+)
+_SUBJECTS = frozenset("i we he she they you it the my our".split())
+_STRANDED = frozenset("to for with from about like need want have get do at".split())
 _ANSWERS = frozenset(
     """
     yes yeah yep yup no nope sure okay ok right correct exactly please thanks hello hi goodbye bye maybe never
-    monday tuesday wednesday thursday friday saturday sunday today tomorrow morning afternoon evening
+    sorry pardon monday tuesday wednesday thursday friday saturday sunday today tomorrow morning afternoon evening
     """.split()
 )
+_WHOLE = frozenset(
+    (
+        "thank you,thank you very much,thanks a lot,that's all,that's it,that's right,that's fine,sounds good,"
+        "that sounds good,that works,go ahead,i don't know,i don't think so,i think so,i guess so,of course,i see"
+    ).split(",")
+)
 _DIGITS = frozenset("zero oh one two three four five six seven eight nine double triple".split())
+_ASKS_FOR_ADDRESS = re.compile(r"\b(what|give|tell|have|is)\b.*\b(address|e-?mail)\b")
+_EMAIL = re.compile(r"e-?mail")
+_WHOLE_EMAIL = re.compile(r"(@|\bat\b).*(\.| dot )\s?[a-z ]+\.?$")
 _ASKS_FOR_SPELLING = re.compile(r"\b(number|spell|address|postcode|zip|e-?mail|code|digits?)\b")
 
 
@@ -73,8 +98,8 @@ class Endpointing:
         self._pauses: deque[float] = deque(maxlen=5)
 
     def resumed_after(self, pause: float) -> None:
-        """The caller went on speaking after a pause of so many seconds."""
-        if pause >= SPECULATE:
+        """The caller went on speaking after a pause of so many seconds; a long one was no pause but a new thought."""
+        if SPECULATE <= pause <= 1.5 * LONGEST:
             self._pauses.append(min(pause, LONGEST))
 
     def judge(self, text: str, *, agent_said: str = "") -> Judgement:
@@ -95,28 +120,48 @@ def _base(text: str, agent_said: str) -> tuple[float, str]:
     words = _WORD.findall(lowered)
     if not words:
         return UNSURE, "no words"
-    last = words[-1].rstrip(".")
-    if lowered.endswith(("...", "…", ",", "-", "—", ":")) or last in _HESITATION:
+    question = agent_said.lower().rstrip()
+    asked = question.endswith("?")
+    words = [word.rstrip(".") for word in words]
+    last, pair = words[-1], " ".join(words[-2:])
+    whole = pair in _WHOLE_PAIRS or (
+        len(words) > 2 and pair in _WHOLE_PAIRS_AT_THE_END and words[-3] not in _QUESTION - _WH
+    )
+    if lowered.endswith(("...", "…", ",", "-", "—", ":")) or (last in _HESITATION and not whole):
         return UNFINISHED, "hesitating"
+    if _WAIT_FOR_ME.match(lowered):
+        return UNFINISHED, "wants time"
     spelled = _spelled(words)
-    if spelled and (spelled < 10 and (spelled > 1 or _ASKS_FOR_SPELLING.search(agent_said.lower()))):
+    if 0 < spelled < (16 if "card" in question else 10) and (spelled > 1 or _ASKS_FOR_SPELLING.search(question)):
         return UNFINISHED, "spelling out"
-    asked = agent_said.rstrip().endswith("?")
-    if last in _DANGLING and " ".join(words[-2:]) not in _ENDERS_AFTER_DANGLING:
+    begins = next((index for index, word in enumerate(words) if word not in _LEADS), 0)
+    first, second = words[begins], words[begins + 1] if begins + 1 < len(words) else ""
+    asks = first in _QUESTION and not (first in _WH and second in _SUBJECTS) and len(words) - begins >= 3
+    if pair in _DANGLING_PAIRS or (last in _DANGLING and not whole):
         if lowered.endswith(("?", "!")):
             return LIKELY, "dangling, but asked"
+        if asks and first in _WH and first != "how" and last in _STRANDED:
+            # "Where do I go to" is whole, "what do you have" may be.
+            return UNSURE, "question that may go on"
         return UNFINISHED, "dangling"
+    short = " ".join(words) in _WHOLE or (len(words) <= 3 and (words[0] in _ANSWERS or last in _ANSWERS))
+    if asked and not short and _ASKS_FOR_ADDRESS.search(question):
+        if _EMAIL.search(question):
+            return (LIKELY, "e-mail address") if _WHOLE_EMAIL.search(lowered) else (UNFINISHED, "spelling out")
+        return ADDRESS, "an address"
     if lowered.endswith(("?", "!")):
         return COMPLETE, "question"
-    if len(words) <= 3 and (words[0] in _ANSWERS or last in _ANSWERS):
+    if short:
         return (COMPLETE, "answer") if asked or lowered.endswith(".") else (LIKELY, "short answer")
     if lowered.endswith("."):
         return (COMPLETE, "sentence") if len(words) >= 3 or asked else (LIKELY, "short sentence")
-    if words[0] in _QUESTION and len(words) >= 3:
+    if asks:
         return 0.3, "question without a mark"
+    if last == "please" and len(words) >= 3:
+        return 0.3, "request"
     if asked and len(words) <= 4:
         return LIKELY, "answers what was asked"
-    if len(words) >= 4:
+    if len(words) >= 4 and first not in _WH:
         return 0.5, "clause without a mark"
     return UNSURE, "a few words"
 
@@ -125,7 +170,7 @@ def _spelled(words: list[str]) -> int:
     """How many digits or letters the words end with."""
     count = 0
     for word in reversed(words):
-        stripped = word.strip(".-")
+        stripped = word.strip(".-").replace("-", "")
         if stripped in _DIGITS or (len(stripped) == 1 and stripped not in "ai"):
             count += 1
         elif stripped.isdigit():

@@ -42,7 +42,7 @@ class Segment:
     ended: bool = False
     """No more audio will come."""
     complete: bool = False
-    """The audio says the whole text: it was not broken off."""
+    """The audio says the whole text as it was given: it was not broken off."""
     _byte_ends: list[int] = field(default_factory=list)
     _text_ends: list[int] = field(default_factory=list)
 
@@ -53,10 +53,14 @@ class Segment:
         self._byte_ends.append(self.received)
         self._text_ends.append(max(floor, text_end))
 
+    def break_off(self) -> None:
+        """No more will be said of the text than the audio so far does."""
+        self.text = self._words_until(self._text_ends[-1] if self._text_ends else 0)
+
     @property
     def heard_text(self) -> str:
         """The words of the text that were heard to their end; always a prefix of ``text``."""
-        if self.complete and self.heard >= self.received:
+        if self.ended and self.heard >= self.received:
             return self.text
         index = bisect_right(self._byte_ends, self.heard)
         text_end = self._text_ends[index - 1] if index else 0
@@ -64,9 +68,12 @@ class Segment:
             start = self._byte_ends[index - 1] if index else 0
             share = (self.heard - start) / (self._byte_ends[index] - start)
             text_end += int((self._text_ends[index] - text_end) * share)
+        return self._words_until(text_end)
+
+    def _words_until(self, text_end: int) -> str:
+        """The text up to there, rounded down to a whole word."""
         if text_end >= len(self.text):
             return self.text
-        # Rounded down to a whole word.
         if not self.text[text_end].isspace():
             text_end = max(self.text.rfind(" ", 0, text_end), 0)
         return self.text[:text_end].rstrip()
@@ -104,7 +111,7 @@ class Playout:
         self._waiting: deque[_Piece] = deque()
         self._playing: deque[_Piece] = deque()
         self._rest: dict[Revision, bytearray] = {}
-        self._ends_at = 0.0
+        self._ends_at = -1.0  # before any ``now``: the first mark measures the way
         self._now = 0.0
         self._generation = 0
         self._marks: dict[str, float] = {}
@@ -189,19 +196,18 @@ class Playout:
                 lead_mark = self._mark(now, "a")
             if self._waiting[0].segment is self._last:
                 self.underruns += 1
-            self._last = None
             self._ends_at = now
         while self._waiting and self._ends_at - now < HIGH_WATER - 1e-9:
             piece = self._waiting.popleft()
             piece.starts_at = self._ends_at
             self._ends_at += len(piece.audio) / RATE_HZ
             self._playing.append(piece)
-            begun, self._last = self._last, piece.segment
+            previous, self._last = self._last, piece.segment
             self._unmarked += len(piece.audio)
             mark = ""
             last = not self._waiting and piece.segment.ended
             # One behind the first piece tells when the caller heard the agent begin.
-            if piece.segment is not begun or last or self._unmarked >= MARK_EVERY * RATE_HZ:
+            if piece.segment is not previous or last or self._unmarked >= MARK_EVERY * RATE_HZ:
                 mark = self._mark(self._ends_at, "m")
                 self._unmarked = 0
             sendings.append(Sending(piece.segment, piece.audio, mark, lead_mark))

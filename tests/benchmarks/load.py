@@ -136,6 +136,7 @@ async def make_clips() -> dict[str, Clip]:
 
 def script(clips: dict[str, Clip], number: int) -> Iterator[Step]:
     """An endless conversation: plain questions, and over every third reply a murmur, over another an interruption."""
+    yield WaitForAgent()
     yield Wait((number * 0.37) % 3.0)
     turn = number
     while True:

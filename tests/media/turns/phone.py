@@ -53,6 +53,8 @@ class Engines:
     """How the engines behave; a reply is the text of ``replies`` in turn (the last one stays)."""
 
     snapshot: float = 0.05
+    line: float = 0.005
+    """Fixed words, which mostly are kept ready."""
     first_token: float = 0.05
     clause: float = 0.09
     first_audio: float = 0.05
@@ -66,6 +68,8 @@ class Engines:
     mute: bool = False
     """Not even lines can be spoken."""
     end_call_after: int | None = None
+    pace: float = 10.0
+    """Speech is made so many times faster than it plays."""
 
 
 class Phone:
@@ -91,13 +95,14 @@ class Phone:
         self._stalls: list[tuple[float, float]] = []
         self._spoken: dict[Revision, str] = {}
         self._attempts = 0
-        self._lost_marks = False
+        self.marks_lost = False
         # the carrier
         self._queue: deque[bytes | str] = deque()
         self._dry_since: float | None = 0.0
         # what is looked at afterwards
         self.commands: list[tuple[float, cmd.Command]] = []
         self.heard_frames: list[tuple[float, bytes]] = []
+        self.floors: list[tuple[float, Floor]] = []
         self.dead: set[Revision] = set()
         self.open_utterances: dict[int, int] = {}
         self.hung_up: str | None = None
@@ -123,7 +128,7 @@ class Phone:
         self._stalls.append((start, end))
 
     def marks_are_lost(self) -> None:
-        self._lost_marks = True
+        self.marks_lost = True
 
     def at(self, when: float, event: ev.Event) -> None:
         self._at(when, lambda: self.tell(event))
@@ -190,8 +195,26 @@ class Phone:
         """What of this revision's text sounded at the caller's end, to the character."""
         tape = b"".join(frame for _, frame in self.heard_frames)
         spoken = characters_in(tape).get(revision.number % 250, {})
-        text = self._spoken.get(revision, "")
-        return "".join(letter for index, letter in enumerate(text) if spoken.get(index, 0) >= CHARACTER_BYTES // 16)
+        sounded = {index for index, count in spoken.items() if count >= CHARACTER_BYTES // 16}
+        text = self.text_of(revision)
+        # Up to 100 ms may be lost where the sound was stopped and went on.
+        until = max(sounded, default=-1) + 1
+        if until - len(sounded) <= 3 * (len(self.sent(cmd.ClearPlayout)) + 1):
+            return text[:until]
+        return "".join(letter for index, letter in enumerate(text) if index in sounded)
+
+    def words_heard(self, revision: Revision) -> list[str]:
+        """The words of it that sounded to their end."""
+        heard, text = self.really_heard(revision), self.text_of(revision)
+        whole = heard == text or text[len(heard) :].startswith(" ")
+        return heard.split() if whole else heard.split()[:-1]
+
+    def text_of(self, revision: Revision) -> str:
+        return self._spoken.get(revision, "")
+
+    @property
+    def voices(self) -> list[tuple[float, float, str]]:
+        return self._voices
 
     @property
     def revisions(self) -> list[Revision]:
@@ -206,6 +229,8 @@ class Phone:
         for command in self.conversation.receive(event, now=self.now):
             self.commands.append((self.now, command))
             self._obey(command)
+        if not self.floors or self.floors[-1][1] is not self.conversation.floor:
+            self.floors.append((self.now, self.conversation.floor))
 
     def _obey(self, command: cmd.Command) -> None:
         now = self.now
@@ -225,7 +250,7 @@ class Phone:
                 if self.engines.mute:
                     self._at(now + 0.01, lambda: self.tell(ev.ReplyFailed(revision, "mute")))
                 else:
-                    self._speak(revision, text, now + 0.005, end_call=False)
+                    self._speak(revision, text, now + self.engines.line, end_call=False)
             case cmd.StopReply(revision, _):
                 self.dead.add(revision)
             case cmd.SendAudio(audio):
@@ -261,14 +286,15 @@ class Phone:
 
     def _speak(self, revision: Revision, text: str, when: float, end_call: bool, *, broken: bool = False) -> None:
         step = 5
+        every = step * CHARACTER_BYTES / 8000 / self.engines.pace
         for number, start in enumerate(range(0, len(text), step)):
             end = min(start + step, len(text))
             event = ev.ReplyAudio(revision, audio_of(revision, start, end), end)
-            self._at(when + number * 0.02, lambda event=event: self.tell(event))
+            self._at(when + number * every, lambda event=event: self.tell(event))
             if broken and number == 2:
-                self._at(when + number * 0.02, lambda: self.tell(ev.ReplyFailed(revision, "broken")))
+                self._at(when + number * every, lambda: self.tell(ev.ReplyFailed(revision, "broken")))
                 return
-        self._at(when + len(text) / step * 0.02, lambda: self.tell(ev.ReplyEnded(revision, end_call)))
+        self._at(when + len(text) / step * every, lambda: self.tell(ev.ReplyEnded(revision, end_call)))
 
     def _words(self, onset: int, position: int) -> str:
         """The words whose sound lies between two positions."""
@@ -287,13 +313,17 @@ class Phone:
     def _frame(self) -> None:
         """A frame of the caller's stream leaves; it arrives in order, later if the network stalls."""
         number = round(self.now / FRAME)
-        arrival = max(self.now + FRAME + self.delay, self._arrived)
+        arrival = self._arrived = max(self._arrival(self.now + FRAME), self._arrived)
+        self._at(arrival, lambda: self._arrive((number + 1) * 160))
+        self._at((number + 1) * FRAME, self._frame)
+
+    def _arrival(self, left: float) -> float:
+        """When something that leaves the carrier now is with us."""
+        arrival = left + self.delay
         for start, end in self._stalls:
             if start <= arrival < end:
                 arrival = end
-        self._arrived = arrival
-        self._at(arrival, lambda: self._arrive((number + 1) * 160))
-        self._at((number + 1) * FRAME, self._frame)
+        return arrival
 
     def _arrive(self, position: int) -> None:
         self.position = position
@@ -352,8 +382,8 @@ class Phone:
             self._echo(name)
 
     def _echo(self, name: str) -> None:
-        if not self._lost_marks:
-            self._at(self.now + self.delay, lambda: self.tell(ev.MarkReached(name)))
+        if not self.marks_lost:
+            self._at(self._arrival(self.now), lambda: self.tell(ev.MarkReached(name)))
 
     def _clear(self) -> None:
         for item in self._queue:

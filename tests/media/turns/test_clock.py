@@ -28,7 +28,17 @@ def test_a_drifting_clock_is_followed():
     assert clock.time_of(29_999 * 160) == pytest.approx(29_999 * 0.02 * 1.00005, abs=0.002)
 
 
+def test_what_a_stall_held_up_is_known_to_be_late():
+    clock = StreamClock()
+    clock.observe(160, 0.03)
+    clock.observe(320, 5.05)
+    assert clock.delay == pytest.approx(5.0, abs=0.01)
+    clock.observe(160 * 252, 5.05)
+    assert clock.delay == pytest.approx(0.0, abs=0.01)
+
+
 def test_there_is_no_position_before_the_stream():
     clock = StreamClock()
+    assert clock.position_at(1e6) == 0
     clock.observe(160, 10.0)
     assert clock.position_at(0.0) == 0

@@ -9,7 +9,8 @@ from media.turns import events as ev
 from media.turns.clock import StreamClock
 from media.turns.conversation import Conversation, Floor, ImpossibleEvent
 from media.turns.manner import Manner
-from tests.media.turns.phone import REPLY, Engines, Phone
+from media.turns.timing import WATERFALL
+from tests.media.turns.phone import REPLY, Engines, Phone, characters_in
 
 SHORT = "We open at nine."
 GREETING = "Hello, this is the front desk."
@@ -26,7 +27,7 @@ def test_a_question_is_answered_soon_after_it_ends():
     phone.caller_says("What time do you open?", start=1.0, end=2.2)
     phone.wait_until(8.0)
     # 240 ms of engine work, begun at 100 ms of silence; the rest is the way here and the windows of voice.
-    assert phone.agent_turns == [pytest.approx(2.2 + 0.39, abs=0.05)]
+    assert phone.agent_turns == [pytest.approx(2.2 + 0.36, abs=0.05)]
     assert phone.transcript == [("caller", "What time do you open?"), ("agent", REPLY)]
 
 
@@ -260,9 +261,8 @@ def test_a_reply_that_breaks_off_is_owned_up_to():
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(9.0)
     said, heard = phone.turns[-1].said, phone.turns[-1].heard
-    assert said.endswith(phone.manner.lost_thread)
-    assert heard != said
-    assert REPLY.startswith(heard)
+    # What the voice never came to say is not on record as said.
+    assert heard == said == f"We open at nine {phone.manner.lost_thread}"
 
 
 def test_a_voice_that_is_gone_ends_the_call_for_the_carrier_to_apologise():
@@ -365,6 +365,293 @@ def test_an_agent_that_starts_while_the_caller_only_paused_is_counted():
     phone.caller_says("I mean on Sundays", start=2.0, end=3.0)
     phone.wait_until(6.0)
     assert len(phone.notes("cut-in")) == 1
+
+
+def test_the_stages_add_up_behind_a_filler_too():
+    phone = Phone(engines=Engines(first_token=2.2, replies=[SHORT]))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(9.0)
+    stages = phone.turns[-1].stages
+    assert sum(stages[name] for name in WATERFALL) == pytest.approx(stages["response_latency"], abs=0.001)
+
+
+def test_a_slow_engine_after_a_long_pause_is_bridged_before_two_seconds():
+    phone = Phone(Manner(speculate=False), Engines(first_token=5.0))
+    phone.caller_says("I would like to", start=0.5, end=1.5)
+    phone.wait_until(6.0)
+    assert phone.agent_turns[0] - 1.5 < 2.0
+
+
+def test_recognition_that_stalls_is_answered_for_from_the_last_partial():
+    phone = Phone(engines=Engines(snapshot=1000.0))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.at(1.4, ev.TranscriptPartial(1, "what time do you open"))
+    phone.wait_until(8.0)
+    assert phone.transcript[0] == ("caller", "what time do you open")
+    assert phone.agent_turns[0] - 1.5 < 2.0
+
+
+def test_recognition_that_is_gone_leads_to_a_polite_end():
+    phone = Phone(engines=Engines(snapshot=1000.0))
+    for start in (0.5, 6.0, 12.0):
+        phone.caller_says("What time do you open?", start=start, end=start + 1.0)
+    phone.wait_until(25.0)
+    caught = phone.manner.not_caught
+    assert [text for _, text in phone.transcript] == [caught, caught, phone.manner.trouble_goodbye]
+    assert phone.hung_up == "engines-failed"
+
+
+def test_no_filler_is_spoken_over_the_caller():
+    phone = Phone(engines=Engines(first_token=5.0, hears=lambda text: ""))
+    phone.at(0.5, ev.KeyPressed("#"))  # an answer is due, and slow
+    phone.caller_makes_noise(start=1.5, end=2.4)  # the filler would come at 1.7
+    phone.wait_until(4.0)
+    assert phone.agent_turns[0] > 2.4
+
+
+def test_a_slow_engine_that_then_fails_gets_no_second_filler_at_once():
+    phone = Phone(Manner(speculate=False), Engines(first_token=1.6, fails=lambda attempt: attempt == 0))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(3.8)
+    assert [line.text for line in phone.sent(cmd.SayLine)] == [phone.manner.fillers[0]]
+
+
+def test_a_reply_does_not_sound_into_a_filler_that_is_still_being_made():
+    phone = Phone(Manner(speculate=False), Engines(first_token=1.3, replies=[SHORT], pace=1.1))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(8.0)
+    tape = b"".join(frame for _, frame in phone.heard_frames)
+    order = [number for run in range(0, len(tape), 320) for number in characters_in(tape[run : run + 320])]
+    assert order == sorted(order, reverse=True)  # the filler was begun later
+    assert phone.transcript[1] == ("agent", f"{phone.manner.fillers[0]} {SHORT}")
+
+
+def test_a_key_does_not_make_the_caller_wait_anew():
+    phone = Phone(engines=Engines(first_token=30.0))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.at(2.8, ev.KeyPressed("#"))
+    phone.wait_until(5.0)
+    assert phone.agent_turns[0] - 1.5 < 2.0
+
+
+def test_a_voice_that_fails_once_says_a_ready_goodbye():
+    phone = Phone(Manner(greeting=GREETING))
+    phone.tell(ev.ReplyFailed(phone.revisions[0], "the voice is gone"))
+    phone.wait_until(9.0)
+    assert phone.transcript == [("agent", phone.manner.trouble_goodbye)]
+    assert phone.hung_up == "engines-failed"
+
+
+def test_words_put_aside_are_in_order_when_the_caller_interrupts_after_them():
+    phone = Phone(Manner(greeting=REPLY))
+    phone.caller_says("Sunday", start=0.5, end=0.75)
+    phone.caller_says("no I meant the other office", start=2.5, end=4.0)
+    phone.wait_until(9.0)
+    assert phone.sent(cmd.StartReply)[-1].history[1:] == (cmd.Line("caller", "Sunday no I meant the other office"),)
+
+
+def test_stop_in_a_protected_greeting_is_not_lost():
+    phone = Phone(Manner(greeting=REPLY, greeting_interruptible=False))
+    phone.caller_says("Wait, I have a question", start=0.5, end=1.2)
+    phone.wait_until(9.0)
+    assert phone.sent(cmd.StartReply)[-1].history[-1].text == "Wait, I have a question"
+
+
+def test_a_noise_before_the_greeting_does_not_cost_the_greeting():
+    phone = Phone(Manner(greeting=GREETING), Engines(line=0.5))
+    phone.caller_makes_noise(start=0.3, end=0.9)
+    phone.wait_until(5.0)
+    assert phone.transcript == [("agent", GREETING)]
+
+
+def test_a_short_answer_before_the_agent_sounds_is_part_of_the_turn():
+    """Nobody murmurs at silence."""
+    phone = Phone(engines=Engines(first_token=0.8))
+    phone.caller_says("Is it Tuesday that you mean?", start=0.5, end=1.5)
+    phone.caller_says("yes", start=2.0, end=2.2)
+    phone.wait_until(9.0)
+    assert phone.sent(cmd.StartReply)[-1].history[-1].text == "Is it Tuesday that you mean? yes"
+
+
+def test_words_after_a_murmur_are_not_lost_to_an_early_judgement():
+    phone = Phone(Manner(greeting=REPLY))
+    phone.caller_says("okay", start=2.0, end=2.3)
+    phone.caller_says("but Sunday", start=2.3, end=2.62)
+    phone.wait_until(3.2)
+    assert phone.turns[0].interrupted
+
+
+def test_words_that_recognition_takes_long_over_are_not_lost():
+    phone = Phone(Manner(greeting=REPLY), Engines(snapshot=1.4))
+    phone.caller_says("no not that", start=1.5, end=2.1)
+    phone.wait_until(12.0)
+    assert ("caller", "no not that") in phone.transcript
+
+
+def test_a_noise_of_a_second_is_no_interruption():
+    phone = Phone(Manner(greeting=REPLY))
+    phone.caller_makes_noise(start=1.5, end=2.5)
+    phone.wait_until(9.0)
+    assert phone.transcript == [("agent", REPLY)]
+
+
+def test_the_stop_is_measured_from_the_first_sample_of_a_flickering_voice():
+    phone = Phone(Manner(greeting=REPLY))
+    for number in range(6):
+        phone.caller_makes_noise(start=2.0 + number * 0.14, end=2.1 + number * 0.14)
+    phone.caller_says("no not that one please", start=2.84, end=4.0)
+    phone.wait_until(5.0)
+    turn = phone.turns[0]
+    assert turn.interrupted
+    assert turn.stages["barge_in_stop"] == pytest.approx(phone.times(cmd.ClearPlayout)[0] - 2.0, abs=0.05)
+
+
+def test_somebody_outside_is_not_lost_to_a_caller_who_speaks_first():
+    phone = Phone(engines=Engines(line=0.3))
+    phone.caller_says("What time do you open?", start=1.0, end=2.0)
+    phone.at(0.9, ev.SayRequested("Your table is ready."))
+    phone.wait_until(12.0)
+    assert phone.transcript[-1] == ("agent", f"{REPLY} Your table is ready.")
+
+
+def test_asking_for_nothing_says_nothing():
+    phone = Phone()
+    phone.at(1.0, ev.SayRequested("  "))
+    phone.wait_until(3.0)
+    assert phone.transcript == []
+    assert phone.hung_up is None
+
+
+def test_the_end_is_asked_for_once():
+    phone = Phone()
+    for when in (1.0, 1.8, 3.0):
+        phone.at(when, ev.EndRequested("operator"))
+    phone.wait_until(8.0)
+    assert phone.transcript == [("agent", phone.manner.goodbye)]
+
+
+@pytest.mark.parametrize("when", [0.3, 1.7, 2.45, 2.6, 3.0])
+def test_somebody_outside_may_end_the_call_whoever_has_the_floor(when):
+    phone = Phone(Manner(greeting=REPLY))
+    phone.caller_says("no I meant the other office", start=2.0, end=3.6)
+    phone.at(when, ev.EndRequested("operator"))
+    phone.wait_until(9.0)
+    assert phone.transcript[-1] == ("agent", phone.manner.goodbye)
+    assert phone.hung_up == "operator"
+    assert phone.open_utterances == {}
+
+
+def test_a_key_pressed_in_the_goodbye_keeps_the_call():
+    phone = Phone(Manner(still_there_after=2.0))
+    phone.wait_until(6.0)
+    assert phone.conversation.floor is Floor.AGENT  # "I can't hear you any more ..."
+    phone.tell(ev.KeyPressed("#"))
+    phone.wait_until(10.0)
+    assert phone.hung_up is None
+
+
+def test_a_key_pressed_counts_against_silence():
+    phone = Phone(Manner(still_there_after=3.0))
+    phone.at(2.5, ev.KeyPressed("1"))
+    phone.wait_until(4.4)
+    assert phone.sent(cmd.SayLine) == []
+
+
+def goodbye(*, caller: str, start: float) -> Phone:
+    phone = Phone(engines=Engines(replies=["Thank you for calling. Goodbye!", SHORT], end_call_after=0))
+    phone.caller_says("That's all, I have to go.", start=0.5, end=1.5)
+    phone.caller_says(caller, start=start, end=start + 0.3 * len(caller.split()))
+    return phone.wait_until(12.0)
+
+
+def test_goodbye_into_the_goodbye_ends_the_call_and_is_on_record():
+    phone = goodbye(caller="bye bye", start=2.95)
+    assert phone.hung_up == "agent-ended"
+    assert phone.transcript[1:] == [("agent", "Thank you for calling. Goodbye!"), ("caller", "bye bye")]
+    assert phone.times(cmd.HangUp)[0] < 4.5
+
+
+@pytest.mark.parametrize("start", [2.0, 2.95, 3.05])
+def test_a_question_into_the_goodbye_keeps_the_call(start):
+    phone = goodbye(caller="oh what about Sundays", start=start)
+    assert ("caller", "oh what about Sundays") in phone.transcript
+    assert phone.transcript[-1][0] == "agent"
+
+
+def test_a_murmur_after_the_agent_began_is_no_cut_in():
+    phone = Phone()
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.caller_says("mm-hm", start=2.2, end=2.4)
+    phone.wait_until(9.0)
+    assert phone.notes("cut-in") == []
+
+
+def test_several_interruptions_in_a_row_each_keep_what_was_heard():
+    phone = Phone(Manner(greeting=REPLY))
+    for start in (2.0, 6.0, 10.0):
+        phone.caller_says("no I meant the other office", start=start, end=start + 1.5)
+    phone.wait_until(20.0)
+    assert [turn.interrupted for turn in phone.turns if turn.speaker == "agent"] == [True, True, True, False]
+    assert [line.speaker for line in phone.sent(cmd.StartReply)[-1].history] == ["agent", "caller"] * 3
+
+
+def test_an_interruption_of_the_first_sound_leaves_nothing_heard():
+    phone = Phone()
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(1.9)
+    began = phone.times(cmd.SendAudio)[0]
+    phone = Phone()
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.caller_says("no I meant the other office", start=began - 0.05, end=began + 1.5)
+    phone.wait_until(9.0)
+    assert phone.sent(cmd.StartReply)[-1].history[-1].text.endswith("no I meant the other office")
+    assert len(phone.agent_turns) <= 2
+
+
+def test_what_had_just_ended_when_the_call_was_ended_was_heard():
+    phone = Phone(engines=Engines(first_token=30.0))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(3.0)
+    filled = phone.times(cmd.SendAudio)[0] + len(phone.manner.fillers[0]) * 0.04
+    phone.at(max(3.0, filled + 0.1), ev.EndRequested("operator"))
+    phone.wait_until(8.0)
+    assert phone.transcript[1] == ("agent", phone.manner.fillers[0])
+
+
+def test_audio_slower_than_real_time_is_heard_to_its_end():
+    phone = Phone(engines=Engines(replies=[SHORT], pace=0.5))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(15.0)
+    assert phone.transcript[1][1] == SHORT
+    assert phone.notes("underrun")
+
+
+def test_a_caller_who_talks_for_minutes_has_the_turn_until_the_time_is_up():
+    phone = Phone(Manner(max_duration=200.0))
+    phone.caller_says("and then " * 300, start=1.0, end=400.0)
+    phone.wait_until(195.0)
+    assert phone.agent_turns == []
+    phone.wait_until(230.0)
+    assert phone.hung_up == "max-duration"
+    assert phone.transcript[-1] == ("agent", phone.manner.time_up)
+
+
+def test_a_voice_that_flickers_in_a_sentence_keeps_the_turn():
+    phone = Phone()
+    for number, word in enumerate("what time do you open on Sundays then?".split()):
+        phone.caller_says(word, start=1.0 + number * 0.3, end=1.1 + number * 0.3)
+    phone.wait_until(9.0)
+    assert phone.transcript[0] == ("caller", "what time do you open on Sundays then?")
+    assert len(phone.agent_turns) == 1
+
+
+def test_marks_that_a_stalled_network_held_up_do_not_spoil_the_ledger():
+    phone = Phone(Manner(greeting=REPLY))
+    phone.network_stalls(start=0.8, end=2.4)
+    phone.caller_says("no I meant the other office", start=2.6, end=4.0)
+    phone.wait_until(3.5)
+    heard, truth = phone.turns[0].heard.split(), phone.words_heard(phone.revisions[0])
+    assert len(truth) - 1 <= len(heard) <= len(truth)
 
 
 def test_late_and_repeated_events_change_nothing():

@@ -21,6 +21,18 @@ def wait(text: str, agent_said: str = "") -> float:
         ("yes please", "Would you like to hear our prices?"),
         ("Monday", "Which day would suit you?"),
         ("Where are you?", ""),
+        ("what time do you close on sundays", ""),
+        ("hello can you hear me", ""),
+        ("and what about sunday", ""),
+        ("yeah where are you", ""),
+        ("so what's the address", ""),
+        ("could you repeat that please", ""),
+        ("i'd like a haircut please", ""),
+        ("i think so", "Is that right?"),
+        ("no i'm not", "Are you a member?"),
+        ("yes i have", "Have you been here before?"),
+        ("that's all thanks", "Anything else?"),
+        ("i don't know", "Which office is it?"),
     ],
 )
 def test_a_whole_turn_waits_200_to_350_ms(text, agent_said):
@@ -29,7 +41,24 @@ def test_a_whole_turn_waits_200_to_350_ms(text, agent_said):
     assert judgement.complete
 
 
-@pytest.mark.parametrize("text", ["my prices booking", "I went to the office yesterday", "the blue one", "blue"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my prices booking",
+        "I went to the office yesterday",
+        "the blue one",
+        "blue",
+        "i'd like to book a table for two",
+        "i'd like one as well",
+        "it was the fifth of may",
+        "what do you need",
+        "when i was there yesterday",
+        "thank you",
+        "tomorrow morning",
+        "my number",
+        "that's all",
+    ],
+)
 def test_words_that_may_go_on_wait_longer(text):
     assert 0.4 <= wait(text) <= 0.7
 
@@ -45,6 +74,21 @@ def test_words_that_may_go_on_wait_longer(text):
         "on Tuesday and",
         "I want to go from...",
         "can you tell me the",
+        "can you tell me",
+        "could you please",
+        "can i",
+        "may i have",
+        "are you",
+        "do you have",
+        "i need",
+        "how do i get to",
+        "there's",
+        "what's the",
+        "yes but",
+        "let me see",
+        "just a moment",
+        "I'm looking for the, uh,",
+        "I would like to.",
     ],
 )
 def test_a_sentence_in_the_air_waits_longest(text):
@@ -58,6 +102,10 @@ def test_a_sentence_in_the_air_waits_longest(text):
         ("five", "What is your number?"),
         ("it's 5 5 5", ""),
         ("s m i", "Could you spell that?"),
+        ("555-123", "What is your number?"),
+        ("one two three four one two three four one two three four", "What is your card number?"),
+        ("john dot smith", "What is your e-mail address?"),
+        ("john dot smith at", "What is your e-mail address?"),
     ],
 )
 def test_somebody_spelling_out_is_left_to_finish(text, agent_said):
@@ -66,6 +114,12 @@ def test_somebody_spelling_out_is_left_to_finish(text, agent_said):
 
 def test_a_whole_telephone_number_is_whole():
     assert wait("five five five one two three four five six seven", "What is your number?") < UNFINISHED
+
+
+def test_an_address_has_parts():
+    assert wait("fourteen main street", "What is your address?") > wait("fourteen main street")
+    assert wait("john dot smith at gmail dot com", "What is your e-mail address?") < UNFINISHED
+    assert wait("yes", "Is that your address?") <= 0.35
 
 
 def test_answers_to_what_was_asked_need_less_proof():
@@ -85,6 +139,13 @@ def test_one_long_stop_does_not_make_every_turn_slow():
     for pause in (0.15, 0.2, 1.2):
         endpointing.resumed_after(pause)
     assert endpointing.judge("the blue one").wait < 0.7
+
+
+def test_a_new_thought_after_seconds_is_no_pause():
+    endpointing = Endpointing()
+    for _ in range(5):
+        endpointing.resumed_after(4.0)
+    assert endpointing.judge("the blue one").wait == Endpointing().judge("the blue one").wait
 
 
 def test_a_whole_turn_stays_in_its_range_for_whoever_pauses():
