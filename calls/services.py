@@ -113,6 +113,8 @@ class StreamClaim:
     history: tuple[tuple[str, str], ...]
     next_turn: int
     is_reconnect: bool
+    seconds_used: float
+    """Of the agent's ``max_duration``, by earlier streams of the call."""
 
 
 def receive_call(
@@ -200,6 +202,7 @@ def claim_stream(*, token: str, process: str) -> StreamClaim | None:
         history=tuple((who, heard) for who, heard, _ in turns if heard),
         next_turn=max((number for *_, number in turns), default=0) + 1,
         is_reconnect=call.streams > 0,
+        seconds_used=(now - call.answered_at).total_seconds() if call.answered_at else 0.0,
     )
 
 

@@ -282,7 +282,7 @@ def _brief(claim: services.StreamClaim) -> CallBrief:
         manner=manner(
             greeting=agent.greeting,
             greeting_interruptible=agent.greeting_interruptible,
-            max_duration=agent.max_duration,
+            max_duration=max(1.0, agent.max_duration - claim.seconds_used),
             speculate=get_service().speculate,
         ),
         history=tuple(Line("caller" if who == "caller" else "agent", heard) for who, heard in claim.history),

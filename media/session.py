@@ -125,8 +125,10 @@ class Session:
         self._intake = Intake()
         self._kept: deque[tuple[int, Pcm]] = deque()
         self._kept_samples = 0
+        self._voice_ended = 0
         self._hearing: tuple[int, _Hearing] | None = None
         self._replies: dict[ev.Revision, asyncio.Task[None]] = {}
+        self._spoke: ev.Revision | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._events: deque[ev.Event] = deque()
         self._telling = False
@@ -174,10 +176,9 @@ class Session:
         if self._tape is not None:
             self._tape.caller(position - len(audio), audio)
         pcm = decode_mulaw(audio)
+        self._keep(position, pcm)
         if self._hearing is not None:
             self._hearing[1].push(pcm)
-        else:
-            self._keep(position, pcm)
         self._voice.push(pcm)
 
     def mark(self, name: str) -> None:
@@ -228,13 +229,13 @@ class Session:
                 commands = self.conversation.receive(self._events.popleft(), now=self._loop.time())
                 for command in commands:
                     self._obeyed[type(command)](command)
-            self._arm()
         except Exception:
             # The one outer handler of a call: no error of ours may leave silence on the line.
             logger.exception("Call %s: the session failed on %s", self._brief.call_id, type(event).__name__)
             self._hang_up("engines-failed")
         finally:
             self._telling = False
+            self._arm()
 
     def _arm(self) -> None:
         deadline = self.conversation.deadline
@@ -259,6 +260,8 @@ class Session:
 
     def _on_window(self, window: VoiceWindow) -> None:
         if window.changed:
+            if not window.voiced:
+                self._voice_ended = window.edge
             self.tell(ev.SpeechStarted(window.edge) if window.voiced else ev.SpeechStopped(window.edge))
         wake = self.conversation.wake_position
         if wake is not None and window.position >= wake:
@@ -282,12 +285,11 @@ class Session:
             self._hearing = None
             return
         hearing = _Hearing(transcription, stt.rate_hz)
-        start = command.position - int(PRE_ROLL * RATE_HZ)
+        # What was said before belongs to the utterance before.
+        start = max(command.position - int(PRE_ROLL * RATE_HZ), self._voice_ended)
         for end, pcm in self._kept:
             if end > start:
-                hearing.push(pcm)
-        self._kept.clear()
-        self._kept_samples = 0
+                hearing.push(pcm[max(0, start - (end - len(pcm))) :])
         self._hearing = command.utterance, hearing
 
     def _take_snapshot(self, command: cmd.TakeSnapshot) -> None:
@@ -303,9 +305,12 @@ class Session:
             transcript = await transcription.snapshot()
         except EngineError as error:
             logger.warning("Call %s: recognition failed: %s", self._brief.call_id, error)
-            self.tell(ev.TranscriptFailed(command.utterance, command.snapshot))
+        except Exception:
+            logger.exception("Call %s: recognition failed", self._brief.call_id)
         else:
             self.tell(ev.TranscriptReady(command.utterance, command.snapshot, transcript.text))
+            return
+        self.tell(ev.TranscriptFailed(command.utterance, command.snapshot))
 
     def _close_utterance(self, command: cmd.CloseUtterance) -> None:
         if self._hearing is not None and self._hearing[0] == command.utterance:
@@ -348,6 +353,7 @@ class Session:
         )
 
     def _speak(self, revision: ev.Revision, work: Coroutine[Any, Any, None]) -> None:
+        self._spoke = revision
         task = self._loop.create_task(self._guarded(revision, work))
         self._replies[revision] = task
         task.add_done_callback(lambda _: self._replies.pop(revision, None))
@@ -364,9 +370,9 @@ class Session:
             self.tell(ev.ReplyFailed(revision, f"{type(error).__name__}: {error}"))
 
     def _stop_reply(self, command: cmd.StopReply) -> None:
-        if command.heard_samples:
-            rate = self._engines.tts.rate_hz
-            self._speech.heard(command.heard_samples * rate // RATE_HZ)
+        if command.revision == self._spoke:
+            # What the voice remembers of itself is what was heard of it, be it nothing.
+            self._speech.heard(command.heard_samples * self._engines.tts.rate_hz // RATE_HZ)
         if (task := self._replies.get(command.revision)) is not None:
             task.cancel()
 

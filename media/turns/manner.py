@@ -43,5 +43,7 @@ class Manner:
 
     @property
     def stock_phrases(self) -> tuple[str, ...]:
-        """Everything that may be needed while an engine is slow or gone."""
-        return (*self.fillers, self.apology, self.not_caught, self.lost_thread, self.trouble_goodbye)
+        """What may be needed while an engine is slow or gone, and what every call says."""
+        urgent = (*self.fillers, self.apology, self.not_caught, self.lost_thread, self.trouble_goodbye)
+        usual = (self.still_there, self.silence_goodbye, self.goodbye, self.warning, self.time_up, self.resumed)
+        return tuple(phrase for phrase in (self.greeting, *urgent, *usual) if phrase)

@@ -253,7 +253,11 @@ def test_failing_recognition_does_not_leave_the_caller_in_silence():
 
 
 def test_a_voice_that_fails_in_mid_call_still_apologises():
-    line = call([(0.5, "What time do you open?")], seconds=9.0, tts={"failures": [{"on": n} for n in range(7, 60)]})
+    line = call(
+        [(0.5, "What time do you open?")],
+        seconds=9.0,
+        tts={"failures": [{"on": n} for n in range(len(Manner().stock_phrases) + 1, 90)]},
+    )
     assert line.turns[-1][1].endswith(Manner().apology)
 
 
