@@ -47,6 +47,7 @@ from media.reply import render  # noqa: E402
 
 PUBLIC_URL = settings.PUBLIC_BASE_URL
 TICKS = os.sysconf("SC_CLK_TCK")
+MURMURS_MS = (200, 300, 350)
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = {
     "uvicorn": (
@@ -129,8 +130,9 @@ async def make_clips() -> dict[str, Clip]:
     finally:
         await tts.close()
     murmur = clips["murmur"]
-    voiced = murmur.audio[murmur.first_loud : murmur.first_loud + int(0.3 * 8000)]
-    clips["murmur"] = Clip.of(voiced, name="murmur")  # 300 ms of voice: the bound is 350
+    for length_ms in MURMURS_MS:
+        voiced = murmur.audio[murmur.first_loud : murmur.first_loud + length_ms * 8]
+        clips[f"murmur {length_ms}"] = Clip.of(voiced, name="murmur")
     return clips
 
 
@@ -144,7 +146,8 @@ def script(clips: dict[str, Clip], number: int) -> Iterator[Step]:
         match turn % 3:
             case 0:
                 yield WaitForAgent("start")
-                yield TalkOver(clips["murmur"], after=1.0, backchannel=True)
+                length_ms = MURMURS_MS[turn // 3 % len(MURMURS_MS)]
+                yield TalkOver(clips[f"murmur {length_ms}"], after=1.0, backchannel=True)
             case 1:
                 yield WaitForAgent("start")
                 yield TalkOver(clips["interruption"], after=1.3)
