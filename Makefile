@@ -51,7 +51,7 @@ serve: $(VENV)/.laptop ## the server for production: settings from the environme
 		--no-access-log --timeout-graceful-shutdown 30
 
 test: $(VENV)/.dev ## all tests (SPEECH=folder adds those on recordings of people)
-	@$(PY) -m pytest $(if $(SPEECH),--speech $(SPEECH))
+	@$(PY) -m pytest $(if $(SPEECH),--speech=$(SPEECH))
 
 lint: $(VENV)/.dev ## style and types
 	@$(PY) -m ruff check .
