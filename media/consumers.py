@@ -79,10 +79,11 @@ class _Stream:
             logger.warning("Media socket refused: %s", refusal)
             await self._send({"type": "websocket.close", "code": refusal.code})
             return
-        await self._send({"type": "websocket.accept"})
+        self._service.streams.add(self)
         reason = "stream-lost"
         code = NORMAL
         try:
+            await self._send({"type": "websocket.accept"})
             reason = await self._run(claim)
         except _Refused as refusal:
             logger.warning("Call %s: stream closed: %s", claim.call_id, refusal)
@@ -96,6 +97,7 @@ class _Stream:
         finally:
             await self._finish(claim, reason, code)
             await self._save_recording(claim)
+            self._service.streams.discard(self)
 
     # -- letting in ---------------------------------------------------------------------------------------
 

@@ -65,6 +65,8 @@ class Service:
             transient=(OperationalError, InterfaceError),
         )
         self.sessions: set[Session] = set()
+        self.streams: set[object] = set()
+        """Sockets that were let in and whose books are not closed yet."""
         self.problem = "engines are loading"
         # Threads of our own: Channels' single one would let one slow query hold up every socket of the process.
         self._database = ThreadPoolExecutor(4, thread_name_prefix="calls-db")
@@ -134,7 +136,7 @@ class Service:
     @property
     def full(self) -> bool:
         """This process carries as many streams as it may; admission has usually said so before."""
-        return len(self.sessions) >= settings.MAX_LIVE_CALLS
+        return len(self.streams) >= settings.MAX_LIVE_CALLS
 
     async def close(self) -> None:
         """End what is left, politely towards the books."""

@@ -24,7 +24,7 @@ from media.phone.impairments import Fault, Impairments
 from media.phone.injections import Injections, WebhookFault
 from media.phone.network import PhoneCall, PhoneNetwork
 from media.phone.tape import measure
-from media.service import close_service
+from media.service import close_service, get_service
 from tests.media.test_session import voice
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -91,8 +91,17 @@ async def talk(network: PhoneNetwork, *steps: Step, number: str = "+12025550123"
     return call
 
 
+async def books(call: PhoneCall) -> Call:
+    """The records of a call, once all of it is written: that happens behind the call."""
+    service = get_service()
+    while service.streams:  # noqa: ASYNC110 - nobody else waits for this
+        await asyncio.sleep(0.01)
+    assert await service.books.drain(10)
+    return await read_books(call)
+
+
 @sync_to_async
-def books(call: PhoneCall) -> Call:
+def read_books(call: PhoneCall) -> Call:
     record = Call.objects.prefetch_related("turns", "events").get(sid=call.sid)
     record.lines = [(turn.who, turn.heard) for turn in record.turns.all()]
     record.recorded_bytes = Path(record.recording.path).stat().st_size if record.recording else 0
