@@ -95,9 +95,12 @@ class _Stream:
             logger.exception("Call %s: the stream failed", claim.call_id)
             reason, code = "engines-failed", INTERNAL
         finally:
-            await self._finish(claim, reason, code)
-            await self._save_recording(claim)
-            self._service.streams.discard(self)
+            try:
+                await self._finish(claim, reason, code)
+                await self._save_recording(claim)
+            finally:
+                # Also where the server cuts this short: a place that is not given back is lost for good.
+                self._service.streams.discard(self)
 
     # -- letting in ---------------------------------------------------------------------------------------
 

@@ -26,10 +26,10 @@ from uuid import uuid4
 import numpy as np
 
 from media.audio import SILENCE, decode_mulaw
+from media.messages import RATE_HZ
 
 logger = logging.getLogger(__name__)
 
-RATE_HZ = 8000
 WINDOW = 10 * RATE_HZ
 """Samples kept in memory, 160 kB a call. What comes later than 8 s is lost to the recording."""
 _SHIFT = 2 * RATE_HZ

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from media.audio import Pcm
 from media.errors import MediaError
+from media.messages import RATE_HZ
 
 logger = logging.getLogger(__name__)
 
-RATE_HZ = 8000
 WINDOW = 256
 """Samples in one judgement: 32 ms."""
 

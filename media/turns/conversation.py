@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -831,19 +831,7 @@ class Conversation:
 
     def _record(self, fact: TurnEnded) -> None:
         self._turns += 1
-        self._emit(
-            TurnEnded(
-                number=self._turns,
-                speaker=fact.speaker,
-                said=fact.said,
-                heard=fact.heard,
-                started=fact.started,
-                ended=fact.ended,
-                interrupted=fact.interrupted,
-                fallback=fact.fallback,
-                stages=fact.stages,
-            )
-        )
+        self._emit(replace(fact, number=self._turns))
 
     def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
         self.floor = Floor.AGENT

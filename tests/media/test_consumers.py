@@ -1,0 +1,36 @@
+"""The socket's place in its process."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from media.consumers import _Stream
+
+
+async def test_a_stream_that_is_cut_short_gives_its_place_back(monkeypatch):
+    """A server that stops an application in the middle must not leave the process looking full for ever."""
+
+    async def cut_short(self: Any, *arguments: Any) -> None:
+        raise asyncio.CancelledError
+
+    async def admit(self: Any) -> Any:
+        return SimpleNamespace(call_id="1", stream=1)
+
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        pass
+
+    monkeypatch.setattr(_Stream, "_admit", admit)
+    monkeypatch.setattr(_Stream, "_run", cut_short)
+    monkeypatch.setattr(_Stream, "_finish", cut_short)
+    service = SimpleNamespace(streams=set())
+    stream = _Stream({}, receive, send, service)
+    with pytest.raises(asyncio.CancelledError):
+        await stream.serve()
+    assert service.streams == set()
