@@ -1,0 +1,118 @@
+"""Which telephone numbers may be dialled, and which country and time zones they belong to."""
+
+import re
+from collections.abc import Collection
+
+import phonenumbers
+from phonenumbers import PhoneNumber, PhoneNumberType
+from phonenumbers import timezone as _timezone
+
+# What settings may name. "001" is the networks without a country: satellites, universal freephone.
+REGIONS = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
+TYPES = frozenset(map(PhoneNumberType.to_string, PhoneNumberType.values())) - {"UNKNOWN", "PREMIUM_RATE"}
+
+_WRITTEN = re.compile(r"\+[0-9 ().-]*")  # no letters, extensions, `tel:` or digits of other scripts
+_LONGEST = 40  # characters: 15 digits, each with a separator, and some room
+_SHORT_DIGITS = 6  # no international number is this short, and no emergency number longer
+_SERVICE = re.compile(r"[2-9]11")  # 211 to 911 of North America; no area code looks like this
+
+
+class NumberRefused(ValueError):
+    """A number that must not be dialled. The message is for whoever asked; ``code`` stays the same for programs."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def dialable(text: str, *, countries: Collection[str], types: Collection[str]) -> str:
+    """
+    The number as E.164, if it may be dialled.
+
+    ``countries`` are ISO codes, or "*" for every one of them; numbers of no country ("001": satellites, a favourite
+    of toll fraud) must be named. ``types`` are names of ``PhoneNumberType``. Emergency and premium numbers are refused
+    whatever these say. Raises ``NumberRefused``: ``emergency-number``, ``invalid-number``, ``premium-number``,
+    ``country-not-allowed`` or ``number-type-not-allowed``.
+    """
+    written = text.strip()
+    # First, and on what was written: once normalised, an emergency number may look harmless.
+    if len(written) <= _LONGEST and _reaches_emergency(written, countries):
+        raise _emergency()
+    number = _parse(written)
+    national = phonenumbers.national_significant_number(number)
+    local_regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(number.country_code or 0, ())
+    if any(phonenumbers.is_emergency_number(national, region) for region in local_regions) or (
+        number.country_code == 1 and _SERVICE.match(national)
+    ):
+        raise _emergency()
+    if not phonenumbers.is_valid_number(number):
+        raise _invalid("This telephone number does not exist. Please check its digits.")
+    kind = phonenumbers.number_type(number)
+    if kind == PhoneNumberType.PREMIUM_RATE:
+        raise NumberRefused("premium-number", "This is a premium-rate number. Those are never dialled.")
+    region = phonenumbers.region_code_for_number(number)
+    if region not in countries and ("*" not in countries or region == "001"):
+        place = "a network without a country (001)" if region == "001" else region
+        raise NumberRefused("country-not-allowed", f"This number belongs to {place}, where calls are not allowed.")
+    if (name := PhoneNumberType.to_string(kind)) not in types:
+        wanted = name.lower().replace("_", " ")
+        raise NumberRefused("number-type-not-allowed", f"This number's type ({wanted}) is not allowed.")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def region_of(number: str) -> str:
+    """
+    The ISO code of a number's country, or "001" for networks without one.
+
+    Where a shared code (+1, +44, +7) does not tell, its main country. Raises ``NumberRefused`` for what is no number.
+    """
+    parsed = _parse(number)
+    return phonenumbers.region_code_for_number(parsed) or phonenumbers.region_code_for_country_code(
+        parsed.country_code or 0
+    )
+
+
+def zones_of(number: str) -> tuple[str, ...]:
+    """
+    The names of every time zone in which a number may ring; never empty.
+
+    A mobile or toll-free number has all the zones of its country code, more than forty in North America. Numbers of
+    no country may ring anywhere, and no hour is decent everywhere: they get UTC, and are dialled only where the
+    operator allowed "001". Raises ``NumberRefused`` for what is no number.
+    """
+    parsed = _parse(number)
+    for zones in (_timezone.time_zones_for_number(parsed), _timezone.time_zones_for_geographical_number(parsed)):
+        if known := tuple(zone for zone in zones if zone != _timezone.UNKNOWN_TIMEZONE):
+            return known
+    return ("UTC",)
+
+
+def _parse(text: str) -> PhoneNumber:
+    if len(text) <= _LONGEST and _WRITTEN.fullmatch(text):
+        try:
+            # Digits only, so that the parser finds no extension or second number in the punctuation.
+            return phonenumbers.parse("+" + re.sub(r"[^0-9]", "", text))
+        except phonenumbers.NumberParseException:
+            pass
+    raise _invalid("Please write the number in international form, for example +1 212 555 0123.")
+
+
+def _reaches_emergency(written: str, countries: Collection[str]) -> bool:
+    bare = written.lstrip("+ ")
+    if sum(map(str.isdigit, bare)) <= _SHORT_DIGITS and any(
+        phonenumbers.is_emergency_number(bare, region) for region in phonenumbers.SUPPORTED_SHORT_REGIONS
+    ):
+        return True
+    # Without a country code, digits that follow an emergency number do not stop it from being reached. Telephones
+    # everywhere know 911, 112 and 999.
+    return not written.startswith("+") and any(
+        phonenumbers.connects_to_emergency_number(bare, region) for region in {"US", "GB", *countries}
+    )
+
+
+def _emergency() -> NumberRefused:
+    return NumberRefused("emergency-number", "This is an emergency or service number. Those are never dialled.")
+
+
+def _invalid(message: str) -> NumberRefused:
+    return NumberRefused("invalid-number", message)

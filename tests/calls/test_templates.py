@@ -1,0 +1,60 @@
+"""Variables in prompts and greetings."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calls.templates import fill, placeholders
+
+
+@pytest.mark.parametrize("text", ["Hello {{name}}!", "Hello {{ name }}!", "Hello {{\tname   }}!"])
+def test_a_name_in_double_braces_becomes_its_value(text):
+    assert fill(text, {"name": "Ada"}) == "Hello Ada!"
+
+
+def test_every_occurrence_is_filled_and_any_value_has_a_text():
+    assert fill("{{ n }} and {{ n }} of {{ kind_2 }}", {"n": 3, "kind_2": "tea"}) == "3 and 3 of tea"
+
+
+@pytest.mark.parametrize("variables", [{}, {"name": None}, {"Name": "Ada"}])
+def test_an_unknown_name_becomes_nothing(variables):
+    assert fill("Hello {{ name }}!", variables) == "Hello !"
+
+
+@pytest.mark.parametrize(
+    "text", ["{name}", "{ {name} }", "{{Name}}", "{{ 2nd }}", "{{ a.b }}", "{{ a b }}", "{{}}", "{% if x %}", "{{ name"]
+)
+def test_other_braces_stay_untouched(text):
+    assert fill(text, {"name": "Ada", "a": "b"}) == text
+    assert placeholders(text) == set()
+
+
+def test_a_value_goes_in_literally():
+    variables = {"a": "{{ b }}", "b": r"\1 \g<0> {{ a }} $b %s"}
+    assert fill("{{ a }}|{{ b }}|{{{a}}}", variables) == r"{{ b }}|\1 \g<0> {{ a }} $b %s|{{{ b }}}"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("one\ntwo\r\nthree\rfour", "one two three four"),
+        ("one\ttwo\u2028three", "one two three"),
+        ("nu\x00ll be\x07ll de\x7fl c\x9b1", "null bell del c1"),
+        ("half a \ud83d pair", "half a  pair"),
+        ("Zoë 😀 ‍नमस्ते", "Zoë 😀 ‍नमस्ते"),
+    ],
+)
+def test_a_value_becomes_one_line_without_control_characters(value, text):
+    assert fill("{{ value }}", {"value": value}) == text
+
+
+@given(value=st.text(st.characters(codec=None)))
+def test_no_value_leaves_its_line_or_its_encoding(value):
+    filled = fill("{{ value }}", {"value": value})
+    assert len(filled.splitlines()) <= 1
+    assert filled.encode().decode() == filled
+    assert "\x00" not in filled
+
+
+def test_the_names_that_a_text_asks_for():
+    assert placeholders("{{ name }}, your {{what}} of {{ name }} {{ Odd }}") == {"name", "what"}
