@@ -96,11 +96,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Answerer:
-    """Who answers a number: ``answer`` is asked each time; machine detection will find ``answered_by``."""
+    """
+    Who answers a number: ``answer`` is asked each time; machine detection will find ``answered_by``.
+
+    ``beep_after`` is when the message of a machine ends, in real seconds after the answer.
+    """
 
     answer: Callable[[], Party | Outcome]
     after: float | None = None
     answered_by: str = "human"
+    beep_after: float | None = None
 
 
 @dataclass(frozen=True)
@@ -429,8 +434,13 @@ class PhoneCall:
             self._fire("answered")
 
     async def _detect(self, detection: MachineDetection) -> str:
-        await self._wait_between(self._timing.verdict)
-        self.answered_by = detection.verdict(self._exchange.answerer(self.order.to_number).answered_by)
+        answerer = self._exchange.answerer(self.order.to_number)
+        if answerer.beep_after is not None and detection.mode == "DetectMessageEnd":
+            await asyncio.sleep(answerer.beep_after - self.seconds)
+        else:
+            await self._wait_between(self._timing.verdict)
+        self.answered_by = detection.verdict(answerer.answered_by)
+        self.log("detected", answered_by=self.answered_by)
         return self.answered_by
 
     async def _report_verdict(self, detection: MachineDetection) -> None:

@@ -64,10 +64,11 @@ class PhoneNetwork:
     ``app_url`` is where the application really listens, ``public_url`` what Twilio was told: it is signed, and URLs of
     that host are sent to ``app_url``. ``gateway_factory(party, tape)`` makes the media gateway of each call.
     ``say`` renders ``<Say>`` as mu-law audio (it runs in a thread); without it, text only takes its time. One folder
-    per call is made in ``tape_directory``.
+    per call is made in ``tape_directory``. The REST API listens on ``rest_host`` and ``rest_port``, 0 for any free one.
 
     ``deliveries`` and ``alerts`` list all webhooks sent and what Twilio's debugger would show. ``caller_ids`` limits
-    ``From`` (21210), ``concurrent_calls`` live calls (10004), ``refusals`` refuses numbers with a code.
+    ``From`` (21210), ``concurrent_calls`` live calls (10004), ``refusals`` refuses numbers with a code. ``on_call`` is
+    told of every call that begins, for whoever wants to watch.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class PhoneNetwork:
         timing: CarrierTiming | None = None,
         gateway_factory: Callable[[Party, Tape], Gateway] | None = None,
         say: Callable[[str], bytes] | None = None,
+        rest_host: str = "127.0.0.1",
+        rest_port: int = 0,
     ) -> None:
         self.account_sid, self.auth_token, self.strict = account_sid, auth_token, strict
         self.injections = injections or Injections()
@@ -98,10 +101,11 @@ class PhoneNetwork:
         self.caller_ids: set[str] | None = None
         self.concurrent_calls: int | None = None
         self.refusals: dict[str, int] = {}
+        self.on_call: Callable[[PhoneCall], None] | None = None
         self.sender = WebhookSender(
             routes=self.routes, auth_token=auth_token, injections=self.injections, spawn=self.spawn
         )
-        self.rest = RestApi(self)
+        self.rest = RestApi(self, host=rest_host, port=rest_port)
         self._queue = DialQueue(calls_per_second=calls_per_second)
         self._answerers: dict[str, Answerer] = {}
         self._tape_directory = tape_directory
@@ -110,7 +114,11 @@ class PhoneNetwork:
 
     async def __aenter__(self) -> PhoneNetwork:
         await self.sender.open()
-        self.rest_url = await self.rest.open()
+        try:
+            self.rest_url = await self.rest.open()
+        except OSError:
+            await self.sender.close()
+            raise
         return self
 
     async def __aexit__(
@@ -169,14 +177,17 @@ class PhoneNetwork:
         *,
         after: float | None = None,
         answered_by: str = "human",
+        beep_after: float | None = None,
     ) -> None:
         """
-        Say who answers when this number is dialled; ``*`` stands for every other. Unknown numbers fail with SIP 404.
+        Say who answers when this number is dialled. Unknown numbers fail with SIP 404.
 
-        It rings for ``after`` seconds (before scaling; random by default). ``answered_by`` is what machine detection
-        finds; ``machine`` means the usual verdict of its mode.
+        ``*01`` stands for every number that ends so, ``*`` for every other; the longest ending wins. It rings for
+        ``after`` seconds (before scaling; random by default). ``answered_by`` is what machine detection finds;
+        ``machine`` means the usual verdict of its mode. The end of its message is found ``beep_after`` seconds after
+        the answer (real ones, as it is heard on the stream; by default as soon as any other verdict).
         """
-        self._answerers[number] = Answerer(answer, after, answered_by)
+        self._answerers[number] = Answerer(answer, after, answered_by, beep_after)
 
     async def replay(self, delivery: Delivery) -> int:
         """Send an earlier webhook again, byte for byte, and return the status of the answer."""
@@ -200,8 +211,11 @@ class PhoneNetwork:
         return self._begin(PhoneCall(self, order, direction="outbound-dial", parent=parent))
 
     def answerer(self, number: str) -> Answerer:
+        if number in self._answerers:
+            return self._answerers[number]
+        endings = [name for name in self._answerers if name.startswith("*") and number.endswith(name[1:])]
         nobody = Answerer(lambda: Outcome.failed(404))
-        return self._answerers.get(number) or self._answerers.get("*") or nobody
+        return self._answerers[max(endings, key=len)] if endings else nobody
 
     def gateway(self, party: Party, tape: Tape) -> Gateway:
         if self._gateway_factory is not None:
@@ -219,5 +233,7 @@ class PhoneNetwork:
 
     def _begin(self, call: PhoneCall) -> PhoneCall:
         self.calls[call.sid] = call
+        if self.on_call is not None:
+            self.on_call(call)
         self.spawn(call.run())
         return call

@@ -281,14 +281,15 @@ def _formatted(number: str) -> str:
 class RestApi:
     """The HTTP side. ``requests`` lists what was asked, as (method, path, form)."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[tuple[str, str, dict[str, list[str]]]] = []
         self._account = account
+        self._address = host, port
         self._concurrent = 0
         self._runner: web.AppRunner | None = None
 
     async def open(self) -> str:
-        """Listen on this machine and return the base URL."""
+        """Listen, and return the base URL. Raises ``OSError`` where the port is taken."""
         application = web.Application(middlewares=[self._answer])
         base = f"/{API_VERSION}/Accounts/{{account_sid}}/Calls"
         application.router.add_post(f"{base}.json", self._create)
@@ -298,10 +299,13 @@ class RestApi:
         application.router.add_post(f"{base}/{{sid}}/Recordings.json", self._record)
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=False, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
+        try:
+            await web.TCPSite(self._runner, *self._address).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
         host, port = self._runner.addresses[0][:2]
-        return f"http://{host}:{port}"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def close(self) -> None:
         if self._runner is not None:

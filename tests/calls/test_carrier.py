@@ -1,0 +1,528 @@
+"""Twilio's REST API as we ask it: the real SDK, over the wire, against the simulated network."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+from twilio.request_validator import RequestValidator
+
+from calls.carrier import CLOCK_LEEWAY, KINDS, Carrier, CarrierCall, CarrierError, Kind, get_carrier
+from media.phone.call import CarrierTiming, Outcome, PhoneCall
+from media.phone.errors import CODES
+from media.phone.injections import RestFault
+from media.phone.network import ACCOUNT_SID, AUTH_TOKEN, PhoneNetwork
+
+PUBLIC = "https://voice.example"
+HERE = "+15005550006"
+THERE = "+12025550100"
+SOMEWHERE_ELSE = "+12025550142"
+PATIENCE = 0.4
+
+
+class Silent:
+    """On the phone, and says nothing."""
+
+    hung_up = False
+
+    def connected(self) -> None: ...
+
+    def next_frame(self) -> bytes:
+        return b"\xff" * 160
+
+    def hear(self, frame: bytes) -> None: ...
+
+    def next_key(self) -> str | None:
+        return None
+
+
+class Application:
+    """
+    Answers calls with a pause that nobody outlives, once it has failed as often as ``failures`` says, and keeps what it
+    was told, by path with its query.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, str]]] = []
+        self.failures = 0
+        self._news = asyncio.Event()
+
+    async def serve(self, request: web.Request) -> web.Response:
+        form = dict(await request.post())
+        signature = request.headers["X-Twilio-Signature"]
+        assert RequestValidator(AUTH_TOKEN).validate(PUBLIC + request.path_qs, form, signature)
+        self.told.append((request.path_qs, form))
+        self._news.set()
+        if self.failures:
+            self.failures -= 1
+            return web.Response(status=500)
+        return web.Response(text="<Response><Pause length='360000'/></Response>", content_type="text/xml")
+
+    async def hears(self, path: str, **fields: str) -> dict[str, str]:
+        async with asyncio.timeout(5):
+            while True:
+                for at, form in self.told:
+                    if at == path and fields.items() <= form.items():
+                        return form
+                self._news.clear()
+                await self._news.wait()
+
+
+@pytest.fixture
+async def app() -> AsyncIterator[Application]:
+    application = Application()
+    server = web.Application()
+    server.router.add_route("*", "/{path:.*}", application.serve)
+    runner = web.AppRunner(server, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    application.url = "http://{}:{}".format(*runner.addresses[0][:2])
+    yield application
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def network(app: Application) -> AsyncIterator[PhoneNetwork]:
+    async with PhoneNetwork(app_url=app.url, public_url=PUBLIC, calls_per_second=1000) as network:
+        yield network
+
+
+@pytest.fixture
+def carrier(network: PhoneNetwork) -> Iterator[Carrier]:
+    carrier = make_carrier(network.rest_url)
+    yield carrier
+    close(carrier)
+
+
+def make_carrier(base_url: str, **options: Any) -> Carrier:
+    return Carrier(
+        **{"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "base_url": base_url, "timeout": PATIENCE, **options}
+    )
+
+
+def close(carrier: Carrier) -> None:
+    carrier._calls._version.domain.twilio.http_client._session.close()
+
+
+async def create(carrier: Carrier, **changes: Any) -> CarrierCall:
+    order = {
+        "to_number": THERE,
+        "from_number": HERE,
+        "voice_url": f"{PUBLIC}/twilio/voice/?attempt=7",
+        "status_url": f"{PUBLIC}/twilio/status/?attempt=7",
+        "ring_timeout": 25,
+        "time_limit": 600,
+    }
+    return await asyncio.to_thread(lambda: carrier.create_call(**{**order, **changes}))
+
+
+async def failure(work: Any) -> CarrierError:
+    with pytest.raises(CarrierError) as raised:
+        await work
+    return raised.value
+
+
+def asked(network: PhoneNetwork, method: str = "POST") -> list[dict[str, list[str]]]:
+    return [form for asked_by, _, form in network.rest.requests if asked_by == method]
+
+
+# -- placing a call -------------------------------------------------------------------------------
+
+
+async def test_a_call_is_asked_for_with_every_report_and_both_limits(carrier, network):
+    call = await create(carrier)
+    assert asked(network) == [
+        {
+            "To": [THERE],
+            "From": [HERE],
+            "Url": [f"{PUBLIC}/twilio/voice/?attempt=7"],
+            "Method": ["POST"],
+            "StatusCallback": [f"{PUBLIC}/twilio/status/?attempt=7#rc=3&rp=ct,rt,5xx"],
+            "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
+            "StatusCallbackMethod": ["POST"],
+            "Timeout": ["25"],
+            "TimeLimit": ["600"],
+        }
+    ]
+    assert network.alerts == []
+    assert list(network.calls) == [call.sid]
+    assert (call.status, call.direction, call.to_number, call.from_number) == ("queued", "outbound-api", THERE, HERE)
+    assert abs(datetime.now(UTC) - call.created_at) < timedelta(seconds=5)
+    assert (call.started_at, call.ended_at, call.duration, call.answered_by) == (None, None, None, "")
+
+
+async def test_machine_detection_never_delays_the_first_word(carrier, network):
+    await create(carrier, machine_detection="DetectMessageEnd", amd_url=f"{PUBLIC}/twilio/amd/?attempt=7")
+    (form,) = asked(network)
+    assert form["MachineDetection"] == ["DetectMessageEnd"]
+    assert form["AsyncAmd"] == ["true"]
+    assert form["AsyncAmdStatusCallback"] == [f"{PUBLIC}/twilio/amd/?attempt=7#rc=3&rp=ct,rt,5xx"]
+    assert form["AsyncAmdStatusCallbackMethod"] == ["POST"]
+
+
+async def test_a_limit_too_short_for_twilio_is_its_shortest(carrier, network):
+    await create(carrier, time_limit=20)
+    assert asked(network)[0]["TimeLimit"] == ["60"]
+
+
+async def test_a_report_that_met_an_error_comes_again_signed_without_the_fragment(carrier, network, app):
+    network.on_dial(THERE, Outcome.failed)
+    app.failures = 2
+    call = await create(carrier)
+    await network.calls[call.sid].wait()
+    assert [(at, form["CallStatus"]) for at, form in app.told] == [
+        ("/twilio/status/?attempt=7", status) for status in ("initiated", "initiated", "initiated", "failed")
+    ]
+
+
+async def test_the_verdict_of_machine_detection_is_reported_and_kept(carrier, network, app):
+    network.on_dial(THERE, Silent, after=0, answered_by="machine")
+    call = await create(carrier, machine_detection="Enable", amd_url=f"{PUBLIC}/twilio/amd/?attempt=7")
+    verdict = await app.hears("/twilio/amd/?attempt=7")
+    assert verdict["AnsweredBy"] == "machine_start"
+    assert (await asyncio.to_thread(carrier.fetch_call, call.sid)).answered_by == "machine_start"
+
+
+async def test_threads_share_one_carrier(carrier, network):
+    made = await asyncio.gather(*(create(carrier) for _ in range(12)))
+    assert {call.sid for call in made} == set(network.calls)
+
+
+# -- what an error means --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "codes"),
+    [
+        (Kind.LATER, {20429}),
+        (Kind.CAPACITY, {10004}),
+        (Kind.UNKNOWN, {20500, 20503}),
+        (Kind.NUMBER, {13223, 13224, 13225, 21201, 21202, 21211, 21214, 21216, 21217, 32203}),
+        (
+            Kind.SETTINGS,
+            {13227, 20001, 20404, 21203, 21205, 21206, 21208, 21210, 21212, 21213, 21215, 21218, 21219, 21220, 32205},
+        ),
+        (Kind.ACCOUNT, {10001, 20003, 20005, 20006, 20008}),
+    ],
+)
+async def test_every_code_of_twilios_means_something_to_the_dialler(carrier, network, kind, codes):
+    for code in codes:
+        error = await failure(create(carrier, to_number=f"+199955{code}"))
+        assert (error.kind, error.code, error.status) == (kind, code, CODES[code][0]), code
+        assert error.permanent == (kind in (Kind.NUMBER, Kind.SETTINGS))
+        assert CODES[code][1].rstrip(".") in str(error)
+        assert f"https://www.twilio.com/docs/errors/{code}" in str(error)
+    assert len(asked(network)) == len(codes), "each was asked for once"
+    assert not network.calls
+
+
+def test_no_code_is_forgotten():
+    """Those without an entry go by their HTTP status, which says as much."""
+    assert set(CODES) - set(KINDS) == {20404, 20500, 20503, 21220}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (301, Kind.SETTINGS),
+        (400, Kind.SETTINGS),
+        (401, Kind.ACCOUNT),
+        (403, Kind.ACCOUNT),
+        (404, Kind.SETTINGS),
+        (408, Kind.UNKNOWN),
+        (429, Kind.LATER),
+        (500, Kind.UNKNOWN),
+        (503, Kind.UNKNOWN),
+    ],
+)
+async def test_an_answer_that_is_not_twilios_goes_by_its_status(carrier, network, status, kind):
+    network.injections.rest = [RestFault.html(status)]
+    error = await failure(create(carrier))
+    assert (error.kind, error.code, error.status) == (kind, None, status)
+    assert f"HTTP status {status}" in str(error)
+
+
+async def test_an_error_in_the_form_of_newer_services(carrier, network):
+    problem = '{"type": "x", "title": "Bad", "status": 400, "code": 21211, "detail": "Not a number"}'
+    network.injections.rest = [RestFault(status=400, body=problem, content_type="application/problem+json")]
+    error = await failure(create(carrier))
+    assert (error.kind, error.code) == (Kind.NUMBER, 21211)
+    assert "Not a number" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "1.5"}, 1.5),
+        ({"Retry-After": "-3"}, 0.0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "nan"}, None),
+    ],
+)
+async def test_too_many_requests_says_how_long_to_wait_if_twilio_does(carrier, network, headers, seconds):
+    network.injections.rest = [RestFault.error(20429, headers=headers)]
+    error = await failure(create(carrier))
+    assert (error.kind, error.retry_after) == (Kind.LATER, seconds)
+    assert not network.calls, "it was not processed"
+
+
+async def test_a_wait_may_be_a_date(carrier, network):
+    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    network.injections.rest = [RestFault.error(20429, headers={"Retry-After": in_a_minute})]
+    assert (await failure(create(carrier))).retry_after == pytest.approx(60, abs=5)
+
+
+async def test_too_many_live_calls(carrier, network):
+    network.concurrent_calls = 0
+    assert (await failure(create(carrier))).kind is Kind.CAPACITY
+
+
+async def test_wrong_credentials_stop_everything_and_are_not_repeated(network):
+    carrier = make_carrier(network.rest_url, auth_token="the-wrong-token")
+    error = await failure(create(carrier))
+    close(carrier)
+    assert (error.kind, error.code) == (Kind.ACCOUNT, 20003)
+    assert not error.permanent, "the calls may be placed once the account is right"
+    assert "the-wrong-token" not in str(error)
+
+
+def test_without_credentials_nobody_is_asked():
+    with pytest.raises(CarrierError, match="TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN must be set") as raised:
+        make_carrier("http://127.0.0.1:9", auth_token="")
+    assert raised.value.kind is Kind.ACCOUNT
+
+
+# -- when nobody knows ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        RestFault(delay=2 * PATIENCE),
+        RestFault(slow_body=5 * PATIENCE),
+        RestFault(drop=True, takes_effect=True),
+        RestFault.html(503, takes_effect=True),
+        RestFault(status=201, body="", takes_effect=True),
+        RestFault(status=201, body="<html>", takes_effect=True),
+        RestFault(status=201, body="[]", takes_effect=True),
+        RestFault(status=201, body="{}", takes_effect=True),
+    ],
+    ids=["timeout", "drips", "dropped", "503", "empty", "HTML", "list", "nothing in it"],
+)
+async def test_a_call_may_exist_although_its_answer_was_lost(carrier, network, fault):
+    before = datetime.now(UTC)
+    network.injections.rest = [fault]
+    error = await failure(create(carrier))
+    assert error.kind is Kind.UNKNOWN
+    assert not error.permanent
+    assert len(asked(network)) == 1, "and it is not asked for twice"
+    found = await asyncio.to_thread(carrier.find_calls, to_number=THERE, from_number=HERE, since=before)
+    assert [call.sid for call in found] == list(network.calls)
+    assert len(found) == 1
+
+
+async def test_an_answer_in_drips_is_not_waited_for(carrier, network):
+    network.injections.rest = [RestFault(slow_body=60.0)]
+    async with asyncio.timeout(5):
+        assert (await failure(create(carrier))).kind is Kind.UNKNOWN
+
+
+async def test_where_nobody_listens_nothing_was_sent():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        carrier = make_carrier(f"http://127.0.0.1:{held.getsockname()[1]}")
+        error = await failure(create(carrier))
+    assert (error.kind, error.status) == (Kind.LATER, None)
+    assert str(error) == "Twilio cannot be reached at 127.0.0.1; nothing was sent."
+
+
+async def test_an_address_that_makes_no_sense_is_a_setting():
+    assert (await failure(create(make_carrier("http://:0")))).kind is Kind.SETTINGS
+
+
+# -- looking for calls ----------------------------------------------------------------------------
+
+
+async def test_only_the_calls_between_two_numbers_and_since_then_are_found(carrier, network):
+    older = await create(carrier)
+    network.calls[older.sid].created_at -= timedelta(hours=1)
+    first, second = await create(carrier), await create(carrier)
+    await create(carrier, to_number=SOMEWHERE_ELSE)
+    await create(carrier, from_number=SOMEWHERE_ELSE)
+    found = await asyncio.to_thread(
+        carrier.find_calls, to_number=THERE, from_number=HERE, since=first.created_at - timedelta(minutes=1)
+    )
+    assert [call.sid for call in found] == [second.sid, first.sid]
+
+
+async def test_a_call_is_found_although_our_clock_is_ahead(carrier, network):
+    made = await create(carrier)
+    network.calls[made.sid].created_at -= CLOCK_LEEWAY / 2
+    found = await asyncio.to_thread(carrier.find_calls, to_number=THERE, from_number=HERE, since=datetime.now(UTC))
+    assert [call.sid for call in found] == [made.sid]
+
+
+async def test_a_call_without_a_time_of_its_own_is_found(carrier, network):
+    resource = '{"sid": "CA%032x", "status": "queued", "date_created": %s}'
+    yesterday = f'"{format_datetime(datetime.now(UTC) - timedelta(days=1))}"'
+    body = f'{{"calls": [{resource % (1, yesterday)}, {resource % (2, "null")}], "page": 0}}'
+    network.injections.rest = [RestFault(method="GET", status=200, body=body)]
+    found = await asyncio.to_thread(carrier.find_calls, to_number=THERE, from_number=HERE, since=datetime.now(UTC))
+    assert [(call.sid, call.created_at) for call in found] == [(f"CA{2:032x}", None)]
+
+
+async def test_looking_asks_for_one_page(carrier, network):
+    await asyncio.to_thread(carrier.find_calls, to_number=THERE, from_number=HERE, since=datetime.now(UTC))
+    assert asked(network, "GET") == [{"To": [THERE], "From": [HERE], "PageSize": ["50"]}]
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]", '{"calls": [{}]}', '{"a": 1, "b": 2}'])
+async def test_a_list_that_cannot_be_read_is_not_an_empty_one(carrier, network, body):
+    network.injections.rest = [RestFault(method="GET", status=200, body=body)]
+    since = datetime.now(UTC)
+    error = await failure(asyncio.to_thread(carrier.find_calls, to_number=THERE, from_number=HERE, since=since))
+    assert error.kind is Kind.UNKNOWN
+
+
+async def test_one_call_can_be_asked_after(carrier, network):
+    network.on_dial(THERE, Outcome.busy)
+    made = await create(carrier)
+    await network.calls[made.sid].wait()
+    call = await asyncio.to_thread(carrier.fetch_call, made.sid)
+    assert (call.sid, call.status, call.duration) == (made.sid, "busy", 0.0)
+    assert call.created_at <= call.started_at <= call.ended_at
+
+
+async def test_a_call_that_twilio_does_not_know_is_none(carrier):
+    assert await asyncio.to_thread(carrier.fetch_call, "CA" + "0" * 32) is None
+
+
+async def test_a_page_of_a_proxys_does_not_say_that_a_call_is_unknown(carrier, network):
+    network.injections.rest = [RestFault(method="GET", path=".json", status=404, body="<html>")]
+    error = await failure(asyncio.to_thread(carrier.fetch_call, "CA" + "0" * 32))
+    assert (error.kind, error.status) == (Kind.SETTINGS, 404)
+
+
+# -- hanging up -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_state(app: Application) -> Iterator[Callable[[PhoneNetwork, Carrier, str], Any]]:
+    async def reach(network: PhoneNetwork, carrier: Carrier, state: str) -> PhoneCall:
+        network.on_dial(THERE, Silent, after=0.0 if state == "in-progress" else 1e6)
+        if state == "over":
+            network.on_dial(THERE, Outcome.busy)
+        if state == "queued":
+            await create(carrier)  # takes the only place of the hour
+        made = await create(carrier, ring_timeout=600)
+        call = network.calls[made.sid]
+        if state == "ringing":
+            await app.hears("/twilio/status/?attempt=7", CallStatus="ringing")
+        if state == "in-progress":
+            await app.hears("/twilio/voice/?attempt=7")
+        if state == "over":
+            await call.wait()
+        return call
+
+    return reach
+
+
+def hang_up(carrier: Carrier, call: PhoneCall, *, ringing: bool) -> Any:
+    return asyncio.to_thread(carrier.hang_up, call.sid, ringing=ringing)
+
+
+@pytest.mark.parametrize("ringing", [True, False])
+@pytest.mark.parametrize(
+    ("state", "ends_as", "rate"),
+    [("queued", "canceled", 1 / 3600), ("ringing", "canceled", 1000), ("in-progress", "completed", 1000)],
+)
+async def test_a_call_is_ended_in_whatever_state_it_is(app, in_state, state, ends_as, rate, ringing):
+    """Also where we took it to be in another."""
+    timing = CarrierTiming(scale=0.001)
+    async with PhoneNetwork(app_url=app.url, public_url=PUBLIC, calls_per_second=rate, timing=timing) as network:
+        carrier = make_carrier(network.rest_url)
+        call = await in_state(network, carrier, state)
+        assert call.status == state
+        assert await hang_up(carrier, call, ringing=ringing) is True
+        async with asyncio.timeout(5):
+            end = await call.wait()
+        assert (end.status, end.ended_by) == (ends_as, "app")
+        close(carrier)
+
+
+@pytest.mark.parametrize("ringing", [True, False])
+async def test_a_call_that_is_over_is_no_error(network, carrier, in_state, ringing):
+    call = await in_state(network, carrier, "over")
+    assert await hang_up(carrier, call, ringing=ringing) is False
+
+
+@pytest.mark.parametrize("ringing", [True, False])
+async def test_a_call_that_never_was_is_no_error(carrier, ringing):
+    assert await asyncio.to_thread(carrier.hang_up, "CA" + "0" * 32, ringing=ringing) is False
+
+
+async def test_the_person_who_hangs_up_first_is_no_error(network, carrier, in_state):
+    call = await in_state(network, carrier, "in-progress")
+    network.injections.rest = [RestFault(path=f"{call.sid}.json", hang_up_first=True)]
+    assert await hang_up(carrier, call, ringing=False) is False
+
+
+async def test_a_cancellation_that_changed_nothing_is_followed_by_a_hang_up(network, carrier, in_state):
+    """The documentation says that it does not affect an answered call, and leaves open whether it is refused."""
+    call = await in_state(network, carrier, "in-progress")
+    unimpressed = f'{{"sid": "{call.sid}", "status": "in-progress"}}'
+    network.injections.rest = [RestFault(path=f"{call.sid}.json", status=200, body=unimpressed)]
+    assert await hang_up(carrier, call, ringing=True) is True
+    assert (await call.wait()).status == "completed"
+
+
+async def test_a_hang_up_that_fails_says_so(network, carrier, in_state):
+    call = await in_state(network, carrier, "in-progress")
+    network.injections.rest = [RestFault(path=f"{call.sid}.json", status=503)]
+    assert (await failure(hang_up(carrier, call, ringing=False))).kind is Kind.UNKNOWN
+    assert not call.is_over
+
+
+# -- the environment and the settings -------------------------------------------------------------
+
+
+async def test_the_environment_leads_no_request_astray(network, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("TWILIO_EDGE", "dublin")
+    monkeypatch.setenv("TWILIO_REGION", "ie1")
+    carrier = make_carrier(network.rest_url)
+    assert (await create(carrier)).status == "queued"
+    close(carrier)
+
+
+async def test_a_proxy_of_the_environment_is_used_on_the_way_out(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    error = await failure(create(make_carrier("http://api.twilio.invalid")))
+    assert "proxy" in repr(error.__cause__).lower()
+
+
+def test_the_settings_name_the_account_and_may_change(settings):
+    settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKEN = ACCOUNT_SID, AUTH_TOKEN
+    settings.TWILIO_API_BASE_URL = "http://127.0.0.1:9"
+    carrier = get_carrier()
+    assert get_carrier() is carrier
+    settings.TWILIO_AUTH_TOKEN = "rotated"
+    assert get_carrier() is not carrier
+
+
+def test_a_forked_worker_has_connections_of_its_own(settings, monkeypatch):
+    settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKEN = ACCOUNT_SID, AUTH_TOKEN
+    carrier = get_carrier()
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    assert get_carrier() is not carrier
