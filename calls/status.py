@@ -19,14 +19,14 @@ class Status(StrEnum):
     CANCELED = "canceled"
 
 
-_UNANSWERED = {Status.COMPLETED, Status.BUSY, Status.NO_ANSWER, Status.FAILED, Status.CANCELED}
+_ENDS = {Status.COMPLETED, Status.BUSY, Status.NO_ANSWER, Status.FAILED, Status.CANCELED}
 
 MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
         # Callbacks overtake each other and get lost, so a step may be skipped; none is ever taken back.
-        Status.QUEUED: frozenset({Status.INITIATED, Status.RINGING, Status.IN_PROGRESS, *_UNANSWERED}),
-        Status.INITIATED: frozenset({Status.RINGING, Status.IN_PROGRESS, *_UNANSWERED}),
-        Status.RINGING: frozenset({Status.IN_PROGRESS, *_UNANSWERED}),
+        Status.QUEUED: frozenset({Status.INITIATED, Status.RINGING, Status.IN_PROGRESS, *_ENDS}),
+        Status.INITIATED: frozenset({Status.RINGING, Status.IN_PROGRESS, *_ENDS}),
+        Status.RINGING: frozenset({Status.IN_PROGRESS, *_ENDS}),
         Status.IN_PROGRESS: frozenset({Status.COMPLETED, Status.FAILED}),
         Status.COMPLETED: frozenset(),
         Status.BUSY: frozenset(),
@@ -37,6 +37,9 @@ MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
 )
 
 TERMINAL = frozenset(status for status, moves in MOVES.items() if not moves)
+
+UNANSWERED = frozenset({Status.QUEUED, Status.INITIATED, Status.RINGING})
+"""From these an outbound call, unlike an attempt, may go back to ``queued``: for another attempt."""
 
 
 def may_move(old: str, new: str) -> bool:

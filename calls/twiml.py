@@ -26,6 +26,23 @@ def connect(*, base_url: str, stream_url: str, stream: int, first_say: str = "")
     return _document(response)
 
 
+def transfer(*, base_url: str, number: str, caller_id: str, stream: int, time_limit: int) -> str:
+    """Put the caller through to ``number``, for ``time_limit`` seconds at most; then, or if nobody answers, ask us."""
+    response = Element("Response")
+    dial = SubElement(
+        response,
+        "Dial",
+        action=f"{base_url}/twilio/after-transfer/?stream={stream}",
+        timeout="25",
+        timeLimit=str(time_limit),
+        answerOnBridge="true",
+    )
+    if caller_id.startswith("+"):
+        dial.set("callerId", caller_id)
+    SubElement(dial, "Number").text = number
+    return _document(response)
+
+
 def hang_up(line: str = "") -> str:
     """End the call, after saying ``line`` if there is one."""
     response = Element("Response")

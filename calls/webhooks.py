@@ -18,7 +18,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
 from calls import services, signatures, twiml
-from calls.services import Next, Verdict
+from calls.services import Continuation, Next, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ def voice(request: HttpRequest, form: QueryDict) -> HttpResponse:
         to_number=form.get("To", ""),
         account_sid=form["AccountSid"],
         params=form.dict(),
+        attempt_id=_attempt(request),
     )
     match admission.verdict:
         case Verdict.CONNECT:
@@ -93,12 +94,31 @@ def voice(request: HttpRequest, form: QueryDict) -> HttpResponse:
 @webhook(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
 def after_stream(request: HttpRequest, form: QueryDict) -> HttpResponse:
     """The stream ended and the caller is still there: go on, or end politely."""
-    number = request.GET.get("stream", "")
-    stream = int(number) if number.isdecimal() and len(number) < 4 else 1
-    continuation = services.after_stream(sid=form["CallSid"], stream=stream)
+    return _go_on(services.after_stream(sid=form["CallSid"], stream=_stream(request)))
+
+
+@webhook(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
+def after_transfer(request: HttpRequest, form: QueryDict) -> HttpResponse:
+    """The other side of a transfer has hung up, or was never reached."""
+    status = form.get("DialCallStatus", "")
+    return _go_on(services.after_transfer(sid=form["CallSid"], stream=_stream(request), dial_status=status))
+
+
+def _go_on(continuation: Continuation) -> HttpResponse:
     match continuation.next:
         case Next.RECONNECT:
             return _twiml(_connect(continuation.token, continuation.stream, first_say=twiml.RECONNECTING))
+        case Next.NOBODY_THERE:
+            return _twiml(_connect(continuation.token, continuation.stream))
+        case Next.TRANSFER:
+            document = twiml.transfer(
+                base_url=settings.PUBLIC_BASE_URL,
+                number=continuation.number,
+                caller_id=continuation.caller_id,
+                stream=continuation.stream,
+                time_limit=settings.TRANSFER_TIME_LIMIT,
+            )
+            return _twiml(document)
         case Next.APOLOGISE:
             return _twiml(twiml.hang_up(twiml.BROKEN))
         case Next.GIVE_UP:
@@ -116,6 +136,19 @@ def status(request: HttpRequest, form: QueryDict) -> HttpResponse:
         sequence=form.get("SequenceNumber", ""),
         timestamp=form.get("Timestamp", ""),
         duration=form.get("CallDuration", ""),
+        attempt_id=_attempt(request),
+        params=form.dict(),
+    )
+    return HttpResponse(status=204)
+
+
+@webhook(without_database=lambda: HttpResponse(status=503))
+def amd(request: HttpRequest, form: QueryDict) -> HttpResponse:
+    """Machine detection has made up its mind."""
+    services.record_verdict(
+        sid=form["CallSid"],
+        answered_by=form.get("AnsweredBy", ""),
+        attempt_id=_attempt(request),
         params=form.dict(),
     )
     return HttpResponse(status=204)
@@ -146,6 +179,16 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """This process can take a call: 200, or 503 with what is missing."""
     problems = services.readiness_problems()
     return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+
+
+def _attempt(request: HttpRequest) -> str:
+    """The id of the dial attempt that the callback's address names, if it names one."""
+    return request.GET.get("attempt", "")[:64]
+
+
+def _stream(request: HttpRequest) -> int:
+    number = request.GET.get("stream", "")
+    return int(number) if number.isdecimal() and len(number) < 4 else 1
 
 
 def _connect(token: str, stream: int, first_say: str = "") -> str:

@@ -20,6 +20,7 @@ from django.utils import timezone
 from calls import services
 from calls.models import Agent, Call, CallEvent, Lease, StreamToken, Turn
 from calls.services import CallsError, Verdict
+from calls.services import facts as facts_of_calls
 from calls.status import Status
 from tests.calls.twilio_double import ACCOUNT_SID, new_sid
 
@@ -261,8 +262,13 @@ def test_the_end_of_a_lost_stream_told_late_does_not_touch_the_one_that_took_ove
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("name", "fact"),
-    [*facts(uuid4()), ("recording", {"fact_id": "f5", "call_id": str(uuid4()), "path": "gone.wav"})],
-    ids=list(services.FACTS),
+    [
+        *facts(uuid4()),
+        ("recording", {"fact_id": "f5", "call_id": str(uuid4()), "path": "gone.wav"}),
+        ("opt-out", {"fact_id": "f6", "call_id": str(uuid4()), "how": "key", "at": AT}),
+        ("transfer", {"fact_id": "f7", "call_id": str(uuid4()), "target": "sales", "at": AT}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_fact_about_no_call_is_refused_for_good(name, fact):
     with pytest.raises(CallsError) as refusal:
@@ -335,7 +341,7 @@ def test_a_crash_between_storage_and_database_leaves_one_file_after_the_replay(c
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(services, "_write_event", crash)
+        patch.setattr(facts_of_calls, "write_event", crash)
         with pytest.raises(KeyboardInterrupt):
             services.attach_recording(fact_id="f1", call_id=connected.call_id, path=path)
     assert path.exists()

@@ -10,10 +10,14 @@ from twilio.request_validator import RequestValidator
 
 from calls import services, twiml
 from calls.models import Agent, Call, CallEvent, Lease, StreamToken
+from calls.services import upkeep
 from tests.calls.twilio_double import BASE_URL, new_sid, token_in, verbs
 from tests.calls.twilio_double import twiml as parsed
 
-PATHS = ["/twilio/voice/", "/twilio/status/", "/twilio/stream-status/", "/twilio/after-stream/"]
+PATHS = [
+    *("/twilio/voice/", "/twilio/status/", "/twilio/stream-status/", "/twilio/after-stream/"),
+    *("/twilio/amd/", "/twilio/after-transfer/"),
+]
 
 
 def records() -> tuple[int, ...]:
@@ -366,13 +370,13 @@ def test_healthz_asks_nothing_of_the_database(client):
 
 
 def test_readyz_says_what_is_missing(client, monkeypatch, db):
-    monkeypatch.setattr(services, "readiness_checks", [lambda: "", lambda: "speech-to-text is loading"])
+    monkeypatch.setattr(upkeep, "readiness_checks", [lambda: "", lambda: "speech-to-text is loading"])
     response = client.get("/readyz")
     assert (response.status_code, response.json()["problems"]) == (503, ["speech-to-text is loading"])
 
 
 def test_readyz_is_content_when_everything_is_there(client, monkeypatch, db):
-    monkeypatch.setattr(services, "readiness_checks", [])
+    monkeypatch.setattr(upkeep, "readiness_checks", [])
     assert client.get("/readyz").json() == {"ready": True, "problems": []}
 
 
@@ -381,6 +385,6 @@ def test_readyz_notices_that_the_database_is_away(client, monkeypatch):
         def cursor(self):
             raise OperationalError("connection refused")
 
-    monkeypatch.setattr(services, "connection", Away())
-    monkeypatch.setattr(services, "readiness_checks", [])
+    monkeypatch.setattr(upkeep, "connection", Away())
+    monkeypatch.setattr(upkeep, "readiness_checks", [])
     assert client.get("/readyz").json()["problems"] == ["database"]

@@ -1,0 +1,106 @@
+"""``manage.py call +12025550123``: place one call and watch it."""
+
+import time
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from rich.console import Console
+from rich.markup import escape
+
+from calls.models import Call, MachineDetection
+from calls.services import CallsError
+from calls.services.placing import NewCall, cancel_call, hang_up, place_call
+from calls.services.watching import Line, news_of
+from calls.status import TERMINAL
+
+LOOK_EVERY = 0.3
+"""Seconds between two looks at the records."""
+NO_WORKER = timedelta(seconds=8)
+"""After that a call that is due and was not claimed has probably nobody to dial it."""
+
+
+class Command(BaseCommand):
+    help = "Place a call and watch it until it is over."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("to", help="the number to call, such as +12025550123")
+        parser.add_argument("--agent", default="front-desk", help="who talks (default: front-desk)")
+        parser.add_argument("--from", dest="from_number", default="", help="the number to call from")
+        parser.add_argument(
+            "--var", action="append", default=[], metavar="NAME=VALUE", help="fills {{ NAME }} in the agent's lines"
+        )
+        parser.add_argument("--max-duration", type=int, metavar="SECONDS")
+        parser.add_argument("--machine-detection", default="", choices=MachineDetection.values)
+        parser.add_argument("--no-wait", action="store_true", help="place it and return")
+
+    def handle(self, to: str, agent: str, from_number: str, var: list[str], no_wait: bool, **options: Any) -> None:
+        console = Console(highlight=False, soft_wrap=True)
+        wanted = NewCall(
+            to=to,
+            agent=agent,
+            from_number=from_number,
+            variables=variables(var),
+            max_duration=options["max_duration"],
+            machine_detection=options["machine_detection"],
+        )
+        try:
+            call, _ = place_call(wanted)
+        except CallsError as error:
+            raise CommandError(f"{error} ({error.code})") from error
+        console.print(f"Call [bold]{call.pk}[/] to {call.to_number} is waiting to be dialled.")
+        if no_wait:
+            return
+        try:
+            self._watch(call, console)
+        except KeyboardInterrupt:
+            self._stop(call, console)
+
+    def _watch(self, call: Call, console: Console) -> None:
+        """Print what happens until the call is over."""
+        seen: set[str] = set()
+        warned = False
+        while True:
+            call.refresh_from_db()
+            for line in news_of(call):
+                if line.id not in seen:
+                    seen.add(line.id)
+                    console.print(_printed(line))
+            if call.status in TERMINAL:
+                how = f", {call.duration:.0f} s" if call.duration else ""
+                console.print(f"[bold]{call.status}[/]{how} ({call.end_reason or 'no reason given'})")
+                return
+            if not warned and call.due_at and timezone.now() - call.due_at > NO_WORKER:
+                warned = True
+                console.print("[yellow]Nobody has taken it yet. Is a worker running? `make run` starts one.[/]")
+            time.sleep(LOOK_EVERY)
+
+    def _stop(self, call: Call, console: Console) -> None:
+        console.print()
+        try:
+            cancel_call(call_id=call.pk)
+            console.print("Canceled.")
+        except CallsError:
+            hang_up(call_id=call.pk)
+            console.print("Hanging up.")
+
+
+def variables(pairs: list[str]) -> dict[str, str]:
+    """``["name=Anna"]`` as a mapping. Raises ``CommandError``."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise CommandError(f"--var {pair}: write it as NAME=VALUE")
+        found[name.strip()] = value
+    return found
+
+
+def _printed(line: Line) -> str:
+    at = timezone.localtime(line.at).strftime("%H:%M:%S")
+    if line.who:
+        colour = "cyan" if line.who == "agent" else "green"
+        return f"[dim]{at}[/] [{colour}]{line.who:>6}[/] {escape(line.text)}"
+    return f"[dim]{at}  {escape(line.text)}[/]"

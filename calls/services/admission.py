@@ -1,0 +1,362 @@
+"""Ways in: a call arrives, its stream opens, is lost, is opened again; and who holds one of the slots."""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from calls import templates
+from calls.models import Agent, Call, Lease, StreamToken
+from calls.services import attempts, notifications
+from calls.services.records import clean, fact_id_of, find_call, move, write_event
+from calls.signatures import valid_stream_signature as valid_stream_signature
+from calls.status import TERMINAL, Status
+
+logger = logging.getLogger(__name__)
+
+MAX_STREAMS = 3
+"""Streams of one call: the first, and two reconnects. A line that drops a third time will drop a fourth."""
+LEASE = 30.0
+"""Seconds for which a live call holds its slot without renewal; renew every 10."""
+_SETTING_UP = 60.0
+"""Seconds beyond its token's life for which a call that is admitted but not connected holds its slot."""
+
+_NOT_CONNECTED = 0
+_RESUMABLE = frozenset(("", "stream-lost", "drain"))
+
+
+class Verdict(StrEnum):
+    CONNECT = "connect"
+    BUSY = "busy"
+    """Every slot is taken."""
+    UNATTENDED = "unattended"
+    """No active agent answers this number."""
+    OVER = "over"
+    """The call has ended already; the request is late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What to answer to a new call. ``token`` opens stream number ``stream``; empty unless ``CONNECT``."""
+
+    verdict: Verdict
+    call_id: UUID | None = None
+    token: str = ""
+    stream: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """An agent as it was when the stream opened, its lines filled with the call's variables."""
+
+    name: str
+    prompt: str
+    greeting: str
+    greeting_interruptible: bool
+    voice: str
+    language: str
+    max_duration: float
+    record: bool
+    disclosure: str
+    opt_out_key: str
+    hears_opt_out: bool
+    transfer_targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClaim:
+    """
+    A stream that may open, and what its session needs to know.
+
+    ``history`` holds (who, heard) of the turns before a reconnect, in order; ``next_turn`` goes on counting them.
+    """
+
+    call_id: UUID
+    sid: str
+    stream: int
+    direction: str
+    agent: AgentSettings
+    from_number: str
+    to_number: str
+    history: tuple[tuple[str, str], ...]
+    next_turn: int
+    is_reconnect: bool
+    seconds_used: float
+    """Of the agent's ``max_duration``, by earlier streams of the call."""
+    disclosed: bool
+    """The disclosure was heard on an earlier stream."""
+    transfer_failed: bool
+    """The caller comes back from a transfer that nobody answered."""
+
+
+def receive_call(
+    *, sid: str, from_number: str, to_number: str, account_sid: str, params: Mapping[str, str], attempt_id: str = ""
+) -> Admission:
+    """
+    A call wants its TwiML: an inbound one that rings, or an outbound one that was answered.
+
+    Idempotent by ``sid``. A repeated request gets a fresh token for the same first stream, because Twilio
+    may act on either answer; whichever is used first opens the stream and the other is then worthless.
+    """
+    now = timezone.now()
+    if attempt_id:
+        attempt = attempts.find_attempt(attempt_id=attempt_id)
+        if attempt is None or not attempts.adopt(attempt, sid):
+            logger.error("Call %s was answered, but we did not dial it (attempt %.64s)", sid, attempt_id)
+            return Admission(Verdict.OVER)
+        attempts.move_attempt(attempt, Status.IN_PROGRESS, at=now)
+        call = Call.objects.get(pk=attempt.call_id)
+        if call.attempts_made != attempt.number or call.canceled_at is not None:
+            return Admission(Verdict.OVER, call.pk)
+        return _admit(call, now, {**params, "AccountSid": account_sid})
+    outbound = params.get("Direction", "").startswith("outbound")
+    agent = _agent_for(clean(from_number if outbound else to_number))
+    if agent is None:
+        logger.warning("Call %s to %s refused: no active agent answers that number", sid, to_number)
+        return Admission(Verdict.UNATTENDED)
+    with transaction.atomic():
+        call, _ = Call.objects.get_or_create(
+            sid=sid,
+            defaults={
+                "direction": Call.Direction.OUTBOUND if outbound else Call.Direction.INBOUND,
+                "status": Status.RINGING,
+                "from_number": clean(from_number)[:128],
+                "to_number": clean(to_number)[:128],
+                "agent": agent,
+            },
+        )
+        if outbound:
+            move(call, Status.IN_PROGRESS, at=now)
+    return _admit(call, now, {**params, "AccountSid": account_sid})
+
+
+def _admit(call: Call, now: datetime, params: Mapping[str, str]) -> Admission:
+    with transaction.atomic():
+        write_event(fact_id_of("voice", call.sid or ""), call.pk, "voice-request", now, params)
+        if call.status in TERMINAL:
+            return Admission(Verdict.OVER, call.pk)
+        if not take_slot(call, now):
+            if call.streams == 0:
+                Call.objects.filter(pk=call.pk, streams=0).update(end_reason="refused")
+            data = {"limit": settings.MAX_LIVE_CALLS}
+            write_event(fact_id_of("refused", call.sid or ""), call.pk, "refused", now, data)
+            logger.warning("Call %s refused: all %d slots are taken", call, settings.MAX_LIVE_CALLS)
+            return Admission(Verdict.BUSY, call.pk)
+        Call.objects.filter(pk=call.pk, end_reason="refused").update(end_reason="")
+        return Admission(Verdict.CONNECT, call.pk, mint_token(call, stream=1, now=now))
+
+
+def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim | None:
+    """
+    Spend a token for the stream that it opens; ``None`` if it is unknown, spent, late, or for a stream of the past.
+
+    Two claims of one stream, with one token or with two, cannot both succeed.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        row = StreamToken.objects.select_related("call__agent").filter(digest=_digest(token)).first()
+        if row is None or not StreamToken.objects.filter(pk=row.pk, used_at=None, expires_at__gt=now).update(
+            used_at=now
+        ):
+            logger.warning("Media socket refused: token %s", "unknown" if row is None else "spent or expired")
+            return None
+        call = row.call
+        live = Call.objects.filter(pk=call.pk, streams__lt=row.stream).exclude(status__in=TERMINAL)
+        if not live.update(streams=row.stream, process=process, channel=channel, end_reason="", stream_sid=""):
+            logger.warning("Media socket refused: stream %d of call %s was opened before or is over", row.stream, call)
+            return None
+        Lease.objects.filter(call=call).update(
+            stream=row.stream, process=process, expires_at=now + timedelta(seconds=LEASE)
+        )
+        turns = list(call.turns.values_list("who", "heard", "number"))
+        kinds = set(call.events.filter(kind__in=("disclosed", "transfer-failed")).values_list("kind", flat=True))
+    agent = call.agent
+    outbound = call.direction == Call.Direction.OUTBOUND
+    return StreamClaim(
+        call_id=call.pk,
+        sid=call.sid or "",
+        stream=row.stream,
+        direction=call.direction,
+        agent=AgentSettings(
+            name=agent.name,
+            prompt=templates.fill(agent.prompt, call.variables),
+            greeting=templates.fill(agent.greeting, call.variables),
+            greeting_interruptible=agent.greeting_interruptible,
+            voice=agent.voice,
+            language=agent.language,
+            max_duration=float(call.max_duration or agent.max_duration),
+            record=agent.record if call.record is None else call.record,
+            disclosure=templates.fill(agent.disclosure, call.variables),
+            opt_out_key=agent.opt_out_key,
+            hears_opt_out=outbound or bool(agent.opt_out_key),
+            transfer_targets=tuple(agent.transfer_targets),
+        ),
+        from_number=call.from_number,
+        to_number=call.to_number,
+        history=tuple((who, heard) for who, heard, _ in turns if heard),
+        next_turn=max((number for *_, number in turns), default=0) + 1,
+        is_reconnect=call.streams > 0,
+        seconds_used=(now - call.answered_at).total_seconds() if call.answered_at else 0.0,
+        disclosed="disclosed" in kinds,
+        transfer_failed="transfer-failed" in kinds and call.end_reason == "transferred",
+    )
+
+
+def confirm_stream(*, call_id: UUID | str, call_sid: str, stream_sid: str, account_sid: str) -> bool:
+    """The socket's ``start`` message: whether it speaks for the call that its token was made for, on our account."""
+    if account_sid == settings.TWILIO_ACCOUNT_SID and Call.objects.filter(pk=call_id, sid=call_sid).update(
+        stream_sid=stream_sid
+    ):
+        return True
+    logger.warning("Media socket of call %s refused: its start names call %s of %s", call_id, call_sid, account_sid)
+    return False
+
+
+def renew_lease(*, call_id: UUID | str, stream: int) -> bool:
+    """Keep the slot of a live stream. False if it is lost, to a later stream of the call or in a long stall."""
+    until = timezone.now() + timedelta(seconds=LEASE)
+    return bool(Lease.objects.filter(call_id=call_id, stream=stream).update(expires_at=until))
+
+
+def release_lease(*, call_id: UUID | str, stream: int) -> bool:
+    """Give the slot back; a no-op if a later stream has taken the call over."""
+    return bool(Lease.objects.filter(call_id=call_id, stream=stream).delete()[0])
+
+
+def live_calls() -> int:
+    return Lease.objects.filter(expires_at__gt=timezone.now()).count()
+
+
+def _agent_for(number: str) -> Agent | None:
+    agents = Agent.objects.filter(active=True)
+    return agents.filter(phone_number=number).exclude(phone_number="").first() or (
+        agents.filter(phone_number="").order_by("created_at", "pk").first()
+    )
+
+
+def take_slot(call: Call, now: datetime, *, until: datetime | None = None) -> bool:
+    """
+    Hold one of ``MAX_LIVE_CALLS`` slots for this call, ``until`` its stream must be open; the slot that it has, if any.
+
+    The unique ``slot`` decides between two who try at once, so that the limit holds without locks.
+    """
+    Lease.objects.filter(expires_at__lte=now).exclude(call=call).delete()
+    if Lease.objects.filter(call=call).exists():
+        # A repeated request must not touch the lease of a stream that runs.
+        Lease.objects.filter(call=call, stream=_NOT_CONNECTED).update(expires_at=until or _set_up_by(now))
+        return True
+    for slot in sorted(set(range(settings.MAX_LIVE_CALLS)) - set(Lease.objects.values_list("slot", flat=True))):
+        try:
+            with transaction.atomic():
+                Lease.objects.create(call=call, slot=slot, stream=_NOT_CONNECTED, expires_at=until or _set_up_by(now))
+        except IntegrityError:
+            if Lease.objects.filter(call=call).exists():
+                return True
+        else:
+            return True
+    return False
+
+
+def _set_up_by(now: datetime) -> datetime:
+    return now + timedelta(seconds=settings.STREAM_TOKEN_TTL + _SETTING_UP)
+
+
+def mint_token(call: Call, *, stream: int, now: datetime) -> str:
+    token = secrets.token_urlsafe(24)
+    StreamToken.objects.create(
+        call=call,
+        stream=stream,
+        digest=_digest(token),
+        expires_at=now + timedelta(seconds=settings.STREAM_TOKEN_TTL),
+    )
+    return token
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Next(StrEnum):
+    HANG_UP = "hang-up"
+    APOLOGISE = "apologise"
+    """The engines failed: say so, then hang up."""
+    GIVE_UP = "give-up"
+    """The line dropped too often, or every slot is taken: say so, then hang up."""
+    RECONNECT = "reconnect"
+    TRANSFER = "transfer"
+    """Dial ``number`` as ``caller_id``, and ask again if nobody answers there."""
+    NOBODY_THERE = "nobody-there"
+    """The transfer failed: say so, then as ``RECONNECT``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What follows a stream. ``token`` opens stream number ``stream``; empty unless there is to be one."""
+
+    next: Next
+    token: str = ""
+    stream: int = 0
+    number: str = ""
+    caller_id: str = ""
+
+
+def after_stream(*, sid: str, stream: int) -> Continuation:
+    """
+    Stream number ``stream`` of a call has ended and the line is still up: what now?
+
+    A session that ends the stream on purpose must have written ``record_stream_ended`` before it closes the
+    socket; what has no reason here was dropped, and is picked up again.
+    """
+    call = find_call(sid=sid)
+    if call is None:
+        logger.warning("End of a stream of an unknown call %s", sid)
+        return Continuation(Next.HANG_UP)
+    now = timezone.now()
+    with transaction.atomic():
+        if call.status in TERMINAL:
+            return Continuation(Next.HANG_UP)
+        if call.streams > stream:  # a repeated question: a later stream has taken over
+            return Continuation(Next.RECONNECT, mint_token(call, stream=stream + 1, now=now), stream + 1)
+        if call.end_reason == "transferred" and call.transfer_to:
+            ours = call.from_number if call.direction == Call.Direction.OUTBOUND else call.to_number
+            return Continuation(Next.TRANSFER, stream=stream, number=call.transfer_to, caller_id=ours)
+        if call.end_reason not in _RESUMABLE or call.events.filter(kind="opt-out").exists():
+            # Nobody who has just asked for no more calls is greeted again.
+            move(call, Status.COMPLETED, at=now)
+            return Continuation(Next.APOLOGISE if call.end_reason == "engines-failed" else Next.HANG_UP)
+        if not 1 <= stream < MAX_STREAMS or not take_slot(call, now):
+            Call.objects.filter(pk=call.pk, streams=call.streams).update(end_reason="stream-lost")
+            move(call, Status.COMPLETED, at=now)
+            return Continuation(Next.GIVE_UP)
+        Lease.objects.filter(call=call).update(stream=_NOT_CONNECTED, expires_at=_set_up_by(now))
+        token = mint_token(call, stream=stream + 1, now=now)
+    logger.warning("Call %s: stream %d was lost, reconnecting", sid, stream)
+    return Continuation(Next.RECONNECT, token, stream + 1)
+
+
+def after_transfer(*, sid: str, stream: int, dial_status: str) -> Continuation:
+    """A transfer is over: the call is, if somebody talked; else the caller comes back to the agent."""
+    call = find_call(sid=sid)
+    if call is None or call.status in TERMINAL:
+        return Continuation(Next.HANG_UP)
+    now = timezone.now()
+    with transaction.atomic():
+        fact_id = fact_id_of("transfer", sid, str(stream))
+        if dial_status in ("completed", "answered"):
+            if write_event(fact_id, call.pk, "transfer-completed", now, {"to": call.transfer_to})[1]:
+                notifications.announce(call, "call.transferred", at=now, data={"transferred_to": call.transfer_to})
+            move(call, Status.COMPLETED, at=now)
+            return Continuation(Next.HANG_UP)
+        write_event(fact_id, call.pk, "transfer-failed", now, {"to": call.transfer_to, "why": dial_status})
+        if not 1 <= stream < MAX_STREAMS or not take_slot(call, now):
+            move(call, Status.COMPLETED, at=now)
+            return Continuation(Next.GIVE_UP)
+        return Continuation(Next.NOBODY_THERE, mint_token(call, stream=stream + 1, now=now), stream + 1)

@@ -1,0 +1,349 @@
+"""
+Accepting calls to be dialled, and stopping them again.
+
+An accepted call is a row with a ``due_at``; ``dialling`` does the rest. What is wrong with a request is told before
+anything is written.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from calls import templates
+from calls.carrier import Carrier, CarrierError, get_carrier
+from calls.models import E164, Agent, ApiKey, Call, CallOrder, DialAttempt, DoNotCall, MachineDetection, WebhookEndpoint
+from calls.services import notifications, orders
+from calls.services.attempts import NOT_SENT, move_attempt
+from calls.services.orders import dialable, is_live
+from calls.services.records import CallsError, get_call, move
+from calls.status import TERMINAL, UNANSWERED, Status
+from calls.waking import wake
+
+logger = logging.getLogger(__name__)
+
+LONGEST_CALL = 4 * 3600
+"""Seconds: what a carrier grants without being asked."""
+FURTHEST = timedelta(days=366)
+"""How far ahead a call may be scheduled."""
+LATE = timedelta(minutes=10)
+"""How far behind: clocks differ and lists take their time, but a wrong year must not dial at once."""
+
+
+# --- Accepting ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewCall:
+    """What is asked for when a call is placed. Empty fields mean the agent's own ways."""
+
+    to: str
+    agent: str
+    from_number: str = ""
+    scheduled_for: datetime | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    max_duration: int | None = None
+    machine_detection: str = ""
+    record: bool | None = None
+    timezone: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The same for the same request."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
+
+
+class KeyReused(CallsError):
+    """An idempotency key came with another request before."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"The idempotency key {key!r} was used for a different request. Use a new key for a new call.",
+            code="idempotency-key-reused",
+            field="Idempotency-Key",
+        )
+
+
+class InvalidCalls(CallsError):
+    """Some calls of a batch cannot be placed: ``errors`` by their place in it."""
+
+    def __init__(self, errors: Mapping[int, CallsError]) -> None:
+        super().__init__(f"{len(errors)} of the calls cannot be placed, so none was.", code="invalid-batch")
+        self.errors = errors
+
+
+def place_call(wanted: NewCall, *, api_key: ApiKey | None = None, idempotency_key: str = "") -> tuple[Call, bool]:
+    """
+    Accept a call to be dialled now, or when it is scheduled for. Returns it, and whether it is new.
+
+    The same ``idempotency_key`` with the same request returns the same call. Raises ``CallsError`` with the field that
+    is wrong.
+    """
+    if idempotency_key and (known := _placed_before(wanted, api_key, idempotency_key)):
+        return known, False
+    call = _Checker().check(wanted)
+    call.api_key, call.idempotency_key = api_key, idempotency_key or None
+    try:
+        with transaction.atomic():
+            call.save(force_insert=True)
+            _accepted([call])
+    except IntegrityError:
+        known = _placed_before(wanted, api_key, idempotency_key) if idempotency_key else None
+        if known is None:
+            raise
+        return known, False
+    return call, True
+
+
+def place_calls(
+    wanted: Sequence[NewCall], *, api_key: ApiKey | None = None, idempotency_key: str = "", dry_run: bool = False
+) -> tuple[list[Call], bool]:
+    """
+    Accept all of these calls, or, with ``InvalidCalls``, none. Returns them in order, and whether they are new.
+
+    ``idempotency_key`` stands for the whole list. With ``dry_run`` they are only checked.
+    """
+    if not wanted:
+        return [], True
+    keys = _keys(idempotency_key, len(wanted))
+    if idempotency_key and (known := _list_placed_before(wanted, api_key, idempotency_key, keys)):
+        return known, False
+    checker = _Checker(wanted)
+    calls: list[Call] = []
+    errors: dict[int, CallsError] = {}
+    for place, new in enumerate(wanted):
+        try:
+            call = checker.check(new)
+        except CallsError as error:
+            errors[place] = error
+            continue
+        call.api_key, call.idempotency_key = api_key, keys[place]
+        calls.append(call)
+    if errors:
+        raise InvalidCalls(errors)
+    if dry_run:
+        return calls, True
+    try:
+        with transaction.atomic():
+            Call.objects.bulk_create(calls, batch_size=500)
+            _accepted(calls)
+    except IntegrityError:
+        known = _list_placed_before(wanted, api_key, idempotency_key, keys) if idempotency_key else []
+        if not known:
+            raise
+        return known, False
+    return calls, True
+
+
+def _keys(idempotency_key: str, count: int) -> list[str | None]:
+    """One key for each call of a list, and none if the list has none."""
+    if not idempotency_key:
+        return [None] * count
+    digest = hashlib.sha256(idempotency_key.encode()).hexdigest()
+    return [f"list:{digest}:{place}" for place in range(count)]
+
+
+def _list_placed_before(
+    wanted: Sequence[NewCall], api_key: ApiKey | None, idempotency_key: str, keys: Sequence[str | None]
+) -> list[Call]:
+    mine = Call.objects.select_related("agent").filter(api_key=api_key)
+    first, *_, beyond = _keys(idempotency_key, len(wanted) + 1)
+    known = {call.idempotency_key: call for call in mine.filter(idempotency_key__in=(first, beyond))}
+    if not known:
+        return []
+    # SQLite takes only so many parameters at once.
+    for start in range(0, len(keys), 500):
+        known |= {call.idempotency_key: call for call in mine.filter(idempotency_key__in=keys[start : start + 500])}
+    found = [known.get(key) for key in keys]
+    if beyond in known or any(
+        call is None or call.request_digest != new.digest for call, new in zip(found, wanted, strict=True)
+    ):
+        raise KeyReused(idempotency_key)
+    return [call for call in found if call is not None]
+
+
+def _placed_before(wanted: NewCall, api_key: ApiKey | None, idempotency_key: str) -> Call | None:
+    known = Call.objects.select_related("agent").filter(api_key=api_key, idempotency_key=idempotency_key).first()
+    if known is not None and known.request_digest != wanted.digest:
+        raise KeyReused(idempotency_key)
+    return known
+
+
+def _accepted(calls: Iterable[Call]) -> None:
+    if WebhookEndpoint.objects.filter(active=True).exists():
+        for call in calls:
+            notifications.announce(call, "call.queued", at=call.created_at)
+    wake("dial_due")
+
+
+class _Checker:
+    """Turns requests into calls or errors; what it looks up, it looks up once for all of them."""
+
+    def __init__(self, wanted: Sequence[NewCall] = ()) -> None:
+        self._agents: dict[str, Agent | None] = {}
+        self._placeholders: dict[int, set[str]] = {}
+        # A list of any length is read in one go, and a single call needs no list.
+        self._do_not_call = set(DoNotCall.objects.values_list("number", flat=True)) if len(wanted) > 50 else None
+
+    def check(self, wanted: NewCall) -> Call:
+        to = dialable(wanted.to, field="to")
+        if self._refuses(to):
+            raise CallsError("This number is on the do-not-call list.", code="do-not-call", field="to")
+        agent = self._agent(wanted.agent)
+        if missing := self._needs(agent) - set(wanted.variables):
+            names = ", ".join(sorted(missing))
+            raise CallsError(f"The agent {agent.name} also needs {names}.", code="missing-variables", field="variables")
+        if wanted.machine_detection and wanted.machine_detection not in MachineDetection.values:
+            choices = ", ".join(MachineDetection.values)
+            raise CallsError(f"machine_detection is one of {choices}.", field="machine_detection")
+        if wanted.machine_detection == MachineDetection.MESSAGE and not agent.voicemail_message:
+            text = f"The agent {agent.name} has no voicemail message to leave."
+            raise CallsError(text, code="no-voicemail-message", field="machine_detection")
+        if wanted.max_duration is not None and not 10 <= wanted.max_duration <= LONGEST_CALL:
+            raise CallsError(f"max_duration is between 10 and {LONGEST_CALL} seconds.", field="max_duration")
+        if wanted.timezone and wanted.timezone not in available_timezones():
+            raise CallsError(f"There is no time zone {wanted.timezone!r}.", code="unknown-timezone", field="timezone")
+        now = timezone.now()
+        if wanted.scheduled_for is not None and wanted.scheduled_for < now - LATE:
+            raise CallsError("That time has passed.", code="in-the-past", field="scheduled_for")
+        if wanted.scheduled_for is not None and wanted.scheduled_for > now + FURTHEST:
+            raise CallsError("That is more than a year from now.", field="scheduled_for")
+        return Call(
+            direction=Call.Direction.OUTBOUND,
+            status=Status.QUEUED,
+            from_number=self._caller_id(wanted.from_number, agent),
+            to_number=to,
+            agent=agent,
+            created_at=now,
+            scheduled_for=wanted.scheduled_for,
+            due_at=max(now, wanted.scheduled_for or now),
+            variables=dict(wanted.variables),
+            metadata=dict(wanted.metadata),
+            max_duration=wanted.max_duration,
+            machine_detection=wanted.machine_detection,
+            record=wanted.record,
+            timezone=wanted.timezone,
+            request_digest=wanted.digest,
+        )
+
+    def _refuses(self, number: str) -> bool:
+        if self._do_not_call is not None:
+            return number in self._do_not_call
+        return DoNotCall.objects.filter(number=number).exists()
+
+    def _agent(self, name: str) -> Agent:
+        if name not in self._agents:
+            self._agents[name] = Agent.objects.filter(name=name, active=True).first()
+        agent = self._agents[name]
+        if agent is None:
+            raise CallsError(f"There is no active agent {name!r}.", code="unknown-agent", field="agent")
+        return agent
+
+    def _needs(self, agent: Agent) -> set[str]:
+        if agent.pk not in self._placeholders:
+            texts = (agent.prompt, agent.greeting, agent.disclosure, agent.voicemail_message)
+            self._placeholders[agent.pk] = set().union(*(templates.placeholders(text) for text in texts))
+        return self._placeholders[agent.pk]
+
+    @staticmethod
+    def _caller_id(wanted: str, agent: Agent) -> str:
+        number = wanted or agent.phone_number or settings.TWILIO_PHONE_NUMBER
+        if not number:
+            text = "There is no number to call from: set TWILIO_PHONE_NUMBER, or the agent's number."
+            raise CallsError(text, code="no-caller-id", field="from")
+        if not E164.fullmatch(number):
+            raise CallsError("Write the number to call from as +15551234567.", code="invalid-number", field="from")
+        return number
+
+
+# --- Stopping ----------------------------------------------------------------------------------------------
+
+
+def cancel_call(*, call_id: UUID | str, carrier: Carrier | None = None) -> Call:
+    """
+    Do not dial this call, or stop dialling it; it is over at once, or as soon as the carrier has stopped.
+
+    Idempotent. Raises ``CallsError`` (``call-answered``, ``call-over``) where there is nothing left to cancel.
+    """
+    call = get_call(call_id)
+    if call.status == Status.CANCELED:
+        return call
+    if call.status in TERMINAL:
+        raise CallsError(f"The call is over: {call.status}.", code="call-over")
+    if call.status not in UNANSWERED:
+        raise CallsError("Somebody has answered; hang up instead.", code="call-answered")
+    _give_up(call, carrier)
+    call.refresh_from_db()
+    return call
+
+
+def hang_up(*, call_id: UUID | str, carrier: Carrier | None = None) -> Call:
+    """
+    End this call, whatever it is doing: politely where its agent talks, at the carrier otherwise.
+
+    Idempotent; for a call that is over a no-op.
+    """
+    call = get_call(call_id)
+    if call.status in TERMINAL:
+        return call
+    if call.status in UNANSWERED and call.direction == Call.Direction.OUTBOUND:
+        _give_up(call, carrier)
+    elif is_live(call):
+        orders.give(call, CallOrder.Kind.HANG_UP, {"reason": "operator"})
+    else:
+        hang_up_at_carrier(call, carrier)
+    call.refresh_from_db()
+    return call
+
+
+def _give_up(call: Call, carrier: Carrier | None) -> None:
+    """From now on no attempt begins, and one that has begun is ended as soon as it can be."""
+    now = timezone.now()
+    Call.objects.filter(pk=call.pk, canceled_at=None).update(canceled_at=now)
+    # The claim sets due_at to nothing; whoever is first here decides.
+    if Call.objects.filter(pk=call.pk, status=Status.QUEUED, due_at__isnull=False).update(due_at=None):
+        call.refresh_from_db()
+        move(call, Status.CANCELED, at=now, reason="canceled")
+        return
+    for attempt in call.attempts.select_related("call__agent").filter(ended_at=None):
+        if DialAttempt.objects.filter(pk=attempt.pk, requested_at=None).update(requested_at=now):
+            move_attempt(attempt, Status.CANCELED, at=now, error_code=NOT_SENT)
+        elif attempt.sid:
+            end_attempt(attempt, carrier)
+        # Else its request is under way: it is ended when the carrier's answer tells its name.
+
+
+def end_attempt(attempt: DialAttempt, carrier: Carrier | None = None) -> None:
+    """End an attempt at the carrier, which has it already. Raises ``CallsError`` if the carrier cannot."""
+    ringing = attempt.status in UNANSWERED
+    try:
+        was_on = (carrier or get_carrier()).hang_up(attempt.sid or "", ringing=ringing)
+    except CarrierError as error:
+        raise CallsError(
+            f"The carrier could not end the call ({error}). It is tried again.", permanent=False, code="carrier-failed"
+        ) from error
+    if was_on and ringing:
+        # A call that the carrier had still queued ends without a callback.
+        move_attempt(attempt, Status.CANCELED, at=timezone.now())
+
+
+def hang_up_at_carrier(call: Call, carrier: Carrier | None = None) -> None:
+    """End a call that has been answered without asking its agent. Raises ``CallsError`` if the carrier cannot."""
+    if not call.sid:
+        return
+    try:
+        (carrier or get_carrier()).hang_up(call.sid, ringing=False)
+    except CarrierError as error:
+        text = f"The carrier could not end the call: {error}"
+        raise CallsError(text, permanent=False, code="carrier-failed") from error
+    Call.objects.filter(pk=call.pk, end_reason="").update(end_reason="operator")

@@ -1,0 +1,122 @@
+"""What every service shares: finding a call, moving its status, writing what happened once."""
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from django.utils import timezone
+
+from calls.models import Call, CallEvent, Lease, StreamToken
+from calls.services import notifications
+from calls.status import TERMINAL, Status, may_move
+
+logger = logging.getLogger(__name__)
+
+END_REASONS = frozenset(
+    "caller-hung-up agent-ended silence max-duration engines-failed stream-lost refused drain "
+    "operator transferred opted-out voicemail".split()
+)
+"""Why a stream ended. A call that never had one ends for a reason of the dialler's."""
+
+
+class CallsError(Exception):
+    """
+    A write that makes no sense. ``permanent``: trying again is useless.
+
+    ``code`` is a word that stays the same, for programs; ``field`` names what of the request is wrong.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = True, code: str = "invalid", field: str = "") -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.code = code
+        self.field = field
+
+
+def find_call(*, sid: str) -> Call | None:
+    """The call of this CallSid, be it that of an earlier attempt."""
+    return Call.objects.filter(sid=sid).first() or Call.objects.filter(attempts__sid=sid).first()
+
+
+def get_call(call_id: UUID | str) -> Call:
+    call = Call.objects.filter(pk=call_id).first()
+    if call is None:
+        raise CallsError(f"There is no call {call_id}", code="unknown-call")
+    return call
+
+
+def move(call: Call, status: Status, *, at: datetime, reason: str = "") -> bool:
+    """
+    Move a call's status if the table allows it from whatever the status is by then; False if it does not.
+
+    ``reason`` is the end's, where none is known yet.
+    """
+    while may_move(call.status, status):
+        stamps: dict[str, Any] = {}
+        if status is Status.IN_PROGRESS:
+            stamps["answered_at"] = at
+        elif status in TERMINAL:
+            stamps |= {"ended_at": at, "due_at": None}
+            if reason and not call.end_reason:
+                stamps["end_reason"] = reason
+            if call.answered_at:
+                stamps["duration"] = max(0.0, (at - call.answered_at).total_seconds())
+        if Call.objects.filter(pk=call.pk, status=call.status).update(status=status, **stamps):
+            for name, value in {"status": status, **stamps}.items():
+                setattr(call, name, value)
+            if status in TERMINAL:
+                Lease.objects.filter(call=call).delete()
+                StreamToken.objects.filter(call=call, used_at=None).delete()
+            notifications.announce(call, f"call.{_EVENT_OF.get(status, status)}", at=at)
+            return True
+        call.refresh_from_db(fields=["status", "answered_at", "end_reason"])
+    return False
+
+
+_EVENT_OF = {Status.IN_PROGRESS: "answered"}
+
+
+def write_event(
+    fact_id: str, call_id: UUID, kind: str, at: datetime, data: Mapping[str, Any]
+) -> tuple[CallEvent, bool]:
+    defaults = {"call_id": call_id, "kind": clean(kind), "at": at, "data": clean_values(data)}
+    return CallEvent.objects.get_or_create(fact_id=fact_id, defaults=defaults)
+
+
+def fact_id_of(*parts: str) -> str:
+    """The same id for the same report, however often it comes."""
+    return uuid5(NAMESPACE_URL, "\n".join(parts)).hex
+
+
+def moment(at: datetime | str) -> datetime:
+    try:
+        moment = at if isinstance(at, datetime) else datetime.fromisoformat(at)
+    except ValueError as error:
+        raise CallsError(f"{at!r} is not a time: {error}") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def twilio_time(text: str) -> datetime:
+    """Twilio's clock as it writes it: RFC 2822 for calls, ISO 8601 for streams. Now, where it is no time of ours."""
+    now = timezone.now()
+    for parse in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            told = moment(parse(text))
+        except ValueError:
+            continue
+        # At the ends of the calendar a change of time zone, or a second more, is an error.
+        if abs(told.year - now.year) < 100:
+            return told
+    return now
+
+
+def clean(text: str) -> str:
+    """PostgreSQL stores no NUL."""
+    return text.replace("\0", "")
+
+
+def clean_values(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {clean(key): clean(value) if isinstance(value, str) else value for key, value in data.items()}

@@ -1,0 +1,72 @@
+"""Housekeeping, readiness, and letting an operator in."""
+
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.contrib.auth import get_user_model
+from django.db import Error as DatabaseAway
+from django.db import connection
+from django.utils import timezone
+
+from calls.models import Call, Lease, StreamToken
+from calls.services.records import move
+from calls.status import Status
+
+logger = logging.getLogger(__name__)
+
+LONGEST_TRANSFER = timedelta(hours=5)
+"""After that a call that was transferred is surely over."""
+
+
+def clean_up() -> int:
+    """
+    Close the books of calls that nobody will close: those of a killed process whose last callback was lost.
+
+    Returns how many there were. For the start of a process and now and then.
+    """
+    now = timezone.now()
+    StreamToken.objects.filter(expires_at__lt=now - timedelta(days=1)).delete()
+    Lease.objects.filter(expires_at__lte=now).delete()
+    # A callee may ring for ten minutes; what waits for its turn to be dialled is not abandoned. Outbound calls are
+    # asked after at the carrier (``dialling.reconcile``), and one that was transferred goes on without a stream.
+    abandoned = Call.objects.filter(
+        status__in=(Status.RINGING, Status.IN_PROGRESS), lease=None, created_at__lt=now - timedelta(minutes=15)
+    ).exclude(attempts__ended_at=None, attempts__isnull=False)
+    closed = 0
+    for call in abandoned.exclude(end_reason="transferred", created_at__gt=now - LONGEST_TRANSFER):
+        Call.objects.filter(pk=call.pk, end_reason="").update(end_reason="stream-lost")
+        closed += move(call, Status.COMPLETED, at=now)
+    return closed
+
+
+readiness_checks: list[Callable[[], str]] = []
+"""Asked by ``/readyz``: each returns what is not ready yet, or an empty string."""
+
+
+def readiness_problems() -> list[str]:
+    """What keeps this process from taking a call."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM calls_agent LIMIT 1")
+        problems = []
+    except DatabaseAway as error:
+        logger.warning("The database is not ready: %s", error)
+        problems = ["database"]
+    return problems + [problem for check in readiness_checks if (problem := check())]
+
+
+def make_login(*, username: str) -> tuple[str, str]:
+    """Let an operator in: the superuser ``username``, made if missing, with a new random password; returns both."""
+    password = secrets.token_urlsafe(12)
+    user, _ = get_user_model().objects.get_or_create(username=username)
+    user.is_staff = user.is_superuser = user.is_active = True
+    user.set_password(password)
+    user.save()
+    return username, password
+
+
+def ensure_demo_login() -> tuple[str, str]:
+    """The login that the demonstration prints; each run gives it a new password."""
+    return make_login(username="demo")

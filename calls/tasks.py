@@ -1,0 +1,61 @@
+"""What the workers do: call one service, end. Beat wakes them; a wake-up too many finds nothing to do."""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+from celery import shared_task
+from django.db import InterfaceError, OperationalError
+
+from calls.services import dialling, notifications, privacy, reconciling, upkeep
+from calls.waking import wake
+
+logger = logging.getLogger(__name__)
+
+Arguments = ParamSpec("Arguments")
+
+
+def task(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """A Celery task that gives up quietly while the database is away: the next wake-up finds the same work."""
+
+    @shared_task
+    @wraps(function)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("%s has to wait: the database is away: %s", function.__name__, str(error).strip())
+
+    return run
+
+
+@task
+def dial_due() -> None:
+    """Claim what is due and have it dialled, each call by whichever worker is free."""
+    for attempt_id in dialling.claim_due().attempts:
+        wake("dial", str(attempt_id))
+
+
+@task
+def dial(attempt_id: str) -> None:
+    dialling.dial(attempt_id)
+
+
+@task
+def reconcile() -> None:
+    """Ask the carrier about what nothing is heard of, and dial what somebody claimed and left."""
+    for attempt_id in reconciling.reconcile().to_dial:
+        wake("dial", str(attempt_id))
+
+
+@task
+def deliver_webhooks() -> None:
+    notifications.deliver_due()
+
+
+@task
+def tidy() -> None:
+    """Close what nobody closed, and delete what is past its age."""
+    upkeep.clean_up()
+    privacy.retire()

@@ -1,0 +1,85 @@
+"""A carrier in memory: takes calls, loses requests, and can be asked what it has."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from calls.carrier import CarrierCall, CarrierError, Kind
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class FakeCarrier:
+    """``faults`` are raised by the requests that come, in order; ``None`` lets one pass."""
+
+    calls: dict[str, CarrierCall] = field(default_factory=dict)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[CarrierError | None] = field(default_factory=list)
+    on_create: Callable[[CarrierCall], None] | None = None
+    """Called when a call exists, before the request is answered."""
+    _lock: Any = field(default_factory=threading.Lock)
+
+    def create_call(self, **request: Any) -> CarrierCall:
+        with self._lock:
+            self.requests.append(request)
+            fault = self.faults.pop(0) if self.faults else None
+            if fault is not None and fault.kind is not Kind.UNKNOWN:
+                raise fault
+            call = self.add(request["to_number"], request["from_number"])
+        if self.on_create is not None:
+            self.on_create(call)
+        if fault is not None:
+            raise fault
+        return call
+
+    def add(self, to_number: str, from_number: str, **fields: Any) -> CarrierCall:
+        """A call that exists, however it came about."""
+        call = CarrierCall(
+            sid=f"CA{next(_numbers):032x}",
+            status="queued",
+            to_number=to_number,
+            from_number=from_number,
+            direction="outbound-api",
+            created_at=datetime.now(UTC),
+            started_at=None,
+            ended_at=None,
+            duration=None,
+            answered_by="",
+        )
+        self.calls[call.sid] = call = replace(call, **fields)
+        return call
+
+    def now_is(self, sid: str, **fields: Any) -> None:
+        self.calls[sid] = replace(self.calls[sid], **fields)
+
+    def find_calls(self, *, to_number: str, from_number: str, since: datetime) -> list[CarrierCall]:
+        self._fail()
+        found = [call for call in self.calls.values() if (call.to_number, call.from_number) == (to_number, from_number)]
+        return [call for call in reversed(found) if call.created_at is None or call.created_at >= since]
+
+    def fetch_call(self, sid: str) -> CarrierCall | None:
+        self._fail()
+        return self.calls.get(sid)
+
+    def hang_up(self, sid: str, *, ringing: bool) -> bool:
+        self._fail()
+        call = self.calls.get(sid)
+        if call is None or call.status in ("completed", "canceled", "busy", "no-answer", "failed"):
+            return False
+        self.now_is(sid, status="canceled" if call.status in ("queued", "ringing") else "completed")
+        return True
+
+    def _fail(self) -> None:
+        with self._lock:
+            if self.faults and (fault := self.faults.pop(0)) is not None:
+                raise fault
+
+
+def refusal(kind: Kind, code: int | None = None, **fields: Any) -> CarrierError:
+    return CarrierError(f"refused: {kind}", kind=kind, code=code, **fields)

@@ -1,0 +1,145 @@
+"""Placing calls from the shell."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from calls.management.commands import call as call_module
+from calls.models import Agent, Call, CallEvent, Turn
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _rules(settings):
+    settings.DIAL_COUNTRIES = ("US",)
+    settings.TWILIO_PHONE_NUMBER = "+15005550006"
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(text: str, name: str = "calls.csv"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def schedule(path, *options, capsys=None) -> str:
+    call_command("schedule", str(path), *options)
+    return capsys.readouterr().out if capsys else ""
+
+
+def test_a_call_is_placed_and_the_command_returns(capsys):
+    Agent.objects.update(greeting="Hello {{ name }}.")
+    call_command("call", "+1 202 555 0123", "--var", "name=Anna", "--no-wait")
+    call = Call.objects.get()
+    assert (call.to_number, call.variables, call.status) == ("+12025550123", {"name": "Anna"}, "queued")
+    assert str(call.pk) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["+1911"], "emergency"),
+        (["+12025550123", "--agent", "nobody"], "unknown-agent"),
+        (["+12025550123", "--var", "name"], "NAME=VALUE"),
+    ],
+)
+def test_what_cannot_be_called_is_told(arguments, message):
+    with pytest.raises(CommandError, match=message):
+        call_command("call", *arguments)
+    assert not Call.objects.exists()
+
+
+def test_the_command_tells_what_happens_until_the_call_is_over(capsys, monkeypatch):
+    at = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+    def happens(_seconds: float) -> None:
+        call = Call.objects.get()
+        if call.status == "queued":
+            CallEvent.objects.create(call=call, kind="status-ringing", at=at, fact_id="1")
+            later = at + timedelta(seconds=1)
+            Turn.objects.create(call=call, number=1, who="agent", heard="Hello?", started_at=later, fact_id="2")
+            Call.objects.update(status="in-progress")
+        else:
+            Call.objects.update(status="completed", duration=12.0, end_reason="agent-ended")
+
+    monkeypatch.setattr(call_module.time, "sleep", happens)
+    call_command("call", "+12025550123")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(maxsplit=1)[1] for line in lines[1:3]] == ["ringing", "agent Hello?"]
+    assert lines[-1] == "completed, 12 s (agent-ended)"
+
+
+def test_ctrl_c_stops_the_call(capsys, monkeypatch):
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(call_module.time, "sleep", interrupted)
+    call_command("call", "+12025550123")
+    assert Call.objects.get().status == "canceled"
+
+
+def test_a_list_is_placed_with_its_times_and_variables(csv, capsys):
+    path = csv(
+        "to,scheduled_for,timezone,record,name\n"
+        "+12025550101,2026-12-01T09:00,America/New_York,no,Anna\n"
+        "+12025550102,2026-12-01T09:00+01:00,,,Bert\n"
+        "+12025550103,,,yes,Carl\n"
+    )
+    assert "3 calls are placed" in schedule(path, capsys=capsys)
+    anna, bert, carl = Call.objects.order_by("to_number")
+    assert anna.scheduled_for == datetime(2026, 12, 1, 14, tzinfo=UTC)
+    assert (anna.variables, anna.record) == ({"name": "Anna"}, False)
+    assert bert.scheduled_for == datetime(2026, 12, 1, 8, tzinfo=UTC)
+    assert (carl.scheduled_for, carl.record) == (None, True)
+
+
+def test_the_same_list_is_placed_once_unless_asked_for(csv, capsys):
+    path = csv("to\n+12025550101\n")
+    schedule(path)
+    assert "placed before" in schedule(path, capsys=capsys)
+    assert Call.objects.count() == 1
+    schedule(path, "--again")
+    assert Call.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("number\n+12025550101\n", "`to`"),
+        ("to\n", "no calls"),
+        ("to\n+12025550101,extra\n", r"calls.csv:2: .*fields"),
+        ("to,record\n+12025550101,perhaps\n", r"calls.csv:2: .*perhaps"),
+        ("to,scheduled_for\n+12025550101,soon\n", r"calls.csv:2: .*soon"),
+        ("to,scheduled_for,timezone\n+12025550101,2026-12-01,Mars\n", r"calls.csv:2"),
+        ("to\n+12025550101\n+1911\n", r"calls.csv:3: .*emergency"),
+        ("to,agent\n+12025550101,nobody\n", r"calls.csv:2: .*nobody"),
+    ],
+)
+def test_a_list_with_a_mistake_is_not_placed_and_the_line_is_told(csv, text, message):
+    with pytest.raises(CommandError, match=message):
+        schedule(csv(text))
+    assert not Call.objects.exists()
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path):
+    path = tmp_path / "calls.csv"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CommandError, match="cannot be read"):
+        schedule(path)
+
+
+def test_a_list_can_be_checked_without_placing_it(csv, capsys):
+    assert "none was" in schedule(csv("to\n+12025550101\n"), "--dry-run", capsys=capsys)
+    assert not Call.objects.exists()
+
+
+def test_a_list_can_be_watched_to_its_end(csv, capsys, monkeypatch):
+    from calls.management.commands import schedule as module
+
+    monkeypatch.setattr(module.time, "sleep", lambda _seconds: Call.objects.update(status="busy"))
+    assert "busy" in schedule(csv("to\n+12025550101\n+12025550102\n"), "--watch", capsys=capsys)
