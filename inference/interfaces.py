@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import ClassVar, Protocol
 
-from inference.types import AudioChunk, Message, Pcm, TextDelta, Transcript
+from inference.types import NO_TOOLS, AudioChunk, Message, Pcm, TextDelta, Tools, Transcript
 
 
 class Engine(Protocol):
@@ -69,16 +69,19 @@ class SpeechToText(Engine, Protocol):
 
 
 class LanguageModel(Engine, Protocol):
-    def stream(self, messages: Sequence[Message], *, speculative: bool = False) -> AsyncGenerator[TextDelta, None]:
+    def stream(
+        self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
+    ) -> AsyncGenerator[TextDelta, None]:
         """
         Answer the conversation, piece by piece. Closing the iterator (``aclose``) cancels the work at its source.
 
         ``messages`` is append-only from one turn to the next as far as the call allows, so that a
-        prefix cache hits. A ``speculative`` request gives way to a real one.
+        prefix cache hits. A ``speculative`` request gives way to a real one. The model is told of ``tools``, and may
+        ask for others nevertheless.
         """
 
-    async def warm(self, messages: Sequence[Message]) -> None:
-        """Prepare for a ``stream`` that will begin with these messages; a no-op where nothing can be prepared."""
+    async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
+        """Prepare for a ``stream`` that will begin with these messages and tools; where there is nothing, a no-op."""
 
 
 class Speech(Protocol):

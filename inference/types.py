@@ -39,12 +39,26 @@ class TextDelta:
     """
     A piece of the reply's text, or a request beside it.
 
-    ``end_call`` asks for the call to end once everything said so far was heard; such a delta may
-    carry no text.
+    Once everything said so far was heard, ``end_call`` asks for the call to end, ``transfer`` for it to be handed on
+    to the target of that name, and ``opt_out`` for the caller never to be called again. Such a delta may carry no
+    text. Whether it is done is not the model's to decide.
     """
 
     text: str = ""
     end_call: bool = False
+    transfer: str = ""
+    opt_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the language model may ask for on this call, beside its end. The same for all requests of the call."""
+
+    transfer_targets: tuple[str, ...] = ()
+    opt_out: bool = False
+
+
+NO_TOOLS = Tools()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -113,7 +114,9 @@ class _Stream:
             raise _Refused("this process carries as many calls as it may")
         token = self._scope["url_route"]["kwargs"]["token"]
         try:
-            claim = await self._service.database(services.claim_stream, token=token, process=PROCESS)
+            claim = await self._service.database(
+                services.claim_stream, token=token, process=PROCESS, channel=self._service.orders.channel
+            )
         except DatabaseError as error:
             raise _Refused(f"the database is away: {error}", INTERNAL) from error
         if claim is None:
@@ -141,7 +144,8 @@ class _Stream:
             hang_up=self._hang_up,
             tape=self._recording,
         )
-        self._service.sessions.add(session)
+        self._service.sessions[claim.call_id] = session
+        self._service.orders.look()
         self._sid = start.stream_sid
         chores = [asyncio.ensure_future(work) for work in (self._write(), self._renew(claim), self._watch())]
         reader = asyncio.ensure_future(self._read())
@@ -156,7 +160,9 @@ class _Stream:
                 task.cancel()
             await asyncio.gather(reader, *chores, return_exceptions=True)
             await session.close("stream-lost")
-            self._service.sessions.discard(session)
+            # A later stream of the call may have taken its place.
+            if self._service.sessions.get(claim.call_id) is session:
+                del self._service.sessions[claim.call_id]
 
     def _hang_up(self, reason: str) -> None:
         if not self._hung_up.done():
@@ -278,21 +284,29 @@ class _Stream:
 
 def _brief(claim: services.StreamClaim) -> CallBrief:
     agent = claim.agent
+    behaviour = manner(
+        disclosure=agent.disclosure,
+        greeting=agent.greeting,
+        greeting_interruptible=agent.greeting_interruptible,
+        transfer_targets=agent.transfer_targets,
+        hears_opt_out=agent.hears_opt_out,
+        opt_out_key=agent.opt_out_key,
+        max_duration=max(1.0, agent.max_duration - claim.seconds_used),
+        speculate=get_service().speculate,
+    )
+    if claim.transfer_failed:
+        behaviour = replace(behaviour, resumed=behaviour.transfer_failed)
     return CallBrief(
         call_id=claim.call_id,
         stream=claim.stream,
         prompt=agent.prompt,
         voice=agent.voice,
         language=agent.language,
-        manner=manner(
-            greeting=agent.greeting,
-            greeting_interruptible=agent.greeting_interruptible,
-            max_duration=max(1.0, agent.max_duration - claim.seconds_used),
-            speculate=get_service().speculate,
-        ),
+        manner=behaviour,
         history=tuple(Line("caller" if who == "caller" else "agent", heard) for who, heard in claim.history),
         next_turn=claim.next_turn,
         resumed=claim.is_reconnect,
+        disclosed=claim.disclosed,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 from inference.interfaces import LanguageModel, Speech, TextToSpeech
-from inference.types import Message
+from inference.types import NO_TOOLS, Message, Tools
 from media.audio import Resampler, encode_mulaw, first_audible
 from media.clauses import clauses
 from media.messages import RATE_HZ
@@ -34,19 +34,23 @@ async def answer(
     language: str,
     speculative: bool,
     emit: Emit,
+    tools: Tools = NO_TOOLS,
 ) -> None:
     """Let the language model answer ``messages`` and the voice say it. Raises ``EngineError``."""
-    end_call = False
+    end_call = opt_out = False
+    transfer = ""
 
     async def tokens() -> AsyncIterator[str]:
-        nonlocal end_call
+        nonlocal end_call, opt_out, transfer
         first = True
-        async with aclosing(llm.stream(messages, speculative=speculative)) as deltas:
+        async with aclosing(llm.stream(messages, speculative=speculative, tools=tools)) as deltas:
             async for delta in deltas:
                 if first:
                     first = False
                     emit(ev.ReplyToken(revision))
                 end_call = end_call or delta.end_call
+                opt_out = opt_out or delta.opt_out
+                transfer = transfer or delta.transfer
                 if delta.text:
                     yield delta.text
 
@@ -61,7 +65,7 @@ async def answer(
 
     async with aclosing(spoken()) as text:
         await _voice(revision, text, tts=tts, speech=speech, emit=emit, scale=1.0)
-    emit(ev.ReplyEnded(revision, end_call))
+    emit(ev.ReplyEnded(revision, end_call, transfer, opt_out))
 
 
 async def say(

@@ -12,8 +12,9 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
+from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, OperationalError, close_old_connections
@@ -22,6 +23,7 @@ from calls import services
 from inference.backends import Engines, make_engines
 from inference.types import EngineError
 from media.facts import FactWriter
+from media.orders import Orders
 from media.phrases import Phrases
 from media.recorder import RecordingSpool
 from media.session import Session
@@ -64,7 +66,9 @@ class Service:
             spool=Path(settings.SPOOL_DIR) / "facts",
             transient=(OperationalError, InterfaceError),
         )
-        self.sessions: set[Session] = set()
+        self.sessions: dict[UUID, Session] = {}
+        """The live ones, by call."""
+        self.orders = Orders(self._take_orders, self.sessions)
         self.streams: set[object] = set()
         """Sockets that were let in and whose books are not closed yet."""
         self.problem = "engines are loading"
@@ -92,6 +96,9 @@ class Service:
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
+        self.chore(self.orders.watch())
+        if settings.REDIS_URL:
+            self.chore(self.orders.listen(get_channel_layer()))
         try:
             await self.engines.start()
         except EngineError as error:
@@ -117,6 +124,9 @@ class Service:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._database, partial(_with_connection, function, **arguments))
 
+    async def _take_orders(self) -> list[services.Order]:
+        return await self.database(services.take_orders, process=PROCESS)
+
     def book_recording(self, call_id: str, path: Path) -> None:
         """Have a recording kept with its call. Its fact id follows from the file: two who find it say the same."""
         fact_id = uuid5(NAMESPACE_URL, path.name).hex
@@ -140,7 +150,7 @@ class Service:
 
     async def close(self) -> None:
         """End what is left, politely towards the books."""
-        for session in list(self.sessions):
+        for session in list(self.sessions.values()):
             await session.close("drain")
         for task in list(self._chores):
             task.cancel()

@@ -19,8 +19,8 @@ from uuid import UUID
 
 from inference.backends import Engines
 from inference.interfaces import Transcription
-from inference.types import EngineError, Message, Pcm, Transcript
-from media.audio import Resampler, decode_mulaw
+from inference.types import EngineError, Message, Pcm, Tools, Transcript
+from media.audio import SILENCE, Resampler, decode_mulaw
 from media.intake import Intake
 from media.messages import RATE_HZ, Media, clear_message, mark_message, media_message
 from media.phrases import Phrases
@@ -68,6 +68,8 @@ class CallBrief:
     history: tuple[cmd.Line, ...] = ()
     next_turn: int = 1
     resumed: bool = False
+    disclosed: bool = False
+    """An earlier stream of the call has said the disclosure."""
 
 
 class _Hearing:
@@ -116,6 +118,7 @@ class Session:
         self._phrases = phrases
         self._books = books
         self._tape = tape
+        self._recording = False
         self._hang_up = hang_up
         self._loop = asyncio.get_running_loop()
         self._clock = StreamClock()
@@ -139,6 +142,7 @@ class Session:
         self._sendable = asyncio.Event()
         self._closed = False
         self._system = Message("system", brief.prompt)
+        self._tools = Tools(brief.manner.transfer_targets, opt_out=brief.manner.hears_opt_out)
         # The books keep wall-clock time; the call itself runs on the loop's clock.
         self._epoch = time() - self._loop.time()
         self._obeyed: dict[type, Callable[[Any], None]] = {
@@ -151,9 +155,12 @@ class Session:
             cmd.SendAudio: lambda command: self._send(media_message(self._stream_sid, command.audio)),
             cmd.SendMark: lambda command: self._send(mark_message(self._stream_sid, command.name)),
             cmd.ClearPlayout: self._clear_playout,
+            cmd.StartRecording: self._start_recording,
             cmd.Played: self._played,
             cmd.TurnEnded: self._turn_ended,
             cmd.Noted: self._noted,
+            cmd.OptOut: self._opt_out,
+            cmd.Transfer: self._transfer,
             cmd.HangUp: lambda command: self._hang_up(command.reason),
         }
 
@@ -163,8 +170,8 @@ class Session:
         """The stream runs."""
         self._stream_sid = stream_sid
         self._book("stream-started", stream_sid=stream_sid, at=self._wall(self._loop.time()))
-        self._spawn(self._engines.llm.warm(self._messages(self._brief.history)))
-        self.tell(ev.CallStarted(resumed=self._brief.resumed))
+        self._spawn(self._engines.llm.warm(self._messages(self._brief.history), tools=self._tools))
+        self.tell(ev.CallStarted(resumed=self._brief.resumed, disclosed=self._brief.disclosed))
 
     def media(self, message: Media) -> None:
         """Some of the caller's voice. Raises ``BadMessage`` if its payload is not base64."""
@@ -173,7 +180,7 @@ class Session:
             return
         position = self._intake.position
         self._clock.observe(position, self._loop.time())
-        if self._tape is not None:
+        if self._tape is not None and self._recording:
             self._tape.caller(position - len(audio), audio)
         pcm = decode_mulaw(audio)
         self._keep(position, pcm)
@@ -331,6 +338,7 @@ class Session:
                 language=self._brief.language,
                 speculative=command.speculative,
                 emit=self.tell,
+                tools=self._tools,
             ),
         )
 
@@ -393,8 +401,14 @@ class Session:
         self._unsent.clear()
         self._send(clear_message(self._stream_sid))
 
+    def _start_recording(self, command: cmd.StartRecording) -> None:
+        self._recording = True
+        if self._tape is not None and (position := self._intake.position):
+            # Silence stands for what may not be kept, so that positions in the sound stay those of the stream.
+            self._tape.caller(0, SILENCE * position)
+
     def _played(self, command: cmd.Played) -> None:
-        if self._tape is not None:
+        if self._tape is not None and self._recording:
             self._tape.agent(self._clock.position_at(command.at), command.audio)
 
     # -- the books --------------------------------------------------------------------------------------------------
@@ -423,6 +437,12 @@ class Session:
 
     def _noted(self, note: cmd.Noted) -> None:
         self._book("event", kind=note.kind, at=self._wall(note.at), data=dict(note.data))
+
+    def _opt_out(self, command: cmd.OptOut) -> None:
+        self._book("opt-out", how=command.how, words=command.words, at=self._wall(self._loop.time()))
+
+    def _transfer(self, command: cmd.Transfer) -> None:
+        self._book("transfer", target=command.target, at=self._wall(self._loop.time()))
 
     def _book(self, name: str, **fields: Any) -> None:
         self._books.put(name, call_id=str(self._brief.call_id), **fields)

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from inference.types import AudioChunk, EngineError, Message, Pcm, TextDelta, Transcript
+from inference.types import NO_TOOLS, AudioChunk, EngineError, Message, Pcm, TextDelta, Tools, Transcript
 
 RATE_HZ = 8000
 KEPT_UTTERANCES = 64
@@ -134,14 +134,14 @@ class EchoLanguageModel(_Echo):
     """Repeats what the caller said last."""
 
     async def stream(
-        self, messages: Sequence[Message], *, speculative: bool = False
+        self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
         said = next((message.content for message in reversed(messages) if message.role == "user"), "")
         for token in re.findall(r"\s*\S+", said):
             await asyncio.sleep(0)
             yield TextDelta(token)
 
-    async def warm(self, messages: Sequence[Message]) -> None:
+    async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
         """Nothing to prepare."""
 
 

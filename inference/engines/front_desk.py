@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from inference.engines.front_desk_phrases import DAYS, DIGIT_WORDS, DIGITS, NAMES
-from inference.types import Message
+from inference.types import NO_TOOLS, Message, Tools
 
 _NAME = rf"(?:{'|'.join(NAMES)})"
 _VOCABULARY = {"NAME": _NAME, "NUMBER": rf"(?:{'|'.join(DIGITS)}|double)", "DAY": rf"(?:{'|'.join(DAYS)})s?"}
@@ -22,6 +22,8 @@ bye
     3    (good)?bye|good night|take care|see you|talk to you (later|soon)
          |have a \w+ (day|evening|weekend)
     2    (have to|got to|must|need to|should) (go|leave|hang|run)
+opt_out
+    6    (off|from) (your|the|this) list|(don't|do not|never|stop) call(ing)? me|call list|(more|these) calls
 human
     3    (talk|speak|speaking|talking|connect|transfer|put)\b.*\b(human|person|someone)
          |(talk|speak|connect|transfer|put)\b.*\b(somebody|manager|operator|agent|boss|colleague)
@@ -157,6 +159,8 @@ def _plain(text: str) -> str:
 class Reply:
     text: str
     end_call: bool = False
+    transfer: str = ""
+    opt_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +226,7 @@ _ANSWERS: dict[str, tuple[str, ...]] = {
         "I'm the only one here, I'm afraid, but I can tell you our opening hours, our address or our prices.",
         "There really is nobody else here. But I will do my best. What would you like to know?",
     ),
+    "opt_out": ("This desk only answers calls, so there is no list that you could be on. How else can I help?",),
     "thanks": (f"You are welcome. {_ANYTHING_ELSE}", "My pleasure."),
     "backchannel": ("I'm listening.",),
     "yes": ("Good. What would you like to know?",),
@@ -229,8 +234,12 @@ _ANSWERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def answer(messages: Sequence[Message]) -> Reply:
-    """What the desk says next in this conversation; ``messages`` ends with the caller's words."""
+def answer(messages: Sequence[Message], tools: Tools = NO_TOOLS) -> Reply:
+    """
+    What the desk says next in this conversation; ``messages`` ends with the caller's words.
+
+    A caller who wants a person is handed on to the target that they name, else to the first.
+    """
     said = [message for message in messages if message.role != "system"]
     last = max((index for index, message in enumerate(said) if message.role == "user"), default=-1)
     if last < 0:
@@ -240,6 +249,12 @@ def answer(messages: Sequence[Message]) -> Reply:
     before = said[:last]
     if intent == "repeat":
         return _again(before)
+    colleagues = tools.transfer_targets
+    named = next((name for name in colleagues if re.search(rf"\b{re.escape(_plain(name))}\b", words)), "")
+    if colleagues and (intent == "human" or (named and _CONNECT.search(words))):
+        return Reply("Of course. One moment, I'll connect you.", transfer=named or colleagues[0])
+    if intent == "opt_out" and tools.opt_out:
+        return Reply("I understand.", opt_out=True)
     asked = next((message.content for message in reversed(before) if message.role == "assistant"), "")
     times = sum(message.role == "user" and intent_of(message.content) == intent for message in before)
     turn = _Turn(words, intent, asked, times)
@@ -248,6 +263,9 @@ def answer(messages: Sequence[Message]) -> Reply:
     if special := _SPECIAL.get(intent):
         return special(turn)
     return _usual(turn)
+
+
+_CONNECT = re.compile(r"\b(?:talk|speak|connect|transfer|put)\b")
 
 
 def _usual(turn: _Turn) -> Reply:

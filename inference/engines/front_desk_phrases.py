@@ -210,6 +210,13 @@ human 80
     (connect|transfer|put) me (to|through to|with) (a|the) (person|human|manager|human being|colleague)
     is there (anyone|anybody|someone|a person|a human) (else |)(i can talk to|i can speak with|there)
     (a human|an operator|the manager|a real person) please
+opt_out 70
+    (please |)(take|remove) me (off|from) (your|the|this) list( please|)
+    (could|can) you (please |)(take|remove) me (off|from) (your|the|this) list
+    (please |)(don't|do not|never) call me( again| anymore|)( please|)
+    (please |)stop calling me( please|)
+    (please |)put me on your do not call list
+    i don't want any more calls
 thanks 70
     (okay |great |)(thanks|thank you)( so much| very much| very much indeed| a lot| again|)
     (thanks|thank you)( so much| very much|) for (your|the) (help|time|information|call)

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 import msgspec
 
-from inference.types import EngineError, Message, TextDelta
+from inference.types import NO_TOOLS, EngineError, Message, TextDelta, Tools
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,13 @@ TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 PICKS_UP = "(The call is connected.)"
 """Stands for the caller's first turn where the agent spoke first: some chat templates insist that a user begins."""
 GOODBYE = "When the conversation is over and you have said goodbye, write {marker} at the very end of that reply."
+TRANSFER = (
+    "You can hand the caller on to: {names}. When the caller wants or needs that, say in one short sentence that you "
+    "will connect them, and write {marker} at its very end, with the name as it stands here."
+)
+TRANSFER_MARKER = "[TRANSFER name]"
+OPT_OUT = "When the caller asks not to be called any more, answer with {marker} and nothing else."
+OPT_OUT_MARKER = "[DO_NOT_CALL]"
 DRAIN_SECONDS = 0.1
 """After the last event the end of the body is awaited this long, so that the connection can be used again."""
 
@@ -56,11 +63,11 @@ class OpenAICompatibleLanguageModel:
     """
     ``may_speculate`` is an option: switch it off where tokens are paid for.
 
-    The model asks for the end of the call by writing ``end_call_marker``, which is taken out of the text; the system
-    prompt is told so. ``first_token_timeout`` runs from the request to the first text, ``inter_token_timeout``
-    between pieces of text. ``priority`` sends vLLM's request priority (others refuse the field); ``extra_body`` is
-    added to every request. With ``warm`` the model is loaded by ``start()`` (which waits up to ``load_timeout``) and
-    its prefix cache filled by ``warm()``.
+    The model asks for the end of the call by writing ``end_call_marker``, and for a tool by another marker; they are
+    taken out of the text. The system prompt says so of those that apply. ``first_token_timeout`` runs from the request
+    to the first text, ``inter_token_timeout`` between pieces of text. ``priority`` sends vLLM's request priority
+    (others refuse the field); ``extra_body`` is added to every request. With ``warm`` the model is loaded by
+    ``start()`` (which waits up to ``load_timeout``) and its prefix cache filled by ``warm()``.
     """
 
     def __init__(
@@ -110,16 +117,16 @@ class OpenAICompatibleLanguageModel:
         if client is not None:
             await client.close()
 
-    async def warm(self, messages: Sequence[Message]) -> None:
+    async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
         try:
-            await self._warm(messages)
+            await self._warm(messages, tools)
         except EngineError as error:
             log.warning("Warming the language model failed: %s", error)
 
     async def stream(
-        self, messages: Sequence[Message], *, speculative: bool = False
+        self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
-        body = self._body(messages, self._max_tokens, speculative=speculative)
+        body = self._body(messages, self._max_tokens, tools, speculative=speculative)
         marker = MarkerFilter(self._marker)
         blank = True
         async with aclosing(self._texts(body, self._first_token_timeout)) as texts:
@@ -131,27 +138,36 @@ class OpenAICompatibleLanguageModel:
             blank = False
             yield TextDelta(text)
         if marker.seen:
-            yield TextDelta(end_call=True)
+            transfer = marker.transfer
+            if transfer == "":
+                # No name at all: there may be no doubt.
+                transfer = next(iter(tools.transfer_targets), "nobody")
+            yield TextDelta(end_call=marker.end_call, transfer=transfer or "", opt_out=marker.opt_out)
         elif blank:
             raise EngineError(f"{self._model} at {self._url} gave an empty reply")
 
-    async def _warm(self, messages: Sequence[Message]) -> None:
+    async def _warm(self, messages: Sequence[Message], tools: Tools = NO_TOOLS) -> None:
         if self._warms:
-            async with aclosing(self._texts(self._body(messages, 1, speculative=True), self._load_timeout)) as texts:
+            body = self._body(messages, 1, tools, speculative=True)
+            async with aclosing(self._texts(body, self._load_timeout)) as texts:
                 async for _ in texts:
                     pass
 
-    def _body(self, messages: Sequence[Message], max_tokens: int, *, speculative: bool) -> dict[str, Any]:
-        body = {**self._fixed, "messages": self._turns(messages), "max_tokens": max_tokens}
+    def _body(self, messages: Sequence[Message], max_tokens: int, tools: Tools, *, speculative: bool) -> dict[str, Any]:
+        body = {**self._fixed, "messages": self._turns(messages, tools), "max_tokens": max_tokens}
         if self._sends_priority:
             body["priority"] = 5 if speculative else 0  # lower is sooner
         return body
 
-    def _turns(self, messages: Sequence[Message]) -> list[dict[str, str]]:
+    def _turns(self, messages: Sequence[Message], tools: Tools) -> list[dict[str, str]]:
         """The conversation as strict chat templates want it: one system message, then user and agent by turns."""
         system = [message.content for message in messages if message.role == "system"]
         if self._marker:
             system.append(GOODBYE.format(marker=self._marker))
+        if tools.transfer_targets:
+            system.append(TRANSFER.format(names=", ".join(tools.transfer_targets), marker=TRANSFER_MARKER))
+        if tools.opt_out:
+            system.append(OPT_OUT.format(marker=OPT_OUT_MARKER))
         spoken = [message for message in messages if message.role != "system"]
         if not spoken or spoken[0].role == "assistant":
             spoken.insert(0, Message("user", PICKS_UP))
@@ -271,24 +287,52 @@ class EventReader:
 
 
 class MarkerFilter:
-    """Takes a marker out of text that comes in pieces; ``seen`` tells whether it was there."""
+    """
+    Takes the markers out of text that comes in pieces; ``end_call``, ``opt_out`` and ``transfer`` tell which it had.
 
-    def __init__(self, marker: str) -> None:
-        self._marker = marker.lower()
-        self._pattern = re.compile(re.escape(marker) if marker else r"(?!)", re.IGNORECASE)
+    Other text in brackets stays. ``transfer`` is the name that was written, ``""`` if there was none in the marker.
+    """
+
+    def __init__(self, end_call_marker: str) -> None:
+        self._end_call = end_call_marker.lower()
+        markers = [rf"(?P<end_call>{re.escape(end_call_marker)})"] if end_call_marker else []
+        markers += [rf"(?P<opt_out>{re.escape(OPT_OUT_MARKER)})", rf"\[transfer(?P<transfer>{_NAME})?\]"]
+        self._pattern = re.compile("|".join(markers), re.IGNORECASE)
         self._held = ""
-        self.seen = False
+        self.end_call = self.opt_out = False
+        self.transfer: str | None = None
+
+    @property
+    def seen(self) -> bool:
+        return self.end_call or self.opt_out or self.transfer is not None
 
     def feed(self, text: str) -> str:
-        """What is certain to be text; the beginning of what may become the marker is held back."""
-        text, found = self._pattern.subn("", self._held + text)
-        self.seen = self.seen or found > 0
-        lengths = range(min(len(text), len(self._marker) - 1), 0, -1)
-        held = next((n for n in lengths if text[-n:].lower() == self._marker[:n]), 0)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
+        """What is certain to be text; the beginning of what may become a marker is held back."""
+        text = self._pattern.sub(self._take, self._held + text)
+        held = next((start for start in range(len(text)) if self._may_become_marker(text[start:].lower())), len(text))
+        self._held = text[held:]
+        return text[:held]
 
     def rest(self) -> str:
-        """What was held back and did not become the marker."""
+        """What was held back and did not become a marker. A transfer that only lacks its bracket is one."""
         text, self._held = self._held, ""
-        return text
+        return "" if _CUT_TRANSFER.fullmatch(text) and not self.feed(f"{text}]") else text
+
+    def _take(self, marker: re.Match[str]) -> str:
+        match marker.lastgroup:
+            case "end_call":
+                self.end_call = True
+            case "opt_out":
+                self.opt_out = True
+            case _:
+                self.transfer = (marker["transfer"] or "").strip(" :=\"'<>")
+        return ""
+
+    def _may_become_marker(self, text: str) -> bool:
+        whole = (self._end_call, OPT_OUT_MARKER.lower(), "[transfer")
+        return any(marker.startswith(text) for marker in whole) or _BEGUN_TRANSFER.fullmatch(text) is not None
+
+
+_NAME = r"[\s:=][^\[\]\n]{0,60}"
+_BEGUN_TRANSFER = re.compile(rf"\[transfer{_NAME}")
+_CUT_TRANSFER = re.compile(rf"\[transfer(?:{_NAME})?", re.IGNORECASE)

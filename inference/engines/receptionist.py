@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import ClassVar
 
 from inference.engines.front_desk import answer
-from inference.types import Message, TextDelta
+from inference.types import NO_TOOLS, Message, TextDelta, Tools
 
 
 class ReceptionistLanguageModel:
@@ -25,14 +25,14 @@ class ReceptionistLanguageModel:
     async def close(self) -> None:
         pass
 
-    async def warm(self, messages: Sequence[Message]) -> None:
+    async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
         pass
 
     async def stream(
-        self, messages: Sequence[Message], *, speculative: bool = False
+        self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
-        reply = answer(messages)
+        reply = answer(messages, tools)
         for word in re.findall(r"\S+\s*", reply.text):
             yield TextDelta(word)
-        if reply.end_call:
-            yield TextDelta(end_call=True)
+        if reply.end_call or reply.transfer or reply.opt_out:
+            yield TextDelta(end_call=reply.end_call, transfer=reply.transfer, opt_out=reply.opt_out)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from inference.types import AudioChunk, EngineError, Message, Pcm, TextDelta, Transcript
+from inference.types import NO_TOOLS, AudioChunk, EngineError, Message, Pcm, TextDelta, Tools, Transcript
 
 DEFAULT_TRANSCRIPT = "What time do you open?"
 DEFAULT_REPLY = (
@@ -239,7 +239,8 @@ class ScriptedLanguageModel(_Scripted):
 
     The nth line that the caller said gets the nth of ``replies`` (and again from the start), so a request that is
     made twice is answered alike. ``""`` is an empty reply. From line ``end_call_after`` on the reply asks for the end
-    of the call; 0 is never.
+    of the call, from ``transfer_after`` for a transfer to ``transfer_to``, from ``opt_out_after`` never to call again;
+    0 is never.
     """
 
     def __init__(
@@ -249,6 +250,9 @@ class ScriptedLanguageModel(_Scripted):
         first_delay: float = 0.05,
         token_delay: float = 0.01,
         end_call_after: int = 0,
+        transfer_after: int = 0,
+        transfer_to: str = "",
+        opt_out_after: int = 0,
         failures: Iterable[Mapping[str, Any]] = (),
         stalls: Iterable[Mapping[str, Any]] = (),
         seed: int = 0,
@@ -256,20 +260,26 @@ class ScriptedLanguageModel(_Scripted):
         self._replies = [re.findall(r"\s*\S+", reply) for reply in replies]
         self._first_delay = first_delay
         self._token_delay = token_delay
-        self._end_call_after = end_call_after
+        self._asks_after = [
+            (end_call_after, TextDelta(end_call=True)),
+            (transfer_after, TextDelta(transfer=transfer_to)),
+            (opt_out_after, TextDelta(opt_out=True)),
+        ]
         self._troubles = _Troubles(failures, stalls, seed, "scripted reply")
 
-    def stream(self, messages: Sequence[Message], *, speculative: bool = False) -> AsyncGenerator[TextDelta, None]:
+    def stream(
+        self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
+    ) -> AsyncGenerator[TextDelta, None]:
         lines = sum(message.role == "user" for message in messages)
         tokens = self._replies[max(lines - 1, 0) % len(self._replies)]
-        ends = 0 < self._end_call_after <= lines
-        return self._stream(tokens, ends, self._troubles.next(), asyncio.get_running_loop().time())
+        asks = [delta for after, delta in self._asks_after if 0 < after <= lines]
+        return self._stream(tokens, asks, self._troubles.next(), asyncio.get_running_loop().time())
 
-    async def warm(self, messages: Sequence[Message]) -> None:
+    async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
         """Nothing to prepare."""
 
     async def _stream(
-        self, tokens: list[str], ends: bool, fate: _Fate, asked_at: float
+        self, tokens: list[str], asks: list[TextDelta], fate: _Fate, asked_at: float
     ) -> AsyncGenerator[TextDelta, None]:
         due = asked_at + self._first_delay + await fate.meet("first")
         middle = len(tokens) // 2
@@ -279,8 +289,8 @@ class ScriptedLanguageModel(_Scripted):
             await _sleep_until(due)
             yield TextDelta(token)
             due += self._token_delay
-        if ends:
-            yield TextDelta(end_call=True)
+        for delta in asks:
+            yield delta
 
 
 # Text to speech

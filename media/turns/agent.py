@@ -19,7 +19,7 @@ from media.turns.commands import (
     StopReply,
     TurnEnded,
 )
-from media.turns.events import Revision
+from media.turns.events import ReplyEnded, Revision
 from media.turns.manner import Manner
 from media.turns.playout import Heard, Playout, Segment
 from media.turns.timing import Timing
@@ -46,7 +46,8 @@ class Reply:
     held: list[tuple[bytes, int]] = field(default_factory=list)
     released: bool = False
     ended: bool = False
-    end_call: bool = False
+    outcome: ReplyEnded | None = None
+    """What the language model asks for beside its words."""
     requested: bool = False
     """Somebody outside asked for these words: they must not be lost."""
 
@@ -76,6 +77,11 @@ class AgentTurn:
     def pending(self) -> bool:
         """Nothing of it has been sent yet."""
         return self.timing.sent is None
+
+    @property
+    def complete(self) -> bool:
+        """All of its words were made into speech."""
+        return all(reply.segment.complete for reply in self.replies if reply.kind is not Kind.FILLER)
 
     @property
     def said(self) -> str:
@@ -259,15 +265,16 @@ class Agent:
         reply.held.append((audio, text_end))
         self._pass_on()
 
-    def ended(self, revision: Revision, end_call: bool, now: float) -> None:
-        reply = self.find(revision)
+    def ended(self, event: ReplyEnded, now: float) -> None:
+        reply = self.find(event.revision)
         if reply is None:
             return
-        if reply.segment.received == 0 and not reply.held and not end_call:
-            self.failed(revision, "empty", now)
+        asks = event.end_call or event.transfer or event.opt_out
+        if reply.segment.received == 0 and not reply.held and not asks:
+            self.failed(event.revision, "empty", now)
             return
         reply.ended = True
-        reply.end_call = end_call
+        reply.outcome = event
         reply.segment.complete = bool(reply.segment.received or reply.held)
         self._pass_on()
 
@@ -432,13 +439,11 @@ class Agent:
         self.playout.discard()
         self.turn = None
 
-    def finish(self, now: float, *, interrupted: bool = False) -> tuple[TurnEnded | None, bool]:
-        """
-        The turn is over. Returns what goes on record (None if nothing of it sounded), and whether it asked to hang up.
-        """
+    def finish(self, now: float, *, interrupted: bool = False) -> tuple[TurnEnded | None, list[ReplyEnded]]:
+        """The turn is over. Returns what goes on record (None: nothing of it sounded), and what its replies ask for."""
         turn = self.turn
         assert turn is not None
-        end_call = any(reply.end_call for reply in turn.replies)
+        outcomes = [reply.outcome for reply in turn.replies if reply.outcome is not None]
         if interrupted:
             if not self.playout.held:
                 unheard = self.playout.busy(now)
@@ -451,7 +456,7 @@ class Agent:
             self.failed_turns = 0
         self.turn = None
         if turn.pending:
-            return None, end_call
+            return None, outcomes
         fact = TurnEnded(
             number=0,
             speaker="agent",
@@ -463,7 +468,7 @@ class Agent:
             fallback=turn.fallback,
             stages=turn.timing.stages(),
         )
-        return fact, end_call
+        return fact, outcomes
 
     def _stop_all(self) -> None:
         assert self.turn is not None

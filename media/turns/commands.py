@@ -9,6 +9,7 @@ from typing import Literal
 from media.turns.events import Revision
 
 Speaker = Literal["caller", "agent"]
+OptOutHow = Literal["asked", "key", "agent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ class ClearPlayout:
 
 
 @dataclass(frozen=True, slots=True)
+class StartRecording:
+    """From here on the call may be recorded, both sides; at most once, and nothing before."""
+
+
+@dataclass(frozen=True, slots=True)
 class Played:
     """The caller has heard this audio, beginning at ``at`` (session clock, as sent). For the recording."""
 
@@ -125,6 +131,25 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class OptOut:
+    """
+    Never call this number again; at most once a call.
+
+    ``how``: the caller ``asked`` in these ``words``, pressed the ``key``, or was so understood by the ``agent``.
+    """
+
+    how: OptOutHow
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Hand the call on when it is hung up next; ``""`` is the number that is on record already."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class HangUp:
     """End the call now; ``reason`` goes on record."""
 
@@ -141,8 +166,11 @@ Command = (
     | SendAudio
     | SendMark
     | ClearPlayout
+    | StartRecording
     | Played
     | TurnEnded
     | Noted
+    | OptOut
+    | Transfer
     | HangUp
 )

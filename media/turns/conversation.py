@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
+from media.turns import ending
 from media.turns import events as ev
 from media.turns.agent import Agent, Progress
 from media.turns.barge_in import Overlap, classify, is_farewell
@@ -19,13 +20,20 @@ from media.turns.commands import (
     Line,
     Noted,
     OpenUtterance,
+    OptOut,
+    OptOutHow,
     SendMark,
+    StartRecording,
     TakeSnapshot,
+    Transfer,
     TurnEnded,
 )
-from media.turns.endpointing import SPECULATE, Endpointing, Judgement
+from media.turns.ending import LAST_WORDS, Ending
+from media.turns.endpointing import SPECULATE, Endpointing
 from media.turns.manner import Manner
+from media.turns.opt_out import asks_not_to_be_called
 from media.turns.timing import Timing
+from media.turns.utterance import Pause, Utterance
 
 INTERRUPTION = 0.35
 """Voice over the agent that stops the sound, provisionally: 300 ms, and 50 by which voice activity outlasts it."""
@@ -45,12 +53,10 @@ MUMBLED = 0.6
 """Voice without words for which the agent asks again; less was a noise."""
 CUT_IN = 1.0
 """A caller's words so soon after the agent's first sound were going on: the agent cut in."""
+DISCLOSED_AFTER = 1.0
+"""After the end of the disclosure should have been heard, its mark is awaited so long; the greeting waits for it."""
 MISSED = 3
 """Utterances in a row of which nothing was understood: asking again will not help."""
-REVOCABLE = ("agent-ended", "silence")
-"""Reasons for ending a call that words of the caller's do away with."""
-LAST_WORDS = 15.0
-"""Seconds past the maximum duration after which the call ends even if its goodbye did not get through."""
 
 
 class ImpossibleEvent(ValueError):
@@ -72,50 +78,6 @@ class Floor(Enum):
     CLOSING = auto()
     """The last words are out; their mark is awaited."""
     ENDED = auto()
-
-
-@dataclass(slots=True)
-class Pause:
-    """The caller's voice has paused."""
-
-    since: int
-    """Position of the last voiced sample."""
-    text: str | None = None
-    """The words as of this pause; None while they are not known."""
-    asked: bool = False
-    failed: bool = False
-    """Recognition gave no answer."""
-
-
-@dataclass(slots=True, eq=False)
-class Utterance:
-    """What the caller is saying: one stretch of recognition, which may have pauses in it."""
-
-    number: int
-    onset: int
-    stretch: int
-    """Where the present stretch of voice began."""
-    overlap: int
-    """Where the present overlap with the agent began: stretches with no more than short gaps between."""
-    voiced: int = 0
-    """Samples of voice in the stretches before it."""
-    pause: Pause | None = None
-    text: str = ""
-    judgement: Judgement | None = None
-    wanted: int | None = None
-    """The snapshot whose answer is awaited."""
-    asked_at: float = 0.0
-    asked_position: int = 0
-    gap: float | None = None
-    """Silence since the caller's last words, if the agent's answer to them had hardly begun."""
-    cut_in: bool = False
-    """... but had begun."""
-    timing: Timing = field(default_factory=Timing)
-    speculations: int = 0
-
-    def voiced_until(self, position: int) -> float:
-        """Seconds of voice up to ``position``."""
-        return (self.voiced + (max(0, position - self.stretch) if self.pause is None else 0)) / RATE_HZ
 
 
 class Conversation:
@@ -148,9 +110,12 @@ class Conversation:
         self._held_at = 0.0
         self._keys = ""
         self._keys_at = 0.0
-        self._ending: str | None = None
-        self._closing_mark = ""
-        self._closing_at = 0.0
+        self._ending: Ending | None = None
+        self._mark = ""
+        self._mark_by = 0.0
+        self._resumed = False
+        self._disclosing = False
+        self._opted_out = False
         self._started: float | None = None
         self._warned = False
         self._turns = 0
@@ -165,12 +130,14 @@ class Conversation:
             ev.ReplyToken: lambda event: self.agent.token(event.revision, self._now),
             ev.ReplyText: lambda event: self.agent.text(event.revision, event.text, self._now),
             ev.ReplyAudio: lambda event: self.agent.audio(event.revision, event.audio, event.text_end, self._now),
-            ev.ReplyEnded: lambda event: self.agent.ended(event.revision, event.end_call, self._now),
+            ev.ReplyEnded: lambda event: self.agent.ended(event, self._now),
             ev.ReplyFailed: lambda event: self.agent.failed(event.revision, event.reason, self._now),
             ev.MarkReached: self._mark_reached,
             ev.KeyPressed: self._key_pressed,
             ev.SayRequested: self._say_requested,
             ev.EndRequested: self._end_requested,
+            ev.TransferRequested: self._transfer_requested,
+            ev.VoicemailReached: self._voicemail_reached,
             ev.CallerHungUp: self._caller_hung_up,
             ev.TimerFired: lambda event: None,
         }
@@ -193,7 +160,7 @@ class Conversation:
         """When ``TimerFired`` is due next."""
         if self.floor is Floor.ENDED or self._started is None:
             return None
-        due = [self._closing_at if self.floor is Floor.CLOSING else self._end_at]
+        due = [self._mark_by if self.floor is Floor.CLOSING else self._end_at]
         if not self._warned:
             due.append(self._warn_at)
         if self.floor is Floor.HELD:
@@ -204,7 +171,8 @@ class Conversation:
             due.append(self._keys_due)
         if self.floor is Floor.OVERLAP and not self._agent_may_start:
             due.append(self._clock.seen + STALLED)
-        speaking = self.agent.deadline(may_start=self._agent_may_start)
+        awaits_mark = self._disclosing and self._mark
+        speaking = self._mark_by if awaits_mark else self.agent.deadline(may_start=self._agent_may_start)
         if speaking is not None and self.floor in (Floor.AGENT, Floor.OVERLAP):
             due.append(speaking)
         return min(due)
@@ -265,13 +233,28 @@ class Conversation:
 
     def _call_started(self, event: ev.CallStarted) -> None:
         self._started = self._now
-        opening = self._manner.resumed if event.resumed else self._manner.greeting
-        if opening:
-            self._say(opening, protected=not (event.resumed or self._manner.greeting_interruptible))
+        self._resumed = event.resumed
+        if self._manner.disclosure and not event.disclosed:
+            self._disclosing = True
+            self._say(self._manner.disclosure, protected=True)
+        else:
+            self._emit(StartRecording())
+            self._open()
+
+    @property
+    def _opening(self) -> str:
+        return self._manner.resumed if self._resumed else self._manner.greeting
+
+    def _open(self) -> None:
+        """Say the first words, if there are any."""
+        if self._opening:
+            self._say(self._opening, protected=not (self._resumed or self._manner.greeting_interruptible))
 
     def _speech_started(self, event: ev.SpeechStarted) -> None:
         self._position = max(self._position, event.position)
         utterance = self._utterance
+        if self._ending is not None and self._ending.to_a_machine:
+            return
         match self.floor:
             case Floor.IDLE:
                 self._open_utterance(event.position)
@@ -388,7 +371,8 @@ class Conversation:
         utterance.timing.transcript = self._now
         utterance.timing.begin_anew()
         utterance.judgement = self._endpointing.judge(text, agent_said=self._agent_said)
-        if self.floor is Floor.CALLER and text and self._manner.speculate and not self._says_goodbye(text):
+        answered = text and not self._says_goodbye(text) and not self._asks_not_to_be_called(text)
+        if self.floor is Floor.CALLER and answered and self._manner.speculate:
             utterance.speculations += 1
             self.agent.speculate(self._history_with(text), utterance.timing)
 
@@ -443,7 +427,7 @@ class Conversation:
             self._ending = None
             self._answer(Timing(caller_stopped=self._clock.time_of(utterance.pause.since), released=self._now))
         elif mumbled and utterance.pause.failed and self._missed >= MISSED:
-            self._end("engines-failed", self._manner.trouble_goodbye, protected=True)
+            self._end(ending.ENGINES_FAILED, self._manner.trouble_goodbye)
         elif mumbled and self._missed < MISSED:
             self._ending = None
             self._say(self._manner.not_caught)
@@ -478,11 +462,14 @@ class Conversation:
 
     def _says_goodbye(self, text: str) -> bool:
         """The agent has said its goodbye, and the caller does."""
-        return self._ending == "agent-ended" and is_farewell(text)
+        return self._ending not in (None, ending.SILENCE) and is_farewell(text)
 
     def _record_caller(self, utterance: Utterance, stages: dict[str, float]) -> None:
         self._silences = 0
         self._missed = 0
+        if self._asks_not_to_be_called(utterance.text):
+            # At once, whatever becomes of the answer: who says this often hangs up over it.
+            self._take_off_the_list("asked", utterance.text)
         if utterance.cut_in:
             self._note("cut-in", after=round(utterance.gap or 0.0, 3))
             self._endpointing.resumed_after(utterance.gap or 0.0)
@@ -620,11 +607,15 @@ class Conversation:
         if self._silences == 1:
             self._say(self._manner.still_there)
         else:
-            self._end("silence", self._manner.silence_goodbye, protected=False)
+            self._end(ending.SILENCE, self._manner.silence_goodbye)
 
-    # -- keys, requests, hanging up ------------------------------------------------------------------------------
+    # -- keys ----------------------------------------------------------------------------------------------------
 
     def _key_pressed(self, event: ev.KeyPressed) -> None:
+        if event.digit == self._manner.opt_out_key:
+            self._note("key", digit=event.digit)
+            self._opt_out("key")
+            return
         self._keys += event.digit
         self._keys_at = self._now
         self._silences = 0
@@ -656,6 +647,24 @@ class Conversation:
         self._history[:] = self._history_with(text)
         self._answer(Timing(), waiting_since)
 
+    # -- not to be called again ------------------------------------------------------------------------------------
+
+    def _asks_not_to_be_called(self, text: str) -> bool:
+        return self._manner.hears_opt_out and asks_not_to_be_called(text)
+
+    def _take_off_the_list(self, how: OptOutHow, words: str) -> None:
+        if not self._opted_out:
+            self._opted_out = True
+            self._emit(OptOut(how, words))
+
+    def _opt_out(self, how: OptOutHow, words: str = "") -> None:
+        """Never call again, say so, and end the call."""
+        self._take_off_the_list(how, words)
+        if self._ending != ending.OPTED_OUT:
+            self._end(ending.OPTED_OUT, self._manner.opted_out)
+
+    # -- what is asked for from outside ----------------------------------------------------------------------------
+
     def _say_requested(self, event: ev.SayRequested) -> None:
         if event.text.strip():
             self._lines.append(event.text)
@@ -663,17 +672,32 @@ class Conversation:
     @property
     def _leaving(self) -> bool:
         """The call is ending, and nothing stops it."""
-        return self._ending is not None and self._ending not in REVOCABLE
+        return self._ending is not None and not self._ending.revocable
 
     def _end_requested(self, event: ev.EndRequested) -> None:
         if not self._leaving:
-            self._end(event.reason, self._manner.goodbye, protected=True)
+            self._end(Ending(event.reason), self._manner.goodbye)
 
-    def _end(self, reason: str, words: str, *, protected: bool) -> None:
+    def _transfer_requested(self, event: ev.TransferRequested) -> None:
+        if not self._leaving:
+            self._end(ending.transferred("", revocable=False), self._manner.transferring)
+
+    def _voicemail_reached(self, event: ev.VoicemailReached) -> None:
+        if self._leaving:
+            return
+        if message := event.message.strip():
+            self._end(ending.VOICEMAIL, message)
+        else:
+            self._ending = ending.VOICEMAIL
+            self._hang_up()
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _end(self, how: Ending, words: str) -> None:
         """Say these last words, see that they were heard, and hang up."""
         self._take_floor()
-        self._ending = reason
-        self._say(words, protected=protected)
+        self._ending = how
+        self._say(words, protected=not how.revocable)
 
     def _take_floor(self) -> None:
         """Whatever goes on, the agent speaks now."""
@@ -681,6 +705,7 @@ class Conversation:
             self._finish_turn(interrupted=True)
         self._put_down_utterance()
         self._lines.clear()
+        self._disclosing = False
 
     def _put_down_utterance(self) -> None:
         """The caller will not be answered; what is known of their words goes on record."""
@@ -700,8 +725,8 @@ class Conversation:
     def _mark_reached(self, event: ev.MarkReached) -> None:
         # It came the way that the caller's voice comes, and was held up like it.
         self.agent.mark_reached(event.name, self._now - self._clock.delay)
-        if self.floor is Floor.CLOSING and event.name == self._closing_mark:
-            self._hang_up()
+        if event.name == self._mark:
+            self._mark_by = self._now
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -741,7 +766,7 @@ class Conversation:
         if self.floor is Floor.IDLE and self._lines:
             self._say(self._lines.popleft(), requested=True)
         self._let_agent_speak()
-        if self.floor is Floor.CLOSING and self._now >= self._closing_at:
+        if self.floor is Floor.CLOSING and self._all_heard(self._manner.mark_timeout):
             self._hang_up()
 
     def _watch_duration(self) -> None:
@@ -753,7 +778,7 @@ class Conversation:
             if self._leaving:
                 self._hang_up()
             else:
-                self._end("max-duration", self._manner.time_up, protected=True)
+                self._end(ending.MAX_DURATION, self._manner.time_up)
 
     def _watch_transcript(self) -> None:
         utterance = self._utterance
@@ -767,12 +792,41 @@ class Conversation:
             match self.agent.tick(self._now, may_start=self._agent_may_start):
                 case Progress.GOING:
                     return
-                case Progress.SPEECHLESS if self._leaving:
-                    self._hang_up("engines-failed")
+                case Progress.SPEECHLESS if self._ending is not None and not self._ending.revocable:
+                    self._hang_up(self._ending.unsaid)
                 case Progress.SPEECHLESS:
-                    self._end("engines-failed", self._manner.trouble_goodbye, protected=True)
+                    self._end(ending.ENGINES_FAILED, self._manner.trouble_goodbye)
+                case Progress.FINISHED if self._disclosing:
+                    if not self._all_heard(DISCLOSED_AFTER):
+                        return
+                    self._disclosed()
                 case Progress.FINISHED:
                     self._agent_finished()
+
+    def _disclosed(self) -> None:
+        """The caller has surely heard the disclosure."""
+        assert self.agent.turn is not None
+        complete, owed = self.agent.turn.complete, bool(self._aside)
+        self._disclosing = False
+        self._finish_turn()
+        if not complete:
+            # The voice broke off in the middle of what must be said.
+            self._end(ending.ENGINES_FAILED, self._manner.trouble_goodbye)
+            return
+        self._note("disclosed")
+        self._emit(StartRecording())
+        pause = self._utterance.pause if self._utterance is not None else None
+        if self._opening and pause is not None and pause.text is not None:
+            # What the caller has said into the disclosure, the greeting answers best.
+            self._put_down_utterance()
+        if self._opted_out:
+            self._opt_out("asked")
+        elif self._opening:
+            self._open()
+            if self._utterance is not None:
+                self.floor = Floor.OVERLAP
+        else:
+            self._pass_floor(owed=owed)
 
     def _agent_finished(self) -> None:
         """The caller has heard all of the agent's turn."""
@@ -780,10 +834,16 @@ class Conversation:
             self.agent.say(self._lines.popleft(), self._now, requested=True)
             return
         owed = bool(self._aside)
-        self._finish_turn()
-        if self._ending is None and self.agent.failed_turns >= 2:
-            self._end("engines-failed", self._manner.trouble_goodbye, protected=True)
+        self._take_tool_calls(self._finish_turn())
+        if self.agent.turn is not None:
             return
+        if self._ending is None and self.agent.failed_turns >= 2:
+            self._end(ending.ENGINES_FAILED, self._manner.trouble_goodbye)
+        else:
+            self._pass_floor(owed=owed)
+
+    def _pass_floor(self, *, owed: bool) -> None:
+        """The agent has finished; ``owed``: it has yet to answer what the caller said meanwhile."""
         if self._utterance is not None and not self._leaving:
             # The caller began before the agent was through.
             self._give_floor(self._utterance)
@@ -794,10 +854,11 @@ class Conversation:
         else:
             self._be_idle()
 
-    def _finish_turn(self, *, interrupted: bool = False) -> None:
+    def _finish_turn(self, *, interrupted: bool = False) -> list[ev.ReplyEnded]:
+        """Returns what the replies of the turn ask for, now that they were heard: nothing if they were not."""
         if interrupted:
             self._lines.extendleft(reversed(self.agent.unsaid))
-        fact, end_call = self.agent.finish(self._now, interrupted=interrupted)
+        fact, outcomes = self.agent.finish(self._now, interrupted=interrupted)
         if fact is not None:
             self._record(fact)
             if fact.heard:
@@ -805,21 +866,61 @@ class Conversation:
         if self._aside:
             self._history[:] = self._history_with(" ".join(self._aside))
             self._aside.clear()
-        if end_call and not interrupted and self._ending is None:
-            self._ending = "agent-ended"
+        return [] if interrupted else outcomes
 
     def _close_call(self) -> None:
         """All was said: hang up when the caller's end has surely played it."""
         self._put_down_utterance()
         self.floor = Floor.CLOSING
-        self._closing_mark = self.agent.playout.last_mark()
-        self._closing_at = self._now + self._manner.mark_timeout
-        self._emit(SendMark(self._closing_mark))
+        self._mark = ""
 
     def _hang_up(self, reason: str = "") -> None:
         self._take_floor()
         self.floor = Floor.ENDED
-        self._emit(HangUp(reason or self._ending or "agent-ended"))
+        how = self._ending or ending.BY_AGENT
+        if how.transfer is not None:
+            self._emit(Transfer(how.transfer))
+        self._emit(HangUp(reason or how.reason))
+
+    def _all_heard(self, patience: float) -> bool:
+        """The carrier has played everything: its mark came back, or had the time to. Asks for that mark at first."""
+        if not self._mark:
+            self._mark = self.agent.playout.last_mark()
+            self._mark_by = self._now + patience
+            self._emit(SendMark(self._mark))
+        return self._now >= self._mark_by
+
+    # -- what the language model asks for ---------------------------------------------------------------------------
+
+    def _take_tool_calls(self, outcomes: list[ev.ReplyEnded]) -> None:
+        """Its words were heard: do what it may ask for."""
+        for outcome in outcomes:
+            if outcome.opt_out:
+                words = next((line.text for line in reversed(self._history) if line.speaker == "caller"), "")
+                if self._accepts("opt_out", self._manner.hears_opt_out):
+                    self._opt_out("agent", words)
+            if outcome.transfer:
+                self._transfer_to(outcome.transfer)
+            # Who was promised a transfer that is refused is not hung up on.
+            if outcome.end_call and self._accepts("end_call", not outcome.transfer):
+                self._ending = ending.BY_AGENT
+
+    def _accepts(self, tool: str, allowed: bool = True, **data: str) -> bool:
+        allowed = allowed and self._ending is None
+        self._note("tool-call", tool=tool, **data, accepted=allowed)
+        return allowed
+
+    def _transfer_to(self, name: str) -> None:
+        targets = {target.casefold(): target for target in self._manner.transfer_targets}
+        target = targets.get(name.casefold())
+        if self._accepts("transfer", target is not None, target=target or name):
+            assert target is not None
+            self._ending = ending.transferred(target, revocable=True)
+            if self._history[-1].speaker == "caller" and self._utterance is None:
+                # Nobody is handed on without a word.
+                self._say(self._manner.transferring)
+        elif target is None:
+            self._lines.append(self._manner.no_transfer)
 
     # -- small things -------------------------------------------------------------------------------------------------
 
@@ -834,6 +935,10 @@ class Conversation:
         self._emit(replace(fact, number=self._turns))
 
     def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
+        words = self._history[-1].text
+        if self._opted_out or self._asks_not_to_be_called(words):
+            self._opt_out("asked", words)
+            return
         self.floor = Floor.AGENT
         self.agent.answer(tuple(self._history), timing, self._now, waiting_since=waiting_since)
 

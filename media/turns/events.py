@@ -23,9 +23,14 @@ class Revision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """The stream is open. ``resumed`` when it replaces one that was lost in mid-call."""
+    """
+    The stream is open. ``resumed`` when it replaces one that was lost in mid-call.
+
+    ``disclosed``: the caller has heard the disclosure in an earlier stream of this call.
+    """
 
     resumed: bool = False
+    disclosed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +109,17 @@ class ReplyAudio:
 
 @dataclass(frozen=True, slots=True)
 class ReplyEnded:
-    """All audio of this revision has been handed over; ``end_call``: the agent wants to hang up after it."""
+    """
+    All audio of this revision has been handed over.
+
+    The agent wants to hang up after it (``end_call``), to hand the call on to the ``transfer`` target of that name, or
+    to see that the caller is never called again (``opt_out``).
+    """
 
     revision: Revision
     end_call: bool = False
+    transfer: str = ""
+    opt_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +159,18 @@ class EndRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferRequested:
+    """Somebody outside hands the call on, politely; where to is on record already."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoicemailReached:
+    """A machine has answered, and listens now. It is left ``message``; without one the call just ends."""
+
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CallerHungUp:
     """The stream is over; nothing can be sent any more."""
 
@@ -175,6 +199,8 @@ Event = (
     | KeyPressed
     | SayRequested
     | EndRequested
+    | TransferRequested
+    | VoicemailReached
     | CallerHungUp
     | TimerFired
 )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class Manner:
     """Durations in seconds. The phrases are spoken as they stand, and made ready before they are needed."""
 
+    disclosure: str = ""
+    """Said before anything else, to its end; nothing is recorded until the caller has heard it."""
     greeting: str = ""
     greeting_interruptible: bool = True
     speculate: bool = True
@@ -29,6 +31,17 @@ class Manner:
     resumed: str = "Sorry, we were cut off. Please go on."
     goodbye: str = "I have to end the call now. Goodbye."
 
+    transfer_targets: tuple[str, ...] = ()
+    """Whom the language model may hand the call on to, by name."""
+    transferring: str = "One moment, I'll connect you."
+    transfer_failed: str = "I'm sorry, nobody answered. What else can I do for you?"
+    no_transfer: str = "I'm sorry, I can't connect you. Is there anything else that I can do for you?"
+    hears_opt_out: bool = True
+    """A caller who asks not to be called again is not answered but taken at their word (in English)."""
+    opt_out_key: str = ""
+    """The key that asks the same, at any moment; ``""`` is none."""
+    opted_out: str = "I've taken you off our list. We won't call you again. Goodbye."
+
     max_duration: float = 1800.0
     warn_before: float = 30.0
     warning: str = "We have about half a minute left."
@@ -43,7 +56,8 @@ class Manner:
 
     @property
     def stock_phrases(self) -> tuple[str, ...]:
-        """What may be needed while an engine is slow or gone, and what every call says."""
+        """What every call says, and what may be needed while an engine is slow or gone."""
         urgent = (*self.fillers, self.apology, self.not_caught, self.lost_thread, self.trouble_goodbye)
         usual = (self.still_there, self.silence_goodbye, self.goodbye, self.warning, self.time_up, self.resumed)
-        return tuple(phrase for phrase in (self.greeting, *urgent, *usual) if phrase)
+        rare = (self.opted_out, self.transferring, self.transfer_failed, self.no_transfer)
+        return tuple(phrase for phrase in (self.disclosure, self.greeting, *urgent, *usual, *rare) if phrase)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from inference.types import AudioChunk, EngineError, Message, Pcm, TextDelta, Transcript
+from inference.types import AudioChunk, EngineError, Message, Pcm, TextDelta, Tools, Transcript
 
 RATES_HZ = {8000, 16000, 22050, 24000}
 
@@ -251,6 +251,14 @@ class LanguageModelContract(EngineContract):
     async def test_warming_changes_nothing(self, engine, told):
         await engine.warm(self.conversations[0][:1])
         assert await self._reply(engine, self.conversations[0]) == told[0]
+
+    async def test_tools_that_are_not_called_for_change_no_answer(self, engine, told):
+        tools = Tools(transfer_targets=("sales", "the night porter"), opt_out=True)
+        await engine.warm(self.conversations[0][:1], tools=tools)
+        async with aclosing(engine.stream(self.conversations[0], tools=tools)) as deltas:
+            said = [delta async for delta in deltas]
+        assert "".join(delta.text for delta in said) == told[0]
+        assert not any(delta.transfer or delta.opt_out for delta in said)
 
     async def test_closing_in_mid_reply_leaves_nothing_behind(self, engine, told):
         async with leaving_no_task():

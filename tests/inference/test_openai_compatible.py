@@ -10,12 +10,16 @@ from aiohttp import web
 from inference.engines import openai_compatible
 from inference.engines.openai_compatible import (
     GOODBYE,
+    OPT_OUT,
+    OPT_OUT_MARKER,
     PICKS_UP,
+    TRANSFER,
+    TRANSFER_MARKER,
     EventReader,
     MarkerFilter,
     OpenAICompatibleLanguageModel,
 )
-from inference.types import EngineError, Message, TextDelta
+from inference.types import EngineError, Message, TextDelta, Tools
 from tests.inference.model_server import DONE, ModelServer, event, replying
 
 SYSTEM = Message("system", "You answer the telephone.")
@@ -211,6 +215,50 @@ def test_what_only_begins_like_the_marker_is_text(text):
         pieces = [marker.feed(text[start : start + size]) for start in range(0, len(text), size)]
         assert "".join(pieces) + marker.rest() == text
         assert not marker.seen
+
+
+@pytest.mark.parametrize(
+    ("reply", "said", "asks"),
+    [
+        ("One moment. [TRANSFER sales]", "One moment. ", {"transfer": "sales"}),
+        ("[transfer: the night porter] Bye!", " Bye!", {"transfer": "the night porter"}),
+        ('Sure. [Transfer "sales"]', "Sure. ", {"transfer": "sales"}),
+        ("Sure. [TRANSFER sales", "Sure. ", {"transfer": "sales"}),
+        ("Sure. [TRANSFER]", "Sure. ", {"transfer": "sales"}),
+        ("[DO_NOT_CALL]", "", {"opt_out": True}),
+        ("I will. [do_not_call] Bye. [END_CALL]", "I will.  Bye. ", {"opt_out": True, "end_call": True}),
+        ("Call [TRANSFERS] or [sales] or [DO NOT CALL]?", "Call [TRANSFERS] or [sales] or [DO NOT CALL]?", {}),
+        ("An [TRANSFER of [a] kind", "An [TRANSFER of [a] kind", {}),
+    ],
+)
+async def test_no_marker_is_spoken_and_each_is_understood_wherever_it_is_cut(server, connect, reply, said, asks):
+    engine = connect()
+    for size in (1, 2, 3, 7, len(reply)):
+        pieces = [reply[start : start + size] for start in range(0, len(reply), size)]
+        server.answer = lambda body, pieces=pieces: replying(*pieces)
+        deltas = await deltas_of(engine, tools=Tools(("sales", "support"), opt_out=True))
+        assert "".join(delta.text for delta in deltas) == said
+        assert deltas[-1] == TextDelta(**asks) if asks else not any(delta.transfer for delta in deltas)
+
+
+async def test_the_model_is_told_only_of_the_tools_that_it_has(server, connect):
+    tools = Tools(("sales", "the night porter"), opt_out=True)
+    engine = connect()
+    for given in (Tools(), tools, Tools(opt_out=True), Tools(("sales",))):
+        await deltas_of(engine, tools=given)
+    transfer = TRANSFER.format(names="sales, the night porter", marker=TRANSFER_MARKER)
+    opt_out = OPT_OUT.format(marker=OPT_OUT_MARKER)
+    systems = [body["messages"][0]["content"].split("\n\n")[2:] for body in server.bodies]
+    assert systems == [[], [transfer, opt_out], [opt_out], [TRANSFER.format(names="sales", marker=TRANSFER_MARKER)]]
+
+
+async def test_what_was_warmed_is_what_the_request_begins_with(server, connect):
+    engine = connect()
+    tools = Tools(("sales",), opt_out=True)
+    await engine.warm([SYSTEM], tools=tools)
+    await deltas_of(engine, SYSTEM, HELLO, tools=tools)
+    warmed, asked = (body["messages"] for body in server.bodies)
+    assert warmed[0] == asked[0]
 
 
 async def test_without_a_marker_nothing_is_asked_and_nothing_is_held_back(server, connect):

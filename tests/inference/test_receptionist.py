@@ -6,7 +6,7 @@ from inference.engines import front_desk
 from inference.engines.front_desk import intent_of
 from inference.engines.front_desk_phrases import sentences
 from inference.engines.receptionist import ReceptionistLanguageModel
-from inference.types import Message
+from inference.types import Message, Tools
 from tests.inference.contract import LanguageModelContract
 from tests.inference.held_out import HELD_OUT
 
@@ -155,6 +155,45 @@ async def test_goodbye_asks_for_the_end_of_the_call_after_its_words():
     deltas = [delta async for delta in ReceptionistLanguageModel().stream(messages)]
     assert [delta.end_call for delta in deltas] == [False] * (len(deltas) - 1) + [True]
     assert "".join(delta.text for delta in deltas).endswith("Goodbye!")
+
+
+async def transfer_of(text: str, *targets: str) -> tuple[str, str]:
+    """What the desk says to it, and whom it hands the caller on to."""
+    model = ReceptionistLanguageModel()
+    deltas = [delta async for delta in model.stream([Message("user", text)], tools=Tools(targets))]
+    return "".join(delta.text for delta in deltas), "".join(delta.transfer for delta in deltas)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("Can I talk to a person, please?", "sales"),
+        ("I'd like to speak to a human", "sales"),
+        ("can I talk to someone", "sales"),
+        ("Can you connect me to the night porter?", "the night porter"),
+        ("put me through to sales", "sales"),
+        ("What time do you open?", ""),
+        ("How much are your sales?", ""),
+    ],
+)
+async def test_a_caller_who_wants_a_person_is_handed_on(text, target):
+    said, transfer = await transfer_of(text, "sales", "the night porter")
+    assert transfer == target
+    assert not target or said == "Of course. One moment, I'll connect you."
+
+
+async def test_where_nobody_else_is_there_the_desk_says_so():
+    said, transfer = await transfer_of("Can I talk to a person, please?")
+    assert "the only one here" in said
+    assert transfer == ""
+
+
+async def test_a_caller_who_wants_no_more_calls_is_taken_at_their_word():
+    messages = [Message("user", "Take me off your list.")]
+    model = ReceptionistLanguageModel()
+    deltas = [delta async for delta in model.stream(messages, tools=Tools(opt_out=True))]
+    assert deltas[-1].opt_out
+    assert not any([delta.opt_out async for delta in model.stream(messages)])
 
 
 async def test_without_a_word_of_the_caller_it_greets():

@@ -204,6 +204,15 @@ class TestLanguageModel:
 
         assert run(story()) == [[TextDelta("Hm.")], [TextDelta("Goodbye."), TextDelta(end_call=True)]]
 
+    def test_it_asks_for_a_tool_when_the_script_says_so(self):
+        async def story():
+            options = {"transfer_to": "sales", "transfer_after": 1, "opt_out_after": 2}
+            engine = ScriptedLanguageModel(replies=["Hm."], **options)
+            return [[delta async for delta in engine.stream(CALLER_LINE * n)][1:] for n in (1, 2)]
+
+        transfer = TextDelta(transfer="sales")
+        assert run(story()) == [[transfer], [transfer, TextDelta(opt_out=True)]]
+
     def test_it_stalls_before_the_first_token_or_in_mid_reply(self):
         for at, first, last in (("first", 3.05, 3.34), ("middle", 0.05, 3.34)):
             engine = ScriptedLanguageModel(stalls=[{"on": 1, "at": at, "seconds": 3.0}])

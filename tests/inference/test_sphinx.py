@@ -29,6 +29,7 @@ CALLER = "en-us+adam"
 
 QUESTION = "what time do you open"
 ANSWER = "thank you very much"
+OPT_OUTS = ("please take me off your list", "don't call me again", "stop calling me")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def voices():
         await tts.start()
         said = {
             text: over_the_telephone(await say(tts, text, voice=CALLER), tts.rate_hz)
-            for text in (*HELD_OUT, QUESTION, ANSWER)
+            for text in (*HELD_OUT, QUESTION, ANSWER, *OPT_OUTS)
         }
         await tts.close()
         return said
@@ -138,6 +139,14 @@ async def _understood(engine, sounds: dict[str, Pcm]) -> list[str]:
 async def test_25_of_30_unseen_sentences_are_understood_from_espeak(engine, voices):
     assert len(HELD_OUT) == 30
     assert len(await _understood(engine, {text: voices[text] for text in HELD_OUT})) >= 25
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_caller_who_wants_no_more_calls_is_heard(engine, voices):
+    for text in OPT_OUTS:
+        utterance = engine.open()
+        utterance.push(spoken(voices[text], silence=0.3))
+        assert (await utterance.finish()).text == text
 
 
 @pytest.mark.skipif(not is_installed(), reason="Flite (Debian's libflite1) is not installed")

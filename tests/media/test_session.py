@@ -23,6 +23,7 @@ from media.phrases import Phrases
 from media.reply import render
 from media.session import CallBrief, Session
 from media.speech import VoiceDetector
+from media.turns import events as ev
 from media.turns.manner import Manner
 from tests.media.virtual_time import run
 
@@ -280,3 +281,81 @@ def test_a_lost_second_is_silence_to_recognition_and_no_end_of_the_world():
 
     line = call([], seconds=1.0, during=skip, at=0.9)
     assert len(line.tape.said) == pytest.approx(2.0 * 8000, abs=400)
+
+
+DISCLOSURE = "I am a computer and this call is recorded."
+
+
+def test_nothing_is_recorded_before_the_disclosure_was_heard():
+    line = call(
+        [(0.2, "Hello."), (4.5, "What time do you open?")],
+        seconds=14.0,
+        manner=Manner(disclosure=DISCLOSURE, greeting="Hello there."),
+    )
+    assert [heard for who, heard in line.turns if who == "agent"] == [DISCLOSURE, "Hello there.", DEFAULT_REPLY]
+    (disclosed,) = [fact for fact in line.books.of("event") if fact["kind"] == "disclosed"]
+    # Of the caller: silence instead of the first question, then everything, where it was.
+    assert len(line.tape.said) == 14 * 8000
+    begun = next(index for index, sample in enumerate(line.tape.said) if sample != QUIET[0])
+    assert begun / 8000 > 4.4
+    # Of the agent: from the greeting on, where it was.
+    disclosure_ends = len(DISCLOSURE) * 0.04
+    position, _ = line.tape.heard[0]
+    assert position / 8000 >= disclosure_ends
+    said = sum(len(audio) for _, audio in line.tape.heard)
+    sent = sum(len(base64.b64decode(m["media"]["payload"])) for _, m in line.sent if m["event"] == "media")
+    assert sent - said == pytest.approx(disclosure_ends * 8000, abs=400)
+    assert disclosed["data"] == {}
+
+
+def test_a_caller_who_hangs_up_in_the_disclosure_leaves_no_recording():
+    line = call([(0.3, "What time do you open?")], seconds=1.5, manner=Manner(disclosure=DISCLOSURE))
+    assert (line.tape.said, line.tape.heard) == (b"", [])
+
+
+def test_a_transfer_goes_into_the_books():
+    line = call(
+        [(0.5, "What time do you open?")],
+        seconds=20.0,
+        llm={"transfer_after": 1, "transfer_to": "sales"},
+        manner=Manner(transfer_targets=("sales",)),
+    )
+    assert line.hung_up == "transferred"
+    (transfer,) = line.books.of("transfer")
+    assert set(transfer) == {"call_id", "target", "at"}
+    assert transfer["target"] == "sales"
+    (tool,) = [fact["data"] for fact in line.books.of("event") if fact["kind"] == "tool-call"]
+    assert tool == {"tool": "transfer", "target": "sales", "accepted": True}
+
+
+def test_an_order_to_hand_the_call_on_goes_into_the_books_too():
+    line = call([], seconds=9.0, during=lambda session: session.tell(ev.TransferRequested()), at=1.0)
+    assert line.hung_up == "transferred"
+    assert [fact["target"] for fact in line.books.of("transfer")] == [""]
+
+
+def test_an_opt_out_goes_into_the_books():
+    line = call([(0.5, "What time do you open?")], seconds=20.0, stt={"transcripts": ["please take me off your list"]})
+    assert line.hung_up == "opted-out"
+    (opt_out,) = line.books.of("opt-out")
+    assert (opt_out["how"], opt_out["words"]) == ("asked", "please take me off your list")
+    assert set(opt_out) == {"call_id", "how", "words", "at"}
+
+
+def test_the_language_model_may_see_to_it_as_well():
+    line = call([(0.5, "What time do you open?")], seconds=30.0, llm={"opt_out_after": 1})
+    assert [fact["how"] for fact in line.books.of("opt-out")] == ["agent"]
+    assert line.hung_up == "opted-out"
+
+
+def test_the_opt_out_key_stops_the_sound():
+    manner = Manner(
+        greeting="This greeting is long enough that a key can be pressed in it.",
+        greeting_interruptible=False,
+        opt_out_key="9",
+    )
+    line = call([], seconds=12.0, manner=manner, during=lambda session: session.key("9"), at=1.0)
+    assert line.times("clear") == [pytest.approx(1.0, abs=0.01)]
+    assert [fact["how"] for fact in line.books.of("opt-out")] == ["key"]
+    assert line.turns[-1] == ("agent", manner.opted_out)
+    assert line.hung_up == "opted-out"

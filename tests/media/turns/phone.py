@@ -13,6 +13,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from media.turns import commands as cmd
 from media.turns import events as ev
@@ -68,6 +69,8 @@ class Engines:
     mute: bool = False
     """Not even lines can be spoken."""
     end_call_after: int | None = None
+    asks: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """What the n-th reply asks for beside its words: fields of ``ReplyEnded``."""
     pace: float = 10.0
     """Speech is made so many times faster than it plays."""
 
@@ -250,7 +253,7 @@ class Phone:
                 if self.engines.mute:
                     self._at(now + 0.01, lambda: self.tell(ev.ReplyFailed(revision, "mute")))
                 else:
-                    self._speak(revision, text, now + self.engines.line, end_call=False)
+                    self._speak(revision, text, now + self.engines.line)
             case cmd.StopReply(revision, _):
                 self.dead.add(revision)
             case cmd.SendAudio(audio):
@@ -282,9 +285,13 @@ class Phone:
         clause = token + engines.clause
         self._at(clause, lambda: self.tell(ev.ReplyText(revision, text)))
         end_call = engines.end_call_after is not None and attempt >= engines.end_call_after
-        self._speak(revision, text, clause + engines.first_audio, end_call, broken=engines.breaks(attempt))
+        ended = ev.ReplyEnded(revision, **{"end_call": end_call, **engines.asks.get(attempt, {})})
+        self._speak(revision, text, clause + engines.first_audio, ended, broken=engines.breaks(attempt))
 
-    def _speak(self, revision: Revision, text: str, when: float, end_call: bool, *, broken: bool = False) -> None:
+    def _speak(
+        self, revision: Revision, text: str, when: float, ended: ev.ReplyEnded | None = None, *, broken: bool = False
+    ) -> None:
+        ended = ended or ev.ReplyEnded(revision)
         step = 5
         every = step * CHARACTER_BYTES / 8000 / self.engines.pace
         for number, start in enumerate(range(0, len(text), step)):
@@ -294,7 +301,7 @@ class Phone:
             if broken and number == 2:
                 self._at(when + number * every, lambda: self.tell(ev.ReplyFailed(revision, "broken")))
                 return
-        self._at(when + len(text) / step * every, lambda: self.tell(ev.ReplyEnded(revision, end_call)))
+        self._at(when + len(text) / step * every, lambda: self.tell(ended))
 
     def _words(self, onset: int, position: int) -> str:
         """The words whose sound lies between two positions."""

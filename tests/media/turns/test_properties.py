@@ -13,7 +13,7 @@ from media.turns.clock import StreamClock
 from media.turns.conversation import Conversation, Floor, ImpossibleEvent
 from media.turns.manner import Manner
 from media.turns.timing import WATERFALL
-from tests.media.turns.phone import Engines, Phone, characters_in
+from tests.media.turns.phone import CHARACTER_BYTES, Engines, Phone, characters_in
 
 FILLERS = Manner().fillers
 
@@ -29,12 +29,20 @@ WORDS = st.sampled_from(
         "my number is five five five",
         "goodbye",
         "change my booking.",
+        "take me off your list",
     ]
 )
 REPLIES = [
     "We open at nine every day. On Sundays we open at ten.",
     "Sure.",
     "Is there anything else that I can do for you?",
+]
+
+ORDERS = [
+    ev.EndRequested("operator"),
+    ev.TransferRequested(),
+    ev.VoicemailReached(""),
+    ev.VoicemailReached("This is Harper Hall. Your table is ready."),
 ]
 
 
@@ -51,10 +59,16 @@ def calls(draw) -> Phone:
         empty=draw(st.sampled_from([lambda n: False, lambda n: n % 3 == 2])),
         mute=draw(st.sampled_from([False, False, False, True])),
         end_call_after=draw(st.sampled_from([None, None, 2])),
+        asks=draw(
+            st.sampled_from([{}, {}, {1: {"transfer": "sales"}}, {1: {"transfer": "nobody"}}, {1: {"opt_out": True}}])
+        ),
     )
     manner = Manner(
         greeting=draw(st.sampled_from(["", "Hello, this is the front desk. How can I help you?"])),
         greeting_interruptible=draw(st.booleans()),
+        disclosure=draw(st.sampled_from(["", "", "I am a computer, and this call is recorded."])),
+        transfer_targets=("sales",),
+        opt_out_key=draw(st.sampled_from(["", "9"])),
         speculate=draw(st.booleans()),
         max_duration=draw(st.sampled_from([20.0, 600.0])),
         warn_before=5.0,
@@ -80,6 +94,8 @@ def calls(draw) -> Phone:
         phone.at(draw(st.floats(0.0, 25.0)), ev.CallerHungUp())
     if draw(st.booleans()):
         phone.at(draw(st.floats(0.5, 20.0)), ev.SayRequested("Your table is ready."))
+    for event in draw(st.lists(st.sampled_from(ORDERS), max_size=2)):
+        phone.at(draw(st.floats(0.0, 20.0)), event)
     return phone
 
 
@@ -111,6 +127,26 @@ def test_what_holds_on_every_call(phone: Phone):
         assert later >= earlier + seconds - 0.001
     clears = len(phone.sent(cmd.ClearPlayout))
     assert clears <= len(phone.turns) + len(phone.notes("false-interruption")) + 1
+
+
+@COMMON
+@given(calls())
+def test_the_end_of_every_call_keeps_the_rules(phone: Phone):
+    phone.wait_until(LONG_OVER)
+    assert len(phone.sent(cmd.OptOut)) <= 1
+    assert len(phone.sent(cmd.StartRecording)) <= 1
+    if phone.manner.disclosure:
+        assert len(phone.notes("disclosed")) == len(phone.sent(cmd.StartRecording))
+        for started in phone.times(cmd.StartRecording):
+            heard = [frame for when, frame in phone.heard_frames if when <= started]
+            assert len(b"".join(heard)) >= len(phone.manner.disclosure) * CHARACTER_BYTES
+    for index, (_, command) in enumerate(phone.commands):
+        if isinstance(command, cmd.Transfer):
+            assert [following for _, following in phone.commands[index + 1 :]] == [cmd.HangUp("transferred")]
+            assert command.target in ("", *phone.manner.transfer_targets)
+        elif isinstance(command, cmd.OptOut):
+            assert phone.hung_up != "transferred"
+    assert all(isinstance(note.data["accepted"], bool) for note in phone.notes("tool-call"))
 
 
 def spoken(phone: Phone) -> list[tuple[cmd.TurnEnded, list[ev.Revision]]]:
@@ -210,8 +246,9 @@ def test_a_stall_never_ends_a_turn(phone: Phone, start: float, length: float):
         assert before / 8000 - turn.ended >= turn.stages["wait"] - 0.05
 
 
+TARGETS = st.sampled_from(["", "", "sales", "nobody"])
 EVENTS = st.one_of(
-    st.builds(ev.CallStarted, st.booleans()),
+    st.builds(ev.CallStarted, st.booleans(), st.booleans()),
     st.builds(ev.SpeechStarted, st.integers(-1, 200_000)),
     st.builds(ev.SpeechStopped, st.integers(-1, 200_000)),
     st.builds(ev.PositionReached, st.integers(-1, 200_000)),
@@ -226,22 +263,29 @@ EVENTS = st.one_of(
         st.binary(max_size=999),
         st.integers(0, 99),
     ),
-    st.builds(ev.ReplyEnded, st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)), st.booleans()),
+    st.builds(
+        ev.ReplyEnded,
+        st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)),
+        st.booleans(),
+        TARGETS,
+        st.booleans(),
+    ),
     st.builds(ev.ReplyFailed, st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)), st.just("broken")),
     st.builds(ev.MarkReached, st.sampled_from(["a0.1", "m0.1", "m0.2", "m1.3", "x"])),
     st.builds(ev.KeyPressed, st.sampled_from("0123456789*#")),
     st.builds(ev.SayRequested, WORDS),
-    st.builds(ev.EndRequested, st.just("operator")),
+    *map(st.just, ORDERS),
     st.just(ev.TimerFired()),
 )
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(st.tuples(EVENTS, st.floats(0, 2.0)), max_size=60))
-def test_any_order_of_any_events_is_survived(script):
+@given(st.lists(st.tuples(EVENTS, st.floats(0, 2.0)), max_size=60), st.sampled_from(["", "I am a computer."]))
+def test_any_order_of_any_events_is_survived(script, disclosure):
     """Nonsense raises ``ImpossibleEvent`` at worst, and time never runs backwards in the ledger."""
     clock = StreamClock()
-    conversation = Conversation(Manner(greeting="Hello there."), clock=clock)
+    manner = Manner(disclosure=disclosure, greeting="Hello there.", transfer_targets=("sales",), opt_out_key="9")
+    conversation = Conversation(manner, clock=clock)
     now = 0.0
     heard_until = -1.0
     dead: set[ev.Revision] = set()
