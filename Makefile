@@ -1,7 +1,7 @@
 # What a person types. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run serve test lint bench clean python
+.PHONY: help setup demo run serve worker test lint bench clean python
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -39,8 +39,8 @@ demo: $(VENV)/.laptop ## hold a phone conversation with the real server, on this
 	@$(PY) manage.py migrate --verbosity 0
 	@$(PY) manage.py demo
 
-run: setup ## the server for people, with reload
-	@$(PY) manage.py runserver $(HOST):$(PORT)
+run: setup ## the server with reload, the worker that dials, and a simulated telephone network
+	@$(PY) manage.py run $(HOST):$(PORT)
 
 serve: $(VENV)/.laptop ## the server for production: settings from the environment, PORT, GET /healthz
 	@$(PY) manage.py check --deploy --fail-level ERROR
@@ -50,8 +50,13 @@ serve: $(VENV)/.laptop ## the server for production: settings from the environme
 		--loop uvloop --http httptools --ws websockets-sansio --ws-max-size 65536 --lifespan on \
 		--no-access-log --timeout-graceful-shutdown 30
 
+worker: $(VENV)/.laptop ## dials, delivers webhooks, tidies up: beside `make serve`, any number of them with Redis
+	@exec $(PY) -m celery -A clientcaller worker --beat --without-mingle --without-gossip
+
 test: $(VENV)/.dev ## all tests (SPEECH=folder adds those on recordings of people)
 	@$(PY) -m pytest $(if $(SPEECH),--speech=$(SPEECH))
+	@echo "The same on PostgreSQL, as far as records go:"
+	@$(PY) -m pytest --database=postgres tests/calls tests/test_real_services.py
 
 lint: $(VENV)/.dev ## style and types
 	@$(PY) -m ruff check .

@@ -1,17 +1,40 @@
 """What is wrong with the settings, said by ``manage.py check`` before a caller finds out."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import Error as DatabaseError
+
+from calls import numbers, schedule
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @register()
 def check_settings(**_: Any) -> list[CheckMessage]:
-    return [*_twilio(), *(() if settings.DEBUG else _production())]
+    return [*_twilio(), *_calling_out(), *_limits(), *(() if settings.DEBUG else _production())]
+
+
+@register(Tags.database)
+def check_agents(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """With ``manage.py check --database default``: what the agents do that may be against the law."""
+    from calls.models import Agent
+
+    if settings.DEBUG or not databases:
+        return []
+    silent = Agent.objects.filter(active=True, record=True, disclosure="").order_by("name")
+    try:
+        names = [name for database in databases for name in silent.using(database).values_list("name", flat=True)]
+    except DatabaseError:  # not migrated yet, or away: others say so
+        return []
+    if not names:
+        return []
+    text = f"These agents record calls and do not say so first: {', '.join(names)}."
+    return [Warning(text, hint="Give them a disclosure, unless the law allows it without.", id="calls.W040")]
 
 
 def _twilio() -> Iterator[CheckMessage]:
@@ -27,6 +50,40 @@ def _twilio() -> Iterator[CheckMessage]:
         yield Error("TWILIO_AUTH_TOKEN holds more than the two tokens of a rotation.", id="calls.E004")
 
 
+def _calling_out() -> Iterator[CheckMessage]:
+    hours = None
+    try:
+        hours = schedule.CallingHours.parse(settings.CALLING_HOURS)
+    except (ValueError, TypeError, AttributeError) as error:
+        yield Error(f"CALLING_HOURS cannot be read: {error}", id="calls.E020")
+    countries = set(settings.DIAL_COUNTRIES)
+    if unknown := sorted(countries - numbers.REGIONS - {"*"}):
+        yield Error(f"DIAL_COUNTRIES names {', '.join(unknown)}; ISO codes such as US are meant.", id="calls.E021")
+    if unknown := sorted(set(settings.DIAL_NUMBER_TYPES) - numbers.TYPES):
+        choices = ", ".join(sorted(numbers.TYPES))
+        yield Error(f"DIAL_NUMBER_TYPES names {', '.join(unknown)}; there are {choices}.", id="calls.E022")
+    if hours and (never := sorted(one for one in countries if hours.of(one) == schedule.NEVER)):
+        yield Warning(
+            f"CALLING_HOURS has no hour for {', '.join(never)}: no call there is ever dialled.", id="calls.W023"
+        )
+    if settings.OUTBOUND_MAX_CALLS > settings.MAX_LIVE_CALLS:
+        yield Error("OUTBOUND_MAX_CALLS is more than MAX_LIVE_CALLS, of which it is a part.", id="calls.E024")
+    try:
+        schedule.Pace(calls_per_second=settings.CALLS_PER_SECOND, burst=max(1, round(settings.CALLS_PER_SECOND)))
+    except (ValueError, OverflowError) as error:
+        yield Error(f"CALLS_PER_SECOND: {error}", id="calls.E025")
+    if settings.ATTEMPTS_PER_NUMBER_AND_DAY < 1:
+        yield Error("ATTEMPTS_PER_NUMBER_AND_DAY must be at least 1, or nobody is ever called.", id="calls.E026")
+
+
+def _limits() -> Iterator[CheckMessage]:
+    if not re.fullmatch(r"[1-9][0-9]*/(second|minute|hour|day)", settings.API_RATE):
+        yield Error(f"API_RATE must look like 600/minute, not {settings.API_RATE!r}.", id="calls.E030")
+    for name in ("RETENTION_RECORDINGS_DAYS", "RETENTION_TRANSCRIPTS_DAYS"):
+        if getattr(settings, name) < 0:
+            yield Error(f"{name} must be 0 (for ever) or a number of days.", id="calls.E031")
+
+
 def _production() -> Iterator[CheckMessage]:
     if settings.SECRET_KEY == settings.DEVELOPMENT_SECRET_KEY:
         yield Error("SECRET_KEY is the development one, which everybody knows.", id="calls.E010")
@@ -37,7 +94,7 @@ def _production() -> Iterator[CheckMessage]:
     if not settings.TWILIO_PHONE_NUMBER:
         yield Warning("TWILIO_PHONE_NUMBER is not set: no calls can be placed.", id="calls.W013")
     public = urlsplit(settings.PUBLIC_BASE_URL)
-    if public.scheme != "https" or public.hostname in ("localhost", "127.0.0.1", "::1"):
+    if public.scheme != "https" or public.hostname in _LOOPBACK:
         yield Error("PUBLIC_BASE_URL must be the https address at which Twilio finds this server.", id="calls.E014")
     elif public.port not in (None, 443):
         yield Error("PUBLIC_BASE_URL names a port; Twilio opens media sockets on 443 only.", id="calls.E015")
@@ -45,3 +102,18 @@ def _production() -> Iterator[CheckMessage]:
         yield Warning("ALLOWED_HOSTS allows every host.", id="calls.W016")
     if settings.ENGINES_PROFILE in ("scripted", "echo"):
         yield Warning(f"ENGINES_PROFILE {settings.ENGINES_PROFILE} is for tests; callers will wonder.", id="calls.W017")
+    carrier = urlsplit(settings.TWILIO_API_BASE_URL)
+    if settings.TWILIO_ACCOUNT_SID != settings.DEVELOPMENT_ACCOUNT_SID:
+        if carrier.hostname in _LOOPBACK:
+            yield Error("TWILIO_API_BASE_URL is this machine, and the account a real one.", id="calls.E018")
+        elif carrier.scheme != "https":
+            yield Error("TWILIO_API_BASE_URL must be https: the account's token is sent there.", id="calls.E019")
+    if "*" in settings.DIAL_COUNTRIES:
+        yield Warning("DIAL_COUNTRIES allows every country; toll fraud lives of that.", id="calls.W032")
+    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        yield Warning("DATABASE_URL is not set: SQLite serves one machine with few calls.", id="calls.W033")
+    if not settings.REDIS_URL:
+        text = (
+            "REDIS_URL is not set: all processes must be on one machine, and every one counts API requests by itself."
+        )
+        yield Warning(text, id="calls.W034")

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from calls.status import Status
 
-E164 = re.compile(r"\+[1-9]\d{6,14}")
-_is_number = RegexValidator(r"^\+[1-9]\d{6,14}$", "Write it as +15551234567.")
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_is_number = RegexValidator(r"^\+[1-9][0-9]{6,14}$", "Write it as +15551234567.")
 
 
 def are_transfer_targets(value: Any) -> None:
@@ -128,7 +128,7 @@ class ApiKey(models.Model):
     rate = models.CharField(
         max_length=20,
         blank=True,
-        validators=[RegexValidator(r"^[1-9]\d*/(second|minute|hour|day)$", "Write it as 600/minute.")],
+        validators=[RegexValidator(r"^[1-9][0-9]*/(second|minute|hour|day)$", "Write it as 600/minute.")],
         help_text="Requests allowed, such as 600/minute. Empty: API_RATE.",
     )
     active = models.BooleanField(default=True)
@@ -302,6 +302,9 @@ class DialPace(models.Model):
     failures = models.PositiveIntegerField(default=0, help_text="In a row; they set how long it pauses.")
     limit = models.PositiveIntegerField(null=True, help_text="Calls at once that the carrier stands, as it seems.")
     limit_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = verbose_name_plural = "dialling"
 
     def __str__(self) -> str:
         return self.reason or "going"

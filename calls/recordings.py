@@ -1,10 +1,16 @@
-"""The sound of a call as files: one WAV per stream in the spool, one per call in storage."""
+"""The sound of a call as files: one WAV per stream in the spool, one per call in storage, served by ranges."""
 
+import re
 import tempfile
 import wave
 from pathlib import Path
 from typing import IO
 
+from django.db.models.fields.files import FieldFile
+from django.http import HttpResponse
+
+PIECE_BYTES = 1 << 20
+"""Most of a recording that one answer to a range holds; players ask for the next piece themselves."""
 _FRAMES = 1 << 16
 
 
@@ -29,3 +35,36 @@ def join(earlier: IO[bytes], spooled: Path) -> IO[bytes]:
         raise
     joined.seek(0)
     return joined
+
+
+def serve(recording: FieldFile, asked: str) -> HttpResponse:
+    """
+    The sound as an answer to a request whose ``Range`` header is ``asked``; without ranges players cannot seek.
+
+    Raises ``FileNotFoundError`` if it is gone from the storage.
+    """
+    with recording.open("rb") as sound:
+        size = sound.size
+        span = byte_range(asked, size)
+        if span is None:
+            response = HttpResponse(sound.read(), content_type="audio/wav")
+        elif not span:
+            return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
+        else:
+            sound.seek(span.start)
+            response = HttpResponse(sound.read(len(span)), status=206, content_type="audio/wav")
+            response["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
+    response["Accept-Ranges"] = "bytes"
+    response["Cache-Control"] = "private"
+    return response
+
+
+def byte_range(header: str, size: int) -> range | None:
+    """The bytes that a ``Range`` header asks for, at most ``PIECE_BYTES``; ``None`` is all, empty is none."""
+    match = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", header.strip())
+    if not match or not any(match.groups()):
+        return None
+    first, last = match.groups()
+    start = int(first) if first else max(0, size - int(last))
+    stop = min(size, int(last) + 1 if first and last else size, start + PIECE_BYTES)
+    return range(start, stop)

@@ -8,6 +8,7 @@ made-up Twilio account. ``DEBUG=0`` is production: nothing secret has a default 
 
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,10 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "calls",
     "media",
 ]
@@ -198,6 +203,42 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
     }
 )
 
+# --- Work in the background (Celery) ---------------------------------------------------------------------
+
+# Celery only wakes whoever claims due rows; the database is the truth. A lost wake-up costs a beat, no call.
+# Without Redis the messages are small files of this machine (clientcaller/file_broker.py).
+CELERY_BROKER_URL = REDIS_URL or "files://localhost"
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
+    # A dead Redis must cost whoever calls .delay() a second at most: two tries, and bounded waits in both.
+    {"max_retries": 1, "interval_start": 0, "interval_max": 0.1, "socket_connect_timeout": 0.5, "socket_timeout": 0.5}
+    if REDIS_URL
+    else {"folder": str(VAR_DIR / "broker"), "polling_interval": 0.1}
+)
+CELERY_BROKER_CONNECTION_TIMEOUT = 1.0
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+# The worker itself waits for its broker for as long as it takes.
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+# Results stand in the database; nobody reads any from Celery.
+CELERY_TASK_IGNORE_RESULT = True
+# Repeating is the dialler's business, by compare-and-set; the broker must never hand out a task twice.
+CELERY_TASK_ACKS_LATE = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# They wait for the carrier and the database most of the time.
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_CONCURRENCY = int(_number("WORKER_CONCURRENCY", 8, at_least=1))
+# Said only to be spared a warning whenever Redis restarts: it is about late acknowledgement, which we do not have.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_REDIRECT_STDOUTS = False
+CELERY_TIMEZONE = "UTC"
+# Without a file, and ends with its worker.
+CELERY_BEAT_SCHEDULER = "clientcaller.beat:Scheduler"
+# Each wake-up is worthless once the next one is sent: it expires, so that they never pile up.
+CELERY_BEAT_SCHEDULE = {
+    name: {"task": f"calls.tasks.{name}", "schedule": period, "options": {"expires": period}}
+    for name, period in {"dial_due": 1.0, "deliver_webhooks": 2.0, "reconcile": 15.0, "tidy": 300.0}.items()
+}
+
 # --- Security --------------------------------------------------------------------------------------------
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
@@ -220,7 +261,10 @@ TWILIO_AUTH_TOKENS = _list("TWILIO_AUTH_TOKEN") or ([DEVELOPMENT_AUTH_TOKEN] if 
 """Comma separated in the environment: two while a token is rotated, since the old one signs until then."""
 TWILIO_AUTH_TOKEN = TWILIO_AUTH_TOKENS[0] if TWILIO_AUTH_TOKENS else ""
 TWILIO_PHONE_NUMBER = os.environ.get("TWILIO_PHONE_NUMBER", "").strip() or ("+15005550006" if DEBUG else "")
-TWILIO_API_BASE_URL = _base_url("TWILIO_API_BASE_URL", "https://api.twilio.com")
+SIMULATED = TWILIO_ACCOUNT_SID == DEVELOPMENT_ACCOUNT_SID
+"""No account is set: the simulated network (``manage.py network``) stands in for Twilio, and nobody real is called."""
+SIMULATED_API_URL = "http://127.0.0.1:8010"
+TWILIO_API_BASE_URL = _base_url("TWILIO_API_BASE_URL", SIMULATED_API_URL if SIMULATED else "https://api.twilio.com")
 
 # --- Calls -----------------------------------------------------------------------------------------------
 
@@ -228,8 +272,87 @@ MAX_LIVE_CALLS = int(_number("MAX_LIVE_CALLS", 20, at_least=1))
 """Calls that may be live at once on this database; the next caller hears a busy line."""
 STREAM_TOKEN_TTL = _number("STREAM_TOKEN_TTL", 30.0, at_least=1)
 """Seconds between a TwiML answer and the socket that it asks Twilio to open."""
+TRANSFER_TIME_LIMIT = int(_number("TRANSFER_TIME_LIMIT", 3600, at_least=60))
+"""Seconds that a caller may talk to whom a call was transferred to."""
 CONVERSATION = _json_object("CONVERSATION")
 """Overrides of the conversation's tuning, by name; every default lives beside the code that uses it."""
+
+# --- Calling out -----------------------------------------------------------------------------------------
+
+CALLS_PER_SECOND = _number("CALLS_PER_SECOND", 1.0, at_least=0.01)
+"""As fast as the carrier dials for the account (Twilio: 1 without a business profile); more would only queue there."""
+OUTBOUND_MAX_CALLS = int(_number("OUTBOUND_MAX_CALLS", max(1, MAX_LIVE_CALLS * 4 // 5), at_least=1))
+"""Calls of ours that may be out at once; the rest of ``MAX_LIVE_CALLS`` is left to those who call us."""
+ATTEMPTS_PER_NUMBER_AND_DAY = int(_number("ATTEMPTS_PER_NUMBER_AND_DAY", 3, at_least=1))
+DIAL_COUNTRIES = tuple(_list("DIAL_COUNTRIES")) or ("US", "CA")
+"""ISO codes of the countries that may be called; ``*`` is all of them."""
+DIAL_NUMBER_TYPES = tuple(_list("DIAL_NUMBER_TYPES")) or ("FIXED_LINE", "MOBILE", "FIXED_LINE_OR_MOBILE", "VOIP")
+CALLING_HOURS: dict[str, str] = _json_object("CALLING_HOURS") or {"*": "00:00-24:00" if SIMULATED else "08:00-21:00"}
+"""By country, in the called person's local time: see ``calls.schedule.CallingHours``."""
+
+# --- The REST API ----------------------------------------------------------------------------------------
+
+API_RATE = os.environ.get("API_RATE", "").strip() or "600/minute"
+"""Requests that a key may make, unless it says otherwise itself."""
+if not re.fullmatch(r"[1-9]\d*/(second|minute|hour|day)", API_RATE):
+    raise ImproperlyConfigured(f"API_RATE must look like 600/minute, not {API_RATE!r}")
+RECORDING_LINK_TTL = int(_number("RECORDING_LINK_TTL", 3600, at_least=1))
+"""Seconds for which a link to a recording can be used."""
+# Counts requests for the throttle. Without Redis each process counts for itself.
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "clientcaller",
+        # A dead Redis must not hold up requests: the throttle then lets them pass.
+        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+    }
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["calls.api.auth.KeyAuthentication", "calls.api.auth.StaffAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["calls.api.auth.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["calls.api.throttling.PerKey"],
+    "DEFAULT_PARSER_CLASSES": ["calls.api.parsing.StrictJSON"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_FILTER_BACKENDS": [],
+    "DEFAULT_PAGINATION_CLASS": None,
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "calls.api.schema.Schema",
+    "EXCEPTION_HANDLER": "calls.api.problems.answer",
+    "URL_FORMAT_OVERRIDE": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "Client Caller",
+    "VERSION": "1.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api",
+    "SORT_OPERATIONS": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayOperationId": False, "docExpansion": "list"},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "calls.api.schema.describe",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        "CallStatus": "calls.api.schema.CALL_STATUSES",
+        "DeliveryStatus": "calls.api.schema.DELIVERY_STATUSES",
+        "MachineDetection": "calls.models.MachineDetection",
+    },
+}
+
+# --- How long things are kept ----------------------------------------------------------------------------
+
+RETENTION_RECORDINGS_DAYS = int(_number("RETENTION_RECORDINGS_DAYS", 0, at_least=0))
+RETENTION_TRANSCRIPTS_DAYS = int(_number("RETENTION_TRANSCRIPTS_DAYS", 0, at_least=0))
+"""Days after which what was recorded and what was said are deleted; 0 keeps them."""
 
 # --- Engines ---------------------------------------------------------------------------------------------
 
@@ -308,5 +431,10 @@ LOGGING = {
         "uvicorn.error": _to_root,
         "daphne": {**_to_root, "level": "WARNING"},
         "twilio": {**_to_root, "level": "WARNING"},
+        # A line for each wake-up would be noise.
+        "celery.app.trace": {**_to_root, "level": "WARNING"},
+        "celery.worker.strategy": {**_to_root, "level": "WARNING"},
+        "celery.worker.request": {**_to_root, "level": "WARNING"},
+        "celery.beat": {**_to_root, "level": "WARNING"},
     },
 }

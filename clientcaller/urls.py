@@ -8,6 +8,7 @@ to_admin = RedirectView.as_view(url="/admin/")
 
 urlpatterns = [
     path("", include("calls.urls")),
+    path("api/", include("calls.api.urls")),
     path("admin/", admin.site.urls),
     path("admin", to_admin),
     path("", to_admin),

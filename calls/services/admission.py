@@ -13,12 +13,12 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from calls import templates
 from calls.models import Agent, Call, Lease, StreamToken
 from calls.services import attempts, notifications
 from calls.services.records import clean, fact_id_of, find_call, move, write_event
 from calls.signatures import valid_stream_signature as valid_stream_signature
 from calls.status import TERMINAL, Status
+from calls.variables import fill
 
 logger = logging.getLogger(__name__)
 
@@ -187,14 +187,14 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
         direction=call.direction,
         agent=AgentSettings(
             name=agent.name,
-            prompt=templates.fill(agent.prompt, call.variables),
-            greeting=templates.fill(agent.greeting, call.variables),
+            prompt=fill(agent.prompt, call.variables),
+            greeting=fill(agent.greeting, call.variables),
             greeting_interruptible=agent.greeting_interruptible,
             voice=agent.voice,
             language=agent.language,
             max_duration=float(call.max_duration or agent.max_duration),
             record=agent.record if call.record is None else call.record,
-            disclosure=templates.fill(agent.disclosure, call.variables),
+            disclosure=fill(agent.disclosure, call.variables),
             opt_out_key=agent.opt_out_key,
             hears_opt_out=outbound or bool(agent.opt_out_key),
             transfer_targets=tuple(agent.transfer_targets),

@@ -220,6 +220,11 @@ def _pause(seconds: float, reason: str, now: datetime) -> None:
     DialPace.objects.filter(pk=1).update(paused_until=until, reason=reason[:255], failures=F("failures") + 1)
 
 
+def resume() -> None:
+    """Go on dialling, whatever the carrier has refused."""
+    DialPace.objects.update(paused_until=None, reason="", failures=0, limit=None, limit_at=None)
+
+
 # --- Dialling ----------------------------------------------------------------------------------------------
 
 

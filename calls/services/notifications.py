@@ -343,7 +343,7 @@ def _settle(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, ms: floa
     status = outcome if isinstance(outcome, int) else None
     news: dict[str, Any] = {
         "response_status": status,
-        "log": [*delivery.log, {"at": now.isoformat(), "result": outcome, "ms": round(ms)}],
+        "log": [*delivery.log, {"at": now.isoformat(timespec="seconds"), "result": outcome, "ms": round(ms)}],
     }
     if status is not None and 200 <= status < 300:
         lane.failures = 0

@@ -19,14 +19,14 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from calls import templates
 from calls.carrier import Carrier, CarrierError, get_carrier
-from calls.models import E164, Agent, ApiKey, Call, CallOrder, DialAttempt, DoNotCall, MachineDetection, WebhookEndpoint
+from calls.models import E164, Agent, ApiKey, Call, CallOrder, DialAttempt, DoNotCall, MachineDetection
 from calls.services import notifications, orders
 from calls.services.attempts import NOT_SENT, move_attempt
 from calls.services.orders import dialable, is_live
 from calls.services.records import CallsError, get_call, move
 from calls.status import TERMINAL, UNANSWERED, Status
+from calls.variables import placeholders
 from calls.waking import wake
 
 logger = logging.getLogger(__name__)
@@ -180,9 +180,7 @@ def _placed_before(wanted: NewCall, api_key: ApiKey | None, idempotency_key: str
 
 
 def _accepted(calls: Iterable[Call]) -> None:
-    if WebhookEndpoint.objects.filter(active=True).exists():
-        for call in calls:
-            notifications.announce(call, "call.queued", at=call.created_at)
+    notifications.announce_each(calls, "call.queued", at=timezone.now())
     wake("dial_due")
 
 
@@ -252,7 +250,7 @@ class _Checker:
     def _needs(self, agent: Agent) -> set[str]:
         if agent.pk not in self._placeholders:
             texts = (agent.prompt, agent.greeting, agent.disclosure, agent.voicemail_message)
-            self._placeholders[agent.pk] = set().union(*(templates.placeholders(text) for text in texts))
+            self._placeholders[agent.pk] = set().union(*(placeholders(text) for text in texts))
         return self._placeholders[agent.pk]
 
     @staticmethod

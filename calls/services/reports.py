@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from calls import templates
 from calls.models import Call, CallEvent, CallOrder, DialAttempt, Lease, MachineDetection
 from calls.services import attempts, orders
 from calls.services.records import clean, clean_values, fact_id_of, find_call, move, twilio_time, write_event
 from calls.status import MOVES, TERMINAL, UNANSWERED, Status
+from calls.variables import fill
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def record_verdict(
         if call.attempts_made != attempt.number or call.status in TERMINAL or not _ends_call(answered_by, wanted):
             return True
         message = call.agent.voicemail_message if wanted is MachineDetection.MESSAGE and answered_by != "fax" else ""
-        orders.give(call, CallOrder.Kind.VOICEMAIL, {"message": templates.fill(message, call.variables)})
+        orders.give(call, CallOrder.Kind.VOICEMAIL, {"message": fill(message, call.variables)})
     return True
 
 

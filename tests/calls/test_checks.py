@@ -1,10 +1,19 @@
 """What ``manage.py check`` says about the settings."""
 
+import os
+import secrets
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
 import pytest
 from django.conf import settings as current
+from django.core.checks import CheckMessage
 from django.test import override_settings
 
-from calls.checks import check_settings
+from calls.checks import check_agents, check_settings
+from calls.models import Agent
 
 PRODUCTION = {
     "DEBUG": False,
@@ -15,6 +24,13 @@ PRODUCTION = {
     "TWILIO_PHONE_NUMBER": "+15551234567",
     "ALLOWED_HOSTS": ["phone.example.com"],
     "ENGINES_PROFILE": "cpu",
+    "TWILIO_API_BASE_URL": "https://api.twilio.com",
+    "DATABASES": {"default": {"ENGINE": "django.db.backends.postgresql"}},
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "DIAL_COUNTRIES": ("US", "CA"),
+    "CALLING_HOURS": {"*": "08:00-21:00"},
+    "MAX_LIVE_CALLS": 20,
+    "OUTBOUND_MAX_CALLS": 16,
 }
 DEVELOPMENT = {
     **PRODUCTION,
@@ -23,12 +39,23 @@ DEVELOPMENT = {
     "PUBLIC_BASE_URL": "http://127.0.0.1:8000",
     "TWILIO_ACCOUNT_SID": current.DEVELOPMENT_ACCOUNT_SID,
     "TWILIO_AUTH_TOKENS": [current.DEVELOPMENT_AUTH_TOKEN],
+    "TWILIO_API_BASE_URL": "http://127.0.0.1:8010",
+    "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3"}},
+    "REDIS_URL": "",
+    "DIAL_COUNTRIES": ("*",),
 }
 
 
+def messages(settings: dict) -> list[CheckMessage]:
+    with warnings.catch_warnings():
+        # That of Django on an override of DATABASES; nothing connects here.
+        warnings.filterwarnings("ignore", message="Overriding setting DATABASES")
+        with override_settings(**settings):
+            return check_settings()
+
+
 def complaints(settings: dict) -> list[str]:
-    with override_settings(**settings):
-        return [message.id for message in check_settings()]
+    return [message.id for message in messages(settings)]
 
 
 @pytest.mark.parametrize("good", [PRODUCTION, DEVELOPMENT], ids=["production", "development"])
@@ -53,6 +80,11 @@ def test_good_settings_pass(good):
         ({"PUBLIC_BASE_URL": "https://phone.example.com:8443"}, ["calls.E015"]),
         ({"ALLOWED_HOSTS": ["*"]}, ["calls.W016"]),
         ({"ENGINES_PROFILE": "echo"}, ["calls.W017"]),
+        ({"TWILIO_API_BASE_URL": "http://127.0.0.1:8010"}, ["calls.E018"]),
+        ({"TWILIO_API_BASE_URL": "http://twilio.example.com"}, ["calls.E019"]),
+        ({"DIAL_COUNTRIES": ("*",)}, ["calls.W032"]),
+        ({"DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3"}}}, ["calls.W033"]),
+        ({"REDIS_URL": ""}, ["calls.W034"]),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else None,
 )
@@ -62,3 +94,75 @@ def test_each_fault_of_production_has_its_complaint(setting, complaint):
 
 def test_an_account_without_its_token_is_noticed_in_development_too():
     assert complaints({**DEVELOPMENT, "TWILIO_ACCOUNT_SID": "AC" + "a1" * 16}) == ["calls.E002"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ({"CALLING_HOURS": {"US": "nine to five"}}, ["calls.E020"]),
+        ({"CALLING_HOURS": {"us": "09:00-17:00"}}, ["calls.E020"]),
+        ({"CALLING_HOURS": ["09:00-17:00"]}, ["calls.E020"]),
+        ({"CALLING_HOURS": {"*": 9}}, ["calls.E020"]),
+        ({"DIAL_COUNTRIES": ("US", "UK")}, ["calls.E021"]),
+        ({"DIAL_NUMBER_TYPES": ("MOBILE", "PAGING")}, ["calls.E022"]),
+        ({"DIAL_COUNTRIES": ("US", "FR"), "CALLING_HOURS": {"US": "09:00-17:00"}}, ["calls.W023"]),
+        ({"DIAL_COUNTRIES": ("*",), "CALLING_HOURS": {"US": "09:00-17:00"}}, ["calls.W023"]),
+        ({"DIAL_COUNTRIES": ("US",), "CALLING_HOURS": {"*": "09:00-17:00", "US": ""}}, ["calls.W023"]),
+        ({"OUTBOUND_MAX_CALLS": 21, "MAX_LIVE_CALLS": 20}, ["calls.E024"]),
+        ({"CALLS_PER_SECOND": 0.0}, ["calls.E025"]),
+        ({"CALLS_PER_SECOND": -1.0}, ["calls.E025"]),
+        ({"CALLS_PER_SECOND": float("nan")}, ["calls.E025"]),
+        ({"CALLS_PER_SECOND": float("inf")}, ["calls.E025"]),
+        ({"ATTEMPTS_PER_NUMBER_AND_DAY": 0}, ["calls.E026"]),
+        ({"API_RATE": "often"}, ["calls.E030"]),
+        ({"RETENTION_RECORDINGS_DAYS": -1}, ["calls.E031"]),
+        ({"RETENTION_TRANSCRIPTS_DAYS": -1}, ["calls.E031"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+)
+def test_what_would_keep_calls_from_being_dialled_is_noticed_everywhere(setting, complaint):
+    assert complaints({**DEVELOPMENT, "DIAL_COUNTRIES": ("US",), **setting}) == complaint
+
+
+def test_the_complaint_about_calling_hours_shows_where_they_are_wrong():
+    [message] = messages({**DEVELOPMENT, "CALLING_HOURS": {"FR": "Mon-Fri 10-13", "*": "08:00-21:00"}})
+    assert "'FR'" in message.msg
+    assert "Mon-Fri 10-13" in message.msg
+
+
+@pytest.mark.django_db
+def test_who_records_without_saying_so_is_named(settings):
+    settings.DEBUG = False
+    Agent.objects.create(name="discreet", record=False)
+    Agent.objects.create(name="honest", disclosure="This call is recorded.")
+    Agent.objects.create(name="retired", active=False)
+    [message] = check_agents(databases=["default"])
+    assert message.id == "calls.W040"
+    assert message.msg.endswith(": front-desk.")
+    assert check_agents(databases=None) == []
+    Agent.objects.update(disclosure="This call is recorded.")
+    assert check_agents(databases=["default"]) == []
+
+
+def test_without_a_database_there_is_nothing_to_say_of_agents(settings):
+    settings.DEBUG = True
+    assert check_agents(databases=["default"]) == []
+
+
+def test_the_production_profile_is_clean(tmp_path):
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ},
+        "VAR_DIR": str(tmp_path),
+        "DEBUG": "0",
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "PUBLIC_BASE_URL": "https://phone.example.com",
+        "TWILIO_ACCOUNT_SID": "AC" + secrets.token_hex(16),
+        "TWILIO_AUTH_TOKEN": secrets.token_hex(16),
+        "TWILIO_PHONE_NUMBER": "+15551234567",
+        "DATABASE_URL": "postgres://clientcaller:secret@127.0.0.1/clientcaller",
+        "REDIS_URL": "redis://127.0.0.1:6379/0",
+    }
+    command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "DEBUG"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
+    assert (done.returncode, "no issues" in done.stdout) == (0, True), done.stderr

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calls.templates import fill, placeholders
+from calls.variables import fill, placeholders
 
 
 @pytest.mark.parametrize("text", ["Hello {{name}}!", "Hello {{ name }}!", "Hello {{\tname   }}!"])

@@ -1,0 +1,179 @@
+"""Keys, the do-not-call list and forgetting, from the shell."""
+
+import io
+from datetime import timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from calls.models import Agent, ApiKey, Call, DoNotCall
+from calls.services.keys import find_key
+
+pytestmark = pytest.mark.django_db
+
+ANNA, BERT = "+12025550101", "+12025550102"
+
+
+def run(*arguments: object) -> str:
+    out = io.StringIO()
+    call_command(*map(str, arguments), stdout=out, stderr=io.StringIO())
+    return out.getvalue()
+
+
+# --- apikey ------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_made_and_printed_alone_so_that_a_script_can_take_it():
+    secret = run("apikey", "create", "crm", "--scope", "read", "--scope", "dial", "--rate", "60/minute").strip()
+    key = find_key(secret)
+    assert (key.name, key.scopes, key.rate, key.expires_at) == ("crm", ["read", "dial"], "60/minute", None)
+
+
+@pytest.mark.parametrize(("text", "days"), [("12h", 0.5), ("90d", 90), ("2w", 14), ("1y", 365)])
+def test_a_key_can_have_an_end(text, days):
+    before = timezone.now()
+    run("apikey", "create", "crm", "--scope", "read", "--expires", text)
+    assert before <= ApiKey.objects.get().expires_at - timedelta(days=days) <= timezone.now()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["create", "crm", "--scope", "read", "--expires", "soon"], "write it as 12h"),
+        (["create", "crm", "--scope", "read", "--rate", "often"], "600/minute"),
+        (["create", "crm", "--scope", "admin"], "invalid choice"),
+        (["create", "crm"], "--scope"),
+        (["revoke", "crm"], "no key 'crm'"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_told(arguments, message):
+    with pytest.raises(CommandError, match=message):
+        run("apikey", *arguments)
+
+
+def test_a_revoked_key_is_listed_as_such_and_no_list_shows_a_secret():
+    secrets = [run("apikey", "create", name, "--scope", "read").strip() for name in ("crm", "old")]
+    run("apikey", "revoke", "old")
+    assert find_key(secrets[1]) is None
+    lines = run("apikey", "list").splitlines()
+    assert [line.split()[1:3] for line in lines] == [["active", "crm"], ["revoked", "old"]]
+    assert not any(secret[8:] in line for secret in secrets for line in lines)
+
+
+# --- donotcall ---------------------------------------------------------------------------------------------
+
+
+def test_a_number_is_added_listed_and_removed():
+    assert "is on" in run("donotcall", "add", "+1 202 555 0101", "--reason", "asked, twice")
+    assert "was already" in run("donotcall", "add", ANNA)
+    assert run("donotcall", "list").startswith(f'{ANNA},"asked, twice",operator,')
+    assert "may be dialled again" in run("donotcall", "remove", ANNA)
+    assert not DoNotCall.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["add", "555"], "in full"), (["remove", ANNA], "not on the list"), (["add"], "number")]
+)
+def test_what_is_wrong_with_an_entry_is_told(arguments, message):
+    with pytest.raises(CommandError, match=message):
+        run("donotcall", *arguments)
+
+
+def test_a_list_can_be_exported_and_imported_again(tmp_path):
+    run("donotcall", "add", ANNA, "--reason", "said so")
+    run("donotcall", "add", BERT)
+    file = tmp_path / "list.csv"
+    file.write_text(run("donotcall", "list"))
+    DoNotCall.objects.all().delete()
+    assert run("donotcall", "import", file).startswith("2 numbers are new")
+    assert run("donotcall", "import", file).startswith("0 numbers are new")
+    assert dict(DoNotCall.objects.values_list("number", "reason")) == {ANNA: "said so", BERT: ""}
+
+
+def test_of_a_file_with_mistakes_every_number_is_added_and_every_mistake_told(tmp_path):
+    file = tmp_path / "list.csv"
+    file.write_text(
+        f"\ufeffNumber,Reason\n\n# a remark\n{ANNA},stop\nhello\n {BERT} \n020 1234,local\n", encoding="utf-8"
+    )
+    with pytest.raises(CommandError) as told:
+        run("donotcall", "import", file)
+    lines = str(told.value).splitlines()
+    assert [line.split(":")[1] for line in lines[:2]] == ["5", "7"]
+    assert lines[2] == "2 lines were left out."
+    assert set(DoNotCall.objects.values_list("number", flat=True)) == {ANNA, BERT}
+
+
+def test_of_many_mistakes_some_are_told_and_all_counted(tmp_path):
+    file = tmp_path / "list.txt"
+    file.write_text("nonsense\n" * 50)
+    with pytest.raises(CommandError) as told:
+        run("donotcall", "import", file)
+    assert len(str(told.value).splitlines()) == 22
+    assert "50 lines were left out" in str(told.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_a_file_that_cannot_be_read_is_told(tmp_path, content):
+    file = tmp_path / "list.csv"
+    if content:
+        file.write_bytes(content)
+    with pytest.raises(CommandError, match="cannot be read"):
+        run("donotcall", "import", file)
+
+
+# --- forget ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def call(db) -> Call:
+    return Call.objects.create(
+        direction="inbound", status="completed", from_number=ANNA, agent=Agent.objects.get(name="front-desk")
+    )
+
+
+def test_a_person_is_forgotten_and_what_went_is_told(call):
+    run("donotcall", "add", ANNA)
+    told = run("forget", "+1 (202) 555-0101", "--yes")
+    assert "1 calls" in told
+    assert "stays on the do-not-call list" in told
+    call.refresh_from_db()
+    assert call.from_number == "forgotten"
+    assert DoNotCall.objects.filter(number=ANNA).exists()
+
+
+def test_the_number_leaves_the_do_not_call_list_only_if_asked(call):
+    run("donotcall", "add", ANNA)
+    assert "do-not-call" not in run("forget", ANNA, "--yes", "--and-do-not-call")
+    assert not DoNotCall.objects.exists()
+
+
+@pytest.mark.parametrize(("answer", "forgotten"), [(ANNA, True), (f" {ANNA} ", True), ("yes", False), ("", False)])
+def test_without_yes_it_asks_for_the_number_once_more(call, monkeypatch, answer, forgotten):
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    if forgotten:
+        run("forget", ANNA)
+    else:
+        with pytest.raises(CommandError, match="Nothing was removed"):
+            run("forget", ANNA)
+    call.refresh_from_db()
+    assert (call.from_number == "forgotten") == forgotten
+
+
+def test_where_nobody_can_be_asked_nothing_goes(call, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(CommandError, match="--yes"):
+        run("forget", ANNA)
+    call.refresh_from_db()
+    assert call.from_number == ANNA
+
+
+def test_who_is_on_the_line_is_told(call):
+    Call.objects.update(status="in-progress")
+    with pytest.raises(CommandError, match="Hang up first"):
+        run("forget", ANNA, "--yes")
+
+
+def test_what_is_no_number_is_told():
+    with pytest.raises(CommandError, match="in full"):
+        run("forget", "Anna", "--yes")

@@ -1,0 +1,445 @@
+"""The do-not-call list, retention, and forgetting a person."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+import time_machine
+from django.contrib.admin.models import LogEntry
+from django.core import serializers
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage, default_storage
+
+from calls.models import (
+    Agent,
+    Call,
+    CallEvent,
+    CallOrder,
+    DialAttempt,
+    DoNotCall,
+    Turn,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
+from calls.services import CallsError, record_event, record_status, record_turn
+from calls.services.placing import NewCall, place_call
+from calls.services.privacy import (
+    FORGOTTEN,
+    add_do_not_call,
+    add_many_do_not_call,
+    forget,
+    remove_do_not_call,
+    retire,
+)
+from tests.calls.fake_carrier import FakeCarrier
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+ANNA, BERT, OURS = "+12025550101", "+12025550102", "+15005550006"
+EVERYTHING = [Call, Turn, CallEvent, CallOrder, DialAttempt, DoNotCall, WebhookDelivery]
+
+
+@pytest.fixture(autouse=True)
+def _rules(settings):
+    settings.DIAL_COUNTRIES = ("US",)
+    settings.TWILIO_PHONE_NUMBER = OURS
+    settings.RETENTION_RECORDINGS_DAYS = 30
+    settings.RETENTION_TRANSCRIPTS_DAYS = 60
+
+
+@pytest.fixture(autouse=True)
+def _clock():
+    with time_machine.travel(NOW, tick=False):
+        yield
+
+
+def a_call(number=ANNA, *, direction="outbound", days_ago=0.0, status="completed", sound=True, **fields) -> Call:
+    """A call in which everything that can be known of somebody is known."""
+    at = NOW - timedelta(days=days_ago)
+    from_number, to_number = (OURS, number) if direction == "outbound" else (number, OURS)
+    call = Call.objects.create(
+        sid=f"CA{uuid4().hex}",
+        direction=direction,
+        status=status,
+        from_number=from_number,
+        to_number=to_number,
+        agent=Agent.objects.get(name="front-desk"),
+        created_at=at - timedelta(minutes=5),
+        **{"ended_at": at if status == "completed" else None, "duration": 60.0, **fields},
+    )
+    Call.objects.filter(pk=call.pk).update(variables={"name": "Annabel"}, metadata={"customer": "Annabel"})
+    if sound:
+        name = default_storage.save(f"recordings/{call.pk}.wav", ContentFile(b"Annabel's voice"))
+        Call.objects.filter(pk=call.pk).update(recording=name)
+    record_turn(
+        fact_id=f"turn-{call.pk}",
+        call_id=call.pk,
+        number=1,
+        who="caller",
+        said="I am Annabel.",
+        heard="I am Annabel.",
+        interrupted=False,
+        fallback=False,
+        started_at=at,
+        ended_at=at,
+        stages={"response_latency": 0.4},
+    )
+    for kind, data in [
+        ("overlap", {"judged": "murmur", "text": "Annabel"}),
+        ("key", {"digit": "5"}),
+        ("voice-request", {"From": from_number, "To": to_number, "CallerName": "ANNABEL"}),
+    ]:
+        record_event(fact_id=f"{kind}-{call.pk}", call_id=call.pk, kind=kind, at=at, data=data)
+    CallOrder.objects.create(call=call, kind="say", data={"text": "Hello Annabel"}, taken_at=at)
+    if direction == "outbound":
+        DialAttempt.objects.create(
+            call=call, number=1, sid=call.sid, status=status, to_number=number, from_number=OURS, ended_at=at,
+            error=f"{number} was odd",
+        )  # fmt: skip
+    call.refresh_from_db()
+    return call
+
+
+def everything() -> str:
+    """All that stands in the database about calls."""
+    return "".join(serializers.serialize("json", model.objects.all()) for model in EVERYTHING)
+
+
+def all_of(call: Call) -> str:
+    parts = (call.turns, call.events, call.orders, call.attempts, call.deliveries)
+    call.refresh_from_db()
+    return serializers.serialize("json", [call, *(row for part in parts for row in part.all())])
+
+
+def events_of(call: Call) -> dict[str, dict]:
+    return dict(call.events.values_list("kind", "data"))
+
+
+# --- The do-not-call list ----------------------------------------------------------------------------------
+
+
+def test_a_number_gets_on_the_list_once_and_its_first_reason_stays():
+    call = a_call()
+    entry, new = add_do_not_call(number=ANNA, source="caller", reason="take me off your list", call=call)
+    assert (entry.number, entry.source, entry.call, new) == (ANNA, "caller", call, True)
+    assert add_do_not_call(number="+1 (202) 555-0101", source="operator", reason="again") == (entry, False)
+    assert DoNotCall.objects.get().reason == "take me off your list"
+
+
+@pytest.mark.parametrize("number", ["", "anonymous", "2025550101", "+0123456789", "client:anna", "+12", "+1202555٠١٠١"])
+def test_what_is_no_number_gets_on_no_list(number):
+    with pytest.raises(CallsError) as told:
+        add_do_not_call(number=number, source="operator")
+    assert (told.value.code, told.value.field) == ("invalid-number", "number")
+
+
+def test_a_source_that_does_not_exist_is_refused():
+    with pytest.raises(CallsError, match="source"):
+        add_do_not_call(number=ANNA, source="gossip")
+
+
+def test_a_number_can_be_taken_off_the_list():
+    add_do_not_call(number=ANNA, source="operator")
+    assert remove_do_not_call(number=ANNA)
+    assert not remove_do_not_call(number=ANNA)
+
+
+def test_a_long_reason_is_cut():
+    assert len(add_do_not_call(number=ANNA, source="caller", reason="no " * 200)[0].reason) == 255
+
+
+def test_many_numbers_are_added_at_once_and_counted():
+    add_do_not_call(number=ANNA, source="caller", reason="said so")
+    assert add_many_do_not_call(reasons={ANNA: "listed", BERT: "listed"}, source="operator") == 1
+    assert dict(DoNotCall.objects.values_list("number", "reason")) == {ANNA: "said so", BERT: "listed"}
+
+
+# --- What is old enough ------------------------------------------------------------------------------------
+
+
+def test_recordings_and_words_go_at_their_own_age():
+    ages = {days: a_call(days_ago=days) for days in (29.9, 30.1, 59.9, 60.1)}
+    retired = retire()
+    assert (retired.recordings, retired.transcripts) == (3, 1)
+    for days, call in ages.items():
+        call.refresh_from_db()
+        assert bool(call.recording) == default_storage.exists(f"recordings/{call.pk}.wav") == (days < 30)
+        assert (call.turns.get().heard == "I am Annabel.") == (days < 60)
+
+
+def test_of_an_old_call_no_word_is_left_and_every_figure():
+    call = a_call(days_ago=100)
+    retire()
+    call.refresh_from_db()
+    turn = call.turns.get()
+    assert (turn.said, turn.heard, turn.who, turn.response_latency) == ("", "", "caller", 0.4)
+    assert (call.variables, call.duration, call.to_number) == ({}, 60.0, ANNA)
+    events = events_of(call)
+    assert (events["overlap"], events["key"]) == ({"judged": "murmur"}, {})
+    assert not call.orders.exists()
+    assert set(call.events.filter(kind="retired").values_list("data__what", flat=True)) == {"recording", "transcript"}
+
+
+def test_what_was_retired_is_left_alone_afterwards():
+    a_call(days_ago=100)
+    retire()
+    before = everything()
+    assert (retire().recordings, retire().transcripts) == (0, 0)
+    assert everything() == before
+
+
+def test_a_fact_that_is_replayed_brings_no_words_back():
+    call = a_call(days_ago=100)
+    retire()
+    record_turn(
+        fact_id=f"turn-{call.pk}",
+        call_id=call.pk,
+        number=1,
+        who="caller",
+        said="I am Annabel.",
+        heard="I am Annabel.",
+        interrupted=False,
+        fallback=False,
+        started_at=NOW,
+        ended_at=NOW,
+        stages={},
+    )
+    assert call.turns.get().said == ""
+
+
+def test_zero_days_keep_everything(settings):
+    settings.RETENTION_RECORDINGS_DAYS = settings.RETENTION_TRANSCRIPTS_DAYS = 0
+    a_call(days_ago=10_000)
+    before = everything()
+    retire()
+    assert everything() == before
+
+
+@pytest.mark.parametrize("status", ["queued", "in-progress"])
+def test_a_call_that_is_not_over_keeps_what_it_has(status):
+    call = a_call(days_ago=100, status=status)
+    retire()
+    assert call.turns.get().heard
+    assert default_storage.exists(call.recording.name)
+
+
+def test_a_call_that_never_ended_properly_has_the_age_of_its_beginning():
+    a_call(days_ago=100, ended_at=None)
+    assert retire().transcripts == 1
+
+
+def test_a_file_that_cannot_be_deleted_keeps_no_other_and_is_tried_again(monkeypatch, caplog):
+    stuck, other = a_call(days_ago=101), a_call(days_ago=100)
+    delete = FileSystemStorage.delete
+
+    def fails(self, name):
+        if str(stuck.pk) in name:
+            raise PermissionError("read-only file system")
+        delete(self, name)
+
+    monkeypatch.setattr(FileSystemStorage, "delete", fails)
+    assert retire().recordings == 1
+    assert "read-only file system" in caplog.text
+    stuck.refresh_from_db()
+    other.refresh_from_db()
+    assert (bool(stuck.recording), bool(other.recording)) == (True, False)
+    monkeypatch.undo()
+    assert retire().recordings == 1
+
+
+def test_a_storage_that_is_down_is_not_asked_for_every_file(monkeypatch, caplog):
+    asked = []
+    calls = [a_call(days_ago=100) for _ in range(25)]
+
+    def fails(self, name):
+        asked.append(name)
+        raise OSError("gone")
+
+    monkeypatch.setattr(FileSystemStorage, "delete", fails)
+    assert retire().recordings == 0
+    assert len(asked) == 20 < len(calls)
+
+
+def test_a_file_that_is_gone_already_is_no_problem():
+    call = a_call(days_ago=100)
+    default_storage.delete(call.recording.name)
+    assert retire().recordings == 1
+
+
+def test_old_deliveries_of_webhooks_go_as_well():
+    call, endpoint = a_call(), WebhookEndpoint.objects.create(url="https://example.com/")
+    old, new = (
+        WebhookDelivery.objects.create(
+            endpoint=endpoint, call=call, event="call.queued", payload={}, created_at=NOW - timedelta(days=days)
+        )
+        for days in (31, 29)
+    )
+    retire()
+    assert list(WebhookDelivery.objects.all()) == [new] != [old]
+
+
+def test_many_old_calls_cost_few_queries(django_assert_max_num_queries):
+    for _ in range(3):
+        a_call(days_ago=100, sound=False)
+    with django_assert_max_num_queries(40) as few:
+        retire()
+    for _ in range(30):
+        a_call(days_ago=100, sound=False)
+    with django_assert_max_num_queries(len(few)):
+        assert retire().transcripts == 30
+
+
+# --- Forgetting a person -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direction", ["outbound", "inbound"])
+def test_of_a_forgotten_person_nothing_is_left_but_that_there_were_calls(direction):
+    call = a_call(direction=direction, timezone="America/New_York", transfer_to=BERT, stream_sid="MZ1")
+    endpoint = WebhookEndpoint.objects.create(url="https://example.com/")
+    payload = {
+        "type": "call.completed",
+        "data": {"call": str(call.pk), "status": "completed", "to": ANNA, "sid": call.sid},
+    }
+    WebhookDelivery.objects.create(endpoint=endpoint, call=call, event="call.completed", payload=payload)
+    gone = forget(number=ANNA)
+    assert (gone.calls, gone.recordings, gone.turns, gone.events, gone.deliveries) == (1, 1, 1, 3, 1)
+    told = everything()
+    for trace in (ANNA, ANNA.lstrip("+"), "nnabel", "ANNABEL", call.sid, BERT, "MZ1", "New_York"):
+        assert trace not in told
+    assert not default_storage.exists(f"recordings/{call.pk}.wav")
+    call.refresh_from_db()
+    assert (call.far_number, call.status, call.duration) == (FORGOTTEN, "completed", 60.0)
+    assert OURS in (call.from_number, call.to_number)
+    assert "forgotten" in events_of(call)
+    assert call.turns.get().response_latency == 0.4
+    assert WebhookDelivery.objects.get().payload["data"] == {"call": str(call.pk), "status": "completed"}
+
+
+def test_everybody_else_is_remembered():
+    bert = a_call(BERT)
+    before = all_of(bert)
+    a_call(ANNA)
+    forget(number=ANNA)
+    assert all_of(bert) == before
+    assert default_storage.exists(bert.recording.name)
+
+
+def test_our_own_number_is_nobody():
+    a_call(direction="outbound")
+    a_call(direction="inbound")
+    before = everything()
+    assert forget(number=OURS).calls == 0
+    assert everything() == before
+
+
+def test_any_number_of_people_can_be_forgotten():
+    for number in (ANNA, BERT):
+        for _ in range(2):
+            a_call(number)
+        assert forget(number=number).calls == 2
+    assert DialAttempt.objects.filter(to_number=FORGOTTEN).count() == 4
+
+
+def test_a_call_that_waits_is_canceled_and_forgotten_and_its_receivers_learn_that_it_was():
+    WebhookEndpoint.objects.create(url="https://example.com/")
+    call, _ = place_call(NewCall(to=ANNA, agent="front-desk"), idempotency_key="anna-1")
+    gone = forget(number=ANNA)
+    assert (gone.calls, gone.canceled) == (1, 1)
+    call.refresh_from_db()
+    assert (call.status, call.to_number, call.idempotency_key) == ("canceled", FORGOTTEN, None)
+    canceled = WebhookDelivery.objects.get(event="call.canceled")
+    assert (canceled.status, canceled.payload["data"]["call"]) == ("waiting", str(call.pk))
+    assert ANNA not in everything()
+
+
+@pytest.mark.parametrize("status", ["in-progress", "ringing", "queued"])
+def test_who_is_on_the_line_cannot_be_forgotten_yet(status):
+    call, over = a_call(status=status), a_call()
+    with pytest.raises(CallsError, match=f"{call.pk}.*Hang up first") as told:
+        forget(number=ANNA, carrier=FakeCarrier())
+    assert told.value.code == "call-live"
+    over.refresh_from_db()
+    assert over.to_number == ANNA
+    Call.objects.filter(pk=call.pk).update(status="completed")
+    assert forget(number=ANNA).calls == 2
+
+
+def test_an_attempt_that_may_still_ring_is_waited_for():
+    call = a_call()
+    DialAttempt.objects.create(call=call, number=2, to_number=ANNA, from_number=OURS)
+    with pytest.raises(CallsError, match="Hang up first"):
+        forget(number=ANNA)
+
+
+def test_the_do_not_call_entry_stays_without_its_words():
+    call = a_call()
+    add_do_not_call(number=ANNA, source="caller", reason="This is Annabel, stop it", call=call)
+    assert forget(number=ANNA).do_not_call
+    entry = DoNotCall.objects.get()
+    assert (entry.number, entry.source, entry.reason, entry.call) == (ANNA, "caller", "", None)
+
+
+def test_the_do_not_call_entry_goes_if_asked(admin_user):
+    entry, _ = add_do_not_call(number=ANNA, source="operator")
+    LogEntry.objects.log_actions(admin_user.pk, [entry], 1, single_object=True)
+    assert not forget(number=ANNA, and_do_not_call=True).do_not_call
+    assert not DoNotCall.objects.exists()
+    assert LogEntry.objects.get().object_repr == FORGOTTEN
+
+
+def test_a_recording_that_cannot_be_deleted_keeps_its_call_findable(monkeypatch):
+    stuck, other = a_call(), a_call()
+    delete = FileSystemStorage.delete
+
+    def fails(self, name):
+        if str(stuck.pk) in name:
+            raise PermissionError("read-only file system")
+        delete(self, name)
+
+    monkeypatch.setattr(FileSystemStorage, "delete", fails)
+    with pytest.raises(CallsError, match="1 calls cannot be deleted") as told:
+        forget(number=ANNA)
+    assert (told.value.code, told.value.permanent) == ("storage-failed", False)
+    stuck.refresh_from_db()
+    other.refresh_from_db()
+    assert (stuck.to_number, other.to_number) == (ANNA, FORGOTTEN)
+    monkeypatch.undo()
+    assert forget(number=ANNA).calls == 1
+    assert ANNA not in everything()
+
+
+def test_what_arrives_late_of_a_forgotten_person_is_emptied_by_the_next_retirement():
+    call = a_call(sound=False)
+    sid, attempt = call.sid, call.attempts.get()
+    forget(number=ANNA)
+    record_status(
+        sid=sid, status="completed", sequence="9", attempt_id=str(attempt.pk), params={"To": ANNA, "From": OURS}
+    )
+    record_turn(
+        fact_id="late",
+        call_id=call.pk,
+        number=2,
+        who="caller",
+        said="Annabel again",
+        heard="Annabel again",
+        interrupted=False,
+        fallback=False,
+        started_at=NOW,
+        ended_at=NOW,
+        stages={},
+    )
+    assert ANNA in everything()
+    assert "Annabel" in everything()
+    retire()
+    for trace in (ANNA, "Annabel", sid):
+        assert trace not in everything()
+
+
+def test_who_is_unknown_is_forgotten_already():
+    assert forget(number=ANNA).calls == 0
+
+
+def test_what_is_no_number_cannot_be_forgotten():
+    with pytest.raises(CallsError, match="in full"):
+        forget(number=FORGOTTEN)
