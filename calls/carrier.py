@@ -38,7 +38,9 @@ STATUS_EVENTS = ["initiated", "ringing", "answered", "completed"]
 SHORTEST_CALL = 60
 """Seconds: Twilio refuses a lower ``TimeLimit``."""
 FOUND_AT_MOST = 50
-CLOCK_LEEWAY = timedelta(seconds=30)
+LONGEST_WAIT = 3600.0
+"""Seconds that a ``Retry-After`` is believed."""
+CLOCK_LEEWAY = timedelta(minutes=2)
 """Between our clock and Twilio's. Finding a call too many does no harm, missing one is a person rung twice."""
 
 
@@ -333,9 +335,9 @@ def _seconds(retry_after: str) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
-    return max(0.0, seconds) if isfinite(seconds) else None
+    return min(max(0.0, seconds), LONGEST_WAIT) if isfinite(seconds) else None
 
 
 @contextmanager

@@ -205,7 +205,7 @@ class Call(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["due_at"], condition=models.Q(due_at__isnull=False), name="call_due"),
+            models.Index(fields=["due_at", "created_at"], condition=models.Q(due_at__isnull=False), name="call_due"),
             # The history is read newest first, whole or filtered by one of these; the id makes the order total.
             models.Index(fields=["-created_at", "-id"], name="call_newest"),
             models.Index(fields=["status", "-created_at", "-id"], name="call_status_newest"),

@@ -3,6 +3,7 @@
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 BUSY = "All our lines are busy at the moment. Please call again in a few minutes. Goodbye."
+LATER = "We are sorry, we have to call you back at another time. Goodbye."
 TRY_AGAIN = "We cannot take your call right now. Please try again in a minute. Goodbye."
 RECONNECTING = "Sorry, we lost the connection for a moment."
 LOST = "We are sorry, we lost the connection. Please call again. Goodbye."

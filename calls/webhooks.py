@@ -84,7 +84,7 @@ def voice(request: HttpRequest, form: QueryDict) -> HttpResponse:
         case Verdict.CONNECT:
             return _twiml(_connect(admission.token, admission.stream))
         case Verdict.BUSY:
-            return _twiml(twiml.hang_up(twiml.BUSY))
+            return _twiml(twiml.hang_up(twiml.LATER if _attempt(request) else twiml.BUSY))
         case Verdict.UNATTENDED:
             return _twiml(twiml.hang_up(twiml.TRY_AGAIN))
         case Verdict.OVER:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-PROCESS = f"{socket.gethostname()}:{os.getpid()}"[:64]
+# In a container every process has the same number: the rest tells one life of it from the next.
+PROCESS = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 def manner(**of_agent: Any) -> Manner:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from calls.models import Agent, Call, Lease, StreamToken
@@ -29,8 +30,10 @@ LEASE = 30.0
 _SETTING_UP = 60.0
 """Seconds beyond its token's life for which a call that is admitted but not connected holds its slot."""
 
+LONGEST_LEASE = timedelta(minutes=15)
+"""More than any lease is ever made for."""
 _NOT_CONNECTED = 0
-_RESUMABLE = frozenset(("", "stream-lost", "drain"))
+_RESUMABLE = frozenset(("", "stream-lost", "drain", "transfer-failed"))
 
 
 class Verdict(StrEnum):
@@ -114,7 +117,7 @@ def receive_call(
             return Admission(Verdict.OVER)
         attempts.move_attempt(attempt, Status.IN_PROGRESS, at=now)
         call = Call.objects.get(pk=attempt.call_id)
-        if call.attempts_made != attempt.number or call.canceled_at is not None:
+        if attempt.status in TERMINAL or call.attempts_made != attempt.number or call.canceled_at is not None:
             return Admission(Verdict.OVER, call.pk)
         return _admit(call, now, {**params, "AccountSid": account_sid})
     outbound = params.get("Direction", "").startswith("outbound")
@@ -177,7 +180,7 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
             stream=row.stream, process=process, expires_at=now + timedelta(seconds=LEASE)
         )
         turns = list(call.turns.values_list("who", "heard", "number"))
-        kinds = set(call.events.filter(kind__in=("disclosed", "transfer-failed")).values_list("kind", flat=True))
+        disclosed = call.events.filter(kind="disclosed").exists()
     agent = call.agent
     outbound = call.direction == Call.Direction.OUTBOUND
     return StreamClaim(
@@ -205,8 +208,8 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
         next_turn=max((number for *_, number in turns), default=0) + 1,
         is_reconnect=call.streams > 0,
         seconds_used=(now - call.answered_at).total_seconds() if call.answered_at else 0.0,
-        disclosed="disclosed" in kinds,
-        transfer_failed="transfer-failed" in kinds and call.end_reason == "transferred",
+        disclosed=disclosed,
+        transfer_failed=call.end_reason == "transfer-failed",
     )
 
 
@@ -242,18 +245,22 @@ def _agent_for(number: str) -> Agent | None:
     )
 
 
-def take_slot(call: Call, now: datetime, *, until: datetime | None = None) -> bool:
+def take_slot(call: Call, now: datetime, *, until: datetime | None = None, below: int | None = None) -> bool:
     """
     Hold one of ``MAX_LIVE_CALLS`` slots for this call, ``until`` its stream must be open; the slot that it has, if any.
 
+    Calls that come in take them from the top, those that we place only from ``below`` a limit: so that holds as well.
+
     The unique ``slot`` decides between two who try at once, so that the limit holds without locks.
     """
-    Lease.objects.filter(expires_at__lte=now).exclude(call=call).delete()
+    dead_leases(now).exclude(call=call).delete()
     if Lease.objects.filter(call=call).exists():
         # A repeated request must not touch the lease of a stream that runs.
         Lease.objects.filter(call=call, stream=_NOT_CONNECTED).update(expires_at=until or _set_up_by(now))
         return True
-    for slot in sorted(set(range(settings.MAX_LIVE_CALLS)) - set(Lease.objects.values_list("slot", flat=True))):
+    limit = settings.MAX_LIVE_CALLS if below is None else min(below, settings.MAX_LIVE_CALLS)
+    free = set(range(limit)) - set(Lease.objects.values_list("slot", flat=True))
+    for slot in sorted(free, reverse=below is None):
         try:
             with transaction.atomic():
                 Lease.objects.create(call=call, slot=slot, stream=_NOT_CONNECTED, expires_at=until or _set_up_by(now))
@@ -263,6 +270,11 @@ def take_slot(call: Call, now: datetime, *, until: datetime | None = None) -> bo
         else:
             return True
     return False
+
+
+def dead_leases(now: datetime) -> QuerySet[Lease]:
+    """Those that ran out, and those of a future that a clock has left again."""
+    return Lease.objects.filter(Q(expires_at__lte=now) | Q(expires_at__gt=now + LONGEST_LEASE))
 
 
 def _set_up_by(now: datetime) -> datetime:
@@ -355,7 +367,8 @@ def after_transfer(*, sid: str, stream: int, dial_status: str) -> Continuation:
                 notifications.announce(call, "call.transferred", at=now, data={"transferred_to": call.transfer_to})
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.HANG_UP)
-        write_event(fact_id, call.pk, "transfer-failed", now, {"to": call.transfer_to, "why": dial_status})
+        if write_event(fact_id, call.pk, "transfer-failed", now, {"to": call.transfer_to, "why": dial_status})[1]:
+            Call.objects.filter(pk=call.pk).update(transfer_to="", end_reason="transfer-failed")
         if not 1 <= stream < MAX_STREAMS or not take_slot(call, now):
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.GIVE_UP)

@@ -17,7 +17,7 @@ from calls import schedule
 from calls.carrier import CarrierCall
 from calls.models import Agent, Call, DialAttempt, Lease
 from calls.services import notifications
-from calls.services.records import fact_id_of, move, write_event
+from calls.services.records import clean, fact_id_of, move, write_event
 from calls.status import MOVES, TERMINAL, UNANSWERED, Status, may_move
 
 logger = logging.getLogger(__name__)
@@ -37,21 +37,43 @@ def find_attempt(*, attempt_id: str = "", sid: str = "") -> DialAttempt | None:
         return attempts.filter(sid=sid).first() if sid else None
 
 
-def adopt(attempt: DialAttempt, sid: str) -> bool:
-    """Learn the carrier's name of an attempt. False if it has another: a call that nobody should have made."""
+def adopt(attempt: DialAttempt, sid: str, *, guessed: bool = False) -> bool:
+    """
+    Learn the carrier's name of an attempt. False if it has another: a call that nobody should have made.
+
+    ``guessed``: it was found at the carrier by its numbers. Only the carrier's own word brings an attempt back that was
+    given up as one that never arrived.
+    """
     if attempt.sid is None:
+        nameless = DialAttempt.objects.filter(pk=attempt.pk, sid=None)
+        if guessed:
+            nameless = nameless.filter(ended_at=None)
         try:
             with transaction.atomic():
-                DialAttempt.objects.filter(pk=attempt.pk, sid=None).update(sid=sid)
-                Call.objects.filter(pk=attempt.call_id, attempts_made=attempt.number).update(sid=sid)
+                if nameless.update(sid=sid):
+                    attempt.refresh_from_db()
+                    if attempt.ended_at is None or _revive(attempt):
+                        Call.objects.filter(pk=attempt.call_id, attempts_made=attempt.number).update(sid=sid)
         except IntegrityError:
             logger.error("Call %s is already known, and not as %s", sid, attempt)
             return False
-        attempt.refresh_from_db(fields=["sid"])
+        attempt.refresh_from_db(fields=["sid", "status", "ended_at", "error_code"])
     if attempt.sid != sid:
         logger.error("%s is call %s, and yet the carrier says %s", attempt, attempt.sid, sid)
         return False
     return True
+
+
+def _revive(attempt: DialAttempt) -> bool:
+    """An attempt that was given up is alive after all: take the next one back, unless it has begun."""
+    waits = Call.objects.filter(
+        pk=attempt.call_id, status=Status.QUEUED, due_at__isnull=False, attempts_made=attempt.number
+    )
+    if attempt.error_code != NOT_SENT or not waits.update(due_at=None):
+        return False
+    logger.warning("%s of call %s arrived after all", attempt, attempt.call_id)
+    alive = {"status": Status.QUEUED, "ended_at": None, "error_code": "", "error": ""}
+    return bool(DialAttempt.objects.filter(pk=attempt.pk).update(**alive))
 
 
 def move_attempt(
@@ -65,21 +87,28 @@ def move_attempt(
     permanent: bool = False,
     reason: str = "",
     retry_at: datetime | None = None,
+    if_unheard: bool = False,
 ) -> bool:
     """
     Move an attempt, and its call with it; False if the table does not allow it.
 
     ``permanent``: another attempt is useless. ``retry_at``: there is one in any case, then. ``reason`` is that of the
-    call's end, if it ends.
+    call's end, if it ends. ``if_unheard``: only while nothing has been heard of it from the carrier.
     """
+    if attempt.status == Status.IN_PROGRESS and status in TERMINAL:
+        # Somebody answered: whatever the carrier calls the end, it is one of a conversation.
+        status = status if may_move(attempt.status, status) else Status.COMPLETED
     while may_move(attempt.status, status):
         news: dict[str, object] = {"status": status}
         if status is Status.IN_PROGRESS:
             news["answered_at"] = at
         if status in TERMINAL:
-            news |= {"ended_at": at, "sip_code": sip_code, "error_code": error_code[:32], "error": error}
+            news |= {"ended_at": at, "sip_code": sip_code, "error_code": clean(error_code)[:32], "error": clean(error)}
         with transaction.atomic():
-            if DialAttempt.objects.filter(pk=attempt.pk, status=attempt.status).update(**news):
+            mine = DialAttempt.objects.filter(pk=attempt.pk, status=attempt.status)
+            if if_unheard:
+                mine = mine.filter(sid=None)
+            if mine.update(**news):
                 for name, value in news.items():
                     setattr(attempt, name, value)
                 call = Call.objects.select_related("agent").get(pk=attempt.call_id)
@@ -90,6 +119,8 @@ def move_attempt(
                     else:
                         move(call, status, at=at)
                 return True
+        if if_unheard:
+            return False
         attempt.refresh_from_db(fields=["status"])
     return False
 
@@ -131,8 +162,7 @@ def _settle(
         # Spread over a tenth, so that what failed together does not come back together.
         retry_at = None if wait is None else at + timedelta(seconds=wait * random.uniform(1.0, 1.1))
     if retry_at is None or call.canceled_at is not None:
-        ended = Status.CANCELED if call.canceled_at is not None and call.status in UNANSWERED else status
-        move(call, ended, at=at, reason=reason or _REASONS.get(ended, ""))
+        _end(call, status, at, reason)
         return
     Lease.objects.filter(call=call).delete()
     again = Call.objects.filter(pk=call.pk, status__in=UNANSWERED, attempts_made=attempt.number, canceled_at=None)
@@ -142,7 +172,15 @@ def _settle(
         write_event(fact_id_of("retry", str(attempt.pk)), call.pk, "retry-scheduled", timezone.now(), data)
         notifications.announce(call, "call.retry-scheduled", at=at, data=data)
     else:
-        move(call, status, at=at, reason=reason or _REASONS.get(status, ""))
+        call.refresh_from_db()
+        _end(call, status, at, reason)
+
+
+def _end(call: Call, status: Status, at: datetime, reason: str) -> None:
+    """The call is over: as its last attempt, or canceled, if nobody had answered by then."""
+    if call.canceled_at is not None and call.status in UNANSWERED and status is not Status.COMPLETED:
+        status = Status.CANCELED
+    move(call, status, at=at, reason=reason or _REASONS.get(status, ""))
 
 
 _REASONS = {

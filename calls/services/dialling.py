@@ -9,39 +9,48 @@ lost, the carrier is asked what it has (``reconciling``): nothing is ever sent a
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from calls import numbers, schedule
 from calls.carrier import Carrier, CarrierCall, CarrierError, Kind, get_carrier
-from calls.models import Call, DialAttempt, DialPace, DoNotCall, Lease, MachineDetection
+from calls.models import Call, CallEvent, DialAttempt, DialPace, DoNotCall, Lease, MachineDetection
 from calls.services import attempts
 from calls.services.admission import take_slot
 from calls.services.attempts import NOT_SENT, adopt, apply_news, move_attempt
-from calls.services.placing import end_attempt
-from calls.services.records import CallsError, fact_id_of, move, write_event
+from calls.services.placing import LONGEST_CALL, end_attempt
+from calls.services.records import CallsError, clean, fact_id_of, move, write_event
 from calls.services.reports import ANSWERING
 from calls.status import Status
+from calls.waking import wake
 
 logger = logging.getLogger(__name__)
 
-MOST_AT_ONCE = 200
-"""Calls that one run looks at, so that it ends: the next one goes on."""
+MOST_AT_ONCE = 1000
+"""Calls that one run looks at, so that it ends: it wakes the next one."""
+BATCH = 100
+"""Calls that are looked at together."""
+INACTIVE = 300.0
+"""Seconds after which a call whose agent is switched off is looked at again."""
 NUMBER_BUSY = 15.0
 """Seconds after which a call whose number is on the line already is looked at again."""
+STALLED = 10.0
+"""Seconds between the decision to send a request and its sending, after which it is not sent any more."""
 ACCOUNT_PAUSE = 300.0
 """Seconds for which dialling stops where the carrier refuses the account."""
 CAPACITY_PAUSE = 10.0
 """Seconds at least for which it stops where the carrier has too many calls at once."""
+LONGEST_PAUSE = timedelta(hours=2)
 LIMIT_GROWS = 60.0
 """Seconds after which one more call at once is tried than the carrier has stood."""
 
@@ -67,27 +76,32 @@ def claim_due(*, wanted: int = MOST_AT_ONCE) -> Claimed:
     now = timezone.now()
     claimed = Claimed()
     pace = _pace(now)
-    if pace.paused_until is not None and now < pace.paused_until:
+    if _paused(pace, now):
         return claimed
-    room = min(wanted, _room(pace, now))
+    limit = _limit(pace, now)
+    room = min(wanted, limit - DialAttempt.objects.filter(ended_at=None).count())
     looked_at = 0
     while room > 0 and looked_at < MOST_AT_ONCE:
         due = Call.objects.select_related("agent").filter(status=Status.QUEUED, due_at__lte=now)
-        batch = list(due.order_by("due_at", "created_at")[: min(MOST_AT_ONCE - looked_at, 50)])
+        batch = list(due.order_by("due_at", "created_at")[:BATCH])
         if not batch:
-            break
+            return claimed
         looked_at += len(batch)
         known = _Known(batch, now)
-        ready = [call for call in batch if not _obstacle(call, known, now, claimed)]
+        obstacles = {call: _obstacle(call, known, now) for call in batch}
+        _clear_away(obstacles, now, claimed)
+        ready = [call for call, obstacle in obstacles.items() if obstacle is None]
         # Places are taken only for what may really be dialled: one that is not used is lost.
         places = _take_places(min(room, len(ready)), now) if ready else 0
         for call in ready[:places]:
-            attempt_id = _claim(call, now)
+            attempt_id = _claim(call, now, limit)
             if attempt_id is not None:
                 claimed.attempts.append(attempt_id)
                 room -= 1
         if places < len(ready):
-            break
+            return claimed
+    if looked_at >= MOST_AT_ONCE:
+        wake("dial_due")
     return claimed
 
 
@@ -103,7 +117,9 @@ class _Known:
             ).values_list("call__from_number", flat=True)
         )
         self.starts: dict[str, list[datetime]] = {}
-        recent = DialAttempt.objects.filter(to_number__in=wanted, created_at__gt=now - timedelta(days=1))
+        recent = DialAttempt.objects.filter(
+            Q(created_at__gt=now - timedelta(days=1)) | Q(ended_at=None), to_number__in=wanted
+        )
         for number, start, end, code in recent.values_list("to_number", "created_at", "ended_at", "error_code"):
             if end is None:
                 self.on_the_line.add(number)
@@ -111,28 +127,64 @@ class _Known:
                 self.starts.setdefault(number, []).append(start)
 
 
-def _obstacle(call: Call, known: _Known, now: datetime, claimed: Claimed) -> bool:
-    """Whether something is in the way of dialling this call now; it is then put off, or over."""
+@dataclass(frozen=True, slots=True)
+class _Obstacle:
+    """Why a call is not dialled now: it is put off ``until`` then, or over as ``status``."""
+
+    why: str
+    until: datetime | None = None
+    status: Status | None = None
+
+
+def _obstacle(call: Call, known: _Known, now: datetime) -> _Obstacle | None:
+    if call.canceled_at is not None:
+        return _Obstacle("canceled", status=Status.CANCELED)
     if call.to_number in known.do_not_call:
-        claimed.ended += _close(call, Status.CANCELED, "do-not-call", now)
-        return True
-    opens = next_allowed(call, now)
+        return _Obstacle("do-not-call", status=Status.CANCELED)
+    if not call.agent.active:
+        return _Obstacle("agent-inactive", until=now + timedelta(seconds=INACTIVE))
+    try:
+        opens = next_allowed(call, now)
+    except ValueError as error:  # a zone or a number that this machine's tables do not know any more
+        logger.error("Call %s cannot be dialled: %s", call.pk, error)
+        return _Obstacle("unknown-hours", status=Status.FAILED)
     if opens is None:
-        claimed.ended += _close(call, Status.FAILED, "no-calling-hours", now)
-        return True
+        return _Obstacle("no-calling-hours", status=Status.FAILED)
     if opens > now:
-        claimed.put_off += _put_off(call, opens, "calling-hours", now)
-        return True
+        return _Obstacle("calling-hours", until=opens)
     per_day = settings.ATTEMPTS_PER_NUMBER_AND_DAY
     free = schedule.day_is_full(known.starts.get(call.to_number, ()), now=now, per_day=per_day)
     if free is not None:
-        claimed.put_off += _put_off(call, free, "attempts-per-day", now)
-        return True
+        return _Obstacle("attempts-per-day", until=free)
     if call.to_number in known.on_the_line:
-        claimed.put_off += _put_off(call, now + timedelta(seconds=NUMBER_BUSY), "number-busy", now)
-        return True
+        return _Obstacle("number-busy", until=now + timedelta(seconds=NUMBER_BUSY))
     known.on_the_line.add(call.to_number)
-    return False
+    return None
+
+
+def _clear_away(obstacles: Mapping[Call, _Obstacle | None], now: datetime, claimed: Claimed) -> None:
+    """Put off or end what cannot be dialled, all that has the same reason in one go. Its events tell why, once each."""
+    put_off: dict[_Obstacle, list[Call]] = {}
+    for call, obstacle in obstacles.items():
+        if obstacle is not None and obstacle.until is not None:
+            put_off.setdefault(obstacle, []).append(call)
+        elif obstacle is not None and obstacle.status is not None:
+            claimed.ended += _close(call, obstacle.status, obstacle.why, now)
+    for obstacle, calls in put_off.items():
+        # As found: what somebody else has claimed or put off meanwhile is not due any more.
+        mine = Call.objects.filter(pk__in=[call.pk for call in calls], status=Status.QUEUED, due_at__lte=now)
+        claimed.put_off += mine.update(due_at=obstacle.until)
+        CallEvent.objects.bulk_create(
+            [_told(call, obstacle, now) for call in calls], batch_size=BATCH, ignore_conflicts=True
+        )
+
+
+def _told(call: Call, obstacle: _Obstacle, now: datetime) -> CallEvent:
+    assert obstacle.until is not None
+    day = obstacle.until.date().isoformat()
+    fact_id = fact_id_of("put-off", str(call.pk), str(call.attempts_made), obstacle.why, day)
+    data = {"why": obstacle.why, "until": obstacle.until.isoformat()}
+    return CallEvent(fact_id=fact_id, call_id=call.pk, kind="put-off", at=now, data=data)
 
 
 def next_allowed(call: Call, now: datetime) -> datetime | None:
@@ -147,7 +199,7 @@ def _calling_hours(table: tuple[tuple[str, str], ...]) -> schedule.CallingHours:
     return schedule.CallingHours.parse(dict(table))
 
 
-def _claim(call: Call, now: datetime) -> UUID | None:
+def _claim(call: Call, now: datetime, limit: int) -> UUID | None:
     """Take this call for an attempt; None if somebody else has, or has its number on the line, or all is full."""
     try:
         with transaction.atomic():
@@ -163,9 +215,15 @@ def _claim(call: Call, now: datetime) -> UUID | None:
                 from_number=call.from_number,
                 created_at=now,
             )
-            if not take_slot(call, now, until=now + timedelta(seconds=call.agent.ring_timeout + ANSWERING)):
+            until = now + timedelta(seconds=call.agent.ring_timeout + ANSWERING)
+            if not take_slot(call, now, until=until, below=limit):
                 raise _Full
-    except (IntegrityError, _Full):
+    except _Full:
+        return None
+    except IntegrityError:
+        # Somebody else has the number on the line since we looked.
+        obstacle = _Obstacle("number-busy", until=now + timedelta(seconds=NUMBER_BUSY))
+        _clear_away({call: obstacle}, now, Claimed())
         return None
     return attempt.pk
 
@@ -174,18 +232,10 @@ class _Full(Exception):
     """No slot is free after all."""
 
 
-def _put_off(call: Call, until: datetime, why: str, now: datetime) -> bool:
-    """Look at the call again at ``until``; its events tell why, once for each reason."""
-    mine = Call.objects.filter(pk=call.pk, status=Status.QUEUED, due_at=call.due_at)
-    if not mine.update(due_at=until):
-        return False
-    fact_id = fact_id_of("put-off", str(call.pk), str(call.attempts_made), why, until.date().isoformat())
-    write_event(fact_id, call.pk, "put-off", now, {"why": why, "until": until.isoformat()})
-    return True
-
-
 def _close(call: Call, status: Status, reason: str, now: datetime) -> bool:
-    return move(call, status, at=now, reason=reason)
+    with transaction.atomic():
+        mine = Call.objects.filter(pk=call.pk, status=Status.QUEUED, due_at=call.due_at)
+        return bool(mine.update(due_at=None)) and move(call, status, at=now, reason=reason)
 
 
 # --- Pace --------------------------------------------------------------------------------------------------
@@ -195,14 +245,18 @@ def _pace(now: datetime) -> DialPace:
     return DialPace.objects.get_or_create(pk=1, defaults={"next_at": now})[0]
 
 
-def _room(pace: DialPace, now: datetime) -> int:
-    """How many more calls may be out at once: by our own limits, the carrier's, and the free slots."""
-    out = DialAttempt.objects.filter(ended_at=None).count()
-    limit = settings.OUTBOUND_MAX_CALLS
+def _paused(pace: DialPace, now: datetime) -> bool:
+    """A pause that ends later than any is made for was left by a clock that has stepped back."""
+    return pace.paused_until is not None and now < pace.paused_until <= now + LONGEST_PAUSE
+
+
+def _limit(pace: DialPace, now: datetime) -> int:
+    """How many calls of ours may be out at once: by our own limit, and by what the carrier has stood."""
+    limit = min(settings.OUTBOUND_MAX_CALLS, settings.MAX_LIVE_CALLS)
     if pace.limit is not None and pace.limit_at is not None:
-        limit = min(limit, pace.limit + int((now - pace.limit_at).total_seconds() / LIMIT_GROWS))
-    free = settings.MAX_LIVE_CALLS - Lease.objects.filter(expires_at__gt=now).count()
-    return min(limit - out, free)
+        grown = int(max(0.0, (now - pace.limit_at).total_seconds()) / LIMIT_GROWS)
+        limit = min(limit, pace.limit + grown)
+    return limit
 
 
 def _take_places(wanted: int, now: datetime) -> int:
@@ -215,9 +269,22 @@ def _take_places(wanted: int, now: datetime) -> int:
             return granted
 
 
-def _pause(seconds: float, reason: str, now: datetime) -> None:
-    until = now + timedelta(seconds=seconds)
-    DialPace.objects.filter(pk=1).update(paused_until=until, reason=reason[:255], failures=F("failures") + 1)
+def _pause(reason: str, now: datetime, *, at_least: float = 0.0) -> datetime:
+    """
+    Dial nothing for a while, longer with each failure in a row; returns until when.
+
+    Requests that were under way together fail together: that is one failure.
+    """
+    pace = _pace(now)
+    until = now + timedelta(seconds=at_least)
+    if _paused(pace, now):
+        DialPace.objects.filter(pk=1, paused_until__lt=until).update(paused_until=until, reason=clean(reason)[:255])
+        return max(until, pace.paused_until)
+    until = max(until, now + timedelta(seconds=schedule.backoff(pace.failures + 1, jitter=random.random())))
+    mine = DialPace.objects.filter(pk=1, failures=pace.failures, paused_until=pace.paused_until)
+    if mine.update(paused_until=until, reason=clean(reason)[:255], failures=F("failures") + 1):
+        return until
+    return _pause(reason, now, at_least=at_least)
 
 
 def resume() -> None:
@@ -237,32 +304,43 @@ def dial(attempt_id: UUID | str, *, carrier: Carrier | None = None) -> bool:
     attempt = attempts.find_attempt(attempt_id=str(attempt_id))
     if attempt is None or attempt.requested_at is not None or attempt.ended_at is not None:
         return False
-    now = timezone.now()
-    call = attempt.call
-    opens = next_allowed(call, now)
-    banned = DoNotCall.objects.filter(number=call.to_number).exists()
+    now, started = timezone.now(), monotonic()
     if not DialAttempt.objects.filter(pk=attempt.pk, requested_at=None, ended_at=None).update(requested_at=now):
         return False
     attempt.requested_at = now
     # The claim may be old: what forbids the call now forbids it.
-    if banned:
-        move_attempt(attempt, Status.CANCELED, at=now, error_code=NOT_SENT, permanent=True, reason="do-not-call")
-        return False
-    if opens is None or opens > now:
-        move_attempt(attempt, Status.FAILED, at=now, error_code=NOT_SENT, error="outside calling hours", retry_at=opens)
-        return False
-    if Call.objects.filter(pk=call.pk, canceled_at__isnull=False).exists():
-        move_attempt(attempt, Status.CANCELED, at=now, error_code=NOT_SENT)
+    if (forbidden := _forbidden(attempt, now)) is not None:
+        move_attempt(attempt, at=now, error_code=NOT_SENT, **forbidden)
         return False
     try:
         carrier = carrier or get_carrier()
+        if monotonic() - started > STALLED:
+            # Others may be about to conclude that the request was lost.
+            move_attempt(attempt, Status.FAILED, at=timezone.now(), error_code=NOT_SENT, retry_at=timezone.now())
+            return False
         created = carrier.create_call(**_request(attempt))
     except CarrierError as error:
-        logger.warning("Call %s, %s: %s", call.pk, attempt, error)
+        logger.warning("Call %s, %s: %s", attempt.call_id, attempt, error)
         _refused(attempt, error)
         return True
     _dialled(attempt, created, carrier)
     return True
+
+
+def _forbidden(attempt: DialAttempt, now: datetime) -> dict[str, Any] | None:
+    """How to end an attempt whose request must not be sent now; None if it may."""
+    call = Call.objects.select_related("agent").get(pk=attempt.call_id)
+    if call.canceled_at is not None:
+        return {"status": Status.CANCELED}
+    if DoNotCall.objects.filter(number=call.to_number).exists():
+        return {"status": Status.CANCELED, "permanent": True, "reason": "do-not-call"}
+    opens = next_allowed(call, now)
+    if opens is None or opens > now:
+        return {"status": Status.FAILED, "error": "outside calling hours", "retry_at": opens}
+    pace = _pace(now)
+    if _paused(pace, now):
+        return {"status": Status.FAILED, "error": "dialling is paused", "retry_at": pace.paused_until}
+    return None
 
 
 def _request(attempt: DialAttempt) -> dict[str, Any]:
@@ -278,7 +356,9 @@ def _request(attempt: DialAttempt) -> dict[str, Any]:
         "machine_detection": _DETECTION[detection],
         "ring_timeout": call.agent.ring_timeout,
         # The agent says goodbye by itself; this is for the case that it cannot.
-        "time_limit": (call.max_duration or call.agent.max_duration) + settings.TRANSFER_TIME_LIMIT + 60,
+        "time_limit": min(
+            (call.max_duration or call.agent.max_duration) + settings.TRANSFER_TIME_LIMIT + 60, LONGEST_CALL
+        ),
     }
 
 
@@ -297,7 +377,10 @@ def _dialled(attempt: DialAttempt, created: CarrierCall, carrier: Carrier) -> No
     if not adopt(attempt, created.sid):
         _hang_up_stray(created, carrier)
         return
-    DialPace.objects.filter(pk=1, failures__gt=0).update(failures=0, paused_until=None, reason="")
+    # Not while a pause lasts: this request may be older than it.
+    DialPace.objects.filter(pk=1, failures__gt=0).exclude(paused_until__gt=now).update(
+        failures=0, paused_until=None, reason=""
+    )
     data = {"sid": created.sid, "attempt": attempt.number}
     write_event(fact_id_of("dialled", str(attempt.pk)), attempt.call_id, "dialled", now, data)
     apply_news(attempt, created)
@@ -318,20 +401,18 @@ def _refused(attempt: DialAttempt, error: CarrierError) -> None:
             data = {"attempt": attempt.number, "error": text}
             write_event(fact_id_of("unknown", str(attempt.pk)), attempt.call_id, "outcome-unknown", now, data)
         case Kind.LATER | Kind.CAPACITY:
-            pace = _pace(now)
-            wait = error.retry_after or schedule.backoff(pace.failures + 1, jitter=random.random())
+            # Also a carrier that cannot be reached at all, which has no code for it.
+            wait, code = error.retry_after or 0.0, str(error.code or NOT_SENT)
             if error.kind is Kind.CAPACITY:
                 wait = max(wait, CAPACITY_PAUSE)
-                standing = max(1, DialAttempt.objects.filter(ended_at=None).count() - 1)
+                out = DialAttempt.objects.filter(ended_at=None, requested_at__isnull=False).count()
+                standing = max(1, out - 1)
                 DialPace.objects.filter(pk=1).update(limit=standing, limit_at=now)
-            _pause(wait, text, now)
-            code = "10004" if error.kind is Kind.CAPACITY else "20429"
-            retry_at = now + timedelta(seconds=wait)
+            retry_at = _pause(text, now, at_least=wait)
             move_attempt(attempt, Status.FAILED, at=now, error_code=code, error=text, retry_at=retry_at)
         case Kind.ACCOUNT:
             logger.critical("Dialling is paused for %.0f s: the carrier refuses the account: %s", ACCOUNT_PAUSE, text)
-            _pause(ACCOUNT_PAUSE, text, now)
-            retry_at = now + timedelta(seconds=ACCOUNT_PAUSE)
+            retry_at = _pause(text, now, at_least=ACCOUNT_PAUSE)
             move_attempt(attempt, Status.FAILED, at=now, error_code="account", error=text, retry_at=retry_at)
         case Kind.NUMBER | Kind.SETTINGS:
             reason = "number-refused" if error.kind is Kind.NUMBER else "settings-refused"

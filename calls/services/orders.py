@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from calls import numbers
-from calls.models import Call, CallOrder, Lease
+from calls.models import Call, CallOrder, DoNotCall, Lease
 from calls.services.records import CallsError, clean, get_call
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ def transfer(*, call_id: UUID | str, to: str) -> CallOrder:
     """Hand the caller over to ``to``: a number that may be dialled, or the name of one of the agent's targets."""
     call = _live(call_id)
     number = call.agent.transfer_targets.get(to) or dialable(to, field="to")
+    if DoNotCall.objects.filter(number=number).exists():
+        raise CallsError("This number is on the do-not-call list.", code="do-not-call", field="to")
     with transaction.atomic():
         Call.objects.filter(pk=call.pk).update(transfer_to=number)
         return give(call, CallOrder.Kind.TRANSFER, {"to": number})

@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -22,7 +22,7 @@ from django.utils import timezone
 from calls.carrier import Carrier, CarrierError, get_carrier
 from calls.models import E164, Agent, ApiKey, Call, CallOrder, DialAttempt, DoNotCall, MachineDetection
 from calls.services import notifications, orders
-from calls.services.attempts import NOT_SENT, move_attempt
+from calls.services.attempts import NOT_SENT, apply_news, move_attempt
 from calls.services.orders import dialable, is_live
 from calls.services.records import CallsError, get_call, move
 from calls.status import TERMINAL, UNANSWERED, Status
@@ -60,7 +60,9 @@ class NewCall:
     @property
     def digest(self) -> str:
         """The same for the same request."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
+        moment = self.scheduled_for and self.scheduled_for.astimezone(UTC)
+        same = {**asdict(self), "scheduled_for": moment}
+        return hashlib.sha256(json.dumps(same, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class KeyReused(CallsError):
@@ -307,12 +309,13 @@ def hang_up(*, call_id: UUID | str, carrier: Carrier | None = None) -> Call:
 def _give_up(call: Call, carrier: Carrier | None) -> None:
     """From now on no attempt begins, and one that has begun is ended as soon as it can be."""
     now = timezone.now()
-    Call.objects.filter(pk=call.pk, canceled_at=None).update(canceled_at=now)
-    # The claim sets due_at to nothing; whoever is first here decides.
-    if Call.objects.filter(pk=call.pk, status=Status.QUEUED, due_at__isnull=False).update(due_at=None):
-        call.refresh_from_db()
-        move(call, Status.CANCELED, at=now, reason="canceled")
-        return
+    with transaction.atomic():
+        Call.objects.filter(pk=call.pk, canceled_at=None).update(canceled_at=now)
+        # The claim sets due_at to nothing; whoever is first here decides.
+        if Call.objects.filter(pk=call.pk, status=Status.QUEUED, due_at__isnull=False).update(due_at=None):
+            call.refresh_from_db()
+            move(call, Status.CANCELED, at=now, reason="canceled")
+            return
     for attempt in call.attempts.select_related("call__agent").filter(ended_at=None):
         if DialAttempt.objects.filter(pk=attempt.pk, requested_at=None).update(requested_at=now):
             move_attempt(attempt, Status.CANCELED, at=now, error_code=NOT_SENT)
@@ -325,14 +328,16 @@ def end_attempt(attempt: DialAttempt, carrier: Carrier | None = None) -> None:
     """End an attempt at the carrier, which has it already. Raises ``CallsError`` if the carrier cannot."""
     ringing = attempt.status in UNANSWERED
     try:
-        was_on = (carrier or get_carrier()).hang_up(attempt.sid or "", ringing=ringing)
+        carrier = carrier or get_carrier()
+        was_on = carrier.hang_up(attempt.sid or "", ringing=ringing)
+        # A call that the carrier had still queued ends without a callback.
+        seen = carrier.fetch_call(attempt.sid or "") if was_on and ringing else None
     except CarrierError as error:
         raise CallsError(
             f"The carrier could not end the call ({error}). It is tried again.", permanent=False, code="carrier-failed"
         ) from error
-    if was_on and ringing:
-        # A call that the carrier had still queued ends without a callback.
-        move_attempt(attempt, Status.CANCELED, at=timezone.now())
+    if seen is not None:
+        apply_news(attempt, seen)
 
 
 def hang_up_at_carrier(call: Call, carrier: Carrier | None = None) -> None:

@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from django.utils import timezone
 
-from calls.models import Call, CallEvent, Lease, StreamToken
+from calls.models import Call, CallEvent, CallOrder, Lease, StreamToken
 from calls.services import notifications
 from calls.status import TERMINAL, Status, may_move
 
@@ -20,6 +20,9 @@ END_REASONS = frozenset(
     "operator transferred opted-out voicemail".split()
 )
 """Why a stream ended. A call that never had one ends for a reason of the dialler's."""
+
+
+FAR_OFF = timedelta(days=1)
 
 
 class CallsError(Exception):
@@ -70,6 +73,7 @@ def move(call: Call, status: Status, *, at: datetime, reason: str = "") -> bool:
             if status in TERMINAL:
                 Lease.objects.filter(call=call).delete()
                 StreamToken.objects.filter(call=call, used_at=None).delete()
+                CallOrder.objects.filter(call=call, taken_at=None).update(taken_at=at)
             notifications.announce(call, f"call.{_EVENT_OF.get(status, status)}", at=at)
             return True
         call.refresh_from_db(fields=["status", "answered_at", "end_reason"])
@@ -100,16 +104,15 @@ def moment(at: datetime | str) -> datetime:
 
 
 def twilio_time(text: str) -> datetime:
-    """Twilio's clock as it writes it: RFC 2822 for calls, ISO 8601 for streams. Now, where it is no time of ours."""
+    """Twilio's clock as it writes it: RFC 2822 for calls, ISO 8601 for streams. Now, where it makes no sense."""
     now = timezone.now()
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             told = moment(parse(text))
-        except ValueError:
+            # One that is far off would make calls that never end, or that are due in another century.
+            return told if abs(told - now) < FAR_OFF else now
+        except (ValueError, OverflowError):
             continue
-        # At the ends of the calendar a change of time zone, or a second more, is an error.
-        if abs(told.year - now.year) < 100:
-            return told
     return now
 
 

@@ -45,11 +45,13 @@ def record_status(
         return None
     at = twilio_time(timestamp)
     with transaction.atomic():
-        write_event(fact_id_of("status", sid, sequence or status), call.pk, f"status-{status}"[:64], at, params)
-        if status not in MOVES:
+        # First the move: two reports at once would otherwise hold each other's rows (PostgreSQL: deadlock detected).
+        moved = False
+        if status in MOVES:
+            moved = _follow(attempt, Status(status), at, params) if attempt else move(call, Status(status), at=at)
+        else:
             logger.warning("Call %s reports a status that we do not know: %r", sid, status)
-            return call
-        moved = _follow(attempt, Status(status), at, params) if attempt else move(call, Status(status), at=at)
+        write_event(fact_id_of("status", sid, sequence or status), call.pk, f"status-{status}"[:64], at, params)
         if status in TERMINAL and duration.isdecimal():
             # Also where the books were closed before: Twilio's own count is the better one.
             Call.objects.filter(pk=call.pk, status=status).update(duration=float(duration[:9]))

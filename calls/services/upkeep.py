@@ -10,7 +10,8 @@ from django.db import Error as DatabaseAway
 from django.db import connection
 from django.utils import timezone
 
-from calls.models import Call, Lease, StreamToken
+from calls.models import Call, StreamToken
+from calls.services.admission import dead_leases
 from calls.services.records import move
 from calls.status import Status
 
@@ -28,7 +29,7 @@ def clean_up() -> int:
     """
     now = timezone.now()
     StreamToken.objects.filter(expires_at__lt=now - timedelta(days=1)).delete()
-    Lease.objects.filter(expires_at__lte=now).delete()
+    dead_leases(now).delete()
     # A callee may ring for ten minutes; what waits for its turn to be dialled is not abandoned. Outbound calls are
     # asked after at the carrier (``dialling.reconcile``), and one that was transferred goes on without a stream.
     abandoned = Call.objects.filter(

@@ -6,11 +6,12 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from calls.carrier import CarrierCall, CarrierError, Kind
 
+LEEWAY = timedelta(minutes=2)
 _numbers = itertools.count(1)
 
 
@@ -61,7 +62,7 @@ class FakeCarrier:
     def find_calls(self, *, to_number: str, from_number: str, since: datetime) -> list[CarrierCall]:
         self._fail()
         found = [call for call in self.calls.values() if (call.to_number, call.from_number) == (to_number, from_number)]
-        return [call for call in reversed(found) if call.created_at is None or call.created_at >= since]
+        return [call for call in reversed(found) if call.created_at is None or call.created_at >= since - LEEWAY]
 
     def fetch_call(self, sid: str) -> CarrierCall | None:
         self._fail()

@@ -393,7 +393,7 @@ def test_an_unknown_outcome_is_never_asked_for_again_but_found(agent, clock, car
     carrier.now_is(next(iter(carrier.calls)), status="in-progress")
     reconciling.reconcile(carrier=carrier)
     assert fresh(attempt).sid is None  # a request lasts longer than that
-    clock.shift(20)
+    clock.shift(reconciling.UNANSWERED_REQUEST)
     assert dial_all(carrier) == []
     assert reconciling.reconcile(carrier=carrier).settled == 1
     assert (fresh(call).status, fresh(attempt).sid) == ("in-progress", next(iter(carrier.calls)))
@@ -406,10 +406,10 @@ def test_a_request_that_never_arrived_is_made_again_only_when_that_is_certain(ag
     dial_all(carrier)
     carrier.calls.clear()
     for _ in range(5):
-        clock.shift(17)
+        clock.shift(60)
         reconciling.reconcile(carrier=carrier)
         assert dial_all(carrier) == []
-    clock.shift(17)
+    clock.shift(1)
     assert reconciling.reconcile(carrier=carrier).lost == 1
     [attempt] = dial_all(carrier)
     assert (attempt.number, fresh(call).attempts_made) == (2, 2)
@@ -428,7 +428,7 @@ def test_a_call_of_another_time_between_the_same_numbers_is_not_taken_for_ours(a
     carrier.faults = [refusal(Kind.UNKNOWN)]
     [attempt] = dial_all(carrier)
     sids = list(carrier.calls)
-    clock.shift(20)
+    clock.shift(reconciling.UNANSWERED_REQUEST)
     reconciling.reconcile(carrier=carrier)
     assert fresh(attempt).sid == sids[1]
 
@@ -437,15 +437,34 @@ def test_too_many_requests_put_dialling_off_and_count_for_nothing(agent, clock, 
     placed()
     placed(BERT)
     carrier.faults = [refusal(Kind.LATER, 20429, retry_after=7.0)]
-    ids = dialling.claim_due().attempts
-    dialling.dial(ids[0], carrier=carrier)
-    dialling.dial(ids[1], carrier=carrier)
-    assert DialPace.objects.get().failures == 0  # the second one was taken: the storm is over
-    call = Call.objects.get(sid=None)
-    assert call.due_at == NOON + timedelta(seconds=7)
+    for attempt_id in dialling.claim_due().attempts:
+        dialling.dial(attempt_id, carrier=carrier)
+    # What was claimed before the pause is held back as well.
+    assert len(carrier.requests) == 1
+    assert {call.due_at for call in Call.objects.all()} == {NOON + timedelta(seconds=7)}
+    assert dial_all(carrier) == []
     clock.shift(8)
-    assert len(dial_all(carrier)) == 1
-    assert len(carrier.requests) == 3
+    assert len(dial_all(carrier)) == 2
+    assert DialPace.objects.get().failures == 0
+
+
+def test_requests_that_fail_together_are_one_failure(agent, clock, carrier):
+    for number in range(4):
+        placed(f"+1202555011{number}")
+    attempts = [DialAttempt.objects.get(pk=pk) for pk in dialling.claim_due().attempts]
+    for attempt in attempts:
+        dialling._refused(attempt, refusal(Kind.LATER, 20429))
+    pace = DialPace.objects.get()
+    assert pace.failures == 1
+    assert pace.paused_until <= NOON + timedelta(seconds=1)
+
+
+def test_a_success_that_was_under_way_does_not_end_a_pause(agent, clock, carrier):
+    placed()
+    [attempt_id] = dialling.claim_due().attempts
+    carrier.on_create = lambda made: dialling._pause("stop", NOON, at_least=60.0)
+    dialling.dial(attempt_id, carrier=carrier)
+    assert DialPace.objects.get().paused_until == NOON + timedelta(seconds=60)
 
 
 def test_the_carriers_limit_of_calls_at_once_is_learned_and_slowly_tried_again(agent, clock, carrier):
@@ -642,3 +661,194 @@ def test_a_verdict_before_the_stream_is_open_waits_for_it_and_one_after_the_end_
     assert fresh(other).answered_by == "machine_start"
     assert not CallOrder.objects.filter(call=other).exists()
     assert fresh(call).status == "in-progress"
+
+
+# --- What two processes do at once, and what one leaves behind ---------------------------------------------
+
+
+def test_a_call_that_was_given_up_and_arrives_after_all_is_talked_to_and_not_dialled_again(agent, clock, carrier):
+    call = placed()
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    [attempt] = dial_all(carrier)
+    [made] = carrier.calls.values()
+    carrier.calls.clear()
+    clock.shift(reconciling.NEVER_ARRIVED + 1)
+    assert reconciling.reconcile(carrier=carrier).lost == 1
+    attempt.sid = made.sid
+    assert answered(attempt).verdict == "connect"
+    assert (fresh(call).status, fresh(call).due_at, fresh(attempt).status) == ("in-progress", None, "in-progress")
+    assert dial_all(carrier) == []
+
+
+def test_once_the_next_attempt_has_begun_the_one_that_was_given_up_is_hung_up(agent, clock, carrier):
+    placed()
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    [attempt] = dial_all(carrier)
+    [made] = carrier.calls.values()
+    carrier.calls.clear()
+    clock.shift(reconciling.NEVER_ARRIVED + 1)
+    reconciling.reconcile(carrier=carrier)
+    [second] = dial_all(carrier)
+    attempt.sid = made.sid
+    assert answered(attempt).verdict == "over"
+    assert answered(second).verdict == "connect"
+
+
+@pytest.mark.parametrize("status", ["ringing", "in-progress"])
+def test_a_callback_that_comes_while_the_carrier_is_asked_counts_more_than_its_silence(agent, clock, carrier, status):
+    call = placed()
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    [attempt] = dial_all(carrier)
+    [made] = carrier.calls.values()
+    clock.shift(reconciling.NEVER_ARRIVED + 1)
+
+    def find_calls(**_):
+        record_status(sid=made.sid, status=status, attempt_id=str(attempt.pk))
+        return []
+
+    carrier.find_calls = find_calls
+    assert reconciling.reconcile(carrier=carrier).lost == 0
+    assert fresh(call).status == status
+    assert fresh(attempt).sid == made.sid
+
+
+def test_one_attempt_that_cannot_be_asked_after_does_not_keep_the_others(agent, clock, carrier):
+    placed()
+    placed(BERT)
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    dial_all(carrier)
+    attempt = DialAttempt.objects.exclude(sid=None).get()
+
+    def find_calls(**_):
+        raise refusal(Kind.UNKNOWN)
+
+    carrier.find_calls = find_calls
+    carrier.now_is(attempt.sid, status="completed")
+    clock.shift(200)
+    reconciling.reconcile(carrier=carrier)
+    assert fresh(attempt.call).status == "completed"
+
+
+def test_a_call_that_is_already_in_the_books_is_not_taken_for_a_lost_one(agent, clock, carrier):
+    placed()
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    [attempt] = dial_all(carrier)
+    [made] = carrier.calls.values()
+    by_hand = carrier.add(ANNA, "+15005550006")
+    Call.objects.create(sid=by_hand.sid, direction="outbound", to_number=ANNA, agent=agent)
+    clock.shift(reconciling.UNANSWERED_REQUEST)
+    reconciling.reconcile(carrier=carrier)
+    assert fresh(attempt).sid == made.sid
+
+
+def test_whatever_the_carrier_calls_the_end_of_a_conversation_it_is_over(agent, clock, carrier):
+    call = placed()
+    [attempt] = dial_all(carrier)
+    answered(attempt)
+    carrier.now_is(attempt.sid, status="no-answer")
+    clock.shift(200)
+    reconciling.reconcile(carrier=carrier)
+    assert fresh(call).status == "completed"
+
+
+def test_a_hang_up_that_the_carrier_fails_to_do_is_tried_again(agent, clock, carrier):
+    call = placed()
+    [attempt] = dial_all(carrier)
+    claim_stream(token=answered(attempt).token, process="web-1")
+    carrier.now_is(attempt.sid, status="in-progress")
+    placing.hang_up(call_id=call.pk, carrier=carrier)
+    clock.shift(reconciling.ORDER_IGNORED + 1)
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    reconciling.reconcile(carrier=carrier)
+    assert carrier.calls[attempt.sid].status == "in-progress"
+    reconciling.reconcile(carrier=carrier)
+    assert carrier.calls[attempt.sid].status == "completed"
+
+
+def test_a_call_that_was_canceled_halfway_does_not_take_a_place(agent, clock, carrier):
+    call = placed()
+    Call.objects.filter(pk=call.pk).update(canceled_at=NOON)
+    assert dial_all(carrier) == []
+    assert (fresh(call).status, fresh(call).end_reason) == ("canceled", "canceled")
+
+
+def test_a_call_that_was_answered_while_it_was_canceled_ends_as_the_carrier_says(agent, clock, carrier):
+    call = placed()
+    [attempt] = dial_all(carrier)
+    carrier.now_is(attempt.sid, status="in-progress")
+    placing.cancel_call(call_id=call.pk, carrier=carrier)
+    assert fresh(call).status == "completed"
+
+
+def test_calls_of_an_agent_that_is_switched_off_wait_until_it_is_back(agent, clock, carrier):
+    call = placed()
+    Agent.objects.update(active=False)
+    assert dial_all(carrier) == []
+    Agent.objects.update(active=True)
+    clock.move_to(fresh(call).due_at)
+    assert len(dial_all(carrier)) == 1
+
+
+def test_a_number_whose_hours_are_unknown_ends_its_own_call_only(agent, clock, carrier):
+    broken, fine = placed(timezone="Europe/Berlin"), placed(BERT)
+    Call.objects.filter(pk=broken.pk).update(timezone="Europe/Atlantis")
+    [attempt] = dial_all(carrier)
+    assert attempt.call == fine
+    assert (fresh(broken).status, fresh(broken).end_reason) == ("failed", "unknown-hours")
+
+
+def test_a_call_that_the_carrier_still_queues_when_the_hours_end_is_taken_back(agent, clock, carrier):
+    clock.move_to(datetime(2026, 11, 21, 1, 59, tzinfo=UTC))  # a minute to nine in the evening
+    call = placed()
+    [attempt] = dial_all(carrier)
+    clock.shift(90)
+    reconciling.reconcile(carrier=carrier)
+    assert carrier.calls[attempt.sid].status == "canceled"
+    assert (fresh(call).status, fresh(call).due_at) == ("queued", datetime(2026, 11, 21, 13, 0, tzinfo=UTC))
+
+
+def test_a_call_that_waits_long_at_the_carrier_keeps_its_slot(agent, clock, carrier):
+    placed()
+    [attempt] = dial_all(carrier)
+    for _ in range(20):
+        clock.shift(15)
+        reconciling.reconcile(carrier=carrier)
+    assert Lease.objects.get(call=attempt.call).expires_at > datetime.now(UTC)
+
+
+def test_a_clock_that_steps_back_does_not_stop_dialling(agent, clock, carrier):
+    placed()
+    dialling._pause("busy", NOON + timedelta(hours=3), at_least=60.0)
+    DialPace.objects.update(limit=3, limit_at=NOON + timedelta(hours=3), next_at=NOON + timedelta(hours=3))
+    Lease.objects.create(call=placed(CARL), slot=0, expires_at=NOON + timedelta(hours=3))
+    Call.objects.filter(to_number=CARL).delete()
+    [attempt] = dial_all(carrier)
+    DialAttempt.objects.filter(pk=attempt.pk).update(requested_at=None, created_at=NOON + timedelta(hours=3))
+    assert reconciling.reconcile(carrier=carrier).to_dial == [attempt.pk]
+
+
+def test_dispatchers_that_look_at_the_same_time_keep_the_limit_together(agent, clock, carrier, settings, monkeypatch):
+    settings.OUTBOUND_MAX_CALLS = 2
+    for number in range(6):
+        placed(f"+1202555011{number}")
+    real = dialling._Known
+
+    def another_goes_first(*arguments):
+        monkeypatch.setattr(dialling, "_Known", real)
+        known = real(*arguments)
+        assert len(dialling.claim_due().attempts) == 2
+        return known
+
+    monkeypatch.setattr(dialling, "_Known", another_goes_first)
+    assert dialling.claim_due().attempts == []
+    assert DialAttempt.objects.count() == 2
+
+
+def test_what_is_put_off_costs_the_same_number_of_queries_however_much_it_is(
+    agent, clock, carrier, django_assert_max_num_queries
+):
+    clock.move_to(datetime(2026, 11, 20, 4, 0, tzinfo=UTC))
+    place_calls([new(f"+1202555{number:04d}") for number in range(100, 200)])
+    with django_assert_max_num_queries(12):
+        assert dialling.claim_due().put_off == 100
+    assert CallEvent.objects.filter(kind="put-off").count() == 100

@@ -1,11 +1,14 @@
 """Twilio's callbacks over HTTP: forged, replayed, late, duplicated and reordered ones included."""
 
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
+import time_machine
 from django.db import InterfaceError, OperationalError
 from django.http import QueryDict
 from django.urls import resolve
+from django.utils import timezone
 from twilio.request_validator import RequestValidator
 
 from calls import services, twiml
@@ -198,7 +201,9 @@ def test_while_the_database_is_away_the_caller_is_told_to_try_again(twilio, monk
 # --- Status callbacks ------------------------------------------------------------------------------------
 
 
-def test_callbacks_walk_the_call_through_its_life(twilio, connected):
+@time_machine.travel("2018-03-25T09:55:00Z", tick=False)
+def test_callbacks_walk_the_call_through_its_life(twilio, db):
+    services.claim_stream(token=token_in(twilio.rings()), process="web-1")
     twilio.reports("in-progress", 2, Timestamp="Sun, 25 Mar 2018 09:53:19 +0000")
     assert twilio.call.status == "in-progress"
     assert twilio.call.answered_at.isoformat() == "2018-03-25T09:53:19+00:00"
@@ -206,6 +211,15 @@ def test_callbacks_walk_the_call_through_its_life(twilio, connected):
     call = twilio.call
     assert (call.status, call.duration, call.ended_at.isoformat()) == ("completed", 62.0, "2018-03-25T09:54:21+00:00")
     assert services.live_calls() == 0
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    ["Sun, 25 Mar 2018 09:53:19 +0000", "Mon, 1 Jan 9999 00:00:00 -2359", "Mon, 99999999999999 Jan 2026", "soon", ""],
+)
+def test_a_time_that_makes_no_sense_is_now(twilio, connected, timestamp):
+    assert twilio.reports("in-progress", 2, Timestamp=timestamp).status_code == 204
+    assert abs(twilio.call.answered_at - timezone.now()) < timedelta(minutes=1)
 
 
 def test_a_callback_that_comes_twice_counts_once(twilio, connected):
@@ -262,7 +276,9 @@ def test_a_callback_with_odd_values_is_survived(twilio, connected, fields):
     assert twilio.post("/twilio/status/", **fields).status_code == 204
 
 
-def test_stream_events_are_noted_once_whenever_they_come(twilio, connected, caplog):
+@time_machine.travel("2024-11-29T00:10:00Z", tick=False)
+def test_stream_events_are_noted_once_whenever_they_come(twilio, caplog, db):
+    twilio.rings()
     fields = {"StreamSid": new_sid("MZ"), "Timestamp": "2024-11-29T00:09:39.602648368Z"}
     for _ in range(2):
         twilio.post("/twilio/stream-status/", StreamEvent="stream-started", **fields)
