@@ -213,6 +213,18 @@ class Call(models.Model):
             models.Index(fields=["agent", "-created_at", "-id"], name="call_agent_newest"),
             models.Index(fields=["to_number", "-created_at", "-id"], name="call_to_newest"),
             models.Index(fields=["from_number", "-created_at", "-id"], name="call_from_newest"),
+            # Few calls have these, and lists of those few are asked for as well.
+            models.Index(
+                fields=["answered_by", "-created_at", "-id"],
+                condition=~models.Q(answered_by=""),
+                name="call_answerer_newest",
+            ),
+            models.Index(
+                fields=["end_reason", "-created_at", "-id"], condition=~models.Q(end_reason=""), name="call_end_newest"
+            ),
+            models.Index(
+                fields=["scheduled_for"], condition=models.Q(scheduled_for__isnull=False), name="call_scheduled"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -373,7 +385,10 @@ class WebhookDelivery(models.Model):
     class Meta:
         ordering = ["-created_at"]
         verbose_name_plural = "webhook deliveries"
-        indexes = [models.Index(fields=["due_at"], condition=models.Q(due_at__isnull=False), name="delivery_due")]
+        indexes = [
+            models.Index(fields=["due_at"], condition=models.Q(due_at__isnull=False), name="delivery_due"),
+            models.Index(fields=["endpoint", "-created_at", "-id"], name="delivery_newest"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.event} to {self.endpoint_id}"

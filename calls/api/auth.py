@@ -1,0 +1,78 @@
+"""Who asks, and what they may: API keys with scopes, or operators who are logged in to the admin."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from rest_framework import authentication, exceptions, permissions
+from rest_framework.request import Request
+
+from calls.api.problems import Problem
+from calls.api.throttling import REFUSED_RATE, count
+from calls.models import ApiKey
+from calls.services.keys import find_key
+
+READ, DIAL, CONTROL = ApiKey.Scope.READ, ApiKey.Scope.DIAL, ApiKey.Scope.CONTROL
+
+_PERMISSIONS = {READ: "calls.view_call", DIAL: "calls.add_call", CONTROL: "calls.change_call"}
+"""What operators need for each scope."""
+
+
+class KeyAuthentication(authentication.BaseAuthentication):
+    """``Authorization: Bearer <key>``; ``Token`` instead of ``Bearer`` is understood as well."""
+
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, ApiKey] | None:
+        header = authentication.get_authorization_header(request).decode("latin-1")
+        scheme, _, secret = header.partition(" ")
+        if scheme.lower() not in ("bearer", "token"):
+            return None
+        key = find_key(secret.strip())
+        if key is None:
+            if wait := count(f"refused-{request.META.get('REMOTE_ADDR', '')}", REFUSED_RATE):
+                raise exceptions.Throttled(wait)
+            raise exceptions.AuthenticationFailed("This key is unknown, revoked or expired.")
+        return AnonymousUser(), key
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="api"'
+
+
+class StaffAuthentication(authentication.SessionAuthentication):
+    """The session of somebody who may use the admin, with its CSRF token, so that the browsable docs work."""
+
+    def authenticate(self, request: Request) -> tuple[Any, None] | None:
+        user = getattr(request._request, "user", None)
+        if user is None or not user.is_active or not user.is_staff:
+            return None
+        self.enforce_csrf(request)
+        return user, None
+
+    def enforce_csrf(self, request: Request) -> None:
+        try:
+            super().enforce_csrf(request)
+        except exceptions.PermissionDenied as error:
+            raise Problem(403, "csrf-failed", str(error.detail)) from error
+
+
+class HasScope(permissions.BasePermission):
+    """The view's ``scopes`` say what each method needs."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if request.successful_authenticator is None:
+            return False
+        scopes: Mapping[str, str] = getattr(view, "scopes", {})
+        scope = scopes.get("GET" if request.method == "HEAD" else request.method or "")
+        # Without one there is no such method, which is told next.
+        if scope is None or self._has(request, scope):
+            return True
+        if request.auth is None:
+            raise Problem(403, "missing-scope", f"You need the permission {_PERMISSIONS[scope]} for that.")
+        challenge = f'Bearer realm="api", error="insufficient_scope", scope="{scope}"'
+        text = f"This key may not do that: it lacks the scope {scope}."
+        raise Problem(403, "missing-scope", text, headers={"WWW-Authenticate": challenge})
+
+    @staticmethod
+    def _has(request: Request, scope: str) -> bool:
+        if isinstance(request.auth, ApiKey):
+            return scope in request.auth.scopes
+        return bool(request.user.has_perm(_PERMISSIONS[scope]))

@@ -1,0 +1,162 @@
+"""How the calls of a stretch of time went: how many, how long, and how quickly the agent answered."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import connection
+from django.db.models import Aggregate, Avg, Count, F, FloatField, Q, QuerySet
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast, TruncDay, TruncHour
+from django.utils import timezone
+
+from calls.models import Call, DialPace, Turn
+from calls.services import live_calls
+from calls.status import Status
+
+MEASURES = (
+    "response_latency", "endpointing", "transcript", "first_token", "first_clause", "first_speech", "release", "send",
+    "heard_latency", "barge_in_stop",
+)  # fmt: skip
+"""What is measured of each turn of the agent: the whole, its stages in the order of the work, and two beside them."""
+FRACTIONS = (0.5, 0.9, 0.95, 0.99)
+MOST_TURNS = 50_000
+"""Where the database has no percentiles, the newest so many turns stand for all."""
+_TRUNC = {"hour": TruncHour, "day": TruncDay}
+
+
+def report(calls: QuerySet[Call], *, period: str) -> dict[str, Any]:
+    """The figures of these calls, together and by ``hour`` or ``day`` (UTC)."""
+    calls = calls.order_by()
+    turns = Turn.objects.filter(call__in=calls, who=Turn.Who.AGENT).order_by()
+    start = _TRUNC[period]
+    figures = _figures(calls.annotate(start=start("created_at")))
+    latencies = _latencies(turns, start("call__created_at"))
+    periods = [
+        {"start": begin, **figures[begin], "latency": latencies.get(begin, {})}
+        for begin in sorted(moment for moment in figures if moment is not None)
+    ]
+    total = figures.get(None) or _counted([])
+    return {"total": {**total, "latency": latencies.get(None, {})}, "periods": periods}
+
+
+def current() -> dict[str, Any]:
+    """What is going on at this moment."""
+    now = timezone.now()
+    live = live_calls()
+    pace = DialPace.objects.filter(pk=1).first()
+    paused = pace is not None and pace.paused_until is not None and pace.paused_until > now
+    waiting = Call.objects.filter(due_at__isnull=False)
+    return {
+        "live_calls": live,
+        "free_slots": max(0, settings.MAX_LIVE_CALLS - live),
+        "waiting_calls": waiting.count(),
+        "due_calls": waiting.filter(due_at__lte=now).count(),
+        "dialling_paused_until": pace.paused_until if pace and paused else None,
+        "dialling_paused_because": pace.reason if pace and paused else "",
+    }
+
+
+# --- Calls -------------------------------------------------------------------------------------------------
+
+
+def _figures(calls: QuerySet[Call]) -> dict[datetime | None, dict[str, Any]]:
+    """By the start of the period; ``None`` is all of them together."""
+    rows = calls.values("start", "status").annotate(
+        calls=Count("pk"),
+        answered=Count("pk", filter=Q(answered_at__isnull=False) | Q(status=Status.COMPLETED)),
+        lasted=Avg("duration"),
+        measured=Count("duration"),
+    )
+    by_start: dict[datetime | None, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_start[row["start"]].append(row)
+        by_start[None].append(row)
+    return {start: _counted(some) for start, some in by_start.items()}
+
+
+def _counted(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    by_status = dict.fromkeys(map(str, Status), 0)
+    answered = answered_or_over = measured = 0
+    seconds = 0.0
+    for row in rows:
+        by_status[row["status"]] += row["calls"]
+        answered += row["answered"]
+        waits = row["status"] in (Status.QUEUED, Status.INITIATED, Status.RINGING)
+        answered_or_over += row["answered"] if waits else row["calls"]
+        measured += row["measured"]
+        seconds += (row["lasted"] or 0.0) * row["measured"]
+    return {
+        "calls": sum(by_status.values()),
+        "by_status": by_status,
+        "answer_rate": answered / answered_or_over if answered_or_over else None,
+        "average_duration": seconds / measured if measured else None,
+    }
+
+
+# --- Latencies ---------------------------------------------------------------------------------------------
+
+
+class _Percentiles(Aggregate):
+    """PostgreSQL's own, exact and interpolated, of a column that may be null."""
+
+    function = "percentile_cont"
+    template = f"%(function)s(ARRAY{list(FRACTIONS)}) WITHIN GROUP (ORDER BY %(expressions)s)"
+    output_field = ArrayField(FloatField())
+
+
+def _measure(name: str) -> Any:
+    # A null of JSON is a null of the database here: ->> makes it one.
+    return F(name) if name == "response_latency" else Cast(KeyTextTransform(name, "stages"), FloatField())
+
+
+def _latencies(turns: QuerySet[Turn], start: Any) -> dict[datetime | None, dict[str, Any]]:
+    """By the start of the period, by measure: the count and the percentiles, in seconds."""
+    return _in_database(turns, start) if connection.vendor == "postgresql" else _in_python(turns, start)
+
+
+def _in_database(turns: QuerySet[Turn], start: Any) -> dict[datetime | None, dict[str, Any]]:
+    wanted: dict[str, Any] = {}
+    for name in MEASURES:
+        wanted |= {f"n_{name}": Count(_measure(name)), f"p_{name}": _Percentiles(_measure(name))}
+    rows = [(row["start"], row) for row in turns.annotate(start=start).values("start").annotate(**wanted)]
+    if rows:
+        rows.append((None, turns.aggregate(**wanted)))
+    return {
+        begin: {name: _entry(row[f"n_{name}"], row[f"p_{name}"]) for name in MEASURES if row[f"n_{name}"]}
+        for begin, row in rows
+    }
+
+
+def _in_python(turns: QuerySet[Turn], start: Any) -> dict[datetime | None, dict[str, Any]]:
+    values: dict[datetime | None, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    newest = turns.annotate(start=start).order_by("-pk").values_list("start", "response_latency", "stages")
+    for begin, latency, stages in newest[:MOST_TURNS]:
+        for name in MEASURES:
+            value = latency if name == "response_latency" else stages.get(name)
+            if value is not None:
+                values[begin][name].append(value)
+                values[None][name].append(value)
+    return {
+        begin: {name: _entry(len(known), percentiles(known)) for name in MEASURES if (known := by_name.get(name))}
+        for begin, by_name in values.items()
+    }
+
+
+def _entry(count: int, at: Sequence[float]) -> dict[str, Any]:
+    return {"count": count, **{f"p{fraction * 100:.0f}": value for fraction, value in zip(FRACTIONS, at, strict=True)}}
+
+
+def percentiles(values: Sequence[float]) -> list[float]:
+    """At ``FRACTIONS``, interpolated as PostgreSQL's ``percentile_cont`` does."""
+    ranked = sorted(values)
+    found = []
+    for fraction in FRACTIONS:
+        place = fraction * (len(ranked) - 1)
+        low, high = ranked[math.floor(place)], ranked[math.ceil(place)]
+        found.append(low + (high - low) * (place - math.floor(place)))
+    return found

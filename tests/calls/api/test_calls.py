@@ -1,0 +1,396 @@
+"""Placing calls, looking at them, and acting on them."""
+
+import json
+from datetime import timedelta
+from io import BytesIO
+from uuid import UUID
+
+import pytest
+import time_machine
+from django.core.files.base import ContentFile
+from django.utils import timezone
+
+from calls.carrier import Kind
+from calls.models import Call, CallOrder, DoNotCall, Lease
+from calls.services import placing
+from tests.calls.api.conftest import START
+from tests.calls.fake_carrier import FakeCarrier
+from tests.calls.fake_carrier import refusal as carrier_refusal
+
+pytestmark = pytest.mark.django_db
+ANNA = "+12025550101"
+UNKNOWN = "6c0a6f5e-0a2f-4f0e-9d52-3b1f3f0f6a11"
+
+
+def refusal(response) -> tuple[int, str, str]:
+    """Status, code, and the field of the first error."""
+    assert response["Content-Type"] == "application/problem+json"
+    document = response.json()
+    return response.status_code, document["code"], document["errors"][0]["field"]
+
+
+def place(api, *, key: str = "", **fields):
+    headers = {"HTTP_IDEMPOTENCY_KEY": key} if key else {}
+    return api.post("/api/calls/", {"to": ANNA, "agent": "front-desk", **fields}, **headers)
+
+
+# --- Placing -----------------------------------------------------------------------------------------------
+
+
+def test_a_call_for_now(api, key, settings):
+    response = place(api, metadata={"order": 1815}, variables={"name": "Ada", "age": 36, "vip": True, "x": None})
+    assert response.status_code == 201
+    body = response.json()
+    call = Call.objects.get(pk=body["id"])
+    assert response["Location"] == f"{settings.PUBLIC_BASE_URL}/api/calls/{call.pk}/"
+    assert (body["status"], body["to"], body["from"], body["agent"]) == ("queued", ANNA, "+15005550006", "front-desk")
+    assert body["metadata"] == {"order": 1815} == call.metadata
+    assert call.variables == {"name": "Ada", "age": 36, "vip": True, "x": None}
+    assert call.api_key == key[0]
+    assert call.due_at is not None
+
+
+def test_a_call_for_later(api):
+    later = (timezone.now() + timedelta(days=2)).replace(microsecond=0)
+    response = place(api, scheduled_for=later.isoformat(), timezone="America/New_York", max_duration=60, record=False)
+    assert response.status_code == 202
+    call = Call.objects.get(pk=response.json()["id"])
+    assert (call.scheduled_for, call.timezone, call.max_duration, call.record) == (later, "America/New_York", 60, False)
+    assert response.json()["due_at"] == later.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_null_is_as_good_as_leaving_it_out(api):
+    fields = (
+        "from",
+        "scheduled_for",
+        "variables",
+        "metadata",
+        "max_duration",
+        "machine_detection",
+        "record",
+        "timezone",
+    )
+    assert place(api, **dict.fromkeys(fields)).status_code == 201
+
+
+def test_an_order_of_ones_own_for_the_other_fields(api, agent):
+    agent.voicemail_message = "Call us back."
+    agent.save()
+    body = place(api, **{"from": "+12025550177", "machine_detection": "message"}).json()
+    assert (body["from"], body["machine_detection"]) == ("+12025550177", "message")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "code"),
+    [
+        ({"to": 12025550101}, "to", "invalid"),
+        ({"to": None}, "to", "null"),
+        ({"to": ""}, "to", "blank"),
+        ({"agent": ["front-desk"]}, "agent", "invalid"),
+        ({"too": "+12025550101"}, "too", "unknown-field"),
+        ({"max_duration": "60"}, "max_duration", "invalid"),
+        ({"max_duration": True}, "max_duration", "invalid"),
+        ({"max_duration": 5}, "max_duration", "min-value"),
+        ({"record": "yes"}, "record", "invalid"),
+        ({"record": 1}, "record", "invalid"),
+        ({"machine_detection": "guess"}, "machine_detection", "invalid-choice"),
+        ({"scheduled_for": "2030-01-01T10:00:00"}, "scheduled_for", "invalid"),
+        ({"scheduled_for": "tomorrow"}, "scheduled_for", "invalid"),
+        ({"scheduled_for": "2030-02-30T10:00:00Z"}, "scheduled_for", "invalid"),
+        ({"scheduled_for": 1893456000}, "scheduled_for", "invalid"),
+        ({"metadata": []}, "metadata", "invalid"),
+        ({"metadata": "x"}, "metadata", "invalid"),
+        ({"variables": {"Name": "Ada"}}, "variables.Name", "invalid"),
+        ({"variables": {"name": {"first": "Ada"}}}, "variables.name", "invalid"),
+        ({"variables": {"name": "x" * 1001}}, "variables.name", "invalid"),
+    ],
+)
+def test_what_is_malformed_is_refused_by_name(api, fields, field, code):
+    response = place(api, **fields)
+    assert refusal(response) == (400, "invalid-request", field)
+    assert response.json()["errors"][0]["code"] == code
+    assert not Call.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"to": "hello"}, (422, "invalid-number", "to")),
+        ({"to": "112"}, (422, "emergency-number", "to")),
+        ({"to": "+19005550123"}, (422, "premium-number", "to")),
+        ({"to": "+4930901820"}, (422, "country-not-allowed", "to")),
+        ({"to": "+12025550199"}, (422, "do-not-call", "to")),
+        ({"agent": "nobody"}, (422, "unknown-agent", "agent")),
+        ({"from": "me"}, (422, "invalid-number", "from")),
+        ({"timezone": "Mars/Olympus"}, (422, "unknown-timezone", "timezone")),
+        ({"machine_detection": "message"}, (422, "no-voicemail-message", "machine_detection")),
+        ({"scheduled_for": "9999-12-31T23:59:59-12:00"}, (422, "invalid", "scheduled_for")),
+        ({"metadata": {"x": "y" * 5000}}, (422, "too-large", "metadata")),
+        ({"variables": {f"x{n}": "y" * 500 for n in range(10)}}, (422, "too-large", "variables")),
+    ],
+)
+def test_what_may_not_be_is_refused_by_name(api, fields, expected):
+    DoNotCall.objects.create(number="+12025550199")
+    assert refusal(place(api, **fields)) == expected
+    assert not Call.objects.exists()
+
+
+def test_an_agent_that_needs_a_name_must_be_given_one(api, agent):
+    agent.greeting = "Hello {{ name }}."
+    agent.save()
+    assert refusal(place(api)) == (422, "missing-variables", "variables")
+    assert place(api, variables={"name": "Ada"}).status_code == 201
+
+
+def test_several_mistakes_are_told_at_once(api):
+    response = api.post("/api/calls/", {"record": "yes"})
+    assert {error["field"] for error in response.json()["errors"]} == {"to", "agent", "record"}
+
+
+# --- Repeating ---------------------------------------------------------------------------------------------
+
+
+def test_the_same_request_with_the_same_key_makes_one_call_and_gets_one_answer(api):
+    first = place(api, key="a-1", metadata={"b": 1, "a": 2})
+    call = Call.objects.get()
+    Call.objects.update(status="completed", sid="CA1", attempts_made=3, due_at=None, ended_at=timezone.now())
+    second = place(api, key="a-1", metadata={"a": 2, "b": 1})
+    assert (second.status_code, second.json()) == (first.status_code, first.json())
+    assert second["Location"] == first["Location"]
+    assert (first.get("Idempotent-Replayed"), second.get("Idempotent-Replayed")) == (None, "true")
+    assert Call.objects.get() == call
+
+
+def test_a_repeated_request_for_later_is_still_for_later_when_its_time_has_come(api):
+    with time_machine.travel(START) as clock:
+        later = (START + timedelta(hours=1)).isoformat()
+        first = place(api, key="a-1", scheduled_for=later)
+        clock.shift(7200)
+        second = place(api, key="a-1", scheduled_for=later)
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json() == second.json()
+
+
+def test_a_key_is_not_for_two_requests(api):
+    place(api, key="a-1")
+    assert refusal(place(api, key="a-1", record=False)) == (422, "idempotency-key-reused", "Idempotency-Key")
+
+
+def test_two_clients_may_use_the_same_key(api, api_with):
+    assert place(api, key="a-1").json()["id"] != place(api_with("dial"), key="a-1").json()["id"]
+
+
+@pytest.mark.parametrize("name", ["a b", "ä", "x" * 256])
+def test_an_idempotency_key_is_plain(api, name):
+    assert refusal(place(api, key=name)) == (400, "invalid-request", "Idempotency-Key")
+
+
+# --- Batches -----------------------------------------------------------------------------------------------
+
+
+def batch(api, rows, **headers):
+    return api.post("/api/calls/batch/", {"calls": rows}, **headers)
+
+
+def row(n: int, **fields):
+    return {"to": f"+1202555{n:04}", "agent": "front-desk", **fields}
+
+
+def test_a_batch_is_accepted_in_order(api):
+    response = batch(api, [row(100 + n) for n in range(60)])
+    assert response.status_code == 202
+    assert response.json()["count"] == 60 == Call.objects.count()
+    assert [call["to"] for call in response.json()["calls"]] == [f"+1202555{100 + n:04}" for n in range(60)]
+    assert {UUID(call["id"]) for call in response.json()["calls"]} == set(Call.objects.values_list("pk", flat=True))
+
+
+def test_a_batch_with_a_mistake_is_refused_as_a_whole_and_by_row(api):
+    DoNotCall.objects.create(number="+12025550102")
+    response = batch(api, [row(101), row(102), row(103, agent="nobody")])
+    assert (response.status_code, response.json()["code"]) == (422, "invalid-batch")
+    assert [(error["row"], error["code"]) for error in response.json()["errors"]] == [
+        (1, "do-not-call"),
+        (2, "unknown-agent"),
+    ]
+    assert not Call.objects.exists()
+
+
+def test_malformed_and_refused_rows_are_told_all_at_once(api):
+    rows = [row(101), {"to": 1}, row(103, recrod=True), row(104, metadata={"x": "y" * 5000}), row(105, agent="nobody")]
+    response = batch(api, rows, HTTP_IDEMPOTENCY_KEY="b-1")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid-batch")
+    found = {(error["row"], error["field"]) for error in response.json()["errors"]}
+    assert found == {(1, "to"), (1, "agent"), (2, "recrod"), (3, "metadata"), (4, "agent")}
+    assert not Call.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, [], {"calls": []}, {"calls": {}}, {"calls": [1]}, {"calls": [row(1)] * 1001}, {"calls": [row(1)], "x": 1}],
+)
+def test_what_is_no_batch_is_refused(api, body):
+    response = api.post("/api/calls/batch/", body)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid-request")
+
+
+def test_a_repeated_batch_makes_its_calls_once(api):
+    first = batch(api, [row(101), row(102)], HTTP_IDEMPOTENCY_KEY="b-1")
+    Call.objects.update(status="completed")
+    second = batch(api, [row(101), row(102)], HTTP_IDEMPOTENCY_KEY="b-1")
+    assert (first.status_code, first.json()) == (second.status_code, second.json())
+    assert second["Idempotent-Replayed"] == "true"
+    assert Call.objects.count() == 2
+    assert batch(api, [row(101), row(103)], HTTP_IDEMPOTENCY_KEY="b-1").status_code == 422
+
+
+# --- Looking -----------------------------------------------------------------------------------------------
+
+
+def test_a_call_with_everything(api, talked):
+    body = api.get(f"/api/calls/{talked.pk}/").json()
+    assert body["transcript"] == ["agent: Hello.", "caller: When?", "agent: We open"]
+    assert [(turn["who"], turn["response_latency"]) for turn in body["turns"]] == [
+        ("agent", None),
+        ("caller", None),
+        ("agent", 0.3),
+    ]
+    assert body["turns"][2]["stages"] == {"endpointing": 0.2, "first_speech": None}
+    assert [event["kind"] for event in body["events"]] == ["dialled", "stream-started", "stream-ended"]
+    assert [(attempt["number"], attempt["status"]) for attempt in body["attempts"]] == [(1, "busy"), (2, "completed")]
+    assert body["recording"] is None
+    assert body["has_recording"] is False
+
+
+def test_a_call_is_read_in_few_queries_however_long_it_was(api, talked, django_assert_max_num_queries):
+    with django_assert_max_num_queries(6):  # the key, its use, the call with its agent, and one for each list
+        api.get(f"/api/calls/{talked.pk}/")
+
+
+# --- Recordings --------------------------------------------------------------------------------------------
+
+SOUND = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def recorded(talked):
+    talked.recording.save("call.wav", ContentFile(SOUND))
+    return talked
+
+
+@pytest.fixture
+def link(api, recorded, settings):
+    url = api.get(f"/api/calls/{recorded.pk}/").json()["recording"]["url"]
+    assert url.startswith(settings.PUBLIC_BASE_URL)
+    return url.removeprefix(settings.PUBLIC_BASE_URL)
+
+
+def test_a_recording_is_heard_through_its_link_without_a_key(client, link):
+    response = client.get(link)
+    assert (response.status_code, response["Content-Type"], response.content) == (200, "audio/wav", SOUND)
+
+
+def test_a_player_may_seek(client, link):
+    response = client.get(link, HTTP_RANGE="bytes=256-511")
+    assert (response.status_code, response.content) == (206, SOUND[256:512])
+    assert response["Content-Range"] == f"bytes 256-511/{len(SOUND)}"
+    assert client.get(link, HTTP_RANGE="bytes=99999-").status_code == 416
+
+
+def test_a_link_expires(client, link, settings):
+    settings.RECORDING_LINK_TTL = 60
+    with time_machine.travel(timezone.now() + timedelta(seconds=62)):
+        response = client.get(link)
+    assert (response.status_code, response.json()["code"]) == (410, "link-expired")
+
+
+def test_a_link_that_was_changed_or_whose_sound_is_gone_leads_nowhere(client, link, recorded):
+    assert client.get(link[:-4] + "xyz/").status_code == 404
+    recorded.recording.storage.delete(recorded.recording.name)
+    assert client.get(link).status_code == 404
+    Call.objects.update(recording="")
+    assert client.get(link).status_code == 404
+
+
+# --- Acting ------------------------------------------------------------------------------------------------
+
+
+def act(api, call, what, body=None):
+    return api.post(f"/api/calls/{call.pk}/{what}/", body)
+
+
+@pytest.fixture
+def live(make_call):
+    call = make_call(status="in-progress", answered_at=START, streams=1, process="web-1")
+    Lease.objects.create(
+        call=call, slot=1, stream=1, process="web-1", expires_at=timezone.now() + timedelta(seconds=30)
+    )
+    return call
+
+
+def test_a_waiting_call_is_canceled_and_canceling_again_does_nothing(api):
+    call = Call.objects.get(pk=place(api).json()["id"])
+    for _ in range(2):
+        response = act(api, call, "cancel")
+        assert (response.status_code, response.json()["status"]) == (202, "canceled")
+
+
+def test_what_is_over_or_answered_cannot_be_canceled(api, live, talked):
+    assert (act(api, talked, "cancel").status_code, act(api, talked, "cancel").json()["code"]) == (409, "call-over")
+    assert (act(api, live, "cancel").status_code, act(api, live, "cancel").json()["code"]) == (409, "call-answered")
+
+
+def test_hanging_up_a_live_call_is_an_order_to_its_process(api, live, talked):
+    assert act(api, live, "hangup").status_code == 202
+    assert CallOrder.objects.get().kind == "hang-up"
+    assert act(api, talked, "hangup").json()["status"] == "completed"
+
+
+def test_a_carrier_that_cannot_hang_up_may_be_asked_again(api, live, monkeypatch):
+    Lease.objects.all().delete()
+
+    monkeypatch.setattr(placing, "get_carrier", lambda: FakeCarrier(faults=[carrier_refusal(Kind.LATER)]))
+    response = act(api, live, "hangup")
+    assert (response.status_code, response.json()["code"]) == (503, "carrier-failed")
+    assert "Retry-After" in response
+
+
+def test_the_agent_is_told_what_to_say(api, live):
+    response = act(api, live, "say", {"text": "Somebody will join us."})
+    assert response.status_code == 202
+    order = CallOrder.objects.get()
+    assert (order.kind, order.data) == ("say", {"text": "Somebody will join us."})
+    assert response.json()["id"] == order.pk
+    assert response.json()["call"] == str(live.pk)
+
+
+@pytest.mark.parametrize("body", [{}, {"text": ""}, {"text": 1}, {"text": "x" * 2001}, {"text": "x", "loud": True}])
+def test_something_must_be_said(api, live, body):
+    assert refusal(act(api, live, "say", body))[:2] == (400, "invalid-request")
+
+
+def test_a_live_call_is_transferred_to_a_target_or_a_number_that_may_be_dialled(api, live, agent):
+    agent.transfer_targets = {"sales": "+12025550111"}
+    agent.save()
+    assert act(api, live, "transfer", {"to": "sales"}).json()["data"] == {"to": "+12025550111"}
+    assert act(api, live, "transfer", {"to": "+12025550122"}).json()["data"] == {"to": "+12025550122"}
+    assert refusal(act(api, live, "transfer", {"to": "+19005550123"})) == (422, "premium-number", "to")
+
+
+@pytest.mark.parametrize(("what", "body"), [("say", {"text": "Hello?"}), ("transfer", {"to": ANNA})])
+def test_nobody_on_the_line(api, talked, what, body):
+    response = act(api, talked, what, body)
+    assert (response.status_code, response.json()["code"]) == (409, "call-not-live")
+
+
+@pytest.mark.parametrize("what", ["cancel", "hangup", "say", "transfer", "events"])
+def test_there_is_no_such_call(api, what):
+    body = {"say": {"text": "x"}, "transfer": {"to": ANNA}}.get(what)
+    address = f"/api/calls/{UNKNOWN}/{what}/"
+    response = api.get(address) if what == "events" else api.post(address, body)
+    assert (response.status_code, response.json()["code"]) == (404, "not-found")
+
+
+def test_json_is_utf_8(api):
+    body = json.dumps({"to": ANNA, "agent": "front-desk", "metadata": {"name": "Zoë 🎷"}}, ensure_ascii=False)
+    response = api.generic("POST", "/api/calls/", BytesIO(body.encode()).getvalue(), content_type="application/json")
+    assert response.json()["metadata"] == {"name": "Zoë 🎷"}
