@@ -131,7 +131,11 @@ def test_a_proper_production_environment_passes_the_deployment_checks(tmp_path):
     result = subprocess.run(
         [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "INFO"],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path), **PRODUCTION},
+        env={
+            **{"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path), **PRODUCTION},
+            "DATABASE_URL": "postgres://clientcaller@db.example.com/clientcaller",
+            "REDIS_URL": "rediss://redis.example.com",
+        },
         capture_output=True,
         text=True,
         check=False,
