@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from calls.management.commands.run import run_together
 
@@ -50,3 +51,17 @@ def test_ctrl_c_ends_them_all():
 
     threading.Thread(target=interrupt).start()
     assert run_together({"web": python(FOREVER)}, out=out) == ""
+
+
+def test_who_is_impatient_ends_what_does_not_want_to_end():
+    out = Out()
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('here'); time.sleep(600)"
+
+    def interrupt_twice() -> None:
+        out.wait_for("web | here")
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+
+    threading.Thread(target=interrupt_twice).start()
+    assert run_together({"web": python(stubborn)}, out=out) == ""

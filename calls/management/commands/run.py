@@ -89,12 +89,22 @@ def run_together(commands: Mapping[str, Sequence[str]], *, out: Any) -> str:
 
 
 def _stop(processes: Collection[subprocess.Popen[str]]) -> None:
-    """Ask them to end, all at once, and insist where that does not help."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for process in processes:
-            if process.poll() is None or number == signal.SIGKILL:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, number)
+    """Ask them to end, all at once, and insist where that does not help, or where somebody is impatient."""
+    try:
+        _signal(processes, signal.SIGTERM)
         for process in processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        _signal(processes, signal.SIGKILL)
+        for process in processes:
+            process.wait()
+
+
+def _signal(processes: Collection[subprocess.Popen[str]], number: signal.Signals) -> None:
+    """To each with its children, which may outlive it."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
