@@ -1,0 +1,199 @@
+"""An office that calls people: the server, the simulated network, and a worker in threads of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import connections
+
+from calls import tasks, waking
+from calls.carrier import Carrier
+from calls.models import Call, DialAttempt, Lease
+from calls.services import dialling, reconciling
+from calls.services.attempts import UNCOUNTED
+from calls.services.placing import NewCall, place_call, place_calls
+from calls.status import TERMINAL
+from media.phone.call import CarrierTiming, Outcome
+from media.phone.caller import HangUp, ScriptedCaller, Step, WaitForAgent
+from media.phone.injections import Injections
+from media.phone.network import PhoneCall, PhoneNetwork
+from media.service import get_service
+from tests.media.test_calls_end_to_end import phones
+
+logger = logging.getLogger(__name__)
+
+ANNA = "+12025550101"
+SHORTLY: tuple[Step, ...] = (WaitForAgent(quiet=0.2), HangUp())
+"""Somebody who hears the greeting, and hangs up."""
+TAKES_LONG = 60.0
+"""Seconds of ringing that no test waits for."""
+CARRIER_TIMEOUT = 1.0
+PATIENCE = 30.0
+
+
+class Worker:
+    """Celery's part: does what somebody is woken for, and wakes as beat does, only more often."""
+
+    def __init__(self) -> None:
+        self.failures: list[BaseException] = []
+        self._pool = ThreadPoolExecutor(6, thread_name_prefix="worker")
+
+    def wake(self, task: str, arguments: tuple[str, ...] = ()) -> None:
+        self._pool.submit(self._do, task, arguments)
+
+    def _do(self, task: str, arguments: tuple[str, ...]) -> None:
+        try:
+            getattr(tasks, task)(*arguments)
+        except Exception as error:
+            logger.exception("%s%s failed", task, arguments)
+            self.failures.append(error)
+        finally:
+            connections.close_all()
+
+    async def beat(self) -> None:
+        while True:
+            self.wake("dial_due")
+            self.wake("reconcile")
+            await asyncio.sleep(0.25)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+@dataclass
+class Office:
+    """``network`` is where people are; by default they hear the greeting and hang up."""
+
+    network: PhoneNetwork
+    worker: Worker
+
+    def answers(self, number: str, *steps: Step, **options: Any) -> None:
+        self.network.on_dial(number, lambda: ScriptedCaller(steps), **{"after": 1.0, **options})
+
+    def does_not_answer(self, number: str, outcome: Outcome) -> None:
+        self.network.on_dial(number, lambda: outcome, after=1.0)
+
+    async def place(self, to: str = ANNA, **fields: Any) -> Call:
+        new = NewCall(to=to, agent="front-desk", **fields)
+        return (await sync_to_async(place_call)(new))[0]
+
+    async def place_all(self, people: Iterable[str]) -> list[Call]:
+        wanted = [NewCall(to=number, agent="front-desk") for number in people]
+        return (await sync_to_async(place_calls)(wanted))[0]
+
+    @property
+    def phones(self) -> list[PhoneCall]:
+        """What the carrier has been asked for, in order."""
+        return [call for call in self.network.calls.values() if call.direction == "outbound-api"]
+
+    async def until(self, condition: Callable[[], Any]) -> Any:
+        """What the condition, asked in a thread, gives once it is true."""
+        async with asyncio.timeout(PATIENCE):
+            while not (found := await sync_to_async(condition)()):  # noqa: ASYNC110 - the database has no event
+                await asyncio.sleep(0.02)
+        return found
+
+    async def becomes(self, call: Call, status: str) -> Call:
+        return await self.until(Call.objects.filter(pk=call.pk, status=status).first)
+
+    async def talks(self, call: Call) -> Call:
+        """Once its agent was heard."""
+        return await self.until(Call.objects.filter(pk=call.pk, turns__who="agent").first)
+
+    async def over(self, call: Call) -> Call:
+        """The call once it has ended and all is written, with its ``lines``, ``kinds``, and the bytes recorded."""
+        await self.until(lambda: Call.objects.get(pk=call.pk).status in TERMINAL)
+        await self.quiet()
+        return await sync_to_async(_read)(call)
+
+    async def quiet(self) -> None:
+        """Until nothing is under way, neither there nor here."""
+        service = get_service()
+        async with asyncio.timeout(PATIENCE):
+            await self.network.settled()
+            while service.streams:  # noqa: ASYNC110 - nobody else waits for this
+                await asyncio.sleep(0.01)
+            assert await service.books.drain(10)
+
+    def check(self) -> None:
+        """What the database says is what the network knows, and nothing is left behind."""
+        attempts = {str(attempt.pk): attempt for attempt in DialAttempt.objects.select_related("call")}
+        dialled = {_attempt_of(phone): phone for phone in self.phones}
+        assert len(dialled) == len(self.phones), "one attempt is one call"
+        assert {pk for pk, attempt in attempts.items() if attempt.sid} == set(dialled)
+        for pk, attempt in attempts.items():
+            assert attempt.ended_at, attempt
+            if pk in dialled:
+                assert (attempt.sid, attempt.status) == (dialled[pk].sid, dialled[pk].status)
+            else:
+                assert attempt.error_code in UNCOUNTED or attempt.call.end_reason.endswith("-refused")
+            if attempt.number == attempt.call.attempts_made and attempt.call.status != "queued":
+                assert attempt.call.status == attempt.status or attempt.call.canceled_at
+        assert not Lease.objects.exists()
+        assert self.worker.failures == []
+
+
+def _attempt_of(phone: PhoneCall) -> str:
+    assert phone.order.program is not None
+    return parse_qs(urlsplit(phone.order.program.url or "").query)["attempt"][0]
+
+
+def _read(call: Call) -> Call:
+    record = Call.objects.prefetch_related("turns", "events", "attempts").get(pk=call.pk)
+    record.lines = [(turn.who, turn.heard) for turn in record.turns.all()]
+    record.kinds = [event.kind for event in record.events.all()]
+    record.recorded_bytes = Path(record.recording.path).stat().st_size if record.recording else 0
+    return record
+
+
+@asynccontextmanager
+async def office(
+    server: str, monkeypatch: pytest.MonkeyPatch, injections: Injections | None = None
+) -> AsyncIterator[Office]:
+    """With everything checked in the end (``Office.check``), where the block has not failed."""
+    limits = {
+        "MAX_LIVE_CALLS": 40,
+        "OUTBOUND_MAX_CALLS": 30,
+        "CALLS_PER_SECOND": 50.0,
+        "ATTEMPTS_PER_NUMBER_AND_DAY": 9,
+    }
+    for name, limit in limits.items():
+        monkeypatch.setattr(settings, name, limit)
+    # Minutes of patience in earnest.
+    for name, seconds in {"UNANSWERED_REQUEST": 1.2, "NEVER_ARRIVED": 2.0, "ORDER_IGNORED": 1.0}.items():
+        monkeypatch.setattr(reconciling, name, seconds)
+    for name in ("CAPACITY_PAUSE", "NUMBER_BUSY"):
+        monkeypatch.setattr(dialling, name, 0.5)
+    worker = Worker()
+    monkeypatch.setattr(waking, "_send", worker.wake)
+    timing = CarrierTiming(scale=0.02)
+    async with phones(server, injections=injections, timing=timing, calls_per_second=100.0) as network:
+        monkeypatch.setattr(settings, "TWILIO_API_BASE_URL", network.rest_url)
+        carrier = Carrier(
+            account_sid=settings.TWILIO_ACCOUNT_SID,
+            auth_token=settings.TWILIO_AUTH_TOKEN,
+            base_url=network.rest_url,
+            timeout=CARRIER_TIMEOUT,
+        )
+        monkeypatch.setattr(dialling, "get_carrier", lambda: carrier)
+        here = Office(network, worker)
+        here.answers("*", *SHORTLY)
+        beat = asyncio.ensure_future(worker.beat())
+        try:
+            yield here
+            await here.quiet()
+        finally:
+            beat.cancel()
+            await asyncio.to_thread(worker.close)
+    await sync_to_async(here.check)()
