@@ -25,7 +25,8 @@ def task(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
         try:
             function(*args, **kwargs)
         except (OperationalError, InterfaceError) as error:
-            logger.warning("%s has to wait: the database is away: %s", function.__name__, str(error).strip())
+            reason = str(error).strip().partition("\n")[0]
+            logger.warning("%s has to wait: the database is away: %s", function.__name__, reason)
 
     return run
 

@@ -33,7 +33,7 @@ def _list(name: str) -> list[str]:
     return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()]
 
 
-def _number(name: str, default: float, *, at_least: float) -> float:
+def _number(name: str, default: float, *, at_least: float, at_most: float = float("inf")) -> float:
     text = os.environ.get(name, "").strip()
     try:
         number = float(text or default)
@@ -41,6 +41,8 @@ def _number(name: str, default: float, *, at_least: float) -> float:
         raise ImproperlyConfigured(f"{name} must be a number, not {text!r}") from None
     if not number >= at_least:
         raise ImproperlyConfigured(f"{name} must be at least {at_least:g}, not {text!r}")
+    if number > at_most:
+        raise ImproperlyConfigured(f"{name} must be at most {at_most:g}, not {text!r}")
     return number
 
 
@@ -279,7 +281,7 @@ CONVERSATION = _json_object("CONVERSATION")
 
 # --- Calling out -----------------------------------------------------------------------------------------
 
-CALLS_PER_SECOND = _number("CALLS_PER_SECOND", 1.0, at_least=0.01)
+CALLS_PER_SECOND = _number("CALLS_PER_SECOND", 1.0, at_least=0.01, at_most=1000)
 """As fast as the carrier dials for the account (Twilio: 1 without a business profile); more would only queue there."""
 OUTBOUND_MAX_CALLS = int(_number("OUTBOUND_MAX_CALLS", max(1, MAX_LIVE_CALLS * 4 // 5), at_least=1))
 """Calls of ours that may be out at once; the rest of ``MAX_LIVE_CALLS`` is left to those who call us."""
@@ -425,6 +427,7 @@ LOGGING = {
         "django": _to_root,
         # Strangers who knock get their 404 or 403 without a line each; our own refusals say more.
         "django.request": {**_to_root, "level": "ERROR"},
+        "django.security.DisallowedHost": {**_to_root, "level": "CRITICAL"},
         "django.server": _to_root,
         "uvicorn": _to_root,
         "uvicorn.access": {**_to_root, "level": "WARNING"},

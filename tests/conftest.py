@@ -54,6 +54,14 @@ def django_db_modify_db_settings(
         database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_is_woken() -> None:
+    """What the tests place wakes no worker of this machine: their messages stay in their own memory."""
+    from celery import current_app
+
+    current_app.conf.broker_url = "memory://"
+
+
 @pytest.fixture(autouse=True)
 def _files_of_their_own(tmp_path: Path) -> Iterator[None]:
     from django.test import override_settings

@@ -369,6 +369,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except NotInstalled as error:
         raise pytest.UsageError(f"--database=postgres: {error}") from None
     config.add_cleanup(server.remove)
+    # The server goes with its databases: nothing need be dropped, be it that somebody is still connected.
+    config.option.reuse_db = True
     os.environ["DATABASE_URL"] = server.url
     _read_the_settings_again()
 

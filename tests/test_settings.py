@@ -143,5 +143,11 @@ def test_a_proper_production_environment_passes_the_deployment_checks(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("pace", ["0", "1001", "fast", "nan"])
+def test_a_pace_that_cannot_be_kept_is_refused(load, pace):
+    with pytest.raises(ImproperlyConfigured, match="CALLS_PER_SECOND"):
+        load(CALLS_PER_SECOND=pace)
+
+
 def test_json_settings_reach_the_conversation(load):
     assert load(CONVERSATION=json.dumps({"max_lead": 0.3}))["CONVERSATION"] == {"max_lead": 0.3}
