@@ -216,6 +216,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     if REDIS_URL
     else {"folder": str(VAR_DIR / "broker"), "polling_interval": 0.1}
 )
+if REDIS_URL.startswith("rediss:") and "ssl_cert_reqs" not in REDIS_URL:
+    # Kombu, unlike the others who get this address, would not look at the certificate.
+    CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": "required"}
 CELERY_BROKER_CONNECTION_TIMEOUT = 1.0
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 # The worker itself waits for its broker for as long as it takes.

@@ -143,6 +143,12 @@ def test_a_proper_production_environment_passes_the_deployment_checks(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+def test_celery_looks_at_the_certificate_of_redis_unless_told_not_to(load):
+    assert load(REDIS_URL="rediss://redis.example.com")["CELERY_BROKER_USE_SSL"] == {"ssl_cert_reqs": "required"}
+    assert "CELERY_BROKER_USE_SSL" not in load(REDIS_URL="rediss://redis.example.com?ssl_cert_reqs=none")
+    assert "CELERY_BROKER_USE_SSL" not in load(REDIS_URL="redis://redis.example.com")
+
+
 @pytest.mark.parametrize("pace", ["0", "1001", "fast", "nan"])
 def test_a_pace_that_cannot_be_kept_is_refused(load, pace):
     with pytest.raises(ImproperlyConfigured, match="CALLS_PER_SECOND"):
