@@ -10,6 +10,8 @@ PIP := $(PY) -m pip install -qq --disable-pip-version-check
 HOST ?= 127.0.0.1
 PORT ?= 8000
 SPEECH ?=
+# Tests that bring a database of their own, or none, and say the same on either.
+OWN_DATABASES := test_many_dispatchers.py test_carrier.py test_run.py test_checks.py test_schedule.py test_numbers.py test_variables.py
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -56,7 +58,7 @@ worker: $(VENV)/.laptop ## dials, delivers webhooks, tidies up: beside `make ser
 test: $(VENV)/.dev ## all tests (SPEECH=folder adds those on recordings of people)
 	@$(PY) -m pytest $(if $(SPEECH),--speech=$(SPEECH))
 	@echo "The same on PostgreSQL, as far as records go:"
-	@$(PY) -m pytest --database=postgres tests/calls tests/test_real_services.py
+	@$(PY) -m pytest --database=postgres tests/calls tests/test_real_services.py $(OWN_DATABASES:%=--ignore=tests/calls/%)
 
 lint: $(VENV)/.dev ## style and types
 	@$(PY) -m ruff check .

@@ -38,8 +38,8 @@ def ask() -> Say:
 
 @pytest.fixture
 def engines_options(request) -> dict[str, dict]:
-    """Options of the scripted engines, by parametrization."""
-    return getattr(request, "param", {})
+    """Options of the scripted engines, by parametrization; the voice is made quickly, for each server makes phrases."""
+    return {"tts": {"chunk_delay": 0.001}, **getattr(request, "param", {})}
 
 
 @pytest.fixture
