@@ -9,7 +9,7 @@ lost, the carrier is asked what it has (``reconciling``): nothing is ever sent a
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -128,7 +128,7 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True)
-class _Obstacle:
+class Obstacle:
     """Why a call is not dialled now: it is put off ``until`` then, or over as ``status``."""
 
     why: str
@@ -136,35 +136,54 @@ class _Obstacle:
     status: Status | None = None
 
 
-def _obstacle(call: Call, known: _Known, now: datetime) -> _Obstacle | None:
-    if call.canceled_at is not None:
-        return _Obstacle("canceled", status=Status.CANCELED)
-    if call.to_number in known.do_not_call:
-        return _Obstacle("do-not-call", status=Status.CANCELED)
+def _obstacle(call: Call, known: _Known, now: datetime) -> Obstacle | None:
+    if ban := _ban(call, known.do_not_call):
+        return ban
     if not call.agent.active:
-        return _Obstacle("agent-inactive", until=now + timedelta(seconds=INACTIVE))
-    try:
-        opens = next_allowed(call, now)
-    except ValueError as error:  # a zone or a number that this machine's tables do not know any more
-        logger.error("Call %s cannot be dialled: %s", call.pk, error)
-        return _Obstacle("unknown-hours", status=Status.FAILED)
-    if opens is None:
-        return _Obstacle("no-calling-hours", status=Status.FAILED)
-    if opens > now:
-        return _Obstacle("calling-hours", until=opens)
+        return Obstacle("agent-inactive", until=now + timedelta(seconds=INACTIVE))
+    if closed := outside_hours(call, now):
+        return closed
     per_day = settings.ATTEMPTS_PER_NUMBER_AND_DAY
     free = schedule.day_is_full(known.starts.get(call.to_number, ()), now=now, per_day=per_day)
     if free is not None:
-        return _Obstacle("attempts-per-day", until=free)
+        return Obstacle("attempts-per-day", until=free)
     if call.to_number in known.on_the_line:
-        return _Obstacle("number-busy", until=now + timedelta(seconds=NUMBER_BUSY))
+        return Obstacle("number-busy", until=now + timedelta(seconds=NUMBER_BUSY))
     known.on_the_line.add(call.to_number)
     return None
 
 
-def _clear_away(obstacles: Mapping[Call, _Obstacle | None], now: datetime, claimed: Claimed) -> None:
+def _ban(call: Call, do_not_call: Collection[str]) -> Obstacle | None:
+    """Somebody does not want this call."""
+    if call.canceled_at is not None:
+        return Obstacle("canceled", status=Status.CANCELED)
+    if call.to_number in do_not_call:
+        return Obstacle("do-not-call", status=Status.CANCELED)
+    return None
+
+
+def outside_hours(call: Call, now: datetime) -> Obstacle | None:
+    """It is not the time of day for this call, in one of the time zones that its number may be in."""
+    try:
+        zones = (call.timezone,) if call.timezone else numbers.zones_of(call.to_number)
+        hours = _calling_hours(tuple(settings.CALLING_HOURS.items())).of(numbers.region_of(call.to_number))
+        opens = schedule.next_allowed(now, zones=zones, hours=hours)
+    except ValueError as error:  # a zone or a number that this machine's tables do not know any more
+        logger.error("Call %s cannot be dialled: %s", call.pk, error)
+        return Obstacle("unknown-hours", status=Status.FAILED)
+    if opens is None:
+        return Obstacle("no-calling-hours", status=Status.FAILED)
+    return Obstacle("calling-hours", until=opens) if opens > now else None
+
+
+@lru_cache(maxsize=8)
+def _calling_hours(table: tuple[tuple[str, str], ...]) -> schedule.CallingHours:
+    return schedule.CallingHours.parse(dict(table))
+
+
+def _clear_away(obstacles: Mapping[Call, Obstacle | None], now: datetime, claimed: Claimed) -> None:
     """Put off or end what cannot be dialled, all that has the same reason in one go. Its events tell why, once each."""
-    put_off: dict[_Obstacle, list[Call]] = {}
+    put_off: dict[Obstacle, list[Call]] = {}
     for call, obstacle in obstacles.items():
         if obstacle is not None and obstacle.until is not None:
             put_off.setdefault(obstacle, []).append(call)
@@ -179,24 +198,12 @@ def _clear_away(obstacles: Mapping[Call, _Obstacle | None], now: datetime, claim
         )
 
 
-def _told(call: Call, obstacle: _Obstacle, now: datetime) -> CallEvent:
+def _told(call: Call, obstacle: Obstacle, now: datetime) -> CallEvent:
     assert obstacle.until is not None
     day = obstacle.until.date().isoformat()
     fact_id = fact_id_of("put-off", str(call.pk), str(call.attempts_made), obstacle.why, day)
     data = {"why": obstacle.why, "until": obstacle.until.isoformat()}
     return CallEvent(fact_id=fact_id, call_id=call.pk, kind="put-off", at=now, data=data)
-
-
-def next_allowed(call: Call, now: datetime) -> datetime | None:
-    """When the call's number may be dialled next: now, or later in every time zone that it may be in, or never."""
-    zones = (call.timezone,) if call.timezone else numbers.zones_of(call.to_number)
-    hours = _calling_hours(tuple(settings.CALLING_HOURS.items()))
-    return schedule.next_allowed(now, zones=zones, hours=hours.of(numbers.region_of(call.to_number)))
-
-
-@lru_cache(maxsize=8)
-def _calling_hours(table: tuple[tuple[str, str], ...]) -> schedule.CallingHours:
-    return schedule.CallingHours.parse(dict(table))
 
 
 def _claim(call: Call, now: datetime, limit: int) -> UUID | None:
@@ -222,7 +229,7 @@ def _claim(call: Call, now: datetime, limit: int) -> UUID | None:
         return None
     except IntegrityError:
         # Somebody else has the number on the line since we looked.
-        obstacle = _Obstacle("number-busy", until=now + timedelta(seconds=NUMBER_BUSY))
+        obstacle = Obstacle("number-busy", until=now + timedelta(seconds=NUMBER_BUSY))
         _clear_away({call: obstacle}, now, Claimed())
         return None
     return attempt.pk
@@ -308,9 +315,18 @@ def dial(attempt_id: UUID | str, *, carrier: Carrier | None = None) -> bool:
     if not DialAttempt.objects.filter(pk=attempt.pk, requested_at=None, ended_at=None).update(requested_at=now):
         return False
     attempt.requested_at = now
-    # The claim may be old: what forbids the call now forbids it.
-    if (forbidden := _forbidden(attempt, now)) is not None:
-        move_attempt(attempt, at=now, error_code=NOT_SENT, **forbidden)
+    # The claim may be old: what stands in the way now counts.
+    if obstacle := _late_obstacle(attempt, now):
+        move_attempt(
+            attempt,
+            obstacle.status or Status.FAILED,
+            at=now,
+            error_code=NOT_SENT,
+            error=obstacle.why,
+            permanent=obstacle.status is not None,
+            reason=obstacle.why if obstacle.status else "",
+            retry_at=obstacle.until,
+        )
         return False
     try:
         carrier = carrier or get_carrier()
@@ -327,20 +343,14 @@ def dial(attempt_id: UUID | str, *, carrier: Carrier | None = None) -> bool:
     return True
 
 
-def _forbidden(attempt: DialAttempt, now: datetime) -> dict[str, Any] | None:
-    """How to end an attempt whose request must not be sent now; None if it may."""
+def _late_obstacle(attempt: DialAttempt, now: datetime) -> Obstacle | None:
+    """What has come in between since the claim; None if the request may be sent."""
     call = Call.objects.select_related("agent").get(pk=attempt.call_id)
-    if call.canceled_at is not None:
-        return {"status": Status.CANCELED}
-    if DoNotCall.objects.filter(number=call.to_number).exists():
-        return {"status": Status.CANCELED, "permanent": True, "reason": "do-not-call"}
-    opens = next_allowed(call, now)
-    if opens is None or opens > now:
-        return {"status": Status.FAILED, "error": "outside calling hours", "retry_at": opens}
+    listed = DoNotCall.objects.filter(number=call.to_number).values_list("number", flat=True)
+    if obstacle := _ban(call, listed) or outside_hours(call, now):
+        return obstacle
     pace = _pace(now)
-    if _paused(pace, now):
-        return {"status": Status.FAILED, "error": "dialling is paused", "retry_at": pace.paused_until}
-    return None
+    return Obstacle("dialling is paused", until=pace.paused_until) if _paused(pace, now) else None
 
 
 def _request(attempt: DialAttempt) -> dict[str, Any]:

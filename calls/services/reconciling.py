@@ -12,7 +12,7 @@ from django.utils import timezone
 from calls.carrier import Carrier, CarrierError, get_carrier
 from calls.models import Call, CallOrder, DialAttempt, Lease
 from calls.services.attempts import NOT_SENT, adopt, apply_news, move_attempt
-from calls.services.dialling import next_allowed
+from calls.services.dialling import outside_hours
 from calls.services.placing import end_attempt, hang_up_at_carrier
 from calls.services.records import CallsError, fact_id_of, write_event
 from calls.services.reports import ANSWERING
@@ -99,11 +99,10 @@ def _keep_slots(waiting: QuerySet[DialAttempt], now: datetime) -> None:
 
 def _is_too_late(attempt: DialAttempt, carrier: Carrier, now: datetime) -> bool:
     """The carrier has not dialled it yet, and the calling hours have ended: it is taken back until they begin again."""
-    opens = next_allowed(attempt.call, now)
-    if opens is None or opens <= now or not carrier.hang_up(attempt.sid or "", ringing=True):
+    closed = outside_hours(attempt.call, now)
+    if closed is None or closed.until is None or not carrier.hang_up(attempt.sid or "", ringing=True):
         return False
-    why = "outside calling hours"
-    return move_attempt(attempt, Status.CANCELED, at=now, error_code=NOT_SENT, error=why, retry_at=opens)
+    return move_attempt(attempt, Status.CANCELED, at=now, error_code=NOT_SENT, error=closed.why, retry_at=closed.until)
 
 
 def _asks(attempt: DialAttempt, now: datetime) -> bool:

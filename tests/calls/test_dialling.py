@@ -797,6 +797,21 @@ def test_a_number_whose_hours_are_unknown_ends_its_own_call_only(agent, clock, c
     assert (fresh(broken).status, fresh(broken).end_reason) == ("failed", "unknown-hours")
 
 
+def test_hours_that_are_unknown_only_when_it_is_dialled_end_that_call_too_and_keep_no_other(agent, clock, carrier):
+    broken, fine = placed(timezone="America/New_York"), placed(BERT, timezone="America/New_York")
+    ids = dialling.claim_due().attempts
+    queued = DialAttempt.objects.get(call=fine)
+    dialling.dial(queued.pk, carrier=carrier)
+    Call.objects.update(timezone="Europe/Atlantis")
+    for attempt_id in ids:
+        dialling.dial(attempt_id, carrier=carrier)
+    assert (fresh(broken).status, fresh(broken).end_reason) == ("failed", "unknown-hours")
+    clock.shift(200)
+    carrier.now_is(fresh(queued).sid, status="completed")
+    reconciling.reconcile(carrier=carrier)
+    assert fresh(fine).status == "completed"
+
+
 def test_a_call_that_the_carrier_still_queues_when_the_hours_end_is_taken_back(agent, clock, carrier):
     clock.move_to(datetime(2026, 11, 21, 1, 59, tzinfo=UTC))  # a minute to nine in the evening
     call = placed()
