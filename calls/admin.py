@@ -23,6 +23,7 @@ from django.utils.html import format_html, format_html_join
 from calls import recordings
 from calls.models import (
     E164,
+    STAGES,
     Agent,
     ApiKey,
     Call,
@@ -35,13 +36,12 @@ from calls.models import (
     WebhookEndpoint,
 )
 from calls.services import CallsError, dialling, keys, notifications, placing, privacy
-from calls.status import TERMINAL, UNANSWERED, Status
+from calls.status import TERMINAL, UNANSWERED
 from calls.waking import wake
 
 admin.site.site_header = admin.site.site_title = "Client Caller"
 admin.site.index_title = "Calls and agents"
 
-STAGES = ("endpointing", "transcript", "first_token", "first_clause", "first_speech", "release")
 MOST_COMPLAINTS = 5
 """Of one action on many rows; more are counted."""
 
@@ -540,30 +540,26 @@ class DialPaceAdmin(ReadOnly, admin.ModelAdmin):
             wake("dial_due")
             messages.success(request, "Dialling goes on.")
             return HttpResponseRedirect(reverse("admin:calls_dialpace_changelist"))
-        now = timezone.now()
-        pace = DialPace.objects.first()
-        paused = pace is not None and pace.paused_until is not None and pace.paused_until > now
-        waiting = Call.objects.filter(status=Status.QUEUED).aggregate(
-            due=Count("pk", filter=Q(due_at__lte=now)), later=Count("pk", filter=Q(due_at__gt=now))
-        )
+        dialler = dialling.outlook()
+        pace, pause = dialler.pace, dialler.pause
         facts = [
-            ("State", f"paused until {pace.paused_until:%Y-%m-%d %H:%M:%S} UTC" if pace and paused else "going"),
-            ("Why", (pace.reason if pace and paused else "") or "–"),
+            ("State", f"paused until {pause.paused_until:%Y-%m-%d %H:%M:%S} UTC" if pause else "going"),
+            ("Why", (pause.reason if pause else "") or "–"),
             ("Failures in a row", pace.failures if pace else 0),
             (
                 "Calls at once that the carrier stands",
                 pace.limit if pace and pace.limit else "as many as the settings allow",
             ),
-            ("Calls out now", DialAttempt.objects.filter(ended_at=None).count()),
-            ("Calls due", waiting["due"]),
-            ("Calls scheduled for later", waiting["later"]),
+            ("Calls out now", dialler.out),
+            ("Calls due", dialler.due),
+            ("Calls scheduled for later", dialler.later),
         ]
         context = {
             **self.admin_site.each_context(request),
             "title": "Dialling",
             "opts": self.opts,
             "facts": facts,
-            "may_resume": may_resume and pace is not None and (paused or pace.limit is not None),
+            "may_resume": may_resume and pace is not None and (pause is not None or pace.limit is not None),
         }
         return TemplateResponse(request, "admin/calls/dialpace/change_list.html", context)
 

@@ -231,6 +231,19 @@ class Call(models.Model):
         return self.sid or str(self.id)
 
     @property
+    def longest(self) -> int:
+        """Seconds that it may last: its own, else its agent's. So with the next two."""
+        return self.max_duration or self.agent.max_duration
+
+    @property
+    def is_recorded(self) -> bool:
+        return self.agent.record if self.record is None else self.record
+
+    @property
+    def detection(self) -> MachineDetection:
+        return MachineDetection(self.machine_detection or self.agent.machine_detection)
+
+    @property
     def far_number(self) -> str:
         """The number of the person on the line."""
         return self.to_number if self.direction == self.Direction.OUTBOUND else self.from_number
@@ -392,6 +405,10 @@ class WebhookDelivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event} to {self.endpoint_id}"
+
+
+STAGES = ("endpointing", "transcript", "first_token", "first_clause", "first_speech", "release")
+"""Of a turn's response, in the order of the work; a turn's ``stages`` may hold more."""
 
 
 class Turn(models.Model):

@@ -12,16 +12,16 @@ from django.db import connection
 from django.db.models import Aggregate, Avg, Count, F, FloatField, Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, TruncDay, TruncHour
-from django.utils import timezone
 
-from calls.models import Call, DialPace, Turn
+from calls.models import STAGES, Call, Turn
 from calls.services import live_calls
-from calls.status import Status
+from calls.services.dialling import outlook
+from calls.status import UNANSWERED, Status
 
 MEASURES = (
-    "response_latency", "endpointing", "transcript", "first_token", "first_clause", "first_speech", "release", "send",
-    "heard_latency", "barge_in_stop",
-)  # fmt: skip
+    *("response_latency", *STAGES),
+    *("send", "heard_latency", "barge_in_stop"),
+)
 """What is measured of each turn of the agent: the whole, its stages in the order of the work, and two beside them."""
 FRACTIONS = (0.5, 0.9, 0.95, 0.99)
 MOST_TURNS = 50_000
@@ -46,18 +46,14 @@ def report(calls: QuerySet[Call], *, period: str) -> dict[str, Any]:
 
 def current() -> dict[str, Any]:
     """What is going on at this moment."""
-    now = timezone.now()
-    live = live_calls()
-    pace = DialPace.objects.filter(pk=1).first()
-    paused = pace is not None and pace.paused_until is not None and pace.paused_until > now
-    waiting = Call.objects.filter(due_at__isnull=False)
+    live, dialler = live_calls(), outlook()
     return {
         "live_calls": live,
         "free_slots": max(0, settings.MAX_LIVE_CALLS - live),
-        "waiting_calls": waiting.count(),
-        "due_calls": waiting.filter(due_at__lte=now).count(),
-        "dialling_paused_until": pace.paused_until if pace and paused else None,
-        "dialling_paused_because": pace.reason if pace and paused else "",
+        "waiting_calls": dialler.due + dialler.later,
+        "due_calls": dialler.due,
+        "dialling_paused_until": dialler.pause.paused_until if dialler.pause else None,
+        "dialling_paused_because": dialler.pause.reason if dialler.pause else "",
     }
 
 
@@ -86,7 +82,7 @@ def _counted(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for row in rows:
         by_status[row["status"]] += row["calls"]
         answered += row["answered"]
-        waits = row["status"] in (Status.QUEUED, Status.INITIATED, Status.RINGING)
+        waits = row["status"] in UNANSWERED
         answered_or_over += row["answered"] if waits else row["calls"]
         measured += row["measured"]
         seconds += (row["lasted"] or 0.0) * row["measured"]

@@ -160,7 +160,7 @@ def _is_complete(call: Call, kinds: Iterable[str]) -> bool:
     if call.status not in TERMINAL:
         return False
     kinds = list(kinds)
-    recorded = bool(call.recording) or not (call.agent.record if call.record is None else call.record)
+    recorded = bool(call.recording) or not call.is_recorded
     if kinds.count("stream-ended") >= call.streams and (recorded or not call.streams):
         return True
     return call.ended_at is None or timezone.now() - call.ended_at > timedelta(seconds=SETTLING)

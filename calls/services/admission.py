@@ -154,7 +154,7 @@ def _admit(call: Call, now: datetime, params: Mapping[str, str]) -> Admission:
             logger.warning("Call %s refused: all %d slots are taken", call, settings.MAX_LIVE_CALLS)
             return Admission(Verdict.BUSY, call.pk)
         Call.objects.filter(pk=call.pk, end_reason="refused").update(end_reason="")
-        return Admission(Verdict.CONNECT, call.pk, mint_token(call, stream=1, now=now))
+        return Admission(Verdict.CONNECT, call.pk, _mint_token(call, stream=1, now=now))
 
 
 def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim | None:
@@ -195,8 +195,8 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
             greeting_interruptible=agent.greeting_interruptible,
             voice=agent.voice,
             language=agent.language,
-            max_duration=float(call.max_duration or agent.max_duration),
-            record=agent.record if call.record is None else call.record,
+            max_duration=float(call.longest),
+            record=call.is_recorded,
             disclosure=fill(agent.disclosure, call.variables),
             opt_out_key=agent.opt_out_key,
             hears_opt_out=outbound or bool(agent.opt_out_key),
@@ -286,7 +286,7 @@ def _set_up_by(now: datetime) -> datetime:
     return now + timedelta(seconds=settings.STREAM_TOKEN_TTL + _SETTING_UP)
 
 
-def mint_token(call: Call, *, stream: int, now: datetime) -> str:
+def _mint_token(call: Call, *, stream: int, now: datetime) -> str:
     token = secrets.token_urlsafe(24)
     StreamToken.objects.create(
         call=call,
@@ -341,7 +341,7 @@ def after_stream(*, sid: str, stream: int) -> Continuation:
         if call.status in TERMINAL:
             return Continuation(Next.HANG_UP)
         if call.streams > stream:  # a repeated question: a later stream has taken over
-            return Continuation(Next.RECONNECT, mint_token(call, stream=stream + 1, now=now), stream + 1)
+            return Continuation(Next.RECONNECT, _mint_token(call, stream=stream + 1, now=now), stream + 1)
         if call.end_reason == "transferred" and call.transfer_to:
             ours = call.from_number if call.direction == Call.Direction.OUTBOUND else call.to_number
             return Continuation(Next.TRANSFER, stream=stream, number=call.transfer_to, caller_id=ours)
@@ -354,7 +354,7 @@ def after_stream(*, sid: str, stream: int) -> Continuation:
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.GIVE_UP)
         Lease.objects.filter(call=call).update(stream=_NOT_CONNECTED, expires_at=_set_up_by(now))
-        token = mint_token(call, stream=stream + 1, now=now)
+        token = _mint_token(call, stream=stream + 1, now=now)
     logger.warning("Call %s: stream %d was lost, reconnecting", sid, stream)
     return Continuation(Next.RECONNECT, token, stream + 1)
 
@@ -377,4 +377,4 @@ def after_transfer(*, sid: str, stream: int, dial_status: str) -> Continuation:
         if not 1 <= stream < MAX_STREAMS or not take_slot(call, now):
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.GIVE_UP)
-        return Continuation(Next.NOBODY_THERE, mint_token(call, stream=stream + 1, now=now), stream + 1)
+        return Continuation(Next.NOBODY_THERE, _mint_token(call, stream=stream + 1, now=now), stream + 1)

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import Count, F, Q
 from django.utils import timezone
 
 from calls import numbers, schedule
@@ -294,6 +294,27 @@ def _pause(reason: str, now: datetime, *, at_least: float = 0.0) -> datetime:
     return _pause(reason, now, at_least=at_least)
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the dialler is doing, for whoever watches it. ``pause`` is the pace while it is paused."""
+
+    pace: DialPace | None
+    pause: DialPace | None
+    out: int
+    due: int
+    later: int
+
+
+def outlook() -> Outlook:
+    now = timezone.now()
+    pace = DialPace.objects.filter(pk=1).first()
+    waiting = Call.objects.filter(due_at__isnull=False).aggregate(
+        due=Count("pk", filter=Q(due_at__lte=now)), later=Count("pk", filter=Q(due_at__gt=now))
+    )
+    pause = pace if pace is not None and _paused(pace, now) else None
+    return Outlook(pace, pause, DialAttempt.objects.filter(ended_at=None).count(), waiting["due"], waiting["later"])
+
+
 def resume() -> None:
     """Go on dialling, whatever the carrier has refused."""
     DialPace.objects.update(paused_until=None, reason="", failures=0, limit=None, limit_at=None)
@@ -356,19 +377,16 @@ def _late_obstacle(attempt: DialAttempt, now: datetime) -> Obstacle | None:
 def _request(attempt: DialAttempt) -> dict[str, Any]:
     call = attempt.call
     base, query = settings.PUBLIC_BASE_URL, f"?attempt={attempt.pk}"
-    detection = MachineDetection(call.machine_detection or call.agent.machine_detection)
     return {
         "to_number": attempt.to_number,
         "from_number": attempt.from_number,
         "voice_url": f"{base}/twilio/voice/{query}",
         "status_url": f"{base}/twilio/status/{query}",
         "amd_url": f"{base}/twilio/amd/{query}",
-        "machine_detection": _DETECTION[detection],
+        "machine_detection": _DETECTION[call.detection],
         "ring_timeout": call.agent.ring_timeout,
         # The agent says goodbye by itself; this is for the case that it cannot.
-        "time_limit": min(
-            (call.max_duration or call.agent.max_duration) + settings.TRANSFER_TIME_LIMIT + 60, LONGEST_CALL
-        ),
+        "time_limit": min(call.longest + settings.TRANSFER_TIME_LIMIT + 60, LONGEST_CALL),
     }
 
 

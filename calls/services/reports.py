@@ -97,7 +97,7 @@ def record_verdict(
         DialAttempt.objects.filter(pk=attempt.pk).update(answered_by=answered_by)
         Call.objects.filter(pk=call.pk, attempts_made=attempt.number).update(answered_by=answered_by)
         call.refresh_from_db()
-        wanted = MachineDetection(call.machine_detection or call.agent.machine_detection)
+        wanted = call.detection
         if call.attempts_made != attempt.number or call.status in TERMINAL or not _ends_call(answered_by, wanted):
             return True
         message = call.agent.voicemail_message if wanted is MachineDetection.MESSAGE and answered_by != "fax" else ""
