@@ -1,7 +1,5 @@
 """What stands around the calls: agents, the do-not-call list, and outgoing webhooks."""
 
-from typing import Any
-
 from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -23,7 +21,7 @@ from calls.api.serializers import (
 )
 from calls.api.views import Endpoint, valid
 from calls.models import E164, Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
-from calls.services.notifications import check_events, check_url, make_endpoint
+from calls.services.notifications import change_endpoint, make_endpoint
 from calls.services.privacy import add_do_not_call, remove_do_not_call
 
 NAME = OpenApiParameter("name", {"type": "string"}, OpenApiParameter.PATH, description="The agent's name.")
@@ -184,7 +182,7 @@ class WebhooksView(ListMixin, GenericAPIView):
         fields = valid(NewWebhookSerializer(data=request.data)).validated_data
         endpoint = make_endpoint(url=fields["url"], events=fields.get("events", ()))
         if fields.get("active") is False:
-            _change(endpoint, active=False)
+            change_endpoint(endpoint, active=False)
         return Response(WebhookWithSecretSerializer(endpoint).data, status=201)
 
 
@@ -216,7 +214,7 @@ class WebhookView(Endpoint):
     def patch(self, request: Request, webhook_id: str) -> Response:
         endpoint = _endpoint(webhook_id)
         fields = valid(NewWebhookSerializer(data=request.data, partial=True)).validated_data
-        _change(endpoint, **fields)
+        change_endpoint(endpoint, **fields)
         return Response(WebhookSerializer(endpoint).data)
 
     @extend_schema(
@@ -257,14 +255,3 @@ def _endpoint(webhook_id: str) -> WebhookEndpoint:
     if endpoint is None:
         raise Http404
     return endpoint
-
-
-def _change(endpoint: WebhookEndpoint, **fields: Any) -> None:
-    if "url" in fields:
-        fields["url"] = check_url(fields["url"])
-    if "events" in fields:
-        fields["events"] = check_events(fields["events"])
-    for name, value in fields.items():
-        setattr(endpoint, name, value)
-    if fields:
-        endpoint.save(update_fields=list(fields))

@@ -136,7 +136,7 @@ def apply_news(attempt: DialAttempt, seen: CarrierCall) -> bool:
     return moved
 
 
-def retry_policy(agent: Agent) -> schedule.RetryPolicy:
+def _retry_policy(agent: Agent) -> schedule.RetryPolicy:
     return schedule.RetryPolicy(
         max_attempts=agent.max_attempts,
         busy_after=float(agent.retry_busy_after),
@@ -145,7 +145,7 @@ def retry_policy(agent: Agent) -> schedule.RetryPolicy:
     )
 
 
-def counted(call: Call) -> int:
+def _counted(call: Call) -> int:
     """The attempts that count against the policy."""
     return call.attempts.exclude(error_code__in=UNCOUNTED).count()
 
@@ -157,7 +157,7 @@ def _settle(
     status = Status(attempt.status)
     if retry_at is None and not permanent:
         wait = schedule.retry_after(
-            retry_policy(call.agent), status=status, attempts=counted(call), sip_code=attempt.sip_code
+            _retry_policy(call.agent), status=status, attempts=_counted(call), sip_code=attempt.sip_code
         )
         # Spread over a tenth, so that what failed together does not come back together.
         retry_at = None if wait is None else at + timedelta(seconds=wait * random.uniform(1.0, 1.1))

@@ -29,6 +29,7 @@ from django.core.validators import URLValidator
 from django.db.models import F
 from django.utils import timezone
 
+from calls.errors import CallsError
 from calls.models import Call, WebhookDelivery, WebhookEndpoint
 from calls.waking import wake
 
@@ -125,6 +126,18 @@ def make_endpoint(*, url: str, events: Iterable[str] = (), secret: str = "") -> 
     return WebhookEndpoint.objects.create(url=check_url(url), events=check_events(events), secret=secret)
 
 
+def change_endpoint(endpoint: WebhookEndpoint, **fields: Any) -> None:
+    """Another ``url``, other ``events``, or on and off (``active``). Raises ``CallsError`` as above."""
+    if "url" in fields:
+        fields["url"] = check_url(fields["url"])
+    if "events" in fields:
+        fields["events"] = check_events(fields["events"])
+    for name, value in fields.items():
+        setattr(endpoint, name, value)
+    if fields:
+        endpoint.save(update_fields=list(fields))
+
+
 def renew_secret(endpoint_id: int) -> str:
     """Sign with a new secret from the next delivery on; returns it."""
     secret = make_secret()
@@ -138,16 +151,16 @@ def check_url(url: str) -> str:
         URLValidator(schemes=["http", "https"] if settings.DEBUG else ["https"])(url)
     except ValidationError:
         example = "https://example.com/hooks/calls"
-        raise _refusal(f"Give the endpoint's whole address, such as {example}.", "url") from None
+        raise CallsError(f"Give the endpoint's whole address, such as {example}.", field="url") from None
     if len(url) > WebhookEndpoint._meta.get_field("url").max_length:
-        raise _refusal("The address is too long.", "url")
+        raise CallsError("The address is too long.", field="url")
     return url
 
 
 def check_events(events: Iterable[str]) -> list[str]:
     wanted = set(events)
     if unknown := sorted(wanted - set(EVENTS)):
-        raise _refusal(f"There is no event {', '.join(unknown)}; choose of {', '.join(EVENTS)}.", "events")
+        raise CallsError(f"There is no event {', '.join(unknown)}; choose of {', '.join(EVENTS)}.", field="events")
     return [event for event in EVENTS if event in wanted]
 
 
@@ -159,8 +172,8 @@ def check_secret(secret: str) -> str:
     """``whsec_`` and 24 to 64 bytes in base64."""
     if 24 <= len(_key(secret)) <= 64:
         return secret
-    raise _refusal(
-        "The secret is whsec_ and 24 to 64 random bytes in base64; leave it empty to have one made.", "secret"
+    raise CallsError(
+        "The secret is whsec_ and 24 to 64 random bytes in base64; leave it empty to have one made.", field="secret"
     )
 
 
@@ -169,13 +182,6 @@ def _key(secret: str) -> bytes:
         return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         return b""
-
-
-def _refusal(text: str, field: str, *, code: str = "invalid") -> Exception:
-    # Records announce what they write, so this cannot be imported at the top.
-    from calls.services.records import CallsError
-
-    return CallsError(text, code=code, field=field)
 
 
 # --- Delivering --------------------------------------------------------------------------------------------
@@ -381,7 +387,7 @@ def redeliver(delivery_id: UUID | str) -> WebhookDelivery:
     """Send a delivery once more, whatever became of it, with as many tries as a new one."""
     again = WebhookDelivery.objects.filter(pk=delivery_id)
     if not again.update(status=WebhookDelivery.Status.WAITING, due_at=timezone.now(), attempts=0, delivered_at=None):
-        raise _refusal(f"There is no delivery {delivery_id}.", "delivery", code="unknown-delivery")
+        raise CallsError(f"There is no delivery {delivery_id}.", field="delivery", code="unknown-delivery")
     wake("deliver_webhooks")
     return again.get()
 

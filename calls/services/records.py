@@ -9,6 +9,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from django.utils import timezone
 
+from calls.errors import CallsError as CallsError
 from calls.models import Call, CallEvent, CallOrder, Lease, StreamToken
 from calls.services import notifications
 from calls.status import TERMINAL, Status, may_move
@@ -20,23 +21,8 @@ END_REASONS = frozenset(
     "operator transferred opted-out voicemail".split()
 )
 """Why a stream ended. A call that never had one ends for a reason of the dialler's."""
-
-
 FAR_OFF = timedelta(days=1)
-
-
-class CallsError(Exception):
-    """
-    A write that makes no sense. ``permanent``: trying again is useless.
-
-    ``code`` is a word that stays the same, for programs; ``field`` names what of the request is wrong.
-    """
-
-    def __init__(self, message: str, *, permanent: bool = True, code: str = "invalid", field: str = "") -> None:
-        super().__init__(message)
-        self.permanent = permanent
-        self.code = code
-        self.field = field
+"""How far from now a time of Twilio's may be."""
 
 
 def find_call(*, sid: str) -> Call | None:

@@ -31,7 +31,7 @@ def clean_up() -> int:
     StreamToken.objects.filter(expires_at__lt=now - timedelta(days=1)).delete()
     dead_leases(now).delete()
     # A callee may ring for ten minutes; what waits for its turn to be dialled is not abandoned. Outbound calls are
-    # asked after at the carrier (``dialling.reconcile``), and one that was transferred goes on without a stream.
+    # asked after at the carrier (``reconciling.reconcile``), and one that was transferred goes on without a stream.
     abandoned = Call.objects.filter(
         status__in=(Status.RINGING, Status.IN_PROGRESS), lease=None, created_at__lt=now - timedelta(minutes=15)
     ).exclude(attempts__ended_at=None, attempts__isnull=False)

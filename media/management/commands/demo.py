@@ -30,11 +30,11 @@ from inference.backends import make_engine
 from inference.types import EngineError
 from media.phone.caller import HangUp, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent, prepare
 from media.phone.network import PhoneCall, PhoneNetwork
+from media.phone.people import VOICE
 from media.phone.tape import Measurements, measure
 from media.reply import render
 from media.turns.timing import WATERFALL
 
-CALLER_VOICE = "en-us+adam"
 SCRIPT: list[Step] = [
     WaitForAgent(),
     Say("Hello, how are you today?"),
@@ -76,9 +76,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, default=0, help="where the server listens (default: any free port)")
-        parser.add_argument(
-            "--voice", default=CALLER_VOICE, help="espeak-ng voice of the caller (default: %(default)s)"
-        )
+        parser.add_argument("--voice", default=VOICE, help="espeak-ng voice of the caller (default: %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console(soft_wrap=True, highlight=False)
