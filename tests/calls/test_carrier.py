@@ -17,6 +17,7 @@ from media.phone.call import CarrierTiming, Outcome, PhoneCall
 from media.phone.errors import CODES
 from media.phone.injections import RestFault
 from media.phone.network import ACCOUNT_SID, AUTH_TOKEN, PhoneNetwork
+from tests.web import serving
 
 PUBLIC = "https://voice.example"
 HERE = "+15005550006"
@@ -76,14 +77,8 @@ class Application:
 @pytest.fixture
 async def app() -> AsyncIterator[Application]:
     application = Application()
-    server = web.Application()
-    server.router.add_route("*", "/{path:.*}", application.serve)
-    runner = web.AppRunner(server, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    application.url = "http://{}:{}".format(*runner.addresses[0][:2])
-    yield application
-    await runner.cleanup()
+    async with serving(application.serve) as application.url:
+        yield application
 
 
 @pytest.fixture

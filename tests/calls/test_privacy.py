@@ -54,6 +54,22 @@ def _clock():
         yield
 
 
+def says_her_name(call: Call, at: datetime) -> None:
+    record_turn(
+        fact_id=f"turn-{call.pk}",
+        call_id=call.pk,
+        number=1,
+        who="caller",
+        said="I am Annabel.",
+        heard="I am Annabel.",
+        interrupted=False,
+        fallback=False,
+        started_at=at,
+        ended_at=at,
+        stages={"response_latency": 0.4},
+    )
+
+
 def a_call(number=ANNA, *, direction="outbound", days_ago=0.0, status="completed", sound=True, **fields) -> Call:
     """A call in which everything that can be known of somebody is known."""
     at = NOW - timedelta(days=days_ago)
@@ -72,19 +88,7 @@ def a_call(number=ANNA, *, direction="outbound", days_ago=0.0, status="completed
     if sound:
         name = default_storage.save(f"recordings/{call.pk}.wav", ContentFile(b"Annabel's voice"))
         Call.objects.filter(pk=call.pk).update(recording=name)
-    record_turn(
-        fact_id=f"turn-{call.pk}",
-        call_id=call.pk,
-        number=1,
-        who="caller",
-        said="I am Annabel.",
-        heard="I am Annabel.",
-        interrupted=False,
-        fallback=False,
-        started_at=at,
-        ended_at=at,
-        stages={"response_latency": 0.4},
-    )
+    says_her_name(call, at)
     for kind, data in [
         ("overlap", {"judged": "murmur", "text": "Annabel"}),
         ("key", {"digit": "5"}),
@@ -192,19 +196,7 @@ def test_what_was_retired_is_left_alone_afterwards():
 def test_a_fact_that_is_replayed_brings_no_words_back():
     call = a_call(days_ago=100)
     retire()
-    record_turn(
-        fact_id=f"turn-{call.pk}",
-        call_id=call.pk,
-        number=1,
-        who="caller",
-        said="I am Annabel.",
-        heard="I am Annabel.",
-        interrupted=False,
-        fallback=False,
-        started_at=NOW,
-        ended_at=NOW,
-        stages={},
-    )
+    says_her_name(call, NOW)
     assert call.turns.get().said == ""
 
 

@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 from twilio.request_validator import RequestValidator
 
 from media.phone.network import AUTH_TOKEN
+from tests.web import serving
 
 PUBLIC_URL = "https://voice.example"
 
@@ -98,14 +99,8 @@ class Person:
 @pytest.fixture
 async def app() -> AsyncIterator[Application]:
     application = Application()
-    server = web.Application()
-    server.router.add_route("*", "/{path:.*}", application.serve)
-    runner = web.AppRunner(server, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    application.url = "http://{}:{}".format(*runner.addresses[0][:2])
-    yield application
-    await runner.cleanup()
+    async with serving(application.serve) as application.url:
+        yield application
 
 
 @pytest.fixture
