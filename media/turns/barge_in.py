@@ -5,6 +5,17 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
+from media.turns.clock import samples
+from media.turns.endpointing import SPECULATE
+from media.turns.utterance import Utterance
+
+INTERRUPTION = 0.35
+"""Voice over the agent that stops the sound, provisionally: 300 ms, and 50 by which voice activity outlasts it."""
+DECISION = 0.7
+"""From the onset of an overlap: voice that still goes on is an interruption, whatever the words."""
+OVERLAP_OVER = 1.0
+"""Silence after which a short overlap is past, and its words are put aside."""
+
 
 class Overlap(Enum):
     NOTHING = auto()
@@ -61,3 +72,76 @@ def classify(text: str) -> Overlap:
     if len(remaining) <= 4 and all(word in BACKCHANNELS for word in remaining):
         return Overlap.BACKCHANNEL
     return Overlap.WORDS
+
+
+class Move(Enum):
+    """What to do about an overlap."""
+
+    WAIT = auto()
+    ASK = auto()
+    """For the words so far."""
+    GO_ON = auto()
+    """Let the caller go on: their turn was not over."""
+    HOLD = auto()
+    """Stop the sound, provisionally."""
+    OVER = auto()
+    """It was nothing, or a murmur, and is past."""
+    ASIDE = auto()
+    """It is past, and its words are for later."""
+    INTERRUPT = auto()
+    """Let the caller have the turn."""
+    RESUME = auto()
+    """Let the agent go on from where it was held."""
+
+
+def judge_overlap(utterance: Utterance, *, position: int, pending: bool, protected: bool) -> Move:
+    """
+    The first stage: the caller's voice has begun in the agent's turn.
+
+    ``pending``: nothing of that turn has sounded yet. ``protected``: it is said to its end.
+    """
+    pause = utterance.pause
+    if pause is None:
+        if protected:
+            return Move.WAIT
+        kind = classify(utterance.text)
+        if pending:
+            # Nobody murmurs at silence: with the first word the caller goes on.
+            return Move.WAIT if kind is Overlap.NOTHING else Move.GO_ON
+        return Move.HOLD if kind is Overlap.STOP or utterance.voiced_until(position) >= INTERRUPTION else Move.WAIT
+    silence = pause.silence(position)
+    if pause.text is None:
+        return Move.ASK if not pause.asked and silence >= SPECULATE else Move.WAIT
+    kind = classify(pause.text)
+    words = kind in (Overlap.WORDS, Overlap.STOP)
+    if pending and not protected and kind is not Overlap.NOTHING:
+        return Move.GO_ON
+    if pending and not words:
+        return Move.OVER
+    if not protected and (kind is Overlap.STOP or (words and utterance.voiced >= samples(INTERRUPTION))):
+        return Move.HOLD
+    if silence >= OVERLAP_OVER:
+        return Move.ASIDE if words else Move.OVER
+    return Move.WAIT
+
+
+def judge_hold(utterance: Utterance, *, position: int) -> Move:
+    """The second stage: the agent was stopped, and it must be known why the caller speaks."""
+    kind = classify(utterance.text)
+    if kind is Overlap.STOP:
+        return Move.INTERRUPT
+    pause = utterance.pause
+    if pause is None:
+        # The first words of a murmur are easily misheard, and the agent is silent already: there is time.
+        # A voice in which recognition finds no word may yet prove a noise; nothing sounds meanwhile.
+        noise = kind is Overlap.NOTHING and utterance.wanted is None
+        return Move.INTERRUPT if not noise and position - utterance.overlap >= samples(DECISION) else Move.WAIT
+    # Recognition has heard all of it but the last bit, which the voice may outlast.
+    heard_out = utterance.wanted is None and utterance.asked_position >= pause.since - samples(SPECULATE)
+    if kind is Overlap.WORDS and heard_out:
+        return Move.INTERRUPT
+    if kind is Overlap.BACKCHANNEL and heard_out:
+        return Move.RESUME
+    if not pause.asked and pause.silence(position) >= SPECULATE:
+        return Move.ASK
+    return Move.WAIT if pause.text is None else Move.RESUME

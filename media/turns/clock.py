@@ -4,9 +4,14 @@ from __future__ import annotations
 
 RATE_HZ = 8000
 
+
 # The two clocks drift apart by tens of parts per million at most; letting the offset creep by 200 ppm follows any
 # drift and forgets a lucky early frame within seconds, while a stall of a minute moves the map by 12 ms only.
 CREEP = 200e-6
+
+
+def samples(seconds: float) -> int:
+    return round(seconds * RATE_HZ)
 
 
 class StreamClock:

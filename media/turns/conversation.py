@@ -11,8 +11,8 @@ from typing import Any
 from media.turns import ending
 from media.turns import events as ev
 from media.turns.agent import Agent, Progress
-from media.turns.barge_in import Overlap, classify, is_farewell
-from media.turns.clock import RATE_HZ, StreamClock
+from media.turns.barge_in import DECISION, INTERRUPTION, Move, classify, is_farewell, judge_hold, judge_overlap
+from media.turns.clock import RATE_HZ, StreamClock, samples
 from media.turns.commands import (
     CloseUtterance,
     Command,
@@ -35,18 +35,12 @@ from media.turns.opt_out import asks_not_to_be_called
 from media.turns.timing import Timing
 from media.turns.utterance import Pause, Utterance
 
-INTERRUPTION = 0.35
-"""Voice over the agent that stops the sound, provisionally: 300 ms, and 50 by which voice activity outlasts it."""
 CLOSURE = 0.2
 """A gap so short lies inside a word, or between two that belong together: it counts as voice."""
-DECISION = 0.7
-"""From the onset of an overlap: voice that still goes on is an interruption, whatever the words."""
 HOLD_GUARD = 1.2
 """Seconds on the clock after which a held agent waits no longer for words."""
 STALLED = 1.0
 """Seconds on the clock without a frame: what the caller's voice does is not known any more."""
-OVERLAP_OVER = 1.0
-"""Silence after which a short overlap is past, and its words are put aside."""
 NOTHING_SAID = 1.0
 """Silence after which an utterance without words is given up."""
 MUMBLED = 0.6
@@ -182,14 +176,14 @@ class Conversation:
         """The position of the stream that is awaited; None: no need to tell."""
         utterance = self._utterance
         if self.floor is Floor.IDLE:
-            return self._idle_since + _samples(self._manner.still_there_after)
+            return self._idle_since + samples(self._manner.still_there_after)
         if utterance is None or self.floor in (Floor.CLOSING, Floor.ENDED):
             return None
         if utterance.pause is None:
             if self.floor is Floor.HELD:
-                return utterance.overlap + _samples(DECISION)
+                return utterance.overlap + samples(DECISION)
             if self.floor is Floor.OVERLAP:
-                return utterance.stretch + _samples(INTERRUPTION) - utterance.voiced
+                return utterance.stretch + samples(INTERRUPTION) - utterance.voiced
             return None
         # In a pause the thresholds are few and close: the next window of the stream is the right time to look.
         return self._position + 1
@@ -391,15 +385,12 @@ class Conversation:
             case _:
                 pass
 
-    def _silence(self, pause: Pause) -> float:
-        return (self._position - pause.since) / RATE_HZ
-
     def _consider_end_of_turn(self) -> None:
         utterance = self._utterance
         if utterance is None or utterance.pause is None:
             return
         pause = utterance.pause
-        silence = self._silence(pause)
+        silence = pause.silence(self._position)
         if pause.text is None:
             if not pause.asked and silence >= SPECULATE:
                 self._ask(utterance)
@@ -420,7 +411,7 @@ class Conversation:
         self._close_utterance()
         self._note("nothing-understood", voiced=round(utterance.voiced / RATE_HZ, 2))
         assert utterance.pause is not None
-        mumbled = utterance.voiced >= _samples(MUMBLED) and not self._keys
+        mumbled = utterance.voiced >= samples(MUMBLED) and not self._keys
         self._missed += mumbled
         if self._history and self._history[-1].speaker == "caller":
             # It was taken for the caller going on, and the agent still owes an answer.
@@ -487,43 +478,27 @@ class Conversation:
         )
 
     def _consider_overlap(self) -> None:
-        utterance = self._utterance
+        utterance, turn = self._utterance, self.agent.turn
         assert utterance is not None
-        turn = self.agent.turn
         assert turn is not None
-        pause = utterance.pause
-        if pause is None:
-            if turn.protected:
-                return
-            kind = classify(utterance.text)
-            if turn.pending:
-                # Nobody murmurs at silence: with the first word the caller goes on.
-                if kind is not Overlap.NOTHING:
-                    self._caller_goes_on()
-            elif kind is Overlap.STOP or utterance.voiced_until(self._position) >= INTERRUPTION:
-                self._hold(utterance)
-            return
-        silence = self._silence(pause)
-        if pause.text is None:
-            if not pause.asked and silence >= SPECULATE:
+        match judge_overlap(utterance, position=self._position, pending=turn.pending, protected=turn.protected):
+            case Move.ASK:
                 self._ask(utterance)
-            return
-        kind = classify(pause.text)
-        words = kind in (Overlap.WORDS, Overlap.STOP)
-        if turn.pending and not turn.protected and kind is not Overlap.NOTHING:
-            self._caller_goes_on()
-        elif turn.pending and not words:
-            self._drop_overlap(utterance, kind)
-        elif not turn.protected and (kind is Overlap.STOP or (words and utterance.voiced >= _samples(INTERRUPTION))):
-            self._hold(utterance)
-        elif silence >= OVERLAP_OVER:
-            if words:
-                self._aside.append(pause.text)
+            case Move.GO_ON:
+                self._caller_goes_on()
+            case Move.HOLD:
+                self._hold(utterance)
+            case Move.ASIDE:
+                self._aside.append(utterance.text)
                 self._record_caller(utterance, {})
-            self._drop_overlap(utterance, kind)
+                self._drop_overlap(utterance)
+            case Move.OVER:
+                self._drop_overlap(utterance)
+            case _:
+                pass
 
-    def _drop_overlap(self, utterance: Utterance, kind: Overlap) -> None:
-        self._note("overlap", judged=kind.name.lower(), text=utterance.text)
+    def _drop_overlap(self, utterance: Utterance) -> None:
+        self._note("overlap", judged=classify(utterance.text).name.lower(), text=utterance.text)
         self._close_utterance()
         self.floor = Floor.AGENT
 
@@ -557,38 +532,25 @@ class Conversation:
     def _consider_held(self) -> None:
         utterance = self._utterance
         assert utterance is not None
-        kind = classify(utterance.text)
-        if kind is Overlap.STOP:
-            self._interrupt(utterance)
-            return
-        pause = utterance.pause
-        if pause is None:
-            # The first words of a murmur are easily misheard, and the agent is silent already: there is time.
-            # A voice in which recognition finds no word may yet prove a noise; nothing sounds meanwhile.
-            noise = kind is Overlap.NOTHING and utterance.wanted is None
-            if not noise and self._position - utterance.overlap >= _samples(DECISION):
+        match judge_hold(utterance, position=self._position):
+            case Move.ASK:
+                self._ask(utterance)
+            case Move.INTERRUPT:
                 self._interrupt(utterance)
-            return
-        # Recognition has heard all of it but the last bit, which the voice may outlast.
-        heard_out = utterance.wanted is None and utterance.asked_position >= pause.since - _samples(SPECULATE)
-        if kind is Overlap.WORDS and heard_out:
-            self._interrupt(utterance)
-        elif kind is Overlap.BACKCHANNEL and heard_out:
-            self._resume(utterance, kind)
-        elif not pause.asked and self._silence(pause) >= SPECULATE:
-            self._ask(utterance)
-        elif pause.text is not None:
-            self._resume(utterance, kind)
+            case Move.RESUME:
+                self._resume(utterance)
+            case _:
+                pass
 
     def _interrupt(self, utterance: Utterance) -> None:
         """The caller takes the turn. What they did not hear was never said."""
         self._finish_turn(interrupted=True)
         self._give_floor(utterance)
 
-    def _resume(self, utterance: Utterance, kind: Overlap, *, judged: bool = True) -> None:
+    def _resume(self, utterance: Utterance, *, judged: bool = True) -> None:
         self._note(
             "false-interruption",
-            judged=kind.name.lower(),
+            judged=classify(utterance.text).name.lower(),
             text=utterance.text,
             gap=round(self._now - self._held_at, 3),
         )
@@ -601,7 +563,7 @@ class Conversation:
             self.floor = Floor.OVERLAP
 
     def _consider_silence(self) -> None:
-        if self._position - self._idle_since < _samples(self._manner.still_there_after):
+        if self._position - self._idle_since < samples(self._manner.still_there_after):
             return
         self._silences += 1
         if self._silences == 1:
@@ -760,7 +722,7 @@ class Conversation:
             if utterance.pause is None:
                 self._interrupt(utterance)
             else:
-                self._resume(utterance, classify(utterance.text), judged=False)
+                self._resume(utterance, judged=False)
         if self._keys and self._keys_may_count and self._now >= self._keys_due:
             self._take_keys()
         if self.floor is Floor.IDLE and self._lines:
@@ -972,10 +934,6 @@ class Conversation:
         if self._history and self._history[-1].speaker == "caller":
             return (*self._history[:-1], Line("caller", f"{self._history[-1].text} {text}"))
         return (*self._history, Line("caller", text))
-
-
-def _samples(seconds: float) -> int:
-    return round(seconds * RATE_HZ)
 
 
 def _adds_words(known: str, text: str) -> bool:

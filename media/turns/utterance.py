@@ -21,6 +21,10 @@ class Pause:
     failed: bool = False
     """Recognition gave no answer."""
 
+    def silence(self, position: int) -> float:
+        """Seconds of it up to ``position``."""
+        return (position - self.since) / RATE_HZ
+
 
 @dataclass(slots=True, eq=False)
 class Utterance:
