@@ -95,6 +95,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    # Before channels: its `runworker` is ours.
+    "inference",
     "channels",
     "rest_framework",
     "django_filters",

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import ClassVar, Protocol
 
-from inference.types import NO_TOOLS, AudioChunk, Message, Pcm, TextDelta, Tools, Transcript
+from inference.types import NO_TOOLS, AudioChunk, Description, Message, Pcm, TextDelta, Tools, Transcript
 
 
 class Engine(Protocol):
@@ -26,6 +26,9 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Release everything. Idempotent."""
+
+    def describe(self) -> Description:
+        """Where its weights come from, what it needs, how much it serves; at any time, without loading anything."""
 
 
 class Transcription(Protocol):

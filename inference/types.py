@@ -76,6 +76,22 @@ class AudioChunk:
     exact: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Description:
+    """
+    What an operator asks of an engine before relying on it.
+
+    ``weights`` says in words where they come from. ``memory_bytes`` is what the engine needs on ``device`` beside the
+    process itself: an estimate until it has started, 0 where it is not worth mentioning. ``capacity`` is the number of
+    calls (for text to speech), utterances or replies that it serves at once; 0 sets no limit.
+    """
+
+    weights: str
+    memory_bytes: int = 0
+    device: str = "cpu"
+    capacity: int = 0
+
+
 class EngineError(Exception):
     """
     An engine could not do its work.
@@ -86,3 +102,26 @@ class EngineError(Exception):
     def __init__(self, message: str, *, permanent: bool = False) -> None:
         super().__init__(message)
         self.permanent = permanent
+
+
+class EngineLoading(EngineError):
+    """It has not loaded its model yet; later it will answer."""
+
+
+class EngineFull(EngineError):
+    """All its places are taken; another one, or this one later, may have room."""
+
+
+class EngineTimeout(EngineError):
+    """Nothing came in the time that was given."""
+
+
+class NoWorker(EngineError):
+    """No worker took the request: none runs, none is reached, or none has a free place."""
+
+
+class ContextTooLarge(EngineError):
+    """What was asked does not fit into the model's context; the same request never will."""
+
+    def __init__(self, message: str, *, permanent: bool = True) -> None:
+        super().__init__(message, permanent=permanent)
