@@ -1,0 +1,268 @@
+"""
+Mimi, CSM's codec, as a stream: codes to sound for many calls at once, and a caller's sound to codes.
+
+``transformers`` decodes only whole utterances: what its convolutions would carry from one piece to the next is lost,
+and its padding sizes are read back from the device. So the decoder here is our own, on the codec's weights; with its
+state carried, pieces of one frame give what the whole would have given. Encoding streams in ``transformers`` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from inference.csm.transformer import attention, rotate
+from inference.types import EngineError
+
+
+class MimiDecoder:
+    """
+    One frame (80 ms) of sound per step and row, on a codec that is where it shall run and has its final dtype.
+
+    What is carried, per row: of every convolution the inputs that its kernel still reaches, of every transposed one
+    the sound that it owes to the next frame, and the transformer's keys and values in a ring. Rows are independent of
+    each other and may be at any point of their speech.
+    """
+
+    def __init__(self, codec: Any, slots: int) -> None:
+        config, decoder = codec.config, codec.decoder
+        if (
+            decoder.upsample is None
+            or not config.use_causal_conv
+            or config.trim_right_ratio != 1.0
+            or config.pad_mode != "constant"
+            or config.use_conv_shortcut
+        ):
+            raise EngineError("the codec of the checkpoint is not a causal Mimi", permanent=True)
+        self.slots = slots
+        self.rate_hz: int = config.sampling_rate
+        self.frame_samples: int = config.frame_size
+        self._transformer = decoder.decoder_transformer
+        self._upsample: nn.ConvTranspose1d = decoder.upsample.conv
+        self._seanet = [_parts(layer) for layer in decoder.decoder_seanet.layers]
+        weight = self._upsample.weight
+        device, dtype = weight.device, weight.dtype
+        self._table, self._offsets = _latents(codec.quantizer)
+        convolutions = [self._upsample, *(part for parts in self._seanet for part in parts if _carries(part))]
+        self._carried = [torch.zeros(slots, *_carried_shape(part), device=device, dtype=dtype) for part in convolutions]
+        self._window: int = config.sliding_window
+        self._steps: int = config.latent_stride  # positions of the transformer to a frame
+        # A frame is written before it is read: it must not land on what its first position still sees.
+        ring = _round_up(self._window + self._steps - 1, 8)  # the fast attention kernels want multiples of 8
+        self._ring = torch.zeros(
+            len(self._transformer.layers),
+            2,
+            slots,
+            config.num_key_value_heads,
+            ring,
+            config.head_dim,
+            device=device,
+            dtype=dtype,
+        )
+        self._position = torch.zeros(slots, dtype=torch.long, device=device)
+        self._rows = torch.arange(slots, device=device)[:, None]
+        self._at = torch.arange(self._steps, device=device)
+        self._places = torch.arange(ring, device=device)
+        self._buckets = {slots: self}
+
+    def bucket(self, n: int) -> MimiDecoder:
+        """The decoder of the first ``n`` rows, on the same storage; the same object each time."""
+        if n not in self._buckets:
+            view = copy(self)
+            view.slots = n
+            view._carried = [state[:n] for state in self._carried]
+            view._ring, view._position, view._rows = self._ring[:, :, :n], self._position[:n], self._rows[:n]
+            self._buckets[n] = view
+        return self._buckets[n]
+
+    def swap(self, a: int, b: int) -> None:
+        """Exchange two rows in the middle of their speech."""
+        pair = torch.tensor([a, b], device=self._position.device)  # sent once, not for every state
+        swapped = pair.flip(0)
+        for state in (*self._carried, self._position, self._ring.transpose(0, 2)):
+            state[pair] = state[swapped]
+
+    def reset(self, row: int) -> None:
+        """The row begins a new stream."""
+        # The ring too: a masked zero times a number that is not finite would still spoil what is summed.
+        for state in (*self._carried, self._position, self._ring.transpose(0, 2)):
+            state[row].zero_()
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of what is carried, over all rows."""
+        return self._ring.nbytes + sum(state.nbytes for state in self._carried)
+
+    @torch.no_grad()
+    def step(self, codes: Tensor, active: Tensor) -> Tensor:
+        """
+        ``codes`` ``[slots, K]``, ``active`` ``[slots]`` bool -> sound ``[slots, frame_samples]``, float32.
+
+        A row that is not active keeps its state; what comes for it means nothing.
+        """
+        active = active[:, None, None]
+        carried = iter(self._carried)
+        x = self._table[codes + self._offsets].sum(1)[..., None]
+        x = _transposed(self._upsample, x, next(carried), active)
+        x = self._transform(x.transpose(1, 2), active[:, 0, 0]).transpose(1, 2)
+        for parts in self._seanet:
+            x = x + _run(parts, x, carried, active) if len(parts) > 1 else _run(parts, x, carried, active)
+        return x[:, 0].float()
+
+    def _transform(self, x: Tensor, active: Tensor) -> Tensor:
+        ring = self._places.shape[0]
+        positions = self._position[:, None] + self._at
+        newest = positions[:, -1:]
+        # A row that is not active writes too: where nobody looks, and where its next step will write.
+        where = positions % ring
+        age = (newest - self._places) % ring
+        distance = positions[:, :, None] - (newest - age)[:, None]
+        mask = ((distance >= 0) & (distance < self._window) & (age <= newest)[:, None])[:, None]
+        cos, sin = (part[:, None] for part in self._transformer.rotary_emb(x, positions))
+        for (keys, values), layer in zip(self._ring, self._transformer.layers, strict=True):
+            its = layer.self_attn
+            h = layer.input_layernorm(x)
+            q, k, v = (project(h).unflatten(-1, (-1, its.head_dim)) for project in (its.q_proj, its.k_proj, its.v_proj))
+            q, k = rotate(q.transpose(1, 2), cos, sin), rotate(k.transpose(1, 2), cos, sin)
+            keys[self._rows, :, where] = k.transpose(1, 2)
+            values[self._rows, :, where] = v
+            gathered = attention(q, keys, values, mask).transpose(1, 2).flatten(2)
+            x = x + layer.self_attn_layer_scale(its.o_proj(gathered))
+            x = x + layer.mlp_layer_scale(layer.mlp(layer.post_attention_layernorm(x)))
+        self._position.add_(self._steps * active)
+        return x
+
+
+class MimiEncoder:
+    """
+    The codes of one stream of sound at 24 kHz, as it comes. The same ones as of the whole, frame for frame.
+
+    It uses the codec where it is, so not while another thread does.
+    """
+
+    def __init__(self, codec: Any) -> None:
+        self._codec = codec
+        self._frame_samples: int = codec.config.frame_size
+        self._begin()
+
+    def _begin(self) -> None:
+        self._waiting = torch.zeros(0)
+        self._keys_values: Any = None
+        self._padding: Any = None
+
+    def push(self, pcm: Tensor) -> Tensor:
+        """Samples ``[n]`` from -1 to 1 -> codes ``[frames, K]`` of the frames that they complete."""
+        waiting = torch.cat([self._waiting, pcm.detach().float().cpu()])
+        whole = len(waiting) - len(waiting) % self._frame_samples
+        self._waiting = waiting[whole:]
+        return self._encode(waiting[:whole])
+
+    def flush(self) -> Tensor:
+        """The codes of the last, incomplete frame, filled up with silence; the next ``push`` begins a new stream."""
+        codes = self._encode(_whole_frames(self._waiting, self._frame_samples))
+        self._begin()
+        return codes
+
+    @torch.no_grad()
+    def _encode(self, pcm: Tensor) -> Tensor:
+        if not len(pcm):
+            return torch.zeros(0, self._codec.config.num_quantizers, dtype=torch.long)
+        done = self._codec.encode(
+            pcm.to(self._codec.device, self._codec.dtype)[None, None],
+            encoder_past_key_values=self._keys_values,
+            padding_cache=self._padding,
+            use_streaming=True,
+        )
+        self._keys_values, self._padding = done.encoder_past_key_values, done.padding_cache
+        return _codes(done)
+
+
+@torch.no_grad()
+def encode(codec: Any, pcm: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Sound at 24 kHz, ``[n]`` from -1 to 1, in one piece -> codes ``[frames, K]``; silence fills the last frame."""
+    sound = _whole_frames(torch.from_numpy(pcm), codec.config.frame_size).to(codec.device, codec.dtype)
+    return _codes(codec.encode(sound[None, None])).numpy().astype(np.int16)
+
+
+def _codes(done: Any) -> Tensor:
+    codes: Tensor = done.audio_codes[0].T.cpu()
+    return codes
+
+
+def _whole_frames(pcm: Tensor, frame_samples: int) -> Tensor:
+    return F.pad(pcm, (0, -len(pcm) % frame_samples))
+
+
+def _latents(quantizer: Any) -> tuple[Tensor, Tensor]:
+    """
+    What every code of every codebook adds to the latent, ``[K * codes, hidden]``, and where each codebook begins.
+
+    With the projections behind the codebooks multiplied in, a frame is one gather and one sum. 134 MB in float32
+    for the real codec.
+    """
+    tables = []
+    for part in (quantizer.semantic_residual_vector_quantizer, quantizer.acoustic_residual_vector_quantizer):
+        for layer in part.layers:
+            book = layer.codebook  # its own table is made on first use, and would stay behind when the codec moves
+            table = book.embed_sum / book.cluster_usage.clamp(min=book.epsilon)[:, None]
+            tables.append(table if part.output_proj is None else table @ part.output_proj.weight.detach()[..., 0].T)
+    codes = len(tables[0])
+    return torch.cat(tables), torch.arange(0, len(tables) * codes, codes, device=tables[0].device)
+
+
+def _parts(layer: Any) -> list[nn.Module]:
+    """A layer of the SEANet decoder as plain modules; more than one are a residual block."""
+    return [getattr(part, "conv", part) for part in getattr(layer, "block", [layer])]
+
+
+def _carries(part: nn.Module) -> bool:
+    return isinstance(part, nn.Conv1d | nn.ConvTranspose1d)
+
+
+def _carried_shape(part: Any) -> tuple[int, int]:
+    if isinstance(part, nn.ConvTranspose1d):
+        return part.out_channels, part.kernel_size[0] - part.stride[0]
+    return part.in_channels, (part.kernel_size[0] - 1) * part.dilation[0] + 1 - part.stride[0]
+
+
+def _run(parts: list[nn.Module], x: Tensor, carried: Iterator[Tensor], active: Tensor) -> Tensor:
+    for part in parts:
+        if isinstance(part, nn.ConvTranspose1d):
+            x = _transposed(part, x, next(carried), active)
+        elif isinstance(part, nn.Conv1d):
+            x = _causal(part, x, next(carried), active)
+        else:
+            x = part(x)
+    return x
+
+
+def _causal(conv: Any, x: Tensor, carried: Tensor, active: Tensor) -> Tensor:
+    reach = carried.shape[-1]
+    if reach:
+        x = torch.cat([carried, x], -1)
+        carried.copy_(torch.where(active, x[..., -reach:], carried))
+    y: Tensor = conv(x)
+    return y
+
+
+def _transposed(conv: Any, x: Tensor, carried: Tensor, active: Tensor) -> Tensor:
+    y: Tensor = conv(x)
+    owed = carried.shape[-1]
+    if not owed:
+        return y
+    y = torch.cat([y[..., :owed] + carried, y[..., owed:]], -1)
+    # The bias comes with every frame, so it must not be carried along.
+    rest = y[..., -owed:] if conv.bias is None else y[..., -owed:] - conv.bias[:, None]
+    carried.copy_(torch.where(active, rest, carried))
+    return y[..., :-owed]
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step

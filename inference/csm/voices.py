@@ -1,0 +1,173 @@
+"""
+Voices: a recording that its speaker agreed to, and what is said in it.
+
+CSM has no voice of its own. It goes on in the one that its context begins with, so a voice is two files in a folder,
+``<name>.wav`` and ``<name>.txt``. The codes of the recording are kept beside them, and made again when the recording
+or the codec is another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import wave
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from math import ceil, gcd, log10
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.types import EngineError
+
+Codes = NDArray[np.int16]
+"""Of Mimi, shape ``(frames, codebooks)``."""
+
+RATE_HZ = 24000
+SHORTEST, LONGEST = 2.0, 15.0
+"""Seconds. Shorter ones do not fix the voice; longer ones take the room of the conversation. 6 to 10 are best."""
+LEAST_SPEECH = 1.0
+LEVEL_DBFS = -20.0
+"""Of the speech that the caller hears."""
+
+_AUDIBLE_DBFS = -50.0
+_GATE_DB = 10.0  # under the mean of what is audible, as EBU R 128 gates: pauses do not count
+_WINDOW_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voice:
+    """``codes`` are empty for no voice in particular. ``gain`` brings what the model says to ``LEVEL_DBFS``."""
+
+    name: str
+    text: str
+    codes: Codes
+    gain: float
+
+
+ANY_VOICE = Voice("", "", np.zeros((0, 0), np.int16), 1.0)
+"""Another one on every call, and not always the same within a call."""
+
+
+def voice_names(folder: Path) -> list[str]:
+    """Those with a recording, in alphabetical order."""
+    return sorted(path.stem for path in folder.glob("*.wav"))
+
+
+def load_voice(
+    folder: Path | None, name: str, encode: Callable[[NDArray[np.float32]], Codes], *, fingerprint: str
+) -> Voice:
+    """
+    The voice of that name, or the folder's first for ``""``; without a folder there is only ``ANY_VOICE``.
+
+    ``encode`` makes codes of sound at 24 kHz, from -1 to 1; it is asked only if they are not kept yet. ``fingerprint``
+    names the codec. Whatever is wrong with the files is a permanent ``EngineError`` that says what to do.
+    """
+    names = [] if folder is None else voice_names(folder)
+    if folder is None and not name:
+        return ANY_VOICE
+    if folder is None or not names:
+        where = "no folder of voices is set" if folder is None else f"there is no .wav file in {folder}"
+        raise EngineError(f"There is no voice {name!r}: {where}.", permanent=True)
+    name = name or names[0]
+    if name not in names:  # so a name never leads out of the folder
+        raise EngineError(f"There is no voice {name!r} in {folder}. There are: {', '.join(names)}.", permanent=True)
+    text = _text(folder / f"{name}.txt")
+    pcm, rate_hz = _recording(folder / f"{name}.wav")
+    level_dbfs = _speech_level(pcm, rate_hz, folder / f"{name}.wav")
+    content = hashlib.sha256(f"{fingerprint} {rate_hz} ".encode() + pcm.tobytes()).hexdigest()
+    kept = folder / f"{name}.{content[:16]}.codes.npy"
+    codes = _kept_codes(kept)
+    if codes is None:
+        codes = np.asarray(encode(resample(pcm, rate_hz, RATE_HZ)), np.int16)
+        _keep(kept, codes)
+    return Voice(name, text, codes, 10 ** ((LEVEL_DBFS - level_dbfs) / 20))
+
+
+def resample(pcm: NDArray[np.float32], src_hz: int, dst_hz: int) -> NDArray[np.float32]:
+    """A whole recording at another rate, ``ceil(n * dst_hz / src_hz)`` samples, by way of its spectrum."""
+    if src_hz == dst_hz:
+        return pcm
+    divisor = gcd(src_hz, dst_hz)
+    up, down = dst_hz // divisor, src_hz // divisor
+    # The spectrum takes sound for periodic: 50 ms of silence keep the end from ringing into the beginning.
+    periods = ceil((len(pcm) + src_hz // 20) / down)
+    spectrum = np.fft.rfft(pcm, periods * down)
+    edge = min(len(spectrum), periods * up // 2 + 1)
+    slope = edge // 20  # a brick wall would ring
+    spectrum[edge - slope : edge] *= 0.5 + 0.5 * np.cos(np.linspace(0, np.pi, slope))
+    sound = np.fft.irfft(spectrum, periods * up) * (up / down)
+    return sound[: ceil(len(pcm) * up / down)].astype(np.float32)
+
+
+def _text(path: Path) -> str:
+    try:
+        text = " ".join(path.read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(
+            f"Cannot read {path}: {error}. Write into it what is said in the .wav.", permanent=True
+        ) from error
+    if not text:
+        raise EngineError(f"{path} is empty. Write into it what is said in the .wav.", permanent=True)
+    return text
+
+
+def _recording(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Mono from -1 to 1, and its rate."""
+    try:
+        with wave.open(str(path), "rb") as file:
+            rate_hz, channels, bits = file.getframerate(), file.getnchannels(), 8 * file.getsampwidth()
+            if bits != 16 or channels > 2 or not rate_hz:
+                raise wave.Error(f"it has {bits} bits and {channels} channels at {rate_hz} Hz")
+            data = file.readframes(ceil((LONGEST + 1) * rate_hz))
+    except (OSError, EOFError, wave.Error) as error:
+        raise EngineError(
+            f"Cannot read {path}: {error or 'it is too short'}. It should be 16-bit PCM, mono or stereo: "
+            f"ffmpeg -i recording -c:a pcm_s16le {path.name}",
+            permanent=True,
+        ) from error
+    samples = np.frombuffer(data[: len(data) // (2 * channels) * 2 * channels], "<i2").reshape(-1, channels)
+    seconds = len(samples) / rate_hz
+    if not SHORTEST <= seconds <= LONGEST:
+        length = f"lasts {seconds:.1f} s" if seconds <= LONGEST else f"lasts more than {LONGEST:.0f} s"
+        raise EngineError(
+            f"{path} {length}. A voice needs {SHORTEST:.0f} to {LONGEST:.0f} s of speech; 6 to 10 are best.",
+            permanent=True,
+        )
+    return samples.mean(1, dtype=np.float32) / np.float32(32768), rate_hz
+
+
+def _speech_level(pcm: NDArray[np.float32], rate_hz: int, path: Path) -> float:
+    """RMS in dBFS of the parts that are speech."""
+    window = round(_WINDOW_SECONDS * rate_hz)
+    power = np.square(pcm[: len(pcm) // window * window].reshape(-1, window)).mean(1, dtype=np.float64)
+    power = power[power >= 10 ** (_AUDIBLE_DBFS / 10)]
+    if len(power) * _WINDOW_SECONDS < LEAST_SPEECH:
+        raise EngineError(f"{path} is almost silent. Record it again, louder.", permanent=True)
+    return float(10 * log10(power[power >= power.mean() / 10 ** (_GATE_DB / 10)].mean()))
+
+
+def _kept_codes(path: Path) -> Codes | None:
+    try:
+        with path.open("rb") as file:
+            codes = np.load(file, allow_pickle=False)
+    except Exception:  # whatever is wrong with the file, it can be made again
+        return None
+    usable = isinstance(codes, np.ndarray) and codes.dtype == np.int16 and codes.ndim == 2 and codes.size > 0
+    return codes if usable else None
+
+
+def _keep(path: Path, codes: Codes) -> None:
+    """If the folder can be written to; else they are made again next time."""
+    with suppress(OSError):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.save(file, codes)
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(temporary)
+            raise

@@ -1,0 +1,352 @@
+"""
+Sesame's CSM: a voice that hears its own last turns, for many calls at once on one GPU, streaming.
+
+The engine itself is ``inference.csm``; this is what a call sees of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from inference.types import AudioChunk, Description, EngineError, EngineTimeout, Pcm
+
+if TYPE_CHECKING:
+    from inference.csm.checkpoint import Checkpoint
+    from inference.csm.context import Context
+    from inference.csm.engine import Call, CsmThread, Reply, SoundItem
+    from inference.csm.voices import Voice
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_BYTES = 3_500_000_000
+"""csm-1b: 1.5 billion parameters in bfloat16 and the codec in float32."""
+POSITION_BYTES = 32 * 1024
+"""Keys and values of one position of csm-1b in bfloat16."""
+CHUNKS = (16, 64, 128, 256)
+"""Positions that are fed at once: a clause, a clause after a pause, a rebuilt context."""
+PREFILL = {"cuda": 128, "cpu": 32}
+"""Positions between two ticks at most: 2 to 4 ms on an 80 GB GPU, by estimate."""
+AGENT, CALLER = 0, 1
+"""The speakers' numbers in the model's prompt; the voice's prompt has the agent's."""
+HEARD_SECONDS = 10.0
+"""Of one turn of the caller, its end: the rest would push the agent's own voice out of the context."""
+MOST_UNHEARD = 16
+"""Turns of callers that may wait to be encoded."""
+MOST_WORDS = 30
+"""In one clause: at a slow 0.55 s each, below the most that is spoken in one go."""
+
+
+class CsmTextToSpeech:
+    """
+    ``model`` is a folder or a name on the hub. ``voices`` is a folder with ``<name>.wav`` and ``<name>.txt``, ``voice``
+    the default one, or else the folder's first; without a folder every call hears another voice. ``slots`` is the
+    number of calls at once, each of ``positions`` positions: 12.5 for a second of speech that is spoken or remembered,
+    some 1.3 for each word.
+
+    With ``hears_caller`` the voice remembers the caller's sound too, and answers to its mood. Telephone sound is not
+    what the model learned from: compare before you rely on it.
+
+    ``lead`` is how far ahead of the listener speech is made. ``graphs`` and ``compiled`` are for CUDA, where
+    ``None`` means graphs; compiling costs minutes at the start and pays from then on.
+    """
+
+    may_speculate: ClassVar[bool] = True
+    rate_hz: ClassVar[int] = 24000
+
+    def __init__(
+        self,
+        *,
+        model: str = "sesame/csm-1b",
+        voices: str = "",
+        voice: str = "",
+        device: str = "auto",
+        dtype: str = "auto",
+        slots: int = 32,
+        positions: int = 1024,
+        lead: float = 0.5,
+        temperature: float = 0.9,
+        top_k: int = 50,
+        remember_seconds: float = 24.0,
+        keep_seconds: float = 16.0,
+        graphs: bool | None = None,
+        compiled: bool = False,
+        hears_caller: bool = False,
+        stall_timeout: float = 3.0,
+        local_files_only: bool = False,
+    ) -> None:
+        if slots < 1 or positions < 512:
+            raise EngineError("CSM needs at least one slot and 512 positions for each", permanent=True)
+        self._name, self._voices, self._voice = model, voices, voice
+        self._device, self._dtype = device, dtype
+        self._slots, self._positions, self._lead = slots, positions, lead
+        self._temperature, self._top_k = temperature, top_k
+        self._remember, self._keep = remember_seconds, keep_seconds
+        self._graphs, self._compiled = graphs, compiled
+        self.hears_caller = hears_caller
+        self._stall_timeout = stall_timeout
+        self._local_files_only = local_files_only
+        self._starting = asyncio.Lock()
+        self._checkpoint: Checkpoint | None = None
+        self._thread: CsmThread | None = None
+        self._loaded_voices: dict[str, Voice] = {}
+        self._ears: ThreadPoolExecutor | None = None
+        """One thread that encodes what callers said, beside the one that speaks."""
+
+    async def start(self) -> None:
+        async with self._starting:
+            if self._thread is None:
+                self._thread = await asyncio.to_thread(self._load)
+
+    async def close(self) -> None:
+        async with self._starting:
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                await asyncio.to_thread(thread.close)
+            ears, self._ears = self._ears, None
+            if ears is not None:
+                await asyncio.to_thread(ears.shutdown, cancel_futures=True)
+            self._checkpoint = None
+
+    def describe(self) -> Description:
+        from inference.csm.checkpoint import weights_bytes
+
+        folder = Path(self._name).is_dir()
+        return Description(
+            weights=f"{'folder' if folder else 'hub'}: {self._name}",
+            memory_bytes=(weights_bytes(self._name) or WEIGHTS_BYTES) + self._slots * self._positions * POSITION_BYTES,
+            device=self._device,
+            capacity=self._slots,
+        )
+
+    def open(self, *, voice: str = "", language: str = "en") -> _CsmSpeech:
+        if self._thread is None:
+            raise EngineError("the speech engine has not been started")
+        context, gain = self._context(voice or self._voice)
+        call = self._thread.join(context, gain=gain, loop=asyncio.get_running_loop())
+        return _CsmSpeech(
+            self._thread, call, self._tokenize, self._stall_timeout, self._hear if self.hears_caller else None
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the guards found and how clauses ended, since the start."""
+        return dict(self._thread.counts) if self._thread is not None else {}
+
+    def _load(self) -> CsmThread:
+        """On a thread: seconds from a disk, minutes with ``compiled``."""
+        try:
+            import torch
+
+            from inference.csm.checkpoint import load_checkpoint
+            from inference.csm.engine import CsmThread
+            from inference.csm.model import CsmModel, Steps
+            from inference.csm.scheduler import Scheduler
+        except ImportError as error:
+            raise EngineError(
+                f"CSM needs torch and transformers (pip install -r requirements/tts.txt): {error}", permanent=True
+            ) from error
+        device = torch.device(
+            ("cuda" if torch.cuda.is_available() else "cpu") if self._device == "auto" else self._device
+        )
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise EngineError("CSM is to run on CUDA, and torch finds no GPU: is the driver installed?", permanent=True)
+        cuda = device.type == "cuda"
+        dtype = getattr(torch, self._dtype if self._dtype != "auto" else "bfloat16" if cuda else "float32")
+        checkpoint = self._checkpoint = load_checkpoint(self._name, local_files_only=self._local_files_only)
+        config = checkpoint.model.config
+        if self._positions > config.max_position_embeddings:
+            raise EngineError(f"{self._name} has {config.max_position_embeddings} positions at most", permanent=True)
+        self._load_voices(checkpoint, f"{self._name} {config.codec_config.to_json_string()}")
+        buckets = [*(2**n for n in range(self._slots.bit_length()) if 2**n < self._slots), self._slots]
+
+        def make() -> tuple[CsmModel, Steps]:
+            model = CsmModel(checkpoint.model, rows=self._slots, positions=self._positions, device=device, dtype=dtype)
+            graphs = cuda if self._graphs is None else self._graphs
+            return model, Steps(model, buckets=buckets, chunks=CHUNKS, graphs=graphs, compiled=self._compiled)
+
+        thread = CsmThread(
+            make,
+            Scheduler(self._slots, buckets=buckets, lead=self._lead, prefill_tokens=PREFILL[device.type]),
+            tokenize=self._tokenize,
+            temperature=self._temperature,
+            top_k=self._top_k,
+        )
+        thread.start()
+        return thread
+
+    def _load_voices(self, checkpoint: Checkpoint, fingerprint: str) -> None:
+        from inference.csm.mimi import encode
+        from inference.csm.voices import load_voice, voice_names
+
+        if not self._voices and not self._voice:
+            logger.warning("CSM has no voice: every call will hear another one (options `voices` and `voice`)")
+            return
+        folder = Path(self._voices) if self._voices else None
+        codec = checkpoint.model.codec_model
+        default = load_voice(folder, self._voice, lambda pcm: encode(codec, pcm), fingerprint=fingerprint)
+        self._voice = default.name
+        assert folder is not None
+        for name in voice_names(folder):
+            self._loaded_voices[name] = load_voice(
+                folder, name, lambda pcm: encode(codec, pcm), fingerprint=fingerprint
+            )
+
+    def _context(self, name: str) -> tuple[Context, float]:
+        from inference.csm.context import Context, Segment
+
+        if name and name not in self._loaded_voices:
+            raise EngineError(self._unknown(name), permanent=True)
+        voice = self._loaded_voices.get(name)
+        assert self._checkpoint is not None
+        prompt = Segment(self._tokenize(voice.text), voice.codes) if voice is not None else None
+        context = Context(
+            prompt,
+            codebooks=self._checkpoint.model.config.num_codebooks,
+            positions=self._positions - 1,
+            most_seconds=self._remember,
+            keep_seconds=self._keep,
+        )
+        return context, voice.gain if voice is not None else 1.0
+
+    def _hear(self, call: Call, text: str, pcm: Pcm, rate_hz: int, before: int) -> None:
+        """Have the caller's sound encoded and remembered; what cannot be done in time is left out."""
+        thread, checkpoint = self._thread, self._checkpoint
+        if thread is None or checkpoint is None or not text.strip():
+            return
+        self._ears = self._ears or ThreadPoolExecutor(1, thread_name_prefix="csm-ears")
+        if self._ears._work_queue.qsize() >= MOST_UNHEARD:
+            thread.counts["unheard"] += 1
+            return
+        pcm = pcm[-int(HEARD_SECONDS * rate_hz) :].copy()
+
+        def hear() -> None:
+            from inference.csm.context import Segment
+            from inference.csm.mimi import MimiEncoder
+            from inference.csm.voices import resample
+
+            try:
+                codes = listen(
+                    MimiEncoder(checkpoint.model.codec_model), resample(pcm / np.float32(32768), rate_hz, self.rate_hz)
+                )
+            except Exception:
+                logger.exception("What a caller said could not be encoded")
+                thread.counts["unheard"] += 1
+            else:
+                thread.remember(call, Segment(self._tokenize(text.strip(), CALLER), codes), before=before)
+
+        self._ears.submit(hear)
+
+    def _unknown(self, name: str) -> str:
+        known = ", ".join(sorted(self._loaded_voices)) or "none: name a folder in the option `voices`"
+        return f"CSM has no voice {name!r}; there is {known}"
+
+    def _tokenize(self, text: str, speaker: int = AGENT) -> tuple[int, ...]:
+        """The model's prompt for one segment: begin, the speaker's number, the text, end."""
+        assert self._checkpoint is not None
+        tokenizer, config = self._checkpoint.tokenizer, self._checkpoint.model.config
+        ids: list[int] = tokenizer.encode(f"[{speaker}]{text}", add_special_tokens=False)
+        return (config.bos_token_id, *ids, tokenizer.convert_tokens_to_ids("<|end_of_text|>"))
+
+
+class _CsmSpeech:
+    def __init__(self, thread: CsmThread, call: Call, tokenize: Any, stall_timeout: float, hear: Any) -> None:
+        self._thread = thread
+        self._call = call
+        self._tokenize = tokenize
+        self._stall_timeout = stall_timeout
+        self._hear = hear
+        self._replies = 0
+        self._speaking = 0
+
+    async def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
+        from inference.csm.engine import Reply
+
+        items: asyncio.Queue[SoundItem] = asyncio.Queue()
+        self._replies += 1
+        self._speaking += 1
+        reply = Reply(items.put_nowait, self._replies)
+        self._thread.begin(self._call, reply)
+        progress = _Progress()
+        reading = asyncio.ensure_future(self._read(text, reply, progress, items))
+        try:
+            while True:
+                item = await self._next(items, progress)
+                if item is None:
+                    return
+                if isinstance(item, Exception):
+                    raise item
+                progress.said = item.text_end
+                yield item
+        finally:
+            self._speaking -= 1
+            self._thread.cancel(self._call, reply)
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
+
+    async def _next(self, items: asyncio.Queue[SoundItem], progress: _Progress) -> SoundItem:
+        """Waits for ever while there is no text to say, and never long for sound that is due."""
+        while True:
+            try:
+                async with asyncio.timeout(self._stall_timeout):
+                    return await items.get()
+            except TimeoutError:
+                if progress.said < progress.given:
+                    self._thread.counts["stall"] += 1
+                    raise EngineTimeout(f"no speech came for {self._stall_timeout:g} s") from None
+
+    async def _read(self, text: AsyncIterator[str], reply: Reply, progress: _Progress, items: Any) -> None:
+        from inference.csm.engine import Clause
+
+        try:
+            async for part in text:
+                starts = progress.given
+                progress.given += len(part)
+                clauses = []
+                for piece in pieces(part):
+                    clauses.append(Clause(piece, self._tokenize(piece.strip()), starts))
+                    starts += len(piece)
+                self._thread.say(self._call, reply, clauses)
+            self._thread.finish(self._call, reply)
+        except Exception as error:  # whatever it is, it is for whoever listens
+            items.put_nowait(error)
+
+    def heard(self, samples: int) -> None:
+        self._thread.heard(self._call, samples)
+
+    def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
+        if self._hear is not None:
+            # A reply that is being spoken is the answer to it.
+            self._hear(self._call, text, pcm, rate_hz, self._replies + (not self._speaking))
+
+    async def close(self) -> None:
+        self._thread.leave(self._call)
+
+
+class _Progress:
+    given = 0
+    """Characters of text."""
+    said = 0
+
+
+def pieces(text: str) -> list[str]:
+    """The text in parts that are short enough to be spoken in one go; nothing is lost between them."""
+    words = re.findall(r"\s*\S+\s*", text)
+    return ["".join(words[start : start + MOST_WORDS]) for start in range(0, len(words), MOST_WORDS)]
+
+
+def listen(encoder: Any, sound: Any) -> Any:
+    """The codes of a whole turn, a second at a time: the work waits for nobody, and nobody waits long for it."""
+    import torch
+
+    pieces = [encoder.push(torch.from_numpy(sound[start : start + 24000])) for start in range(0, len(sound), 24000)]
+    return torch.cat([*pieces, encoder.flush()]).numpy().astype(np.int16)

@@ -1,0 +1,210 @@
+"""Mimi as a stream: in pieces, for calls that come and go, it is what it is in one."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from inference.csm.mimi import MimiDecoder, MimiEncoder, encode
+from inference.types import EngineError
+from tests.inference.tiny_csm import CODEBOOKS, CODES, tiny_csm
+
+FRAME = 1920
+LONG = 20
+"""Frames; the transformer of the tiny codec sees 12 positions, so 6 frames."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return tiny_csm().codec_model
+
+
+def some_codes(seed: int, frames: int = LONG) -> torch.Tensor:
+    return torch.randint(CODES, (frames, CODEBOOKS), generator=torch.Generator().manual_seed(seed))
+
+
+def in_one(codec, codes: torch.Tensor) -> torch.Tensor:
+    return codec.decode(codes.T[None]).audio_values[0, 0]
+
+
+def difference(sound: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest, relative to the level."""
+    assert sound.shape == expected.shape
+    return float((sound - expected).abs().max() / expected.square().mean().sqrt())
+
+
+class Line:
+    """Calls on the rows of one decoder: what each of them has to say, where it stands, and what was heard."""
+
+    def __init__(self, codec, slots: int) -> None:
+        self.decoder = MimiDecoder(codec, slots)
+        self.says: dict[int, torch.Tensor] = {}
+        self.heard: dict[int, list[torch.Tensor]] = {}
+        self.in_row: dict[int, int] = {}
+
+    def call(self, number: int, row: int, codes: torch.Tensor) -> None:
+        self.decoder.reset(row)
+        self.says[number], self.heard[number], self.in_row[row] = codes, [], number
+
+    def swap(self, a: int, b: int) -> None:
+        self.decoder.swap(a, b)
+        other, one = self.in_row.pop(a, None), self.in_row.pop(b, None)
+        self.in_row |= {row: number for row, number in ((a, one), (b, other)) if number is not None}
+
+    def tick(self, *rows: int, bucket: int | None = None) -> None:
+        decoder = self.decoder.bucket(bucket or self.decoder.slots)
+        codes = torch.randint(CODES, (decoder.slots, CODEBOOKS))  # whatever stands in the rows that do not speak
+        active = torch.zeros(decoder.slots, dtype=torch.bool)
+        for row in rows:
+            number = self.in_row[row]
+            codes[row], active[row] = self.says[number][len(self.heard[number])], True
+        sound = decoder.step(codes, active)
+        for row in rows:
+            self.heard[self.in_row[row]].append(sound[row])
+
+    def check(self, codec) -> None:
+        for number, heard in self.heard.items():
+            if not heard:
+                continue
+            codes = self.says[number][: len(heard)]
+            assert difference(torch.cat(heard), in_one(codec, codes)) < 1e-4, f"call {number}"
+
+
+def test_frame_by_frame_it_sounds_like_the_whole_even_past_its_window(codec):
+    decoder = MimiDecoder(codec, 2)
+    assert (decoder.rate_hz, decoder.frame_samples) == (24000, FRAME)
+    codes = torch.stack([some_codes(1, 40), some_codes(2, 40)])
+    both = torch.ones(2, dtype=torch.bool)
+    sound = torch.cat([decoder.step(codes[:, frame], both) for frame in range(40)], dim=1)
+    assert sound.dtype == torch.float32
+    for row in (0, 1):
+        assert difference(sound[row], in_one(codec, codes[row])) < 1e-4
+
+
+def test_calls_that_begin_at_different_times_do_not_hear_each_other(codec):
+    line = Line(codec, 3)
+    line.call(1, 0, some_codes(1))
+    for _ in range(5):
+        line.tick(0)
+    line.call(2, 2, some_codes(2))
+    for _ in range(9):
+        line.tick(0, 2)
+    line.call(3, 1, some_codes(3))
+    for _ in range(6):
+        line.tick(0, 1, 2)
+    line.check(codec)
+
+
+def test_a_row_that_waits_goes_on_where_it_stood(codec):
+    line = Line(codec, 2)
+    line.call(1, 0, some_codes(1))
+    line.call(2, 1, some_codes(2))
+    for frame in range(LONG):
+        line.tick(*([0, 1] if frame % 3 == 0 else [1]))
+    for _ in range(7):
+        line.tick(0)
+    line.check(codec)
+
+
+def test_two_that_speak_change_places_and_a_smaller_decoder_goes_on_with_the_first_rows(codec):
+    line = Line(codec, 4)
+    for number, row in ((1, 0), (2, 1), (3, 3)):
+        line.call(number, row, some_codes(number))
+    for _ in range(8):
+        line.tick(0, 1, 3)
+    line.swap(0, 3)
+    for _ in range(3):
+        line.tick(0, 1, 3)
+    for _ in range(9):
+        line.tick(0, 1, bucket=2)
+    assert [len(heard) for heard in line.heard.values()] == [11, 20, 20]
+    line.check(codec)
+
+
+def test_whatever_order_calls_come_go_wait_and_move_in(codec):
+    dice, line = random.Random(4), Line(codec, 4)
+    for number in range(60):
+        row = dice.randrange(4)
+        if number < 4 or dice.random() < 0.15:
+            line.call(number, row, some_codes(number, 60))
+        if dice.random() < 0.3:
+            line.swap(*dice.sample(range(4), 2))
+        line.tick(*(row for row in line.in_row if dice.random() < 0.7))
+    assert sum(map(len, line.heard.values())) > 100
+    line.check(codec)
+
+
+def test_a_row_whose_sound_broke_is_sound_again_after_a_reset(codec):
+    decoder, one = MimiDecoder(codec, 1), torch.ones(1, dtype=torch.bool)
+    decoder._table = decoder._table.clone()
+    decoder._table[0] = torch.nan
+    codes = some_codes(1).clamp_min(1)
+    assert decoder.step(torch.zeros(1, CODEBOOKS, dtype=torch.long), one).isnan().any()
+    assert decoder.step(codes[:1], one).isnan().any()
+    decoder.reset(0)
+    sound = torch.cat([decoder.step(frame[None], one)[0] for frame in codes])
+    assert difference(sound, in_one(codec, codes)) < 1e-4
+
+
+def test_a_bucket_is_made_once(codec):
+    decoder = MimiDecoder(codec, 4)
+    assert decoder.bucket(2) is decoder.bucket(2)
+    assert decoder.bucket(4) is decoder
+
+
+def test_a_step_is_one_graph_for_the_compiler(codec):
+    step = torch.compile(MimiDecoder(codec, 2).step, backend="eager", fullgraph=True, dynamic=False)
+    codes, both = torch.stack([some_codes(1), some_codes(2)]), torch.ones(2, dtype=torch.bool)
+    sound = torch.cat([step(codes[:, frame], both) for frame in range(LONG)], dim=1)
+    assert difference(sound[1], in_one(codec, codes[1])) < 1e-4
+    assert torch._dynamo.explain(step)(codes[:, 0], both).graph_break_count == 0
+
+
+def test_another_kind_of_codec_is_refused(codec, monkeypatch):
+    monkeypatch.setattr(codec.config, "use_causal_conv", False)
+    with pytest.raises(EngineError, match="not a causal Mimi"):
+        MimiDecoder(codec, 1)
+
+
+@pytest.fixture(scope="module")
+def sound() -> np.ndarray:
+    """Sixteen frames and a half: a voice-like sound that rises, with noise."""
+    time = np.arange(int(16.5 * FRAME)) / 24000
+    hum = sum(np.sin(2 * np.pi * (110 + 60 * time) * part * time) / part for part in range(1, 8))
+    noise = np.random.default_rng(3).standard_normal(len(time))
+    return (0.2 * hum * (1 + np.sin(9 * time)) + 0.05 * noise).astype(np.float32)
+
+
+@pytest.mark.parametrize("piece", [160, FRAME, 2 * FRAME + 7, 10**6])
+def test_sound_in_pieces_of_any_length_gives_the_codes_of_the_whole(codec, sound, piece):
+    encoder = MimiEncoder(codec)
+    pieces = [encoder.push(part) for part in torch.from_numpy(sound).split(piece)]
+    codes = torch.cat([*pieces, encoder.flush()])
+    assert codes.shape == (17, CODEBOOKS)
+    assert len(codes.unique()) > 10
+    assert np.array_equal(codes.numpy(), encode(codec, sound))
+
+
+def test_after_a_flush_the_encoder_begins_anew(codec, sound):
+    encoder = MimiEncoder(codec)
+    first = torch.cat([encoder.push(torch.from_numpy(sound)), encoder.flush()])
+    assert encoder.flush().shape == (0, CODEBOOKS)
+    again = torch.cat([encoder.push(torch.from_numpy(sound)), encoder.flush()])
+    assert torch.equal(first, again)
+
+
+def test_the_codes_of_a_voice_are_those_of_transformers(codec, sound):
+    whole = sound[: 16 * FRAME]
+    expected = codec.encode(torch.from_numpy(whole)[None, None]).audio_codes[0].T
+    codes = encode(codec, whole)
+    assert codes.dtype == np.int16
+    assert np.array_equal(codes, expected.numpy())

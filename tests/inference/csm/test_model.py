@@ -1,0 +1,236 @@
+"""The steps over many rows draw the codes that ``transformers`` draws for each alone."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from inference.csm.context import sound_positions, text_positions
+from inference.csm.model import ENDS, NOT_FINITE, CsmModel, Steps
+from inference.csm.sampling import MOST_CANDIDATES, sample
+from tests.inference.tiny_csm import AUDIO, AUDIO_EOS, CODEBOOKS, CODES, EOT, tiny_csm
+
+POSITIONS = 160
+BUCKETS = (1, 2, 4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def source():
+    return tiny_csm()
+
+
+def make(source, rows: int = 4) -> tuple[CsmModel, Steps]:
+    model = CsmModel(source, rows=rows, positions=POSITIONS, device=torch.device("cpu"))
+    return model, Steps(model, buckets=BUCKETS, chunks=(4, 16, 64), graphs=False)
+
+
+def prompt(length: int, seed: int) -> list[int]:
+    return np.random.default_rng(seed).integers(4, 290, length).tolist()
+
+
+def generated(source, tokens: list[int], frames: int, **options) -> np.ndarray:
+    """What ``generate()`` says to the prompt, greedily, shape ``(frames, codebooks)``."""
+    ids = torch.tensor([tokens])
+    codes = source.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        depth_decoder_do_sample=False,
+        max_new_tokens=frames,
+        **options,
+    )
+    return codes[0].numpy()
+
+
+def feed(steps: Steps, row: int, what: np.ndarray, chunk: int = 16) -> None:
+    for start in range(0, len(what), chunk):
+        steps.feed(row, what[start : start + chunk])
+
+
+def spoken(steps: Steps, row: int, frames: int) -> np.ndarray:
+    codes = [steps.frame([row], [row] if not number else []).codes[row].copy() for number in range(frames)]
+    return np.stack(codes)
+
+
+@pytest.mark.parametrize("length", [3, 16, 17, 40])
+def test_alone_it_says_what_generate_says(source, length):
+    _, steps = make(source)
+    tokens = prompt(length, seed=length)
+    feed(steps, 0, text_positions(tokens, CODEBOOKS))
+    assert np.array_equal(spoken(steps, 0, 20), generated(source, tokens, 20))
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 5, 64])
+def test_the_size_of_the_chunks_makes_no_difference(source, chunk):
+    tokens = prompt(33, seed=1)
+    _, steps = make(source)
+    feed(steps, 2, text_positions(tokens, CODEBOOKS), chunk)
+    assert np.array_equal(spoken(steps, 2, 6), generated(source, tokens, 6))
+
+
+def test_sound_in_the_context_counts_as_it_does_for_generate(source):
+    sound = 0.1 * torch.randn(1, 1, 1920 * 7, generator=torch.Generator().manual_seed(3))
+    codes = source.codec_model.encode(sound).audio_codes[0].T.numpy()
+    before, after = prompt(6, seed=4), prompt(9, seed=5)
+    reference = generated(
+        source,
+        [*before, *[AUDIO] * len(codes), AUDIO_EOS, *after],
+        12,
+        input_values=sound,
+        input_values_cutoffs=torch.tensor([[sound.shape[-1]]]),
+    )
+    _, steps = make(source)
+    parts = text_positions(before, CODEBOOKS), sound_positions(codes), text_positions(after, CODEBOOKS)
+    feed(steps, 0, np.concatenate(parts))
+    assert np.array_equal(spoken(steps, 0, 12), reference)
+
+
+def test_rows_that_come_and_go_and_are_moved_say_what_each_says_alone(source):
+    """Twelve speakers on four rows: random joins, lengths, chunks and pauses, some broken off, rows exchanged."""
+    chance = random.Random(2)
+    model, steps = make(source)
+    jobs = [
+        {"id": n, "tokens": prompt(chance.randint(3, 40), seed=n), "frames": chance.randint(4, 24), "codes": []}
+        for n in range(12)
+    ]
+    waiting, running = list(jobs), {}
+    while waiting or running:
+        for row in set(range(4)) - set(running):
+            if waiting and chance.random() < 0.5:
+                job = running[row] = waiting.pop()
+                model.rewind(row, 0)
+                model.mimi.reset(row)
+                feed(steps, row, text_positions(job["tokens"], CODEBOOKS), chance.choice([4, 16, 64]))
+        if len(running) > 1 and chance.random() < 0.3:
+            a, b = chance.sample(range(4), 2)
+            model.swap(a, b, positions=POSITIONS)
+            running = {{a: b, b: a}.get(row, row): job for row, job in running.items()}
+        due = [row for row in running if chance.random() < 0.8]
+        if not due:
+            continue
+        made = steps.frame(due, [row for row in due if not running[row]["codes"]])
+        for row in due:
+            running[row]["codes"].append(made.codes[row].copy())
+            if len(running[row]["codes"]) == running[row]["frames"]:
+                del running[row]
+    for job in jobs:
+        assert np.array_equal(np.stack(job["codes"]), generated(source, job["tokens"], job["frames"])), job["id"]
+
+
+def test_what_was_fed_can_be_taken_back(source):
+    model, steps = make(source)
+    begin, wrong, right = prompt(20, seed=6), prompt(15, seed=7), prompt(11, seed=8)
+    feed(steps, 1, text_positions(begin + wrong, CODEBOOKS))
+    spoken(steps, 1, 5)
+    model.rewind(1, len(begin))
+    feed(steps, 1, text_positions(right, CODEBOOKS))
+    assert np.array_equal(spoken(steps, 1, 10), generated(source, begin + right, 10))
+
+
+def test_a_second_clause_behind_the_first_is_as_if_all_were_fed_at_once(source):
+    _, steps = make(source)
+    first, second = text_positions(prompt(12, seed=9), CODEBOOKS), text_positions(prompt(9, seed=10), CODEBOOKS)
+    feed(steps, 0, first)
+    codes = spoken(steps, 0, 8)
+    feed(steps, 0, np.concatenate([sound_positions(codes)[-2:], second]))  # the last frame was drawn, and never fed
+    feed(steps, 3, np.concatenate([first, sound_positions(codes), second]))
+    assert np.array_equal(spoken(steps, 0, 8), spoken(steps, 3, 8))
+
+
+def test_the_frame_of_zeros_is_reported():
+    source = tiny_csm(ends=True)
+    model, steps = make(source)
+    feed(steps, 0, text_positions([*prompt(8, seed=1), EOT], CODEBOOKS))
+    flags = []
+    while not flags or not flags[-1] & ENDS:
+        flags.append(int(steps.frame([0], [] if flags else [0]).flags[0]))
+        assert len(flags) < 40
+    assert len(flags) > 3
+    assert not any(flags[:-1])
+    assert model.length[0] == 9 + len(flags) - 1
+
+
+def test_numbers_that_are_none_are_reported_for_their_row_alone(source):
+    model, steps = make(source)
+    for row in (0, 1):
+        feed(steps, row, text_positions(prompt(5, seed=row), CODEBOOKS))
+    model.hidden[1] = float("nan")
+    made = steps.frame([0, 1], [0, 1])
+    assert made.flags.tolist()[:2] == [0, NOT_FINITE]
+
+
+def test_a_row_that_broke_is_well_again_from_its_beginning(source):
+    model, steps = make(source)
+    tokens = prompt(9, seed=1)
+    feed(steps, 0, text_positions(tokens, CODEBOOKS))
+    model._cache[:, :, 0] = float("nan")
+    assert steps.frame([0], []).flags[0] & NOT_FINITE
+    model.rewind(0, 0)
+    model.mimi.reset(0)
+    feed(steps, 0, text_positions(tokens, CODEBOOKS))
+    assert np.array_equal(spoken(steps, 0, 5), generated(source, tokens, 5))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_reserved_ids_are_never_drawn(temperature):
+    source = tiny_csm(reserved_ids=True)
+    assert generated(source, prompt(9, seed=0), 20).max() >= CODES  # generate() does draw them
+    model, steps = make(source)
+    model.settle(0, temperature=temperature, top_k=50, gain=1.0)
+    feed(steps, 0, text_positions(prompt(9, seed=0), CODEBOOKS))
+    assert spoken(steps, 0, 20).max() < CODES
+
+
+def test_the_smallest_bucket_that_holds_the_rows_is_used(source):
+    _, steps = make(source)
+    assert [steps.bucket(rows) for rows in (1, 2, 3, 4)] == [1, 2, 4, 4]
+    for row in (0, 2):
+        feed(steps, row, text_positions(prompt(5, seed=row), CODEBOOKS))
+    assert steps.frame([0], [0]).codes.shape == (1, CODEBOOKS)
+    assert steps.frame([2], [2]).codes.shape == (4, CODEBOOKS)
+
+
+def test_each_row_speaks_at_its_own_loudness(source):
+    model, steps = make(source)
+    for row, gain in ((0, 1.0), (1, 0.1)):
+        model.settle(row, temperature=0.0, top_k=1, gain=gain)
+        feed(steps, row, text_positions(prompt(7, seed=1), CODEBOOKS))
+    for number in range(4):
+        made = steps.frame([0, 1], [0, 1] if not number else [])
+    assert made.level_dbfs[0] - made.level_dbfs[1] == pytest.approx(20, abs=0.5)
+
+
+class TestSampling:
+    LOGITS = torch.randn(1, 100, generator=torch.Generator().manual_seed(0)) * 2
+
+    def draw(self, temperature: float, top_k: int, times: int = 40_000) -> torch.Tensor:
+        noise = torch.empty(times, MOST_CANDIDATES).exponential_(generator=torch.Generator().manual_seed(1))
+        drawn = sample(
+            self.LOGITS.expand(times, -1), torch.full((times,), temperature), torch.full((times,), top_k), noise
+        )
+        return torch.bincount(drawn, minlength=100) / times
+
+    @pytest.mark.parametrize(("temperature", "top_k"), [(0.9, 50), (0.7, 5), (1.3, 64)])
+    def test_it_draws_with_the_right_probabilities(self, temperature, top_k):
+        logits = self.LOGITS[0] / temperature
+        kept = logits >= logits.topk(top_k).values[-1]
+        wanted = torch.softmax(logits.masked_fill(~kept, float("-inf")), -1)
+        assert (self.draw(temperature, top_k) - wanted).abs().max() < 0.01
+
+    def test_without_temperature_it_takes_the_likeliest(self):
+        assert self.draw(0.0, 50, times=100)[self.LOGITS.argmax()] == 1
+
+    def test_each_row_has_its_own_ways(self):
+        noise = torch.empty(2, MOST_CANDIDATES).exponential_()
+        logits = self.LOGITS.expand(2, -1)
+        drawn = sample(logits, torch.tensor([0.0, 5.0]), torch.tensor([50, 1]), noise)
+        assert drawn.tolist() == [self.LOGITS.argmax()] * 2
