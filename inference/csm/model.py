@@ -196,6 +196,7 @@ class CsmModel:
         if not length:
             # Masked is not gone: zero times a number that is none would spoil what is summed.
             self._cache[:, :, row].zero_()
+            self._depth_cache[:, :, row].zero_()
         self.length[row].fill_(length)
 
     def settle(self, row: int, *, temperature: float, top_k: int, gain: float) -> None:
