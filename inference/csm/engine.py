@@ -420,7 +420,8 @@ class CsmThread:
         now = self._clock()
         with self._lock:
             if common < len(expected):
-                self.scheduler.stop(call.slot)
+                # In the middle of a reply the caller still hears what was made of it.
+                self.scheduler.stop(call.slot, audio_goes_on=asked)
                 if common < len(call.fed):
                     self._rewind(call, common)
                 call.waiting = wanted[len(call.fed) :]

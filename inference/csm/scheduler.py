@@ -188,10 +188,14 @@ class Scheduler:
         if call and call.phase is not _Phase.QUIET:
             call.phase, call.since = _Phase.QUIET, now
 
-    def stop(self, slot: int) -> None:
-        """Cancelled, interrupted or rewound: nothing waits to be fed, no frames, no audio left. Idempotent."""
-        if slot in self._calls:
-            self._calls[slot] = _Call()
+    def stop(self, slot: int, *, audio_goes_on: bool = False) -> None:
+        """
+        Cancelled, interrupted or rewound: nothing waits to be fed, no frames, no audio left. Idempotent.
+
+        ``audio_goes_on`` where only the model is rewound, between two clauses, while the caller hears what was made.
+        """
+        if call := self._calls.get(slot):
+            self._calls[slot] = _Call(audio_until=call.audio_until) if audio_goes_on else _Call()
 
     def lead(self, slot: int, *, now: float) -> float:
         """Seconds of audio that the caller has not heard yet."""

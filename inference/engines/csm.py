@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +21,6 @@ import numpy as np
 from inference.types import AudioChunk, Description, EngineError, EngineTimeout, Pcm
 
 if TYPE_CHECKING:
-    from inference.csm.checkpoint import Checkpoint
     from inference.csm.context import Context
     from inference.csm.engine import Call, CsmThread, Reply, SoundItem
     from inference.csm.voices import Voice
@@ -45,6 +45,15 @@ MOST_WORDS = 30
 """In one clause: at a slow 0.55 s each, below the most that is spoken in one go."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Spoken:
+    """What is needed of a checkpoint once its weights are where they are used."""
+
+    config: Any
+    tokenizer: Any
+    codec: Any
+
+
 class CsmTextToSpeech:
     """
     ``model`` is a folder or a name on the hub. ``voices`` is a folder with ``<name>.wav`` and ``<name>.txt``, ``voice``
@@ -55,7 +64,8 @@ class CsmTextToSpeech:
     With ``hears_caller`` the voice remembers the caller's sound too, and answers to its mood. Telephone sound is not
     what the model learned from: compare before you rely on it.
 
-    ``lead`` is how far ahead of the listener speech is made. ``graphs`` and ``compiled`` are for CUDA, where
+    ``lead`` is how far ahead of the listener speech is made. A call is refused where all speaking at once would take
+    more than ``max_load`` of the time, by what was measured. ``graphs`` and ``compiled`` are for CUDA, where
     ``None`` means graphs; compiling costs minutes at the start and pays from then on.
     """
 
@@ -73,6 +83,7 @@ class CsmTextToSpeech:
         slots: int = 32,
         positions: int = 1024,
         lead: float = 0.5,
+        max_load: float = 0.8,
         temperature: float = 0.9,
         top_k: int = 50,
         remember_seconds: float = 24.0,
@@ -88,6 +99,7 @@ class CsmTextToSpeech:
         self._name, self._voices, self._voice = model, voices, voice
         self._device, self._dtype = device, dtype
         self._slots, self._positions, self._lead = slots, positions, lead
+        self._max_load = max_load
         self._temperature, self._top_k = temperature, top_k
         self._remember, self._keep = remember_seconds, keep_seconds
         self._graphs, self._compiled = graphs, compiled
@@ -95,7 +107,7 @@ class CsmTextToSpeech:
         self._stall_timeout = stall_timeout
         self._local_files_only = local_files_only
         self._starting = asyncio.Lock()
-        self._checkpoint: Checkpoint | None = None
+        self._spoken: _Spoken | None = None
         self._thread: CsmThread | None = None
         self._loaded_voices: dict[str, Voice] = {}
         self._ears: ThreadPoolExecutor | None = None
@@ -103,7 +115,7 @@ class CsmTextToSpeech:
 
     async def start(self) -> None:
         async with self._starting:
-            if self._thread is None:
+            if self._thread is None or not self._thread.alive:
                 self._thread = await asyncio.to_thread(self._load)
 
     async def close(self) -> None:
@@ -114,7 +126,7 @@ class CsmTextToSpeech:
             ears, self._ears = self._ears, None
             if ears is not None:
                 await asyncio.to_thread(ears.shutdown, cancel_futures=True)
-            self._checkpoint = None
+            self._spoken = None
 
     def describe(self) -> Description:
         from inference.csm.checkpoint import weights_bytes
@@ -130,6 +142,8 @@ class CsmTextToSpeech:
     def open(self, *, voice: str = "", language: str = "en") -> _CsmSpeech:
         if self._thread is None:
             raise EngineError("the speech engine has not been started")
+        if language.partition("-")[0].lower() != "en":
+            raise EngineError(f"CSM speaks English only, not {language!r}", permanent=True)
         context, gain = self._context(voice or self._voice)
         call = self._thread.join(context, gain=gain, loop=asyncio.get_running_loop())
         return _CsmSpeech(
@@ -161,11 +175,12 @@ class CsmTextToSpeech:
             raise EngineError("CSM is to run on CUDA, and torch finds no GPU: is the driver installed?", permanent=True)
         cuda = device.type == "cuda"
         dtype = getattr(torch, self._dtype if self._dtype != "auto" else "bfloat16" if cuda else "float32")
-        checkpoint = self._checkpoint = load_checkpoint(self._name, local_files_only=self._local_files_only)
-        config = checkpoint.model.config
+        checkpoint = load_checkpoint(self._name, local_files_only=self._local_files_only)
+        config, codec = checkpoint.model.config, checkpoint.model.codec_model
+        self._spoken = _Spoken(config, checkpoint.tokenizer, codec)
         if self._positions > config.max_position_embeddings:
             raise EngineError(f"{self._name} has {config.max_position_embeddings} positions at most", permanent=True)
-        self._load_voices(checkpoint, f"{self._name} {config.codec_config.to_json_string()}")
+        self._load_voices(codec, f"{self._name} {config.codec_config.to_json_string()}")
         buckets = [*(2**n for n in range(self._slots.bit_length()) if 2**n < self._slots), self._slots]
 
         def make() -> tuple[CsmModel, Steps]:
@@ -175,7 +190,13 @@ class CsmTextToSpeech:
 
         thread = CsmThread(
             make,
-            Scheduler(self._slots, buckets=buckets, lead=self._lead, prefill_tokens=PREFILL[device.type]),
+            Scheduler(
+                self._slots,
+                buckets=buckets,
+                lead=self._lead,
+                prefill_tokens=PREFILL[device.type],
+                max_load=self._max_load,
+            ),
             tokenize=self._tokenize,
             temperature=self._temperature,
             top_k=self._top_k,
@@ -183,7 +204,7 @@ class CsmTextToSpeech:
         thread.start()
         return thread
 
-    def _load_voices(self, checkpoint: Checkpoint, fingerprint: str) -> None:
+    def _load_voices(self, codec: Any, fingerprint: str) -> None:
         from inference.csm.mimi import encode
         from inference.csm.voices import load_voice, voice_names
 
@@ -191,7 +212,6 @@ class CsmTextToSpeech:
             logger.warning("CSM has no voice: every call will hear another one (options `voices` and `voice`)")
             return
         folder = Path(self._voices) if self._voices else None
-        codec = checkpoint.model.codec_model
         default = load_voice(folder, self._voice, lambda pcm: encode(codec, pcm), fingerprint=fingerprint)
         self._voice = default.name
         assert folder is not None
@@ -206,11 +226,11 @@ class CsmTextToSpeech:
         if name and name not in self._loaded_voices:
             raise EngineError(self._unknown(name), permanent=True)
         voice = self._loaded_voices.get(name)
-        assert self._checkpoint is not None
+        assert self._spoken is not None
         prompt = Segment(self._tokenize(voice.text), voice.codes) if voice is not None else None
         context = Context(
             prompt,
-            codebooks=self._checkpoint.model.config.num_codebooks,
+            codebooks=self._spoken.config.num_codebooks,
             positions=self._positions - 1,
             most_seconds=self._remember,
             keep_seconds=self._keep,
@@ -219,8 +239,8 @@ class CsmTextToSpeech:
 
     def _hear(self, call: Call, text: str, pcm: Pcm, rate_hz: int, before: int) -> None:
         """Have the caller's sound encoded and remembered; what cannot be done in time is left out."""
-        thread, checkpoint = self._thread, self._checkpoint
-        if thread is None or checkpoint is None or not text.strip():
+        thread, spoken = self._thread, self._spoken
+        if thread is None or spoken is None or not text.strip():
             return
         self._ears = self._ears or ThreadPoolExecutor(1, thread_name_prefix="csm-ears")
         if self._ears._work_queue.qsize() >= MOST_UNHEARD:
@@ -234,9 +254,7 @@ class CsmTextToSpeech:
             from inference.csm.voices import resample
 
             try:
-                codes = listen(
-                    MimiEncoder(checkpoint.model.codec_model), resample(pcm / np.float32(32768), rate_hz, self.rate_hz)
-                )
+                codes = listen(MimiEncoder(spoken.codec), resample(pcm / np.float32(32768), rate_hz, self.rate_hz))
             except Exception:
                 logger.exception("What a caller said could not be encoded")
                 thread.counts["unheard"] += 1
@@ -251,8 +269,8 @@ class CsmTextToSpeech:
 
     def _tokenize(self, text: str, speaker: int = AGENT) -> tuple[int, ...]:
         """The model's prompt for one segment: begin, the speaker's number, the text, end."""
-        assert self._checkpoint is not None
-        tokenizer, config = self._checkpoint.tokenizer, self._checkpoint.model.config
+        assert self._spoken is not None
+        tokenizer, config = self._spoken.tokenizer, self._spoken.config
         ids: list[int] = tokenizer.encode(f"[{speaker}]{text}", add_special_tokens=False)
         return (config.bos_token_id, *ids, tokenizer.convert_tokens_to_ids("<|end_of_text|>"))
 

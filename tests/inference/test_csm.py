@@ -67,6 +67,7 @@ def make(folder):
         slots=4,
         positions=512,
         lead=NOT_PACED,
+        max_load=NOT_PACED,
         temperature=0.0,
         local_files_only=True,
     )
@@ -249,6 +250,12 @@ async def test_options_that_cannot_work_are_refused(make, options):
     assert refusal.value.permanent
 
 
+async def test_a_language_that_it_does_not_speak_is_refused(engine):
+    with pytest.raises(EngineError, match="'de-DE'") as refusal:
+        engine.open(language="de-DE")
+    assert refusal.value.permanent
+
+
 async def test_it_says_what_it_needs_before_it_has_started(make, folder):
     about = make(slots=8).describe()
     assert str(folder) in about.weights
@@ -268,7 +275,9 @@ class TestContract(TextToSpeechContract):
     @pytest.fixture(scope="class")
     @classmethod
     def make(cls, folder):
-        return partial(CsmTextToSpeech, model=str(folder), device="cpu", lead=NOT_PACED, temperature=0.0)
+        return partial(
+            CsmTextToSpeech, model=str(folder), device="cpu", lead=NOT_PACED, max_load=NOT_PACED, temperature=0.0
+        )
 
 
 class TestHearingTheCaller:

@@ -220,6 +220,18 @@ def test_stop_forgets_what_waits_and_the_lead(machine):
     assert machine.scheduler.plan(now=machine.now) == Plan()
 
 
+def test_rewinding_between_two_clauses_does_not_take_the_audio_from_the_caller(machine):
+    (slot,) = machine.speaking(1)
+    lead = machine.scheduler.lead(slot, now=machine.now)
+    machine.prepare(slot, 500)
+    machine.scheduler.stop(slot, audio_goes_on=True)
+    assert machine.scheduler.lead(slot, now=machine.now) == lead
+    assert machine.scheduler.plan(now=machine.now) == Plan()
+    machine.scheduler.ask(slot, 10, now=machine.now)
+    assert machine.scheduler.plan(now=machine.now) == Plan(prefill=(slot, 10))
+    assert machine.scheduler.counters.firsts == 1
+
+
 def test_a_frame_that_is_not_spoken_adds_nothing_to_the_lead_and_is_not_the_first(machine):
     scheduler, slot = machine.scheduler, machine.join()
     scheduler.ask(slot, 0, now=0.0)
