@@ -74,7 +74,7 @@ class TestFasterWhisper(SpeechToTextContract):
     @classmethod
     def make(cls, tmp_path_factory):
         folder = make_tiny_whisper(tmp_path_factory.mktemp("whisper"))
-        return partial(FasterWhisperSpeechToText, model=str(folder), cpu_threads=1)
+        return partial(FasterWhisperSpeechToText, model=str(folder), device="cpu", cpu_threads=1)
 
 
 class TestOpenAICompatible(LanguageModelContract):

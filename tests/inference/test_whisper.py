@@ -1,27 +1,68 @@
-"""Whisper on the processor: its guards, its order of work and its bounds, on a model that fits in a test."""
+"""The Whisper engine: who is heard when, what is heard only once, and its bounds, on models that fit in a test."""
 
 import asyncio
+import random
 import threading
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import numpy as np
 import pytest
 
 from inference.engines import whisper
-from inference.engines.whisper import (
-    RATE_HZ,
-    FasterWhisperSpeechToText,
-    Heard,
-    agreed_words,
-    quietest_moment,
-    speech_seconds,
-)
-from inference.types import EngineError
-from tests.inference.contract import band_noise
+from inference.engines.whisper import FasterWhisperSpeechToText
+from inference.types import EngineError, EngineFull, EngineLoading
+from inference.whisper.guards import Heard
+from inference.whisper.mel import RATE_HZ
+from inference.whisper.sound import MAX_HELD
+from tests.inference.contract import band_noise, leaving_no_task
 from tests.inference.tiny_whisper import HIGH_SENTENCE, LOW_SENTENCE, make_tiny_whisper
 
 LOW, HIGH = band_noise(100, 1500, 1.2, RATE_HZ), band_noise(2200, 3900, 1.2, RATE_HZ)
 SILENCE = np.zeros(RATE_HZ, np.int16)
+LINE = (30 * np.random.default_rng(2).standard_normal(RATE_HZ)).astype(np.int16)
+
+
+class Gate:
+    """Stands before the model: writes down what each pass hears, can hold a pass back, and can speak in its place."""
+
+    def __init__(self, model, loop: asyncio.AbstractEventLoop) -> None:
+        self.model = model
+        self.passes = []
+        self.says = None
+        self.entered = asyncio.Event()
+        self.heard: asyncio.Queue[int] = asyncio.Queue()
+        """The rows of each pass whose results have reached the calls."""
+        self._loop = loop
+        self._open = threading.Event()
+        self.open()
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def open(self) -> None:
+        self._open.set()
+
+    def shut(self) -> None:
+        self._open.clear()
+        self.entered.clear()
+
+    @property
+    def rows(self) -> list[int]:
+        return [len(pieces) for pieces in self.passes]
+
+    @property
+    def samples(self) -> list[int]:
+        """Of each row of each pass; the last two frames look beyond the sound."""
+        return [len(piece.spectrum.rows) * 160 for pieces in self.passes for piece in pieces]
+
+    def hear(self, pieces):
+        self.passes.append(pieces)
+        self._loop.call_soon_threadsafe(self.entered.set)
+        assert self._open.wait(10)
+        if self.says is not None:
+            return [self.says(piece) for piece in pieces]
+        return self.model.hear(pieces)
 
 
 @pytest.fixture(scope="module")
@@ -29,33 +70,59 @@ def folder(tmp_path_factory):
     return make_tiny_whisper(tmp_path_factory.mktemp("model"))
 
 
-@pytest.fixture
-async def engine(folder):
-    engine = FasterWhisperSpeechToText(model=str(folder), cpu_threads=1)
+@asynccontextmanager
+async def running(folder, **options) -> AsyncIterator[tuple[FasterWhisperSpeechToText, Gate]]:
+    engine = FasterWhisperSpeechToText(model=str(folder), device="cpu", cpu_threads=1, **options)
+    load, loop = engine._load, asyncio.get_running_loop()
+    engine._load = lambda: Gate(load(), loop)
     await engine.start()
-    yield engine
+    gate, hand_out = engine._model, engine._heard
+
+    def heard(jobs, hearing) -> None:
+        hand_out(jobs, hearing)
+        gate.heard.put_nowait(len(jobs))
+
+    engine._heard = heard
+    yield engine, gate
+    gate.open()
     await engine.close()
 
 
-class Gate:
-    """Holds the working thread inside a recognition until it is opened, and writes down what was recognised."""
+@pytest.fixture
+async def engine(folder):
+    async with running(folder, max_batch=16) as (engine, _):
+        yield engine
 
-    def __init__(self, engine: FasterWhisperSpeechToText) -> None:
-        self.entered = asyncio.Event()
-        self.lengths: list[int] = []
-        self._loop = asyncio.get_running_loop()
-        self._open = threading.Event()
-        self._hear = engine._hear
-        engine._hear = self._held
 
-    def open(self) -> None:
-        self._open.set()
+@pytest.fixture
+def gate(engine) -> Gate:
+    return engine._model
 
-    def _held(self, pcm, language):
-        self.lengths.append(len(pcm))
-        self._loop.call_soon_threadsafe(self.entered.set)
-        assert self._open.wait(10)
-        return self._hear(pcm, language)
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def hold(engine, gate) -> asyncio.Task:
+    """Keep the model busy with somebody else's answer until the gate is opened."""
+    gate.shut()
+    other = engine.open()
+    other.push(LOW)
+    holding = asyncio.ensure_future(other.snapshot())
+    await gate.entered.wait()
+    gate.passes.clear()
+    return holding
+
+
+def at_once(coroutine):
+    """The result of what need not wait for anything."""
+    with pytest.raises(StopIteration) as done:
+        coroutine.send(None)
+    return done.value.value
+
+
+# -- what is heard ----------------------------------------------------------------------------------------------------
 
 
 async def test_it_hears_what_was_said(engine):
@@ -68,130 +135,33 @@ async def test_it_hears_what_was_said(engine):
         assert 0.5 < final.confidence <= 1
 
 
-async def test_silence_and_sound_too_short_for_speech_have_no_words(engine):
-    for sound in (SILENCE, LOW[: int(0.2 * RATE_HZ)], LOW // 200):
-        utterance = engine.open()
-        utterance.push(sound)
-        final = await utterance.finish()
-        assert (final.text, final.samples) == ("", len(sound))
-
-
-async def test_snapshots_that_wait_together_are_one_piece_of_work(engine):
-    gate, other, utterance = Gate(engine), engine.open(), engine.open()
-    other.push(LOW)
-    busy = asyncio.ensure_future(other.snapshot())
-    await gate.entered.wait()
-    utterance.push(LOW)
-    asked = []
-    for _ in range(5):
-        asked.append(asyncio.ensure_future(utterance.snapshot()))
-        await asyncio.sleep(0)
-        utterance.push(SILENCE)
-    gate.open()
-    answers = await asyncio.gather(*asked, utterance.finish())
-    await busy
-    assert {answer.text for answer in answers} == {LOW_SENTENCE}
-    assert len(gate.lengths) == 2
-    assert answers[-1].samples == len(LOW) + 5 * RATE_HZ
-
-
-async def test_without_new_sound_nothing_is_recognised_again(engine):
+@pytest.mark.parametrize("sound", [SILENCE, LINE, LOW[: int(0.2 * RATE_HZ)], LOW // 200])
+async def test_silence_and_sound_too_short_for_speech_have_no_words_and_cost_no_pass(engine, gate, sound):
     utterance = engine.open()
-    utterance.push(LOW)
-    snapshot = await utterance.snapshot()
-    gate = Gate(engine)
-    assert await utterance.snapshot() is snapshot
-    assert await utterance.finish() is snapshot
-    assert gate.lengths == []
+    utterance.push(sound)
+    final = at_once(utterance.finish())
+    assert (final.text, final.samples) == ("", len(sound))
+    assert gate.passes == []
 
 
-async def test_an_answer_goes_before_partials_that_have_waited_longer(engine):
-    gate, partials = Gate(engine), []
-    busy = engine.open()
-    busy.push(LOW)
-    holding = asyncio.ensure_future(busy.snapshot())
-    await gate.entered.wait()
-    speaking, asking = engine.open(on_partial=partials.append), engine.open()
-    speaking.push(np.tile(LOW, 2))
-    await asyncio.sleep(0)
-    asking.push(np.tile(HIGH, 3))
-    answer = asyncio.ensure_future(asking.finish())
-    await asyncio.sleep(0)
-    gate.open()
-    assert (await answer).text == HIGH_SENTENCE
-    await speaking.snapshot()
-    await holding
-    assert gate.lengths[:3] == [len(LOW), 3 * len(HIGH), 2 * len(LOW)]
-
-
-async def test_a_partial_is_what_two_hypotheses_in_a_row_agree_on(engine):
-    partials, told = [], asyncio.Event()
-
-    def on_partial(partial):
-        partials.append(partial)
-        told.set()
-
-    utterance = engine.open(on_partial=on_partial)
-    for piece in np.array_split(np.tile(LOW, 4), 8):
-        utterance.push(piece)
-        await utterance.snapshot()
-        if partials:
-            break
-    await asyncio.wait_for(told.wait(), 5)
-    assert partials[0].text == LOW_SENTENCE
-    utterance.cancel()
-
-
-async def test_no_partial_comes_after_the_end_even_if_it_was_in_the_making(engine):
-    gate, partials = Gate(engine), []
-    utterance = engine.open(on_partial=partials.append)
-    utterance.push(LOW)
-    await gate.entered.wait()
-    finishing = asyncio.ensure_future(utterance.finish())
-    await asyncio.sleep(0)
-    gate.open()
-    assert (await finishing).text == LOW_SENTENCE
-    assert partials == []
-
-
-async def test_who_stops_waiting_gives_the_turn_to_the_next(engine):
-    gate = Gate(engine)
-    first, second, third = (engine.open() for _ in range(3))
-    for utterance in (first, second, third):
-        utterance.push(LOW)
-    asked = [asyncio.ensure_future(utterance.snapshot()) for utterance in (first, second, third)]
-    await gate.entered.wait()
-    asked[1].cancel()
-    gate.open()
-    assert (await asked[2]).text == LOW_SENTENCE
-    with suppress(asyncio.CancelledError):
-        await asked[1]
-    assert len(gate.lengths) == 2
-
-
-@pytest.mark.parametrize("pieces", [1, 50])
-async def test_of_a_long_utterance_every_sample_is_heard_once(engine, pieces):
-    gate, utterance = Gate(engine), engine.open()
-    gate.open()
-    sound = np.tile(LOW, 48)  # 57.6 s
-    for piece in np.array_split(sound, pieces):
-        utterance.push(piece)
-        await asyncio.sleep(0)
-    final = await utterance.finish()
-    assert final.samples == sum(gate.lengths) == len(sound)
-    assert max(gate.lengths) <= whisper.LONGEST_SAMPLES
-    assert final.text == " ".join([LOW_SENTENCE] * len(gate.lengths))
-
-
-async def test_what_is_held_of_an_endless_utterance_is_bounded(engine):
-    gate, utterance = Gate(engine), engine.open()
-    for _ in range(200):
-        utterance.push(LOW)
-        await asyncio.sleep(0)
-    assert sum(map(len, utterance._chunks)) <= 2 * whisper.LONGEST_SAMPLES
-    gate.open()
-    assert (await utterance.finish()).text.startswith(LOW_SENTENCE)
-    assert max(gate.lengths) <= whisper.LONGEST_SAMPLES
+async def test_calls_in_several_languages_that_end_at_different_times_do_not_disturb_each_other(tmp_path):
+    languages = ("en", "de", "ja")
+    async with running(make_tiny_whisper(tmp_path, mels=128, languages=languages), max_batch=16) as (engine, gate):
+        calls = []
+        for row in range(6):
+            utterance = engine.open(language=languages[row % 3], on_partial=lambda partial: None)
+            sound = np.concatenate([SILENCE[: 500 * row], np.tile((LOW, HIGH)[row % 2], 1 + row)])
+            calls.append((utterance, sound, (LOW_SENTENCE, HIGH_SENTENCE)[row % 2]))
+        finals = {}
+        for step in range(0, 8 * RATE_HZ, 1600):
+            for utterance, sound, _ in calls:
+                utterance.push(sound[step : step + 1600])
+                if step <= len(sound) < step + 1600:
+                    finals[utterance] = asyncio.ensure_future(utterance.finish())
+            await turns()
+        for utterance, _, sentence in calls:
+            assert (await finals[utterance]).text == sentence
+        assert max(gate.rows) > 1
 
 
 async def test_a_language_that_the_model_does_not_know_is_refused_for_good(engine):
@@ -201,104 +171,515 @@ async def test_a_language_that_the_model_does_not_know_is_refused_for_good(engin
     engine.open(language="en-GB").cancel()
 
 
-async def test_an_error_of_the_model_is_an_engine_error_and_the_next_request_is_served(engine):
-    hear = engine._hear
+# -- what is heard only once -------------------------------------------------------------------------------------------
 
-    def fail(pcm, language):
-        raise RuntimeError("out of memory")
 
-    engine._hear = fail
+async def test_the_snapshot_at_the_pause_is_the_final_if_nothing_more_was_said(engine, gate):
     utterance = engine.open()
     utterance.push(LOW)
-    with pytest.raises(EngineError, match="out of memory"):
-        await utterance.snapshot()
-    engine._hear = hear
+    snapshot = await utterance.snapshot()
+    assert at_once(utterance.snapshot()) is snapshot
+    for silence in (SILENCE[:1600], LINE[:8000]):
+        utterance.push(silence)
+        assert at_once(utterance.snapshot()).text == LOW_SENTENCE
+    final = at_once(utterance.finish())
+    assert final.text == LOW_SENTENCE
+    assert final.samples == len(LOW) + 9600
+    assert gate.rows == [1]
+    assert engine.counts["answered_at_once"] == 4
+
+
+@pytest.mark.parametrize("more", [LOW, LOW // 10, LOW[:800] // 4])
+async def test_what_could_be_more_words_is_heard(engine, gate, more):
+    utterance = engine.open()
+    utterance.push(LOW)
+    await utterance.snapshot()
+    utterance.push(SILENCE)
+    utterance.push(more)
+    assert (await utterance.finish()).samples == len(LOW) + len(SILENCE) + len(more)
+    assert gate.rows == [1, 1]
+
+
+async def test_snapshots_that_wait_together_are_one_piece_of_work(engine, gate):
+    holding, utterance = await hold(engine, gate), engine.open()
+    utterance.push(LOW)
+    asked = []
+    for _ in range(5):
+        asked.append(asyncio.ensure_future(utterance.snapshot()))
+        await turns()
+        utterance.push(LOW)
+    gate.open()
+    answers = await asyncio.gather(*asked, utterance.finish())
+    await holding
+    assert {answer.text for answer in answers} == {LOW_SENTENCE}
+    assert gate.rows == [1]
+    assert answers[-1].samples == 6 * len(LOW)
+
+
+async def test_who_asks_while_just_that_is_being_heard_waits_for_it(engine, gate):
+    gate.shut()
+    utterance = engine.open()
+    utterance.push(LOW)
+    first = asyncio.ensure_future(utterance.snapshot())
+    await gate.entered.wait()
+    utterance.push(SILENCE)
+    second = asyncio.ensure_future(utterance.finish())
+    await turns()
+    gate.open()
+    assert (await first).samples == len(LOW)
+    assert (await second).samples == len(LOW) + len(SILENCE)
+    assert gate.rows == [1]
+
+
+async def test_who_asks_after_more_words_does_not_get_what_was_begun_before_them(engine, gate):
+    gate.shut()
+    utterance = engine.open()
+    utterance.push(LOW)
+    first = asyncio.ensure_future(utterance.snapshot())
+    await gate.entered.wait()
+    utterance.push(LOW)
+    second = asyncio.ensure_future(utterance.finish())
+    await turns()
+    gate.open()
+    await first
+    assert (await second).samples == 2 * len(LOW)
+    assert gate.samples == pytest.approx([len(LOW), 2 * len(LOW)], abs=320)
+
+
+# -- who is heard when -------------------------------------------------------------------------------------------------
+
+
+async def test_sentences_that_end_at_the_same_moment_share_a_pass(folder):
+    async with running(folder, max_batch=5, gather=60.0) as (engine, gate):
+        utterances = [engine.open() for _ in range(5)]
+        for row, utterance in enumerate(utterances):
+            utterance.push((LOW, HIGH)[row % 2])
+        finals = await asyncio.gather(*(utterance.finish() for utterance in utterances))
+        assert [final.text for final in finals] == [LOW_SENTENCE, HIGH_SENTENCE] * 2 + [LOW_SENTENCE]
+        assert gate.rows == [5]
+        assert (engine.counts["batches"], engine.counts["rows"]) == (1, 5)
+
+
+async def test_a_longer_window_is_a_pass_of_its_own(engine, gate):
+    holding, utterances = await hold(engine, gate), [engine.open() for _ in range(3)]
+    for utterance, sound in zip(utterances, (LOW, np.tile(LOW, 8), HIGH), strict=True):
+        utterance.push(sound)
+    finals = [asyncio.ensure_future(utterance.finish()) for utterance in utterances]
+    await turns()
+    gate.open()
+    await asyncio.gather(holding, *finals)
+    assert gate.rows == [2, 1]
+
+
+async def test_lengths_at_the_edge_of_a_window_are_told_apart(engine, gate):
+    holding, utterances = await hold(engine, gate), [engine.open() for _ in range(6)]
+    for utterance, samples in zip(utterances, (127400, 127800, 127801, 127960, 127961, 128001), strict=True):
+        utterance.push(np.resize(LOW, samples))
+    finals = [asyncio.ensure_future(utterance.finish()) for utterance in utterances]
+    await turns()
+    gate.open()
+    await asyncio.gather(holding, *finals)
+    assert gate.rows == [2, 4]
+
+
+async def test_an_answer_goes_before_partials_that_have_waited_longer(engine, gate):
+    holding, speaking, asking = await hold(engine, gate), engine.open(on_partial=lambda partial: None), engine.open()
+    speaking.push(np.tile(LOW, 2))
+    await turns()
+    asking.push(np.tile(HIGH, 3))
+    answer = asyncio.ensure_future(asking.finish())
+    await turns()
+    gate.open()
+    assert (await answer).text == HIGH_SENTENCE
+    await speaking.snapshot()
+    await holding
+    assert gate.samples == pytest.approx([3 * len(HIGH), 2 * len(LOW)], abs=320)
+
+
+async def test_partials_go_few_at_a_time(engine, gate):
+    holding = await hold(engine, gate)
+    utterances = [engine.open(on_partial=lambda partial: None) for _ in range(11)]
+    for utterance in utterances:
+        utterance.push(LOW)
+    gate.open()
+    await holding
+    assert [await gate.heard.get() for _ in range(3)] == [1, 8, 3]
+    assert gate.rows == [8, 3]
+
+
+async def test_what_nobody_waits_for_any_more_is_not_heard(engine, gate):
+    holding = await hold(engine, gate)
+    utterances = [engine.open(on_partial=lambda partial: None) for _ in range(4)]
+    for utterance in utterances:
+        utterance.push(LOW)
+    given_up, cancelled, closed, kept = utterances
+    asked = [asyncio.ensure_future(utterance.snapshot()) for utterance in utterances]
+    await turns()
+    asked[0].cancel()
+    cancelled.cancel()
+    finishing = asyncio.ensure_future(closed.finish())
+    await turns()
+    finishing.cancel()
+    asked[2].cancel()
+    given_up.cancel()
+    gate.open()
+    assert (await asked[3]).text == LOW_SENTENCE
+    assert (await asked[1]).text == ""
+    await holding
+    assert gate.rows == [1]
+    for task in (asked[0], asked[2], finishing):
+        with suppress(asyncio.CancelledError):
+            await task
+    kept.cancel()
+
+
+async def test_an_abandoned_snapshot_becomes_the_partial_that_it_was(engine, gate):
+    holding, utterance, other = await hold(engine, gate), engine.open(on_partial=lambda partial: None), engine.open()
+    utterance.push(LOW)
+    asked = asyncio.ensure_future(utterance.snapshot())
+    await turns()
+    asked.cancel()
+    other.push(np.tile(HIGH, 2))
+    answer = asyncio.ensure_future(other.snapshot())
+    await turns()
+    gate.open()
+    await asyncio.gather(holding, answer)
+    await utterance.finish()
+    assert gate.samples == pytest.approx([2 * len(HIGH), len(LOW)], abs=320)
+
+
+async def test_more_calls_than_it_takes_are_refused_until_one_ends(folder):
+    async with running(folder, max_utterances=2) as (engine, _):
+        first, _second = engine.open(), engine.open()
+        with pytest.raises(EngineFull, match="2 utterances open") as refusal:
+            engine.open()
+        assert not refusal.value.permanent
+        first.cancel()
+        engine.open().cancel()
+        await engine.open().finish()
+        third = engine.open()
+        del third  # forgotten by its owner
+        engine.open().cancel()
+
+
+async def test_answers_that_would_come_too_late_are_refused_at_once(folder):
+    async with running(folder, max_waiting=1) as (engine, gate):
+        holding, waiting, refused = await hold(engine, gate), engine.open(), engine.open()
+        for utterance in (waiting, refused):
+            utterance.push(LOW)
+        answer = asyncio.ensure_future(waiting.snapshot())
+        await turns()
+        with pytest.raises(EngineFull, match="behind"):
+            await refused.snapshot()
+        gate.open()
+        await asyncio.gather(holding, answer)
+        assert (await refused.finish()).text == LOW_SENTENCE
+
+
+async def test_many_calls_that_do_all_that_calls_do_get_their_words(folder):
+    async def call(engine, chance: random.Random) -> None:
+        for _ in range(2):
+            utterance, sound, asked = engine.open(on_partial=lambda partial: None), [], []
+            loud, sentence = chance.choice([(LOW, LOW_SENTENCE), (HIGH, HIGH_SENTENCE)])
+            for _ in range(chance.randint(1, 6)):
+                sound.append(chance.choice([LINE, np.tile(loud, chance.randint(1, 6))]))
+                for start in range(0, len(sound[-1]), 1600):
+                    utterance.push(sound[-1][start : start + 1600])
+                    if chance.random() < 0.1:
+                        asked.append(asyncio.ensure_future(utterance.snapshot()))
+                        chance.choice(asked).cancel()
+                    await turns(chance.randint(0, 2))
+            if chance.random() < 0.2:
+                utterance.cancel()
+            else:
+                final = await utterance.finish()
+                assert final.samples == sum(map(len, sound))
+                assert set(final.text.split()) == (
+                    set(sentence.split()) if any(part is not LINE for part in sound) else set()
+                )
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    async with leaving_no_task(), running(folder, max_batch=8) as (engine, _):
+        await asyncio.gather(*(call(engine, random.Random(seed)) for seed in range(12)))
+        assert len(engine._batches) == 0
+
+
+# -- partials ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_partial_is_what_two_hypotheses_in_a_row_agree_on(engine, gate):
+    partials = []
+    utterance = engine.open(on_partial=partials.append)
+    for number, piece in enumerate(np.array_split(np.tile(LOW, 2), 4), start=1):
+        utterance.push(piece)
+        await gate.heard.get()
+        assert len(partials) == (number > 1)
+    assert partials[0].text == LOW_SENTENCE
+    assert partials[0].samples == len(LOW) // 2
+    utterance.cancel()
+
+
+async def test_partials_begin_with_what_was_agreed_and_answers_do_not(engine, gate):
+    utterance = engine.open(on_partial=lambda partial: None)
+    for piece in np.array_split(np.tile(LOW, 2), 4):
+        utterance.push(piece)
+        await gate.heard.get()
+    first, second, third, fourth = (pieces[0].prefix for pieces in gate.passes)
+    assert first == second == ()
+    assert len(third) == len(fourth) == 5  # of six tokens, each a word
+    assert gate.model._tokens.decode(list(third)) == " " + LOW_SENTENCE.rpartition(" ")[0]
     assert (await utterance.finish()).text == LOW_SENTENCE
+    assert gate.passes[-1][0].prefix == ()
 
 
-async def test_a_failed_partial_is_logged_and_the_call_goes_on(engine, caplog):
-    hear, failed, loop = engine._hear, asyncio.Event(), asyncio.get_running_loop()
-
-    def fail(pcm, language):
-        loop.call_soon_threadsafe(failed.set)
-        raise RuntimeError("out of memory")
-
-    engine._hear = fail
+async def test_no_partial_is_made_of_silence(engine, gate):
     utterance = engine.open(on_partial=lambda partial: None)
     utterance.push(LOW)
-    await failed.wait()
-    engine._hear = hear
+    await utterance.snapshot()
+    for _ in range(5):
+        utterance.push(SILENCE)
+        await turns()
+    await utterance.finish()
+    assert gate.rows == [1]
+
+
+async def test_no_partial_comes_after_the_end_even_if_it_was_in_the_making(engine, gate):
+    gate.shut()
+    partials = []
+    utterance = engine.open(on_partial=partials.append)
+    utterance.push(LOW)
+    await gate.entered.wait()
+    finishing = asyncio.ensure_future(utterance.finish())
+    await turns()
+    gate.open()
+    assert (await finishing).text == LOW_SENTENCE
+    assert partials == []
+    assert gate.rows == [1]
+
+
+async def test_a_listener_that_fails_does_not_disturb_the_call(engine, gate, caplog):
+    utterance = engine.open(on_partial=lambda partial: 1 / 0)
+    for piece in (LOW, LOW):
+        utterance.push(piece)
+        await gate.heard.get()
+    assert (await utterance.finish()).text == LOW_SENTENCE
+    assert "could not be handed on" in caplog.text
+
+
+# -- long utterances ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [1, 50])
+async def test_of_a_long_utterance_every_sample_is_heard_once(engine, gate, pieces):
+    utterance, sound = engine.open(), np.tile(LOW, 48)  # 57.6 s
+    for piece in np.array_split(sound, pieces):
+        utterance.push(piece)
+        await turns()
+    final = await utterance.finish()
+    assert final.samples == len(sound)
+    assert sum(gate.samples) == pytest.approx(len(sound), abs=320)
+    assert max(gate.samples) <= whisper.LONGEST
+    assert final.text == " ".join([LOW_SENTENCE] * len(gate.passes))
+
+
+async def test_partials_of_a_long_utterance_grow_with_it(engine, gate):
+    partials = []
+    utterance = engine.open(on_partial=partials.append)
+    for piece in [LOW] * 30:
+        utterance.push(piece)
+        await gate.heard.get()
+    final = await utterance.finish()
+    assert final.text == partials[-1].text == f"{LOW_SENTENCE} {LOW_SENTENCE}"
+    lengths = [len(partial.text) for partial in partials]
+    assert lengths == sorted(lengths)
+
+
+async def test_what_is_held_of_an_endless_utterance_is_bounded(engine, gate):
+    gate.shut()
+    utterance = engine.open()
+    for _ in range(100):
+        utterance.push(LOW)
+        await turns(1)
+    assert utterance.sound.held == MAX_HELD
+    assert engine.counts["samples_dropped"] == 100 * len(LOW) - MAX_HELD
+    gate.open()
+    assert (await utterance.finish()).text.startswith(LOW_SENTENCE)
+    assert max(gate.samples) <= whisper.LONGEST
+
+
+async def test_endless_silence_behind_the_words_costs_nothing(engine, gate):
+    utterance = engine.open(on_partial=lambda partial: None)
+    utterance.push(LOW)
+    await utterance.snapshot()
+    for _ in range(100):
+        utterance.push(LINE)
+        await turns(1)
+        assert utterance.sound.held <= whisper.LONGEST
+    final = at_once(utterance.finish())
+    assert (final.text, final.samples) == (LOW_SENTENCE, len(LOW) + 100 * RATE_HZ)
+    assert gate.rows == [1]
+    assert engine.counts["samples_dropped"] == 0
+
+
+# -- guards ------------------------------------------------------------------------------------------------------------
+
+
+async def hear(engine, sound=LOW) -> str:
+    utterance = engine.open()
+    utterance.push(sound)
+    return (await utterance.finish()).text
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        (Heard("...", 1.2), "no_words"),
+        (Heard("Yes.", 1.2, float("nan")), "not_finite"),
+        (Heard("", 1.2, runaway=True), "runaway"),
+        (Heard("ah " * 40, 9.0), "repetition"),
+        (Heard("a b c d e f g h i j k l", 1.2), "too_fast"),
+        (Heard("I came.", 1.2, -1.5, 0.9), "no_speech"),
+        (Heard("Thank you.", 0.4), "stock_phrase"),
+    ],
+)
+async def test_each_guard_drops_what_it_does_not_believe_and_is_counted(engine, gate, says, reason):
+    gate.says = lambda piece: says
+    assert await hear(engine) == ""
+    assert engine.counts[reason] == 1
+    assert engine.counts["retried"] == 0
+    assert gate.rows == [1]
+    gate.says = None
+    assert await hear(engine) == LOW_SENTENCE
+
+
+async def test_too_little_speech_is_counted_too(engine):
+    assert await hear(engine, LOW[:3000]) == ""
+    assert engine.counts["too_short"] == 1
+
+
+async def test_hotwords_are_expected_and_left_away_where_they_spoil_the_text(tmp_path):
+    words = "moment time"
+    count = 1 + 2
+    async with running(make_tiny_whisper(tmp_path, before_prompt=count), hotwords=words) as (engine, gate):
+        assert await hear(engine) == LOW_SENTENCE
+        gate.says = lambda piece: Heard("Yes.", 1.2) if piece.plain else Heard("moment time " * 30, 9.0)
+        assert await hear(engine) == "Yes."
+        assert (engine.counts["repetition"], engine.counts["retried"]) == (1, 1)
+        gate.says = lambda piece: Heard("moment time " * 30, 9.0)
+        assert await hear(engine) == ""
+        assert (engine.counts["repetition"], engine.counts["retried"]) == (3, 2)
+
+
+async def test_a_partial_that_its_prefix_spoiled_is_heard_once_more_without(engine, gate):
+    partials = []
+    utterance = engine.open(on_partial=partials.append)
+    for piece in (LOW, LOW):
+        utterance.push(piece)
+        await gate.heard.get()
+    gate.says = lambda piece: Heard(runaway=True, speech=1.2) if piece.prefix else gate.model.hear([piece])[0]
+    utterance.push(LOW)
+    for _ in range(2):
+        await gate.heard.get()
+    assert [bool(pieces[0].prefix) for pieces in gate.passes] == [False, False, True, False]
+    assert engine.counts["retried"] == 1
+    # It was heard without help, so it can be the answer.
+    assert at_once(utterance.finish()).text == LOW_SENTENCE
+
+
+# -- what goes wrong ---------------------------------------------------------------------------------------------------
+
+
+def fail(piece):
+    raise RuntimeError("CUDA out of memory")
+
+
+async def test_an_error_of_the_model_is_an_engine_error_and_the_next_request_is_served(engine, gate):
+    gate.says = fail
+    utterance = engine.open()
+    utterance.push(LOW)
+    with pytest.raises(EngineError, match="recognition failed: CUDA out of memory"):
+        await utterance.snapshot()
+    gate.says = None
+    assert (await utterance.finish()).text == LOW_SENTENCE
+    assert engine.counts["failed"] == 1
+
+
+async def test_a_failed_partial_is_logged_and_the_call_goes_on(engine, gate, caplog):
+    gate.says = fail
+    utterance = engine.open(on_partial=lambda partial: None)
+    utterance.push(LOW)
+    await gate.heard.get()
+    gate.says = None
     assert (await utterance.snapshot()).text == LOW_SENTENCE
-    assert "A partial transcript failed: recognition failed: out of memory" in caplog.text
+    assert "A partial transcript failed: recognition failed: CUDA out of memory" in caplog.text
 
 
-async def test_a_model_that_is_not_there_says_what_to_do(tmp_path):
-    for model in ("small.en", "no-such-size", str(tmp_path)):
-        engine = FasterWhisperSpeechToText(model=model, local_files_only=True, download_root=str(tmp_path))
-        with pytest.raises(EngineError, match="option `model`") as error:
-            await engine.start()
-        assert error.value.permanent
-        assert model in str(error.value)
-        with pytest.raises(EngineError, match="started"):
+async def test_a_part_of_a_long_utterance_that_fails_is_lost_and_the_rest_is_heard(engine, gate, caplog):
+    gate.says = fail
+    utterance = engine.open()
+    utterance.push(np.tile(LOW, 25))
+    await gate.heard.get()
+    gate.says = None
+    assert (await utterance.finish()).text == LOW_SENTENCE
+    assert "A part of a long utterance is lost" in caplog.text
+
+
+async def test_closed_with_answers_in_the_making_it_says_so_to_all_who_wait(folder):
+    async with leaving_no_task(), running(folder) as (engine, gate):
+        holding, waiting = await hold(engine, gate), engine.open(on_partial=lambda partial: None)
+        waiting.push(LOW)
+        answer = asyncio.ensure_future(waiting.finish())
+        await turns()
+        closing = asyncio.ensure_future(engine.close())
+        for task in (holding, answer):
+            with pytest.raises(EngineError, match="closed"):
+                await task
+        gate.open()
+        await closing
+        with pytest.raises(EngineError, match="not been started"):
             engine.open()
+        waiting.push(LOW)
+        with pytest.raises(EngineError, match="closed"):
+            await waiting.snapshot()
+
+
+async def test_it_can_be_started_again(folder):
+    async with running(folder) as (engine, _):
         await engine.close()
+        await engine.start()
+        assert await hear(engine) == LOW_SENTENCE
 
 
-def heard(text, *, seconds=2.0, speech=1.5, logprob=-0.3, no_speech=0.1):
-    return Heard(text, seconds, speech, logprob, no_speech)
+async def test_while_it_loads_it_says_so(folder):
+    engine = FasterWhisperSpeechToText(model=str(folder), device="cpu", cpu_threads=1)
+    with pytest.raises(EngineError, match="not been started"):
+        engine.open()
+    starting = asyncio.ensure_future(engine.start())
+    await turns(1)
+    with pytest.raises(EngineLoading):
+        engine.open()
+    await starting
+    engine.open().cancel()
+    await engine.close()
 
 
-@pytest.mark.parametrize(
-    "invention",
-    [
-        heard(""),
-        heard(" ... "),
-        heard("Thank you.", speech=0.5),
-        heard("Thanks for watching!", logprob=-1.2),
-        heard("I would like to come.", no_speech=0.8, logprob=-1.1),
-        heard("one two three four five six seven eight nine", seconds=1.0),
-        heard("no no no no no no no no no no no no no no no no no no no no no no no no", seconds=6.0),
-    ],
-)
-def test_what_whisper_says_of_noise_is_not_believed(invention):
-    assert not invention.believable
+async def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path):
+    engine = FasterWhisperSpeechToText(model=str(tmp_path), device="cpu")
+    with pytest.raises(EngineError, match="option `model`") as refusal:
+        await engine.start()
+    assert refusal.value.permanent
+    await engine.close()
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        heard("Yes.", seconds=0.4, speech=0.3),
-        heard("Thank you.", speech=0.9),
-        heard("What time do you open?", no_speech=0.9),
-        heard("My number is five five five, oh one oh one.", seconds=3.0),
-    ],
-)
-def test_what_a_caller_says_is_believed(words):
-    assert words.believable
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "agreed"),
-    [
-        ("", "I would", []),
-        ("I would", "I would like", ["I", "would"]),
-        ("I would, like", "I would like to", ["I", "would", "like"]),
-        ("i wood like", "I would like", ["I"]),
-        ("I'd like", "I'd like two", ["I'd", "like"]),
-    ],
-)
-def test_hypotheses_agree_on_their_common_beginning(before, after, agreed):
-    assert agreed_words(before, after) == agreed
-
-
-def test_only_loud_sound_counts_as_speech():
-    assert speech_seconds(SILENCE) == 0
-    assert speech_seconds(np.concatenate([SILENCE, LOW, LOW // 20])) == pytest.approx(1.2, abs=0.05)
-    assert speech_seconds(SILENCE[:7]) == 0
-
-
-def test_a_long_utterance_is_cut_where_it_is_quietest():
-    sound = np.tile(LOW, 25)[: 30 * RATE_HZ].copy()
-    sound[5 * RATE_HZ : 6 * RATE_HZ] = 0  # a pause, but too early
-    sound[24 * RATE_HZ : 24 * RATE_HZ + 8000] //= 10
-    assert 24 * RATE_HZ <= quietest_moment(sound) <= 24 * RATE_HZ + 8000
+async def test_it_describes_itself_before_and_after_it_was_started(folder):
+    engine = FasterWhisperSpeechToText(model=str(folder), cpu_threads=1, max_utterances=30)
+    before = engine.describe()
+    assert str(folder) in before.weights
+    assert (before.device, before.capacity) == ("auto", 30)
+    assert before.memory_bytes > (folder / "model.bin").stat().st_size
+    await engine.start()
+    assert engine.describe().device == "cpu"
+    await engine.close()
+    named = FasterWhisperSpeechToText(model="large-v3-turbo", device="cuda", download_root=str(folder))
+    assert named.describe().weights == "large-v3-turbo, from the model hub"
+    assert 3 < named.describe().memory_bytes / 2**30 < 4

@@ -5,15 +5,20 @@ It hears one thing: whether the sound was low or high. Its encoder's first two c
 above ``SPLIT_HZ``; attention finds the moments where they differ most; the decoder's table of positions points at the
 tokens of both sentences at once, and the sign of the difference lifts those of one. So what it says depends on the
 audio that it was given, and is known exactly.
+
+With ``random`` weights it says nothing sensible instead, but everything it is told makes a difference to it: each
+frame of sound, the language, the prefix, the hotwords.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from ctranslate2.specs import WhisperSpec
+from ctranslate2.specs.model_spec import visit_spec
 from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -23,39 +28,59 @@ HIGH_SENTENCE = "what time do you open"
 SPLIT_HZ = 1800
 
 WIDTH = 32
-MELS = 80
+RANDOM_END = 16.0
+"""How much likelier the end of the text is than any other token, so that random texts end."""
 POSITIONS = 448
-WINDOW_FRAMES = 1500
+WINDOW_FRAMES = 1500  # as the model counts: two of the features
 POINTING = 12.0
-"""Weight with which a position points at its tokens; the first token follows a prompt of two."""
-PROMPT_TOKENS = 2
+"""Weight with which a position points at its tokens."""
 HEARING = 3.0
 """Gain from what attention found to the tokens; must stay below ``POINTING``."""
 ATTENTION = 200.0
 """Sharpness of attention, so that a short sound in a long silence is found."""
 
 
-def make_tiny_whisper(folder: Path) -> Path:
-    """Write a model that ``faster_whisper.WhisperModel`` loads from ``folder``; returns the folder."""
+def make_tiny_whisper(
+    folder: Path,
+    *,
+    mels: int = 80,
+    languages: Sequence[str] = ("en",),
+    before_prompt: int = 0,
+    sentences: tuple[str, str] = (LOW_SENTENCE, HIGH_SENTENCE),
+    random: bool = False,
+) -> Path:
+    """
+    Write a model that ``faster_whisper.WhisperModel`` loads from ``folder``; returns the folder.
+
+    With more than one language it is a multilingual one. ``before_prompt`` is the number of tokens, such as hotwords,
+    that will stand before the prompt: the sentences begin as many positions later.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer()
+    tokenizer = make_tokenizer(languages)
     tokenizer.save(str(folder / "tokenizer.json"))
     vocabulary = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
+    prompt_tokens = before_prompt + 2
+    if len(languages) > 1:
+        vocabulary.append("")  # how CTranslate2 knows a multilingual vocabulary
+        prompt_tokens += 2
     end = tokenizer.token_to_id("<|endoftext|>")
-    low, high = (tokenizer.encode(f" {text}", add_special_tokens=False).ids for text in (LOW_SENTENCE, HIGH_SENTENCE))
+    low, high = (tokenizer.encode(f" {text}", add_special_tokens=False).ids for text in sentences)
     assert not set(low) & set(high), "the sentences must share no token"
 
-    random = np.random.default_rng(7)
-    axes = np.linalg.qr(random.standard_normal((WIDTH, WIDTH)))[0]
-    used = [*low, *high, end]
-    embeddings = random.standard_normal((len(vocabulary), WIDTH - len(used))) @ axes[len(used) :]
+    chance = np.random.default_rng(7)
+    axes = np.linalg.qr(chance.standard_normal((WIDTH, WIDTH)))[0]
+    used = list(dict.fromkeys([*low, *high, end]))
+    embeddings = chance.standard_normal((len(vocabulary), WIDTH - len(used))) @ axes[len(used) :]
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     embeddings[used] = axes[: len(used)]  # at right angles to each other and to every other token
     embeddings = _f32(embeddings)
 
     spec = WhisperSpec(1, 2, 1, 2)
-    _fill_encoder(spec.encoder)
-    _fill_decoder(spec.decoder, embeddings, low, high, end)
+    _fill_encoder(spec.encoder, mels)
+    _fill_decoder(spec.decoder, embeddings, low, high, end, prompt_tokens)
+    if random:
+        _randomise(spec, chance)
+        spec.decoder.projection.bias = _f32(RANDOM_END * (np.arange(len(vocabulary)) == end))
     spec.register_vocabulary(vocabulary)
     spec.config.suppress_ids = []
     spec.config.suppress_ids_begin = [end]
@@ -63,11 +88,12 @@ def make_tiny_whisper(folder: Path) -> Path:
     spec.config.lang_ids = []
     spec.validate()
     spec.save(str(folder))
-    (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": MELS}))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": mels}))
     return folder
 
 
-def _tokenizer() -> Tokenizer:
+def make_tokenizer(languages: Sequence[str], *, size: int = 0) -> Tokenizer:
+    """One that knows the sentences, and Whisper's special tokens; with a ``size``, filled up to it."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -76,15 +102,16 @@ def _tokenizer() -> Tokenizer:
     tokenizer.train_from_iterator(
         words, trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False)
     )
-    names = ["endoftext", "startoftranscript", "en", "translate", "transcribe", "startoflm", "startofprev", "nospeech"]
-    special = [f"<|{name}|>" for name in [*names, "notimestamps"]]
+    names = ["endoftext", "startoftranscript", *languages, "translate", "transcribe", "startoflm", "startofprev"]
+    special = [f"<|{name}|>" for name in [*names, "nospeech", "notimestamps"]]
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    tokenizer.add_tokens([f"<|{i}|>" for i in range(size - tokenizer.get_vocab_size())])
     return tokenizer
 
 
-def _fill_encoder(encoder) -> None:
-    mel_hz = FeatureExtractor.get_mel_filters(16000, 400, MELS).argmax(axis=1) * 16000 / 400
-    first, second = np.zeros((WIDTH, MELS, 3)), np.zeros((WIDTH, WIDTH, 3))
+def _fill_encoder(encoder, mel_bins: int) -> None:
+    mel_hz = FeatureExtractor.get_mel_filters(16000, 400, mel_bins).argmax(axis=1) * 16000 / 400
+    first, second = np.zeros((WIDTH, mel_bins, 3)), np.zeros((WIDTH, WIDTH, 3))
     for channel, mels in enumerate((mel_hz < SPLIT_HZ, mel_hz >= SPLIT_HZ)):
         first[channel, mels, 1] = 1 / mels.sum()
         second[channel, channel, 1] = 1
@@ -99,11 +126,11 @@ def _fill_encoder(encoder) -> None:
         _feed_forward(layer.ffn)
 
 
-def _fill_decoder(decoder, embeddings, low: list[int], high: list[int], end: int) -> None:
+def _fill_decoder(decoder, embeddings, low: list[int], high: list[int], end: int, prompt_tokens: int) -> None:
     positions = np.zeros((POSITIONS, WIDTH))
     for tokens in (low, high):
-        said = [*tokens, *[end] * POSITIONS][: POSITIONS - PROMPT_TOKENS + 1]
-        positions[PROMPT_TOKENS - 1 :] += POINTING * embeddings[said]
+        said = [*tokens, *[end] * POSITIONS][: POSITIONS - prompt_tokens + 1]
+        positions[prompt_tokens - 1 :] += POINTING * embeddings[said]
     decoder.scale_embeddings = False
     decoder.embeddings.weight = embeddings
     decoder.position_encodings.encodings = _f32(positions)
@@ -123,6 +150,16 @@ def _fill_decoder(decoder, embeddings, low: list[int], high: list[int], end: int
         layer.attention.linear[1].weight = _f32(keys_values)
         layer.attention.linear[2].weight = _f32(out)
         _feed_forward(layer.ffn)
+
+
+def _randomise(spec: WhisperSpec, chance: np.random.Generator) -> None:
+    def fill(part, name, value) -> None:
+        if isinstance(value, np.ndarray) and value.ndim > 1:
+            setattr(
+                part, name.rpartition("/")[2], _f32(chance.standard_normal(value.shape) * 2 / np.sqrt(value[0].size))
+            )
+
+    visit_spec(spec, fill)
 
 
 def _attention(spec, widths: list[int]) -> None:

@@ -1,0 +1,97 @@
+"""
+Which utterances the model hears next, and together: pure, told the time, without a clock.
+
+The model does one batch at a time and cannot be interrupted, and in a batch all rows have the same shape. Somebody is
+waiting on the line for an answer; a partial transcript is only of use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from enum import IntEnum
+from typing import Generic, Protocol, TypeVar
+
+from inference.types import EngineFull
+
+
+class Urgency(IntEnum):
+    ANSWER = 0
+    PARTIAL = 1
+
+
+class Waiting(Protocol):
+    """What can wait here. Both may change while it does."""
+
+    @property
+    def urgency(self) -> Urgency: ...
+
+    @property
+    def shape(self) -> Hashable:
+        """What all rows of a batch must have in common."""
+
+
+R = TypeVar("R", bound=Waiting)
+
+
+class Batches(Generic[R]):
+    """
+    Requests in the order of asking; ``take`` picks the next batch once the model is free.
+
+    Answers go first. The one that has waited longest decides the shape; others of that shape come along, and until it
+    has waited for ``gather`` seconds there may be more of them, so that calls which end a sentence at the same moment
+    share one pass. Partials are taken only when no answer waits, few at a time, so that an answer that comes
+    meanwhile does not wait long.
+    """
+
+    def __init__(self, *, max_rows: int, max_partial_rows: int, gather: float, max_waiting: int) -> None:
+        self._max_rows = {Urgency.ANSWER: max_rows, Urgency.PARTIAL: max_partial_rows}
+        self._gather = gather
+        self._max_waiting = max_waiting
+        self._asked_at: dict[R, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._asked_at)
+
+    def add(self, request: R, *, now: float) -> None:
+        """Raises ``EngineFull`` if ``max_waiting`` requests of this urgency wait already."""
+        self.check(request.urgency)
+        self._asked_at[request] = now
+
+    def check(self, urgency: Urgency) -> None:
+        """Raise ``EngineFull`` if no further request of this urgency may wait."""
+        if sum(request.urgency is urgency for request in self._asked_at) >= self._max_waiting:
+            raise EngineFull(f"the recogniser is behind: {self._max_waiting} utterances wait for it")
+
+    def put_back(self, request: R, *, asked_at: float) -> None:
+        """Let a request that was taken wait once more, in the place that it had."""
+        self._asked_at[request] = asked_at
+        self._asked_at = dict(sorted(self._asked_at.items(), key=lambda item: item[1]))
+
+    def discard(self, request: R) -> None:
+        self._asked_at.pop(request, None)
+
+    def clear(self) -> list[R]:
+        """Nobody waits any more; returns who did."""
+        waiting = list(self._asked_at)
+        self._asked_at.clear()
+        return waiting
+
+    def take(self, *, now: float) -> list[R]:
+        """The batch to begin at this moment, no longer waiting; empty if there is none, or not yet."""
+        urgency = min((request.urgency for request in self._asked_at), default=Urgency.PARTIAL)
+        waiting = [request for request in self._asked_at if request.urgency is urgency]
+        rows = [request for request in waiting if request.shape == waiting[0].shape][: self._max_rows[urgency]]
+        if urgency is Urgency.ANSWER and len(rows) < self._max_rows[urgency]:
+            due = self.due()
+            if due is not None and now < due:
+                return []
+        for request in rows:
+            del self._asked_at[request]
+        return rows
+
+    def due(self) -> float | None:
+        """When ``take`` will have a batch at the latest; None if nothing waits."""
+        answers = [asked_at for request, asked_at in self._asked_at.items() if request.urgency is Urgency.ANSWER]
+        if answers:
+            return answers[0] + self._gather
+        return next(iter(self._asked_at.values()), None)

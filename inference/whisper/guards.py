@@ -1,0 +1,147 @@
+"""
+What Whisper hears in noise, and how to tell it from a caller's words.
+
+The usual transcription loop answers doubt with up to six more decodes at rising temperatures, which has no place in a
+conversation. Here each doubtful text has one reason, is counted under it, and is dropped; a text that a prefix may
+have spoiled is heard once more without.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import takewhile
+
+SHORTEST_SPEECH = 0.25
+"""Sound with less speech in it is not given to the model at all."""
+SHORT_SPEECH = 0.6
+MAX_COMPRESSION = 2.4
+MAX_WORDS_PER_SECOND = 6.0
+SPARE_WORDS = 3
+"""Short words that end in a consonant have little that is loud: "yes it is" may count as 0.3 s of speech."""
+MIN_LOGPROB = -1.0
+MAX_NO_SPEECH = 0.6
+
+_STOCK_PHRASES = frozenset(
+    {
+        "bye",
+        "bye bye",
+        "please subscribe",
+        "so",
+        "subtitles by the amara org community",
+        "thank you",
+        "thank you for watching",
+        "thank you so much for watching",
+        "thank you very much",
+        "thanks",
+        "thanks for watching",
+        "you",
+        "danke",
+        "danke fürs zuschauen",
+        "gracias",
+        "gracias por ver el video",
+        "merci",
+        "merci d'avoir regardé cette vidéo",
+        "sous titres réalisés par la communauté d'amara org",
+        "subtítulos realizados por la comunidad de amara org",
+        "untertitel der amara org community",
+        "untertitelung des zdf 2020",
+        "vielen dank",
+    }
+)
+"""What Whisper says of noise, from the captions that it learned from."""
+
+_UNSPACED = frozenset({"ja", "lo", "my", "th", "yue", "zh"})
+"""Languages that are written without spaces: a character stands for a word."""
+
+
+class Reason(StrEnum):
+    """Why a text is not believed; also its name in the engine's ``counts``."""
+
+    TOO_SHORT = "too_short"
+    NO_WORDS = "no_words"
+    NOT_FINITE = "not_finite"
+    RUNAWAY = "runaway"
+    REPETITION = "repetition"
+    TOO_FAST = "too_fast"
+    NO_SPEECH = "no_speech"
+    STOCK_PHRASE = "stock_phrase"
+
+
+RETRIED = frozenset({Reason.RUNAWAY, Reason.REPETITION, Reason.TOO_FAST})
+"""A forced prefix or hotwords can cause these: heard once more without either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """
+    One piece of sound as the model heard it.
+
+    ``speech`` is the seconds of the sound that may be speech, ``logprob`` the mean over the tokens, ``runaway`` that
+    the text had not ended where its limit was.
+    """
+
+    text: str = ""
+    speech: float = 0.0
+    logprob: float = 0.0
+    no_speech: float = 0.0
+    tokens: tuple[int, ...] = ()
+    runaway: bool = False
+
+    @property
+    def confidence(self) -> float:
+        return math.exp(min(self.logprob, 0.0)) if math.isfinite(self.logprob) else 0.0
+
+
+def objection(heard: Heard) -> Reason | None:
+    """Why these cannot be the words of a caller, rather than the model's inventions about noise; None if they can."""
+    words = bare_words(heard.text)
+    if heard.speech < SHORTEST_SPEECH:
+        return Reason.TOO_SHORT
+    if not math.isfinite(heard.logprob):
+        return Reason.NOT_FINITE
+    if heard.runaway:
+        return Reason.RUNAWAY
+    if not words:
+        return Reason.NO_WORDS
+    if heard.no_speech > MAX_NO_SPEECH and heard.logprob < MIN_LOGPROB:
+        return Reason.NO_SPEECH
+    if " ".join(words) in _STOCK_PHRASES and (heard.speech < SHORT_SPEECH or heard.logprob < MIN_LOGPROB):
+        return Reason.STOCK_PHRASE
+    if compression(heard.text) > MAX_COMPRESSION:
+        return Reason.REPETITION
+    if len(words) > MAX_WORDS_PER_SECOND * heard.speech + SPARE_WORDS:
+        return Reason.TOO_FAST
+    return None
+
+
+def bare_words(text: str) -> list[str]:
+    """The words without case and punctuation."""
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower())
+
+
+def compression(text: str) -> float:
+    """How many times shorter zlib makes the text: what repeats itself shrinks much."""
+    raw = text.encode()
+    return len(raw) / len(zlib.compress(raw))
+
+
+def is_spaced(language: str) -> bool:
+    return language not in _UNSPACED
+
+
+def agreed_text(before: str, after: str, *, spaced: bool = True) -> str:
+    """The beginning of ``after`` that ``before`` has too, in whole words, whatever their case and punctuation."""
+    words: Sequence[str] = after.split() if spaced else after
+    pairs = zip(before.split() if spaced else before, words, strict=False)
+    agreed = sum(1 for _ in takewhile(lambda pair: bare_words(pair[0]) == bare_words(pair[1]), pairs))
+    return (" " if spaced else "").join(words[:agreed])
+
+
+def agreed_tokens(before: Sequence[int], after: Sequence[int]) -> tuple[int, ...]:
+    """The tokens with which both begin."""
+    return tuple(after[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False)))])

@@ -1,0 +1,267 @@
+"""Checkpoints of each kind, and rows that do not know of each other."""
+
+import ctypes
+import importlib.util
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inference.types import EngineError
+from inference.whisper import model as module
+from inference.whisper.mel import RATE_HZ, LogMel
+from inference.whisper.model import Model, Piece, load, memory_estimate, weights_bytes, window_for
+from tests.inference.contract import band_noise
+from tests.inference.tiny_whisper import HIGH_SENTENCE, LOW_SENTENCE, make_tiny_whisper
+
+LOW, HIGH = band_noise(100, 1500, 1.2, RATE_HZ), band_noise(2200, 3900, 1.2, RATE_HZ)
+LANGUAGES = ("en", "de", "ja")
+
+
+def loaded(folder, **options) -> Model:
+    return load(str(folder), device="cpu", cpu_threads=1, **options)
+
+
+@pytest.fixture(scope="module")
+def english(tmp_path_factory):
+    return loaded(make_tiny_whisper(tmp_path_factory.mktemp("english")))
+
+
+@pytest.fixture(scope="module")
+def random_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("random")
+    return make_tiny_whisper(folder, mels=128, languages=LANGUAGES, random=True)
+
+
+def piece(model: Model, pcm: np.ndarray, language: str = "en", prefix: tuple[int, ...] = ()) -> Piece:
+    mel = LogMel(model.filters)
+    mel.add(pcm)
+    return Piece(mel.cut(), len(pcm) / RATE_HZ, language, prefix)
+
+
+def noises(model: Model) -> list[Piece]:
+    """Of many lengths, in all languages, some with a prefix; two equal but for their language or prefix."""
+    chance, pieces = np.random.default_rng(5), []
+    for row, seconds in enumerate((1.2, 3.0, 7.5, 0.5, 5.0, 2.0, 2.0)):
+        pcm = (6000 * chance.standard_normal(int(seconds * RATE_HZ))).clip(-32768, 32767).astype(np.int16)
+        pieces.append(piece(model, pcm, LANGUAGES[row % 3], (5, 6, 7)[: row % 3]))
+    return [*pieces, replace(pieces[0], language="de"), replace(pieces[0], prefix=(9,))]
+
+
+@pytest.mark.parametrize("mels", [80, 128])
+@pytest.mark.parametrize("languages", [("en",), LANGUAGES])
+def test_it_hears_with_any_checkpoint(tmp_path, mels, languages):
+    model = loaded(make_tiny_whisper(tmp_path, mels=mels, languages=languages))
+    assert model.filters.shape == (mels, 201)
+    heard = model.hear([piece(model, LOW, languages[-1]), piece(model, HIGH)])
+    assert [one.text for one in heard] == [LOW_SENTENCE, HIGH_SENTENCE]
+    assert all(one.logprob > -0.5 and one.no_speech < 0.1 for one in heard)
+
+
+@pytest.mark.parametrize("frames", module.WINDOWS)
+def test_each_window_is_heard(english, frames):
+    sound = np.zeros((frames - module.MARGIN) * 160 - 400, np.int16)
+    sound[-len(LOW) :] = LOW
+    heard = piece(english, sound)
+    assert heard.shape[0] == frames
+    assert english.hear([heard])[0].text == LOW_SENTENCE
+
+
+def test_a_window_leaves_a_margin_of_two_seconds():
+    assert [window_for(frames) for frames in (1, 800, 801, 1300, 1301, 2800, 2802)] == [
+        1000, 1000, 1500, 1500, 3000, 3000, 3000,
+    ]  # fmt: skip
+
+
+def test_in_a_batch_each_row_is_heard_exactly_as_if_it_were_alone(random_folder):
+    model = loaded(random_folder)  # int8
+    pieces = noises(model)
+    alone = [model.hear([one])[0] for one in pieces]
+    assert model.hear(pieces) == alone
+    assert model.hear(pieces[::-1]) == alone[::-1]
+    # The test would prove nothing if all rows said the same, or none came to an end.
+    assert len({one.tokens for one in alone if not one.runaway}) > 3
+    assert {one.runaway for one in alone} == {True, False}
+    assert alone[0].tokens != alone[-2].tokens
+    assert alone[0].tokens != alone[-1].tokens
+
+
+def test_with_floating_point_the_words_are_the_same_too(random_folder):
+    model = loaded(random_folder, compute_type="float32")
+    pieces = noises(model)
+    alone, batch = [model.hear([one])[0] for one in pieces], model.hear(pieces)
+    assert [(one.text, one.tokens, one.runaway) for one in batch] == [
+        (one.text, one.tokens, one.runaway) for one in alone
+    ]
+    assert [one.logprob for one in batch] == pytest.approx([one.logprob for one in alone], abs=1e-4)
+
+
+def test_a_prefix_is_what_the_text_begins_with(english):
+    whole = english.hear([piece(english, LOW)])[0]
+    for length in (1, 3):
+        heard = english.hear([piece(english, LOW, "en", whole.tokens[:length])])[0]
+        assert heard.tokens == whole.tokens
+    other = english.hear([piece(english, HIGH)])[0]
+    forced = english.hear([piece(english, HIGH, "en", whole.tokens[:2])])[0]
+    assert forced.tokens == whole.tokens[:2] + other.tokens[2:]
+
+
+def test_a_text_may_have_eight_tokens_a_second_and_no_more(english):
+    # One second may have 24; the tiny model ends after 6 and the end of the text counts for one.
+    text = english.hear([piece(english, LOW)])[0]
+    assert len(text.tokens) == 6
+    heard = piece(english, LOW)
+    assert heard.max_tokens == 8 * len(heard.spectrum.rows) // 100 + 16
+    long = [
+        english.hear([replace(heard, prefix=text.tokens * 3)])[0],
+        english.hear([replace(heard, prefix=text.tokens * 9)])[0],
+    ]
+    assert [one.runaway for one in long] == [False, True]
+    assert long[1].text == ""
+
+
+def test_hotwords_stand_before_the_prompt_of_every_row(tmp_path):
+    words = "moment time"
+    english = loaded(make_tiny_whisper(tmp_path / "plain"))
+    count = 1 + len(english._tokens.encode(f" {words}", add_special_tokens=False).ids)
+    model = loaded(make_tiny_whisper(tmp_path / "shifted", before_prompt=count), hotwords=words)
+    rows = [piece(model, LOW), piece(model, HIGH)]
+    assert [one.text for one in model.hear(rows)] == [LOW_SENTENCE, HIGH_SENTENCE]
+    # Without them the prompt is shorter, so those rows go in a batch of their own.
+    plain = replace(rows[0], plain=True)
+    assert plain.shape != rows[0].shape
+    assert model.hear([plain])[0].text != LOW_SENTENCE
+
+
+def test_with_hotwords_too_each_row_is_heard_as_if_it_were_alone(random_folder):
+    model, without = loaded(random_folder, hotwords="please hold"), loaded(random_folder)
+    pieces = noises(model)
+    assert model.hear(pieces) == [model.hear([one])[0] for one in pieces]
+    assert model.hear(pieces) != without.hear(pieces)
+    plain = [replace(one, plain=True) for one in pieces]
+    assert model.hear(plain) == without.hear(pieces)
+
+
+def test_hotwords_that_fill_the_context_are_refused(random_folder):
+    with pytest.raises(EngineError, match="`hotwords` is too long") as refusal:
+        loaded(random_folder, hotwords="zyxw " * 100)
+    assert refusal.value.permanent
+
+
+def test_a_forced_prefix_ends_before_the_last_word_on_which_both_agree(english):
+    def tokens(text):
+        return english._tokens.encode(f" {text}", add_special_tokens=False).ids
+
+    before, after = tokens("please hold the line"), tokens("please hold the line one moment")
+    assert english._tokens.decode(english.safe_prefix(before, after, "en")) == " please hold the"
+    assert english.safe_prefix(tokens("what"), after, "en") == ()
+    # Each of these characters is three tokens here; none is cut in two.
+    before, after = (english._tokens.encode(text, add_special_tokens=False).ids for text in ("明日の", "明日のよ"))
+    assert english._tokens.decode(english.safe_prefix(before, after, "ja")) == "明日"
+
+
+def test_languages_are_those_of_the_checkpoint(english, random_folder):
+    assert [english.language(tag) for tag in ("en", "en-GB", "EN", "de")] == ["en", "en", "en", ""]
+    several = loaded(random_folder)
+    assert [several.language(tag) for tag in ("de-AT", "ja", "fr", "xx")] == ["de", "ja", "", ""]
+
+
+@pytest.mark.parametrize(("tag", "code"), [("nb-NO", "no"), ("fil", "tl")])
+def test_whispers_own_names_of_languages_are_found(tmp_path, tag, code):
+    assert loaded(make_tiny_whisper(tmp_path, languages=("en", "no", "tl"))).language(tag) == code
+
+
+def test_it_warms_up(english):
+    english.warm_up(4)
+
+
+def test_a_model_that_loads_but_does_not_run_says_what_to_do(english, monkeypatch):
+    def fail(pieces):
+        raise RuntimeError("CUDA failed with error out of memory")
+
+    monkeypatch.setattr(english, "hear", fail)
+    with pytest.raises(EngineError, match="`max_batch`") as refusal:
+        english.warm_up(4)
+    assert refusal.value.permanent
+
+
+def test_a_compute_type_that_the_device_lacks_is_named(random_folder):
+    with pytest.raises(EngineError, match="another `compute_type`"):
+        loaded(random_folder, compute_type="float16")
+
+
+def test_on_a_gpu_each_window_is_tried_with_all_numbers_of_rows(english, monkeypatch):
+    tried = []
+    monkeypatch.setattr(Model, "device", "cuda")
+    monkeypatch.setattr(english, "hear", lambda pieces: tried.append((pieces[0].shape[0], len(pieces))))
+    english.warm_up(6)
+    assert tried == [(window, rows) for window in module.WINDOWS for rows in (1, 2, 4, 6)]
+
+
+def test_a_model_that_is_not_there_says_what_to_do(tmp_path):
+    for name in ("small.en", "no-such-size", str(tmp_path)):
+        with pytest.raises(EngineError, match="option `model`") as refusal:
+            load(name, device="cpu", download_root=str(tmp_path), local_files_only=True)
+        assert refusal.value.permanent
+        assert name in str(refusal.value)
+
+
+class TestDevice:
+    """No GPU is needed to know what is said without one."""
+
+    @pytest.fixture
+    def gpus(self, monkeypatch):
+        import ctranslate2
+
+        def set_to(count: int, *, cublas: bool) -> None:
+            monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: count)
+            monkeypatch.setattr(module, "_preload_cublas", lambda: cublas)
+
+        return set_to
+
+    def test_a_wrong_name_is_refused(self):
+        with pytest.raises(EngineError, match="not 'gpu'"):
+            load("small", device="gpu")
+
+    def test_without_a_gpu_cuda_says_so(self, gpus):
+        gpus(0, cublas=True)
+        with pytest.raises(EngineError, match="nvidia-smi") as refusal:
+            load("small", device="cuda")
+        assert refusal.value.permanent
+
+    def test_without_cublas_cuda_says_what_to_install(self, gpus):
+        gpus(1, cublas=False)
+        with pytest.raises(EngineError, match=r"requirements/stt\.txt") as refusal:
+            load("small", device="cuda")
+        assert refusal.value.permanent
+
+    @pytest.mark.parametrize(("count", "cublas", "device"), [(0, True, "cpu"), (1, True, "cuda"), (1, False, "cpu")])
+    def test_auto_takes_the_gpu_if_all_is_there_for_it(self, gpus, count, cublas, device):
+        gpus(count, cublas=cublas)
+        assert module._chosen_device("auto") == device
+
+    def test_cublas_is_loaded_from_its_wheel_or_else_from_the_system(self, tmp_path, monkeypatch):
+        opened = []
+        monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: opened.append(name))
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        assert module._preload_cublas()
+        folder = tmp_path / "nvidia" / "cublas" / "lib"
+        folder.mkdir(parents=True)
+        for library in module.CUBLAS:
+            (folder / library).touch()
+        spec = importlib.util.spec_from_loader("nvidia", None, is_package=True)
+        spec.submodule_search_locations = [str(tmp_path / "nvidia")]
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+        assert module._preload_cublas()
+        assert opened == [*module.CUBLAS, *(str(folder / library) for library in module.CUBLAS)]
+
+
+def test_memory_is_told_from_the_file_or_from_the_name(random_folder, tmp_path):
+    size = (random_folder / "model.bin").stat().st_size
+    assert weights_bytes(str(random_folder)) == size
+    assert weights_bytes("large-v3-turbo", str(tmp_path)) == 1618e6
+    assert weights_bytes("distil-whisper/distil-large-v3.5-ct2", str(tmp_path)) == 1512e6
+    assert weights_bytes("small.en", str(tmp_path)) == 488e6
+    assert weights_bytes("no-such-size", str(tmp_path)) == 0
+    gigabytes = memory_estimate(int(1618e6), device="cuda", max_rows=16) / 2**30
+    assert 3 < gigabytes < 4

@@ -1,0 +1,121 @@
+"""What counts as speech, where a long utterance is cut, and when what follows the words is only silence."""
+
+import numpy as np
+import pytest
+from faster_whisper.feature_extractor import FeatureExtractor
+
+from inference.whisper.sound import LONGEST, MAX_HELD, RATE_HZ, Sound
+from tests.inference.contract import band_noise
+
+FILTERS = FeatureExtractor().mel_filters
+WORDS = band_noise(100, 1500, 1.2, RATE_HZ)  # 2500 RMS
+SILENCE = np.zeros(RATE_HZ, np.int16)
+
+
+def rms(level: float, seconds: float = 0.5) -> np.ndarray:
+    return (
+        (level * np.random.default_rng(3).standard_normal(int(seconds * RATE_HZ))).clip(-32768, 32767).astype(np.int16)
+    )
+
+
+def sound(*parts: np.ndarray) -> Sound:
+    made = Sound(FILTERS)
+    for part in parts:
+        made.push(part)
+    return made
+
+
+def test_only_loud_sound_is_speech():
+    assert sound(SILENCE).speech() == 0
+    assert sound(SILENCE, WORDS, WORDS // 20).speech() == pytest.approx(1.2, abs=0.05)
+    assert sound(SILENCE[:7]).speech() == 0
+
+
+def test_a_clap_does_not_make_the_words_behind_it_too_quiet():
+    assert sound(rms(20000, 0.02), WORDS // 5).speech() == pytest.approx(1.2, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("words", "after"),
+    [
+        (WORDS, SILENCE),
+        (WORDS, rms(50)),
+        (WORDS, rms(90)),  # 26 dB below
+        (WORDS // 3, SILENCE),
+        (WORDS, SILENCE[:100]),
+        (SILENCE, SILENCE),
+        (SILENCE, rms(50)),
+        (np.concatenate([rms(85, 1.0), WORDS // 2]), rms(85)),  # a noisy line
+    ],
+)
+def test_silence_and_the_noise_of_the_line_are_quiet(words, after):
+    assert sound(words, after).is_quiet(len(words), len(words) + len(after))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        WORDS,
+        WORDS // 10,
+        np.concatenate([SILENCE, WORDS[:640] // 8, SILENCE]),
+        rms(250),
+    ],
+)
+def test_what_could_be_speech_is_not_quiet(after):
+    assert not sound(WORDS, after).is_quiet(len(WORDS), len(WORDS) + len(after))
+
+
+def test_a_clap_does_not_make_quiet_speech_behind_it_silence():
+    clap, words = rms(20000, 0.1), WORDS // 10
+    assert not sound(clap, words).is_quiet(len(clap), len(clap) + len(words))
+
+
+def test_nothing_is_quiet():
+    assert sound().is_quiet(0, 0)
+    assert sound(WORDS).is_quiet(len(WORDS), len(WORDS))
+
+
+def test_sound_pushed_since_is_left_out_where_it_was_not_asked_for():
+    made = sound(WORDS, SILENCE, WORDS)
+    assert made.is_quiet(len(WORDS), len(WORDS) + len(SILENCE))
+    assert not made.is_quiet(len(WORDS), made.samples)
+
+
+def test_a_long_utterance_is_cut_where_it_is_quietest():
+    parts = np.tile(WORDS, 25).copy()
+    parts[5 * RATE_HZ : 6 * RATE_HZ] = 0  # a pause, but too early
+    parts[23 * RATE_HZ : 23 * RATE_HZ + 8000] //= 10
+    made = sound(parts)
+    spectrum, speech, until = made.cut_first()
+    assert 23 * RATE_HZ <= until <= 23 * RATE_HZ + 8000
+    assert len(spectrum.rows) == until // 160
+    assert speech == pytest.approx(until / RATE_HZ - 1, abs=0.5)
+    made.drop(until)
+    assert (made.start, made.held) == (until, len(parts) - until)
+
+
+def test_after_a_drop_positions_go_on_counting_from_the_beginning():
+    made = sound(WORDS, SILENCE)
+    made.drop(len(WORDS))
+    assert made.start == len(WORDS)
+    made.push(WORDS)
+    assert made.is_quiet(len(WORDS), len(WORDS) + RATE_HZ)
+    assert not made.is_quiet(len(WORDS), made.samples)
+    assert made.speech() == pytest.approx(1.2, abs=0.05)
+    spectrum, _ = made.cut()
+    assert len(spectrum.rows) == pytest.approx(made.held / 160, abs=2)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 120, 121, 200, 201, 320, 19000, 19200, 127960, 127961, 128000])
+def test_it_knows_how_many_frames_a_cut_will_have(samples):
+    made = sound(np.resize(WORDS, samples))
+    assert made.frames == len(made.cut()[0].rows)
+    made.push(WORDS)
+    made.drop(samples)
+    assert made.frames == len(made.cut()[0].rows)
+
+
+def test_no_more_is_held_than_a_minute():
+    made = sound(*[np.tile(WORDS, 7)] * 10)
+    assert made.samples == made.held == MAX_HELD
+    assert made.cut_first()[2] <= LONGEST
