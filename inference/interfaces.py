@@ -100,6 +100,9 @@ class Speech(Protocol):
     def heard(self, samples: int) -> None:
         """Of the last ``speak()``, the caller heard only this many samples (at ``rate_hz``): forget the rest."""
 
+    def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
+        """A turn of the caller, in words and sound, for a voice that answers to it. Never waits."""
+
     async def close(self) -> None: ...
 
 
@@ -107,6 +110,10 @@ class TextToSpeech(Engine, Protocol):
     @property
     def rate_hz(self) -> int:
         """The rate of the audio that it makes."""
+
+    @property
+    def hears_caller(self) -> bool:
+        """Whether it wants to be told what the caller said; else nobody need keep the sound."""
 
     def open(self, *, voice: str = "", language: str = "en") -> Speech:
         """Prepare to speak on one call; ``""`` is the default voice. An unknown one raises a permanent error."""

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 from inference.interfaces import LanguageModel, Speech, TextToSpeech
+from inference.resampling import Resampler
 from inference.types import NO_TOOLS, Message, Tools
-from media.audio import Resampler, encode_mulaw, first_audible
+from media.audio import encode_mulaw, first_audible
 from media.clauses import clauses
 from media.messages import RATE_HZ
 from media.speakable import speakable

@@ -17,10 +17,13 @@ from time import time
 from typing import Any, Protocol
 from uuid import UUID
 
+import numpy as np
+
 from inference.backends import Engines
 from inference.interfaces import Transcription
+from inference.resampling import Resampler
 from inference.types import EngineError, Message, Pcm, Tools, Transcript
-from media.audio import SILENCE, Resampler, decode_mulaw
+from media.audio import SILENCE, decode_mulaw
 from media.intake import Intake
 from media.messages import RATE_HZ, Media, clear_message, mark_message, media_message
 from media.phrases import Phrases
@@ -36,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 PRE_ROLL = 0.3
 """Seconds of sound in front of the voice that recognition gets: less costs the first word, more costs others."""
+_HEARD = int(10.0 * RATE_HZ)
+"""Samples kept of the caller for a voice that answers to how it was said."""
 _KEPT = int(1.0 * RATE_HZ)  # samples kept for it: the voice is noticed up to half a second late
 _PUSH = int(0.1 * RATE_HZ)  # samples handed to recognition at once
 MAX_UNSENT = 400
@@ -133,6 +138,7 @@ class Session:
         self._replies: dict[ev.Revision, asyncio.Task[None]] = {}
         self._spoke: ev.Revision | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._warming: asyncio.Task[None] | None = None
         self._events: deque[ev.Event] = deque()
         self._telling = False
         self._timer: asyncio.TimerHandle | None = None
@@ -170,7 +176,7 @@ class Session:
         """The stream runs."""
         self._stream_sid = stream_sid
         self._book("stream-started", stream_sid=stream_sid, at=self._wall(self._loop.time()))
-        self._spawn(self._engines.llm.warm(self._messages(self._brief.history), tools=self._tools))
+        self._warm()
         self.tell(ev.CallStarted(resumed=self._brief.resumed, disclosed=self._brief.disclosed))
 
     def media(self, message: Media) -> None:
@@ -277,7 +283,7 @@ class Session:
     def _keep(self, end: int, pcm: Pcm) -> None:
         self._kept.append((end, pcm))
         self._kept_samples += len(pcm)
-        while self._kept_samples - len(self._kept[0][1]) >= _KEPT:
+        while self._kept_samples - len(self._kept[0][1]) >= (_HEARD if self._engines.tts.hears_caller else _KEPT):
             self._kept_samples -= len(self._kept.popleft()[1])
 
     def _open_utterance(self, command: cmd.OpenUtterance) -> None:
@@ -326,7 +332,19 @@ class Session:
 
     # -- speaking -------------------------------------------------------------------------------------------------
 
+    def _warm(self) -> None:
+        """Have the language model read what was said so far while the caller talks; a reply makes it needless."""
+        self._stop_warming()
+        messages = self._messages(self.conversation.history)
+        self._warming = self._spawn(self._engines.llm.warm(messages, tools=self._tools))
+
+    def _stop_warming(self) -> None:
+        if self._warming is not None:
+            self._warming.cancel()
+            self._warming = None
+
     def _start_reply(self, command: cmd.StartReply) -> None:
+        self._stop_warming()
         self._speak(
             command.revision,
             answer(
@@ -434,6 +452,16 @@ class Session:
             speculation_hits=hit,
             speculation_waste=started - hit,
         )
+        if turn.speaker == "caller" and self._engines.tts.hears_caller:
+            self._speech.caller_said(turn.heard, self._sound_of(turn), RATE_HZ)
+        if turn.speaker == "agent" and self.conversation.floor not in (Floor.CLOSING, Floor.ENDED):
+            self._warm()
+
+    def _sound_of(self, turn: cmd.TurnEnded) -> Pcm:
+        """As much of it as is kept."""
+        began, ended = self._clock.position_at(turn.started), self._clock.position_at(turn.ended)
+        pieces = [pcm[max(0, began - (end - len(pcm))) : max(0, len(pcm) - (end - ended))] for end, pcm in self._kept]
+        return np.concatenate([np.zeros(0, np.int16), *pieces])
 
     def _noted(self, note: cmd.Noted) -> None:
         self._book("event", kind=note.kind, at=self._wall(note.at), data=dict(note.data))
@@ -452,10 +480,11 @@ class Session:
 
     # -- tasks ------------------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

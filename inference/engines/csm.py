@@ -129,12 +129,11 @@ class CsmTextToSpeech:
             self._spoken = None
 
     def describe(self) -> Description:
-        from inference.csm.checkpoint import weights_bytes
-
-        folder = Path(self._name).is_dir()
+        folder = Path(self._name)
+        weights_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else 0
         return Description(
-            weights=f"{'folder' if folder else 'hub'}: {self._name}",
-            memory_bytes=(weights_bytes(self._name) or WEIGHTS_BYTES) + self._slots * self._positions * POSITION_BYTES,
+            weights=f"{'folder' if folder.is_dir() else 'hub'}: {self._name}",
+            memory_bytes=(weights_bytes or WEIGHTS_BYTES) + self._slots * self._positions * POSITION_BYTES,
             device=self._device,
             capacity=self._slots,
         )

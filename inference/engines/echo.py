@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from inference.types import NO_TOOLS, AudioChunk, EngineError, Message, Pcm, TextDelta, Tools, Transcript
+from inference.types import NO_TOOLS, AudioChunk, Description, EngineError, Message, Pcm, TextDelta, Tools, Transcript
 
 RATE_HZ = 8000
 KEPT_UTTERANCES = 64
@@ -72,12 +72,18 @@ class _Echo:
     async def close(self) -> None:
         """Nothing to release: the store is bounded and shared."""
 
+    def describe(self) -> Description:
+        return Description("none: the caller's own voice")
+
 
 class EchoSpeechToText(_Echo):
     """Names each utterance; one that was silent has no words."""
 
     rate_hz: ClassVar[int] = RATE_HZ
     gives_partials: ClassVar[bool] = False
+
+    def describe(self) -> Description:
+        return Description("none: the caller's own voice", memory_bytes=KEPT_UTTERANCES * LONGEST_SECONDS * RATE_HZ * 2)
 
     def open(
         self, *, language: str = "en", hint: str = "", on_partial: Callable[[Transcript], None] | None = None
@@ -149,6 +155,7 @@ class EchoTextToSpeech(_Echo):
     """Plays the utterances that a clause names; a clause that names none is a short beep."""
 
     rate_hz: ClassVar[int] = RATE_HZ
+    hears_caller: ClassVar[bool] = False
 
     def open(self, *, voice: str = "", language: str = "en") -> _Voice:
         if voice:
@@ -172,6 +179,9 @@ class _Voice:
             said += len(clause)
 
     def heard(self, samples: int) -> None:
+        """Nothing is remembered."""
+
+    def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
         """Nothing is remembered."""
 
     async def close(self) -> None:

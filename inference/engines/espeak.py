@@ -19,9 +19,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from inference.engines.native_voice import NativeSpeech, Sink, Spoken
-from inference.types import EngineError
+from inference.types import Description, EngineError
 
 RATE_HZ = 22_050
+MEMORY_BYTES = 3_000_000
+"""What the process grows by (resident), once a voice has spoken."""
 
 # From speak_lib.h of eSpeak NG 1.52.
 _SYNCHRONOUS = 2
@@ -157,6 +159,7 @@ class EspeakTextToSpeech:
 
     rate_hz: ClassVar[int] = RATE_HZ
     may_speculate: ClassVar[bool] = True
+    hears_caller: ClassVar[bool] = False
 
     def __init__(self, *, voice: str = "en-us", rate: int = 165, pitch: int = 50) -> None:
         self._voice = voice
@@ -185,6 +188,9 @@ class EspeakTextToSpeech:
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
+
+    def describe(self) -> Description:
+        return Description("the espeakng-loader wheel: rules and dictionaries", MEMORY_BYTES)
 
     def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
         if self._executor is None or self._library is None:

@@ -18,9 +18,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from inference.engines.native_voice import NativeSpeech, Sink, Spoken
-from inference.types import EngineError
+from inference.types import Description, EngineError
 
 RATE_HZ = 16_000
+MEMORY_BYTES = 12_000_000
+"""What the process grows by (resident) with the three voices, once one has spoken."""
 
 LOUDNESS = {"slt": 0.55, "rms": 1.0, "awb": 0.9}
 """The voices, and what brings each to -20 dBFS: as loud as eSpeak NG, with headroom for mu-law."""
@@ -160,6 +162,7 @@ class FliteTextToSpeech:
 
     rate_hz: ClassVar[int] = RATE_HZ
     may_speculate: ClassVar[bool] = True
+    hears_caller: ClassVar[bool] = False
 
     def __init__(self, *, voice: str = "slt") -> None:
         if voice not in LOUDNESS:
@@ -187,6 +190,9 @@ class FliteTextToSpeech:
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
+
+    def describe(self) -> Description:
+        return Description(f"Debian's libflite1 (voices {', '.join(LOUDNESS)})", MEMORY_BYTES)
 
     def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
         if self._executor is None:

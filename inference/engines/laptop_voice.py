@@ -8,7 +8,7 @@ from inference.engines import flite
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.engines.flite import FliteTextToSpeech
 from inference.engines.native_voice import NativeSpeech
-from inference.types import EngineError
+from inference.types import Description, EngineError
 
 
 class LaptopTextToSpeech:
@@ -20,6 +20,7 @@ class LaptopTextToSpeech:
     """
 
     may_speculate: ClassVar[bool] = True
+    hears_caller: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.name = "flite" if flite.is_installed() else "espeak"
@@ -31,6 +32,9 @@ class LaptopTextToSpeech:
 
     async def close(self) -> None:
         await self._engine.close()
+
+    def describe(self) -> Description:
+        return self._engine.describe()
 
     def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
         try:

@@ -126,6 +126,9 @@ class NativeSpeech:
     def heard(self, samples: int) -> None:
         pass
 
+    def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 

@@ -1,338 +1,243 @@
 """
-Any model server that speaks OpenAI's chat completions: Ollama by default, vLLM, llama.cpp, a paid service.
+Any model server that speaks OpenAI's chat completions: Ollama by default, vLLM, TensorRT-LLM, llama.cpp, paid ones.
 
-The reply is read from server-sent events by a reader of our own on one pooled connection: the usual client package
-costs some 10 ms per request where this costs about one. Closing the stream closes the response at once, which is how
-such servers learn that the work is no longer wanted.
+What servers differ in is in ``inference/chat/servers.py``; the rest of the work is beside it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
-from itertools import groupby
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import aiohttp
-import msgspec
-
-from inference.types import NO_TOOLS, EngineError, Message, TextDelta, Tools
+from inference.chat.connection import Connection
+from inference.chat.places import Places
+from inference.chat.prompt import prompt, tokens
+from inference.chat.reply import ReplyFilter
+from inference.chat.servers import Rank, server_of
+from inference.types import (
+    NO_TOOLS,
+    ContextTooLarge,
+    Description,
+    EngineError,
+    EngineFull,
+    EngineLoading,
+    EngineTimeout,
+    Message,
+    TextDelta,
+    Tools,
+)
 
 log = logging.getLogger(__name__)
 
-LONGEST_EVENT_BYTES = 1 << 20
-TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
-"""Beside every 5xx: the refusals that a later request may not get."""
-PICKS_UP = "(The call is connected.)"
-"""Stands for the caller's first turn where the agent spoke first: some chat templates insist that a user begins."""
-GOODBYE = "When the conversation is over and you have said goodbye, write {marker} at the very end of that reply."
-TRANSFER = (
-    "You can hand the caller on to: {names}. When the caller wants or needs that, say in one short sentence that you "
-    "will connect them, and write {marker} at its very end, with the name as it stands here."
-)
-TRANSFER_MARKER = "[TRANSFER name]"
-OPT_OUT = "When the caller asks not to be called any more, answer with {marker} and nothing else."
-OPT_OUT_MARKER = "[DO_NOT_CALL]"
-DRAIN_SECONDS = 0.1
-"""After the last event the end of the body is awaited this long, so that the connection can be used again."""
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-
-
-class _Event(msgspec.Struct):
-    """What is read of one event; reasoning, usage and the rest are left aside."""
-
-    choices: list[_Choice] = []
-    error: Any = None
-    object: str | None = None
-    message: Any = None
+LOADING_PAUSE = 0.5
+"""Seconds between two questions to a server that is loading its model."""
+IDLE = 20.0
+"""A connection unused for so long may be gone: where prompts are not warmed, it is."""
+SHRINK = 0.9
+"""Of what the server found too large; the count of tokens is an estimate."""
 
 
 class OpenAICompatibleLanguageModel:
     """
-    ``may_speculate`` is an option: switch it off where tokens are paid for.
+    ``server`` ("vllm", "ollama", "tensorrt-llm", "openai", "groq") sets what follows from the kind of server; it need
+    not be given for OpenAI and Groq, whose ``base_url`` tells. What it sets can be set singly: ``may_speculate`` and
+    ``warm`` (off where tokens are paid for), ``priority`` (on for vLLM; others refuse the field) and
+    ``context_tokens``, beyond which the oldest turns are left out. ``extra_body`` is added to every request; null takes
+    a field out of it, as does a ``temperature`` of null.
+
+    ``first_token_timeout`` runs from the request to the first text, ``inter_token_timeout`` between pieces of text,
+    ``reply_timeout`` over all waiting after the first. With ``max_concurrent`` so many requests run at once, and a real
+    one takes the place of a speculative one that has no words yet, which is asked again. With ``warm`` the model is
+    loaded by ``start()`` (which waits up to ``load_timeout``) and its prefix cache filled by ``warm()``.
 
     The model asks for the end of the call by writing ``end_call_marker``, and for a tool by another marker; they are
-    taken out of the text. The system prompt says so of those that apply. ``first_token_timeout`` runs from the request
-    to the first text, ``inter_token_timeout`` between pieces of text. ``priority`` sends vLLM's request priority
-    (others refuse the field); ``extra_body`` is added to every request. With ``warm`` the model is loaded by
-    ``start()`` (which waits up to ``load_timeout``) and its prefix cache filled by ``warm()``.
+    taken out of the text. The system prompt says so of those that apply.
     """
 
     def __init__(
         self,
         *,
+        server: str = "",
         base_url: str = "http://127.0.0.1:11434/v1",
         model: str = "gemma3:1b",
         api_key: str = "",
-        temperature: float = 0.7,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str = "",
+        client_cert_file: str = "",
+        client_key_file: str = "",
+        temperature: float | None = 0.7,
         max_tokens: int = 160,
+        context_tokens: int | None = None,
         connect_timeout: float = 1.0,
         first_token_timeout: float = 5.0,
         inter_token_timeout: float = 2.0,
+        reply_timeout: float = 30.0,
         load_timeout: float = 120.0,
-        warm: bool = True,
-        priority: bool = False,
+        warm: bool | None = None,
+        priority: bool | None = None,
+        max_concurrent: int = 0,
         extra_body: Mapping[str, Any] | None = None,
         end_call_marker: str = "[END_CALL]",
-        may_speculate: bool = True,
+        may_speculate: bool | None = None,
     ) -> None:
-        self.may_speculate = may_speculate
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
-        self._model = model
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        kind = server_of(server, base_url)
+        self.may_speculate = not kind.paid if may_speculate is None else may_speculate
+        self._warms = not kind.paid if warm is None else warm
+        sends_priority = kind.priorities is not None if priority is None else priority
+        self._priorities = (kind.priorities or (0, 5, 10)) if sends_priority else None
+        self._context_tokens = context_tokens or kind.context_tokens
+        self._length_field = kind.length_field
         self._max_tokens = max_tokens
         self._fixed = {"model": model, "temperature": temperature, "stream": True, **(extra_body or {})}
-        self._connect_timeout = connect_timeout
+        self._marker = end_call_marker
         self._first_token_timeout = first_token_timeout
         self._inter_token_timeout = inter_token_timeout
+        self._reply_timeout = reply_timeout
         self._load_timeout = load_timeout
-        self._warms = warm
-        self._sends_priority = priority
-        self._marker = end_call_marker
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+        self._max_concurrent = max_concurrent
+        self._places = Places(max_concurrent)
+        self._used_at = -IDLE
+        self._connection = Connection(
+            base_url,
+            model=model,
+            api_key=api_key,
+            headers=headers,
+            ca_file=ca_file,
+            client_cert_file=client_cert_file,
+            client_key_file=client_key_file,
+            connect_timeout=connect_timeout,
+        )
+
+    def describe(self) -> Description:
+        connection = self._connection
+        weights = f"served by {connection.where.removesuffix('/chat/completions')} as {connection.model}"
+        return Description(weights, device="server", capacity=self._max_concurrent)
 
     async def start(self) -> None:
         """Have the server load the model. A server that is away may come back: only what is permanent raises."""
-        try:
-            await self._warm([Message("user", "Hello")])
-        except EngineError as error:
-            if error.permanent:
-                raise
-            log.warning("The language model cannot answer yet: %s", error)
+        give_up_at = asyncio.get_running_loop().time() + self._load_timeout
+        while True:
+            try:
+                return await self._prepare([Message("user", "Hello")], NO_TOOLS, self._load_timeout)
+            except EngineError as error:
+                if error.permanent:
+                    raise
+                if not isinstance(error, EngineLoading) or asyncio.get_running_loop().time() >= give_up_at:
+                    return log.warning("The language model cannot answer yet: %s", error)
+            await asyncio.sleep(LOADING_PAUSE)
 
     async def close(self) -> None:
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
+        await self._connection.close()
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
         try:
-            await self._warm(messages, tools)
+            await self._prepare(messages, tools, self._first_token_timeout)
+        except EngineFull as error:
+            log.debug("Not warmed: %s", error)
         except EngineError as error:
             log.warning("Warming the language model failed: %s", error)
 
     async def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
-        body = self._body(messages, self._max_tokens, tools, speculative=speculative)
-        marker = MarkerFilter(self._marker)
+        rank = Rank.SPECULATIVE if speculative else Rank.REAL
+        said = ReplyFilter(self._marker)
         blank = True
-        async with aclosing(self._texts(body, self._first_token_timeout)) as texts:
+        async with aclosing(self._texts(messages, tools, rank, self._max_tokens, self._first_token_timeout)) as texts:
             async for text in texts:
-                if text := marker.feed(text):
+                if text := said.feed(text):
                     blank = blank and not text.strip()
                     yield TextDelta(text)
-        if text := marker.rest():
-            blank = False
+                if said.ended:
+                    break
+        if text := said.rest():
+            blank = blank and not text.strip()
             yield TextDelta(text)
-        if marker.seen:
-            transfer = marker.transfer
+        if said.seen:
+            transfer = said.transfer
             if transfer == "":
                 # No name at all: there may be no doubt.
                 transfer = next(iter(tools.transfer_targets), "nobody")
-            yield TextDelta(end_call=marker.end_call, transfer=transfer or "", opt_out=marker.opt_out)
+            yield TextDelta(end_call=said.end_call, transfer=transfer or "", opt_out=said.opt_out)
         elif blank:
-            raise EngineError(f"{self._model} at {self._url} gave an empty reply")
+            raise self._empty("blank")
 
-    async def _warm(self, messages: Sequence[Message], tools: Tools = NO_TOOLS) -> None:
+    async def _prepare(self, messages: Sequence[Message], tools: Tools, patience: float) -> None:
         if self._warms:
-            body = self._body(messages, 1, tools, speculative=True)
-            async with aclosing(self._texts(body, self._load_timeout)) as texts:
+            async with aclosing(self._texts(messages, tools, Rank.WARM, 1, patience)) as texts:
                 async for _ in texts:
                     pass
+        elif asyncio.get_running_loop().time() - self._used_at > IDLE:
+            self._used_at = asyncio.get_running_loop().time()
+            await self._connection.touch()
 
-    def _body(self, messages: Sequence[Message], max_tokens: int, tools: Tools, *, speculative: bool) -> dict[str, Any]:
-        body = {**self._fixed, "messages": self._turns(messages, tools), "max_tokens": max_tokens}
-        if self._sends_priority:
-            body["priority"] = 5 if speculative else 0  # lower is sooner
-        return body
-
-    def _turns(self, messages: Sequence[Message], tools: Tools) -> list[dict[str, str]]:
-        """The conversation as strict chat templates want it: one system message, then user and agent by turns."""
-        system = [message.content for message in messages if message.role == "system"]
-        if self._marker:
-            system.append(GOODBYE.format(marker=self._marker))
-        if tools.transfer_targets:
-            system.append(TRANSFER.format(names=", ".join(tools.transfer_targets), marker=TRANSFER_MARKER))
-        if tools.opt_out:
-            system.append(OPT_OUT.format(marker=OPT_OUT_MARKER))
-        spoken = [message for message in messages if message.role != "system"]
-        if not spoken or spoken[0].role == "assistant":
-            spoken.insert(0, Message("user", PICKS_UP))
-        turns = [(role, " ".join(line.content for line in lines)) for role, lines in groupby(spoken, lambda m: m.role)]
-        if system:
-            turns.insert(0, ("system", "\n\n".join(system)))
-        return [{"role": role, "content": content} for role, content in turns]
-
-    async def _texts(self, body: Mapping[str, Any], first_timeout: float) -> AsyncGenerator[str, None]:
-        """The pieces of text of one reply. However it is left, the connection is closed unless it came to its end."""
+    async def _texts(
+        self, messages: Sequence[Message], tools: Tools, rank: Rank, max_tokens: int, patience: float
+    ) -> AsyncGenerator[str, None]:
+        """The pieces of text of one reply, once it is its turn; ``patience`` ends with the first of them."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + first_timeout
-        with self._engine_errors():
-            async with asyncio.timeout_at(deadline):
-                response = await self._post(body)
-        try:
-            events = EventReader()
-            ended = False
-            while not ended:
-                with self._engine_errors():
-                    async with asyncio.timeout_at(deadline):
-                        data = await response.content.readany()
-                if not data:
-                    raise EngineError(f"{self._url} broke off in mid-reply")
-                for event in events.feed(data):
-                    text, ended = self._read(event)
-                    if text:
-                        yield text
-                        deadline = loop.time() + self._inter_token_timeout
-                    if ended:
-                        break
-            with suppress(TimeoutError, aiohttp.ClientError):
-                async with asyncio.timeout(DRAIN_SECONDS):
-                    while await response.content.readany():
-                        pass
-        finally:
-            response.close()
+        deadline = loop.time() + patience
+        if rank is not Rank.REAL and (wait := self._connection.full_until - loop.time()) > 0:
+            raise EngineFull(f"{self._connection.where} wants no request for another {wait:.1f} s")
+        while True:
+            turns = self._turns(messages, tools, rank)
+            body = {**self._fixed, "messages": turns, self._length_field: max_tokens}
+            if self._priorities is not None:
+                body["priority"] = self._priorities[rank]
+            body = {name: value for name, value in body.items() if value is not None}
+            begun = False
+            # Where there is no room to warm anything, nothing needs to be warm.
+            async with self._places.take(rank, patience=0 if rank is Rank.WARM else deadline - loop.time()) as place:
+                self._used_at = loop.time()
+                first = asyncio.timeout_at(deadline)
+                if rank is not Rank.REAL:
+                    place.give_way = partial(_expire, first)
+                reply = self._connection.ask(
+                    body, inter_token_timeout=self._inter_token_timeout, reply_timeout=self._reply_timeout
+                )
+                try:
+                    async with aclosing(reply.texts(first)) as texts:
+                        async for text in texts:
+                            begun, place.give_way = True, None
+                            yield text
+                except EngineTimeout:
+                    if begun or not place.lost:
+                        raise
+                except ContextTooLarge:
+                    if not self._shrink(turns):
+                        raise
+                else:
+                    if not begun and rank is not Rank.WARM:
+                        raise self._empty(reply.finish_reason)
+                    return
+            if place.lost and rank is Rank.WARM:
+                return
 
-    async def _post(self, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
-        try:
-            response = await self._client().post(self._url, json=body, headers=self._headers)
-        except aiohttp.ServerDisconnectedError:
-            # The server closed a pooled connection just as it was picked: nothing was answered, so ask once more.
-            response = await self._client().post(self._url, json=body, headers=self._headers)
-        if response.status == 200 and response.content_type != "application/json":
-            return response
-        try:
-            said = (await response.content.read(2000)).decode(errors="replace").strip()
-        finally:
-            response.close()
-        if response.status == 200:
-            raise EngineError(f"{self._url} does not stream: {said}", permanent=True)
-        hint = f" (with Ollama: ollama pull {self._model})" if response.status == 404 else ""
-        raise EngineError(
-            f"{self._url} refuses {self._model} with {response.status}{hint}: {said}",
-            permanent=response.status < 500 and response.status not in TRANSIENT_STATUSES,
+    def _turns(self, messages: Sequence[Message], tools: Tools, rank: Rank) -> list[dict[str, str]]:
+        room = self._context_tokens - self._max_tokens
+        return prompt(messages, tools, end_call_marker=self._marker, room=room, ends_with_user=rank is Rank.WARM)
+
+    def _shrink(self, turns: Sequence[Mapping[str, str]]) -> bool:
+        """These were too many for the server: send fewer from now on. False if there is none to leave out."""
+        if sum(turn["role"] != "system" for turn in turns) < 2:
+            return False
+        size = sum(tokens(turn["content"]) for turn in turns) + self._max_tokens
+        self._context_tokens = int(SHRINK * min(size, self._context_tokens))
+        log.warning(
+            "The context of %s is smaller than its option context_tokens says: now %d are used",
+            self._connection.model,
+            self._context_tokens,
         )
+        return True
 
-    def _client(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout)
-            client = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
-            self._clients[loop] = client
-        return client
-
-    def _read(self, event: bytes) -> tuple[str, bool]:
-        """The text of one event, and whether the reply ends with it."""
-        if event == b"[DONE]":
-            return "", True
-        try:
-            parsed = msgspec.json.decode(event, type=_Event)
-        except msgspec.MsgspecError as error:
-            raise EngineError(f"{self._url} sent what is no chat completion: {error}: {event[:200]!r}") from error
-        if parsed.error is not None or parsed.object == "error":
-            raise EngineError(f"{self._url} failed in mid-reply: {parsed.error or parsed.message}")
-        if not parsed.choices:
-            return "", False
-        choice = parsed.choices[0]
-        return (choice.delta and choice.delta.content) or "", choice.finish_reason is not None
-
-    @contextmanager
-    def _engine_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise EngineError(f"cannot reach the model server at {self._url}: {error}") from error
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            raise EngineError(f"base_url must be an http(s) URL; it makes {self._url!r}", permanent=True) from error
-        except aiohttp.ClientError as error:
-            raise EngineError(f"the connection to {self._url} broke: {error!r}") from error
-        except TimeoutError as error:
-            raise EngineError(f"{self._model} at {self._url} was too slow with its next words") from error
+    def _empty(self, why: str) -> EngineError:
+        connection = self._connection
+        return EngineError(f"{connection.model} at {connection.where} gave an empty reply ({why})")
 
 
-class EventReader:
-    """Server-sent events from bytes that are cut anywhere, even inside a character."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._data: list[bytes] = []
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The payloads of the events that these bytes complete."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        events = []
-        for line in (line.removesuffix(b"\r") for line in lines):
-            if line.startswith(b"data:"):
-                self._data.append(line[5:].removeprefix(b" "))
-            elif not line and self._data:
-                events.append(b"\n".join(self._data))
-                self._data.clear()
-        if len(self._rest) + sum(map(len, self._data)) > LONGEST_EVENT_BYTES:
-            raise EngineError(f"an event of more than {LONGEST_EVENT_BYTES} bytes from the model server")
-        return events
-
-
-class MarkerFilter:
-    """
-    Takes the markers out of text that comes in pieces; ``end_call``, ``opt_out`` and ``transfer`` tell which it had.
-
-    Other text in brackets stays. ``transfer`` is the name that was written, ``""`` if there was none in the marker.
-    """
-
-    def __init__(self, end_call_marker: str) -> None:
-        self._end_call = end_call_marker.lower()
-        markers = [rf"(?P<end_call>{re.escape(end_call_marker)})"] if end_call_marker else []
-        markers += [rf"(?P<opt_out>{re.escape(OPT_OUT_MARKER)})", rf"\[transfer(?P<transfer>{_NAME})?\]"]
-        self._pattern = re.compile("|".join(markers), re.IGNORECASE)
-        self._held = ""
-        self.end_call = self.opt_out = False
-        self.transfer: str | None = None
-
-    @property
-    def seen(self) -> bool:
-        return self.end_call or self.opt_out or self.transfer is not None
-
-    def feed(self, text: str) -> str:
-        """What is certain to be text; the beginning of what may become a marker is held back."""
-        text = self._pattern.sub(self._take, self._held + text)
-        held = next((start for start in range(len(text)) if self._may_become_marker(text[start:].lower())), len(text))
-        self._held = text[held:]
-        return text[:held]
-
-    def rest(self) -> str:
-        """What was held back and did not become a marker. A transfer that only lacks its bracket is one."""
-        text, self._held = self._held, ""
-        return "" if _CUT_TRANSFER.fullmatch(text) and not self.feed(f"{text}]") else text
-
-    def _take(self, marker: re.Match[str]) -> str:
-        match marker.lastgroup:
-            case "end_call":
-                self.end_call = True
-            case "opt_out":
-                self.opt_out = True
-            case _:
-                self.transfer = (marker["transfer"] or "").strip(" :=\"'<>")
-        return ""
-
-    def _may_become_marker(self, text: str) -> bool:
-        whole = (self._end_call, OPT_OUT_MARKER.lower(), "[transfer")
-        return any(marker.startswith(text) for marker in whole) or _BEGUN_TRANSFER.fullmatch(text) is not None
-
-
-_NAME = r"[\s:=][^\[\]\n]{0,60}"
-_BEGUN_TRANSFER = re.compile(rf"\[transfer{_NAME}")
-_CUT_TRANSFER = re.compile(rf"\[transfer(?:{_NAME})?", re.IGNORECASE)
+def _expire(timeout: asyncio.Timeout) -> None:
+    timeout.reschedule(asyncio.get_running_loop().time())

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import ClassVar
 
 from inference.engines.front_desk import answer
-from inference.types import NO_TOOLS, Message, TextDelta, Tools
+from inference.types import NO_TOOLS, Description, Message, TextDelta, Tools
 
 
 class ReceptionistLanguageModel:
@@ -24,6 +24,9 @@ class ReceptionistLanguageModel:
 
     async def close(self) -> None:
         pass
+
+    def describe(self) -> Description:
+        return Description("none: rules about one front desk")
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
         pass

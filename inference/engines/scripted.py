@@ -14,13 +14,14 @@ import asyncio
 import math
 import random
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from inference.types import NO_TOOLS, AudioChunk, EngineError, Message, Pcm, TextDelta, Tools, Transcript
+from inference.types import NO_TOOLS, AudioChunk, Description, EngineError, Message, Pcm, TextDelta, Tools, Transcript
 
 DEFAULT_TRANSCRIPT = "What time do you open?"
 DEFAULT_REPLY = (
@@ -97,6 +98,9 @@ class _Scripted:
 
     async def close(self) -> None:
         """Nothing to release."""
+
+    def describe(self) -> Description:
+        return Description("none: it follows a script")
 
 
 # Speech to text
@@ -318,6 +322,7 @@ class ScriptedTextToSpeech(_Scripted):
         seed: int = 0,
         rate_hz: int = 8000,
         voices: Sequence[str] = ("tone",),
+        hears_caller: bool = False,
     ) -> None:
         self.rate_hz = rate_hz
         self.first_delay = first_delay
@@ -330,6 +335,9 @@ class ScriptedTextToSpeech(_Scripted):
         self.tone: Pcm = np.rint(tone_peak * np.sin(2 * np.pi * tone_hz * at)).astype(np.int16)
         self.tone.flags.writeable = False
         self._voices = frozenset(voices)
+        self.hears_caller = hears_caller
+        self.caller_said: deque[tuple[str, Pcm, int]] = deque(maxlen=100)
+        """What it was told of callers, the last of it."""
         self._troubles = _Troubles(failures, stalls, seed, "scripted speech")
 
     def open(self, *, voice: str = "", language: str = "en") -> _Voice:
@@ -351,6 +359,9 @@ class _Voice:
 
     def heard(self, samples: int) -> None:
         """Nothing is remembered."""
+
+    def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
+        self._engine.caller_said.append((text, pcm, rate_hz))
 
     async def close(self) -> None:
         """Nothing to release."""

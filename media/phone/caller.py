@@ -17,7 +17,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from media.audio import Resampler, decode_mulaw, encode_mulaw
+from inference.resampling import Resampler
+from media.audio import decode_mulaw, encode_mulaw
 from media.errors import MediaError
 from media.phone.gateway import Note
 from media.phone.impairments import Noise, mix

@@ -12,7 +12,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from inference.interfaces import TextToSpeech
-from media.audio import Resampler, decode_mulaw, encode_mulaw
+from inference.resampling import Resampler
+from media.audio import decode_mulaw, encode_mulaw
 from media.errors import MediaError
 from media.phone.caller import Clip, Ear, HangUp, Press, Say, ScriptedCaller, Voice, to_mulaw
 from media.phone.gateway import Note

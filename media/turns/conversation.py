@@ -150,6 +150,11 @@ class Conversation:
         return list(self._commands)
 
     @property
+    def history(self) -> tuple[Line, ...]:
+        """What was said and heard so far: each reply is given this and what the caller says next."""
+        return tuple(self._history)
+
+    @property
     def deadline(self) -> float | None:
         """When ``TimerFired`` is due next."""
         if self.floor is Floor.ENDED or self._started is None:

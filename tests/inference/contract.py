@@ -63,6 +63,13 @@ class EngineContract:
     async def test_it_can_be_closed_without_having_been_started(self, make):
         await make().close()
 
+    async def test_it_describes_itself_before_it_is_started_and_after(self, make, engine):
+        for description in (make().describe(), engine.describe()):
+            assert description.weights.strip()
+            assert description.device.strip()
+            assert description.memory_bytes >= 0
+            assert description.capacity >= 0
+
     async def test_it_says_whether_it_may_be_speculated_on(self, engine):
         assert engine.may_speculate in (True, False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -43,23 +44,32 @@ class ModelServer:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.connections: set[Any] = set()
+        self.models_status = 200
+        self.models_asked = 0
         self.asked = asyncio.Event()
         self.abandoned = asyncio.Event()
         self.base_url = ""
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[ModelServer]:
+    async def serving(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[ModelServer]:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_get("/v1/models", self._models)
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
-        self.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        self.base_url = f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}/v1"
         try:
             yield self
         finally:
             await runner.cleanup()
+
+    async def _models(self, request: web.Request) -> web.Response:
+        self.models_asked += 1
+        self.headers.append(dict(request.headers))
+        self.connections.add(request.transport)
+        return web.json_response({"object": "list", "data": []}, status=self.models_status)
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         self.bodies.append(await request.json())

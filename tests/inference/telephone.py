@@ -7,8 +7,9 @@ from contextlib import aclosing
 
 import numpy as np
 
+from inference.resampling import Resampler
 from inference.types import Pcm
-from media.audio import Resampler, decode_mulaw, encode_mulaw
+from media.audio import decode_mulaw, encode_mulaw
 
 RATE_HZ = 16_000
 """PocketSphinx's."""

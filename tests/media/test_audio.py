@@ -1,9 +1,8 @@
-"""Mu-law is G.711 to the bit; a resampled stream sounds as if it had never been cut."""
+"""Mu-law is G.711 to the bit."""
 
 from __future__ import annotations
 
 import warnings
-from math import ceil
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 
 from media.audio import (
     SILENCE,
-    Resampler,
     decode_mulaw,
     encode_mulaw,
     first_audible,
@@ -24,21 +22,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import audioop
 
-RATES = [8000, 16000, 22050, 24000, 44100, 48000]
-PAIRS = [(src, dst) for src in RATES for dst in RATES if 8000 in (src, dst)]
-
 
 def tone(hz: float, rate_hz: int, seconds: float, peak: float = 10_000) -> np.ndarray:
     return (peak * np.sin(2 * np.pi * hz * np.arange(round(rate_hz * seconds)) / rate_hz)).astype(np.int16)
-
-
-def in_pieces(resampler: Resampler, pcm: np.ndarray, sizes: list[int]) -> np.ndarray:
-    out, begin, turn = [], 0, 0
-    while begin < len(pcm):
-        size = sizes[turn % len(sizes)] if sizes else len(pcm)
-        out.append(resampler.push(pcm[begin : begin + size]))
-        begin, turn = begin + size, turn + 1
-    return np.concatenate([*out, resampler.flush()])
 
 
 def test_every_code_decodes_as_in_g711():
@@ -85,58 +71,3 @@ def test_audible_ends_do_not_depend_on_where_a_piece_begins(before, length, afte
     mulaw = SILENCE * before + encode_mulaw(np.full(length, 3000, np.int16)) + SILENCE * after
     assert first_audible(mulaw) == before
     assert last_audible(mulaw) == before + length - 1
-
-
-@pytest.mark.parametrize(("src_hz", "dst_hz"), PAIRS)
-def test_a_tone_keeps_its_pitch_level_and_place(src_hz, dst_hz):
-    out = in_pieces(Resampler(src_hz, dst_hz), tone(1000, src_hz, 0.5), [src_hz // 50])
-    wanted = tone(1000, dst_hz, 0.5)
-    assert len(out) == len(wanted)
-    middle = slice(dst_hz // 50, -dst_hz // 50)
-    error = out[middle].astype(float) - wanted[middle]
-    assert level_dbfs(error) < level_dbfs(wanted) - 60
-
-
-@pytest.mark.parametrize("src_hz", [16000, 24000, 48000])
-def test_what_would_alias_is_removed(src_hz):
-    out = in_pieces(Resampler(src_hz, 8000), tone(5000, src_hz, 0.5), [src_hz // 50])
-    assert level_dbfs(out[200:-200]) < level_dbfs(tone(5000, src_hz, 0.5)) - 70
-
-
-@pytest.mark.parametrize(("src_hz", "dst_hz"), PAIRS)
-@given(st.integers(0, 3000), st.lists(st.integers(1, 700), max_size=5))
-def test_cutting_a_stream_changes_nothing(src_hz, dst_hz, length, sizes):
-    noise = np.random.default_rng(length).integers(-32768, 32767, length, dtype=np.int16)
-    whole = in_pieces(Resampler(src_hz, dst_hz), noise, [])
-    assert len(whole) == ceil(length * dst_hz / src_hz)
-    assert in_pieces(Resampler(src_hz, dst_hz), noise, sizes).tolist() == whole.tolist()
-
-
-@pytest.mark.parametrize(("src_hz", "dst_hz"), [pair for pair in PAIRS if pair != (8000, 8000)])
-def test_two_milliseconds_are_held_back_and_no_more(src_hz, dst_hz):
-    resampler = Resampler(src_hz, dst_hz)
-    sent = received = 0
-    for _ in range(50):
-        received += len(resampler.push(np.zeros(src_hz // 50, np.int16)))
-        sent += src_hz // 50
-        assert 0.0019 <= sent / src_hz - received / dst_hz <= 0.0022
-
-
-def test_loud_peaks_are_clipped_and_do_not_wrap():
-    square = np.where(tone(700, 8000, 0.1) > 0, 32767, -32768).astype(np.int16)
-    out = in_pieces(Resampler(8000, 16000), square, [])
-    assert out.max() == 32767
-    assert out.min() == -32768
-    assert np.abs(np.diff(out.astype(int))).max() < 60_000
-
-
-def test_equal_rates_pass_through_and_flush_begins_anew():
-    pcm = tone(440, 8000, 0.1)
-    assert in_pieces(Resampler(8000, 8000), pcm, [77]).tolist() == pcm.tolist()
-    resampler = Resampler(8000, 16000)
-    assert in_pieces(resampler, pcm, []).tolist() == in_pieces(resampler, pcm, [33]).tolist()
-
-
-def test_impossible_rates_are_refused():
-    with pytest.raises(ValueError, match="0 Hz"):
-        Resampler(0, 8000)

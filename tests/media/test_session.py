@@ -5,18 +5,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 
 from inference.backends import Engines
 from inference.engines.espeak import EspeakTextToSpeech
-from inference.engines.scripted import DEFAULT_REPLY, ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
+from inference.engines.scripted import (
+    DEFAULT_REPLY,
+    DEFAULT_TRANSCRIPT,
+    ScriptedLanguageModel,
+    ScriptedSpeechToText,
+    ScriptedTextToSpeech,
+)
+from inference.types import NO_TOOLS, Message
+from media.audio import decode_mulaw
 from media.messages import Media
 from media.phone.caller import Clip
 from media.phrases import Phrases
@@ -102,15 +111,17 @@ def call(
     tts: dict[str, Any] | None = None,
     during: Callable[[Session], None] | None = None,
     at: float = 0.0,
+    model: type[ScriptedLanguageModel] = ScriptedLanguageModel,
+    served_by: Engines | None = None,
 ) -> Line:
     """A call in which the caller says these things at these seconds; ``during`` is done at second ``at``."""
     clips = [(start, text, voice(text)) for start, text in says]
 
     async def work() -> Line:
         loop = asyncio.get_running_loop()
-        engines = Engines(
+        engines = served_by or Engines(
             ScriptedSpeechToText(**(stt or {})),
-            ScriptedLanguageModel(**(llm or {})),
+            model(**(llm or {})),
             ScriptedTextToSpeech(**(tts or {})),
         )
         await engines.start()
@@ -359,3 +370,70 @@ def test_the_opt_out_key_stops_the_sound():
     assert [fact["how"] for fact in line.books.of("opt-out")] == ["key"]
     assert line.turns[-1] == ("agent", manner.opted_out)
     assert line.hung_up == "opted-out"
+
+
+@dataclass
+class Asked:
+    """What was asked of a language model, in order; ``warmed`` is what it has read to its end."""
+
+    log: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
+
+    def note(self, what: str, messages: Sequence[Message]) -> None:
+        self.log.append((what, [(message.role, message.content) for message in messages]))
+
+    def model(self, *, reading: float) -> type[ScriptedLanguageModel]:
+        asked = self
+
+        class Model(ScriptedLanguageModel):
+            async def warm(self, messages, *, tools=NO_TOOLS):
+                asked.note("warm", messages)
+                await asyncio.sleep(reading)
+                asked.note("warmed", messages)
+
+            def stream(self, messages, **options):
+                asked.note("stream", messages)
+                return super().stream(messages, **options)
+
+        return Model
+
+
+def test_the_language_model_reads_what_was_said_before_it_is_asked():
+    """At the start, and after each of the agent's turns; a request adds to it only what the caller said."""
+    asked = Asked()
+    manner = Manner(greeting="Good morning.")
+    line = call([(4.0, "What time do you open?")], seconds=14, manner=manner, model=asked.model(reading=0.05))
+    assert [who for who, _ in line.turns] == ["agent", "caller", "agent"]
+    told = [("user" if who == "caller" else "assistant", heard) for who, heard in line.turns]
+    read = [messages for what, messages in asked.log if what == "warmed"]
+    system = ("system", "You are kind.")
+    assert read == [[system], [system, told[0]], [system, *told]]
+    requests = [messages for what, messages in asked.log if what == "stream"]
+    assert requests
+    assert all(messages[:-1] == read[1] for messages in requests)
+
+
+def test_reading_ahead_ends_when_the_reply_is_wanted():
+    asked = Asked()
+    line = call([(4.0, "What time do you open?")], seconds=8, model=asked.model(reading=60))
+    assert line.times("media")
+    assert "stream" in [what for what, _ in asked.log]
+    assert "warmed" not in [what for what, _ in asked.log]
+    assert line.tasks_left == 0
+
+
+def test_nothing_is_read_ahead_once_the_call_ends():
+    asked = Asked()
+    call([(4.0, "Bye.")], seconds=12, llm={"end_call_after": 1}, model=asked.model(reading=0))
+    assert asked.log[-1][0] == "stream"
+
+
+def test_a_voice_that_answers_to_the_caller_is_told_what_was_said_and_how():
+    voice_of_call = ScriptedTextToSpeech(hears_caller=True)
+    engines = Engines(ScriptedSpeechToText(), ScriptedLanguageModel(), voice_of_call)
+    call([(0.5, "What time do you open?")], seconds=6.0, served_by=engines)
+    ((text, pcm, rate_hz),) = voice_of_call.caller_said
+    clip = decode_mulaw(voice("What time do you open?"))
+    assert (text, rate_hz) == (DEFAULT_TRANSCRIPT, 8000)
+    assert len(pcm) == pytest.approx(len(clip), abs=0.3 * 8000)
+    agree = np.correlate(pcm.astype(float), clip[2000:6000].astype(float)).max()
+    assert agree > 0.95 * np.square(clip[2000:6000].astype(float)).sum()

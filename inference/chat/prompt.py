@@ -1,0 +1,85 @@
+"""
+From a conversation to the messages of a request.
+
+What is sent for one turn begins with what was sent for the turn before, so that the server finds its work on it in its
+prefix cache: the system message never changes during a call, turns are only added, and when the context is full
+enough are dropped at once for the next ones to be added again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from inference.types import Message, Tools
+
+PICKS_UP = "(The call is connected.)"
+"""Stands for the caller's first turn where the agent spoke first: some chat templates insist that a user begins."""
+GOES_ON = "..."
+"""Stands for the caller's next turn where it is not known yet: some chat templates insist that a user ends."""
+GOODBYE = "When the conversation is over and you have said goodbye, write {marker} at the very end of that reply."
+TRANSFER = (
+    "You can hand the caller on to: {names}. When the caller wants or needs that, say in one short sentence that you "
+    "will connect them, and write {marker} at its very end, with the name as it stands here."
+)
+TRANSFER_MARKER = "[TRANSFER name]"
+OPT_OUT = "When the caller asks not to be called any more, answer with {marker} and nothing else."
+OPT_OUT_MARKER = "[DO_NOT_CALL]"
+KEPT = 0.6
+"""Share of the room that the turns take after the oldest were dropped."""
+
+Turn = tuple[str, str]
+"""Role and content."""
+
+
+def tokens(text: str) -> int:
+    """
+    About how many tokens a turn is, rather too many than too few.
+
+    English has 4 to 5 bytes to the token, other languages in Latin script 3 to 4, the rest about 3 or more; the
+    template adds some 5 tokens to each turn.
+    """
+    return len(text.encode()) // 3 + 5
+
+
+def prompt(
+    messages: Sequence[Message], tools: Tools, *, end_call_marker: str, room: int, ends_with_user: bool = False
+) -> list[dict[str, str]]:
+    """
+    The conversation as strict chat templates want it: one system message, then user and agent by turns.
+
+    Of the turns the last ones are kept that fit into ``room`` tokens together with the system message.
+    """
+    system = [message.content for message in messages if message.role == "system"]
+    if end_call_marker:
+        system.append(GOODBYE.format(marker=end_call_marker))
+    if tools.transfer_targets:
+        system.append(TRANSFER.format(names=", ".join(tools.transfer_targets), marker=TRANSFER_MARKER))
+    if tools.opt_out:
+        system.append(OPT_OUT.format(marker=OPT_OUT_MARKER))
+    head = [("system", "\n\n".join(system))] if system else []
+    spoken = [message for message in messages if message.role != "system"]
+    if not spoken or spoken[0].role == "assistant":
+        spoken.insert(0, Message("user", PICKS_UP))
+    turns = [(role, " ".join(line.content for line in lines)) for role, lines in groupby(spoken, lambda m: m.role)]
+    if ends_with_user and turns[-1][0] != "user":
+        turns.append(("user", GOES_ON))
+    kept = fitting(turns, room - sum(tokens(text) for _, text in head))
+    return [{"role": role, "content": content} for role, content in [*head, *kept]]
+
+
+def fitting(turns: Sequence[Turn], room: int) -> Sequence[Turn]:
+    """
+    The last turns that fit into ``room`` tokens, beginning with a user's; the very last one is always among them.
+
+    Where they stop fitting, so many are dropped that ``KEPT`` of the room is used. Each time is found by going
+    through the conversation as it came, so that every request until the next drop begins with the same turn.
+    """
+    start = total = 0
+    for end, (role, text) in enumerate(turns, 1):
+        total += tokens(text)
+        if role == "user" and total > room:
+            while start < end - 1 and (total > KEPT * room or turns[start][0] != "user"):
+                total -= tokens(turns[start][1])
+                start += 1
+    return turns[start:]

@@ -1,0 +1,71 @@
+"""The messages of a request: what templates want, what fits, and what stays the same from one turn to the next."""
+
+import pytest
+
+from inference.chat.prompt import GOES_ON, PICKS_UP, fitting, prompt, tokens
+from inference.types import NO_TOOLS, Message
+
+SYSTEM = Message("system", "You answer the telephone.")
+
+
+def conversation(turns: int) -> list[Message]:
+    """A greeting, and then caller and agent by turns."""
+    words = "number {} of some words that are said on the telephone"
+    roles = ("assistant", "user")
+    return [SYSTEM, *(Message(roles[n % 2], words.format(n)) for n in range(turns))]
+
+
+def sent(messages: list[Message], room: int = 100_000, **options) -> list[tuple[str, str]]:
+    turns = prompt(messages, NO_TOOLS, end_call_marker="", room=room, **options)
+    return [(turn["role"], turn["content"]) for turn in turns]
+
+
+def test_a_request_begins_with_the_one_of_the_turn_before():
+    for turns in range(2, 20, 2):
+        before, after = sent(conversation(turns)), sent(conversation(turns + 2))
+        assert after[: len(before)] == before
+
+
+def test_what_is_warmed_is_what_the_next_request_begins_with():
+    for turns in range(1, 19, 2):
+        warmed, asked = sent(conversation(turns), ends_with_user=True), sent(conversation(turns + 1))
+        assert warmed[:-1] == asked[:-1]
+        assert warmed[-1] == ("user", GOES_ON)
+
+
+def test_a_prompt_alone_is_warmed_with_a_user_who_has_just_picked_up():
+    assert sent([SYSTEM], ends_with_user=True) == [("system", SYSTEM.content), ("user", PICKS_UP)]
+
+
+def test_what_does_not_fit_goes_at_once_so_that_the_beginning_stays_the_same_for_many_turns():
+    room = 400
+    begins, drops = [], 0
+    for turns in range(2, 200, 2):
+        messages = sent(conversation(turns), room)
+        assert messages[0] == ("system", SYSTEM.content)
+        assert messages[1][0] == "user"
+        assert messages[-1][1] == conversation(turns)[-1].content
+        assert sum(tokens(text) for _, text in messages) <= room
+        begins.append(messages[1])
+        drops += begins[-1] != begins[max(0, len(begins) - 2)]
+    assert 5 < drops < 25, "one turn at a time would make it 90"
+
+
+def test_the_last_words_are_kept_however_long_they_are():
+    long = Message("user", "word " * 1000)
+    assert sent([*conversation(9), long], 100) == [("system", SYSTEM.content), ("user", long.content)]
+    assert fitting([("user", "Hello?")], -50) == [("user", "Hello?")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What time do you open on Sundays, and is there parking behind the station?",
+        "Könnten Sie mir bitte sagen, wann Sie am Sonntag öffnen?",
+        "Во сколько вы открываетесь в воскресенье?",
+        "日曜日は何時に開きますか",
+    ],
+)
+def test_a_turn_counts_for_rather_too_many_tokens(text):
+    """A token is seldom longer than a word, never much longer than four letters on average, and seldom one letter."""
+    assert max(len(text.split()) * 1.4, len(text) / 4) + 4 <= tokens(text) <= len(text) + 5

@@ -1,0 +1,81 @@
+"""What the refusals of real servers mean: their own words, as their sources and documentation give them."""
+
+import pytest
+
+from inference.chat.refusals import refusal, retry_after
+from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading
+
+
+def refused(status: int, said: str) -> EngineError:
+    return refusal(status, said, where="http://gpu/v1/chat/completions", model="gemma")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "This model's maximum context length is 8192 tokens. However, your request has 9000 input tokens."),
+        (400, "max_tokens must be at least 1, got -4."),
+        (400, '{"error": {"code": "context_length_exceeded", "message": "Your input exceeds the limit"}}'),
+        (400, "Please reduce the length of the messages or completion."),
+        (413, "Request too large for model `llama` in organization `o` on tokens per minute (TPM): Limit 12000"),
+        (429, "Request too large for model `llama` on tokens per minute (TPM): Limit 12000, Requested 15318"),
+        (
+            400,
+            "The sum of prompt length (4000) and max_tokens (160) should not exceed max_seq_len (4096)",
+        ),
+        (400, "Prompt length (5000) exceeds maximum input length (4096)"),
+        (500, '{"error":"the input length exceeds the context length"}'),
+        (400, "prompt too long; exceeded max context length by 12 tokens"),
+        (400, "the request exceeds the available context size, try increasing it"),
+    ],
+)
+def test_a_prompt_that_is_too_long_is_recognised(status, said):
+    error = refused(status, said)
+    assert isinstance(error, ContextTooLarge)
+    assert said in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind", "permanent"),
+    [
+        (429, "Rate limit reached for model `llama-3.3-70b-versatile`", EngineFull, False),
+        (429, '{"error": {"code": "insufficient_quota"}}', EngineFull, True),
+        (503, "The engine is currently overloaded, please try again later", EngineFull, False),
+        (503, '{"error": {"message": "Too many in-flight requests", "code": 503}}', EngineFull, False),
+        (498, "capacity_exceeded", EngineFull, False),
+        (503, '{"error": {"message": "Loading model", "type": "unavailable_error"}}', EngineLoading, False),
+        (500, "CUDA error: an illegal memory access was encountered", EngineError, False),
+        (502, "Bad Gateway", EngineError, False),
+        (401, "Incorrect API key provided", EngineError, True),
+        (403, "Forbidden", EngineError, True),
+        (301, "Moved Permanently", EngineError, True),
+    ],
+)
+def test_other_refusals_say_whether_to_come_back(status, said, kind, permanent):
+    error = refused(status, said)
+    assert type(error) is kind
+    assert error.permanent is permanent
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "hint"),
+    [
+        (404, "model 'gemma' not found", "ollama pull gemma"),
+        (400, "Got priority 5 but Priority scheduling is not enabled.", "--scheduling-policy priority"),
+        (422, "Unexpected fields in the request: {'priority'}", '"priority" to false'),
+        (400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", '"server" to "openai"'),
+        (400, "Unsupported value: 'temperature' does not support 0.7 with this model.", '"temperature" to null'),
+    ],
+)
+def test_an_operator_is_told_what_to_do(status, said, hint):
+    error = refused(status, said)
+    assert hint in str(error)
+    assert error.permanent
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("2", 2), ("0.5", 0.5), (None, 1), ("Wed, 21 Oct 2026 07:28:00 GMT", 1), ("-3", 0), ("1e9", 60), ("nan", 0)],
+)
+def test_how_long_a_full_server_wants_peace(header, seconds):
+    assert retry_after(header) == seconds

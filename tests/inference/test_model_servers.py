@@ -1,0 +1,199 @@
+"""
+Our client against a real model server: ``transformers serve`` in a process of its own, with a real (if tiny) Gemma 3.
+
+The server is as it is installed; it only says one line more, when it drops a request whose client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from inference.engines.openai_compatible import OpenAICompatibleLanguageModel
+from inference.types import EngineError, EngineTimeout, Message
+from tests.inference.contract import LanguageModelContract
+from tests.inference.tiny_gemma import ANSWERS, COUNT, OTHERWISE, make_tiny_gemma
+from tests.real_services import Process
+
+for package in ("transformers", "accelerate", "fastapi"):
+    pytest.importorskip(package, reason="transformers[serving] and accelerate are needed (requirements/dev.txt)")
+
+PROGRAM = """
+import sys, torch
+from transformers.cli.serving.utils import CBStreamer
+from transformers.cli.transformers import main
+
+torch.set_num_threads(1)
+cancel = CBStreamer.cancel
+
+def cancel_and_say_so(self):
+    cancel(self)
+    print(f"{self._request_id} dropped after {self.total_tokens} tokens", flush=True)
+
+CBStreamer.cancel = cancel_and_say_so
+sys.argv = ["transformers", *sys.argv[1:]]
+main()
+"""
+START_TIMEOUT = 120.0
+"""Importing torch and transformers takes 5 s here, and more on a busy machine."""
+SYSTEM = Message("system", "You answer the telephone.")
+OPENING = Message("user", "What time do you open?")
+WHERE = Message("user", "Where are you?")
+ENDLESS = Message("user", "Please count.")
+
+
+class TransformersServe:
+    def __init__(self, folder: Path, port: int) -> None:
+        self.model = str(make_tiny_gemma(folder))
+        self.port = port
+        self.process: Process | None = None
+
+    def start(self) -> None:
+        """Have it run and serve; nothing to do if it does."""
+        if self.process is not None and self.process.running:
+            return
+        self.end()
+        offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+        # Few and small batches: otherwise the first request waits 12 s for its buffers.
+        batches = ("--continuous-batching", "--cb-num-blocks", "256", "--cb-max-batch-tokens", "256")
+        where = ("--device", "cpu", "--host", "127.0.0.1", "--port", str(self.port))
+        self.process = Process(
+            *(sys.executable, "-c", PROGRAM, "serve", self.model, *where, *batches),
+            env={**os.environ, **offline},
+        )
+        self.process.wait_for("Uvicorn running", timeout=START_TIMEOUT)
+        with urlopen(f"http://127.0.0.1:{self.port}/health", timeout=START_TIMEOUT) as health:
+            assert health.status == 200
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.signal(signal.SIGKILL)
+        self.process.wait()
+
+    def end(self) -> None:
+        if self.process is not None:
+            self.process.end()
+
+    def engine(self, **options) -> OpenAICompatibleLanguageModel:
+        return OpenAICompatibleLanguageModel(
+            base_url=f"http://127.0.0.1:{self.port}/v1", model=self.model, first_token_timeout=30.0, **options
+        )
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory, unused_tcp_port_factory):
+    server = TransformersServe(tmp_path_factory.mktemp("gemma"), unused_tcp_port_factory())
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def server(started):
+    started.start()
+    return started
+
+
+@pytest.fixture
+async def connect(server):
+    engines = []
+
+    def connect(**options):
+        engines.append(server.engine(**options))
+        return engines[-1]
+
+    yield connect
+    for engine in engines:
+        await engine.close()
+
+
+async def reply_to(engine, *messages: Message, **options) -> str:
+    async with aclosing(engine.stream([SYSTEM, *messages], **options)) as deltas:
+        return await rest_of(deltas)
+
+
+async def rest_of(deltas) -> str:
+    return "".join([delta.text async for delta in deltas])
+
+
+class TestTransformersServe(LanguageModelContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls, started):
+        started.start()
+        return partial(started.engine)
+
+
+async def test_the_model_answers_the_last_question_whatever_came_before(connect):
+    engine = connect()
+    await engine.start()
+    history: list[Message] = []
+    for question, key in ((OPENING, "time"), (WHERE, "Where"), (OPENING, "time")):
+        await engine.warm([SYSTEM, *history])
+        history.append(question)
+        said = await reply_to(engine, *history)
+        assert said == ANSWERS[key]
+        history.append(Message("assistant", said))
+    assert await reply_to(engine, Message("user", "Hm.")) == OTHERWISE
+
+
+async def test_words_come_one_by_one(connect):
+    deltas = [delta.text async for delta in connect().stream([SYSTEM, OPENING])]
+    assert deltas[:3] == ["We", " open", " at"]
+
+
+async def test_many_calls_are_answered_side_by_side_while_one_goes_on(connect):
+    engine = connect(max_tokens=5000, reply_timeout=60.0)
+    async with aclosing(engine.stream([ENDLESS])) as endless:
+        await anext(endless)
+        replies = await asyncio.gather(*(reply_to(engine, question) for question in (OPENING, WHERE) * 8))
+        assert replies == [ANSWERS["time"], ANSWERS["Where"]] * 8
+        assert (await anext(endless)).text
+
+
+async def test_the_reply_is_cut_where_the_limit_says(connect):
+    assert await reply_to(connect(max_tokens=5), ENDLESS) == ANSWERS[COUNT][: len("Certainly 1 2 3 4")]
+
+
+async def test_the_server_drops_what_nobody_waits_for_any_more(server, connect):
+    engine = connect(max_tokens=5000, headers={"X-Request-ID": "unwanted"})
+    async with aclosing(engine.stream([ENDLESS])) as endless:
+        await anext(endless)
+    dropped = await asyncio.to_thread(server.process.wait_for, r"unwanted dropped after (\d+) tokens")
+    assert int(dropped[1]) < 5000
+    assert await reply_to(connect(), OPENING) == ANSWERS["time"]
+
+
+async def test_a_field_that_the_server_does_not_know_is_refused_with_what_to_do(connect):
+    with pytest.raises(EngineError, match='"priority" to false') as refusal:
+        await connect(server="vllm").start()
+    assert refusal.value.permanent
+
+
+async def test_a_server_without_a_list_of_its_models_can_be_used_all_the_same(connect):
+    """Offline, this one answers ``/v1/models`` with 500."""
+    engine = connect(warm=False)
+    await engine.start()
+    assert await reply_to(engine, OPENING) == ANSWERS["time"]
+
+
+async def test_a_server_that_is_killed_in_mid_reply_is_an_error_at_once_and_is_found_again(server, connect):
+    engine = connect(max_tokens=5000, inter_token_timeout=60.0)
+    async with aclosing(engine.stream([ENDLESS])) as endless:
+        await anext(endless)
+        await asyncio.to_thread(server.kill)
+        with pytest.raises(EngineError) as failure:
+            await asyncio.wait_for(rest_of(endless), 10)
+    assert not isinstance(failure.value, EngineTimeout)
+    assert not failure.value.permanent
+    with pytest.raises(EngineError, match="cannot reach"):
+        await reply_to(engine, OPENING)
+    await asyncio.to_thread(server.start)
+    assert await reply_to(engine, OPENING) == ANSWERS["time"]
