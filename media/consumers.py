@@ -12,6 +12,7 @@ import logging
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer
@@ -130,9 +131,7 @@ class _Stream:
         await self._service.start()
         start = await self._await_start(claim)
         brief = _brief(claim)
-        self._service.chore(
-            self._service.phrases.prepare(brief.manner.stock_phrases, voice=brief.voice, language=brief.language)
-        )
+        self._service.chore(self._prepare_phrases(brief, claim.agent.lasting))
         if claim.agent.record:
             self._recording = self._service.recordings.open(str(claim.call_id))
         session = self._session = Session(
@@ -275,6 +274,11 @@ class _Stream:
         with suppress(Exception):
             await self._send({"type": "websocket.close", "code": code})
         logger.info("Call %s: stream %d ended: %s", claim.call_id, claim.stream, reason)
+
+    async def _prepare_phrases(self, brief: CallBrief, lasting: tuple[str, ...]) -> None:
+        prepare = partial(self._service.phrases.prepare, voice=brief.voice, language=brief.language)
+        await prepare(lasting, lasting=True)
+        await prepare(brief.manner.stock_phrases)
 
     async def _save_recording(self, claim: services.StreamClaim) -> None:
         """Last, because it may be long and nobody waits for it."""

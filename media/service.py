@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+PHRASES_PATIENCE = 10.0
+"""How long calls wait for phrases that have to be made first: a voice that is slow must not keep them out for long."""
+
 # In a container every process has the same number: the rest tells one life of it from the next.
 PROCESS = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
 
@@ -61,7 +64,10 @@ class Service:
     def __init__(self) -> None:
         self.engines: Engines = make_engines(settings.ENGINES)
         self.detector = VoiceDetector()
-        self.phrases = Phrases(self.engines.tts)
+        # Whatever is set for a voice may change how it sounds.
+        self.phrases = Phrases(
+            self.engines.tts, folder=Path(settings.SPOOL_DIR) / "phrases", version=repr(settings.ENGINES["tts"])
+        )
         self.recordings = RecordingSpool(Path(settings.SPOOL_DIR) / "recordings")
         self.books = FactWriter(
             _apply_fact,
@@ -107,7 +113,8 @@ class Service:
             self.problem = f"engines: {error}"
             logger.error("The engines of profile %s did not start: %s", settings.ENGINES_PROFILE, error)
             raise
-        await self.phrases.prepare(manner().stock_phrases, voice="", language="en")
+        preparing = self.chore(self.phrases.prepare(manner().stock_phrases, voice="", language="en", lasting=True))
+        await asyncio.wait([preparing], timeout=PHRASES_PATIENCE)
         self.problem = ""
         self.chore(self._settle_leftovers())
         logger.info(
@@ -134,11 +141,12 @@ class Service:
         fact_id = uuid5(NAMESPACE_URL, path.name).hex
         self.books.put("recording", fact_id=fact_id, call_id=call_id, path=str(path))
 
-    def chore(self, work: Any) -> None:
+    def chore(self, work: Any) -> asyncio.Task[Any]:
         """Something that goes on beside the calls; a failure is logged."""
         task = asyncio.ensure_future(work)
         self._chores.add(task)
         task.add_done_callback(self._chore_done)
+        return task
 
     def _chore_done(self, task: asyncio.Task[Any]) -> None:
         self._chores.discard(task)
@@ -158,6 +166,7 @@ class Service:
             task.cancel()
         if self._started is not None and not self._started.done():
             self._started.cancel()
+        await self.phrases.close()
         await self.engines.close()
         # The books first: letting go of a recording's lock hands it to whoever recovers it.
         await self.books.close()

@@ -19,7 +19,7 @@ from calls.services import attempts, notifications
 from calls.services.records import clean, fact_id_of, find_call, move, write_event
 from calls.signatures import valid_stream_signature as valid_stream_signature
 from calls.status import TERMINAL, Status
-from calls.variables import fill
+from calls.variables import fill, placeholders
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,8 @@ class AgentSettings:
     opt_out_key: str
     hears_opt_out: bool
     transfer_targets: tuple[str, ...]
+    lasting: tuple[str, ...] = ()
+    """Of greeting and disclosure, what is the same on every call: it says nothing of anybody, and may be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,7 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
             opt_out_key=agent.opt_out_key,
             hears_opt_out=outbound or bool(agent.opt_out_key),
             transfer_targets=tuple(agent.transfer_targets),
+            lasting=tuple(text for text in (agent.greeting, agent.disclosure) if text and not placeholders(text)),
         ),
         from_number=call.from_number,
         to_number=call.to_number,

@@ -141,12 +141,13 @@ def test_variables_that_the_agent_needs_must_be_given(agent, clock):
 
 
 def test_the_agent_speaks_with_the_variables_of_the_call(agent, clock, carrier):
-    Agent.objects.update(greeting="Hello {{ name }}.", prompt="You call {{name}}.")
+    Agent.objects.update(greeting="Hello {{ name }}.", disclosure="We record.", prompt="You call {{name}}.")
     placed(variables={"name": "Anna"}, max_duration=77, record=False)
     [attempt] = dial_all(carrier)
     claim = claim_stream(token=answered(attempt).token, process="web-1")
     assert (claim.agent.greeting, claim.agent.prompt) == ("Hello Anna.", "You call Anna.")
     assert (claim.agent.max_duration, claim.agent.record, claim.direction) == (77.0, False, "outbound")
+    assert claim.agent.lasting == ("We record.",)  # what names nobody may be kept as sound
 
 
 def test_the_same_idempotency_key_is_the_same_call(agent, clock):
