@@ -1,7 +1,7 @@
 # What a person types. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run serve worker test lint bench clean python
+.PHONY: help setup demo run serve worker llm pod-check pod-stt pod-tts pod-llm test lint bench clean python card
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -10,18 +10,21 @@ PIP := $(PY) -m pip install -qq --disable-pip-version-check
 HOST ?= 127.0.0.1
 PORT ?= 8000
 SPEECH ?=
+CARD ?=
+# What a GPU worker needs of the environment, beside REDIS_URL.
+POD := DJANGO_SETTINGS_MODULE=clientcaller.pod ENGINES_PROFILE=$${ENGINES_PROFILE:-gpu}
 # Tests that bring a database of their own, or none, and say the same on either.
 OWN_DATABASES := test_many_dispatchers.py test_carrier.py test_run.py test_checks.py test_schedule.py test_numbers.py test_variables.py
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 # The tested version is 3.11. PocketSphinx has no wheel of the pinned release for 3.12, and nothing was run on others.
 python:
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 is needed and no python3 was found."; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) and (f"Python 3.11 is needed, this is {v[0]}.{v[1]}: some of the pinned packages (PocketSphinx among them) have no wheel for it. Install Python 3.11, or point to one: make PYTHON=/path/to/python3.11 ..."))'
 
-$(VENV)/.laptop: requirements/base.txt requirements/laptop.txt requirements/no-deps.txt | python
+$(VENV)/.laptop: requirements/pod.txt requirements/base.txt requirements/laptop.txt requirements/no-deps.txt | python
 	@[ -x $(PY) ] || { echo "Making the environment in $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing the pinned requirements (a minute or two the first time) ..."
 	@$(PIP) -r requirements/laptop.txt
@@ -31,6 +34,13 @@ $(VENV)/.laptop: requirements/base.txt requirements/laptop.txt requirements/no-d
 $(VENV)/.dev: requirements/cpu.txt requirements/dev.txt $(VENV)/.laptop
 	@echo "Installing what the tests need ..."
 	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+# One for each process on a GPU: what they need does not go together (README, "A GPU machine").
+.venv-%/.ready: requirements/%.txt requirements/pod.txt | python
+	@[ -x $(@D)/bin/python ] || { echo "Making the environment in $(@D) ..."; $(PYTHON) -m venv $(@D); }
+	@echo "Installing $< (gigabytes the first time) ..."
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check -r $<
 	@touch $@
 
 setup: $(VENV)/.laptop ## make the environment and the database
@@ -55,6 +65,25 @@ serve: $(VENV)/.laptop ## the server for production: settings from the environme
 worker: $(VENV)/.laptop ## dials, delivers webhooks, tidies up: beside `make serve`, any number of them with Redis
 	@exec $(PY) -m celery -A clientcaller worker --beat --without-mingle --without-gossip
 
+card:
+	@[ -n "$(CARD)" ] || { echo "Say how large the card is: make llm CARD=80 (H100), 48 (or an A100) or 24. docker/vllm/serve tells more."; exit 1; }
+
+llm: card .venv-llm/.ready ## on a GPU: the language model, for this machine only (CARD=80, 48 or 24)
+	@PATH="$(CURDIR)/.venv-llm/bin:$$PATH" exec docker/vllm/serve $(CARD)
+
+pod-check: .venv-stt/.ready .venv-tts/.ready ## on a GPU: try each engine with one utterance
+	@failed=0; env $(POD) .venv-stt/bin/python manage.py engines stt llm || failed=1; \
+		env $(POD) .venv-tts/bin/python manage.py engines tts || failed=1; exit $$failed
+
+pod-stt: .venv-stt/.ready ## on a GPU: a worker that hears, for the web processes at the same REDIS_URL
+	@exec env $(POD) .venv-stt/bin/python manage.py runworker stt
+
+pod-tts: .venv-tts/.ready ## on a GPU: a worker that speaks
+	@exec env $(POD) .venv-tts/bin/python manage.py runworker tts
+
+pod-llm: .venv-stt/.ready ## beside `make llm`: a worker that passes questions on to it, where no port is open
+	@exec env $(POD) .venv-stt/bin/python manage.py runworker llm
+
 test: $(VENV)/.dev ## all tests (SPEECH=folder adds those on recordings of people)
 	@$(PY) -m pytest $(if $(SPEECH),--speech=$(SPEECH))
 	@echo "The same on PostgreSQL, as far as records go:"
@@ -68,5 +97,5 @@ lint: $(VENV)/.dev ## style and types
 bench: $(VENV)/.dev ## measure: latency, barge-in, calls per core
 	@$(PY) -m tests.benchmarks.load $(BENCH)
 
-clean: ## forget the environment and everything that was recorded
-	@rm -rf $(VENV) var
+clean: ## forget the environments and everything that was recorded
+	@rm -rf $(VENV) .venv-stt .venv-tts .venv-llm var

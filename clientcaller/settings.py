@@ -363,7 +363,31 @@ RETENTION_TRANSCRIPTS_DAYS = int(_number("RETENTION_TRANSCRIPTS_DAYS", 0, at_lea
 
 # --- Engines ---------------------------------------------------------------------------------------------
 
+_whisper = os.environ.get("WHISPER_MODEL", "").strip()
+_openai_base_url = os.environ.get("OPENAI_BASE_URL", "").strip()
+
+
+def _language_model(base_url: str, model: str, server: str = "") -> dict[str, Any]:
+    """The defaults of a profile, and what the environment says instead."""
+    given = {
+        "server": os.environ.get("LLM_SERVER", "").strip() or server,
+        "ca_file": os.environ.get("OPENAI_CA_FILE", "").strip(),
+        "client_cert_file": os.environ.get("OPENAI_CLIENT_CERT_FILE", "").strip(),
+        "client_key_file": os.environ.get("OPENAI_CLIENT_KEY_FILE", "").strip(),
+    }
+    return {
+        "BACKEND": "inference.engines.openai_compatible.OpenAICompatibleLanguageModel",
+        "OPTIONS": {
+            "base_url": _base_url("OPENAI_BASE_URL", base_url),
+            "api_key": os.environ.get("OPENAI_API_KEY", "").strip(),
+            "model": os.environ.get("LLM_MODEL", "").strip() or model,
+            **{option: value for option, value in given.items() if value},
+        },
+    }
+
+
 _LAPTOP_VOICE = {"BACKEND": "inference.engines.laptop_voice.LaptopTextToSpeech"}
+_VLLM = _language_model("http://127.0.0.1:8001/v1", "llm", server="vllm")
 ENGINES_PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     "laptop": {
         "stt": {"BACKEND": "inference.engines.sphinx.SphinxSpeechToText"},
@@ -373,17 +397,32 @@ ENGINES_PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     "cpu": {
         "stt": {
             "BACKEND": "inference.engines.whisper.FasterWhisperSpeechToText",
-            "OPTIONS": {"model": os.environ.get("WHISPER_MODEL", "").strip() or "small.en"},
+            "OPTIONS": {"model": _whisper or "small.en", "device": "cpu"},
         },
-        "llm": {
-            "BACKEND": "inference.engines.openai_compatible.OpenAICompatibleLanguageModel",
+        "llm": _language_model("http://127.0.0.1:11434/v1", "gemma3:1b"),
+        "tts": _LAPTOP_VOICE,
+    },
+    "gpu": {
+        "stt": {
+            "BACKEND": "inference.engines.whisper.FasterWhisperSpeechToText",
+            "OPTIONS": {"model": _whisper or "large-v3-turbo", "device": "cuda"},
+        },
+        "llm": _VLLM,
+        "tts": {
+            "BACKEND": "inference.engines.csm.CsmTextToSpeech",
             "OPTIONS": {
-                "base_url": _base_url("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1"),
-                "api_key": os.environ.get("OPENAI_API_KEY", "").strip(),
-                "model": os.environ.get("LLM_MODEL", "").strip() or "gemma3:1b",
+                "model": os.environ.get("CSM_MODEL", "").strip() or "sesame/csm-1b",
+                "voices": os.environ.get("CSM_VOICES", "").strip(),
+                "voice": os.environ.get("CSM_VOICE", "").strip(),
+                "device": "cuda",
             },
         },
-        "tts": _LAPTOP_VOICE,
+    },
+    # Everything by way of Redis, so that a pod needs no open port; the language model directly, if it is said where.
+    "remote": {
+        "stt": {"BACKEND": "inference.client.RemoteSpeechToText"},
+        "llm": _VLLM if _openai_base_url else {"BACKEND": "inference.client.RemoteLanguageModel"},
+        "tts": {"BACKEND": "inference.client.RemoteTextToSpeech"},
     },
     "scripted": {
         "stt": {"BACKEND": "inference.engines.scripted.ScriptedSpeechToText"},
@@ -401,15 +440,25 @@ if ENGINES_PROFILE not in ENGINES_PROFILES:
     raise ImproperlyConfigured(
         f"ENGINES_PROFILE {ENGINES_PROFILE!r} is not known; the profiles are: {', '.join(ENGINES_PROFILES)}"
     )
+if ENGINES_PROFILE == "remote" and not REDIS_URL:
+    raise ImproperlyConfigured(
+        "ENGINES_PROFILE=remote needs REDIS_URL: the Redis through which this process and the workers "
+        "(manage.py runworker) find each other"
+    )
 _engines_options = _json_object("ENGINES_OPTIONS")
 if unknown := set(_engines_options) - {"stt", "llm", "tts"}:
     raise ImproperlyConfigured(f"ENGINES_OPTIONS has {', '.join(sorted(unknown))}; its keys are stt, llm and tts")
 if not all(isinstance(options, dict) for options in _engines_options.values()):
     raise ImproperlyConfigured('ENGINES_OPTIONS holds one object per engine, as in {"stt": {"final_delay": 0.1}}')
-ENGINES = {
-    alias: {**engine, "OPTIONS": {**engine.get("OPTIONS", {}), **_engines_options.get(alias, {})}}
-    for alias, engine in ENGINES_PROFILES[ENGINES_PROFILE].items()
+# In every profile: a command may be told to use another than this process does.
+ENGINES_PROFILES = {
+    profile: {
+        alias: {**engine, "OPTIONS": {**engine.get("OPTIONS", {}), **_engines_options.get(alias, {})}}
+        for alias, engine in engines.items()
+    }
+    for profile, engines in ENGINES_PROFILES.items()
 }
+ENGINES = ENGINES_PROFILES[ENGINES_PROFILE]
 
 # --- Logging ---------------------------------------------------------------------------------------------
 

@@ -86,11 +86,76 @@ def test_two_tokens_sign_while_one_is_replaced(load):
     assert settings["TWILIO_AUTH_TOKEN"] == "old"
 
 
-@pytest.mark.parametrize("profile", ["laptop", "cpu", "scripted", "echo"])
+@pytest.mark.parametrize("profile", ["laptop", "cpu", "gpu", "remote", "scripted", "echo"])
 def test_every_profile_names_three_engines(load, profile):
-    engines = load(ENGINES_PROFILE=profile)["ENGINES"]
+    engines = load(ENGINES_PROFILE=profile, REDIS_URL="redis://redis.example.com")["ENGINES"]
     assert set(engines) == {"stt", "llm", "tts"}
-    assert all(engine["BACKEND"].startswith("inference.engines.") for engine in engines.values())
+    assert all(engine["BACKEND"].startswith("inference.") for engine in engines.values())
+
+
+def test_the_gpu_profile_is_cuda_and_a_model_server_on_the_same_machine(load):
+    engines = load(ENGINES_PROFILE="gpu")["ENGINES"]
+    assert engines["stt"]["OPTIONS"] == {"model": "large-v3-turbo", "device": "cuda"}
+    assert engines["llm"]["OPTIONS"] == {
+        "base_url": "http://127.0.0.1:8001/v1",
+        "api_key": "",
+        "model": "llm",
+        "server": "vllm",
+    }
+    assert engines["tts"]["OPTIONS"] == {"model": "sesame/csm-1b", "voices": "", "voice": "", "device": "cuda"}
+
+
+def test_models_and_voices_of_the_gpu_profile_have_names_of_their_own(load):
+    engines = load(
+        ENGINES_PROFILE="gpu",
+        WHISPER_MODEL="/models/whisper",
+        LLM_MODEL="gemma",
+        CSM_MODEL="/models/csm",
+        CSM_VOICES="/voices",
+        CSM_VOICE="anna",
+    )["ENGINES"]
+    assert engines["stt"]["OPTIONS"]["model"] == "/models/whisper"
+    assert engines["llm"]["OPTIONS"]["model"] == "gemma"
+    assert engines["tts"]["OPTIONS"] == {
+        "model": "/models/csm",
+        "voices": "/voices",
+        "voice": "anna",
+        "device": "cuda",
+    }
+
+
+def test_remote_engines_are_all_behind_redis_unless_it_is_said_where_the_language_model_is(load):
+    remote = {"ENGINES_PROFILE": "remote", "REDIS_URL": "rediss://redis.example.com"}
+    assert {engine["BACKEND"].rpartition(".")[0] for engine in load(**remote)["ENGINES"].values()} == {
+        "inference.client"
+    }
+    engines = load(**remote, OPENAI_BASE_URL="https://llm.example.com/v1", OPENAI_API_KEY="secret")["ENGINES"]
+    assert engines["llm"]["BACKEND"].endswith("OpenAICompatibleLanguageModel")
+    assert engines["llm"]["OPTIONS"]["base_url"] == "https://llm.example.com/v1"
+    assert engines["llm"]["OPTIONS"]["api_key"] == "secret"
+    assert engines["llm"]["OPTIONS"]["server"] == "vllm"
+    assert {engines["stt"]["BACKEND"], engines["tts"]["BACKEND"]} == {
+        "inference.client.RemoteSpeechToText",
+        "inference.client.RemoteTextToSpeech",
+    }
+
+
+def test_the_model_server_may_be_of_another_kind_and_ask_for_certificates(load):
+    options = load(
+        ENGINES_PROFILE="gpu",
+        LLM_SERVER="tensorrt-llm",
+        OPENAI_CA_FILE="/etc/ca.pem",
+        OPENAI_CLIENT_CERT_FILE="/etc/us.pem",
+        OPENAI_CLIENT_KEY_FILE="/etc/us.key",
+    )["ENGINES"]["llm"]["OPTIONS"]
+    assert options["server"] == "tensorrt-llm"
+    assert options["ca_file"] == "/etc/ca.pem"
+    assert (options["client_cert_file"], options["client_key_file"]) == ("/etc/us.pem", "/etc/us.key")
+
+
+def test_options_reach_every_profile_for_a_command_may_ask_for_another(load):
+    profiles = load(ENGINES_OPTIONS='{"tts": {"rate_hz": 24000}}')["ENGINES_PROFILES"]
+    assert profiles["scripted"]["tts"]["OPTIONS"] == {"rate_hz": 24000}
 
 
 def test_options_of_an_engine_are_added_to_its_profiles(load):
@@ -108,7 +173,8 @@ def test_options_of_an_engine_are_added_to_its_profiles(load):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"ENGINES_PROFILE": "quantum"}, "laptop, cpu, scripted, echo"),
+        ({"ENGINES_PROFILE": "quantum"}, "laptop, cpu, gpu, remote, scripted, echo"),
+        ({"ENGINES_PROFILE": "remote"}, "remote needs REDIS_URL"),
         ({"ENGINES_OPTIONS": "{"}, "ENGINES_OPTIONS is not JSON"),
         ({"ENGINES_OPTIONS": "[1]"}, "must be a JSON object"),
         ({"ENGINES_OPTIONS": '{"ears": {}}'}, "ears"),

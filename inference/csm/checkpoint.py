@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,8 +32,10 @@ def load_checkpoint(name: str, *, local_files_only: bool = False) -> Checkpoint:
         raise EngineError(
             f"CSM needs torch and transformers (pip install -r requirements/tts.txt): {error}", permanent=True
         ) from error
-    verbosity = logging.get_verbosity()
+    verbosity, shows_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # what it would warn of is an error here
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
     try:
         model, loading = CsmForConditionalGeneration.from_pretrained(
             name, dtype=torch.float32, local_files_only=local_files_only, output_loading_info=True
@@ -47,6 +49,8 @@ def load_checkpoint(name: str, *, local_files_only: bool = False) -> Checkpoint:
         ) from error
     finally:
         logging.set_verbosity(verbosity)
+        if shows_bars:
+            logging.enable_progress_bar()
     if missing := sorted(loading["missing_keys"]):
         raise EngineError(
             f"the CSM checkpoint {name!r} lacks {len(missing)} weights, {missing[0]} among them", permanent=True
@@ -72,8 +76,3 @@ def check(model: Any, name: str) -> None:
         raise EngineError(f"the parts of the CSM checkpoint {name!r} do not fit each other", permanent=True)
     if config.codebook_eos_token_id != 0:
         raise EngineError(f"the CSM checkpoint {name!r} ends its speech with another code than 0", permanent=True)
-
-
-def weights_bytes(name: str) -> int:
-    """What the weights take on the disk; 0 if they are not in a folder here."""
-    return sum(path.stat().st_size for path in Path(name).glob("*.safetensors")) if Path(name).is_dir() else 0

@@ -3,7 +3,7 @@
 import pytest
 from safetensors.torch import load_file, save_file
 
-from inference.csm.checkpoint import load_checkpoint, weights_bytes
+from inference.csm.checkpoint import load_checkpoint
 from inference.types import EngineError
 from tests.inference.tiny_csm import save_tiny_csm
 
@@ -17,7 +17,6 @@ def test_a_folder_is_loaded_without_a_network(folder):
     checkpoint = load_checkpoint(str(folder))
     assert checkpoint.model.config.num_codebooks == 32
     assert checkpoint.tokenizer.convert_tokens_to_ids("<|end_of_text|>") == 317
-    assert weights_bytes(str(folder)) > 100_000
 
 
 def test_code_tables_that_are_not_tied_are_refused(tmp_path):

@@ -1,0 +1,115 @@
+"""``manage.py engines``: what each engine is and needs, and whether it works."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from inference.checking import Report, check, describe
+from inference.management.options import add_profile, engines_of, interruptible
+
+ALIASES = ("stt", "llm", "tts")
+WHAT = {"stt": "heard", "llm": "answered", "tts": "said"}
+
+
+class Command(BaseCommand):
+    help = "Show the engines and where their weights come from, and try each with one utterance."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "engines",
+            nargs="*",
+            type=_alias,
+            metavar="engine",
+            help="stt, llm or tts, as on a pod of one (default: all)",
+        )
+        add_profile(parser)
+        parser.add_argument(
+            "--check", action=BooleanOptionalAction, default=True, help="load each and try it with one utterance"
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+    @interruptible
+    def handle(self, *, engines: Sequence[str], profile: str, check: bool, json: bool, **_: Any) -> None:
+        setting = engines_of(profile)
+        aliases = [alias for alias in ALIASES if not engines or alias in engines]
+        reports = self._check(setting, aliases) if check else describe(setting, aliases)
+        if json:
+            self.stdout.write(_as_json(profile, reports))
+        else:
+            console = Console(file=self.stdout, highlight=False)
+            console.print(f"Engines of the profile [bold]{profile}[/]")
+            console.print(_table(reports))
+        if broken := [report for report in reports if report.error]:
+            which = ", ".join(report.alias for report in broken)
+            raise CommandError(f"Not ready: {which} ({len(broken)} of {len(reports)}, profile {profile}).")
+
+    def _check(self, setting: dict[str, Any], aliases: Sequence[str]) -> list[Report]:
+        # Beside the result, and nothing at all where nobody looks.
+        with Console(stderr=True).status("...") as status:
+            return asyncio.run(check(setting, aliases, on_step=lambda step: status.update(escape(step))))
+
+
+def _alias(text: str) -> str:
+    # `choices` would refuse an empty list.
+    if text not in ALIASES:
+        raise ArgumentTypeError(f"{text!r} is none of {', '.join(ALIASES)}")
+    return text
+
+
+def _table(reports: Sequence[Report]) -> Table:
+    """A block for each engine: names and answers are too long for columns."""
+    table = Table(box=SIMPLE, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for report in reports:
+        alias = report.alias
+        for name, text in _facts(report):
+            table.add_row(alias, name, text)
+            alias = ""
+        table.add_section()
+    return table
+
+
+def _facts(report: Report) -> Iterator[tuple[str, str]]:
+    yield "engine", escape(report.backend)
+    if about := report.description:
+        yield "weights", escape(about.weights)
+        yield "device", escape(about.device)
+        yield "memory", _bytes(about.memory_bytes)
+        yield "capacity", f"{about.capacity} at once" if about.capacity else "sets no limit"
+        yield "speculation", {True: "yes", False: "no", None: "not known before it is asked"}[report.may_speculate]
+    if report.loaded is not None:
+        yield "loaded in", _seconds(report.loaded)
+    if done := report.utterance:
+        factor = done.real_time_factor
+        of = "" if factor is None else f", real-time factor {factor:.3f}"
+        yield "utterance", f"first output after {_seconds(done.first)}, all of it after {_seconds(done.took)}{of}"
+        yield WHAT[report.alias], escape(done.words)
+    if report.error:
+        yield "[red]error[/]", f"[red]{escape(report.error)}[/]"
+
+
+def _bytes(number: int) -> str:
+    if not number:
+        return "nothing worth mentioning here"
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+
+
+def _as_json(profile: str, reports: Sequence[Report]) -> str:
+    return json.dumps({"profile": profile, "engines": [report.as_json() for report in reports]}, indent=2)

@@ -1,0 +1,39 @@
+"""What the commands around engines have in common."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+
+def add_profile(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--profile",
+        choices=tuple(settings.ENGINES_PROFILES),
+        default=settings.ENGINES_PROFILE,
+        help="instead of ENGINES_PROFILE (%(default)s)",
+    )
+
+
+def engines_of(profile: str) -> dict[str, Any]:
+    """The ``ENGINES`` setting that the profile gives."""
+    own: dict[str, Any] = settings.ENGINES
+    return own if profile == settings.ENGINES_PROFILE else settings.ENGINES_PROFILES[profile]
+
+
+def interruptible(handle: Callable[..., None]) -> Callable[..., None]:
+    """Ctrl-C ends a command with a word instead of a traceback."""
+
+    @wraps(handle)
+    def wrapper(*args: Any, **options: Any) -> None:
+        try:
+            handle(*args, **options)
+        except KeyboardInterrupt:
+            raise CommandError("Stopped.", returncode=130) from None
+
+    return wrapper

@@ -1,0 +1,116 @@
+"""``manage.py engines``: what the engines are, what they need, and whether they work."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def engines(*arguments: str) -> str:
+    out = StringIO()
+    call_command("engines", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def run(*arguments: str, stderr: int = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", "engines", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("profile", settings.ENGINES_PROFILES)
+def test_the_engines_of_every_profile_are_described_without_loading_them(profile):
+    told = json.loads(engines("--no-check", "--json", "--profile", profile))
+    assert told["profile"] == profile
+    assert [engine["alias"] for engine in told["engines"]] == ["stt", "llm", "tts"]
+    for engine in told["engines"]:
+        assert engine["backend"] == settings.ENGINES_PROFILES[profile][engine["alias"]]["BACKEND"]
+        assert engine["weights"]
+        assert engine["device"]
+        assert engine["memory_bytes"] >= 0
+        # A worker elsewhere has yet to be asked.
+        assert engine["may_speculate"] in ((None,) if "Remote" in engine["backend"] else (True, False))
+        assert engine["load_seconds"] is engine["words"] is engine["error"] is None
+
+
+def test_what_is_described_can_be_read():
+    shown = engines("--no-check", "--profile", "laptop")
+    assert "inference.engines.sphinx.SphinxSpeechToText" in shown
+    assert "pocketsphinx wheel" in shown
+    assert "116 MB" in shown
+    assert "loaded in" not in shown
+
+
+def test_the_engines_of_a_laptop_speak_hear_and_answer():
+    told = {engine["alias"]: engine for engine in json.loads(engines("--json", "--profile", "laptop"))["engines"]}
+    assert "opening" in told["stt"]["words"]
+    assert told["stt"]["real_time_factor"] > 0
+    assert told["llm"]["words"].strip()
+    assert 0 < told["tts"]["first_seconds"] <= told["tts"]["seconds"]
+    assert all(engine["load_seconds"] >= 0 for engine in told.values())
+
+
+def test_only_the_engines_that_are_named_are_tried_and_a_recogniser_needs_no_voice():
+    (stt,) = json.loads(engines("stt", "--json", "--profile", "laptop"))["engines"]
+    assert stt["words"] == "what are your opening hours"
+
+
+def test_an_engine_that_does_not_work_is_shown_with_its_error():
+    broken = {**settings.ENGINES_PROFILES["scripted"], "tts": {"BACKEND": "inference.engines.nowhere.Voice"}}
+    out = StringIO()
+    with (
+        override_settings(ENGINES=broken, ENGINES_PROFILE="scripted"),
+        pytest.raises(CommandError, match=r"Not ready: tts \(1 of 3, profile scripted\)"),
+    ):
+        call_command("engines", stdout=out)
+    shown = " ".join(out.getvalue().split())
+    assert "cannot load BACKEND 'inference.engines.nowhere.Voice'" in shown
+    assert "heard What time do you open?" in shown
+
+
+@pytest.mark.parametrize("wrong", [["ears"], ["--profile", "quantum"]])
+def test_what_does_not_exist_is_refused(wrong):
+    with pytest.raises(CommandError, match=r"stt, llm, tts|laptop"):
+        call_command("engines", *wrong)
+
+
+def test_a_script_gets_json_and_an_exit_status_and_nothing_else():
+    done = run("--json", ENGINES_PROFILE="scripted")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["profile"] == "scripted"
+    assert done.stderr == ""
+
+    options = '{"llm": {"failures": [{"on": 1}]}}'
+    done = run("llm", "--json", ENGINES_PROFILE="scripted", ENGINES_OPTIONS=options)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["engines"][0]["error"] == "scripted reply 1 fails, as its script says"
+    assert done.stderr == "CommandError: Not ready: llm (1 of 1, profile scripted).\n"
+
+
+def test_whoever_watches_a_terminal_sees_what_is_going_on():
+    terminal, end = pty.openpty()
+    try:
+        done = run("llm", stderr=end, ENGINES_PROFILE="scripted", TERM="xterm", COLUMNS="100")
+        assert done.returncode == 0
+        assert b"trying ScriptedLanguageModel" in os.read(terminal, 100_000)
+    finally:
+        os.close(end)
+        os.close(terminal)
