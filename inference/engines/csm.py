@@ -150,6 +150,11 @@ class CsmTextToSpeech:
         )
 
     @property
+    def voice_names(self) -> list[str]:
+        """Known once it has started."""
+        return sorted(self._loaded_voices)
+
+    @property
     def counts(self) -> dict[str, int]:
         """What the guards found and how clauses ended, since the start."""
         return dict(self._thread.counts) if self._thread is not None else {}
