@@ -23,13 +23,16 @@ import numpy as np
 import torch
 
 from inference.csm.context import Codes, Context, Fed, Segment, common_beginning, text_positions
-from inference.csm.guards import MOST_FRAMES, ClauseGuard, Frame, Verdict, expected_frames
+from inference.csm.guards import MOST_FRAMES, SILENT_FRAMES_ANYWHERE, ClauseGuard, Frame, Verdict, expected_frames
 from inference.csm.model import ENDS, HEAD_ZEROS, NOT_FINITE, CsmModel, Steps
 from inference.csm.scheduler import Scheduler
 from inference.csm.sound import LeadingSilence, fade_out
 from inference.types import AudioChunk, ContextTooLarge, EngineError
 
 logger = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds. A frame takes milliseconds: who takes longer will not come back."""
 
 SoundItem = AudioChunk | EngineError | None
 """What a reply hands out: sound, why there is no more, or its end."""
@@ -70,7 +73,9 @@ class Reply:
     text_ended: bool = False
     samples: int = 0
     """Handed out so far."""
-    silence: LeadingSilence = field(default_factory=LeadingSilence)
+    text_end: int = 0
+    """Told so far; it never falls, though a clause may begin again."""
+    silence: LeadingSilence = field(default_factory=lambda: LeadingSilence(most_frames=SILENT_FRAMES_ANYWHERE))
 
 
 class Call:
@@ -82,8 +87,14 @@ class Call:
         self.slot = slot
         self.context = context
         self.loop = loop
+        self.replies: list[Reply] = []
+        """Those that are open. A filler may be said while the reply waits for its text."""
         self.reply: Reply | None = None
+        """The one of which a clause is being spoken."""
+        self.latest: Reply | None = None
+        """The one that spoke last."""
         self.last: Reply | None = None
+        """Of those that are over, the one that began last."""
         self.waiting: Fed = np.zeros((0, width), np.int32)
         """To be fed, in order."""
         self.fresh = False
@@ -136,7 +147,7 @@ class CsmThread:
     ) -> None:
         self.scheduler = scheduler
         self.counts: Counter[str] = Counter()
-        self._make = make
+        self._make: Callable[[], tuple[CsmModel, Steps]] | None = make
         self._tokenize = tokenize
         self._temperature, self._top_k = temperature, top_k
         self._clock = clock
@@ -162,10 +173,12 @@ class CsmThread:
 
     def close(self) -> None:
         """Blocks until the frame in the works is made; open replies end with an error."""
-        if self._thread is not None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
             self._told.put(None)
-            self._thread.join()
-            self._thread = None
+            thread.join(CLOSE_TIMEOUT)
+            if thread.is_alive():
+                logger.error("The speech engine hangs in the GPU; it is left behind")
 
     @property
     def alive(self) -> bool:
@@ -209,16 +222,29 @@ class CsmThread:
         self._tell(self._remember, call, segment, before)
 
     def _tell(self, what: Callable[..., None], call: Call, *arguments: Any) -> None:
-        self._told.put(lambda: self._guarded(call, what, *arguments))
+        if self.alive:
+            self._told.put(lambda: self._guarded(call, what, *arguments))
 
     def _guarded(self, call: Call, what: Callable[..., None], *arguments: Any) -> None:
         """One call's trouble is not that of the others."""
         try:
             what(call, *arguments)
+        except EngineError as error:
+            self._fail(call, error)
         except Exception:
             logger.exception("A call's speech failed")
             self.counts["error"] += 1
-            self._put(call, EngineError("the speech engine made a mistake; its log says which"))
+            self._fail(call, EngineError("the speech engine made a mistake; its log says which"))
+
+    def _fail(self, call: Call, error: EngineError) -> None:
+        """End whatever the call has open, without touching what it remembers."""
+        for reply in call.replies:
+            reply.clause = None
+            self._give(call, reply, error)
+        call.replies.clear()
+        call.reply = None
+        call.waiting = call.waiting[:0]
+        if self._calls.get(call.slot) is call:
             with self._lock:
                 self.scheduler.stop(call.slot)
 
@@ -243,12 +269,14 @@ class CsmThread:
             self.counts["broken"] += 1
         finally:
             for call in self._calls.values():
-                self._put(call, EngineError("the speech engine has stopped"))
+                self._fail(call, EngineError("the speech engine has stopped"))
             self._hand_out()
 
     @torch.no_grad()
     def _build(self) -> None:
-        self._model, self._steps = self._make()
+        make, self._make = self._make, None
+        assert make is not None
+        self._model, self._steps = make()  # and let go of what it was made from
         self._row_of = list(range(self._model.rows))
         self._slot_in = list(range(self._model.rows))
         # How long a tick of each size takes: whoever joins first is judged by it already.
@@ -301,7 +329,7 @@ class CsmThread:
         fresh = [row for slot, row in zip(slots, rows, strict=True) if self._calls[slot].fresh]
         made = self._steps.frame(rows, fresh)
         ended = self._clock()
-        codes = made.codes.astype(np.int16)
+        codes, pcm = made.codes.astype(np.int16), made.pcm.copy()  # the next frame is written over this one
         unspoken: list[int] = []
         flags, levels = made.flags.tolist(), made.level_dbfs.tolist()
         for slot, row in zip(slots, rows, strict=True):
@@ -309,7 +337,7 @@ class CsmThread:
             call.fresh = False
             call.drew(codes[row])
             before = call.reply.samples if call.reply is not None else 0
-            self._guarded(call, self._judge, codes[row], made.pcm[row], levels[row], flags[row])
+            self._guarded(call, self._judge, codes[row], pcm[row], levels[row], flags[row])
             if call.reply is not None and call.reply.samples == before:
                 unspoken.append(slot)
         with self._lock:
@@ -328,22 +356,27 @@ class CsmThread:
                 self._speak(call, reply, clause, pcm, level)
             case Verdict.CUT:
                 self.counts[clause.guard.reason] += 1
-                clause.codes.append(codes)
                 self._speak(call, reply, clause, fade_out(pcm, self._model.mimi.rate_hz), level)
+                clause.codes.clear()  # babble must not teach the next clause
                 self._end_clause(call, reply, clause)
+            case Verdict.END if clause.guard.reason == "immediate-end":
+                self.counts["unsaid"] += 1
+                clause.codes.clear()
+                self._end(call, reply, EngineError(f"the voice does not say {clause.text!r}"))
             case Verdict.END:
                 self.counts[clause.guard.reason] += 1
                 self._end_clause(call, reply, clause)
             case Verdict.RETRY:
                 self.counts[clause.guard.reason] += 1
-                self._again(call, clause)
+                self._again(call, reply, clause)
             case Verdict.FAIL:
                 self.counts[clause.guard.reason] += 1
                 self._rewind(call, 0)
-                if clause.tries:
-                    self._end(call, EngineError("the speech engine computed numbers that are none"))
+                if clause.tries or reply.samples > clause.first_sample:
+                    clause.codes.clear()
+                    self._end(call, reply, EngineError("the speech engine computed numbers that are none"))
                 else:
-                    self._again(call, clause)
+                    self._again(call, reply, clause)
 
     def _speak(self, call: Call, reply: Reply, clause: Clause, pcm: Any, level: float) -> None:
         sound = reply.silence.push(pcm, level)
@@ -351,9 +384,11 @@ class CsmThread:
         if not len(sound):
             return
         reply.samples += len(sound)
-        expected = max(expected_frames(clause.text), len(clause.codes) + 1)
-        said = len(clause.text) * len(clause.codes) // expected
-        self._give(call, reply, AudioChunk(sound.copy(), clause.starts + said))
+        assert clause.guard is not None
+        frames = len(clause.codes)
+        said = len(clause.text) * frames // max(clause.guard.expected, frames + 1)
+        reply.text_end = max(reply.text_end, clause.starts + said)
+        self._give(call, reply, AudioChunk(sound, reply.text_end))
 
     def _end_clause(self, call: Call, reply: Reply, clause: Clause) -> None:
         assert clause.guard is not None
@@ -362,11 +397,12 @@ class CsmThread:
             del clause.codes[-clause.guard.drop :]
         self._keep(call, clause, len(clause.codes))
         reply.said.append(clause)
-        reply.clause = None
+        reply.clause = call.reply = None
         with self._lock:
             self.scheduler.end(call.slot, now=self._clock())
-        self._give(call, reply, AudioChunk(_NO_SOUND, clause.starts + len(clause.text), exact=True))
-        self._go_on(call, reply)
+        reply.text_end = clause.starts + len(clause.text)
+        self._give(call, reply, AudioChunk(_NO_SOUND, reply.text_end, exact=True))
+        self._go_on(call)
 
     def _keep(self, call: Call, clause: Clause, frames: int) -> None:
         """Remember so much of a clause: the frames, and the words that fit them. Without a whole word, nothing."""
@@ -382,37 +418,45 @@ class CsmThread:
         if clause.segment is not None:
             call.context.add(clause.segment)
 
-    def _go_on(self, call: Call, reply: Reply) -> None:
-        if reply.waiting:
+    def _go_on(self, call: Call) -> None:
+        """The next clause: of whoever spoke last, else of whoever began first. Those that have said all are over."""
+        if call.reply is not None:
+            return
+        ready = [reply for reply in call.replies if reply.waiting]
+        if ready:
+            reply = next((reply for reply in ready if reply is call.latest), ready[0])
             self._begin_clause(call, reply, reply.waiting.popleft())
-        elif reply.text_ended:
-            self._end(call, None)
+        else:
+            for reply in [reply for reply in call.replies if reply.text_ended]:
+                self._end(call, reply, None)
 
     def _begin_clause(self, call: Call, reply: Reply, clause: Clause) -> None:
         clause.guard = ClauseGuard(clause.text, tries=clause.tries)
         clause.first_sample, clause.skipped = reply.samples, 0
         reply.clause = clause
+        call.reply = call.latest = reply
         try:
             call.context.make_room(len(clause.tokens) + MOST_FRAMES + 2)
         except ContextTooLarge as error:
-            self._end(call, error)
+            self._end(call, reply, error)
             return
         self._to_the_front(call)
         self._model.mimi.reset(self._row_of[call.slot])
         words = text_positions(clause.tokens, self._model.codebooks)
         self._want(call, np.concatenate([call.context.written_out(), words]), asked=True)
 
-    def _again(self, call: Call, clause: Clause) -> None:
+    def _again(self, call: Call, reply: Reply, clause: Clause) -> None:
         """The same clause from its beginning, with other luck."""
-        assert call.reply is not None
         clause.tries += 1
         clause.codes.clear()
         with self._lock:
             self.scheduler.end(call.slot, now=self._clock())
-        self._begin_clause(call, call.reply, clause)
+        self._begin_clause(call, reply, clause)
 
     def _want(self, call: Call, wanted: Fed, *, asked: bool) -> None:
         """See to it that the model is fed exactly this; what it was fed already stays."""
+        if len(wanted) >= self._model.positions:
+            raise ContextTooLarge(f"{len(wanted)} positions do not fit into {self._model.positions - 1}")
         expected = np.concatenate([call.fed, call.waiting])
         common = common_beginning(expected, wanted)
         if asked:
@@ -440,7 +484,7 @@ class CsmThread:
 
     def _to_the_front(self, call: Call) -> None:
         """Have those who speak in the first rows: the smaller the bucket, the quicker the frame."""
-        speaking = [other for other in self._calls.values() if other.reply and other.reply.clause]
+        speaking = [other for other in self._calls.values() if other.reply is not None]
         front = self._steps.bucket(len(speaking))
         row = self._row_of[call.slot]
         if row < front:
@@ -465,7 +509,8 @@ class CsmThread:
     def _leave(self, call: Call) -> None:
         if self._calls.get(call.slot) is not call:
             return
-        self._end(call, EngineError("the call is over"))
+        self._fail(call, EngineError("the call is over"))
+        self._rewind(call, 0)
         del self._calls[call.slot]
         with self._lock:
             self.scheduler.leave(call.slot)
@@ -474,31 +519,24 @@ class CsmThread:
         if self._calls.get(call.slot) is not call:
             self._give(call, reply, EngineError("the call is over"))
             return
-        if call.reply is not None:
-            self._end(call, EngineError("another reply has begun"))
-        call.reply = reply
+        call.replies.append(reply)
 
     def _say(self, call: Call, reply: Reply, clauses: Sequence[Clause]) -> None:
-        if call.reply is not reply:
-            return
-        reply.waiting.extend(clauses)
-        if reply.clause is None:
-            self._go_on(call, reply)
+        if reply in call.replies:
+            reply.waiting.extend(clauses)
+            self._go_on(call)
 
     def _finish(self, call: Call, reply: Reply) -> None:
-        if call.reply is not reply:
-            return
-        reply.text_ended = True
-        if reply.clause is None:
-            self._go_on(call, reply)
+        if reply in call.replies:
+            reply.text_ended = True
+            self._go_on(call)
 
     def _cancel(self, call: Call, reply: Reply) -> None:
-        if call.reply is reply:
-            self._end(call, None)
+        self._end(call, reply, None)
 
     def _heard(self, call: Call, samples: int) -> None:
-        if call.reply is not None:
-            self._end(call, None)
+        for reply in [reply for reply in call.replies if call.last is None or reply.number > call.last.number]:
+            self._end(call, reply, None)
         if call.last is None or self._calls.get(call.slot) is not call:
             return
         changed = False
@@ -511,30 +549,38 @@ class CsmThread:
                 call.context.forget(clause.segment)
                 self._keep(call, clause, frames)
                 changed = True
-        if changed:
+        if changed and not call.replies:
             self._settle(call)
 
     def _remember(self, call: Call, segment: Segment, before: int) -> None:
         call.late.append((segment, before))
-        if call.reply is None and self._calls.get(call.slot) is call:
+        if not call.replies and self._calls.get(call.slot) is call:
             self._settle(call)
 
     # Ends
 
-    def _end(self, call: Call, error: EngineError | None) -> None:
-        """The reply is over, whatever became of it; what was said of it is remembered."""
-        reply = self._put(call, error)
-        if reply is None:
+    def _end(self, call: Call, reply: Reply, error: EngineError | None) -> None:
+        """A reply is over, whatever became of it; what was said of it is remembered. Harmless when repeated."""
+        if reply not in call.replies:
             return
+        call.replies.remove(reply)
+        self._give(call, reply, error)
         clause, reply.clause = reply.clause, None
         if clause is not None:
+            call.reply = None
             self._keep(call, clause, len(clause.codes))
             reply.said.append(clause)
-        call.last = reply
-        self._settle(call)
+            with self._lock:
+                self.scheduler.end(call.slot, now=self._clock())
+        if call.last is None or reply.number >= call.last.number:
+            call.last = reply
+        if call.replies:
+            self._go_on(call)
+        else:
+            self._settle(call)
 
     def _settle(self, call: Call) -> None:
-        """Between replies: have the model fed what is remembered, so that the next one need not wait for it."""
+        """With no reply open: have the model fed what is remembered, so that the next one need not wait for it."""
         with self._lock:
             self.scheduler.stop(call.slot)
         call.waiting = call.waiting[:0]
@@ -544,19 +590,13 @@ class CsmThread:
             call.context.add(segment, before=first)
         call.late.clear()
         call.context.trim()
+        call.context.make_room(0)
         self._want(call, call.context.written_out(), asked=False)
 
     # Out
 
     def _give(self, call: Call, reply: Reply, item: SoundItem) -> None:
         self._out.setdefault(call.loop, []).append((reply, item))
-
-    def _put(self, call: Call, end: EngineError | None) -> Reply | None:
-        """Tell whoever listens that there will be no more, and why."""
-        reply, call.reply = call.reply, None
-        if reply is not None:
-            self._give(call, reply, end)
-        return reply
 
     def _hand_out(self) -> None:
         """Once per round and loop: waking a loop costs more than what it is woken for."""

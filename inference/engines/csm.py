@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from inference.types import AudioChunk, Description, EngineError, EngineTimeout, Pcm
+from inference.types import AudioChunk, Description, EngineError, EngineLoading, EngineTimeout, Pcm
 
 if TYPE_CHECKING:
     from inference.csm.context import Context
@@ -31,16 +32,25 @@ WEIGHTS_BYTES = 3_500_000_000
 """csm-1b: 1.5 billion parameters in bfloat16 and the codec in float32."""
 POSITION_BYTES = 32 * 1024
 """Keys and values of one position of csm-1b in bfloat16."""
-CHUNKS = (16, 64, 128, 256)
-"""Positions that are fed at once: a clause, a clause after a pause, a rebuilt context."""
+SLOT_BYTES = 9_000_000
+"""What the codec carries for one call."""
+CHUNKS = (16, 64, 128)
+"""Positions that are fed at once, rounded up to one of these: a clause, a clause after a pause, a rebuilt context."""
 PREFILL = {"cuda": 128, "cpu": 32}
 """Positions between two ticks at most: 2 to 4 ms on an 80 GB GPU, by estimate."""
+DTYPES = ("auto", "bfloat16", "float16", "float32")
 AGENT, CALLER = 0, 1
 """The speakers' numbers in the model's prompt; the voice's prompt has the agent's."""
+ANSWERED_WITHIN = 1.0
+"""Seconds. A reply that was made so shortly before the caller's turn was told is the answer to it."""
 HEARD_SECONDS = 10.0
 """Of one turn of the caller, its end: the rest would push the agent's own voice out of the context."""
+MOST_WORDS_PER_SECOND = 3.0
+"""Of the text of such a turn, what fits its sound."""
 MOST_UNHEARD = 16
 """Turns of callers that may wait to be encoded."""
+MOST_CLAUSE = 80
+"""Positions that the text of one clause takes, and a few to spare."""
 MOST_WORDS = 30
 """In one clause: at a slow 0.55 s each, below the most that is spoken in one go."""
 
@@ -115,8 +125,15 @@ class CsmTextToSpeech:
 
     async def start(self) -> None:
         async with self._starting:
-            if self._thread is None or not self._thread.alive:
-                self._thread = await asyncio.to_thread(self._load)
+            if self._thread is not None and self._thread.alive:
+                return
+            loading = asyncio.ensure_future(asyncio.to_thread(self._load))
+            try:
+                self._thread = await asyncio.shield(loading)
+            except asyncio.CancelledError:
+                # It cannot be stopped, and must not be left on the GPU when it is done.
+                loading.add_done_callback(_discard)
+                raise
 
     async def close(self) -> None:
         async with self._starting:
@@ -133,14 +150,15 @@ class CsmTextToSpeech:
         weights_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else 0
         return Description(
             weights=f"{'folder' if folder.is_dir() else 'hub'}: {self._name}",
-            memory_bytes=(weights_bytes or WEIGHTS_BYTES) + self._slots * self._positions * POSITION_BYTES,
+            memory_bytes=(weights_bytes or WEIGHTS_BYTES)
+            + self._slots * (self._positions * POSITION_BYTES + SLOT_BYTES),
             device=self._device,
             capacity=self._slots,
         )
 
     def open(self, *, voice: str = "", language: str = "en") -> _CsmSpeech:
         if self._thread is None:
-            raise EngineError("the speech engine has not been started")
+            raise EngineLoading("the speech engine has not been started")
         if language.partition("-")[0].lower() != "en":
             raise EngineError(f"CSM speaks English only, not {language!r}", permanent=True)
         context, gain = self._context(voice or self._voice)
@@ -162,22 +180,37 @@ class CsmTextToSpeech:
     def _load(self) -> CsmThread:
         """On a thread: seconds from a disk, minutes with ``compiled``."""
         try:
-            import torch
-
-            from inference.csm.checkpoint import load_checkpoint
-            from inference.csm.engine import CsmThread
-            from inference.csm.model import CsmModel, Steps
-            from inference.csm.scheduler import Scheduler
+            return self._loaded()
+        except EngineError:
+            raise
         except ImportError as error:
             raise EngineError(
                 f"CSM needs torch and transformers (pip install -r requirements/tts.txt): {error}", permanent=True
             ) from error
-        device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if self._device == "auto" else self._device
-        )
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise EngineError("CSM is to run on CUDA, and torch finds no GPU: is the driver installed?", permanent=True)
+        except Exception as error:  # mostly CUDA: no memory, or a driver that does not fit
+            raise EngineError(
+                f"CSM does not start on {self._device}: {error}. If memory is short, set fewer `slots` or `positions`.",
+                permanent=True,
+            ) from error
+
+    def _loaded(self) -> CsmThread:
+        import torch
+
+        from inference.csm.checkpoint import load_checkpoint
+        from inference.csm.engine import CsmThread
+        from inference.csm.model import CsmModel, Steps
+        from inference.csm.scheduler import Scheduler
+
+        has_cuda = torch.cuda.is_available()
+        device = torch.device(("cuda" if has_cuda else "cpu") if self._device == "auto" else self._device)
+        if device.type not in PREFILL or self._dtype not in DTYPES:
+            raise EngineError(
+                f"CSM runs on cuda or cpu with dtype {', '.join(DTYPES)}, not on {self._device} with {self._dtype}",
+                permanent=True,
+            )
         cuda = device.type == "cuda"
+        if cuda and not has_cuda:
+            raise EngineError("CSM is to run on CUDA, and torch finds no GPU: is the driver installed?", permanent=True)
         dtype = getattr(torch, self._dtype if self._dtype != "auto" else "bfloat16" if cuda else "float32")
         checkpoint = load_checkpoint(self._name, local_files_only=self._local_files_only)
         config, codec = checkpoint.model.config, checkpoint.model.codec_model
@@ -192,19 +225,14 @@ class CsmTextToSpeech:
             graphs = cuda if self._graphs is None else self._graphs
             return model, Steps(model, buckets=buckets, chunks=CHUNKS, graphs=graphs, compiled=self._compiled)
 
-        thread = CsmThread(
-            make,
-            Scheduler(
-                self._slots,
-                buckets=buckets,
-                lead=self._lead,
-                prefill_tokens=PREFILL[device.type],
-                max_load=self._max_load,
-            ),
-            tokenize=self._tokenize,
-            temperature=self._temperature,
-            top_k=self._top_k,
+        scheduler = Scheduler(
+            self._slots,
+            buckets=buckets,
+            lead=self._lead,
+            prefill_tokens=PREFILL[device.type],
+            max_load=self._max_load,
         )
+        thread = CsmThread(make, scheduler, tokenize=self._tokenize, temperature=self._temperature, top_k=self._top_k)
         thread.start()
         return thread
 
@@ -220,8 +248,27 @@ class CsmTextToSpeech:
         self._voice = default.name
         assert folder is not None
         for name in voice_names(folder):
-            self._loaded_voices[name] = load_voice(
-                folder, name, lambda pcm: encode(codec, pcm), fingerprint=fingerprint
+            try:
+                self._loaded_voices[name] = load_voice(
+                    folder, name, lambda pcm: encode(codec, pcm), fingerprint=fingerprint
+                )
+                self._check_room(name)
+            except EngineError as error:
+                self._loaded_voices.pop(name, None)
+                if name == default.name:
+                    raise
+                logger.error("A voice is left out: %s", error)  # nobody else's calls suffer from it
+
+    def _check_room(self, name: str) -> None:
+        """A voice that leaves no room to speak is found out now, and not by a caller."""
+        from inference.csm.guards import MOST_FRAMES
+
+        context, _ = self._context(name)
+        if len(context) + MOST_FRAMES + MOST_CLAUSE > self._positions:
+            raise EngineError(
+                f"The voice {name!r} takes {len(context)} of {self._positions} positions, which leaves too little to "
+                "speak: make it shorter, or set more `positions`",
+                permanent=True,
             )
 
     def _context(self, name: str) -> tuple[Context, float]:
@@ -251,6 +298,7 @@ class CsmTextToSpeech:
             thread.counts["unheard"] += 1
             return
         pcm = pcm[-int(HEARD_SECONDS * rate_hz) :].copy()
+        text = " ".join(text.split()[-int(MOST_WORDS_PER_SECOND * len(pcm) / rate_hz + 2) :])
 
         def hear() -> None:
             from inference.csm.context import Segment
@@ -263,7 +311,7 @@ class CsmTextToSpeech:
                 logger.exception("What a caller said could not be encoded")
                 thread.counts["unheard"] += 1
             else:
-                thread.remember(call, Segment(self._tokenize(text.strip(), CALLER), codes), before=before)
+                thread.remember(call, Segment(self._tokenize(text, CALLER), codes), before=before)
 
         self._ears.submit(hear)
 
@@ -275,7 +323,8 @@ class CsmTextToSpeech:
         """The model's prompt for one segment: begin, the speaker's number, the text, end."""
         assert self._spoken is not None
         tokenizer, config = self._spoken.tokenizer, self._spoken.config
-        ids: list[int] = tokenizer.encode(f"[{speaker}]{text}", add_special_tokens=False)
+        # Text that looks like a marker is text.
+        ids: list[int] = tokenizer.encode(f"[{speaker}]{text}", add_special_tokens=False, split_special_tokens=True)
         return (config.bos_token_id, *ids, tokenizer.convert_tokens_to_ids("<|end_of_text|>"))
 
 
@@ -288,17 +337,21 @@ class _CsmSpeech:
         self._hear = hear
         self._replies = 0
         self._speaking = 0
+        self._spoke_at = -ANSWERED_WITHIN
 
     async def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
         from inference.csm.engine import Reply
 
         items: asyncio.Queue[SoundItem] = asyncio.Queue()
+        if not self._thread.alive:
+            raise EngineError("the speech engine has stopped")
         self._replies += 1
         self._speaking += 1
         reply = Reply(items.put_nowait, self._replies)
         self._thread.begin(self._call, reply)
         progress = _Progress()
         reading = asyncio.ensure_future(self._read(text, reply, progress, items))
+        reading.add_done_callback(lambda task: task.cancelled() and items.put_nowait(EngineError("the text broke off")))
         try:
             while True:
                 item = await self._next(items, progress)
@@ -310,6 +363,7 @@ class _CsmSpeech:
                 yield item
         finally:
             self._speaking -= 1
+            self._spoke_at = asyncio.get_running_loop().time()
             self._thread.cancel(self._call, reply)
             reading.cancel()
             with suppress(asyncio.CancelledError):
@@ -322,22 +376,27 @@ class _CsmSpeech:
                 async with asyncio.timeout(self._stall_timeout):
                     return await items.get()
             except TimeoutError:
-                if progress.said < progress.given:
+                if not items.empty():  # it was the loop that was held up
+                    continue
+                if progress.said < progress.given or progress.ended or not self._thread.alive:
                     self._thread.counts["stall"] += 1
                     raise EngineTimeout(f"no speech came for {self._stall_timeout:g} s") from None
 
     async def _read(self, text: AsyncIterator[str], reply: Reply, progress: _Progress, items: Any) -> None:
         from inference.csm.engine import Clause
 
+        blank = ""  # said with what comes after it
         try:
             async for part in text:
-                starts = progress.given
-                progress.given += len(part)
+                blank += part
                 clauses = []
-                for piece in pieces(part):
-                    clauses.append(Clause(piece, self._tokenize(piece.strip()), starts))
-                    starts += len(piece)
-                self._thread.say(self._call, reply, clauses)
+                for piece in pieces(blank):
+                    clauses.append(Clause(piece, self._tokenize(piece.strip()), progress.given))
+                    progress.given += len(piece)
+                if clauses:
+                    blank = ""
+                    self._thread.say(self._call, reply, clauses)
+            progress.ended = True
             self._thread.finish(self._call, reply)
         except Exception as error:  # whatever it is, it is for whoever listens
             items.put_nowait(error)
@@ -347,17 +406,25 @@ class _CsmSpeech:
 
     def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
         if self._hear is not None:
-            # A reply that is being spoken is the answer to it.
-            self._hear(self._call, text, pcm, rate_hz, self._replies + (not self._speaking))
+            now = asyncio.get_running_loop().time()
+            answered = self._speaking or now - self._spoke_at < ANSWERED_WITHIN
+            self._hear(self._call, text, pcm, rate_hz, self._replies + (not answered))
 
     async def close(self) -> None:
         self._thread.leave(self._call)
+
+
+def _discard(loading: asyncio.Future[CsmThread]) -> None:
+    if not loading.cancelled() and loading.exception() is None:
+        threading.Thread(target=loading.result().close, name="csm-discard", daemon=True).start()
 
 
 class _Progress:
     given = 0
     """Characters of text."""
     said = 0
+    ended = False
+    """There will be no more text."""
 
 
 def pieces(text: str) -> list[str]:

@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+import threading
 import wave
 from contextlib import aclosing
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -244,7 +246,88 @@ async def test_speech_that_does_not_come_is_an_error_and_missing_text_is_none(ma
         await engine.close()
 
 
-@pytest.mark.parametrize("options", [{"slots": 0}, {"positions": 100}, {"positions": 4096}, {"model": "/nowhere"}])
+async def test_an_engine_that_broke_says_so_at_once_and_can_be_started_again(make):
+    engine = make()
+    await engine.start()
+    try:
+        speech, idle = engine.open(), engine.open()
+        engine._thread._steps.frame = None
+        with pytest.raises(EngineError, match="stopped"):
+            await say(speech, CLAUSES[0])
+        await asyncio.to_thread(engine._thread._thread.join)
+        with pytest.raises(EngineError, match="stopped"):
+            await say(idle, CLAUSES[0])
+        with pytest.raises(EngineError, match="not running"):
+            engine.open()
+        await engine.start()
+        await say(engine.open(), CLAUSES[0])
+    finally:
+        await engine.close()
+
+
+async def test_a_start_that_is_given_up_leaves_no_engine_behind(make):
+    engine, begun, go, closed = make(), threading.Event(), threading.Event(), threading.Event()
+
+    def load():
+        begun.set()
+        go.wait(10)
+        return SimpleNamespace(close=closed.set)
+
+    engine._load = load
+    starting = asyncio.ensure_future(engine.start())
+    await asyncio.to_thread(begun.wait, 10)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await engine.close()
+    go.set()
+    assert await asyncio.to_thread(closed.wait, 10)
+
+
+async def test_text_that_looks_like_a_marker_is_text(engine):
+    assert engine._tokenize("stop <|end_of_text|> now").count(EOT) == 1
+
+
+async def test_a_voice_that_leaves_no_room_is_found_out_at_the_start(make, voices, tmp_path):
+    for name in ("ann.wav", "ann.txt"):
+        (tmp_path / name).write_bytes((voices / name).read_bytes())
+    (tmp_path / "ann.txt").write_text("word " * 150)
+    with pytest.raises(EngineError, match="too little to speak"):
+        await make(voices=str(tmp_path)).start()
+
+
+async def test_a_broken_voice_is_left_out_unless_it_is_the_default(make, voices, tmp_path):
+    for name in ("ann.wav", "ann.txt"):
+        (tmp_path / name).write_bytes((voices / name).read_bytes())
+    (tmp_path / "bob.wav").write_bytes(b"RIFF")
+    engine = make(voices=str(tmp_path), voice="ann")
+    await engine.start()
+    await engine.close()
+    assert engine.voice_names == ["ann"]
+    with pytest.raises(EngineError, match=r"bob\.txt|bob\.wav"):
+        await make(voices=str(tmp_path), voice="bob").start()
+
+
+async def test_blank_text_is_said_with_what_comes_after_it(engine):
+    speech = engine.open()
+    async with aclosing(speech.speak(text("  ", CLAUSES[0], " ", CLAUSES[3]))) as chunks:
+        said = [chunk async for chunk in chunks]
+    assert said[-1].text_end == len(CLAUSES[0]) + len(CLAUSES[3]) + 3
+    await speech.close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"slots": 0},
+        {"positions": 100},
+        {"positions": 4096},
+        {"model": "/nowhere"},
+        {"device": "gpu"},
+        {"device": "meta"},
+        {"dtype": "fp16"},
+    ],
+)
 async def test_options_that_cannot_work_are_refused(make, options):
     with pytest.raises(EngineError) as refusal:
         await make(**options).start()
@@ -304,6 +387,7 @@ class TestHearingTheCaller:
     async def test_what_the_caller_said_is_remembered_in_its_place(self, listening):
         speech = listening.open()
         await say(speech, CLAUSES[0])
+        speech._spoke_at -= 60  # that was a minute ago
         speech.caller_said("Hello?", self.SOUND, 8000)
         assert await self.speakers(listening, speech) == ["agent", "caller"]
         async with aclosing(speech.speak(text(*CLAUSES[1:3]))) as chunks:

@@ -15,7 +15,7 @@ from inference.csm.context import Context, Segment, sound_positions, text_positi
 from inference.csm.engine import Clause, CsmThread, Reply
 from inference.csm.model import ENDS, NOT_FINITE, Frames
 from inference.csm.scheduler import Scheduler
-from inference.types import AudioChunk, EngineError, EngineFull
+from inference.types import AudioChunk, ContextTooLarge, EngineError, EngineFull
 
 CODEBOOKS = 8
 FRAME = 1920
@@ -100,9 +100,13 @@ class Caller:
         context = Context(prompt, codebooks=CODEBOOKS, positions=599, most_seconds=24.0, keep_seconds=16.0)
         self.call = engine.join(context, gain=1.0, loop=asyncio.get_running_loop())
         self.items: asyncio.Queue[AudioChunk | EngineError | None] = asyncio.Queue()
+        self._replies = 0
 
     def say(self, *texts: str, more: bool = False) -> Reply:
-        reply = Reply(self.items.put_nowait)
+        """A new reply; from now on its sound is heard."""
+        self._replies += 1
+        self.items = asyncio.Queue()
+        reply = Reply(self.items.put_nowait, self._replies)
         self.engine.begin(self.call, reply)
         starts = 0
         for text in texts:
@@ -341,17 +345,38 @@ class TestInterrupted:
         await caller.settled()
         assert len(machine.frames_made) == 2
 
-    async def test_the_next_reply_begins_while_the_last_one_is_still_spoken(self, engine, machine):
-        machine.stops_before = 6
-        caller = Caller(engine)
-        caller.say(self.TEXT, more=True)
-        await caller.hears_next()
+    async def test_a_filler_is_said_while_the_reply_waits_for_its_words(self, engine, machine):
         machine.script = lambda number: number + 1 if number < 5 else "end"
-        caller.say("Oh.")
+        caller = Caller(engine)
+        reply = caller.say(more=True)
+        answer = caller.items
+        caller.say("One moment, please.")
+        assert sound(await caller.hears()) == [1, 2, 3, 4, 5]
+        caller.items = answer
+        engine.say(caller.call, reply, [Clause("We open at ten.", tokens("We open at ten."), 0)])
+        engine.finish(caller.call, reply)
+        assert sound(await caller.hears()) == [1, 2, 3, 4, 5]
+        assert [said for said, _ in await caller.remembers()] == [
+            tokens("One moment, please."),
+            tokens("We open at ten."),
+        ]
+
+    async def test_the_reply_goes_on_between_its_clauses_before_another_begins(self, engine, machine):
+        machine.script = lambda number: number + 1 if number < 5 else "end"
+        machine.stops_before = 2
+        caller = Caller(engine)
+        caller.say("One two. ", "Three four.")
+        first = caller.items
+        await caller.hears_next()
+        caller.say("Me too.")
         machine.go.set()
-        with pytest.raises(EngineError, match="another reply"):
-            await caller.hears()
-        assert sound(await caller.hears()) == list(range(1, 6))
+        await caller.hears()
+        assert first.qsize() == 2 * 6 + 1 - 1  # all of it was said before
+        assert [said for said, _ in await caller.remembers()] == [
+            tokens("One two. "),
+            tokens("Three four."),
+            tokens("Me too."),
+        ]
 
 
 class TestGuarded:
@@ -363,6 +388,7 @@ class TestGuarded:
         assert 10 < len(sound(chunks)) < 60
         assert chunks[-1].text_end == len("Hello.")
         assert sum(engine.counts.values()) == 1
+        assert await caller.remembers() == []  # it would teach the next clause
 
     async def test_a_clause_that_ends_at_once_is_tried_again(self, engine, machine):
         tries = iter([0, 5])
@@ -380,16 +406,40 @@ class TestGuarded:
         assert engine.counts["immediate-end"] == 1
         assert await caller.remembers() == [(tokens("Hello there."), [1, 2, 3, 4, 5])]
 
-    async def test_a_clause_that_always_ends_at_once_is_left_out(self, engine, machine):
+    async def test_a_clause_that_always_ends_at_once_is_an_error_and_not_taken_for_said(self, engine, machine):
         machine.script = lambda number: "end"
         caller = Caller(engine)
         caller.say("Hello there.")
-        chunks = await caller.hears()
-        assert [chunk.text_end for chunk in chunks] == [12]
+        with pytest.raises(EngineError, match=r"'Hello there\.'"):
+            await caller.hears()
         assert await caller.remembers() == []
 
+    @pytest.mark.parametrize("trouble", ["end", "nan"])
+    async def test_how_far_the_text_is_never_goes_back(self, engine, machine, trouble):
+        tried = []
+
+        def script(number: int) -> int | str:
+            if number == 0:
+                tried.append(None)
+            if trouble == "end":
+                return number + 1 if number < (2 if len(tried) == 1 else 12) else "end"
+            return "nan" if number == 6 else number + 1
+
+        machine.script = script
+        caller = Caller(engine)
+        caller.say("one two three four five six seven eight nine ten")
+        ends, failed = [], False
+        try:
+            while (chunk := await caller._next()) is not None:
+                ends.append(chunk.text_end)
+        except EngineError:
+            failed = True
+        assert ends == sorted(ends)
+        assert failed == (trouble == "nan")  # what was heard already is not said again
+        assert len(tried) == (2 if trouble == "end" else 1)
+
     async def test_numbers_that_are_none_cost_a_rebuild_and_then_the_reply(self, engine, machine):
-        machine.script = lambda number: "nan" if number == 2 else 1
+        machine.script = lambda number: "nan" if number == 0 else 1
         prompt = Segment(tokens("My name is Ann"), np.full((20, CODEBOOKS), 7, np.int16))
         caller = Caller(engine, prompt)
         caller.say("Hello there.")
@@ -497,3 +547,29 @@ async def test_speech_is_made_no_further_ahead_than_the_lead(machine):
         engine.round()
         await asyncio.sleep(0)
         assert 4 + frames <= caller.items.qsize() <= 5 + frames
+
+
+async def test_a_context_that_grows_too_large_costs_no_call_but_its_own_memory(engine, machine):
+    """The caller's turns have many words and little sound: seconds alone do not bound them."""
+    machine.script = lambda number: 1 + number % 31 if number < 40 else "end"
+    prompt = Segment(tokens("My name is Ann"), np.full((100, CODEBOOKS), 7, np.int16))
+    caller, other = Caller(engine, prompt), Caller(engine)
+    for turn in range(6):
+        words = " ".join(f"word{n}" for n in range(200))
+        engine.remember(caller.call, Segment(tokens(words), np.full((10, CODEBOOKS), 3, np.int16)), before=turn + 1)
+        caller.say("one two three four five six seven eight")
+        assert len(sound(await caller.hears())) == 40
+        await caller.settled()
+        assert len(caller.call.fed) < Machine.positions
+    other.say("Hello.")
+    assert len(sound(await other.hears())) > 10
+
+
+async def test_a_prompt_that_leaves_no_room_fails_its_own_call_alone(engine):
+    prompt = Segment(tokens("long"), np.full((650, CODEBOOKS), 7, np.int16))
+    caller, other = Caller(engine, prompt), Caller(engine)
+    caller.say("Hello.")
+    with pytest.raises(ContextTooLarge):
+        await caller.hears()
+    other.say("Hello.")
+    assert sound(await other.hears()) == [1, 2, 3, 4, 5]
