@@ -1,7 +1,7 @@
 # What a person types. `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run serve worker llm pod-check pod-stt pod-tts pod-llm test lint bench clean python card
+.PHONY: help setup demo run serve worker llm pod-check pod-stt pod-tts pod-llm test lint bench bench-gpu clean python card
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -94,8 +94,12 @@ lint: $(VENV)/.dev ## style and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
+bench-gpu: .venv-bench/.ready ## on a GPU: the speech engine and Whisper, true-size with random weights, in ten minutes
+	@.venv-bench/bin/python -m tests.benchmarks.csm $(BENCH)
+	@.venv-bench/bin/python -m tests.benchmarks.whisper --device cuda
+
 bench: $(VENV)/.dev ## measure: latency, barge-in, calls per core
 	@$(PY) -m tests.benchmarks.load $(BENCH)
 
 clean: ## forget the environments and everything that was recorded
-	@rm -rf $(VENV) .venv-stt .venv-tts .venv-llm var
+	@rm -rf $(VENV) .venv-stt .venv-tts .venv-llm .venv-bench var

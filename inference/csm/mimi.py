@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from inference.csm.transformer import attention, rotate
+from inference.csm.transformer import attention, exchange, rotate_, turning
 from inference.types import EngineError
 
 
@@ -39,6 +40,7 @@ class MimiDecoder:
             or config.trim_right_ratio != 1.0
             or config.pad_mode != "constant"
             or config.use_conv_shortcut
+            or config.num_key_value_heads != config.num_attention_heads
         ):
             raise EngineError("the codec of the checkpoint is not a causal Mimi", permanent=True)
         self.slots = slots
@@ -56,16 +58,9 @@ class MimiDecoder:
         self._steps: int = config.latent_stride  # positions of the transformer to a frame
         # A frame is written before it is read: it must not land on what its first position still sees.
         ring = _round_up(self._window + self._steps - 1, 8)  # the fast attention kernels want multiples of 8
-        self._ring = torch.zeros(
-            len(self._transformer.layers),
-            2,
-            slots,
-            config.num_key_value_heads,
-            ring,
-            config.head_dim,
-            device=device,
-            dtype=dtype,
-        )
+        shape = slots, ring, config.num_attention_heads, config.head_dim
+        # Tensors of their own, and of all rows: into a part of one the compiler would not write in place.
+        self._rings = [[torch.zeros(shape, device=device, dtype=dtype) for _ in "kv"] for _ in self._transformer.layers]
         self._position = torch.zeros(slots, dtype=torch.long, device=device)
         self._rows = torch.arange(slots, device=device)[:, None]
         self._at = torch.arange(self._steps, device=device)
@@ -78,27 +73,28 @@ class MimiDecoder:
             view = copy(self)
             view.slots = n
             view._carried = [state[:n] for state in self._carried]
-            view._ring, view._position, view._rows = self._ring[:, :, :n], self._position[:n], self._rows[:n]
+            view._position, view._rows = self._position[:n], self._rows[:n]
             self._buckets[n] = view
         return self._buckets[n]
 
     def swap(self, a: int, b: int) -> None:
         """Exchange two rows in the middle of their speech."""
-        pair = torch.tensor([a, b], device=self._position.device)  # sent once, not for every state
-        swapped = pair.flip(0)
-        for state in (*self._carried, self._position, self._ring.transpose(0, 2)):
-            state[pair] = state[swapped]
+        exchange(self._states, a, b)
 
     def reset(self, row: int) -> None:
         """The row begins a new stream."""
         # The ring too: a masked zero times a number that is not finite would still spoil what is summed.
-        for state in (*self._carried, self._position, self._ring.transpose(0, 2)):
+        for state in self._states:
             state[row].zero_()
 
     @property
     def state_bytes(self) -> int:
         """Memory of what is carried, over all rows."""
-        return self._ring.nbytes + sum(state.nbytes for state in self._carried)
+        return sum(state.nbytes for state in self._states)
+
+    @property
+    def _states(self) -> list[Tensor]:
+        return [*self._carried, self._position, *chain(*self._rings)]
 
     @torch.no_grad()
     def step(self, codes: Tensor, active: Tensor) -> Tensor:
@@ -124,16 +120,17 @@ class MimiDecoder:
         where = positions % ring
         age = (newest - self._places) % ring
         distance = positions[:, :, None] - (newest - age)[:, None]
-        mask = ((distance >= 0) & (distance < self._window) & (age <= newest)[:, None])[:, None]
-        cos, sin = (part[:, None] for part in self._transformer.rotary_emb(x, positions))
-        for (keys, values), layer in zip(self._ring, self._transformer.layers, strict=True):
+        unseen = (distance < 0) | (distance >= self._window) | (age > newest)[:, None]
+        mask = torch.zeros_like(unseen, dtype=x.dtype).masked_fill_(unseen, float("-inf"))[:, None]
+        cos, sin = (part[:, :, None] for part in self._transformer.rotary_emb(x, positions))
+        sin = turning(sin)
+        for (keys, values), layer in zip(self._rings, self._transformer.layers, strict=True):
             its = layer.self_attn
             h = layer.input_layernorm(x)
             q, k, v = (project(h).unflatten(-1, (-1, its.head_dim)) for project in (its.q_proj, its.k_proj, its.v_proj))
-            q, k = rotate(q.transpose(1, 2), cos, sin), rotate(k.transpose(1, 2), cos, sin)
-            keys[self._rows, :, where] = k.transpose(1, 2)
-            values[self._rows, :, where] = v
-            gathered = attention(q, keys, values, mask).transpose(1, 2).flatten(2)
+            keys[self._rows, where] = rotate_(k, cos, sin)
+            values[self._rows, where] = v
+            gathered = attention(rotate_(q, cos, sin), keys[: self.slots], values[: self.slots], mask).flatten(2)
             x = x + layer.self_attn_layer_scale(its.o_proj(gathered))
             x = x + layer.mlp_layer_scale(layer.mlp(layer.post_attention_layernorm(x)))
         self._position.add_(self._steps * active)
@@ -182,6 +179,14 @@ class MimiEncoder:
         )
         self._keys_values, self._padding = done.encoder_past_key_values, done.padding_cache
         return _codes(done)
+
+
+def move(codec: Any, device: torch.device) -> Any:
+    """The codec on the device, whole: what its codebooks keep from their first use would stay behind."""
+    for module in codec.modules():
+        if hasattr(module, "embed_sum"):
+            module._embed = None
+    return codec.to(device)
 
 
 @torch.no_grad()

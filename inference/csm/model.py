@@ -16,23 +16,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.csm.mimi import MimiDecoder
-from inference.csm.sampling import MOST_CANDIDATES, sample
+from inference.csm.context import Fed
+from inference.csm.mimi import MimiDecoder, move
+from inference.csm.sampling import MOST_CANDIDATES, luck, sample
 from inference.csm.sound import finish
-from inference.csm.transformer import Llama, attention
+from inference.csm.transformer import Llama, attention, exchange
 
 ENDS, HEAD_ZEROS, NOT_FINITE = 1, 2, 4
 """Flags of a frame: all codes that count are 0; the first four are, but not all; a number was not finite."""
 HEAD = 4
-
-Fed = NDArray[np.int32]
-"""What is or shall be fed, shape ``(positions, codebooks + 1)``."""
 
 
 class Frames(NamedTuple):
@@ -42,6 +38,18 @@ class Frames(NamedTuple):
     codes: Any
     level_dbfs: Any
     flags: Any
+
+
+class _Book(NamedTuple):
+    """What a step of the depth decoder needs of the codebook that it draws from; all are parts of larger tensors."""
+
+    table: Tensor
+    """Of the codebook before it, projected: what is fed."""
+    position: Tensor
+    cos: Tensor
+    sin: Tensor
+    mask: Tensor
+    head: Tensor
 
 
 class CsmModel:
@@ -62,7 +70,7 @@ class CsmModel:
         self._usable: int = config.codec_config.codebook_size  # the ids above are reserved, and no sound
 
         def lift(weight: Tensor) -> Tensor:
-            return weight.detach().to(device, dtype)
+            return weight.detach().to(device, dtype).contiguous()
 
         self._backbone = Llama(source.backbone_model, config, positions=positions, device=device, dtype=dtype)
         self._depth = Llama(
@@ -74,12 +82,25 @@ class CsmModel:
         self._heads = lift(depth.codebooks_head.weight[:, :, : self._usable])
         self._projector = lift(depth.model.inputs_embeds_projector.weight)
         # Projected once, the code table saves the depth decoder 31 products with the projector per frame.
-        self._projected_table = F.linear(self._code_table, self._projector)
+        self._projected_tables = F.linear(self._code_table, self._projector).unflatten(0, (self.codebooks, self._ids))
         self._offsets = torch.arange(self.codebooks, device=device) * self._ids
         self._cache = self._backbone.cache(rows, positions)
         self._depth_cache = self._depth.cache(rows, self.codebooks)
         self._positions = torch.arange(positions, device=device)
-        self._depth_positions = torch.arange(self.codebooks, device=device)
+        depth_positions = torch.arange(self.codebooks, device=device)
+        self._books = [
+            _Book(
+                self._projected_tables[book - 1],
+                depth_positions[book : book + 1].clone(),  # the compiler wants it to begin at a multiple of 16 bytes
+                self._depth.cos[book : book + 1],
+                self._depth.sin[book : book + 1],
+                self._depth.masks[book : book + 1],
+                self._heads[book - 1],
+            )
+            for book in range(2, self.codebooks)
+        ]
+        two = self._depth.masks[:2, None].expand(-1, self._depth.groups, -1).flatten(0, 1)
+        self._first_two = depth_positions[:2], self._depth.cos[:2], self._depth.sin[:2], two
         self._row_numbers = torch.arange(rows, device=device)
         self.length = torch.zeros(rows, dtype=torch.long, device=device)
         self.hidden = torch.zeros(rows, config.hidden_size, dtype=dtype, device=device)
@@ -89,10 +110,10 @@ class CsmModel:
         self.gain = torch.ones(rows, device=device)
         self.marks = torch.zeros(2, rows, dtype=torch.bool, device=device)
         """For the next frame: which rows take part, and which of them were just fed and draw without a step."""
-        self.mimi = MimiDecoder(source.codec_model.to(device), rows)
+        self.mimi = MimiDecoder(move(source.codec_model, device), rows)
         # Bound once: they may be replaced by compiled ones.
         self.step_backbone: Callable[[int], None] = self._step_backbone
-        self.step_depth: Callable[[Tensor, Tensor], Tensor] = self._step_depth
+        self.step_depth: Callable[[Tensor, _Book, Tensor, Tensor], Tensor] = self._step_depth
         self.step_codec: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
 
     # One frame
@@ -116,51 +137,56 @@ class CsmModel:
     def _step_backbone(self, rows: int) -> None:
         """Feed their last frame to the rows that are not fresh."""
         steps = self.marks[0, :rows] & ~self.marks[1, :rows]
-        x = self._code_table[self.codes[:rows] + self._offsets].sum(1)[:, None]
-        positions = self.length[:rows, None].clamp_max(self.positions - 1)
-        mask = (self._positions <= positions)[:, None, None]
-        numbers = self._row_numbers[:rows, None]
+        x = self._code_table[self.codes[:rows] + self._offsets].sum(1)
+        # A row that does not step writes behind its end, where nobody looks and where its next step will write.
+        at = self.length[:rows].clamp_max(self.positions - 1)
+        numbers = self._row_numbers[:rows]
+        mask = self._backbone.masks[at][:, None, None]
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            # A row that does not step writes behind its end, where nobody looks and where its next step will write.
-            keys, values = self._cache[layer, 0], self._cache[layer, 1]
-            keys[numbers, :, positions] = k.transpose(1, 2)
-            values[numbers, :, positions] = v.transpose(1, 2)
-            return attention(q, keys[:rows], values[:rows], mask)
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            cache = self._cache[layer]
+            cache[numbers, at] = kv[:, 0]
+            return attention(q, *cache[:rows].chunk(2, 2), mask)
 
-        hidden = self._backbone(x, positions, attend)[:, 0]
+        cos, sin = self._backbone.cos[at][:, None], self._backbone.sin[at][:, None]
+        hidden = self._backbone(x[:, None], cos, sin, attend)[:, 0]
         self.hidden[:rows].copy_(torch.where(steps[:, None], hidden, self.hidden[:rows]))
         self.length[:rows].add_(steps)
 
     def _draw(self, rows: int) -> Tensor:
         """The codes of the next frame, ``[rows, codebooks]``: the depth decoder, one codebook after the other."""
-        temperature, top_k = self.temperature[:rows], self.top_k[:rows]
-        noise = torch.empty(self.codebooks, rows, MOST_CANDIDATES, device=self.device).exponential_()
+        candidates = min(MOST_CANDIDATES, self._usable)
+        noise = torch.empty(self.codebooks, rows, candidates, device=self.device).exponential_()
+        scale, bonus = luck(noise, self.temperature[:rows], self.top_k[:rows])
         hidden = self.hidden[:rows]
-        code = sample(F.linear(hidden, self._first_head), temperature, top_k, noise[0])
+        code = sample(F.linear(hidden, self._first_head), scale, bonus[0])
         codes = [code]
-        self.step_depth(F.linear(hidden, self._projector), self._depth_positions[0])
-        for book in range(1, self.codebooks):
-            # At its position stands the code before it.
-            x = self._projected_table[code + (book - 1) * self._ids]
-            state = self.step_depth(x, self._depth_positions[book])
-            code = sample(state @ self._heads[book - 1], temperature, top_k, noise[book])
+        # At its position stands the code before it, at the first the state of the backbone. Two are known by now.
+        x = torch.stack([F.linear(hidden, self._projector), self._projected_tables[0][code]], 1)
+        code = sample(self._through_depth(x, *self._first_two)[:, 1] @ self._heads[0], scale, bonus[1])
+        codes.append(code)
+        for number, book in enumerate(self._books, 2):
+            code = self.step_depth(code, book, scale, bonus[number])
             codes.append(code)
         return torch.stack(codes, dim=1)
 
-    def _step_depth(self, x: Tensor, position: Tensor) -> Tensor:
-        """``x`` ``[B, h]`` at a position that is a tensor, so that one compiled step serves them all."""
+    def _step_depth(self, code: Tensor, book: _Book, scale: Tensor, bonus: Tensor) -> Tensor:
+        """The next code. What belongs to its codebook is given along, so that one compiled step serves them all."""
+        x = book.table[code][:, None]
+        state = self._through_depth(x, book.position, book.cos, book.sin, book.mask)[:, 0]
+        return sample(state @ book.head, scale, bonus)
+
+    def _through_depth(self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        """``x`` ``[B, T, h]`` at ``[T]`` positions, with their angles and ``mask`` ``[T * groups or 1, S]``."""
         rows = x.shape[0]
-        where = position.view(1)
-        mask = (self._depth_positions <= position)[None, None, None]
+        numbers = self._row_numbers[:rows, None]
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self._depth_cache[layer, 0, :rows], self._depth_cache[layer, 1, :rows]
-            keys.index_copy_(2, where, k)
-            values.index_copy_(2, where, v)
-            return attention(q, keys, values, mask)
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            cache = self._depth_cache[layer]
+            cache[numbers, positions] = kv
+            return attention(q, *cache[:rows].chunk(2, 2), mask[None, None])
 
-        return self._depth(x[:, None], where[None].expand(rows, 1), attend)[:, 0]
+        return self._depth(x, cos, sin, attend)
 
     # Feeding
 
@@ -171,21 +197,19 @@ class CsmModel:
         The rest of ``what`` is padding. It lands behind the row's end, is seen by nobody and overwritten later.
         """
         is_text = what[:, -1:].bool()
-        ids = torch.where(is_text, 0, what[:, :-1])
-        sound = self._code_table[ids + self._offsets].sum(1)
-        text = self._text_table[torch.where(is_text, what[:, :1], 0)[:, 0]]
+        sound = self._code_table[what[:, :-1].masked_fill(is_text, 0) + self._offsets].sum(1)
+        text = self._text_table[what[:, 0] * what[:, -1]]
         x = torch.where(is_text, text, sound)[None]
-        at = torch.arange(what.shape[0], device=self.device)
-        positions = (self.length[row] + at).clamp_max(self.positions - 1)
-        mask = (self._positions <= positions[:, None])[None, None]
+        at = (self.length[row] + self._positions[: len(what)]).clamp_max(self.positions - 1)
+        groups = self._backbone.groups
+        mask = self._backbone.masks[at[:, None].expand(-1, groups).flatten()][None, None]
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self._cache[layer, 0], self._cache[layer, 1]
-            keys[row[:, None], :, positions[None]] = k.transpose(1, 2)
-            values[row[:, None], :, positions[None]] = v.transpose(1, 2)
-            return attention(q, keys.index_select(0, row), values.index_select(0, row), mask)
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            cache = self._cache[layer]
+            cache[row[:, None], at[None]] = kv
+            return attention(q, *cache.index_select(0, row).chunk(2, 2), mask)
 
-        hidden = self._backbone(x, positions[None], attend)[0]
+        hidden = self._backbone(x, self._backbone.cos[at], self._backbone.sin[at], attend)[0]
         self.hidden.index_copy_(0, row, hidden.index_select(0, count - 1))
         self.length.index_add_(0, row, count)
 
@@ -195,8 +219,8 @@ class CsmModel:
         """Forget what was fed from this position on."""
         if not length:
             # Masked is not gone: zero times a number that is none would spoil what is summed.
-            self._cache[:, :, row].zero_()
-            self._depth_cache[:, :, row].zero_()
+            for cache in (*self._cache, *self._depth_cache):
+                cache[row].zero_()
         self.length[row].fill_(length)
 
     def settle(self, row: int, *, temperature: float, top_k: int, gain: float) -> None:
@@ -207,17 +231,14 @@ class CsmModel:
 
     def swap(self, a: int, b: int, *, positions: int) -> None:
         """Exchange two rows, of which none is longer than ``positions``."""
-        pair, swapped = [a, b], [b, a]
-        used = self._cache[:, :, :, :, :positions]
-        used[:, :, pair] = used[:, :, swapped]
-        for state in (self.length, self.hidden, self.codes, self.temperature, self.top_k, self.gain):
-            state[pair] = state[swapped]
+        states = (self.length, self.hidden, self.codes, self.temperature, self.top_k, self.gain)
+        exchange([*(cache[:, :positions] for cache in self._cache), *states], a, b)
         self.mimi.swap(a, b)
 
     @property
     def state_bytes(self) -> int:
         """Memory of what is kept per call, over all rows."""
-        return self._cache.nbytes + self._depth_cache.nbytes
+        return sum(cache.nbytes for cache in (*self._cache, *self._depth_cache))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +269,10 @@ class Steps:
         self._event = torch.cuda.Event() if cuda else None
         self._frames: dict[int, _Graph] = {}
         self._feeds: dict[int, _Graph] = {}
+        if cuda:
+            torch.cuda.set_device(model.length.device)  # of this thread: for its streams and events
+            # For a mask over one query cuDNN would have a plan made for every shape, and gain nothing.
+            torch.backends.cuda.enable_cudnn_sdp(False)
         if compiled:
             self._compile()
         if graphs:
@@ -320,34 +345,38 @@ class Steps:
         def compiled(function: Any) -> Any:
             return torch.compile(function, dynamic=False, fullgraph=True)
 
+        # Once for every bucket, and again for every engine that this process had before.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         model.step_backbone = compiled(model.step_backbone)
         model.step_depth = compiled(model.step_depth)
         model.step_codec = {bucket: compiled(model.mimi.bucket(bucket).step) for bucket in self.buckets}
 
     def _capture(self) -> None:
         """From the largest down, so that the smaller ones find room in the memory of the larger."""
+        # A graph keeps the priority of the stream that it was captured on, and its memory is that stream's too: one
+        # for all, before the language model's that may share the GPU.
+        stream = torch.cuda.Stream(priority=-1)
         pool = torch.cuda.graph_pool_handle()
         for bucket in reversed(self.buckets):
-            self._frames[bucket] = self._captured(lambda bucket=bucket: self._model.frame(bucket), pool)
+            self._frames[bucket] = _captured(lambda bucket=bucket: self._model.frame(bucket), pool, stream)
+        # Written where row 0 keeps nothing yet.
+        self._aim.here[:] = 0, 1
+        self._aim.send()
         for length in reversed(self.chunks):
-            # Written where row 0 keeps nothing yet.
-            self._aim.here[:] = 0, 1
-            self._aim.send()
-            self._feeds[length] = self._captured(lambda length=length: self._feed(length), pool)
+            self._feeds[length] = _captured(lambda length=length: self._feed(length), pool, stream)
         self._model.length.zero_()
+        torch.cuda.synchronize()  # whoever replays them may do so on another stream
 
-    @staticmethod
-    def _captured(step: Callable[[], Frames | None], pool: Any) -> _Graph:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):  # compiles, tunes and allocates what must not happen while capturing
-                step()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-            frames = step()
-        return _Graph(graph, frames)
+
+def _captured(step: Callable[[], Frames | None], pool: Any, stream: Any) -> _Graph:
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):  # compiles, tunes and allocates what must not happen while capturing
+            step()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+        frames = step()
+    return _Graph(graph, frames)
 
 
 class _HostTensor:

@@ -9,14 +9,19 @@ MOST_CANDIDATES = 64
 """The largest ``top_k``: so many are ranked for every row, whatever each one asks for."""
 
 
-def sample(logits: Tensor, temperature: Tensor, top_k: Tensor, noise: Tensor) -> Tensor:
+def luck(noise: Tensor, temperature: Tensor, top_k: Tensor) -> tuple[Tensor, Tensor]:
     """
-    One id per row of ``logits`` ``[B, ids]``; ``temperature`` and ``top_k`` are ``[B]``, 0 degrees is greedy.
+    What ``sample`` needs, for any number of draws at once: its ``scale`` and ``bonus``.
 
-    ``noise`` ``[B, >= MOST_CANDIDATES]`` is drawn from Exp(1): the largest of p / noise is an exact draw from p.
+    ``noise`` ``[..., B, candidates]`` is drawn from Exp(1); ``temperature`` and ``top_k`` are ``[B]``, 0 degrees is
+    greedy. The largest of logit / temperature - log(noise) is an exact draw from softmax(logit / temperature).
     """
-    values, ids = logits.float().topk(min(MOST_CANDIDATES, logits.shape[-1]), dim=-1)
-    rank = torch.arange(values.shape[1], device=values.device)
-    values = (values / temperature.clamp_min(1e-5)[:, None]).masked_fill(rank >= top_k[:, None], float("-inf"))
-    drawn = (torch.softmax(values, -1) / noise[:, : values.shape[1]]).argmax(-1)
-    return ids.gather(1, torch.where(temperature > 0, drawn, 0)[:, None])[:, 0]
+    rank = torch.arange(noise.shape[-1], device=noise.device)
+    beyond = (rank >= top_k[:, None]) | ((rank > 0) & (temperature[:, None] <= 0))
+    return temperature.clamp_min(1e-5).reciprocal()[:, None], -noise.log().masked_fill(beyond, float("inf"))
+
+
+def sample(logits: Tensor, scale: Tensor, bonus: Tensor) -> Tensor:
+    """One id per row of ``logits`` ``[B, ids]``, with ``scale`` ``[B, 1]`` and ``bonus`` ``[B, candidates]``."""
+    values, ids = logits.topk(bonus.shape[-1], dim=-1)
+    return ids.gather(1, torch.addcmul(bonus, values, scale).argmax(-1, keepdim=True))[:, 0]

@@ -1,4 +1,9 @@
-"""The Llama blocks of CSM's backbone and depth decoder, as plain functions on fused weights."""
+"""
+The Llama blocks of CSM's backbone and depth decoder, as plain functions on fused weights.
+
+Almost all of a frame's time goes into thousands of small steps on the device, one after the other: here, fewer of them
+is faster, and none may be there only to lay out memory anew.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(layer, q ``[B, heads, T, d]``, k and v ``[B, kv_heads, T, d]``) -> what the queries gather, shaped like q."""
+Attend = Callable[[int, Tensor, Tensor], Tensor]
+"""(layer, q ``[B, T, heads, d]``, keys and values ``[B, T, 2 * kv_heads, d]``) -> what the queries gather, like q."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,9 @@ class Llama:
     """
     One stack of layers, lifted from ``transformers`` with q/k/v and gate/up fused.
 
-    It holds no cache: ``attend`` writes the new keys and values where it will and looks at what it may.
+    Its heads are put in another order, the first of every group before the second: so the queries of a group lie as
+    ``attention`` wants them. It holds no cache: ``attend`` writes the new keys and values where it will and looks at
+    what it may.
     """
 
     def __init__(self, model: Any, config: Any, *, positions: int, device: torch.device, dtype: torch.dtype) -> None:
@@ -37,13 +44,19 @@ class Llama:
 
         self.heads: int = config.num_attention_heads
         self.kv_heads: int = config.num_key_value_heads
+        self.groups = self.heads // self.kv_heads
         self.head_size: int = config.head_dim
         self._eps: float = config.rms_norm_eps
+        shape = self.kv_heads, self.groups, self.head_size
         self.layers = [
             _Layer(
                 attention_norm=lift(layer.input_layernorm.weight),
-                qkv=lift(layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight, layer.self_attn.v_proj.weight),
-                output=lift(layer.self_attn.o_proj.weight),
+                qkv=lift(
+                    layer.self_attn.q_proj.weight.unflatten(0, shape).transpose(0, 1).flatten(0, 2),
+                    layer.self_attn.k_proj.weight,
+                    layer.self_attn.v_proj.weight,
+                ),
+                output=lift(layer.self_attn.o_proj.weight.unflatten(1, shape).transpose(1, 2).flatten(1)),
                 mlp_norm=lift(layer.post_attention_layernorm.weight),
                 gate_up=lift(layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight),
                 down=lift(layer.mlp.down_proj.weight),
@@ -53,51 +66,75 @@ class Llama:
         self._norm = lift(model.norm.weight)
         # The scaled angles come from transformers, which knows every variety of them.
         cos, sin = model.rotary_emb(torch.zeros(1, 1, dtype=torch.float32), torch.arange(positions)[None])
-        self._cos, self._sin = cos[0].to(device, dtype), sin[0].to(device, dtype)
+        self.cos, self.sin = cos[0].to(device, dtype)[:, None], turning(sin[0]).to(device, dtype)[:, None]
+        hidden = torch.ones(positions, positions, dtype=torch.bool).triu(1)
+        self.masks = torch.zeros(positions, positions).masked_fill(hidden, float("-inf")).to(device, dtype)
+        """For each position, what it sees: made once, for to every attention kernel a mask is something to add."""
 
-    def cache(self, rows: int, positions: int) -> Tensor:
-        """Keys and values, ``[layers, 2, rows, kv_heads, positions, head_size]``."""
-        return torch.zeros(
-            (len(self.layers), 2, rows, self.kv_heads, positions, self.head_size),
-            device=self._norm.device,
-            dtype=self._norm.dtype,
-        )
+    def cache(self, rows: int, positions: int) -> list[Tensor]:
+        """
+        Keys and values of each layer, ``[rows, positions, 2 * kv_heads, head_size]``.
 
-    def __call__(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """``x`` ``[B, T, H]`` at ``positions`` ``[B, T]`` -> normalised hidden states ``[B, T, H]``."""
+        One tensor for each: of a part of a larger one the compiler would not see that it can be written in place.
+        """
+        shape = rows, positions, 2 * self.kv_heads, self.head_size
+        return [torch.zeros(shape, device=self._norm.device, dtype=self._norm.dtype) for _ in self.layers]
+
+    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+        """
+        ``x`` ``[B, T, H]``, which is written over, at positions whose ``cos`` and ``sin`` are ``[B or 1, T, 1, d]`` ->
+        normalised hidden states ``[B, T, H]``.
+        """
         rows, length, _ = x.shape
-        cos, sin = self._cos[positions][:, None], self._sin[positions][:, None]
+        x = x.view(rows * length, -1)
         for number, layer in enumerate(self.layers):
-            qkv = F.linear(_rms_norm(x, layer.attention_norm, self._eps), layer.qkv)
-            qkv = qkv.view(rows, length, self.heads + 2 * self.kv_heads, self.head_size).transpose(1, 2)
-            q, k, v = qkv.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
-            gathered = attend(number, rotate(q, cos, sin), rotate(k, cos, sin), v)
-            x = x + F.linear(gathered.transpose(1, 2).reshape(rows, length, -1), layer.output)
-            gate, up = F.linear(_rms_norm(x, layer.mlp_norm, self._eps), layer.gate_up).chunk(2, -1)
-            x = x + F.linear(F.silu(gate) * up, layer.down)
-        return _rms_norm(x, self._norm, self._eps)
+            qkv = F.linear(self._normalised(x, layer.attention_norm), layer.qkv)
+            qkv = qkv.view(rows, length, self.heads + 2 * self.kv_heads, self.head_size)
+            rotate_(qkv[:, :, : self.heads + self.kv_heads], cos, sin)
+            gathered = attend(number, qkv[:, :, : self.heads], qkv[:, :, self.heads :])
+            x = _plus_linear(x, gathered.reshape(rows * length, -1), layer.output)
+            gate, up = F.linear(self._normalised(x, layer.mlp_norm), layer.gate_up).chunk(2, -1)
+            x = _plus_linear(x, F.silu(gate) * up, layer.down)
+        return self._normalised(x, self._norm).view(rows, length, -1)
+
+    def _normalised(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x, weight.shape, weight, self._eps)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+def attention(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """
-    Grouped-query attention, q ``[B, heads, T, d]`` over k and v ``[B, kv_heads, S, d]``, mask ``[B or 1, 1, T, S]``.
+    Grouped-query attention, q ``[B, T, heads, d]`` over keys and values ``[B, S, kv_heads, d]``, like q.
 
-    The queries of a group are laid end to end instead of repeating keys and values: no copy, any SDPA backend.
+    ``mask`` ``[B or 1, 1, T * groups, S]`` is added, or is boolean; the heads are in the order of ``Llama``. The
+    queries of a group are taken as further queries instead of repeating keys and values: no copy, any SDPA backend.
     """
-    rows, heads, length, size = q.shape
-    kv_heads = k.shape[1]
-    groups = heads // kv_heads
-    mask = mask[:, :, None].expand(-1, 1, groups, length, -1).reshape(mask.shape[0], 1, groups * length, -1)
-    folded = q.reshape(rows, kv_heads, groups * length, size)
-    return F.scaled_dot_product_attention(folded, k, v, attn_mask=mask).reshape(rows, heads, length, size)
+    folded = q.reshape(q.shape[0], -1, *keys.shape[2:]).transpose(1, 2)
+    gathered = F.scaled_dot_product_attention(folded, keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask)
+    return gathered.transpose(1, 2).reshape(q.shape)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate_(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn ``[..., heads, d]`` in place by angles ``[..., 1, d]``; the sine is one of ``turning``."""
     first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), -1) * sin
+    swapped = torch.cat((second, first), -1)
+    return x.mul_(cos).addcmul_(swapped, sin)
 
 
-def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    wide = x.float()
-    wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
-    return weight * wide.to(x.dtype)
+def turning(sin: Tensor) -> Tensor:
+    """The sines as ``rotate_`` wants them: negative for the first half."""
+    first, second = sin.chunk(2, dim=-1)
+    return torch.cat((-first, second), -1)
+
+
+def exchange(states: list[Tensor], a: int, b: int) -> None:
+    """Exchange two rows of each, without a wait for the host as indexing with a list would mean."""
+    for state in states:
+        kept = state[a].clone()
+        state[a].copy_(state[b])
+        state[b].copy_(kept)
+
+
+def _plus_linear(x: Tensor, h: Tensor, weight: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():
+        return x + F.linear(h, weight)  # becomes part of the normalisation behind it
+    return x.addmm_(h, weight.t())

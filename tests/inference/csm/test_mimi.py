@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.csm.mimi import MimiDecoder, MimiEncoder, encode
+from inference.csm.mimi import MimiDecoder, MimiEncoder, encode, move
 from inference.types import EngineError
 from tests.inference.tiny_csm import CODEBOOKS, CODES, tiny_csm
 
@@ -208,3 +208,12 @@ def test_the_codes_of_a_voice_are_those_of_transformers(codec, sound):
     codes = encode(codec, whole)
     assert codes.dtype == np.int16
     assert np.array_equal(codes, expected.numpy())
+
+
+def test_a_codec_that_was_used_before_it_moved_leaves_nothing_behind():
+    codec = tiny_csm().codec_model
+    encode(codec, np.zeros(1920, np.float32))
+    move(codec, torch.device("meta"))
+    tables = [module.embed for module in codec.modules() if hasattr(module, "embed_sum")]
+    assert tables
+    assert {table.device.type for table in tables} == {"meta"}

@@ -5,10 +5,12 @@ import random
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from inference.csm.context import sound_positions, text_positions
 from inference.csm.model import ENDS, NOT_FINITE, CsmModel, Steps
-from inference.csm.sampling import MOST_CANDIDATES, sample
+from inference.csm.sampling import MOST_CANDIDATES, luck, sample
 from tests.inference.tiny_csm import AUDIO, AUDIO_EOS, CODEBOOKS, CODES, EOT, tiny_csm
 
 POSITIONS = 160
@@ -39,16 +41,35 @@ def prompt(length: int, seed: int) -> list[int]:
 
 def generated(source, tokens: list[int], frames: int, **options) -> np.ndarray:
     """What ``generate()`` says to the prompt, greedily, shape ``(frames, codebooks)``."""
-    ids = torch.tensor([tokens])
-    codes = source.generate(
+    return generated_together(source, [tokens], frames, **options)[0]
+
+
+def generated_together(source, prompts: list[list[int]], frames: int, **options) -> np.ndarray:
+    """The same for many at once, each as if it were alone."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(tokens)) + tokens for tokens in prompts])
+    mask = torch.tensor([[0] * (longest - len(tokens)) + [1] * len(tokens) for tokens in prompts])
+    return source.generate(
         input_ids=ids,
-        attention_mask=torch.ones_like(ids),
+        attention_mask=mask,
         do_sample=False,
         depth_decoder_do_sample=False,
         max_new_tokens=frames,
         **options,
-    )
-    return codes[0].numpy()
+    ).numpy()
+
+
+FRAMES = 20
+LENGTHS = (3, 16, 17, 40)
+
+
+@pytest.fixture(scope="module")
+def alone(source) -> dict[int, tuple[list[int], np.ndarray]]:
+    """Sixteen prompts by number, the last four of the lengths above, and what ``generate()`` says to each."""
+    chance = random.Random(2)
+    lengths = [chance.randint(3, 40) for _ in range(12)] + list(LENGTHS)
+    prompts = [prompt(length, seed=number) for number, length in enumerate(lengths)]
+    return dict(enumerate(zip(prompts, generated_together(source, prompts, FRAMES), strict=True)))
 
 
 def feed(steps: Steps, row: int, what: np.ndarray, chunk: int = 16) -> None:
@@ -61,20 +82,20 @@ def spoken(steps: Steps, row: int, frames: int) -> np.ndarray:
     return np.stack(codes)
 
 
-@pytest.mark.parametrize("length", [3, 16, 17, 40])
-def test_alone_it_says_what_generate_says(source, length):
+@pytest.mark.parametrize("number", range(12, 16))
+def test_alone_it_says_what_generate_says(source, alone, number):
     _, steps = make(source)
-    tokens = prompt(length, seed=length)
+    tokens, codes = alone[number]
     feed(steps, 0, text_positions(tokens, CODEBOOKS))
-    assert np.array_equal(spoken(steps, 0, 20), generated(source, tokens, 20))
+    assert np.array_equal(spoken(steps, 0, FRAMES), codes)
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 5, 64])
-def test_the_size_of_the_chunks_makes_no_difference(source, chunk):
-    tokens = prompt(33, seed=1)
+def test_the_size_of_the_chunks_makes_no_difference(source, alone, chunk):
+    tokens, codes = alone[15]
     _, steps = make(source)
     feed(steps, 2, text_positions(tokens, CODEBOOKS), chunk)
-    assert np.array_equal(spoken(steps, 2, 6), generated(source, tokens, 6))
+    assert np.array_equal(spoken(steps, 2, 6), codes[:6])
 
 
 def test_sound_in_the_context_counts_as_it_does_for_generate(source):
@@ -84,24 +105,21 @@ def test_sound_in_the_context_counts_as_it_does_for_generate(source):
     reference = generated(
         source,
         [*before, *[AUDIO] * len(codes), AUDIO_EOS, *after],
-        12,
+        8,
         input_values=sound,
         input_values_cutoffs=torch.tensor([[sound.shape[-1]]]),
     )
     _, steps = make(source)
     parts = text_positions(before, CODEBOOKS), sound_positions(codes), text_positions(after, CODEBOOKS)
     feed(steps, 0, np.concatenate(parts))
-    assert np.array_equal(spoken(steps, 0, 12), reference)
+    assert np.array_equal(spoken(steps, 0, 8), reference)
 
 
-def test_rows_that_come_and_go_and_are_moved_say_what_each_says_alone(source):
+def test_rows_that_come_and_go_and_are_moved_say_what_each_says_alone(source, alone):
     """Twelve speakers on four rows: random joins, lengths, chunks and pauses, some broken off, rows exchanged."""
     chance = random.Random(2)
     model, steps = make(source)
-    jobs = [
-        {"id": n, "tokens": prompt(chance.randint(3, 40), seed=n), "frames": chance.randint(4, 24), "codes": []}
-        for n in range(12)
-    ]
+    jobs = [{"id": n, "tokens": alone[n][0], "frames": chance.randint(4, FRAMES), "codes": []} for n in range(12)]
     waiting, running = list(jobs), {}
     while waiting or running:
         for row in set(range(4)) - set(running):
@@ -123,17 +141,18 @@ def test_rows_that_come_and_go_and_are_moved_say_what_each_says_alone(source):
             if len(running[row]["codes"]) == running[row]["frames"]:
                 del running[row]
     for job in jobs:
-        assert np.array_equal(np.stack(job["codes"]), generated(source, job["tokens"], job["frames"])), job["id"]
+        assert np.array_equal(np.stack(job["codes"]), alone[job["id"]][1][: job["frames"]]), job["id"]
 
 
-def test_what_was_fed_can_be_taken_back(source):
+def test_what_was_fed_can_be_taken_back(source, alone):
     model, steps = make(source)
-    begin, wrong, right = prompt(20, seed=6), prompt(15, seed=7), prompt(11, seed=8)
+    tokens, codes = alone[15]
+    begin, wrong, right = tokens[:20], prompt(15, seed=7), tokens[20:]
     feed(steps, 1, text_positions(begin + wrong, CODEBOOKS))
     spoken(steps, 1, 5)
     model.rewind(1, len(begin))
     feed(steps, 1, text_positions(right, CODEBOOKS))
-    assert np.array_equal(spoken(steps, 1, 10), generated(source, begin + right, 10))
+    assert np.array_equal(spoken(steps, 1, 10), codes[:10])
 
 
 def test_a_second_clause_behind_the_first_is_as_if_all_were_fed_at_once(source):
@@ -168,26 +187,77 @@ def test_numbers_that_are_none_are_reported_for_their_row_alone(source):
     assert made.flags.tolist()[:2] == [0, NOT_FINITE]
 
 
-def test_a_row_that_broke_is_well_again_from_its_beginning(source):
+def test_a_row_that_broke_is_well_again_from_its_beginning(source, alone):
     model, steps = make(source)
-    tokens = prompt(9, seed=1)
+    tokens, codes = alone[13]
     feed(steps, 0, text_positions(tokens, CODEBOOKS))
-    model._cache[:, :, 0] = float("nan")
+    for cache in model._cache:
+        cache[0] = float("nan")
     assert steps.frame([0], []).flags[0] & NOT_FINITE
     model.rewind(0, 0)
     model.mimi.reset(0)
     feed(steps, 0, text_positions(tokens, CODEBOOKS))
-    assert np.array_equal(spoken(steps, 0, 5), generated(source, tokens, 5))
+    assert np.array_equal(spoken(steps, 0, 5), codes[:5])
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.9])
-def test_reserved_ids_are_never_drawn(temperature):
+def test_reserved_ids_are_never_drawn():
     source = tiny_csm(reserved_ids=True)
-    assert generated(source, prompt(9, seed=0), 20).max() >= CODES  # generate() does draw them
+    tokens = prompt(9, seed=0)
+    assert generated(source, tokens, 8).max() >= CODES  # generate() does draw them
     model, steps = make(source)
-    model.settle(0, temperature=temperature, top_k=50, gain=1.0)
-    feed(steps, 0, text_positions(prompt(9, seed=0), CODEBOOKS))
-    assert spoken(steps, 0, 20).max() < CODES
+    for row, temperature in ((0, 0.0), (1, 0.9)):
+        model.settle(row, temperature=temperature, top_k=50, gain=1.0)
+        feed(steps, row, text_positions(tokens, CODEBOOKS))
+        assert spoken(steps, row, 8).max() < CODES
+
+
+def test_in_half_the_precision_it_speaks_as_well(source):
+    """As on a GPU: the codec stays in float32."""
+    model = CsmModel(source, rows=2, positions=POSITIONS, device=torch.device("cpu"), dtype=torch.bfloat16)
+    steps = Steps(model, buckets=[2], chunks=[16], graphs=False)
+    for row, temperature in ((0, 0.0), (1, 0.9)):
+        model.settle(row, temperature=temperature, top_k=50, gain=1.0)
+        feed(steps, row, text_positions(prompt(20, seed=row), CODEBOOKS))
+    for number in range(3):
+        made = steps.frame([0, 1], [] if number else [0, 1])
+        assert made.pcm.dtype == np.int16
+        assert not made.flags.any()
+        assert made.codes.max() < CODES
+        assert made.level_dbfs.min() > -40
+
+
+class OnTheDeviceAlone(TorchDispatchMode):
+    """Fails where a tensor of the host takes part in what the device does."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        tensors = [leaf for leaf in tree_leaves((arguments, options)) if isinstance(leaf, torch.Tensor)]
+        assert {tensor.device.type for tensor in tensors} <= {"meta"}, function
+        return function(*arguments, **(options or {}))
+
+
+def test_no_step_waits_for_the_device_or_brings_it_anything():
+    """So that it can be a CUDA graph. Tensors without contents have no answer to whoever asks for them."""
+    device = torch.device("meta")
+    model = CsmModel(tiny_csm(), rows=4, positions=POSITIONS, device=device, dtype=torch.bfloat16)
+    what, one = torch.zeros(16, CODEBOOKS + 1, dtype=torch.long, device=device), torch.ones_like(model.length[:1])
+    with torch.no_grad(), OnTheDeviceAlone():
+        frames = model.frame(2)
+        model.feed(what, one, one)
+        model.rewind(1, 0)
+        model.swap(0, 2, positions=20)
+    assert frames.pcm.shape == (2, 1920)
+    with pytest.raises(RuntimeError, match="meta"):
+        model.length[0].item()
+
+
+def test_each_step_is_one_graph_for_the_compiler_and_says_the_same(source, alone):
+    model, steps = make(source)
+    for step in ("step_backbone", "step_depth"):
+        compiled = torch.compile(getattr(model, step), backend="aot_eager", fullgraph=True, dynamic=False)
+        setattr(model, step, compiled)
+    tokens, codes = alone[12]
+    feed(steps, 0, text_positions(tokens, CODEBOOKS))
+    assert np.array_equal(spoken(steps, 0, 3), codes[:3])
 
 
 def test_the_smallest_bucket_that_holds_the_rows_is_used(source):
@@ -214,9 +284,8 @@ class TestSampling:
 
     def draw(self, temperature: float, top_k: int, times: int = 40_000) -> torch.Tensor:
         noise = torch.empty(times, MOST_CANDIDATES).exponential_(generator=torch.Generator().manual_seed(1))
-        drawn = sample(
-            self.LOGITS.expand(times, -1), torch.full((times,), temperature), torch.full((times,), top_k), noise
-        )
+        settings = torch.full((times,), temperature), torch.full((times,), top_k)
+        drawn = sample(self.LOGITS.expand(times, -1), *luck(noise, *settings))
         return torch.bincount(drawn, minlength=100) / times
 
     @pytest.mark.parametrize(("temperature", "top_k"), [(0.9, 50), (0.7, 5), (1.3, 64)])
@@ -232,5 +301,5 @@ class TestSampling:
     def test_each_row_has_its_own_ways(self):
         noise = torch.empty(2, MOST_CANDIDATES).exponential_()
         logits = self.LOGITS.expand(2, -1)
-        drawn = sample(logits, torch.tensor([0.0, 5.0]), torch.tensor([50, 1]), noise)
+        drawn = sample(logits, *luck(noise, torch.tensor([0.0, 5.0]), torch.tensor([50, 1])))
         assert drawn.tolist() == [self.LOGITS.argmax()] * 2
