@@ -335,8 +335,13 @@ class Session:
     def _warm(self) -> None:
         """Have the language model read what was said so far while the caller talks; a reply makes it needless."""
         self._stop_warming()
-        messages = self._messages(self.conversation.history)
-        self._warming = self._spawn(self._engines.llm.warm(messages, tools=self._tools))
+        self._warming = self._spawn(self._read_ahead(self._messages(self.conversation.history)))
+
+    async def _read_ahead(self, messages: Sequence[Message]) -> None:
+        try:
+            await self._engines.llm.warm(messages, tools=self._tools)
+        except EngineError as error:
+            logger.info("Call %s: the language model was not warmed: %s", self._brief.call_id, error)
 
     def _stop_warming(self) -> None:
         if self._warming is not None:
@@ -379,13 +384,14 @@ class Session:
         )
 
     def _speak(self, revision: ev.Revision, work: Coroutine[Any, Any, None]) -> None:
-        self._spoke = revision
         task = self._loop.create_task(self._guarded(revision, work))
         self._replies[revision] = task
         task.add_done_callback(lambda _: self._replies.pop(revision, None))
 
     async def _guarded(self, revision: ev.Revision, work: Coroutine[Any, Any, None]) -> None:
         """Whatever goes wrong in making a reply is the conversation's to answer."""
+        # Not before: of a reply that never began nothing is heard, and the voice would take it for the one before.
+        self._spoke = revision
         try:
             await work
         except EngineError as error:

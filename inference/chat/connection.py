@@ -25,6 +25,8 @@ from inference.types import EngineError, EngineFull, EngineTimeout
 
 DRAIN = 0.1
 """After the last event the end of the body is awaited so long, so that the connection can be used again."""
+REFUSAL = 0.5
+"""Seconds for the words of a refusal, which may come in pieces and behind its status."""
 KEEP_ALIVE = 60.0
 """Seconds for which an unused connection is kept; many servers give it up sooner, some after 5."""
 DNS_CACHE = 60
@@ -59,7 +61,7 @@ class Connection:
         self.full_until = 0.0
         """On the loop's clock: when the server wants to be asked again."""
         self._models_url = f"{base_url}/models"
-        key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        key = {"Authorization": f"Bearer {api_key.strip()}"} if api_key else {}
         # Compressed, the events would be gathered before they are sent.
         self._headers = {"Accept-Encoding": "identity", **key, **(headers or {})}
         self._ssl = _ssl_context(ca_file, client_cert_file, client_key_file)
@@ -75,10 +77,10 @@ class Connection:
         """Have a connection ready and the key looked at, at no cost. A missing answer is none of our business."""
         with self._engine_errors("answer"):
             async with asyncio.timeout(2 * self._connect_timeout):
-                async with self._client().get(self._models_url, headers=self._headers) as response:
-                    said = await response.content.read(ERROR_BYTES)
+                client = self._client()
+                async with client.get(self._models_url, headers=self._headers, allow_redirects=False) as response:
                     if response.status in (401, 403):
-                        raise self._refusal(response, said)
+                        raise await self._refusal(response)
                     # Only a response that was read to its end leaves its connection behind.
                     async for _ in response.content.iter_any():
                         pass
@@ -100,13 +102,17 @@ class Connection:
         if response.status == 200 and response.content_type != "application/json":
             return response
         try:
-            said = await response.content.read(ERROR_BYTES)
+            raise await self._refusal(response)
         finally:
             response.close()
-        raise self._refusal(response, said)
 
-    def _refusal(self, response: aiohttp.ClientResponse, said: bytes) -> EngineError:
-        text = said.decode(errors="replace").strip()
+    async def _refusal(self, response: aiohttp.ClientResponse) -> EngineError:
+        said = b""
+        with suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(REFUSAL):
+                while len(said) < ERROR_BYTES and (data := await response.content.readany()):
+                    said += data
+        text = said[:ERROR_BYTES].decode(errors="replace").strip()
         if response.status == 200:
             return EngineError(f"{self.where} does not stream: {text}", permanent=True)
         error = refusal(response.status, text, where=self.where, model=self.model)
@@ -220,7 +226,8 @@ def _ssl_context(ca_file: str, client_cert_file: str, client_key_file: str) -> s
     try:
         context = ssl.create_default_context(cafile=ca_file or None)
         if client_cert_file:
-            context.load_cert_chain(client_cert_file, client_key_file or None)
+            # Without a password OpenSSL would ask for one at the terminal, and wait.
+            context.load_cert_chain(client_cert_file, client_key_file or None, password="")
     except OSError as error:  # ssl.SSLError is one
         files = " or ".join(filter(None, (ca_file, client_cert_file, client_key_file)))
         raise EngineError(f"cannot read the certificates of {files}: {error}", permanent=True) from error

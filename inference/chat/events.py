@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ class EventReader:
         """The payloads of the events that these bytes complete."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         events = []
-        for line in (line.removesuffix(b"\r") for line in lines):
+        for line in (line.removesuffix(b"\r").removeprefix(BOM_UTF8) for line in lines):
             if line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" "))
             elif not line and self._data:
@@ -45,7 +46,7 @@ class _Choice(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     """What is read of one event; reasoning, usage and the rest are left aside."""
 
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     error: Any = None
     object: str | None = None
     message: Any = None

@@ -86,3 +86,9 @@ class Places:
             if not granted.done():
                 granted.set_result(self._grant(rank))
                 return
+
+
+def expire(timeout: asyncio.Timeout) -> None:
+    """A way to give way: the time is up now."""
+    if not timeout.expired():  # it may be up in this very moment
+        timeout.reschedule(asyncio.get_running_loop().time())

@@ -32,9 +32,9 @@ def refusal(status: int, said: str, *, where: str, model: str) -> EngineError:
         return ContextTooLarge(message)
     if status == 503 and _LOADING.search(said):
         return EngineLoading(message)
-    if status in FULL_STATUSES:
-        # Of these only an empty purse does not fill itself.
-        return EngineFull(message, permanent="insufficient_quota" in said)
+    # An empty purse, which does not fill itself, is no full house.
+    if status in FULL_STATUSES and "insufficient_quota" not in said:
+        return EngineFull(message)
     return EngineError(message, permanent=status < 500 and status not in TRANSIENT_STATUSES)
 
 

@@ -37,10 +37,10 @@ class ReplyFilter:
         markers = [rf"(?P<end_call>{re.escape(end_call_marker)})"] if end_call_marker else []
         markers += [rf"(?P<opt_out>{re.escape(OPT_OUT_MARKER)})", rf"\[transfer(?P<transfer>{_NAME})?\]"]
         self._pattern = re.compile("|".join(markers), re.IGNORECASE)
-        self._may_come = tuple(
+        self._markers = tuple(
             marker.lower() for marker in (end_call_marker, OPT_OUT_MARKER, "[transfer", *ENDINGS) if marker
         )
-        self._first = frozenset(marker[0] for marker in self._may_come)
+        self._first = frozenset(marker[0] for marker in self._markers)
         self._held = ""
         self._opening = True
         self._thinking = False
@@ -66,10 +66,7 @@ class ReplyFilter:
         text = self._pattern.sub(self._take, text)
         if self.ended or not text:
             return text
-        lower = text.lower()
-        held = next(
-            (at for at, sign in enumerate(lower) if sign in self._first and self._may_come_of(lower[at:])), None
-        )
+        held = next((at for at in range(len(text)) if self._may_come(text, at)), None)
         if held is None:
             return text
         self._held = text[held:]
@@ -116,8 +113,11 @@ class ReplyFilter:
                 self.transfer = (marker["transfer"] or "").strip(" :=\"'<>")
         return ""
 
-    def _may_come_of(self, text: str) -> bool:
-        return _begins(text, self._may_come) or _BEGUN_TRANSFER.fullmatch(text) is not None
+    def _may_come(self, text: str, at: int) -> bool:
+        if text[at].lower() not in self._first:
+            return False
+        rest = text[at:].lower()  # not of the whole text: some letters become two
+        return _begins(rest, self._markers) or _BEGUN_TRANSFER.fullmatch(rest) is not None
 
 
 def _begins(text: str, literals: tuple[str, ...]) -> bool:

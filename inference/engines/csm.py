@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -149,7 +150,7 @@ class CsmTextToSpeech:
         folder = Path(self._name)
         weights_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else 0
         return Description(
-            weights=f"{'folder' if folder.is_dir() else 'hub'}: {self._name}",
+            weights=f"{'folder' if folder.is_dir() else 'hub'}: {self._name}{self._voices_in_words()}",
             memory_bytes=(weights_bytes or WEIGHTS_BYTES)
             + self._slots * (self._positions * POSITION_BYTES + SLOT_BYTES),
             device=self._device,
@@ -166,6 +167,13 @@ class CsmTextToSpeech:
         return _CsmSpeech(
             self._thread, call, self._tokenize, self._stall_timeout, self._hear if self.hears_caller else None
         )
+
+    def _voices_in_words(self) -> str:
+        """With a digest of how they sound: whoever keeps speech learns that it is another one now."""
+        voices = (
+            f"{name} {sha256(voice.codes.tobytes()).hexdigest()[:6]}" for name, voice in self._loaded_voices.items()
+        )
+        return f", voices {', '.join(voices)}" if self._loaded_voices else ""
 
     @property
     def voice_names(self) -> list[str]:

@@ -8,7 +8,7 @@ Several engines as one: the first healthy one serves, and the next one takes ove
 A request has ``deadline`` seconds (``DEADLINE`` for one engine) until its first output; then the next engine gets it
 whole, and the first is cancelled at its source. An engine that fails again and again is left alone for
 ``retry_after`` seconds (``inference.breaker``); one whose ``start()`` failed is started again as often, and is not
-asked before. If all are left alone, the one that is due first is asked nevertheless.
+asked before. If all are left alone they are asked nevertheless, the one that is due first before the others.
 
 A full engine, a context that is too large and a voice that is unknown say nothing of an engine's health.
 """
@@ -18,25 +18,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Coroutine,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
 from inference.backends import make_engine
-from inference.breaker import Breaker
+from inference.breaker import Breaker, State
 from inference.interfaces import Speech, Transcription
 from inference.resampling import Resampler
 from inference.types import (
@@ -62,7 +53,7 @@ Result = TypeVar("Result")
 MAX_KEPT = 30.0
 """Seconds of an utterance that are kept for the next engine: as much as Whisper hears at once, 1 MB at 16 kHz."""
 CLOSE_TIMEOUT = 5.0
-"""For the voice of an engine that failed to be closed, behind the call's back."""
+"""For a voice to be closed: nothing waits for one that hangs."""
 
 
 @dataclass(slots=True)
@@ -79,6 +70,7 @@ class Counts:
 class _Member:
     """One of the engines, and what is known of its health."""
 
+    kind: str
     name: str
     engine: Any
     deadline: float
@@ -99,20 +91,23 @@ class _Member:
         return _Trial(self, ticket, excused)
 
     def open(self, ticket: int, **options: Any) -> Any:
-        """A permanent refusal is about what was asked, such as a voice, and not about the engine."""
         try:
             return self.engine.open(**options)
         except EngineError as error:
-            if not error.permanent:
-                self.failed(ticket, error)
+            self.failed(ticket, error)
             raise
+
+    def admit(self) -> int | None:
+        return self._tell(self.breaker.admit)
 
     def served(self, ticket: int) -> None:
         self.counts.served += 1
         self._tell(self.breaker.succeeded, ticket)
 
     def failed(self, ticket: int, error: EngineError) -> None:
-        if isinstance(error, EngineFull | ContextTooLarge):
+        # What a language model refuses for good is its key or its name, and others a voice that was asked for.
+        refused = error.permanent and self.kind != "llm"
+        if refused or isinstance(error, EngineFull | ContextTooLarge):
             logger.info("The %s cannot take this one: %s", self.name, error)
             self.counts.skipped += 1
             return
@@ -123,18 +118,12 @@ class _Member:
             self.counts.failed += 1
         self._tell(self.breaker.failed, ticket)
 
-    def admit(self, now: float) -> int | None:
-        before, ticket = self.breaker.state, self.breaker.admit(now)
-        if self.breaker.state is not before:
-            logger.info("The %s is %s", self.name, self.breaker.state.value)
-        return ticket
-
-    def _tell(self, tell: Callable[[int, float], None], ticket: int) -> None:
-        before = self.breaker.state
-        tell(ticket, _now())
-        if self.breaker.state is not before:
-            level = logging.INFO if self.breaker.closed else logging.ERROR
-            logger.log(level, "The %s is %s", self.name, self.breaker.state.value)
+    def _tell(self, tell: Callable[..., Result], *ticket: int) -> Result:
+        before, answer = self.breaker.state, tell(*ticket, _now())
+        if (state := self.breaker.state) is not before:
+            level = logging.ERROR if state is State.OPEN else logging.INFO
+            logger.log(level, "The %s is %s", self.name, state.value)
+        return answer
 
 
 class _Trial:
@@ -210,7 +199,8 @@ class _Fallback:
             raise EngineError(f"ENGINES[{place!r}] takes {', '.join(sorted(known))}, not {entry!r}", permanent=True)
         engine = make_engine(place, entry)
         name = f"{self.kind} engine {index + 1} ({type(engine).__name__})"
-        return _Member(name, engine, float(entry.get("DEADLINE", deadline)), entry.get("VOICES", {}), breaker)
+        deadline = float(entry.get("DEADLINE", deadline))
+        return _Member(self.kind, name, engine, deadline, entry.get("VOICES", {}), breaker)
 
     @property
     def may_speculate(self) -> bool:
@@ -322,23 +312,21 @@ class _Fallback:
         finally:
             member.tried.set()
 
-    def _candidates(
-        self, members: Sequence[_Member], *, avoided: Collection[_Member] = ()
-    ) -> Iterator[tuple[_Member, int]]:
+    def _candidates(self, members: Sequence[_Member]) -> Iterator[tuple[_Member, int]]:
         """Whom to ask, one after the other, each with its ticket. Ends when nobody is left who is worth it."""
         asked = False
         for member in members:
-            ticket = member.admit(_now()) if member.started and member not in avoided else None
+            ticket = member.admit() if member.started else None
             if ticket is None:
                 member.counts.skipped += 1
             else:
                 asked = True
                 yield member, ticket
-        left_alone = [member for member in members if member.started]
-        if left_alone and not asked:
+        if not asked:
             # An answer that may not come is better than none for certain.
-            member = min(left_alone, key=lambda each: each.breaker.retry_at)
-            yield member, member.breaker.ticket
+            left_alone = [member for member in members if member.started]
+            for member in sorted(left_alone, key=lambda each: each.breaker.retry_at):
+                yield member, member.breaker.ticket
 
     def _nobody(self, members: Sequence[_Member]) -> EngineError:
         errors = "; ".join(str(member.start_error) for member in members if member.start_error is not None)
@@ -371,9 +359,9 @@ class FallbackLanguageModel(_Fallback):
         failure: EngineError | None = None
         willing = self._members
         if speculative:
+            if not self.may_speculate:
+                raise EngineError("the llm engine that is asked now takes no request on a guess")
             willing = [member for member in willing if not member.started or member.engine.may_speculate]
-        if not willing:
-            raise EngineError("no llm engine may be asked on a guess")
         for member, ticket in self._candidates(willing):
             begun = False
             try:
@@ -402,16 +390,14 @@ class FallbackLanguageModel(_Fallback):
             stream = member.engine.stream(messages, speculative=speculative, tools=tools)
             async with aclosing(stream) as deltas:
                 while (delta := await _until(due, anext(deltas, None), member)) is not None:
-                    if not trial.produced:
-                        held.append(delta)
-                        if not (delta.text.strip() or delta.end_call or delta.transfer or delta.opt_out):
-                            continue
+                    held.append(delta)
+                    if delta.text.strip() or delta.end_call or delta.transfer or delta.opt_out:
                         trial.produced = True
-                        *held, delta = held
+                    if trial.produced:
                         for each in held:
                             yield each
-                    yield delta
-                    due = _now() + self._stall
+                        held.clear()
+                        due = _now() + self._stall
             if not trial.produced:
                 raise EngineError(f"the {member.name} gave an empty reply")
 
@@ -428,48 +414,26 @@ class FallbackTextToSpeech(_Fallback):
 
     kind = "tts"
 
+    preferred: FallbackTextToSpeech
+    """The first engine and no other: for what is to be said in its voice or not at all."""
+
     def __init__(self, *, deadline: float = 1.0, **options: Any) -> None:
         super().__init__(deadline=deadline, **options)
-        self.preferred = _Preferred(self, self._members[0])
+        self.preferred = copy(self)
+        self.preferred._members = self._members[:1]
 
     @property
     def rate_hz(self) -> int:
         return int(self._fact("rate_hz"))
 
-    def open(self, *, voice: str = "", language: str = "en") -> _Voice:
-        return self._open(self._members, voice, language)
-
     @property
     def hears_caller(self) -> bool:
         return any(member.engine.hears_caller for member in self._members)
 
-    def _open(self, members: Sequence[_Member], voice: str, language: str) -> _Voice:
-        speech = _Voice(self, members, voice, language)
+    def open(self, *, voice: str = "", language: str = "en") -> _Voice:
+        speech = _Voice(self, voice, language)
         speech.open()
         return speech
-
-
-class _Preferred:
-    """The first engine and no other: for what is to be said in its voice or not at all."""
-
-    def __init__(self, fallback: FallbackTextToSpeech, member: _Member) -> None:
-        self._fallback = fallback
-        self._member = member
-
-    @property
-    def rate_hz(self) -> int:
-        return self._fallback.rate_hz
-
-    @property
-    def hears_caller(self) -> bool:
-        return bool(self._member.engine.hears_caller)
-
-    def describe(self) -> Description:
-        description: Description = self._member.engine.describe()
-        return description
-
-    def open(self, *, voice: str = "", language: str = "en") -> _Voice:
-        return self._fallback._open([self._member], voice, language)
 
 
 @dataclass(slots=True)
@@ -484,9 +448,9 @@ class _Part:
 class _Voice:
     """The speech of one call, in as many voices as it took."""
 
-    def __init__(self, fallback: FallbackTextToSpeech, members: Sequence[_Member], voice: str, language: str) -> None:
+    def __init__(self, fallback: FallbackTextToSpeech, voice: str, language: str) -> None:
         self._fallback = fallback
-        self._members = members
+        self._members = fallback._members
         self._voice = voice
         self._language = language
         self._open: dict[_Member, Speech] = {}
@@ -513,8 +477,7 @@ class _Voice:
         said = begin = 0
         failure: EngineError | None = None
         try:
-            avoided = [member for member, until in self._avoided.items() if _now() < until]
-            for member, ticket in self._fallback._candidates(self._members, avoided=avoided):
+            for member, ticket in self._fallback._candidates(sorted(self._members, key=self._is_avoided)):
                 try:
                     async with aclosing(self._say(member, ticket, script, begin)) as chunks:
                         async for chunk in chunks:
@@ -549,10 +512,11 @@ class _Voice:
                 speech.caller_said(text, pcm, rate_hz)
 
     async def close(self) -> None:
-        speeches, self._open = list(self._open.values()), {}
-        for error in await asyncio.gather(*(speech.close() for speech in speeches), return_exceptions=True):
-            if isinstance(error, BaseException):
-                raise error
+        speeches, self._open = self._open, {}
+        await asyncio.gather(*(_close(member, speech) for member, speech in speeches.items()))
+
+    def _is_avoided(self, member: _Member) -> bool:
+        return _now() < self._avoided.get(member, 0.0)
 
     def _speech(self, member: _Member, ticket: int) -> Speech:
         if member not in self._open:
@@ -726,7 +690,15 @@ class _Ear:
 
     def push(self, pcm: Pcm) -> None:
         assert self.utterance is not None
-        self.utterance.push(self.resampler.push(pcm))
+        try:
+            self.utterance.push(self.resampler.push(pcm))
+        except EngineError as error:
+            self.member.failed(self.ticket, error)
+            raise
+
+    def cancel(self) -> None:
+        if self.utterance is not None:
+            self.utterance.cancel()
 
 
 class _Utterance:
@@ -760,33 +732,34 @@ class _Utterance:
             try:
                 ear.push(pcm)
             except EngineError as error:
-                ear.member.failed(ear.ticket, error)
                 with suppress(EngineError):  # told to whoever asks for the words
                     self._hand_over(ear, error)
 
     async def snapshot(self) -> Transcript:
-        return self._final or await self._ask(finishing=False)
+        return await self._ask(finishing=False)
 
     async def finish(self) -> Transcript:
         self._closed = True
-        if self._final is None:
-            self._final = await self._ask(finishing=True)
-            self._sound.clear()
+        self._final = await self._ask(finishing=True)
+        self._sound.clear()
+        if self._ear is not None:
+            self._ear.cancel()  # it need not be the one that finished
         return self._final
 
     def cancel(self) -> None:
         self._closed = self._cancelled = True
         self._sound.clear()
-        if self._ear is not None and self._ear.utterance is not None:
-            self._ear.utterance.cancel()
+        if self._ear is not None:
+            self._ear.cancel()
 
     def _listen(self) -> _Ear:
         """Begin with the first of all engines; every one of them is asked once before the first is asked again."""
+        if self._cancelled:
+            raise EngineError("the utterance was cancelled")
         self._candidates = self._fallback._candidates(self._fallback._members)
         return self._next_ear(None)
 
     def _next_ear(self, failure: EngineError | None) -> _Ear:
-        self._ear = None
         for member, ticket in self._candidates:
             ear = _Ear(member, ticket, self._dropped, Resampler(self._rate_hz, member.engine.rate_hz))
             heard = self._on_partial and self._partials_of(ear)
@@ -796,6 +769,7 @@ class _Utterance:
                     ear.push(pcm)
             except EngineError as error:
                 failure = error
+                self._let_go(ear)
                 continue
             self._ear = ear
             return ear
@@ -804,21 +778,22 @@ class _Utterance:
     def _hand_over(self, ear: _Ear, error: EngineError) -> None:
         """``ear`` failed: let the next engine hear it all, unless that was done already."""
         if ear is self._ear:
+            self._ear = None
+            self._let_go(ear)
             self._next_ear(error)
-        self._let_go(ear)
 
     def _let_go(self, ear: _Ear) -> None:
         # An answer of it that is still waited for ends by its own deadline.
-        if ear is not self._ear and not ear.asked and ear.utterance is not None:
-            ear.utterance.cancel()
+        if ear is not self._ear and not ear.asked:
+            ear.cancel()
 
     async def _ask(self, *, finishing: bool) -> Transcript:
-        while True:
+        while self._final is None:
             ear = self._ear or self._listen()
             assert ear.utterance is not None
             ear.asked += 1
             try:
-                with ear.member.trial(ear.ticket, partial(self._is_stale, ear)) as trial:
+                with ear.member.trial(ear.ticket, partial(self._needs_no_more, ear)) as trial:
                     answer = ear.utterance.finish() if finishing else ear.utterance.snapshot()
                     transcript = await _until(_now() + ear.member.deadline, answer, ear.member)
                     trial.produced = True
@@ -826,13 +801,15 @@ class _Utterance:
             except EngineError as error:
                 if self._cancelled:
                     raise
-                self._hand_over(ear, error)
+                if self._final is None:
+                    self._hand_over(ear, error)
             finally:
                 ear.asked -= 1
                 self._let_go(ear)
+        return self._final
 
-    def _is_stale(self, ear: _Ear) -> bool:
-        return ear is not self._ear
+    def _needs_no_more(self, ear: _Ear) -> bool:
+        return self._cancelled or ear is not self._ear
 
     def _partials_of(self, ear: _Ear) -> Callable[[Transcript], None]:
         def heard(transcript: Transcript) -> None:

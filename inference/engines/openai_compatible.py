@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from inference.chat.connection import Connection
-from inference.chat.places import Places
+from inference.chat.places import Places, expire
 from inference.chat.prompt import prompt, tokens
 from inference.chat.reply import ReplyFilter
 from inference.chat.servers import Rank, server_of
@@ -184,6 +184,7 @@ class OpenAICompatibleLanguageModel:
         if rank is not Rank.REAL and (wait := self._connection.full_until - loop.time()) > 0:
             raise EngineFull(f"{self._connection.where} wants no request for another {wait:.1f} s")
         while True:
+            context_tokens = self._context_tokens
             turns = self._turns(messages, tools, rank)
             body = {**self._fixed, "messages": turns, self._length_field: max_tokens}
             if self._priorities is not None:
@@ -195,7 +196,7 @@ class OpenAICompatibleLanguageModel:
                 self._used_at = loop.time()
                 first = asyncio.timeout_at(deadline)
                 if rank is not Rank.REAL:
-                    place.give_way = partial(_expire, first)
+                    place.give_way = partial(expire, first)
                 reply = self._connection.ask(
                     body, inter_token_timeout=self._inter_token_timeout, reply_timeout=self._reply_timeout
                 )
@@ -208,7 +209,7 @@ class OpenAICompatibleLanguageModel:
                     if begun or not place.lost:
                         raise
                 except ContextTooLarge:
-                    if not self._shrink(turns):
+                    if not self._shrink(turns, context_tokens):
                         raise
                 else:
                     if not begun and rank is not Rank.WARM:
@@ -221,12 +222,15 @@ class OpenAICompatibleLanguageModel:
         room = self._context_tokens - self._max_tokens
         return prompt(messages, tools, end_call_marker=self._marker, room=room, ends_with_user=rank is Rank.WARM)
 
-    def _shrink(self, turns: Sequence[Mapping[str, str]]) -> bool:
-        """These were too many for the server: send fewer from now on. False if there is none to leave out."""
+    def _shrink(self, turns: Sequence[Mapping[str, str]], context_tokens: int) -> bool:
+        """
+        These, for so many tokens, were too many for the server: send fewer from now on. False if there is none to leave
+        out. Requests that were refused at the same time tell the same.
+        """
         if sum(turn["role"] != "system" for turn in turns) < 2:
             return False
         size = sum(tokens(turn["content"]) for turn in turns) + self._max_tokens
-        self._context_tokens = int(SHRINK * min(size, self._context_tokens))
+        self._context_tokens = min(self._context_tokens, int(SHRINK * min(size, context_tokens)))
         log.warning(
             "The context of %s is smaller than its option context_tokens says: now %d are used",
             self._connection.model,
@@ -237,7 +241,3 @@ class OpenAICompatibleLanguageModel:
     def _empty(self, why: str) -> EngineError:
         connection = self._connection
         return EngineError(f"{connection.model} at {connection.where} gave an empty reply ({why})")
-
-
-def _expire(timeout: asyncio.Timeout) -> None:
-    timeout.reschedule(asyncio.get_running_loop().time())

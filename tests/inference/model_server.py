@@ -6,13 +6,13 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
 
-Answer = Callable[[dict[str, Any]], "AsyncIterator[bytes] | web.Response"]
+Answer = Callable[[dict[str, Any]], "AsyncIterator[bytes] | web.StreamResponse | Awaitable[web.StreamResponse]"]
 
 
 def event(content: str | None = None, *, finish_reason: str | None = None, **delta: Any) -> bytes:
@@ -43,6 +43,7 @@ class ModelServer:
         self.answer: Answer = repeat_the_caller
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.requests: list[web.Request] = []
         self.connections: set[Any] = set()
         self.models_status = 200
         self.models_asked = 0
@@ -69,15 +70,20 @@ class ModelServer:
         self.models_asked += 1
         self.headers.append(dict(request.headers))
         self.connections.add(request.transport)
-        return web.json_response({"object": "list", "data": []}, status=self.models_status)
+        return web.json_response(
+            {"object": "list", "data": []}, status=self.models_status, headers={"Location": str(request.url)}
+        )
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         self.bodies.append(await request.json())
         self.headers.append(dict(request.headers))
         self.connections.add(request.transport)
         self.asked.set()
+        self.requests.append(request)
         answer = self.answer(self.bodies[-1])
-        if isinstance(answer, web.Response):
+        if isinstance(answer, Awaitable):
+            answer = await answer
+        if isinstance(answer, web.StreamResponse):
             return answer
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)

@@ -27,13 +27,15 @@ def layers(redis_url: str = "") -> Iterator[tuple[Any, Any]]:
         yield made
     finally:
         for alias, layer in zip(("default", "stream"), before, strict=True):
-            channel_layers.set(alias, layer)
+            del channel_layers.backends[alias]
+            if layer is not None:
+                channel_layers.set(alias, layer)
 
 
 async def until(true: Callable[[], object], *, within: float = 10.0) -> None:
     """For what has no event to await, such as what another process does."""
     async with asyncio.timeout(within):
-        while not true():
+        while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 

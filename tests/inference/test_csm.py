@@ -207,6 +207,7 @@ async def test_each_call_has_the_voice_that_it_asked_for(make, voices):
         assert np.array_equal(said[""], said["ann"])
         assert said["ann"].shape != said["bob"].shape or not np.array_equal(said["ann"], said["bob"])
         assert engine.voice_names == ["ann", "bob"]
+        assert "voices ann " in engine.describe().weights
         with pytest.raises(EngineError, match="ann, bob"):
             engine.open(voice="eve")
     finally:

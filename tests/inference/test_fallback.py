@@ -480,6 +480,30 @@ def test_an_engine_that_fails_again_and_again_is_left_alone_and_tried_again_late
     assert changes == ["left alone", "tried again", "left alone", "tried again", "healthy"]
 
 
+def test_an_engine_that_is_left_alone_is_not_asked_on_a_guess_where_a_paid_one_would_answer():
+    async def work():
+        paid = entry(f"{HERE}PaidByTheToken", replies=["paid"])
+        engine = await started(FallbackLanguageModel(engines=[llm(**DEAD), paid], failures=1))
+        assert await reply(engine) == "paid"
+        asked_at = now()
+        with pytest.raises(EngineError, match="on a guess"):
+            await reply(engine, speculative=True)
+        assert now() == asked_at
+
+    run(work())
+
+
+def test_if_all_are_left_alone_the_others_are_asked_after_the_first():
+    async def work():
+        first, second = llm(**FAILING), llm(replies=["back"], failures=[{"on": 1}])
+        engine = await started(FallbackLanguageModel(engines=[first, second], failures=1, retry_after=60.0))
+        with pytest.raises(EngineError):
+            await reply(engine)
+        assert [await reply(engine) for _ in range(2)] == ["back", "back"]
+
+    run(work())
+
+
 def test_if_all_are_left_alone_one_is_asked_nevertheless():
     async def work():
         first = llm(replies=["back"], failures=[{"on": 1}])
@@ -656,6 +680,22 @@ def test_a_call_stays_with_the_voice_that_relieved_the_other(diary):
             ("second", "Two."),
             ("first", "Three."),
             ("first", "Four."),
+        ]
+
+    run(work())
+
+
+def test_a_call_comes_back_to_the_first_voice_when_the_other_fails_too(diary):
+    async def work():
+        engine = await started(diaries({"failures": [{"on": 1}]}, {"failures": [{"on": 2}]}))
+        speech = engine.open()
+        await said(speech, "One.")
+        assert await said(speech, "Two.")
+        assert [line for line in diary if line[1] != "closed"] == [
+            ("first", "One."),
+            ("second", "One."),
+            ("second", "Two."),
+            ("first", "Two."),
         ]
 
     run(work())
@@ -844,6 +884,18 @@ def test_a_voice_is_called_by_another_name_where_it_has_one_and_else_is_the_defa
     run(work())
 
 
+@pytest.mark.parametrize(("permanent", "skipped"), [(True, 3), (False, 0)])
+def test_a_voice_that_is_refused_when_it_is_to_speak_says_nothing_of_an_engines_health(permanent, skipped):
+    async def work():
+        refusing = {"failures": [{"rate": 1.0, "permanent": permanent}]}
+        engine = await started(voices(refusing, {}, failures=4))
+        for _ in range(3):
+            assert await said(engine.open(voice="tone"), "Hello.")
+        assert outcomes(engine) == [(0, 3 - skipped, 0, skipped), (3, 0, 0, 0)]
+
+    run(work())
+
+
 def test_the_preferred_voice_can_be_had_alone():
     async def work():
         engine = await started(voices({"failures": [{"on": 1}]}, {}))
@@ -852,7 +904,28 @@ def test_the_preferred_voice_can_be_had_alone():
         with pytest.raises(EngineError, match="as its script says"):
             await said(speech, "Hello.")
         assert await said(speech, "Hello.")
-        assert outcomes(engine) == [(1, 1, 0, 1), (0, 0, 0, 0)]
+        assert outcomes(engine) == [(1, 1, 0, 0), (0, 0, 0, 0)]
+
+    run(work())
+
+
+class Clinging(ScriptedTextToSpeech):
+    def open(self, **options: Any) -> Any:
+        return _ClingingVoice()
+
+
+class _ClingingVoice:
+    async def close(self) -> None:
+        await asyncio.Event().wait()
+
+
+def test_a_voice_that_cannot_be_closed_does_not_hold_up_the_end_of_the_call():
+    async def work():
+        engine = await started(FallbackTextToSpeech(engines=[entry(f"{HERE}Clinging")]))
+        speech = engine.open()
+        async with leaving_no_task():
+            await speech.close()
+        assert now() == exactly(5.0)
 
     run(work())
 
@@ -1037,6 +1110,112 @@ def test_a_recogniser_that_takes_nothing_is_replaced_at_once(opens):
 
         with pytest.raises(EngineError, match="it "):
             await hear()
+
+    run(work())
+
+
+class Hasty(ScriptedSpeechToText):
+    """Answers nothing, but says so at once when an utterance is cancelled; knows who is still open."""
+
+    utterances: list[_HastyUtterance] = []
+
+    def open(self, **options: Any) -> Any:
+        utterance = _HastyUtterance()
+        self.utterances.append(utterance)
+        return utterance
+
+
+class _HastyUtterance:
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
+    def push(self, pcm: Pcm) -> None: ...
+
+    async def snapshot(self) -> Transcript:
+        await self.over.wait()
+        raise EngineError("it was cancelled")
+
+    def cancel(self) -> None:
+        self.over.set()
+
+
+def test_a_recogniser_is_not_to_blame_for_what_was_cancelled():
+    async def work():
+        engine = await started(FallbackSpeechToText(engines=[entry(f"{HERE}Hasty"), stt()], failures=3))
+        for _ in range(3):
+            utterance = engine.open()
+            pending = asyncio.ensure_future(utterance.snapshot())
+            await asyncio.sleep(0)
+            utterance.cancel()
+            with pytest.raises(EngineError, match="it was cancelled"):
+                await pending
+        assert outcomes(engine) == [(0, 0, 0, 0), (0, 0, 0, 0)]
+
+    run(work())
+
+
+class Choking(Hasty):
+    """Takes no sound that is handed over to it."""
+
+    def open(self, **options: Any) -> Any:
+        utterance = super().open(**options)
+        utterance.push = self.refuse
+        return utterance
+
+    def refuse(self, pcm: Pcm) -> None:
+        raise EngineError("it takes no sound")
+
+
+def test_every_utterance_that_was_opened_is_let_go():
+    async def work():
+        Hasty.utterances.clear()
+        hasty, choking = entry(f"{HERE}Hasty"), entry(f"{HERE}Choking")
+        engine = await started(FallbackSpeechToText(engines=[hasty, choking, hasty]))
+        utterance = engine.open()
+        utterance.push(sound(0.1))
+        with pytest.raises(EngineError):
+            await utterance.snapshot()
+        utterance.cancel()
+        with pytest.raises(EngineError):
+            await utterance.snapshot()
+        assert [opened.over.is_set() for opened in Hasty.utterances] == [True] * 3
+        assert outcomes(engine) == [(0, 0, 1, 0), (0, 1, 0, 0), (0, 0, 1, 0)]
+
+    run(work())
+
+
+class Curt(ScriptedSpeechToText):
+    """Perhaps gives no snapshots; knows whom it was told to forget."""
+
+    forgotten: list[str] = []
+
+    def __init__(self, *, name: str, snapshots: bool) -> None:
+        super().__init__(transcripts=["Hello."])
+        self.name = name
+        self.snapshots = snapshots
+
+    def open(self, **options: Any) -> Any:
+        utterance = super().open(**options)
+        if not self.snapshots:
+            utterance.snapshot = self.refuse
+        utterance.cancel = partial(self.forgotten.append, self.name)
+        return utterance
+
+    async def refuse(self) -> Transcript:
+        raise EngineError("it gives no snapshots")
+
+
+def test_an_utterance_that_one_finished_is_taken_from_the_other_that_was_to_go_on():
+    async def work():
+        Curt.forgotten.clear()
+        curt = [entry(f"{HERE}Curt", name=name, snapshots=name == "second") for name in ("first", "second")]
+        engine = await started(FallbackSpeechToText(engines=curt))
+        utterance = engine.open()
+        utterance.push(sound(1.0))
+        final, snapshot = await asyncio.gather(utterance.finish(), utterance.snapshot())
+        assert (final.text, snapshot.text) == ("Hello.", "Hello.")
+        assert set(Curt.forgotten) == {"first", "second"}
+        assert await utterance.snapshot() is final
 
     run(work())
 

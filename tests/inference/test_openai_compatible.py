@@ -88,6 +88,11 @@ async def test_the_request_is_a_plain_streamed_chat_completion(server, connect):
     assert "Authorization" not in server.headers[0]
 
 
+async def test_a_key_from_a_file_with_its_newline_is_a_key(server, connect):
+    await deltas_of(connect(api_key="secret\n"))
+    assert server.headers[0]["Authorization"] == "Bearer secret"
+
+
 async def test_a_key_and_further_fields_are_sent_when_given(server, connect):
     await deltas_of(connect(api_key="secret", extra_body={"seed": 3}))
     assert server.headers[0]["Authorization"] == "Bearer secret"
@@ -229,11 +234,59 @@ async def test_a_server_with_less_room_than_was_thought_gets_a_shorter_conversat
     assert len(server.bodies) == learned + 28
 
 
+async def test_requests_that_are_refused_together_teach_it_once(server, connect):
+    refused = []
+    all_there = asyncio.Event()
+
+    async def answer(body):
+        refused.append(body)
+        if len(refused) == 10:
+            all_there.set()
+        await all_there.wait()
+        return web.Response(status=400, text="This model's maximum context length is 512 tokens.")
+
+    server.answer = lambda body: answer(body) if len(body["messages"]) > 30 else replying("Yes.")
+    engine = connect(context_tokens=8192)
+    await asyncio.gather(*(deltas_of(engine, *long_call(20)) for _ in range(10)))
+    assert len(refused) == 10
+    server.bodies.clear()
+    await deltas_of(engine, *long_call(10))
+    assert len(server.bodies[0]["messages"]) == 20, "nothing of a shorter conversation is left out"
+
+
 async def test_what_is_too_large_by_itself_is_an_error(server, connect):
     server.answer = lambda body: web.Response(status=400, text="This model's maximum context length is 512 tokens.")
     with pytest.raises(ContextTooLarge):
         await deltas_of(connect(), *long_call(10))
     assert [turn["role"] for turn in server.bodies[-1]["messages"]] == ["system", "user"]
+
+
+async def test_a_refusal_that_comes_in_pieces_is_understood(server, connect):
+    async def answer(body):
+        response = web.StreamResponse(status=400)
+        await response.prepare(server.requests[-1])
+        await response.write(b'{"error": {"message": "')
+        await arrived.wait()
+        await response.write(b"This model's maximum context length is 512 tokens." + b'"}}')
+        return response
+
+    arrived = asyncio.Event()
+    server.answer = answer
+    asyncio.get_running_loop().call_later(0.05, arrived.set)
+    with pytest.raises(ContextTooLarge, match="512"):
+        await deltas_of(connect())
+
+
+async def test_a_refusal_without_an_end_is_understood_nevertheless(server, connect):
+    async def answer(body):
+        response = web.StreamResponse(status=429)
+        await response.prepare(server.requests[-1])
+        await response.write(b"slow down")
+        await asyncio.Event().wait()
+
+    server.answer = answer
+    with pytest.raises(EngineFull, match="slow down"):
+        await deltas_of(connect())
 
 
 # What comes back
@@ -761,7 +814,7 @@ async def test_where_tokens_are_paid_for_only_the_connection_is_made_ready(serve
     assert len(server.connections) == 1
 
 
-@pytest.mark.parametrize(("status", "permanent"), [(401, True), (403, True), (404, False), (500, False)])
+@pytest.mark.parametrize(("status", "permanent"), [(401, True), (403, True), (302, False), (404, False), (500, False)])
 async def test_a_refused_key_is_known_at_the_start_without_a_single_token(server, connect, status, permanent):
     server.models_status = status
     engine = connect(warm=False)
@@ -771,3 +824,4 @@ async def test_a_refused_key_is_known_at_the_start_without_a_single_token(server
     else:
         await engine.start()
     assert server.bodies == []
+    assert server.models_asked == 1

@@ -24,7 +24,7 @@ from inference.engines.scripted import (
     ScriptedSpeechToText,
     ScriptedTextToSpeech,
 )
-from inference.types import NO_TOOLS, Message
+from inference.types import NO_TOOLS, EngineError, Message
 from media.audio import decode_mulaw
 from media.messages import Media
 from media.phone.caller import Clip
@@ -419,6 +419,16 @@ def test_reading_ahead_ends_when_the_reply_is_wanted():
     assert "stream" in [what for what, _ in asked.log]
     assert "warmed" not in [what for what, _ in asked.log]
     assert line.tasks_left == 0
+
+
+def test_a_language_model_that_cannot_read_ahead_costs_a_line_in_the_log(caplog):
+    class Model(ScriptedLanguageModel):
+        async def warm(self, messages, *, tools=NO_TOOLS):
+            raise EngineError("nobody is there")
+
+    line = call([(2.0, "Hello?")], seconds=8, model=Model)
+    assert [who for who, _ in line.turns] == ["caller", "agent"]
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_nothing_is_read_ahead_once_the_call_ends():

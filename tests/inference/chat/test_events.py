@@ -1,6 +1,7 @@
 """Server-sent events out of bytes that are cut anywhere."""
 
 import json
+from codecs import BOM_UTF8
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.inference.model_server import DONE, event
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_events_are_the_same_wherever_the_bytes_are_cut(newline):
-    stream = (b": hi\n\n" + event("Grüß Gott, 電話 ☎") + b'data:{"a":\ndata: 1}\n\n' + DONE).replace(b"\n", newline)
+    stream = (event("Grüß Gott, 電話 ☎") + b': hi\n\ndata:{"a":\ndata: 1}\n\n' + DONE).replace(b"\n", newline)
     whole = EventReader().feed(stream)
     assert json.loads(whole[0])["choices"][0]["delta"]["content"] == "Grüß Gott, 電話 ☎"
     assert json.loads(whole[1]) == {"a": 1}
@@ -18,6 +19,7 @@ def test_events_are_the_same_wherever_the_bytes_are_cut(newline):
     for cut in range(len(stream) + 1):
         reader = EventReader()
         assert reader.feed(stream[:cut]) + reader.feed(stream[cut:]) == whole
+    assert EventReader().feed(BOM_UTF8 + stream) == whole
     reader = EventReader()
     assert [payload for byte in stream for payload in reader.feed(bytes([byte]))] == whole
 
@@ -31,6 +33,7 @@ def test_events_are_the_same_wherever_the_bytes_are_cut(newline):
         (b'{"choices": [{"delta": null}]}', ("", "")),
         (b'{"choices": [{"delta": {"reasoning_content": "Hm."}}]}', ("", "")),
         (b'{"choices": []}', ("", "")),
+        (b'{"choices": null, "usage": {}}', ("", "")),
     ],
 )
 def test_of_a_chunk_its_text_and_its_end_are_read(payload, read):

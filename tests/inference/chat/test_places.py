@@ -2,10 +2,11 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
-from inference.chat.places import Place, Places
+from inference.chat.places import Place, Places, expire
 from inference.chat.servers import Rank
 from inference.types import EngineFull
 
@@ -122,6 +123,26 @@ async def test_a_place_given_to_one_who_leaves_in_that_moment_goes_on(desk):
     desk.tasks["gone"].cancel()
     await settle()
     assert desk.got == ["now", "next"]
+
+
+async def test_one_whose_time_is_up_in_that_moment_gives_way_by_itself():
+    places = Places(1)
+
+    async def guess() -> None:
+        async with places.take(Rank.SPECULATIVE, patience=1) as place, asyncio.timeout(0) as time:
+            place.give_way = partial(expire, time)
+            await asyncio.Event().wait()
+
+    async def real() -> str:
+        async with places.take(Rank.REAL, patience=1):
+            return "served"
+
+    guessing = asyncio.ensure_future(guess())
+    await asyncio.sleep(0)
+    asked = asyncio.ensure_future(real())  # it asks after the time has run out, and before the other has noticed
+    with pytest.raises(TimeoutError):
+        await guessing
+    assert await asked == "served"
 
 
 async def test_without_a_limit_there_is_always_a_place():

@@ -1,4 +1,4 @@
-"""What the refusals of real servers mean: their own words, as their sources and documentation give them."""
+"""What refusals mean, in words such as known servers use: a sample of them, and they change from release to release."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_a_prompt_that_is_too_long_is_recognised(status, said):
     ("status", "said", "kind", "permanent"),
     [
         (429, "Rate limit reached for model `llama-3.3-70b-versatile`", EngineFull, False),
-        (429, '{"error": {"code": "insufficient_quota"}}', EngineFull, True),
+        (429, '{"error": {"code": "insufficient_quota"}}', EngineError, True),
         (503, "The engine is currently overloaded, please try again later", EngineFull, False),
         (503, '{"error": {"message": "Too many in-flight requests", "code": 503}}', EngineFull, False),
         (498, "capacity_exceeded", EngineFull, False),

@@ -37,6 +37,13 @@ def test_nothing_is_said_after_the_model_has_ended_or_plays_the_caller(leak, siz
     assert not reply.seen
 
 
+@pytest.mark.parametrize("size", range(9, 20))
+def test_a_letter_that_becomes_two_when_it_is_made_small_hides_no_marker(size):
+    words, reply = said("Hello, İ! [END_CALL]", size=size)
+    assert words == "Hello, İ! "
+    assert reply.end_call
+
+
 @pytest.mark.parametrize("cut", ["<end_of", "<|im", "</", "<start_of_turn"])
 def test_a_control_token_that_the_limit_of_the_reply_cuts_is_not_said(cut):
     assert said(f"Goodbye.{cut}", size=4)[0] == "Goodbye."
