@@ -78,7 +78,7 @@ class FasterWhisperSpeechToText:
         hotwords: str = "",
         max_batch: int = 0,
         gather: float = 0.003,
-        max_utterances: int = 64,
+        max_utterances: int = 256,
         max_waiting: int = 32,
     ) -> None:
         self.gives_partials = partials
@@ -439,7 +439,7 @@ class _Utterance:
             job.waiters -= 1
             if not job.waiters and job is self.waiting and not job.settles:
                 job.urgency = Urgency.PARTIAL
-                if not job.reports:
+                if self._closed or not job.reports:
                     self._engine.withdraw(job)
 
     def _is_covered(self, asked: int) -> bool:

@@ -16,10 +16,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import takewhile
 
-SHORTEST_SPEECH = 0.25
-"""Sound with less speech in it is not given to the model at all."""
+SHORTEST_SPEECH = 0.1
+"""
+Sound with less speech in it is not given to the model at all. A "two" or a "yes" may have 0.12 s that is loud, and who
+says it has been judged to be speaking already.
+"""
 SHORT_SPEECH = 0.6
 MAX_COMPRESSION = 2.4
+LEAST_REPEATED = 100
+"""Characters. In less, repetition is how people talk: "no, no, no", "five five five five"."""
 MAX_WORDS_PER_SECOND = 6.0
 SPARE_WORDS = 3
 """Short words that end in a consonant have little that is loud: "yes it is" may count as 0.3 s of speech."""
@@ -28,34 +33,29 @@ MAX_NO_SPEECH = 0.6
 
 _STOCK_PHRASES = frozenset(
     {
-        "bye",
-        "bye bye",
         "please subscribe",
         "so",
         "subtitles by the amara org community",
-        "thank you",
         "thank you for watching",
         "thank you so much for watching",
-        "thank you very much",
-        "thanks",
         "thanks for watching",
         "you",
-        "danke",
         "danke fürs zuschauen",
-        "gracias",
         "gracias por ver el video",
-        "merci",
         "merci d'avoir regardé cette vidéo",
         "sous titres réalisés par la communauté d'amara org",
         "subtítulos realizados por la comunidad de amara org",
         "untertitel der amara org community",
         "untertitelung des zdf 2020",
-        "vielen dank",
     }
 )
 """What Whisper says of noise, from the captions that it learned from."""
+_POLITE_PHRASES = frozenset(
+    {"bye", "bye bye", "thank you", "thank you very much", "thanks", "danke", "gracias", "merci", "vielen dank"}
+)
+"""So are these, but callers say them too, and quickly: to be short is not enough to be doubted."""
 
-_UNSPACED = frozenset({"ja", "lo", "my", "th", "yue", "zh"})
+_UNSPACED = frozenset({"bo", "ja", "km", "lo", "my", "th", "yue", "zh"})
 """Languages that are written without spaces: a character stands for a word."""
 
 
@@ -110,11 +110,13 @@ def objection(heard: Heard) -> Reason | None:
         return Reason.NO_WORDS
     if heard.no_speech > MAX_NO_SPEECH and heard.logprob < MIN_LOGPROB:
         return Reason.NO_SPEECH
-    if " ".join(words) in _STOCK_PHRASES and (heard.speech < SHORT_SPEECH or heard.logprob < MIN_LOGPROB):
+    doubtful = heard.no_speech > MAX_NO_SPEECH or heard.logprob < MIN_LOGPROB
+    phrases = _STOCK_PHRASES | _POLITE_PHRASES if doubtful else _STOCK_PHRASES
+    if " ".join(words) in phrases and (doubtful or heard.speech < SHORT_SPEECH):
         return Reason.STOCK_PHRASE
-    if compression(heard.text) > MAX_COMPRESSION:
+    if len(heard.text) >= LEAST_REPEATED and compression(heard.text) > MAX_COMPRESSION:
         return Reason.REPETITION
-    if len(words) > MAX_WORDS_PER_SECOND * heard.speech + SPARE_WORDS:
+    if len(heard.text.split()) > MAX_WORDS_PER_SECOND * heard.speech + SPARE_WORDS:
         return Reason.TOO_FAST
     return None
 
@@ -125,9 +127,8 @@ def bare_words(text: str) -> list[str]:
 
 
 def compression(text: str) -> float:
-    """How many times shorter zlib makes the text: what repeats itself shrinks much."""
-    raw = text.encode()
-    return len(raw) / len(zlib.compress(raw))
+    """Characters for each byte that zlib needs: what repeats itself shrinks much, in any script."""
+    return len(text) / len(zlib.compress(text.encode()))
 
 
 def is_spaced(language: str) -> bool:

@@ -13,6 +13,7 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +31,13 @@ log = logging.getLogger(__name__)
 WINDOWS = (1000, 1500, 3000)
 MARGIN = 200
 """Frames. Below 10 s, and without about 2 s of silence at the end, Whisper starts to invent (whisper.cpp #1855)."""
-TOKENS_PER_SECOND = 8
+TOKENS_PER_SECOND = 12
+"""Who talks fast needs 6 in English, 10 in Arabic or Greek."""
+DENSE = frozenset("am as bn bo gu hi hy ka km kn lo ml mr my ne pa ps sa sd si ta te th".split())
+"""Languages whose words Whisper spells by the byte, with 13 to 40 tokens a second: as many as there is room for."""
 SPARE_TOKENS = 16
-MAX_TOKENS = 224
-"""Half of Whisper's text context; the other half is for what stands before the transcript."""
+POSITIONS = 448
+"""Of the decoder: the transcript and what stands before it share them."""
 MAX_HOTWORD_TOKENS = 200
 REPETITION_PENALTY = 1.05
 """Slight: numbers are repeated legitimately."""
@@ -79,7 +83,7 @@ class Piece:
     @property
     def max_tokens(self) -> int:
         seconds = len(self.spectrum.rows) * HOP / RATE_HZ
-        return min(int(TOKENS_PER_SECOND * seconds) + SPARE_TOKENS, MAX_TOKENS)
+        return POSITIONS if self.language in DENSE else int(TOKENS_PER_SECOND * seconds) + SPARE_TOKENS
 
 
 def window_for(frames: int) -> int:
@@ -103,6 +107,8 @@ class Model:
                     permanent=True,
                 )
             self._hotwords = [self._special("startofprev"), *words]
+        # Four for startoftranscript, the language, the task and notimestamps.
+        self._room = POSITIONS - len(self._hotwords) - 4
 
     @property
     def filters(self) -> Float32:
@@ -119,7 +125,7 @@ class Model:
 
     def language(self, tag: str) -> str:
         """The model's own code of a language such as ``en-GB``; "" if it does not know it."""
-        code = tag.partition("-")[0].lower()
+        code = tag.replace("_", "-").partition("-")[0].lower()
         code = LANGUAGE_ALIASES.get(code, code)
         if not self._whisper.model.is_multilingual:
             return code if code == "en" else ""
@@ -134,12 +140,14 @@ class Model:
         features = np.empty((len(pieces), len(self.filters), shape[0]), np.float32)
         for row, piece in zip(features, pieces, strict=True):
             piece.spectrum.fill(row)
+        limit = max(self._limit(piece) for piece in pieces)
         results = self._whisper.model.generate(
             StorageView.from_array(features),
             [self._prompt(piece) for piece in pieces],
             beam_size=1,
             repetition_penalty=REPETITION_PENALTY,
-            max_length=2 * max(piece.max_tokens for piece in pieces),  # CTranslate2 generates half of it at most
+            # CTranslate2 generates half of it at most, and no more than it leaves behind the prompt.
+            max_length=limit + max(limit, POSITIONS - self._room),
             return_scores=True,
             return_no_speech_prob=True,
         )
@@ -168,7 +176,8 @@ class Model:
 
         Ends between words (where a language has no spaces, between characters), so that no word is forced by half.
         """
-        agreed = agreed_tokens(before, after)
+        # A special token has no place in a prompt: CTranslate2 would refuse the whole batch.
+        agreed = tuple(takewhile(lambda token: token < self._end, agreed_tokens(before, after)))
         if is_spaced(language):
             starts = [i for i, token in enumerate(agreed) if (self._tokens.id_to_token(token) or "").startswith("Ġ")]
             return agreed[: starts[-1]] if starts else ()
@@ -202,12 +211,16 @@ class Model:
         return [*prompt, self._special("notimestamps"), *piece.prefix]
 
     def _heard(self, piece: Piece, tokens: list[int], score: float, no_speech: float) -> Heard:
-        if len(tokens) >= piece.max_tokens:
+        if len(tokens) >= self._limit(piece):
             # Its own limit, where it would have ended alone: in a batch the longest row's limit holds for all.
             return Heard(speech=piece.speech, no_speech=no_speech, runaway=True)
         text = self._tokens.decode([token for token in tokens if token < self._end]).strip()
-        logprob = score * len(tokens) / (len(tokens) + 1)  # the end of the text counts as one
+        # The score is a mean to which a forced token adds nothing; the end of the text counts as one.
+        logprob = score * len(tokens) / (len(tokens) - len(piece.prefix) + 1)
         return Heard(text, piece.speech, logprob, no_speech, tuple(tokens))
+
+    def _limit(self, piece: Piece) -> int:
+        return min(piece.max_tokens, self._room)
 
     def _special(self, name: str) -> int:
         token = self._tokens.token_to_id(f"<|{name}|>")

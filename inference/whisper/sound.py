@@ -20,13 +20,13 @@ CUT_SEARCH = 10 * RATE_HZ
 """The cut is made at the quietest moment of the last 10 s of the window."""
 CUT_BLOCKS = 10
 
-VOICE_RMS = 100
+VOICE_RMS = 60
 SURE_VOICE_RMS = 300
-"""A block is no speech below the first, nor, below the second, if it lies 20 dB under the loudest."""
+"""A block is no speech below the first, nor, below the second, if it lies 30 dB under the loudest."""
 QUIET_RMS = 60
 SURE_SOUND_RMS = 200
 """
-Of sound after the words: a block below the first is silence, and none above the second. Between them it must lie 26 dB
+Of sound after the words: a block below the first is silence, and none above the second. Between them it must lie 30 dB
 below the loudest, or 20 dB and no more than 6 dB above the noise of the line, not to be taken for more words.
 """
 
@@ -113,8 +113,8 @@ class Sound:
         levels = np.array(self._levels)
         if end <= first:
             return True
-        line = float(np.percentile(levels, 10))
-        limit = max(QUIET_RMS, min(SURE_SOUND_RMS, max(self._loudest / 20, min(2 * line, self._loudest / 10))))
+        line = float(np.percentile(levels, 5))
+        limit = max(QUIET_RMS, min(SURE_SOUND_RMS, max(self._loudest / 30, min(2 * line, self._loudest / 10))))
         return bool(levels[first:end].max(initial=0.0) <= limit)
 
 
@@ -127,7 +127,7 @@ def levels_of(pcm: Pcm) -> NDArray[np.floating]:
 
 def speech_seconds(levels: NDArray[np.floating]) -> float:
     """How much of the sound is loud enough for speech."""
-    floor = max(VOICE_RMS, min(SURE_VOICE_RMS, levels.max(initial=0.0) / 10))
+    floor = max(VOICE_RMS, min(SURE_VOICE_RMS, levels.max(initial=0.0) / 30))
     return float(np.count_nonzero(levels > floor) * BLOCK / RATE_HZ)
 
 

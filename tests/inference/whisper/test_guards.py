@@ -14,18 +14,21 @@ def heard(text, *, speech=1.5, logprob=-0.3, no_speech=0.1, runaway=False):
 @pytest.mark.parametrize(
     ("invention", "reason"),
     [
-        (heard("Yes.", speech=0.2), Reason.TOO_SHORT),
+        (heard("Yes.", speech=0.08), Reason.TOO_SHORT),
         (heard(""), Reason.NO_WORDS),
         (heard(" ... "), Reason.NO_WORDS),
         (heard("Hello.", logprob=math.nan), Reason.NOT_FINITE),
         (heard("", runaway=True), Reason.RUNAWAY),
-        (heard("Thank you.", speech=0.5), Reason.STOCK_PHRASE),
+        (heard("Thank you.", no_speech=0.8), Reason.STOCK_PHRASE),
+        (heard("Bye.", logprob=-1.2), Reason.STOCK_PHRASE),
+        (heard("you", speech=0.5), Reason.STOCK_PHRASE),
         (heard("Thanks for watching!", logprob=-1.2), Reason.STOCK_PHRASE),
         (heard("Untertitelung des ZDF, 2020", speech=0.4), Reason.STOCK_PHRASE),
         (heard("Sous-titres réalisés par la communauté d'Amara.org", speech=0.5), Reason.STOCK_PHRASE),
         (heard("I would like to come.", no_speech=0.8, logprob=-1.1), Reason.NO_SPEECH),
         (heard("one two three four five six seven eight nine ten", speech=1.0), Reason.TOO_FAST),
-        (heard("no no no no no no no no no no no no no no no no no no no no no no no", speech=6.0), Reason.REPETITION),
+        (heard("no " * 40, speech=9.0), Reason.REPETITION),
+        (heard("हाँ " * 40, speech=9.0), Reason.REPETITION),
     ],
 )
 def test_what_whisper_says_of_noise_is_not_believed(invention, reason):
@@ -35,9 +38,16 @@ def test_what_whisper_says_of_noise_is_not_believed(invention, reason):
 @pytest.mark.parametrize(
     "words",
     [
-        heard("Yes.", speech=0.3),
+        heard("Two.", speech=0.12),
+        heard("Yes.", speech=0.3, no_speech=0.7),
         heard("Yes, it is.", speech=0.3),
-        heard("Thank you.", speech=0.9),
+        heard("Thank you.", speech=0.3),
+        heard("Bye!", speech=0.2),
+        heard("Vielen Dank.", speech=0.4),
+        heard("No, no, no, no, no, no, no, no, no, no, no, no.", speech=3.0),
+        heard("five five five five five five five five", speech=2.5),
+        heard("A, B, C, D, E, F, G", speech=1.5),
+        heard("மைசூர் செல்ல வேண்டும் என் மனைவியும் வர முடியாது எனவே தயவுசெய்து சொல்லுங்கள் " * 2, speech=6.0),
         heard("What time do you open?", no_speech=0.9),
         heard("My number is five five five, oh one oh one.", speech=1.6),
         heard("Können Sie mich verbinden?"),

@@ -106,18 +106,35 @@ def test_a_prefix_is_what_the_text_begins_with(english):
     assert forced.tokens == whole.tokens[:2] + other.tokens[2:]
 
 
-def test_a_text_may_have_eight_tokens_a_second_and_no_more(english):
-    # One second may have 24; the tiny model ends after 6 and the end of the text counts for one.
+def test_a_text_may_have_twelve_tokens_a_second_and_no_more(english):
+    # One second may have 28; the tiny model ends after 6 and the end of the text counts for one.
     text = english.hear([piece(english, LOW)])[0]
     assert len(text.tokens) == 6
     heard = piece(english, LOW)
-    assert heard.max_tokens == 8 * len(heard.spectrum.rows) // 100 + 16
+    assert heard.max_tokens == 12 * len(heard.spectrum.rows) // 100 + 16
     long = [
         english.hear([replace(heard, prefix=text.tokens * 3)])[0],
         english.hear([replace(heard, prefix=text.tokens * 9)])[0],
     ]
     assert [one.runaway for one in long] == [False, True]
     assert long[1].text == ""
+
+
+def test_a_language_that_is_spelled_by_the_byte_may_fill_the_context(tmp_path):
+    model = loaded(make_tiny_whisper(tmp_path, languages=("en", "hi")), hotwords="please")
+    heard = piece(model, LOW, "hi")
+    text = model.hear([piece(model, LOW)])[0].tokens
+    full = 448 - len(model._hotwords) - 4
+    rows = [replace(heard, prefix=(text * 200)[: full - short]) for short in (2, 1, 0)]
+    assert [len(one.tokens) for one in model.hear(rows)] == [full - 1, 0, 0]
+    assert [one.runaway for one in model.hear(rows)] == [False, True, True]
+
+
+def test_hotwords_take_nothing_from_a_short_answer(tmp_path):
+    words = "moment " * 190
+    model = loaded(make_tiny_whisper(tmp_path, before_prompt=191), hotwords=words)
+    assert len(model._hotwords) == 191
+    assert model.hear([piece(model, LOW[: RATE_HZ // 2])])[0].text == LOW_SENTENCE
 
 
 def test_hotwords_stand_before_the_prompt_of_every_row(tmp_path):
@@ -160,8 +177,21 @@ def test_a_forced_prefix_ends_before_the_last_word_on_which_both_agree(english):
     assert english._tokens.decode(english.safe_prefix(before, after, "ja")) == "明日"
 
 
+def test_no_special_token_is_forced(english):
+    said, special = english._tokens.encode(" please hold the", add_special_tokens=False).ids, english._end
+    before, after = [*said, special, *said], [*said, special, *said, *said]
+    assert english.safe_prefix(before, after, "en") == tuple(said[:-1])
+    assert english.safe_prefix(before, after, "ja") == tuple(said[:-2])
+
+
+def test_the_confidence_of_a_text_is_that_of_what_was_not_forced(english):
+    # Of four tokens three are forced; the fourth and the end of the text have -2 between them.
+    heard = english._heard(piece(english, LOW, "en", (1, 2, 3)), [1, 2, 3, 4], -0.5, 0.0)
+    assert heard.logprob == pytest.approx(-1.0)
+
+
 def test_languages_are_those_of_the_checkpoint(english, random_folder):
-    assert [english.language(tag) for tag in ("en", "en-GB", "EN", "de")] == ["en", "en", "en", ""]
+    assert [english.language(tag) for tag in ("en", "en-GB", "EN_us", "de")] == ["en", "en", "en", ""]
     several = loaded(random_folder)
     assert [several.language(tag) for tag in ("de-AT", "ja", "fr", "xx")] == ["de", "ja", "", ""]
 
