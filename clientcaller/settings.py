@@ -193,7 +193,8 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
     {
         "default": {
             "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": [REDIS_URL], "capacity": 1000},
+            # It waits 5 s for a message, which is also where redis-py would cut it off, and the message with it.
+            "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 10}], "capacity": 1000},
         },
         "stream": {
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
@@ -487,6 +488,8 @@ LOGGING = {
         "uvicorn.access": {**_to_root, "level": "WARNING"},
         "uvicorn.error": _to_root,
         "daphne": {**_to_root, "level": "WARNING"},
+        # A traceback each second while Redis is away; whoever uses it says so once.
+        "channels_redis.pubsub": {**_to_root, "level": "CRITICAL"},
         "twilio": {**_to_root, "level": "WARNING"},
         # A line for each wake-up would be noise.
         "celery.app.trace": {**_to_root, "level": "WARNING"},

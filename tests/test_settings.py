@@ -52,10 +52,14 @@ def test_an_empty_environment_is_a_laptop(load, tmp_path):
 
 
 def test_redis_carries_both_layers_each_in_its_own_way(load):
-    layers = load(REDIS_URL="rediss://:secret@redis.example.com:6380/0")["CHANNEL_LAYERS"]
+    url = "rediss://:secret@redis.example.com:6380/0"
+    layers = load(REDIS_URL=url)["CHANNEL_LAYERS"]
     assert layers["default"]["BACKEND"] == "channels_redis.core.RedisChannelLayer"
     assert layers["stream"]["BACKEND"] == "channels_redis.pubsub.RedisPubSubChannelLayer"
-    assert all(layer["CONFIG"]["hosts"] == ["rediss://:secret@redis.example.com:6380/0"] for layer in layers.values())
+    (placements,) = layers["default"]["CONFIG"]["hosts"]
+    assert placements["address"] == url
+    assert placements["socket_timeout"] > 5  # the layer's own wait for a message
+    assert layers["stream"]["CONFIG"]["hosts"] == [url]
 
 
 def test_postgresql_is_asked_to_fail_fast(load):
