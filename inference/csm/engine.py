@@ -14,8 +14,8 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -258,10 +258,8 @@ class CsmThread:
             return
         finally:
             self._ready.set()
-        cuda = self._model.device.type == "cuda"
         try:
-            # A stream of high priority: who shares the GPU with the language model shall not queue behind it.
-            with torch.no_grad(), torch.cuda.stream(torch.cuda.Stream(priority=-1)) if cuda else nullcontext():
+            with torch.no_grad(), self._on_device():
                 while self.round():
                     pass
         except BaseException:
@@ -271,6 +269,16 @@ class CsmThread:
             for call in self._calls.values():
                 self._fail(call, EngineError("the speech engine has stopped"))
             self._hand_out()
+
+    @contextmanager
+    def _on_device(self) -> Iterator[None]:
+        device = self._model.device
+        if device.type != "cuda":
+            yield
+            return
+        # A stream of high priority: who shares the GPU with the language model shall not queue behind it.
+        with torch.cuda.device(device), torch.cuda.stream(torch.cuda.Stream(device, priority=-1)):
+            yield
 
     @torch.no_grad()
     def _build(self) -> None:
