@@ -197,7 +197,7 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
             "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 10}], "capacity": 1000},
         },
         "stream": {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "BACKEND": "clientcaller.pubsub_layer.PubSubChannelLayer",
             "CONFIG": {"hosts": [REDIS_URL]},
         },
     }

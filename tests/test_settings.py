@@ -55,7 +55,7 @@ def test_redis_carries_both_layers_each_in_its_own_way(load):
     url = "rediss://:secret@redis.example.com:6380/0"
     layers = load(REDIS_URL=url)["CHANNEL_LAYERS"]
     assert layers["default"]["BACKEND"] == "channels_redis.core.RedisChannelLayer"
-    assert layers["stream"]["BACKEND"] == "channels_redis.pubsub.RedisPubSubChannelLayer"
+    assert layers["stream"]["BACKEND"] == "clientcaller.pubsub_layer.PubSubChannelLayer"
     (placements,) = layers["default"]["CONFIG"]["hosts"]
     assert placements["address"] == url
     assert placements["socket_timeout"] > 5  # the layer's own wait for a message
