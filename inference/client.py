@@ -174,6 +174,7 @@ class Remote:
         self._start_timeout = start_timeout
         self._place_timeout = place_timeout
         self._facts = facts
+        self._weights = ""
         self._links: Links | None = None
         self._placements: Layer | None = None
         self._workers: dict[str, _Worker] = {}
@@ -203,11 +204,10 @@ class Remote:
         return self._links
 
     def describe(self) -> Description:
-        ready = [worker.news for worker in self._workers.values() if worker.news.state == "ready"]
-        said = {news.facts.weights for news in ready if news.facts is not None and news.facts.weights}
-        found = f"{len(ready)} heard{': ' if said else ''}{'; '.join(sorted(said))}" if ready else "none heard so far"
-        weights = f"served by workers on the channel layer ({found})"
-        return Description(weights, device="elsewhere", capacity=sum(news.slots for news in ready))
+        """Its weights stay the same while workers come and go: speech is kept by them."""
+        weights = f"served by workers on the channel layer ({self._weights or 'none heard so far'})"
+        slots = sum(worker.news.slots for worker in self._workers.values() if worker.news.state == "ready")
+        return Description(weights, device="elsewhere", capacity=slots)
 
     async def start(self) -> None:
         async with self._starting:
@@ -259,6 +259,8 @@ class Remote:
             return
         if envelope.state == "gone":
             self._workers.pop(envelope.sender, None)
+            for session in self._links.of(envelope.sender):
+                session.lose(wire.Lost("the worker was stopped"))
             return
         if (facts := envelope.facts) is not None:
             if self._facts is None:
@@ -272,10 +274,15 @@ class Remote:
                 self._workers.pop(envelope.sender, None)
                 return
         self._workers[envelope.sender] = _Worker(envelope, envelope.at - asyncio.get_running_loop().time())
+        self._weights = "; ".join(sorted({facts.weights for facts in self._told()} - {""})) or self._weights
         self._news.set()
         if envelope.state == "draining":
             for session in self._links.of(envelope.sender):
                 cast(_Session, session).leave()
+
+    def _told(self) -> list[wire.Facts]:
+        """What the workers say of themselves that are heard now."""
+        return [worker.news.facts for worker in self._workers.values() if worker.news.facts is not None]
 
     def _on_beat(self) -> None:
         for channel, worker in list(self._workers.items()):
@@ -536,7 +543,10 @@ class _Utterance:
         match message:
             case wire.Words(request=0):
                 if self._on_partial is not None and self._final is None and self._error is None:
-                    self._on_partial(_transcript(message))
+                    try:
+                        self._on_partial(_transcript(message))
+                    except Exception:
+                        logger.exception("A partial transcript could not be handed on")
             case wire.Words():
                 if (asked := self._asked.pop(message.request, None)) is not None and not asked[1].done():
                     asked[1].set_result(_transcript(message))
@@ -737,8 +747,9 @@ class RemoteTextToSpeech(Remote):
         An unknown voice is refused here where the workers tell which they have, else by the first ``speak()``. The
         want of a worker is told there too: there may be one by then, and the greeting is kept as sound.
         """
-        known = self.facts.voices
-        if voice and known is not None and voice not in known:
+        told = self._told() or [self.facts]
+        known = {name for facts in told for name in facts.voices or ()}
+        if voice and voice not in known and all(facts.voices is not None for facts in told):
             raise EngineError(f"no voice {voice!r}; there is: {', '.join(sorted(known)) or 'none'}", permanent=True)
         return _Voice(self, voice, language)
 

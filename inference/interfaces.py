@@ -16,7 +16,12 @@ from inference.types import NO_TOOLS, AudioChunk, Description, Message, Pcm, Tex
 
 
 class Engine(Protocol):
-    """What all three have in common."""
+    """
+    What all three have in common.
+
+    An engine may also have ``broken: str``: why it can serve nobody until its process is started again, "" while all is
+    well. Its worker then ends, so that no more calls come to it.
+    """
 
     may_speculate: ClassVar[bool]
     """Whether work may be started that is likely to be thrown away (own hardware: yes; paid by the token: no)."""

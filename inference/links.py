@@ -73,8 +73,8 @@ class _Peer:
     """None is where a new link begins."""
     heard: wire.Numbering = field(default_factory=wire.Numbering)
     sessions: dict[int, Session] = field(default_factory=dict)
-    fresh: set[int] = field(default_factory=set)
-    """Those of which nothing was heard from there yet: they outlive a new link."""
+    fresh: dict[int, int] = field(default_factory=dict)
+    """Those of which nothing was heard from there yet, with the beats since: they outlive a new link."""
     silent: int = 0
     quiet: int = 0
     spoke: bool = False
@@ -172,7 +172,9 @@ class Links:
             peer.waiting.append(None)
             peer.silent = 0
         peer.sessions[session.id] = self.sessions[session.id] = session
-        (peer.fresh.discard if heard else peer.fresh.add)(session.id)
+        peer.fresh.pop(session.id, None)
+        if not heard:
+            peer.fresh[session.id] = 0
 
     def leave(self, session: Session) -> None:
         """Harmless when it has left."""
@@ -180,7 +182,7 @@ class Links:
             del self.sessions[session.id]
             peer = self._peer(session.peer)
             peer.sessions.pop(session.id, None)
-            peer.fresh.discard(session.id)
+            peer.fresh.pop(session.id, None)
 
     def of(self, channel: str) -> list[Session]:
         """The sessions with this peer."""
@@ -315,7 +317,7 @@ class Links:
                 session = None
             try:
                 if session is not None:
-                    peer.fresh.discard(session.id)
+                    peer.fresh.pop(session.id, None)
                     session.receive(message)
                 else:
                     self._on_stranger(packet.sender, message)
@@ -344,6 +346,10 @@ class Links:
             elif not peer.spoke:
                 peer.beat_due = True
                 self._unsent.set()
+            # Who does not know of a session cannot miss what was lost of it.
+            peer.fresh = {id: beats + 1 for id, beats in peer.fresh.items()}
+            for session in [peer.sessions[id] for id, beats in peer.fresh.items() if beats > self._silent_beats]:
+                self._lose_one(session, "the other side does not know of it")
         else:
             peer.quiet += 1
             if peer.waiting:

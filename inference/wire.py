@@ -144,7 +144,7 @@ class Close(_Message, frozen=True):
 
 
 class Offer(_Message, frozen=True):
-    """A place is kept for the session until it is opened or closed."""
+    """A place is kept for the session until it is opened or closed; or it was opened without one."""
 
 
 class Words(_Message, frozen=True):
@@ -297,12 +297,13 @@ def seal(message: Message) -> bytes:
     As it travels in a packet. What the other side would refuse is refused here, where it hurts one session only:
     raises ``ContextTooLarge`` for what is too large, and ``EngineError`` for the rest.
     """
-    sealed = _encode(message)
-    if len(sealed) > MAX_MESSAGE_BYTES:
-        raise ContextTooLarge(f"{len(sealed):,} bytes are more than the {MAX_MESSAGE_BYTES:,} that a worker is sent")
     try:
+        sealed = _encode(message)
+        if len(sealed) > MAX_MESSAGE_BYTES:
+            size = f"{len(sealed):,} bytes"
+            raise ContextTooLarge(f"{size} are more than the {MAX_MESSAGE_BYTES:,} that a worker is sent")
         _check(sealed)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, TypeError, OverflowError) as error:
         what = type(message).__name__
         raise EngineError(f"a worker cannot be sent this {what}: {error}", permanent=True) from error
     return sealed

@@ -69,7 +69,7 @@ class Server:
         return self.slots - len(self.links.sessions) - len(self._ending)
 
     async def serve(self) -> None:
-        """For ever. Raises what the engine raises when it does not load."""
+        """For ever. Raises what the engine raises when it does not load, and ``EngineError`` once it is broken."""
         self._tasks = [asyncio.ensure_future(self._announce_all()), asyncio.ensure_future(self._take_placements())]
         await self._load()
         await asyncio.gather(*self._tasks)
@@ -122,9 +122,10 @@ class Server:
         if self._ending:
             await asyncio.wait(list(self._ending), timeout=_END_TIMEOUT)
         await end(*self._tasks)
+        await self.links.close()
+        # Last of all: whoever hears it waits for nothing more.
         if self.links.channel:
             await self._announce()
-        await self.links.close()
         await self.engine.close()
 
     def update(self) -> None:
@@ -150,8 +151,12 @@ class Server:
         while True:
             error = await self._announce()
             if error is not None and not complained:
-                logger.warning("%s: nobody can be told of this worker: %s", self.alias, error)
+                logger.warning(
+                    "%s: nobody can be told of this worker: %s", self.alias, str(error) or type(error).__name__
+                )
             complained = error is not None
+            if broken := getattr(self.engine, "broken", ""):
+                raise EngineError(f"{self.alias} is broken: {broken}")
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT):
                     await self._changed.wait()
@@ -203,8 +208,11 @@ class Server:
         """False if there is no place for it."""
         if asyncio.get_running_loop().time() > placement.until.get(self.links.channel, float("inf")):
             return True  # whoever sent it has given up
-        if placement.session in self.links.sessions:
-            return True  # sent again, and taken already
+        if (known := self.links.sessions.get(placement.session)) is not None:
+            # Sent again, and taken already: the offer may be lost.
+            if isinstance(known, _Offered) and known.peer == placement.sender:
+                self.links.tell(placement.sender, wire.Offer(placement.session))
+            return True
         if self.free <= 0:
             return False
         self.links.join(_Offered(self, placement.session, placement.sender), heard=False)
@@ -235,6 +243,8 @@ class Server:
         try:
             if offered is None and self.free <= 0:
                 raise EngineFull(f"all places of {self.alias!r} are taken")
+            if offered is None and message.session in self.links.sessions:
+                raise EngineError("a session of this name is somebody else's")
             session = self._session(peer, message)
         except Exception as error:
             if not isinstance(error, EngineError):
@@ -244,6 +254,8 @@ class Server:
                 self.links.leave(offered)
         else:
             self.links.join(session)
+            if offered is None:
+                self.links.tell(peer, wire.Offer(session.id))
         self.update()
 
     def _session(self, peer: str, message: wire.OpenUtterance | wire.OpenReply | wire.OpenVoice) -> _Session:
@@ -531,16 +543,16 @@ class Worker:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Until ``stop``. Raises ``EngineError`` if an engine does not load."""
-        serving = asyncio.create_task(self._serve())
+        """Until ``stop``. Raises ``EngineError`` if an engine does not load, or breaks."""
+        serving = [asyncio.create_task(server.serve()) for server in self._servers]
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if serving.done():
-                await serving
+            done, _ = await asyncio.wait((*serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                await task
             await self._end()
         finally:
-            await end(serving, stopping)
+            await end(*serving, stopping)
             await asyncio.gather(*(server.close() for server in self._servers))
             logger.info("Stopped")
 
@@ -553,9 +565,6 @@ class Worker:
         at_once = asyncio.create_task(self._at_once.wait())
         await asyncio.wait((idle, at_once), timeout=self._drain, return_when=asyncio.FIRST_COMPLETED)
         await end(idle, at_once)
-
-    async def _serve(self) -> None:
-        await asyncio.gather(*(server.serve() for server in self._servers))
 
     async def _wait_until_idle(self) -> None:
         for server in self._servers:

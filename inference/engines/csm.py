@@ -181,6 +181,11 @@ class CsmTextToSpeech:
         return sorted(self._loaded_voices)
 
     @property
+    def broken(self) -> str:
+        thread = self._thread
+        return "the speech engine has stopped; its log says why" if thread is not None and not thread.alive else ""
+
+    @property
     def counts(self) -> dict[str, int]:
         """What the guards found and how clauses ended, since the start."""
         return dict(self._thread.counts) if self._thread is not None else {}

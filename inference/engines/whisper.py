@@ -42,6 +42,8 @@ GPU_ROWS = 16
 CPU_ROWS = 2
 """``max_batch`` if it is 0. On a GPU rows are nearly free; on a processor each takes its time and delays the others."""
 MAX_PARTIAL_ROWS = 8
+MOST_FAILURES = 3
+"""Passes in a row, after which it is the model or its device that is at fault, and not a sound."""
 
 
 class FasterWhisperSpeechToText:
@@ -107,6 +109,8 @@ class FasterWhisperSpeechToText:
         self._loading = asyncio.Lock()
         self._batches: Batches[_Job] = self._no_batches(CPU_ROWS)
         self._running: list[_Job] = []
+        self._failures = 0
+        self.broken = ""
         self._timer: asyncio.TimerHandle | None = None
         # Weakly: one that its owner forgot without a word does not take a place for ever.
         self._open: weakref.WeakSet[_Utterance] = weakref.WeakSet()
@@ -120,6 +124,7 @@ class FasterWhisperSpeechToText:
             rows = self._max_batch or (GPU_ROWS if model.device == "cuda" else CPU_ROWS)
             await self._run(lambda: model.warm_up(rows))
             self._device, self._batches, self._model = model.device, self._no_batches(rows), model
+            self._failures, self.broken = 0, ""
 
     async def close(self) -> None:
         async with self._loading:
@@ -221,6 +226,8 @@ class FasterWhisperSpeechToText:
         error = hearing.exception() if not hearing.cancelled() else EngineError("the recogniser was closed")
         if self._model is None:
             return
+        self._failures = self._failures + 1 if error is not None else 0
+        self.broken = f"recognition failed {self._failures} times on end" if self._failures >= MOST_FAILURES else ""
         if error is None:
             self.counts["batches"] += 1
             self.counts["rows"] += len(jobs)

@@ -255,12 +255,15 @@ async def test_an_engine_that_broke_says_so_at_once_and_can_be_started_again(mak
         engine._thread._steps.frame = None
         with pytest.raises(EngineError, match="stopped"):
             await say(speech, CLAUSES[0])
+        assert not engine.broken or not engine._thread.alive
         await asyncio.to_thread(engine._thread._thread.join)
+        assert "has stopped" in engine.broken
         with pytest.raises(EngineError, match="stopped"):
             await say(idle, CLAUSES[0])
         with pytest.raises(EngineError, match="not running"):
             engine.open()
         await engine.start()
+        assert not engine.broken
         await say(engine.open(), CLAUSES[0])
     finally:
         await engine.close()

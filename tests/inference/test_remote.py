@@ -144,7 +144,7 @@ async def test_one_process_serves_all_three_to_another(on_redis, tmp_path):
             assert stt.may_speculate
             assert llm.may_speculate
             assert tts.may_speculate
-            assert "1 heard: none: it follows a script" in llm.describe().weights
+            assert "(none: it follows a script)" in llm.describe().weights
             utterance = stt.open()
             utterance.push(SECOND)
             final = await utterance.finish()
@@ -320,6 +320,34 @@ async def test_a_client_that_is_killed_gives_its_places_back(on_redis, tmp_path)
             other.signal(signal.SIGKILL)
             await until(lambda: heard(tts)[0].free == 1, within=5)
             assert await spoken(tts.open()) == SPOKEN_SAMPLES
+
+
+LOADING = """
+import asyncio, threading, django
+django.setup()
+from channels.layers import channel_layers
+from inference.engines.scripted import ScriptedTextToSpeech
+from inference.management.commands.runworker import _run
+from inference.worker import Server, Worker
+
+class Slow(ScriptedTextToSpeech):
+    async def start(self):
+        print("loading", flush=True)
+        await asyncio.to_thread(threading.Event().wait, 60)
+
+server = Server("tts", Slow(), placements=channel_layers["default"], stream=channel_layers["stream"])
+asyncio.run(_run(Worker([server])))
+"""
+
+
+async def test_a_worker_that_loads_in_a_thread_need_not_be_waited_for(on_redis, tmp_path):
+    env = process_env(tmp_path, redis_url=on_redis, DJANGO_SETTINGS_MODULE="clientcaller.pod")
+    with process(sys.executable, "-c", LOADING, env=env) as worker:
+        await asyncio.to_thread(worker.wait_for, "loading")
+        worker.signal(signal.SIGTERM)
+        await asyncio.to_thread(worker.wait_for, "Stopped")
+        await until(lambda: worker.signal(signal.SIGTERM) or not worker.running)
+        assert worker.wait() == -signal.SIGTERM
 
 
 # -- Redis with credentials -------------------------------------------------------------------------------

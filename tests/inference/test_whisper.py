@@ -606,6 +606,23 @@ async def test_an_error_of_the_model_is_an_engine_error_and_the_next_request_is_
     assert engine.counts["failed"] == 1
 
 
+async def test_a_model_that_fails_three_times_on_end_is_broken_until_it_hears_again(engine, gate):
+    async def fails() -> bool:
+        try:
+            utterance = engine.open()
+            utterance.push(LOW)
+            await utterance.finish()
+        except EngineError:
+            return True
+        return False
+
+    for says, broken in ((fail, ""), (fail, ""), (None, ""), (fail, ""), (fail, ""), (fail, "3 times"), (None, "")):
+        gate.says = says
+        assert await fails() == (says is fail)
+        assert broken in engine.broken
+        assert bool(engine.broken) == bool(broken)
+
+
 async def test_a_failed_partial_is_logged_and_the_call_goes_on(engine, gate, caplog):
     gate.says = fail
     utterance = engine.open(on_partial=lambda partial: None)

@@ -80,6 +80,8 @@ def test_what_the_other_side_would_refuse_is_not_sent():
     with pytest.raises(ContextTooLarge, match=r"1,\d{3},\d{3} bytes") as refusal:
         wire.seal(wire.Clause(1, 1, "ä" * (wire.MAX_MESSAGE_BYTES // 2)))
     assert refusal.value.permanent
+    with pytest.raises(EngineError, match="cannot be sent this Clause"):
+        wire.seal(wire.Clause(1, 1, "half of a letter: \ud800"))
     with pytest.raises(EngineError, match="cannot be sent this OpenVoice") as refusal:
         wire.seal(wire.OpenVoice(1, 24000, "a name of more than two hundred letters" * 10, "en"))
     assert refusal.value.permanent

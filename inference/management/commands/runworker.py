@@ -59,7 +59,12 @@ async def _run(worker: Worker) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
-    await worker.run()
+    try:
+        await worker.run()
+    finally:
+        # A thread that loads a model cannot be stopped, only the process.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 def _at_least(least: int, kind: type) -> Any:
