@@ -32,10 +32,14 @@ class Engines:
     tts: TextToSpeech
 
     async def start(self) -> None:
-        """Start all three at once; if one fails the others are closed again."""
+        """Start all three at once; if one fails the others are given up and closed again."""
+        starting = [asyncio.ensure_future(engine.start()) for engine in (self.stt, self.llm, self.tts)]
         try:
-            await asyncio.gather(self.stt.start(), self.llm.start(), self.tts.start())
+            await asyncio.gather(*starting)
         except BaseException:
+            for start in starting:
+                start.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
             await self.close()
             raise
 

@@ -1,5 +1,7 @@
 """From a setting to engines, with errors that name the setting."""
 
+import asyncio
+
 import pytest
 
 from inference.backends import Engines, make_engine, make_engines
@@ -72,3 +74,15 @@ async def test_if_one_does_not_start_all_are_closed_and_its_error_is_raised():
     with pytest.raises(EngineError, match="no model here"):
         await Engines(stt, llm, tts).start()
     assert stt.events == llm.events == tts.events == ["start", "close"]
+
+
+async def test_if_one_does_not_start_nobody_waits_for_the_others():
+    class Waiting(Journal):
+        async def start(self) -> None:
+            self.events.append("start")
+            await asyncio.Event().wait()  # for a worker elsewhere, say
+
+    waiting, broken = Waiting(), Journal(starts=False)
+    with pytest.raises(EngineError, match="no model here"):
+        await asyncio.wait_for(Engines(waiting, broken, Journal()).start(), 5)
+    assert waiting.events == ["start", "close"]
