@@ -31,8 +31,8 @@ from inference.types import AudioChunk, ContextTooLarge, EngineError
 
 logger = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT = 10.0
-"""Seconds. A frame takes milliseconds: who takes longer will not come back."""
+HANGS_AFTER = 10.0
+"""Seconds. A frame takes milliseconds: what takes longer will not come back."""
 
 SoundItem = AudioChunk | EngineError | None
 """What a reply hands out: sound, why there is no more, or its end."""
@@ -160,6 +160,7 @@ class CsmThread:
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
         self._failure: BaseException | None = None
+        self._busy_since: float | None = None
         self._model: CsmModel
         self._steps: Steps
 
@@ -176,13 +177,19 @@ class CsmThread:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._told.put(None)
-            thread.join(CLOSE_TIMEOUT)
+            thread.join(HANGS_AFTER)
             if thread.is_alive():
                 logger.error("The speech engine hangs in the GPU; it is left behind")
 
     @property
     def alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def hangs(self) -> bool:
+        """The model was told something, and has not come back from it."""
+        since = self._busy_since
+        return since is not None and self._clock() - since > HANGS_AFTER
 
     # From any thread
 
@@ -301,10 +308,12 @@ class CsmThread:
             return False
         with self._lock:
             plan = self.scheduler.plan(now=self._clock())
+        self._busy_since = self._clock()
         if plan.prefill is not None:
             self._feed(*plan.prefill)
         if plan.frames:
             self._frame(plan.frames)
+        self._busy_since = None
         self._hand_out()
         if plan.prefill is not None or plan.frames:
             return True

@@ -183,7 +183,11 @@ class CsmTextToSpeech:
     @property
     def broken(self) -> str:
         thread = self._thread
-        return "the speech engine has stopped; its log says why" if thread is not None and not thread.alive else ""
+        if thread is None:
+            return ""
+        if not thread.alive:
+            return "the speech engine has stopped; its log says why"
+        return "the speech engine waits for a GPU that does not answer" if thread.hangs else ""
 
     @property
     def counts(self) -> dict[str, int]:

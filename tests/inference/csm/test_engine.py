@@ -44,7 +44,7 @@ class Machine:
         self.breaks = False
         self.stops_before: int | None = None
         """This frame of a clause waits for ``go``, so that the test can say something meanwhile."""
-        self.go = threading.Event()
+        self.go, self.stopped = threading.Event(), threading.Event()
         self.mimi = SimpleNamespace(rate_hz=24000, frame_samples=FRAME, reset=lambda row: None)
 
     def bucket(self, rows: int) -> int:
@@ -69,6 +69,7 @@ class Machine:
         if self.breaks:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if any(self.number[row] == self.stops_before for row in rows):
+            self.stopped.set()
             assert self.go.wait(10)
         self.frames_made.append((tuple(rows), tuple(fresh)))
         size = self.bucket(max(rows) + 1)
@@ -573,3 +574,30 @@ async def test_a_prompt_that_leaves_no_room_fails_its_own_call_alone(engine):
         await caller.hears()
     other.say("Hello.")
     assert sound(await other.hears()) == [1, 2, 3, 4, 5]
+
+
+async def test_a_machine_that_does_not_come_back_is_noticed(machine):
+    now = [100.0]
+    engine = CsmThread(
+        lambda: (machine, machine),
+        Scheduler(ROWS, buckets=machine.buckets, lead=1e6),
+        tokenize=tokens,
+        temperature=0.9,
+        top_k=50,
+        clock=lambda: now[0],
+    )
+    engine.start()
+    try:
+        machine.stops_before = 2
+        caller = Caller(engine)
+        caller.say("Hello.")
+        assert await asyncio.to_thread(machine.stopped.wait, 10)
+        assert not engine.hangs
+        now[0] += 60
+        assert engine.hangs
+        machine.go.set()
+        await caller.hears()
+        await caller.settled()
+        assert not engine.hangs
+    finally:
+        engine.close()
