@@ -21,9 +21,10 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 import numpy as np
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, get_channel_layer
+from msgspec import structs
 
 from inference import wire
-from inference.links import BEAT, SILENT_BEATS, Layer, Links, end
+from inference.links import BEAT, SILENT_BEATS, Layer, Links, end, wait
 from inference.types import (
     NO_TOOLS,
     AudioChunk,
@@ -226,7 +227,7 @@ class Remote:
                 async with asyncio.timeout(self._start_timeout):
                     await self._links.open()
                     if self._facts is not None:
-                        await _wait(self._news, SILENT_BEATS * BEAT)
+                        await wait(self._news, SILENT_BEATS * BEAT)
                     while self._facts is None:
                         await self._news.wait()
                         self._news.clear()
@@ -348,7 +349,7 @@ class Remote:
                         # The news of a place that has just become free takes a moment.
                         if now() > begun + FULL_PATIENCE:
                             raise EngineFull(f"all places of {self.alias!r} are taken")
-                        await _wait(session.settled, FULL_PATIENCE / 10)
+                        await wait(session.settled, FULL_PATIENCE / 10)
                         continue
                     try:
                         async with self._sending:
@@ -360,7 +361,7 @@ class Remote:
                         refusal = f"Redis cannot be asked for a worker of {self.alias!r}: {error}"
                         await asyncio.sleep(_SEND_AGAIN)
                     else:
-                        await _wait(session.settled, PLACE_AGAIN)
+                        await wait(session.settled, PLACE_AGAIN)
         except EngineError as error:
             session.fail(error)
         except TimeoutError:
@@ -392,15 +393,6 @@ def _layer(alias: str) -> Layer:
     if layer is None:
         raise EngineError(f"CHANNEL_LAYERS has no {alias!r}", permanent=True)
     return cast(Layer, layer)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 class _Stream(Generic[Item]):
@@ -694,10 +686,7 @@ class _Reply:
 
     def opened(self, session: _Session) -> None:
         self._remote.home = session.peer
-        asks = self._request
-        session.tell(
-            wire.OpenReply(session.id, asks.lines, asks.speculative, asks.warm, asks.transfer_targets, asks.opt_out)
-        )
+        session.tell(structs.replace(self._request, session=session.id))
 
     def receive(self, session: _Session, message: wire.Message) -> None:
         match message:

@@ -96,6 +96,13 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def wait(event: asyncio.Event, seconds: float) -> None:
+    """For the event, and no longer than that."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
 class Links:
     """
     ``on_stranger`` gets messages of sessions that are not open here, ``on_notice`` what is no packet, ``on_beat``
@@ -149,9 +156,7 @@ class Links:
     async def close(self) -> None:
         """Send what is still to be sent, if that is possible, and listen no more."""
         if self._tasks and any(peer.waiting for peer in self._peers.values()):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_FLUSH_TIMEOUT):
-                    await self._all_sent.wait()
+            await wait(self._all_sent, _FLUSH_TIMEOUT)
         tasks, self._tasks = self._tasks, []
         await end(*tasks)
         if self._group and self.channel:

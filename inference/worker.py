@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from inference import wire
 from inference.interfaces import LanguageModel, SpeechToText, TextToSpeech
-from inference.links import BEAT, Layer, Links, end
+from inference.links import BEAT, Layer, Links, end, wait
 from inference.types import NO_TOOLS, EngineError, EngineFull, Message, Pcm, Tools, Transcript
 
 logger = logging.getLogger(__name__)
@@ -157,9 +157,7 @@ class Server:
             complained = error is not None
             if broken := getattr(self.engine, "broken", ""):
                 raise EngineError(f"{self.alias} is broken: {broken}")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(BEAT):
-                    await self._changed.wait()
+            await wait(self._changed, BEAT)
             self._changed.clear()
 
     async def _announce(self) -> Exception | None:
