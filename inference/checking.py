@@ -23,7 +23,7 @@ import numpy as np
 
 from inference.backends import make_engine
 from inference.interfaces import LanguageModel, SpeechToText, TextToSpeech
-from inference.resampling import Resampler
+from inference.resampling import resample
 from inference.types import Description, EngineError, Message, Pcm, Transcript
 
 QUESTION = "What are your opening hours?"
@@ -53,8 +53,7 @@ class Sound:
 
     def at(self, rate_hz: int) -> Pcm:
         """The same at another rate."""
-        resampler = Resampler(self.rate_hz, rate_hz)
-        return np.concatenate([resampler.push(self.pcm), resampler.flush()])
+        return resample(self.pcm, self.rate_hz, rate_hz)
 
     def over_the_telephone(self) -> Sound:
         """As a recogniser gets what callers say: at 8 kHz, with a moment of quiet before it and behind."""

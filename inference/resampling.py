@@ -1,4 +1,4 @@
-"""A stream of sound from one sample rate to another. Pure."""
+"""Sound from one sample rate to another, as a stream or as a whole. Pure."""
 
 from __future__ import annotations
 
@@ -81,3 +81,9 @@ class Resampler:
         sound = np.einsum("ij,ij->i", taps, self._kernel[phase])
         np.clip(np.rint(sound, out=sound), -32768, 32767, out=sound)
         out[:] = sound
+
+
+def resample(pcm: Pcm, src_hz: int, dst_hz: int) -> Pcm:
+    """A whole recording, ``ceil(n * dst_hz / src_hz)`` samples."""
+    resampler = Resampler(src_hz, dst_hz)
+    return np.concatenate([resampler.push(pcm), resampler.flush()])

@@ -15,13 +15,14 @@ import wave
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from math import ceil, gcd, log10
+from math import ceil, log10
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.types import EngineError
+from inference.resampling import resample
+from inference.types import EngineError, Pcm
 
 Codes = NDArray[np.int16]
 """Of Mimi, shape ``(frames, codebooks)``."""
@@ -82,25 +83,9 @@ def load_voice(
     kept = folder / f"{name}.{content[:16]}.codes.npy"
     codes = _kept_codes(kept)
     if codes is None:
-        codes = np.asarray(encode(resample(pcm, rate_hz, RATE_HZ)), np.int16)
+        codes = np.asarray(encode(resample(pcm, rate_hz, RATE_HZ) / np.float32(32768)), np.int16)
         _keep(kept, codes)
     return Voice(name, text, codes, 10 ** ((LEVEL_DBFS - level_dbfs) / 20))
-
-
-def resample(pcm: NDArray[np.float32], src_hz: int, dst_hz: int) -> NDArray[np.float32]:
-    """A whole recording at another rate, ``ceil(n * dst_hz / src_hz)`` samples, by way of its spectrum."""
-    if src_hz == dst_hz:
-        return pcm
-    divisor = gcd(src_hz, dst_hz)
-    up, down = dst_hz // divisor, src_hz // divisor
-    # The spectrum takes sound for periodic: 50 ms of silence keep the end from ringing into the beginning.
-    periods = ceil((len(pcm) + src_hz // 20) / down)
-    spectrum = np.fft.rfft(pcm, periods * down)
-    edge = min(len(spectrum), periods * up // 2 + 1)
-    slope = edge // 20  # a brick wall would ring
-    spectrum[edge - slope : edge] *= 0.5 + 0.5 * np.cos(np.linspace(0, np.pi, slope))
-    sound = np.fft.irfft(spectrum, periods * up) * (up / down)
-    return sound[: ceil(len(pcm) * up / down)].astype(np.float32)
 
 
 def _text(path: Path) -> str:
@@ -115,8 +100,8 @@ def _text(path: Path) -> str:
     return text
 
 
-def _recording(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Mono from -1 to 1, and its rate."""
+def _recording(path: Path) -> tuple[Pcm, int]:
+    """Mono, and its rate."""
     try:
         with wave.open(str(path), "rb") as file:
             rate_hz, channels, bits = file.getframerate(), file.getnchannels(), 8 * file.getsampwidth()
@@ -137,13 +122,14 @@ def _recording(path: Path) -> tuple[NDArray[np.float32], int]:
             f"{path} {length}. A voice needs {SHORTEST:.0f} to {LONGEST:.0f} s of speech; 6 to 10 are best.",
             permanent=True,
         )
-    return samples.mean(1, dtype=np.float32) / np.float32(32768), rate_hz
+    return np.rint(samples.mean(1)).astype(np.int16), rate_hz
 
 
-def _speech_level(pcm: NDArray[np.float32], rate_hz: int, path: Path) -> float:
+def _speech_level(pcm: Pcm, rate_hz: int, path: Path) -> float:
     """RMS in dBFS of the parts that are speech."""
     window = round(_WINDOW_SECONDS * rate_hz)
-    power = np.square(pcm[: len(pcm) // window * window].reshape(-1, window)).mean(1, dtype=np.float64)
+    sound = pcm[: len(pcm) // window * window].reshape(-1, window) / 32768
+    power = np.square(sound).mean(1)
     power = power[power >= 10 ** (_AUDIBLE_DBFS / 10)]
     if len(power) * _WINDOW_SECONDS < LEAST_SPEECH:
         raise EngineError(f"{path} is almost silent. Record it again, louder.", permanent=True)

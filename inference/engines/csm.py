@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from inference.resampling import resample
 from inference.types import AudioChunk, Description, EngineError, EngineLoading, EngineTimeout, Pcm
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class CsmTextToSpeech:
         self._loaded_voices: dict[str, Voice] = {}
         self._ears: ThreadPoolExecutor | None = None
         """One thread that encodes what callers said, beside the one that speaks."""
+        self._unheard = threading.Semaphore(MOST_UNHEARD)
 
     async def start(self) -> None:
         async with self._starting:
@@ -162,8 +164,14 @@ class CsmTextToSpeech:
             raise EngineLoading("the speech engine has not been started")
         if language.partition("-")[0].lower() != "en":
             raise EngineError(f"CSM speaks English only, not {language!r}", permanent=True)
-        context, gain = self._context(voice or self._voice)
-        call = self._thread.join(context, gain=gain, loop=asyncio.get_running_loop())
+        name = voice or self._voice
+        if name and name not in self._loaded_voices:
+            known = ", ".join(self.voice_names) or "none: name a folder in the option `voices`"
+            raise EngineError(f"CSM has no voice {name!r}; there is {known}", permanent=True)
+        spoken = self._loaded_voices.get(name)
+        call = self._thread.join(
+            self._remembering(spoken), gain=spoken.gain if spoken is not None else 1.0, loop=asyncio.get_running_loop()
+        )
         return _CsmSpeech(
             self._thread, call, self._tokenize, self._stall_timeout, self._hear if self.hears_caller else None
         )
@@ -261,57 +269,55 @@ class CsmTextToSpeech:
             logger.warning("CSM has no voice: every call will hear another one (options `voices` and `voice`)")
             return
         folder = Path(self._voices) if self._voices else None
-        default = load_voice(folder, self._voice, lambda pcm: encode(codec, pcm), fingerprint=fingerprint)
-        self._voice = default.name
+
+        def load(name: str) -> Voice:
+            voice = load_voice(folder, name, lambda pcm: encode(codec, pcm), fingerprint=fingerprint)
+            self._check_room(voice)
+            return voice
+
+        default = load(self._voice)
         assert folder is not None
-        for name in voice_names(folder):
+        self._voice = default.name
+        self._loaded_voices = {default.name: default}
+        for name in [name for name in voice_names(folder) if name != default.name]:
             try:
-                self._loaded_voices[name] = load_voice(
-                    folder, name, lambda pcm: encode(codec, pcm), fingerprint=fingerprint
-                )
-                self._check_room(name)
+                self._loaded_voices[name] = load(name)
             except EngineError as error:
-                self._loaded_voices.pop(name, None)
-                if name == default.name:
-                    raise
                 logger.error("A voice is left out: %s", error)  # nobody else's calls suffer from it
 
-    def _check_room(self, name: str) -> None:
+    def _check_room(self, voice: Voice) -> None:
         """A voice that leaves no room to speak is found out now, and not by a caller."""
         from inference.csm.guards import MOST_FRAMES
 
-        context, _ = self._context(name)
-        if len(context) + MOST_FRAMES + MOST_CLAUSE > self._positions:
+        taken = len(self._remembering(voice))
+        if taken + MOST_FRAMES + MOST_CLAUSE > self._positions:
             raise EngineError(
-                f"The voice {name!r} takes {len(context)} of {self._positions} positions, which leaves too little to "
+                f"The voice {voice.name!r} takes {taken} of {self._positions} positions, which leaves too little to "
                 "speak: make it shorter, or set more `positions`",
                 permanent=True,
             )
 
-    def _context(self, name: str) -> tuple[Context, float]:
+    def _remembering(self, voice: Voice | None) -> Context:
+        """What a call in this voice begins with."""
         from inference.csm.context import Context, Segment
 
-        if name and name not in self._loaded_voices:
-            raise EngineError(self._unknown(name), permanent=True)
-        voice = self._loaded_voices.get(name)
         assert self._spoken is not None
-        prompt = Segment(self._tokenize(voice.text), voice.codes) if voice is not None else None
-        context = Context(
-            prompt,
+        return Context(
+            Segment(self._tokenize(voice.text), voice.codes) if voice is not None else None,
             codebooks=self._spoken.config.num_codebooks,
             positions=self._positions - 1,
             most_seconds=self._remember,
             keep_seconds=self._keep,
         )
-        return context, voice.gain if voice is not None else 1.0
 
     def _hear(self, call: Call, text: str, pcm: Pcm, rate_hz: int, before: int) -> None:
         """Have the caller's sound encoded and remembered; what cannot be done in time is left out."""
         thread, spoken = self._thread, self._spoken
         if thread is None or spoken is None or not text.strip():
             return
-        self._ears = self._ears or ThreadPoolExecutor(1, thread_name_prefix="csm-ears")
-        if self._ears._work_queue.qsize() >= MOST_UNHEARD:
+        if self._ears is None:
+            self._ears = ThreadPoolExecutor(1, thread_name_prefix="csm-ears")
+        if not self._unheard.acquire(blocking=False):
             thread.counts["unheard"] += 1
             return
         pcm = pcm[-int(HEARD_SECONDS * rate_hz) :].copy()
@@ -320,21 +326,16 @@ class CsmTextToSpeech:
         def hear() -> None:
             from inference.csm.context import Segment
             from inference.csm.mimi import MimiEncoder
-            from inference.csm.voices import resample
 
             try:
-                codes = listen(MimiEncoder(spoken.codec), resample(pcm / np.float32(32768), rate_hz, self.rate_hz))
+                codes = listen(MimiEncoder(spoken.codec), resample(pcm, rate_hz, self.rate_hz) / np.float32(32768))
             except Exception:
                 logger.exception("What a caller said could not be encoded")
                 thread.counts["unheard"] += 1
             else:
                 thread.remember(call, Segment(self._tokenize(text, CALLER), codes), before=before)
 
-        self._ears.submit(hear)
-
-    def _unknown(self, name: str) -> str:
-        known = ", ".join(sorted(self._loaded_voices)) or "none: name a folder in the option `voices`"
-        return f"CSM has no voice {name!r}; there is {known}"
+        self._ears.submit(hear).add_done_callback(lambda _: self._unheard.release())
 
     def _tokenize(self, text: str, speaker: int = AGENT) -> tuple[int, ...]:
         """The model's prompt for one segment: begin, the speaker's number, the text, end."""

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.resampling import Resampler
+from inference.resampling import resample
 from media.audio import decode_mulaw, encode_mulaw
 from media.errors import MediaError
 from media.phone.gateway import Note
@@ -90,10 +90,7 @@ def read_wave(path: Path) -> bytes:
 
 def to_mulaw(pcm: NDArray[np.int16], rate_hz: int) -> bytes:
     """PCM at any rate as mu-law at 8 kHz."""
-    if rate_hz != RATE_HZ:
-        resampler = Resampler(rate_hz, RATE_HZ)
-        pcm = np.concatenate([resampler.push(pcm), resampler.flush()])
-    return encode_mulaw(pcm)
+    return encode_mulaw(resample(pcm, rate_hz, RATE_HZ))
 
 
 def _read_riff(content: bytes) -> tuple[int, int, int, int, bytes]:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import numpy as np
 
-from inference.resampling import Resampler
+from inference.resampling import resample
 from inference.types import Pcm
 from media.audio import decode_mulaw, encode_mulaw
 
@@ -20,8 +20,8 @@ PRE_ROLL = 0.3
 
 def over_the_telephone(pcm: Pcm, rate_hz: int) -> Pcm:
     """Through 8 kHz mu-law to the recogniser's rate."""
-    narrow = pcm if rate_hz == 8000 else _resample(pcm, rate_hz, 8000)
-    return _resample(decode_mulaw(encode_mulaw(narrow)), 8000, RATE_HZ)
+    narrow = resample(pcm, rate_hz, 8000)
+    return resample(decode_mulaw(encode_mulaw(narrow)), 8000, RATE_HZ)
 
 
 def spoken(voice_pcm: Pcm, *, silence: float) -> Pcm:
@@ -42,11 +42,6 @@ async def say(tts, text: str, *, voice: str = "") -> Pcm:
         pieces = [chunk.pcm async for chunk in chunks]
     await speech.close()
     return np.concatenate(pieces)
-
-
-def _resample(pcm: Pcm, src_hz: int, dst_hz: int) -> Pcm:
-    resampler = Resampler(src_hz, dst_hz)
-    return np.concatenate([resampler.push(pcm), resampler.flush()])
 
 
 def _quiet(seconds: float) -> Pcm:

@@ -410,9 +410,9 @@ class TestHearingTheCaller:
         await self.speakers(listening, speech)
         (codes,) = await remembered(speech)
         from inference.csm.mimi import encode
-        from inference.csm.voices import resample
+        from inference.resampling import resample
 
-        whole = encode(tiny_csm(ends=True).codec_model, resample(self.SOUND / np.float32(32768), 8000, 24000))
+        whole = encode(tiny_csm(ends=True).codec_model, resample(self.SOUND, 8000, 24000) / np.float32(32768))
         assert np.array_equal(codes, whole)
         await speech.close()
 

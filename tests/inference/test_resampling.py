@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.resampling import Resampler
+from inference.resampling import Resampler, resample
 
 RATES = [8000, 16000, 22050, 24000, 44100, 48000]
 PAIRS = [(src, dst) for src in RATES for dst in RATES if 8000 in (src, dst)]
@@ -85,3 +85,16 @@ def test_equal_rates_pass_through_and_flush_begins_anew():
 def test_impossible_rates_are_refused():
     with pytest.raises(ValueError, match="0 Hz"):
         Resampler(0, 8000)
+
+
+def test_a_recording_keeps_what_fits_and_loses_what_would_fold_over():
+    time = np.arange(48000) / 48000
+    sound = 16000 * (np.sin(2 * np.pi * 9000 * time) + np.sin(2 * np.pi * 15000 * time))
+    got = resample(sound.astype(np.int16), 48000, 24000)[1000:-1000] / 16000
+    assert np.abs(got - np.sin(2 * np.pi * 9000 * np.arange(24000) / 24000)[1000:-1000]).max() < 1e-3
+    assert len(resample(sound[:1001].astype(np.int16), 44100, 24000)) == 545
+
+
+def test_the_end_of_a_recording_is_not_carried_round_to_its_beginning():
+    sound = np.where(np.arange(24000) < 12000, 0.0, 0.5 * 32768).astype(np.int16)
+    assert np.abs(resample(sound, 16000, 24000)[:1000] / 32768).max() < 1e-3

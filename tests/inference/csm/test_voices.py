@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inference.csm.mimi import encode
-from inference.csm.voices import ANY_VOICE, load_voice, resample, voice_names
+from inference.csm.voices import ANY_VOICE, load_voice, voice_names
 from inference.types import EngineError
 from tests.inference.tiny_csm import CODEBOOKS, tiny_csm
 
@@ -67,19 +67,6 @@ def test_recordings_of_any_rate_become_24_khz_mono(tmp_path, rate_hz, channels):
     assert encoder.heard[0].shape == expected.shape
     assert np.abs(encoder.heard[0] - expected)[2000:10000].max() < 1e-3  # within the first burst
     assert 20 * np.log10(voice.gain) == pytest.approx(10, abs=0.1)
-
-
-def test_resampling_keeps_what_fits_and_takes_away_what_would_fold_over():
-    time = np.arange(48000) / 48000
-    sound = (np.sin(2 * np.pi * 9000 * time) + np.sin(2 * np.pi * 15000 * time)).astype(np.float32)
-    got = resample(sound, 48000, 24000)[1000:-1000]
-    assert np.abs(got - np.sin(2 * np.pi * 9000 * np.arange(24000) / 24000)[1000:-1000]).max() < 1e-3
-    assert len(resample(sound[:1001], 44100, 24000)) == 545
-
-
-def test_resampling_does_not_carry_the_end_round_to_the_beginning():
-    sound = np.where(np.arange(24000) < 12000, 0.0, 0.5).astype(np.float32)
-    assert np.abs(resample(sound, 16000, 24000)[:1000]).max() < 1e-3
 
 
 def test_the_tiny_codec_makes_codes_of_a_recording(tmp_path):
