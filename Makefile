@@ -94,7 +94,7 @@ lint: $(VENV)/.dev ## style and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-bench-gpu: .venv-bench/.ready ## on a GPU: the speech engine and Whisper, true-size with random weights, in ten minutes
+bench-gpu: .venv-bench/.ready ## on a GPU: the speech engine and Whisper, true-size with random weights
 	@.venv-bench/bin/python -m tests.benchmarks.csm $(BENCH)
 	@.venv-bench/bin/python -m tests.benchmarks.whisper --device cuda
 
