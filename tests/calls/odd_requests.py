@@ -1,4 +1,4 @@
-"""Requests to the webhooks as no Twilio sends them, at random and by seed, and what they leave in the database."""
+"""Requests to the callbacks as no Twilio sends them, at random and by seed, and what they leave in the database."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def new_sid(kind: str = "CA") -> str:
 
 @dataclass
 class Twilio:
-    """Posts to our webhooks as Twilio does. ``fields`` of a call accompany every request about it."""
+    """Posts to our callbacks as Twilio does. ``fields`` of a call accompany every request about it."""
 
     client: Client
     sid: str = field(default_factory=new_sid)

@@ -1,8 +1,8 @@
 """
-A hundred thousand random requests to the webhooks: no 5xx, and no change without a valid signature.
+A hundred thousand random requests to the callbacks: no 5xx, and no change without a valid signature.
 
-    python -m tests.benchmarks.webhooks
-    python -m tests.benchmarks.webhooks --requests 10000 --database postgres --seed 7
+    python -m tests.benchmarks.callbacks
+    python -m tests.benchmarks.callbacks --requests 10000 --database postgres --seed 7
 
 Half of them are forgeries, after which every row of every table must be as it was; the other half has a valid signature
 and random contents. Ends with status 1, and the request, at the first answer that should not be.

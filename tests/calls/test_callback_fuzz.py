@@ -1,4 +1,4 @@
-"""Whatever is thrown at the webhooks: no 5xx, and nothing changes unless Twilio has signed it."""
+"""Whatever is thrown at the callbacks: no 5xx, and nothing changes unless Twilio has signed it."""
 
 from collections import Counter
 

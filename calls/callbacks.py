@@ -22,7 +22,7 @@ from calls.services import Continuation, Next, Verdict
 
 logger = logging.getLogger(__name__)
 
-Webhook = Callable[[HttpRequest, QueryDict], HttpResponse]
+Callback = Callable[[HttpRequest, QueryDict], HttpResponse]
 
 
 def _twiml(document: str) -> HttpResponse:
@@ -46,10 +46,12 @@ def _signed_form(request: HttpRequest) -> QueryDict | None:
     return form
 
 
-def webhook(without_database: Callable[[], HttpResponse]) -> Callable[[Webhook], Callable[[HttpRequest], HttpResponse]]:
+def callback(
+    without_database: Callable[[], HttpResponse],
+) -> Callable[[Callback], Callable[[HttpRequest], HttpResponse]]:
     """Guard a view of Twilio's; ``without_database`` answers while the database is away."""
 
-    def decorate(view: Webhook) -> Callable[[HttpRequest], HttpResponse]:
+    def decorate(view: Callback) -> Callable[[HttpRequest], HttpResponse]:
         @csrf_exempt
         @require_POST
         @wraps(view)
@@ -69,7 +71,7 @@ def webhook(without_database: Callable[[], HttpResponse]) -> Callable[[Webhook],
     return decorate
 
 
-@webhook(without_database=lambda: _twiml(twiml.hang_up(twiml.TRY_AGAIN)))
+@callback(without_database=lambda: _twiml(twiml.hang_up(twiml.TRY_AGAIN)))
 def voice(request: HttpRequest, form: QueryDict) -> HttpResponse:
     """A call wants to know what to do: connect it to an agent, or say why not."""
     admission = services.receive_call(
@@ -91,13 +93,13 @@ def voice(request: HttpRequest, form: QueryDict) -> HttpResponse:
             return _twiml(twiml.hang_up())
 
 
-@webhook(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
+@callback(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
 def after_stream(request: HttpRequest, form: QueryDict) -> HttpResponse:
     """The stream ended and the caller is still there: go on, or end politely."""
     return _go_on(services.after_stream(sid=form["CallSid"], stream=_stream(request)))
 
 
-@webhook(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
+@callback(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
 def after_transfer(request: HttpRequest, form: QueryDict) -> HttpResponse:
     """The other side of a transfer has hung up, or was never reached."""
     status = form.get("DialCallStatus", "")
@@ -127,7 +129,7 @@ def _go_on(continuation: Continuation) -> HttpResponse:
             return _twiml(twiml.hang_up())
 
 
-@webhook(without_database=lambda: HttpResponse(status=503))
+@callback(without_database=lambda: HttpResponse(status=503))
 def status(request: HttpRequest, form: QueryDict) -> HttpResponse:
     """A call's status changed."""
     services.record_status(
@@ -142,7 +144,7 @@ def status(request: HttpRequest, form: QueryDict) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-@webhook(without_database=lambda: HttpResponse(status=503))
+@callback(without_database=lambda: HttpResponse(status=503))
 def amd(request: HttpRequest, form: QueryDict) -> HttpResponse:
     """Machine detection has made up its mind."""
     services.record_verdict(
@@ -154,7 +156,7 @@ def amd(request: HttpRequest, form: QueryDict) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-@webhook(without_database=lambda: HttpResponse(status=503))
+@callback(without_database=lambda: HttpResponse(status=503))
 def stream_status(request: HttpRequest, form: QueryDict) -> HttpResponse:
     """A stream started, stopped or failed, as Twilio sees it."""
     services.record_stream_event(
