@@ -35,7 +35,7 @@ from calls.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from calls.services import CallsError, dialling, keys, notifications, placing, privacy
+from calls.services import CallsError, dialling, keys, placing, privacy, webhooks
 from calls.status import TERMINAL, UNANSWERED
 from calls.waking import wake
 
@@ -668,14 +668,14 @@ class ApiKeyAdmin(admin.ModelAdmin):
 
 class WebhookEndpointForm(forms.ModelForm):
     url = forms.CharField(label="URL", max_length=500, widget=forms.URLInput({"size": 80}))
-    events = _choices(notifications.EVENTS, required=False, help_text="None: all.")
+    events = _choices(webhooks.EVENTS, required=False, help_text="None: all.")
 
     class Meta:
         model = WebhookEndpoint
         fields = ["url", "events", "active"]
 
     def clean_url(self) -> str:
-        return _told(lambda: notifications.check_url(self.cleaned_data["url"]))
+        return _told(lambda: webhooks.check_url(self.cleaned_data["url"]))
 
 
 @admin.register(WebhookEndpoint)
@@ -704,14 +704,14 @@ class WebhookEndpointAdmin(admin.ModelAdmin):
         if change:
             super().save_model(request, obj, form, change)
             return
-        endpoint = notifications.make_endpoint(url=obj.url, events=obj.events)
+        endpoint = webhooks.make_endpoint(url=obj.url, events=obj.events)
         obj.pk = endpoint.pk
         _show_once(request, "The secret that its deliveries are signed with", endpoint.secret)
 
     @admin.action(description="Make a new secret", permissions=["change"])
     def renew_secret(self, request: HttpRequest, endpoints: QuerySet[WebhookEndpoint]) -> None:
         for endpoint in endpoints:
-            _show_once(request, f"The new secret of {endpoint}", notifications.renew_secret(endpoint.pk))
+            _show_once(request, f"The new secret of {endpoint}", webhooks.renew_secret(endpoint.pk))
             self.log_change(request, endpoint, "New secret")
 
     @admin.display(description="events")
@@ -746,7 +746,7 @@ class WebhookDeliveryAdmin(ReadOnly, admin.ModelAdmin):
     def deliver_again(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
         ids = list(deliveries.values_list("pk", flat=True))
         for delivery_id in ids:
-            notifications.redeliver(delivery_id)
+            webhooks.redeliver(delivery_id)
         messages.success(request, f"{len(ids)} {'is' if len(ids) == 1 else 'are'} on the way again.")
 
     @admin.display(description="call")

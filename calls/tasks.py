@@ -8,7 +8,7 @@ from typing import ParamSpec
 from celery import shared_task
 from django.db import InterfaceError, OperationalError
 
-from calls.services import dialling, notifications, privacy, reconciling, upkeep
+from calls.services import dialling, privacy, reconciling, upkeep, webhooks
 from calls.waking import wake
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def reconcile() -> None:
 
 @task
 def deliver_webhooks() -> None:
-    notifications.deliver_due()
+    webhooks.deliver_due()
 
 
 @task

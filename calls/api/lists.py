@@ -21,8 +21,8 @@ from calls.api.serializers import (
 )
 from calls.api.views import Endpoint, valid
 from calls.models import E164, Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
-from calls.services.notifications import change_endpoint, make_endpoint
 from calls.services.privacy import add_do_not_call, remove_do_not_call
+from calls.services.webhooks import change_endpoint, make_endpoint
 
 NAME = OpenApiParameter("name", {"type": "string"}, OpenApiParameter.PATH, description="The agent's name.")
 NUMBER = OpenApiParameter(

@@ -22,9 +22,9 @@ from calls.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from calls.services.notifications import EVENTS
 from calls.services.orders import LONGEST_TEXT
 from calls.services.placing import LONGEST_CALL, NewCall
+from calls.services.webhooks import EVENTS
 
 MOST_CALLS = 1000
 """Calls of one batch."""

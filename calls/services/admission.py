@@ -15,7 +15,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from calls.models import Agent, Call, Lease, StreamToken
-from calls.services import attempts, notifications
+from calls.services import attempts, webhooks
 from calls.services.records import clean, fact_id_of, find_call, move, write_event
 from calls.signatures import valid_stream_signature as valid_stream_signature
 from calls.status import TERMINAL, Status
@@ -372,7 +372,7 @@ def after_transfer(*, sid: str, stream: int, dial_status: str) -> Continuation:
         fact_id = fact_id_of("transfer", sid, str(stream))
         if dial_status in ("completed", "answered"):
             if write_event(fact_id, call.pk, "transfer-completed", now, {"to": call.transfer_to})[1]:
-                notifications.announce(call, "call.transferred", at=now, data={"transferred_to": call.transfer_to})
+                webhooks.announce(call, "call.transferred", at=now, data={"transferred_to": call.transfer_to})
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.HANG_UP)
         if write_event(fact_id, call.pk, "transfer-failed", now, {"to": call.transfer_to, "why": dial_status})[1]:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from calls import schedule
 from calls.carrier import CarrierCall
 from calls.models import Agent, Call, DialAttempt, Lease
-from calls.services import notifications
+from calls.services import webhooks
 from calls.services.records import clean, fact_id_of, move, write_event
 from calls.status import MOVES, TERMINAL, UNANSWERED, Status, may_move
 
@@ -170,7 +170,7 @@ def _settle(
         call.refresh_from_db()
         data = {"attempt": attempt.number, "was": str(status), "at": retry_at.isoformat(), "error": attempt.error_code}
         write_event(fact_id_of("retry", str(attempt.pk)), call.pk, "retry-scheduled", timezone.now(), data)
-        notifications.announce(call, "call.retry-scheduled", at=at, data=data)
+        webhooks.announce(call, "call.retry-scheduled", at=at, data=data)
     else:
         call.refresh_from_db()
         _end(call, status, at, reason)

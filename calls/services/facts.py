@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from calls import recordings
 from calls.models import E164, Call, CallEvent, DoNotCall, Turn
-from calls.services import attempts, notifications
+from calls.services import attempts, webhooks
 from calls.services.privacy import add_do_not_call
 from calls.services.records import END_REASONS, CallsError, clean, get_call, moment, move, write_event
 from calls.status import Status
@@ -125,7 +125,7 @@ def record_opt_out(*, fact_id: str, call_id: UUID | str, how: str, words: str = 
             add_do_not_call(number=call.far_number, source=source, reason=words, call=call)
         else:
             logger.warning("Call %s: nobody can be put on the do-not-call list, the number is withheld", call)
-        notifications.announce(call, "call.opted-out", at=when)
+        webhooks.announce(call, "call.opted-out", at=when)
 
 
 def record_transfer(*, fact_id: str, call_id: UUID | str, target: str, at: datetime | str) -> None:
@@ -163,7 +163,7 @@ def attach_recording(*, fact_id: str, call_id: UUID | str, path: Path | str) -> 
         with transaction.atomic():
             write_event(fact_id, call.pk, "recording", timezone.now(), {"file": name})
             Call.objects.filter(pk=call.pk).update(recording=name)
-            notifications.announce(call, "call.recording-ready", at=timezone.now())
+            webhooks.announce(call, "call.recording-ready", at=timezone.now())
         if previous and previous != name:
             field.storage.delete(previous)
     spooled.unlink(missing_ok=True)

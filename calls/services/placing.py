@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from calls.carrier import Carrier, CarrierError, get_carrier
 from calls.models import E164, Agent, ApiKey, Call, CallOrder, DialAttempt, DoNotCall, MachineDetection
-from calls.services import notifications, orders
+from calls.services import orders, webhooks
 from calls.services.attempts import NOT_SENT, apply_news, move_attempt
 from calls.services.orders import dialable, is_live
 from calls.services.records import CallsError, get_call, move
@@ -182,7 +182,7 @@ def _placed_before(wanted: NewCall, api_key: ApiKey | None, idempotency_key: str
 
 
 def _accepted(calls: Iterable[Call]) -> None:
-    notifications.announce_each(calls, "call.queued", at=timezone.now())
+    webhooks.announce_each(calls, "call.queued", at=timezone.now())
     wake("dial_due")
 
 

@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from calls.carrier import Carrier
 from calls.models import E164, Call, CallEvent, CallOrder, DialAttempt, DoNotCall, Turn, WebhookDelivery
-from calls.services import notifications
+from calls.services import webhooks
 from calls.services.placing import cancel_call
 from calls.services.records import CallsError, clean, fact_id_of
 from calls.status import TERMINAL, Status
@@ -114,7 +114,7 @@ def retire(*, now: datetime | None = None) -> Retired:
                 _note("transcript", page, now)
             retired.transcripts += len(page)
     _forget_again()
-    notifications.forget_old(now=now)
+    webhooks.forget_old(now=now)
     if retired.recordings or retired.transcripts:
         logger.info("Deleted %d recordings and the words of %d calls", retired.recordings, retired.transcripts)
     return retired

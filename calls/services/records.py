@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from calls.errors import CallsError as CallsError
 from calls.models import Call, CallEvent, CallOrder, Lease, StreamToken
-from calls.services import notifications
+from calls.services import webhooks
 from calls.status import TERMINAL, Status, may_move
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def move(call: Call, status: Status, *, at: datetime, reason: str = "") -> bool:
                 Lease.objects.filter(call=call).delete()
                 StreamToken.objects.filter(call=call, used_at=None).delete()
                 CallOrder.objects.filter(call=call, taken_at=None).update(taken_at=at)
-            notifications.announce(call, f"call.{_EVENT_OF.get(status, status)}", at=at)
+            webhooks.announce(call, f"call.{_EVENT_OF.get(status, status)}", at=at)
             return True
         call.refresh_from_db(fields=["status", "answered_at", "end_reason"])
     return False

@@ -17,8 +17,8 @@ import time_machine
 from django.utils import timezone
 
 from calls.models import Agent, Call, WebhookDelivery, WebhookEndpoint
-from calls.services import CallsError, notifications
-from calls.services.notifications import (
+from calls.services import CallsError, webhooks
+from calls.services.webhooks import (
     ABREAST,
     BACKOFF,
     BREAKS_AFTER,
@@ -247,14 +247,14 @@ def verified(secret: str, headers: dict[str, str], body: bytes, *, now: datetime
 
 def test_the_signature_is_that_of_the_specification():
     """The example that the specification's reference libraries test themselves with."""
-    headers = notifications.sign(
+    headers = webhooks.sign(
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
     )
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_a_delivery_is_a_signed_post_of_json(call, server):
-    endpoint = WebhookEndpoint.objects.create(url=server.url, secret=notifications.make_secret())
+    endpoint = WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret())
     announce(call, "call.ringing", at=NOON)
     assert deliver_due().delivered == 1
     [(path, headers, body)] = server.got
@@ -265,7 +265,7 @@ def test_a_delivery_is_a_signed_post_of_json(call, server):
     assert UUID(headers["webhook-id"]) == delivery.pk
     assert verified(endpoint.secret, headers, body, now=NOON)
     assert not verified(endpoint.secret, headers, body + b" ", now=NOON)
-    assert not verified(notifications.make_secret(), headers, body, now=NOON)
+    assert not verified(webhooks.make_secret(), headers, body, now=NOON)
     assert (delivery.status, delivery.response_status, delivery.attempts, delivery.due_at) == (
         "delivered",
         204,
@@ -279,7 +279,7 @@ def test_a_delivery_is_a_signed_post_of_json(call, server):
 
 
 def test_every_try_has_the_same_id_and_a_signature_of_its_own_time(call, server, clock):
-    endpoint = WebhookEndpoint.objects.create(url=server.url, secret=notifications.make_secret())
+    endpoint = WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret())
     deliveries(call, endpoint, 1)
     server.answer = (500, {}, b"oh")
     deliver_due()
@@ -295,7 +295,7 @@ def test_every_try_has_the_same_id_and_a_signature_of_its_own_time(call, server,
 def test_a_redirect_is_not_followed(call, server):
     with serving() as elsewhere:
         server.answer = (302, {"Location": elsewhere.url}, b"")
-        deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=notifications.make_secret()), 1)
+        deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 1)
         assert deliver_due().retried == 1
         assert elsewhere.got == []
     assert WebhookDelivery.objects.get().response_status == 302
@@ -303,14 +303,14 @@ def test_a_redirect_is_not_followed(call, server):
 
 def test_a_long_answer_is_as_good_as_a_short_one(call, server):
     server.answer = (200, {}, b"x" * 5_000_000)
-    deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=notifications.make_secret()), 2)
+    deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 2)
     assert deliver_due().delivered == 2
 
 
 def test_a_receiver_that_says_nothing_is_given_up_in_time(call, server, monkeypatch):
-    monkeypatch.setattr(notifications, "TIMEOUT", 0.05)
+    monkeypatch.setattr(webhooks, "TIMEOUT", 0.05)
     server.silent = True
-    deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=notifications.make_secret()), 1)
+    deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 1)
     assert deliver_due().retried == 1
     assert WebhookDelivery.objects.get().log[0]["result"] == "no answer within 0.05 s"
 
@@ -318,7 +318,7 @@ def test_a_receiver_that_says_nothing_is_given_up_in_time(call, server, monkeypa
 def test_where_nobody_listens_the_try_is_told_as_failed(call):
     with serving() as server:
         url = server.url
-    deliveries(call, WebhookEndpoint.objects.create(url=url, secret=notifications.make_secret()), 1)
+    deliveries(call, WebhookEndpoint.objects.create(url=url, secret=webhooks.make_secret()), 1)
     assert deliver_due().retried == 1
     delivery = WebhookDelivery.objects.get()
     assert delivery.response_status is None
@@ -397,14 +397,14 @@ def test_what_does_not_exist_cannot_be_delivered_again():
 
 def test_what_one_worker_sends_is_due_for_no_other(call, monkeypatch):
     deliveries(call, an_endpoint(), 1)
-    claim, due_for_others = notifications._claim, []
+    claim, due_for_others = webhooks._claim, []
 
     def claims(delivery):
         claimed = claim(delivery)
         due_for_others.append(WebhookDelivery.objects.filter(due_at__lte=timezone.now()).count())
         return claimed
 
-    monkeypatch.setattr(notifications, "_claim", claims)
+    monkeypatch.setattr(webhooks, "_claim", claims)
     assert deliver_due(post=Receiver()).delivered == 1
     assert due_for_others == [0]
 
@@ -412,12 +412,12 @@ def test_what_one_worker_sends_is_due_for_no_other(call, monkeypatch):
 def test_of_two_who_saw_it_due_one_gets_it(call):
     deliveries(call, an_endpoint(), 1)
     seen_by_one, seen_by_another = WebhookDelivery.objects.get(), WebhookDelivery.objects.get()
-    assert [notifications._claim(seen_by_one), notifications._claim(seen_by_another)] == [True, False]
+    assert [webhooks._claim(seen_by_one), webhooks._claim(seen_by_another)] == [True, False]
 
 
 def test_what_a_dead_worker_had_in_hand_is_sent_once_its_lease_is_over(call, clock):
     [delivery] = deliveries(call, an_endpoint(), 1)
-    assert notifications._claim(delivery)
+    assert webhooks._claim(delivery)
     receiver = Receiver()
     clock.shift(LEASE - 1)
     assert deliver_due(post=receiver).delivered == 0
@@ -428,13 +428,13 @@ def test_what_a_dead_worker_had_in_hand_is_sent_once_its_lease_is_over(call, clo
 
 def test_a_worker_that_stalled_beyond_its_lease_does_not_spoil_what_another_has_done(call, monkeypatch):
     [delivery] = deliveries(call, an_endpoint("a.example.com"), 1)
-    settle = notifications._settle
+    settle = webhooks._settle
 
     def settles_late(*arguments):
         WebhookDelivery.objects.update(status="delivered", due_at=None, delivered_at=NOON)
         settle(*arguments)
 
-    monkeypatch.setattr(notifications, "_settle", settles_late)
+    monkeypatch.setattr(webhooks, "_settle", settles_late)
     deliver_due(post=Receiver(a=500))
     delivery.refresh_from_db()
     assert (delivery.status, delivery.due_at, delivery.log) == ("delivered", None, [])
@@ -514,7 +514,7 @@ def test_a_run_that_has_more_to_do_wakes_the_next(call, django_capture_on_commit
 
 def test_a_run_ends_in_time_and_leaves_the_rest(call, monkeypatch):
     deliveries(call, an_endpoint(), 30)
-    monkeypatch.setattr(notifications, "RUN", -1.0)
+    monkeypatch.setattr(webhooks, "RUN", -1.0)
     assert deliver_due(post=Receiver()).delivered == 0
     assert WebhookDelivery.objects.filter(attempts=0).count() == 30
 
@@ -523,13 +523,13 @@ def test_an_endpoint_in_hand_is_left_to_the_run_that_has_it(call):
     """A slow endpoint then occupies one worker of a process, and not all of them."""
     endpoint = an_endpoint()
     deliveries(call, endpoint, 3)
-    notifications._in_hand.add(endpoint.pk)
+    webhooks._in_hand.add(endpoint.pk)
     try:
         assert deliver_due(post=Receiver()).delivered == 0
     finally:
-        notifications._in_hand.discard(endpoint.pk)
+        webhooks._in_hand.discard(endpoint.pk)
     assert deliver_due(post=Receiver()).delivered == 3
-    assert notifications._in_hand == set()
+    assert webhooks._in_hand == set()
 
 
 def test_an_error_of_ours_leaves_nothing_in_hand(call):
@@ -539,7 +539,7 @@ def test_an_error_of_ours_leaves_nothing_in_hand(call):
     deliveries(call, an_endpoint(), 3)
     with pytest.raises(RuntimeError):
         deliver_due(post=broken)
-    assert notifications._in_hand == set()
+    assert webhooks._in_hand == set()
 
 
 def test_old_deliveries_are_deleted(call):
