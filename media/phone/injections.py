@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from media.phone.errors import TwilioError
+from media.phone.twilio_errors import TwilioError
 
 Signature = Literal["good", "wrong", "missing", "other-url", "trailing-slash"]
 Kind = Literal["voice", "action", "status", "stream-status", "amd", "recording"]

@@ -18,7 +18,10 @@ from random import Random
 from types import TracebackType
 from typing import Any, TypeVar
 
-from media.phone.call import (
+from media.phone.callback_sender import Delivery, Routes, WebhookSender
+from media.phone.gateway import Gateway, Party
+from media.phone.injections import Injections
+from media.phone.leg import (
     LONGEST_CALL,
     Answerer,
     CarrierTiming,
@@ -27,13 +30,10 @@ from media.phone.call import (
     PhoneCall,
     Program,
 )
-from media.phone.errors import Alert
-from media.phone.gateway import Gateway, Party
-from media.phone.injections import Injections
 from media.phone.rest import RestApi
 from media.phone.tape import Tape
-from media.phone.twiml import Callback
-from media.phone.webhooks import Delivery, Routes, WebhookSender
+from media.phone.twilio_errors import Alert
+from media.phone.twiml_interpreter import Callback
 
 T = TypeVar("T")
 

@@ -14,7 +14,6 @@ from functools import partial
 import numpy as np
 
 from media.audio import encode_mulaw
-from media.phone.call import Outcome
 from media.phone.caller import (
     Clip,
     HangUp,
@@ -27,6 +26,7 @@ from media.phone.caller import (
     WaitForAgent,
     prepare,
 )
+from media.phone.leg import Outcome
 from media.phone.network import PhoneNetwork
 from media.phone.tape import RATE_HZ
 

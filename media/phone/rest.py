@@ -5,7 +5,7 @@ Twilio's REST API as far as calls go, on ``aiohttp.web``: what it checks, what i
 works against it with ``client.api.base_url = network.rest_url``.
 
 Errors come by rule (``CREATE_RULES``) or by magic number: Twilio's own test numbers, and ``+199955`` followed by the
-five digits of any code of ``errors.CODES``, so ``+19995521219`` is refused with 21219.
+five digits of any code of ``twilio_errors.CODES``, so ``+19995521219`` is refused with 21219.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from urllib.parse import urlencode, urlsplit
 from aiohttp import web
 from multidict import MultiMapping
 
-from media.phone.call import (
+from media.phone.injections import Injections, RestFault
+from media.phone.leg import (
     API_VERSION,
     EVENTS,
     LONGEST_CALL,
@@ -36,9 +37,8 @@ from media.phone.call import (
     Program,
     Recording,
 )
-from media.phone.errors import CODES, Alert, TwilioError
-from media.phone.injections import Injections, RestFault
-from media.phone.twiml import Callback, RecordingOrder
+from media.phone.twilio_errors import CODES, Alert, TwilioError
+from media.phone.twiml_interpreter import Callback, RecordingOrder
 
 Form = MultiMapping[str]
 

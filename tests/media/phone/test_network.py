@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import WSMsgType, web
 
-from media.phone.call import CarrierTiming, MachineDetection, Order, Outcome, PhoneCall, Program
 from media.phone.gateway import StreamEnd, StreamRequest, StreamViolation
 from media.phone.injections import Injections, WebhookFault
+from media.phone.leg import CarrierTiming, MachineDetection, Order, Outcome, PhoneCall, Program
 from media.phone.network import DialQueue, PhoneNetwork
-from media.phone.twiml import Callback, RecordingOrder
+from media.phone.twiml_interpreter import Callback, RecordingOrder
 
 PUBLIC = "https://voice.example"
 HERE = "+15005550006"

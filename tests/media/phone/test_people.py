@@ -16,12 +16,12 @@ from django.core.management.base import CommandError
 from twilio.rest import Client
 
 from media.audio import decode_mulaw
-from media.phone.call import MachineDetection, Order, Outcome, Program
 from media.phone.caller import ScriptedCaller
+from media.phone.leg import MachineDetection, Order, Outcome, Program
 from media.phone.network import PhoneNetwork
 from media.phone.people import GREETING, PEOPLE, move_in, tone, who_has
 from media.phone.tape import FRAME_SECONDS, SILENT_FRAME
-from media.phone.twiml import Callback
+from media.phone.twiml_interpreter import Callback
 
 PUBLIC = "https://voice.example"
 HERE = "+15005550006"

@@ -3,8 +3,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from media.phone.errors import TwilioError
-from media.phone.twiml import Dial, Document, Interpreter, RecordingOrder, Stream, parse, warnings
+from media.phone.twilio_errors import TwilioError
+from media.phone.twiml_interpreter import Dial, Document, Interpreter, RecordingOrder, Stream, parse, warnings
 
 HERE = "https://voice.example/twilio/voice/"
 

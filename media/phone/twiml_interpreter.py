@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from media.phone.errors import TwilioError
+from media.phone.twilio_errors import TwilioError
 
 LARGEST_BYTES = 64 * 1024
 LONGEST_PARAMETER = 500  # characters of a <Parameter>'s name and value together

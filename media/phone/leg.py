@@ -19,11 +19,12 @@ from email.utils import format_datetime
 from random import Random
 from typing import Any, Literal, Protocol, TypeVar
 
-from media.phone.errors import Alert, TwilioError
+from media.phone.callback_sender import AWAITED, Answer, CookiesPerHost, Routes, WebhookSender
 from media.phone.gateway import Gateway, Note, Party, StreamEnd, StreamRequest, Ticker
 from media.phone.injections import Injections, Kind
 from media.phone.tape import FRAME_BYTES, FRAME_SECONDS, SILENT_FRAME, Tape
-from media.phone.twiml import (
+from media.phone.twilio_errors import Alert, TwilioError
+from media.phone.twiml_interpreter import (
     Callback,
     Callee,
     Dial,
@@ -33,7 +34,6 @@ from media.phone.twiml import (
     Stream,
     parse,
 )
-from media.phone.webhooks import AWAITED, Answer, CookiesPerHost, Routes, WebhookSender
 
 API_VERSION = "2010-04-01"
 LONGEST_CALL = 4 * 3600.0
@@ -209,7 +209,7 @@ class PhoneCall:
     """
     One call. ``events`` lists what happened to it (also on the tape), ``tape`` is the evidence.
 
-    Implements ``twiml.Line``. Made by ``PhoneNetwork``.
+    Implements ``twiml_interpreter.Line``. Made by ``PhoneNetwork``.
     """
 
     def __init__(
@@ -619,7 +619,7 @@ class PhoneCall:
         self._told.setdefault(kind, asyncio.Event()).set()
         return answer
 
-    # -- twiml.Line -------------------------------------------------------------------------------
+    # -- twiml_interpreter.Line -------------------------------------------------------------------
 
     async def fetch(
         self, url: str, *, method: str, parameters: Mapping[str, str] | None = None, kind: Kind = "action"

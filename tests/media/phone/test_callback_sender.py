@@ -6,8 +6,8 @@ import pytest
 from aiohttp import web
 from twilio.request_validator import RequestValidator
 
+from media.phone.callback_sender import Overrides, Routes, WebhookSender, signed_form
 from media.phone.injections import Injections, WebhookFault
-from media.phone.webhooks import Overrides, Routes, WebhookSender, signed_form
 
 PUBLIC = "https://voice.example"
 PARAMETERS = {"CallSid": "CA1", "CallStatus": "ringing", "FromCity": ""}
