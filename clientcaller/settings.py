@@ -421,9 +421,9 @@ ENGINES_PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     },
     # Everything by way of Redis, so that a pod needs no open port; the language model directly, if it is said where.
     "remote": {
-        "stt": {"BACKEND": "inference.client.RemoteSpeechToText"},
-        "llm": _VLLM if _openai_base_url else {"BACKEND": "inference.client.RemoteLanguageModel"},
-        "tts": {"BACKEND": "inference.client.RemoteTextToSpeech"},
+        "stt": {"BACKEND": "inference.engines.remote.RemoteSpeechToText"},
+        "llm": _VLLM if _openai_base_url else {"BACKEND": "inference.engines.remote.RemoteLanguageModel"},
+        "tts": {"BACKEND": "inference.engines.remote.RemoteTextToSpeech"},
     },
     "scripted": {
         "stt": {"BACKEND": "inference.engines.scripted.ScriptedSpeechToText"},

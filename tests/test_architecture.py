@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "inference": {"inference"},
 }
 UNKNOWN_TO = {"inference": {"django", "channels"}}
-SHELLS = ("inference/apps.py", "inference/management/", "inference/client.py", "inference/worker.py")
+SHELLS = ("inference/apps.py", "inference/management/", "inference/remote/placement.py")
 """Where an engine meets the framework: the commands, and the way to a worker elsewhere."""
 NO_CLOCK_NO_AWAIT_NO_CHANCE = {"time", "datetime", "asyncio", "random", "secrets", "threading", "socket", "os"}
 

@@ -131,7 +131,7 @@ def test_models_and_voices_of_the_gpu_profile_have_names_of_their_own(load):
 def test_remote_engines_are_all_behind_redis_unless_it_is_said_where_the_language_model_is(load):
     remote = {"ENGINES_PROFILE": "remote", "REDIS_URL": "rediss://redis.example.com"}
     assert {engine["BACKEND"].rpartition(".")[0] for engine in load(**remote)["ENGINES"].values()} == {
-        "inference.client"
+        "inference.engines.remote"
     }
     engines = load(**remote, OPENAI_BASE_URL="https://llm.example.com/v1", OPENAI_API_KEY="secret")["ENGINES"]
     assert engines["llm"]["BACKEND"].endswith("OpenAICompatibleLanguageModel")
@@ -139,8 +139,8 @@ def test_remote_engines_are_all_behind_redis_unless_it_is_said_where_the_languag
     assert engines["llm"]["OPTIONS"]["api_key"] == "secret"
     assert engines["llm"]["OPTIONS"]["server"] == "vllm"
     assert {engines["stt"]["BACKEND"], engines["tts"]["BACKEND"]} == {
-        "inference.client.RemoteSpeechToText",
-        "inference.client.RemoteTextToSpeech",
+        "inference.engines.remote.RemoteSpeechToText",
+        "inference.engines.remote.RemoteTextToSpeech",
     }
 
 

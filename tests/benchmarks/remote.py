@@ -58,7 +58,7 @@ HERE = {
     alias: {"BACKEND": f"inference.engines.scripted.{name}", "OPTIONS": OPTIONS[alias]}
     for alias, name in SCRIPTED.items()
 }
-THERE = {alias: {"BACKEND": f"inference.client.{name}"} for alias, name in REMOTE.items()}
+THERE = {alias: {"BACKEND": f"inference.engines.remote.{name}"} for alias, name in REMOTE.items()}
 SPEECH = np.random.default_rng(1).integers(-8000, 8000, 16000 // 10).astype(np.int16)
 QUESTION = [Message("system", "You answer the telephone. " * 40), Message("user", "What time do you open?")]
 

@@ -14,7 +14,7 @@ from calls.services import Order
 from media import orders
 from media.orders import KEPT, LOOK_EVERY, LOOK_EVERY_BEHIND_BELL, Orders
 from media.turns import events as ev
-from tests.media.virtual_time import run
+from tests.virtual_time import run
 
 CALL, OTHER = UUID(int=1), UUID(int=2)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from inference.engines.fallback import FallbackTextToSpeech
 from inference.engines.scripted import ScriptedTextToSpeech
+from inference.fallback.members import FallbackTextToSpeech
 from inference.types import Description
 from media import phrases
 from media.phrases import Phrases
 from media.reply import render
-from tests.media.virtual_time import run
+from tests.virtual_time import run
 
 
 def test_a_phrase_is_made_once_and_then_there():

@@ -34,7 +34,7 @@ from media.session import CallBrief, Session
 from media.speech import VoiceDetector
 from media.turns import events as ev
 from media.turns.manner import Manner
-from tests.media.virtual_time import run
+from tests.virtual_time import run
 
 QUIET = b"\xff" * 160
 STREAM = "MZ0"

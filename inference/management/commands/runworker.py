@@ -10,9 +10,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from inference.backends import make_engine
-from inference.client import Remote
+from inference.remote.placement import Remote
+from inference.remote.worker import KINDS, Server, Worker
 from inference.types import EngineError
-from inference.worker import KINDS, Server, Worker
 
 
 class Command(BaseCommand):

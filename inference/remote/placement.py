@@ -23,8 +23,8 @@ from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from msgspec import structs
 
-from inference import wire
-from inference.links import BEAT, SILENT_BEATS, Layer, Links, end, wait
+from inference.remote import wire
+from inference.remote.links import BEAT, SILENT_BEATS, Layer, Links, end, wait
 from inference.types import (
     NO_TOOLS,
     AudioChunk,

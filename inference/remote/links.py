@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
-from inference import wire
+from inference.remote import wire
 
 logger = logging.getLogger(__name__)
 

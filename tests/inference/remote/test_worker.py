@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from channels.layers import channel_layers
 
-from inference import client, wire, worker
-from inference.client import RemoteLanguageModel, RemoteSpeechToText, RemoteTextToSpeech
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
-from inference.links import Links, end
+from inference.remote import placement, wire, worker
+from inference.remote.links import Links, end
+from inference.remote.placement import RemoteLanguageModel, RemoteSpeechToText, RemoteTextToSpeech
+from inference.remote.worker import Server, Worker
 from inference.types import (
     ContextTooLarge,
     EngineError,
@@ -24,7 +25,6 @@ from inference.types import (
     Message,
     NoWorker,
 )
-from inference.worker import Server, Worker
 from tests.inference.contract import leaving_no_task
 from tests.inference.serving import layers, serving, until
 
@@ -326,7 +326,7 @@ async def test_the_last_message_is_missed_as_well(lossy):
 
 
 async def test_an_offer_that_was_lost_is_made_again(lossy, monkeypatch):
-    monkeypatch.setattr(client, "PLACE_AGAIN", 0.05)
+    monkeypatch.setattr(placement, "PLACE_AGAIN", 0.05)
     lost = []
 
     def lose_the_first(packet):
@@ -774,7 +774,7 @@ async def test_a_worker_with_other_voices_is_believed():
 
 
 async def test_a_placement_that_was_lost_is_sent_again(on_layers, monkeypatch):
-    monkeypatch.setattr(client, "PLACE_AGAIN", 0.05)
+    monkeypatch.setattr(placement, "PLACE_AGAIN", 0.05)
     placements, _ = on_layers
     send, lost = placements.send, []
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from inference.backends import make_engine
-from inference.breaker import Breaker, State
-from inference.engines.fallback import FallbackLanguageModel, FallbackSpeechToText, FallbackTextToSpeech
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
+from inference.fallback.breaker import Breaker, State
+from inference.fallback.members import FallbackLanguageModel, FallbackSpeechToText, FallbackTextToSpeech
 from inference.types import (
     AudioChunk,
     ContextTooLarge,
@@ -34,10 +34,10 @@ from tests.inference.contract import (
     TextToSpeechContract,
     leaving_no_task,
 )
-from tests.media.virtual_time import run
+from tests.virtual_time import run
 
 SCRIPTED = "inference.engines.scripted.Scripted"
-HERE = "tests.inference.test_fallback."
+HERE = "tests.inference.fallback.test_members."
 
 
 def entry(backend: str, **options: Any) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def test_a_breaker_refuses_what_makes_no_sense(wrong):
 )
 def test_wrong_settings_are_refused_with_the_place(options, complaint):
     with pytest.raises(EngineError, match=complaint) as refusal:
-        make_engine("llm", entry("inference.engines.fallback.FallbackLanguageModel", **options))
+        make_engine("llm", entry("inference.fallback.members.FallbackLanguageModel", **options))
     assert refusal.value.permanent
 
 

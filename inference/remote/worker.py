@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from inference import wire
 from inference.interfaces import LanguageModel, SpeechToText, TextToSpeech
-from inference.links import BEAT, Layer, Links, end, wait
+from inference.remote import wire
+from inference.remote.links import BEAT, Layer, Links, end, wait
 from inference.types import NO_TOOLS, EngineError, EngineFull, Message, Pcm, Tools, Transcript
 
 logger = logging.getLogger(__name__)

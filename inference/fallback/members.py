@@ -7,8 +7,8 @@ Several engines as one: the first healthy one serves, and the next one takes ove
 
 A request has ``deadline`` seconds (``DEADLINE`` for one engine) until its first output; then the next engine gets it
 whole, and the first is cancelled at its source. An engine that fails again and again is left alone for
-``retry_after`` seconds (``inference.breaker``); one whose ``start()`` failed is started again as often, and is not
-asked before. If all are left alone they are asked nevertheless, the one that is due first before the others.
+``retry_after`` seconds (``breaker.py``); one whose ``start()`` failed is started again as often, and is not asked
+before. If all are left alone they are asked nevertheless, the one that is due first before the others.
 
 A full engine, a context that is too large and a voice that is unknown say nothing of an engine's health.
 """
@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from inference.backends import make_engine
-from inference.breaker import Breaker, State
+from inference.fallback.breaker import Breaker, State
 from inference.interfaces import Speech, Transcription
 from inference.resampling import Resampler
 from inference.types import (

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from inference import wire
+from inference.remote import wire
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker
 
 MESSAGES = [
