@@ -55,6 +55,20 @@ def test_a_backend_that_cannot_be_loaded_is_named_with_its_alias(path):
     assert error.value.permanent
 
 
+@pytest.mark.parametrize("name", ["RemoteSpeechToText", "RemoteLanguageModel", "RemoteTextToSpeech"])
+def test_the_former_path_of_a_remote_engine_works_with_a_warning_that_names_the_new_one(name, caplog):
+    new_path = f"inference.engines.remote.{name}"
+    with pytest.warns(DeprecationWarning, match=f"inference.client.{name} has moved to {new_path}"):
+        former = make_engine("tts", {"BACKEND": f"inference.client.{name}"})
+    assert type(former) is type(make_engine("tts", {"BACKEND": new_path}))
+    assert new_path in caplog.text
+
+
+def test_the_former_module_of_the_remote_engines_has_nothing_else():
+    with pytest.raises(EngineError, match="has no attribute 'Remote'"):
+        make_engine("tts", {"BACKEND": "inference.client.Remote"})
+
+
 def test_options_that_the_engine_does_not_take_are_named():
     with pytest.raises(EngineError, match="no_such_option") as error:
         make_engine("stt", {**SCRIPTED["stt"], "OPTIONS": {"no_such_option": 1}})

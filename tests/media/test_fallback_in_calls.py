@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 from inference.backends import Engines
+from inference.engines.fallback import FallbackLanguageModel, FallbackSpeechToText, FallbackTextToSpeech
 from inference.engines.scripted import DEFAULT_REPLY, ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
-from inference.fallback.members import FallbackLanguageModel, FallbackSpeechToText, FallbackTextToSpeech
 from inference.types import AudioChunk, TextDelta, Transcript
 from media.session import Session
 from media.turns.manner import Manner

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from inference.engines.fallback import FallbackTextToSpeech
 from inference.engines.scripted import ScriptedTextToSpeech
-from inference.fallback.members import FallbackTextToSpeech
 from inference.types import Description
 from media import phrases
 from media.phrases import Phrases

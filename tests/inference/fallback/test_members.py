@@ -254,7 +254,7 @@ def test_a_breaker_refuses_what_makes_no_sense(wrong):
 )
 def test_wrong_settings_are_refused_with_the_place(options, complaint):
     with pytest.raises(EngineError, match=complaint) as refusal:
-        make_engine("llm", entry("inference.fallback.members.FallbackLanguageModel", **options))
+        make_engine("llm", entry("inference.engines.fallback.FallbackLanguageModel", **options))
     assert refusal.value.permanent
 
 
