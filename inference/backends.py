@@ -7,8 +7,8 @@ From the ``ENGINES`` setting to engines, as Django's ``CACHES`` does it.
         "tts": {...},
     }
 
-``OPTIONS`` become keyword arguments of the class. Engines know nothing of Django; this module knows
-nothing of any engine.
+``OPTIONS`` become an instance of the class's ``options_class`` if it has one (see ``inference.options``), else keyword
+arguments of its constructor. Engines know nothing of Django; this module knows nothing of any engine.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from inference.interfaces import LanguageModel, SpeechToText, TextToSpeech
+from inference.options import parse_options
 from inference.types import EngineError
 
 
@@ -56,6 +57,8 @@ def make_engine(alias: str, setting: Mapping[str, Any]) -> Any:
     except (ImportError, AttributeError, ValueError) as error:
         raise EngineError(f"ENGINES[{alias!r}]: cannot load BACKEND {path!r}: {error}", permanent=True) from error
     options = dict(setting.get("OPTIONS", {}))
+    if options_class := getattr(engine_class, "options_class", None):
+        return engine_class(parse_options(options_class, options, engine=f"ENGINES[{alias!r}]: {path}"))
     try:
         return engine_class(**options)
     except TypeError as error:

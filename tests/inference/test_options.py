@@ -1,0 +1,65 @@
+"""Options written in a setting become the fields of a dataclass, and mistakes in them are named."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from inference.backends import make_engine
+from inference.options import parse_options
+from inference.types import EngineError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    url: str
+    retries: int = 3
+    """Zero would give up at the first error."""
+
+    def __post_init__(self) -> None:
+        if self.retries < 0:
+            raise EngineError("retries cannot be negative", permanent=True)
+
+
+class Engine:
+    options_class: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+
+SETTING = {"BACKEND": f"{__name__}.Engine"}
+
+
+def test_given_options_are_set_and_the_others_keep_their_defaults():
+    assert parse_options(Options, {"url": "http://model"}, engine="E") == Options(url="http://model", retries=3)
+
+
+def test_an_unknown_option_is_named_beside_those_that_exist():
+    with pytest.raises(EngineError) as refusal:
+        parse_options(Options, {"url": "http://model", "retry": 1, "ur": ""}, engine="ENGINES['llm']: some.Engine")
+    assert str(refusal.value) == (
+        "ENGINES['llm']: some.Engine has no option 'retry', 'ur'. Its options are: retries, url."
+    )
+    assert refusal.value.permanent
+
+
+def test_a_missing_option_without_a_default_is_named():
+    with pytest.raises(EngineError, match=r"^E needs the option 'url'") as refusal:
+        parse_options(Options, {}, engine="E")
+    assert refusal.value.permanent
+
+
+def test_an_engine_with_an_options_class_gets_an_instance_of_it():
+    engine = make_engine("llm", {**SETTING, "OPTIONS": {"url": "http://model", "retries": 0}})
+    assert engine.options == Options(url="http://model", retries=0)
+
+
+def test_the_setting_is_named_where_an_option_is_wrong():
+    with pytest.raises(EngineError, match=r"ENGINES\['llm'\]: .*\.Engine has no option 'uri'"):
+        make_engine("llm", {**SETTING, "OPTIONS": {"uri": "http://model"}})
+
+
+def test_a_value_that_cannot_work_is_refused_by_the_engine():
+    with pytest.raises(EngineError, match="negative"):
+        make_engine("llm", {**SETTING, "OPTIONS": {"url": "http://model", "retries": -1}})
