@@ -22,7 +22,7 @@ from calls import services
 from inference.types import EngineError
 from media.messages import BadMessage, KeyPress, MarkEcho, Media, Message, Start, Stop, parse
 from media.recorder import Recording
-from media.service import PROCESS, Service, get_service, manner
+from media.service import PROCESS, Service, conversation_options, get_service
 from media.session import CallBrief, Session
 from media.turns.commands import Line
 
@@ -278,7 +278,7 @@ class _Stream:
     async def _prepare_phrases(self, brief: CallBrief, lasting: tuple[str, ...]) -> None:
         prepare = partial(self._service.phrases.prepare, voice=brief.voice, language=brief.language)
         await prepare(lasting, lasting=True)
-        await prepare(brief.manner.stock_phrases)
+        await prepare(brief.options.stock_phrases)
 
     async def _save_recording(self, claim: services.StreamClaim) -> None:
         """Last, because it may be long and nobody waits for it."""
@@ -288,7 +288,7 @@ class _Stream:
 
 def _brief(claim: services.StreamClaim) -> CallBrief:
     agent = claim.agent
-    behaviour = manner(
+    options = conversation_options(
         disclosure=agent.disclosure,
         greeting=agent.greeting,
         greeting_interruptible=agent.greeting_interruptible,
@@ -299,14 +299,14 @@ def _brief(claim: services.StreamClaim) -> CallBrief:
         speculate=get_service().speculate,
     )
     if claim.transfer_failed:
-        behaviour = replace(behaviour, resumed=behaviour.transfer_failed)
+        options = replace(options, resumed=options.transfer_failed)
     return CallBrief(
         call_id=claim.call_id,
         stream=claim.stream,
         prompt=agent.prompt,
         voice=agent.voice,
         language=agent.language,
-        manner=behaviour,
+        options=options,
         history=tuple(Line("caller" if who == "caller" else "agent", heard) for who, heard in claim.history),
         next_turn=claim.next_turn,
         resumed=claim.is_reconnect,

@@ -29,7 +29,7 @@ from media.phrases import Phrases
 from media.recorder import RecordingSpool
 from media.session import Session
 from media.speech import VoiceDetector
-from media.turns.manner import Manner
+from media.turns.options import ConversationOptions
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +42,15 @@ PHRASES_PATIENCE = 10.0
 PROCESS = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
-def manner(**of_agent: Any) -> Manner:
+def conversation_options(**agent_options: Any) -> ConversationOptions:
     """How an agent behaves: its own settings over those of ``CONVERSATION`` over the defaults."""
-    known = {field.name for field in fields(Manner)}
+    known = {field.name for field in fields(ConversationOptions)}
     if unknown := set(settings.CONVERSATION) - known:
         raise ImproperlyConfigured(
             f"CONVERSATION has {', '.join(sorted(unknown))}; it knows {', '.join(sorted(known))}"
         )
     tuning = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.CONVERSATION.items()}
-    return Manner(**{**tuning, **of_agent})
+    return ConversationOptions(**{**tuning, **agent_options})
 
 
 class Service:
@@ -113,7 +113,9 @@ class Service:
             self.problem = f"engines: {error}"
             logger.error("The engines of profile %s did not start: %s", settings.ENGINES_PROFILE, error)
             raise
-        preparing = self.chore(self.phrases.prepare(manner().stock_phrases, voice="", language="en", lasting=True))
+        preparing = self.chore(
+            self.phrases.prepare(conversation_options().stock_phrases, voice="", language="en", lasting=True)
+        )
         await asyncio.wait([preparing], timeout=PHRASES_PATIENCE)
         self.problem = ""
         self.chore(self._settle_leftovers())

@@ -33,7 +33,7 @@ from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
 from media.turns.conversation import Conversation, Floor
-from media.turns.manner import Manner
+from media.turns.options import ConversationOptions
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class CallBrief:
     prompt: str
     voice: str
     language: str
-    manner: Manner
+    options: ConversationOptions
     history: tuple[cmd.Line, ...] = ()
     next_turn: int = 1
     resumed: bool = False
@@ -127,7 +127,7 @@ class Session:
         self._hang_up = hang_up
         self._loop = asyncio.get_running_loop()
         self._clock = StreamClock()
-        self.conversation = Conversation(brief.manner, clock=self._clock, history=brief.history)
+        self.conversation = Conversation(brief.options, clock=self._clock, history=brief.history)
         self._speech = engines.tts.open(voice=brief.voice, language=brief.language)
         self._voice = detector.open(self._on_window)
         self._intake = Intake()
@@ -148,7 +148,7 @@ class Session:
         self._sendable = asyncio.Event()
         self._closed = False
         self._system = Message("system", brief.prompt)
-        self._tools = Tools(brief.manner.transfer_targets, opt_out=brief.manner.hears_opt_out)
+        self._tools = Tools(brief.options.transfer_targets, opt_out=brief.options.hears_opt_out)
         # The books keep wall-clock time; the call itself runs on the loop's clock.
         self._epoch = time() - self._loop.time()
         self._obeyed: dict[type, Callable[[Any], None]] = {

@@ -20,7 +20,7 @@ from media.turns.commands import (
     TurnEnded,
 )
 from media.turns.events import ReplyEnded, Revision
-from media.turns.manner import Manner
+from media.turns.options import ConversationOptions
 from media.turns.playout import Heard, Playout, Segment
 from media.turns.timing import Timing
 
@@ -117,8 +117,8 @@ class Agent:
     Commands go to ``emit``. It is ``Conversation`` that decides when a turn begins, is held or ends.
     """
 
-    def __init__(self, manner: Manner, emit: Callable[[Command], None]) -> None:
-        self._manner = manner
+    def __init__(self, options: ConversationOptions, emit: Callable[[Command], None]) -> None:
+        self._options = options
         self._emit = emit
         self.playout = Playout()
         self.turn: AgentTurn | None = None
@@ -161,7 +161,7 @@ class Agent:
         # A caller who was left to finish has waited already.
         stopped = now if timing.caller_stopped is None else timing.caller_stopped
         if waiting_since is None:
-            waiting_since = min(now, stopped + self._manner.longest_silence - self._manner.filler_after)
+            waiting_since = min(now, stopped + self._options.longest_silence - self._options.filler_after)
         self.turn = AgentTurn(started=now, timing=timing, waiting_since=waiting_since)
         speculation, self.speculation = self.speculation, None
         if speculation is not None and speculation.history == history:
@@ -299,20 +299,20 @@ class Agent:
         if reply.segment.received:
             self.failed_turns += 1
             # The rest of a broken sentence is worth less than a clean new start.
-            self._say(Kind.LINE, self._manner.lost_thread, now)
+            self._say(Kind.LINE, self._options.lost_thread, now)
         elif turn.attempts == 1:
             if not turn.fillers:
                 self._fill(now)
             self._start_reply(reply.history)
         else:
             self.failed_turns += 1
-            self._say(Kind.LINE, self._manner.apology, now)
+            self._say(Kind.LINE, self._options.apology, now)
 
     def _fill(self, now: float) -> None:
         assert self.turn is not None
         self.turn.fallback = True
-        if self.turn.fillers < len(self._manner.fillers):
-            self._say(Kind.FILLER, self._manner.fillers[self.turn.fillers], now)
+        if self.turn.fillers < len(self._options.fillers):
+            self._say(Kind.FILLER, self._options.fillers[self.turn.fillers], now)
             self.turn.fillers += 1
 
     def _sounds(self, reply: Reply) -> None:
@@ -369,7 +369,7 @@ class Agent:
         return self.playout.quiet_at
 
     def _patience_ends(self, turn: AgentTurn) -> float:
-        return max(turn.waiting_since, self.playout.quiet_at) + self._manner.filler_after
+        return max(turn.waiting_since, self.playout.quiet_at) + self._options.filler_after
 
     def _fill_or_give_up(self, turn: AgentTurn, open_replies: list[Reply], now: float) -> None:
         for reply in open_replies:
@@ -379,7 +379,7 @@ class Agent:
         late = [reply for reply in open_replies if reply.kind is not Kind.FILLER]
         if not late:
             return
-        if turn.fillers < len(self._manner.fillers):
+        if turn.fillers < len(self._options.fillers):
             self._emit(Noted("filler", now, {"after": round(now - turn.started, 3)}))
             self._fill(now)
             return

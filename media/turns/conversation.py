@@ -30,8 +30,8 @@ from media.turns.commands import (
 )
 from media.turns.ending import LAST_WORDS, Ending
 from media.turns.endpointing import SPECULATE, Endpointing
-from media.turns.manner import Manner
 from media.turns.opt_out import asks_not_to_be_called
+from media.turns.options import ConversationOptions
 from media.turns.timing import Timing
 from media.turns.utterance import Pause, Utterance
 
@@ -83,11 +83,11 @@ class Conversation:
     clock. Late and repeated events are no-ops; impossible ones raise ``ImpossibleEvent``.
     """
 
-    def __init__(self, manner: Manner, *, clock: StreamClock, history: Sequence[Line] = ()) -> None:
-        self._manner = manner
+    def __init__(self, options: ConversationOptions, *, clock: StreamClock, history: Sequence[Line] = ()) -> None:
+        self._options = options
         self._clock = clock
         self._commands: list[Command] = []
-        self.agent = Agent(manner, self._commands.append)
+        self.agent = Agent(options, self._commands.append)
         self.floor = Floor.IDLE
         self._endpointing = Endpointing()
         self._utterance: Utterance | None = None
@@ -165,7 +165,7 @@ class Conversation:
         if self.floor is Floor.HELD:
             due.append(self._held_at + HOLD_GUARD)
         if self._utterance is not None and self._utterance.wanted is not None:
-            due.append(self._utterance.asked_at + self._manner.transcript_timeout)
+            due.append(self._utterance.asked_at + self._options.transcript_timeout)
         if self._keys and self._keys_may_count:
             due.append(self._keys_due)
         if self.floor is Floor.OVERLAP and not self._agent_may_start:
@@ -181,7 +181,7 @@ class Conversation:
         """The position of the stream that is awaited; None: no need to tell."""
         utterance = self._utterance
         if self.floor is Floor.IDLE:
-            return self._idle_since + samples(self._manner.still_there_after)
+            return self._idle_since + samples(self._options.still_there_after)
         if utterance is None or self.floor in (Floor.CLOSING, Floor.ENDED):
             return None
         if utterance.pause is None:
@@ -233,21 +233,21 @@ class Conversation:
     def _call_started(self, event: ev.CallStarted) -> None:
         self._started = self._now
         self._resumed = event.resumed
-        if self._manner.disclosure and not event.disclosed:
+        if self._options.disclosure and not event.disclosed:
             self._disclosing = True
-            self._say(self._manner.disclosure, protected=True)
+            self._say(self._options.disclosure, protected=True)
         else:
             self._emit(StartRecording())
             self._open()
 
     @property
     def _opening(self) -> str:
-        return self._manner.resumed if self._resumed else self._manner.greeting
+        return self._options.resumed if self._resumed else self._options.greeting
 
     def _open(self) -> None:
         """Say the first words, if there are any."""
         if self._opening:
-            self._say(self._opening, protected=not (self._resumed or self._manner.greeting_interruptible))
+            self._say(self._opening, protected=not (self._resumed or self._options.greeting_interruptible))
 
     def _speech_started(self, event: ev.SpeechStarted) -> None:
         self._position = max(self._position, event.position)
@@ -371,7 +371,7 @@ class Conversation:
         utterance.timing.begin_anew()
         utterance.judgement = self._endpointing.judge(text, agent_said=self._agent_said)
         answered = text and not self._says_goodbye(text) and not self._asks_not_to_be_called(text)
-        if self.floor is Floor.CALLER and answered and self._manner.speculate:
+        if self.floor is Floor.CALLER and answered and self._options.speculate:
             utterance.speculations += 1
             self.agent.speculate(self._history_with(text), utterance.timing)
 
@@ -423,10 +423,10 @@ class Conversation:
             self._ending = None
             self._answer(Timing(caller_stopped=self._clock.time_of(utterance.pause.since), released=self._now))
         elif mumbled and utterance.pause.failed and self._missed >= MISSED:
-            self._end(ending.ENGINES_FAILED, self._manner.trouble_goodbye)
+            self._end(ending.ENGINES_FAILED, self._options.trouble_goodbye)
         elif mumbled and self._missed < MISSED:
             self._ending = None
-            self._say(self._manner.not_caught)
+            self._say(self._options.not_caught)
         elif self._ending is not None:
             self._close_call()
         else:
@@ -568,18 +568,18 @@ class Conversation:
             self.floor = Floor.OVERLAP
 
     def _consider_silence(self) -> None:
-        if self._position - self._idle_since < samples(self._manner.still_there_after):
+        if self._position - self._idle_since < samples(self._options.still_there_after):
             return
         self._silences += 1
         if self._silences == 1:
-            self._say(self._manner.still_there)
+            self._say(self._options.still_there)
         else:
-            self._end(ending.SILENCE, self._manner.silence_goodbye)
+            self._end(ending.SILENCE, self._options.silence_goodbye)
 
     # -- keys ----------------------------------------------------------------------------------------------------
 
     def _key_pressed(self, event: ev.KeyPressed) -> None:
-        if event.digit == self._manner.opt_out_key:
+        if event.digit == self._options.opt_out_key:
             self._note("key", digit=event.digit)
             self._opt_out("key")
             return
@@ -592,7 +592,7 @@ class Conversation:
 
     @property
     def _keys_due(self) -> float:
-        return self._keys_at if self._keys.endswith("#") else self._keys_at + self._manner.keys_after
+        return self._keys_at if self._keys.endswith("#") else self._keys_at + self._options.keys_after
 
     @property
     def _keys_may_count(self) -> bool:
@@ -617,7 +617,7 @@ class Conversation:
     # -- not to be called again ------------------------------------------------------------------------------------
 
     def _asks_not_to_be_called(self, text: str) -> bool:
-        return self._manner.hears_opt_out and asks_not_to_be_called(text)
+        return self._options.hears_opt_out and asks_not_to_be_called(text)
 
     def _take_off_the_list(self, how: OptOutHow, words: str) -> None:
         if not self._opted_out:
@@ -628,7 +628,7 @@ class Conversation:
         """Never call again, say so, and end the call."""
         self._take_off_the_list(how, words)
         if self._ending != ending.OPTED_OUT:
-            self._end(ending.OPTED_OUT, self._manner.opted_out)
+            self._end(ending.OPTED_OUT, self._options.opted_out)
 
     # -- what is asked for from outside ----------------------------------------------------------------------------
 
@@ -643,11 +643,11 @@ class Conversation:
 
     def _end_requested(self, event: ev.EndRequested) -> None:
         if not self._leaving:
-            self._end(Ending(event.reason), self._manner.goodbye)
+            self._end(Ending(event.reason), self._options.goodbye)
 
     def _transfer_requested(self, event: ev.TransferRequested) -> None:
         if not self._leaving:
-            self._end(ending.transferred("", revocable=False), self._manner.transferring)
+            self._end(ending.transferred("", revocable=False), self._options.transferring)
 
     def _voicemail_reached(self, event: ev.VoicemailReached) -> None:
         if self._leaving:
@@ -702,12 +702,12 @@ class Conversation:
         """When the call has lasted long enough; once that was said, when even the goodbye has had its time."""
         assert self._started is not None
         grace = LAST_WORDS if self._leaving else 0.0
-        return self._started + self._manner.max_duration + grace
+        return self._started + self._options.max_duration + grace
 
     @property
     def _warn_at(self) -> float:
         assert self._started is not None
-        return self._started + self._manner.max_duration - self._manner.warn_before
+        return self._started + self._options.max_duration - self._options.warn_before
 
     def _tick(self) -> None:
         """Do everything that is due, and what becomes due by it."""
@@ -733,25 +733,25 @@ class Conversation:
         if self.floor is Floor.IDLE and self._lines:
             self._say(self._lines.popleft(), requested=True)
         self._let_agent_speak()
-        if self.floor is Floor.CLOSING and self._all_heard(self._manner.mark_timeout):
+        if self.floor is Floor.CLOSING and self._all_heard(self._options.mark_timeout):
             self._hang_up()
 
     def _watch_duration(self) -> None:
         if not self._warned and self._now >= self._warn_at:
             self._warned = True
-            if self._manner.warning and self._manner.max_duration > self._manner.warn_before:
-                self._lines.append(self._manner.warning)
+            if self._options.warning and self._options.max_duration > self._options.warn_before:
+                self._lines.append(self._options.warning)
         if self._now >= self._end_at and self.floor is not Floor.CLOSING:
             if self._leaving:
                 self._hang_up()
             else:
-                self._end(ending.MAX_DURATION, self._manner.time_up)
+                self._end(ending.MAX_DURATION, self._options.time_up)
 
     def _watch_transcript(self) -> None:
         utterance = self._utterance
         if utterance is None or utterance.wanted is None:
             return
-        if self._now >= utterance.asked_at + self._manner.transcript_timeout:
+        if self._now >= utterance.asked_at + self._options.transcript_timeout:
             self._transcript_failed(ev.TranscriptFailed(utterance.number, utterance.wanted))
 
     def _let_agent_speak(self) -> None:
@@ -762,7 +762,7 @@ class Conversation:
                 case Progress.SPEECHLESS if self._ending is not None and not self._ending.revocable:
                     self._hang_up(self._ending.unsaid)
                 case Progress.SPEECHLESS:
-                    self._end(ending.ENGINES_FAILED, self._manner.trouble_goodbye)
+                    self._end(ending.ENGINES_FAILED, self._options.trouble_goodbye)
                 case Progress.FINISHED if self._disclosing:
                     if not self._all_heard(DISCLOSED_AFTER):
                         return
@@ -778,7 +778,7 @@ class Conversation:
         self._finish_turn()
         if not complete:
             # The voice broke off in the middle of what must be said.
-            self._end(ending.ENGINES_FAILED, self._manner.trouble_goodbye)
+            self._end(ending.ENGINES_FAILED, self._options.trouble_goodbye)
             return
         self._note("disclosed")
         self._emit(StartRecording())
@@ -805,7 +805,7 @@ class Conversation:
         if self.agent.turn is not None:
             return
         if self._ending is None and self.agent.failed_turns >= 2:
-            self._end(ending.ENGINES_FAILED, self._manner.trouble_goodbye)
+            self._end(ending.ENGINES_FAILED, self._options.trouble_goodbye)
         else:
             self._pass_floor(owed=owed)
 
@@ -864,7 +864,7 @@ class Conversation:
         for outcome in outcomes:
             if outcome.opt_out:
                 words = next((line.text for line in reversed(self._history) if line.speaker == "caller"), "")
-                if self._accepts("opt_out", self._manner.hears_opt_out):
+                if self._accepts("opt_out", self._options.hears_opt_out):
                     self._opt_out("agent", words)
             if outcome.transfer:
                 self._transfer_to(outcome.transfer)
@@ -878,16 +878,16 @@ class Conversation:
         return allowed
 
     def _transfer_to(self, name: str) -> None:
-        targets = {target.casefold(): target for target in self._manner.transfer_targets}
+        targets = {target.casefold(): target for target in self._options.transfer_targets}
         target = targets.get(name.casefold())
         if self._accepts("transfer", target is not None, target=target or name):
             assert target is not None
             self._ending = ending.transferred(target, revocable=True)
             if self._history[-1].speaker == "caller" and self._utterance is None:
                 # Nobody is handed on without a word.
-                self._say(self._manner.transferring)
+                self._say(self._options.transferring)
         elif target is None:
-            self._lines.append(self._manner.no_transfer)
+            self._lines.append(self._options.no_transfer)
 
     # -- small things -------------------------------------------------------------------------------------------------
 

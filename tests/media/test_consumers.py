@@ -81,9 +81,9 @@ def _no_service(monkeypatch):
 @pytest.mark.usefixtures("_no_service")
 def test_what_an_agent_may_and_must_do_reaches_its_session():
     brief = _brief(claim())
-    assert (brief.manner.disclosure, brief.manner.greeting) == ("I am a computer.", "Hello, Michael.")
-    assert brief.manner.transfer_targets == ("sales",)
-    assert (brief.manner.opt_out_key, brief.manner.hears_opt_out) == ("9", True)
+    assert (brief.options.disclosure, brief.options.greeting) == ("I am a computer.", "Hello, Michael.")
+    assert brief.options.transfer_targets == ("sales",)
+    assert (brief.options.opt_out_key, brief.options.hears_opt_out) == ("9", True)
     assert (brief.resumed, brief.disclosed) == (False, False)
 
 
@@ -91,7 +91,7 @@ def test_what_an_agent_may_and_must_do_reaches_its_session():
 def test_a_stream_that_takes_over_knows_what_was_said_before():
     brief = _brief(claim(stream=2, is_reconnect=True, disclosed=True, seconds_used=400.0, history=(("agent", "Hi."),)))
     assert (brief.resumed, brief.disclosed) == (True, True)
-    assert brief.manner.max_duration == 200.0
+    assert brief.options.max_duration == 200.0
     assert brief.history == (Line("agent", "Hi."),)
 
 
@@ -99,4 +99,4 @@ def test_a_stream_that_takes_over_knows_what_was_said_before():
 def test_a_caller_who_comes_back_from_a_failed_transfer_is_told_so():
     brief = _brief(claim(stream=2, is_reconnect=True, transfer_failed=True))
     assert brief.resumed
-    assert brief.manner.resumed == brief.manner.transfer_failed
+    assert brief.options.resumed == brief.options.transfer_failed

@@ -14,7 +14,7 @@ from inference.engines.fallback import FallbackLanguageModel, FallbackSpeechToTe
 from inference.engines.scripted import DEFAULT_REPLY, ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
 from inference.types import AudioChunk, TextDelta, Transcript
 from media.session import Session
-from media.turns.manner import Manner
+from media.turns.options import ConversationOptions
 from tests.media.test_session import Line, call
 
 DEADLINE = 0.6
@@ -129,8 +129,8 @@ def test_a_call_goes_on_when_an_engine_dies_between_two_questions(die, kind):
 
 def test_if_all_of_them_die_at_once_a_filler_in_the_old_voice_bridges_the_wait(die):
     line = call(TWICE, seconds=18.0, served_by=engines_that_may_die(), during=die("stt", "llm", "tts"), at=8.0)
-    manner = Manner()
-    assert line.turns[-1] == ("agent", f"{manner.fillers[0]} Another one tells you.")
+    options = ConversationOptions()
+    assert line.turns[-1] == ("agent", f"{options.fillers[0]} Another one tells you.")
     assert not apologised(line)
-    assert max(silences(line, line.caller_stopped[AGAIN])) <= manner.longest_silence + 0.1
+    assert max(silences(line, line.caller_stopped[AGAIN])) <= options.longest_silence + 0.1
     assert line.tasks_left == 0

@@ -11,7 +11,7 @@ from django.test import override_settings
 
 from media import service as service_module
 from media.service import Service
-from media.turns.manner import Manner
+from media.turns.options import ConversationOptions
 
 
 def engines(**tts: Any) -> dict[str, dict[str, Any]]:
@@ -26,7 +26,7 @@ async def serve(**tts: Any) -> tuple[Service, list[bool]]:
         service = Service()
     await service.start()
     assert service.problem == ""
-    ready = [bool(service.phrases.get(text, voice="", language="en")) for text in Manner().stock_phrases]
+    ready = [bool(service.phrases.get(text, voice="", language="en")) for text in ConversationOptions().stock_phrases]
     await service.close()
     return service, ready
 
@@ -44,7 +44,7 @@ async def test_the_phrases_of_the_process_before_are_there_at_the_start():
     _, ready = await serve(**quick)
     assert all(ready)
     files = list((Path(settings.SPOOL_DIR) / "phrases").iterdir())
-    assert len(files) == len(Manner().stock_phrases)
+    assert len(files) == len(ConversationOptions().stock_phrases)
     service, ready = await serve(**quick)
     assert all(ready)
     assert service.engines.tts.deal_fate().name == "scripted speech 1"  # it was never asked

@@ -33,7 +33,7 @@ from media.reply import render
 from media.session import CallBrief, Session
 from media.speech import VoiceDetector
 from media.turns import events as ev
-from media.turns.manner import Manner
+from media.turns.options import ConversationOptions
 from tests.virtual_time import run
 
 QUIET = b"\xff" * 160
@@ -105,7 +105,7 @@ def call(
     says: list[tuple[float, str]],
     *,
     seconds: float,
-    manner: Manner | None = None,
+    options: ConversationOptions | None = None,
     stt: dict[str, Any] | None = None,
     llm: dict[str, Any] | None = None,
     tts: dict[str, Any] | None = None,
@@ -126,7 +126,7 @@ def call(
         )
         await engines.start()
         books, tape, phrases = Books(), Tape(), Phrases(engines.tts)
-        behaviour = manner or Manner()
+        behaviour = options or ConversationOptions()
         await phrases.prepare(behaviour.stock_phrases, voice="", language="en")
         before = len(asyncio.all_tasks())
         ended: list[str] = []
@@ -213,7 +213,9 @@ def test_an_interruption_clears_what_is_queued():
     line = call(
         [(2.0, "No, I want to know about Sunday mornings")],
         seconds=5.0,
-        manner=Manner(greeting="This greeting is long enough that somebody will want to talk over all of it."),
+        options=ConversationOptions(
+            greeting="This greeting is long enough that somebody will want to talk over all of it."
+        ),
         stt={"transcripts": ["no I want to know about Sunday mornings"]},
     )
     (cleared,) = line.times("clear")
@@ -228,7 +230,9 @@ def test_a_murmur_leaves_the_agent_speaking():
     line = call(
         [(2.0, "Mm.")],
         seconds=6.0,
-        manner=Manner(greeting="This greeting is long enough that somebody will want to murmur into it, once."),
+        options=ConversationOptions(
+            greeting="This greeting is long enough that somebody will want to murmur into it, once."
+        ),
         stt={"transcripts": ["mm-hm"]},
     )
     (greeting,) = line.turns
@@ -254,23 +258,23 @@ def test_a_failing_language_model_is_answered_for():
         seconds=9.0,
         llm={"failures": [{"rate": 1.0}]},
     )
-    manner = Manner()
-    assert line.turns[-1] == ("agent", f"{manner.fillers[0]} {manner.apology}")
+    options = ConversationOptions()
+    assert line.turns[-1] == ("agent", f"{options.fillers[0]} {options.apology}")
     assert line.books.of("event")[0]["kind"] == "engine-failed"
 
 
 def test_failing_recognition_does_not_leave_the_caller_in_silence():
     line = call([(0.5, "What time do you open?")], seconds=6.0, stt={"failures": [{"rate": 1.0}]})
-    assert line.turns == [("agent", Manner().not_caught)]
+    assert line.turns == [("agent", ConversationOptions().not_caught)]
 
 
 def test_a_voice_that_fails_in_mid_call_still_apologises():
     line = call(
         [(0.5, "What time do you open?")],
         seconds=9.0,
-        tts={"failures": [{"on": n} for n in range(len(Manner().stock_phrases) + 1, 90)]},
+        tts={"failures": [{"on": n} for n in range(len(ConversationOptions().stock_phrases) + 1, 90)]},
     )
-    assert line.turns[-1][1].endswith(Manner().apology)
+    assert line.turns[-1][1].endswith(ConversationOptions().apology)
 
 
 def test_the_agent_ends_the_call():
@@ -301,7 +305,7 @@ def test_nothing_is_recorded_before_the_disclosure_was_heard():
     line = call(
         [(0.2, "Hello."), (4.5, "What time do you open?")],
         seconds=14.0,
-        manner=Manner(disclosure=DISCLOSURE, greeting="Hello there."),
+        options=ConversationOptions(disclosure=DISCLOSURE, greeting="Hello there."),
     )
     assert [heard for who, heard in line.turns if who == "agent"] == [DISCLOSURE, "Hello there.", DEFAULT_REPLY]
     (disclosed,) = [fact for fact in line.books.of("event") if fact["kind"] == "disclosed"]
@@ -320,7 +324,7 @@ def test_nothing_is_recorded_before_the_disclosure_was_heard():
 
 
 def test_a_caller_who_hangs_up_in_the_disclosure_leaves_no_recording():
-    line = call([(0.3, "What time do you open?")], seconds=1.5, manner=Manner(disclosure=DISCLOSURE))
+    line = call([(0.3, "What time do you open?")], seconds=1.5, options=ConversationOptions(disclosure=DISCLOSURE))
     assert (line.tape.said, line.tape.heard) == (b"", [])
 
 
@@ -329,7 +333,7 @@ def test_a_transfer_goes_into_the_books():
         [(0.5, "What time do you open?")],
         seconds=20.0,
         llm={"transfer_after": 1, "transfer_to": "sales"},
-        manner=Manner(transfer_targets=("sales",)),
+        options=ConversationOptions(transfer_targets=("sales",)),
     )
     assert line.hung_up == "transferred"
     (transfer,) = line.books.of("transfer")
@@ -360,15 +364,15 @@ def test_the_language_model_may_see_to_it_as_well():
 
 
 def test_the_opt_out_key_stops_the_sound():
-    manner = Manner(
+    options = ConversationOptions(
         greeting="This greeting is long enough that a key can be pressed in it.",
         greeting_interruptible=False,
         opt_out_key="9",
     )
-    line = call([], seconds=12.0, manner=manner, during=lambda session: session.key("9"), at=1.0)
+    line = call([], seconds=12.0, options=options, during=lambda session: session.key("9"), at=1.0)
     assert line.times("clear") == [pytest.approx(1.0, abs=0.01)]
     assert [fact["how"] for fact in line.books.of("opt-out")] == ["key"]
-    assert line.turns[-1] == ("agent", manner.opted_out)
+    assert line.turns[-1] == ("agent", options.opted_out)
     assert line.hung_up == "opted-out"
 
 
@@ -400,8 +404,8 @@ class Asked:
 def test_the_language_model_reads_what_was_said_before_it_is_asked():
     """At the start, and after each of the agent's turns; a request adds to it only what the caller said."""
     asked = Asked()
-    manner = Manner(greeting="Good morning.")
-    line = call([(4.0, "What time do you open?")], seconds=14, manner=manner, model=asked.model(reading=0.05))
+    options = ConversationOptions(greeting="Good morning.")
+    line = call([(4.0, "What time do you open?")], seconds=14, options=options, model=asked.model(reading=0.05))
     assert [who for who, _ in line.turns] == ["agent", "caller", "agent"]
     told = [("user" if who == "caller" else "assistant", heard) for who, heard in line.turns]
     read = [messages for what, messages in asked.log if what == "warmed"]

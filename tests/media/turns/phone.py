@@ -20,7 +20,7 @@ from media.turns import events as ev
 from media.turns.clock import StreamClock
 from media.turns.conversation import Conversation, Floor
 from media.turns.events import Revision
-from media.turns.manner import Manner
+from media.turns.options import ConversationOptions
 
 FRAME = 0.02
 CHARACTER_BYTES = 320
@@ -78,7 +78,7 @@ class Engines:
 class Phone:
     def __init__(
         self,
-        manner: Manner | None = None,
+        options: ConversationOptions | None = None,
         engines: Engines | None = None,
         *,
         delay: float = 0.03,
@@ -86,8 +86,8 @@ class Phone:
         start: bool = True,
     ) -> None:
         self.clock = StreamClock()
-        self.manner = manner or Manner()
-        self.conversation = Conversation(self.manner, clock=self.clock)
+        self.options = options or ConversationOptions()
+        self.conversation = Conversation(self.options, clock=self.clock)
         self.engines = engines or Engines()
         self.delay = delay
         self.prebuffer = prebuffer

@@ -8,7 +8,7 @@ from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
 from media.turns.conversation import Conversation, Floor, ImpossibleEvent
-from media.turns.manner import Manner
+from media.turns.options import ConversationOptions
 from media.turns.timing import WATERFALL
 from tests.media.turns.phone import REPLY, Engines, Phone, characters_in
 
@@ -17,7 +17,7 @@ GREETING = "Hello, this is the front desk."
 
 
 def test_the_agent_greets_and_then_listens():
-    phone = Phone(Manner(greeting=GREETING)).wait_until(3.0)
+    phone = Phone(ConversationOptions(greeting=GREETING)).wait_until(3.0)
     assert phone.transcript == [("agent", GREETING)]
     assert phone.conversation.floor is Floor.IDLE
 
@@ -61,7 +61,7 @@ def test_what_was_begun_in_a_pause_is_dropped_when_the_caller_goes_on():
 
 
 def test_without_speculation_the_answer_begins_when_the_turn_is_over():
-    phone = Phone(Manner(speculate=False))
+    phone = Phone(ConversationOptions(speculate=False))
     phone.caller_says("What time do you open?", start=0.5, end=1.7)
     phone.wait_until(4.0)
     assert [reply.speculative for reply in phone.sent(cmd.StartReply)] == [False]
@@ -69,7 +69,7 @@ def test_without_speculation_the_answer_begins_when_the_turn_is_over():
 
 
 def test_a_murmur_does_not_stop_the_agent():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("mm-hm", start=1.5, end=1.75)
     phone.wait_until(8.0)
     assert phone.sent(cmd.ClearPlayout) == []
@@ -78,7 +78,7 @@ def test_a_murmur_does_not_stop_the_agent():
 
 
 def test_a_longer_murmur_only_makes_the_agent_hesitate():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("mm-hm", start=1.5, end=1.9)
     phone.wait_until(8.0)
     assert len(phone.sent(cmd.ClearPlayout)) == 1
@@ -90,7 +90,7 @@ def test_a_longer_murmur_only_makes_the_agent_hesitate():
 
 
 def test_an_interruption_stops_the_agent_and_keeps_only_what_was_heard():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("no I meant the other office", start=2.0, end=3.6)
     phone.wait_until(9.0)
     cleared = phone.times(cmd.ClearPlayout)[0]
@@ -105,7 +105,7 @@ def test_an_interruption_stops_the_agent_and_keeps_only_what_was_heard():
 
 
 def test_nothing_of_an_interrupted_reply_sounds_after_the_clear():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("no no I meant something else", start=2.0, end=4.0)
     phone.wait_until(4.0)
     cleared = phone.times(cmd.ClearPlayout)[0]
@@ -113,7 +113,7 @@ def test_nothing_of_an_interrupted_reply_sounds_after_the_clear():
 
 
 def test_stop_stops_at_once():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("stop", start=2.0, end=2.24)
     phone.wait_until(2.7)
     assert phone.turns[0].interrupted
@@ -121,7 +121,7 @@ def test_stop_stops_at_once():
 
 def test_the_heard_text_agrees_with_the_tape():
     for start in (1.1, 1.73, 2.39, 3.01):
-        phone = Phone(Manner(greeting=REPLY), delay=0.06)
+        phone = Phone(ConversationOptions(greeting=REPLY), delay=0.06)
         phone.caller_says("no I meant the other office", start=start, end=start + 1.5)
         phone.wait_until(start + 1.0)
         heard = phone.turns[0].heard
@@ -131,7 +131,7 @@ def test_the_heard_text_agrees_with_the_tape():
 
 
 def test_a_protected_greeting_is_finished_and_the_question_in_it_answered():
-    phone = Phone(Manner(greeting=GREETING, greeting_interruptible=False))
+    phone = Phone(ConversationOptions(greeting=GREETING, greeting_interruptible=False))
     phone.caller_says("Can I ask you something?", start=0.3, end=1.1)
     phone.wait_until(8.0)
     assert phone.sent(cmd.ClearPlayout) == []
@@ -157,7 +157,7 @@ def test_a_cough_before_the_agent_sounds_does_not_lose_the_answer():
 
 
 def test_words_spoken_into_the_end_of_a_reply_are_the_next_turn():
-    phone = Phone(Manner(greeting="Would you like to hear our opening hours?"))
+    phone = Phone(ConversationOptions(greeting="Would you like to hear our opening hours?"))
     end = 41 * 0.04
     phone.caller_says("Yes.", start=end - 0.2, end=end + 0.15)
     phone.wait_until(7.0)
@@ -177,22 +177,22 @@ def test_a_mumble_is_asked_about():
     phone = Phone()
     phone.caller_makes_noise(start=1.0, end=2.2)
     phone.wait_until(6.0)
-    assert phone.transcript == [("agent", phone.manner.not_caught)]
+    assert phone.transcript == [("agent", phone.options.not_caught)]
 
 
 def test_a_silent_caller_is_asked_once_and_then_let_go():
-    phone = Phone(Manner(greeting=GREETING))
+    phone = Phone(ConversationOptions(greeting=GREETING))
     phone.wait_until(40.0)
     assert [text for _, text in phone.transcript] == [
         GREETING,
-        phone.manner.still_there,
-        phone.manner.silence_goodbye,
+        phone.options.still_there,
+        phone.options.silence_goodbye,
     ]
     assert phone.hung_up == "silence"
 
 
 def test_a_stalled_network_is_no_silent_caller():
-    phone = Phone(Manner(greeting=GREETING))
+    phone = Phone(ConversationOptions(greeting=GREETING))
     phone.network_stalls(start=2.0, end=30.0)
     phone.wait_until(29.0)
     assert [text for _, text in phone.transcript] == [GREETING]
@@ -212,17 +212,20 @@ def test_a_slow_engine_is_bridged_by_a_filler():
     phone = Phone(engines=Engines(first_token=2.2, replies=[SHORT]))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(9.0)
-    assert phone.transcript[-1] == ("agent", f"{phone.manner.fillers[0]} {SHORT}")
+    assert phone.transcript[-1] == ("agent", f"{phone.options.fillers[0]} {SHORT}")
     assert phone.turns[-1].fallback
     assert phone.agent_turns[0] - 1.5 < 2.0
 
 
 def test_a_broken_engine_gets_a_second_try_behind_a_filler():
-    phone = Phone(engines=Engines(fails=lambda attempt: attempt == 1, replies=[SHORT]), manner=Manner(speculate=False))
+    phone = Phone(
+        engines=Engines(fails=lambda attempt: attempt == 1, replies=[SHORT]),
+        options=ConversationOptions(speculate=False),
+    )
     phone.caller_says("Hello there, how are you?", start=0.5, end=1.5)
     phone.caller_says("What time do you open?", start=5.0, end=6.0)
     phone.wait_until(12.0)
-    assert phone.transcript[-1] == ("agent", f"{phone.manner.fillers[0]} {SHORT}")
+    assert phone.transcript[-1] == ("agent", f"{phone.options.fillers[0]} {SHORT}")
 
 
 def test_engines_that_keep_failing_lead_to_an_apology_and_then_a_polite_end():
@@ -231,8 +234,8 @@ def test_engines_that_keep_failing_lead_to_an_apology_and_then_a_polite_end():
     phone.caller_says("What time do you open?", start=8.0, end=9.0)
     phone.wait_until(25.0)
     said = [text for speaker, text in phone.transcript if speaker == "agent"]
-    assert phone.manner.apology in said[0]
-    assert said[-1] == phone.manner.trouble_goodbye
+    assert phone.options.apology in said[0]
+    assert said[-1] == phone.options.trouble_goodbye
     assert phone.hung_up == "engines-failed"
 
 
@@ -245,11 +248,11 @@ def test_an_engine_that_goes_silent_in_mid_call_never_leaves_two_seconds_of_noth
         for earlier, later in zip([(0, 1.5), *phone.agent_stretches], phone.agent_stretches, strict=False)
     ]
     assert max(gaps) < 2.0
-    assert phone.transcript[-1] == ("agent", " ".join([*phone.manner.fillers, phone.manner.apology]))
+    assert phone.transcript[-1] == ("agent", " ".join([*phone.options.fillers, phone.options.apology]))
 
 
 def test_an_empty_answer_counts_as_a_failure():
-    phone = Phone(Manner(speculate=False), Engines(empty=lambda attempt: attempt == 0, replies=[SHORT]))
+    phone = Phone(ConversationOptions(speculate=False), Engines(empty=lambda attempt: attempt == 0, replies=[SHORT]))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(7.0)
     assert phone.transcript[-1][1].endswith(SHORT)
@@ -257,16 +260,16 @@ def test_an_empty_answer_counts_as_a_failure():
 
 
 def test_a_reply_that_breaks_off_is_owned_up_to():
-    phone = Phone(Manner(speculate=False), Engines(breaks=lambda attempt: attempt == 0))
+    phone = Phone(ConversationOptions(speculate=False), Engines(breaks=lambda attempt: attempt == 0))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(9.0)
     said, heard = phone.turns[-1].said, phone.turns[-1].heard
     # What the voice never came to say is not on record as said.
-    assert heard == said == f"We open at nine {phone.manner.lost_thread}"
+    assert heard == said == f"We open at nine {phone.options.lost_thread}"
 
 
 def test_a_voice_that_is_gone_ends_the_call_for_the_carrier_to_apologise():
-    phone = Phone(Manner(greeting=GREETING), Engines(mute=True)).wait_until(3.0)
+    phone = Phone(ConversationOptions(greeting=GREETING), Engines(mute=True)).wait_until(3.0)
     assert phone.hung_up == "engines-failed"
 
 
@@ -299,15 +302,15 @@ def test_a_caller_who_interrupts_the_goodbye_is_not_hung_up_on():
 
 
 def test_a_call_that_lasts_too_long_is_warned_and_then_ended():
-    phone = Phone(Manner(greeting=GREETING, max_duration=60.0, still_there_after=1000.0))
+    phone = Phone(ConversationOptions(greeting=GREETING, max_duration=60.0, still_there_after=1000.0))
     phone.wait_until(70.0)
-    assert [text for _, text in phone.transcript] == [GREETING, phone.manner.warning, phone.manner.time_up]
+    assert [text for _, text in phone.transcript] == [GREETING, phone.options.warning, phone.options.time_up]
     assert phone.hung_up == "max-duration"
 
 
 def test_the_caller_may_hang_up_at_any_moment():
     for moment in (0.0, 0.5, 1.2, 1.75, 1.8, 1.9, 2.5, 4.0):
-        phone = Phone(Manner(greeting=GREETING))
+        phone = Phone(ConversationOptions(greeting=GREETING))
         phone.caller_says("What time do you open?", start=1.5, end=2.2)
         phone.wait_until(moment)
         phone.tell(ev.CallerHungUp())
@@ -327,25 +330,25 @@ def test_keys_are_a_turn():
 
 
 def test_somebody_outside_may_have_the_agent_say_something():
-    phone = Phone(Manner(greeting=GREETING))
+    phone = Phone(ConversationOptions(greeting=GREETING))
     phone.at(0.5, ev.SayRequested("Your table is ready."))
     phone.wait_until(5.0)
     assert phone.transcript == [("agent", f"{GREETING} Your table is ready.")]
 
 
 def test_somebody_outside_may_end_the_call():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     phone.at(1.0, ev.EndRequested("operator"))
     phone.wait_until(8.0)
     assert phone.hung_up == "operator"
-    assert phone.transcript[-1] == ("agent", phone.manner.goodbye)
+    assert phone.transcript[-1] == ("agent", phone.options.goodbye)
 
 
 def test_a_lost_stream_is_taken_up_again():
-    phone = Phone(Manner(greeting=GREETING), start=False)
+    phone = Phone(ConversationOptions(greeting=GREETING), start=False)
     phone.tell(ev.CallStarted(resumed=True))
     phone.wait_until(4.0)
-    assert phone.transcript == [("agent", phone.manner.resumed)]
+    assert phone.transcript == [("agent", phone.options.resumed)]
 
 
 def test_the_stages_of_a_response_add_up_to_it():
@@ -376,7 +379,7 @@ def test_the_stages_add_up_behind_a_filler_too():
 
 
 def test_a_slow_engine_after_a_long_pause_is_bridged_before_two_seconds():
-    phone = Phone(Manner(speculate=False), Engines(first_token=5.0))
+    phone = Phone(ConversationOptions(speculate=False), Engines(first_token=5.0))
     phone.caller_says("I would like to", start=0.5, end=1.5)
     phone.wait_until(6.0)
     assert phone.agent_turns[0] - 1.5 < 2.0
@@ -396,8 +399,8 @@ def test_recognition_that_is_gone_leads_to_a_polite_end():
     for start in (0.5, 6.0, 12.0):
         phone.caller_says("What time do you open?", start=start, end=start + 1.0)
     phone.wait_until(25.0)
-    caught = phone.manner.not_caught
-    assert [text for _, text in phone.transcript] == [caught, caught, phone.manner.trouble_goodbye]
+    caught = phone.options.not_caught
+    assert [text for _, text in phone.transcript] == [caught, caught, phone.options.trouble_goodbye]
     assert phone.hung_up == "engines-failed"
 
 
@@ -410,20 +413,20 @@ def test_no_filler_is_spoken_over_the_caller():
 
 
 def test_a_slow_engine_that_then_fails_gets_no_second_filler_at_once():
-    phone = Phone(Manner(speculate=False), Engines(first_token=1.6, fails=lambda attempt: attempt == 0))
+    phone = Phone(ConversationOptions(speculate=False), Engines(first_token=1.6, fails=lambda attempt: attempt == 0))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(3.8)
-    assert [line.text for line in phone.sent(cmd.SayLine)] == [phone.manner.fillers[0]]
+    assert [line.text for line in phone.sent(cmd.SayLine)] == [phone.options.fillers[0]]
 
 
 def test_a_reply_does_not_sound_into_a_filler_that_is_still_being_made():
-    phone = Phone(Manner(speculate=False), Engines(first_token=1.3, replies=[SHORT], pace=1.1))
+    phone = Phone(ConversationOptions(speculate=False), Engines(first_token=1.3, replies=[SHORT], pace=1.1))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(8.0)
     tape = b"".join(frame for _, frame in phone.heard_frames)
     order = [number for run in range(0, len(tape), 320) for number in characters_in(tape[run : run + 320])]
     assert order == sorted(order, reverse=True)  # the filler was begun later
-    assert phone.transcript[1] == ("agent", f"{phone.manner.fillers[0]} {SHORT}")
+    assert phone.transcript[1] == ("agent", f"{phone.options.fillers[0]} {SHORT}")
 
 
 def test_a_key_does_not_make_the_caller_wait_anew():
@@ -435,15 +438,15 @@ def test_a_key_does_not_make_the_caller_wait_anew():
 
 
 def test_a_voice_that_fails_once_says_a_ready_goodbye():
-    phone = Phone(Manner(greeting=GREETING))
+    phone = Phone(ConversationOptions(greeting=GREETING))
     phone.tell(ev.ReplyFailed(phone.revisions[0], "the voice is gone"))
     phone.wait_until(9.0)
-    assert phone.transcript == [("agent", phone.manner.trouble_goodbye)]
+    assert phone.transcript == [("agent", phone.options.trouble_goodbye)]
     assert phone.hung_up == "engines-failed"
 
 
 def test_words_put_aside_are_in_order_when_the_caller_interrupts_after_them():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("Sunday", start=0.5, end=0.75)
     phone.caller_says("no I meant the other office", start=2.5, end=4.0)
     phone.wait_until(9.0)
@@ -451,14 +454,14 @@ def test_words_put_aside_are_in_order_when_the_caller_interrupts_after_them():
 
 
 def test_stop_in_a_protected_greeting_is_not_lost():
-    phone = Phone(Manner(greeting=REPLY, greeting_interruptible=False))
+    phone = Phone(ConversationOptions(greeting=REPLY, greeting_interruptible=False))
     phone.caller_says("Wait, I have a question", start=0.5, end=1.2)
     phone.wait_until(9.0)
     assert phone.sent(cmd.StartReply)[-1].history[-1].text == "Wait, I have a question"
 
 
 def test_a_noise_before_the_greeting_does_not_cost_the_greeting():
-    phone = Phone(Manner(greeting=GREETING), Engines(line=0.5))
+    phone = Phone(ConversationOptions(greeting=GREETING), Engines(line=0.5))
     phone.caller_makes_noise(start=0.3, end=0.9)
     phone.wait_until(5.0)
     assert phone.transcript == [("agent", GREETING)]
@@ -474,7 +477,7 @@ def test_a_short_answer_before_the_agent_sounds_is_part_of_the_turn():
 
 
 def test_words_after_a_murmur_are_not_lost_to_an_early_judgement():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("okay", start=2.0, end=2.3)
     phone.caller_says("but Sunday", start=2.3, end=2.62)
     phone.wait_until(3.2)
@@ -482,21 +485,21 @@ def test_words_after_a_murmur_are_not_lost_to_an_early_judgement():
 
 
 def test_words_that_recognition_takes_long_over_are_not_lost():
-    phone = Phone(Manner(greeting=REPLY), Engines(snapshot=1.4))
+    phone = Phone(ConversationOptions(greeting=REPLY), Engines(snapshot=1.4))
     phone.caller_says("no not that", start=1.5, end=2.1)
     phone.wait_until(12.0)
     assert ("caller", "no not that") in phone.transcript
 
 
 def test_a_noise_of_a_second_is_no_interruption():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_makes_noise(start=1.5, end=2.5)
     phone.wait_until(9.0)
     assert phone.transcript == [("agent", REPLY)]
 
 
 def test_the_stop_is_measured_from_the_first_sample_of_a_flickering_voice():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     for number in range(6):
         phone.caller_makes_noise(start=2.0 + number * 0.14, end=2.1 + number * 0.14)
     phone.caller_says("no not that one please", start=2.84, end=4.0)
@@ -527,22 +530,22 @@ def test_the_end_is_asked_for_once():
     for when in (1.0, 1.8, 3.0):
         phone.at(when, ev.EndRequested("operator"))
     phone.wait_until(8.0)
-    assert phone.transcript == [("agent", phone.manner.goodbye)]
+    assert phone.transcript == [("agent", phone.options.goodbye)]
 
 
 @pytest.mark.parametrize("when", [0.3, 1.7, 2.45, 2.6, 3.0])
 def test_somebody_outside_may_end_the_call_whoever_has_the_floor(when):
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("no I meant the other office", start=2.0, end=3.6)
     phone.at(when, ev.EndRequested("operator"))
     phone.wait_until(9.0)
-    assert phone.transcript[-1] == ("agent", phone.manner.goodbye)
+    assert phone.transcript[-1] == ("agent", phone.options.goodbye)
     assert phone.hung_up == "operator"
     assert phone.open_utterances == {}
 
 
 def test_a_key_pressed_in_the_goodbye_keeps_the_call():
-    phone = Phone(Manner(still_there_after=2.0))
+    phone = Phone(ConversationOptions(still_there_after=2.0))
     phone.wait_until(6.0)
     assert phone.conversation.floor is Floor.AGENT  # "I can't hear you any more ..."
     phone.tell(ev.KeyPressed("#"))
@@ -551,7 +554,7 @@ def test_a_key_pressed_in_the_goodbye_keeps_the_call():
 
 
 def test_a_key_pressed_counts_against_silence():
-    phone = Phone(Manner(still_there_after=3.0))
+    phone = Phone(ConversationOptions(still_there_after=3.0))
     phone.at(2.5, ev.KeyPressed("1"))
     phone.wait_until(4.4)
     assert phone.sent(cmd.SayLine) == []
@@ -587,7 +590,7 @@ def test_a_murmur_after_the_agent_began_is_no_cut_in():
 
 
 def test_several_interruptions_in_a_row_each_keep_what_was_heard():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     for start in (2.0, 6.0, 10.0):
         phone.caller_says("no I meant the other office", start=start, end=start + 1.5)
     phone.wait_until(20.0)
@@ -612,10 +615,10 @@ def test_what_had_just_ended_when_the_call_was_ended_was_heard():
     phone = Phone(engines=Engines(first_token=30.0))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(3.0)
-    filled = phone.times(cmd.SendAudio)[0] + len(phone.manner.fillers[0]) * 0.04
+    filled = phone.times(cmd.SendAudio)[0] + len(phone.options.fillers[0]) * 0.04
     phone.at(max(3.0, filled + 0.1), ev.EndRequested("operator"))
     phone.wait_until(8.0)
-    assert phone.transcript[1] == ("agent", phone.manner.fillers[0])
+    assert phone.transcript[1] == ("agent", phone.options.fillers[0])
 
 
 def test_audio_slower_than_real_time_is_heard_to_its_end():
@@ -627,13 +630,13 @@ def test_audio_slower_than_real_time_is_heard_to_its_end():
 
 
 def test_a_caller_who_talks_for_minutes_has_the_turn_until_the_time_is_up():
-    phone = Phone(Manner(max_duration=200.0))
+    phone = Phone(ConversationOptions(max_duration=200.0))
     phone.caller_says("and then " * 300, start=1.0, end=400.0)
     phone.wait_until(195.0)
     assert phone.agent_turns == []
     phone.wait_until(230.0)
     assert phone.hung_up == "max-duration"
-    assert phone.transcript[-1] == ("agent", phone.manner.time_up)
+    assert phone.transcript[-1] == ("agent", phone.options.time_up)
 
 
 def test_a_voice_that_flickers_in_a_sentence_keeps_the_turn():
@@ -646,7 +649,7 @@ def test_a_voice_that_flickers_in_a_sentence_keeps_the_turn():
 
 
 def test_marks_that_a_stalled_network_held_up_do_not_spoil_the_ledger():
-    phone = Phone(Manner(greeting=REPLY))
+    phone = Phone(ConversationOptions(greeting=REPLY))
     phone.network_stalls(start=0.8, end=2.4)
     phone.caller_says("no I meant the other office", start=2.6, end=4.0)
     phone.wait_until(3.5)
@@ -686,7 +689,7 @@ def test_impossible_events_raise_and_change_nothing(event):
 
 
 def test_nothing_can_happen_before_the_call_starts():
-    conversation = Conversation(Manner(), clock=StreamClock())
+    conversation = Conversation(ConversationOptions(), clock=StreamClock())
     with pytest.raises(ImpossibleEvent):
         conversation.receive(ev.SpeechStarted(0), now=0.0)
     assert conversation.deadline is None

@@ -8,12 +8,12 @@ import pytest
 
 from media.turns import commands as cmd
 from media.turns import events as ev
-from media.turns.manner import Manner
+from media.turns.options import ConversationOptions
 from tests.media.turns.phone import Engines, Phone
 
 DISCLOSURE = "I am a computer, and this call is recorded."
 GREETING = "Hello, this is the front desk. How can I help?"
-MANNER = Manner(disclosure=DISCLOSURE, greeting=GREETING, opt_out_key="9")
+OPTIONS = ConversationOptions(disclosure=DISCLOSURE, greeting=GREETING, opt_out_key="9")
 
 
 def recording_started(phone: Phone) -> float | None:
@@ -23,14 +23,14 @@ def recording_started(phone: Phone) -> float | None:
 
 
 def test_without_a_disclosure_recording_starts_with_the_call():
-    phone = Phone(Manner(greeting=GREETING)).wait_until(3.0)
+    phone = Phone(ConversationOptions(greeting=GREETING)).wait_until(3.0)
     assert recording_started(phone) == 0.0
     assert phone.notes("disclosed") == []
 
 
 @pytest.mark.parametrize("delay", [0.005, 0.03, 0.2])
 def test_the_disclosure_is_heard_before_recording_starts_and_the_greeting_comes(delay):
-    phone = Phone(MANNER, delay=delay).wait_until(8.0)
+    phone = Phone(OPTIONS, delay=delay).wait_until(8.0)
     started = recording_started(phone)
     assert phone.transcript == [("agent", DISCLOSURE), ("agent", GREETING)]
     # At the caller's end, not by our own reckoning.
@@ -42,7 +42,7 @@ def test_the_disclosure_is_heard_before_recording_starts_and_the_greeting_comes(
 
 
 def test_what_the_caller_hears_before_recording_starts_is_the_disclosure_and_nothing_else():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     while recording_started(phone) is None:
         phone.wait_until(phone.now + 0.01)
     assert phone.really_heard(phone.revisions[0]) == DISCLOSURE
@@ -51,7 +51,7 @@ def test_what_the_caller_hears_before_recording_starts_is_the_disclosure_and_not
 
 
 def test_the_disclosure_cannot_be_interrupted():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.caller_says("stop stop I want to say something", start=0.4, end=1.5)
     phone.wait_until(9.0)
     assert phone.sent(cmd.ClearPlayout) == []
@@ -60,7 +60,7 @@ def test_the_disclosure_cannot_be_interrupted():
 
 
 def test_a_hello_into_the_disclosure_is_answered_by_the_greeting():
-    phone = Phone(replace(MANNER, disclosure=f"{DISCLOSURE} You can say stop at any moment, of course."))
+    phone = Phone(replace(OPTIONS, disclosure=f"{DISCLOSURE} You can say stop at any moment, of course."))
     phone.caller_says("Hello who is this?", start=0.3, end=0.9)
     phone.wait_until(9.0)
     assert [speaker for speaker, _ in phone.transcript] == ["caller", "agent", "agent"]
@@ -69,7 +69,7 @@ def test_a_hello_into_the_disclosure_is_answered_by_the_greeting():
 
 
 def test_a_question_at_the_end_of_the_disclosure_is_answered():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.caller_says("What time do you open?", start=1.5, end=2.6)
     phone.wait_until(12.0)
     assert phone.transcript[0] == ("agent", DISCLOSURE)
@@ -79,14 +79,14 @@ def test_a_question_at_the_end_of_the_disclosure_is_answered():
 
 
 def test_without_a_greeting_the_caller_has_the_floor_after_the_disclosure():
-    phone = Phone(replace(MANNER, greeting=""))
+    phone = Phone(replace(OPTIONS, greeting=""))
     phone.caller_says("What time do you open?", start=4.0, end=5.0)
     phone.wait_until(12.0)
     assert [speaker for speaker, _ in phone.transcript] == ["agent", "caller", "agent"]
 
 
 def test_what_was_asked_in_a_disclosure_without_a_greeting_is_answered():
-    phone = Phone(replace(MANNER, greeting="", disclosure=f"{DISCLOSURE} You can say stop at any moment."))
+    phone = Phone(replace(OPTIONS, greeting="", disclosure=f"{DISCLOSURE} You can say stop at any moment."))
     phone.caller_says("Hello who is this?", start=0.3, end=0.9)
     phone.wait_until(12.0)
     assert [reply.history[-1].text for reply in phone.sent(cmd.StartReply)] == ["Hello who is this?"]
@@ -94,7 +94,7 @@ def test_what_was_asked_in_a_disclosure_without_a_greeting_is_answered():
 
 @pytest.mark.parametrize("when", [0.0, 0.3, 1.0, 1.7])
 def test_nothing_is_recorded_of_a_caller_who_hangs_up_in_the_disclosure(when):
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.at(when, ev.CallerHungUp())
     phone.wait_until(9.0)
     assert recording_started(phone) is None
@@ -106,7 +106,7 @@ def test_nothing_is_recorded_of_a_caller_who_hangs_up_in_the_disclosure(when):
 )
 @pytest.mark.parametrize("when", [0.5, 1.8])
 def test_nothing_is_recorded_of_a_call_that_ends_in_the_disclosure(event, when):
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.at(when, event)
     phone.wait_until(12.0)
     assert phone.hung_up
@@ -114,16 +114,16 @@ def test_nothing_is_recorded_of_a_call_that_ends_in_the_disclosure(event, when):
 
 
 def test_who_opts_out_in_the_disclosure_hears_no_greeting():
-    phone = Phone(replace(MANNER, disclosure=f"{DISCLOSURE} You can say stop at any moment, of course."))
+    phone = Phone(replace(OPTIONS, disclosure=f"{DISCLOSURE} You can say stop at any moment, of course."))
     phone.caller_says("take me off your list", start=0.3, end=1.1)
     phone.wait_until(12.0)
     assert [opt_out.how for opt_out in phone.sent(cmd.OptOut)] == ["asked"]
-    assert phone.transcript[1:] == [("agent", f"{phone.manner.disclosure}"), ("agent", MANNER.opted_out)]
+    assert phone.transcript[1:] == [("agent", f"{phone.options.disclosure}"), ("agent", OPTIONS.opted_out)]
     assert phone.hung_up == "opted-out"
 
 
 def test_lost_marks_delay_the_greeting_by_a_second_and_no_more():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.marks_are_lost()
     phone.wait_until(9.0)
     disclosure, greeting = phone.agent_stretches
@@ -132,21 +132,21 @@ def test_lost_marks_delay_the_greeting_by_a_second_and_no_more():
 
 
 def test_a_disclosure_that_breaks_off_ends_the_call_unrecorded():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.at(0.02, ev.ReplyFailed(phone.revisions[0], "the voice is gone"))
     phone.wait_until(12.0)
     assert recording_started(phone) is None
-    assert phone.transcript[-1] == ("agent", MANNER.trouble_goodbye)
+    assert phone.transcript[-1] == ("agent", OPTIONS.trouble_goodbye)
     assert phone.hung_up == "engines-failed"
 
 
 def test_a_slow_voice_does_not_lose_the_disclosure():
-    phone = Phone(MANNER, Engines(line=0.8)).wait_until(12.0)
+    phone = Phone(OPTIONS, Engines(line=0.8)).wait_until(12.0)
     assert [text for _, text in phone.transcript] == [DISCLOSURE, GREETING]
 
 
 def test_what_somebody_outside_wants_said_comes_after_the_greeting():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.at(0.5, ev.SayRequested("Your table is ready."))
     phone.wait_until(9.0)
     assert phone.transcript == [("agent", DISCLOSURE), ("agent", f"{GREETING} Your table is ready.")]
@@ -154,8 +154,8 @@ def test_what_somebody_outside_wants_said_comes_after_the_greeting():
 
 @pytest.mark.parametrize(("disclosed", "said"), [(True, []), (False, [DISCLOSURE])])
 def test_a_stream_that_takes_over_discloses_what_was_not_yet(disclosed, said):
-    phone = Phone(MANNER, start=False)
+    phone = Phone(OPTIONS, start=False)
     phone.tell(ev.CallStarted(resumed=True, disclosed=disclosed))
     phone.wait_until(9.0)
-    assert [text for _, text in phone.transcript] == [*said, MANNER.resumed]
+    assert [text for _, text in phone.transcript] == [*said, OPTIONS.resumed]
     assert (recording_started(phone) == 0.0) is disclosed

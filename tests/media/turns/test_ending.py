@@ -8,18 +8,18 @@ import pytest
 
 from media.turns import commands as cmd
 from media.turns import events as ev
-from media.turns.manner import Manner
+from media.turns.options import ConversationOptions
 from tests.media.turns.phone import REPLY, Engines, Floor, Phone
 
 GREETING = "Hello, this is the front desk."
 CONNECTING = "Of course, I'll put you through to sales."
-MANNER = Manner(transfer_targets=("sales", "support"), opt_out_key="9")
+OPTIONS = ConversationOptions(transfer_targets=("sales", "support"), opt_out_key="9")
 LIST = "Please take me off your list."
 
 
-def answered(asks: dict[str, object], *, reply: str = CONNECTING, manner: Manner = MANNER) -> Phone:
+def answered(asks: dict[str, object], *, reply: str = CONNECTING, options: ConversationOptions = OPTIONS) -> Phone:
     """The caller says something, and the reply asks for this."""
-    phone = Phone(manner, Engines(replies=[reply, REPLY], asks={0: asks}))
+    phone = Phone(options, Engines(replies=[reply, REPLY], asks={0: asks}))
     phone.caller_says("Can I talk to somebody in sales?", start=0.5, end=1.5)
     return phone
 
@@ -74,7 +74,7 @@ def test_what_an_interrupted_reply_asked_for_is_not_done():
 def test_what_a_speculative_reply_asks_for_is_not_done_before_its_release():
     for asks in ({"transfer": "sales"}, {"end_call": True}, {"opt_out": True}):
         fast = Engines(replies=["Sure.", REPLY], asks={0: asks}, snapshot=0.01, first_token=0.01, clause=0.0)
-        phone = Phone(MANNER, fast)
+        phone = Phone(OPTIONS, fast)
         phone.caller_says("I would like to", start=0.5, end=1.5)  # plainly unfinished: 1.2 s to think
         phone.wait_until(2.5)
         assert phone.sent(cmd.StartReply)[0].speculative
@@ -94,7 +94,7 @@ def test_a_target_that_nobody_allowed_is_refused_and_the_talk_goes_on():
     assert tool_calls(phone) == [{"tool": "transfer", "target": "the president", "accepted": False}]
     assert phone.transcript[1:4] == [
         ("agent", CONNECTING),
-        ("agent", MANNER.no_transfer),
+        ("agent", OPTIONS.no_transfer),
         ("caller", "What time do you open?"),
     ]
     assert phone.sent(cmd.Transfer) == []
@@ -104,7 +104,7 @@ def test_a_target_that_nobody_allowed_is_refused_and_the_talk_goes_on():
 def test_who_was_promised_a_transfer_that_is_refused_is_not_hung_up_on():
     phone = answered({"transfer": "the president", "end_call": True}).wait_until(9.0)
     assert [call["accepted"] for call in tool_calls(phone)] == [False, False]
-    assert phone.transcript[-1] == ("agent", MANNER.no_transfer)
+    assert phone.transcript[-1] == ("agent", OPTIONS.no_transfer)
     assert phone.hung_up is None
 
 
@@ -135,13 +135,13 @@ def test_a_caller_who_says_thanks_is_handed_on():
 
 
 def test_nobody_is_handed_on_without_a_word():
-    phone = Phone(MANNER, Engines(first_token=30.0))
+    phone = Phone(OPTIONS, Engines(first_token=30.0))
     phone.caller_says("Can I talk to somebody in sales?", start=0.5, end=1.5)
     phone.wait_until(1.75)
     (reply,) = phone.sent(cmd.StartReply)
     phone.tell(ev.ReplyEnded(reply.revision, transfer="sales"))
     phone.wait_until(9.0)
-    assert phone.transcript[-1] == ("agent", MANNER.transferring)
+    assert phone.transcript[-1] == ("agent", OPTIONS.transferring)
     assert phone.hung_up == "transferred"
 
 
@@ -157,30 +157,30 @@ def test_the_end_of_the_call_is_logged_as_a_tool_call():
 def test_the_agent_may_see_that_the_caller_is_never_called_again():
     phone = answered({"opt_out": True}, reply="I understand.").wait_until(12.0)
     assert phone.sent(cmd.OptOut) == [cmd.OptOut("agent", "Can I talk to somebody in sales?")]
-    assert phone.transcript[-2:] == [("agent", "I understand."), ("agent", MANNER.opted_out)]
+    assert phone.transcript[-2:] == [("agent", "I understand."), ("agent", OPTIONS.opted_out)]
     assert phone.hung_up == "opted-out"
     assert tool_calls(phone) == [{"tool": "opt_out", "accepted": True}]
 
 
 def test_the_agent_may_not_where_it_was_not_asked_to_listen_for_it():
-    phone = answered({"opt_out": True}, reply="I see.", manner=replace(MANNER, hears_opt_out=False)).wait_until(6.0)
+    phone = answered({"opt_out": True}, reply="I see.", options=replace(OPTIONS, hears_opt_out=False)).wait_until(6.0)
     assert phone.sent(cmd.OptOut) == []
     assert tool_calls(phone) == [{"tool": "opt_out", "accepted": False}]
 
 
 def test_a_caller_who_asks_not_to_be_called_is_taken_at_their_word_and_no_model_is_asked():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.caller_says(LIST, start=0.5, end=1.5)
     phone.wait_until(9.0)
     assert phone.sent(cmd.OptOut) == [cmd.OptOut("asked", LIST)]
     assert phone.sent(cmd.StartReply) == []
-    assert phone.transcript == [("caller", LIST), ("agent", MANNER.opted_out)]
+    assert phone.transcript == [("caller", LIST), ("agent", OPTIONS.opted_out)]
     assert phone.hung_up == "opted-out"
     assert phone.agent_turns[0] - 1.5 < 0.6
 
 
 def test_the_demand_may_be_cut_by_a_pause():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.caller_says("please take me off your", start=0.5, end=1.7)
     phone.caller_says("list", start=2.4, end=2.7)
     phone.wait_until(9.0)
@@ -190,16 +190,16 @@ def test_the_demand_may_be_cut_by_a_pause():
 
 @pytest.mark.parametrize("interruptible", [True, False])
 def test_the_demand_may_come_over_the_greeting(interruptible):
-    phone = Phone(replace(MANNER, greeting=REPLY, greeting_interruptible=interruptible))
+    phone = Phone(replace(OPTIONS, greeting=REPLY, greeting_interruptible=interruptible))
     phone.caller_says("stop calling me", start=1.0, end=1.8)
     phone.wait_until(15.0)
     assert [opt_out.how for opt_out in phone.sent(cmd.OptOut)] == ["asked"]
     assert phone.sent(cmd.StartReply) == []
-    assert phone.transcript[-1] == ("agent", MANNER.opted_out)
+    assert phone.transcript[-1] == ("agent", OPTIONS.opted_out)
 
 
 def test_who_says_so_and_hangs_up_is_heard():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.caller_says("don't ever call me again", start=0.5, end=1.5)
     phone.at(1.45, ev.TranscriptPartial(1, "don't ever call me again"))
     phone.at(1.5, ev.CallerHungUp())
@@ -208,7 +208,7 @@ def test_who_says_so_and_hangs_up_is_heard():
 
 
 def test_where_nobody_is_to_listen_for_it_the_model_answers():
-    phone = Phone(replace(MANNER, hears_opt_out=False))
+    phone = Phone(replace(OPTIONS, hears_opt_out=False))
     phone.caller_says(LIST, start=0.5, end=1.5)
     phone.wait_until(9.0)
     assert phone.sent(cmd.OptOut) == []
@@ -217,33 +217,33 @@ def test_where_nobody_is_to_listen_for_it_the_model_answers():
 
 @pytest.mark.parametrize("when", [0.01, 0.5, 1.2, 1.75, 1.9, 2.6, 4.0])
 def test_the_key_opts_out_at_any_moment(when):
-    phone = Phone(replace(MANNER, greeting=GREETING, greeting_interruptible=False))
+    phone = Phone(replace(OPTIONS, greeting=GREETING, greeting_interruptible=False))
     phone.caller_says("What time do you open?", start=1.5, end=2.2)
     phone.at(when, ev.KeyPressed("9"))
     phone.wait_until(when)
     assert phone.sent(cmd.OptOut) == [cmd.OptOut("key")]
     phone.wait_until(12.0)
-    assert ("agent", MANNER.opted_out) in phone.transcript
+    assert ("agent", OPTIONS.opted_out) in phone.transcript
     assert phone.hung_up == "opted-out"
 
 
 def test_the_key_stops_a_protected_greeting():
-    phone = Phone(replace(MANNER, greeting=REPLY, greeting_interruptible=False))
+    phone = Phone(replace(OPTIONS, greeting=REPLY, greeting_interruptible=False))
     phone.at(1.0, ev.KeyPressed("9"))
     phone.wait_until(9.0)
     assert phone.times(cmd.ClearPlayout) == [1.0]
     greeting, confirmed = phone.turns
     assert greeting.interrupted
-    assert (confirmed.heard, confirmed.interrupted) == (MANNER.opted_out, False)
+    assert (confirmed.heard, confirmed.interrupted) == (OPTIONS.opted_out, False)
 
 
 def test_the_confirmation_is_said_to_its_end_and_once():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.at(0.5, ev.KeyPressed("9"))
     phone.caller_says("no wait I have a question first", start=1.0, end=2.4)
     phone.at(1.5, ev.KeyPressed("9"))
     phone.wait_until(12.0)
-    assert ("agent", MANNER.opted_out) in phone.transcript
+    assert ("agent", OPTIONS.opted_out) in phone.transcript
     assert len(phone.sent(cmd.SayLine)) == 1
     assert len(phone.sent(cmd.OptOut)) == 1
     assert phone.hung_up == "opted-out"
@@ -259,7 +259,7 @@ def test_the_key_counts_even_when_the_call_is_being_handed_on():
 
 
 def test_other_keys_are_a_turn_as_ever():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.at(1.0, ev.KeyPressed("8"))
     phone.wait_until(8.0)
     assert phone.transcript[0] == ("caller", "[pressed 8]")
@@ -271,18 +271,18 @@ def test_other_keys_are_a_turn_as_ever():
 
 @pytest.mark.parametrize("when", [0.3, 1.7, 2.45, 2.6, 3.0, 5.0])
 def test_somebody_outside_may_hand_the_call_on_whoever_has_the_floor(when):
-    phone = Phone(replace(MANNER, greeting=REPLY))
+    phone = Phone(replace(OPTIONS, greeting=REPLY))
     phone.caller_says("no I meant the other office", start=2.0, end=3.6)
     phone.at(when, ev.TransferRequested())
     phone.wait_until(12.0)
-    assert phone.transcript[-1] == ("agent", MANNER.transferring)
+    assert phone.transcript[-1] == ("agent", OPTIONS.transferring)
     assert phone.sent(cmd.Transfer) == [cmd.Transfer("")]
     assert phone.hung_up == "transferred"
     assert phone.open_utterances == {}
 
 
 def test_a_voice_that_is_gone_does_not_keep_the_call_from_being_handed_on():
-    phone = Phone(MANNER, Engines(mute=True))
+    phone = Phone(OPTIONS, Engines(mute=True))
     phone.at(1.0, ev.TransferRequested())
     phone.wait_until(4.0)
     assert phone.sent(cmd.Transfer) == [cmd.Transfer("")]
@@ -290,7 +290,7 @@ def test_a_voice_that_is_gone_does_not_keep_the_call_from_being_handed_on():
 
 
 def test_a_call_that_is_being_ended_is_not_handed_on():
-    phone = Phone(MANNER)
+    phone = Phone(OPTIONS)
     phone.at(1.0, ev.EndRequested("operator"))
     phone.at(1.5, ev.TransferRequested())
     phone.wait_until(9.0)
@@ -305,7 +305,7 @@ MESSAGE = "This is Harper Hall. Your appointment is on Tuesday at nine. Please c
 
 @pytest.mark.parametrize("when", [0.5, 1.5, 2.8, 3.5])
 def test_a_machine_that_is_left_no_message_is_hung_up_on_at_once(when):
-    phone = Phone(Manner(greeting=GREETING))
+    phone = Phone(ConversationOptions(greeting=GREETING))
     phone.caller_says("you have reached Michael", start=2.0, end=3.2)
     phone.at(when, ev.VoicemailReached(""))
     phone.wait_until(when)
@@ -316,7 +316,7 @@ def test_a_machine_that_is_left_no_message_is_hung_up_on_at_once(when):
 
 @pytest.mark.parametrize("when", [0.5, 1.7, 2.2, 2.8, 3.5, 4.5])
 def test_a_machine_is_left_a_message_that_nothing_interrupts(when):
-    phone = Phone(Manner(greeting=REPLY, still_there_after=2.0))
+    phone = Phone(ConversationOptions(greeting=REPLY, still_there_after=2.0))
     phone.caller_says("you have reached Michael please leave a message", start=1.5, end=3.2)
     for number in range(8):
         phone.caller_says("stop, if you are done press one", start=4.0 + number, end=4.9 + number)
@@ -354,5 +354,5 @@ def test_an_operators_end_of_the_call_is_not_undone_by_a_machine():
     phone.at(1.0, ev.EndRequested("operator"))
     phone.at(1.5, ev.VoicemailReached(MESSAGE))
     phone.wait_until(12.0)
-    assert phone.transcript == [("agent", phone.manner.goodbye)]
+    assert phone.transcript == [("agent", phone.options.goodbye)]
     assert phone.conversation.floor is Floor.ENDED

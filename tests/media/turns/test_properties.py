@@ -11,11 +11,11 @@ from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
 from media.turns.conversation import Conversation, Floor, ImpossibleEvent
-from media.turns.manner import Manner
+from media.turns.options import ConversationOptions
 from media.turns.timing import WATERFALL
 from tests.media.turns.phone import CHARACTER_BYTES, Engines, Phone, characters_in
 
-FILLERS = Manner().fillers
+FILLERS = ConversationOptions().fillers
 
 WORDS = st.sampled_from(
     [
@@ -63,7 +63,7 @@ def calls(draw) -> Phone:
             st.sampled_from([{}, {}, {1: {"transfer": "sales"}}, {1: {"transfer": "nobody"}}, {1: {"opt_out": True}}])
         ),
     )
-    manner = Manner(
+    options = ConversationOptions(
         greeting=draw(st.sampled_from(["", "Hello, this is the front desk. How can I help you?"])),
         greeting_interruptible=draw(st.booleans()),
         disclosure=draw(st.sampled_from(["", "", "I am a computer, and this call is recorded."])),
@@ -75,7 +75,7 @@ def calls(draw) -> Phone:
         still_there_after=4.0,
     )
     phone = Phone(
-        manner, engines, delay=draw(st.sampled_from([0.005, 0.06])), prebuffer=draw(st.sampled_from([0, 0.06]))
+        options, engines, delay=draw(st.sampled_from([0.005, 0.06])), prebuffer=draw(st.sampled_from([0, 0.06]))
     )
     when = 0.3
     for _ in range(draw(st.integers(0, 8))):
@@ -135,15 +135,15 @@ def test_the_end_of_every_call_keeps_the_rules(phone: Phone):
     phone.wait_until(LONG_OVER)
     assert len(phone.sent(cmd.OptOut)) <= 1
     assert len(phone.sent(cmd.StartRecording)) <= 1
-    if phone.manner.disclosure:
+    if phone.options.disclosure:
         assert len(phone.notes("disclosed")) == len(phone.sent(cmd.StartRecording))
         for started in phone.times(cmd.StartRecording):
             heard = [frame for when, frame in phone.heard_frames if when <= started]
-            assert len(b"".join(heard)) >= len(phone.manner.disclosure) * CHARACTER_BYTES
+            assert len(b"".join(heard)) >= len(phone.options.disclosure) * CHARACTER_BYTES
     for index, (_, command) in enumerate(phone.commands):
         if isinstance(command, cmd.Transfer):
             assert [following for _, following in phone.commands[index + 1 :]] == [cmd.HangUp("transferred")]
-            assert command.target in ("", *phone.manner.transfer_targets)
+            assert command.target in ("", *phone.options.transfer_targets)
         elif isinstance(command, cmd.OptOut):
             assert phone.hung_up != "transferred"
     assert all(isinstance(note.data["accepted"], bool) for note in phone.notes("tool-call"))
@@ -284,8 +284,10 @@ EVENTS = st.one_of(
 def test_any_order_of_any_events_is_survived(script, disclosure):
     """Nonsense raises ``ImpossibleEvent`` at worst, and time never runs backwards in the ledger."""
     clock = StreamClock()
-    manner = Manner(disclosure=disclosure, greeting="Hello there.", transfer_targets=("sales",), opt_out_key="9")
-    conversation = Conversation(manner, clock=clock)
+    options = ConversationOptions(
+        disclosure=disclosure, greeting="Hello there.", transfer_targets=("sales",), opt_out_key="9"
+    )
+    conversation = Conversation(options, clock=clock)
     now = 0.0
     heard_until = -1.0
     dead: set[ev.Revision] = set()

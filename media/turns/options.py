@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class ConversationOptions:
     """Durations in seconds. The phrases are spoken as they stand, and made ready before they are needed."""
 
     disclosure: str = ""
