@@ -1,4 +1,4 @@
-"""How the agent behaves: its waits and its stock phrases. One instance serves many calls."""
+"""How the agent behaves on a call: its phrases, its waits and its limits."""
 
 from __future__ import annotations
 
@@ -7,56 +7,110 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ConversationOptions:
-    """Durations in seconds. The phrases are spoken as they stand, and made ready before they are needed."""
+    """
+    The options of one conversation. One instance may serve many calls.
+
+    The operator overrides the defaults in the setting ``CONVERSATION``, a JSON object with the names of these fields;
+    the agent's own settings override both. All durations are seconds. Phrases are spoken exactly as written, and are
+    synthesised before the calls need them. An empty disclosure, greeting or warning is left out.
+    """
+
+    # -- how the call begins --------------------------------------------------------------------------
 
     disclosure: str = ""
-    """Said before anything else, to its end; nothing is recorded until the caller has heard it."""
+    """What the law wants said first (that a machine speaks, that the call is recorded). The agent says it before
+    anything else and to its end, and nothing is recorded until the caller has heard it. Agents without such a duty
+    leave it empty."""
     greeting: str = ""
+    """The agent's first words after the disclosure. Empty: the caller speaks first."""
     greeting_interruptible: bool = True
-    speculate: bool = True
-    """Start to answer while the endpointing still waits (engines paid by the token: no)."""
-
-    filler_after: float = 1.2
-    """The agent has the turn and nothing sounds: a filler."""
-    longest_silence: float = 1.8
-    """From the caller's last voiced sample to that filler, however much of it the endpointing took."""
-    fillers: tuple[str, ...] = ("One moment, please.", "Just a moment longer.")
-    still_there_after: float = 8.0
-    still_there: str = "Are you still there?"
-    silence_goodbye: str = "I can't hear you any more, so I'll hang up. Goodbye."
-    apology: str = "I'm sorry, I didn't get that. Could you say it again?"
-    not_caught: str = "Sorry, I didn't catch that."
-    lost_thread: str = "Sorry, I lost my thread. What would you like to know?"
-    trouble_goodbye: str = "I'm sorry, I'm having technical trouble. Please call again later. Goodbye."
+    """Whether the caller may interrupt the greeting. People who call often know it, so they may."""
     resumed: str = "Sorry, we were cut off. Please go on."
-    goodbye: str = "I have to end the call now. Goodbye."
+    """Said in place of the greeting when a new stream replaces one that was lost during the call."""
+
+    # -- how the agent answers ------------------------------------------------------------------------
+
+    speculate: bool = True
+    """Whether the agent starts its reply while endpointing is still waiting, which hides most of the work behind the
+    wait. Replies are thrown away when the caller goes on, so it is off for engines that are paid by the token."""
+    filler_after: float = 1.2
+    """How long the agent waits for its engines in silence before it says a filler. Replies that are merely slow come
+    sooner and need no filler; a longer silence sounds like a lost line."""
+    longest_silence: float = 1.8
+    """How long the caller may hear nothing after their last voiced sample, at most, before a filler: if endpointing
+    has used much of it, the filler comes sooner than ``filler_after``. It keeps silence under 2 s, with 0.2 s left for
+    the filler to be sent and played."""
+    fillers: tuple[str, ...] = ("One moment, please.", "Just a moment longer.")
+    """What the agent says while its engines are slow, in this order and each once a turn. After the last one the
+    engines have failed."""
+    transcript_timeout: float = 1.5
+    """How long a snapshot of the caller's words may take. After that the last partial transcript is used, since the
+    caller is waiting in silence."""
+
+    # -- what the agent says when something is missing -----------------------------------------------
+
+    not_caught: str = "Sorry, I didn't catch that."
+    """The caller's voice was heard and no words were recognised."""
+    apology: str = "I'm sorry, I didn't get that. Could you say it again?"
+    """The engines failed to answer, twice in one turn."""
+    lost_thread: str = "Sorry, I lost my thread. What would you like to know?"
+    """A reply failed after its first words had been spoken."""
+    trouble_goodbye: str = "I'm sorry, I'm having technical trouble. Please call again later. Goodbye."
+    """The last words when the engines have failed in two turns in a row, when recognition fails again and again, or
+    when the voice breaks off in the disclosure."""
+
+    # -- silence and keys -------------------------------------------------------------------------------
+
+    still_there_after: float = 8.0
+    """How long neither side says anything before the agent asks whether the caller is there, and again before it
+    hangs up. It leaves time to look something up without being disturbed."""
+    still_there: str = "Are you still there?"
+    """The question after the first such silence."""
+    silence_goodbye: str = "I can't hear you any more, so I'll hang up. Goodbye."
+    """The last words after the second such silence in a row."""
+    keys_after: float = 2.0
+    """The keys pressed become one input when this long passes without another key: people look for the next digit of
+    a long number for a second or so. ``#`` ends the input at once."""
+
+    # -- transfers and opting out -----------------------------------------------------------------------
 
     transfer_targets: tuple[str, ...] = ()
-    """Whom the language model may hand the call on to, by name."""
+    """The names of those to whom the language model may transfer the call. Empty: it may transfer to none."""
     transferring: str = "One moment, I'll connect you."
+    """Said before a transfer that the agent has not announced itself."""
     transfer_failed: str = "I'm sorry, nobody answered. What else can I do for you?"
+    """Said in place of ``resumed`` when the call comes back from a transfer that was not answered."""
     no_transfer: str = "I'm sorry, I can't connect you. Is there anything else that I can do for you?"
+    """The language model asked for a transfer to a target that does not exist."""
     hears_opt_out: bool = True
-    """A caller who asks not to be called again is not answered but taken at their word (in English)."""
+    """Whether a caller who asks (in English) not to be called again is put on the do-not-call list at once and told so,
+    without asking the language model. Outbound calls must honour it; an inbound line may turn it off."""
     opt_out_key: str = ""
-    """The key that asks the same, at any moment; ``""`` is none."""
+    """The key on the caller's telephone that asks for the same, at any moment of the call. Empty: no key does."""
     opted_out: str = "I've taken you off our list. We won't call you again. Goodbye."
+    """The last words after the caller has opted out."""
 
+    # -- how the call ends --------------------------------------------------------------------------------
+
+    goodbye: str = "I have to end the call now. Goodbye."
+    """The last words when the operator or the API ends the call."""
     max_duration: float = 1800.0
+    """How long a call may last. Half an hour is more than nearly every call needs, and bounds what a forgotten line
+    costs."""
     warn_before: float = 30.0
+    """How long before ``max_duration`` the agent says ``warning``: long enough to finish a thought. Shorter calls than
+    this have no warning."""
     warning: str = "We have about half a minute left."
+    """It names the time of ``warn_before``; change both together."""
     time_up: str = "Our time is up. Thank you for calling. Goodbye."
-
-    transcript_timeout: float = 1.5
-    """Then the last partial must do: the caller waits in silence."""
+    """The last words at ``max_duration``."""
     mark_timeout: float = 2.0
-    """How long after the last words should have been heard their mark is waited for before hanging up."""
-    keys_after: float = 2.0
-    """Keys pressed are one input when so long passes without another, or at once after ``#``."""
+    """How long the agent waits for the mark behind its last words, counted from the moment when they should have been
+    heard; then it hangs up without the mark. It covers the carrier's buffer and a network that stalls for a second."""
 
     @property
     def stock_phrases(self) -> tuple[str, ...]:
-        """What every call says, and what may be needed while an engine is slow or gone."""
+        """The phrases that are synthesised in advance: those of every call, and those for slow or failed engines."""
         urgent = (*self.fillers, self.apology, self.not_caught, self.lost_thread, self.trouble_goodbye)
         usual = (self.still_there, self.silence_goodbye, self.goodbye, self.warning, self.time_up, self.resumed)
         rare = (self.opted_out, self.transferring, self.transfer_failed, self.no_transfer)
