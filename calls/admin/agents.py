@@ -1,0 +1,57 @@
+"""Agents: what they say, how they sound, and what they may do."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+
+from calls.admin.shared import is_permitted
+from calls.models import Agent
+
+
+class AgentForm(forms.ModelForm):
+    def clean_transfer_targets(self) -> dict[str, str]:
+        """A field that was emptied means nobody."""
+        return self.cleaned_data["transfer_targets"] or {}
+
+
+@admin.register(Agent)
+class AgentAdmin(admin.ModelAdmin):
+    form = AgentForm
+    list_display = ["name", "phone_number", "language", "voice", "active", "calls_taken"]
+    list_filter = ["active", "language"]
+    search_fields = ["name", "phone_number", "prompt"]
+    readonly_fields = ["created_at", "updated_at"]
+    fieldsets = [
+        (None, {"fields": ["name", "phone_number", "active"]}),
+        ("What it says", {"fields": ["prompt", "greeting", "greeting_interruptible"]}),
+        ("How it sounds", {"fields": ["voice", "language"]}),
+        ("Limits", {"fields": ["max_duration", "transfer_targets"]}),
+        ("Privacy", {"fields": ["disclosure", "record", "opt_out_key"]}),
+        (
+            "Calling out",
+            {
+                "fields": [
+                    *("ring_timeout", "machine_detection", "voicemail_message", "max_attempts"),
+                    *("retry_busy_after", "retry_no_answer_after", "retry_failed_after"),
+                ]
+            },
+        ),
+        ("History", {"fields": ["created_at", "updated_at"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
+        return super().get_queryset(request).annotate(call_count=Count("calls"))
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        kwargs["extra_context"] = {
+            **(kwargs.get("extra_context") or {}),
+            "may_place": is_permitted(request, "add_call"),
+        }
+        return super().change_view(request, object_id, *args, **kwargs)
+
+    @admin.display(description="calls", ordering="call_count")
+    def calls_taken(self, agent: Any) -> int:
+        return agent.call_count

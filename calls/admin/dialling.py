@@ -1,0 +1,98 @@
+"""Dialling: how it goes, and the numbers that are never dialled."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+
+from calls.admin.shared import ReadOnly, checked, is_permitted, link_to
+from calls.models import DialPace, DoNotCall
+from calls.services import dialling, privacy
+from calls.waking import wake
+
+
+@admin.register(DialPace)
+class DialPaceAdmin(ReadOnly, admin.ModelAdmin):
+    """One page, since there is one dialler."""
+
+    def has_delete_permission(self, *_: Any) -> bool:
+        return False
+
+    def get_urls(self) -> list[Any]:
+        return [path("", self.admin_site.admin_view(self.page), name="calls_dialpace_changelist")]
+
+    def page(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        may_resume = is_permitted(request, "change_dialpace")
+        if request.method == "POST":
+            if not may_resume:
+                raise PermissionDenied
+            dialling.resume()
+            wake("dial_due")
+            messages.success(request, "Dialling goes on.")
+            return HttpResponseRedirect(reverse("admin:calls_dialpace_changelist"))
+        dialler = dialling.outlook()
+        pace, pause = dialler.pace, dialler.pause
+        facts = [
+            ("State", f"paused until {pause.paused_until:%Y-%m-%d %H:%M:%S} UTC" if pause else "going"),
+            ("Why", (pause.reason if pause else "") or "–"),
+            ("Failures in a row", pace.failures if pace else 0),
+            (
+                "Calls at once that the carrier stands",
+                pace.limit if pace and pace.limit else "as many as the settings allow",
+            ),
+            ("Calls out now", dialler.out),
+            ("Calls due", dialler.due),
+            ("Calls scheduled for later", dialler.later),
+        ]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Dialling",
+            "opts": self.opts,
+            "facts": facts,
+            "may_resume": may_resume and pace is not None and (pause is not None or pace.limit is not None),
+        }
+        return TemplateResponse(request, "admin/calls/dialpace/change_list.html", context)
+
+
+@admin.register(DoNotCall)
+class DoNotCallAdmin(admin.ModelAdmin):
+    list_display = ["number", "source", "reason", "said_in", "created_at"]
+    list_filter = ["source", "created_at"]
+    list_select_related = ["call"]
+    search_fields = ["number", "reason"]
+    fields = ["number", "reason"]
+    show_full_result_count = False
+
+    def get_fields(self, request: HttpRequest, obj: DoNotCall | None = None) -> list[str]:
+        return ["number", "reason", "source", "said_in", "created_at"] if obj else ["number", "reason"]
+
+    def has_change_permission(self, *_: Any) -> bool:
+        return False
+
+    def get_form(self, request: HttpRequest, obj: DoNotCall | None = None, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, **({} if obj else {"form": DoNotCallForm}), **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: DoNotCall, *_: Any) -> None:
+        entry, _ = privacy.add_do_not_call(number=obj.number, source=DoNotCall.Source.OPERATOR, reason=obj.reason)
+        obj.pk = entry.pk
+
+    @admin.display(description="call")
+    def said_in(self, entry: DoNotCall) -> str:
+        return link_to("call", entry.call)
+
+
+class DoNotCallForm(forms.ModelForm):
+    number = forms.CharField(max_length=40, help_text="In full, such as +1 202 555 0123.")
+
+    class Meta:
+        model = DoNotCall
+        fields = ["number", "reason"]
+
+    def clean_number(self) -> str:
+        return checked(lambda: privacy.whole_number(self.cleaned_data["number"]))

@@ -1,0 +1,167 @@
+"""Who else works with the calls: API keys, and outgoing webhooks with their deliveries."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+
+from calls.admin.shared import ReadOnly, checked, is_permitted, link_to
+from calls.models import ApiKey, WebhookDelivery, WebhookEndpoint
+from calls.services import keys, webhooks
+
+
+def _choices(names: Any, **options: Any) -> forms.MultipleChoiceField:
+    return forms.MultipleChoiceField(
+        choices=[(name, name) for name in names], widget=forms.CheckboxSelectMultiple, **options
+    )
+
+
+def _show_once(request: HttpRequest, what: str, secret: str) -> None:
+    messages.warning(request, format_html("{}: <code>{}</code> — it cannot be shown again.", what, secret))
+
+
+class ApiKeyForm(forms.ModelForm):
+    scopes = _choices(ApiKey.Scope.values, help_text="What it may do.")
+
+    class Meta:
+        model = ApiKey
+        fields = ["name", "scopes", "rate", "expires_at", "active"]
+
+    def clean_expires_at(self) -> datetime | None:
+        expires_at = self.cleaned_data["expires_at"]
+        if self.instance.pk is None and expires_at is not None and expires_at <= timezone.now():
+            raise ValidationError("The key would have expired already.")
+        return expires_at
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(admin.ModelAdmin):
+    form = ApiKeyForm
+    list_display = ["name", "beginning", "may", "rate", "active", "expires_at", "last_used_at"]
+    list_filter = ["active"]
+    search_fields = ["name", "prefix"]
+    readonly_fields = ["beginning", "created_at", "last_used_at"]
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
+        made = ["active", "beginning", "created_at", "last_used_at"] if obj else []
+        return ["name", "scopes", "rate", "expires_at", *made]
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: ApiKeyForm, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        key, secret = keys.make_key(name=obj.name, scopes=obj.scopes, rate=obj.rate, expires_at=obj.expires_at)
+        obj.pk, obj.prefix = key.pk, key.prefix
+        _show_once(request, f"The key of {key}", secret)
+
+    @admin.display(description="key")
+    def beginning(self, key: ApiKey) -> str:
+        return f"{key.prefix}…"
+
+    @admin.display(description="scopes")
+    def may(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes)
+
+
+class WebhookEndpointForm(forms.ModelForm):
+    url = forms.CharField(label="URL", max_length=500, widget=forms.URLInput({"size": 80}))
+    events = _choices(webhooks.EVENTS, required=False, help_text="None: all.")
+
+    class Meta:
+        model = WebhookEndpoint
+        fields = ["url", "events", "active"]
+
+    def clean_url(self) -> str:
+        return checked(lambda: webhooks.check_url(self.cleaned_data["url"]))
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(admin.ModelAdmin):
+    form = WebhookEndpointForm
+    list_display = ["url", "hears_of", "active", "waiting", "failed", "created_at"]
+    list_filter = ["active"]
+    actions = ["renew_secret"]
+
+    def get_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> list[str]:
+        return ["url", "events", "active"] if obj else ["url", "events"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEndpoint]:
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                **{
+                    status: Count("deliveries", filter=Q(deliveries__status=status))
+                    for status in (WebhookDelivery.Status.WAITING.value, WebhookDelivery.Status.FAILED.value)
+                }
+            )
+        )
+
+    def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        endpoint = webhooks.make_endpoint(url=obj.url, events=obj.events)
+        obj.pk = endpoint.pk
+        _show_once(request, "The secret that its deliveries are signed with", endpoint.secret)
+
+    @admin.action(description="Make a new secret", permissions=["change"])
+    def renew_secret(self, request: HttpRequest, endpoints: QuerySet[WebhookEndpoint]) -> None:
+        for endpoint in endpoints:
+            _show_once(request, f"The new secret of {endpoint}", webhooks.renew_secret(endpoint.pk))
+            self.log_change(request, endpoint, "New secret")
+
+    @admin.display(description="events")
+    def hears_of(self, endpoint: WebhookEndpoint) -> str:
+        return ", ".join(endpoint.events) or "all"
+
+    @admin.display(ordering="waiting")
+    def waiting(self, endpoint: Any) -> int:
+        return endpoint.waiting
+
+    @admin.display(ordering="failed")
+    def failed(self, endpoint: Any) -> int:
+        return endpoint.failed
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["created_at", "event", "endpoint", "of", "status", "attempts", "response_status", "due_at"]
+    list_filter = ["status", "event", "endpoint", "created_at"]
+    list_select_related = ["endpoint", "call"]
+    show_full_result_count = False
+    actions = ["deliver_again"]
+    fields = readonly_fields = [
+        *("id", "event", "endpoint", "of", "status", "attempts", "response_status"),
+        *("created_at", "delivered_at", "due_at", "content", "tries"),
+    ]
+
+    def has_again_permission(self, request: HttpRequest) -> bool:
+        return is_permitted(request, "change_webhookdelivery")
+
+    @admin.action(description="Deliver again", permissions=["again"])
+    def deliver_again(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
+        ids = list(deliveries.values_list("pk", flat=True))
+        for delivery_id in ids:
+            webhooks.redeliver(delivery_id)
+        messages.success(request, f"{len(ids)} {'is' if len(ids) == 1 else 'are'} on the way again.")
+
+    @admin.display(description="call")
+    def of(self, delivery: WebhookDelivery) -> str:
+        return link_to("call", delivery.call)
+
+    @admin.display(description="payload")
+    def content(self, delivery: WebhookDelivery) -> str:
+        return format_html("<pre>{}</pre>", json.dumps(delivery.payload, indent=2, ensure_ascii=False))
+
+    @admin.display(description="log")
+    def tries(self, delivery: WebhookDelivery) -> str:
+        rows = ((entry.get("at", ""), entry.get("result", ""), entry.get("ms", "")) for entry in delivery.log)
+        return format_html_join("", "{}&nbsp; {} &nbsp;({} ms)<br>", rows) or "–"

@@ -1,0 +1,49 @@
+"""What the tests on the admin read on its pages and send to them."""
+
+import html
+from uuid import uuid4
+
+from django.contrib.messages import get_messages
+from django.utils import timezone
+from django.utils.html import strip_tags
+
+from calls.models import (
+    Agent,
+    Call,
+    CallEvent,
+    Turn,
+)
+
+ANNA = "+12025550101"
+"""Whom the tests call."""
+SOUND = bytes(range(256)) * 20
+"""What is in a recording."""
+
+
+def a_call(turns: int = 3, **fields) -> Call:
+    call = Call.objects.create(
+        **{"sid": uuid4().hex, "direction": "inbound", "status": "completed", "duration": 62.4, **fields},
+        from_number="+15557654321",
+        agent=Agent.objects.get(name="front-desk"),
+    )
+    for number in range(1, turns + 1):
+        Turn.objects.create(
+            call=call,
+            number=number,
+            who="agent",
+            said=f"Sentence {number}. Unheard <end>.",
+            heard=f"Sentence {number}.",
+            interrupted=True,
+            speculation_waste=2,
+            started_at=timezone.now(),
+            stages={"response_latency": 0.3 + number / 10, "endpointing": 0.213, "odd_stage": 0.007},
+            response_latency=0.3 + number / 10,
+            fact_id=uuid4().hex,
+        )
+    CallEvent.objects.create(call=call, kind="dtmf", at=timezone.now(), data={"digit": "5"}, fact_id=uuid4().hex)
+    return call
+
+
+def said(response) -> str:
+    """What the next page says of what was done."""
+    return html.unescape(strip_tags(" ".join(str(message) for message in get_messages(response.wsgi_request))))

@@ -1,0 +1,54 @@
+"""Agents in the admin."""
+
+import pytest
+
+from calls.models import (
+    Agent,
+)
+
+AGENT = {
+    "name": "sales",
+    "greeting": "Hi!",
+    "language": "en",
+    "max_duration": 120,
+    "active": "on",
+    "transfer_targets": '{"boss": "+12025550109"}',
+    "ring_timeout": 25,
+    "machine_detection": "off",
+    "max_attempts": 2,
+    "retry_busy_after": 600,
+    "retry_no_answer_after": 7200,
+    "retry_failed_after": 1800,
+}
+
+
+def test_agents_are_edited(admin_client):
+    assert admin_client.post("/admin/calls/agent/add/", AGENT).status_code == 302
+    agent = Agent.objects.get(name="sales")
+    assert (agent.max_duration, agent.max_attempts) == (120, 2)
+    assert agent.transfer_targets == {"boss": "+12025550109"}
+    assert "sales" in admin_client.get("/admin/calls/agent/").content.decode()
+
+
+def test_an_agent_may_have_its_transfer_targets_taken_away(admin_client):
+    admin_client.post("/admin/calls/agent/add/", AGENT)
+    agent = Agent.objects.get(name="sales")
+    page = admin_client.post(f"/admin/calls/agent/{agent.pk}/change/", {**AGENT, "transfer_targets": ""})
+    agent.refresh_from_db()
+    assert (page.status_code, agent.transfer_targets) == (302, {})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"machine_detection": "message"}, "there is no message to leave"),
+        ({"opt_out_key": "x"}, "One key"),
+        ({"transfer_targets": '["+12025550109"]'}, "Write names in small letters"),
+        ({"transfer_targets": "{"}, "Enter a valid JSON"),
+        ({"ring_timeout": 1}, "greater than or equal to 5"),
+    ],
+)
+def test_what_is_wrong_with_an_agent_is_told(admin_client, wrong, complaint):
+    page = admin_client.post("/admin/calls/agent/add/", {**AGENT, **wrong})
+    assert complaint in page.content.decode()
+    assert not Agent.objects.filter(name="sales").exists()

@@ -1,0 +1,123 @@
+"""API keys and webhooks in the admin."""
+
+import html
+import re
+
+import pytest
+
+from calls.models import (
+    ApiKey,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
+from calls.services.keys import find_key
+from tests.calls.admin.pages import said
+
+
+def shown_secret(response, pattern: str) -> str:
+    [secret] = re.findall(pattern, said(response))
+    return secret
+
+
+def test_a_key_is_made_and_its_secret_shown_once(admin_client):
+    form = {"name": "crm", "scopes": ["dial", "read"], "rate": "60/minute", "expires_at_0": "", "expires_at_1": ""}
+    response = admin_client.post("/admin/calls/apikey/add/", form)
+    secret = shown_secret(response, r"cc_[\w-]+")
+    key = find_key(secret)
+    assert (key.name, key.scopes, key.rate) == ("crm", ["read", "dial"], "60/minute")
+    assert secret in admin_client.get("/admin/calls/apikey/").content.decode()
+    for address in ("", f"{key.pk}/change/", f"{key.pk}/history/"):
+        page = admin_client.get(f"/admin/calls/apikey/{address}").content.decode()
+        assert secret[8:] not in page
+        assert key.digest not in page
+
+
+def test_a_key_is_changed_without_touching_its_secret(admin_client):
+    key = ApiKey.objects.create(name="crm", prefix="cc_12345", digest="d" * 64, scopes=["read"])
+    form = {"name": "crm", "scopes": ["read", "control"], "rate": "", "expires_at_0": "", "expires_at_1": ""}
+    assert admin_client.post(f"/admin/calls/apikey/{key.pk}/change/", form).status_code == 302
+    key.refresh_from_db()
+    assert (key.scopes, key.digest, key.active) == (["read", "control"], "d" * 64, False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"scopes": []}, "required"),
+        ({"scopes": ["admin"]}, "valid choice"),
+        ({"rate": "often"}, "600/minute"),
+        ({"name": "taken"}, "already exists"),
+        ({"expires_at_0": "2020-01-01", "expires_at_1": "00:00"}, "expired already"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_told(admin_client, wrong, complaint):
+    ApiKey.objects.create(name="taken", prefix="cc_12345", digest="d" * 64, scopes=["read"])
+    form = {"name": "crm", "scopes": ["read"], "rate": "", "expires_at_0": "", "expires_at_1": "", **wrong}
+    page = admin_client.post("/admin/calls/apikey/add/", form)
+    assert complaint in page.content.decode()
+    assert ApiKey.objects.count() == 1
+
+
+def test_an_endpoint_is_made_and_its_secret_shown_once(admin_client):
+    form = {"url": "https://example.com/hooks", "events": ["call.completed"]}
+    response = admin_client.post("/admin/calls/webhookendpoint/add/", form)
+    endpoint = WebhookEndpoint.objects.get()
+    assert shown_secret(response, r"whsec_[\w+/=]+") == endpoint.secret
+    assert (endpoint.events, endpoint.active) == (["call.completed"], True)
+    admin_client.get("/admin/calls/webhookendpoint/")
+    for address in ("", f"{endpoint.pk}/change/"):
+        assert endpoint.secret not in admin_client.get(f"/admin/calls/webhookendpoint/{address}").content.decode()
+
+
+def test_an_endpoint_gets_a_new_secret(admin_client):
+    endpoint = WebhookEndpoint.objects.create(url="https://example.com/", secret="old")
+    chosen = {"action": "renew_secret", "_selected_action": [endpoint.pk]}
+    response = admin_client.post("/admin/calls/webhookendpoint/", chosen)
+    endpoint.refresh_from_db()
+    assert endpoint.secret == shown_secret(response, r"whsec_[\w+/=]+") != "old"
+
+
+def test_an_endpoint_is_changed(admin_client):
+    endpoint = WebhookEndpoint.objects.create(url="https://example.com/", secret="kept")
+    form = {"url": "https://example.com/other", "events": []}
+    assert admin_client.post(f"/admin/calls/webhookendpoint/{endpoint.pk}/change/", form).status_code == 302
+    endpoint.refresh_from_db()
+    assert (endpoint.url, endpoint.secret, endpoint.active) == ("https://example.com/other", "kept", False)
+
+
+@pytest.mark.parametrize("url", ["http://example.com/", "nonsense"])
+def test_in_production_events_go_over_tls_only(admin_client, settings, url):
+    settings.DEBUG = False
+    page = admin_client.post("/admin/calls/webhookendpoint/add/", {"url": url})
+    assert page.status_code == 200
+    assert "whole address" in html.unescape(page.content.decode())
+
+
+def test_deliveries_are_read_and_delivered_again(admin_client, outbound):
+    endpoint = WebhookEndpoint.objects.create(url="https://example.com/", secret="whsec_shh")
+    delivery = WebhookDelivery.objects.create(
+        endpoint=endpoint,
+        call=outbound("completed"),
+        event="call.completed",
+        payload={"type": "call.completed", "data": {"to": "Müller"}},
+        status="failed",
+        due_at=None,
+        attempts=9,
+        log=[{"at": "2026-11-20T12:00:00+00:00", "result": "<refused>", "ms": 12}],
+    )
+    assert "call.completed" in admin_client.get("/admin/calls/webhookdelivery/").content.decode()
+    page = admin_client.get(f"/admin/calls/webhookdelivery/{delivery.pk}/change/").content.decode()
+    for shown in ("Müller", "&lt;refused&gt;", "(12 ms)"):
+        assert shown in page
+    assert "whsec_shh" not in page
+    chosen = {"action": "deliver_again", "_selected_action": [str(delivery.pk)]}
+    assert said(admin_client.post("/admin/calls/webhookdelivery/", chosen)) == "1 is on the way again."
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.attempts) == ("waiting", 0)
+    assert delivery.due_at is not None
+
+
+def test_who_may_only_look_delivers_nothing_again(staff):
+    page = staff("view_webhookdelivery").get("/admin/calls/webhookdelivery/")
+    assert page.status_code == 200
+    assert b"deliver_again" not in page.content
