@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from inference.resampling import resample
 from media.audio import decode_mulaw, encode_mulaw
 from media.errors import MediaError
-from media.phone.gateway import Note
 from media.phone.impairments import Noise, mix
+from media.phone.stream import Note
 from media.phone.tape import AUDIBLE, FRAME_BYTES, FRAME_SECONDS, QUIET_SECONDS, RATE_HZ, SILENT_FRAME
 
 Voice = Callable[[str], Awaitable[bytes]]

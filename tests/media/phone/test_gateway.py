@@ -14,9 +14,9 @@ import pytest
 from aiohttp import WSCloseCode, WSMsgType, web
 from twilio.request_validator import RequestValidator
 
-from media.phone import gateway as gateway_module
-from media.phone.gateway import Gateway, Playout, StreamEnd, StreamRequest, StreamViolation, Ticker
+from media.phone import stream as stream_module
 from media.phone.impairments import Fault, Impairments, Stall
+from media.phone.stream import Gateway, Playout, StreamEnd, StreamRequest, StreamViolation, Ticker
 from media.phone.tape import SILENT_FRAME, Tape, measure
 
 TOKEN = "12345"
@@ -219,7 +219,7 @@ async def test_a_closed_port_and_a_plain_ws_address_are_refused_with_their_own_c
 
 
 async def test_a_silent_server_is_given_up(monkeypatch):
-    monkeypatch.setattr(gateway_module, "CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr(stream_module, "CONNECT_TIMEOUT", 0.1)
     gone = asyncio.Event()
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -719,7 +719,7 @@ async def test_marks_can_be_lost_or_late():
 
 
 async def test_an_app_that_does_not_read_costs_audio_and_not_memory(monkeypatch):
-    monkeypatch.setattr(gateway_module, "MAX_UNSENT_FRAMES", 5)
+    monkeypatch.setattr(stream_module, "MAX_UNSENT_FRAMES", 5)
     done = asyncio.Event()
 
     class Watcher(Person):

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import WSMsgType, web
 
-from media.phone.gateway import StreamEnd, StreamRequest, StreamViolation
 from media.phone.injections import Injections, WebhookFault
 from media.phone.leg import CarrierTiming, MachineDetection, Order, Outcome, PhoneCall, Program
 from media.phone.network import DialQueue, PhoneNetwork
+from media.phone.stream import StreamEnd, StreamRequest, StreamViolation
 from media.phone.twiml_interpreter import Callback, RecordingOrder
 
 PUBLIC = "https://voice.example"
