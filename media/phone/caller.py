@@ -21,7 +21,7 @@ from inference.resampling import resample
 from media.audio import decode_mulaw, encode_mulaw
 from media.errors import MediaError
 from media.phone.impairments import Noise, mix
-from media.phone.stream import Note
+from media.phone.party import Note
 from media.phone.tape import AUDIBLE, FRAME_BYTES, FRAME_SECONDS, QUIET_SECONDS, RATE_HZ, SILENT_FRAME
 
 Voice = Callable[[str], Awaitable[bytes]]

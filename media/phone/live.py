@@ -16,7 +16,7 @@ from inference.resampling import Resampler
 from media.audio import decode_mulaw, encode_mulaw
 from media.errors import MediaError
 from media.phone.caller import Clip, Ear, HangUp, Press, Say, ScriptedCaller, Voice, to_mulaw
-from media.phone.stream import Note
+from media.phone.party import Note
 from media.phone.tape import (
     FRAME_BYTES,
     RATE_HZ,

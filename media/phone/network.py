@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from media.phone.callback_sender import Delivery, Routes, WebhookSender
+from media.phone.gateway import Gateway
 from media.phone.injections import Injections
 from media.phone.leg import (
     LONGEST_CALL,
@@ -29,8 +30,8 @@ from media.phone.leg import (
     PhoneCall,
     Program,
 )
+from media.phone.party import Party
 from media.phone.rest import RestApi
-from media.phone.stream import Gateway, Party
 from media.phone.tape import Tape
 from media.phone.twilio_errors import Alert
 from media.phone.twiml_interpreter import Callback

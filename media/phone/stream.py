@@ -1,5 +1,5 @@
 """
-Twilio's media gateway: one WebSocket to the app for each stream, a play-out clock, and a person on the phone.
+One media stream of a call: a WebSocket to the app, a play-out clock, and a person on the phone.
 
 Each stream has two absolute schedules of one frame per 20 ms: what the person says goes to the app as ``media``
 messages, and what the app sent is played to the person from a queue of audio and marks. All streams of a
@@ -9,31 +9,27 @@ process hang on one ``Ticker``, and all work of a frame is done on bytes, so tha
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-import struct
 import time
 from binascii import b2a_base64
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, Protocol, cast
+from typing import Literal, Protocol
 from urllib.parse import urlsplit, urlunsplit
-from weakref import WeakKeyDictionary
 
 import msgspec
 from twilio.request_validator import RequestValidator
-from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidStatus, NegotiationError
-from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import SEND_EOF, State
-from websockets.uri import WebSocketURI
 
 from media.errors import MediaError
 from media.phone.impairments import WIRE_FAULTS, DelayLine, Fault, Impairments, Kind, Noise
+from media.phone.media_socket import CONNECT_TIMEOUT, MediaSocket
+from media.phone.party import Note, Party
+from media.phone.playout_queue import PlayoutQueue
 from media.phone.tape import (
     FRAME_BYTES,
     FRAME_SECONDS,
@@ -44,11 +40,8 @@ from media.phone.tape import (
     first_audible,
     last_audible,
 )
+from media.phone.ticker import Ticker
 
-CONNECT_TIMEOUT = 10.0  # Twilio's is not published
-CLOSE_TIMEOUT = 2.0
-MAX_MESSAGE_BYTES = 16 * 2**20  # fifteen minutes of audio in one message are legal on the wire, if unwise
-MAX_QUEUED_BYTES = 4_800_000  # ten minutes
 MAX_UNSENT_FRAMES = 50  # one second
 UNDERRUN_SECONDS = 1.0  # a dry queue that fills again within this was dry in mid-speech
 
@@ -57,39 +50,6 @@ Reason = Literal["app-closed", "party-hung-up", "call-updated", "refused", "lost
 
 class StreamViolation(MediaError):
     """In strict mode: the app sent what Twilio would have ignored with a warning."""
-
-
-class Party(Protocol):
-    """
-    The person on the phone. Nothing here may block.
-
-    A party may also have ``take_notes() -> list[Note]``: what it did in the frame that it gave last.
-    """
-
-    def next_frame(self) -> bytes:
-        """The 160 mu-law bytes that this 20 ms carries."""
-
-    def hear(self, frame: bytes) -> None:
-        """The 160 mu-law bytes being played to them now."""
-
-    def next_key(self) -> str | None:
-        """A key pressed now, if any."""
-
-    @property
-    def hung_up(self) -> bool:
-        """Polled every frame."""
-
-    def connected(self) -> None:
-        """The call was answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something that a party did, ``offset`` samples into the frame that it gave last."""
-
-    event: str
-    offset: int
-    fields: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,129 +74,17 @@ class StreamEnd:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayError:
-    """One of Twilio's 319xx errors or warnings, ``at`` seconds on the tape."""
+class StreamOwner(Protocol):
+    """What a stream needs of the gateway that runs it."""
 
-    code: int
-    detail: str
-    at: float
+    party: Party
+    tape: Tape
+    impairments: Impairments
+    strict: bool
+    sign_trailing_slash: bool
+    underruns: int
 
-
-class Ticker:
-    """
-    One timer for every stream of a loop.
-
-    Real calls do not tick in unison, so members are spread over ``phases`` of the 20 ms; a phase with no members
-    costs nothing. A late tick is made up for at once: the schedule is absolute.
-    """
-
-    _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Ticker] = WeakKeyDictionary()
-
-    def __init__(self, *, phases: int = 4) -> None:
-        self._members: list[list[Callable[[float], None]]] = [[] for _ in range(phases)]
-        self._step = FRAME_SECONDS / phases
-        self._origin = time.monotonic()
-        self._index = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self.lateness: deque[float] = deque(maxlen=200_000)
-        """Seconds by which the last member of each tick was served late. Above 0.02 at p99, trust no figure."""
-
-    @classmethod
-    def shared(cls) -> Ticker:
-        """The ticker of the running loop."""
-        return cls._of_loop.setdefault(asyncio.get_running_loop(), cls())
-
-    def join(self, tick: Callable[[float], None]) -> None:
-        """Call ``tick(due)`` every 20 ms, ``due`` being the instant at which it should have run."""
-        min(self._members, key=len).append(tick)
-        if self._timer is None:
-            self._index = int((time.monotonic() - self._origin) / self._step)
-            self._arm()
-
-    def leave(self, tick: Callable[[float], None]) -> None:
-        """Idempotent; may be called from within the tick."""
-        for members in self._members:
-            if tick in members:
-                members.remove(tick)
-
-    def _arm(self) -> None:
-        if not any(self._members):
-            self._timer = None
-            return
-        self._index += 1
-        while not self._members[self._index % len(self._members)]:
-            self._index += 1
-        delay = self._origin + self._index * self._step - time.monotonic()
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._fire)
-
-    def _fire(self) -> None:
-        due = self._origin + self._index * self._step
-        for tick in tuple(self._members[self._index % len(self._members)]):
-            tick(due)
-        self.lateness.append(time.monotonic() - due)
-        self._arm()
-
-
-class Playout:
-    """
-    What waits to be played: audio with marks between, and a head that moves one frame at a time.
-
-    ``prebuffer_frames`` is how long it waits after an empty queue. Positions are bytes since the start.
-    """
-
-    def __init__(self, *, prebuffer_frames: int = 0) -> None:
-        self._prebuffer_frames = prebuffer_frames
-        self._hold = prebuffer_frames
-        self._audio = bytearray()
-        self._marks: deque[tuple[int, str]] = deque()
-        self._taken = 0
-        self.played_bytes = 0
-        """What the person has heard to the end."""
-
-    @property
-    def queued_bytes(self) -> int:
-        return len(self._audio)
-
-    def add(self, payload: bytes) -> bool:
-        """Queue audio of any length; False if the ten minutes are full and it was thrown away."""
-        if len(self._audio) + len(payload) > MAX_QUEUED_BYTES:
-            return False
-        self._audio += payload
-        return True
-
-    def mark(self, name: str) -> bool:
-        """Queue a mark; False if everything before it has been played already and it is due now."""
-        position = self._taken + len(self._audio)
-        if position <= self.played_bytes:
-            return False
-        self._marks.append((position, name))
-        return True
-
-    def clear(self) -> list[str]:
-        """Drop all audio but the frame being played; returns the marks that waited, in order."""
-        self._audio.clear()
-        self._hold = self._prebuffer_frames
-        names = [name for _, name in self._marks]
-        self._marks.clear()
-        return names
-
-    def frame(self) -> tuple[bytes | None, list[str]]:
-        """The frame to play now, None if there is none, and the marks that the frame before it passed."""
-        self.played_bytes = self._taken
-        passed = []
-        while self._marks and self._marks[0][0] <= self.played_bytes:
-            passed.append(self._marks.popleft()[1])
-        if not self._audio:
-            self._hold = self._prebuffer_frames
-            return None, passed
-        if self._hold:
-            self._hold -= 1
-            return None, passed
-        frame = bytes(self._audio[:FRAME_BYTES])
-        del self._audio[:FRAME_BYTES]
-        self._taken += len(frame)
-        return frame.ljust(FRAME_BYTES, b"\xff"), passed
+    def error(self, code: int, detail: str) -> None: ...
 
 
 class _Payload(msgspec.Struct, forbid_unknown_fields=True):
@@ -264,205 +112,16 @@ class _Clear(msgspec.Struct, tag_field="event", tag="clear", forbid_unknown_fiel
 _decode = msgspec.json.Decoder(_Media | _Mark | _Clear).decode
 
 
-class Gateway:
-    """
-    The media of one call. ``run`` opens a stream and lives as long as it does; a call may have
-    several, one after another.
-
-    In strict mode the first message that Twilio would only have warned of (31950, 31951) ends the stream and
-    ``run`` raises ``StreamViolation``.
-    """
-
-    def __init__(
-        self,
-        party: Party,
-        *,
-        tape: Tape,
-        impairments: Impairments | None = None,
-        strict: bool = True,
-        sign_trailing_slash: bool = False,
-    ) -> None:
-        self.party = party
-        self.tape = tape
-        self.impairments = impairments or Impairments()
-        self.strict = strict
-        self.sign_trailing_slash = sign_trailing_slash
-        self.errors: list[GatewayError] = []
-        self.underruns = 0
-        """How often the play-out queue ran dry and filled again within a second, with no ``clear`` between."""
-        self._stream: _Stream | None = None
-
-    async def run(self, request: StreamRequest) -> StreamEnd:
-        if self._stream is not None:
-            raise MediaError("this call has a stream already: Twilio allows one at a time")
-        self._stream = stream = _Stream(self, request)
-        self.tape.log("stream_start", stream_sid=request.stream_sid, url=request.url)
-        try:
-            end = await stream.run()
-        finally:
-            self._stream = None
-        self.tape.log("stream_end", reason=end.reason, code=end.code, detail=end.detail)
-        return end
-
-    def stop(self, reason: Reason = "call-updated") -> None:
-        """The call was changed or ended: send ``stop``, close the socket. A no-op between streams."""
-        if self._stream is not None:
-            self._stream.end(reason)
-
-    def error(self, code: int, detail: str) -> None:
-        self.errors.append(GatewayError(code, detail, self.tape.seconds(time.monotonic())))
-        self.tape.log("error", code=code, detail=detail)
-
-
 class _Refused(Exception):
     def __init__(self, code: int, detail: str, status: int | None = None) -> None:
         super().__init__(detail)
         self.code, self.detail, self.status = code, detail, status
 
 
-class _Wire(asyncio.Protocol):
-    """
-    The WebSocket client, driven without tasks: messages are written and received inside one callback each.
-
-    ``paused`` says that the kernel takes no more; what to do with messages until ``on_writable`` is not decided here.
-    """
-
-    def __init__(
-        self,
-        *,
-        on_message: Callable[[bool, bytes], None],
-        on_writable: Callable[[], None],
-        on_closed: Callable[[], None],
-    ) -> None:
-        # The URI is only read by ``protocol.connect()``, whose request is not the one that Twilio sends.
-        self.protocol = ClientProtocol(WebSocketURI(True, "", 443, "/", "", None, None), max_size=MAX_MESSAGE_BYTES)
-        self.paused = False
-        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._request: Request | None = None
-        self._on_message, self._on_writable, self._on_closed = on_message, on_writable, on_closed
-        self._transport: asyncio.Transport | None = None
-        self._parts: list[bytes] = []
-        self._is_text = True
-        self._deadline: asyncio.TimerHandle | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the upgrade was accepted, be it long ago."""
-        return self._opened.done() and not self._opened.cancelled() and self._opened.exception() is None
-
-    async def open(self, request: Request, *, host: str, port: int, secure: bool) -> None:
-        """Connect and upgrade, within ``CONNECT_TIMEOUT``."""
-        self._request = request
-        context = ssl.create_default_context() if secure else None
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await asyncio.get_running_loop().create_connection(lambda: self, host, port, ssl=context)
-            await self._opened
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert self._request is not None
-        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's has another base class
-        # A short send buffer, so that an app that does not read is noticed after a second, not after a minute.
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
-        transport.set_write_buffer_limits(high=0)
-        self.protocol.send_request(self._request)
-        self._write()
-
-    def data_received(self, data: bytes) -> None:
-        self.protocol.receive_data(data)
-        for event in self.protocol.events_received():
-            if isinstance(event, Frame):
-                self._frame(event)
-            else:
-                self._answered()
-        self._write()
-
-    def _frame(self, frame: Frame) -> None:
-        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            return
-        if frame.opcode is not Opcode.CONT:
-            self._is_text = frame.opcode is Opcode.TEXT
-            self._parts.clear()
-        self._parts.append(bytes(frame.data))
-        if frame.fin:
-            self._on_message(self._is_text, b"".join(self._parts))
-
-    def _answered(self) -> None:
-        if self._opened.done():
-            return
-        if self.protocol.handshake_exc is None:
-            self._opened.set_result(None)
-        else:
-            self._opened.set_exception(self.protocol.handshake_exc)
-            self.abort()
-
-    def eof_received(self) -> None:
-        self.protocol.receive_eof()
-        self._write()
-
-    def pause_writing(self) -> None:
-        self.paused = True
-
-    def resume_writing(self) -> None:
-        self.paused = False
-        self._on_writable()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        if not self._opened.done():
-            self._opened.set_exception(self.protocol.handshake_exc or ConnectionResetError("closed before answering"))
-        elif self.is_open:
-            self._on_closed()
-
-    def send(self, kind: Kind, data: bytes) -> None:
-        if self.protocol.state is not State.OPEN:
-            return
-        if kind == "text":
-            self.protocol.send_text(data)
-        else:
-            self.protocol.send_binary(data)
-        self._write()
-
-    def close(self, code: int) -> None:
-        if self.protocol.state is State.OPEN:
-            self.protocol.send_close(code)
-            self._write()
-
-    def abort(self, *, reset: bool = False) -> None:
-        if self._transport is not None:
-            if reset:
-                linger = struct.pack("ii", 1, 0)
-                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self._transport.abort()
-
-    def pause_reading(self, seconds: float) -> None:
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            transport.pause_reading()
-            asyncio.get_running_loop().call_later(seconds, _resume_reading, transport)
-
-    def _write(self) -> None:
-        assert self._transport is not None
-        for data in self.protocol.data_to_send():
-            if data is not SEND_EOF:
-                self._transport.write(data)
-            elif self._transport.can_write_eof():
-                self._transport.write_eof()
-            else:
-                self._transport.close()
-        if self._deadline is None and self.protocol.close_expected():
-            self._deadline = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.abort)
-
-
-def _resume_reading(transport: asyncio.Transport) -> None:
-    if not transport.is_closing():
-        transport.resume_reading()
-
-
-class _Stream:
+class MediaStream:
     """One WebSocket of one call, from the upgrade request to its end."""
 
-    def __init__(self, gateway: Gateway, request: StreamRequest) -> None:
+    def __init__(self, gateway: StreamOwner, request: StreamRequest) -> None:
         self._gateway, self._party, self._tape = gateway, gateway.party, gateway.tape
         self._request = request
         self._sid = request.stream_sid
@@ -470,7 +129,7 @@ class _Stream:
         self._line_model = model = gateway.impairments
         self._ended: asyncio.Future[StreamEnd] = asyncio.get_running_loop().create_future()
         self._ending: Reason | None = None
-        self._wire = _Wire(on_message=self._receive, on_writable=self._drain, on_closed=self._closed)
+        self._wire = MediaSocket(on_message=self._receive, on_writable=self._drain, on_closed=self._closed)
         self._ticker = Ticker.shared()
         self._start_timer: asyncio.TimerHandle | None = None
         self._warned: set[int] = set()
@@ -499,7 +158,7 @@ class _Stream:
         self._carrier_delay = carrier_frames * FRAME_SECONDS
         self._to_gateway = deque([SILENT_FRAME] * carrier_frames)
         self._to_ear = deque([SILENT_FRAME] * carrier_frames)
-        self._playout = Playout(prebuffer_frames=round(model.prebuffer / FRAME_SECONDS))
+        self._playout = PlayoutQueue(prebuffer_frames=round(model.prebuffer / FRAME_SECONDS))
         self._playing = False
         self._dry_since: float | None = None
         self._audible = False

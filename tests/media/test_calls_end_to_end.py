@@ -19,10 +19,10 @@ from twilio.request_validator import RequestValidator
 
 from calls.models import Agent, Call
 from media.phone.caller import Clip, HangUp, Press, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent
+from media.phone.gateway import Gateway
 from media.phone.impairments import Fault, Impairments
 from media.phone.injections import Injections, WebhookFault
 from media.phone.network import PhoneCall, PhoneNetwork
-from media.phone.stream import Gateway
 from media.phone.tape import measure
 from media.service import close_service, get_service
 from tests.media.test_session import voice

@@ -14,9 +14,10 @@ import pytest
 from aiohttp import WSCloseCode, WSMsgType, web
 from twilio.request_validator import RequestValidator
 
-from media.phone import stream as stream_module
+from media.phone import media_socket, stream
+from media.phone.gateway import Gateway
 from media.phone.impairments import Fault, Impairments, Stall
-from media.phone.stream import Gateway, Playout, StreamEnd, StreamRequest, StreamViolation, Ticker
+from media.phone.stream import StreamEnd, StreamRequest, StreamViolation
 from media.phone.tape import SILENT_FRAME, Tape, measure
 
 TOKEN = "12345"
@@ -219,7 +220,7 @@ async def test_a_closed_port_and_a_plain_ws_address_are_refused_with_their_own_c
 
 
 async def test_a_silent_server_is_given_up(monkeypatch):
-    monkeypatch.setattr(stream_module, "CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr(media_socket, "CONNECT_TIMEOUT", 0.1)
     gone = asyncio.Event()
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -332,50 +333,6 @@ async def test_a_call_that_is_changed_over_rest_stops_its_stream_and_can_have_an
 
 
 # -- play-out -------------------------------------------------------------------------------------
-
-
-def test_playout_joins_pieces_of_any_length_into_frames():
-    playout = Playout()
-    assert playout.add(b"\x01" * 100)
-    assert playout.add(b"\x02" * 100)
-    assert playout.frame() == (b"\x01" * 100 + b"\x02" * 60, [])
-    assert playout.frame() == (b"\x02" * 40 + b"\xff" * 120, [])
-    assert playout.frame() == (None, [])
-    assert playout.played_bytes == 200
-
-
-def test_a_mark_comes_back_when_everything_before_it_was_heard_to_the_end():
-    playout = Playout()
-    playout.add(bytes(320))
-    assert playout.mark("end")
-    assert [playout.frame()[1] for _ in range(3)] == [[], [], ["end"]]
-    assert not playout.mark("now")
-
-
-def test_clear_returns_the_marks_in_order_and_lets_the_frame_in_flight_finish():
-    playout = Playout()
-    playout.add(bytes(480))
-    playout.mark("a")
-    playout.mark("b")
-    playout.frame()
-    assert playout.clear() == ["a", "b"]
-    assert playout.mark("c")  # the frame in flight is still being heard
-    assert playout.frame() == (None, ["c"])
-    assert playout.played_bytes == 160
-
-
-def test_a_prebuffer_holds_the_first_frames_back_after_an_empty_queue():
-    playout = Playout(prebuffer_frames=2)
-    playout.add(bytes(160))
-    assert [playout.frame()[0] is None for _ in range(4)] == [True, True, False, True]
-    playout.add(bytes(160))
-    assert [playout.frame()[0] is None for _ in range(3)] == [True, True, False]
-
-
-def test_ten_minutes_are_the_most_that_is_queued():
-    playout = Playout()
-    assert playout.add(bytes(4_800_000))
-    assert not playout.add(bytes(1))
 
 
 async def test_audio_is_played_in_real_time_and_its_mark_echoed_after_it():
@@ -719,7 +676,7 @@ async def test_marks_can_be_lost_or_late():
 
 
 async def test_an_app_that_does_not_read_costs_audio_and_not_memory(monkeypatch):
-    monkeypatch.setattr(stream_module, "MAX_UNSENT_FRAMES", 5)
+    monkeypatch.setattr(stream, "MAX_UNSENT_FRAMES", 5)
     done = asyncio.Event()
 
     class Watcher(Person):
@@ -757,33 +714,3 @@ async def test_a_start_that_never_comes():
 def test_an_unknown_fault_is_named():
     with pytest.raises(ValueError, match="there are: array"):
         Impairments(faults=[Fault(0, "gremlins")])
-
-
-# -- the ticker -----------------------------------------------------------------------------------
-
-
-async def test_one_ticker_serves_all_calls_of_a_loop_in_phases_and_knows_how_late_it_was():
-    ticker = Ticker.shared()
-    assert Ticker.shared() is ticker
-    ticks: dict[int, list[float]] = {number: [] for number in range(6)}
-    done = asyncio.Event()
-
-    def member(number: int) -> Callable[[float], None]:
-        def tick(due: float) -> None:
-            ticks[number].append(due)
-            if len(ticks[number]) == 5:
-                ticker.leave(tick)
-            if all(len(dues) == 5 for dues in ticks.values()):
-                done.set()
-
-        return tick
-
-    for number in ticks:
-        ticker.join(member(number))
-    async with asyncio.timeout(5):
-        await done.wait()
-    for dues in ticks.values():
-        assert [later - earlier for earlier, later in pairwise(dues)] == pytest.approx([0.02] * 4)
-    assert len({round(dues[0] % 0.02, 3) for dues in ticks.values()}) == 4
-    assert len(ticker.lateness) >= 20
-    assert min(ticker.lateness) >= 0
