@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.requests import NO_REQUESTS, ToolRequests
+
 Pcm = NDArray[np.int16]
 """Mono 16-bit linear samples, shape ``(n,)``. The rate is always named beside it."""
 
@@ -37,17 +39,13 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     """
-    A piece of the reply's text, or a request beside it.
+    A piece of the reply's text, what the reply requests of the server, or both.
 
-    Once everything said so far was heard, ``end_call`` asks for the call to end, ``transfer`` for it to be handed on
-    to the target of that name, and ``opt_out`` for the caller never to be called again. Such a delta may carry no
-    text. Whether it is done is not the model's to decide.
+    A request refers to the reply so far: it is considered once the caller has heard that.
     """
 
     text: str = ""
-    end_call: bool = False
-    transfer: str = ""
-    opt_out: bool = False
+    requests: ToolRequests = NO_REQUESTS
 
 
 @dataclass(frozen=True, slots=True)

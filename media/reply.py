@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 from inference.interfaces import LanguageModel, Speech, TextToSpeech
+from inference.requests import NO_REQUESTS
 from inference.resampling import Resampler
 from inference.types import NO_TOOLS, Message, Tools
 from media.audio import encode_mulaw, first_audible
@@ -38,20 +39,18 @@ async def answer(
     tools: Tools = NO_TOOLS,
 ) -> None:
     """Let the language model answer ``messages`` and the voice say it. Raises ``EngineError``."""
-    end_call = opt_out = False
-    transfer = ""
+    requests = NO_REQUESTS
 
     async def tokens() -> AsyncIterator[str]:
-        nonlocal end_call, opt_out, transfer
+        nonlocal requests
         first = True
         async with aclosing(llm.stream(messages, speculative=speculative, tools=tools)) as deltas:
             async for delta in deltas:
                 if first:
                     first = False
                     emit(ev.ReplyToken(revision))
-                end_call = end_call or delta.end_call
-                opt_out = opt_out or delta.opt_out
-                transfer = transfer or delta.transfer
+                if delta.requests:
+                    requests |= delta.requests
                 if delta.text:
                     yield delta.text
 
@@ -66,7 +65,7 @@ async def answer(
 
     async with aclosing(spoken()) as text:
         await _voice(revision, text, tts=tts, speech=speech, emit=emit, scale=1.0)
-    emit(ev.ReplyEnded(revision, end_call, transfer, opt_out))
+    emit(ev.ReplyEnded(revision, requests))
 
 
 async def say(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from inference.chat.prompt import OPT_OUT_MARKER
+from inference.requests import NO_REQUESTS
+from inference.types import NO_TOOLS, Tools
 
 OPENINGS = (
     *("<bos>", "<start_of_turn>", "<|im_start|>", "model\n", "model:", "assistant\n", "assistant:", "agent:", "ai:"),
@@ -29,11 +32,11 @@ class ReplyFilter:
     """
     Takes out of text that comes in pieces what is not to be said.
 
-    ``end_call``, ``opt_out`` and ``transfer`` (the name that was written, ``""`` if there was none) tell which markers
-    it had; other text in brackets stays. ``ended`` tells that whatever comes now is no reply any more.
+    ``requests`` is what its markers so far ask for; other text in brackets stays. ``ended`` tells that whatever comes
+    now is no reply any more.
     """
 
-    def __init__(self, end_call_marker: str) -> None:
+    def __init__(self, end_call_marker: str, tools: Tools = NO_TOOLS) -> None:
         markers = [rf"(?P<end_call>{re.escape(end_call_marker)})"] if end_call_marker else []
         markers += [rf"(?P<opt_out>{re.escape(OPT_OUT_MARKER)})", rf"\[transfer(?P<transfer>{_NAME})?\]"]
         self._pattern = re.compile("|".join(markers), re.IGNORECASE)
@@ -44,14 +47,10 @@ class ReplyFilter:
         self._held = ""
         self._opening = True
         self._thinking = False
+        # A transfer to no name goes to the first target: there may be no doubt. The server refuses "nobody".
+        self._transfer_to = next(iter(tools.transfer_targets), "nobody")
         self.ended = False
-        self.end_call = self.opt_out = False
-        self.transfer: str | None = None
-
-    @property
-    def seen(self) -> bool:
-        """There was a marker."""
-        return self.end_call or self.opt_out or self.transfer is not None
+        self.requests = NO_REQUESTS
 
     def feed(self, text: str) -> str:
         """What is certain to be said; the beginning of what may become something else is held back."""
@@ -106,11 +105,12 @@ class ReplyFilter:
     def _take(self, marker: re.Match[str]) -> str:
         match marker.lastgroup:
             case "end_call":
-                self.end_call = True
+                self.requests = replace(self.requests, end_call=True)
             case "opt_out":
-                self.opt_out = True
+                self.requests = replace(self.requests, opt_out=True)
             case _:
-                self.transfer = (marker["transfer"] or "").strip(" :=\"'<>")
+                name = (marker["transfer"] or "").strip(" :=\"'<>")
+                self.requests = replace(self.requests, transfer=name or self._transfer_to)
         return ""
 
     def _may_come(self, text: str, at: int) -> bool:

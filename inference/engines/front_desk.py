@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from inference.engines.front_desk_phrases import DAYS, DIGIT_WORDS, DIGITS, NAMES
+from inference.requests import NO_REQUESTS, ToolRequests
 from inference.types import NO_TOOLS, Message, Tools
 
 _NAME = rf"(?:{'|'.join(NAMES)})"
@@ -158,9 +159,7 @@ def _plain(text: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Reply:
     text: str
-    end_call: bool = False
-    transfer: str = ""
-    opt_out: bool = False
+    requests: ToolRequests = NO_REQUESTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +251,9 @@ def answer(messages: Sequence[Message], tools: Tools = NO_TOOLS) -> Reply:
     colleagues = tools.transfer_targets
     named = next((name for name in colleagues if re.search(rf"\b{re.escape(_plain(name))}\b", words)), "")
     if colleagues and (intent == "human" or (named and _CONNECT.search(words))):
-        return Reply("Of course. One moment, I'll connect you.", transfer=named or colleagues[0])
+        return Reply("Of course. One moment, I'll connect you.", requests=ToolRequests(transfer=named or colleagues[0]))
     if intent == "opt_out" and tools.opt_out:
-        return Reply("I understand.", opt_out=True)
+        return Reply("I understand.", ToolRequests(opt_out=True))
     asked = next((message.content for message in reversed(before) if message.role == "assistant"), "")
     times = sum(message.role == "user" and intent_of(message.content) == intent for message in before)
     turn = _Turn(words, intent, asked, times)
@@ -357,7 +356,7 @@ def _no(turn: _Turn) -> Reply:
 
 
 def _bye(turn: _Turn) -> Reply:
-    return Reply("Thank you for calling Harper Hall. Goodbye!", end_call=True)
+    return Reply("Thank you for calling Harper Hall. Goodbye!", ToolRequests(end_call=True))
 
 
 def _question(asked: str) -> str:

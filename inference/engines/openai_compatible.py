@@ -145,7 +145,7 @@ class OpenAICompatibleLanguageModel:
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
         rank = Rank.SPECULATIVE if speculative else Rank.REAL
-        said = ReplyFilter(self._marker)
+        said = ReplyFilter(self._marker, tools)
         blank = True
         async with aclosing(self._texts(messages, tools, rank, self._max_tokens, self._first_token_timeout)) as texts:
             async for text in texts:
@@ -157,12 +157,8 @@ class OpenAICompatibleLanguageModel:
         if text := said.rest():
             blank = blank and not text.strip()
             yield TextDelta(text)
-        if said.seen:
-            transfer = said.transfer
-            if transfer == "":
-                # No name at all: there may be no doubt.
-                transfer = next(iter(tools.transfer_targets), "nobody")
-            yield TextDelta(end_call=said.end_call, transfer=transfer or "", opt_out=said.opt_out)
+        if said.requests:
+            yield TextDelta(requests=said.requests)
         elif blank:
             raise self._empty("blank")
 

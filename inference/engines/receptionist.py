@@ -37,5 +37,5 @@ class ReceptionistLanguageModel:
         reply = answer(messages, tools)
         for word in re.findall(r"\S+\s*", reply.text):
             yield TextDelta(word)
-        if reply.end_call or reply.transfer or reply.opt_out:
-            yield TextDelta(end_call=reply.end_call, transfer=reply.transfer, opt_out=reply.opt_out)
+        if reply.requests:
+            yield TextDelta(requests=reply.requests)

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from inference.requests import ToolRequests
 from inference.types import NO_TOOLS, AudioChunk, Description, EngineError, Message, Pcm, TextDelta, Tools, Transcript
 
 DEFAULT_TRANSCRIPT = "What time do you open?"
@@ -265,9 +266,9 @@ class ScriptedLanguageModel(_Scripted):
         self._first_delay = first_delay
         self._token_delay = token_delay
         self._asks_after = [
-            (end_call_after, TextDelta(end_call=True)),
-            (transfer_after, TextDelta(transfer=transfer_to)),
-            (opt_out_after, TextDelta(opt_out=True)),
+            (end_call_after, TextDelta(requests=ToolRequests(end_call=True))),
+            (transfer_after, TextDelta(requests=ToolRequests(transfer=transfer_to))),
+            (opt_out_after, TextDelta(requests=ToolRequests(opt_out=True))),
         ]
         self._troubles = _Troubles(failures, stalls, seed, "scripted reply")
 

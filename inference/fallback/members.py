@@ -391,7 +391,7 @@ class FallbackLanguageModel(_Fallback):
             async with aclosing(stream) as deltas:
                 while (delta := await _until(due, anext(deltas, None), member)) is not None:
                     held.append(delta)
-                    if delta.text.strip() or delta.end_call or delta.transfer or delta.opt_out:
+                    if delta.text.strip() or delta.requests:
                         trial.produced = True
                     if trial.produced:
                         for each in held:

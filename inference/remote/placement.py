@@ -25,6 +25,7 @@ from msgspec import structs
 
 from inference.remote import wire
 from inference.remote.links import BEAT, SILENT_BEATS, Layer, Links, end, wait
+from inference.requests import NO_REQUESTS
 from inference.types import (
     NO_TOOLS,
     AudioChunk,
@@ -649,7 +650,7 @@ class RemoteLanguageModel(Remote):
             try:
                 while (delta := await self._next(reply)) is not None:
                     begun = True
-                    yield TextDelta(delta.text, delta.end_call, delta.transfer, delta.opt_out)
+                    yield TextDelta(delta.text, delta.requests or NO_REQUESTS)
                     credit.piece(reply.session, 0)
                 return
             except (wire.Lost, EngineFull):

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
+from inference.requests import ToolRequests
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker
 
 VERSION = 1
@@ -158,9 +159,8 @@ class Words(_Message, frozen=True):
 
 class Delta(_Message, frozen=True):
     text: Text
-    end_call: bool
-    transfer: Name
-    opt_out: bool
+    requests: ToolRequests | None
+    """None in nearly all of them: a reply requests something once, if at all."""
 
 
 class Piece(_Message, frozen=True):

@@ -435,7 +435,7 @@ class _Reply(_Session):
             async with aclosing(engine.stream(messages, speculative=asked.speculative, tools=tools)) as deltas:
                 async for delta in deltas:
                     await self._credit.acquire()
-                    self.tell(wire.Delta(self.id, delta.text, delta.end_call, delta.transfer, delta.opt_out))
+                    self.tell(wire.Delta(self.id, delta.text, delta.requests or None))
         self.tell(wire.Done(self.id, 0))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from inference.requests import NO_REQUESTS, ToolRequests
 from media.turns.commands import (
     ClearPlayout,
     Command,
@@ -46,7 +47,7 @@ class Reply:
     held: list[tuple[bytes, int]] = field(default_factory=list)
     released: bool = False
     ended: bool = False
-    outcome: ReplyEnded | None = None
+    requests: ToolRequests = NO_REQUESTS
     """What the language model asks for beside its words."""
     requested: bool = False
     """Somebody outside asked for these words: they must not be lost."""
@@ -269,12 +270,11 @@ class Agent:
         reply = self.find(event.revision)
         if reply is None:
             return
-        asks = event.end_call or event.transfer or event.opt_out
-        if reply.segment.received == 0 and not reply.held and not asks:
+        if reply.segment.received == 0 and not reply.held and not event.requests:
             self.failed(event.revision, "empty", now)
             return
         reply.ended = True
-        reply.outcome = event
+        reply.requests = event.requests
         reply.segment.complete = bool(reply.segment.received or reply.held)
         self._pass_on()
 
@@ -439,11 +439,11 @@ class Agent:
         self.playout.discard()
         self.turn = None
 
-    def finish(self, now: float, *, interrupted: bool = False) -> tuple[TurnEnded | None, list[ReplyEnded]]:
-        """The turn is over. Returns what goes on record (None: nothing of it sounded), and what its replies ask for."""
+    def finish(self, now: float, *, interrupted: bool = False) -> tuple[TurnEnded | None, list[ToolRequests]]:
+        """The turn is over. Returns what goes on record (None: nothing of it sounded), and what its replies request."""
         turn = self.turn
         assert turn is not None
-        outcomes = [reply.outcome for reply in turn.replies if reply.outcome is not None]
+        requests = [reply.requests for reply in turn.replies if reply.requests]
         if interrupted:
             if not self.playout.held:
                 unheard = self.playout.busy(now)
@@ -456,7 +456,7 @@ class Agent:
             self.failed_turns = 0
         self.turn = None
         if turn.pending:
-            return None, outcomes
+            return None, requests
         fact = TurnEnded(
             number=0,
             speaker="agent",
@@ -468,7 +468,7 @@ class Agent:
             fallback=turn.fallback,
             stages=turn.timing.stages(),
         )
-        return fact, outcomes
+        return fact, requests
 
     def _stop_all(self) -> None:
         assert self.turn is not None

@@ -8,6 +8,7 @@ from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
+from inference.requests import ToolRequests
 from media.turns import ending
 from media.turns import events as ev
 from media.turns.agent import Agent, Progress
@@ -821,11 +822,11 @@ class Conversation:
         else:
             self._be_idle()
 
-    def _finish_turn(self, *, interrupted: bool = False) -> list[ev.ReplyEnded]:
+    def _finish_turn(self, *, interrupted: bool = False) -> list[ToolRequests]:
         """Returns what the replies of the turn ask for, now that they were heard: nothing if they were not."""
         if interrupted:
             self._lines.extendleft(reversed(self.agent.unsaid))
-        fact, outcomes = self.agent.finish(self._now, interrupted=interrupted)
+        fact, requests = self.agent.finish(self._now, interrupted=interrupted)
         if fact is not None:
             self._record(fact)
             if fact.heard:
@@ -833,7 +834,7 @@ class Conversation:
         if self._aside:
             self._history[:] = self._history_with(" ".join(self._aside))
             self._aside.clear()
-        return [] if interrupted else outcomes
+        return [] if interrupted else requests
 
     def _close_call(self) -> None:
         """All was said: hang up when the caller's end has surely played it."""
@@ -859,17 +860,17 @@ class Conversation:
 
     # -- what the language model asks for ---------------------------------------------------------------------------
 
-    def _take_tool_calls(self, outcomes: list[ev.ReplyEnded]) -> None:
+    def _take_tool_calls(self, requests: list[ToolRequests]) -> None:
         """Its words were heard: do what it may ask for."""
-        for outcome in outcomes:
-            if outcome.opt_out:
+        for asked in requests:
+            if asked.opt_out:
                 words = next((line.text for line in reversed(self._history) if line.speaker == "caller"), "")
                 if self._accepts("opt_out", self._options.hears_opt_out):
                     self._opt_out("agent", words)
-            if outcome.transfer:
-                self._transfer_to(outcome.transfer)
+            if asked.transfer:
+                self._transfer_to(asked.transfer)
             # Who was promised a transfer that is refused is not hung up on.
-            if outcome.end_call and self._accepts("end_call", not outcome.transfer):
+            if asked.end_call and self._accepts("end_call", not asked.transfer):
                 self._ending = ending.BY_AGENT
 
     def _accepts(self, tool: str, allowed: bool = True, **data: str) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from inference.requests import NO_REQUESTS, ToolRequests
+
 
 class Revision(NamedTuple):
     """
@@ -109,17 +111,10 @@ class ReplyAudio:
 
 @dataclass(frozen=True, slots=True)
 class ReplyEnded:
-    """
-    All audio of this revision has been handed over.
-
-    The agent wants to hang up after it (``end_call``), to hand the call on to the ``transfer`` target of that name, or
-    to see that the caller is never called again (``opt_out``).
-    """
+    """All audio of this revision has been handed over; ``requests`` is what the model requests once it was heard."""
 
     revision: Revision
-    end_call: bool = False
-    transfer: str = ""
-    opt_out: bool = False
+    requests: ToolRequests = NO_REQUESTS
 
 
 @dataclass(frozen=True, slots=True)

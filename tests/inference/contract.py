@@ -265,7 +265,7 @@ class LanguageModelContract(EngineContract):
         async with aclosing(engine.stream(self.conversations[0], tools=tools)) as deltas:
             said = [delta async for delta in deltas]
         assert "".join(delta.text for delta in said) == told[0]
-        assert not any(delta.transfer or delta.opt_out for delta in said)
+        assert not any(delta.requests.transfer or delta.requests.opt_out for delta in said)
 
     async def test_closing_in_mid_reply_leaves_nothing_behind(self, engine, told):
         async with leaving_no_task():

@@ -18,6 +18,7 @@ from inference.chat.prompt import (
 )
 from inference.engines import openai_compatible
 from inference.engines.openai_compatible import OpenAICompatibleLanguageModel
+from inference.requests import ToolRequests
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineTimeout, Message, TextDelta, Tools
 from tests.inference.certificates import Authority
 from tests.inference.model_server import DONE, ModelServer, event, replying
@@ -350,13 +351,13 @@ async def test_the_marker_ends_the_call_and_is_not_spoken_wherever_it_is_cut(ser
     server.answer = lambda body: replying(reply[:cut], reply[cut:])
     deltas = await deltas_of(connect())
     assert "".join(delta.text for delta in deltas) == "Goodbye! "
-    assert [delta.end_call for delta in deltas].count(True) == 1
-    assert deltas[-1] == TextDelta(end_call=True)
+    assert [delta.requests.end_call for delta in deltas].count(True) == 1
+    assert deltas[-1] == TextDelta(requests=ToolRequests(end_call=True))
 
 
 async def test_a_marker_alone_is_no_empty_reply(server, connect):
     server.answer = lambda body: replying(*"[END_CALL]")
-    assert await deltas_of(connect()) == [TextDelta(end_call=True)]
+    assert await deltas_of(connect()) == [TextDelta(requests=ToolRequests(end_call=True))]
 
 
 @pytest.mark.parametrize(
@@ -380,7 +381,7 @@ async def test_no_marker_is_spoken_and_each_is_understood_wherever_it_is_cut(ser
         server.answer = lambda body, pieces=pieces: replying(*pieces)
         deltas = await deltas_of(engine, tools=Tools(("sales", "support"), opt_out=True))
         assert "".join(delta.text for delta in deltas) == said
-        assert deltas[-1] == TextDelta(**asks) if asks else not any(delta.transfer for delta in deltas)
+        assert deltas[-1] == TextDelta(requests=ToolRequests(**asks)) if asks else not any(d.requests for d in deltas)
 
 
 async def test_the_model_is_told_only_of_the_tools_that_it_has(server, connect):

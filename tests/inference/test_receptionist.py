@@ -29,7 +29,7 @@ class Talk:
         self.messages.append(Message("user", text))
         reply = front_desk.answer(self.messages)
         self.messages.append(Message("assistant", reply.text))
-        self.ended = reply.end_call
+        self.ended = reply.requests.end_call
         return reply.text
 
     def heard_only(self, words: int) -> None:
@@ -153,7 +153,7 @@ def test_nothing_else_ends_the_call(talk):
 async def test_goodbye_asks_for_the_end_of_the_call_after_its_words():
     messages = [Message("user", "Goodbye!")]
     deltas = [delta async for delta in ReceptionistLanguageModel().stream(messages)]
-    assert [delta.end_call for delta in deltas] == [False] * (len(deltas) - 1) + [True]
+    assert [delta.requests.end_call for delta in deltas] == [False] * (len(deltas) - 1) + [True]
     assert "".join(delta.text for delta in deltas).endswith("Goodbye!")
 
 
@@ -161,7 +161,7 @@ async def transfer_of(text: str, *targets: str) -> tuple[str, str]:
     """What the desk says to it, and whom it hands the caller on to."""
     model = ReceptionistLanguageModel()
     deltas = [delta async for delta in model.stream([Message("user", text)], tools=Tools(targets))]
-    return "".join(delta.text for delta in deltas), "".join(delta.transfer for delta in deltas)
+    return "".join(delta.text for delta in deltas), "".join(delta.requests.transfer for delta in deltas)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +192,8 @@ async def test_a_caller_who_wants_no_more_calls_is_taken_at_their_word():
     messages = [Message("user", "Take me off your list.")]
     model = ReceptionistLanguageModel()
     deltas = [delta async for delta in model.stream(messages, tools=Tools(opt_out=True))]
-    assert deltas[-1].opt_out
-    assert not any([delta.opt_out async for delta in model.stream(messages)])
+    assert deltas[-1].requests.opt_out
+    assert not any([delta.requests.opt_out async for delta in model.stream(messages)])
 
 
 async def test_without_a_word_of_the_caller_it_greets():

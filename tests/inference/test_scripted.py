@@ -14,6 +14,7 @@ from inference.engines.scripted import (
     ScriptedSpeechToText,
     ScriptedTextToSpeech,
 )
+from inference.requests import ToolRequests
 from inference.types import EngineError, Message, TextDelta
 
 RATE_HZ = 8000
@@ -202,7 +203,8 @@ class TestLanguageModel:
             engine = ScriptedLanguageModel(replies=["Hm.", "Goodbye."], end_call_after=2)
             return [[delta async for delta in engine.stream(CALLER_LINE * n)] for n in (1, 2)]
 
-        assert run(story()) == [[TextDelta("Hm.")], [TextDelta("Goodbye."), TextDelta(end_call=True)]]
+        end = TextDelta(requests=ToolRequests(end_call=True))
+        assert run(story()) == [[TextDelta("Hm.")], [TextDelta("Goodbye."), end]]
 
     def test_it_asks_for_a_tool_when_the_script_says_so(self):
         async def story():
@@ -210,8 +212,8 @@ class TestLanguageModel:
             engine = ScriptedLanguageModel(replies=["Hm."], **options)
             return [[delta async for delta in engine.stream(CALLER_LINE * n)][1:] for n in (1, 2)]
 
-        transfer = TextDelta(transfer="sales")
-        assert run(story()) == [[transfer], [transfer, TextDelta(opt_out=True)]]
+        transfer = TextDelta(requests=ToolRequests(transfer="sales"))
+        assert run(story()) == [[transfer], [transfer, TextDelta(requests=ToolRequests(opt_out=True))]]
 
     def test_it_stalls_before_the_first_token_or_in_mid_reply(self):
         for at, first, last in (("first", 3.05, 3.34), ("middle", 0.05, 3.34)):

@@ -22,7 +22,7 @@ SIZES = (1, 2, 3, 5, 1000)
 def test_what_only_begins_like_a_marker_is_text(text, size):
     words, reply = said(text, size=size)
     assert words == text
-    assert not reply.seen
+    assert not reply.requests
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -34,14 +34,14 @@ def test_nothing_is_said_after_the_model_has_ended_or_plays_the_caller(leak, siz
     words, reply = said(f"We open at nine.{leak} [END_CALL]", size=size)
     assert words == "We open at nine."
     assert reply.ended
-    assert not reply.seen
+    assert not reply.requests
 
 
 @pytest.mark.parametrize("size", range(9, 20))
 def test_a_letter_that_becomes_two_when_it_is_made_small_hides_no_marker(size):
     words, reply = said("Hello, İ! [END_CALL]", size=size)
     assert words == "Hello, İ! "
-    assert reply.end_call
+    assert reply.requests.end_call
 
 
 @pytest.mark.parametrize("cut", ["<end_of", "<|im", "</", "<start_of_turn"])
@@ -71,7 +71,7 @@ def test_thoughts_before_the_words_are_not_said(size):
     assert said("\n<think>\nThey ask. <b> [END_CALL]\n</think>\n\nAt nine.", size=size)[0].strip() == "At nine."
     words, reply = said("<think>They ask, and so on", size=size)
     assert words == ""
-    assert not reply.seen
+    assert not reply.requests
 
 
 def test_words_are_held_back_no_longer_than_needed():

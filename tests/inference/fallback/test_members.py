@@ -16,6 +16,7 @@ from inference.backends import make_engine
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
 from inference.fallback.breaker import Breaker, State
 from inference.fallback.members import FallbackLanguageModel, FallbackSpeechToText, FallbackTextToSpeech
+from inference.requests import ToolRequests
 from inference.types import (
     AudioChunk,
     ContextTooLarge,
@@ -376,7 +377,7 @@ def test_an_empty_reply_is_no_reply():
 def test_a_reply_that_only_asks_for_the_end_of_the_call_is_one():
     async def work():
         engine = await started(FallbackLanguageModel(engines=[llm(replies=[""], end_call_after=1), llm()]))
-        assert [delta async for delta in engine.stream(ASKED)] == [TextDelta(end_call=True)]
+        assert [delta async for delta in engine.stream(ASKED)] == [TextDelta(requests=ToolRequests(end_call=True))]
 
     run(work())
 

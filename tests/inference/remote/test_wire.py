@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from inference.remote import wire
+from inference.requests import ToolRequests
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker
 
 MESSAGES = [
@@ -22,7 +23,8 @@ MESSAGES = [
     wire.Close(3),
     wire.Offer(3),
     wire.Words(4, 1, "hello", 16000, 0.9),
-    wire.Delta(2, " there", end_call=False, transfer="", opt_out=False),
+    wire.Delta(2, " there", None),
+    wire.Delta(2, "", ToolRequests(transfer="sales")),
     wire.Piece(3, 1, b"\x00\x01" * 1920, 12, exact=True),
     wire.Done(3, 1),
     wire.Failed(3, 0, "full", "all places are taken", permanent=False),

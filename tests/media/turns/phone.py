@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from inference.requests import ToolRequests
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
@@ -70,7 +71,7 @@ class Engines:
     """Not even lines can be spoken."""
     end_call_after: int | None = None
     asks: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """What the n-th reply asks for beside its words: fields of ``ReplyEnded``."""
+    """What the n-th reply asks for beside its words: fields of ``ToolRequests``."""
     pace: float = 10.0
     """Speech is made so many times faster than it plays."""
 
@@ -285,7 +286,8 @@ class Phone:
         clause = token + engines.clause
         self._at(clause, lambda: self.tell(ev.ReplyText(revision, text)))
         end_call = engines.end_call_after is not None and attempt >= engines.end_call_after
-        ended = ev.ReplyEnded(revision, **{"end_call": end_call, **engines.asks.get(attempt, {})})
+        requests = ToolRequests(**{"end_call": end_call, **engines.asks.get(attempt, {})})
+        ended = ev.ReplyEnded(revision, requests)
         self._speak(revision, text, clause + engines.first_audio, ended, broken=engines.breaks(attempt))
 
     def _speak(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from inference.requests import ToolRequests
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.options import ConversationOptions
@@ -139,7 +140,7 @@ def test_nobody_is_handed_on_without_a_word():
     phone.caller_says("Can I talk to somebody in sales?", start=0.5, end=1.5)
     phone.wait_until(1.75)
     (reply,) = phone.sent(cmd.StartReply)
-    phone.tell(ev.ReplyEnded(reply.revision, transfer="sales"))
+    phone.tell(ev.ReplyEnded(reply.revision, ToolRequests(transfer="sales")))
     phone.wait_until(9.0)
     assert phone.transcript[-1] == ("agent", OPTIONS.transferring)
     assert phone.hung_up == "transferred"

@@ -7,6 +7,7 @@ from itertools import chain, pairwise
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from inference.requests import ToolRequests
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
@@ -266,9 +267,7 @@ EVENTS = st.one_of(
     st.builds(
         ev.ReplyEnded,
         st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)),
-        st.booleans(),
-        TARGETS,
-        st.booleans(),
+        st.builds(ToolRequests, st.booleans(), TARGETS, st.booleans()),
     ),
     st.builds(ev.ReplyFailed, st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)), st.just("broken")),
     st.builds(ev.MarkReached, st.sampled_from(["a0.1", "m0.1", "m0.2", "m1.3", "x"])),
