@@ -414,13 +414,13 @@ STAGES = ("endpointing", "transcript", "first_token", "first_clause", "first_spe
 class Turn(models.Model):
     """What one side said while it had the turn, and how long the answer took."""
 
-    class Who(models.TextChoices):
+    class Speaker(models.TextChoices):
         CALLER = "caller"
         AGENT = "agent"
 
     call = models.ForeignKey(Call, on_delete=models.CASCADE, related_name="turns")
     number = models.PositiveIntegerField(help_text="Counts over the whole call, reconnects included.")
-    who = models.CharField(max_length=6, choices=Who)
+    speaker = models.CharField(max_length=6, choices=Speaker)
     said = models.TextField(blank=True)
     heard = models.TextField(blank=True, help_text="What of it reached the other side.")
     interrupted = models.BooleanField(default=False)
@@ -439,7 +439,7 @@ class Turn(models.Model):
         ordering = ["number", "started_at", "id"]
 
     def __str__(self) -> str:
-        return f"{self.number}. {self.who}"
+        return f"{self.number}. {self.speaker}"
 
 
 class CallEvent(models.Model):

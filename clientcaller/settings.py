@@ -353,6 +353,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "CallStatus": "calls.api.schema.CALL_STATUSES",
         "DeliveryStatus": "calls.api.schema.DELIVERY_STATUSES",
         "MachineDetection": "calls.models.MachineDetection",
+        "Speaker": "calls.models.Turn.Speaker",
     },
 }
 

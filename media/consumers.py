@@ -307,7 +307,7 @@ def _brief(claim: services.StreamClaim) -> CallBrief:
         voice=agent.voice,
         language=agent.language,
         options=options,
-        history=tuple(Line("caller" if who == "caller" else "agent", heard) for who, heard in claim.history),
+        history=tuple(Line("caller" if speaker == "caller" else "agent", heard) for speaker, heard in claim.history),
         next_turn=claim.next_turn,
         resumed=claim.is_reconnect,
         disclosed=claim.disclosed,

@@ -445,7 +445,7 @@ class Session:
         self._book(
             "turn",
             number=self._brief.next_turn + turn.number - 1,
-            who=turn.speaker,
+            speaker=turn.speaker,
             said=turn.said,
             heard=turn.heard,
             interrupted=turn.interrupted,

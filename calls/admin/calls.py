@@ -31,12 +31,12 @@ class TurnInline(ReadOnly, admin.TabularInline):
     model = Turn
     verbose_name_plural = "transcript"
     can_delete = False
-    fields = readonly_fields = ["who", "words", "remarks", "latency", "stage_times", "started_at", "ended_at"]
+    fields = readonly_fields = ["speaker", "words", "remarks", "latency", "stage_times", "started_at", "ended_at"]
 
     @admin.display(description="words")
     def words(self, turn: Turn) -> str:
         """What was heard; then, struck out, what was said after it and never reached the other side."""
-        if turn.who == Turn.Who.CALLER or turn.said == turn.heard:
+        if turn.speaker == Turn.Speaker.CALLER or turn.said == turn.heard:
             return turn.heard or turn.said
         if turn.said.startswith(turn.heard):
             return format_html("{}<s>{}</s>", turn.heard, turn.said[len(turn.heard) :])

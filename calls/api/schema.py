@@ -188,6 +188,7 @@ OVER = CALL | {
 }
 TURN: dict[str, Any] = {
     "number": 2,
+    "speaker": "agent",
     "who": "agent",
     "said": "We open at nine.",
     "heard": "We open at nine.",

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core import signing
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from calls.api.fields import Anything, Choice, Moment, Text, Truth, Variables, Whole
@@ -127,9 +127,16 @@ def as_accepted(call: Call) -> dict[str, Any]:
     return CallSerializer(start).data
 
 
+@extend_schema_serializer(deprecate_fields=["who"])
 class TurnSerializer(serializers.ModelSerializer):
     """What one side said. ``heard`` is what of it reached the other side."""
 
+    who = serializers.ChoiceField(
+        Turn.Speaker.choices,
+        source="speaker",
+        read_only=True,
+        help_text="Deprecated: the former name of `speaker`. The next release removes it.",
+    )
     stages = serializers.DictField(
         child=serializers.FloatField(allow_null=True), read_only=True, help_text="Seconds by stage of the response."
     )
@@ -137,8 +144,8 @@ class TurnSerializer(serializers.ModelSerializer):
     class Meta:
         model = Turn
         fields = read_only_fields = [
-            "number", "who", "said", "heard", "interrupted", "fallback", "started_at", "ended_at", "response_latency",
-            "stages",
+            "number", "speaker", "who", "said", "heard", "interrupted", "fallback", "started_at", "ended_at",
+            "response_latency", "stages",
         ]  # fmt: skip
 
 
@@ -186,7 +193,7 @@ class CallDetailSerializer(CallSerializer):
         ]  # fmt: skip
 
     def get_transcript(self, call: Call) -> list[str]:
-        return [f"{turn.who}: {turn.heard}" for turn in call.turns.all() if turn.heard]
+        return [f"{turn.speaker}: {turn.heard}" for turn in call.turns.all() if turn.heard]
 
     @extend_schema_field(RecordingSerializer(allow_null=True))
     def get_recording(self, call: Call) -> dict[str, Any] | None:

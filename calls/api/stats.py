@@ -32,7 +32,7 @@ _TRUNC = {"hour": TruncHour, "day": TruncDay}
 def report(calls: QuerySet[Call], *, period: str) -> dict[str, Any]:
     """The figures of these calls, together and by ``hour`` or ``day`` (UTC)."""
     calls = calls.order_by()
-    turns = Turn.objects.filter(call__in=calls, who=Turn.Who.AGENT).order_by()
+    turns = Turn.objects.filter(call__in=calls, speaker=Turn.Speaker.AGENT).order_by()
     start = _TRUNC[period]
     figures = _figures(calls.annotate(start=start("created_at")))
     latencies = _latencies(turns, start("call__created_at"))

@@ -81,7 +81,7 @@ class StreamClaim:
     """
     A stream that may open, and what its session needs to know.
 
-    ``history`` holds (who, heard) of the turns before a reconnect, in order; ``next_turn`` goes on counting them.
+    ``history`` holds (speaker, heard) of the turns before a reconnect, in order; ``next_turn`` goes on counting them.
     """
 
     call_id: UUID
@@ -181,7 +181,7 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
         Lease.objects.filter(call=call).update(
             stream=row.stream, process=process, expires_at=now + timedelta(seconds=LEASE)
         )
-        turns = list(call.turns.values_list("who", "heard", "number"))
+        turns = list(call.turns.values_list("speaker", "heard", "number"))
         disclosed = call.events.filter(kind="disclosed").exists()
     agent = call.agent
     outbound = call.direction == Call.Direction.OUTBOUND
@@ -207,7 +207,7 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
         ),
         from_number=call.from_number,
         to_number=call.to_number,
-        history=tuple((who, heard) for who, heard, _ in turns if heard),
+        history=tuple((speaker, heard) for speaker, heard, _ in turns if heard),
         next_turn=max((number for *_, number in turns), default=0) + 1,
         is_reconnect=call.streams > 0,
         seconds_used=(now - call.answered_at).total_seconds() if call.answered_at else 0.0,

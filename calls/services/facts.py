@@ -36,7 +36,7 @@ def record_turn(
     fact_id: str,
     call_id: UUID | str,
     number: int,
-    who: str,
+    speaker: str,
     said: str,
     heard: str,
     interrupted: bool,
@@ -50,15 +50,15 @@ def record_turn(
     speculation_waste: int = 0,
 ) -> None:
     """One turn; ``stages`` are seconds by name, of which ``response_latency`` is kept searchable as well."""
-    if who not in Turn.Who:
-        raise CallsError(f"A turn is the caller's or the agent's, not {who!r}'s")
+    if speaker not in Turn.Speaker:
+        raise CallsError(f"A turn is the caller's or the agent's, not {speaker!r}'s")
     with transaction.atomic():
         Turn.objects.get_or_create(
             fact_id=fact_id,
             defaults={
                 "call": get_call(call_id),
                 "number": number,
-                "who": who,
+                "speaker": speaker,
                 "said": clean(said),
                 "heard": clean(heard),
                 "interrupted": interrupted,
@@ -169,9 +169,14 @@ def attach_recording(*, fact_id: str, call_id: UUID | str, path: Path | str) -> 
     spooled.unlink(missing_ok=True)
 
 
+def _with_speaker(turn: dict[str, Any]) -> dict[str, Any]:
+    """A turn that an earlier version wrote to the spool says ``who`` in place of ``speaker``."""
+    return {("speaker" if name == "who" else name): value for name, value in turn.items()}
+
+
 FACTS: Mapping[str, Callable[..., None]] = {
     "stream-started": record_stream_started,
-    "turn": record_turn,
+    "turn": lambda **fields: record_turn(**_with_speaker(fields)),
     "event": record_event,
     "stream-ended": record_stream_ended,
     "opt-out": record_opt_out,

@@ -8,17 +8,19 @@ from calls.models import Call
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Something that happened; ``id`` stays the same. ``who`` spoke, or nobody: then it is an event."""
+    """Something that happened; ``id`` stays the same. ``speaker`` is empty for an event, which is not a turn."""
 
     id: str
     at: datetime
-    who: str
+    speaker: str
     text: str
 
 
 def news_of(call: Call) -> list[Line]:
     """Turns and events of the call, in order."""
-    turns = [Line(f"turn-{turn.pk}", turn.started_at, turn.who, turn.heard or turn.said) for turn in call.turns.all()]
+    turns = [
+        Line(f"turn-{turn.pk}", turn.started_at, turn.speaker, turn.heard or turn.said) for turn in call.turns.all()
+    ]
     events = [Line(f"event-{event.pk}", event.at, "", _in_words(event.kind, event.data)) for event in call.events.all()]
     return sorted([*turns, *events], key=lambda line: line.at)
 

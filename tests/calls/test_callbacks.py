@@ -295,11 +295,12 @@ def test_stream_events_are_noted_once_whenever_they_come(twilio, caplog, db):
 
 
 def test_a_stream_dropped_in_mid_call_is_picked_up_in_the_same_conversation(twilio, connected):
-    turn = {"call_id": connected.call_id, "interrupted": False, "fallback": False, "stages": {}, "ended_at": None}
     at = "2026-01-01T10:00:00Z"
-    services.record_turn(fact_id="1", number=1, who="agent", said="Hello, who is", heard="Hello", started_at=at, **turn)
-    services.record_turn(fact_id="2", number=2, who="caller", said="It is me", heard="It is me", started_at=at, **turn)
-    services.record_turn(fact_id="3", number=3, who="agent", said="Never heard", heard="", started_at=at, **turn)
+    turn = {"call_id": connected.call_id, "interrupted": False, "fallback": False, "stages": {}}
+    turn |= {"started_at": at, "ended_at": None}
+    services.record_turn(fact_id="1", number=1, speaker="agent", said="Hello, who is", heard="Hello", **turn)
+    services.record_turn(fact_id="2", number=2, speaker="caller", said="It is me", heard="It is me", **turn)
+    services.record_turn(fact_id="3", number=3, speaker="agent", said="Never heard", heard="", **turn)
     services.record_stream_ended(fact_id="4", call_id=connected.call_id, reason="stream-lost", at=at, stream=1)
     answer = twilio.loses_stream(1)
     assert verbs(answer) == ["Say", "Connect", "Say"]

@@ -62,7 +62,7 @@ def test_the_command_tells_what_happens_until_the_call_is_over(capsys, monkeypat
         if call.status == "queued":
             CallEvent.objects.create(call=call, kind="status-ringing", at=at, fact_id="1")
             later = at + timedelta(seconds=1)
-            Turn.objects.create(call=call, number=1, who="agent", heard="Hello?", started_at=later, fact_id="2")
+            Turn.objects.create(call=call, number=1, speaker="agent", heard="Hello?", started_at=later, fact_id="2")
             Call.objects.update(status="in-progress")
         else:
             Call.objects.update(status="completed", duration=12.0, end_reason="agent-ended")

@@ -209,7 +209,7 @@ def turn(call_id: Any, **fields: Any) -> dict[str, Any]:
         "fact_id": uuid4().hex,
         "call_id": call_id,
         "number": 1,
-        "who": "agent",
+        "speaker": "agent",
         "said": "Hello there.",
         "heard": "Hello",
         "interrupted": True,
@@ -246,6 +246,13 @@ def test_facts_survive_json_and_any_number_of_replays(connected):
     assert (agent_turn.start_position, agent_turn.end_position, agent_turn.speculation_hits) == (800, 16_000, 1)
 
 
+def test_a_turn_that_an_earlier_version_spooled_keeps_its_speaker(connected):
+    old = turn(connected.call_id)
+    old["who"] = old.pop("speaker")
+    services.FACTS["turn"](**old)
+    assert Turn.objects.get().speaker == "agent"
+
+
 def test_facts_that_come_late_do_not_reopen_a_call(connected, twilio):
     twilio.reports("completed", 0)
     name, started = facts(connected.call_id)[0]
@@ -280,7 +287,7 @@ def test_a_fact_about_no_call_is_refused_for_good(name, fact):
 @pytest.mark.parametrize(
     ("name", "fact"),
     [
-        ("turn", {"who": "operator"}),
+        ("turn", {"speaker": "operator"}),
         ("turn", {"started_at": "yesterday"}),
         ("stream-ended", {"reason": "boredom"}),
         ("event", {"at": "99:99"}),

@@ -109,7 +109,7 @@ class Office:
 
     async def talks(self, call: Call) -> Call:
         """Once its agent was heard."""
-        return await self.until(Call.objects.filter(pk=call.pk, turns__who="agent").first)
+        return await self.until(Call.objects.filter(pk=call.pk, turns__speaker="agent").first)
 
     async def over(self, call: Call) -> Call:
         """The call once it has ended and all is written, with its ``lines``, ``kinds``, and the bytes recorded."""
@@ -151,7 +151,7 @@ def _attempt_of(phone: PhoneCall) -> str:
 
 def _read(call: Call) -> Call:
     record = Call.objects.prefetch_related("turns", "events", "attempts").get(pk=call.pk)
-    record.lines = [(turn.who, turn.heard) for turn in record.turns.all()]
+    record.lines = [(turn.speaker, turn.heard) for turn in record.turns.all()]
     record.kinds = [event.kind for event in record.events.all()]
     record.recorded_bytes = Path(record.recording.path).stat().st_size if record.recording else 0
     return record

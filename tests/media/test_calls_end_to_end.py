@@ -103,7 +103,7 @@ async def books(call: PhoneCall) -> Call:
 @sync_to_async
 def read_books(call: PhoneCall) -> Call:
     record = Call.objects.prefetch_related("turns", "events").get(sid=call.sid)
-    record.lines = [(turn.who, turn.heard) for turn in record.turns.all()]
+    record.lines = [(turn.speaker, turn.heard) for turn in record.turns.all()]
     record.recorded_bytes = Path(record.recording.path).stat().st_size if record.recording else 0
     record.kinds = [event.kind for event in record.events.all()]
     return record
@@ -118,7 +118,7 @@ async def test_a_call_is_answered_understood_recorded_and_closed(server):
     async with phones(server) as network:
         call = await talk(network, WaitForAgent(), ask(), WaitForAgent(), HangUp())
     record = await books(call)
-    assert [who for who, _ in record.lines] == ["agent", "caller", "agent"]
+    assert [speaker for speaker, _ in record.lines] == ["agent", "caller", "agent"]
     assert record.lines[1] == ("caller", "What time do you open?")
     assert record.status == "completed"
     assert record.end_reason == "caller-hung-up"
@@ -185,7 +185,7 @@ async def test_a_dropped_stream_is_taken_up_again_by_the_same_conversation(serve
     async with phones(server, impairments=drop) as network:
         call = await talk(network, WaitForAgent(), ask(), Wait(3.3), WaitForAgent(), ask(), Wait(0.6), HangUp())
     record = await books(call)
-    said = [heard for who, heard in record.lines if who == "agent"]
+    said = [heard for speaker, heard in record.lines if speaker == "agent"]
     assert any(heard.startswith("Sorry, we were cut off.") for heard in said)
     assert [turn.number for turn in record.turns.all()] == list(range(1, len(record.lines) + 1))
     assert record.lines.count(("caller", "What time do you open?")) == 2
@@ -301,7 +301,7 @@ async def test_a_stalled_line_is_not_taken_for_a_silent_caller(server, settings)
     async with phones(server, impairments=stall) as network:
         call = await talk(network, WaitForAgent(), ask(), WaitForAgent("start"), Wait(0.3), HangUp())
     record = await books(call)
-    assert [who for who, _ in record.lines] == ["agent", "caller", "agent"]
+    assert [speaker for speaker, _ in record.lines] == ["agent", "caller", "agent"]
     assert record.lines[1] == ("caller", "What time do you open?")
 
 
@@ -312,7 +312,7 @@ async def test_twenty_calls_at_once(server, settings):
         calls = await asyncio.gather(*(talk(network, *steps, number=f"+120255501{n:02}") for n in range(20)))
     for call in calls:
         record = await books(call)
-        assert [who for who, _ in record.lines] == ["agent", "caller", "agent"]
+        assert [speaker for speaker, _ in record.lines] == ["agent", "caller", "agent"]
 
 
 async def test_the_probes_answer(server):

@@ -117,7 +117,7 @@ def test_a_call_goes_on_when_its_voice_dies_in_mid_sentence(die):
 @pytest.mark.parametrize("kind", ["stt", "llm", "tts"])
 def test_a_call_goes_on_when_an_engine_dies_between_two_questions(die, kind):
     line = call(TWICE, seconds=18.0, served_by=engines_that_may_die(), during=die(kind), at=8.0)
-    first, second = (text for who, text in line.turns if who == "agent")
+    first, second = (text for speaker, text in line.turns if speaker == "agent")
     assert first == DEFAULT_REPLY
     assert second == ("Another one tells you." if kind == "llm" else DEFAULT_REPLY)
     assert line.turns[2] == ("caller", QUESTION)

@@ -25,7 +25,7 @@ async def ring(network: PhoneNetwork, *steps: Step) -> PhoneCall:
 
 async def live(call: PhoneCall) -> Call:
     """The call's record, once its agent has said something."""
-    calls = Call.objects.filter(sid=call.sid, turns__who="agent")
+    calls = Call.objects.filter(sid=call.sid, turns__speaker="agent")
     while not (record := await calls.afirst()):  # noqa: ASYNC110 - the books are written behind the call
         await asyncio.sleep(0.05)
     return record
@@ -42,7 +42,7 @@ async def test_the_agent_says_what_it_is_told_to_and_ends_the_call_when_told_to(
         await call.wait()
         await network.settled()
     record = await books(call)
-    assert [heard for who, heard in record.lines][1] == "Your table is ready."
+    assert [heard for speaker, heard in record.lines][1] == "Your table is ready."
     assert record.end_reason == "operator"
     assert record.status == "completed"
 

@@ -71,7 +71,7 @@ async def test_a_call_is_placed_dialled_answered_talked_and_closed(office):
         record = await here.over(await here.place(variables={"name": "Anna"}))
     [phone] = here.phones
     assert (phone.order.to_number, phone.order.from_number) == (ANNA, "+15005550006")
-    assert [who for who, _ in record.lines] == ["agent", "caller", "agent"]
+    assert [speaker for speaker, _ in record.lines] == ["agent", "caller", "agent"]
     assert record.lines[0] == ("agent", "Hello Anna.")
     assert record.lines[1] == ("caller", "What time do you open?")
     assert (record.status, record.duration, record.sid) == ("completed", phone.duration, phone.sid)

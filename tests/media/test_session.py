@@ -98,7 +98,7 @@ class Line:
 
     @property
     def turns(self) -> list[tuple[str, str]]:
-        return [(turn["who"], turn["heard"]) for turn in self.books.of("turn")]
+        return [(turn["speaker"], turn["heard"]) for turn in self.books.of("turn")]
 
 
 def call(
@@ -187,8 +187,8 @@ def call(
 def test_a_question_is_heard_and_answered():
     line = call([(0.5, "What time do you open?")], seconds=9.0)
     assert line.turns[0] == ("caller", "What time do you open?")
-    who, heard = line.turns[1]
-    assert who == "agent"
+    speaker, heard = line.turns[1]
+    assert speaker == "agent"
     assert heard == DEFAULT_REPLY
     response = line.times("media")[0] - line.caller_stopped["What time do you open?"]
     assert response < 0.4
@@ -307,7 +307,7 @@ def test_nothing_is_recorded_before_the_disclosure_was_heard():
         seconds=14.0,
         options=ConversationOptions(disclosure=DISCLOSURE, greeting="Hello there."),
     )
-    assert [heard for who, heard in line.turns if who == "agent"] == [DISCLOSURE, "Hello there.", DEFAULT_REPLY]
+    assert [heard for speaker, heard in line.turns if speaker == "agent"] == [DISCLOSURE, "Hello there.", DEFAULT_REPLY]
     (disclosed,) = [fact for fact in line.books.of("event") if fact["kind"] == "disclosed"]
     # Of the caller: silence instead of the first question, then everything, where it was.
     assert len(line.tape.said) == 14 * 8000
@@ -406,8 +406,8 @@ def test_the_language_model_reads_what_was_said_before_it_is_asked():
     asked = Asked()
     options = ConversationOptions(greeting="Good morning.")
     line = call([(4.0, "What time do you open?")], seconds=14, options=options, model=asked.model(reading=0.05))
-    assert [who for who, _ in line.turns] == ["agent", "caller", "agent"]
-    told = [("user" if who == "caller" else "assistant", heard) for who, heard in line.turns]
+    assert [speaker for speaker, _ in line.turns] == ["agent", "caller", "agent"]
+    told = [("user" if speaker == "caller" else "assistant", heard) for speaker, heard in line.turns]
     read = [messages for what, messages in asked.log if what == "warmed"]
     system = ("system", "You are kind.")
     assert read == [[system], [system, told[0]], [system, *told]]
@@ -431,7 +431,7 @@ def test_a_language_model_that_cannot_read_ahead_costs_a_line_in_the_log(caplog)
             raise EngineError("nobody is there")
 
     line = call([(2.0, "Hello?")], seconds=8, model=Model)
-    assert [who for who, _ in line.turns] == ["caller", "agent"]
+    assert [speaker for speaker, _ in line.turns] == ["caller", "agent"]
     assert not [record for record in caplog.records if record.exc_info]
 
 

@@ -100,7 +100,7 @@ def variables(pairs: list[str]) -> dict[str, str]:
 
 def _printed(line: Line) -> str:
     at = timezone.localtime(line.at).strftime("%H:%M:%S")
-    if line.who:
-        colour = "cyan" if line.who == "agent" else "green"
-        return f"[dim]{at}[/] [{colour}]{line.who:>6}[/] {escape(line.text)}"
+    if line.speaker:
+        colour = "cyan" if line.speaker == "agent" else "green"
+        return f"[dim]{at}[/] [{colour}]{line.speaker:>6}[/] {escape(line.text)}"
     return f"[dim]{at}  {escape(line.text)}[/]"

@@ -224,7 +224,7 @@ async def _print_new(console: Console, call: PhoneCall, seen: set[int]) -> None:
         if turn.pk in seen:
             continue
         seen.add(turn.pk)
-        if turn.who == "caller":
+        if turn.speaker == "caller":
             console.print(f"          [dim]understood: {turn.said}[/]")
             continue
         latency = f" [dim]({turn.response_latency * 1000:.0f} ms)[/]" if turn.response_latency is not None else ""
@@ -267,7 +267,7 @@ def _tape_line(measured: Measurements) -> str:
 
 
 def _broken_promises(turns: list[Any], measured: Measurements, *, recorded: bool) -> Any:
-    answered = [turn for turn in turns if turn.who == "agent" and turn.response_latency is not None]
+    answered = [turn for turn in turns if turn.speaker == "agent" and turn.response_latency is not None]
     if len(answered) < TURNS_PROMISED:
         yield f"{len(answered)} turns were answered; {TURNS_PROMISED} were promised"
     if not any(turn.interrupted for turn in turns):

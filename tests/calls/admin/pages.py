@@ -30,7 +30,7 @@ def a_call(turns: int = 3, **fields) -> Call:
         Turn.objects.create(
             call=call,
             number=number,
-            who="agent",
+            speaker="agent",
             said=f"Sentence {number}. Unheard <end>.",
             heard=f"Sentence {number}.",
             interrupted=True,

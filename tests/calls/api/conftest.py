@@ -85,11 +85,12 @@ def talked(make_call: Callable[..., Call]) -> Call:
             from_number=call.from_number, created_at=START - timedelta(minutes=3 - number), ended_at=call.ended_at,
         )  # fmt: skip
     lines = ("agent", "Hello.", "Hello."), ("caller", "When?", "When?"), ("agent", "We open at nine.", "We open")
-    for number, (who, said, heard) in enumerate(lines, 1):
+    for number, (speaker, said, heard) in enumerate(lines, 1):
         Turn.objects.create(
-            call=call, number=number, who=who, said=said, heard=heard, started_at=START + timedelta(seconds=number),
-            ended_at=START + timedelta(seconds=number + 0.9), fact_id=f"turn-{call.pk}-{number}",
-            stages={"endpointing": 0.2, "first_speech": None} if who == "agent" else {},
+            call=call, number=number, speaker=speaker, said=said, heard=heard,
+            started_at=START + timedelta(seconds=number), ended_at=START + timedelta(seconds=number + 0.9),
+            fact_id=f"turn-{call.pk}-{number}",
+            stages={"endpointing": 0.2, "first_speech": None} if speaker == "agent" else {},
             response_latency=0.3 if number == 3 else None,
         )  # fmt: skip
     for number, kind in enumerate(("dialled", "stream-started", "stream-ended")):

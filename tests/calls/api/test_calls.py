@@ -249,7 +249,7 @@ def test_a_repeated_batch_makes_its_calls_once(api):
 def test_a_call_with_everything(api, talked):
     body = api.get(f"/api/calls/{talked.pk}/").json()
     assert body["transcript"] == ["agent: Hello.", "caller: When?", "agent: We open"]
-    assert [(turn["who"], turn["response_latency"]) for turn in body["turns"]] == [
+    assert [(turn["speaker"], turn["response_latency"]) for turn in body["turns"]] == [
         ("agent", None),
         ("caller", None),
         ("agent", 0.3),
@@ -259,6 +259,11 @@ def test_a_call_with_everything(api, talked):
     assert [(attempt["number"], attempt["status"]) for attempt in body["attempts"]] == [(1, "busy"), (2, "completed")]
     assert body["recording"] is None
     assert body["has_recording"] is False
+
+
+def test_a_turn_keeps_the_former_name_of_its_speaker_for_one_release(api, talked):
+    turns = api.get(f"/api/calls/{talked.pk}/").json()["turns"]
+    assert [turn["who"] for turn in turns] == [turn["speaker"] for turn in turns] == ["agent", "caller", "agent"]
 
 
 def test_a_call_is_read_in_few_queries_however_long_it_was(api, talked, django_assert_max_num_queries):

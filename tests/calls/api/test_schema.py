@@ -77,6 +77,13 @@ def test_the_examples_are_there_and_hold(path, method, operation):
                     assert example["code"] in problems.CODES
 
 
+def test_the_former_name_of_a_turns_speaker_is_documented_as_deprecated():
+    turn = document()["components"]["schemas"]["Turn"]["properties"]
+    assert turn["who"]["deprecated"]
+    assert "`speaker`" in turn["who"]["description"]
+    assert "deprecated" not in turn["speaker"]
+
+
 def test_every_code_is_in_the_introduction():
     assert all(f"| `{code}` |" in document()["info"]["description"] for code in problems.CODES)
 

@@ -16,7 +16,7 @@ _ids = count()
 
 def said(call, latency=None, **stages):
     Turn.objects.create(
-        call=call, number=1, who="agent", started_at=START, response_latency=latency, stages=stages,
+        call=call, number=1, speaker="agent", started_at=START, response_latency=latency, stages=stages,
         fact_id=f"stat-{next(_ids)}",
     )  # fmt: skip
 
@@ -48,7 +48,9 @@ def test_percentiles_of_the_whole_and_of_each_stage(api, make_call):
     for n in range(101):
         call = make_call(created_at=START)
         said(call, n / 100, endpointing=0.2, first_token=n / 1000 if n % 2 else None)
-        Turn.objects.create(call=call, number=2, who="caller", started_at=START, fact_id=f"c{n}", response_latency=9.0)
+        Turn.objects.create(
+            call=call, number=2, speaker="caller", started_at=START, response_latency=9.0, fact_id=f"c{n}"
+        )
     latency = ask(api)["total"]["latency"]
     assert latency["response_latency"] == pytest.approx(
         {"count": 101, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}

@@ -104,7 +104,7 @@ async def test_what_happens_comes_as_it_happens(watcher, make_call):
     assert (message["event"], data(message)["data"]["kind"]) == ("event", "key")
 
     await sync_to_async(record_turn)(
-        fact_id="2", call_id=call.pk, number=1, who="caller", said="Hello?", heard="Hello?", interrupted=False,
+        fact_id="2", call_id=call.pk, number=1, speaker="caller", said="Hello?", heard="Hello?", interrupted=False,
         fallback=False, started_at=now, ended_at=now, stages={},
     )  # fmt: skip
     message = await watcher.hears()
@@ -146,7 +146,7 @@ async def test_a_row_that_becomes_visible_late_is_not_lost(watcher, make_call):
     assert (await watcher.hears())["event"] == "status"
     for number in (7_000_000, 6_000_000):
         await sync_to_async(Turn.objects.create)(
-            pk=number, call=call, number=1, who="caller", started_at=START, fact_id=str(number)
+            pk=number, call=call, number=1, speaker="caller", started_at=START, fact_id=str(number)
         )
         assert data(await watcher.hears())["id"] == f"turn-{number}"
     await watcher.leaves()

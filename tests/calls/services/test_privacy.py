@@ -59,7 +59,7 @@ def says_her_name(call: Call, at: datetime) -> None:
         fact_id=f"turn-{call.pk}",
         call_id=call.pk,
         number=1,
-        who="caller",
+        speaker="caller",
         said="I am Annabel.",
         heard="I am Annabel.",
         interrupted=False,
@@ -177,7 +177,7 @@ def test_of_an_old_call_no_word_is_left_and_every_figure():
     retire()
     call.refresh_from_db()
     turn = call.turns.get()
-    assert (turn.said, turn.heard, turn.who, turn.response_latency) == ("", "", "caller", 0.4)
+    assert (turn.said, turn.heard, turn.speaker, turn.response_latency) == ("", "", "caller", 0.4)
     assert (call.variables, call.duration, call.to_number) == ({}, 60.0, ANNA)
     events = events_of(call)
     assert (events["overlap"], events["key"]) == ({"judged": "murmur"}, {})
@@ -412,7 +412,7 @@ def test_what_arrives_late_of_a_forgotten_person_is_emptied_by_the_next_retireme
         fact_id="late",
         call_id=call.pk,
         number=2,
-        who="caller",
+        speaker="caller",
         said="Annabel again",
         heard="Annabel again",
         interrupted=False,
