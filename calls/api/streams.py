@@ -27,7 +27,7 @@ from django.utils import timezone
 from rest_framework.renderers import BaseRenderer
 
 from calls.api.problems import Problem
-from calls.api.serializers import AttemptSerializer, EventSerializer, TurnSerializer
+from calls.api.serializers.calls import AttemptSerializer, EventSerializer, TurnSerializer
 from calls.models import Call, DialAttempt
 from calls.status import TERMINAL
 

@@ -3,8 +3,9 @@
 from django.urls import re_path
 from drf_spectacular.views import SpectacularSwaggerView
 
-from calls.api import lists, views
 from calls.api.problems import not_found
+from calls.api.views import calls as views
+from calls.api.views import lists
 
 _CALL = r"^calls/(?P<call_id>[^/]+)"
 _WEBHOOK = r"^webhooks/(?P<webhook_id>[^/]+)"

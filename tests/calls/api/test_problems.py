@@ -8,7 +8,8 @@ from django.db import OperationalError
 from rest_framework.test import APIClient
 
 from calls import api as api_package
-from calls.api import problems, views
+from calls.api import problems
+from calls.api.views import calls as views
 from calls.models import Call
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,8 @@ import pytest
 from django.core.management import call_command
 from drf_spectacular.validation import validate_schema
 
-from calls.api import problems, views
+from calls.api import problems
+from calls.api.views import calls as views
 
 METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -29,7 +29,7 @@ from calls.api.fields import moment
 from calls.api.filters import CallFilter, as_uuid, check_parameters, find_agent
 from calls.api.pagination import METHODS, ListMixin
 from calls.api.problems import Problem, error_entry, flat, refusal
-from calls.api.serializers import (
+from calls.api.serializers.calls import (
     MOST_CALLS,
     RECORDING_SALT,
     BatchAcceptedSerializer,

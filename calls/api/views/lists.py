@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from calls.api import schema
 from calls.api.auth import CONTROL, READ
 from calls.api.pagination import ListMixin
-from calls.api.serializers import (
+from calls.api.serializers.calls import (
     AgentSerializer,
     DeliverySerializer,
     DoNotCallSerializer,
@@ -19,7 +19,7 @@ from calls.api.serializers import (
     WebhookSerializer,
     WebhookWithSecretSerializer,
 )
-from calls.api.views import Endpoint, valid
+from calls.api.views.calls import Endpoint, valid
 from calls.models import E164, Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
 from calls.services.privacy import add_do_not_call, remove_do_not_call
 from calls.services.webhooks import change_endpoint, make_endpoint
