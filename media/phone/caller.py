@@ -15,104 +15,20 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from inference.resampling import resample
 from media.audio import decode_mulaw, encode_mulaw
-from media.errors import MediaError
+from media.phone.clips import Clip, ScriptError
+from media.phone.frames import AUDIBLE, FRAME_BYTES, FRAME_SECONDS, QUIET_SECONDS, SILENT_FRAME
 from media.phone.impairments import Noise, mix
 from media.phone.party import Note
-from media.phone.tape import AUDIBLE, FRAME_BYTES, FRAME_SECONDS, QUIET_SECONDS, RATE_HZ, SILENT_FRAME
 
 Voice = Callable[[str], Awaitable[bytes]]
 """Text to mu-law speech at 8 kHz."""
 
 LOUD_SAMPLES = 8  # of the 160 in a frame: clicks have fewer, any voiced frame has more
 KEY_FRAMES = 8  # from one key to the next: 160 ms, a quick finger
-_LOUD_SHARE = 10 ** (-30 / 20)  # of a clip's peak: breath and room at the ends of a recording lie below it
 _QUIET_FRAMES = round(QUIET_SECONDS / FRAME_SECONDS)
 _PATIENCE = 20.0
-_WAVE_FORMATS = {1: "PCM", 6: "A-law", 7: "mu-law"}
-
-
-class ScriptError(MediaError):
-    """A step that cannot be done: an unknown line, an unreadable recording, text without a voice."""
-
-
-# -- what he says ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """
-    Something to say: mu-law at 8 kHz, with the places of its first and last loud sample.
-
-    "Loud" is within 30 dB of the clip's peak and above line noise; both are 0 in a silent clip.
-    """
-
-    name: str
-    audio: bytes
-    first_loud: int
-    last_loud: int
-
-    @classmethod
-    def of(cls, audio: bytes, *, name: str = "") -> Clip:
-        """From mu-law audio."""
-        level = np.abs(decode_mulaw(audio).astype(np.int32))
-        threshold = max(256, int(level.max(initial=0) * _LOUD_SHARE))
-        loud = np.flatnonzero(level >= threshold)
-        first, last = (int(loud[0]), int(loud[-1])) if len(loud) else (0, 0)
-        return cls(name or f"{len(audio) / RATE_HZ:.1f} s of sound", audio, first, last)
-
-    @classmethod
-    def load(cls, path: Path) -> Clip:
-        """From a mono WAV file: 16-bit PCM or mu-law, at any rate."""
-        return cls.of(read_wave(path), name=path.name)
-
-    @property
-    def seconds(self) -> float:
-        return len(self.audio) / RATE_HZ
-
-
-def read_wave(path: Path) -> bytes:
-    """The sound of a mono WAV file (16-bit PCM or mu-law, any rate) as mu-law at 8 kHz."""
-    try:
-        encoding, channels, rate_hz, width, data = _read_riff(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ScriptError(f"cannot read {path}: {error}") from error
-    if channels != 1 or (encoding, width) not in ((1, 2), (7, 1)):
-        what = f"{channels} channel(s) of {8 * width}-bit {_WAVE_FORMATS.get(encoding, f'format {encoding}')}"
-        raise ScriptError(f"{path} has {what}; mono, 16-bit PCM or mu-law is needed")
-    if encoding == 7 and rate_hz == RATE_HZ:
-        return data
-    return to_mulaw(decode_mulaw(data) if encoding == 7 else np.frombuffer(data, "<i2").astype(np.int16), rate_hz)
-
-
-def to_mulaw(pcm: NDArray[np.int16], rate_hz: int) -> bytes:
-    """PCM at any rate as mu-law at 8 kHz."""
-    return encode_mulaw(resample(pcm, rate_hz, RATE_HZ))
-
-
-def _read_riff(content: bytes) -> tuple[int, int, int, int, bytes]:
-    """Encoding, channels, rate, bytes per sample and data. The ``wave`` module refuses mu-law."""
-    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
-        raise ValueError("not a WAV file")
-    header = None
-    position = 12
-    while position + 8 <= len(content):
-        chunk, size = content[position : position + 4], int.from_bytes(content[position + 4 : position + 8], "little")
-        body = content[position + 8 : position + 8 + size]
-        if chunk == b"fmt ":
-            if len(body) < 16:
-                raise ValueError("a truncated header")
-            number = [int.from_bytes(body[at : at + 2], "little") for at in (0, 2, 14, 24)]
-            encoding = number[3] if number[0] == 0xFFFE else number[0]  # the real one of WAVE_FORMAT_EXTENSIBLE
-            header = encoding, number[1], int.from_bytes(body[4:8], "little"), number[2] // 8
-        elif chunk == b"data" and header is not None:
-            width = max(1, header[3])
-            return *header, body[: len(body) // width * width]
-        position += 8 + size + size % 2
-    raise ValueError("a WAV file without sound")
 
 
 # -- what he can do -------------------------------------------------------------------------------
@@ -379,72 +295,3 @@ class ScriptedCaller:
                     self._done = True
                     return None
                 self._frames = self._pending.popleft().frames(self)
-
-
-# -- scripts as text ------------------------------------------------------------------------------
-
-
-def parse_script(text: str, *, folder: Path = Path()) -> list[Step]:
-    """
-    Steps from text, one on a line; empty lines and lines beginning with ``#`` are skipped.
-
-        say Hello, is anyone there?
-        play recordings/question.wav
-        wait 1.5
-        wait for agent                 until it has spoken and is quiet again
-        wait for agent to start
-        talk over 0.8 stop             once it has been speaking for 0.8 s
-        talk over 1.2 play hush.wav
-        murmur 1.0 mm-hm               the same, not meant to stop it
-        press 12#
-        hang up
-
-    Relative file names are looked up in ``folder``. A line that makes no sense raises ``ScriptError``.
-    """
-    steps = []
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
-            continue
-        try:
-            steps.append(_parse_line(words, folder))
-        except ValueError as error:
-            raise ScriptError(f"line {number}: {line.strip()!r}: {error}") from error
-    return steps
-
-
-def _parse_line(words: list[str], folder: Path) -> Step:
-    match words:
-        case ["say", _, *_]:
-            return Say(" ".join(words[1:]))
-        case ["play", _, *_]:
-            return Say(folder / " ".join(words[1:]))
-        case ["wait", "for", "agent"] | ["wait", "for", "agent", "to", "finish"]:
-            return WaitForAgent()
-        case ["wait", "for", "agent", "to", "start"]:
-            return WaitForAgent("start")
-        case ["wait", seconds]:
-            return Wait(_seconds(seconds))
-        case ["talk", "over", seconds, _, *_]:
-            return TalkOver(_sound(words[3:], folder), _seconds(seconds))
-        case ["murmur", seconds, _, *_]:
-            return TalkOver(_sound(words[2:], folder), _seconds(seconds), backchannel=True)
-        case ["press", keys]:
-            if set(keys) - set("0123456789*#ABCD"):
-                raise ValueError("keys are 0 to 9, * and #")
-            return Press(keys)
-        case ["hang", "up"]:
-            return HangUp()
-        case _:
-            raise ValueError("say, play, wait, wait for agent, talk over, murmur, press or hang up?")
-
-
-def _sound(words: list[str], folder: Path) -> Sound:
-    return folder / " ".join(words[1:]) if words[0] == "play" and len(words) > 1 else " ".join(words)
-
-
-def _seconds(word: str) -> float:
-    seconds = float(word)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError("a number of seconds, please")
-    return seconds

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from media.audio import decode_mulaw, encode_mulaw
-from media.phone.tape import FRAME_BYTES, FRAME_SECONDS, RATE_HZ, SILENT_FRAME
+from media.phone.frames import FRAME_BYTES, FRAME_SECONDS, RATE_HZ, SILENT_FRAME
 
 Item = TypeVar("Item")
 Kind = Literal["text", "binary"]

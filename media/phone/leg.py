@@ -20,11 +20,12 @@ from random import Random
 from typing import Any, Literal, Protocol, TypeVar
 
 from media.phone.callback_sender import AWAITED, Answer, CookiesPerHost, Routes, WebhookSender
+from media.phone.frames import FRAME_BYTES, FRAME_SECONDS, SILENT_FRAME
 from media.phone.gateway import Gateway
 from media.phone.injections import Injections, Kind
 from media.phone.party import Note, Party
 from media.phone.stream import StreamEnd, StreamRequest
-from media.phone.tape import FRAME_BYTES, FRAME_SECONDS, SILENT_FRAME, Tape
+from media.phone.tape import Tape
 from media.phone.ticker import Ticker
 from media.phone.twilio_errors import Alert, TwilioError
 from media.phone.twiml_interpreter import (

@@ -15,15 +15,10 @@ from inference.interfaces import TextToSpeech
 from inference.resampling import Resampler
 from media.audio import decode_mulaw, encode_mulaw
 from media.errors import MediaError
-from media.phone.caller import Clip, Ear, HangUp, Press, Say, ScriptedCaller, Voice, to_mulaw
+from media.phone.caller import Ear, HangUp, Press, Say, ScriptedCaller, Voice
+from media.phone.clips import Clip, to_mulaw
+from media.phone.frames import FRAME_BYTES, RATE_HZ, SILENT_FRAME, first_audible, last_audible
 from media.phone.party import Note
-from media.phone.tape import (
-    FRAME_BYTES,
-    RATE_HZ,
-    SILENT_FRAME,
-    first_audible,
-    last_audible,
-)
 
 # The sound card's clock and ours drift apart; what piles up beyond this is dropped rather than heard late.
 MAX_BUFFERED_BYTES = 10 * FRAME_BYTES

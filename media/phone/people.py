@@ -14,21 +14,11 @@ from functools import partial
 import numpy as np
 
 from media.audio import encode_mulaw
-from media.phone.caller import (
-    Clip,
-    HangUp,
-    Press,
-    Say,
-    ScriptedCaller,
-    Step,
-    Voice,
-    Wait,
-    WaitForAgent,
-    prepare,
-)
+from media.phone.caller import HangUp, Press, Say, ScriptedCaller, Step, Voice, Wait, WaitForAgent, prepare
+from media.phone.clips import Clip
+from media.phone.frames import RATE_HZ
 from media.phone.leg import Outcome
 from media.phone.network import PhoneNetwork
-from media.phone.tape import RATE_HZ
 
 VOICE = "en-us+adam"
 """Of eSpeak NG. Of all the voices on a laptop, its recogniser understands this one best."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from media.phone.tape import FRAME_BYTES
+from media.phone.frames import FRAME_BYTES
 
 MAX_QUEUED_BYTES = 4_800_000  # ten minutes
 

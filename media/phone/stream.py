@@ -26,20 +26,20 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus, NegotiationEr
 from websockets.http11 import Request
 
 from media.errors import MediaError
-from media.phone.impairments import WIRE_FAULTS, DelayLine, Fault, Impairments, Kind, Noise
-from media.phone.media_socket import CONNECT_TIMEOUT, MediaSocket
-from media.phone.party import Note, Party
-from media.phone.playout_queue import PlayoutQueue
-from media.phone.tape import (
+from media.phone.frames import (
     FRAME_BYTES,
     FRAME_SECONDS,
     QUIET_SECONDS,
     RATE_HZ,
     SILENT_FRAME,
-    Tape,
     first_audible,
     last_audible,
 )
+from media.phone.impairments import WIRE_FAULTS, DelayLine, Fault, Impairments, Kind, Noise
+from media.phone.media_socket import CONNECT_TIMEOUT, MediaSocket
+from media.phone.party import Note, Party
+from media.phone.playout_queue import PlayoutQueue
+from media.phone.tape import Tape
 from media.phone.ticker import Ticker
 
 MAX_UNSENT_FRAMES = 50  # one second

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-from media.phone.tape import FRAME_SECONDS
+from media.phone.frames import FRAME_SECONDS
 
 
 class Ticker:

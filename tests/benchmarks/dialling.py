@@ -32,7 +32,7 @@ django.setup()
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from media.phone.tape import percentile  # noqa: E402
+from media.phone.measurements import percentile  # noqa: E402
 from tests.calls.installation import Installation, ask_ledger, installation, survive  # noqa: E402
 from tests.real_services import PostgresServer, RedisServer, migrate, process_env  # noqa: E402
 

@@ -39,9 +39,10 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from inference.backends import make_engine  # noqa: E402
-from media.phone.caller import Clip, HangUp, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent  # noqa: E402
+from media.phone.caller import HangUp, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent  # noqa: E402
+from media.phone.clips import Clip  # noqa: E402
+from media.phone.measurements import Measurements, measure, percentile  # noqa: E402
 from media.phone.network import PhoneNetwork  # noqa: E402
-from media.phone.tape import Measurements, measure, percentile  # noqa: E402
 from media.phone.ticker import Ticker  # noqa: E402
 from media.reply import render  # noqa: E402
 

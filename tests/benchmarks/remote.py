@@ -37,7 +37,7 @@ from rich.table import Table  # noqa: E402
 
 from inference.backends import Engines, make_engines  # noqa: E402
 from inference.types import EngineError, Message  # noqa: E402
-from media.phone.tape import percentile  # noqa: E402
+from media.phone.measurements import percentile  # noqa: E402
 from media.reply import answer  # noqa: E402
 from media.turns import events as ev  # noqa: E402
 from tests.inference.serving import layers  # noqa: E402

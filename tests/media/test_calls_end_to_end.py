@@ -18,12 +18,13 @@ from django.conf import settings
 from twilio.request_validator import RequestValidator
 
 from calls.models import Agent, Call
-from media.phone.caller import Clip, HangUp, Press, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent
+from media.phone.caller import HangUp, Press, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent
+from media.phone.clips import Clip
 from media.phone.gateway import Gateway
 from media.phone.impairments import Fault, Impairments
 from media.phone.injections import Injections, WebhookFault
+from media.phone.measurements import measure
 from media.phone.network import PhoneCall, PhoneNetwork
-from media.phone.tape import measure
 from media.service import close_service, get_service
 from tests.media.test_session import voice
 

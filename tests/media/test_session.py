@@ -27,7 +27,7 @@ from inference.engines.scripted import (
 from inference.types import NO_TOOLS, EngineError, Message
 from media.audio import decode_mulaw
 from media.messages import Media
-from media.phone.caller import Clip
+from media.phone.clips import Clip
 from media.phrases import Phrases
 from media.reply import render
 from media.session import CallBrief, Session

@@ -29,9 +29,9 @@ from calls.services import ensure_demo_login, find_call
 from inference.backends import make_engine
 from inference.types import EngineError
 from media.phone.caller import HangUp, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent, prepare
+from media.phone.measurements import Measurements, measure
 from media.phone.network import PhoneCall, PhoneNetwork
 from media.phone.people import VOICE
-from media.phone.tape import Measurements, measure
 from media.reply import render
 from media.turns.timing import WATERFALL
 

@@ -22,14 +22,16 @@ from rich.table import Table
 from inference.engines.laptop_voice import LaptopTextToSpeech
 from inference.types import EngineError
 from media.errors import MediaError
-from media.phone.caller import HangUp, Say, ScriptedCaller, Step, Voice, WaitForAgent, parse_script, prepare
+from media.phone.caller import HangUp, Say, ScriptedCaller, Step, Voice, WaitForAgent, prepare
 from media.phone.gateway import Gateway
 from media.phone.impairments import Impairments
 from media.phone.leg import CarrierTiming, PhoneCall
 from media.phone.live import LiveCaller, read_lines, type_lines, voice_of
+from media.phone.measurements import Measurements, measure, percentile
 from media.phone.network import PhoneNetwork
 from media.phone.party import Party
-from media.phone.tape import Measurements, Tape, measure, percentile
+from media.phone.script import parse_script
+from media.phone.tape import Tape
 
 EXAMPLES = """\
 examples:

@@ -1,32 +1,15 @@
 """The scripted caller, one frame at a time and without a clock."""
 
-import wave
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from media.audio import decode_mulaw, encode_mulaw
-from media.phone.caller import (
-    Clip,
-    Ear,
-    HangUp,
-    Press,
-    Say,
-    ScriptedCaller,
-    ScriptError,
-    TalkOver,
-    Wait,
-    WaitForAgent,
-    parse_script,
-    prepare,
-    read_wave,
-    to_mulaw,
-)
-from media.phone.tape import SILENT_FRAME
-
-LOUD = bytes([0x10]) * 160
+from media.audio import decode_mulaw
+from media.phone.caller import Ear, HangUp, Press, Say, ScriptedCaller, TalkOver, Wait, WaitForAgent, prepare
+from media.phone.clips import Clip, ScriptError
+from media.phone.frames import SILENT_FRAME
+from tests.media.phone.sounds import LOUD, sine, write_wave
 
 
 def clip(seconds: float, name: str = "clip") -> Clip:
@@ -165,107 +148,11 @@ def test_the_ear_forgives_short_pauses_and_ignores_clicks():
     assert ear.speaking == 0
 
 
-# -- recordings -----------------------------------------------------------------------------------
-
-
-def tone(rate_hz: int, seconds: float = 0.5, frequency_hz: float = 440.0) -> np.ndarray:
-    return (8000 * np.sin(2 * np.pi * frequency_hz * np.arange(round(rate_hz * seconds)) / rate_hz)).astype(np.int16)
-
-
-def write(path: Path, pcm: np.ndarray, rate_hz: int, *, channels: int = 1) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels)
-        file.setsampwidth(2)
-        file.setframerate(rate_hz)
-        file.writeframes(pcm.tobytes())
-    return path
-
-
-@pytest.mark.parametrize("rate_hz", [8000, 16000, 22050, 24000, 44100, 48000])
-def test_a_recording_at_any_rate_is_the_same_sound_at_8_khz(tmp_path, rate_hz):
-    audio = read_wave(write(tmp_path / "tone.wav", tone(rate_hz), rate_hz))
-    assert len(audio) == pytest.approx(4000, abs=2)
-    spectrum = np.abs(np.fft.rfft(decode_mulaw(audio)[:4000]))
-    assert np.argmax(spectrum) * 2 == 440
-    assert np.abs(decode_mulaw(audio)).max() == pytest.approx(8000, rel=0.05)
-
-
-def test_mulaw_recordings_are_taken_as_they_are(tmp_path):
-    audio = encode_mulaw(tone(8000))
-    header = b"RIFF" + (50 + len(audio)).to_bytes(4, "little") + b"WAVEfmt " + (18).to_bytes(4, "little")
-    header += b"\x07\0\x01\0" + (8000).to_bytes(4, "little") * 2 + b"\x01\0\x08\0\0\0"
-    header += b"fact" + (4).to_bytes(4, "little") + len(audio).to_bytes(4, "little")
-    path = tmp_path / "mulaw.wav"
-    path.write_bytes(header + b"data" + len(audio).to_bytes(4, "little") + audio)
-    assert read_wave(path) == audio
-
-
-def test_what_cannot_be_read_is_said_plainly(tmp_path):
-    with pytest.raises(ScriptError, match=r"cannot read .*nowhere\.wav"):
-        read_wave(tmp_path / "nowhere.wav")
-    (tmp_path / "text.wav").write_text("hello")
-    with pytest.raises(ScriptError, match="not a WAV file"):
-        read_wave(tmp_path / "text.wav")
-    (tmp_path / "empty.wav").write_bytes(b"RIFF\x04\0\0\0WAVE")
-    with pytest.raises(ScriptError, match="without sound"):
-        read_wave(tmp_path / "empty.wav")
-    with pytest.raises(ScriptError, match="2 channel"):
-        read_wave(write(tmp_path / "stereo.wav", tone(8000), 8000, channels=2))
-
-
-def test_a_clip_knows_its_loud_part_and_survives_silence():
-    sound = Clip.of(to_mulaw(np.concatenate([np.zeros(80, np.int16), tone(8000), np.zeros(80, np.int16)]), 8000))
-    assert sound.first_loud == pytest.approx(80, abs=10)
-    assert sound.last_loud == pytest.approx(4079, abs=10)
-    assert sound.seconds == pytest.approx(0.52)
-    silent = Clip.of(SILENT_FRAME)
-    assert (silent.first_loud, silent.last_loud) == (0, 0)
-
-
-# -- scripts as text ------------------------------------------------------------------------------
-
-SCRIPT = """
-# a short call
-say Hello, is anyone there?
-play question.wav
-
-wait 1.5
-wait for agent
-wait for agent to start
-talk over 0.8 stop please
-talk over 1 play hush.wav
-murmur 1.2 mm-hm
-press 12#
-hang up
-"""
-
-
-def test_every_line_of_a_script():
-    assert parse_script(SCRIPT, folder=Path("clips")) == [
-        Say("Hello, is anyone there?"),
-        Say(Path("clips/question.wav")),
-        Wait(1.5),
-        WaitForAgent(),
-        WaitForAgent("start"),
-        TalkOver("stop please", 0.8),
-        TalkOver(Path("clips/hush.wav"), 1.0),
-        TalkOver("mm-hm", 1.2, backchannel=True),
-        Press("12#"),
-        HangUp(),
-    ]
-
-
-@pytest.mark.parametrize("line", ["sing", "wait a bit", "wait -1", "press here", "talk over now stop", "say"])
-def test_a_line_that_makes_no_sense_is_named_with_its_number(line):
-    with pytest.raises(ScriptError, match=rf"line 2: '{line}'"):
-        parse_script(f"wait 1\n{line}\n")
-
-
 async def test_texts_are_spoken_and_files_read_before_the_call(tmp_path):
     async def voice(text: str) -> bytes:
         return LOUD * len(text)
 
-    file = write(tmp_path / "tone.wav", tone(8000), 8000)
+    file = write_wave(tmp_path / "tone.wav", sine(8000))
     steps = await prepare([Say("hi"), TalkOver("stop", 0.5), Say(file), HangUp()], voice)
     assert steps[0] == Say(Clip.of(LOUD * 2, name="hi"))
     assert steps[1] == TalkOver(Clip.of(LOUD * 4, name="stop"), 0.5)

@@ -15,14 +15,16 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from twilio.request_validator import RequestValidator
 
 from media.phone import media_socket, stream
+from media.phone.frames import SILENT_FRAME
 from media.phone.gateway import Gateway
 from media.phone.impairments import Fault, Impairments, Stall
+from media.phone.measurements import measure
 from media.phone.stream import StreamEnd, StreamRequest, StreamViolation
-from media.phone.tape import SILENT_FRAME, Tape, measure
+from media.phone.tape import Tape
+from tests.media.phone.sounds import LOUD
 
 TOKEN = "12345"
 SID = "MZ" + "1" * 32
-LOUD = bytes([0x10]) * 160  # a plain loud level
 
 
 @dataclass

@@ -17,16 +17,16 @@ from twilio.rest import Client
 
 from media.audio import decode_mulaw
 from media.phone.caller import ScriptedCaller
+from media.phone.frames import FRAME_SECONDS, SILENT_FRAME
 from media.phone.leg import MachineDetection, Order, Outcome, Program
 from media.phone.network import PhoneNetwork
 from media.phone.people import GREETING, PEOPLE, move_in, tone, who_has
-from media.phone.tape import FRAME_SECONDS, SILENT_FRAME
 from media.phone.twiml_interpreter import Callback
+from tests.media.phone.sounds import LOUD
 
 PUBLIC = "https://voice.example"
 HERE = "+15005550006"
 PREFIX = "+120255501"
-LOUD = bytes([0x10]) * 160
 UTTERANCE = 0.5
 ALL_EVENTS = frozenset({"initiated", "ringing", "answered", "completed"})
 

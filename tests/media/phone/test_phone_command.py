@@ -21,11 +21,9 @@ from media.audio import decode_mulaw
 from media.management.commands import phone
 from media.phone import live
 from media.phone.caller import ScriptedCaller
+from media.phone.frames import SILENT_FRAME
 from media.phone.live import LiveCaller, SoundError, load_sound, read_lines, type_lines, voice_of
-from media.phone.tape import SILENT_FRAME
-
-LOUD = bytes([0x10]) * 160
-
+from tests.media.phone.sounds import LOUD, write_wave
 
 # -- the command ----------------------------------------------------------------------------------
 
@@ -104,16 +102,8 @@ def unused_port(unused_tcp_port: int) -> int:
     return unused_tcp_port
 
 
-def write_clip(path, seconds: float) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes(decode_mulaw(LOUD[:1] * round(8000 * seconds)).astype("<i2").tobytes())
-
-
 async def test_a_script_is_a_whole_call_with_its_figures_and_its_recording(server, tmp_path):
-    write_clip(tmp_path / "question.wav", 0.2)
+    write_wave(tmp_path / "question.wav", decode_mulaw(LOUD * 10))
     (tmp_path / "call.txt").write_text("wait for agent\nplay question.wav\nwait for agent\nhang up\n")
     command = phone.Command(stdout=io.StringIO())
     arguments = ["--script", str(tmp_path / "call.txt"), "--url", server, "--tape", str(tmp_path / "tapes")]
