@@ -8,7 +8,7 @@ from typing import ParamSpec
 from celery import shared_task
 from django.db import InterfaceError, OperationalError
 
-from calls.services import dialling, privacy, reconciling, upkeep, webhooks
+from calls.services import claiming, dialling, privacy, reconciling, upkeep, webhook_delivery
 from calls.waking import wake
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def task(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
 @task
 def dial_due() -> None:
     """Claim what is due and have it dialled, each call by whichever worker is free."""
-    for attempt_id in dialling.claim_due().attempts:
+    for attempt_id in claiming.claim_due().attempts:
         wake("dial", str(attempt_id))
 
 
@@ -52,7 +52,7 @@ def reconcile() -> None:
 
 @task
 def deliver_webhooks() -> None:
-    webhooks.deliver_due()
+    webhook_delivery.deliver_due()
 
 
 @task

@@ -20,7 +20,7 @@ from calls import recordings
 from calls.admin.placing import PlaceForm, place_again
 from calls.admin.shared import ReadOnly, is_permitted, link_to, milliseconds
 from calls.models import E164, STAGES, Call, CallEvent, DialAttempt, Turn
-from calls.services import CallsError, placing
+from calls.services import CallsError, stopping
 from calls.status import TERMINAL, UNANSWERED
 
 MOST_COMPLAINTS = 5
@@ -268,9 +268,9 @@ class CallAdmin(ReadOnly, admin.ModelAdmin):
         done = _DEEDS[name][1]
         match name:
             case "cancel":
-                after = placing.cancel_call(call_id=call.pk)
+                after = stopping.cancel_call(call_id=call.pk)
             case "hang-up":
-                after = placing.hang_up(call_id=call.pk)
+                after = stopping.hang_up(call_id=call.pk)
             case _:
                 after = place_again(call, token)
         self.log_change(request, call, done)

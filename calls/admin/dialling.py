@@ -11,7 +11,7 @@ from django.urls import path, reverse
 
 from calls.admin.shared import ReadOnly, checked, is_permitted, link_to
 from calls.models import DialPace, DoNotCall
-from calls.services import dialling, privacy
+from calls.services import do_not_call, pacing
 from calls.waking import wake
 
 
@@ -32,11 +32,11 @@ class DialPaceAdmin(ReadOnly, admin.ModelAdmin):
         if request.method == "POST":
             if not may_resume:
                 raise PermissionDenied
-            dialling.resume()
+            pacing.resume_dialling()
             wake("dial_due")
             messages.success(request, "Dialling goes on.")
             return HttpResponseRedirect(reverse("admin:calls_dialpace_changelist"))
-        dialler = dialling.outlook()
+        dialler = pacing.get_dialler_state()
         pace, pause = dialler.pace, dialler.pause
         facts = [
             ("State", f"paused until {pause.paused_until:%Y-%m-%d %H:%M:%S} UTC" if pause else "going"),
@@ -79,7 +79,7 @@ class DoNotCallAdmin(admin.ModelAdmin):
         return super().get_form(request, obj, **({} if obj else {"form": DoNotCallForm}), **kwargs)
 
     def save_model(self, request: HttpRequest, obj: DoNotCall, *_: Any) -> None:
-        entry, _ = privacy.add_do_not_call(number=obj.number, source=DoNotCall.Source.OPERATOR, reason=obj.reason)
+        entry, _ = do_not_call.add_do_not_call(number=obj.number, source=DoNotCall.Source.OPERATOR, reason=obj.reason)
         obj.pk = entry.pk
 
     @admin.display(description="call")
@@ -95,4 +95,4 @@ class DoNotCallForm(forms.ModelForm):
         fields = ["number", "reason"]
 
     def clean_number(self) -> str:
-        return checked(lambda: privacy.whole_number(self.cleaned_data["number"]))
+        return checked(lambda: do_not_call.whole_number(self.cleaned_data["number"]))

@@ -14,7 +14,7 @@ from django.utils.html import format_html, format_html_join
 
 from calls.admin.shared import ReadOnly, checked, is_permitted, link_to
 from calls.models import ApiKey, WebhookDelivery, WebhookEndpoint
-from calls.services import keys, webhooks
+from calls.services import keys, webhook_delivery, webhooks
 
 
 def _choices(names: Any, **options: Any) -> forms.MultipleChoiceField:
@@ -150,7 +150,7 @@ class WebhookDeliveryAdmin(ReadOnly, admin.ModelAdmin):
     def deliver_again(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
         ids = list(deliveries.values_list("pk", flat=True))
         for delivery_id in ids:
-            webhooks.redeliver(delivery_id)
+            webhook_delivery.redeliver(delivery_id)
         messages.success(request, f"{len(ids)} {'is' if len(ids) == 1 else 'are'} on the way again.")
 
     @admin.display(description="call")

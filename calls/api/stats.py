@@ -15,7 +15,7 @@ from django.db.models.functions import Cast, TruncDay, TruncHour
 
 from calls.models import STAGES, Call, Turn
 from calls.services import live_calls
-from calls.services.dialling import outlook
+from calls.services.pacing import get_dialler_state
 from calls.status import UNANSWERED, Status
 
 MEASURES = (
@@ -46,7 +46,7 @@ def report(calls: QuerySet[Call], *, period: str) -> dict[str, Any]:
 
 def current() -> dict[str, Any]:
     """What is going on at this moment."""
-    live, dialler = live_calls(), outlook()
+    live, dialler = live_calls(), get_dialler_state()
     return {
         "live_calls": live,
         "free_slots": max(0, settings.MAX_LIVE_CALLS - live),

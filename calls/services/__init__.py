@@ -7,11 +7,11 @@ an id under which it is written once, and a write that finds its work done chang
 on ``select_for_update``, which SQLite silently drops.
 
 Any of these may raise Django's ``OperationalError`` or ``InterfaceError`` while the database is away: try again.
-``CallsError`` is about the request itself. What is named here is what the other packages may use.
+``CallsError`` is about the request itself. What is imported here is what the other packages may use.
 """
 
+from calls.errors import CallsError
 from calls.services.admission import (
-    LEASE,
     MAX_STREAMS,
     Admission,
     AgentSettings,
@@ -23,12 +23,9 @@ from calls.services.admission import (
     after_transfer,
     claim_stream,
     confirm_stream,
-    live_calls,
     receive_call,
-    release_lease,
-    renew_lease,
-    valid_stream_signature,
 )
+from calls.services.bootstrap import ensure_demo_login, make_login
 from calls.services.facts import (
     FACTS,
     attach_recording,
@@ -40,47 +37,8 @@ from calls.services.facts import (
     record_turn,
 )
 from calls.services.orders import Order, take_orders
-from calls.services.records import END_REASONS, CallsError, find_call
+from calls.services.records import END_REASONS, find_call
 from calls.services.reports import record_status, record_stream_event, record_verdict
-from calls.services.upkeep import clean_up, ensure_demo_login, make_login, readiness_checks, readiness_problems
-
-__all__ = [
-    "END_REASONS",
-    "FACTS",
-    "LEASE",
-    "MAX_STREAMS",
-    "Admission",
-    "AgentSettings",
-    "CallsError",
-    "Continuation",
-    "Next",
-    "Order",
-    "StreamClaim",
-    "Verdict",
-    "after_stream",
-    "after_transfer",
-    "attach_recording",
-    "claim_stream",
-    "clean_up",
-    "confirm_stream",
-    "ensure_demo_login",
-    "find_call",
-    "live_calls",
-    "make_login",
-    "readiness_checks",
-    "readiness_problems",
-    "receive_call",
-    "record_event",
-    "record_opt_out",
-    "record_status",
-    "record_stream_ended",
-    "record_stream_event",
-    "record_stream_started",
-    "record_transfer",
-    "record_turn",
-    "record_verdict",
-    "release_lease",
-    "renew_lease",
-    "take_orders",
-    "valid_stream_signature",
-]
+from calls.services.slots import LEASE, live_calls, release_lease, renew_lease
+from calls.services.upkeep import clean_up, readiness_checks, readiness_problems
+from calls.signatures import valid_stream_signature

@@ -1,4 +1,4 @@
-"""Ways in: a call arrives, its stream opens, is lost, is opened again; and who holds one of the slots."""
+"""Ways in: a call arrives, its stream opens, is lost, is opened again."""
 
 import hashlib
 import logging
@@ -10,14 +10,13 @@ from enum import StrEnum
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db import transaction
 from django.utils import timezone
 
-from calls.models import Agent, Call, Lease, StreamToken
+from calls.models import Agent, Call, StreamToken
 from calls.services import attempts, webhooks
 from calls.services.records import clean, fact_id_of, find_call, move, write_event
-from calls.signatures import valid_stream_signature as valid_stream_signature
+from calls.services.slots import hold_slot_for_stream, occupy_slot, take_slot
 from calls.status import TERMINAL, Status
 from calls.variables import fill, placeholders
 
@@ -25,14 +24,6 @@ logger = logging.getLogger(__name__)
 
 MAX_STREAMS = 3
 """Streams of one call: the first, and two reconnects. A line that drops a third time will drop a fourth."""
-LEASE = 30.0
-"""Seconds for which a live call holds its slot without renewal; renew every 10."""
-_SETTING_UP = 60.0
-"""Seconds beyond its token's life for which a call that is admitted but not connected holds its slot."""
-
-LONGEST_LEASE = timedelta(minutes=15)
-"""More than any lease is ever made for."""
-_NOT_CONNECTED = 0
 _RESUMABLE = frozenset(("", "stream-lost", "drain", "transfer-failed"))
 
 
@@ -178,9 +169,7 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
         if not live.update(streams=row.stream, process=process, channel=channel, end_reason="", stream_sid=""):
             logger.warning("Media socket refused: stream %d of call %s was opened before or is over", row.stream, call)
             return None
-        Lease.objects.filter(call=call).update(
-            stream=row.stream, process=process, expires_at=now + timedelta(seconds=LEASE)
-        )
+        occupy_slot(call, now, stream=row.stream, process=process)
         turns = list(call.turns.values_list("speaker", "heard", "number"))
         disclosed = call.events.filter(kind="disclosed").exists()
     agent = call.agent
@@ -226,67 +215,11 @@ def confirm_stream(*, call_id: UUID | str, call_sid: str, stream_sid: str, accou
     return False
 
 
-def renew_lease(*, call_id: UUID | str, stream: int) -> bool:
-    """Keep the slot of a live stream. False if it is lost, to a later stream of the call or in a long stall."""
-    until = timezone.now() + timedelta(seconds=LEASE)
-    return bool(Lease.objects.filter(call_id=call_id, stream=stream).update(expires_at=until))
-
-
-def release_lease(*, call_id: UUID | str, stream: int) -> bool:
-    """Give the slot back; a no-op if a later stream has taken the call over."""
-    return bool(Lease.objects.filter(call_id=call_id, stream=stream).delete()[0])
-
-
-def live_calls() -> int:
-    return Lease.objects.filter(expires_at__gt=timezone.now()).count()
-
-
 def _agent_for(number: str) -> Agent | None:
     agents = Agent.objects.filter(active=True)
     return agents.filter(phone_number=number).exclude(phone_number="").first() or (
         agents.filter(phone_number="").order_by("created_at", "pk").first()
     )
-
-
-def take_slot(call: Call, now: datetime, *, until: datetime | None = None, below: int | None = None) -> bool:
-    """
-    Hold one of ``MAX_LIVE_CALLS`` slots for this call, ``until`` its stream must be open; the slot that it has, if any.
-
-    Calls that come in take them from the top, those that we place only from ``below`` a limit: so that holds as well.
-
-    The unique ``slot`` decides between two who try at once, so that the limit holds without locks.
-    """
-    # One look at them all, who are few: this is a third of what claiming a call costs.
-    leases = Lease.objects.values_list("call_id", "slot", "expires_at")
-    held = list(leases)
-    if any(not now < expires <= now + LONGEST_LEASE for call_id, _, expires in held if call_id != call.pk):
-        dead_leases(now).exclude(call=call).delete()
-        held = list(leases.all())
-    if any(call_id == call.pk for call_id, *_ in held):
-        # A repeated request must not touch the lease of a stream that runs.
-        Lease.objects.filter(call=call, stream=_NOT_CONNECTED).update(expires_at=until or _set_up_by(now))
-        return True
-    limit = settings.MAX_LIVE_CALLS if below is None else min(below, settings.MAX_LIVE_CALLS)
-    free = set(range(limit)) - {slot for _, slot, _ in held}
-    for slot in sorted(free, reverse=below is None):
-        try:
-            with transaction.atomic():
-                Lease.objects.create(call=call, slot=slot, stream=_NOT_CONNECTED, expires_at=until or _set_up_by(now))
-        except IntegrityError:
-            if Lease.objects.filter(call=call).exists():
-                return True
-        else:
-            return True
-    return False
-
-
-def dead_leases(now: datetime) -> QuerySet[Lease]:
-    """Those that ran out, and those of a future that a clock has left again."""
-    return Lease.objects.filter(Q(expires_at__lte=now) | Q(expires_at__gt=now + LONGEST_LEASE))
-
-
-def _set_up_by(now: datetime) -> datetime:
-    return now + timedelta(seconds=settings.STREAM_TOKEN_TTL + _SETTING_UP)
 
 
 def _mint_token(call: Call, *, stream: int, now: datetime) -> str:
@@ -356,7 +289,7 @@ def after_stream(*, sid: str, stream: int) -> Continuation:
             Call.objects.filter(pk=call.pk, streams=call.streams).update(end_reason="stream-lost")
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.GIVE_UP)
-        Lease.objects.filter(call=call).update(stream=_NOT_CONNECTED, expires_at=_set_up_by(now))
+        hold_slot_for_stream(call, now)
         token = _mint_token(call, stream=stream + 1, now=now)
     logger.warning("Call %s: stream %d was lost, reconnecting", sid, stream)
     return Continuation(Next.RECONNECT, token, stream + 1)

@@ -13,10 +13,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from calls import recordings
+from calls.errors import CallsError
 from calls.models import E164, Call, CallEvent, DoNotCall, Turn
 from calls.services import attempts, webhooks
-from calls.services.privacy import add_do_not_call
-from calls.services.records import END_REASONS, CallsError, clean, get_call, moment, move, write_event
+from calls.services.do_not_call import add_do_not_call
+from calls.services.records import END_REASONS, clean, get_call, moment, move, write_event
 from calls.status import Status
 
 logger = logging.getLogger(__name__)

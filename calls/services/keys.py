@@ -10,8 +10,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from calls.errors import CallsError
 from calls.models import ApiKey
-from calls.services.records import CallsError, clean
+from calls.services.records import clean
 
 RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 _USE_NOTED_EVERY = timedelta(minutes=1)

@@ -16,9 +16,11 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from calls import numbers
-from calls.models import Call, CallOrder, DoNotCall, Lease
-from calls.services.records import CallsError, clean, get_call
+from calls.errors import CallsError
+from calls.models import Call, CallOrder, DoNotCall
+from calls.services.dialable import dialable
+from calls.services.records import clean, get_call
+from calls.services.slots import is_live
 
 logger = logging.getLogger(__name__)
 
@@ -79,19 +81,6 @@ def take_orders(*, process: str) -> list[Order]:
         if CallOrder.objects.filter(pk=order.pk, taken_at=None).update(taken_at=timezone.now()):
             taken.append(Order(order.pk, order.call_id, order.kind, order.data))
     return taken
-
-
-def is_live(call: Call) -> bool:
-    """Somebody's stream is open and its process alive, as far as the database knows."""
-    return Lease.objects.filter(call=call, stream__gt=0, expires_at__gt=timezone.now()).exists()
-
-
-def dialable(text: str, *, field: str) -> str:
-    """``text`` in E.164, if it is a number that the settings allow to dial. Raises ``CallsError``."""
-    try:
-        return numbers.dialable(text, countries=settings.DIAL_COUNTRIES, types=settings.DIAL_NUMBER_TYPES)
-    except numbers.NumberRefused as error:
-        raise CallsError(str(error), code=error.code, field=field) from error
 
 
 def _live(call_id: UUID | str) -> Call:

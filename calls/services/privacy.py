@@ -1,5 +1,5 @@
 """
-The do-not-call list, deleting what is old enough, and forgetting a person.
+Deleting what is old enough, and forgetting a person.
 
 What people said goes: words, keys, sound, what was known of them. What stays is a call without a face, with its times
 and latencies, so that the statistics of the past do not change; and rows that are emptied rather than deleted cannot be
@@ -8,8 +8,7 @@ and is reached once they are.
 """
 
 import logging
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -22,10 +21,12 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from calls.carrier import Carrier
-from calls.models import E164, Call, CallEvent, CallOrder, DialAttempt, DoNotCall, Turn, WebhookDelivery
-from calls.services import webhooks
-from calls.services.placing import cancel_call
-from calls.services.records import CallsError, clean, fact_id_of
+from calls.errors import CallsError
+from calls.models import Call, CallEvent, CallOrder, DialAttempt, DoNotCall, Turn, WebhookDelivery
+from calls.services import webhook_delivery
+from calls.services.do_not_call import whole_number
+from calls.services.records import fact_id_of
+from calls.services.stopping import cancel_call
 from calls.status import TERMINAL, Status
 
 logger = logging.getLogger(__name__)
@@ -42,43 +43,6 @@ MOST_AT_ONCE = 5000
 """Calls that one run empties, so that it ends: the next one goes on."""
 STORAGE_FAILS = 20
 """Files in a row that cannot be deleted, after which the storage is left alone until the next run."""
-
-
-# --- The do-not-call list ----------------------------------------------------------------------------------
-
-
-def add_do_not_call(*, number: str, source: str, reason: str = "", call: Call | None = None) -> tuple[DoNotCall, bool]:
-    """
-    From now on ``number`` is not dialled, nor is what waits for it: the dialler looks here last. Idempotent.
-
-    Returns the entry, and whether it is new; the first reason stays. Raises ``CallsError`` for what is no number.
-    """
-    number = whole_number(number)
-    if source not in DoNotCall.Source.values:
-        raise CallsError(f"{source!r} is no source of the do-not-call list.", field="source")
-    defaults = {"source": source, "reason": clean(reason)[:255], "call": call}
-    return DoNotCall.objects.get_or_create(number=number, defaults=defaults)
-
-
-def add_many_do_not_call(*, reasons: Mapping[str, str], source: str) -> int:
-    """As ``add_do_not_call``, for any number of E.164 numbers and their reasons. Returns how many are new."""
-    entries = [DoNotCall(number=number, reason=clean(why)[:255], source=source) for number, why in reasons.items()]
-    before = DoNotCall.objects.count()
-    DoNotCall.objects.bulk_create(entries, batch_size=1000, ignore_conflicts=True)
-    return DoNotCall.objects.count() - before
-
-
-def remove_do_not_call(*, number: str) -> bool:
-    """The number may be dialled again. False if it was not on the list."""
-    return bool(DoNotCall.objects.filter(number=whole_number(number)).delete()[0])
-
-
-def whole_number(text: str) -> str:
-    """``text`` in E.164; it may be written with spaces, dots, dashes and brackets. Raises ``CallsError``."""
-    number = re.sub(r"[ ().-]", "", text)
-    if not (number.isascii() and E164.fullmatch(number)):
-        raise CallsError("Write the number in full, as +15551234567.", code="invalid-number", field="number")
-    return number
 
 
 # --- What is old enough ------------------------------------------------------------------------------------
@@ -114,7 +78,7 @@ def retire(*, now: datetime | None = None) -> Retired:
                 _note("transcript", page, now)
             retired.transcripts += len(page)
     _forget_again()
-    webhooks.forget_old(now=now)
+    webhook_delivery.forget_old(now=now)
     if retired.recordings or retired.transcripts:
         logger.info("Deleted %d recordings and the words of %d calls", retired.recordings, retired.transcripts)
     return retired

@@ -10,12 +10,13 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from calls.carrier import Carrier, CarrierError, get_carrier
+from calls.errors import CallsError
 from calls.models import Call, CallOrder, DialAttempt, Lease
 from calls.services.attempts import NOT_SENT, adopt, apply_news, move_attempt
-from calls.services.dialling import outside_hours
-from calls.services.placing import end_attempt, hang_up_at_carrier
-from calls.services.records import CallsError, fact_id_of, write_event
-from calls.services.reports import ANSWERING
+from calls.services.obstacles import outside_hours
+from calls.services.records import fact_id_of, write_event
+from calls.services.slots import ANSWERING
+from calls.services.stopping import end_attempt, hang_up_at_carrier
 from calls.status import TERMINAL, UNANSWERED, Status
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from django.utils import timezone
 
-from calls.errors import CallsError as CallsError
+from calls.errors import CallsError
 from calls.models import Call, CallEvent, CallOrder, Lease, StreamToken
 from calls.services import webhooks
 from calls.status import TERMINAL, Status, may_move

@@ -10,13 +10,11 @@ from django.utils import timezone
 from calls.models import Call, CallEvent, CallOrder, DialAttempt, Lease, MachineDetection
 from calls.services import attempts, orders
 from calls.services.records import clean, clean_values, fact_id_of, find_call, move, twilio_time, write_event
+from calls.services.slots import ANSWERING
 from calls.status import MOVES, TERMINAL, UNANSWERED, Status
 from calls.variables import fill
 
 logger = logging.getLogger(__name__)
-
-ANSWERING = 60.0
-"""Seconds beyond the ringing for which a dialled call holds its slot until its stream is open."""
 
 
 def record_status(

@@ -1,18 +1,16 @@
-"""Housekeeping, readiness, and letting an operator in."""
+"""Housekeeping and readiness."""
 
 import logging
-import secrets
 from collections.abc import Callable
 from datetime import timedelta
 
-from django.contrib.auth import get_user_model
 from django.db import Error as DatabaseAway
 from django.db import connection
 from django.utils import timezone
 
 from calls.models import Call, StreamToken
-from calls.services.admission import dead_leases
 from calls.services.records import move
+from calls.services.slots import dead_leases
 from calls.status import Status
 
 logger = logging.getLogger(__name__)
@@ -56,18 +54,3 @@ def readiness_problems() -> list[str]:
         logger.warning("The database is not ready: %s", error)
         problems = ["database"]
     return problems + [problem for check in readiness_checks if (problem := check())]
-
-
-def make_login(*, username: str) -> tuple[str, str]:
-    """Let an operator in: the superuser ``username``, made if missing, with a new random password; returns both."""
-    password = secrets.token_urlsafe(12)
-    user, _ = get_user_model().objects.get_or_create(username=username)
-    user.is_staff = user.is_superuser = user.is_active = True
-    user.set_password(password)
-    user.save()
-    return username, password
-
-
-def ensure_demo_login() -> tuple[str, str]:
-    """The login that the demonstration prints; each run gives it a new password."""
-    return make_login(username="demo")

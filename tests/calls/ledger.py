@@ -22,7 +22,7 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from calls.models import Agent, ApiKey, Call, DialAttempt, Lease  # noqa: E402
-from calls.services import dialling  # noqa: E402
+from calls.services import claiming  # noqa: E402
 from calls.services.keys import make_key  # noqa: E402
 from calls.services.placing import NewCall, place_calls  # noqa: E402
 from calls.status import TERMINAL  # noqa: E402
@@ -51,14 +51,14 @@ def wait() -> dict[str, Any]:
 
 def claims() -> dict[str, Any]:
     with CaptureQueriesContext(connection) as asked:
-        count = len(dialling.claim_due(wanted=50).attempts)
+        count = len(claiming.claim_due(wanted=50).attempts)
     queries, costs = len(asked) / count, []
     while Call.objects.filter(due_at__isnull=False).exists():
         # They are over at once, so that there is room for the next.
         DialAttempt.objects.filter(ended_at=None).update(ended_at=timezone.now())
         Lease.objects.all().delete()
         started = time.perf_counter()
-        if count := len(dialling.claim_due(wanted=50).attempts):
+        if count := len(claiming.claim_due(wanted=50).attempts):
             costs.append((time.perf_counter() - started) * 1000 / count)
     return {"ms": costs, "queries": queries}
 

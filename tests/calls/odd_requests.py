@@ -19,7 +19,8 @@ from twilio.request_validator import RequestValidator
 
 from calls.models import Agent, DialAttempt
 from calls.services import claim_stream, receive_call
-from calls.services.dialling import claim_due, dial
+from calls.services.claiming import claim_due
+from calls.services.dialling import dial
 from calls.services.placing import NewCall, place_calls
 from tests.calls.fake_carrier import FakeCarrier
 

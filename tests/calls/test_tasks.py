@@ -7,7 +7,7 @@ from django.db import OperationalError
 
 from calls import tasks, waking
 from calls.models import Agent, Call
-from calls.services import dialling
+from calls.services import claiming
 from calls.services.placing import NewCall, place_call
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +63,6 @@ def test_while_the_database_is_away_a_task_only_says_so(monkeypatch, caplog):
     def away(**_):
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr(dialling, "claim_due", away)
+    monkeypatch.setattr(claiming, "claim_due", away)
     tasks.dial_due()
     assert "dial_due has to wait" in caplog.text

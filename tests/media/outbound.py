@@ -20,7 +20,7 @@ from django.db import connections
 from calls import tasks, waking
 from calls.carrier import Carrier
 from calls.models import Call, DialAttempt, Lease
-from calls.services import dialling, reconciling
+from calls.services import dialling, obstacles, reconciling
 from calls.services.attempts import UNCOUNTED
 from calls.services.placing import NewCall, place_call, place_calls
 from calls.status import TERMINAL
@@ -173,8 +173,8 @@ async def office(
     # Minutes of patience in earnest.
     for name, seconds in {"UNANSWERED_REQUEST": 1.2, "NEVER_ARRIVED": 2.0, "ORDER_IGNORED": 1.0}.items():
         monkeypatch.setattr(reconciling, name, seconds)
-    for name in ("CAPACITY_PAUSE", "NUMBER_BUSY"):
-        monkeypatch.setattr(dialling, name, 0.5)
+    monkeypatch.setattr(dialling, "CAPACITY_PAUSE", 0.5)
+    monkeypatch.setattr(obstacles, "NUMBER_BUSY", 0.5)
     worker = Worker()
     monkeypatch.setattr(waking, "_send", worker.wake)
     timing = CarrierTiming(scale=0.02)

@@ -17,7 +17,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from calls.models import Agent, Call, CallEvent, CallOrder, DialPace, DoNotCall
-from calls.services import CallsError, orders, placing
+from calls.services import CallsError, orders, stopping
 from media.phone.caller import HangUp, Press, ScriptedCaller, Wait, WaitForAgent
 from media.phone.injections import Injections, RestFault, WebhookFault
 from media.phone.leg import Outcome
@@ -179,7 +179,7 @@ async def test_an_account_that_is_refused_stops_dialling(office):
         assert pace.paused_until > timezone.now() + timedelta(minutes=1)
         assert len(here.network.rest.requests) == 1
         for call in (first, second):
-            assert (await sync_to_async(placing.cancel_call)(call_id=call.pk)).status == "canceled"
+            assert (await sync_to_async(stopping.cancel_call)(call_id=call.pk)).status == "canceled"
     assert here.phones == []
 
 
@@ -245,7 +245,7 @@ async def test_a_verdict_on_a_machine_after_the_end_is_only_noted(office):
 # --- Stopping ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stop", [placing.cancel_call, placing.hang_up])
+@pytest.mark.parametrize("stop", [stopping.cancel_call, stopping.hang_up])
 async def test_a_call_is_stopped_while_it_rings(office, stop):
     await agent(ring_timeout=120)
     async with office() as here:
@@ -263,7 +263,7 @@ async def test_a_call_that_is_canceled_while_it_is_requested_never_rings_for_lon
         here.answers(ANNA, *SHORTLY, after=TAKES_LONG)
         call = await here.place()
         await here.until(lambda: here.phones)
-        await sync_to_async(placing.cancel_call)(call_id=call.pk)
+        await sync_to_async(stopping.cancel_call)(call_id=call.pk)
         record = await here.over(call)
     assert record.status == "canceled"
     assert [phone.status for phone in here.phones] == ["canceled"]
@@ -278,7 +278,7 @@ async def test_to_hang_up_on_somebody_who_has_just_hung_up_is_no_error(office):
         await sync_to_async(orders.transfer)(call_id=call.pk, to="sales")
         await here.until(lambda: any(phone.direction == "outbound-dial" for phone in here.network.calls.values()))
         here.network.injections.rest.append(RestFault(path=f"/{here.phones[0].sid}.json", hang_up_first=True))
-        await sync_to_async(placing.hang_up)(call_id=call.pk)
+        await sync_to_async(stopping.hang_up)(call_id=call.pk)
         record = await here.over(call)
     assert record.status == "completed"
     assert (await here.phones[0].wait()).ended_by == "caller"
@@ -295,7 +295,7 @@ async def test_the_agent_says_what_the_operator_asks_for_and_hangs_up_when_told(
         call = await here.talks(await here.place())
         await sync_to_async(orders.say)(call_id=call.pk, text="Your table is ready.")
         await here.until(lambda: call.turns.filter(heard="Your table is ready.").exists())
-        await sync_to_async(placing.hang_up)(call_id=call.pk)
+        await sync_to_async(stopping.hang_up)(call_id=call.pk)
         record = await here.over(call)
     assert (record.status, record.end_reason) == ("completed", "operator")
     with pytest.raises(CallsError, match="somebody on the line"):
@@ -338,7 +338,7 @@ async def test_a_call_that_nobody_takes_over_comes_back(office):
         call = await here.talks(await here.place())
         await sync_to_async(orders.transfer)(call_id=call.pk, to="sales")
         await here.until(lambda: call.turns.filter(heard__contains="nobody answered").exists())
-        await sync_to_async(placing.hang_up)(call_id=call.pk)
+        await sync_to_async(stopping.hang_up)(call_id=call.pk)
         record = await here.over(call)
     assert (record.status, record.end_reason, record.streams) == ("completed", "operator", 2)
     assert "transfer-failed" in record.kinds

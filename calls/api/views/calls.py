@@ -46,7 +46,8 @@ from calls.api.serializers.calls import (
 )
 from calls.models import ApiKey, Call
 from calls.services import orders
-from calls.services.placing import InvalidCalls, NewCall, cancel_call, hang_up, place_call, place_calls
+from calls.services.placing import InvalidCalls, NewCall, place_call, place_calls
+from calls.services.stopping import cancel_call, hang_up
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
 _LONGEST = {"hour": timedelta(days=31), "day": timedelta(days=366)}

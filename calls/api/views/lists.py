@@ -21,7 +21,7 @@ from calls.api.serializers.calls import (
 )
 from calls.api.views.calls import Endpoint, valid
 from calls.models import E164, Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
-from calls.services.privacy import add_do_not_call, remove_do_not_call
+from calls.services.do_not_call import add_do_not_call, remove_do_not_call
 from calls.services.webhooks import change_endpoint, make_endpoint
 
 NAME = OpenApiParameter("name", {"type": "string"}, OpenApiParameter.PATH, description="The agent's name.")

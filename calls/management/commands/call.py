@@ -12,7 +12,8 @@ from rich.markup import escape
 
 from calls.models import Call, MachineDetection
 from calls.services import CallsError
-from calls.services.placing import NewCall, cancel_call, hang_up, place_call
+from calls.services.placing import NewCall, place_call
+from calls.services.stopping import cancel_call, hang_up
 from calls.services.watching import Line, news_of
 from calls.status import TERMINAL
 

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from calls.models import DoNotCall
 from calls.services import CallsError
-from calls.services.privacy import add_do_not_call, add_many_do_not_call, remove_do_not_call, whole_number
+from calls.services.do_not_call import add_do_not_call, add_many_do_not_call, remove_do_not_call, whole_number
 
 MOST_ERRORS = 20
 """Wrong lines that are told; more are counted."""

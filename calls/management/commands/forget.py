@@ -6,7 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from calls.services import CallsError
-from calls.services.privacy import forget, whole_number
+from calls.services.do_not_call import whole_number
+from calls.services.privacy import forget
 
 
 class Command(BaseCommand):

@@ -15,7 +15,7 @@ from calls.models import (
     CallOrder,
     Lease,
 )
-from calls.services import placing
+from calls.services import stopping
 from tests.calls.admin.pages import ANNA, said
 from tests.calls.fake_carrier import FakeCarrier
 
@@ -23,7 +23,7 @@ from tests.calls.fake_carrier import FakeCarrier
 @pytest.fixture
 def carrier(monkeypatch) -> FakeCarrier:
     fake = FakeCarrier()
-    monkeypatch.setattr(placing, "get_carrier", lambda: fake)
+    monkeypatch.setattr(stopping, "get_carrier", lambda: fake)
     return fake
 
 

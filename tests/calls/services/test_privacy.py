@@ -22,15 +22,9 @@ from calls.models import (
     WebhookEndpoint,
 )
 from calls.services import CallsError, record_event, record_status, record_turn
+from calls.services.do_not_call import add_do_not_call
 from calls.services.placing import NewCall, place_call
-from calls.services.privacy import (
-    FORGOTTEN,
-    add_do_not_call,
-    add_many_do_not_call,
-    forget,
-    remove_do_not_call,
-    retire,
-)
+from calls.services.privacy import FORGOTTEN, forget, retire
 from tests.calls.fake_carrier import FakeCarrier
 
 pytestmark = pytest.mark.django_db
@@ -118,45 +112,6 @@ def all_of(call: Call) -> str:
 
 def events_of(call: Call) -> dict[str, dict]:
     return dict(call.events.values_list("kind", "data"))
-
-
-# --- The do-not-call list ----------------------------------------------------------------------------------
-
-
-def test_a_number_gets_on_the_list_once_and_its_first_reason_stays():
-    call = a_call()
-    entry, new = add_do_not_call(number=ANNA, source="caller", reason="take me off your list", call=call)
-    assert (entry.number, entry.source, entry.call, new) == (ANNA, "caller", call, True)
-    assert add_do_not_call(number="+1 (202) 555-0101", source="operator", reason="again") == (entry, False)
-    assert DoNotCall.objects.get().reason == "take me off your list"
-
-
-@pytest.mark.parametrize("number", ["", "anonymous", "2025550101", "+0123456789", "client:anna", "+12", "+1202555٠١٠١"])
-def test_what_is_no_number_gets_on_no_list(number):
-    with pytest.raises(CallsError) as told:
-        add_do_not_call(number=number, source="operator")
-    assert (told.value.code, told.value.field) == ("invalid-number", "number")
-
-
-def test_a_source_that_does_not_exist_is_refused():
-    with pytest.raises(CallsError, match="source"):
-        add_do_not_call(number=ANNA, source="gossip")
-
-
-def test_a_number_can_be_taken_off_the_list():
-    add_do_not_call(number=ANNA, source="operator")
-    assert remove_do_not_call(number=ANNA)
-    assert not remove_do_not_call(number=ANNA)
-
-
-def test_a_long_reason_is_cut():
-    assert len(add_do_not_call(number=ANNA, source="caller", reason="no " * 200)[0].reason) == 255
-
-
-def test_many_numbers_are_added_at_once_and_counted():
-    add_do_not_call(number=ANNA, source="caller", reason="said so")
-    assert add_many_do_not_call(reasons={ANNA: "listed", BERT: "listed"}, source="operator") == 1
-    assert dict(DoNotCall.objects.values_list("number", "reason")) == {ANNA: "said so", BERT: "listed"}
 
 
 # --- What is old enough ------------------------------------------------------------------------------------

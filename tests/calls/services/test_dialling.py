@@ -1,0 +1,35 @@
+"""Each call is dialled once."""
+
+import pytest
+
+from calls.carrier import Kind
+from calls.models import Lease
+from tests.calls.fake_carrier import refusal
+from tests.calls.services.dialler import ANNA, dial_due, place, reload
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_call_is_dialled_once_with_the_id_of_its_attempt_in_every_address(agent, clock, carrier):
+    call = place()
+    [attempt] = dial_due(carrier)
+    assert dial_due(carrier) == []
+    [request] = carrier.requests
+    assert request["to_number"] == ANNA
+    assert request["from_number"] == "+15005550006"
+    assert all(str(attempt.pk) in request[url] for url in ("voice_url", "status_url", "amd_url"))
+    assert request["ring_timeout"] == 25
+    call = reload(call)
+    assert (call.sid, call.status, call.due_at, call.attempts_made) == (attempt.sid, "queued", None, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "reason"), [(Kind.NUMBER, 21211, "number-refused"), (Kind.SETTINGS, 21210, "settings-refused")]
+)
+def test_what_the_carrier_will_never_do_ends_the_call_with_the_reason(agent, clock, carrier, kind, code, reason):
+    call = place()
+    carrier.faults = [refusal(kind, code)]
+    [attempt] = dial_due(carrier)
+    assert (reload(call).status, reload(call).end_reason) == ("failed", reason)
+    assert (attempt.error_code, attempt.status) == (str(code), "failed")
+    assert not Lease.objects.exists()

@@ -1,0 +1,148 @@
+"""What keeps a call from being dialled now."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from calls.models import Agent, Call, CallEvent, DialAttempt, DoNotCall
+from calls.services import (
+    CallsError,
+    claiming,
+    dialling,
+    obstacles,
+    receive_call,
+    reconciling,
+)
+from tests.calls.services.dialler import ANNA, BERT, CARL, NOON, dial_due, place, reload, report
+from tests.calls.twilio_double import ACCOUNT_SID
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_number_on_the_do_not_call_list_is_refused_when_placed_and_when_dialled(agent, clock, carrier):
+    DoNotCall.objects.create(number=BERT)
+    with pytest.raises(CallsError, match="do-not-call"):
+        place(BERT)
+    waiting, claimed = place(ANNA), place(CARL)
+    DoNotCall.objects.create(number=ANNA)
+    [attempt_id] = claiming.claim_due().attempts
+    DoNotCall.objects.create(number=CARL)
+    assert not dialling.dial(attempt_id, carrier=carrier)
+    assert carrier.requests == []
+    for call in (waiting, claimed):
+        assert (reload(call).status, reload(call).end_reason) == ("canceled", "do-not-call")
+
+
+def test_a_scheduled_call_waits_for_its_time(agent, clock, carrier):
+    call = place(scheduled_for=NOON + timedelta(hours=2))
+    assert dial_due(carrier) == []
+    clock.shift(timedelta(hours=2))
+    [attempt] = dial_due(carrier)
+    assert attempt.call == call
+
+
+def test_outside_calling_hours_a_call_waits_until_every_zone_of_the_number_allows_it(agent, clock, carrier):
+    clock.move_to(datetime(2026, 11, 20, 4, 0, tzinfo=UTC))  # 23:00 in Washington
+    call = place()
+    assert dial_due(carrier) == []
+    opens = datetime(2026, 11, 20, 13, 0, tzinfo=UTC)  # 08:00
+    assert reload(call).due_at == opens
+    assert CallEvent.objects.get(call=call).data == {"why": "calling-hours", "until": opens.isoformat()}
+    clock.move_to(opens)
+    assert len(dial_due(carrier)) == 1
+
+
+def test_the_time_zone_of_the_person_counts_more_than_that_of_the_number(agent, clock, carrier):
+    call = place(timezone="Asia/Tokyo")
+    assert dial_due(carrier) == []
+    assert reload(call).due_at == datetime(2026, 11, 20, 23, 0, tzinfo=UTC)
+
+
+def test_hours_that_end_between_claim_and_dialling_hold(agent, clock, carrier):
+    clock.move_to(datetime(2026, 11, 21, 1, 59, 58, tzinfo=UTC))  # two seconds to nine in the evening
+    call = place()
+    [attempt_id] = claiming.claim_due().attempts
+    clock.shift(5)
+    assert not dialling.dial(attempt_id, carrier=carrier)
+    assert carrier.requests == []
+    call = reload(call)
+    assert (call.status, call.due_at) == ("queued", datetime(2026, 11, 21, 13, 0, tzinfo=UTC))
+
+
+def test_a_country_where_nobody_may_ever_be_called_ends_the_call(agent, clock, carrier, settings):
+    settings.CALLING_HOURS = {"*": "08:00-21:00", "US": ""}
+    call = place()
+    assert dial_due(carrier) == []
+    assert (reload(call).status, reload(call).end_reason) == ("failed", "no-calling-hours")
+
+
+def test_a_number_is_tried_only_so_often_in_a_day_whoever_asks(agent, clock, carrier, settings):
+    settings.ATTEMPTS_PER_NUMBER_AND_DAY = 2
+    for _ in range(3):
+        place()
+    for _ in range(3):
+        for attempt in dial_due(carrier):
+            report(attempt, "completed")
+        clock.shift(60)
+    assert len(carrier.requests) == 2
+    waiting = Call.objects.get(attempts_made=0)
+    assert waiting.due_at == NOON + timedelta(days=1)
+    clock.move_to(waiting.due_at)
+    assert len(dial_due(carrier)) == 1
+
+
+def test_one_live_call_per_number(agent, clock, carrier):
+    place()
+    place()
+    [attempt] = dial_due(carrier)
+    clock.shift(20)
+    assert dial_due(carrier) == []
+    report(attempt, "completed")
+    clock.shift(20)
+    assert len(dial_due(carrier)) == 1
+
+
+def test_somebody_who_is_calling_us_is_not_called(agent, clock, carrier):
+    receive_call(sid="CA1", from_number=ANNA, to_number="+15005550006", account_sid=ACCOUNT_SID, params={})
+    call = place()
+    assert dial_due(carrier) == []
+    assert reload(call).due_at == NOON + timedelta(seconds=obstacles.NUMBER_BUSY)
+
+
+def test_a_call_that_was_canceled_halfway_does_not_take_a_place(agent, clock, carrier):
+    call = place()
+    Call.objects.filter(pk=call.pk).update(canceled_at=NOON)
+    assert dial_due(carrier) == []
+    assert (reload(call).status, reload(call).end_reason) == ("canceled", "canceled")
+
+
+def test_calls_of_an_agent_that_is_switched_off_wait_until_it_is_back(agent, clock, carrier):
+    call = place()
+    Agent.objects.update(active=False)
+    assert dial_due(carrier) == []
+    Agent.objects.update(active=True)
+    clock.move_to(reload(call).due_at)
+    assert len(dial_due(carrier)) == 1
+
+
+def test_a_number_whose_hours_are_unknown_ends_its_own_call_only(agent, clock, carrier):
+    broken, fine = place(timezone="Europe/Berlin"), place(BERT)
+    Call.objects.filter(pk=broken.pk).update(timezone="Europe/Atlantis")
+    [attempt] = dial_due(carrier)
+    assert attempt.call == fine
+    assert (reload(broken).status, reload(broken).end_reason) == ("failed", "unknown-hours")
+
+
+def test_hours_that_are_unknown_only_when_it_is_dialled_end_that_call_too_and_keep_no_other(agent, clock, carrier):
+    broken, fine = place(timezone="America/New_York"), place(BERT, timezone="America/New_York")
+    ids = claiming.claim_due().attempts
+    queued = DialAttempt.objects.get(call=fine)
+    dialling.dial(queued.pk, carrier=carrier)
+    Call.objects.update(timezone="Europe/Atlantis")
+    for attempt_id in ids:
+        dialling.dial(attempt_id, carrier=carrier)
+    assert (reload(broken).status, reload(broken).end_reason) == ("failed", "unknown-hours")
+    clock.shift(200)
+    carrier.now_is(reload(queued).sid, status="completed")
+    reconciling.reconcile(carrier=carrier)
+    assert reload(fine).status == "completed"

@@ -1,0 +1,112 @@
+"""How fast calls are dialled, and when dialling pauses."""
+
+from datetime import timedelta
+
+import pytest
+
+from calls.carrier import Kind
+from calls.models import Call, DialAttempt, DialPace, Lease
+from calls.services import claiming, dialling, pacing, reconciling
+from tests.calls.fake_carrier import refusal
+from tests.calls.services.dialler import BERT, CARL, NOON, dial_due, place, report
+
+pytestmark = pytest.mark.django_db
+
+
+def test_no_faster_than_the_carrier_dials(agent, clock, carrier, settings):
+    settings.CALLS_PER_SECOND = 2.0
+    for number in range(5):
+        place(f"+1202555011{number}")
+    made = []
+    for _ in range(3):
+        made.append(len(dial_due(carrier)))
+        clock.shift(1)
+    assert made == [2, 2, 1]
+
+
+def test_no_more_at_once_than_there_are_slots_and_some_are_left_to_those_who_call(agent, clock, carrier, settings):
+    settings.OUTBOUND_MAX_CALLS = 3
+    for number in range(6):
+        place(f"+1202555011{number}")
+    attempts = dial_due(carrier)
+    assert len(attempts) == 3
+    assert Lease.objects.count() == 3
+    report(attempts[0], "busy")
+    assert len(dial_due(carrier)) == 1
+    settings.OUTBOUND_MAX_CALLS = 9
+    assert len(dial_due(carrier)) == 2  # the slots of all calls are the limit
+
+
+def test_too_many_requests_put_dialling_off_and_count_for_nothing(agent, clock, carrier):
+    place()
+    place(BERT)
+    carrier.faults = [refusal(Kind.LATER, 20429, retry_after=7.0)]
+    for attempt_id in claiming.claim_due().attempts:
+        dialling.dial(attempt_id, carrier=carrier)
+    # What was claimed before the pause is held back as well.
+    assert len(carrier.requests) == 1
+    assert {call.due_at for call in Call.objects.all()} == {NOON + timedelta(seconds=7)}
+    assert dial_due(carrier) == []
+    clock.shift(8)
+    assert len(dial_due(carrier)) == 2
+    assert DialPace.objects.get().failures == 0
+
+
+def test_requests_that_fail_together_are_one_failure(agent, clock, carrier):
+    for number in range(4):
+        place(f"+1202555011{number}")
+    attempts = [DialAttempt.objects.get(pk=pk) for pk in claiming.claim_due().attempts]
+    for attempt in attempts:
+        dialling._refused(attempt, refusal(Kind.LATER, 20429))
+    pace = DialPace.objects.get()
+    assert pace.failures == 1
+    assert pace.paused_until <= NOON + timedelta(seconds=1)
+
+
+def test_a_success_that_was_under_way_does_not_end_a_pause(agent, clock, carrier):
+    place()
+    [attempt_id] = claiming.claim_due().attempts
+    carrier.on_create = lambda made: pacing.pause_dialling("stop", NOON, at_least=60.0)
+    dialling.dial(attempt_id, carrier=carrier)
+    assert DialPace.objects.get().paused_until == NOON + timedelta(seconds=60)
+
+
+def test_the_carriers_limit_of_calls_at_once_is_learned_and_slowly_tried_again(agent, clock, carrier):
+    for number in range(5):
+        place(f"+1202555011{number}")
+    carrier.faults = [None, None, refusal(Kind.CAPACITY, 10004), refusal(Kind.CAPACITY, 10004)]
+    ids = claiming.claim_due().attempts
+    for attempt_id in ids[:4]:
+        dialling.dial(attempt_id, carrier=carrier)
+    pace = DialPace.objects.get()
+    assert pace.limit < 5
+    assert pace.paused_until > NOON
+    assert dial_due(carrier) == []
+    clock.shift(11)
+    assert len(DialAttempt.objects.filter(ended_at=None)) == 3
+    assert dial_due(carrier) == []  # two are out, one is being dialled: that is what it stands
+    clock.shift(400)
+    assert len(dial_due(carrier)) == 2
+
+
+def test_a_refused_account_stops_dialling_and_is_tried_again_later(agent, clock, carrier, caplog):
+    place()
+    place(BERT)
+    carrier.faults = [refusal(Kind.ACCOUNT, 20003)]
+    [first, _second] = claiming.claim_due().attempts
+    dialling.dial(first, carrier=carrier)
+    assert "refuses the account" in caplog.text
+    assert claiming.claim_due().attempts == []
+    clock.shift(dialling.ACCOUNT_PAUSE + 1)
+    assert len(dial_due(carrier)) == 1
+
+
+def test_a_clock_that_steps_back_does_not_stop_dialling(agent, clock, carrier):
+    place()
+    pacing.pause_dialling("busy", NOON + timedelta(hours=3), at_least=60.0)
+    DialPace.objects.update(limit=3, limit_at=NOON + timedelta(hours=3), next_at=NOON + timedelta(hours=3))
+    Lease.objects.create(call=place(CARL), slot=0, expires_at=NOON + timedelta(hours=3))
+    Call.objects.filter(to_number=CARL).delete()
+    [attempt] = dial_due(carrier)
+    DialAttempt.objects.filter(pk=attempt.pk).update(requested_at=None, created_at=NOON + timedelta(hours=3))
+    assert reconciling.reconcile(carrier=carrier).to_dial == [attempt.pk]

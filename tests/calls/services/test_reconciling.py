@@ -1,0 +1,202 @@
+"""What the carrier is asked about attempts that nothing was heard of."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from calls.carrier import Kind
+from calls.models import Call, DialAttempt, Lease
+from calls.services import (
+    claim_stream,
+    claiming,
+    dialling,
+    reconciling,
+    record_status,
+    stopping,
+)
+from tests.calls.fake_carrier import refusal
+from tests.calls.services.dialler import ANNA, BERT, NOON, answer, dial_due, place, reload, report
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_unknown_outcome_is_never_asked_for_again_but_found(agent, clock, carrier):
+    call = place()
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    [attempt] = dial_due(carrier)
+    assert (reload(call).status, attempt.sid) == ("queued", None)
+    carrier.now_is(next(iter(carrier.calls)), status="in-progress")
+    reconciling.reconcile(carrier=carrier)
+    assert reload(attempt).sid is None  # a request lasts longer than that
+    clock.shift(reconciling.UNANSWERED_REQUEST)
+    assert dial_due(carrier) == []
+    assert reconciling.reconcile(carrier=carrier).settled == 1
+    assert (reload(call).status, reload(attempt).sid) == ("in-progress", next(iter(carrier.calls)))
+    assert len(carrier.requests) == 1
+
+
+def test_a_request_that_never_arrived_is_made_again_only_when_that_is_certain(agent, clock, carrier):
+    call = place()
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    dial_due(carrier)
+    carrier.calls.clear()
+    for _ in range(5):
+        clock.shift(60)
+        reconciling.reconcile(carrier=carrier)
+        assert dial_due(carrier) == []
+    clock.shift(1)
+    assert reconciling.reconcile(carrier=carrier).lost == 1
+    [attempt] = dial_due(carrier)
+    assert (attempt.number, reload(call).attempts_made) == (2, 2)
+    # Nobody's telephone rang: the attempt counts for nothing.
+    for status in ("busy", "busy", "busy"):
+        report(attempt, status)
+        if reload(call).due_at:
+            clock.move_to(reload(call).due_at)
+            [attempt] = dial_due(carrier)
+    assert reload(call).attempts_made == 4
+
+
+def test_a_call_of_another_time_between_the_same_numbers_is_not_taken_for_ours(agent, clock, carrier):
+    carrier.add(ANNA, "+15005550006", created_at=NOON - timedelta(minutes=5), status="completed")
+    place()
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    [attempt] = dial_due(carrier)
+    sids = list(carrier.calls)
+    clock.shift(reconciling.UNANSWERED_REQUEST)
+    reconciling.reconcile(carrier=carrier)
+    assert reload(attempt).sid == sids[1]
+
+
+def test_an_attempt_that_was_claimed_by_a_process_that_died_is_dialled_by_another(agent, clock, carrier):
+    place()
+    [attempt_id] = claiming.claim_due().attempts
+    assert reconciling.reconcile(carrier=carrier).to_dial == []
+    clock.shift(reconciling.FORGOTTEN + 1)
+    assert reconciling.reconcile(carrier=carrier).to_dial == [attempt_id]
+    assert dialling.dial(attempt_id, carrier=carrier)
+    assert not dialling.dial(attempt_id, carrier=carrier)
+    assert len(carrier.requests) == 1
+
+
+def test_a_call_of_which_nothing_is_heard_any_more_is_asked_after_and_closed(agent, clock, carrier):
+    call = place()
+    [attempt] = dial_due(carrier)
+    answer(attempt)
+    carrier.now_is(attempt.sid, status="completed", ended_at=NOON + timedelta(seconds=42), duration=42.0)
+    clock.shift(30)
+    reconciling.reconcile(carrier=carrier)
+    assert reload(call).status == "in-progress"
+    clock.shift(180)
+    reconciling.reconcile(carrier=carrier)
+    assert (reload(call).status, reload(call).duration) == ("completed", 42.0)
+
+
+def test_a_carrier_that_cannot_be_asked_changes_nothing(agent, clock, carrier):
+    call = place()
+    dial_due(carrier)
+    clock.shift(600)
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    reconciling.reconcile(carrier=carrier)
+    assert reload(call).status == "queued"
+
+
+def test_a_hang_up_that_no_process_takes_is_done_at_the_carrier(agent, clock, carrier):
+    call = place()
+    [attempt] = dial_due(carrier)
+    claim_stream(token=answer(attempt).token, process="web-1")
+    carrier.now_is(attempt.sid, status="in-progress")
+    stopping.hang_up(call_id=call.pk, carrier=carrier)
+    clock.shift(reconciling.ORDER_IGNORED + 1)
+    reconciling.reconcile(carrier=carrier)
+    assert carrier.calls[attempt.sid].status == "completed"
+
+
+@pytest.mark.parametrize("status", ["ringing", "in-progress"])
+def test_a_callback_that_comes_while_the_carrier_is_asked_counts_more_than_its_silence(agent, clock, carrier, status):
+    call = place()
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    [attempt] = dial_due(carrier)
+    [made] = carrier.calls.values()
+    clock.shift(reconciling.NEVER_ARRIVED + 1)
+
+    def find_calls(**_):
+        record_status(sid=made.sid, status=status, attempt_id=str(attempt.pk))
+        return []
+
+    carrier.find_calls = find_calls
+    assert reconciling.reconcile(carrier=carrier).lost == 0
+    assert reload(call).status == status
+    assert reload(attempt).sid == made.sid
+
+
+def test_one_attempt_that_cannot_be_asked_after_does_not_keep_the_others(agent, clock, carrier):
+    place()
+    place(BERT)
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    dial_due(carrier)
+    attempt = DialAttempt.objects.exclude(sid=None).get()
+
+    def find_calls(**_):
+        raise refusal(Kind.UNKNOWN)
+
+    carrier.find_calls = find_calls
+    carrier.now_is(attempt.sid, status="completed")
+    clock.shift(200)
+    reconciling.reconcile(carrier=carrier)
+    assert reload(attempt.call).status == "completed"
+
+
+def test_a_call_that_is_already_in_the_books_is_not_taken_for_a_lost_one(agent, clock, carrier):
+    place()
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    [attempt] = dial_due(carrier)
+    [made] = carrier.calls.values()
+    by_hand = carrier.add(ANNA, "+15005550006")
+    Call.objects.create(sid=by_hand.sid, direction="outbound", to_number=ANNA, agent=agent)
+    clock.shift(reconciling.UNANSWERED_REQUEST)
+    reconciling.reconcile(carrier=carrier)
+    assert reload(attempt).sid == made.sid
+
+
+def test_whatever_the_carrier_calls_the_end_of_a_conversation_it_is_over(agent, clock, carrier):
+    call = place()
+    [attempt] = dial_due(carrier)
+    answer(attempt)
+    carrier.now_is(attempt.sid, status="no-answer")
+    clock.shift(200)
+    reconciling.reconcile(carrier=carrier)
+    assert reload(call).status == "completed"
+
+
+def test_a_hang_up_that_the_carrier_fails_to_do_is_tried_again(agent, clock, carrier):
+    call = place()
+    [attempt] = dial_due(carrier)
+    claim_stream(token=answer(attempt).token, process="web-1")
+    carrier.now_is(attempt.sid, status="in-progress")
+    stopping.hang_up(call_id=call.pk, carrier=carrier)
+    clock.shift(reconciling.ORDER_IGNORED + 1)
+    carrier.faults = [refusal(Kind.UNKNOWN)]
+    reconciling.reconcile(carrier=carrier)
+    assert carrier.calls[attempt.sid].status == "in-progress"
+    reconciling.reconcile(carrier=carrier)
+    assert carrier.calls[attempt.sid].status == "completed"
+
+
+def test_a_call_that_the_carrier_still_queues_when_the_hours_end_is_taken_back(agent, clock, carrier):
+    clock.move_to(datetime(2026, 11, 21, 1, 59, tzinfo=UTC))  # a minute to nine in the evening
+    call = place()
+    [attempt] = dial_due(carrier)
+    clock.shift(90)
+    reconciling.reconcile(carrier=carrier)
+    assert carrier.calls[attempt.sid].status == "canceled"
+    assert (reload(call).status, reload(call).due_at) == ("queued", datetime(2026, 11, 21, 13, 0, tzinfo=UTC))
+
+
+def test_a_call_that_waits_long_at_the_carrier_keeps_its_slot(agent, clock, carrier):
+    place()
+    [attempt] = dial_due(carrier)
+    for _ in range(20):
+        clock.shift(15)
+        reconciling.reconcile(carrier=carrier)
+    assert Lease.objects.get(call=attempt.call).expires_at > datetime.now(UTC)

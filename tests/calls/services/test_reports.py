@@ -1,0 +1,49 @@
+"""What machine detection reports."""
+
+import pytest
+
+from calls.models import Agent, CallOrder
+from calls.services import claim_stream, record_verdict, take_orders
+from tests.calls.services.dialler import BERT, answer, dial_due, place, reload, report
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answered_by", "orders"),
+    [
+        ("hang-up", "machine_start", [("voicemail", {"message": ""})]),
+        ("hang-up", "human", []),
+        ("hang-up", "unknown", []),
+        ("message", "machine_end_beep", [("voicemail", {"message": "Please call back, Anna."})]),
+        ("talk", "machine_start", []),
+        ("talk", "fax", [("voicemail", {"message": ""})]),
+    ],
+)
+def test_what_answered_decides_by_the_agents_policy(agent, clock, carrier, wanted, answered_by, orders):
+    Agent.objects.update(machine_detection=wanted, voicemail_message="Please call back, {{ name }}.")
+    call = place(variables={"name": "Anna"})
+    [attempt] = dial_due(carrier)
+    assert carrier.requests[0]["machine_detection"] == ("DetectMessageEnd" if wanted == "message" else "Enable")
+    claim_stream(token=answer(attempt).token, process="web-1")
+    assert record_verdict(sid=attempt.sid, answered_by=answered_by, attempt_id=str(attempt.pk))
+    assert not record_verdict(sid=attempt.sid, answered_by=answered_by, attempt_id=str(attempt.pk))
+    assert [(one.kind, one.data) for one in take_orders(process="web-1")] == orders
+    assert reload(call).answered_by == answered_by
+
+
+def test_a_verdict_before_the_stream_is_open_waits_for_it_and_one_after_the_end_is_only_noted(agent, clock, carrier):
+    Agent.objects.update(machine_detection="hang-up")
+    call = place()
+    [attempt] = dial_due(carrier)
+    record_verdict(sid=attempt.sid, answered_by="machine_start", attempt_id=str(attempt.pk))
+    assert take_orders(process="web-1") == []
+    claim_stream(token=answer(attempt).token, process="web-1")
+    assert len(take_orders(process="web-1")) == 1
+    other = place(BERT)
+    [attempt] = dial_due(carrier)
+    report(attempt, "completed")
+    record_verdict(sid=attempt.sid, answered_by="machine_start", attempt_id=str(attempt.pk))
+    assert reload(other).answered_by == "machine_start"
+    assert not CallOrder.objects.filter(call=other).exists()
+    assert reload(call).status == "in-progress"

@@ -1,0 +1,447 @@
+"""Outgoing webhooks: who hears of what, signed how, tried how often."""
+
+import asyncio
+import base64
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import UUID, uuid4
+
+import aiohttp
+import pytest
+import time_machine
+from django.utils import timezone
+
+from calls.models import Agent, Call, WebhookDelivery, WebhookEndpoint
+from calls.services import CallsError, webhook_delivery, webhooks
+from calls.services.webhook_delivery import ABREAST, BACKOFF, BREAKS_AFTER, LEASE, deliver_due, forget_old, redeliver
+from calls.services.webhooks import announce, make_endpoint
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def clock():
+    with time_machine.travel(NOON, tick=False) as traveller:
+        yield traveller
+
+
+@pytest.fixture
+def call(db) -> Call:
+    return Call.objects.create(
+        direction="outbound",
+        from_number="+15005550006",
+        to_number="+12025550101",
+        agent=Agent.objects.get(name="front-desk"),
+        metadata={"order": "Müller-7"},
+    )
+
+
+def an_endpoint(host="example.com", **fields) -> WebhookEndpoint:
+    endpoint = make_endpoint(url=f"https://{host}/hooks")
+    for name, value in fields.items():
+        setattr(endpoint, name, value)
+    endpoint.save()
+    return endpoint
+
+
+def deliveries(call, endpoint, count) -> list[WebhookDelivery]:
+    return [
+        WebhookDelivery.objects.create(endpoint=endpoint, call=call, event="call.ringing", payload={"number": number})
+        for number in range(count)
+    ]
+
+
+class Receiver:
+    """Answers with ``statuses`` by host, or as ``then`` says; remembers what came."""
+
+    def __init__(self, **statuses: int) -> None:
+        self.statuses = statuses
+        self.got: list[tuple[str, dict, bytes]] = []
+
+    async def __call__(self, url, body, headers) -> int:
+        self.got.append((url, dict(headers), body))
+        return self.statuses.get(url.split("/")[2].split(".")[0], 204)
+
+
+async def refuses(url, body, headers) -> int:
+    raise ConnectionRefusedError("nobody listens")
+
+
+# --- A real receiver ---------------------------------------------------------------------------------------
+
+
+class Server(ThreadingHTTPServer):
+    """An HTTP server of this machine, with what it was sent, and how it answers."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/hooks"
+        self.answer = (204, {}, b"")
+        self.release = threading.Event()
+        self.silent = False
+        self.got: list[tuple[str, dict[str, str], bytes]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((self.path, dict(self.headers), body))
+        if self.server.silent:
+            self.server.release.wait(30)
+            return
+        status, headers, content = self.server.answer
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        with suppress(ConnectionError):  # nobody reads a long answer to its end
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.release.set()
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as server:
+        yield server
+
+
+def verified(secret: str, headers: dict[str, str], body: bytes, *, now: datetime) -> bool:
+    """The receiver's side, from the text of the specification and not from our code."""
+    message_id, stamp = headers["webhook-id"], headers["webhook-timestamp"]
+    if abs(now.timestamp() - int(stamp)) > 300:
+        return False
+    key = base64.standard_b64decode(secret.split("_", 1)[1])
+    wanted = hmac.digest(key, b".".join([message_id.encode(), stamp.encode(), body]), "sha256")
+    offered = [
+        base64.b64decode(part.split(",", 1)[1]) for part in headers["webhook-signature"].split() if part[:3] == "v1,"
+    ]
+    return any(hmac.compare_digest(wanted, one) for one in offered)
+
+
+def test_the_signature_is_that_of_the_specification():
+    """The example that the specification's reference libraries test themselves with."""
+    headers = webhook_delivery.sign(
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
+    )
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_a_delivery_is_a_signed_post_of_json(call, server):
+    endpoint = WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret())
+    announce(call, "call.ringing", at=NOON)
+    assert deliver_due().delivered == 1
+    [(path, headers, body)] = server.got
+    delivery = WebhookDelivery.objects.get()
+    assert (path, headers["Content-Type"]) == ("/hooks", "application/json")
+    assert json.loads(body) == delivery.payload
+    assert "Müller-7".encode() in body
+    assert UUID(headers["webhook-id"]) == delivery.pk
+    assert verified(endpoint.secret, headers, body, now=NOON)
+    assert not verified(endpoint.secret, headers, body + b" ", now=NOON)
+    assert not verified(webhooks.make_secret(), headers, body, now=NOON)
+    assert (delivery.status, delivery.response_status, delivery.attempts, delivery.due_at) == (
+        "delivered",
+        204,
+        1,
+        None,
+    )
+    assert delivery.delivered_at == NOON
+    [entry] = delivery.log
+    assert (entry["at"], entry["result"]) == (NOON.isoformat(), 204)
+    assert entry["ms"] >= 0
+
+
+def test_every_try_has_the_same_id_and_a_signature_of_its_own_time(call, server, clock):
+    endpoint = WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret())
+    deliveries(call, endpoint, 1)
+    server.answer = (500, {}, b"oh")
+    deliver_due()
+    clock.shift(600)
+    deliver_due()
+    (_, first, one), (_, second, two) = server.got
+    assert first["webhook-id"] == second["webhook-id"]
+    assert int(second["webhook-timestamp"]) == int(first["webhook-timestamp"]) + 600
+    assert verified(endpoint.secret, first, one, now=NOON)
+    assert verified(endpoint.secret, second, two, now=NOON + timedelta(seconds=600))
+
+
+def test_a_redirect_is_not_followed(call, server):
+    with serving() as elsewhere:
+        server.answer = (302, {"Location": elsewhere.url}, b"")
+        deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 1)
+        assert deliver_due().retried == 1
+        assert elsewhere.got == []
+    assert WebhookDelivery.objects.get().response_status == 302
+
+
+def test_a_long_answer_is_as_good_as_a_short_one(call, server):
+    server.answer = (200, {}, b"x" * 5_000_000)
+    deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 2)
+    assert deliver_due().delivered == 2
+
+
+def test_a_receiver_that_says_nothing_is_given_up_in_time(call, server, monkeypatch):
+    monkeypatch.setattr(webhook_delivery, "TIMEOUT", 0.05)
+    server.silent = True
+    deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 1)
+    assert deliver_due().retried == 1
+    assert WebhookDelivery.objects.get().log[0]["result"] == "no answer within 0.05 s"
+
+
+def test_where_nobody_listens_the_try_is_told_as_failed(call):
+    with serving() as server:
+        url = server.url
+    deliveries(call, WebhookEndpoint.objects.create(url=url, secret=webhooks.make_secret()), 1)
+    assert deliver_due().retried == 1
+    delivery = WebhookDelivery.objects.get()
+    assert delivery.response_status is None
+    assert "connect" in delivery.log[0]["result"].lower()
+
+
+# --- Again and again ---------------------------------------------------------------------------------------
+
+
+def test_it_is_tried_nine_times_over_a_day_and_then_it_has_failed(call, clock):
+    [delivery] = deliveries(call, an_endpoint(), 1)
+    for tries, wait in enumerate(BACKOFF, start=1):
+        assert deliver_due(post=refuses).retried == 1
+        delivery.refresh_from_db()
+        seconds = (delivery.due_at - datetime.now(UTC)).total_seconds()
+        assert (delivery.status, delivery.attempts) == ("waiting", tries)
+        assert wait <= seconds <= wait * 1.2
+        clock.move_to(delivery.due_at - timedelta(seconds=1))
+        assert deliver_due(post=refuses).retried == 0
+        clock.move_to(delivery.due_at)
+    assert deliver_due(post=refuses).failed == 1
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.due_at, delivery.attempts, len(delivery.log)) == ("failed", None, 9, 9)
+    assert delivery.log[-1]["result"] == "nobody listens"
+    clock.shift(timedelta(days=2))
+    assert deliver_due(post=refuses).retried == 0
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503, 301])
+def test_only_success_counts(call, status):
+    deliveries(call, an_endpoint("a.example.com"), 1)
+    assert deliver_due(post=Receiver(a=status)).retried == 1
+
+
+@pytest.mark.parametrize(
+    "error", [aiohttp.InvalidURL("x"), aiohttp.ServerDisconnectedError(), OSError(), ValueError("bad address")]
+)
+def test_whatever_goes_wrong_on_the_way_is_noted(call, error):
+    async def fails(url, body, headers):
+        raise error
+
+    deliveries(call, an_endpoint(), 1)
+    assert deliver_due(post=fails).retried == 1
+    assert WebhookDelivery.objects.get().log[0]["result"]
+
+
+def test_an_endpoint_that_is_gone_hears_of_nothing_more(call):
+    endpoint = an_endpoint("a.example.com")
+    first, *_ = deliveries(call, endpoint, 1 + 3 * ABREAST)
+    receiver = Receiver(a=410)
+    assert deliver_due(post=receiver).failed == len(receiver.got) == ABREAST
+    endpoint.refresh_from_db()
+    first.refresh_from_db()
+    assert (endpoint.active, first.status) == (False, "failed")
+    assert deliver_due(post=receiver).failed == 0
+    announce(call, "call.completed", at=NOON)
+    assert not WebhookDelivery.objects.filter(event="call.completed").exists()
+
+
+def test_what_failed_can_be_delivered_again_by_hand(call):
+    [delivery] = deliveries(call, an_endpoint("a.example.com"), 1)
+    WebhookDelivery.objects.update(status="failed", due_at=None, attempts=9, log=[{"result": 500}] * 9)
+    assert redeliver(delivery.pk).status == "waiting"
+    assert deliver_due(post=Receiver()).delivered == 1
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.attempts, len(delivery.log)) == ("delivered", 1, 10)
+
+
+def test_what_does_not_exist_cannot_be_delivered_again():
+    with pytest.raises(CallsError, match="no delivery"):
+        redeliver(uuid4())
+
+
+# --- Several at once ---------------------------------------------------------------------------------------
+
+
+def test_what_one_worker_sends_is_due_for_no_other(call, monkeypatch):
+    deliveries(call, an_endpoint(), 1)
+    claim, due_for_others = webhook_delivery._claim, []
+
+    def claims(delivery):
+        claimed = claim(delivery)
+        due_for_others.append(WebhookDelivery.objects.filter(due_at__lte=timezone.now()).count())
+        return claimed
+
+    monkeypatch.setattr(webhook_delivery, "_claim", claims)
+    assert deliver_due(post=Receiver()).delivered == 1
+    assert due_for_others == [0]
+
+
+def test_of_two_who_saw_it_due_one_gets_it(call):
+    deliveries(call, an_endpoint(), 1)
+    seen_by_one, seen_by_another = WebhookDelivery.objects.get(), WebhookDelivery.objects.get()
+    assert [webhook_delivery._claim(seen_by_one), webhook_delivery._claim(seen_by_another)] == [True, False]
+
+
+def test_what_a_dead_worker_had_in_hand_is_sent_once_its_lease_is_over(call, clock):
+    [delivery] = deliveries(call, an_endpoint(), 1)
+    assert webhook_delivery._claim(delivery)
+    receiver = Receiver()
+    clock.shift(LEASE - 1)
+    assert deliver_due(post=receiver).delivered == 0
+    clock.shift(2)
+    assert deliver_due(post=receiver).delivered == 1
+    assert WebhookDelivery.objects.get().attempts == 2
+
+
+def test_a_worker_that_stalled_beyond_its_lease_does_not_spoil_what_another_has_done(call, monkeypatch):
+    [delivery] = deliveries(call, an_endpoint("a.example.com"), 1)
+    settle = webhook_delivery._settle
+
+    def settles_late(*arguments):
+        WebhookDelivery.objects.update(status="delivered", due_at=None, delivered_at=NOON)
+        settle(*arguments)
+
+    monkeypatch.setattr(webhook_delivery, "_settle", settles_late)
+    deliver_due(post=Receiver(a=500))
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.due_at, delivery.log) == ("delivered", None, [])
+
+
+def test_a_slow_endpoint_holds_up_nobody_else(call):
+    slow, quick = an_endpoint("slow.example.com"), an_endpoint("quick.example.com")
+    deliveries(call, slow, 1)
+    deliveries(call, quick, 10)
+    quick_ones = []
+    most = 0
+    under_way = 0
+
+    async def post(url, body, headers):
+        nonlocal most, under_way
+        if "slow" in url:
+            await all_quick.wait()
+            return 204
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        quick_ones.append(body)
+        if len(quick_ones) == 10:
+            all_quick.set()
+        return 204
+
+    all_quick = asyncio.Event()
+    assert deliver_due(post=post).delivered == 11
+    assert most == ABREAST
+
+
+def test_an_endpoint_that_fails_all_the_time_costs_a_few_tries_and_the_rest_wait(call, clock):
+    broken, sound = an_endpoint("broken.example.com"), an_endpoint("sound.example.com")
+    deliveries(call, broken, 50)
+    deliveries(call, sound, 20)
+    receiver = Receiver(broken=500)
+    done = deliver_due(post=receiver)
+    assert done.delivered == 20
+    assert BREAKS_AFTER <= done.retried < BREAKS_AFTER + ABREAST
+    untouched = WebhookDelivery.objects.filter(endpoint=broken, attempts=0)
+    assert untouched.count() == 50 - done.retried
+    assert not untouched.filter(due_at__lte=NOON + timedelta(seconds=59)).exists()
+    clock.shift(75)
+    receiver.statuses.clear()
+    deliver_due(post=receiver, limit=1000)
+    assert not WebhookDelivery.objects.exclude(status="delivered").exists()
+
+
+def test_a_success_in_between_closes_the_circuit_again(call):
+    deliveries(call, an_endpoint(), 30)
+    answers = iter([500, 500, 500, 204] * 10)
+
+    async def post(url, body, headers):
+        return next(answers)
+
+    done = deliver_due(post=post)
+    assert done.delivered + done.retried == 30
+
+
+def test_no_endpoint_takes_the_whole_run(call):
+    deliveries(call, an_endpoint("busy.example.com"), 30)
+    deliveries(call, an_endpoint("calm.example.com"), 1)
+    receiver = Receiver()
+    deliver_due(limit=10, post=receiver)
+    hosts = [url.split("/")[2] for url, *_ in receiver.got]
+    assert (hosts.count("busy.example.com"), hosts.count("calm.example.com")) == (5, 1)
+
+
+def test_a_run_that_has_more_to_do_wakes_the_next(call, django_capture_on_commit_callbacks):
+    deliveries(call, an_endpoint(), 5)
+    for expected in (1, 1, 0):
+        with django_capture_on_commit_callbacks() as callbacks:
+            deliver_due(limit=2, post=Receiver())
+        assert len(callbacks) == expected
+
+
+def test_a_run_ends_in_time_and_leaves_the_rest(call, monkeypatch):
+    deliveries(call, an_endpoint(), 30)
+    monkeypatch.setattr(webhook_delivery, "RUN", -1.0)
+    assert deliver_due(post=Receiver()).delivered == 0
+    assert WebhookDelivery.objects.filter(attempts=0).count() == 30
+
+
+def test_an_endpoint_in_hand_is_left_to_the_run_that_has_it(call):
+    """A slow endpoint then occupies one worker of a process, and not all of them."""
+    endpoint = an_endpoint()
+    deliveries(call, endpoint, 3)
+    webhook_delivery._in_hand.add(endpoint.pk)
+    try:
+        assert deliver_due(post=Receiver()).delivered == 0
+    finally:
+        webhook_delivery._in_hand.discard(endpoint.pk)
+    assert deliver_due(post=Receiver()).delivered == 3
+    assert webhook_delivery._in_hand == set()
+
+
+def test_an_error_of_ours_leaves_nothing_in_hand(call):
+    async def broken(url, body, headers):
+        raise RuntimeError("a bug")
+
+    deliveries(call, an_endpoint(), 3)
+    with pytest.raises(RuntimeError):
+        deliver_due(post=broken)
+    assert webhook_delivery._in_hand == set()
+
+
+def test_old_deliveries_are_deleted(call):
+    old, new = deliveries(call, an_endpoint(), 2)
+    WebhookDelivery.objects.filter(pk=old.pk).update(created_at=NOON - timedelta(days=31), status="delivered")
+    assert forget_old() == 1
+    assert list(WebhookDelivery.objects.all()) == [new]
