@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from inference.backends import make_engine
+from inference.engines.fallback import FallbackLanguageModel, FallbackSpeechToText, FallbackTextToSpeech
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
 from inference.fallback.breaker import Breaker, State
-from inference.fallback.members import FallbackLanguageModel, FallbackSpeechToText, FallbackTextToSpeech
 from inference.requests import ToolRequests
 from inference.types import (
     AudioChunk,
