@@ -16,10 +16,11 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
+import numpy as np
 from msgspec import Meta, Struct
 
 from inference.requests import ToolRequests
-from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker
+from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker, Pcm
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 1 << 20
@@ -360,3 +361,13 @@ class Numbering:
 def pieces(sound: bytes, size: int = MAX_SOUND_BYTES) -> list[bytes]:
     """Cut where it is too long for one message; ``size`` must be even. At least one piece."""
     return [sound[start : start + size] for start in range(0, len(sound), size)] or [sound]
+
+
+def encode_sound(pcm: Pcm) -> bytes:
+    """The samples as ``Sound``."""
+    return pcm.astype("<i2", copy=False).tobytes()
+
+
+def decode_sound(sound: bytes) -> Pcm:
+    """The samples of ``Sound``, as a copy: engines may expect to be allowed to write."""
+    return np.frombuffer(sound, "<i2").astype(np.int16)

@@ -11,7 +11,7 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from inference.remote.worker import Server
+from inference.remote.server import Server
 
 
 @contextmanager

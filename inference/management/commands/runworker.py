@@ -10,8 +10,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from inference.backends import make_engine
-from inference.remote.placement import Remote
-from inference.remote.worker import KINDS, Server, Worker
+from inference.remote.placement import RemoteEngine
+from inference.remote.server import KINDS, Server
+from inference.remote.worker import Worker
 from inference.types import EngineError
 
 
@@ -45,7 +46,7 @@ class Command(BaseCommand):
             raise CommandError(f"CHANNEL_LAYERS has no {layer!r}; it has: {', '.join(settings.CHANNEL_LAYERS)}")
         try:
             made = {name: make_engine(name, settings.ENGINES[name]) for name in engines}
-            if any(isinstance(engine, Remote) for engine in made.values()):
+            if any(isinstance(engine, RemoteEngine) for engine in made.values()):
                 raise CommandError("ENGINES_PROFILE=remote asks workers; a worker needs engines, as in gpu or cpu.")
             servers = [
                 Server(name, engine, placements=placements, stream=stream, slots=slots) for name, engine in made.items()

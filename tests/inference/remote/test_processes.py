@@ -23,13 +23,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from inference.engines.remote import RemoteLanguageModel, RemoteSpeechToText, RemoteTextToSpeech
 from inference.engines.scripted import (
     DEFAULT_TRANSCRIPT,
     ScriptedLanguageModel,
     ScriptedSpeechToText,
     ScriptedTextToSpeech,
 )
-from inference.remote.placement import RemoteLanguageModel, RemoteSpeechToText, RemoteTextToSpeech
 from inference.types import EngineError, EngineFull, Message, NoWorker
 from tests.inference.contract import LanguageModelContract, SpeechToTextContract, TextToSpeechContract
 from tests.inference.serving import layers, serving, until
@@ -291,7 +291,7 @@ async def test_a_worker_waits_for_a_redis_that_is_not_there_yet(own_redis, tmp_p
 CLIENT = """
 import asyncio, django
 django.setup()
-from inference.remote.placement import RemoteTextToSpeech
+from inference.engines.remote import RemoteTextToSpeech
 
 async def clauses():
     yield "Hello. "
@@ -328,7 +328,8 @@ django.setup()
 from channels.layers import channel_layers
 from inference.engines.scripted import ScriptedTextToSpeech
 from inference.management.commands.runworker import _run
-from inference.remote.worker import Server, Worker
+from inference.remote.server import Server
+from inference.remote.worker import Worker
 
 class Slow(ScriptedTextToSpeech):
     async def start(self):

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from channels.layers import channel_layers
 
+from inference.engines.remote import RemoteLanguageModel, RemoteSpeechToText, RemoteTextToSpeech
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
-from inference.remote import placement, wire, worker
+from inference.remote import placement, wire
+from inference.remote import server as server_module
 from inference.remote.links import Links, end
-from inference.remote.placement import RemoteLanguageModel, RemoteSpeechToText, RemoteTextToSpeech
-from inference.remote.worker import Server, Worker
+from inference.remote.server import Server
+from inference.remote.worker import Worker
 from inference.types import (
     ContextTooLarge,
     EngineError,
@@ -146,7 +148,7 @@ async def test_of_two_workers_that_take_the_same_placement_one_is_declined(on_re
 
 
 async def test_a_place_that_is_offered_and_not_used_is_given_back(stranger, monkeypatch):
-    monkeypatch.setattr(worker, "OFFER_TIMEOUT", 0.05)
+    monkeypatch.setattr(server_module, "OFFER_TIMEOUT", 0.05)
     async with serving("tts", ScriptedTextToSpeech(), slots=1) as server:
         await stranger.place(1)
         assert await stranger.hears() == wire.Offer(1)
@@ -188,12 +190,12 @@ async def test_who_comes_when_all_are_full_is_told_at_once():
 
 
 async def test_a_client_that_falls_silent_gives_its_places_back(stranger, monkeypatch):
-    monkeypatch.setattr(worker, "CLIENT_SILENT_BEATS", 2)
+    monkeypatch.setattr(server_module, "CLIENT_SILENT_BEATS", 2)
     async with serving("tts", ScriptedTextToSpeech(), slots=1) as server:
         await stranger.place(1)
         await stranger.hears()
         stranger.tell(wire.OpenVoice(1, 8000, "", "en"))
-        await until(lambda: 1 in server.links.sessions and type(server.links.sessions[1]).__name__ == "_Voice")
+        await until(lambda: 1 in server.links.sessions and type(server.links.sessions[1]).__name__ == "ServedSpeech")
         # Nothing keeps its links alive, as it has no session itself.
         assert isinstance((await stranger.hears()).error, wire.Lost)
         await until(lambda: server.free == 1)
@@ -244,7 +246,7 @@ async def test_a_session_is_not_taken_over_by_somebody_else(stranger):
         await stranger.place(1)
         await stranger.hears()
         stranger.tell(wire.OpenVoice(1, 8000, "", "en"))
-        await until(lambda: 1 in server.links.sessions and type(server.links.sessions[1]).__name__ == "_Voice")
+        await until(lambda: 1 in server.links.sessions and type(server.links.sessions[1]).__name__ == "ServedSpeech")
         other.worker = server.links.channel
         other.tell(wire.OpenVoice(1, 8000, "", "en"))
         assert "somebody else's" in str((await other.hears()).error)
