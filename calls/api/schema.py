@@ -10,7 +10,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
 from calls.api.problems import CODES
-from calls.api.serializers.calls import ProblemSerializer, Strict
+from calls.api.serializers.shared import ProblemSerializer, Strict
 from calls.models import WebhookDelivery
 from calls.status import Status
 

@@ -1,4 +1,4 @@
-"""What goes in and out. Field names are the API's; ``from`` is written ``from_`` here, since Python has the word."""
+"""Calls, what is ordered of them, and what happens to them."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,49 +10,17 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from calls.api.fields import Anything, Choice, Moment, Text, Truth, Variables, Whole
-from calls.models import (
-    Agent,
-    Call,
-    CallEvent,
-    CallOrder,
-    DialAttempt,
-    DoNotCall,
-    MachineDetection,
-    Turn,
-    WebhookDelivery,
-    WebhookEndpoint,
-)
+from calls.api.serializers.shared import Named, Strict
+from calls.models import Call, CallEvent, CallOrder, DialAttempt, MachineDetection, Turn
 from calls.services.orders import LONGEST_TEXT
 from calls.services.placing import LONGEST_CALL, NewCall
-from calls.services.webhooks import EVENTS
 
 MOST_CALLS = 1000
 """Calls of one batch."""
 RECORDING_SALT = "calls.api.recording"
 
 
-class _Named:
-    """Fields may end in ``_``, which the API does not show."""
-
-    def get_fields(self) -> dict[str, serializers.Field]:
-        return {name.rstrip("_"): field for name, field in super().get_fields().items()}  # type: ignore[misc]
-
-
-class Strict(serializers.Serializer):
-    """A field that nobody knows is a typing error, which must not pass for an omission."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict) and (unknown := [name for name in data if name not in self.fields]):
-            raise serializers.ValidationError(
-                {name: serializers.ErrorDetail("There is no such field.", code="unknown-field") for name in unknown}
-            )
-        return super().to_internal_value(data)
-
-
-# --- Calls -------------------------------------------------------------------------------------------------
-
-
-class NewCallSerializer(_Named, Strict):
+class NewCallSerializer(Named, Strict):
     """A call to be placed."""
 
     to = Text(max_length=40, help_text="Whom to call, in international form: +15551234567.")
@@ -85,7 +53,7 @@ class NewCallSerializer(_Named, Strict):
         return NewCall(**{name: value for name, value in self.validated_data.items() if value is not None})
 
 
-class CallSerializer(_Named, serializers.ModelSerializer):
+class CallSerializer(Named, serializers.ModelSerializer):
     """A call, as in lists."""
 
     agent = serializers.SlugRelatedField(slug_field="name", read_only=True)
@@ -157,7 +125,7 @@ class EventSerializer(serializers.ModelSerializer):
         fields = read_only_fields = ["kind", "at", "data"]
 
 
-class AttemptSerializer(_Named, serializers.ModelSerializer):
+class AttemptSerializer(Named, serializers.ModelSerializer):
     """One try at dialling."""
 
     from_ = serializers.CharField(source="from_number", read_only=True)
@@ -254,142 +222,3 @@ class TimelineItemSerializer(serializers.Serializer):
 class TimelineSerializer(serializers.Serializer):
     results = TimelineItemSerializer(many=True)
     over = serializers.BooleanField(help_text="Nothing will be added any more.")
-
-
-# --- Everything else ---------------------------------------------------------------------------------------
-
-
-class AgentSerializer(serializers.ModelSerializer):
-    """Who talks. Agents are changed in the admin."""
-
-    transfer_targets = serializers.DictField(child=serializers.CharField(), read_only=True)
-
-    class Meta:
-        model = Agent
-        fields = read_only_fields = [
-            "name", "active", "phone_number", "prompt", "greeting", "greeting_interruptible", "disclosure", "voice",
-            "language", "max_duration", "record", "opt_out_key", "transfer_targets", "ring_timeout",
-            "machine_detection", "voicemail_message", "max_attempts", "retry_busy_after", "retry_no_answer_after",
-            "retry_failed_after", "created_at", "updated_at",
-        ]  # fmt: skip
-
-
-class NewDoNotCallSerializer(Strict):
-    """A number that is never to be dialled again."""
-
-    number = Text(max_length=40, help_text="In international form: +15551234567.")
-    reason = Text(required=False, allow_blank=True, max_length=255)
-
-
-class DoNotCallSerializer(serializers.ModelSerializer):
-    """A number that is never dialled."""
-
-    call = serializers.UUIDField(source="call_id", read_only=True, allow_null=True)
-
-    class Meta:
-        model = DoNotCall
-        fields = read_only_fields = ["number", "reason", "source", "call", "created_at"]
-
-
-class WebhookSerializer(serializers.ModelSerializer):
-    """An address that hears of calls."""
-
-    events = serializers.ListField(child=serializers.CharField(), help_text="Empty: all.")
-
-    class Meta:
-        model = WebhookEndpoint
-        fields = read_only_fields = ["id", "url", "events", "active", "created_at"]
-
-
-class NewWebhookSerializer(Strict):
-    """An address that wants to hear of calls."""
-
-    url = Text(max_length=500, help_text="http:// or https://; gets a POST with JSON for each event.")
-    events = serializers.ListField(
-        child=Choice(choices=EVENTS), required=False, max_length=len(EVENTS), help_text="Empty: all."
-    )
-    active = Truth(required=False)
-
-
-class WebhookWithSecretSerializer(WebhookSerializer):
-    """A new one, with the secret that signs what it gets. It is shown this once."""
-
-    class Meta(WebhookSerializer.Meta):
-        fields = read_only_fields = [*WebhookSerializer.Meta.fields, "secret"]
-
-
-class DeliverySerializer(serializers.ModelSerializer):
-    """One event on its way to one endpoint, and what became of it."""
-
-    call = serializers.UUIDField(source="call_id", read_only=True)
-    payload = Anything(read_only=True)
-    log = serializers.ListField(child=Anything(), read_only=True, help_text="One entry per attempt.")
-
-    class Meta:
-        model = WebhookDelivery
-        fields = read_only_fields = [
-            "id", "call", "event", "status", "attempts", "created_at", "due_at", "delivered_at", "response_status",
-            "payload", "log",
-        ]  # fmt: skip
-
-
-class ProblemEntrySerializer(serializers.Serializer):
-    """One thing that is wrong. ``row`` only in batches: the call's place, from 0."""
-
-    field = serializers.CharField()
-    code = serializers.CharField()
-    detail = serializers.CharField()
-    row = serializers.IntegerField(required=False)
-
-
-class ProblemSerializer(serializers.Serializer):
-    """What went wrong (RFC 9457). ``code`` stays the same; ``detail`` is for people."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    code = serializers.CharField()
-    detail = serializers.CharField()
-    errors = ProblemEntrySerializer(many=True, required=False)
-
-
-class PercentilesSerializer(serializers.Serializer):
-    """Seconds."""
-
-    count = serializers.IntegerField()
-    p50 = serializers.FloatField()
-    p90 = serializers.FloatField()
-    p95 = serializers.FloatField()
-    p99 = serializers.FloatField()
-
-
-class FiguresSerializer(serializers.Serializer):
-    calls = serializers.IntegerField()
-    by_status = serializers.DictField(child=serializers.IntegerField())
-    answer_rate = serializers.FloatField(allow_null=True, help_text="Of those that do not wait or ring any more.")
-    average_duration = serializers.FloatField(allow_null=True, help_text="Seconds.")
-    latency = serializers.DictField(
-        child=PercentilesSerializer(), help_text="By measure: response_latency, and each stage of it."
-    )
-
-
-class PeriodSerializer(FiguresSerializer):
-    start = serializers.DateTimeField()
-
-
-class CurrentSerializer(serializers.Serializer):
-    live_calls = serializers.IntegerField()
-    free_slots = serializers.IntegerField()
-    waiting_calls = serializers.IntegerField(help_text="To be dialled, now or later.")
-    due_calls = serializers.IntegerField(help_text="To be dialled now.")
-    dialling_paused_until = serializers.DateTimeField(allow_null=True)
-    dialling_paused_because = serializers.CharField()
-
-
-class StatsSerializer(_Named, serializers.Serializer):
-    from_ = serializers.DateTimeField()
-    to = serializers.DateTimeField()
-    period = serializers.ChoiceField(choices=["hour", "day"])
-    total = FiguresSerializer()
-    periods = PeriodSerializer(many=True)
-    current = CurrentSerializer()

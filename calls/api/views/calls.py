@@ -39,11 +39,11 @@ from calls.api.serializers.calls import (
     NewCallSerializer,
     OrderSerializer,
     SaySerializer,
-    StatsSerializer,
     TimelineSerializer,
     TransferSerializer,
     as_accepted,
 )
+from calls.api.serializers.stats import StatsSerializer
 from calls.models import ApiKey, Call
 from calls.services import orders
 from calls.services.placing import InvalidCalls, NewCall, place_call, place_calls

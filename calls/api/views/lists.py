@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from calls.api import schema
 from calls.api.auth import CONTROL, READ
 from calls.api.pagination import ListMixin
-from calls.api.serializers.calls import (
+from calls.api.serializers.lists import (
     AgentSerializer,
     DeliverySerializer,
     DoNotCallSerializer,

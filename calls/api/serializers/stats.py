@@ -1,0 +1,47 @@
+"""The statistics of the calls of a period."""
+
+from rest_framework import serializers
+
+from calls.api.serializers.shared import Named
+
+
+class PercentilesSerializer(serializers.Serializer):
+    """Seconds."""
+
+    count = serializers.IntegerField()
+    p50 = serializers.FloatField()
+    p90 = serializers.FloatField()
+    p95 = serializers.FloatField()
+    p99 = serializers.FloatField()
+
+
+class FiguresSerializer(serializers.Serializer):
+    calls = serializers.IntegerField()
+    by_status = serializers.DictField(child=serializers.IntegerField())
+    answer_rate = serializers.FloatField(allow_null=True, help_text="Of those that do not wait or ring any more.")
+    average_duration = serializers.FloatField(allow_null=True, help_text="Seconds.")
+    latency = serializers.DictField(
+        child=PercentilesSerializer(), help_text="By measure: response_latency, and each stage of it."
+    )
+
+
+class PeriodSerializer(FiguresSerializer):
+    start = serializers.DateTimeField()
+
+
+class CurrentSerializer(serializers.Serializer):
+    live_calls = serializers.IntegerField()
+    free_slots = serializers.IntegerField()
+    waiting_calls = serializers.IntegerField(help_text="To be dialled, now or later.")
+    due_calls = serializers.IntegerField(help_text="To be dialled now.")
+    dialling_paused_until = serializers.DateTimeField(allow_null=True)
+    dialling_paused_because = serializers.CharField()
+
+
+class StatsSerializer(Named, serializers.Serializer):
+    from_ = serializers.DateTimeField()
+    to = serializers.DateTimeField()
+    period = serializers.ChoiceField(choices=["hour", "day"])
+    total = FiguresSerializer()
+    periods = PeriodSerializer(many=True)
+    current = CurrentSerializer()
