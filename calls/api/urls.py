@@ -4,23 +4,22 @@ from django.urls import re_path
 from drf_spectacular.views import SpectacularSwaggerView
 
 from calls.api.problems import not_found
-from calls.api.views import calls as views
-from calls.api.views import lists
+from calls.api.views import calls, documentation, lists, recordings, stats
 
 _CALL = r"^calls/(?P<call_id>[^/]+)"
 _WEBHOOK = r"^webhooks/(?P<webhook_id>[^/]+)"
 
 urlpatterns = [
-    re_path(r"^calls/?$", views.CallsView.as_view()),
-    re_path(r"^calls/batch/?$", views.BatchView.as_view()),
-    re_path(rf"{_CALL}/?$", views.CallView.as_view()),
-    re_path(rf"{_CALL}/events/?$", views.EventsView.as_view()),
-    re_path(rf"{_CALL}/cancel/?$", views.CancelView.as_view()),
-    re_path(rf"{_CALL}/hangup/?$", views.HangUpView.as_view()),
-    re_path(rf"{_CALL}/say/?$", views.SayView.as_view()),
-    re_path(rf"{_CALL}/transfer/?$", views.TransferView.as_view()),
-    re_path(r"^recordings/(?P<token>[^/]+)/?$", views.RecordingView.as_view()),
-    re_path(r"^stats/?$", views.StatsView.as_view()),
+    re_path(r"^calls/?$", calls.CallsView.as_view()),
+    re_path(r"^calls/batch/?$", calls.BatchView.as_view()),
+    re_path(rf"{_CALL}/?$", calls.CallView.as_view()),
+    re_path(rf"{_CALL}/events/?$", calls.EventsView.as_view()),
+    re_path(rf"{_CALL}/cancel/?$", calls.CancelView.as_view()),
+    re_path(rf"{_CALL}/hangup/?$", calls.HangUpView.as_view()),
+    re_path(rf"{_CALL}/say/?$", calls.SayView.as_view()),
+    re_path(rf"{_CALL}/transfer/?$", calls.TransferView.as_view()),
+    re_path(r"^recordings/(?P<token>[^/]+)/?$", recordings.RecordingView.as_view()),
+    re_path(r"^stats/?$", stats.StatsView.as_view()),
     re_path(r"^agents/?$", lists.AgentsView.as_view()),
     re_path(r"^agents/(?P<name>[^/]+)/?$", lists.AgentView.as_view()),
     re_path(r"^do-not-call/?$", lists.DoNotCallsView.as_view()),
@@ -28,7 +27,7 @@ urlpatterns = [
     re_path(r"^webhooks/?$", lists.WebhooksView.as_view()),
     re_path(rf"{_WEBHOOK}/?$", lists.WebhookView.as_view()),
     re_path(rf"{_WEBHOOK}/deliveries/?$", lists.DeliveriesView.as_view()),
-    re_path(r"^schema/?$", views.SchemaView.as_view(), name="schema"),
+    re_path(r"^schema/?$", documentation.SchemaView.as_view(), name="schema"),
     re_path(r"^docs/?$", SpectacularSwaggerView.as_view(url_name="schema")),
     re_path(r"", not_found),
 ]

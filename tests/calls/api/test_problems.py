@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from calls import api as api_package
 from calls.api import problems
-from calls.api.views import calls as views
+from calls.api.views import calls
 from calls.models import Call
 
 pytestmark = pytest.mark.django_db
@@ -74,7 +74,7 @@ def test_a_mistake_of_ours_is_logged_and_not_told(api, monkeypatch, caplog):
     def broken(*_, **__):
         raise RuntimeError("the secret of the house")
 
-    monkeypatch.setattr(views, "find_call", broken)
+    monkeypatch.setattr(calls, "find_call", broken)
     response = api.get(f"/api/calls/{UNKNOWN}/")
     assert problem(response) == (500, "internal-error")
     assert b"secret of the house" not in response.content

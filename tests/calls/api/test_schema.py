@@ -9,14 +9,14 @@ from django.core.management import call_command
 from drf_spectacular.validation import validate_schema
 
 from calls.api import problems
-from calls.api.views import calls as views
+from calls.api.views import documentation
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
 @cache
 def document():
-    return json.loads(json.dumps(views._document(), default=str))
+    return json.loads(json.dumps(documentation._document(), default=str))
 
 
 def operations():

@@ -1,0 +1,47 @@
+"""Hear a call: the recording behind an expiring link."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core import signing
+from django.http import Http404, HttpResponse
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+from calls import recordings
+from calls.api.operations import documented
+from calls.api.problems import Problem
+from calls.api.serializers.calls import RECORDING_SALT
+from calls.api.views.shared import Endpoint, find_call
+
+
+class _Wave(BaseRenderer):
+    media_type = "audio/wav"
+    format = "wav"
+    charset = None
+    render_style = "binary"
+
+
+class RecordingView(Endpoint):
+    authentication_classes: list[Any] = []
+    permission_classes: list[Any] = []
+    throttle_classes: list[Any] = []
+    renderer_classes = [_Wave]
+    problems = {"GET": [410]}
+
+    @documented("get_recording")
+    def get(self, request: Request, token: str) -> HttpResponse:
+        try:
+            call_id = signing.loads(token, salt=RECORDING_SALT, max_age=settings.RECORDING_LINK_TTL)
+        except signing.SignatureExpired as error:
+            text = "This link has expired. Get the call again for a new one."
+            raise Problem(410, "link-expired", text) from error
+        except signing.BadSignature as error:
+            raise Http404 from error
+        call = find_call(call_id)
+        if not call.recording:
+            raise Http404
+        try:
+            return recordings.serve(call.recording, request.headers.get("Range", ""))
+        except FileNotFoundError as error:
+            raise Http404 from error
