@@ -1,5 +1,10 @@
+import django_stubs_ext
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+
+# Django's generic classes (ModelAdmin, ListFilter, ...) then accept type arguments at run time. This module is imported
+# before those that subclass them.
+django_stubs_ext.monkeypatch()
 
 
 class CallsConfig(AppConfig):
