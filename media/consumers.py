@@ -22,7 +22,7 @@ from calls import services
 from inference.types import EngineError
 from media.messages import BadMessage, KeyPress, MarkEcho, Media, Message, Start, Stop, parse
 from media.recorder import Recording
-from media.service import PROCESS, Service, conversation_options, get_service
+from media.runtime import PROCESS, Service, conversation_options, get_service
 from media.session import CallBrief, Session
 from media.turns.commands import Line
 

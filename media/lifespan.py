@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inference.types import EngineError
-from media.service import close_service, get_service
+from media.runtime import close_service, get_service
 
 
 async def lifespan(scope: Any, receive: Any, send: Any) -> None:

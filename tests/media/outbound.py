@@ -28,7 +28,7 @@ from media.phone.caller import HangUp, ScriptedCaller, Step, WaitForAgent
 from media.phone.injections import Injections
 from media.phone.leg import CarrierTiming, Outcome
 from media.phone.network import PhoneCall, PhoneNetwork
-from media.service import get_service
+from media.runtime import get_service
 from tests.media.test_calls_end_to_end import phones
 
 logger = logging.getLogger(__name__)

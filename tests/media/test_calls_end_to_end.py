@@ -25,7 +25,7 @@ from media.phone.impairments import Fault, Impairments
 from media.phone.injections import Injections, WebhookFault
 from media.phone.measurements import measure
 from media.phone.network import PhoneCall, PhoneNetwork
-from media.service import close_service, get_service
+from media.runtime import close_service, get_service
 from tests.media.test_session import voice
 
 pytestmark = pytest.mark.django_db(transaction=True)

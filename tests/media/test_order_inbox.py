@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 
 from calls.services import Order
-from media import orders
-from media.orders import KEPT, LOOK_EVERY, LOOK_EVERY_BEHIND_BELL, Orders
+from media import order_inbox as orders
+from media.order_inbox import KEPT, LOOK_EVERY, LOOK_EVERY_BEHIND_BELL, Orders
 from media.turns import events as ev
 from tests.virtual_time import run
 

@@ -9,8 +9,8 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from media import service as service_module
-from media.service import Service
+from media import runtime as service_module
+from media.runtime import Service
 from media.turns.options import ConversationOptions
 
 

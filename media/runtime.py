@@ -23,12 +23,12 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from calls import services
 from inference.backends import Engines, make_engines
 from inference.types import EngineError
-from media.facts import FactWriter
-from media.orders import Orders
+from media.order_inbox import Orders
 from media.phrases import Phrases
 from media.recorder import RecordingSpool
 from media.session import Session
 from media.speech import VoiceDetector
+from media.spool import FactWriter
 from media.turns.options import ConversationOptions
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media.facts import FactWriter
+from media.spool import FactWriter
 
 
 class Away(Exception):
@@ -283,7 +283,7 @@ async def test_a_replay_that_is_cut_short_goes_on_where_it_stopped(database, fol
 CRASH = """
 import os, sys, time
 from pathlib import Path
-from media.facts import FactWriter
+from media.spool import FactWriter
 
 class Away(Exception):
     pass
