@@ -439,8 +439,8 @@ class Session:
 
     def _turn_ended(self, turn: cmd.TurnEnded) -> None:
         stages = dict(turn.stages)
-        hit = int(stages.pop("speculation_hit", 0))
-        started = int(stages.pop("speculations", 0))
+        if turn.wait is not None:
+            stages["wait"] = turn.wait
         logger.info("%s %s: %s", self._brief.call_id, turn.speaker, turn.heard)
         self._book(
             "turn",
@@ -455,8 +455,8 @@ class Session:
             start_position=self._clock.position_at(turn.started),
             end_position=self._clock.position_at(turn.ended),
             stages=stages,
-            speculation_hits=hit,
-            speculation_waste=started - hit,
+            speculation_hits=int(turn.speculation_hit),
+            speculation_waste=turn.speculations - turn.speculation_hit,
         )
         if turn.speaker == "caller" and self._engines.tts.hears_caller:
             self._speech.caller_said(turn.heard, self._sound_of(turn), RATE_HZ)

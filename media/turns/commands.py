@@ -103,12 +103,7 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """
-    A turn for the books. Times are session-clock seconds.
-
-    ``stages`` are the seconds of each stage of the response; those of the waterfall add up to
-    ``response_latency``. See ``media.turns.timing``.
-    """
+    """A turn is over and goes on record. Times are seconds on the session clock."""
 
     number: int
     speaker: Speaker
@@ -122,14 +117,28 @@ class TurnEnded:
 
 
 @dataclass(frozen=True, slots=True)
+    """Counts the turns of this conversation from 1."""
 class Noted:
     """Something worth a line in the call's event log."""
 
+    """What of ``said`` was heard; of the caller's turns, all of it."""
     kind: str
     at: float
     data: Mapping[str, object] = field(default_factory=dict)
+    """The caller took the turn before the agent had finished."""
 
+    """An engine was slow or failed, and the agent bridged that with fixed words."""
 
+    """
+    Of an agent's turn: the seconds of each stage of the response. Those of the waterfall add up to
+    ``response_latency``; see ``media.turns.timing``.
+    """
+    wait: float | None = None
+    """Of a caller's turn that endpointing ended: how many seconds of silence it waited for."""
+    speculations: int = 0
+    """Of such a turn: how many replies to it were started while the caller might have gone on."""
+    speculation_hit: bool = False
+    """Of such a turn: the last of these replies is the one that is said."""
 @dataclass(frozen=True, slots=True)
 class OptOut:
     """

@@ -446,14 +446,7 @@ class Conversation:
         self._history[:] = self._history_with(utterance.text)
         speculation = self.agent.speculation
         hit = speculation is not None and speculation.history == tuple(self._history)
-        self._record_caller(
-            utterance,
-            {
-                "wait": utterance.judgement.wait,
-                "speculations": float(utterance.speculations),
-                "speculation_hit": float(hit),
-            },
-        )
+        self._record_caller(utterance, wait=utterance.judgement.wait, speculation_hit=hit)
         self._close_utterance()
         self._answer(timing)
 
@@ -461,7 +454,7 @@ class Conversation:
         """The agent has said its goodbye, and the caller does."""
         return self._ending not in (None, ending.SILENCE) and is_farewell(text)
 
-    def _record_caller(self, utterance: Utterance, stages: dict[str, float]) -> None:
+    def _record_caller(self, utterance: Utterance, *, wait: float | None = None, speculation_hit: bool = False) -> None:
         self._silences = 0
         self._missed = 0
         if self._asks_not_to_be_called(utterance.text):
@@ -479,7 +472,9 @@ class Conversation:
                 heard=utterance.text,
                 started=self._clock.time_of(utterance.onset),
                 ended=self._clock.time_of(until),
-                stages=stages,
+                wait=wait,
+                speculations=utterance.speculations if wait is not None else 0,
+                speculation_hit=speculation_hit,
             )
         )
 
@@ -496,7 +491,7 @@ class Conversation:
                 self._hold(utterance)
             case Move.ASIDE:
                 self._aside.append(utterance.text)
-                self._record_caller(utterance, {})
+                self._record_caller(utterance)
                 self._drop_overlap(utterance)
             case Move.OVER:
                 self._drop_overlap(utterance)
@@ -681,7 +676,7 @@ class Conversation:
         utterance = self._utterance
         if utterance is not None:
             if utterance.text:
-                self._record_caller(utterance, {})
+                self._record_caller(utterance)
                 self._history[:] = self._history_with(utterance.text)
             self._close_utterance()
 

@@ -56,8 +56,8 @@ def test_what_was_begun_in_a_pause_is_dropped_when_the_caller_goes_on():
     begun = phone.sent(cmd.StartReply)
     assert [reply.speculative for reply in begun] == [True, True]
     assert begun[0].revision in phone.dead
-    assert phone.turns[0].stages["speculations"] == 2
-    assert phone.turns[0].stages["speculation_hit"] == 1
+    assert phone.turns[0].speculations == 2
+    assert phone.turns[0].speculation_hit
 
 
 def test_without_speculation_the_answer_begins_when_the_turn_is_over():
