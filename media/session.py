@@ -32,7 +32,7 @@ from media.speech import VoiceDetector, VoiceWindow
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
-from media.turns.conversation import Conversation, Floor
+from media.turns.conversation import Conversation
 from media.turns.options import ConversationOptions
 
 logger = logging.getLogger(__name__)
@@ -155,6 +155,7 @@ class Session:
             cmd.OpenUtterance: self._open_utterance,
             cmd.TakeSnapshot: self._take_snapshot,
             cmd.CloseUtterance: self._close_utterance,
+            cmd.Warm: self._warm,
             cmd.StartReply: self._start_reply,
             cmd.SayLine: self._say_line,
             cmd.StopReply: self._stop_reply,
@@ -176,7 +177,6 @@ class Session:
         """The stream runs."""
         self._stream_sid = stream_sid
         self._book("stream-started", stream_sid=stream_sid, at=self._wall(self._loop.time()))
-        self._warm()
         self.tell(ev.CallStarted(resumed=self._brief.resumed, disclosed=self._brief.disclosed))
 
     def media(self, message: Media) -> None:
@@ -211,8 +211,7 @@ class Session:
         """The stream is over; everything that was started for it ends. Idempotent."""
         if self._closed:
             return
-        if self.conversation.floor is not Floor.ENDED:
-            self.tell(ev.CallerHungUp(reason))
+        self.tell(ev.CallerHungUp(reason))
         self._closed = True
         self._voice.close()
         if self._timer is not None:
@@ -332,10 +331,9 @@ class Session:
 
     # -- speaking -------------------------------------------------------------------------------------------------
 
-    def _warm(self) -> None:
-        """Have the language model read what was said so far while the caller talks; a reply makes it needless."""
+    def _warm(self, command: cmd.Warm) -> None:
         self._stop_warming()
-        self._warming = self._spawn(self._read_ahead(self._messages(self.conversation.history)))
+        self._warming = self._spawn(self._read_ahead(self._messages(command.history)))
 
     async def _read_ahead(self, messages: Sequence[Message]) -> None:
         try:
@@ -460,8 +458,6 @@ class Session:
         )
         if turn.speaker == "caller" and self._engines.tts.hears_caller:
             self._speech.caller_said(turn.heard, self._sound_of(turn), RATE_HZ)
-        if turn.speaker == "agent" and self.conversation.floor not in (Floor.CLOSING, Floor.ENDED):
-            self._warm()
 
     def _sound_of(self, turn: cmd.TurnEnded) -> Pcm:
         """As much of it as is kept."""

@@ -183,6 +183,12 @@ class Agent:
         self._say(Kind.LINE, text, now, requested=requested)
 
     @property
+    def replying(self) -> bool:
+        """The language model is making a reply, speculative or not."""
+        replies = self.turn.replies if self.turn is not None else []
+        return self.speculation is not None or any(r.kind is Kind.REPLY and not r.ended for r in replies)
+
+    @property
     def unsaid(self) -> list[str]:
         """What was asked for from outside in this turn, and was not heard at all."""
         replies = self.turn.replies if self.turn is not None else []

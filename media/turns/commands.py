@@ -45,6 +45,17 @@ class CloseUtterance:
 
 
 @dataclass(frozen=True, slots=True)
+class Warm:
+    """
+    Let the language model read ``history`` ahead, so that its next reply starts sooner.
+
+    It replaces an earlier ``Warm``; a later ``StartReply`` makes it needless.
+    """
+
+    history: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StartReply:
     """Let the agent answer ``history``; the audio is to be handed over as it comes, whether released or not."""
 
@@ -106,29 +117,18 @@ class TurnEnded:
     """A turn is over and goes on record. Times are seconds on the session clock."""
 
     number: int
+    """Counts the turns of this conversation from 1."""
     speaker: Speaker
     said: str
     heard: str
+    """What of ``said`` was heard; of the caller's turns, all of it."""
     started: float
     ended: float
     interrupted: bool = False
-    fallback: bool = False
-    stages: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-    """Counts the turns of this conversation from 1."""
-class Noted:
-    """Something worth a line in the call's event log."""
-
-    """What of ``said`` was heard; of the caller's turns, all of it."""
-    kind: str
-    at: float
-    data: Mapping[str, object] = field(default_factory=dict)
     """The caller took the turn before the agent had finished."""
-
+    fallback: bool = False
     """An engine was slow or failed, and the agent bridged that with fixed words."""
-
+    stages: Mapping[str, float] = field(default_factory=dict)
     """
     Of an agent's turn: the seconds of each stage of the response. Those of the waterfall add up to
     ``response_latency``; see ``media.turns.timing``.
@@ -139,6 +139,17 @@ class Noted:
     """Of such a turn: how many replies to it were started while the caller might have gone on."""
     speculation_hit: bool = False
     """Of such a turn: the last of these replies is the one that is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something worth a line in the call's event log."""
+
+    kind: str
+    at: float
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class OptOut:
     """
@@ -169,6 +180,7 @@ Command = (
     OpenUtterance
     | TakeSnapshot
     | CloseUtterance
+    | Warm
     | StartReply
     | SayLine
     | StopReply

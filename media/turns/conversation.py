@@ -28,6 +28,7 @@ from media.turns.commands import (
     TakeSnapshot,
     Transfer,
     TurnEnded,
+    Warm,
 )
 from media.turns.ending import LAST_WORDS, Ending
 from media.turns.endpointing import SPECULATE, Endpointing
@@ -114,6 +115,8 @@ class Conversation:
         self._started: float | None = None
         self._warned = False
         self._turns = 0
+        self._agent_turn_ended = False
+        """The event in hand has ended a turn of the agent's: its words are new to the language model."""
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
             ev.CallStarted: self._call_started,
             ev.SpeechStarted: self._speech_started,
@@ -148,12 +151,10 @@ class Conversation:
         self._commands.clear()
         self._handlers[type(event)](event)
         self._tick()
+        if self._agent_turn_ended:
+            self._agent_turn_ended = False
+            self._warm()
         return list(self._commands)
-
-    @property
-    def history(self) -> tuple[Line, ...]:
-        """What was said and heard so far: each reply is given this and what the caller says next."""
-        return tuple(self._history)
 
     @property
     def deadline(self) -> float | None:
@@ -234,6 +235,7 @@ class Conversation:
     def _call_started(self, event: ev.CallStarted) -> None:
         self._started = self._now
         self._resumed = event.resumed
+        self._emit(Warm(tuple(self._history)))
         if self._options.disclosure and not event.disclosed:
             self._disclosing = True
             self._say(self._options.disclosure, protected=True)
@@ -824,6 +826,7 @@ class Conversation:
         fact, requests = self.agent.finish(self._now, interrupted=interrupted)
         if fact is not None:
             self._record(fact)
+            self._agent_turn_ended = True
             if fact.heard:
                 self._history.append(Line("agent", fact.heard))
         if self._aside:
@@ -896,6 +899,11 @@ class Conversation:
     def _record(self, fact: TurnEnded) -> None:
         self._turns += 1
         self._emit(replace(fact, number=self._turns))
+
+    def _warm(self) -> None:
+        """Let the language model read ahead, unless it is replying already or has nothing more to say."""
+        if self.floor not in (Floor.CLOSING, Floor.ENDED) and not self.agent.replying:
+            self._emit(Warm(tuple(self._history)))
 
     def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
         words = self._history[-1].text

@@ -68,6 +68,31 @@ def test_without_speculation_the_answer_begins_when_the_turn_is_over():
     assert phone.times(cmd.StartReply)[0] >= 1.7 + 0.25
 
 
+def test_the_model_reads_ahead_when_the_call_starts_and_when_the_agent_has_spoken():
+    phone = Phone(ConversationOptions(greeting=GREETING))
+    phone.caller_says("What time do you open?", start=3.0, end=4.2)
+    phone.wait_until(10.0)
+    greeted = cmd.Line("agent", GREETING)
+    asked, answered = cmd.Line("caller", "What time do you open?"), cmd.Line("agent", REPLY)
+    assert [warm.history for warm in phone.sent(cmd.Warm)] == [(), (greeted,), (greeted, asked, answered)]
+
+
+def test_the_model_does_not_read_ahead_when_it_has_nothing_more_to_say():
+    phone = Phone(engines=Engines(replies=["Thank you for calling. Goodbye!"], end_call_after=0))
+    phone.caller_says("That's all, goodbye.", start=0.5, end=1.5)
+    phone.wait_until(12.0)
+    assert phone.hung_up == "agent-ended"
+    assert [warm.history for warm in phone.sent(cmd.Warm)] == [()]
+
+
+def test_the_model_does_not_read_ahead_while_it_replies():
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.at(1.0, ev.KeyPressed("#"))  # interrupts the greeting and is answered at once
+    phone.wait_until(1.5)
+    assert phone.times(cmd.StartReply) == phone.times(cmd.ClearPlayout) == [1.0]
+    assert phone.times(cmd.Warm) == [0.0]
+
+
 def test_a_murmur_does_not_stop_the_agent():
     phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("mm-hm", start=1.5, end=1.75)
