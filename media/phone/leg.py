@@ -19,6 +19,8 @@ from email.utils import format_datetime
 from random import Random
 from typing import Any, Literal, Protocol, TypeVar
 
+from media.phone.answering import Answerer, CarrierTiming, Outcome
+from media.phone.call_request import API_VERSION, Callback, MachineDetection, Order, Program, RecordingOrder
 from media.phone.callback_sender import AWAITED, Answer, CookiesPerHost, Routes, WebhookSender
 from media.phone.frames import FRAME_BYTES, FRAME_SECONDS, SILENT_FRAME
 from media.phone.gateway import Gateway
@@ -28,19 +30,9 @@ from media.phone.stream import StreamEnd, StreamRequest
 from media.phone.tape import Tape
 from media.phone.ticker import Ticker
 from media.phone.twilio_errors import Alert, TwilioError
-from media.phone.twiml_interpreter import (
-    Callback,
-    Callee,
-    Dial,
-    Document,
-    Interpreter,
-    RecordingOrder,
-    Stream,
-    parse,
-)
+from media.phone.twiml_document import Document, parse
+from media.phone.twiml_interpreter import Callee, Dial, Interpreter, Stream
 
-API_VERSION = "2010-04-01"
-LONGEST_CALL = 4 * 3600.0
 STOP_TIMEOUT = 5.0  # seconds for a gateway to say `stop` and close
 COMFORT_NOISE = frozenset(b"\xff\x7f\xfe\x7e")
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
@@ -48,107 +40,8 @@ APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
 Direction = Literal["inbound", "outbound-api", "outbound-dial"]
 Status = Literal["queued", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"]
 OVER: frozenset[Status] = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
-EVENTS = ("initiated", "ringing", "answered", "completed")
 _SIP: dict[Status, int] = {"completed": 200, "busy": 486, "no-answer": 487, "canceled": 487, "failed": 404}
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class CarrierTiming:
-    """
-    How long the telephone network takes, each as (least, most) seconds.
-
-    ``scale`` multiplies these and all seconds that TwiML and the REST parameters mean, except for ``TimeLimit``: with
-    the default a minute of ringing lasts 0.6 s. Streams always run in real time.
-    """
-
-    post_dial: tuple[float, float] = (0.5, 3.0)
-    answer: tuple[float, float] = (2.0, 20.0)
-    verdict: tuple[float, float] = (1.0, 8.0)
-    recording: tuple[float, float] = (1.0, 30.0)
-    scatter: tuple[float, float] = (0.0, 0.3)
-    """How far apart two things that happen at the same time are reported."""
-    characters_per_second: float = 15.0
-    scale: float = 0.01
-
-    @classmethod
-    def real(cls) -> CarrierTiming:
-        return cls(scale=1.0)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What becomes of a dialled call that nobody answers, ``after`` seconds (unscaled) of ringing."""
-
-    status: Literal["busy", "no-answer", "failed"]
-    after: float | None = None
-    sip_code: int | None = None
-
-    @classmethod
-    def busy(cls, after: float | None = None) -> Outcome:
-        return cls("busy", after)
-
-    @classmethod
-    def no_answer(cls) -> Outcome:
-        """It rings until the ``Timeout`` of whoever dialled."""
-        return cls("no-answer")
-
-    @classmethod
-    def failed(cls, sip_code: int = 404, after: float | None = 0.0) -> Outcome:
-        return cls("failed", after, sip_code)
-
-
-@dataclass(frozen=True)
-class Answerer:
-    """
-    Who answers a number: ``answer`` is asked each time; machine detection will find ``answered_by``.
-
-    ``beep_after`` is when the message of a machine ends, in real seconds after the answer.
-    """
-
-    answer: Callable[[], Party | Outcome]
-    after: float | None = None
-    answered_by: str = "human"
-    beep_after: float | None = None
-
-
-@dataclass(frozen=True)
-class Program:
-    """The TwiML of a call: where to fetch it, or itself."""
-
-    url: str | None = None
-    method: str = "POST"
-    twiml: str | None = None
-    fallback_url: str | None = None
-    fallback_method: str = "POST"
-
-
-@dataclass(frozen=True)
-class MachineDetection:
-    mode: Literal["Enable", "DetectMessageEnd"]
-    asynchronous: bool = False
-    callback: Callback | None = None
-
-    def verdict(self, answered_by: str) -> str:
-        """Return the mode's word for what answered: ``machine`` stands for the mode's usual one."""
-        if answered_by == "machine":
-            return "machine_start" if self.mode == "Enable" else "machine_end_beep"
-        return answered_by
-
-
-@dataclass(frozen=True)
-class Order:
-    """A call to be placed, as REST or ``<Dial>`` ordered it."""
-
-    to_number: str
-    from_number: str
-    program: Program | None = None
-    callback: Callback | None = None
-    timeout: float = 60.0
-    time_limit: float = LONGEST_CALL
-    send_digits: str = ""
-    machine_detection: MachineDetection | None = None
-    recording: RecordingOrder | None = None
 
 
 @dataclass

@@ -18,23 +18,16 @@ from random import Random
 from types import TracebackType
 from typing import Any, TypeVar
 
+from media.phone.answering import Answerer, CarrierTiming, Outcome
+from media.phone.call_request import LONGEST_CALL, Callback, Order, Program
 from media.phone.callback_sender import Delivery, Routes, WebhookSender
 from media.phone.gateway import Gateway
 from media.phone.injections import Injections
-from media.phone.leg import (
-    LONGEST_CALL,
-    Answerer,
-    CarrierTiming,
-    Order,
-    Outcome,
-    PhoneCall,
-    Program,
-)
+from media.phone.leg import PhoneCall
 from media.phone.party import Party
 from media.phone.rest import RestApi
 from media.phone.tape import Tape
 from media.phone.twilio_errors import Alert
-from media.phone.twiml_interpreter import Callback
 
 T = TypeVar("T")
 

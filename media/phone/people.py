@@ -14,10 +14,10 @@ from functools import partial
 import numpy as np
 
 from media.audio import encode_mulaw
+from media.phone.answering import Outcome
 from media.phone.caller import HangUp, Press, Say, ScriptedCaller, Step, Voice, Wait, WaitForAgent, prepare
 from media.phone.clips import Clip
 from media.phone.frames import RATE_HZ
-from media.phone.leg import Outcome
 from media.phone.network import PhoneNetwork
 
 VOICE = "en-us+adam"

@@ -26,19 +26,19 @@ from urllib.parse import urlencode, urlsplit
 from aiohttp import web
 from multidict import MultiMapping
 
-from media.phone.injections import Injections, RestFault
-from media.phone.leg import (
+from media.phone.call_request import (
     API_VERSION,
     EVENTS,
     LONGEST_CALL,
+    Callback,
     MachineDetection,
     Order,
-    PhoneCall,
     Program,
-    Recording,
+    RecordingOrder,
 )
+from media.phone.injections import Injections, RestFault
+from media.phone.leg import PhoneCall, Recording
 from media.phone.twilio_errors import CODES, Alert, TwilioError
-from media.phone.twiml_interpreter import Callback, RecordingOrder
 
 Form = MultiMapping[str]
 

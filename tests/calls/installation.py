@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from media.phone.leg import CarrierTiming, Outcome
+from media.phone.answering import CarrierTiming, Outcome
 from media.phone.network import PhoneNetwork
 from tests.real_services import Process, migrate, process, process_env
 

@@ -13,8 +13,9 @@ from aiohttp import web
 from twilio.request_validator import RequestValidator
 
 from calls.carrier import CLOCK_LEEWAY, KINDS, Carrier, CarrierCall, CarrierError, Kind, get_carrier
+from media.phone.answering import CarrierTiming, Outcome
 from media.phone.injections import RestFault
-from media.phone.leg import CarrierTiming, Outcome, PhoneCall
+from media.phone.leg import PhoneCall
 from media.phone.network import ACCOUNT_SID, AUTH_TOKEN, PhoneNetwork
 from media.phone.twilio_errors import CODES
 from tests.web import serving

@@ -24,9 +24,9 @@ from calls.services import dialling, obstacles, reconciling
 from calls.services.attempts import UNCOUNTED
 from calls.services.placing import NewCall, place_call, place_calls
 from calls.status import TERMINAL
+from media.phone.answering import CarrierTiming, Outcome
 from media.phone.caller import HangUp, ScriptedCaller, Step, WaitForAgent
 from media.phone.injections import Injections
-from media.phone.leg import CarrierTiming, Outcome
 from media.phone.network import PhoneCall, PhoneNetwork
 from media.runtime import get_service
 from tests.media.test_calls_end_to_end import phones

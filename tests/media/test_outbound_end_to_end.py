@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from calls.models import Agent, Call, CallEvent, CallOrder, DialPace, DoNotCall
 from calls.services import CallsError, orders, stopping
+from media.phone.answering import Outcome
 from media.phone.caller import HangUp, Press, ScriptedCaller, Wait, WaitForAgent
 from media.phone.injections import Injections, RestFault, WebhookFault
-from media.phone.leg import Outcome
 from tests.calls.installation import installation
 from tests.media import outbound
 from tests.media.outbound import ANNA, CARRIER_TIMEOUT, SHORTLY, TAKES_LONG, Office

@@ -21,8 +21,9 @@ from rich.markup import escape
 
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.types import EngineError
+from media.phone.answering import CarrierTiming
 from media.phone.caller import Voice
-from media.phone.leg import CallEnd, CarrierTiming, PhoneCall
+from media.phone.leg import CallEnd, PhoneCall
 from media.phone.live import voice_of
 from media.phone.network import PhoneNetwork
 from media.phone.people import PEOPLE, VOICE, move_in, who_has

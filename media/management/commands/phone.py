@@ -22,10 +22,11 @@ from rich.table import Table
 from inference.engines.laptop_voice import LaptopTextToSpeech
 from inference.types import EngineError
 from media.errors import MediaError
+from media.phone.answering import CarrierTiming
 from media.phone.caller import HangUp, Say, ScriptedCaller, Step, Voice, WaitForAgent, prepare
 from media.phone.gateway import Gateway
 from media.phone.impairments import Impairments
-from media.phone.leg import CarrierTiming, PhoneCall
+from media.phone.leg import PhoneCall
 from media.phone.live import LiveCaller, read_lines, type_lines, voice_of
 from media.phone.measurements import Measurements, measure, percentile
 from media.phone.network import PhoneNetwork

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import WSMsgType, web
 
+from media.phone.answering import CarrierTiming, Outcome
+from media.phone.call_request import Callback, MachineDetection, Order, Program, RecordingOrder
 from media.phone.injections import Injections, WebhookFault
-from media.phone.leg import CarrierTiming, MachineDetection, Order, Outcome, PhoneCall, Program
+from media.phone.leg import PhoneCall
 from media.phone.network import DialQueue, PhoneNetwork
 from media.phone.stream import StreamEnd, StreamRequest, StreamViolation
-from media.phone.twiml_interpreter import Callback, RecordingOrder
 
 PUBLIC = "https://voice.example"
 HERE = "+15005550006"

@@ -16,12 +16,12 @@ from django.core.management.base import CommandError
 from twilio.rest import Client
 
 from media.audio import decode_mulaw
+from media.phone.answering import Outcome
+from media.phone.call_request import Callback, MachineDetection, Order, Program
 from media.phone.caller import ScriptedCaller
 from media.phone.frames import FRAME_SECONDS, SILENT_FRAME
-from media.phone.leg import MachineDetection, Order, Outcome, Program
 from media.phone.network import PhoneNetwork
 from media.phone.people import GREETING, PEOPLE, move_in, tone, who_has
-from media.phone.twiml_interpreter import Callback
 from tests.media.phone.sounds import LOUD
 
 PUBLIC = "https://voice.example"

@@ -3,8 +3,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from media.phone.call_request import RecordingOrder
 from media.phone.twilio_errors import TwilioError
-from media.phone.twiml_interpreter import Dial, Document, Interpreter, RecordingOrder, Stream, parse, warnings
+from media.phone.twiml_document import Document, parse
+from media.phone.twiml_interpreter import Dial, Interpreter, Stream
 
 HERE = "https://voice.example/twilio/voice/"
 
@@ -80,42 +82,6 @@ class Line:
 async def run(twiml: str, line: Line, url: str | None = HERE) -> Line:
     await Interpreter(line).run(document(twiml, url))
     return line
-
-
-# -- documents ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("body", "content_type", "code"),
-    [
-        (b"<Response/>" + b" " * 65536, "text/xml", 11750),
-        (b"<Response/>", "text/html", 12300),
-        (b"<Response/>", "", 12300),
-        (b"<Response>", "text/xml", 12100),
-        (b"", "application/xml", 12100),
-        (b"<Answer/>", "text/xml", 12100),
-    ],
-)
-def test_a_document_that_twilio_cannot_use(body, content_type, code):
-    with pytest.raises(TwilioError) as raised:
-        parse(body, url=HERE, content_type=content_type)
-    assert raised.value.code == code
-
-
-def test_what_the_schema_finds_strange_is_a_warning():
-    assert warnings(document('<Connect action="/a"><Stream url="wss://voice.example/x"/></Connect>')) == []
-    strange = f"""
-        <Shout>Hello</Shout>
-        <Connect><Stream url="wss://voice.example/x" audioFormat="l16">
-          <Parameter name="a" value="{"b" * 500}"/></Stream>
-        <Say>no</Say></Connect>
-    """
-    assert warnings(document(strange)) == [
-        "<Shout> is not allowed in <Response>",
-        "<Say> is not allowed in <Connect>",
-        "<Stream> has no attribute audioFormat",
-        "<Parameter name='a'> has 500 characters or more",
-    ]
 
 
 async def test_an_unknown_verb_is_logged_and_skipped():
