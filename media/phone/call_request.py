@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 API_VERSION = "2010-04-01"
-LONGEST_CALL = 4 * 3600.0
+MAX_CALL_SECONDS = 4 * 3600.0
 EVENTS = ("initiated", "ringing", "answered", "completed")
 
 
@@ -20,7 +20,7 @@ class Callback:
 
 
 @dataclass(frozen=True)
-class RecordingOrder:
+class RecordingRequest:
     """A recording that somebody asked for; ``source`` in Twilio's words."""
 
     source: str
@@ -54,7 +54,7 @@ class MachineDetection:
 
 
 @dataclass(frozen=True)
-class Order:
+class CallRequest:
     """A call to be placed, as REST or ``<Dial>`` ordered it."""
 
     to_number: str
@@ -62,7 +62,7 @@ class Order:
     program: Program | None = None
     callback: Callback | None = None
     timeout: float = 60.0
-    time_limit: float = LONGEST_CALL
+    time_limit: float = MAX_CALL_SECONDS
     send_digits: str = ""
     machine_detection: MachineDetection | None = None
-    recording: RecordingOrder | None = None
+    recording: RecordingRequest | None = None

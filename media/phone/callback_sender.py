@@ -19,7 +19,7 @@ import aiohttp
 from twilio.request_validator import RequestValidator
 from yarl import URL
 
-from media.phone.injections import Injections, Kind, Signature, WebhookFault
+from media.phone.injections import CallbackFault, Injections, Kind, Signature
 
 USER_AGENT = "TwilioProxy/1.1"
 LONGEST = 15.0  # seconds; no setting makes a call-related request last longer
@@ -131,7 +131,7 @@ class Delivery:
         return self.headers["I-Twilio-Idempotency-Token"]
 
 
-class WebhookSender:
+class CallbackSender:
     """
     Sends what Twilio sends. ``deliveries`` keeps every request, in the order in which they left.
 
@@ -178,7 +178,7 @@ class WebhookSender:
         """
         cookies = {} if cookies is None else cookies
         token = str(uuid.uuid4())
-        fault = self._injections.for_webhook(kind, parameters)
+        fault = self._injections.for_callback(kind, parameters)
         genuine = self._prepare(kind, method, url, parameters, token, None if fault and fault.extra else fault)
         if fault and fault.extra:
             answer = await self._deliver(genuine, cookies)
@@ -220,9 +220,9 @@ class WebhookSender:
         url: str,
         parameters: Mapping[str, str],
         token: str,
-        fault: WebhookFault | None,
+        fault: CallbackFault | None,
     ) -> Delivery:
-        fault = fault or WebhookFault()
+        fault = fault or CallbackFault()
         if fault.call_sid:
             parameters = {**parameters, "CallSid": fault.call_sid}
         body = None

@@ -16,7 +16,7 @@ Kind = Literal["voice", "action", "status", "stream-status", "amd", "recording"]
 
 
 @dataclass(frozen=True)
-class WebhookFault:
+class CallbackFault:
     """
     One thing wrong with webhooks of the given ``kinds`` (all, if none) whose parameters include ``when``.
 
@@ -79,7 +79,7 @@ class RestFault:
         return cls(status=status, body=page, content_type="text/html", takes_effect=takes_effect, times=times)
 
 
-Fault = TypeVar("Fault", WebhookFault, RestFault)
+Fault = TypeVar("Fault", CallbackFault, RestFault)
 
 
 @dataclass
@@ -92,16 +92,16 @@ class Injections:
     ``trailing_slash`` signs every URL, those of sockets included, as if it ended with a slash.
     """
 
-    webhooks: list[WebhookFault] = field(default_factory=list)
+    callbacks: list[CallbackFault] = field(default_factory=list)
     rest: list[RestFault] = field(default_factory=list)
     reorder: bool = False
     amd_after_end: bool = False
     trailing_slash: bool = False
     _used: Counter[int] = field(default_factory=Counter, init=False, repr=False)
 
-    def for_webhook(self, kind: Kind, parameters: Mapping[str, str]) -> WebhookFault | None:
+    def for_callback(self, kind: Kind, parameters: Mapping[str, str]) -> CallbackFault | None:
         return self._first(
-            self.webhooks,
+            self.callbacks,
             lambda fault: (not fault.kinds or kind in fault.kinds) and fault.when.items() <= parameters.items(),
         )
 

@@ -20,8 +20,8 @@ from random import Random
 from typing import Any, Literal, Protocol, TypeVar
 
 from media.phone.answering import Answerer, CarrierTiming, Outcome
-from media.phone.call_request import API_VERSION, Callback, MachineDetection, Order, Program, RecordingOrder
-from media.phone.callback_sender import AWAITED, Answer, CookiesPerHost, Routes, WebhookSender
+from media.phone.call_request import API_VERSION, Callback, CallRequest, MachineDetection, Program, RecordingRequest
+from media.phone.callback_sender import AWAITED, Answer, CallbackSender, CookiesPerHost, Routes
 from media.phone.frames import FRAME_BYTES, FRAME_SECONDS, SILENT_FRAME
 from media.phone.gateway import Gateway
 from media.phone.injections import Injections, Kind
@@ -39,7 +39,7 @@ APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
 
 Direction = Literal["inbound", "outbound-api", "outbound-dial"]
 Status = Literal["queued", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"]
-OVER: frozenset[Status] = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
+FINAL_STATUSES: frozenset[Status] = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
 _SIP: dict[Status, int] = {"completed": 200, "busy": 486, "no-answer": 487, "canceled": 487, "failed": 404}
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ T = TypeVar("T")
 @dataclass
 class Recording:
     sid: str
-    order: RecordingOrder
+    request: RecordingRequest
     started_at: datetime
     started: float
     status: Literal["in-progress", "completed"] = "in-progress"
@@ -84,7 +84,7 @@ class Exchange(Protocol):
     account_sid: str
     auth_token: str
     routes: Routes
-    sender: WebhookSender
+    sender: CallbackSender
     timing: CarrierTiming
     injections: Injections
     random: Random
@@ -99,7 +99,7 @@ class Exchange(Protocol):
 
     def answerer(self, number: str) -> Answerer: ...
 
-    def child(self, parent: PhoneCall, order: Order) -> PhoneCall: ...
+    def child(self, parent: PhoneCall, request: CallRequest) -> PhoneCall: ...
 
 
 class PhoneCall:
@@ -112,7 +112,7 @@ class PhoneCall:
     def __init__(
         self,
         exchange: Exchange,
-        order: Order,
+        request: CallRequest,
         *,
         direction: Direction,
         parent: PhoneCall | None = None,
@@ -121,7 +121,7 @@ class PhoneCall:
         queue_time: float = 0.0,
     ) -> None:
         self.sid = "CA" + uuid.uuid4().hex
-        self.order, self.direction, self.parent = order, direction, parent
+        self.request, self.direction, self.parent = request, direction, parent
         self.status: Status = "ringing" if direction == "inbound" else "queued"
         self.answered_by: str | None = None
         self.queue_time = queue_time
@@ -137,8 +137,8 @@ class PhoneCall:
         self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """For a child leg: whether it was answered and may be bridged."""
         self._exchange, self._timing, self._random = exchange, exchange.timing, exchange.random
-        self._program = order.program
-        self._callback = order.callback
+        self._program = request.program
+        self._callback = request.callback
         self._parameters = dict(parameters or {})
         self._cookies: CookiesPerHost = {}
         self._sequence = 0
@@ -163,7 +163,7 @@ class PhoneCall:
         self._bridged: PhoneCall | None = None
         self._from_peer: deque[bytes] = deque(maxlen=10)
         self._listener: Callable[[bytes], None] | None = None
-        self.log("call", sid=self.sid, direction=direction, to=order.to_number, **{"from": order.from_number})
+        self.log("call", sid=self.sid, direction=direction, to=request.to_number, **{"from": request.from_number})
 
     # -- what tests and REST do with a call -------------------------------------------------------
 
@@ -204,13 +204,13 @@ class PhoneCall:
                 self._callback = callback
             self.change(Change("app", program))
 
-    async def told(self, kind: Kind) -> None:
+    async def wait_for_callback(self, kind: Kind) -> None:
         """Return once a webhook of this kind about this call was answered."""
         await self._told.setdefault(kind, asyncio.Event()).wait()
 
     @property
     def is_over(self) -> bool:
-        return self.status in OVER
+        return self.status in FINAL_STATUSES
 
     @property
     def seconds(self) -> float:
@@ -275,7 +275,7 @@ class PhoneCall:
         self.started_at = datetime.now(UTC)
         self._fire("initiated", "initiated")
         await self._wait_between(self._timing.post_dial)
-        answerer = self._exchange.answerer(self.order.to_number)
+        answerer = self._exchange.answerer(self.request.to_number)
         outcome = answerer.answer()
         if isinstance(outcome, Outcome) and outcome.after == 0.0:
             return outcome
@@ -287,7 +287,7 @@ class PhoneCall:
         if after is None:
             after = self._random.uniform(*self._timing.answer)
         # Some flows ring for five seconds more than they were asked to.
-        longest = self.order.timeout + self._random.choice((0.0, 5.0))
+        longest = self.request.timeout + self._random.choice((0.0, 5.0))
         if outcome == Outcome.no_answer() or after > longest:
             await self.pause(longest)
             return Outcome.no_answer()
@@ -295,15 +295,15 @@ class PhoneCall:
         return outcome
 
     async def _after_answer(self) -> Change:
-        order = self.order
-        if order.send_digits:
-            self.log("digits_sent", digits=order.send_digits)
-        if order.recording is not None and self.direction == "outbound-api":
-            self.start_recording(order.recording)
+        request = self.request
+        if request.send_digits:
+            self.log("digits_sent", digits=request.send_digits)
+        if request.recording is not None and self.direction == "outbound-api":
+            self.start_recording(request.recording)
         if self.direction == "outbound-dial":
             return await self._join_parent()
         extra: dict[str, str] = {}
-        detection = order.machine_detection if not order.send_digits else None  # SendDigits switches it off
+        detection = request.machine_detection if not request.send_digits else None  # SendDigits switches it off
         if detection is not None and detection.asynchronous:
             self._exchange.spawn(self._report_verdict(detection))
         elif detection is not None:
@@ -331,7 +331,7 @@ class PhoneCall:
             self._fire("answered")
 
     async def _detect(self, detection: MachineDetection) -> str:
-        answerer = self._exchange.answerer(self.order.to_number)
+        answerer = self._exchange.answerer(self.request.to_number)
         if answerer.beep_after is not None and detection.mode == "DetectMessageEnd":
             await asyncio.sleep(answerer.beep_after - self.seconds)
         else:
@@ -439,9 +439,9 @@ class PhoneCall:
 
     def _standard(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The parameters of every request about this call (TwiML requests, status callbacks)."""
-        order = self.order
-        parties = {"From": order.from_number, "To": order.to_number}
-        parties |= {"Caller": order.from_number, "Called": order.to_number}
+        request = self.request
+        parties = {"From": request.from_number, "To": request.to_number}
+        parties |= {"Caller": request.from_number, "Called": request.to_number}
         places = {
             f"{party}{part}": "US" if part == "Country" and number.startswith("+1") else ""
             for party, number in parties.items()
@@ -492,13 +492,13 @@ class PhoneCall:
             parameters |= {"CallDuration": str(self.duration), "Duration": str(math.ceil(self.duration / 60))}
         if self.answered_by is not None:
             parameters["AnsweredBy"] = self.answered_by
-        ordered = next((r for r in self.recordings if r.order is self.order.recording), None)
+        ordered = next((r for r in self.recordings if r.request is self.request.recording), None)
         if ordered is not None:
             parameters |= self._record_result(ordered)
         return parameters
 
     def _report(self, kind: Kind, callback: Callback, parameters: Mapping[str, str]) -> None:
-        """Send a callback after those before it, so that only an injection changes their order."""
+        """Send a callback after those before it, so that only an injection changes their request."""
         previous = self._last_post
 
         async def in_turn() -> None:
@@ -543,7 +543,7 @@ class PhoneCall:
         assert self.party is not None
         self._answered_at = time.monotonic()
         self._move("in-progress")
-        self._limit_to(self.order.time_limit)
+        self._limit_to(self.request.time_limit)
         self.party.connected()
         if self.direction != "inbound":
             Ticker.shared().join(self._tick)
@@ -624,7 +624,7 @@ class PhoneCall:
                 announced = True
                 report("stream-started")
 
-        # Twilio's report and the first messages on the socket are in no fixed order.
+        # Twilio's report and the first messages on the socket are in no fixed request.
         announcement = asyncio.get_running_loop().call_later(self._random.uniform(0.05, 0.3), announce)
         try:
             end = await self.gateway.run(request)
@@ -654,7 +654,7 @@ class PhoneCall:
             await asyncio.wait({stream})
 
     async def dial(self, dial: Dial) -> dict[str, str]:
-        legs = [self._exchange.child(self, self._leg_order(callee, dial)) for callee in dial.callees]
+        legs = [self._exchange.child(self, self._leg_request(callee, dial)) for callee in dial.callees]
         waiting = {leg.ready: leg for leg in legs}
         winner: PhoneCall | None = None
         talked = 0.0
@@ -683,13 +683,13 @@ class PhoneCall:
             "DialCallDuration": str(math.ceil(talked)),
             "DialBridged": "true",
         }
-        recording = next((r for r in self.recordings if r.order is dial.recording), None)
+        recording = next((r for r in self.recordings if r.request is dial.recording), None)
         return result | ({"RecordingUrl": self._recording_url(recording)} if recording else {})
 
-    def _leg_order(self, callee: Callee, dial: Dial) -> Order:
-        return Order(
+    def _leg_request(self, callee: Callee, dial: Dial) -> CallRequest:
+        return CallRequest(
             to_number=callee.number,
-            from_number=dial.caller_id or self.order.from_number,
+            from_number=dial.caller_id or self.request.from_number,
             program=Program(callee.url, callee.method) if callee.url else None,
             callback=callee.callback,
             timeout=dial.timeout,
@@ -718,7 +718,7 @@ class PhoneCall:
                 self._end_recording(recording)
 
     async def record(
-        self, order: RecordingOrder, *, longest: float, quiet: float, keys: str, beep: bool, action: tuple[str, str]
+        self, request: RecordingRequest, *, longest: float, quiet: float, keys: str, beep: bool, action: tuple[str, str]
     ) -> dict[str, str] | None:
         if beep:
             self.log("beep")
@@ -738,7 +738,7 @@ class PhoneCall:
                 pass
             return key
 
-        recording = self.start_recording(order)
+        recording = self.start_recording(request)
         self._listener, self._last_words = listen, action
         pressing, falling_quiet = asyncio.ensure_future(finishing_key()), asyncio.ensure_future(went_quiet.wait())
         try:
@@ -759,12 +759,12 @@ class PhoneCall:
 
     # -- recordings -------------------------------------------------------------------------------
 
-    def start_recording(self, order: RecordingOrder) -> Recording:
-        recording = Recording("RE" + uuid.uuid4().hex, order, datetime.now(UTC), time.monotonic())
+    def start_recording(self, request: RecordingRequest) -> Recording:
+        recording = Recording("RE" + uuid.uuid4().hex, request, datetime.now(UTC), time.monotonic())
         self.recordings.append(recording)
-        self.log("recording", sid=recording.sid, source=order.source)
-        if order.callback is not None and "in-progress" in order.callback.events:
-            self._report("recording", order.callback, self._recording_parameters(recording))
+        self.log("recording", sid=recording.sid, source=request.source)
+        if request.callback is not None and "in-progress" in request.callback.events:
+            self._report("recording", request.callback, self._recording_parameters(recording))
         return recording
 
     def _end_recording(self, recording: Recording) -> None:
@@ -772,7 +772,7 @@ class PhoneCall:
             return
         recording.status = "completed"
         recording.duration = math.ceil(time.monotonic() - recording.started)
-        callback = recording.order.callback
+        callback = recording.request.callback
         if callback is not None and "completed" in callback.events:
             self._exchange.spawn(self._report_recording(recording, callback))
 
@@ -797,10 +797,10 @@ class PhoneCall:
             "CallSid": self.sid,
             **self._record_result(recording),
             "RecordingStatus": recording.status,
-            "RecordingChannels": str(recording.order.channels),
+            "RecordingChannels": str(recording.request.channels),
             "RecordingStartTime": format_datetime(recording.started_at),
-            "RecordingSource": recording.order.source,
-            "RecordingTrack": recording.order.track,
+            "RecordingSource": recording.request.source,
+            "RecordingTrack": recording.request.track,
         }
 
     # -- the line between streams -----------------------------------------------------------------
@@ -827,7 +827,7 @@ class PhoneCall:
         for note in take_notes():
             at = due + note.offset / (FRAME_BYTES / FRAME_SECONDS)
             self.tape.log(note.event, at=at, sent_at=self.tape.seconds(at), **note.fields)
-        self.tape.said(due, said)
+        self.tape.record_said(due, said)
         key = party.next_key()
         if key is not None:
             self.log("key", digit=key)
@@ -842,5 +842,5 @@ class PhoneCall:
             del self._playout[:FRAME_BYTES]
             if not self._playout:
                 self._played.set()
-        self.tape.heard(due, heard)
+        self.tape.record_heard(due, heard)
         party.hear(heard)

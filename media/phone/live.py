@@ -190,7 +190,7 @@ async def read_lines(source: TextIO | None = None) -> AsyncIterator[str]:
         yield line.strip()
 
 
-async def type_lines(caller: ScriptedCaller, voice: Voice, lines: AsyncIterator[str]) -> None:
+async def speak_typed_lines(caller: ScriptedCaller, voice: Voice, lines: AsyncIterator[str]) -> None:
     """
     Let the caller say what is typed.
 
@@ -210,7 +210,7 @@ async def type_lines(caller: ScriptedCaller, voice: Voice, lines: AsyncIterator[
     caller.add(HangUp())
 
 
-def voice_of(engine: TextToSpeech, *, voice: str = "") -> Voice:
+def caller_voice(engine: TextToSpeech, *, voice: str = "") -> Voice:
     """A started synthesiser as a caller's voice."""
 
     async def say(text: str) -> bytes:

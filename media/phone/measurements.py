@@ -88,7 +88,7 @@ class Measurements:
         return sum(turn.cut_in for turn in self.turns)
 
     @classmethod
-    def together(cls, parts: Iterable[Measurements]) -> Measurements:
+    def combine(cls, parts: Iterable[Measurements]) -> Measurements:
         """The measurements of many calls as one set."""
         parts = list(parts)
         return cls(

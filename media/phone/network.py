@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from media.phone.answering import Answerer, CarrierTiming, Outcome
-from media.phone.call_request import LONGEST_CALL, Callback, Order, Program
-from media.phone.callback_sender import Delivery, Routes, WebhookSender
+from media.phone.call_request import MAX_CALL_SECONDS, Callback, CallRequest, Program
+from media.phone.callback_sender import CallbackSender, Delivery, Routes
 from media.phone.gateway import Gateway
 from media.phone.injections import Injections
 from media.phone.leg import PhoneCall
@@ -96,7 +96,7 @@ class PhoneNetwork:
         self.concurrent_calls: int | None = None
         self.refusals: dict[str, int] = {}
         self.on_call: Callable[[PhoneCall], None] | None = None
-        self.sender = WebhookSender(
+        self.sender = CallbackSender(
             routes=self.routes, auth_token=auth_token, injections=self.injections, spawn=self.spawn
         )
         self.rest = RestApi(self, host=rest_host, port=rest_port)
@@ -150,7 +150,7 @@ class PhoneNetwork:
 
         ``parameters`` are further ones of the request (``ForwardedFrom``, ``CallToken``, ``CallerName``).
         """
-        order = Order(
+        request = CallRequest(
             to_number=to_number,
             from_number=from_number,
             program=Program(
@@ -158,10 +158,10 @@ class PhoneNetwork:
                 fallback_url=self.routes.public(fallback_path) if fallback_path else None,
             ),
             callback=Callback(self.routes.public(status_path)),
-            time_limit=LONGEST_CALL,
+            time_limit=MAX_CALL_SECONDS,
         )
         attested = {"StirVerstat": "TN-Validation-Passed-A"} if from_number.startswith("+") else {}
-        call = PhoneCall(self, order, direction="inbound", party=party, parameters={**attested, **(parameters or {})})
+        call = PhoneCall(self, request, direction="inbound", party=party, parameters={**attested, **(parameters or {})})
         return self._begin(call)
 
     def on_dial(
@@ -187,7 +187,7 @@ class PhoneNetwork:
         """Send an earlier webhook again, byte for byte, and return the status of the answer."""
         return (await self.sender.replay(delivery)).status
 
-    async def settled(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Return once nothing is under way: calls are over, late copies and recording callbacks were delivered."""
         current = asyncio.current_task()
         while tasks := self._tasks - {current}:
@@ -195,14 +195,14 @@ class PhoneNetwork:
 
     # -- what calls and the REST API need ---------------------------------------------------------
 
-    def place(self, order: Order) -> PhoneCall:
+    def place(self, request: CallRequest) -> PhoneCall:
         """Put a call ordered over REST into the dialling queue."""
         wait = self._queue.reserve(time.monotonic())
-        return self._begin(PhoneCall(self, order, direction="outbound-api", queue_time=wait))
+        return self._begin(PhoneCall(self, request, direction="outbound-api", queue_time=wait))
 
-    def child(self, parent: PhoneCall, order: Order) -> PhoneCall:
+    def child(self, parent: PhoneCall, request: CallRequest) -> PhoneCall:
         """Start a leg of ``<Dial>``; these do not queue."""
-        return self._begin(PhoneCall(self, order, direction="outbound-dial", parent=parent))
+        return self._begin(PhoneCall(self, request, direction="outbound-dial", parent=parent))
 
     def answerer(self, number: str) -> Answerer:
         if number in self._answerers:

@@ -1,7 +1,7 @@
 """
 Who lives on the simulated network: the last two digits of a number say who answers it.
 
-    await move_in(network, voice=voice)
+    await assign_people(network, voice=voice)
 
 They speak in the words of a front desk's callers, whom the laptop's recogniser understands.
 """
@@ -102,11 +102,11 @@ PEOPLE = (
 """The last is everybody else."""
 
 
-def who_has(number: str) -> Person:
+def person_at(number: str) -> Person:
     return next(person for person in PEOPLE if number.endswith(person.ending))
 
 
-async def move_in(network: PhoneNetwork, *, voice: Voice, patience: float | None = None) -> None:
+async def assign_people(network: PhoneNetwork, *, voice: Voice, patience: float | None = None) -> None:
     """
     Give every number of the network its person, with a voice.
 
@@ -121,11 +121,11 @@ async def move_in(network: PhoneNetwork, *, voice: Voice, patience: float | None
             f"*{person.ending}",
             partial(ScriptedCaller, steps) if outcome is None else lambda outcome=outcome: outcome,
             answered_by=person.answered_by,
-            beep_after=seconds_to_the_beep(steps) if person.answered_by == "machine" else None,
+            beep_after=seconds_until_beep(steps) if person.answered_by == "machine" else None,
         )
 
 
-def seconds_to_the_beep(steps: list[Step]) -> float:
+def seconds_until_beep(steps: list[Step]) -> float:
     """From the answer to the end of the last thing that the machine says."""
     seconds = end = 0.0
     for step in steps:

@@ -29,12 +29,12 @@ from multidict import MultiMapping
 from media.phone.call_request import (
     API_VERSION,
     EVENTS,
-    LONGEST_CALL,
+    MAX_CALL_SECONDS,
     Callback,
+    CallRequest,
     MachineDetection,
-    Order,
     Program,
-    RecordingOrder,
+    RecordingRequest,
 )
 from media.phone.injections import Injections, RestFault
 from media.phone.leg import PhoneCall, Recording
@@ -84,7 +84,7 @@ class Account(Protocol):
     concurrent_calls: int | None
     refusals: dict[str, int]
 
-    def place(self, order: Order) -> PhoneCall: ...
+    def place(self, request: CallRequest) -> PhoneCall: ...
 
 
 def _is_address(text: str) -> bool:
@@ -155,7 +155,7 @@ def warnings(form: Form) -> list[TwilioError]:
     return found
 
 
-def order_of(form: Form) -> Order:
+def read_call_request(form: Form) -> CallRequest:
     """Read a checked create."""
     detection = None
     if "MachineDetection" in form:
@@ -164,13 +164,13 @@ def order_of(form: Form) -> Order:
             asynchronous=form.get("AsyncAmd") == "true",
             callback=_callback_of(form, "AsyncAmdStatusCallback", events=()),
         )
-    return Order(
+    return CallRequest(
         to_number=form["To"],
         from_number=form.get("CallerId") or form["From"],
         program=_program_of(form),
         callback=_callback_of(form, "StatusCallback", events=EVENTS),
         timeout=float(form.get("Timeout", 60)),
-        time_limit=float(form.get("TimeLimit", LONGEST_CALL)),
+        time_limit=float(form.get("TimeLimit", MAX_CALL_SECONDS)),
         send_digits=form.get("SendDigits", ""),
         machine_detection=detection,
         recording=_recording_of(form, "OutboundAPI") if form.get("Record") == "true" else None,
@@ -200,9 +200,9 @@ def _callback_of(form: Form, name: str, *, events: Iterable[str]) -> Callback | 
     return Callback(form[name], form.get(f"{name}Method", "POST").upper(), subscribed)
 
 
-def _recording_of(form: Form, source: str) -> RecordingOrder:
+def _recording_of(form: Form, source: str) -> RecordingRequest:
     events = ("in-progress", "completed", "absent")
-    return RecordingOrder(
+    return RecordingRequest(
         source=source,
         callback=_callback_of(form, "RecordingStatusCallback", events=events),
         channels=2 if form.get("RecordingChannels") == "dual" else 1,
@@ -220,10 +220,10 @@ def call_resource(call: PhoneCall, account_sid: str) -> dict[str, Any]:
         "parent_call_sid": call.parent.sid if call.parent else None,
         "status": call.status,
         "direction": call.direction,
-        "to": call.order.to_number,
-        "to_formatted": _formatted(call.order.to_number),
-        "from": call.order.from_number,
-        "from_formatted": _formatted(call.order.from_number),
+        "to": call.request.to_number,
+        "to_formatted": _formatted(call.request.to_number),
+        "from": call.request.from_number,
+        "from_formatted": _formatted(call.request.from_number),
         "date_created": format_datetime(call.created_at),
         "date_updated": format_datetime(call.updated_at),
         "start_time": _time(call.started_at),
@@ -253,9 +253,9 @@ def recording_resource(recording: Recording, call: PhoneCall, account_sid: str) 
         "call_sid": call.sid,
         "conference_sid": None,
         "status": recording.status,
-        "source": recording.order.source,
-        "channels": recording.order.channels,
-        "track": recording.order.track,
+        "source": recording.request.source,
+        "channels": recording.request.channels,
+        "track": recording.request.track,
         "date_created": started,
         "date_updated": started,
         "start_time": started,
@@ -329,7 +329,7 @@ class RestApi:
                 status, answer, call = await self._carry_out(request, handler, fault)
                 body = json.dumps(answer)
                 if fault.after is not None and call is not None:
-                    await call.told(fault.after)
+                    await call.wait_for_callback(fault.after)
             if fault.status:
                 status, body, content_type = fault.status, fault.body, fault.content_type
             await asyncio.sleep(fault.delay)
@@ -389,7 +389,7 @@ class RestApi:
         form = cast(Form, await request.post())
         self._refuse_unknown(form, _PARAMETERS)
         check_create(form, self._account)
-        call = self._account.place(order_of(form))
+        call = self._account.place(read_call_request(form))
         resource = call_resource(call, self._account.account_sid)
         for warning in warnings(form):
             call.alert(warning)
@@ -407,8 +407,8 @@ class RestApi:
         callback = _callback_of(form, "StatusCallback", events=EVENTS) if form.get("Url") else None
         if form.get("StatusCallback") and callback is None:
             call.alert(TwilioError(20001, "StatusCallback can be changed only together with Url"))
-        if callback is not None and call.order.callback is not None:
-            callback = Callback(callback.url, callback.method, call.order.callback.events)
+        if callback is not None and call.request.callback is not None:
+            callback = Callback(callback.url, callback.method, call.request.callback.events)
         call.update(
             program=_program_of(form), callback=callback, status=status, time_limit=float(limit) if limit else None
         )
@@ -422,8 +422,8 @@ class RestApi:
         call = self._call(request)
         if call.status != "in-progress":
             raise TwilioError(21220)
-        order = _recording_of(cast(Form, await request.post()), "StartCallRecordingAPI")
-        recording = call.start_recording(order)
+        wanted = _recording_of(cast(Form, await request.post()), "StartCallRecordingAPI")
+        recording = call.start_recording(wanted)
         return 201, recording_resource(recording, call, self._account.account_sid), call
 
     async def _list(self, request: web.Request) -> tuple[int, dict[str, Any], None]:
@@ -470,8 +470,8 @@ def _as_lists(form: Form) -> dict[str, list[str]]:
 
 def _matches(call: PhoneCall, query: Mapping[str, str]) -> bool:
     actual = {
-        "To": call.order.to_number,
-        "From": call.order.from_number,
+        "To": call.request.to_number,
+        "From": call.request.from_number,
         "Status": call.status,
         "ParentCallSid": call.parent.sid if call.parent else "",
     }

@@ -327,7 +327,7 @@ class MediaStream:
             self._audible_until = due + (last_audible(frame) + 1) / RATE_HZ
         elif self._audible and due - self._audible_until >= QUIET_SECONDS:
             self._end_agent_speech()
-        self._tape.heard(due + self._carrier_delay, frame)
+        self._tape.record_heard(due + self._carrier_delay, frame)
         self._to_ear.append(frame)
         self._party.hear(self._to_ear.popleft())
 
@@ -343,7 +343,7 @@ class MediaStream:
                 self._report_audio_from = sent_at
         if self._noise is not None:
             frame = self._noise.add(frame)
-        self._tape.said(spoken_at, frame)
+        self._tape.record_said(spoken_at, frame)
         self._to_gateway.append(frame)
         frame = self._to_gateway.popleft()
         if frame == SILENT_FRAME:

@@ -82,11 +82,11 @@ class Tape:
         if self._log_file is not None:
             self._log_file.write(msgspec.json.encode(line) + b"\n")
 
-    def said(self, at: float, frame: bytes) -> None:
+    def record_said(self, at: float, frame: bytes) -> None:
         """mu-law audio that left the caller's mouth from the instant ``at`` on."""
         self._put(self._said, at, frame)
 
-    def heard(self, at: float, frame: bytes) -> None:
+    def record_heard(self, at: float, frame: bytes) -> None:
         """mu-law audio that reached the caller's ear from the instant ``at`` on."""
         self._put(self._heard, at, frame)
 

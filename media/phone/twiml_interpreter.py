@@ -14,7 +14,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element
 
-from media.phone.call_request import Callback, RecordingOrder
+from media.phone.call_request import Callback, RecordingRequest
 from media.phone.twilio_errors import TwilioError
 from media.phone.twiml_document import MOST_NUMBERS, PROMPTS, Document, warnings
 
@@ -50,7 +50,7 @@ class Dial:
     time_limit: float
     caller_id: str | None
     hang_up_on_star: bool
-    recording: RecordingOrder | None
+    recording: RecordingRequest | None
 
 
 class Line(Protocol):
@@ -86,7 +86,7 @@ class Line(Protocol):
         """Return the ``Dial...`` parameters for the action."""
 
     async def record(
-        self, order: RecordingOrder, *, longest: float, quiet: float, keys: str, beep: bool, action: tuple[str, str]
+        self, request: RecordingRequest, *, longest: float, quiet: float, keys: str, beep: bool, action: tuple[str, str]
     ) -> dict[str, str] | None:
         """
         Return the ``Record...`` parameters for the action, None if nothing was said.
@@ -94,7 +94,7 @@ class Line(Protocol):
         ``action`` (URL, method) is where to report if the person hangs up meanwhile.
         """
 
-    def start_recording(self, order: RecordingOrder) -> object: ...
+    def start_recording(self, request: RecordingRequest) -> object: ...
 
     def alert(self, error: TwilioError) -> None: ...
 
@@ -302,9 +302,9 @@ def _callback(element: Element, document: Document, name: str) -> Callback | Non
     return Callback(document.resolve(url), element.get(f"{name}Method", "POST").upper(), frozenset(events.split()))
 
 
-def _recording(element: Element, document: Document, source: str) -> RecordingOrder:
+def _recording(element: Element, document: Document, source: str) -> RecordingRequest:
     dual = element.get("channels") == "dual" or "dual" in element.get("record", "")
-    return RecordingOrder(
+    return RecordingRequest(
         source=source,
         callback=_callback(element, document, "recordingStatusCallback"),
         channels=2 if dual else 1,

@@ -197,7 +197,7 @@ async def load(server: Server, clips: dict[str, Clip], *, calls: int, seconds: f
         await asyncio.gather(*(line.wait() for line in lines))
     measured = [measure(line.tape) for line in lines]
     failed = sum(not part.responses for part in measured)
-    return Run(calls, Measurements.together(measured), late, cpu / spent / calls * 1000, memory, failed)
+    return Run(calls, Measurements.combine(measured), late, cpu / spent / calls * 1000, memory, failed)
 
 
 # -- the figures ------------------------------------------------------------------------------------

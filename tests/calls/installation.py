@@ -57,7 +57,7 @@ class Installation:
 
     def rung(self) -> Counter[str]:
         """How many calls each number has got."""
-        return Counter(call.order.to_number for call in self.network.calls.values())
+        return Counter(call.request.to_number for call in self.network.calls.values())
 
     async def ledger(self, *question: str, patience: float = 60.0) -> Any:
         """Ask ``tests.calls.ledger`` in a process of the installation; its answer, in so many seconds at most."""

@@ -121,7 +121,7 @@ class Office:
         """Until nothing is under way, neither there nor here."""
         service = get_service()
         async with asyncio.timeout(PATIENCE):
-            await self.network.settled()
+            await self.network.wait_until_idle()
             while service.streams:  # noqa: ASYNC110 - nobody else waits for this
                 await asyncio.sleep(0.01)
             assert await service.books.drain(10)
@@ -145,8 +145,8 @@ class Office:
 
 
 def _attempt_of(phone: PhoneCall) -> str:
-    assert phone.order.program is not None
-    return parse_qs(urlsplit(phone.order.program.url or "").query)["attempt"][0]
+    assert phone.request.program is not None
+    return parse_qs(urlsplit(phone.request.program.url or "").query)["attempt"][0]
 
 
 def _read(call: Call) -> Call:

@@ -22,7 +22,7 @@ from media.phone.caller import HangUp, Press, Say, ScriptedCaller, Step, TalkOve
 from media.phone.clips import Clip
 from media.phone.gateway import Gateway
 from media.phone.impairments import Fault, Impairments
-from media.phone.injections import Injections, WebhookFault
+from media.phone.injections import CallbackFault, Injections
 from media.phone.measurements import measure
 from media.phone.network import PhoneCall, PhoneNetwork
 from media.runtime import close_service, get_service
@@ -88,7 +88,7 @@ async def phones(server: str, *, impairments: Impairments | None = None, **optio
 async def talk(network: PhoneNetwork, *steps: Step, number: str = "+12025550123") -> PhoneCall:
     call = await network.call_in(ScriptedCaller(steps), from_number=number, to_number="+15005550006")
     await call.wait()
-    await network.settled()
+    await network.wait_until_idle()
     return call
 
 
@@ -229,10 +229,10 @@ async def test_keys_are_heard(server):
 
 async def test_webhooks_that_come_twice_late_and_out_of_order_change_nothing(server):
     injections = Injections(
-        webhooks=[
-            WebhookFault(kinds=("voice",), extra=True, new_token=True),
-            WebhookFault(kinds=("status",), extra=True),
-            WebhookFault(kinds=("stream-status",), delay=0.5),
+        callbacks=[
+            CallbackFault(kinds=("voice",), extra=True, new_token=True),
+            CallbackFault(kinds=("status",), extra=True),
+            CallbackFault(kinds=("stream-status",), delay=0.5),
         ],
         reorder=True,
     )
@@ -246,11 +246,11 @@ async def test_webhooks_that_come_twice_late_and_out_of_order_change_nothing(ser
 
 @pytest.mark.parametrize("signature", ["wrong", "missing", "other-url"])
 async def test_a_forged_webhook_is_refused_and_leaves_no_trace(server, signature):
-    forged = Injections(webhooks=[WebhookFault(signature=signature)])
+    forged = Injections(callbacks=[CallbackFault(signature=signature)])
     async with phones(server, injections=forged) as network:
         call = await network.call_in(ScriptedCaller([Wait(1.0), HangUp()]), from_number="+1", to_number="+15005550006")
         await call.wait()
-        await network.settled()
+        await network.wait_until_idle()
     assert statuses(network) == {403}
     assert await sync_to_async(Call.objects.count)() == 0
 

@@ -40,7 +40,7 @@ async def test_the_agent_says_what_it_is_told_to_and_ends_the_call_when_told_to(
             await asyncio.sleep(0.05)
         await sync_to_async(orders.give)(record, CallOrder.Kind.HANG_UP, {"reason": "operator"})
         await call.wait()
-        await network.settled()
+        await network.wait_until_idle()
     record = await books(call)
     assert [heard for speaker, heard in record.lines][1] == "Your table is ready."
     assert record.end_reason == "operator"

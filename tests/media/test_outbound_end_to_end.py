@@ -20,7 +20,7 @@ from calls.models import Agent, Call, CallEvent, CallOrder, DialPace, DoNotCall
 from calls.services import CallsError, orders, stopping
 from media.phone.answering import Outcome
 from media.phone.caller import HangUp, Press, ScriptedCaller, Wait, WaitForAgent
-from media.phone.injections import Injections, RestFault, WebhookFault
+from media.phone.injections import CallbackFault, Injections, RestFault
 from tests.calls.installation import installation
 from tests.media import outbound
 from tests.media.outbound import ANNA, CARRIER_TIMEOUT, SHORTLY, TAKES_LONG, Office
@@ -70,7 +70,7 @@ async def test_a_call_is_placed_dialled_answered_talked_and_closed(office):
         here.answers(ANNA, WaitForAgent(quiet=0.4), ask(), WaitForAgent("start"), Wait(0.5), HangUp())
         record = await here.over(await here.place(variables={"name": "Anna"}))
     [phone] = here.phones
-    assert (phone.order.to_number, phone.order.from_number) == (ANNA, "+15005550006")
+    assert (phone.request.to_number, phone.request.from_number) == (ANNA, "+15005550006")
     assert [speaker for speaker, _ in record.lines] == ["agent", "caller", "agent"]
     assert record.lines[0] == ("agent", "Hello Anna.")
     assert record.lines[1] == ("caller", "What time do you open?")
@@ -89,10 +89,10 @@ CALLBACKS = ("status", "stream-status", "amd")
     "injections",
     [
         pytest.param(Injections(reorder=True), id="completed comes first"),
-        pytest.param(Injections(webhooks=[WebhookFault(extra=True)]), id="everything twice"),
-        pytest.param(Injections(webhooks=[WebhookFault(extra=True, new_token=True)]), id="everything twice anew"),
-        pytest.param(Injections(webhooks=[WebhookFault(kinds=CALLBACKS, delay=1.0)]), id="callbacks late"),
-        pytest.param(Injections(webhooks=[WebhookFault(extra=True, delay=1.0)]), id="everything again later"),
+        pytest.param(Injections(callbacks=[CallbackFault(extra=True)]), id="everything twice"),
+        pytest.param(Injections(callbacks=[CallbackFault(extra=True, new_token=True)]), id="everything twice anew"),
+        pytest.param(Injections(callbacks=[CallbackFault(kinds=CALLBACKS, delay=1.0)]), id="callbacks late"),
+        pytest.param(Injections(callbacks=[CallbackFault(extra=True, delay=1.0)]), id="everything again later"),
         pytest.param(Injections(rest=[RestFault(after="status")]), id="reported before the create is answered"),
         pytest.param(Injections(rest=[RestFault(after="voice")]), id="answered before the create is answered"),
         pytest.param(Injections(rest=[RestFault(slow_body=0.5)]), id="the answer to the create drips"),
@@ -112,16 +112,16 @@ async def test_whatever_happens_to_requests_and_callbacks_it_is_one_call(office,
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        (WebhookFault(extra=True, signature="wrong"), 403),
-        (WebhookFault(extra=True, signature="missing"), 403),
-        (WebhookFault(extra=True, signature="other-url"), 403),
-        (WebhookFault(extra=True, as_json=True), 403),
-        (WebhookFault(extra=True, call_sid="CA" + "0" * 32), 204),
+        (CallbackFault(extra=True, signature="wrong"), 403),
+        (CallbackFault(extra=True, signature="missing"), 403),
+        (CallbackFault(extra=True, signature="other-url"), 403),
+        (CallbackFault(extra=True, as_json=True), 403),
+        (CallbackFault(extra=True, call_sid="CA" + "0" * 32), 204),
     ],
 )
 async def test_a_copy_that_is_not_twilios_or_of_an_unknown_call_changes_nothing(office, fault, expected):
     await agent()
-    async with office(Injections(webhooks=[fault])) as here:
+    async with office(Injections(callbacks=[fault])) as here:
         record = await one_call(here)
     assert answers(here).count(expected) >= len(answers(here)) / 2 - 1
     assert max(answers(here)) < 500
@@ -166,7 +166,7 @@ async def test_requests_that_fail_together_are_one_failure_and_dialling_goes_on_
         people = [f"+120255501{n:02}" for n in range(6)]
         records = [await here.over(call) for call in await here.place_all(people)]
     assert {record.status for record in records} == {"completed"}
-    assert sorted(phone.order.to_number for phone in here.phones) == people
+    assert sorted(phone.request.to_number for phone in here.phones) == people
 
 
 async def test_an_account_that_is_refused_stops_dialling(office):
@@ -311,7 +311,7 @@ async def test_a_call_is_handed_over(office):
         await sync_to_async(orders.transfer)(call_id=call.pk, to="sales")
         record = await here.over(call)
     [leg] = [phone for phone in here.network.calls.values() if phone.direction == "outbound-dial"]
-    assert (leg.order.to_number, leg.order.from_number, leg.status) == (TARGET, "+15005550006", "completed")
+    assert (leg.request.to_number, leg.request.from_number, leg.status) == (TARGET, "+15005550006", "completed")
     assert (record.status, record.end_reason, record.streams) == ("completed", "transferred", 1)
     assert "transfer-completed" in record.kinds
 
@@ -327,7 +327,7 @@ async def test_who_hangs_up_before_the_hand_over_is_not_connected_to_anybody(off
         here.phones[0].hang_up()
         record = await here.over(call)
     assert record.status == "completed"
-    assert [phone.order.to_number for phone in here.network.calls.values()] == [ANNA]
+    assert [phone.request.to_number for phone in here.network.calls.values()] == [ANNA]
 
 
 async def test_a_call_that_nobody_takes_over_comes_back(office):
@@ -370,7 +370,7 @@ async def test_twenty_calls_at_once(office):
         people = [f"+120255501{n:02}" for n in range(20)]
         records = [await here.over(call) for call in await here.place_all(people)]
     assert [(record.status, record.lines) for record in records] == [("completed", [("agent", "Hello.")])] * 20
-    assert sorted(phone.order.to_number for phone in here.phones) == people
+    assert sorted(phone.request.to_number for phone in here.phones) == people
 
 
 @pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(hours=-1)])
@@ -425,7 +425,7 @@ async def test_in_processes_of_their_own_with_redis_and_postgresql(postgres_serv
             await until(lambda record: "agent: Your table is ready." in record["transcript"])
             await post(f"{path}hangup/")
             await until(lambda record: record["status"] == "completed")
-            await here.network.settled()
+            await here.network.wait_until_idle()
             [phone] = here.network.calls.values()
             # The stream's own end is in the books before the carrier has told how long it was.
             record = await until(lambda record: record["recording"] and record["duration"] == phone.duration)

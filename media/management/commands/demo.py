@@ -197,7 +197,7 @@ async def _converse(console: Console, port: int, voice: str) -> PhoneCall:
         call.tape.on_event = partial(_print_speech, console)
         printer = asyncio.ensure_future(_print_turns(console, call))
         await call.wait()
-        await network.settled()
+        await network.wait_until_idle()
         await asyncio.sleep(1.0)
         printer.cancel()
         await asyncio.gather(printer, return_exceptions=True)

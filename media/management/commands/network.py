@@ -24,9 +24,9 @@ from inference.types import EngineError
 from media.phone.answering import CarrierTiming
 from media.phone.caller import Voice
 from media.phone.leg import CallEnd, PhoneCall
-from media.phone.live import voice_of
+from media.phone.live import caller_voice
 from media.phone.network import PhoneNetwork
-from media.phone.people import PEOPLE, VOICE, move_in, who_has
+from media.phone.people import PEOPLE, VOICE, assign_people, person_at
 
 EXAMPLES = """\
 Start it in one terminal, and in another the server, told to dial through it:
@@ -106,7 +106,7 @@ class Command(BaseCommand):
             rest_port=options["port"],
         )
         async with _voice() as voice:
-            await move_in(network, voice=voice, patience=None if options["realtime"] else PATIENCE)
+            await assign_people(network, voice=voice, patience=None if options["realtime"] else PATIENCE)
         network.on_call = Watcher(console, network).begins
         async with AsyncExitStack() as stack:
             try:
@@ -128,8 +128,8 @@ class Watcher:
         self._last: dict[str, str] = {}  # line of each call
 
     def begins(self, call: PhoneCall) -> None:
-        by = "from a call, to put it through" if call.parent else f"by {call.order.from_number}"
-        self._print(call, f"is dialled {by} ({who_has(call.order.to_number).name})")
+        by = "from a call, to put it through" if call.parent else f"by {call.request.from_number}"
+        self._print(call, f"is dialled {by} ({person_at(call.request.to_number).name})")
         call.tape.on_event = partial(self._happens, call)
         self._network.spawn(self._follow(call))
 
@@ -154,7 +154,7 @@ class Watcher:
     def _print(self, call: PhoneCall, text: str) -> None:
         self._last[call.sid] = text
         now = datetime.now().strftime("%H:%M:%S")
-        self._console.print(f"[dim]{now}[/]  [bold]{call.order.to_number}[/]  {text}")
+        self._console.print(f"[dim]{now}[/]  [bold]{call.request.to_number}[/]  {text}")
 
 
 _STATUS = {"ringing": "rings", "in-progress": "answers"}
@@ -235,6 +235,6 @@ async def _voice() -> AsyncIterator[Voice]:
     engine = EspeakTextToSpeech()
     await engine.start()
     try:
-        yield voice_of(engine, voice=VOICE)
+        yield caller_voice(engine, voice=VOICE)
     finally:
         await engine.close()

@@ -27,7 +27,7 @@ from media.phone.caller import HangUp, Say, ScriptedCaller, Step, Voice, WaitFor
 from media.phone.gateway import Gateway
 from media.phone.impairments import Impairments
 from media.phone.leg import PhoneCall
-from media.phone.live import LiveCaller, read_lines, type_lines, voice_of
+from media.phone.live import LiveCaller, caller_voice, read_lines, speak_typed_lines
 from media.phone.measurements import Measurements, measure, percentile
 from media.phone.network import PhoneNetwork
 from media.phone.party import Party
@@ -168,7 +168,7 @@ class Command(BaseCommand):
                 yield Director(
                     caller,
                     "Type, and Enter speaks. /press 12# is the keypad; /bye or Ctrl-D hangs up.",
-                    lambda: type_lines(caller, voice, read_lines()),
+                    lambda: speak_typed_lines(caller, voice, read_lines()),
                 )
         else:
             live = LiveCaller()
@@ -221,7 +221,7 @@ async def _voice(name: str) -> AsyncIterator[Voice]:
     engine = LaptopTextToSpeech()
     await engine.start()
     try:
-        yield voice_of(engine, voice=name)
+        yield caller_voice(engine, voice=name)
     finally:
         await engine.close()
 

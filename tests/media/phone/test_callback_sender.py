@@ -6,8 +6,8 @@ import pytest
 from aiohttp import web
 from twilio.request_validator import RequestValidator
 
-from media.phone.callback_sender import Overrides, Routes, WebhookSender, signed_form
-from media.phone.injections import Injections, WebhookFault
+from media.phone.callback_sender import CallbackSender, Overrides, Routes, signed_form
+from media.phone.injections import CallbackFault, Injections
 
 PUBLIC = "https://voice.example"
 PARAMETERS = {"CallSid": "CA1", "CallStatus": "ringing", "FromCity": ""}
@@ -15,9 +15,9 @@ TOKEN = "simulated-auth-token"
 
 
 @pytest.fixture
-async def sender(app) -> AsyncIterator[WebhookSender]:
+async def sender(app) -> AsyncIterator[CallbackSender]:
     background: list[asyncio.Task] = []
-    sender = WebhookSender(
+    sender = CallbackSender(
         routes=Routes(app.url, PUBLIC),
         auth_token=TOKEN,
         injections=Injections(),
@@ -45,7 +45,7 @@ async def test_a_request_goes_to_the_app_and_is_signed_for_the_public_url(app, s
 
 
 def test_the_signature_is_twilios():
-    sender = WebhookSender(
+    sender = CallbackSender(
         routes=Routes("http://127.0.0.1", PUBLIC), auth_token="12345", injections=Injections(), spawn=print
     )
     parameters = {
@@ -168,8 +168,8 @@ async def test_credentials_in_the_url_answer_a_401(app, sender):
 # -- what goes wrong on purpose -------------------------------------------------------------------
 
 
-def faulty(sender: WebhookSender, **fault) -> None:
-    sender._injections.webhooks.append(WebhookFault(**fault))
+def faulty(sender: CallbackSender, **fault) -> None:
+    sender._injections.callbacks.append(CallbackFault(**fault))
 
 
 async def test_a_duplicate_has_the_same_token_or_another(app, sender):

@@ -159,7 +159,7 @@ def test_figures_can_be_read_from_the_folder_and_put_together(tmp_path):
         tape.log("agent_audio_received", at=at + 2.3)
     measured = measure(tmp_path)
     assert measured == measure(tape)
-    assert Measurements.together([measured, measured]).responses == [pytest.approx(0.3)] * 2
+    assert Measurements.combine([measured, measured]).responses == [pytest.approx(0.3)] * 2
 
 
 def test_percentiles_are_values_that_occurred():

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from media.phone.answering import CarrierTiming, Outcome
-from media.phone.call_request import Callback, MachineDetection, Order, Program, RecordingOrder
-from media.phone.injections import Injections, WebhookFault
+from media.phone.call_request import Callback, CallRequest, MachineDetection, Program, RecordingRequest
+from media.phone.injections import CallbackFault, Injections
 from media.phone.leg import PhoneCall
 from media.phone.network import DialQueue, PhoneNetwork
 from media.phone.stream import StreamEnd, StreamRequest, StreamViolation
@@ -82,14 +82,14 @@ async def ring_in(network: PhoneNetwork, party) -> PhoneCall:
     return await network.call_in(party, from_number=THERE, to_number=HERE)
 
 
-def order(**changes) -> Order:
+def request(**changes) -> CallRequest:
     defaults = {
         "to_number": THERE,
         "from_number": HERE,
         "program": Program(f"{PUBLIC}/twilio/voice/"),
         "callback": Callback(f"{PUBLIC}/twilio/status/", events=ALL_EVENTS),
     }
-    return Order(**{**defaults, **changes})
+    return CallRequest(**{**defaults, **changes})
 
 
 def statuses(app) -> list[tuple[str, str]]:
@@ -272,7 +272,7 @@ async def test_the_time_limit_ends_the_call(app, network, streams, person):
 async def test_an_answered_call_reports_each_step_in_order(app, network, person):
     app.answers = {"/twilio/voice/": "<Say>Hello</Say>"}
     network.on_dial(THERE, person)
-    call = network.place(order())
+    call = network.place(request())
     assert (await call.wait()).status == "completed"
     assert statuses(app) == [("0", "initiated"), ("1", "ringing"), ("2", "in-progress"), ("3", "completed")]
     (voice,) = app.to("/twilio/voice/")
@@ -286,8 +286,8 @@ async def test_the_answered_report_and_the_twiml_request_come_in_either_order(ap
     for seed in range(12):
         async with phone_network(app, seed=seed, timing=CarrierTiming(scatter=(1.0, 1.0))) as network:
             network.on_dial(THERE, person, after=0)
-            call = network.place(order())
-            await asyncio.gather(call.told("voice"), app.hears("/twilio/status/", times=3))
+            call = network.place(request())
+            await asyncio.gather(call.wait_for_callback("voice"), app.hears("/twilio/status/", times=3))
             seen.add(app.received[2].path)
         app.received.clear()
     assert seen == {"/twilio/voice/", "/twilio/status/"}
@@ -296,7 +296,7 @@ async def test_the_answered_report_and_the_twiml_request_come_in_either_order(ap
 async def test_only_subscribed_events_are_numbered(app, network, person):
     app.answers = {"/twilio/voice/": "<Hangup/>"}
     network.on_dial(THERE, person)
-    await network.place(order(callback=Callback(f"{PUBLIC}/twilio/status/"))).wait()
+    await network.place(request(callback=Callback(f"{PUBLIC}/twilio/status/"))).wait()
     assert statuses(app) == [("0", "completed")]
 
 
@@ -311,7 +311,7 @@ async def test_only_subscribed_events_are_numbered(app, network, person):
 )
 async def test_nobody_answers(app, network, outcome, status, sip_code, rang):
     network.on_dial(THERE, lambda: outcome)
-    end = await network.place(order(timeout=20.0)).wait()
+    end = await network.place(request(timeout=20.0)).wait()
     assert end.status == status
     final = app.received[-1].form
     assert (final["CallStatus"], final["SipResponseCode"]) == (status, sip_code)
@@ -321,18 +321,18 @@ async def test_nobody_answers(app, network, outcome, status, sip_code, rang):
 
 
 async def test_an_unknown_number_fails(network):
-    assert (await network.place(order()).wait()).sip_code == 404
+    assert (await network.place(request()).wait()).sip_code == 404
 
 
 async def test_it_rings_no_longer_than_the_timeout(app, network, person):
     network.on_dial(THERE, person, after=1000.0)
-    assert (await network.place(order(timeout=5.0)).wait()).status == "no-answer"
+    assert (await network.place(request(timeout=5.0)).wait()).status == "no-answer"
 
 
 async def test_a_call_cancelled_in_the_queue_reports_nothing(app, streams):
     async with phone_network(app, streams, calls_per_second=0.01) as network:
-        network.place(order())
-        waiting = network.place(order())
+        network.place(request())
+        waiting = network.place(request())
         assert waiting.status == "queued"
         waiting.update(program=None, callback=None, status="canceled", time_limit=None)
         assert (await waiting.wait()).status == "canceled"
@@ -341,7 +341,7 @@ async def test_a_call_cancelled_in_the_queue_reports_nothing(app, streams):
 
 async def test_a_call_cancelled_while_it_rings_reports_so(app, network, person):
     network.on_dial(THERE, person, after=10_000.0)
-    call = network.place(order(timeout=600.0))
+    call = network.place(request(timeout=600.0))
     await app.hears("/twilio/status/", times=2)
     call.update(program=None, callback=None, status="canceled", time_limit=None)
     assert (await call.wait()).status == "canceled"
@@ -350,7 +350,7 @@ async def test_a_call_cancelled_while_it_rings_reports_so(app, network, person):
 
 async def test_twiml_handed_over_is_not_fetched(app, network, person):
     network.on_dial(THERE, person)
-    call = network.place(order(program=Program(twiml="<Response><Say>Hello</Say></Response>")))
+    call = network.place(request(program=Program(twiml="<Response><Say>Hello</Say></Response>")))
     await call.wait()
     assert {"event": "say", "text": "Hello"} in call.events
     assert {request.path for request in app.received} == {"/twilio/status/"}
@@ -371,7 +371,7 @@ async def test_twiml_handed_over_is_not_fetched(app, network, person):
 async def test_synchronous_detection_delays_the_twiml(app, network, person, mode, answered_by, verdict):
     app.answers = {"/twilio/voice/": "<Hangup/>"}
     network.on_dial(THERE, person, answered_by=answered_by)
-    call = network.place(order(machine_detection=MachineDetection(mode)))
+    call = network.place(request(machine_detection=MachineDetection(mode)))
     await call.wait()
     (voice,) = app.to("/twilio/voice/")
     assert voice.form["AnsweredBy"] == verdict
@@ -384,7 +384,7 @@ async def test_asynchronous_detection_reports_apart(app, network, person):
     app.answers = {"/twilio/voice/": HOLD}
     network.on_dial(THERE, person, answered_by="machine_start")
     detection = MachineDetection("Enable", asynchronous=True, callback=Callback(f"{PUBLIC}/twilio/amd/"))
-    call = network.place(order(machine_detection=detection))
+    call = network.place(request(machine_detection=detection))
     verdict = await app.hears("/twilio/amd/")
     assert verdict.form["AnsweredBy"] == "machine_start"
     assert set(verdict.form) == {"CallSid", "AccountSid", "AnsweredBy", "MachineDetectionDuration"}
@@ -398,15 +398,15 @@ async def test_the_verdict_may_come_after_the_end(app, streams, person):
     async with phone_network(app, streams, injections=Injections(amd_after_end=True)) as network:
         network.on_dial(THERE, person)
         detection = MachineDetection("Enable", asynchronous=True, callback=Callback(f"{PUBLIC}/twilio/amd/"))
-        await network.place(order(machine_detection=detection)).wait()
-        await network.settled()
+        await network.place(request(machine_detection=detection)).wait()
+        await network.wait_until_idle()
     assert app.received[-1].path == "/twilio/amd/"
 
 
 async def test_digits_to_send_switch_detection_off(app, network, person):
     app.answers = {"/twilio/voice/": "<Hangup/>"}
     network.on_dial(THERE, person)
-    await network.place(order(send_digits="1w2", machine_detection=MachineDetection("Enable"))).wait()
+    await network.place(request(send_digits="1w2", machine_detection=MachineDetection("Enable"))).wait()
     assert "AnsweredBy" not in app.to("/twilio/voice/")[0].form
 
 
@@ -416,8 +416,8 @@ async def test_digits_to_send_switch_detection_off(app, network, person):
 async def test_a_recorded_call_says_where(app, network, person):
     app.answers = {"/twilio/voice/": "<Hangup/>"}
     network.on_dial(THERE, person)
-    recording = RecordingOrder("OutboundAPI", Callback(f"{PUBLIC}/recorded/"), channels=2)
-    await network.place(order(recording=recording)).wait()
+    recording = RecordingRequest("OutboundAPI", Callback(f"{PUBLIC}/recorded/"), channels=2)
+    await network.place(request(recording=recording)).wait()
     final = app.to("/twilio/status/")[-1].form
     later = (await app.hears("/recorded/")).form
     assert final["RecordingSid"] == later["RecordingSid"]
@@ -530,15 +530,15 @@ async def test_callbacks_can_come_in_any_order(app, streams, person):
     app.answers = {"/twilio/voice/": "<Hangup/>"}
     async with phone_network(app, streams, injections=Injections(reorder=True), seed=1) as network:
         network.on_dial(THERE, person)
-        await network.place(order()).wait()
+        await network.place(request()).wait()
     assert statuses(app)[0] == ("3", "completed")
     assert sorted(statuses(app)) == [("0", "initiated"), ("1", "ringing"), ("2", "in-progress"), ("3", "completed")]
 
 
 async def test_a_forged_twiml_request_does_not_get_through_twice(app, streams, person):
     app.answers = {"/twilio/voice/": HOLD}
-    forged = WebhookFault(kinds=("voice",), extra=True, signature="wrong")
-    async with phone_network(app, streams, injections=Injections(webhooks=[forged])) as network:
+    forged = CallbackFault(kinds=("voice",), extra=True, signature="wrong")
+    async with phone_network(app, streams, injections=Injections(callbacks=[forged])) as network:
         await ring_in(network, person())
         await app.hears("/twilio/voice/", times=2)
         assert [request.is_signed for request in app.to("/twilio/voice/")] == [True, False]

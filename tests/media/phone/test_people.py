@@ -17,11 +17,11 @@ from twilio.rest import Client
 
 from media.audio import decode_mulaw
 from media.phone.answering import Outcome
-from media.phone.call_request import Callback, MachineDetection, Order, Program
+from media.phone.call_request import Callback, CallRequest, MachineDetection, Program
 from media.phone.caller import ScriptedCaller
 from media.phone.frames import FRAME_SECONDS, SILENT_FRAME
 from media.phone.network import PhoneNetwork
-from media.phone.people import GREETING, PEOPLE, move_in, tone, who_has
+from media.phone.people import GREETING, PEOPLE, assign_people, person_at, tone
 from tests.media.phone.sounds import LOUD
 
 PUBLIC = "https://voice.example"
@@ -38,13 +38,13 @@ async def voice(text: str) -> bytes:
 @pytest.fixture
 async def network(app) -> AsyncIterator[PhoneNetwork]:
     async with PhoneNetwork(app_url=app.url, public_url=PUBLIC, calls_per_second=1000) as network:
-        await move_in(network, voice=voice)
+        await assign_people(network, voice=voice)
         yield network
 
 
-def order(ending: str, **changes) -> Order:
+def request(ending: str, **changes) -> CallRequest:
     callback = Callback(f"{PUBLIC}/twilio/status/", events=ALL_EVENTS)
-    return Order(PREFIX + ending, HERE, Program(f"{PUBLIC}/twilio/voice/"), callback, **changes)
+    return CallRequest(PREFIX + ending, HERE, Program(f"{PUBLIC}/twilio/voice/"), callback, **changes)
 
 
 # -- what they do on the line ---------------------------------------------------------------------
@@ -169,17 +169,17 @@ async def test_a_silent_line_says_nothing_and_does_not_hang_up(network):
 
 @pytest.mark.parametrize(("ending", "status", "sip_code"), [("01", "busy", 486), ("03", "failed", 404)])
 async def test_numbers_that_nobody_answers(network, ending, status, sip_code):
-    end = await network.place(order(ending)).wait()
+    end = await network.place(request(ending)).wait()
     assert (end.status, end.sip_code) == (status, sip_code)
 
 
 async def test_nobody_at_home_rings_until_the_caller_gives_up_or_the_reader_would(network, app):
-    call = network.place(order("02", timeout=50.0))
+    call = network.place(request("02", timeout=50.0))
     assert (await call.wait()).status == "no-answer"
     rang = _rang_for(call)
     assert rang >= 0.5, "fifty seconds, at a hundredth"
-    await move_in(network, voice=voice, patience=1.0)
-    call = network.place(order("02", timeout=50.0))
+    await assign_people(network, voice=voice, patience=1.0)
+    call = network.place(request("02", timeout=50.0))
     assert (await call.wait()).status == "no-answer"
     assert _rang_for(call) < rang / 2
 
@@ -192,14 +192,14 @@ def _rang_for(call) -> float:
 @pytest.mark.parametrize(("ending", "verdict"), [("00", "human"), ("09", "human"), ("04", "machine_start")])
 async def test_a_machine_is_known_for_one(network, app, ending, verdict):
     app.answers = {"/twilio/voice/": "<Hangup/>"}
-    await network.place(order(ending, machine_detection=MachineDetection("Enable"))).wait()
+    await network.place(request(ending, machine_detection=MachineDetection("Enable"))).wait()
     assert app.to("/twilio/voice/")[0].form["AnsweredBy"] == verdict
 
 
 async def test_the_end_of_a_machines_message_is_found_at_its_beep(network, app):
     app.answers = {"/twilio/voice/": "<Pause length='36000'/>"}
     detection = MachineDetection("DetectMessageEnd", True, Callback(f"{PUBLIC}/twilio/amd/"))
-    call = network.place(order("04", machine_detection=detection))
+    call = network.place(request("04", machine_detection=detection))
     verdict = await app.hears("/twilio/amd/")
     assert verdict.form["AnsweredBy"] == "machine_end_beep"
     said = {event["clip"]: event["at"] for event in call.tape.events if event["event"] == "caller_speech_end"}
@@ -211,14 +211,14 @@ async def test_the_end_of_a_machines_message_is_found_at_its_beep(network, app):
 def test_endings_are_told_apart_and_everybody_else_comes_last():
     endings = [person.ending for person in PEOPLE]
     assert endings == [*(f"{number:02}" for number in range(1, 10)), ""]
-    assert [who_has(f"{PREFIX}{ending}").ending for ending in endings[:-1]] == endings[:-1]
-    assert who_has("+12025550100").ending == ""
+    assert [person_at(f"{PREFIX}{ending}").ending for ending in endings[:-1]] == endings[:-1]
+    assert person_at("+12025550100").ending == ""
 
 
 async def test_a_number_of_its_own_comes_before_its_ending(network):
     network.on_dial(f"{PREFIX}01", lambda: Outcome.failed(503))
-    assert (await network.place(order("01")).wait()).sip_code == 503
-    assert (await network.place(Order("+12125550101", HERE)).wait()).status == "busy"
+    assert (await network.place(request("01")).wait()).sip_code == 503
+    assert (await network.place(CallRequest("+12125550101", HERE)).wait()).status == "busy"
 
 
 # -- the command ----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from media.management.commands import phone
 from media.phone import live
 from media.phone.caller import ScriptedCaller
 from media.phone.frames import SILENT_FRAME
-from media.phone.live import LiveCaller, SoundError, load_sound, read_lines, type_lines, voice_of
+from media.phone.live import LiveCaller, SoundError, caller_voice, load_sound, read_lines, speak_typed_lines
 from tests.media.phone.sounds import LOUD, write_wave
 
 # -- the command ----------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ async def test_lines_become_speech_keys_and_the_end():
         return LOUD * len(text)
 
     caller = ScriptedCaller([])
-    await type_lines(caller, voice, read_lines(io.StringIO("Hello\n\n/press 1 2\n/hang up\nnever said\n")))
+    await speak_typed_lines(caller, voice, read_lines(io.StringIO("Hello\n\n/press 1 2\n/hang up\nnever said\n")))
     assert [caller.next_frame() for _ in range(5)] == [LOUD] * 5
     keys = []
     while not caller.hung_up:
@@ -284,7 +284,7 @@ async def test_lines_become_speech_keys_and_the_end():
 async def test_a_synthesiser_is_a_voice():
     engine = ScriptedTextToSpeech()
     await engine.start()
-    audio = await voice_of(engine)("Hello there.")
+    audio = await caller_voice(engine)("Hello there.")
     await engine.close()
     assert len(audio) == pytest.approx(12 * 0.04 * 8000, rel=0.05)
     assert np.abs(decode_mulaw(audio)).max() > 1000

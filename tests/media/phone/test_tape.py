@@ -22,8 +22,8 @@ def test_both_sides_stand_on_one_clock(tmp_path):
     with Tape(tmp_path) as tape:
         for frame in range(150):
             at = tape.origin + 0.5 + frame * 0.02
-            tape.said(at, LOUD if frame == 10 else SILENT_FRAME)
-            tape.heard(at + 0.1, LOUD if frame == 20 else SILENT_FRAME)
+            tape.record_said(at, LOUD if frame == 10 else SILENT_FRAME)
+            tape.record_heard(at + 0.1, LOUD if frame == 20 else SILENT_FRAME)
     left, right = read_stereo(tmp_path / "call.wav").T
     assert np.flatnonzero(left)[0] == 4000 + 10 * 160
     assert np.flatnonzero(right)[0] == 4000 + 800 + 20 * 160
@@ -32,9 +32,9 @@ def test_both_sides_stand_on_one_clock(tmp_path):
 
 def test_a_pause_between_two_streams_stays_a_pause(tmp_path):
     with Tape(tmp_path) as tape:
-        tape.said(tape.origin, LOUD)
-        tape.said(tape.origin + 3.0, LOUD)
-        tape.heard(tape.origin + 3.0, LOUD)
+        tape.record_said(tape.origin, LOUD)
+        tape.record_said(tape.origin + 3.0, LOUD)
+        tape.record_heard(tape.origin + 3.0, LOUD)
     left, right = read_stereo(tmp_path / "call.wav").T
     assert np.flatnonzero(left)[160] == 24_000
     assert np.flatnonzero(right)[0] == 24_000
@@ -43,7 +43,7 @@ def test_a_pause_between_two_streams_stays_a_pause(tmp_path):
 def test_rounding_of_the_schedule_puts_no_holes_into_the_sound(tmp_path):
     with Tape(tmp_path) as tape:
         for frame in range(100):
-            tape.said(tape.origin + frame * 0.02 + (frame % 3 - 1) * 0.0003, LOUD)
+            tape.record_said(tape.origin + frame * 0.02 + (frame % 3 - 1) * 0.0003, LOUD)
     left = read_stereo(tmp_path / "call.wav")[:, 0]
     assert np.count_nonzero(left) == len(left) == 16_000
 
@@ -51,11 +51,11 @@ def test_rounding_of_the_schedule_puts_no_holes_into_the_sound(tmp_path):
 def test_the_recording_is_on_disk_before_the_call_is_over(tmp_path):
     tape = Tape(tmp_path)
     for frame in range(500):
-        tape.said(tape.origin + frame * 0.02, LOUD)
+        tape.record_said(tape.origin + frame * 0.02, LOUD)
     assert len(read_stereo(tmp_path / "call.wav")) >= 8 * 8000
     tape.close()
     tape.close()
-    tape.said(tape.origin + 20, LOUD)  # after the end nothing is recorded
+    tape.record_said(tape.origin + 20, LOUD)  # after the end nothing is recorded
 
 
 def test_the_log_is_json_lines_and_in_memory_too(tmp_path):
@@ -70,7 +70,7 @@ def test_the_log_is_json_lines_and_in_memory_too(tmp_path):
 
 def test_a_tape_without_a_directory_keeps_the_log_only():
     tape = Tape()
-    tape.said(tape.origin, LOUD)
+    tape.record_said(tape.origin, LOUD)
     tape.log("dtmf", digit="1")
     tape.close()
     assert [event["event"] for event in tape.events] == ["tape", "dtmf"]

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from media.phone.call_request import RecordingOrder
+from media.phone.call_request import RecordingRequest
 from media.phone.twilio_errors import TwilioError
 from media.phone.twiml_document import Document, parse
 from media.phone.twiml_interpreter import Dial, Interpreter, Stream
@@ -68,12 +68,12 @@ class Line:
         self.did.append(dial)
         return {"DialCallStatus": "busy"}
 
-    async def record(self, order: RecordingOrder, **how) -> dict[str, str] | None:
-        self.did.append((order, how))
+    async def record(self, request: RecordingRequest, **how) -> dict[str, str] | None:
+        self.did.append((request, how))
         return self.recording
 
-    def start_recording(self, order: RecordingOrder) -> None:
-        self.did.append(order)
+    def start_recording(self, request: RecordingRequest) -> None:
+        self.did.append(request)
 
     def alert(self, error: TwilioError) -> None:
         self.alerts.append(error.code)
@@ -240,8 +240,8 @@ async def test_a_bare_number_can_be_dialled():
 
 async def test_record_reports_what_was_said_and_passes_over_silence():
     line = await run('<Record action="/message" maxLength="30" timeout="3"/>', Line())
-    (order, how), action = line.did
-    assert order.source == "RecordVerb"
+    (request, how), action = line.did
+    assert request.source == "RecordVerb"
     assert (how["longest"], how["quiet"]) == (30, 3)
     assert action == ("fetch", "POST", "https://voice.example/message", {"RecordingUrl": "https://recording"})
     quiet = Line()
@@ -254,7 +254,7 @@ async def test_a_recording_starts_in_the_background():
     line = await run(
         '<Start><Recording channels="dual" recordingStatusCallback="/rec"/></Start><Say>This is recorded</Say>', Line()
     )
-    order, said = line.did
-    assert order.channels == 2
-    assert order.callback.url == "https://voice.example/rec"
+    request, said = line.did
+    assert request.channels == 2
+    assert request.callback.url == "https://voice.example/rec"
     assert said == ("say", "This is recorded")
