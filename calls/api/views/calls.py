@@ -31,6 +31,7 @@ from calls.api.serializers.calls import (
     TransferSerializer,
     as_accepted,
 )
+from calls.api.timeline import timeline
 from calls.api.views.shared import Endpoint, find_call, valid
 from calls.models import ApiKey, Call
 from calls.services import orders
@@ -176,5 +177,5 @@ class EventsView(Endpoint):
         if request.accepted_renderer.format == "sse":
             last = request.headers.get("Last-Event-ID", "")
             return streams.stream(call, last_event_id=last, can_wait=isinstance(request._request, ASGIRequest))
-        items, over = streams.timeline(call)
+        items, over = timeline(call)
         return Response({"results": [item.as_dict() for item in items], "over": over})

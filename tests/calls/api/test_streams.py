@@ -11,7 +11,7 @@ from django.db import OperationalError, connections
 from django.test import AsyncClient
 from django.utils import timezone
 
-from calls.api import streams
+from calls.api import streams, timeline
 from calls.models import Call, CallEvent, Turn
 from calls.services import record_event, record_status, record_turn
 from tests.calls.api.conftest import START
@@ -155,7 +155,7 @@ async def test_a_row_that_becomes_visible_late_is_not_lost(watcher, make_call):
 async def test_a_call_whose_last_facts_never_come_ends_all_the_same(watcher, talked):
     def lost():
         CallEvent.objects.filter(kind="stream-ended").delete()
-        Call.objects.update(ended_at=timezone.now() - timedelta(seconds=streams.SETTLING + 1))
+        Call.objects.update(ended_at=timezone.now() - timedelta(seconds=timeline.SETTLING + 1))
 
     await sync_to_async(lost)()
     await watcher.opens(talked)
