@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import Error as DatabaseError
 
-from calls import numbers, schedule
+from calls import numbers, rates, schedule
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -77,7 +77,7 @@ def _calling_out() -> Iterator[CheckMessage]:
 
 
 def _limits() -> Iterator[CheckMessage]:
-    if not re.fullmatch(r"[1-9][0-9]*/(second|minute|hour|day)", settings.API_RATE):
+    if not rates.is_rate(settings.API_RATE):
         yield Error(f"API_RATE must look like 600/minute, not {settings.API_RATE!r}.", id="calls.E030")
     for name in ("RETENTION_RECORDINGS_DAYS", "RETENTION_TRANSCRIPTS_DAYS"):
         if getattr(settings, name) < 0:

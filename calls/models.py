@@ -12,6 +12,7 @@ from django.db.models.signals import post_delete
 from django.dispatch import receiver
 from django.utils import timezone
 
+from calls import rates
 from calls.status import Status
 
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -128,7 +129,7 @@ class ApiKey(models.Model):
     rate = models.CharField(
         max_length=20,
         blank=True,
-        validators=[RegexValidator(r"^[1-9][0-9]*/(second|minute|hour|day)$", "Write it as 600/minute.")],
+        validators=[RegexValidator(rates.PATTERN, "Write it as 600/minute.")],
         help_text="Requests allowed, such as 600/minute. Empty: API_RATE.",
     )
     active = models.BooleanField(default=True)

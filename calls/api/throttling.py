@@ -10,13 +10,12 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from calls.models import ApiKey
+from calls.rates import parse_rate
 
 logger = logging.getLogger(__name__)
 
 REFUSED_RATE = "30/minute"
 """Keys that do not fit, from one address. Keys that do are never held up by it."""
-
-_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
 class PerKey(BaseThrottle):
@@ -41,8 +40,7 @@ def count(who: str, rate: str) -> float:
 
     A window slides over the present period and what is left of the one before, so that there is no burst at its edge.
     """
-    number, _, period_name = rate.partition("/")
-    limit, period = int(number), _SECONDS[period_name]
+    limit, period = parse_rate(rate)
     now = time.time()
     window, into = divmod(now, period)
     key, key_before = (f"rate:{who}:{rate}:{int(window) - back}" for back in (0, 1))
