@@ -408,10 +408,6 @@ class WebhookDelivery(models.Model):
         return f"{self.event} to {self.endpoint_id}"
 
 
-STAGES = ("endpointing", "transcript", "first_token", "first_clause", "first_speech", "release")
-"""Of a turn's response, in the order of the work; a turn's ``stages`` may hold more."""
-
-
 class Turn(models.Model):
     """What one side said while it had the turn, and how long the answer took."""
 

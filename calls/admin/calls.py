@@ -19,8 +19,9 @@ from django.utils.html import format_html, format_html_join
 from calls import recordings
 from calls.admin.placing import PlaceForm, place_again
 from calls.admin.shared import ReadOnly, is_permitted, link_to, milliseconds
-from calls.models import E164, STAGES, Call, CallEvent, DialAttempt, Turn
+from calls.models import E164, Call, CallEvent, DialAttempt, Turn
 from calls.services import CallsError, stopping
+from calls.stages import STAGE_NAMES
 from calls.status import TERMINAL, UNANSWERED
 
 MOST_COMPLAINTS = 5
@@ -61,7 +62,7 @@ class TurnInline(ReadOnly, admin.TabularInline):
 
     @admin.display(description="stages")
     def stage_times(self, turn: Turn) -> str:
-        names = [*STAGES, *sorted(set(turn.stages) - {*STAGES, "response_latency"})]
+        names = [*STAGE_NAMES, *sorted(set(turn.stages) - {*STAGE_NAMES, "response_latency"})]
         rows = (
             (name.replace("_", " "), milliseconds(turn.stages[name]))
             for name in names

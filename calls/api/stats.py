@@ -13,16 +13,17 @@ from django.db.models import Aggregate, Avg, Count, F, FloatField, Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, TruncDay, TruncHour
 
-from calls.models import STAGES, Call, Turn
+from calls.models import Call, Turn
 from calls.services import live_calls
 from calls.services.pacing import get_dialler_state
+from calls.stages import STAGE_NAMES
 from calls.status import UNANSWERED, Status
 
-MEASURES = (
-    *("response_latency", *STAGES),
-    *("send", "heard_latency", "barge_in_stop"),
-)
-"""What is measured of each turn of the agent: the whole, its stages in the order of the work, and two beside them."""
+MEASURES = ("response_latency", *STAGE_NAMES, "heard_latency", "barge_in_stop")
+"""
+What is measured of each turn of the agent: the whole response, its stages in the order of the work, the response as the
+caller heard it, and how quickly the agent fell silent when it was interrupted.
+"""
 FRACTIONS = (0.5, 0.9, 0.95, 0.99)
 MOST_TURNS = 50_000
 """Where the database has no percentiles, the newest so many turns stand for all."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WATERFALL = ("endpointing", "transcript", "first_token", "first_clause", "first_speech", "release", "send")
-"""The stages that add up to ``response_latency``, in the order of the work."""
+from calls.stages import STAGE_NAMES
 
 
 @dataclass(slots=True)
@@ -57,7 +56,7 @@ class Timing:
                 self.released,
                 self.sent,
             )
-            for name, instant in zip(WATERFALL, instants, strict=True):
+            for name, instant in zip(STAGE_NAMES, instants, strict=True):
                 instant = reached if instant is None else min(max(instant, reached), self.sent)
                 stages[name] = round(instant - reached, 4)
                 reached = instant

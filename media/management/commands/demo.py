@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from calls.services import ensure_demo_login, find_call
+from calls.stages import STAGE_NAMES, STAGES
 from inference.backends import make_engine
 from inference.types import EngineError
 from media.phone.caller import HangUp, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent, prepare
@@ -33,7 +34,6 @@ from media.phone.measurements import Measurements, measure
 from media.phone.network import PhoneCall, PhoneNetwork
 from media.phone.people import VOICE
 from media.reply import render
-from media.turns.timing import WATERFALL
 
 SCRIPT: list[Step] = [
     WaitForAgent(),
@@ -60,15 +60,6 @@ SCRIPT: list[Step] = [
 TURNS_PROMISED = 5
 READY_WITHIN = 90.0
 CLOSED_ON_PURPOSE = 31921
-STAGES = {
-    "endpointing": "pause",
-    "transcript": "words",
-    "first_token": "token",
-    "first_clause": "clause",
-    "first_speech": "speech",
-    "release": "wait",
-    "send": "send",
-}
 
 
 class Command(BaseCommand):
@@ -240,13 +231,13 @@ def _turns_of(sid: str) -> list[Any]:
 def _latency_table(turns: list[Any]) -> Table:
     title = "Response latency in ms: from the caller's last voiced sample to the first audible one of the reply"
     table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1), pad_edge=False)
-    for heading in ("turn", *STAGES.values(), "total", "heard"):
+    for heading in ("turn", *(stage.heading for stage in STAGES), "total", "heard"):
         table.add_column(heading, justify="right", no_wrap=True)
     for turn in turns:
         stages = turn.stages
         if "response_latency" not in stages:
             continue
-        row = [f"{stages.get(name, 0) * 1000:.0f}" for name in (*WATERFALL, "response_latency", "heard_latency")]
+        row = [f"{stages.get(name, 0) * 1000:.0f}" for name in (*STAGE_NAMES, "response_latency", "heard_latency")]
         table.add_row(str(turn.number), *row)
     return table
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from calls.stages import STAGE_NAMES
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
 from media.turns.conversation import Conversation, Floor, ImpossibleEvent
 from media.turns.options import ConversationOptions
-from media.turns.timing import WATERFALL
 from tests.media.turns.phone import REPLY, Engines, Phone, characters_in
 
 SHORT = "We open at nine."
@@ -381,8 +381,7 @@ def test_the_stages_of_a_response_add_up_to_it():
     phone.caller_says("What time do you open?", start=1.0, end=2.2)
     phone.wait_until(9.0)
     stages = phone.turns[-1].stages
-    waterfall = ("endpointing", "transcript", "first_token", "first_clause", "first_speech", "release", "send")
-    assert sum(stages[name] for name in waterfall) == pytest.approx(stages["response_latency"], abs=0.001)
+    assert sum(stages[name] for name in STAGE_NAMES) == pytest.approx(stages["response_latency"], abs=0.001)
     assert stages["response_latency"] == pytest.approx(phone.agent_turns[0] - 2.2, abs=0.06)
     assert stages["heard_latency"] > stages["response_latency"]
 
@@ -400,7 +399,7 @@ def test_the_stages_add_up_behind_a_filler_too():
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(9.0)
     stages = phone.turns[-1].stages
-    assert sum(stages[name] for name in WATERFALL) == pytest.approx(stages["response_latency"], abs=0.001)
+    assert sum(stages[name] for name in STAGE_NAMES) == pytest.approx(stages["response_latency"], abs=0.001)
 
 
 def test_a_slow_engine_after_a_long_pause_is_bridged_before_two_seconds():

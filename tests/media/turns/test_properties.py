@@ -7,13 +7,13 @@ from itertools import chain, pairwise
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from calls.stages import STAGE_NAMES
 from inference.requests import ToolRequests
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
 from media.turns.conversation import Conversation, Floor, ImpossibleEvent
 from media.turns.options import ConversationOptions
-from media.turns.timing import WATERFALL
 from tests.media.turns.phone import CHARACTER_BYTES, Engines, Phone, characters_in
 
 FILLERS = ConversationOptions().fillers
@@ -117,7 +117,7 @@ def test_what_holds_on_every_call(phone: Phone):
         assert turn.ended >= turn.started - 1e-6
         assert all(seconds >= 0 for seconds in turn.stages.values())
         if "response_latency" in turn.stages:
-            waterfall = sum(turn.stages[name] for name in WATERFALL)
+            waterfall = sum(turn.stages[name] for name in STAGE_NAMES)
             assert abs(waterfall - turn.stages["response_latency"]) < 0.001
     assert [turn.number for turn in phone.turns] == list(range(1, len(phone.turns) + 1))
     # No timer is lost: once the caller has fallen silent, every turn ends and the watchdogs end the call.
