@@ -1,89 +1,43 @@
 """
-Every setting, and the only reader of the environment.
+Every setting of the project, as a function of the environment (``clientcaller/environment.py`` reads it).
 
 Without any environment this is a development server on a laptop: SQLite, everything in one process, a
 made-up Twilio account. ``DEBUG=0`` is production: nothing secret has a default there, and ``manage.py check
---deploy`` says what is missing or contradictory (``calls/checks.py``).
+--deploy`` reports what is missing or contradictory (``calls/checks.py``).
 """
 
-import json
-import os
-import re
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-
-def _flag(name: str, default: bool) -> bool:
-    text = os.environ.get(name, "").strip().lower()
-    if text in ("1", "true", "yes", "on"):
-        return True
-    if text in ("0", "false", "no", "off"):
-        return False
-    if text:
-        raise ImproperlyConfigured(f"{name} must be 1 or 0, not {text!r}")
-    return default
-
-
-def _list(name: str) -> list[str]:
-    return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()]
-
-
-def _number(name: str, default: float, *, at_least: float, at_most: float = float("inf")) -> float:
-    text = os.environ.get(name, "").strip()
-    try:
-        number = float(text or default)
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} must be a number, not {text!r}") from None
-    if not number >= at_least:
-        raise ImproperlyConfigured(f"{name} must be at least {at_least:g}, not {text!r}")
-    if number > at_most:
-        raise ImproperlyConfigured(f"{name} must be at most {at_most:g}, not {text!r}")
-    return number
-
-
-def _json_object(name: str) -> dict[str, Any]:
-    text = os.environ.get(name, "").strip() or "{}"
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{name} is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ImproperlyConfigured(f"{name} must be a JSON object, not {text!r}")
-    return value
-
-
-def _base_url(name: str, default: str) -> str:
-    url = (os.environ.get(name, "").strip() or default).rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ImproperlyConfigured(f"{name} must look like https://phone.example.com, not {url!r}")
-    return url
-
+from calls import rates
+from clientcaller import environment, profiles
 
 # --- The project -----------------------------------------------------------------------------------------
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(os.environ.get("VAR_DIR", "").strip() or BASE_DIR / "var").resolve()
+VAR_DIR = environment.folder("VAR_DIR", BASE_DIR / "var")
 """Everything that the server writes when nothing else is configured: database, recordings, spool, static files."""
 
-DEBUG = _flag("DEBUG", True)
+DEBUG = environment.flag("DEBUG", default=True)
 
 DEVELOPMENT_SECRET_KEY = "development-only-key-that-protects-nothing-and-is-known-to-everybody"
-SECRET_KEY = os.environ.get("SECRET_KEY", "").strip() or (DEVELOPMENT_SECRET_KEY if DEBUG else "")
+SECRET_KEY = environment.text("SECRET_KEY") or (DEVELOPMENT_SECRET_KEY if DEBUG else "")
 if not SECRET_KEY:
-    raise ImproperlyConfigured("SECRET_KEY must be set when DEBUG=0")
+    raise ImproperlyConfigured(
+        'SECRET_KEY is not set, and DEBUG=0 needs one. Set it to a long random text, as from "openssl rand -base64 48".'
+    )
 
-PUBLIC_BASE_URL = _base_url("PUBLIC_BASE_URL", "http://127.0.0.1:8000")
+PUBLIC_BASE_URL = environment.base_url("PUBLIC_BASE_URL", "http://127.0.0.1:8000")
 """Where the world, and so Twilio, finds this server. Signatures are checked against it, never against ``Host``."""
 _public = urlsplit(PUBLIC_BASE_URL)
 
 # The loopback names serve health probes of the same machine; a Host header that says so gains nobody anything.
-ALLOWED_HOSTS = [*(_list("ALLOWED_HOSTS") or [_public.hostname]), "127.0.0.1", "localhost", "[::1]"]
+ALLOWED_HOSTS = [*(environment.items("ALLOWED_HOSTS") or [_public.hostname]), "127.0.0.1", "localhost", "[::1]"]
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 
 INSTALLED_APPS = [
@@ -146,8 +100,8 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- Where things are kept -------------------------------------------------------------------------------
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DATABASE_URL = os.environ.get("DATABASE_URL", "").strip()
-DATABASES = {"default": dj_database_url.parse(DATABASE_URL or f"sqlite:///{VAR_DIR / 'db.sqlite3'}")}
+DATABASE_URL = environment.text("DATABASE_URL")
+DATABASES = {"default": environment.database("DATABASE_URL", f"sqlite:///{VAR_DIR / 'db.sqlite3'}")}
 if not DATABASE_URL:
     VAR_DIR.mkdir(parents=True, exist_ok=True)
 
@@ -188,7 +142,7 @@ STORAGES = {
 
 # "default" places a new session with exactly one worker (competing consumers on one channel name); "stream"
 # carries an open session between two private channel names, where each message has one listener.
-REDIS_URL = os.environ.get("REDIS_URL", "").strip()
+REDIS_URL = environment.text("REDIS_URL")
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
     {
         "default": {
@@ -234,7 +188,7 @@ CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # They wait for the carrier and the database most of the time.
 CELERY_WORKER_POOL = "threads"
-CELERY_WORKER_CONCURRENCY = int(_number("WORKER_CONCURRENCY", 8, at_least=1))
+CELERY_WORKER_CONCURRENCY = environment.whole_number("WORKER_CONCURRENCY", 8, at_least=1)
 # Said only to be spared a warning whenever Redis restarts: it is about late acknowledgement, which we do not have.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_REDIRECT_STDOUTS = False
@@ -250,9 +204,9 @@ CELERY_BEAT_SCHEDULE = {
 # --- Security --------------------------------------------------------------------------------------------
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
-SECURE_HSTS_SECONDS = 0 if DEBUG else int(_number("SECURE_HSTS_SECONDS", 30 * 24 * 3600, at_least=0))
+SECURE_HSTS_SECONDS = 0 if DEBUG else environment.whole_number("SECURE_HSTS_SECONDS", 30 * 24 * 3600, at_least=0)
 # Only where a proxy in front overwrites the header; else anyone could claim to be on TLS.
-if _flag("TRUST_X_FORWARDED_PROTO", False):
+if environment.flag("TRUST_X_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # HSTS for subdomains and
@@ -264,47 +218,56 @@ SILENCED_SYSTEM_CHECKS = [
 
 DEVELOPMENT_ACCOUNT_SID = "AC" + "0123456789abcdef" * 2
 DEVELOPMENT_AUTH_TOKEN = "development-auth-token"
-TWILIO_ACCOUNT_SID = os.environ.get("TWILIO_ACCOUNT_SID", "").strip() or (DEVELOPMENT_ACCOUNT_SID if DEBUG else "")
-TWILIO_AUTH_TOKENS = _list("TWILIO_AUTH_TOKEN") or ([DEVELOPMENT_AUTH_TOKEN] if DEBUG else [])
+TWILIO_ACCOUNT_SID = environment.text("TWILIO_ACCOUNT_SID") or (DEVELOPMENT_ACCOUNT_SID if DEBUG else "")
+TWILIO_AUTH_TOKENS = environment.items("TWILIO_AUTH_TOKEN") or ([DEVELOPMENT_AUTH_TOKEN] if DEBUG else [])
 """Comma separated in the environment: two while a token is rotated, since the old one signs until then."""
 TWILIO_AUTH_TOKEN = TWILIO_AUTH_TOKENS[0] if TWILIO_AUTH_TOKENS else ""
-TWILIO_PHONE_NUMBER = os.environ.get("TWILIO_PHONE_NUMBER", "").strip() or ("+15005550006" if DEBUG else "")
+TWILIO_PHONE_NUMBER = environment.text("TWILIO_PHONE_NUMBER") or ("+15005550006" if DEBUG else "")
 SIMULATED = TWILIO_ACCOUNT_SID == DEVELOPMENT_ACCOUNT_SID
 """No account is set: the simulated network (``manage.py network``) stands in for Twilio, and nobody real is called."""
 SIMULATED_API_URL = "http://127.0.0.1:8010"
-TWILIO_API_BASE_URL = _base_url("TWILIO_API_BASE_URL", SIMULATED_API_URL if SIMULATED else "https://api.twilio.com")
+TWILIO_API_BASE_URL = environment.base_url(
+    "TWILIO_API_BASE_URL", SIMULATED_API_URL if SIMULATED else "https://api.twilio.com"
+)
 
 # --- Calls -----------------------------------------------------------------------------------------------
 
-MAX_LIVE_CALLS = int(_number("MAX_LIVE_CALLS", 20, at_least=1))
+MAX_LIVE_CALLS = environment.whole_number("MAX_LIVE_CALLS", 20, at_least=1)
 """Calls that may be live at once on this database; the next caller hears a busy line."""
-STREAM_TOKEN_TTL = _number("STREAM_TOKEN_TTL", 30.0, at_least=1)
+STREAM_TOKEN_TTL = environment.number("STREAM_TOKEN_TTL", 30.0, at_least=1)
 """Seconds between a TwiML answer and the socket that it asks Twilio to open."""
-TRANSFER_TIME_LIMIT = int(_number("TRANSFER_TIME_LIMIT", 3600, at_least=60))
+TRANSFER_TIME_LIMIT = environment.whole_number("TRANSFER_TIME_LIMIT", 3600, at_least=60)
 """Seconds that a caller may talk to whom a call was transferred to."""
-CONVERSATION = _json_object("CONVERSATION")
+CONVERSATION = environment.json_object("CONVERSATION")
 """Overrides of the conversation's tuning, by name; every default lives beside the code that uses it."""
 
 # --- Calling out -----------------------------------------------------------------------------------------
 
-CALLS_PER_SECOND = _number("CALLS_PER_SECOND", 1.0, at_least=0.01, at_most=1000)
+CALLS_PER_SECOND = environment.number("CALLS_PER_SECOND", 1.0, at_least=0.01, at_most=1000)
 """As fast as the carrier dials for the account (Twilio: 1 without a business profile); more would only queue there."""
-OUTBOUND_MAX_CALLS = int(_number("OUTBOUND_MAX_CALLS", max(1, MAX_LIVE_CALLS * 4 // 5), at_least=1))
+OUTBOUND_MAX_CALLS = environment.whole_number("OUTBOUND_MAX_CALLS", max(1, MAX_LIVE_CALLS * 4 // 5), at_least=1)
 """Calls of ours that may be out at once; the rest of ``MAX_LIVE_CALLS`` is left to those who call us."""
-ATTEMPTS_PER_NUMBER_AND_DAY = int(_number("ATTEMPTS_PER_NUMBER_AND_DAY", 3, at_least=1))
-DIAL_COUNTRIES = tuple(_list("DIAL_COUNTRIES")) or ("US", "CA")
+ATTEMPTS_PER_NUMBER_AND_DAY = environment.whole_number("ATTEMPTS_PER_NUMBER_AND_DAY", 3, at_least=1)
+DIAL_COUNTRIES = tuple(environment.items("DIAL_COUNTRIES")) or ("US", "CA")
 """ISO codes of the countries that may be called; ``*`` is all of them."""
-DIAL_NUMBER_TYPES = tuple(_list("DIAL_NUMBER_TYPES")) or ("FIXED_LINE", "MOBILE", "FIXED_LINE_OR_MOBILE", "VOIP")
-CALLING_HOURS: dict[str, str] = _json_object("CALLING_HOURS") or {"*": "00:00-24:00" if SIMULATED else "08:00-21:00"}
+DIAL_NUMBER_TYPES = tuple(environment.items("DIAL_NUMBER_TYPES")) or (
+    "FIXED_LINE",
+    "MOBILE",
+    "FIXED_LINE_OR_MOBILE",
+    "VOIP",
+)
+CALLING_HOURS: dict[str, str] = environment.json_object("CALLING_HOURS") or {
+    "*": "00:00-24:00" if SIMULATED else "08:00-21:00"
+}
 """By country, in the called person's local time: see ``calls.schedule.CallingHours``."""
 
 # --- The REST API ----------------------------------------------------------------------------------------
 
-API_RATE = os.environ.get("API_RATE", "").strip() or "600/minute"
+API_RATE = environment.text("API_RATE", "600/minute")
 """Requests that a key may make, unless it says otherwise itself."""
-if not re.fullmatch(r"[1-9]\d*/(second|minute|hour|day)", API_RATE):
-    raise ImproperlyConfigured(f"API_RATE must look like 600/minute, not {API_RATE!r}")
-RECORDING_LINK_TTL = int(_number("RECORDING_LINK_TTL", 3600, at_least=1))
+if not rates.is_rate(API_RATE):
+    raise ImproperlyConfigured(f'API_RATE is "{API_RATE}". Write it like 600/minute, per second, minute, hour or day.')
+RECORDING_LINK_TTL = environment.whole_number("RECORDING_LINK_TTL", 3600, at_least=1)
 """Seconds for which a link to a recording can be used."""
 # Counts requests for the throttle. Without Redis each process counts for itself.
 CACHES: dict[str, dict[str, Any]] = {
@@ -359,112 +322,24 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 
 # --- How long things are kept ----------------------------------------------------------------------------
 
-RETENTION_RECORDINGS_DAYS = int(_number("RETENTION_RECORDINGS_DAYS", 0, at_least=0))
-RETENTION_TRANSCRIPTS_DAYS = int(_number("RETENTION_TRANSCRIPTS_DAYS", 0, at_least=0))
+RETENTION_RECORDINGS_DAYS = environment.whole_number("RETENTION_RECORDINGS_DAYS", 0, at_least=0)
+RETENTION_TRANSCRIPTS_DAYS = environment.whole_number("RETENTION_TRANSCRIPTS_DAYS", 0, at_least=0)
 """Days after which what was recorded and what was said are deleted; 0 keeps them."""
 
 # --- Engines ---------------------------------------------------------------------------------------------
 
-_whisper = os.environ.get("WHISPER_MODEL", "").strip()
-_openai_base_url = os.environ.get("OPENAI_BASE_URL", "").strip()
-
-
-def _language_model(base_url: str, model: str, server: str = "") -> dict[str, Any]:
-    """The defaults of a profile, and what the environment says instead."""
-    given = {
-        "server": os.environ.get("LLM_SERVER", "").strip() or server,
-        "ca_file": os.environ.get("OPENAI_CA_FILE", "").strip(),
-        "client_cert_file": os.environ.get("OPENAI_CLIENT_CERT_FILE", "").strip(),
-        "client_key_file": os.environ.get("OPENAI_CLIENT_KEY_FILE", "").strip(),
-    }
-    return {
-        "BACKEND": "inference.engines.openai_compatible.OpenAICompatibleLanguageModel",
-        "OPTIONS": {
-            "base_url": _base_url("OPENAI_BASE_URL", base_url),
-            "api_key": os.environ.get("OPENAI_API_KEY", "").strip(),
-            "model": os.environ.get("LLM_MODEL", "").strip() or model,
-            **{option: value for option, value in given.items() if value},
-        },
-    }
-
-
-_LAPTOP_VOICE = {"BACKEND": "inference.engines.laptop_voice.LaptopTextToSpeech"}
-_VLLM = _language_model("http://127.0.0.1:8001/v1", "llm", server="vllm")
-ENGINES_PROFILES: dict[str, dict[str, dict[str, Any]]] = {
-    "laptop": {
-        "stt": {"BACKEND": "inference.engines.sphinx.SphinxSpeechToText"},
-        "llm": {"BACKEND": "inference.engines.receptionist.ReceptionistLanguageModel"},
-        "tts": _LAPTOP_VOICE,
-    },
-    "cpu": {
-        "stt": {
-            "BACKEND": "inference.engines.whisper.FasterWhisperSpeechToText",
-            "OPTIONS": {"model": _whisper or "small.en", "device": "cpu"},
-        },
-        "llm": _language_model("http://127.0.0.1:11434/v1", "gemma3:1b"),
-        "tts": _LAPTOP_VOICE,
-    },
-    "gpu": {
-        "stt": {
-            "BACKEND": "inference.engines.whisper.FasterWhisperSpeechToText",
-            "OPTIONS": {"model": _whisper or "large-v3-turbo", "device": "cuda"},
-        },
-        "llm": _VLLM,
-        "tts": {
-            "BACKEND": "inference.engines.csm.CsmTextToSpeech",
-            "OPTIONS": {
-                "model": os.environ.get("CSM_MODEL", "").strip() or "sesame/csm-1b",
-                "voices": os.environ.get("CSM_VOICES", "").strip(),
-                "voice": os.environ.get("CSM_VOICE", "").strip(),
-                "device": "cuda",
-            },
-        },
-    },
-    # Everything by way of Redis, so that a pod needs no open port; the language model directly, if it is said where.
-    "remote": {
-        "stt": {"BACKEND": "inference.engines.remote.RemoteSpeechToText"},
-        "llm": _VLLM if _openai_base_url else {"BACKEND": "inference.engines.remote.RemoteLanguageModel"},
-        "tts": {"BACKEND": "inference.engines.remote.RemoteTextToSpeech"},
-    },
-    "scripted": {
-        "stt": {"BACKEND": "inference.engines.scripted.ScriptedSpeechToText"},
-        "llm": {"BACKEND": "inference.engines.scripted.ScriptedLanguageModel"},
-        "tts": {"BACKEND": "inference.engines.scripted.ScriptedTextToSpeech"},
-    },
-    "echo": {
-        "stt": {"BACKEND": "inference.engines.echo.EchoSpeechToText"},
-        "llm": {"BACKEND": "inference.engines.echo.EchoLanguageModel"},
-        "tts": {"BACKEND": "inference.engines.echo.EchoTextToSpeech"},
-    },
-}
-ENGINES_PROFILE = os.environ.get("ENGINES_PROFILE", "").strip() or "laptop"
-if ENGINES_PROFILE not in ENGINES_PROFILES:
-    raise ImproperlyConfigured(
-        f"ENGINES_PROFILE {ENGINES_PROFILE!r} is not known; the profiles are: {', '.join(ENGINES_PROFILES)}"
-    )
+ENGINES_PROFILES = profiles.engine_profiles()
+ENGINES_PROFILE = environment.choice("ENGINES_PROFILE", "laptop", ENGINES_PROFILES)
 if ENGINES_PROFILE == "remote" and not REDIS_URL:
     raise ImproperlyConfigured(
-        "ENGINES_PROFILE=remote needs REDIS_URL: the Redis through which this process and the workers "
-        "(manage.py runworker) find each other"
+        'ENGINES_PROFILE is "remote", but REDIS_URL is not set. Set it to the Redis through which this process and '
+        "the workers (manage.py runworker) find each other."
     )
-_engines_options = _json_object("ENGINES_OPTIONS")
-if unknown := set(_engines_options) - {"stt", "llm", "tts"}:
-    raise ImproperlyConfigured(f"ENGINES_OPTIONS has {', '.join(sorted(unknown))}; its keys are stt, llm and tts")
-if not all(isinstance(options, dict) for options in _engines_options.values()):
-    raise ImproperlyConfigured('ENGINES_OPTIONS holds one object per engine, as in {"stt": {"final_delay": 0.1}}')
-# In every profile: a command may be told to use another than this process does.
-ENGINES_PROFILES = {
-    profile: {
-        alias: {**engine, "OPTIONS": {**engine.get("OPTIONS", {}), **_engines_options.get(alias, {})}}
-        for alias, engine in engines.items()
-    }
-    for profile, engines in ENGINES_PROFILES.items()
-}
 ENGINES = ENGINES_PROFILES[ENGINES_PROFILE]
 
 # --- Logging ---------------------------------------------------------------------------------------------
 
-LOG_LEVEL = os.environ.get("LOG_LEVEL", "").strip().upper() or "INFO"
+LOG_LEVEL = environment.choice("LOG_LEVEL", "INFO", logging.getLevelNamesMapping())
 _to_root: dict[str, Any] = {"handlers": [], "propagate": True}
 LOGGING = {
     "version": 1,

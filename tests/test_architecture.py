@@ -97,12 +97,12 @@ def test_the_turns_never_await():
     assert found == []
 
 
-def test_only_the_settings_read_the_environment():
-    """Entry points may say where the settings are."""
+def test_only_one_module_reads_the_environment():
+    """Entry points may set ``DJANGO_SETTINGS_MODULE``."""
     readers = [
         says(path, node.lineno, "reads the environment")
         for path in [ROOT / "manage.py", *(path for package in PACKAGES for path in files(package))]
-        if path != ROOT / "clientcaller" / "settings.py"
+        if path != ROOT / "clientcaller" / "environment.py"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if ast.unparse(node) in ("os.environ", "os.getenv", "environ", "getenv")
         if path not in (ROOT / "manage.py", ROOT / "clientcaller" / "asgi.py", ROOT / "clientcaller" / "celery.py")

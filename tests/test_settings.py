@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from clientcaller import environment as environment_reader
+
 ROOT = Path(__file__).parent.parent
 PRODUCTION = {
     "DEBUG": "0",
@@ -177,24 +179,52 @@ def test_options_of_an_engine_are_added_to_its_profiles(load):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"ENGINES_PROFILE": "quantum"}, "laptop, cpu, gpu, remote, scripted, echo"),
-        ({"ENGINES_PROFILE": "remote"}, "remote needs REDIS_URL"),
-        ({"ENGINES_OPTIONS": "{"}, "ENGINES_OPTIONS is not JSON"),
-        ({"ENGINES_OPTIONS": "[1]"}, "must be a JSON object"),
+        ({"ENGINES_PROFILE": "quantum"}, 'is "quantum". Choose one of: laptop, cpu, gpu, remote, scripted, echo'),
+        ({"ENGINES_PROFILE": "remote"}, 'is "remote", but REDIS_URL is not set'),
+        ({"ENGINES_OPTIONS": "{"}, "ENGINES_OPTIONS is not valid JSON"),
+        ({"ENGINES_OPTIONS": "[1]"}, "Set it to a JSON object"),
         ({"ENGINES_OPTIONS": '{"ears": {}}'}, "ears"),
         ({"ENGINES_OPTIONS": '{"stt": 1}'}, "one object per engine"),
-        ({"CONVERSATION": "nice"}, "CONVERSATION is not JSON"),
-        ({"DEBUG": "maybe"}, "DEBUG must be 1 or 0"),
-        ({"MAX_LIVE_CALLS": "0"}, "MAX_LIVE_CALLS must be at least 1"),
-        ({"MAX_LIVE_CALLS": "many"}, "MAX_LIVE_CALLS must be a number"),
-        ({"STREAM_TOKEN_TTL": "nan"}, "STREAM_TOKEN_TTL"),
-        ({"PUBLIC_BASE_URL": "phone.example.com"}, "PUBLIC_BASE_URL must look like"),
-        ({"PUBLIC_BASE_URL": "https://phone.example.com/?a=b"}, "PUBLIC_BASE_URL must look like"),
+        ({"CONVERSATION": "nice"}, "CONVERSATION is not valid JSON"),
+        ({"DEBUG": "maybe"}, 'DEBUG is "maybe". Set it to 1 or 0'),
+        ({"MAX_LIVE_CALLS": "0"}, 'MAX_LIVE_CALLS is "0". Set it to a number of at least 1'),
+        ({"MAX_LIVE_CALLS": "inf"}, 'MAX_LIVE_CALLS is "inf". Set it to a number'),
+        ({"CALLS_PER_SECOND": "1001"}, 'CALLS_PER_SECOND is "1001". Set it to a number from 0.01 to 1000'),
+        ({"API_RATE": "600"}, 'API_RATE is "600". Write it like 600/minute'),
+        ({"LOG_LEVEL": "loud"}, 'LOG_LEVEL is "loud". Choose one of: .*WARNING, INFO'),
+        (
+            {"DATABASE_URL": "oracle9://u:secret@h/x"},
+            "DATABASE_URL is not the URL of a database. Write it like postgres:",
+        ),
+        ({"MAX_LIVE_CALLS": "many"}, 'MAX_LIVE_CALLS is "many". Set it to a number'),
+        ({"STREAM_TOKEN_TTL": "nan"}, 'STREAM_TOKEN_TTL is "nan"'),
+        ({"PUBLIC_BASE_URL": "phone.example.com"}, 'PUBLIC_BASE_URL is ".*". Write it like'),
+        ({"PUBLIC_BASE_URL": "https://phone.example.com/?a=b"}, 'PUBLIC_BASE_URL is ".*". Write it like'),
     ],
 )
 def test_a_wrong_value_is_named(load, environment, message):
     with pytest.raises(ImproperlyConfigured, match=message):
         load(**environment)
+
+
+def test_a_message_about_the_database_leaves_its_password_out(load):
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL") as refused:
+        load(DATABASE_URL="oracle9://user:secret@db.example.com/calls")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_choice_may_be_written_in_upper_or_lower_case(load):
+    assert load(LOG_LEVEL="debug")["LOG_LEVEL"] == "DEBUG"
+
+
+def test_every_variable_that_is_read_is_documented(load):
+    """The names come from the reader itself, so a new setting cannot be forgotten here."""
+    for environment in ({}, PRODUCTION, {**PRODUCTION, "REDIS_URL": "redis://r", "OPENAI_BASE_URL": "http://llm/v1"}):
+        load(**environment)
+    assert "SECURE_HSTS_SECONDS" in environment_reader.names_read  # which only production reads
+    pages = (ROOT / "docs" / "settings.md", ROOT / "README.md")
+    page = next(page for page in pages if page.exists()).read_text(encoding="utf-8")
+    assert sorted(name for name in environment_reader.names_read if f"`{name}`" not in page) == []
 
 
 def test_a_proper_production_environment_passes_the_deployment_checks(tmp_path):

@@ -1,0 +1,103 @@
+"""
+Typed readers of the environment, and the only module that reads it.
+
+An empty variable counts as one that is not set. A value that cannot be used raises ``ImproperlyConfigured`` with a
+message that names the variable, says what it is and what it may be.
+"""
+
+import json
+import math
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+names_read: set[str] = set()
+"""Every variable that was asked for so far, set or not. A test holds that each is documented."""
+
+
+def text(name: str, default: str = "") -> str:
+    names_read.add(name)
+    return os.environ.get(name, "").strip() or default
+
+
+def choice(name: str, default: str, choices: Collection[str]) -> str:
+    """The one of ``choices`` that the variable names, in upper or lower case."""
+    value = text(name, default)
+    for allowed in choices:
+        if allowed.lower() == value.lower():
+            return allowed
+    raise ImproperlyConfigured(f'{name} is "{value}". Choose one of: {", ".join(choices)}.')
+
+
+def flag(name: str, *, default: bool) -> bool:
+    value = text(name)
+    if value.lower() in ("1", "true", "yes", "on"):
+        return True
+    if value.lower() in ("0", "false", "no", "off"):
+        return False
+    if value:
+        raise ImproperlyConfigured(f'{name} is "{value}". Set it to 1 or 0.')
+    return default
+
+
+def items(name: str) -> list[str]:
+    """The parts of a comma-separated list, without empty ones."""
+    return [item.strip() for item in text(name).split(",") if item.strip()]
+
+
+def number(name: str, default: float, *, at_least: float, at_most: float = math.inf) -> float:
+    value = text(name)
+    try:
+        parsed = float(value or default)
+    except ValueError:
+        parsed = math.nan
+    if math.isfinite(parsed) and at_least <= parsed <= at_most:
+        return parsed
+    bounds = f"of at least {at_least:g}" if at_most == math.inf else f"from {at_least:g} to {at_most:g}"
+    raise ImproperlyConfigured(f'{name} is "{value}". Set it to a number {bounds}.')
+
+
+def whole_number(name: str, default: int, *, at_least: int) -> int:
+    """A number, rounded down."""
+    return int(number(name, default, at_least=at_least))
+
+
+def json_object(name: str) -> dict[str, Any]:
+    """The value is left out of the messages: it may hold the key of an engine."""
+    try:
+        value = json.loads(text(name, "{}"))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is not valid JSON ({error}). Set it to a JSON object.") from None
+    if not isinstance(value, dict):
+        raise ImproperlyConfigured(f"{name} is JSON, but not an object. Set it to a JSON object.")
+    return value
+
+
+def base_url(name: str, default: str) -> str:
+    """An HTTP address without its last slash, to which paths are appended."""
+    url = text(name, default).rstrip("/")
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # an unclosed bracket of an IPv6 address
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ImproperlyConfigured(f'{name} is "{url}". Write it like https://phone.example.com, without a query.')
+    return url
+
+
+def folder(name: str, default: Path) -> Path:
+    return Path(text(name) or default).resolve()
+
+
+def database(name: str, default: str) -> dict[str, Any]:
+    """Django's settings of the database at a URL. The message leaves the URL out: it may hold a password."""
+    try:
+        return dict(dj_database_url.parse(text(name, default)))
+    except ValueError:
+        example = "postgres://user:password@db.example.com/calls"
+        raise ImproperlyConfigured(f"{name} is not the URL of a database. Write it like {example}.") from None

@@ -1,0 +1,121 @@
+"""The profiles of ``ENGINES_PROFILE``: the three engines of each, with the options that the environment sets."""
+
+from typing import Any, NotRequired, TypedDict
+
+from django.core.exceptions import ImproperlyConfigured
+
+from clientcaller import environment
+
+
+class EngineSetting(TypedDict):
+    """An engine as ``inference.backends`` takes it."""
+
+    BACKEND: str
+    OPTIONS: NotRequired[dict[str, Any]]
+
+
+Profile = dict[str, EngineSetting]
+"""An engine for each of ``stt``, ``llm`` and ``tts``."""
+
+
+def engine_profiles() -> dict[str, Profile]:
+    """
+    Every profile, with ``ENGINES_OPTIONS`` in each: a command can be told to use another profile than its process does.
+    """
+    added = _added_options()
+    return {
+        name: {
+            alias: EngineSetting(
+                BACKEND=engine["BACKEND"], OPTIONS={**engine.get("OPTIONS", {}), **added.get(alias, {})}
+            )
+            for alias, engine in profile.items()
+        }
+        for name, profile in _profiles().items()
+    }
+
+
+def _profiles() -> dict[str, Profile]:
+    whisper_model = environment.text("WHISPER_MODEL")
+    laptop_voice: EngineSetting = {"BACKEND": "inference.engines.laptop_voice.LaptopTextToSpeech"}
+    vllm = _language_model(default_url="http://127.0.0.1:8001/v1", default_model="llm", default_server="vllm")
+    return {
+        "laptop": {
+            "stt": {"BACKEND": "inference.engines.sphinx.SphinxSpeechToText"},
+            "llm": {"BACKEND": "inference.engines.receptionist.ReceptionistLanguageModel"},
+            "tts": laptop_voice,
+        },
+        "cpu": {
+            "stt": {
+                "BACKEND": "inference.engines.whisper.FasterWhisperSpeechToText",
+                "OPTIONS": {"model": whisper_model or "small.en", "device": "cpu"},
+            },
+            "llm": _language_model(default_url="http://127.0.0.1:11434/v1", default_model="gemma3:1b"),
+            "tts": laptop_voice,
+        },
+        "gpu": {
+            "stt": {
+                "BACKEND": "inference.engines.whisper.FasterWhisperSpeechToText",
+                "OPTIONS": {"model": whisper_model or "large-v3-turbo", "device": "cuda"},
+            },
+            "llm": vllm,
+            "tts": {
+                "BACKEND": "inference.engines.csm.CsmTextToSpeech",
+                "OPTIONS": {
+                    "model": environment.text("CSM_MODEL", "sesame/csm-1b"),
+                    "voices": environment.text("CSM_VOICES"),
+                    "voice": environment.text("CSM_VOICE"),
+                    "device": "cuda",
+                },
+            },
+        },
+        # Every engine is reached through Redis, so that a pod needs no open port. A language model whose URL is set is
+        # called directly.
+        "remote": {
+            "stt": {"BACKEND": "inference.engines.remote.RemoteSpeechToText"},
+            "llm": vllm
+            if environment.text("OPENAI_BASE_URL")
+            else {"BACKEND": "inference.engines.remote.RemoteLanguageModel"},
+            "tts": {"BACKEND": "inference.engines.remote.RemoteTextToSpeech"},
+        },
+        "scripted": {
+            "stt": {"BACKEND": "inference.engines.scripted.ScriptedSpeechToText"},
+            "llm": {"BACKEND": "inference.engines.scripted.ScriptedLanguageModel"},
+            "tts": {"BACKEND": "inference.engines.scripted.ScriptedTextToSpeech"},
+        },
+        "echo": {
+            "stt": {"BACKEND": "inference.engines.echo.EchoSpeechToText"},
+            "llm": {"BACKEND": "inference.engines.echo.EchoLanguageModel"},
+            "tts": {"BACKEND": "inference.engines.echo.EchoTextToSpeech"},
+        },
+    }
+
+
+def _language_model(*, default_url: str, default_model: str, default_server: str = "") -> EngineSetting:
+    """An OpenAI-compatible model server: the profile's, unless the environment names another."""
+    optional = {
+        "server": environment.text("LLM_SERVER", default_server),
+        "ca_file": environment.text("OPENAI_CA_FILE"),
+        "client_cert_file": environment.text("OPENAI_CLIENT_CERT_FILE"),
+        "client_key_file": environment.text("OPENAI_CLIENT_KEY_FILE"),
+    }
+    return {
+        "BACKEND": "inference.engines.openai_compatible.OpenAICompatibleLanguageModel",
+        "OPTIONS": {
+            "base_url": environment.base_url("OPENAI_BASE_URL", default_url),
+            "api_key": environment.text("OPENAI_API_KEY"),
+            "model": environment.text("LLM_MODEL", default_model),
+            **{option: value for option, value in optional.items() if value},
+        },
+    }
+
+
+def _added_options() -> dict[str, dict[str, Any]]:
+    options = environment.json_object("ENGINES_OPTIONS")
+    if unknown := sorted(set(options) - {"stt", "llm", "tts"}):
+        raise ImproperlyConfigured(f"ENGINES_OPTIONS has the keys {', '.join(unknown)}. Use only stt, llm and tts.")
+    if wrong := [alias for alias, value in options.items() if not isinstance(value, dict)]:
+        raise ImproperlyConfigured(
+            f"The value of {', '.join(wrong)} in ENGINES_OPTIONS is not an object. "
+            'Write one object per engine, as in {"stt": {"final_delay": 0.1}}.'
+        )
+    return options
