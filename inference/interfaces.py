@@ -10,7 +10,7 @@ a server elsewhere. Any method may raise ``EngineError``.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from inference.types import NO_TOOLS, AudioChunk, Description, Message, Pcm, TextDelta, Tools, Transcript
 
@@ -23,8 +23,9 @@ class Engine(Protocol):
     well. Its worker then ends, so that no more calls come to it.
     """
 
-    may_speculate: ClassVar[bool]
-    """Whether work may be started that is likely to be thrown away (own hardware: yes; paid by the token: no)."""
+    @property
+    def may_speculate(self) -> bool:
+        """Whether work may be started that is likely to be thrown away (own hardware: yes; paid by the token: no)."""
 
     async def start(self) -> None:
         """Load what is needed; returns when the first request would be served at full speed. Idempotent."""
@@ -57,8 +58,13 @@ class Transcription(Protocol):
 
 
 class SpeechToText(Engine, Protocol):
-    rate_hz: ClassVar[int]
-    gives_partials: ClassVar[bool]
+    @property
+    def rate_hz(self) -> int:
+        """The rate of the sound that it is given."""
+
+    @property
+    def gives_partials(self) -> bool:
+        """Whether it calls ``on_partial``."""
 
     def open(
         self,

@@ -1,13 +1,13 @@
 """
-The links between one process and others through a channel layer: what ``client.py`` and ``worker.py`` share.
+The links from this process to others through a channel layer, for clients and workers alike.
 
-Every engine of a process has one private channel. All sessions with one other process travel between the two channels:
-what gathers while a message is on its way leaves together in the next one. Against a channel for each session that is
-one subscription instead of hundreds, and at eight messages to a packet a ninth of the processor time (0.02 ms a message
-instead of 0.2), where it matters: under load.
+Each engine of a process has one private channel. All sessions between two processes travel between their two channels,
+and messages that gather while one packet is being sent leave together in the next. Compared with a channel for each
+session that is one subscription instead of hundreds, and under load, with eight messages to a packet, a ninth of the
+processor time (0.02 ms a message instead of 0.2).
 
-A session is never silently damaged. It is lost, on both sides, when a number is missing, when nothing was heard of the
-other side for some beats, or when the layer fails.
+A session never goes on with a gap. It is lost, on both sides, when a packet is missing, when the other side has been
+silent for several beats, or when the layer fails.
 """
 
 from __future__ import annotations
@@ -19,36 +19,47 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Protocol
+from typing import Protocol
 
 from inference.remote import wire
+from inference.remote.outage import Outage
+from inference.remote.waiting import cancel_and_wait, wait_at_most
 
 logger = logging.getLogger(__name__)
 
 BEAT = 0.2
-"""Seconds. Whoever has a session with another says something in each; so a loss shows by the next one."""
+"""Seconds. A process with a session sends each peer at least one packet in this time, so a lost packet is noticed when
+the next one comes."""
 SILENT_BEATS = 5
-"""Beats without a word after which a worker is taken for dead. Beats, not seconds: whoever was held up itself first
-reads what came meanwhile."""
+"""Beats without a packet after which a peer counts as dead. Beats and not seconds: a process that was itself held up
+first reads what came meanwhile."""
 _FORGET_AFTER = 3000
-"""Quiet beats."""
+"""Beats (10 minutes) after which a peer without sessions is forgotten. If it comes back, nothing but its numbering was
+lost."""
 _PACKET_BYTES = wire.MAX_BYTES // 4
+"""Of encoded messages in one packet: one message of the largest size always fits, with room for the rest."""
 _PACKET_MESSAGES = 256
+"""Messages in one packet, so that decoding a packet does not hold up the event loop."""
 _SEND_TIMEOUT = 2.0
+"""Seconds for sending a packet, with its repetition. Redis answers in milliseconds; a slower layer counts as failed."""
 _FLUSH_TIMEOUT = 1.0
+"""Seconds that closing waits for messages to be sent, and for leaving the group."""
 _RETRY_AFTER = 0.5
-_COMPLAIN_EVERY = 60.0
+"""Seconds between attempts to reach a layer that has failed."""
+_WARN_AGAIN_AFTER = 60.0
+"""Seconds between two warnings about the same kind of invalid message: a process of another version sends five a
+second."""
 
 
 class Layer(Protocol):
-    """What is used of a channel layer."""
+    """The methods of a channel layer that are used here."""
 
     async def new_channel(self, prefix: str) -> str: ...
-    async def send(self, channel: str, message: dict[str, Any]) -> None: ...
-    async def receive(self, channel: str) -> dict[str, Any]: ...
+    async def send(self, channel: str, message: wire.LayerMessage) -> None: ...
+    async def receive(self, channel: str) -> wire.LayerMessage: ...
     async def group_add(self, group: str, channel: str) -> None: ...
     async def group_discard(self, group: str, channel: str) -> None: ...
-    async def group_send(self, group: str, message: dict[str, Any]) -> None: ...
+    async def group_send(self, group: str, message: wire.LayerMessage) -> None: ...
 
 
 class Session(Protocol):
@@ -60,53 +71,49 @@ class Session(Protocol):
 
     def receive(self, message: wire.Message) -> None: ...
 
-    def lose(self, error: wire.Lost) -> None:
-        """The other end is gone, or what it sent. The links have forgotten the session; the other end must be told."""
+    def lose(self, error: wire.SessionLost) -> None:
+        """
+        The other end is gone, or some of its messages are.
+
+        The links have forgotten the session already; the session must tell the other end, which may still have it.
+        """
 
 
 @dataclass(eq=False)
 class _Peer:
+    """Another process, what is to be sent to it, and what was received from it."""
+
     channel: str
     link: int
+    """The number of the link on which packets are sent to it."""
     number: int = 0
-    waiting: deque[bytes | None] = field(default_factory=deque)
-    """None is where a new link begins."""
-    heard: wire.Numbering = field(default_factory=wire.Numbering)
+    """The number of the next packet on that link."""
+    unsent: deque[bytes | None] = field(default_factory=deque)
+    """Encoded messages; None where a new link begins."""
+    received: wire.Numbering = field(default_factory=wire.Numbering)
     sessions: dict[int, Session] = field(default_factory=dict)
-    fresh: dict[int, int] = field(default_factory=dict)
-    """Those of which nothing was heard from there yet, with the beats since: they outlive a new link."""
-    silent: int = 0
-    quiet: int = 0
-    spoke: bool = False
+    unconfirmed: dict[int, int] = field(default_factory=dict)
+    """
+    Sessions that the peer has not mentioned yet, with the beats since they were opened. The peer may not know them, so
+    they survive a new link of the peer.
+    """
+    silent_beats: int = 0
+    """Beats since its last packet, while it has sessions."""
+    idle_beats: int = 0
+    """Beats since a packet was sent or received, while it has no sessions."""
+    sent_in_beat: bool = False
+    """A packet was sent in this beat, so none has to be sent only to show that this process is alive."""
     beat_due: bool = False
-
-
-async def end(*tasks: asyncio.Task[Any]) -> None:
-    """
-    Cancel them and wait until they have ended, whatever they raise.
-
-    Cancelled again and again: what they await may swallow it (``asyncio.wait_for`` does, in Python 3.11, when it has
-    its result in the same moment; Redis clients use it).
-    """
-    running = {task for task in tasks if not task.done()}
-    while running:
-        for task in running:
-            task.cancel()
-        _, running = await asyncio.wait(running, timeout=0.05)
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def wait(event: asyncio.Event, seconds: float) -> None:
-    """For the event, and no longer than that."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
+    """A packet has to be sent even if there are no messages."""
 
 
 class Links:
     """
-    ``on_stranger`` gets messages of sessions that are not open here, ``on_notice`` what is no packet, ``on_beat``
-    nothing, once a beat. ``group`` is listened to as well.
+    The connections of one engine of this process to its peers.
+
+    ``on_unknown_session`` receives messages of sessions that are not open here, with the channel of their sender.
+    ``on_envelope`` receives envelopes that are not packets. ``on_beat`` is called once a beat. Messages to the channel
+    layer's group ``group`` are received as well.
     """
 
     def __init__(
@@ -114,32 +121,38 @@ class Links:
         layer: Layer,
         name: str,
         *,
-        on_stranger: Callable[[str, wire.Message], None],
-        on_notice: Callable[[wire.Envelope], None] = lambda envelope: None,
+        on_unknown_session: Callable[[str, wire.Message], None],
+        on_envelope: Callable[[wire.Announcement | wire.Placement], None] = lambda envelope: None,
         on_beat: Callable[[], None] = lambda: None,
         group: str = "",
-        silent_beats: int = SILENT_BEATS,
+        max_silent_beats: int = SILENT_BEATS,
     ) -> None:
+        self.channel = ""
+        """The channel on which this process receives; "" until the layer was reached for the first time."""
+        self.sessions: dict[int, Session] = {}
+        """The open sessions with all peers."""
         self._layer = layer
         self._name = name
         self._group = group
-        self._silent_beats = silent_beats
-        self._on_stranger = on_stranger
-        self._on_notice = on_notice
+        self._max_silent_beats = max_silent_beats
+        self._on_unknown_session = on_unknown_session
+        self._on_envelope = on_envelope
         self._on_beat = on_beat
-        self.channel = ""
-        self.sessions: dict[int, Session] = {}
         self._peers: dict[str, _Peer] = {}
+        """By channel."""
         self._link_numbers = count()
-        self._unsent = asyncio.Event()
+        self._has_unsent = asyncio.Event()
+        """Set when the writer has something to do."""
         self._all_sent = asyncio.Event()
-        self._sends = True
-        self._complaints: dict[str, float] = {}
+        """Set while no message waits to be sent."""
+        self._send_outage = Outage(logger)
+        self._warn_again_at: dict[str, float] = {}
+        """By warning about an invalid message: the loop's time from which it may be logged again."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Returns when messages are heard; without the layer it goes on trying."""
-        complained = False
+        """Return when messages are received. While the layer cannot be reached, keep trying."""
+        outage = Outage(logger)
         while True:
             try:
                 self.channel = self.channel or await self._layer.new_channel(f"{self._name}.")
@@ -147,18 +160,16 @@ class Links:
                     await self._layer.group_add(self._group, self.channel)
                 break
             except Exception as error:
-                if not complained:
-                    logger.warning("%s: the channel layer cannot be reached, trying on: %s", self._name, error)
-                    complained = True
+                outage.report("%s: cannot reach the channel layer, retrying: %s", self._name, error)
                 await asyncio.sleep(_RETRY_AFTER)
         self._tasks = [asyncio.ensure_future(work()) for work in (self._read, self._write, self._beat)]
 
     async def close(self) -> None:
-        """Send what is still to be sent, if that is possible, and listen no more."""
-        if self._tasks and any(peer.waiting for peer in self._peers.values()):
-            await wait(self._all_sent, _FLUSH_TIMEOUT)
+        """Send the messages that are still waiting, if that is possible, and stop receiving."""
+        if self._tasks and any(peer.unsent for peer in self._peers.values()):
+            await wait_at_most(_FLUSH_TIMEOUT, self._all_sent)
         tasks, self._tasks = self._tasks, []
-        await end(*tasks)
+        await cancel_and_wait(*tasks)
         if self._group and self.channel:
             with suppress(Exception):
                 async with asyncio.timeout(_FLUSH_TIMEOUT):
@@ -166,199 +177,216 @@ class Links:
 
     # -- sessions ---------------------------------------------------------------------------------------
 
-    def join(self, session: Session, *, heard: bool = True) -> None:
+    def add(self, session: Session, *, peer_knows: bool = True) -> None:
         """
-        From now on the session gets its messages, and learns when its peer is lost. It may take the place of another
-        of its name. ``heard`` says whether its peer has spoken of it already, and so knows it.
+        Deliver messages to the session from now on, and tell it when its peer is lost.
+
+        It replaces a session with the same id. ``peer_knows`` says whether the peer has mentioned the session already.
         """
         peer = self._peer(session.peer)
         if not peer.sessions:
-            # Whatever was lost before does not concern it.
-            peer.waiting.append(None)
-            peer.silent = 0
+            # What was lost before the session began does not concern it.
+            peer.unsent.append(None)
+            peer.silent_beats = 0
         peer.sessions[session.id] = self.sessions[session.id] = session
-        peer.fresh.pop(session.id, None)
-        if not heard:
-            peer.fresh[session.id] = 0
+        peer.unconfirmed.pop(session.id, None)
+        if not peer_knows:
+            peer.unconfirmed[session.id] = 0
 
-    def leave(self, session: Session) -> None:
-        """Harmless when it has left."""
+    def remove(self, session: Session) -> None:
+        """Deliver no more messages to the session. Does nothing if it was removed or replaced already."""
         if self.sessions.get(session.id) is session:
             del self.sessions[session.id]
             peer = self._peer(session.peer)
             peer.sessions.pop(session.id, None)
-            peer.fresh.pop(session.id, None)
+            peer.unconfirmed.pop(session.id, None)
 
-    def of(self, channel: str) -> list[Session]:
-        """The sessions with this peer."""
+    def sessions_with(self, channel: str) -> list[Session]:
         return list(self._peer(channel).sessions.values())
 
-    def tell(self, channel: str, message: wire.Message) -> None:
-        """Send it, in order and soon. Raises ``EngineError`` if it is nothing that can be sent."""
-        self._peer(channel).waiting.append(wire.seal(message))
+    def send(self, channel: str, message: wire.Message) -> None:
+        """Send the message soon and in order. Raises ``EngineError`` if it cannot be encoded."""
+        self._peer(channel).unsent.append(wire.encode(message))
         self._all_sent.clear()
-        self._unsent.set()
+        self._has_unsent.set()
 
     def _peer(self, channel: str) -> _Peer:
         if (peer := self._peers.get(channel)) is None:
             peer = self._peers[channel] = _Peer(channel, next(self._link_numbers))
         return peer
 
-    def _lose(self, peer: _Peer, why: str) -> None:
+    def _lose_sessions(self, peer: _Peer, reason: str) -> None:
         for session in list(peer.sessions.values()):
-            self._lose_one(session, why)
+            self._lose(session, reason)
 
-    def _lose_one(self, session: Session, why: str) -> None:
-        self.leave(session)
+    def _lose(self, session: Session, reason: str) -> None:
+        self.remove(session)
         try:
-            session.lose(wire.Lost(why))
+            session.lose(wire.SessionLost(reason))
         except Exception:
-            logger.exception("%s: ending a session failed", self._name)
+            logger.exception("%s: unexpected error while ending a lost session", self._name)
 
-    # -- tasks ------------------------------------------------------------------------------------------
+    # -- sending ----------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
         while True:
-            await self._unsent.wait()
-            self._unsent.clear()
+            await self._has_unsent.wait()
+            self._has_unsent.clear()
             for peer in list(self._peers.values()):
-                if peer.waiting or peer.beat_due:
-                    await self._send(peer)
-            if not any(peer.waiting for peer in self._peers.values()):
+                if peer.unsent or peer.beat_due:
+                    await self._send_packet(peer)
+            if not any(peer.unsent for peer in self._peers.values()):
                 self._all_sent.set()
 
-    async def _send(self, peer: _Peer) -> None:
-        while peer.waiting and peer.waiting[0] is None:
-            peer.waiting.popleft()
-            peer.link, peer.number = next(self._link_numbers), 0
-        messages: list[bytes] = []
-        size = 0
-        while peer.waiting and (message := peer.waiting[0]) is not None and len(messages) < _PACKET_MESSAGES:
-            if (size := size + len(message)) > _PACKET_BYTES:
-                break
-            messages.append(message)
-            peer.waiting.popleft()
-        peer.beat_due, peer.spoke, peer.quiet = False, True, 0
-        packet = wire.packet(self.channel, peer.link, peer.number, messages)
+    async def _send_packet(self, peer: _Peer) -> None:
+        messages = self._take_messages(peer)
+        peer.beat_due, peer.sent_in_beat, peer.idle_beats = False, True, 0
+        packet = wire.pack_encoded(self.channel, peer.link, peer.number, messages)
         peer.number += 1
         try:
             async with asyncio.timeout(_SEND_TIMEOUT):
                 try:
                     await self._layer.send(peer.channel, packet)
                 except Exception:
-                    # A connection that has died since it was used last. By its number a repetition is told.
+                    # The connection may have died since it was last used. If the packet has arrived nevertheless, the
+                    # peer recognises the repetition by its number.
                     await self._layer.send(peer.channel, packet)
         except Exception as error:
-            why = f"the channel layer failed: {str(error) or type(error).__name__}"
-            if self._sends:
-                logger.warning("%s: %s", self._name, why)
-            self._sends = False
-            self._begin_again(peer, messages, why)
+            reason = f"the channel layer failed: {str(error) or type(error).__name__}"
+            self._send_outage.report("%s: %s; open sessions are lost", self._name, reason)
+            self._start_new_link(peer, messages, reason)
         else:
-            self._sends = True
-            if peer.waiting:
-                self._unsent.set()
+            self._send_outage.end()
+            if peer.unsent:
+                self._has_unsent.set()
 
-    def _begin_again(self, peer: _Peer, unsent: list[bytes], why: str) -> None:
+    def _take_messages(self, peer: _Peer) -> list[bytes]:
+        """The messages of the next packet; starts a new link if one is due."""
+        while peer.unsent and peer.unsent[0] is None:
+            peer.unsent.popleft()
+            peer.link, peer.number = next(self._link_numbers), 0
+        messages: list[bytes] = []
+        size = 0
+        while peer.unsent and (message := peer.unsent[0]) is not None and len(messages) < _PACKET_MESSAGES:
+            if (size := size + len(message)) > _PACKET_BYTES:
+                break
+            messages.append(message)
+            peer.unsent.popleft()
+        return messages
+
+    def _start_new_link(self, peer: _Peer, unsent: list[bytes], reason: str) -> None:
         """
-        A new link, on which nothing is missing: all sessions are lost here, and their farewells are the first that the
-        other side will hear, tried again with every beat.
+        Start a link on which nothing is missing, after a packet could not be sent.
+
+        All sessions with the peer are lost. The messages that say so are the first ones that the peer will receive;
+        every beat tries again to send them.
         """
         peer.link, peer.number = next(self._link_numbers), 0
         if peer.sessions:
-            peer.waiting.clear()
-            self._lose(peer, why)
+            peer.unsent.clear()
+            self._lose_sessions(peer, reason)
         else:
-            peer.waiting.extendleft(reversed(unsent))
+            peer.unsent.extendleft(reversed(unsent))
+
+    # -- receiving --------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        failures = 0
+        failures = 0  # consecutive
+        outage = Outage(logger)
         while True:
             try:
                 message = await self._layer.receive(self.channel)
             except Exception as error:
                 failures += 1
-                if failures == 1:
-                    logger.warning("%s: what came cannot be read: %s: %s", self._name, type(error).__name__, error)
+                outage.report("%s: cannot read from the channel layer, retrying: %r", self._name, error)
                 await asyncio.sleep(min(_RETRY_AFTER, 0.01 * failures))
                 continue
             failures = 0
+            outage.end()
             try:
                 envelope = wire.unpack(message)
-            except wire.Garbage as error:
-                self._complain(str(error))
+            except wire.InvalidEnvelope as error:
+                self._warn_of_invalid_message(str(error))
                 continue
             try:
                 if isinstance(envelope, wire.Packet):
-                    self._take(envelope)
+                    self._receive_packet(envelope)
                 else:
-                    self._on_notice(envelope)
+                    self._on_envelope(envelope)
             except Exception:
-                logger.exception("%s: a message could not be handled", self._name)
+                logger.exception("%s: unexpected error in handling a message; it is dropped", self._name)
 
-    def _complain(self, why: str) -> None:
-        """One line for each, and not five in a second where somebody is of another version."""
+    def _warn_of_invalid_message(self, reason: str) -> None:
+        """Log each reason once in a while: a process of another version sends five such messages a second."""
         now = asyncio.get_running_loop().time()
-        if now >= self._complaints.get(why, 0.0):
-            if len(self._complaints) > 100:
-                self._complaints.clear()
-            self._complaints[why] = now + _COMPLAIN_EVERY
-            logger.warning("%s: dropped a message: %s", self._name, why)
+        if now >= self._warn_again_at.get(reason, 0.0):
+            if len(self._warn_again_at) > 100:
+                self._warn_again_at.clear()
+            self._warn_again_at[reason] = now + _WARN_AGAIN_AFTER
+            logger.warning("%s: dropped an invalid message: %s", self._name, reason)
 
-    def _take(self, packet: wire.Packet) -> None:
+    def _receive_packet(self, packet: wire.Packet) -> None:
         peer = self._peer(packet.sender)
-        peer.silent = peer.quiet = 0
-        match peer.heard.take(packet):
-            case "again":
+        peer.silent_beats = peer.idle_beats = 0
+        match peer.received.check(packet):
+            case "repeated":
                 return
             case "gap":
-                self._lose(peer, "messages were lost on the way")
-            case "new":
-                for known in [known for id, known in peer.sessions.items() if id not in peer.fresh]:
-                    self._lose_one(known, "the other side has begun again")
+                self._lose_sessions(peer, "messages were lost on the way")
+            case "new link":
+                for session in [known for id, known in peer.sessions.items() if id not in peer.unconfirmed]:
+                    self._lose(session, "the other side has started a new link")
         for message in packet.messages:
-            session = self.sessions.get(message.session)
-            if session is not None and session.peer != packet.sender:
-                session = None
-            try:
-                if session is not None:
-                    peer.fresh.pop(session.id, None)
-                    session.receive(message)
-                else:
-                    self._on_stranger(packet.sender, message)
-            except Exception as error:
-                # Of one session; the others in the packet must not suffer.
-                logger.exception("%s: failed on %s", self._name, type(message).__name__)
-                if session is not None:
-                    self._lose_one(session, f"{type(error).__name__}: {error}")
+            self._deliver(peer, message)
+
+    def _deliver(self, peer: _Peer, message: wire.Message) -> None:
+        session = self.sessions.get(message.session)
+        if session is not None and session.peer != peer.channel:
+            session = None
+        try:
+            if session is not None:
+                peer.unconfirmed.pop(session.id, None)
+                session.receive(message)
+            else:
+                self._on_unknown_session(peer.channel, message)
+        except Exception as error:
+            # Only the session of the message ends; the other messages of the packet are delivered.
+            logger.exception("%s: unexpected error in handling a %s", self._name, type(message).__name__)
+            if session is not None:
+                self._lose(session, f"{type(error).__name__}: {error}")
+
+    # -- beats ------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT)
             for peer in list(self._peers.values()):
-                self._look_at(peer)
+                self._check_peer(peer)
             try:
                 self._on_beat()
             except Exception:
-                logger.exception("%s: a beat failed", self._name)
+                logger.exception("%s: unexpected error in a beat", self._name)
 
-    def _look_at(self, peer: _Peer) -> None:
+    def _check_peer(self, peer: _Peer) -> None:
         if peer.sessions:
-            peer.quiet = 0
-            peer.silent += 1
-            if peer.silent > self._silent_beats:
-                self._lose(peer, f"nothing was heard of the other side for {self._silent_beats * BEAT:g} s")
-            elif not peer.spoke:
-                peer.beat_due = True
-                self._unsent.set()
-            # Who does not know of a session cannot miss what was lost of it.
-            peer.fresh = {id: beats + 1 for id, beats in peer.fresh.items()}
-            for session in [peer.sessions[id] for id, beats in peer.fresh.items() if beats > self._silent_beats]:
-                self._lose_one(session, "the other side does not know of it")
+            self._check_sessions(peer)
         else:
-            peer.quiet += 1
-            if peer.waiting:
-                self._unsent.set()
-            elif peer.quiet > _FORGET_AFTER:
+            peer.idle_beats += 1
+            if peer.unsent:
+                self._has_unsent.set()
+            elif peer.idle_beats > _FORGET_AFTER:
                 del self._peers[peer.channel]
-        peer.spoke = False
+        peer.sent_in_beat = False
+
+    def _check_sessions(self, peer: _Peer) -> None:
+        peer.idle_beats = 0
+        peer.silent_beats += 1
+        if peer.silent_beats > self._max_silent_beats:
+            self._lose_sessions(peer, f"the other side was silent for {self._max_silent_beats * BEAT:g} s")
+        elif not peer.sent_in_beat:
+            peer.beat_due = True
+            self._has_unsent.set()
+        # A peer that never received the message which opens a session does not miss it either.
+        peer.unconfirmed = {id: beats + 1 for id, beats in peer.unconfirmed.items()}
+        for session in [peer.sessions[id] for id, beats in peer.unconfirmed.items() if beats > self._max_silent_beats]:
+            self._lose(session, "the other side does not know the session")

@@ -1,4 +1,4 @@
-"""A language model at a worker elsewhere."""
+"""A language model at a worker elsewhere: the client's end."""
 
 from __future__ import annotations
 
@@ -13,55 +13,49 @@ from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
 from inference.remote.streams import CreditCounter, IncomingStream
 from inference.requests import NO_REQUESTS
-from inference.types import (
-    NO_TOOLS,
-    EngineError,
-    EngineFull,
-    EngineTimeout,
-    Message,
-    TextDelta,
-    Tools,
-)
+from inference.types import NO_TOOLS, EngineError, EngineFull, EngineTimeout, Message, TextDelta, Tools
 
 
 class RemoteLanguageModel(RemoteEngine):
+    """``may_speculate`` is learned from a worker unless the options give it."""
+
     kind = "llm"
 
     def __init__(self, *, may_speculate: bool | None = None, **options: Any) -> None:
         facts = None if may_speculate is None else wire.Facts(may_speculate=may_speculate)
         super().__init__(facts=facts, **options)
-        self.home = ""
-        """The worker that served last: it knows the beginning of the conversations, and is asked without a queue."""
+        self.preferred_worker = ""
+        """The channel of the worker that served last. It has the conversations in its cache, and is asked directly."""
 
     def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
-        return self._stream(_request(messages, tools, speculative=speculative))
+        return self._stream(_open_message(messages, tools, speculative=speculative))
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
-        async with aclosing(self._stream(_request(messages, tools, warm=True))) as nothing:
-            async for _ in nothing:
+        async with aclosing(self._stream(_open_message(messages, tools, warm=True))) as deltas:
+            async for _ in deltas:
                 pass
 
-    async def _stream(self, request: wire.OpenReply) -> AsyncGenerator[TextDelta, None]:
-        """Until the first word another worker may be asked; after it, the reply has broken off."""
+    async def _stream(self, open_message: wire.OpenReply) -> AsyncGenerator[TextDelta, None]:
+        """Ask another worker if the first one is lost or full, but not after the first words: they were passed on."""
         for attempt in (1, 2):
-            reply = RemoteReply(self, request, directly=attempt == 1)
+            reply = RemoteReply(self, open_message, directly=attempt == 1)
             credit = CreditCounter()
             begun = False
             try:
-                while (delta := await self._next(reply)) is not None:
+                while (delta := await self._next_delta(reply)) is not None:
                     begun = True
                     yield TextDelta(delta.text, delta.requests or NO_REQUESTS)
-                    credit.piece(reply.session, 0)
+                    credit.count_piece(reply.session, 0)
                 return
-            except (wire.Lost, EngineFull):
+            except (wire.SessionLost, EngineFull):
                 if begun or attempt == 2:
                     raise
             finally:
-                reply.session.end()
+                reply.session.close()
 
-    async def _next(self, reply: RemoteReply) -> wire.Delta | None:
+    async def _next_delta(self, reply: RemoteReply) -> wire.Delta | None:
         try:
             async with asyncio.timeout(self.answer_timeout):
                 return await reply.stream.next()
@@ -69,27 +63,21 @@ class RemoteLanguageModel(RemoteEngine):
             raise EngineTimeout(f"the language model was silent for {self.answer_timeout:g} s") from None
 
 
-def _request(
-    messages: Sequence[Message], tools: Tools, *, speculative: bool = False, warm: bool = False
-) -> wire.OpenReply:
-    lines: list[Any] = [(message.role, message.content) for message in messages]
-    return wire.OpenReply(1, lines, speculative, warm, list(tools.transfer_targets), tools.opt_out)
-
-
 class RemoteReply:
-    def __init__(self, remote: RemoteLanguageModel, request: wire.OpenReply, *, directly: bool) -> None:
+    """One reply. ``directly`` asks the worker that served last, if it has a free slot."""
+
+    def __init__(self, engine: RemoteLanguageModel, open_message: wire.OpenReply, *, directly: bool) -> None:
         self.stream: IncomingStream[wire.Delta] = IncomingStream()
-        self._remote = remote
-        self._request = request
-        if directly and remote.ready(remote.home):
-            self.session = RemoteSession(remote, self)
-            self.session.take(remote.home, heard=False)
+        self._engine = engine
+        self._open_message = open_message
+        if directly and engine.workers.has_free_slot(engine.preferred_worker):
+            self.session = engine.assign(self, engine.preferred_worker)
         else:
-            self.session = remote.place(self)
+            self.session = engine.place(self)
 
     def opened(self, session: RemoteSession) -> None:
-        self._remote.home = session.peer
-        session.tell(structs.replace(self._request, session=session.id))
+        self._engine.preferred_worker = session.peer
+        session.send(structs.replace(self._open_message, session=session.id))
 
     def receive(self, session: RemoteSession, message: wire.Message) -> None:
         match message:
@@ -97,12 +85,26 @@ class RemoteReply:
                 self.stream.put(message)
             case wire.Done():
                 self.stream.end()
-                session.end()
+                session.close()
             case _:
-                raise EngineError(f"a worker answered a reply with {type(message).__name__}")
+                raise EngineError(f"unexpected {type(message).__name__} from the worker of a reply")
 
     def lost(self, session: RemoteSession, error: EngineError) -> None:
         self.stream.end(error)
 
-    def leave(self, session: RemoteSession) -> None:
-        """It will be over in time."""
+    def drain(self, session: RemoteSession) -> None:
+        """Nothing to do: a reply ends soon by itself."""
+
+
+def _open_message(
+    messages: Sequence[Message], tools: Tools, *, speculative: bool = False, warm: bool = False
+) -> wire.OpenReply:
+    """The message that opens a reply; each attempt puts the id of its session into it."""
+    return wire.OpenReply(
+        session=1,
+        messages=[(message.role, message.content) for message in messages],
+        speculative=speculative,
+        warm=warm,
+        transfer_targets=list(tools.transfer_targets),
+        opt_out=tools.opt_out,
+    )

@@ -1,50 +1,48 @@
-"""The worker's end of the three kinds of session."""
+"""The worker's end of the three kinds of session: an utterance, a reply, the voice of a call."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from functools import partial
+from typing import Protocol
 
 from inference.interfaces import LanguageModel, SpeechToText, TextToSpeech
 from inference.remote import wire
-from inference.remote.links import end
+from inference.remote.waiting import cancel_and_wait
 from inference.types import NO_TOOLS, EngineError, Message, Tools, Transcript
 
 logger = logging.getLogger(__name__)
-
-_Work: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
-
-
-def unexpected(error: Exception) -> EngineError:
-    return EngineError(f"the worker met {type(error).__name__}: {error}")
 
 
 class SessionHost(Protocol):
     """What a served session needs of the server that took it in."""
 
     @property
-    def alias(self) -> str: ...
+    def alias(self) -> str:
+        """The name of the engine, for the log."""
 
     def send(self, peer: str, message: wire.Message) -> None: ...
 
     def refuse(self, peer: str, session: int, error: EngineError) -> None:
-        """Tell the client that the session does not exist here (any more), and why."""
+        """Tell the client why the session does not exist here, or no longer does."""
 
     def finish(self, session: ServedSession) -> None:
-        """Forget the session, and free its slot once the engine has let go of it. Harmless when repeated."""
+        """Forget the session, and free its slot once the engine has released it. Idempotent."""
 
 
 class ServedSession:
-    """This end of a session."""
+    """The worker's end of a session."""
 
     def __init__(self, host: SessionHost, id: int, peer: str) -> None:
         self.id = id
         self.peer = peer
+        """The channel of the client."""
         self.over = False
+        """Set by the host when it has finished the session: nothing is sent to the client any more."""
         self._host = host
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -52,118 +50,133 @@ class ServedSession:
         if isinstance(message, wire.Close):
             self._host.finish(self)
         else:
-            self.on(message)
+            self.handle(message)
 
-    def on(self, message: wire.Message) -> None:
-        raise EngineError(f"a client said {type(message).__name__} out of place")
+    def handle(self, message: wire.Message) -> None:
+        """Handle any message but ``Close``."""
+        raise EngineError(f"unexpected {type(message).__name__} from a client")
 
-    def lose(self, error: wire.Lost) -> None:
+    def lose(self, error: wire.SessionLost) -> None:
         self._host.refuse(self.peer, self.id, error)
         self._host.finish(self)
 
-    def tell(self, message: wire.Message) -> None:
+    def send(self, message: wire.Message) -> None:
         if not self.over:
             self._host.send(self.peer, message)
 
-    def spawn(self, request: int, work: _Work, *arguments: Any) -> asyncio.Task[None]:
-        """Whatever goes wrong in it is told to the client, as the end of the request."""
-        task = asyncio.ensure_future(self._guarded(request, work, *arguments))
+    def start_task(self, request: int, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """Do the work of a request in a task of its own. What it raises is sent to the client as its outcome."""
+        task = asyncio.ensure_future(self._report_errors(request, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _guarded(self, request: int, work: _Work, *arguments: Any) -> None:
+    async def _report_errors(self, request: int, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work(*arguments)
+            await work()
         except EngineError as error:
-            self.tell(wire.Failed.of(self.id, request, error))
+            self.send(wire.Failed.from_error(self.id, request, error))
         except Exception as error:
-            logger.exception("%s: a session failed", self._host.alias)
-            self.tell(wire.Failed.of(self.id, request, unexpected(error)))
+            logger.exception("%s: unexpected error in a session; the request fails", self._host.alias)
+            self.send(wire.Failed.from_error(self.id, request, unexpected(error)))
 
     async def release(self) -> None:
-        """Let the engine go. Called once."""
-        await end(*self._tasks)
+        """Release what the session holds of the engine. Called once."""
+        await cancel_and_wait(*self._tasks)
+
+
+def unexpected(error: Exception) -> EngineError:
+    return EngineError(f"unexpected error at the worker: {type(error).__name__}: {error}")
 
 
 class ServedTranscription(ServedSession):
-    def __init__(self, host: SessionHost, peer: str, asked: wire.OpenUtterance, engine: SpeechToText) -> None:
-        super().__init__(host, asked.session, peer)
+    """One utterance."""
+
+    def __init__(self, host: SessionHost, peer: str, opened: wire.OpenTranscription, engine: SpeechToText) -> None:
+        super().__init__(host, opened.session, peer)
         self._transcription = engine.open(
-            language=asked.language, hint=asked.hint, on_partial=self._on_partial if asked.partials else None
+            language=opened.language, hint=opened.hint, on_partial=self._send_partial if opened.partials else None
         )
         self._finished = False
+        """The final words were sent, or have failed."""
         self._unanswered = 0
+        """Requests without an answer yet."""
 
-    def on(self, message: wire.Message) -> None:
+    def handle(self, message: wire.Message) -> None:
         match message:
             case wire.Push():
                 self._transcription.push(wire.decode_sound(message.sound))
             case wire.Ask():
                 self._unanswered += 1
-                self.spawn(message.request, self._answer, message)
+                self.start_task(message.request, partial(self._answer, message))
             case _:
-                super().on(message)
+                super().handle(message)
 
     async def _answer(self, asked: wire.Ask) -> None:
         try:
             words = await (self._transcription.finish() if asked.final else self._transcription.snapshot())
-            self.tell(_words(self.id, asked.request, words))
+            self._send_words(asked.request, words)
         finally:
             self._unanswered -= 1
             self._finished = self._finished or asked.final
             if self._finished and not self._unanswered:
+                # Not at once: an error is sent to the client after this block.
                 asyncio.get_running_loop().call_soon(self._host.finish, self)
 
-    def _on_partial(self, words: Transcript) -> None:
-        self.tell(_words(self.id, 0, words))
+    def _send_partial(self, words: Transcript) -> None:
+        self._send_words(0, words)
+
+    def _send_words(self, request: int, words: Transcript) -> None:
+        self.send(wire.Words(self.id, request, words.text, int(words.samples), float(words.confidence)))
 
     async def release(self) -> None:
         self._transcription.cancel()
         await super().release()
 
 
-def _words(session: int, request: int, words: Transcript) -> wire.Words:
-    return wire.Words(session, request, words.text, int(words.samples), float(words.confidence))
-
-
 class ServedReply(ServedSession):
-    def __init__(self, host: SessionHost, peer: str, asked: wire.OpenReply, engine: LanguageModel) -> None:
-        super().__init__(host, asked.session, peer)
-        self._credit = asyncio.Semaphore(wire.WINDOW)
-        self.spawn(0, self._answer, asked, engine).add_done_callback(lambda _: host.finish(self))
+    """One reply of a language model."""
 
-    def on(self, message: wire.Message) -> None:
+    def __init__(self, host: SessionHost, peer: str, opened: wire.OpenReply, engine: LanguageModel) -> None:
+        super().__init__(host, opened.session, peer)
+        self._credit = asyncio.Semaphore(wire.WINDOW)
+        self.start_task(0, partial(self._answer, opened, engine)).add_done_callback(lambda _: host.finish(self))
+
+    def handle(self, message: wire.Message) -> None:
         match message:
             case wire.Credit():
-                for _ in range(message.pieces):
-                    self._credit.release()
+                _add_credit(self._credit, message)
             case _:
-                super().on(message)
+                super().handle(message)
 
-    async def _answer(self, asked: wire.OpenReply, engine: LanguageModel) -> None:
-        messages = [Message(role, content) for role, content in asked.lines]
+    async def _answer(self, opened: wire.OpenReply, engine: LanguageModel) -> None:
+        messages = [Message(role, content) for role, content in opened.messages]
         tools = NO_TOOLS
-        if asked.transfer_targets or asked.opt_out:
-            tools = Tools(tuple(asked.transfer_targets), opt_out=asked.opt_out)
-        if asked.warm:
+        if opened.transfer_targets or opened.opt_out:
+            tools = Tools(tuple(opened.transfer_targets), opt_out=opened.opt_out)
+        if opened.warm:
             await engine.warm(messages, tools=tools)
         else:
-            async with aclosing(engine.stream(messages, speculative=asked.speculative, tools=tools)) as deltas:
+            async with aclosing(engine.stream(messages, speculative=opened.speculative, tools=tools)) as deltas:
                 async for delta in deltas:
                     await self._credit.acquire()
-                    self.tell(wire.Delta(self.id, delta.text, delta.requests or None))
-        self.tell(wire.Done(self.id, 0))
+                    self.send(wire.Delta(self.id, delta.text, delta.requests or None))
+        self.send(wire.Done(self.id, 0))
 
 
 @dataclass(eq=False)
 class ServedTurn:
+    """One ``speak()`` of a voice."""
+
     number: int
     text: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
+    """Clauses that the engine has not read yet; None is the end."""
     credit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(wire.WINDOW))
     task: asyncio.Task[None] | None = None
     characters: int = 0
+    """Of the text so far."""
     begun: bool = False
+    """The engine was asked to speak; before, the turn waits for the one before it to end."""
 
     async def clauses(self) -> AsyncIterator[str]:
         while (clause := await self.text.get()) is not None:
@@ -171,66 +184,71 @@ class ServedTurn:
 
 
 class ServedSpeech(ServedSession):
-    def __init__(self, host: SessionHost, peer: str, asked: wire.OpenVoice, engine: TextToSpeech) -> None:
-        super().__init__(host, asked.session, peer)
-        self._speech = engine.open(voice=asked.voice, language=asked.language)
-        self._turns: dict[int, ServedTurn] = {}
-        self._last: ServedTurn | None = None
-        # One turn after the other: one that was stopped lets go of the engine first.
-        self._speaking = asyncio.Lock()
+    """The voice of one call."""
 
-    def on(self, message: wire.Message) -> None:
+    def __init__(self, host: SessionHost, peer: str, opened: wire.OpenSpeech, engine: TextToSpeech) -> None:
+        super().__init__(host, opened.session, peer)
+        self._speech = engine.open(voice=opened.voice, language=opened.language)
+        self._turns: dict[int, ServedTurn] = {}
+        """The turns that have not ended, by number."""
+        self._last_turn: ServedTurn | None = None
+        self._speaking = asyncio.Lock()
+        """One turn speaks at a time. A turn that was stopped must leave the engine before the next one begins."""
+
+    def handle(self, message: wire.Message) -> None:
         match message:
             case wire.Speak():
-                self._speak(message.request)
+                self._begin_turn(message.request)
             case wire.Heard():
-                # Of a turn not begun there is nothing to forget, and the engine would take it for the one before.
-                if self._last is not None and self._last.number == message.request and self._last.begun:
+                # If the turn has not begun the engine would take it for the turn before.
+                last = self._last_turn
+                if last is not None and last.number == message.request and last.begun:
                     self._speech.heard(message.samples)
             case wire.CallerSaid():
                 self._speech.caller_said(message.text, wire.decode_sound(message.sound), message.rate_hz)
             case wire.Clause() | wire.NoMoreText() | wire.Stop() | wire.Credit():
                 if (turn := self._turns.get(message.request)) is not None:
-                    self._on_turn(turn, message)
+                    self._handle_in_turn(turn, message)
             case _:
-                super().on(message)
+                super().handle(message)
 
-    def _on_turn(self, turn: ServedTurn, message: wire.Clause | wire.NoMoreText | wire.Stop | wire.Credit) -> None:
+    def _handle_in_turn(
+        self, turn: ServedTurn, message: wire.Clause | wire.NoMoreText | wire.Stop | wire.Credit
+    ) -> None:
         match message:
             case wire.Clause():
                 turn.characters += len(message.text)
                 if turn.characters > wire.MAX_MESSAGE_BYTES:
-                    raise EngineError("a turn is longer than anybody would listen")
+                    raise EngineError(f"the text of a turn exceeds {wire.MAX_MESSAGE_BYTES:,} characters")
                 turn.text.put_nowait(message.text)
             case wire.NoMoreText():
                 turn.text.put_nowait(None)
             case wire.Credit():
-                for _ in range(message.pieces):
-                    turn.credit.release()
+                _add_credit(turn.credit, message)
             case wire.Stop():
                 del self._turns[turn.number]
                 if turn.task is not None:
                     turn.task.cancel()
 
-    def _speak(self, number: int) -> None:
+    def _begin_turn(self, number: int) -> None:
         turn = ServedTurn(number)
-        self._turns[number] = self._last = turn
-        turn.task = self.spawn(number, self._say, turn)
+        self._turns[number] = self._last_turn = turn
+        turn.task = self.start_task(number, partial(self._speak, turn))
 
-    async def _say(self, turn: ServedTurn) -> None:
+    async def _speak(self, turn: ServedTurn) -> None:
         try:
             async with self._speaking, aclosing(self._speech.speak(turn.clauses())) as chunks:
                 turn.begun = True
                 said = 0
                 async for chunk in chunks:
-                    *parts, last = wire.pieces(wire.encode_sound(chunk.pcm))
+                    *parts, last = wire.split_sound(wire.encode_sound(chunk.pcm))
                     for part in parts:
                         await turn.credit.acquire()
-                        self.tell(wire.Piece(self.id, turn.number, part, said, chunk.exact))
+                        self.send(wire.Piece(self.id, turn.number, part, said, chunk.exact))
                     said = int(chunk.text_end)
                     await turn.credit.acquire()
-                    self.tell(wire.Piece(self.id, turn.number, last, said, chunk.exact))
-            self.tell(wire.Done(self.id, turn.number))
+                    self.send(wire.Piece(self.id, turn.number, last, said, chunk.exact))
+            self.send(wire.Done(self.id, turn.number))
         finally:
             self._turns.pop(turn.number, None)
 
@@ -240,3 +258,8 @@ class ServedSpeech(ServedSession):
             await self._speech.close()
         except EngineError as error:
             logger.warning("%s: closing a voice failed: %s", self._host.alias, error)
+
+
+def _add_credit(credit: asyncio.Semaphore, message: wire.Credit) -> None:
+    for _ in range(message.pieces):
+        credit.release()

@@ -1,14 +1,16 @@
-"""One engine of this process, and who is taken in."""
+"""One engine of this process, served to clients elsewhere: who is taken in, and when."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import TypeAlias, cast
 
+from inference.interfaces import Engine, LanguageModel, SpeechToText, TextToSpeech
 from inference.remote import wire
-from inference.remote.links import BEAT, Layer, Links, end, wait
+from inference.remote.links import BEAT, Layer, Links
+from inference.remote.outage import Outage
 from inference.remote.served import (
     ServedReply,
     ServedSession,
@@ -17,56 +19,77 @@ from inference.remote.served import (
     SessionHost,
     unexpected,
 )
+from inference.remote.waiting import cancel_and_wait, wait_at_most
 from inference.types import EngineError, EngineFull
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_SLOTS = 128
-"""Where an engine sets no limit itself: what one process is measured to carry."""
-OpenMessage: TypeAlias = wire.OpenUtterance | wire.OpenReply | wire.OpenVoice
 KINDS = ("stt", "llm", "tts")
+DEFAULT_SLOTS = 128
+"""Slots of an engine that sets no limit itself: one process was measured to carry as many."""
 CLIENT_SILENT_BEATS = 15
-"""Of a client nobody waits for an answer: a process that was held up for a moment should find its calls where it left
-them."""
+"""Beats after which a silent client counts as dead. The worker waits for no answer of a client, and a client process
+that was held up for a moment should find its calls as they were."""
 OFFER_TIMEOUT = 2.0
-"""Seconds for which a place is kept for whoever has not said yet what it is for."""
+"""Seconds for which an offered slot is reserved until the client opens its session: as long as a client waits."""
 _RETRY_AFTER = 0.5
+"""Seconds between attempts to read placements from a layer that has failed."""
 _ANNOUNCE_TIMEOUT = 2.0
-_END_TIMEOUT = 2.0
+"""Seconds for sending an announcement. Redis answers in milliseconds; a slower layer counts as failed."""
+_RELEASE_TIMEOUT = 2.0
+"""Seconds that closing waits for the engine to release its sessions."""
+
+OpenMessage: TypeAlias = wire.OpenTranscription | wire.OpenReply | wire.OpenSpeech
 
 
 class Server:
-    """One engine of this process, as others find it under its alias. ``slots`` 0 is as many as the engine says."""
+    """
+    One engine of this process, which clients find under its alias.
 
-    def __init__(self, alias: str, engine: Any, *, placements: Layer, stream: Layer, slots: int = 0) -> None:
+    ``placements`` and ``stream`` are the channel layers for placements and for everything else. With ``slots`` 0 the
+    engine sets the limit.
+    """
+
+    def __init__(self, alias: str, engine: Engine, *, placements: Layer, stream: Layer, slots: int = 0) -> None:
         if alias not in KINDS:
-            raise ValueError(f"{alias!r} is none of {', '.join(KINDS)}")
+            raise ValueError(f"the alias is {alias!r}; it must be one of {', '.join(KINDS)}")
         self.alias = alias
         self.engine = engine
         self.slots = slots
-        self.state: Literal["loading", "ready", "draining", "gone"] = "loading"
+        """Sessions that are served at once; 0 until the engine has loaded, unless the operator sets the limit."""
+        self.state: wire.WorkerState = "loading"
+        self.links = Links(
+            stream,
+            f"inference.{alias}.worker",
+            on_unknown_session=self._on_unknown_session,
+            max_silent_beats=CLIENT_SILENT_BEATS,
+        )
         self._placements = placements
         self._stream = stream
         self._name = f"inference.{alias}"
-        self.links = Links(
-            stream, f"{self._name}.worker", on_stranger=self._on_stranger, silent_beats=CLIENT_SILENT_BEATS
-        )
+        """The channel of placements and the group of clients that receive announcements."""
         self._facts: wire.Facts | None = None
-        self._ending: set[asyncio.Task[None]] = set()
+        """Set when the engine has loaded."""
+        self._releasing: set[asyncio.Task[None]] = set()
+        """Sessions that are over and that the engine has not released yet; each still takes a slot."""
         self._was_full = False
-        self._room = asyncio.Event()
+        """What the last announcement said."""
+        self._may_take = asyncio.Event()
+        """Set while placements are taken."""
         self._changed = asyncio.Event()
+        """Set when clients should hear of the worker's state before the next beat."""
         self._idle = asyncio.Event()
+        """Set while no slot is taken."""
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def free(self) -> int:
-        """Places. One is taken until the engine, too, has let go of the session."""
-        return self.slots - len(self.links.sessions) - len(self._ending)
+        """Slots without a session. A session keeps its slot until the engine has released it."""
+        return self.slots - len(self.links.sessions) - len(self._releasing)
 
     async def serve(self) -> None:
-        """For ever. Raises what the engine raises when it does not load, and ``EngineError`` once it is broken."""
-        self._tasks = [asyncio.ensure_future(self._announce_all()), asyncio.ensure_future(self._take_placements())]
+        """Never returns. Raises the engine's error if it does not load, and ``EngineError`` once it is broken."""
+        self._tasks = [asyncio.ensure_future(self._announce_always()), asyncio.ensure_future(self._take_placements())]
         await self._load()
         await asyncio.gather(*self._tasks)
 
@@ -79,28 +102,25 @@ class Server:
         self.slots = self.slots or description.capacity or DEFAULT_SLOTS
         voices = getattr(self.engine, "voice_names", None)
         self._facts = wire.Facts(
+            # Which of these attributes an engine has depends on its kind.
             rate_hz=getattr(self.engine, "rate_hz", 0),
             gives_partials=bool(getattr(self.engine, "gives_partials", False)),
             may_speculate=bool(self.engine.may_speculate),
             hears_caller=bool(getattr(self.engine, "hears_caller", False)),
-            voices=None if voices is None or len(voices) > wire.MOST_VOICES else sorted(voices),
+            voices=None if voices is None or len(voices) > wire.MAX_VOICES else sorted(voices),
             weights=description.weights[:200],
             device=description.device[:200],
         )
+        seconds = now() - begun
         logger.info(
-            "%s: loaded on %s in %.1f s; serving up to %d at once",
-            self.alias,
-            description.device,
-            now() - begun,
-            self.slots,
+            "%s: loaded on %s in %.1f s; serving up to %d sessions", self.alias, description.device, seconds, self.slots
         )
-        # It may be told to stop while it loads.
-        if self.state == "loading":
+        if self.state == "loading":  # and not stopped meanwhile
             self.state = "ready"
         self.update()
 
     def drain(self) -> None:
-        """Take no more. ``wait_until_idle`` says when what is open has ended."""
+        """Take no more sessions. ``wait_until_idle`` returns when the open ones have ended."""
         self.state = "draining"
         for task in self._tasks[1:]:
             task.cancel()
@@ -110,53 +130,54 @@ class Server:
         await self._idle.wait()
 
     async def close(self) -> None:
-        """End what is left, with a word to whom it was for."""
+        """End the sessions that are still open, and tell their clients."""
         self.state = "gone"
         for session in list(self.links.sessions.values()):
-            self.links.leave(session)
-            session.lose(wire.Lost("the worker was stopped"))
-        if self._ending:
-            await asyncio.wait(list(self._ending), timeout=_END_TIMEOUT)
-        await end(*self._tasks)
+            self.links.remove(session)
+            session.lose(wire.SessionLost("the worker was stopped"))
+        if self._releasing:
+            await asyncio.wait(list(self._releasing), timeout=_RELEASE_TIMEOUT)
+        await cancel_and_wait(*self._tasks)
         await self.links.close()
-        # Last of all: whoever hears it waits for nothing more.
+        # The last message of all: a client that receives it expects nothing more.
         if self.links.channel:
             await self._announce()
         await self.engine.close()
 
     def update(self) -> None:
-        """Places were taken or given back."""
+        """Called when slots were taken or freed, and when the state has changed."""
         full = self.free <= 0
         if self.state == "ready" and not full:
-            self._room.set()
+            self._may_take.set()
         else:
-            self._room.clear()
+            self._may_take.clear()
         if full != self._was_full or self.state != "ready":
             self._was_full = full
             self._changed.set()
-        if self.links.sessions or self._ending:
+        if self.links.sessions or self._releasing:
             self._idle.clear()
         else:
             self._idle.set()
 
     # -- the layer --------------------------------------------------------------------------------------
 
-    async def _announce_all(self) -> None:
+    async def _announce_always(self) -> None:
+        """Announce the worker in every beat, until its engine breaks."""
         await self.links.open()
-        complained = False
+        outage = Outage(logger)
         while True:
-            error = await self._announce()
-            if error is not None and not complained:
-                logger.warning(
-                    "%s: nobody can be told of this worker: %s", self.alias, str(error) or type(error).__name__
-                )
-            complained = error is not None
+            if (error := await self._announce()) is None:
+                outage.end()
+            else:
+                reason = str(error) or type(error).__name__
+                outage.report("%s: cannot announce this worker to its clients, retrying: %s", self.alias, reason)
             if broken := getattr(self.engine, "broken", ""):
                 raise EngineError(f"{self.alias} is broken: {broken}")
-            await wait(self._changed, BEAT)
+            await wait_at_most(BEAT, self._changed)
             self._changed.clear()
 
     async def _announce(self) -> Exception | None:
+        """Return why the layer failed, if it did."""
         at = asyncio.get_running_loop().time()
         news = wire.Announcement(self.links.channel, self.state, self.slots, max(0, self.free), at, self._facts)
         try:
@@ -168,130 +189,131 @@ class Server:
 
     async def _take_placements(self) -> None:
         now = asyncio.get_running_loop().time
-        complained = False
+        outage = Outage(logger)
         while True:
-            await self._room.wait()
+            await self._may_take.wait()
             begun = now()
             try:
                 message = await self._placements.receive(self._name)
             except Exception as error:
-                # Redis-py also gives up after 5 s in which nothing came, which is no outage.
+                # Redis-py also raises after 5 s without a message, which is no outage.
                 if now() - begun < _RETRY_AFTER:
-                    if not complained:
-                        logger.warning("%s: placements cannot be read, trying on: %s", self.alias, error)
-                    complained = True
+                    outage.report("%s: cannot read placements, retrying: %s", self.alias, error)
                     await asyncio.sleep(_RETRY_AFTER)
                 continue
-            complained = False
-            try:
-                placement = wire.unpack(message)
-                if not isinstance(placement, wire.Placement):
-                    raise wire.Garbage(f"a {type(placement).__name__} is no placement")
-            except wire.Garbage as error:
-                logger.warning("%s: dropped a placement: %s", self.alias, error)
-                continue
-            if self._offer(placement):
-                continue
-            try:
-                # The last place went to somebody who came directly: another worker may have one.
-                await self._placements.send(self._name, message)
-            except Exception as error:
-                logger.info("%s: a placement was lost, and will be sent again: %s", self.alias, error)
+            outage.end()
+            await self._take_placement(message)
+
+    async def _take_placement(self, message: wire.LayerMessage) -> None:
+        try:
+            placement = wire.unpack(message)
+            if not isinstance(placement, wire.Placement):
+                raise wire.InvalidEnvelope(f"it is a {type(placement).__name__} and not a Placement")
+        except wire.InvalidEnvelope as error:
+            logger.warning("%s: dropped an invalid placement: %s", self.alias, error)
+            return
+        if self._offer(placement):
+            return
+        try:
+            # The last slot went to a client that came directly. Another worker may have a slot.
+            await self._placements.send(self._name, message)
+        except Exception as error:
+            logger.info("%s: could not return a placement; its client sends it again: %s", self.alias, error)
 
     def _offer(self, placement: wire.Placement) -> bool:
-        """False if there is no place for it."""
+        """Offer a slot for the session, or ignore a placement that needs none. False if there is no slot."""
         if asyncio.get_running_loop().time() > placement.until.get(self.links.channel, float("inf")):
-            return True  # whoever sent it has given up
+            return True  # its client has given up
         if (known := self.links.sessions.get(placement.session)) is not None:
-            # Sent again, and taken already: the offer may be lost.
+            # The placement was sent again though a slot is reserved, so the first offer may be lost.
             if isinstance(known, OfferedSlot) and known.peer == placement.sender:
-                self.links.tell(placement.sender, wire.Offer(placement.session))
+                self.send(placement.sender, wire.Offer(placement.session))
             return True
         if self.free <= 0:
             return False
         slot = OfferedSlot(self, placement.session, placement.sender, on_open=self._open_in_slot)
-        self.links.join(slot, heard=False)
-        self.links.tell(placement.sender, wire.Offer(placement.session))
+        self.links.add(slot, peer_knows=False)
+        self.send(placement.sender, wire.Offer(placement.session))
         self.update()
         return True
 
-    def _on_stranger(self, peer: str, message: wire.Message) -> None:
+    def _on_unknown_session(self, peer: str, message: wire.Message) -> None:
         match message:
-            case wire.OpenUtterance() | wire.OpenReply() | wire.OpenVoice() if self.state == "ready":
+            case wire.OpenTranscription() | wire.OpenReply() | wire.OpenSpeech() if self.state == "ready":
                 self._open(peer, message)
-            case wire.OpenUtterance() | wire.OpenReply() | wire.OpenVoice():
-                self.refuse(peer, message.session, wire.Lost(f"the worker is {self.state}"))
+            case wire.OpenTranscription() | wire.OpenReply() | wire.OpenSpeech():
+                self.refuse(peer, message.session, wire.SessionLost(f"the worker is {self.state}"))
             case wire.Close():
                 pass
             case _:
-                self.refuse(peer, message.session, wire.Lost("the worker does not know the session"))
+                self.refuse(peer, message.session, wire.SessionLost("the worker does not know the session"))
 
     # -- sessions ---------------------------------------------------------------------------------------
 
     def _open_in_slot(self, slot: OfferedSlot, message: OpenMessage) -> None:
         self._open(slot.peer, message, slot)
 
-    def _open(self, peer: str, message: OpenMessage, offered: OfferedSlot | None = None) -> None:
-        """Open what was asked for, in a place that was offered or directly."""
+    def _open(self, peer: str, message: OpenMessage, slot: OfferedSlot | None = None) -> None:
+        """Open a session in the slot that was offered for it, or directly in a free one."""
         try:
-            if offered is None and self.free <= 0:
-                raise EngineFull(f"all places of {self.alias!r} are taken")
-            if offered is None and message.session in self.links.sessions:
-                raise EngineError("a session of this name is somebody else's")
-            session = self._session(peer, message)
+            if slot is None and self.free <= 0:
+                raise EngineFull(f"all slots of {self.alias!r} are taken")
+            if slot is None and message.session in self.links.sessions:
+                raise EngineError("another client has a session with this id")
+            session = self._make_session(peer, message)
         except Exception as error:
             if not isinstance(error, EngineError):
-                logger.exception("%s: a session failed to open", self.alias)
+                logger.exception("%s: unexpected error in opening a session; it is refused", self.alias)
             self.refuse(peer, message.session, error if isinstance(error, EngineError) else unexpected(error))
-            if offered is not None:
-                self.links.leave(offered)
+            if slot is not None:
+                self.links.remove(slot)
         else:
-            self.links.join(session)
-            if offered is None:
-                self.links.tell(peer, wire.Offer(session.id))
+            self.links.add(session)
+            if slot is None:
+                self.send(peer, wire.Offer(session.id))
         self.update()
 
-    def _session(self, peer: str, message: OpenMessage) -> ServedSession:
+    def _make_session(self, peer: str, message: OpenMessage) -> ServedSession:
         match message:
-            case wire.OpenUtterance() if self.alias == "stt":
+            case wire.OpenTranscription() if self.alias == "stt":
                 self._check_rate(message.rate_hz)
-                return ServedTranscription(self, peer, message, self.engine)
+                return ServedTranscription(self, peer, message, cast(SpeechToText, self.engine))
             case wire.OpenReply() if self.alias == "llm":
-                return ServedReply(self, peer, message, self.engine)
-            case wire.OpenVoice() if self.alias == "tts":
+                return ServedReply(self, peer, message, cast(LanguageModel, self.engine))
+            case wire.OpenSpeech() if self.alias == "tts":
                 self._check_rate(message.rate_hz)
-                return ServedSpeech(self, peer, message, self.engine)
-        raise EngineError(f"{self.alias!r} was asked for {type(message).__name__}", permanent=True)
+                return ServedSpeech(self, peer, message, cast(TextToSpeech, self.engine))
+        raise EngineError(f"the worker of {self.alias!r} cannot handle {type(message).__name__}", permanent=True)
 
     def _check_rate(self, rate_hz: int) -> None:
-        if rate_hz != self.engine.rate_hz:
-            raise EngineError(f"this worker works at {self.engine.rate_hz} Hz, not {rate_hz} Hz")
+        own_rate_hz = cast(SpeechToText | TextToSpeech, self.engine).rate_hz
+        if rate_hz != own_rate_hz:
+            raise EngineError(f"the rate of this worker is {own_rate_hz} Hz and not {rate_hz} Hz")
 
     def send(self, peer: str, message: wire.Message) -> None:
-        self.links.tell(peer, message)
+        self.links.send(peer, message)
 
     def refuse(self, peer: str, session: int, error: EngineError) -> None:
-        self.links.tell(peer, wire.Failed.of(session, 0, error))
+        self.send(peer, wire.Failed.from_error(session, 0, error))
 
     def finish(self, session: ServedSession) -> None:
-        """It is over; its place is free once the engine has let go of it. Harmless when repeated."""
-        self.links.leave(session)
+        self.links.remove(session)
         if not session.over:
             session.over = True
             task = asyncio.ensure_future(session.release())
-            self._ending.add(task)
-            task.add_done_callback(self._ended)
+            self._releasing.add(task)
+            task.add_done_callback(self._on_released)
         self.update()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._ending.discard(task)
+    def _on_released(self, task: asyncio.Task[None]) -> None:
+        self._releasing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("%s: a session failed to end", self.alias, exc_info=error)
+            logger.error("%s: unexpected error in releasing a session", self.alias, exc_info=error)
         self.update()
 
 
 class OfferedSlot(ServedSession):
-    """A place that is kept."""
+    """A slot that is reserved for a client until it opens its session."""
 
     def __init__(
         self, host: SessionHost, id: int, peer: str, *, on_open: Callable[[OfferedSlot, OpenMessage], None]
@@ -300,14 +322,14 @@ class OfferedSlot(ServedSession):
         self._on_open = on_open
         self._timer = asyncio.get_running_loop().call_later(OFFER_TIMEOUT, host.finish, self)
 
-    def on(self, message: wire.Message) -> None:
+    def handle(self, message: wire.Message) -> None:
         match message:
-            case wire.OpenUtterance() | wire.OpenReply() | wire.OpenVoice():
+            case wire.OpenTranscription() | wire.OpenReply() | wire.OpenSpeech():
                 self.over = True
                 self._timer.cancel()
                 self._on_open(self, message)
             case _:
-                self.lose(wire.Lost("the session was never opened"))
+                self.lose(wire.SessionLost("the session was never opened"))
 
     async def release(self) -> None:
         self._timer.cancel()

@@ -1,4 +1,4 @@
-"""What a worker sends, in order, for the one who reads it; and the credit that lets it send more."""
+"""What a client receives of a reply or a turn, in order, and the credit that lets the worker send more."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ from typing import Generic, TypeVar
 
 from inference.remote import wire
 from inference.remote.placement import RemoteSession
-from inference.types import (
-    EngineError,
-)
+from inference.types import EngineError
 
 Item = TypeVar("Item")
 
 _CREDIT_EVERY = wire.WINDOW // 4
+"""Pieces after which credit is given: few enough that the worker never waits, and a quarter of the messages that credit
+for each piece would take."""
 
 
 class IncomingStream(Generic[Item]):
-    """What comes of a reply or a turn, in order, for the one who reads it."""
+    """The pieces of one reply or turn, for one reader."""
 
     def __init__(self) -> None:
+        self.ended = False
+        """The last piece was received, or the stream has failed."""
         self._items: deque[Item] = deque()
         self._changed = asyncio.Event()
+        """Set when a piece or the end was received since the reader looked last."""
         self._error: EngineError | None = None
-        self.ended = False
 
     def put(self, item: Item) -> None:
         self._items.append(item)
         self._changed.set()
 
     def end(self, error: EngineError | None = None) -> None:
-        """Only the first time counts."""
+        """End the stream, with an error if it is not complete. Only the first call counts."""
         if not self.ended:
             self.ended, self._error = True, error
             self._changed.set()
 
     async def next(self) -> Item | None:
-        """None at the end. Raises ``EngineError`` where it broke off."""
+        """Return the next piece, or None at the end. Raises the error with which the stream ended."""
         while not self._items:
             if self._error is not None:
                 raise self._error
@@ -49,13 +51,13 @@ class IncomingStream(Generic[Item]):
 
 
 class CreditCounter:
-    """Lets the worker send more as pieces are read."""
+    """Gives the worker credit for the pieces that were read."""
 
     def __init__(self) -> None:
-        self._read = 0
+        self._uncredited = 0
 
-    def piece(self, session: RemoteSession, request: int) -> None:
-        self._read += 1
-        if self._read == _CREDIT_EVERY:
-            self._read = 0
-            session.tell(wire.Credit(session.id, request, _CREDIT_EVERY))
+    def count_piece(self, session: RemoteSession, request: int) -> None:
+        self._uncredited += 1
+        if self._uncredited == _CREDIT_EVERY:
+            self._uncredited = 0
+            session.send(wire.Credit(session.id, request, _CREDIT_EVERY))

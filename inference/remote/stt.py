@@ -1,41 +1,41 @@
-"""Speech to text by a worker elsewhere."""
+"""Speech to text by a worker elsewhere: the client's end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
-from inference.types import (
-    EngineError,
-    EngineTimeout,
-    Pcm,
-    Transcript,
-)
+from inference.types import EngineError, EngineTimeout, Pcm, Transcript
 
 logger = logging.getLogger(__name__)
 
 PIECE_SECONDS = 0.1
-"""Sound is sent in pieces of this length while nobody waits for words."""
+"""Sound is sent in pieces of this length. Where words are asked for, the rest is sent at once."""
 KEPT_SECONDS = 30.0
-"""Of an utterance, for the case that its worker dies; an utterance is rarely longer."""
+"""Seconds of an utterance that are kept in case its worker dies; few utterances are longer."""
+_MAX_HINT = 1000
+"""Characters of the hint that are sent, from its end; engines use fewer."""
 
 
 class RemoteSpeechToText(RemoteEngine):
     """
-    ``rate_hz`` and ``gives_partials`` are learned from a worker unless they are given.
+    ``rate_hz`` and ``gives_partials`` are learned from a worker unless the options give them.
 
-    Sound crosses as 16-bit samples at the engine's rate, 16 to 32 kB/s while somebody speaks: exactly what an engine
+    Sound is sent as 16-bit samples at the engine's rate, 16 to 32 kB/s while the caller speaks: exactly what an engine
     in this process would get.
     """
 
     kind = "stt"
 
-    def __init__(self, *, rate_hz: int = 0, gives_partials: bool = False, may_speculate: bool = True, **options: Any):
+    def __init__(
+        self, *, rate_hz: int = 0, gives_partials: bool = False, may_speculate: bool = True, **options: Any
+    ) -> None:
         facts = wire.Facts(rate_hz=rate_hz, gives_partials=gives_partials, may_speculate=may_speculate)
         super().__init__(facts=facts if rate_hz else None, **options)
 
@@ -50,55 +50,70 @@ class RemoteSpeechToText(RemoteEngine):
     def open(
         self, *, language: str = "en", hint: str = "", on_partial: Callable[[Transcript], None] | None = None
     ) -> RemoteTranscription:
-        """Raises at once if there is no worker; what goes wrong later is told by ``snapshot`` and ``finish``."""
+        """Raises at once if there is no worker. Later errors are raised by ``snapshot`` and ``finish``."""
         self.check()
         return RemoteTranscription(self, language, hint, on_partial)
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request for words that was not answered yet."""
+
+    final: bool
+    answer: asyncio.Future[Transcript]
+
+
 class RemoteTranscription:
-    """All that was said is kept, as long as it is short enough: a second worker could begin again."""
+    """One utterance. Its sound is kept while it is short enough, so that a second worker can hear it from the start."""
 
     def __init__(
         self,
-        remote: RemoteSpeechToText,
+        engine: RemoteSpeechToText,
         language: str,
         hint: str,
         on_partial: Callable[[Transcript], None] | None,
     ) -> None:
-        self._remote = remote
+        self._engine = engine
         self._language = language
         self._hint = hint
         self._on_partial = on_partial
         self._sound = bytearray()
+        """The sound so far, as long as it is complete; then only the part that was not sent."""
         self._sent = 0
-        self._whole = True
-        self._piece_bytes = int(PIECE_SECONDS * remote.rate_hz) * 2
-        self._kept_bytes = int(KEPT_SECONDS * remote.rate_hz) * 2
-        self._requests = count(1)
-        self._asked: dict[int, tuple[bool, asyncio.Future[Transcript]]] = {}
+        """Bytes at the start of ``_sound`` that were sent to the current worker."""
+        self._complete = True
+        """``_sound`` still starts with the first sample of the utterance."""
+        self._piece_bytes = int(PIECE_SECONDS * engine.rate_hz) * 2
+        self._kept_bytes = int(KEPT_SECONDS * engine.rate_hz) * 2
+        self._numbers = count(1)
+        self._requests: dict[int, _Request] = {}
+        """By number."""
         self._final: asyncio.Future[Transcript] | None = None
+        """The answer to the final request, once it was made."""
         self._error: EngineError | None = None
-        self._second_try = False
-        self._session = remote.place(self)
+        """Why there will be no more words."""
+        self._tried_again = False
+        """A second worker was asked already."""
+        self._session = engine.place(self)
 
     def push(self, pcm: Pcm) -> None:
         if self._final is not None or self._error is not None:
             return
         self._sound += wire.encode_sound(pcm)
         if len(self._sound) - self._sent >= self._piece_bytes:
-            self._flush()
+            self._send_sound()
             if len(self._sound) > self._kept_bytes:
-                self._keep_less()
+                self._discard_sent_sound()
 
     async def snapshot(self) -> Transcript:
         if self._final is not None:
             return await self.finish()
-        return await self._await(self._ask(final=False))
+        return await self._wait_for(self._request(final=False))
 
     async def finish(self) -> Transcript:
         if self._final is None:
-            self._final = self._ask(final=True)
-        return await self._await(self._final)
+            self._final = self._request(final=True)
+        return await self._wait_for(self._final)
 
     def cancel(self) -> None:
         self._fail(EngineError("the utterance was cancelled"))
@@ -106,95 +121,102 @@ class RemoteTranscription:
     # -- the session ------------------------------------------------------------------------------------
 
     def opened(self, session: RemoteSession) -> None:
-        wants_partials = self._on_partial is not None and self._remote.gives_partials
-        session.tell(
-            wire.OpenUtterance(session.id, self._remote.rate_hz, self._language, self._hint[-1000:], wants_partials)
+        partials = self._on_partial is not None and self._engine.gives_partials
+        session.send(
+            wire.OpenTranscription(
+                session.id, self._engine.rate_hz, self._language, self._hint[-_MAX_HINT:], partials=partials
+            )
         )
-        self._flush()
-        for request, (final, _) in self._asked.items():
-            session.tell(wire.Ask(session.id, request, final))
+        self._send_sound()
+        for number, request in self._requests.items():
+            session.send(wire.Ask(session.id, number, request.final))
 
     def receive(self, session: RemoteSession, message: wire.Message) -> None:
         match message:
             case wire.Words(request=0):
-                if self._on_partial is not None and self._final is None and self._error is None:
-                    try:
-                        self._on_partial(_transcript(message))
-                    except Exception:
-                        logger.exception("A partial transcript could not be handed on")
+                self._pass_on_partial(message)
             case wire.Words():
-                if (asked := self._asked.pop(message.request, None)) is not None and not asked[1].done():
-                    asked[1].set_result(_transcript(message))
+                if (request := self._requests.pop(message.request, None)) is not None and not request.answer.done():
+                    request.answer.set_result(_transcript(message))
             case wire.Failed():
-                if (asked := self._asked.pop(message.request, None)) is not None and not asked[1].done():
-                    asked[1].set_exception(message.error)
+                if (request := self._requests.pop(message.request, None)) is not None and not request.answer.done():
+                    request.answer.set_exception(message.error)
             case _:
-                raise EngineError(f"a worker answered an utterance with {type(message).__name__}")
-        if self._final is not None and not self._asked:
-            session.end()
+                raise EngineError(f"unexpected {type(message).__name__} from the worker of an utterance")
+        if self._final is not None and not self._requests:
+            session.close()
 
     def lost(self, session: RemoteSession, error: EngineError) -> None:
-        if isinstance(error, wire.Lost) and self._whole and not self._second_try and self._error is None:
-            self._second_try = True
+        can_repeat = self._complete and not self._tried_again and self._error is None
+        if isinstance(error, wire.SessionLost) and can_repeat:
+            self._tried_again = True
             self._sent = 0
             try:
-                self._session = self._remote.place(self)
+                self._session = self._engine.place(self)
             except EngineError as refusal:
                 self._fail(refusal)
         else:
             self._fail(error)
 
-    def leave(self, session: RemoteSession) -> None:
-        """It will be over in time."""
+    def drain(self, session: RemoteSession) -> None:
+        """Nothing to do: an utterance ends soon by itself."""
 
     # -- ------------------------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
+    def _send_sound(self) -> None:
         if self._session.open and self._sent < len(self._sound):
-            for piece in wire.pieces(bytes(self._sound[self._sent :])):
-                self._session.tell(wire.Push(self._session.id, piece))
+            for piece in wire.split_sound(bytes(self._sound[self._sent :])):
+                self._session.send(wire.Push(self._session.id, piece))
             self._sent = len(self._sound)
 
-    def _keep_less(self) -> None:
+    def _discard_sent_sound(self) -> None:
         if self._session.open:
-            self._whole = False
+            self._complete = False
             del self._sound[: self._sent]
             self._sent = 0
         else:
-            self._fail(EngineError(f"no worker took the utterance for {KEPT_SECONDS:g} s of it"))
+            self._fail(EngineError(f"no worker took the utterance within its first {KEPT_SECONDS:g} s"))
 
-    def _ask(self, *, final: bool) -> asyncio.Future[Transcript]:
+    def _pass_on_partial(self, words: wire.Words) -> None:
+        if self._on_partial is not None and self._final is None and self._error is None:
+            try:
+                self._on_partial(_transcript(words))
+            except Exception:
+                logger.exception("Unexpected error in handling a partial transcript; the utterance goes on")
+
+    def _request(self, *, final: bool) -> asyncio.Future[Transcript]:
         answer: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
-        # Nobody may be waiting any more when it fails.
+        # Python warns of an exception that is never retrieved, and the caller may have stopped waiting for this one.
         answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
         if self._error is not None:
             answer.set_exception(self._error)
             return answer
-        request = next(self._requests)
-        self._asked[request] = final, answer
-        self._flush()
-        self._session.tell(wire.Ask(self._session.id, request, final))
+        number = next(self._numbers)
+        self._requests[number] = _Request(final, answer)
+        self._send_sound()
+        self._session.send(wire.Ask(self._session.id, number, final))
         return answer
 
-    async def _await(self, answer: asyncio.Future[Transcript]) -> Transcript:
+    async def _wait_for(self, answer: asyncio.Future[Transcript]) -> Transcript:
         try:
-            async with asyncio.timeout(self._remote.answer_timeout):
+            async with asyncio.timeout(self._engine.answer_timeout):
                 return await asyncio.shield(answer)
         except TimeoutError:
-            error = EngineTimeout(f"recognition gave no answer within {self._remote.answer_timeout:g} s")
+            error = EngineTimeout(f"speech recognition gave no answer within {self._engine.answer_timeout:g} s")
             self._fail(error)
             raise error from None
 
     def _fail(self, error: EngineError) -> None:
-        if self._error is None and not (self._final is not None and not self._asked):
+        is_complete = self._final is not None and not self._requests
+        if self._error is None and not is_complete:
             self._error = error
-        for _, answer in self._asked.values():
-            if not answer.done():
-                answer.set_exception(error)
-        self._asked.clear()
+        for request in self._requests.values():
+            if not request.answer.done():
+                request.answer.set_exception(error)
+        self._requests.clear()
         self._sound.clear()
         self._sent = 0
-        self._session.end()
+        self._session.close()
 
 
 def _transcript(words: wire.Words) -> Transcript:

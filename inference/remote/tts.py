@@ -1,4 +1,4 @@
-"""Text to speech by a worker elsewhere."""
+"""Text to speech by a worker elsewhere: the client's end."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ from typing import Any
 import numpy as np
 
 from inference.remote import wire
-from inference.remote.links import end
 from inference.remote.placement import RemoteEngine, RemoteSession
 from inference.remote.streams import CreditCounter, IncomingStream
-from inference.types import (
-    AudioChunk,
-    EngineError,
-    EngineTimeout,
-    Pcm,
-)
+from inference.remote.waiting import cancel_and_wait
+from inference.types import AudioChunk, EngineError, EngineTimeout, Pcm
 
 
 class RemoteTextToSpeech(RemoteEngine):
     """
-    ``rate_hz`` is learned from a worker unless it is given. A voice belongs to one worker, where its memory is; if that
-    one is gone the next turn is spoken by another.
+    ``rate_hz`` is learned from a worker unless the options give it.
+
+    The voice of a call belongs to one worker, which remembers what it has said. If that worker is gone, another one
+    speaks from the next turn on.
     """
 
     kind = "tts"
@@ -42,90 +39,102 @@ class RemoteTextToSpeech(RemoteEngine):
 
     @property
     def hears_caller(self) -> bool:
-        """No, while nothing is known."""
-        return self._facts is not None and self._facts.hears_caller
+        """False while no worker is known."""
+        return self.workers.facts is not None and self.workers.facts.hears_caller
 
     def open(self, *, voice: str = "", language: str = "en") -> RemoteSpeech:
         """
-        An unknown voice is refused here where the workers tell which they have, else by the first ``speak()``. The
-        want of a worker is told there too: there may be one by then, and the greeting is kept as sound.
+        Raises if the voice is unknown and all workers list the voices that they have.
+
+        Otherwise the first ``speak()`` raises for an unknown voice. It also raises if there is no worker: there may be
+        one by then, and until then the greeting is played from stored sound.
         """
-        told = self._told() or [self.facts]
-        known = {name for facts in told for name in facts.voices or ()}
-        if voice and voice not in known and all(facts.voices is not None for facts in told):
-            raise EngineError(f"no voice {voice!r}; there is: {', '.join(sorted(known)) or 'none'}", permanent=True)
+        all_facts = self.workers.all_facts or [self.facts]
+        known = {name for facts in all_facts for name in facts.voices or ()}
+        if voice and voice not in known and all(facts.voices is not None for facts in all_facts):
+            voices = ", ".join(sorted(known)) or "none"
+            raise EngineError(f"no worker has the voice {voice!r}; they have: {voices}", permanent=True)
         return RemoteSpeech(self, voice, language)
 
 
 @dataclass(eq=False)
 class RemoteTurn:
-    """One ``speak()``: what was given to be said, what came of it, and where."""
+    """One ``speak()``: its text, the sound that was received for it, and its session."""
 
     number: int
     session: RemoteSession | None = None
     stream: IncomingStream[wire.Piece] = field(default_factory=IncomingStream)
-    given: list[str] = field(default_factory=list)
-    text_over: bool = False
+    clauses: list[str] = field(default_factory=list)
+    """The text so far. If the worker is lost before the first sound, all of it is sent to another one."""
+    text_ended: bool = False
     text_error: Exception | None = None
+    """What reading the text has raised. It is raised to the listener once the text before it was said."""
     characters: int = 0
-    spoken: int = 0
+    """Of the text so far."""
+    characters_said: int = 0
     owed_since: float = 0.0
+    """The loop's time since which the worker owes sound."""
 
     @property
-    def owes(self) -> bool:
-        """The worker has something to say."""
-        return self.text_over or self.spoken < self.characters
+    def owes_sound(self) -> bool:
+        """Whether the worker has something to say; else it waits for text."""
+        return self.text_ended or self.characters_said < self.characters
 
 
 class RemoteSpeech:
-    def __init__(self, remote: RemoteTextToSpeech, voice: str, language: str) -> None:
-        self._remote = remote
+    """The voice of one call."""
+
+    def __init__(self, engine: RemoteTextToSpeech, voice: str, language: str) -> None:
+        self._engine = engine
         self._voice = voice
         self._language = language
         self._numbers = count(1)
         self._turns: dict[int, RemoteTurn] = {}
-        self._last: RemoteTurn | None = None
+        """The turns whose listener has not stopped yet, by number."""
+        self._last_turn: RemoteTurn | None = None
         self._closed = False
-        self._leaving = False
-        self._session: RemoteSession | None = remote.place(self)
+        self._draining = False
+        """The worker wants to stop: the session is closed as soon as no turn uses it."""
+        self._session: RemoteSession | None = engine.place(self)
+        """None after it was lost or given back; the next turn places another one."""
 
     async def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
-        turn = self._last = RemoteTurn(next(self._numbers))
+        turn = self._last_turn = RemoteTurn(next(self._numbers))
         self._turns[turn.number] = turn
-        giving = asyncio.ensure_future(self._give(turn, text))
+        reading = asyncio.ensure_future(self._read_text(turn, text))
         try:
             for attempt in (1, 2):
                 self._begin(turn)
                 begun = False
                 credit = CreditCounter()
                 try:
-                    while (piece := await self._next(turn)) is not None:
+                    while (piece := await self._next_piece(turn)) is not None:
                         begun = True
                         yield AudioChunk(np.frombuffer(piece.sound, "<i2"), piece.text_end, piece.exact)
                         assert turn.session is not None
-                        credit.piece(turn.session, turn.number)
+                        credit.count_piece(turn.session, turn.number)
                     break
-                except wire.Lost:
-                    # Before the first sound nobody notices that another worker speaks.
+                except wire.SessionLost:
+                    # Before the first sound it makes no difference to the caller which worker speaks.
                     if begun or attempt == 2:
                         raise
             if turn.text_error is not None:
                 raise turn.text_error
         finally:
-            # Said before anything is awaited: the next turn may be on its heels.
+            # The worker is told before anything is awaited, because the next turn may begin at once.
             self._finish(turn)
-            await end(giving)
+            await cancel_and_wait(reading)
 
     def heard(self, samples: int) -> None:
-        turn = self._last
+        turn = self._last_turn
         if turn is not None and turn.session is not None and turn.session is self._session:
-            turn.session.tell(wire.Heard(turn.session.id, turn.number, max(0, samples)))
+            turn.session.send(wire.Heard(turn.session.id, turn.number, max(0, samples)))
 
     def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
-        """Of a long turn the end crosses, more than 10 s of telephone sound."""
-        if self._session is not None and self._remote.hears_caller:
+        """Sends the end of the sound if it is too long for one message: more than 10 s at a telephone's rate."""
+        if self._session is not None and self._engine.hears_caller:
             sound = wire.encode_sound(pcm)[-wire.MAX_SOUND_BYTES :]
-            self._session.tell(wire.CallerSaid(self._session.id, text, sound, rate_hz))
+            self._session.send(wire.CallerSaid(self._session.id, text, sound, rate_hz))
 
     async def close(self) -> None:
         self._closed = True
@@ -138,80 +147,81 @@ class RemoteSpeech:
         if self._closed:
             raise EngineError("the voice was closed")
         if self._session is None:
-            self._leaving = False
-            self._session = self._remote.place(self)
+            self._draining = False
+            self._session = self._engine.place(self)
         turn.session, turn.stream = self._session, IncomingStream()
         if turn.session.open:
-            self._tell_all(turn.session, turn)
+            self._send_turn(turn.session, turn)
 
-    def _tell_all(self, session: RemoteSession, turn: RemoteTurn) -> None:
-        session.tell(wire.Speak(session.id, turn.number))
-        for clause in turn.given:
-            session.tell(wire.Clause(session.id, turn.number, clause))
-        if turn.text_over:
-            session.tell(wire.NoMoreText(session.id, turn.number))
+    def _send_turn(self, session: RemoteSession, turn: RemoteTurn) -> None:
+        """Send the turn with all of its text so far."""
+        session.send(wire.Speak(session.id, turn.number))
+        for clause in turn.clauses:
+            session.send(wire.Clause(session.id, turn.number, clause))
+        if turn.text_ended:
+            session.send(wire.NoMoreText(session.id, turn.number))
 
-    async def _give(self, turn: RemoteTurn, text: AsyncIterator[str]) -> None:
-        """An error of the text is told once what came before it is said, as if the engine had met it itself."""
+    async def _read_text(self, turn: RemoteTurn, text: AsyncIterator[str]) -> None:
         now = asyncio.get_running_loop().time
         try:
             async for clause in text:
                 if turn.session is not None:
-                    turn.session.tell(wire.Clause(turn.session.id, turn.number, clause))
-                if not turn.owes:
+                    turn.session.send(wire.Clause(turn.session.id, turn.number, clause))
+                if not turn.owes_sound:
                     turn.owed_since = now()
-                turn.given.append(clause)
+                turn.clauses.append(clause)
                 turn.characters += len(clause)
         except Exception as error:
             turn.text_error = error
-        turn.text_over, turn.owed_since = True, now()
+        turn.text_ended, turn.owed_since = True, now()
         if turn.session is not None:
-            turn.session.tell(wire.NoMoreText(turn.session.id, turn.number))
+            turn.session.send(wire.NoMoreText(turn.session.id, turn.number))
 
-    async def _next(self, turn: RemoteTurn) -> wire.Piece | None:
+    async def _next_piece(self, turn: RemoteTurn) -> wire.Piece | None:
+        """Raises ``EngineTimeout`` if the worker owes sound for too long. Waiting for text is not limited."""
         now = asyncio.get_running_loop().time
         turn.owed_since = now()
         while True:
             try:
-                async with asyncio.timeout_at(max(turn.owed_since, now()) + self._remote.answer_timeout):
+                async with asyncio.timeout_at(max(turn.owed_since, now()) + self._engine.answer_timeout):
                     piece = await turn.stream.next()
             except TimeoutError:
-                # While nothing is owed it is the text that takes its time.
-                if turn.owes and now() >= turn.owed_since + self._remote.answer_timeout:
-                    raise EngineTimeout(f"the voice was silent for {self._remote.answer_timeout:g} s") from None
+                if turn.owes_sound and now() >= turn.owed_since + self._engine.answer_timeout:
+                    raise EngineTimeout(f"the voice was silent for {self._engine.answer_timeout:g} s") from None
             else:
                 if piece is not None:
-                    turn.spoken = piece.text_end
+                    turn.characters_said = piece.text_end
                 return piece
 
     def _finish(self, turn: RemoteTurn) -> None:
+        """Stop the turn at the worker, unless it has ended."""
         del self._turns[turn.number]
         if turn.session is not None and not turn.stream.ended:
-            turn.session.tell(wire.Stop(turn.session.id, turn.number))
-        self._leave_if_idle()
+            turn.session.send(wire.Stop(turn.session.id, turn.number))
+        self._close_drained_session()
 
-    def _leave_if_idle(self) -> None:
-        if self._leaving and not self._turns and self._session is not None:
+    def _close_drained_session(self) -> None:
+        if self._draining and not self._turns and self._session is not None:
             session, self._session = self._session, None
-            session.end()
+            session.close()
 
     # -- the session ------------------------------------------------------------------------------------
 
     def opened(self, session: RemoteSession) -> None:
-        """Where what the last turns said and what of it was heard would be told to a worker that does not know it."""
-        session.tell(wire.OpenVoice(session.id, self._remote.rate_hz, self._voice, self._language))
+        """A worker that takes over is not told what was said and heard before; if it ever is, then from here."""
+        session.send(wire.OpenSpeech(session.id, self._engine.rate_hz, self._voice, self._language))
         for turn in self._turns.values():
             if turn.session is session:
-                self._tell_all(session, turn)
+                self._send_turn(session, turn)
 
     def receive(self, session: RemoteSession, message: wire.Message) -> None:
         match message:
             case wire.Piece() | wire.Done() | wire.Failed():
                 turn = self._turns.get(message.request)
             case _:
-                raise EngineError(f"a worker answered a voice with {type(message).__name__}")
+                raise EngineError(f"unexpected {type(message).__name__} from the worker of a voice")
         if turn is None or turn.session is not session:
-            return  # nobody listens to it any more
+            return  # the listener has stopped
         match message:
             case wire.Piece():
                 turn.stream.put(message)
@@ -227,6 +237,6 @@ class RemoteSpeech:
             if turn.session is session:
                 turn.stream.end(error)
 
-    def leave(self, session: RemoteSession) -> None:
-        self._leaving = session is self._session
-        self._leave_if_idle()
+    def drain(self, session: RemoteSession) -> None:
+        self._draining = session is self._session
+        self._close_drained_session()

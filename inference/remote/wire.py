@@ -1,13 +1,13 @@
 """
-What engines and those who use them elsewhere say to each other through a channel layer. Pure.
+The messages between a client and the workers that serve its engines, through a channel layer. Pure.
 
-Three envelopes. A ``Placement`` goes to the one channel of an engine, where exactly one of its workers takes it. An
-``Announcement`` goes from a worker to everybody, several times a second. A ``Packet`` goes from one process to another
-and carries the messages of all sessions between the two, in order and numbered: the layer delivers at most once, so a
-number that is missing is the only sign of a loss.
+There are three envelopes. A ``Placement`` goes to the one channel of an engine, where exactly one of its workers takes
+it. A worker sends an ``Announcement`` to all clients several times a second. A ``Packet`` goes from one process to
+another and carries the messages of all sessions between the two, in order and numbered: the layer delivers at most
+once, so a missing number is the only sign of a loss.
 
-A session is named by a random number. ``request`` tells the questions of an utterance and the turns of a voice apart;
-0 is the session as a whole.
+A session is named by a random number. ``request`` distinguishes the requests of an utterance and the turns of a voice;
+0 stands for the session as a whole.
 """
 
 from __future__ import annotations
@@ -22,48 +22,52 @@ from msgspec import Meta, Struct
 from inference.requests import ToolRequests
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker, Pcm
 
-VERSION = 1
+VERSION = 2
+"""Raised with every change of a message, so that processes of two versions refuse each other with a clear reason."""
 MAX_MESSAGE_BYTES = 1 << 20
-"""Of one message: a conversation of a million letters, far beyond the context of any model."""
+"""Limit of one message: a conversation of a million letters, far beyond the context of any model."""
 MAX_BYTES = 4 * MAX_MESSAGE_BYTES
-"""Of an envelope; Redis keeps 8 MB for a listener that is slow."""
+"""Limit of one envelope: half of the 8 MB that Redis buffers for a slow subscriber before it disconnects it."""
 MAX_SOUND_BYTES = 256 << 10
-"""Of one message with sound: more than 5 s of speech. Longer pieces are cut."""
+"""Limit of the sound in one message: more than 5 s of speech. Longer sound is split."""
 WINDOW = 32
 """
-Pieces of a reply that may be on their way: a worker waits for credit before it sends more. At 80 ms each 2.5 s of
-speech, far more than a network is ever long, and little for the memory of Redis.
+How many pieces of a reply may be on their way before a worker waits for credit. At 80 ms each that is 2.5 s of speech:
+far more than a network delays, and little for the memory of Redis.
 """
-
-MOST_WORKERS = 200
-MOST_VOICES = 1000
+MAX_WORKERS = 200
+"""Limit of the workers that one placement names. The others take it without a deadline."""
+MAX_VOICES = 1000
+"""Limit of the voices that a worker lists; one with more lists none, and an unknown voice fails when it is used."""
 
 Channel = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.!\-]{1,100}\Z")]
-Session = Annotated[int, Meta(gt=0, le=(1 << 63) - 1)]
+SessionId = Annotated[int, Meta(gt=0, le=(1 << 63) - 1)]
 Count = Annotated[int, Meta(ge=0, lt=1 << 40)]
 Rate = Annotated[int, Meta(ge=0, le=192_000)]
 Name = Annotated[str, Meta(max_length=200)]
 Text = Annotated[str, Meta(max_length=MAX_MESSAGE_BYTES)]
 Sound = Annotated[bytes, Meta(max_length=MAX_SOUND_BYTES)]
-"""16-bit little-endian samples, mono. The rate was settled when the session was opened."""
+"""16-bit little-endian samples, mono. Their rate was agreed on when the session was opened."""
 
 
-class Garbage(ValueError):
-    """Something that is not an envelope of this protocol; the message says why."""
+class InvalidEnvelope(ValueError):
+    """What was received is not an envelope of this protocol; the error says why."""
 
 
-class Lost(EngineError):
-    """The worker or the way to it is gone, and the session with it. Another worker may be asked."""
+class SessionLost(EngineError):
+    """The worker, or the connection to it, is gone, and the session with it. The client may ask another worker."""
 
 
 class _Message(Struct, frozen=True, array_like=True, tag=True):
-    session: Session
+    session: SessionId
 
 
 # From the client
 
 
-class OpenUtterance(_Message, frozen=True):
+class OpenTranscription(_Message, frozen=True):
+    """Open a session for one utterance. The worker sends partial transcripts if ``partials`` is true."""
+
     rate_hz: Rate
     language: Name
     hint: Text
@@ -71,60 +75,74 @@ class OpenUtterance(_Message, frozen=True):
 
 
 class OpenReply(_Message, frozen=True):
-    """``lines`` are pairs of role and content. With ``warm`` nothing is said, only prepared."""
+    """
+    Open a session for one reply to ``messages``, which are pairs of role and content.
 
-    lines: list[tuple[Literal["system", "user", "assistant"], Text]]
+    With ``warm`` the worker only prepares for such a request and sends no text.
+    """
+
+    messages: list[tuple[Literal["system", "user", "assistant"], Text]]
     speculative: bool
     warm: bool
     transfer_targets: list[Name]
     opt_out: bool
 
 
-class OpenVoice(_Message, frozen=True):
+class OpenSpeech(_Message, frozen=True):
+    """Open a session for the voice of one call."""
+
     rate_hz: Rate
     voice: Name
     language: Name
 
 
 class Push(_Message, frozen=True):
+    """The next sound of the utterance."""
+
     sound: Sound
 
 
 class Ask(_Message, frozen=True):
-    """For the words so far; ``final`` ends the utterance."""
+    """Ask for the words so far; ``final`` ends the utterance."""
 
     request: Count
     final: bool
 
 
 class Speak(_Message, frozen=True):
-    """A turn begins."""
+    """Begin a turn, which the following messages name by its ``request``."""
 
     request: Count
 
 
 class Clause(_Message, frozen=True):
+    """The next text to be said in the turn."""
+
     request: Count
     text: Text
 
 
 class NoMoreText(_Message, frozen=True):
+    """The text of the turn is complete."""
+
     request: Count
 
 
 class Stop(_Message, frozen=True):
-    """Nobody listens to the turn any more."""
+    """Stop the turn: the client does not want the rest of it."""
 
     request: Count
 
 
 class Heard(_Message, frozen=True):
+    """The caller heard only this many samples of the turn."""
+
     request: Count
     samples: Count
 
 
 class CallerSaid(_Message, frozen=True):
-    """For a voice that hears the caller."""
+    """A turn of the caller, for a voice that answers to it."""
 
     text: Text
     sound: Sound
@@ -132,25 +150,25 @@ class CallerSaid(_Message, frozen=True):
 
 
 class Credit(_Message, frozen=True):
-    """So many pieces more may be sent."""
+    """Allow this many more pieces to be sent."""
 
     request: Count
     pieces: Annotated[int, Meta(ge=1, le=WINDOW)]
 
 
 class Close(_Message, frozen=True):
-    """The session is over, or was never wanted."""
+    """Close the session, or decline an offer for it."""
 
 
 # From the worker
 
 
 class Offer(_Message, frozen=True):
-    """A place is kept for the session until it is opened or closed; or it was opened without one."""
+    """A slot is reserved for the session until it is opened or closed; or the session was opened directly."""
 
 
 class Words(_Message, frozen=True):
-    """The answer to a request; request 0 is a partial, which nobody asked for."""
+    """The answer to a request. Request 0 is a partial transcript, which is sent without being asked for."""
 
     request: Count
     text: Text
@@ -159,12 +177,16 @@ class Words(_Message, frozen=True):
 
 
 class Delta(_Message, frozen=True):
+    """The next piece of a reply."""
+
     text: Text
     requests: ToolRequests | None
     """None in nearly all of them: a reply requests something once, if at all."""
 
 
 class Piece(_Message, frozen=True):
+    """The next sound of a turn, with the meaning of ``AudioChunk``."""
+
     request: Count
     sound: Sound
     text_end: Count
@@ -172,7 +194,7 @@ class Piece(_Message, frozen=True):
 
 
 class Done(_Message, frozen=True):
-    """A reply or a turn has come to its end."""
+    """A reply or a turn is complete."""
 
     request: Count
 
@@ -185,12 +207,12 @@ _ERRORS: dict[ErrorKind, type[EngineError]] = {
     "timeout": EngineTimeout,
     "no-worker": NoWorker,
     "too-large": ContextTooLarge,
-    "lost": Lost,
+    "lost": SessionLost,
 }
 
 
 class Failed(_Message, frozen=True):
-    """A request, or with request 0 the session, which is then over."""
+    """A request has failed; with request 0 the session has, and is closed."""
 
     request: Count
     kind: ErrorKind
@@ -198,7 +220,7 @@ class Failed(_Message, frozen=True):
     permanent: bool
 
     @classmethod
-    def of(cls, session: int, request: int, error: EngineError) -> Failed:
+    def from_error(cls, session: int, request: int, error: EngineError) -> Failed:
         kind = next(kind for kind, known in reversed(_ERRORS.items()) if isinstance(error, known))
         return cls(session, request, kind, str(error)[:2000], error.permanent)
 
@@ -208,9 +230,9 @@ class Failed(_Message, frozen=True):
 
 
 ToWorker: TypeAlias = (
-    OpenUtterance
+    OpenTranscription
     | OpenReply
-    | OpenVoice
+    | OpenSpeech
     | Push
     | Ask
     | Speak
@@ -231,9 +253,11 @@ Message: TypeAlias = ToWorker | ToClient
 
 class Packet(Struct, frozen=True, array_like=True, tag=True):
     """
-    ``number`` counts from 0 within a ``link``. With a later link, which has a larger number, the sender has forgotten
-    all sessions that it spoke of on the one before. Without messages a packet says only that the sender is alive, and
-    what it has sent.
+    The messages of all sessions from one process to another.
+
+    ``number`` counts from 0 within a ``link``. When the sender starts a new link, which has a larger number, it has
+    forgotten all sessions that it named on the link before. A packet without messages says only that the sender is
+    alive, and by its number what it has sent.
     """
 
     sender: Channel
@@ -243,40 +267,51 @@ class Packet(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Facts(Struct, frozen=True):
-    """What an engine is, as far as others must know. ``voices`` is None where it does not tell."""
+    """What clients must know of an engine. ``voices`` is None where the engine does not list them."""
 
     rate_hz: Rate = 0
     gives_partials: bool = False
     may_speculate: bool = False
     hears_caller: bool = False
-    voices: Annotated[list[Name], Meta(max_length=MOST_VOICES)] | None = None
+    voices: Annotated[list[Name], Meta(max_length=MAX_VOICES)] | None = None
     weights: Name = ""
     device: Name = ""
 
 
+WorkerState: TypeAlias = Literal["loading", "ready", "draining", "gone"]
+
+
 class Announcement(Struct, frozen=True, array_like=True, tag=True):
-    """``at`` is the worker's own clock, which begins anywhere: what it is good for stands at ``Placement``."""
+    """The state of a worker. ``facts`` is None while its engine loads."""
 
     sender: Channel
-    state: Literal["loading", "ready", "draining", "gone"]
+    state: WorkerState
     slots: Count
+    """Sessions that the worker serves at once; 0 while it loads and the engine sets the limit."""
     free: Count
+    """Slots without a session."""
     at: float
+    """The time on the worker's own clock, which starts anywhere; ``Placement`` says what it is for."""
     facts: Facts | None
 
 
 class Placement(Struct, frozen=True, array_like=True, tag=True):
     """
-    Somebody wants a session. ``until`` says for how long, on the clock of each worker that the sender has heard: the
-    wall clocks of two machines may differ by more than anybody waits.
+    A client asks for a session with any worker of the engine.
+
+    ``until`` says when the client gives up, on the clock of each worker that it has heard: the wall clocks of two
+    machines may differ by more than a client waits.
     """
 
     sender: Channel
-    session: Session
-    until: Annotated[dict[Channel, float], Meta(max_length=MOST_WORKERS)]
+    session: SessionId
+    until: Annotated[dict[Channel, float], Meta(max_length=MAX_WORKERS)]
 
 
 Envelope: TypeAlias = Packet | Announcement | Placement
+
+LayerMessage: TypeAlias = dict[str, Any]
+"""What a channel layer transports."""
 
 _TYPE = "inference"
 _encode = msgspec.msgpack.Encoder().encode
@@ -285,7 +320,7 @@ _check = msgspec.msgpack.Decoder(Message).decode
 
 
 class _Packet(Struct, array_like=True, tag="Packet"):
-    """A ``Packet`` whose messages are sealed already."""
+    """A ``Packet`` whose messages are encoded already."""
 
     sender: str
     link: int
@@ -293,81 +328,87 @@ class _Packet(Struct, array_like=True, tag="Packet"):
     messages: list[msgspec.Raw]
 
 
-def seal(message: Message) -> bytes:
+def encode(message: Message) -> bytes:
     """
-    As it travels in a packet. What the other side would refuse is refused here, where it hurts one session only:
-    raises ``ContextTooLarge`` for what is too large, and ``EngineError`` for the rest.
+    Encode a message for a packet.
+
+    What the other side would refuse is refused here, where it costs one session only: raises ``ContextTooLarge`` for a
+    message that is too large, and a permanent ``EngineError`` for one that is invalid.
     """
     try:
-        sealed = _encode(message)
-        if len(sealed) > MAX_MESSAGE_BYTES:
-            size = f"{len(sealed):,} bytes"
-            raise ContextTooLarge(f"{size} are more than the {MAX_MESSAGE_BYTES:,} that a worker is sent")
-        _check(sealed)
+        encoded = _encode(message)
+        if len(encoded) > MAX_MESSAGE_BYTES:
+            raise ContextTooLarge(f"the request has {len(encoded):,} bytes; a worker takes {MAX_MESSAGE_BYTES:,}")
+        _check(encoded)
     except (msgspec.MsgspecError, UnicodeError, TypeError, OverflowError) as error:
-        what = type(message).__name__
-        raise EngineError(f"a worker cannot be sent this {what}: {error}", permanent=True) from error
-    return sealed
+        kind = type(message).__name__
+        raise EngineError(f"cannot send this {kind} to a worker: {error}", permanent=True) from error
+    return encoded
 
 
-def packet(sender: str, link: int, number: int, sealed: list[bytes]) -> dict[str, Any]:
-    """A packed ``Packet``."""
-    return _packed(_Packet(sender, link, number, [msgspec.Raw(message) for message in sealed]))
+def pack_encoded(sender: str, link: int, number: int, encoded: list[bytes]) -> LayerMessage:
+    """Pack a ``Packet`` whose messages are encoded already."""
+    return _pack(_Packet(sender, link, number, [msgspec.Raw(message) for message in encoded]))
 
 
-def pack(envelope: Envelope) -> dict[str, Any]:
-    """As a channel layer wants it."""
-    return _packed(envelope)
+def pack(envelope: Envelope) -> LayerMessage:
+    """Make a message for a channel layer."""
+    return _pack(envelope)
 
 
-def _packed(envelope: Struct) -> dict[str, Any]:
+def _pack(envelope: Struct) -> LayerMessage:
     return {"type": _TYPE, "version": VERSION, "body": _encode(envelope)}
 
 
-def unpack(message: Any) -> Envelope:
-    """Raises ``Garbage``."""
+def unpack(message: object) -> Envelope:
+    """Raises ``InvalidEnvelope``."""
     if not isinstance(message, dict) or message.get("type") != _TYPE:
-        raise Garbage("it is not of this protocol")
+        raise InvalidEnvelope("it does not belong to the protocol of remote engines")
     if (version := message.get("version")) != VERSION:
-        raise Garbage(f"it is of version {str(version)[:20]}, and this is version {VERSION}: update the older side")
+        raise InvalidEnvelope(
+            f"it has protocol version {str(version)[:20]} and this process has {VERSION}; update the older one"
+        )
     body = message.get("body")
     if not isinstance(body, bytes) or len(body) > MAX_BYTES:
-        raise Garbage("its body is missing or too large")
+        raise InvalidEnvelope("its body is missing or too large")
     try:
         return _decode(body)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise Garbage(str(error)[:200]) from error
+        raise InvalidEnvelope(str(error)[:200]) from error
 
 
 class Numbering:
-    """Checks the numbers of the packets that come from one sender."""
+    """Checks that no packet of one sender is missing."""
 
     def __init__(self) -> None:
         self._link = -1
         self._next = 0
+        """The number that the next packet of the link should have."""
 
-    def take(self, packet: Packet) -> Literal["next", "new", "again", "gap"]:
+    def check(self, packet: Packet) -> Literal["next", "new link", "repeated", "gap"]:
         """
-        ``again`` is a repetition or a straggler, to be ignored; after a ``gap`` counting goes on behind it.
+        Compare the packet's number with the expected one.
+
+        A ``repeated`` packet came twice or too late and must be ignored. After a ``gap``, counting continues behind it.
         """
         if packet.link < self._link or (packet.link == self._link and packet.number < self._next):
-            return "again"
+            return "repeated"
         expected = self._next if packet.link == self._link else 0
-        result: Literal["next", "new"] = "next" if packet.link == self._link else "new"
+        result: Literal["next", "new link"] = "next" if packet.link == self._link else "new link"
         self._link, self._next = packet.link, packet.number + 1
         return result if packet.number == expected else "gap"
 
 
-def pieces(sound: bytes, size: int = MAX_SOUND_BYTES) -> list[bytes]:
-    """Cut where it is too long for one message; ``size`` must be even. At least one piece."""
+def split_sound(sound: bytes, size: int = MAX_SOUND_BYTES) -> list[bytes]:
+    """Split what is too long for one message; ``size`` must be even. Returns at least one piece."""
     return [sound[start : start + size] for start in range(0, len(sound), size)] or [sound]
 
 
 def encode_sound(pcm: Pcm) -> bytes:
-    """The samples as ``Sound``."""
+    """Turn samples into ``Sound``."""
     return pcm.astype("<i2", copy=False).tobytes()
 
 
 def decode_sound(sound: bytes) -> Pcm:
-    """The samples of ``Sound``, as a copy: engines may expect to be allowed to write."""
+    """Turn ``Sound`` into samples. They are a copy, because an engine may write into them."""
     return np.frombuffer(sound, "<i2").astype(np.int16)

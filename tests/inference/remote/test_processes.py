@@ -127,7 +127,7 @@ async def spoken(speech, text=SENTENCE):
 
 def heard(remote):
     """The workers that a client knows of."""
-    return [worker.news for worker in remote._workers.values()]
+    return remote.workers.all_news
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ async def test_a_worker_that_is_killed_fails_its_sessions_within_a_second_and_th
             await until(lambda: len(heard(tts)) == len(heard(stt)) == 2)
             begun = asyncio.get_running_loop().time()
             first.signal(signal.SIGKILL)
-            with pytest.raises(EngineError, match="nothing was heard of the other side for 1 s"):
+            with pytest.raises(EngineError, match="the other side was silent for 1 s"):
                 [chunk async for chunk in turn]
             assert asyncio.get_running_loop().time() - begun < 2.0
             # What was said to the dead one is said again to the other.
@@ -223,7 +223,7 @@ async def test_a_frozen_worker_is_left_and_finds_its_places_free_when_it_thaws(o
             turn = speech.speak(clauses(SENTENCE))
             await anext(turn)
             worker.signal(signal.SIGSTOP)
-            with pytest.raises(EngineError, match="nothing was heard"):
+            with pytest.raises(EngineError, match="was silent"):
                 [chunk async for chunk in turn]
             await until(lambda: not heard(tts))
             with pytest.raises(NoWorker, match=r"manage\.py runworker tts"):
@@ -279,13 +279,13 @@ async def test_sessions_fail_with_redis_and_come_back_with_it(own_redis, tmp_pat
 async def test_a_worker_waits_for_a_redis_that_is_not_there_yet(own_redis, tmp_path):
     own_redis.stop()
     with layers(own_redis.url), working(tmp_path, own_redis.url, "tts") as worker:
-        await asyncio.to_thread(worker.wait_for, "cannot be reached, trying on")
+        await asyncio.to_thread(worker.wait_for, "cannot reach the channel layer")
         with pytest.raises(NoWorker, match="Redis cannot be reached"):
             await RemoteTextToSpeech(start_timeout=0.2).start()
         own_redis.start()
         async with started(RemoteTextToSpeech()) as tts:
             assert await spoken(tts.open()) == SPOKEN_SAMPLES
-        assert sum("cannot be reached" in line for line in worker.lines) == 1
+        assert sum("cannot reach the channel layer" in line for line in worker.lines) == 1
 
 
 CLIENT = """
@@ -327,7 +327,7 @@ import asyncio, threading, django
 django.setup()
 from channels.layers import channel_layers
 from inference.engines.scripted import ScriptedTextToSpeech
-from inference.management.commands.runworker import _run
+from inference.management.commands.runworker import run_worker
 from inference.remote.server import Server
 from inference.remote.worker import Worker
 
@@ -337,7 +337,7 @@ class Slow(ScriptedTextToSpeech):
         await asyncio.to_thread(threading.Event().wait, 60)
 
 server = Server("tts", Slow(), placements=channel_layers["default"], stream=channel_layers["stream"])
-asyncio.run(_run(Worker([server])))
+asyncio.run(run_worker(Worker([server])))
 """
 
 
@@ -446,7 +446,12 @@ async def test_redis_is_reached_with_tls_and_its_certificate_is_looked_at(guarde
 @pytest.mark.parametrize(
     ("profile", "arguments", "redis_url", "says"),
     [
-        ("scripted", ("tts", "ears"), "redis://127.0.0.1:1/0", "There is no engine 'ears'; there are: stt, llm, tts"),
+        (
+            "scripted",
+            ("tts", "ears"),
+            "redis://127.0.0.1:1/0",
+            "There is no engine 'ears'. Choose from: stt, llm, tts.",
+        ),
         (
             "scripted",
             ("tts", "--layer=x"),
@@ -454,8 +459,8 @@ async def test_redis_is_reached_with_tls_and_its_certificate_is_looked_at(guarde
             "CHANNEL_LAYERS has no 'x'; it has: default, stream",
         ),
         ("scripted", ("tts", "--slots=0"), "redis://127.0.0.1:1/0", "argument --slots: it must be at least 1"),
-        ("scripted", ("tts",), "", "Set REDIS_URL"),
-        ("remote", ("tts",), "redis://127.0.0.1:1/0", "ENGINES_PROFILE=remote asks workers"),
+        ("scripted", ("tts",), "", "REDIS_URL is not set."),
+        ("remote", ("tts",), "redis://127.0.0.1:1/0", "A worker cannot use ENGINES_PROFILE=remote"),
     ],
 )
 def test_a_wrong_command_says_what_is_right(profile, arguments, redis_url, says, settings):
@@ -468,5 +473,5 @@ def test_an_engine_that_does_not_load_is_named_with_the_reason(on_redis, tmp_pat
     with working(tmp_path, on_redis, "tts", tts={"pitch": 3}) as worker:
         assert worker.wait() == 1
         worker.wait_for_silence()
-        assert "The engine cannot be served: ENGINES['tts']" in worker.text
+        assert "Cannot serve the engines: ENGINES['tts']" in worker.text
         assert "'pitch'" in worker.text

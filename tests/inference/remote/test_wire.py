@@ -8,9 +8,9 @@ from inference.requests import ToolRequests
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker
 
 MESSAGES = [
-    wire.OpenUtterance(1, 16000, "en", "How many rooms?", partials=True),
+    wire.OpenTranscription(1, 16000, "en", "How many rooms?", partials=True),
     wire.OpenReply(2, [("system", "You…"), ("user", "Hi")], True, False, ["sales"], True),
-    wire.OpenVoice(3, 24000, "maya", "en"),
+    wire.OpenSpeech(3, 24000, "maya", "en"),
     wire.Push(4, b"\x01\x02" * 800),
     wire.Ask(4, 1, final=True),
     wire.Speak(3, 1),
@@ -43,8 +43,8 @@ def test_what_is_packed_comes_out_the_same(envelope):
 
 
 def test_sealed_messages_make_the_same_packet():
-    sealed = [wire.seal(message) for message in MESSAGES]
-    assert wire.unpack(wire.packet("asgi.a!1", 0, 7, sealed)) == ENVELOPES[0]
+    sealed = [wire.encode(message) for message in MESSAGES]
+    assert wire.unpack(wire.pack_encoded("asgi.a!1", 0, 7, sealed)) == ENVELOPES[0]
 
 
 def body(*content: object) -> dict[str, object]:
@@ -54,10 +54,10 @@ def body(*content: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("garbage", "why"),
     [
-        (None, "not of this protocol"),
-        ({}, "not of this protocol"),
-        ({"type": "orders"}, "not of this protocol"),
-        ({**wire.pack(ENVELOPES[0]), "version": 2}, "version 2, and this is version 1: update the older side"),
+        (None, "does not belong to the protocol"),
+        ({}, "does not belong to the protocol"),
+        ({"type": "orders"}, "does not belong to the protocol"),
+        ({**wire.pack(ENVELOPES[0]), "version": 1}, "version 1 and this process has 2; update the older one"),
         ({**wire.pack(ENVELOPES[0]), "body": "text"}, "missing or too large"),
         ({**wire.pack(ENVELOPES[0]), "body": bytes(wire.MAX_BYTES + 1)}, "missing or too large"),
         ({**wire.pack(ENVELOPES[0]), "body": b""}, "truncated"),
@@ -70,32 +70,32 @@ def body(*content: object) -> dict[str, object]:
         (body("Packet", "a", 0, 0, [["Credit", 1, 1, wire.WINDOW + 1]]), "<= 32"),
         (body("Packet", "a", 0, 0, [["Push", 1, bytes(wire.MAX_SOUND_BYTES + 1)]]), "length <="),
         (body("Packet", "a", 0, 0, [["Push", 1]]), "length"),
-        (body("Placement", "a", 1, dict.fromkeys(map(str, range(wire.MOST_WORKERS + 1)), 1.0)), "length <="),
+        (body("Placement", "a", 1, dict.fromkeys(map(str, range(wire.MAX_WORKERS + 1)), 1.0)), "length <="),
     ],
 )
 def test_garbage_is_refused_with_a_reason(garbage, why):
-    with pytest.raises(wire.Garbage, match=why):
+    with pytest.raises(wire.InvalidEnvelope, match=why):
         wire.unpack(garbage)
 
 
 def test_what_the_other_side_would_refuse_is_not_sent():
     with pytest.raises(ContextTooLarge, match=r"1,\d{3},\d{3} bytes") as refusal:
-        wire.seal(wire.Clause(1, 1, "ä" * (wire.MAX_MESSAGE_BYTES // 2)))
+        wire.encode(wire.Clause(1, 1, "ä" * (wire.MAX_MESSAGE_BYTES // 2)))
     assert refusal.value.permanent
-    with pytest.raises(EngineError, match="cannot be sent this Clause"):
-        wire.seal(wire.Clause(1, 1, "half of a letter: \ud800"))
-    with pytest.raises(EngineError, match="cannot be sent this OpenVoice") as refusal:
-        wire.seal(wire.OpenVoice(1, 24000, "a name of more than two hundred letters" * 10, "en"))
+    with pytest.raises(EngineError, match="cannot send this Clause"):
+        wire.encode(wire.Clause(1, 1, "half of a letter: \ud800"))
+    with pytest.raises(EngineError, match="cannot send this OpenSpeech") as refusal:
+        wire.encode(wire.OpenSpeech(1, 24000, "a name of more than two hundred letters" * 10, "en"))
     assert refusal.value.permanent
 
 
 @pytest.mark.parametrize(
-    "kind", [EngineError, EngineLoading, EngineFull, EngineTimeout, NoWorker, ContextTooLarge, wire.Lost]
+    "kind", [EngineError, EngineLoading, EngineFull, EngineTimeout, NoWorker, ContextTooLarge, wire.SessionLost]
 )
 @pytest.mark.parametrize("permanent", [True, False])
 def test_errors_keep_their_kind(kind, permanent):
-    failed = wire.Failed.of(5, 2, kind("out of luck", permanent=permanent))
-    (crossed,) = wire.unpack(wire.packet("a", 0, 0, [wire.seal(failed)])).messages
+    failed = wire.Failed.from_error(5, 2, kind("out of luck", permanent=permanent))
+    (crossed,) = wire.unpack(wire.pack_encoded("a", 0, 0, [wire.encode(failed)])).messages
     assert type(crossed.error) is kind
     assert str(crossed.error) == "out of luck"
     assert crossed.error.permanent is permanent
@@ -105,29 +105,29 @@ def test_an_error_of_an_engine_s_own_kind_crosses_as_what_it_is_known_as():
     class OutOfMemory(EngineFull):
         pass
 
-    assert type(wire.Failed.of(5, 2, OutOfMemory("no room")).error) is EngineFull
+    assert type(wire.Failed.from_error(5, 2, OutOfMemory("no room")).error) is EngineFull
 
 
 def numbered(*numbers: tuple[int, int]) -> list[str]:
     numbering = wire.Numbering()
-    return [numbering.take(wire.Packet("a", link, number, [])) for link, number in numbers]
+    return [numbering.check(wire.Packet("a", link, number, [])) for link, number in numbers]
 
 
 def test_numbers_without_a_gap_are_the_next():
-    assert numbered((3, 0), (3, 1), (3, 2)) == ["new", "next", "next"]
+    assert numbered((3, 0), (3, 1), (3, 2)) == ["new link", "next", "next"]
 
 
 def test_a_missing_number_is_a_gap_once():
-    assert numbered((3, 0), (3, 2), (3, 3)) == ["new", "gap", "next"]
+    assert numbered((3, 0), (3, 2), (3, 3)) == ["new link", "gap", "next"]
 
 
 def test_what_comes_twice_or_late_is_ignored():
-    assert numbered((3, 0), (3, 1), (3, 1), (3, 0)) == ["new", "next", "again", "again"]
+    assert numbered((3, 0), (3, 1), (3, 1), (3, 0)) == ["new link", "next", "repeated", "repeated"]
 
 
 def test_a_new_link_begins_with_0():
-    assert numbered((3, 0), (4, 0), (4, 1), (3, 1)) == ["new", "new", "next", "again"]
-    assert numbered((3, 0), (4, 1)) == ["new", "gap"]
+    assert numbered((3, 0), (4, 0), (4, 1), (3, 1)) == ["new link", "new link", "next", "repeated"]
+    assert numbered((3, 0), (4, 1)) == ["new link", "gap"]
 
 
 def test_who_comes_into_the_middle_of_a_link_has_missed_something():
@@ -135,6 +135,6 @@ def test_who_comes_into_the_middle_of_a_link_has_missed_something():
 
 
 def test_long_sound_is_cut_and_short_sound_is_not():
-    assert wire.pieces(b"abcdef", 4) == [b"abcd", b"ef"]
-    assert wire.pieces(b"abcd", 4) == [b"abcd"]
-    assert wire.pieces(b"", 4) == [b""]
+    assert wire.split_sound(b"abcdef", 4) == [b"abcd", b"ef"]
+    assert wire.split_sound(b"abcd", 4) == [b"abcd"]
+    assert wire.split_sound(b"", 4) == [b""]

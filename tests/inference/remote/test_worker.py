@@ -15,8 +15,9 @@ from inference.engines.remote import RemoteLanguageModel, RemoteSpeechToText, Re
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
 from inference.remote import placement, wire
 from inference.remote import server as server_module
-from inference.remote.links import Links, end
+from inference.remote.links import Links
 from inference.remote.server import Server
+from inference.remote.waiting import cancel_and_wait
 from inference.remote.worker import Worker
 from inference.types import (
     ContextTooLarge,
@@ -78,8 +79,8 @@ class Stranger:
             channel_layers["stream"],
             "stranger",
             group="inference.tts",
-            on_stranger=self._on_message,
-            on_notice=self.news.append,
+            on_unknown_session=self._on_message,
+            on_envelope=self.news.append,
         )
 
     def _on_message(self, peer: str, message: wire.Message) -> None:
@@ -88,7 +89,7 @@ class Stranger:
 
     def tell(self, *messages: wire.Message) -> None:
         for message in messages:
-            self.links.tell(self.worker, message)
+            self.links.send(self.worker, message)
 
     async def place(self, session: int, *, until: dict[str, float] | None = None) -> None:
         placement = wire.Placement(self.links.channel, session, until or {})
@@ -155,8 +156,8 @@ async def test_a_place_that_is_offered_and_not_used_is_given_back(stranger, monk
         assert server.free == 0
         await stranger.place(2)
         assert await stranger.hears() == wire.Offer(2)
-        stranger.tell(wire.OpenVoice(2, 8000, "", "en"))
-        stranger.tell(wire.OpenVoice(1, 8000, "", "en"))
+        stranger.tell(wire.OpenSpeech(2, 8000, "", "en"))
+        stranger.tell(wire.OpenSpeech(1, 8000, "", "en"))
         refused = await stranger.hears()
         assert refused.session == 1
         assert isinstance(refused.error, EngineFull)
@@ -166,7 +167,7 @@ async def test_a_full_worker_takes_no_placement_until_a_place_is_free(stranger):
     async with serving("tts", ScriptedTextToSpeech(), slots=1) as server:
         await stranger.place(1)
         assert await stranger.hears() == wire.Offer(1)
-        stranger.tell(wire.OpenVoice(1, 8000, "", "en"))
+        stranger.tell(wire.OpenSpeech(1, 8000, "", "en"))
         await stranger.place(2)
         await until(lambda: stranger.news and stranger.news[-1].free == 0)
         assert stranger.heard.empty()
@@ -179,13 +180,13 @@ async def test_who_comes_when_all_are_full_is_told_at_once():
     async with serving("tts", ScriptedTextToSpeech(**QUICK), slots=1), started(RemoteTextToSpeech()) as tts:
         first, second = tts.open(), None
         await spoken(first, "Hello.")
-        await until(lambda: tts._workers and next(iter(tts._workers.values())).news.free == 0)
+        await until(lambda: tts.workers.slots and tts.workers.full)
         async with asyncio.timeout(0.4):
             second = tts.open()
             with pytest.raises(EngineFull):
                 await spoken(second, "Hello.")
         await first.close()
-        await until(lambda: next(iter(tts._workers.values())).news.free == 1)
+        await until(lambda: not tts.workers.full)
         assert await spoken(second, "Hello.")
 
 
@@ -194,10 +195,10 @@ async def test_a_client_that_falls_silent_gives_its_places_back(stranger, monkey
     async with serving("tts", ScriptedTextToSpeech(), slots=1) as server:
         await stranger.place(1)
         await stranger.hears()
-        stranger.tell(wire.OpenVoice(1, 8000, "", "en"))
+        stranger.tell(wire.OpenSpeech(1, 8000, "", "en"))
         await until(lambda: 1 in server.links.sessions and type(server.links.sessions[1]).__name__ == "ServedSpeech")
         # Nothing keeps its links alive, as it has no session itself.
-        assert isinstance((await stranger.hears()).error, wire.Lost)
+        assert isinstance((await stranger.hears()).error, wire.SessionLost)
         await until(lambda: server.free == 1)
 
 
@@ -220,9 +221,9 @@ async def test_garbage_is_dropped_with_a_line_and_nobody_else_suffers(on_layers,
         assert await spoken(speech, "Hello.") == 1920
         assert await spoken(tts.open(), "Hello.") == 1920
     lines = [record.getMessage() for record in caplog.records]
-    assert sum("not of this protocol" in line for line in lines) == 3
-    assert sum("of version 7" in line for line in lines) == 3
-    assert sum("Packet is no placement" in line for line in lines) == 1
+    assert sum("does not belong to the protocol" in line for line in lines) == 3
+    assert sum("protocol version 7" in line for line in lines) == 3
+    assert sum("it is a Packet and not a Placement" in line for line in lines) == 1
     assert len(lines) == 7
 
 
@@ -231,11 +232,11 @@ async def test_a_message_out_of_place_costs_its_own_session_only(stranger):
         speech = tts.open()
         await stranger.place(1)
         await stranger.hears()
-        stranger.tell(wire.OpenVoice(1, 8000, "", "en"), wire.Push(1, b"\0\0"))
-        assert isinstance((await stranger.hears()).error, wire.Lost)
+        stranger.tell(wire.OpenSpeech(1, 8000, "", "en"), wire.Push(1, b"\0\0"))
+        assert isinstance((await stranger.hears()).error, wire.SessionLost)
         stranger.tell(wire.OpenReply(2, [], False, False, [], False))
         refused = await stranger.hears()
-        assert "'tts' was asked for OpenReply" in str(refused.error)
+        assert "the worker of 'tts' cannot handle OpenReply" in str(refused.error)
         assert await spoken(speech, "Hello.") == 1920
 
 
@@ -245,11 +246,11 @@ async def test_a_session_is_not_taken_over_by_somebody_else(stranger):
     async with serving("tts", ScriptedTextToSpeech(**QUICK)) as server:
         await stranger.place(1)
         await stranger.hears()
-        stranger.tell(wire.OpenVoice(1, 8000, "", "en"))
+        stranger.tell(wire.OpenSpeech(1, 8000, "", "en"))
         await until(lambda: 1 in server.links.sessions and type(server.links.sessions[1]).__name__ == "ServedSpeech")
         other.worker = server.links.channel
-        other.tell(wire.OpenVoice(1, 8000, "", "en"))
-        assert "somebody else's" in str((await other.hears()).error)
+        other.tell(wire.OpenSpeech(1, 8000, "", "en"))
+        assert "another client has a session" in str((await other.hears()).error)
         stranger.tell(wire.Speak(1, 1), wire.NoMoreText(1, 1))
         assert await stranger.hears() == wire.Done(1, 1)
         stranger.tell(wire.Close(1))
@@ -261,16 +262,16 @@ async def test_a_worker_at_another_rate_refuses(stranger):
     async with serving("tts", ScriptedTextToSpeech()):
         await stranger.place(1)
         await stranger.hears()
-        stranger.tell(wire.OpenVoice(1, 24000, "", "en"))
-        assert str((await stranger.hears()).error) == "this worker works at 8000 Hz, not 24000 Hz"
+        stranger.tell(wire.OpenSpeech(1, 24000, "", "en"))
+        assert str((await stranger.hears()).error) == "the rate of this worker is 8000 Hz and not 24000 Hz"
 
 
 async def test_a_worker_at_another_rate_is_left_alone(caplog):
     async with serving("tts", ScriptedTextToSpeech()), started(RemoteTextToSpeech(rate_hz=24000)) as tts:
-        await until(lambda: "is left alone" in caplog.text)
+        await until(lambda: "Not using a worker" in caplog.text)
         with pytest.raises(NoWorker):
             await spoken(tts.open(), "Hello.")
-    assert caplog.text.count("it works at 8000 Hz, not 24000 Hz") == 1
+    assert caplog.text.count("its rate is 8000 Hz and not 24000 Hz") == 1
 
 
 class Lossy:
@@ -364,7 +365,7 @@ async def test_a_question_that_was_lost_is_missed_though_its_worker_serves_other
             await asyncio.sleep(0.01)
             others = [asyncio.ensure_future(keep_asking()) for _ in range(2)]
             await lost
-        await end(*others)
+        await cancel_and_wait(*others)
         await until(lambda: server.free == server.slots)
 
 
@@ -389,7 +390,7 @@ async def test_without_credit_a_worker_sends_no_more(stranger):
     async with serving("tts", ScriptedTextToSpeech(**QUICK)):
         await stranger.place(1)
         await stranger.hears()
-        stranger.tell(wire.OpenVoice(1, 8000, "", "en"), wire.Speak(1, 1))
+        stranger.tell(wire.OpenSpeech(1, 8000, "", "en"), wire.Speak(1, 1))
         stranger.tell(wire.Clause(1, 1, "x" * 125), wire.NoMoreText(1, 1))  # 5 s, 50 pieces
         pieces = [await stranger.hears() for _ in range(wire.WINDOW)]
         assert all(isinstance(piece, wire.Piece) for piece in pieces)
@@ -501,7 +502,7 @@ async def test_an_engine_that_meets_the_unexpected_says_so_and_the_worker_goes_o
         with pytest.raises(EngineError, match="ZeroDivisionError: a bug"):
             await utterance.snapshot()
         assert (await utterance.finish()).text
-    assert "a session failed" in caplog.text
+    assert "unexpected error in a session" in caplog.text
 
 
 async def test_a_listener_that_fails_does_not_disturb_the_utterance(caplog):
@@ -515,14 +516,14 @@ async def test_a_listener_that_fails_does_not_disturb_the_utterance(caplog):
             utterance.push(SECOND)
             await utterance.snapshot()
         assert (await utterance.finish()).samples == 5 * len(SECOND)
-    assert "could not be handed on" in caplog.text
+    assert "error in handling a partial transcript" in caplog.text
 
 
 async def test_what_cannot_be_sent_is_an_error_of_the_engine_and_leaves_no_session():
     broken_letter = [Message("user", "\ud800")]  # half of a letter, as JSON may have it
     async with serving("llm", ScriptedLanguageModel()) as server, started(RemoteLanguageModel()) as llm:
         for _ in ("by the queue", "directly"):
-            with pytest.raises(EngineError, match="cannot be sent"):
+            with pytest.raises(EngineError, match="cannot send this OpenReply"):
                 await anext(llm.stream(broken_letter))
             assert not llm.links.sessions
             async with aclosing(llm.stream(HELLO)) as deltas:
@@ -592,7 +593,7 @@ async def serve(server: Server) -> None:
 
 async def test_loading_is_told_apart_from_nobody(on_layers):
     placements, stream = on_layers
-    with pytest.raises(NoWorker, match="in this process; to hear one elsewhere set REDIS_URL"):
+    with pytest.raises(NoWorker, match="in this process; set REDIS_URL to use workers elsewhere"):
         await RemoteTextToSpeech(start_timeout=0.05).start()
     engine = Slow(**QUICK)
     server = Server("tts", engine, placements=placements, stream=stream)
@@ -731,8 +732,8 @@ async def test_who_comes_while_a_worker_leaves_is_served_by_another_at_once(on_r
     engine = ScriptedLanguageModel(first_delay=0.0, token_delay=0.0)
     async with serving("llm", engine), started(RemoteLanguageModel()) as llm:
         async with serving("llm", engine) as leaving:
-            llm.home = leaving.links.channel
-            await until(lambda: llm.ready(leaving.links.channel))
+            llm.preferred_worker = leaving.links.channel
+            await until(lambda: llm.workers.has_free_slot(leaving.links.channel))
             await leaving.links.close()  # it hears nothing any more, and has not said so yet
             reply = llm.stream(HELLO)
             first = asyncio.ensure_future(anext(reply))
@@ -765,13 +766,13 @@ async def test_a_worker_with_other_voices_is_believed():
     async with AsyncExitStack() as stack:
         async with serving("tts", Outspoken(**QUICK, voices=["ann"])):
             tts = await stack.enter_async_context(started(RemoteTextToSpeech()))
-            with pytest.raises(EngineError, match="no voice 'bob'; there is: ann"):
+            with pytest.raises(EngineError, match="no worker has the voice 'bob'; they have: ann"):
                 tts.open(voice="bob")
         await until(lambda: not tts.describe().capacity)
         async with serving("tts", Outspoken(**QUICK, voices=["bob"])):
             await until(lambda: tts.describe().capacity)
             assert await spoken(tts.open(voice="bob"), "Hello.") == 1920
-            with pytest.raises(EngineError, match="no voice 'ann'; there is: bob"):
+            with pytest.raises(EngineError, match="no worker has the voice 'ann'; they have: bob"):
                 tts.open(voice="ann")
 
 
@@ -805,15 +806,15 @@ async def test_a_language_model_goes_to_its_worker_directly_and_to_another_when_
         for _ in range(3):
             async with aclosing(llm.stream(HELLO)) as deltas:
                 assert [delta async for delta in deltas]
-            await until(lambda: one.free == 1 and llm.ready(one.links.channel))
+            await until(lambda: one.free == 1 and llm.workers.has_free_slot(one.links.channel))
         assert len(sends) == 1
         async with serving("llm", engine, slots=1) as other:
-            await until(lambda: other.links.channel in llm._workers)
+            await until(lambda: llm.workers.has_free_slot(other.links.channel))
             async with aclosing(llm.stream(HELLO)) as held:
                 await anext(held)
                 async with aclosing(llm.stream(HELLO)) as deltas:
                     assert [delta async for delta in deltas]
-            assert llm.home == other.links.channel
+            assert llm.preferred_worker == other.links.channel
 
 
 async def test_utterances_that_are_given_up_at_once_leave_no_place_taken():

@@ -1,0 +1,103 @@
+"""Which workers of an engine are there, and what they serve, as their announcements say. Pure."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from inference.remote import wire
+from inference.remote.links import SILENT_BEATS
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _KnownWorker:
+    news: wire.Announcement
+    """The last announcement."""
+    ahead: float
+    """Its clock minus the clock of this process, in seconds."""
+    missed_beats: int = 0
+    """Beats since the last announcement."""
+
+
+class KnownWorkers:
+    """The workers of one engine whose announcements are received."""
+
+    def __init__(self, alias: str, facts: wire.Facts | None) -> None:
+        self.facts = facts
+        """What the engine is: from its options, or else from the first worker. From then on it stays the same."""
+        self.weights = ""
+        """The weights of the workers that were heard last. They are kept when the workers go: stored speech is found by
+        them."""
+        self._alias = alias
+        self._workers: dict[str, _KnownWorker] = {}
+        """By channel. Workers with another rate are left out."""
+        self._mismatched: set[str] = set()
+        """Channels of the workers about whose rate a warning was logged."""
+
+    def update(self, news: wire.Announcement, now: float) -> bool:
+        """Note an announcement. False if sessions must not be given to its sender."""
+        if news.state == "gone" or (news.facts is not None and not self._accept(news.sender, news.facts)):
+            self._workers.pop(news.sender, None)
+            return False
+        self._workers[news.sender] = _KnownWorker(news, news.at - now)
+        self.weights = "; ".join(sorted({facts.weights for facts in self.all_facts} - {""})) or self.weights
+        return True
+
+    def _accept(self, sender: str, facts: wire.Facts) -> bool:
+        """
+        Whether the worker fits.
+
+        One with another rate may be the first of a new kind. This process uses those of the old kind until it is
+        restarted.
+        """
+        if self.facts is None:
+            self.facts = facts
+        if facts.rate_hz == self.facts.rate_hz:
+            return True
+        if sender not in self._mismatched:
+            self._mismatched.add(sender)
+            rates = f"its rate is {facts.rate_hz} Hz and not {self.facts.rate_hz} Hz"
+            logger.warning("Not using a worker of %s: %s; restart this process to use it", self._alias, rates)
+        return False
+
+    def beat(self) -> None:
+        """Forget workers that have been silent for too long. Called once a beat."""
+        for channel, worker in list(self._workers.items()):
+            worker.missed_beats += 1
+            if worker.missed_beats > SILENT_BEATS:
+                del self._workers[channel]
+
+    def clear(self) -> None:
+        self._workers.clear()
+
+    @property
+    def all_news(self) -> list[wire.Announcement]:
+        return [worker.news for worker in self._workers.values()]
+
+    @property
+    def all_facts(self) -> list[wire.Facts]:
+        """The facts of the workers that are there now."""
+        return [news.facts for news in self.all_news if news.facts is not None]
+
+    @property
+    def slots(self) -> int:
+        """Sessions that the workers serve at once."""
+        return sum(news.slots for news in self.all_news if news.state == "ready")
+
+    @property
+    def full(self) -> bool:
+        return all(news.free <= 0 for news in self.all_news if news.state == "ready")
+
+    def any_in_state(self, state: wire.WorkerState) -> bool:
+        return any(news.state == state for news in self.all_news)
+
+    def has_free_slot(self, channel: str) -> bool:
+        """Whether this worker would probably take a session."""
+        worker = self._workers.get(channel)
+        return worker is not None and worker.news.state == "ready" and worker.news.free > 0
+
+    def on_their_clocks(self, time: float) -> dict[str, float]:
+        """The time of this process on the clock of each worker, by channel; of at most as many as a placement names."""
+        return {channel: time + worker.ahead for channel, worker in list(self._workers.items())[: wire.MAX_WORKERS]}
