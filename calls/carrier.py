@@ -1,12 +1,10 @@
 """
-Twilio's REST API, as far as calls go; nothing else imports the SDK.
+Calls through Twilio's REST API. No other module imports Twilio's SDK.
 
-Whatever goes wrong is a ``CarrierError``, whose ``kind`` says what it means to whoever dials. The one that matters is
-``UNKNOWN``: there is no idempotency key for placing a call, so that after a timeout the call may exist. It must be
-looked for (``find_calls``) before anybody asks for it again. For the same reason nothing here retries.
+Every failure is a ``CarrierError``, whose ``kind`` says what it means to the dialler. The kind that matters most is
+``UNKNOWN``: Twilio has no idempotency key for placing a call, so after a timeout the call may exist. The dialler must
+look for it (``find_calls``) before it requests the call again. For the same reason this module never retries.
 """
-
-from __future__ import annotations
 
 import ipaddress
 import json
@@ -18,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from functools import lru_cache
 from math import isfinite
 from typing import Any, Literal
@@ -32,78 +29,51 @@ from twilio.http.response import Response
 from twilio.rest import Client
 from urllib3.exceptions import HTTPError, NewConnectionError
 
+from calls.errors import CarrierError, FailureKind
+
 CALLBACK_RETRIES = "#rc=3&rp=ct,rt,5xx"
-"""Twilio does not repeat a callback that met a 500 unless the address asks for it. Neither sent to us nor signed."""
+"""
+Asks Twilio to repeat a callback that fails: by itself it does not repeat one that was answered with a 500.
+
+A fragment is neither sent with the callback nor part of its signature.
+"""
 STATUS_EVENTS = ["initiated", "ringing", "answered", "completed"]
+"""The changes of a call's status that Twilio reports."""
 SHORTEST_CALL = 60
-"""Seconds: Twilio refuses a lower ``TimeLimit``."""
+"""Seconds: the lowest ``TimeLimit`` that Twilio accepts."""
 FOUND_AT_MOST = 50
+"""Calls that ``find_calls`` reads: one page. One number has far fewer calls in the few minutes that it looks back."""
 LONGEST_WAIT = 3600.0
-"""Seconds that a ``Retry-After`` is believed."""
+"""Seconds: a longer ``Retry-After`` is cut to this, so that a nonsensical one does not stop dialling for days."""
 CLOCK_LEEWAY = timedelta(minutes=2)
-"""Between our clock and Twilio's. Finding a call too many does no harm, missing one is a person rung twice."""
+"""
+How far this machine's clock and Twilio's may differ.
 
-
-class Kind(StrEnum):
-    """What an error means to the dialler."""
-
-    LATER = "later"
-    """Not processed: ask again, after a while."""
-    CAPACITY = "capacity"
-    """Not processed, for too many calls are live: ask again once one of them is over."""
-    UNKNOWN = "unknown"
-    """It may have been carried out or not."""
-    NUMBER = "number"
-    """This number cannot be called, now or ever."""
-    SETTINGS = "settings"
-    """Calls like this one are refused until the operator changes something: permissions, numbers, addresses."""
-    ACCOUNT = "account"
-    """No call at all can be placed: stop dialling and tell the operator."""
+Finding one call too many does no harm; missing one means that a person's phone rings twice.
+"""
 
 
 _CODES = {
-    Kind.LATER: (20429,),
-    Kind.CAPACITY: (10004,),
-    Kind.NUMBER: (13223, 13224, 13225, 21201, 21202, 21211, 21214, 21216, 21217, 32203),
-    Kind.SETTINGS: (13227, 20001, 21203, 21205, 21206, 21208, 21210, 21212, 21213, 21215, 21218, 21219, 32205),
-    Kind.ACCOUNT: (10001, 20003, 20005, 20006, 20008),
+    FailureKind.LATER: (20429,),
+    FailureKind.CAPACITY: (10004,),
+    FailureKind.NUMBER: (13223, 13224, 13225, 21201, 21202, 21211, 21214, 21216, 21217, 32203),
+    FailureKind.SETTINGS: (13227, 20001, 21203, 21205, 21206, 21208, 21210, 21212, 21213, 21215, 21218, 21219, 32205),
+    FailureKind.ACCOUNT: (10001, 20003, 20005, 20006, 20008),
 }
 KINDS = {code: kind for kind, codes in _CODES.items() for code in codes}
-"""Of Twilio's error codes. Others go by their HTTP status."""
-_NOT_FOUND, _NOT_IN_PROGRESS = 20404, 21220
-
-
-class CarrierError(Exception):
-    """
-    Twilio did not do as asked, or nobody knows whether it did. The message is for a person and holds no secrets.
-
-    ``code`` is Twilio's (None if it gave none), ``status`` that of HTTP (None without an answer), ``retry_after`` the
-    seconds that Twilio asks to wait, if it does. ``permanent``: asking for the same call again is useless.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        kind: Kind,
-        code: int | None = None,
-        status: int | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.kind, self.code, self.status, self.retry_after = kind, code, status, retry_after
-
-    @property
-    def permanent(self) -> bool:
-        return self.kind in (Kind.NUMBER, Kind.SETTINGS)
+"""The kind of each of Twilio's error codes. For other codes the HTTP status decides."""
+_NOT_FOUND = 20404
+"""Twilio's error code for a call that it does not know."""
+_NOT_IN_PROGRESS = 21220
+"""Twilio's error code for ending a call that has ended already."""
 
 
 @dataclass(frozen=True, slots=True)
 class CarrierCall:
     """
-    A call as Twilio tells it; ``status`` in Twilio's words.
+    A call as Twilio describes it; ``status`` and ``answered_by`` are in Twilio's words, ``duration`` in seconds.
 
-    A call still in the queue has no ``started_at``, and one just made may lack even ``created_at``.
+    A call that is still in Twilio's queue has no ``started_at``. One that was just made may even lack ``created_at``.
     """
 
     sid: str
@@ -120,26 +90,27 @@ class CarrierCall:
 
 class Carrier:
     """
-    One account at Twilio. Blocking; to be shared by all threads of a process.
+    One account at Twilio. Its methods block; all threads of a process may share one instance.
 
-    ``timeout`` is in seconds: for connecting, for each wait, and for the whole answer.
+    ``timeout`` is in seconds. It bounds connecting, each wait for data, and the whole answer.
     """
 
     def __init__(self, *, account_sid: str, auth_token: str, base_url: str, timeout: float = 10.0) -> None:
-        if not account_sid or not auth_token:  # the SDK would ask without saying who is asking
-            raise CarrierError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN must be set.", kind=Kind.ACCOUNT)
+        if not account_sid or not auth_token:  # the SDK would send requests without credentials
+            raise CarrierError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN must be set.", kind=FailureKind.ACCOUNT)
         client = Client(
             account_sid,
             auth_token,
             http_client=_Http(base_url, timeout=timeout),
-            # Without this the SDK looks for an edge and a region in the environment, which is for the settings to
-            # read, and rewrites the host of every address by them.
+            # Without this the SDK reads an edge and a region from the environment, which only the settings may read,
+            # and rewrites the host of every address accordingly.
             environment={"TWILIO_EDGE": "", "TWILIO_REGION": ""},
         )
-        # The SDK has no parameter for it. Its other way, an HTTP client that rewrites addresses, is only needed where
-        # an edge or a region rewrites them too; the addresses of further pages are made from this one as well.
+        # The SDK has no parameter for the base URL. It builds all addresses from this attribute, those of further pages
+        # of a list included.
         client.api.base_url = base_url
-        self._calls = client.calls  # made once, here: the SDK makes its parts lazily and without a lock
+        # Created here, once: the SDK creates its parts lazily and without a lock.
+        self._calls = client.calls
 
     def create_call(
         self,
@@ -154,19 +125,20 @@ class Carrier:
         time_limit: int,
     ) -> CarrierCall:
         """
-        Place a call: Twilio queues it, dials it, and asks ``voice_url`` what to do once somebody answers.
+        Place a call. Twilio queues and dials it, and requests ``voice_url`` when the call is answered.
 
-        ``ring_timeout`` (1 to 600) and ``time_limit`` (at least 60) are whole seconds.
+        ``ring_timeout`` (1 to 600) is how long it rings, ``time_limit`` (at least 60) how long it may last, both in
+        whole seconds.
         """
         detection: dict[str, Any] = {}
-        if machine_detection:  # asynchronous: otherwise whoever answers hears nothing until the verdict
+        if machine_detection:  # asynchronous: otherwise the person hears nothing until Twilio has decided
             detection = {"machine_detection": machine_detection, "async_amd": "true"}
             if amd_url:
                 detection |= {
                     "async_amd_status_callback": amd_url + CALLBACK_RETRIES,
                     "async_amd_status_callback_method": "POST",
                 }
-        with _readable():
+        with _unreadable_as_carrier_error():
             return _read_call(
                 self._calls.create(
                     to=to_number,
@@ -184,12 +156,12 @@ class Carrier:
 
     def find_calls(self, *, to_number: str, from_number: str, since: datetime) -> list[CarrierCall]:
         """
-        The calls between these two numbers made since then, newest first, ``FOUND_AT_MOST`` of them.
+        Return the calls between these two numbers that were made since then, newest first, at most ``FOUND_AT_MOST``.
 
-        May hold calls of up to ``CLOCK_LEEWAY`` earlier: leave out those whose sid is known.
+        The result may contain calls that are up to ``CLOCK_LEEWAY`` older; the caller ignores those whose sid it knows.
         """
-        # Twilio filters by the start, which a queued call does not have: the time is compared here.
-        with _readable():
+        # Twilio filters by the start time, which a queued call does not have, so the time is compared here.
+        with _unreadable_as_carrier_error():
             found = self._calls.list(to=to_number, from_=from_number, limit=FOUND_AT_MOST, page_size=FOUND_AT_MOST)
             calls = [_read_call(instance) for instance in found]
         earliest, just_made = since - CLOCK_LEEWAY, datetime.max.replace(tzinfo=UTC)
@@ -197,36 +169,40 @@ class Carrier:
         return [call for call in calls if call.created_at is None or call.created_at >= earliest]
 
     def fetch_call(self, sid: str) -> CarrierCall | None:
-        """None if Twilio has no such call."""
+        """Return the call with this sid, or None if Twilio does not know it."""
         try:
-            with _readable():
+            with _unreadable_as_carrier_error():
                 return _read_call(self._calls(sid).fetch())
         except CarrierError as error:
-            if error.code == _NOT_FOUND:
+            if error.twilio_code == _NOT_FOUND:
                 return None
             raise
 
     def hang_up(self, sid: str, *, ringing: bool) -> bool:
-        """End a call, whether it still waits and rings or not; ``ringing`` is a guess. False if it was over already."""
+        """
+        End a call in whatever state it is. Return False if it had ended already.
+
+        ``ringing`` says whether the call is believed to be unanswered; a wrong belief costs one more request.
+        """
         if ringing and self._end(sid, "canceled") not in (None, "in-progress"):
             return True
-        # Answered, perhaps only a moment ago; or over.
+        # The call was answered, perhaps only a moment ago, or it has ended.
         return self._end(sid, "completed") is not None
 
     def _end(self, sid: str, status: Literal["canceled", "completed"]) -> str | None:
-        """The call's status afterwards; None if it is in no state for this."""
+        """Return the call's status afterwards, or None if its state does not allow the change."""
         try:
-            with _readable():
+            with _unreadable_as_carrier_error():
                 return _read_call(self._calls(sid).update(status=status)).status
         except CarrierError as error:
-            if error.code in (_NOT_IN_PROGRESS, _NOT_FOUND):
+            if error.twilio_code in (_NOT_IN_PROGRESS, _NOT_FOUND):
                 return None
             raise
 
 
 def get_carrier() -> Carrier:
-    """The account of the settings. Raises ``CarrierError`` (``ACCOUNT``) where they name none."""
-    # By process, since a connection shared with a forked worker would carry the answers of both.
+    """Return the carrier for the account in the settings. Raises ``CarrierError`` (``ACCOUNT``) if they name none."""
+    # One for each process: on a connection shared with a forked worker the answers of both would mix.
     return _carrier(settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKEN, settings.TWILIO_API_BASE_URL, os.getpid())
 
 
@@ -237,16 +213,18 @@ def _carrier(account_sid: str, auth_token: str, base_url: str, _process: int) ->
 
 class _Http(HttpClient):
     """
-    The SDK's way to the network. Unlike its own it bounds the time of a whole answer, and raises ``CarrierError``
-    itself, while the headers are at hand: the SDK's exceptions come in three families and have none.
+    The HTTP client that the SDK uses.
+
+    Unlike the SDK's own client it bounds the time of a whole answer. It also raises ``CarrierError`` itself, because
+    the SDK's exceptions come in three families and lack the headers.
     """
 
     def __init__(self, base_url: str, *, timeout: float) -> None:
         super().__init__(logging.getLogger(__name__), is_async=False, timeout=timeout)
         self._host = urlsplit(base_url).hostname or ""
-        self._give_up_after = timeout
+        self._timeout = timeout
         self._session = requests.Session()
-        # A proxy of the environment is right on the way to Twilio and wrong on the way to this machine.
+        # A proxy named in the environment leads to Twilio, but not to this machine.
         self._session.trust_env = not _is_this_machine(self._host)
 
     def request(
@@ -260,7 +238,7 @@ class _Http(HttpClient):
         timeout: float | None = None,
         allow_redirects: bool = False,
     ) -> Response:
-        give_up_at = time.monotonic() + self._give_up_after
+        deadline = time.monotonic() + self._timeout
         try:
             with self._session.request(
                 method,
@@ -269,67 +247,72 @@ class _Http(HttpClient):
                 data=data,
                 headers=headers,
                 auth=auth,
-                timeout=self._give_up_after,
+                timeout=self._timeout,
                 allow_redirects=False,  # a redirected POST would be repeated as a GET
                 stream=True,
             ) as answer:
-                body = _read_body(answer, give_up_at=give_up_at).decode("utf-8", errors="replace")
+                body = _read_body(answer, deadline=deadline).decode("utf-8", errors="replace")
         except (requests.RequestException, HTTPError) as error:
-            raise self._no_answer(error) from error
+            raise self._describe(error) from error
         if not 200 <= answer.status_code < 300:
-            raise _refusal(answer.status_code, body, answer.headers)
+            raise _read_refusal(answer.status_code, body, answer.headers)
         return Response(answer.status_code, body, answer.headers)
 
-    def _no_answer(self, error: Exception) -> CarrierError:
-        if isinstance(error, ValueError):  # an address that makes no sense; nothing was sent
-            return CarrierError("TWILIO_API_BASE_URL is not an address that can be asked.", kind=Kind.SETTINGS)
+    def _describe(self, error: Exception) -> CarrierError:
+        """Turn an error of the connection into a ``CarrierError``."""
+        if isinstance(error, ValueError):  # the URL is invalid; nothing was sent
+            return CarrierError("TWILIO_API_BASE_URL is not a valid URL.", kind=FailureKind.SETTINGS)
         reason = getattr(error.args[0], "reason", None) if error.args else None
         if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
-            return CarrierError(f"Twilio cannot be reached at {self._host}; nothing was sent.", kind=Kind.LATER)
+            return CarrierError(f"Twilio cannot be reached at {self._host}; nothing was sent.", kind=FailureKind.LATER)
         if isinstance(error, requests.Timeout):
-            message = f"Twilio did not answer within {self._give_up_after:g} s; the request may have been carried out."
+            message = f"Twilio did not answer within {self._timeout:g} s; the request may have been carried out."
         else:
             message = "The connection to Twilio broke before its answer came; the request may have been carried out."
-        return CarrierError(message, kind=Kind.UNKNOWN)
+        return CarrierError(message, kind=FailureKind.UNKNOWN)
 
 
-def _read_body(answer: requests.Response, *, give_up_at: float) -> bytes:
-    """``requests`` bounds the wait for each piece only: an answer in drips would last forever."""
+def _read_body(answer: requests.Response, *, deadline: float) -> bytes:
+    """
+    Read the answer until ``deadline`` (monotonic seconds).
+
+    ``requests`` bounds only the wait for each piece, so a server that sends byte by byte could hold it for ever.
+    """
     body = bytearray()
     while piece := answer.raw.read1(65536, decode_content=True):
         body += piece
-        if time.monotonic() > give_up_at:
+        if time.monotonic() > deadline:
             raise requests.ReadTimeout
     return bytes(body)
 
 
-def _refusal(status: int, body: str, headers: Mapping[str, str]) -> CarrierError:
-    """The error in an answer: Twilio's JSON, that of its newer services (RFC 9457), or a proxy's page."""
+def _read_refusal(status: int, body: str, headers: Mapping[str, str]) -> CarrierError:
+    """Read the error from an answer: Twilio's JSON, that of its newer services (RFC 9457), or a proxy's HTML page."""
     try:
         answer = json.loads(body)
         code: int | None = int(answer["code"])
         text = str(answer.get("detail") or answer.get("title") or answer.get("message") or "no reason given")
         message = f"Twilio refused: {text.rstrip('.')} (https://www.twilio.com/docs/errors/{code})."
     except (ValueError, TypeError, LookupError, AttributeError):
-        code, message = None, f"Twilio answered with HTTP status {status} and no reason that can be read."
+        code, message = None, f"Twilio answered with HTTP status {status} and without a readable reason."
     kind = KINDS.get(code or 0) or _kind_of_status(status)
     return CarrierError(
-        message, kind=kind, code=code, status=status, retry_after=_seconds(headers.get("Retry-After", ""))
+        message, kind=kind, twilio_code=code, status=status, retry_after=_seconds(headers.get("Retry-After", ""))
     )
 
 
-def _kind_of_status(status: int) -> Kind:
+def _kind_of_status(status: int) -> FailureKind:
     if status in (401, 403):
-        return Kind.ACCOUNT
+        return FailureKind.ACCOUNT
     if status == 429:
-        return Kind.LATER
+        return FailureKind.LATER
     if status == 408 or status >= 500:
-        return Kind.UNKNOWN
-    return Kind.SETTINGS
+        return FailureKind.UNKNOWN
+    return FailureKind.SETTINGS
 
 
 def _seconds(retry_after: str) -> float | None:
-    """``Retry-After``: a number of seconds, or a date."""
+    """Convert a ``Retry-After`` header, which is a number of seconds or a date, to seconds."""
     try:
         seconds = float(retry_after)
     except ValueError:
@@ -341,18 +324,18 @@ def _seconds(retry_after: str) -> float | None:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
-    """Turn what the SDK raises over an answer that it cannot read."""
+def _unreadable_as_carrier_error() -> Iterator[None]:
+    """Turn the exceptions that the SDK raises for an answer it cannot read into ``CarrierError``."""
     try:
         yield
     except (TwilioException, ValueError, TypeError, LookupError, AttributeError) as error:
-        message = "Twilio's answer cannot be read; the request may have been carried out."
-        raise CarrierError(message, kind=Kind.UNKNOWN) from error
+        message = "Twilio's answer is unreadable; the request may have been carried out."
+        raise CarrierError(message, kind=FailureKind.UNKNOWN) from error
 
 
 def _read_call(instance: Any) -> CarrierCall:
     if not instance.sid or not instance.status:
-        raise ValueError("a call without sid or status")
+        raise ValueError("The answer has no sid or no status.")
     return CarrierCall(
         sid=str(instance.sid),
         status=str(instance.status),

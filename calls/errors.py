@@ -1,11 +1,14 @@
-"""What can be wrong with what is asked of the records."""
+"""The errors of this package; all of them are ``CallsError``."""
+
+from enum import StrEnum
 
 
 class CallsError(Exception):
     """
-    A write that makes no sense. ``permanent``: trying again is useless.
+    A request that cannot be carried out. The message is for the person who made it.
 
-    ``code`` is a word that stays the same, for programs; ``field`` names what of the request is wrong.
+    ``permanent``: the same request would fail again. ``code`` is a word for programs, which never changes. ``field``
+    names the part of the request that is wrong; it is empty where no single part is.
     """
 
     def __init__(self, message: str, *, permanent: bool = True, code: str = "invalid", field: str = "") -> None:
@@ -13,3 +16,45 @@ class CallsError(Exception):
         self.permanent = permanent
         self.code = code
         self.field = field
+
+
+class FailureKind(StrEnum):
+    """What a failure at the carrier means to the dialler."""
+
+    LATER = "later"
+    """The request was not processed. Send it again after a while."""
+    CAPACITY = "capacity"
+    """The request was not processed because too many calls are live. Send it again once one of them has ended."""
+    UNKNOWN = "unknown"
+    """The request may have been carried out, or not."""
+    NUMBER = "number"
+    """This number can never be called."""
+    SETTINGS = "settings"
+    """Calls like this one are refused until the operator changes something: permissions, numbers, addresses."""
+    ACCOUNT = "account"
+    """The account cannot place any call. Stop dialling and tell the operator."""
+
+
+class CarrierError(CallsError):
+    """
+    Twilio did not carry out a request, or it is not known whether it did. The message contains no secrets.
+
+    ``twilio_code`` is Twilio's error code (None if it gave none), ``status`` the HTTP status (None without an answer),
+    ``retry_after`` the number of seconds that Twilio asks to wait (None if it asks for nothing).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: FailureKind,
+        twilio_code: int | None = None,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        permanent = kind in (FailureKind.NUMBER, FailureKind.SETTINGS)
+        super().__init__(message, permanent=permanent, code="carrier-failed")
+        self.kind = kind
+        self.twilio_code = twilio_code
+        self.status = status
+        self.retry_after = retry_after

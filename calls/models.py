@@ -232,16 +232,18 @@ class Call(models.Model):
         return self.sid or str(self.id)
 
     @property
-    def longest(self) -> int:
-        """Seconds that it may last: its own, else its agent's. So with the next two."""
+    def duration_limit(self) -> int:
+        """The seconds that the call may last: its own limit, else its agent's."""
         return self.max_duration or self.agent.max_duration
 
     @property
     def is_recorded(self) -> bool:
+        """Whether the call is recorded: its own setting, else its agent's."""
         return self.agent.record if self.record is None else self.record
 
     @property
     def detection(self) -> MachineDetection:
+        """What the call does about answering machines: its own setting, else its agent's."""
         return MachineDetection(self.machine_detection or self.agent.machine_detection)
 
     @property

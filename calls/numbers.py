@@ -7,6 +7,8 @@ import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberType
 from phonenumbers import timezone as _timezone
 
+from calls.errors import CallsError
+
 # What settings may name. "001" is the networks without a country: satellites, universal freephone.
 REGIONS = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
 TYPES = frozenset(map(PhoneNumberType.to_string, PhoneNumberType.values())) - {"UNKNOWN", "PREMIUM_RATE"}
@@ -17,12 +19,11 @@ _SHORT_DIGITS = 6  # no international number is this short, and no emergency num
 _SERVICE = re.compile(r"[2-9]11")  # 211 to 911 of North America; no area code looks like this
 
 
-class NumberRefused(ValueError):
-    """A number that must not be dialled. The message is for whoever asked; ``code`` stays the same for programs."""
+class NumberRefused(CallsError, ValueError):
+    """A number must not be dialled. ``code`` says why."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+        super().__init__(message, code=code)
 
 
 def dialable(text: str, *, countries: Collection[str], types: Collection[str]) -> str:

@@ -105,10 +105,10 @@ def receive_call(
     now = timezone.now()
     if attempt_id:
         attempt = attempts.find_attempt(attempt_id=attempt_id)
-        if attempt is None or not attempts.adopt(attempt, sid):
+        if attempt is None or not attempts.adopt_sid(attempt, sid):
             logger.error("Call %s was answered, but we did not dial it (attempt %.64s)", sid, attempt_id)
             return Admission(Verdict.OVER)
-        attempts.move_attempt(attempt, Status.IN_PROGRESS, at=now)
+        attempts.move_attempt(attempt, attempts.Outcome(Status.IN_PROGRESS, at=now))
         call = Call.objects.get(pk=attempt.call_id)
         if attempt.status in TERMINAL or call.attempts_made != attempt.number or call.canceled_at is not None:
             return Admission(Verdict.OVER, call.pk)
@@ -186,7 +186,7 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
             greeting_interruptible=agent.greeting_interruptible,
             voice=agent.voice,
             language=agent.language,
-            max_duration=float(call.longest),
+            max_duration=float(call.duration_limit),
             record=call.is_recorded,
             disclosure=fill(agent.disclosure, call.variables),
             opt_out_key=agent.opt_out_key,

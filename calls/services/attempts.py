@@ -1,12 +1,13 @@
 """
 What becomes of a dial attempt, and through it of its call.
 
-An attempt moves along the same table as a call, and never back. Its call follows it, but for one thing: after an
-attempt in vain it waits for the next, if the agent's policy has one left.
+An attempt moves along the same table of statuses as a call, and never back. Its call follows it, with one exception:
+after an attempt that failed, the call waits for the next one if the agent's retry policy allows another.
 """
 
 import logging
 import random
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -23,13 +24,41 @@ from calls.status import MOVES, TERMINAL, UNANSWERED, Status, may_move
 logger = logging.getLogger(__name__)
 
 NOT_SENT = "not-sent"
-"""Error code of attempts of which the carrier surely never heard."""
-UNCOUNTED = (NOT_SENT, "20429", "10004", "account")
-"""Error codes of attempts in which nobody's telephone can have rung."""
+"""Error code of an attempt whose request certainly never reached the carrier."""
+ACCOUNT_REFUSED = "account"
+"""Error code of an attempt that the carrier refused together with the account."""
+UNCOUNTED = (NOT_SENT, "20429", "10004", ACCOUNT_REFUSED)
+"""
+Error codes of attempts in which no phone can have rung. They count neither against the agent's retry policy nor
+against the attempts per number and day. The numbers are Twilio's: too many requests, too many live calls.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A new status of an attempt, and what follows for its call."""
+
+    status: Status
+    at: datetime
+    sip_code: int | None = None
+    error_code: str = ""
+    """The carrier's error code, or a word of ours such as ``NOT_SENT``."""
+    error: str = ""
+    """Why the attempt failed, for a person."""
+    permanent: bool = False
+    """Another attempt would fail as well, so the call ends."""
+    reason: str = ""
+    """The call's end reason if the call ends; empty: the reason that goes with ``status``."""
+    retry_at: datetime | None = None
+    """When the next attempt is due, whatever the agent's retry policy says; None: the policy decides."""
 
 
 def find_attempt(*, attempt_id: str = "", sid: str = "") -> DialAttempt | None:
-    """By the id in the callback's address, which is known before the carrier's own name of the call; else by that."""
+    """
+    Find an attempt by its id, else by the carrier's sid.
+
+    The id is part of the callbacks' addresses, and a callback may come before the sid is known here.
+    """
     attempts = DialAttempt.objects.select_related("call__agent")
     try:
         return attempts.get(pk=UUID(attempt_id))
@@ -37,103 +66,126 @@ def find_attempt(*, attempt_id: str = "", sid: str = "") -> DialAttempt | None:
         return attempts.filter(sid=sid).first() if sid else None
 
 
-def adopt(attempt: DialAttempt, sid: str, *, guessed: bool = False) -> bool:
+def adopt_sid(attempt: DialAttempt, sid: str, *, guessed: bool = False) -> bool:
     """
-    Learn the carrier's name of an attempt. False if it has another: a call that nobody should have made.
+    Store the carrier's sid of an attempt. False if the attempt has another one: then the carrier made two calls.
 
-    ``guessed``: it was found at the carrier by its numbers. Only the carrier's own word brings an attempt back that was
-    given up as one that never arrived.
+    ``guessed``: the sid was found by searching for the attempt's numbers. A guess does not revive an attempt that was
+    given up as never received; only a callback or the carrier's answer does.
     """
     if attempt.sid is None:
-        nameless = DialAttempt.objects.filter(pk=attempt.pk, sid=None)
+        without_sid = DialAttempt.objects.filter(pk=attempt.pk, sid=None)
         if guessed:
-            nameless = nameless.filter(ended_at=None)
+            without_sid = without_sid.filter(ended_at=None)
         try:
             with transaction.atomic():
-                if nameless.update(sid=sid):
+                if without_sid.update(sid=sid):
                     attempt.refresh_from_db()
                     if attempt.ended_at is None or _revive(attempt):
                         Call.objects.filter(pk=attempt.call_id, attempts_made=attempt.number).update(sid=sid)
         except IntegrityError:
-            logger.error("Call %s is already known, and not as %s", sid, attempt)
+            logger.error("Ignored sid %s for %s: another attempt or call has it", sid, attempt)
             return False
         attempt.refresh_from_db(fields=["sid", "status", "ended_at", "error_code"])
     if attempt.sid != sid:
-        logger.error("%s is call %s, and yet the carrier says %s", attempt, attempt.sid, sid)
+        logger.error("Ignored sid %s for %s: it has sid %s already", sid, attempt, attempt.sid)
         return False
     return True
 
 
 def _revive(attempt: DialAttempt) -> bool:
-    """An attempt that was given up is alive after all: take the next one back, unless it has begun."""
-    waits = Call.objects.filter(
+    """Reopen an attempt that was given up and exists after all, unless the call's next attempt has begun."""
+    waits_for_next = Call.objects.filter(
         pk=attempt.call_id, status=Status.QUEUED, due_at__isnull=False, attempts_made=attempt.number
     )
-    if attempt.error_code != NOT_SENT or not waits.update(due_at=None):
+    if attempt.error_code != NOT_SENT or not waits_for_next.update(due_at=None):
         return False
-    logger.warning("%s of call %s arrived after all", attempt, attempt.call_id)
-    alive = {"status": Status.QUEUED, "ended_at": None, "error_code": "", "error": ""}
-    return bool(DialAttempt.objects.filter(pk=attempt.pk).update(**alive))
+    logger.warning("Reopened %s: the carrier received its request after all", attempt)
+    reopened = {"status": Status.QUEUED, "ended_at": None, "error_code": "", "error": ""}
+    return bool(DialAttempt.objects.filter(pk=attempt.pk).update(**reopened))
 
 
-def move_attempt(
-    attempt: DialAttempt,
-    status: Status,
-    *,
-    at: datetime,
-    sip_code: int | None = None,
-    error_code: str = "",
-    error: str = "",
-    permanent: bool = False,
-    reason: str = "",
-    retry_at: datetime | None = None,
-    if_unheard: bool = False,
-) -> bool:
+def move_attempt(attempt: DialAttempt, outcome: Outcome, *, only_without_sid: bool = False) -> bool:
     """
-    Move an attempt, and its call with it; False if the table does not allow it.
+    Move an attempt to the outcome's status, and its call with it. False if the table of statuses does not allow it.
 
-    ``permanent``: another attempt is useless. ``retry_at``: there is one in any case, then. ``reason`` is that of the
-    call's end, if it ends. ``if_unheard``: only while nothing has been heard of it from the carrier.
+    ``only_without_sid``: move it only while the carrier has reported nothing about it.
     """
+    status = outcome.status
     if attempt.status == Status.IN_PROGRESS and status in TERMINAL:
-        # Somebody answered: whatever the carrier calls the end, it is one of a conversation.
+        # The call was answered, so it ends as a conversation, whatever the carrier calls its end.
         status = status if may_move(attempt.status, status) else Status.COMPLETED
     while may_move(attempt.status, status):
-        news: dict[str, object] = {"status": status}
-        if status is Status.IN_PROGRESS:
-            news["answered_at"] = at
-        if status in TERMINAL:
-            news |= {"ended_at": at, "sip_code": sip_code, "error_code": clean(error_code)[:32], "error": clean(error)}
         with transaction.atomic():
-            mine = DialAttempt.objects.filter(pk=attempt.pk, status=attempt.status)
-            if if_unheard:
-                mine = mine.filter(sid=None)
-            if mine.update(**news):
-                for name, value in news.items():
+            as_seen = DialAttempt.objects.filter(pk=attempt.pk, status=attempt.status)
+            if only_without_sid:
+                as_seen = as_seen.filter(sid=None)
+            changes = _changes(status, outcome)
+            if as_seen.update(**changes):
+                for name, value in changes.items():
                     setattr(attempt, name, value)
-                call = Call.objects.select_related("agent").get(pk=attempt.call_id)
-                # A call follows its latest attempt only: what is heard of an earlier one comes too late.
-                if call.attempts_made == attempt.number:
-                    if status in TERMINAL:
-                        _settle(call, attempt, at, permanent=permanent, reason=reason, retry_at=retry_at)
-                    else:
-                        move(call, status, at=at)
+                _move_call(attempt, outcome)
                 return True
-        if if_unheard:
+        if only_without_sid:
             return False
         attempt.refresh_from_db(fields=["status"])
     return False
 
 
-def apply_news(attempt: DialAttempt, seen: CarrierCall) -> bool:
-    """What the carrier says of an attempt when asked."""
+def _changes(status: Status, outcome: Outcome) -> dict[str, object]:
+    """The fields of an attempt that change with its status."""
+    changes: dict[str, object] = {"status": status}
+    if status is Status.IN_PROGRESS:
+        changes["answered_at"] = outcome.at
+    if status in TERMINAL:
+        changes |= {
+            "ended_at": outcome.at,
+            "sip_code": outcome.sip_code,
+            "error_code": clean(outcome.error_code)[:32],
+            "error": clean(outcome.error),
+        }
+    return changes
+
+
+def _move_call(attempt: DialAttempt, outcome: Outcome) -> None:
+    """Have the call follow its latest attempt. What is reported about an earlier attempt comes too late."""
+    call = Call.objects.select_related("agent").get(pk=attempt.call_id)
+    if call.attempts_made != attempt.number:
+        return
+    status = Status(attempt.status)
+    if status not in TERMINAL:
+        move(call, status, at=outcome.at)
+        return
+    retry_at = _retry_at(call, attempt, outcome)
+    if retry_at is None or not _schedule_retry(call, attempt, outcome, retry_at):
+        _end_call(call, status, outcome)
+
+
+def apply_carrier_state(attempt: DialAttempt, seen: CarrierCall) -> bool:
+    """Move an attempt to the state in which the carrier reports it. Returns whether it moved."""
     if seen.status not in MOVES:
-        logger.warning("The carrier says that %s is %r, which we do not know", attempt, seen.status)
+        logger.warning("Ignored the carrier's status %r of %s: unknown status", seen.status, attempt)
         return False
-    moved = move_attempt(attempt, Status(seen.status), at=seen.ended_at or timezone.now())
+    moved = move_attempt(attempt, Outcome(Status(seen.status), at=seen.ended_at or timezone.now()))
     if moved and seen.status in TERMINAL and seen.duration is not None:
         Call.objects.filter(pk=attempt.call_id, status=seen.status).update(duration=seen.duration)
     return moved
+
+
+def _retry_at(call: Call, attempt: DialAttempt, outcome: Outcome) -> datetime | None:
+    """When the next attempt is due; None if there is none."""
+    if call.canceled_at is not None:
+        return None
+    if outcome.retry_at is not None or outcome.permanent:
+        return outcome.retry_at
+    wait = schedule.retry_after(
+        _retry_policy(call.agent),
+        status=Status(attempt.status),
+        attempts=call.attempts.exclude(error_code__in=UNCOUNTED).count(),
+        sip_code=attempt.sip_code,
+    )
+    # Spread over a tenth, so that calls that failed together are not all dialled again together.
+    return None if wait is None else outcome.at + timedelta(seconds=wait * random.uniform(1.0, 1.1))
 
 
 def _retry_policy(agent: Agent) -> schedule.RetryPolicy:
@@ -145,42 +197,30 @@ def _retry_policy(agent: Agent) -> schedule.RetryPolicy:
     )
 
 
-def _counted(call: Call) -> int:
-    """The attempts that count against the policy."""
-    return call.attempts.exclude(error_code__in=UNCOUNTED).count()
-
-
-def _settle(
-    call: Call, attempt: DialAttempt, at: datetime, *, permanent: bool, reason: str, retry_at: datetime | None
-) -> None:
-    """The latest attempt is over: the call waits for the next one, or is over too."""
-    status = Status(attempt.status)
-    if retry_at is None and not permanent:
-        wait = schedule.retry_after(
-            _retry_policy(call.agent), status=status, attempts=_counted(call), sip_code=attempt.sip_code
-        )
-        # Spread over a tenth, so that what failed together does not come back together.
-        retry_at = None if wait is None else at + timedelta(seconds=wait * random.uniform(1.0, 1.1))
-    if retry_at is None or call.canceled_at is not None:
-        _end(call, status, at, reason)
-        return
+def _schedule_retry(call: Call, attempt: DialAttempt, outcome: Outcome, retry_at: datetime) -> bool:
+    """Put the call back into the queue. False if it was canceled or answered meanwhile."""
     Lease.objects.filter(call=call).delete()
-    again = Call.objects.filter(pk=call.pk, status__in=UNANSWERED, attempts_made=attempt.number, canceled_at=None)
-    if again.update(status=Status.QUEUED, due_at=retry_at, sid=None):
-        call.refresh_from_db()
-        data = {"attempt": attempt.number, "was": str(status), "at": retry_at.isoformat(), "error": attempt.error_code}
-        write_event(fact_id_of("retry", str(attempt.pk)), call.pk, "retry-scheduled", timezone.now(), data)
-        webhooks.announce(call, "call.retry-scheduled", at=at, data=data)
-    else:
-        call.refresh_from_db()
-        _end(call, status, at, reason)
+    unanswered = Call.objects.filter(pk=call.pk, status__in=UNANSWERED, attempts_made=attempt.number, canceled_at=None)
+    scheduled = unanswered.update(status=Status.QUEUED, due_at=retry_at, sid=None)
+    call.refresh_from_db()
+    if not scheduled:
+        return False
+    data = {
+        "attempt": attempt.number,
+        "was": str(attempt.status),
+        "at": retry_at.isoformat(),
+        "error": attempt.error_code,
+    }
+    write_event(fact_id_of("retry", str(attempt.pk)), call.pk, "retry-scheduled", timezone.now(), data)
+    webhooks.announce(call, "call.retry-scheduled", at=outcome.at, data=data)
+    return True
 
 
-def _end(call: Call, status: Status, at: datetime, reason: str) -> None:
-    """The call is over: as its last attempt, or canceled, if nobody had answered by then."""
+def _end_call(call: Call, status: Status, outcome: Outcome) -> None:
+    """End the call as its last attempt ended; as canceled if it was canceled before it was answered."""
     if call.canceled_at is not None and call.status in UNANSWERED and status is not Status.COMPLETED:
         status = Status.CANCELED
-    move(call, status, at=at, reason=reason or _REASONS.get(status, ""))
+    move(call, status, at=outcome.at, reason=outcome.reason or _REASONS.get(status, ""))
 
 
 _REASONS = {
@@ -189,3 +229,4 @@ _REASONS = {
     Status.FAILED: "failed",
     Status.CANCELED: "canceled",
 }
+"""The end reason of a call by its final status, where nothing more precise is known."""

@@ -1,4 +1,9 @@
-"""Claiming: take each call for one attempt once it is due and may be dialled."""
+"""
+Claiming: take each call for one attempt once it is due and may be dialled.
+
+The database is the truth. A call that waits has a ``due_at``. A dispatcher claims it by one compare-and-set ``UPDATE``,
+which any number of dispatchers may try on any database. The claim creates the attempt that ``dialling`` sends.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,25 +23,28 @@ from calls.status import Status
 from calls.waking import wake
 
 MOST_AT_ONCE = 1000
-"""Calls that one run looks at, so that it ends: it wakes the next one."""
+"""Calls that one run looks at before it ends and wakes the next, so that no run goes on for ever."""
 BATCH = 100
-"""Calls that are looked at together."""
+"""Calls that are checked together: enough to share the queries, few enough for the parameters of one query."""
 
 
 @dataclass(slots=True)
 class Claimed:
-    """What one run of a dispatcher has claimed, and put off or ended for good."""
+    """What one run of a dispatcher has done."""
 
     attempts: list[UUID] = field(default_factory=list)
+    """The attempts to be dialled."""
     put_off: int = 0
+    """Calls that were postponed."""
     ended: int = 0
+    """Calls that will never be dialled and have ended."""
 
 
 def claim_due(*, wanted: int = MOST_AT_ONCE) -> Claimed:
     """
-    Claim the calls that are due and may be dialled now, as many as pace and room allow.
+    Claim the calls that are due and may be dialled now, up to ``wanted``, the pace and the limit of calls at once.
 
-    Each id is to be given to ``dial``. An attempt whose ``dial`` never runs is found by ``reconcile``.
+    Pass each attempt to ``dialling.dial``. If that never happens, ``reconcile`` finds the attempt.
     """
     now = timezone.now()
     claimed = Claimed()
@@ -54,55 +62,54 @@ def claim_due(*, wanted: int = MOST_AT_ONCE) -> Claimed:
         looked_at += len(batch)
         known = KnownNumbers(batch, now)
         obstacles = {call: find_obstacle(call, known, now) for call in batch}
-        _clear_away(obstacles, now, claimed)
+        _set_aside(obstacles, now, claimed)
         ready = [call for call, obstacle in obstacles.items() if obstacle is None]
-        # Places are taken only for what may really be dialled: one that is not used is lost.
-        places = pacing.take_starts(min(room, len(ready)), now) if ready else 0
-        for call in ready[:places]:
+        # Starts are reserved only for calls that can be dialled, because an unused start is lost.
+        starts = pacing.take_starts(min(room, len(ready)), now) if ready else 0
+        for call in ready[:starts]:
             attempt_id = _claim(call, now, limit)
             if attempt_id is not None:
                 claimed.attempts.append(attempt_id)
                 room -= 1
-        if places < len(ready):
+        if starts < len(ready):
             return claimed
     if looked_at >= MOST_AT_ONCE:
         wake("dial_due")
     return claimed
 
 
-def _clear_away(obstacles: Mapping[Call, Obstacle | None], now: datetime, claimed: Claimed) -> None:
-    """Put off or end what cannot be dialled, all that has the same reason in one go. Its events tell why, once each."""
-    put_off: dict[Obstacle, list[Call]] = {}
+def _set_aside(obstacles: Mapping[Call, Obstacle | None], now: datetime, claimed: Claimed) -> None:
+    """Postpone or end the calls that have an obstacle: those with the same obstacle in one query."""
+    postponed: dict[Obstacle, list[Call]] = {}
     for call, obstacle in obstacles.items():
         if obstacle is not None and obstacle.until is not None:
-            put_off.setdefault(obstacle, []).append(call)
+            postponed.setdefault(obstacle, []).append(call)
         elif obstacle is not None and obstacle.status is not None:
-            claimed.ended += _close(call, obstacle.status, obstacle.why, now)
-    for obstacle, calls in put_off.items():
-        # As found: what somebody else has claimed or put off meanwhile is not due any more.
-        mine = Call.objects.filter(pk__in=[call.pk for call in calls], status=Status.QUEUED, due_at__lte=now)
-        claimed.put_off += mine.update(due_at=obstacle.until)
-        CallEvent.objects.bulk_create(
-            [_told(call, obstacle, now) for call in calls], batch_size=BATCH, ignore_conflicts=True
-        )
+            claimed.ended += _end_unclaimed(call, obstacle.status, obstacle.why, now)
+    for obstacle, calls in postponed.items():
+        # Only those that are still due: another dispatcher may have claimed or postponed some of them meanwhile.
+        still_due = Call.objects.filter(pk__in=[call.pk for call in calls], status=Status.QUEUED, due_at__lte=now)
+        claimed.put_off += still_due.update(due_at=obstacle.until)
+        events = [_put_off_event(call, obstacle, now) for call in calls]
+        CallEvent.objects.bulk_create(events, batch_size=BATCH, ignore_conflicts=True)
 
 
-def _told(call: Call, obstacle: Obstacle, now: datetime) -> CallEvent:
-    assert obstacle.until is not None
-    day = obstacle.until.date().isoformat()
-    fact_id = fact_id_of("put-off", str(call.pk), str(call.attempts_made), obstacle.why, day)
-    data = {"why": obstacle.why, "until": obstacle.until.isoformat()}
+def _put_off_event(call: Call, obstacle: Obstacle, now: datetime) -> CallEvent:
+    """Describe a postponement. Repeated ones for the same reason until the same day have the same id: one event."""
+    until = obstacle.until or now
+    fact_id = fact_id_of("put-off", str(call.pk), str(call.attempts_made), obstacle.why, until.date().isoformat())
+    data = {"why": obstacle.why, "until": until.isoformat()}
     return CallEvent(fact_id=fact_id, call_id=call.pk, kind="put-off", at=now, data=data)
 
 
 def _claim(call: Call, now: datetime, limit: int) -> UUID | None:
-    """Take this call for an attempt; None if somebody else has, or has its number on the line, or all is full."""
+    """Claim a call. None if another dispatcher has claimed it, its number is in a call, or no slot is free."""
     try:
         with transaction.atomic():
-            mine = Call.objects.filter(
+            as_seen = Call.objects.filter(
                 pk=call.pk, status=Status.QUEUED, due_at=call.due_at, attempts_made=call.attempts_made, canceled_at=None
             )
-            if not mine.update(due_at=None, attempts_made=F("attempts_made") + 1):
+            if not as_seen.update(due_at=None, attempts_made=F("attempts_made") + 1):
                 return None
             attempt = DialAttempt.objects.create(
                 call=call,
@@ -113,21 +120,22 @@ def _claim(call: Call, now: datetime, limit: int) -> UUID | None:
             )
             until = now + timedelta(seconds=call.agent.ring_timeout + ANSWERING)
             if not take_slot(call, now, until=until, below=limit):
-                raise _Full
-    except _Full:
+                raise _NoFreeSlotError
+    except _NoFreeSlotError:
         return None
     except IntegrityError:
-        # Somebody else has the number on the line since we looked.
-        _clear_away({call: number_busy(now)}, now, Claimed())
+        # Another attempt for this number has begun since the batch was checked.
+        _set_aside({call: number_busy(now)}, now, Claimed())
         return None
     return attempt.pk
 
 
-class _Full(Exception):
-    """No slot is free after all."""
+class _NoFreeSlotError(Exception):
+    """Rolls a claim back: no slot is free after all."""
 
 
-def _close(call: Call, status: Status, reason: str, now: datetime) -> bool:
+def _end_unclaimed(call: Call, status: Status, reason: str, now: datetime) -> bool:
+    """End a call that waits, unless it is no longer as it was seen."""
     with transaction.atomic():
-        mine = Call.objects.filter(pk=call.pk, status=Status.QUEUED, due_at=call.due_at)
-        return bool(mine.update(due_at=None)) and move(call, status, at=now, reason=reason)
+        as_seen = Call.objects.filter(pk=call.pk, status=Status.QUEUED, due_at=call.due_at)
+        return bool(as_seen.update(due_at=None)) and move(call, status, at=now, reason=reason)

@@ -1,26 +1,26 @@
 """
-Dialling: claim each call once it is due and may be dialled, and send its one request.
+Dialling: send the one request of each claimed attempt.
 
-The database is the truth. A call that waits has a ``due_at``; a dispatcher claims it by one compare-and-set
-``UPDATE``, which any number of them may try on any database. The claim makes an attempt row; ``requested_at`` on that
-row is set by one process alone, right before the one request that the carrier ever gets for it. Where the answer is
-lost, the carrier is asked what it has (``reconciling``): nothing is ever sent a second time on suspicion.
+``requested_at`` of an attempt is set by one process alone, right before the only request that the carrier ever gets for
+it. If the answer is lost, ``reconciling`` asks the carrier whether it has the call. Nothing is sent a second time on
+suspicion.
 """
 
 import logging
+from datetime import datetime
 from time import monotonic
-from typing import Any
+from typing import Literal
 from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
 
-from calls.carrier import Carrier, CarrierCall, CarrierError, Kind, get_carrier
-from calls.errors import CallsError
-from calls.models import Call, DialAttempt, DialPace, MachineDetection
+from calls.carrier import Carrier, CarrierCall, get_carrier
+from calls.errors import CallsError, CarrierError, FailureKind
+from calls.models import Call, DialAttempt, MachineDetection
 from calls.services import attempts, pacing
-from calls.services.attempts import NOT_SENT, adopt, apply_news, move_attempt
-from calls.services.obstacles import find_late_obstacle
+from calls.services.attempts import ACCOUNT_REFUSED, NOT_SENT, Outcome, adopt_sid, apply_carrier_state, move_attempt
+from calls.services.obstacles import Obstacle, find_late_obstacle
 from calls.services.placing import LONGEST_CALL
 from calls.services.records import fact_id_of, write_event
 from calls.services.stopping import end_attempt
@@ -29,71 +29,71 @@ from calls.status import Status
 logger = logging.getLogger(__name__)
 
 STALLED = 10.0
-"""Seconds between the decision to send a request and its sending, after which it is not sent any more."""
+"""
+Seconds between taking an attempt and sending its request, after which it is not sent any more.
+
+It is less than ``reconciling.UNANSWERED_REQUEST``, after which another process looks for the request at the carrier.
+"""
 ACCOUNT_PAUSE = 300.0
-"""Seconds for which dialling stops where the carrier refuses the account."""
+"""Seconds for which dialling stops when the carrier refuses the account. Only the operator can put that right."""
 CAPACITY_PAUSE = 10.0
-"""Seconds at least for which it stops where the carrier has too many calls at once."""
+"""Seconds for which dialling stops at least when the carrier has too many live calls: one of them must end first."""
 
 
 def dial(attempt_id: UUID | str, *, carrier: Carrier | None = None) -> bool:
     """
-    Send the one request of this attempt, unless something has come in between. Returns whether it was sent.
+    Send the one request of this attempt unless something now stands against it. Returns whether it was sent.
 
-    Safe to run twice, and for an attempt that somebody else is dialling.
+    Safe to run twice, and for an attempt that another process is dialling.
     """
-    attempt = attempts.find_attempt(attempt_id=str(attempt_id))
-    if attempt is None or attempt.requested_at is not None or attempt.ended_at is not None:
+    started = monotonic()
+    attempt = _take(attempt_id)
+    if attempt is None or attempt.requested_at is None:
         return False
-    now, started = timezone.now(), monotonic()
-    if not DialAttempt.objects.filter(pk=attempt.pk, requested_at=None, ended_at=None).update(requested_at=now):
-        return False
-    attempt.requested_at = now
-    # The claim may be old: what stands in the way now counts.
-    if obstacle := find_late_obstacle(attempt, now):
-        move_attempt(
-            attempt,
-            obstacle.status or Status.FAILED,
-            at=now,
-            error_code=NOT_SENT,
-            error=obstacle.why,
-            permanent=obstacle.status is not None,
-            reason=obstacle.why if obstacle.status else "",
-            retry_at=obstacle.until,
-        )
+    # The claim may be old: the rules are asked again.
+    if obstacle := find_late_obstacle(attempt, attempt.requested_at):
+        move_attempt(attempt, _outcome_of_obstacle(obstacle, attempt.requested_at))
         return False
     try:
         carrier = carrier or get_carrier()
         if monotonic() - started > STALLED:
-            # Others may be about to conclude that the request was lost.
-            move_attempt(attempt, Status.FAILED, at=timezone.now(), error_code=NOT_SENT, retry_at=timezone.now())
+            # Another process may be about to conclude that the request was lost.
+            now = timezone.now()
+            move_attempt(attempt, Outcome(Status.FAILED, at=now, error_code=NOT_SENT, retry_at=now))
             return False
-        created = carrier.create_call(**_request(attempt))
+        created = _request_call(attempt, carrier)
     except CarrierError as error:
-        logger.warning("Call %s, %s: %s", attempt.call_id, attempt, error)
-        _refused(attempt, error)
+        logger.warning("The carrier did not take %s: %s", attempt, error)
+        outcome = _outcome_of_refusal(attempt, error, timezone.now())
+        if outcome is not None:
+            move_attempt(attempt, outcome)
         return True
-    _dialled(attempt, created, carrier)
+    _note_created(attempt, created, carrier)
     return True
 
 
-def _request(attempt: DialAttempt) -> dict[str, Any]:
-    call = attempt.call
-    base, query = settings.PUBLIC_BASE_URL, f"?attempt={attempt.pk}"
-    return {
-        "to_number": attempt.to_number,
-        "from_number": attempt.from_number,
-        "voice_url": f"{base}/twilio/voice/{query}",
-        "status_url": f"{base}/twilio/status/{query}",
-        "amd_url": f"{base}/twilio/amd/{query}",
-        "machine_detection": _DETECTION[call.detection],
-        "ring_timeout": call.agent.ring_timeout,
-        # The agent says goodbye by itself; this is for the case that it cannot.
-        "time_limit": min(call.longest + settings.TRANSFER_TIME_LIMIT + 60, LONGEST_CALL),
-    }
+def _take(attempt_id: UUID | str) -> DialAttempt | None:
+    """Become the only process that sends this attempt's request; None if another one has, or the attempt has ended."""
+    attempt = attempts.find_attempt(attempt_id=str(attempt_id))
+    if attempt is None or attempt.requested_at is not None or attempt.ended_at is not None:
+        return None
+    now = timezone.now()
+    if not DialAttempt.objects.filter(pk=attempt.pk, requested_at=None, ended_at=None).update(requested_at=now):
+        return None
+    attempt.requested_at = now
+    return attempt
 
 
-_DETECTION = {
+def _outcome_of_obstacle(obstacle: Obstacle, now: datetime) -> Outcome:
+    """The attempt was not sent. Its call is put off until the obstacle is gone, or ends with it."""
+    if obstacle.status is not None:
+        return Outcome(
+            obstacle.status, at=now, error_code=NOT_SENT, error=obstacle.why, permanent=True, reason=obstacle.why
+        )
+    return Outcome(Status.FAILED, at=now, error_code=NOT_SENT, error=obstacle.why, retry_at=obstacle.until)
+
+
+_DETECTION: dict[MachineDetection, Literal["", "Enable", "DetectMessageEnd"]] = {
     MachineDetection.OFF: "",
     MachineDetection.TALK: "Enable",
     MachineDetection.HANG_UP: "Enable",
@@ -102,59 +102,72 @@ _DETECTION = {
 }
 
 
-def _dialled(attempt: DialAttempt, created: CarrierCall, carrier: Carrier) -> None:
-    """The carrier has the call. Its callbacks may have told us before."""
+def _request_call(attempt: DialAttempt, carrier: Carrier) -> CarrierCall:
+    call = attempt.call
+    base, query = settings.PUBLIC_BASE_URL, f"?attempt={attempt.pk}"
+    return carrier.create_call(
+        to_number=attempt.to_number,
+        from_number=attempt.from_number,
+        voice_url=f"{base}/twilio/voice/{query}",
+        status_url=f"{base}/twilio/status/{query}",
+        amd_url=f"{base}/twilio/amd/{query}",
+        machine_detection=_DETECTION[call.detection],
+        ring_timeout=call.agent.ring_timeout,
+        # The agent says goodbye by itself; this limit holds if it cannot.
+        time_limit=min(call.duration_limit + settings.TRANSFER_TIME_LIMIT + 60, LONGEST_CALL),
+    )
+
+
+def _note_created(attempt: DialAttempt, created: CarrierCall, carrier: Carrier) -> None:
+    """Record that the carrier has the call. Its callbacks may have come before this answer."""
     now = timezone.now()
-    if not adopt(attempt, created.sid):
+    if not adopt_sid(attempt, created.sid):
         _hang_up_stray(created, carrier)
         return
-    # Not while a pause lasts: this request may be older than it.
-    DialPace.objects.filter(pk=1, failures__gt=0).exclude(paused_until__gt=now).update(
-        failures=0, paused_until=None, reason=""
-    )
+    pacing.note_success(now)
     data = {"sid": created.sid, "attempt": attempt.number}
     write_event(fact_id_of("dialled", str(attempt.pk)), attempt.call_id, "dialled", now, data)
-    apply_news(attempt, created)
+    apply_carrier_state(attempt, created)
     if Call.objects.filter(pk=attempt.call_id, canceled_at__isnull=False).exists():
         try:
             end_attempt(attempt, carrier)
         except CallsError as error:
-            logger.warning("Call %s was canceled while it was dialled: %s", attempt.call_id, error)
+            logger.warning("Call %s was canceled while it was being dialled: %s", attempt.call_id, error)
 
 
-def _refused(attempt: DialAttempt, error: CarrierError) -> None:
-    """The carrier did not take the call, or it is not known whether it did."""
-    now = timezone.now()
-    code, text = str(error.code or error.status or ""), str(error)
+def _outcome_of_refusal(attempt: DialAttempt, error: CarrierError, now: datetime) -> Outcome | None:
+    """What follows from a failed request, by the kind of failure. None: the attempt stays open."""
+    text, code = str(error), str(error.twilio_code or error.status or "")
     match error.kind:
-        case Kind.UNKNOWN:
-            # Left open: callbacks or `reconcile` will tell. Whatever is done now could be done twice.
+        case FailureKind.UNKNOWN:
+            # A callback or `reconcile` will tell. Whatever is done now could be done twice.
             data = {"attempt": attempt.number, "error": text}
             write_event(fact_id_of("unknown", str(attempt.pk)), attempt.call_id, "outcome-unknown", now, data)
-        case Kind.LATER | Kind.CAPACITY:
-            # Also a carrier that cannot be reached at all, which has no code for it.
-            wait, code = error.retry_after or 0.0, str(error.code or NOT_SENT)
-            if error.kind is Kind.CAPACITY:
-                wait = max(wait, CAPACITY_PAUSE)
-                out = DialAttempt.objects.filter(ended_at=None, requested_at__isnull=False).count()
-                standing = max(1, out - 1)
-                DialPace.objects.filter(pk=1).update(limit=standing, limit_at=now)
-            retry_at = pacing.pause_dialling(text, now, at_least=wait)
-            move_attempt(attempt, Status.FAILED, at=now, error_code=code, error=text, retry_at=retry_at)
-        case Kind.ACCOUNT:
+            return None
+        case FailureKind.LATER | FailureKind.CAPACITY:
+            pause = error.retry_after or 0.0
+            if error.kind is FailureKind.CAPACITY:
+                pause = max(pause, CAPACITY_PAUSE)
+                pacing.learn_call_limit(now)
+            # A carrier that cannot be reached at all gives no code: then the request was surely not sent.
+            code = str(error.twilio_code or NOT_SENT)
+            retry_at = pacing.pause_dialling(text, now, at_least=pause)
+            return Outcome(Status.FAILED, at=now, error_code=code, error=text, retry_at=retry_at)
+        case FailureKind.ACCOUNT:
             logger.critical("Dialling is paused for %.0f s: the carrier refuses the account: %s", ACCOUNT_PAUSE, text)
             retry_at = pacing.pause_dialling(text, now, at_least=ACCOUNT_PAUSE)
-            move_attempt(attempt, Status.FAILED, at=now, error_code="account", error=text, retry_at=retry_at)
-        case Kind.NUMBER | Kind.SETTINGS:
-            reason = "number-refused" if error.kind is Kind.NUMBER else "settings-refused"
-            if error.kind is Kind.SETTINGS:
-                logger.error("The carrier refuses how we call %s: %s", attempt.to_number, text)
-            move_attempt(attempt, Status.FAILED, at=now, error_code=code, error=text, permanent=True, reason=reason)
+            return Outcome(Status.FAILED, at=now, error_code=ACCOUNT_REFUSED, error=text, retry_at=retry_at)
+        case FailureKind.NUMBER:
+            reason = "number-refused"
+        case FailureKind.SETTINGS:
+            reason = "settings-refused"
+            logger.error("Change the settings or the account: the carrier refuses calls like %s: %s", attempt, text)
+    return Outcome(Status.FAILED, at=now, error_code=code, error=text, permanent=True, reason=reason)
 
 
 def _hang_up_stray(created: CarrierCall, carrier: Carrier) -> None:
-    """A second call for one attempt must not be; if it is, it ends before it rings."""
-    logger.error("The carrier made call %s for an attempt that has a call already: ending it", created.sid)
+    """End a second call that the carrier made for one attempt, before it rings."""
+    logger.error("The carrier made call %s for an attempt that has a call already; ending it", created.sid)
     try:
         carrier.hang_up(created.sid, ringing=True)
     except CarrierError as error:

@@ -1,4 +1,4 @@
-"""The do-not-call list."""
+"""The do-not-call list: the numbers that are never dialled."""
 
 import re
 from collections.abc import Mapping
@@ -10,19 +10,21 @@ from calls.services.records import clean
 
 def add_do_not_call(*, number: str, source: str, reason: str = "", call: Call | None = None) -> tuple[DoNotCall, bool]:
     """
-    From now on ``number`` is not dialled, nor is what waits for it: the dialler looks here last. Idempotent.
+    Never dial ``number`` again, not even for calls that wait already: the dialler asks this list last. Idempotent.
 
-    Returns the entry, and whether it is new; the first reason stays. Raises ``CallsError`` for what is no number.
+    Returns the entry, and whether it is new. An existing entry keeps its reason. Raises ``CallsError`` if ``number`` is
+    not a telephone number.
     """
     number = whole_number(number)
     if source not in DoNotCall.Source.values:
-        raise CallsError(f"{source!r} is no source of the do-not-call list.", field="source")
+        choices = ", ".join(DoNotCall.Source.values)
+        raise CallsError(f"There is no source {source!r}. Choose one of: {choices}.", field="source")
     defaults = {"source": source, "reason": clean(reason)[:255], "call": call}
     return DoNotCall.objects.get_or_create(number=number, defaults=defaults)
 
 
 def add_many_do_not_call(*, reasons: Mapping[str, str], source: str) -> int:
-    """As ``add_do_not_call``, for any number of E.164 numbers and their reasons. Returns how many are new."""
+    """Add any number of E.164 numbers, given with their reasons. Returns how many are new."""
     entries = [DoNotCall(number=number, reason=clean(why)[:255], source=source) for number, why in reasons.items()]
     before = DoNotCall.objects.count()
     DoNotCall.objects.bulk_create(entries, batch_size=1000, ignore_conflicts=True)
@@ -30,12 +32,12 @@ def add_many_do_not_call(*, reasons: Mapping[str, str], source: str) -> int:
 
 
 def remove_do_not_call(*, number: str) -> bool:
-    """The number may be dialled again. False if it was not on the list."""
+    """Allow the number to be dialled again. False if it was not on the list."""
     return bool(DoNotCall.objects.filter(number=whole_number(number)).delete()[0])
 
 
 def whole_number(text: str) -> str:
-    """``text`` in E.164; it may be written with spaces, dots, dashes and brackets. Raises ``CallsError``."""
+    """Return ``text`` in E.164. It may contain spaces, dots, dashes and brackets. Raises ``CallsError``."""
     number = re.sub(r"[ ().-]", "", text)
     if not (number.isascii() and E164.fullmatch(number)):
         raise CallsError("Write the number in full, as +15551234567.", code="invalid-number", field="number")

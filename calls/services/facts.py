@@ -110,7 +110,7 @@ def record_stream_ended(
 def _follow(call: Call, status: Status, at: datetime) -> None:
     """What the stream says of its call, and so of the attempt that it is."""
     attempt = attempts.find_attempt(sid=call.sid or "")
-    if attempt is None or not attempts.move_attempt(attempt, status, at=at):
+    if attempt is None or not attempts.move_attempt(attempt, attempts.Outcome(status, at=at)):
         move(call, status, at=at)
 
 

@@ -1,4 +1,9 @@
-"""The rules against dialling a call now, checked when it is claimed and again before its request."""
+"""
+The rules against dialling a call now.
+
+They are asked twice: for a batch of calls before they are claimed (``find_obstacle``), and for each call again right
+before its request is sent (``find_late_obstacle``), because a claim may be old by then.
+"""
 
 import logging
 from collections.abc import Collection, Sequence
@@ -17,15 +22,20 @@ from calls.status import Status
 
 logger = logging.getLogger(__name__)
 
-INACTIVE = 300.0
-"""Seconds after which a call whose agent is switched off is looked at again."""
+INACTIVE_AGENT = 300.0
+"""Seconds until a call of an inactive agent is looked at again. Nothing reports that an agent is active again."""
 NUMBER_BUSY = 15.0
-"""Seconds after which a call whose number is on the line already is looked at again."""
+"""Seconds until a call is looked at again whose number is in another call. Most calls last longer than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why a call is not dialled now: it is put off ``until`` then, or over as ``status``."""
+    """
+    Why a call is not dialled now.
+
+    Either it is postponed (``until`` is set), or it ends (``status`` is set). ``why`` becomes the end reason of the
+    call, or the reason in its event.
+    """
 
     why: str
     until: datetime | None = None
@@ -33,50 +43,82 @@ class Obstacle:
 
 
 class KnownNumbers:
-    """What the rules need of all the numbers of a batch, in three queries."""
+    """What the rules need to know about the numbers of a batch of calls, fetched in three queries."""
+
+    do_not_call: set[str]
+    """The numbers that are on the do-not-call list."""
+    on_the_line: set[str]
+    """The numbers that are in a call or being dialled. ``find_obstacle`` adds those of the calls that it lets pass."""
+    recent_attempts: dict[str, list[datetime]]
+    """When each number was dialled in the last 24 hours, without the attempts in which no phone can have rung."""
 
     def __init__(self, batch: Sequence[Call], now: datetime) -> None:
         wanted = {call.to_number for call in batch}
         self.do_not_call = set(DoNotCall.objects.filter(number__in=wanted).values_list("number", flat=True))
-        self.on_the_line = set(
-            Lease.objects.filter(
-                call__from_number__in=wanted, call__direction=Call.Direction.INBOUND, expires_at__gt=now
-            ).values_list("call__from_number", flat=True)
+        inbound = Lease.objects.filter(
+            call__from_number__in=wanted, call__direction=Call.Direction.INBOUND, expires_at__gt=now
         )
-        self.starts: dict[str, list[datetime]] = {}
-        recent = DialAttempt.objects.filter(
+        self.on_the_line = set(inbound.values_list("call__from_number", flat=True))
+        self.recent_attempts = {}
+        attempts = DialAttempt.objects.filter(
             Q(created_at__gt=now - timedelta(days=1)) | Q(ended_at=None), to_number__in=wanted
         )
-        for number, start, end, code in recent.values_list("to_number", "created_at", "ended_at", "error_code"):
+        for number, start, end, code in attempts.values_list("to_number", "created_at", "ended_at", "error_code"):
             if end is None:
                 self.on_the_line.add(number)
             if code not in UNCOUNTED:
-                self.starts.setdefault(number, []).append(start)
+                self.recent_attempts.setdefault(number, []).append(start)
 
 
 def find_obstacle(call: Call, known: KnownNumbers, now: datetime) -> Obstacle | None:
-    if ban := _ban(call, known.do_not_call):
+    """Return why the call must not be claimed now, or None. A call that may be claimed occupies its number."""
+    if ban := _find_ban(call, known.do_not_call):
         return ban
     if not call.agent.active:
-        return Obstacle("agent-inactive", until=now + timedelta(seconds=INACTIVE))
+        return Obstacle("agent-inactive", until=now + timedelta(seconds=INACTIVE_AGENT))
     if closed := outside_hours(call, now):
         return closed
     per_day = settings.ATTEMPTS_PER_NUMBER_AND_DAY
-    free = schedule.day_is_full(known.starts.get(call.to_number, ()), now=now, per_day=per_day)
-    if free is not None:
-        return Obstacle("attempts-per-day", until=free)
+    allowed_at = schedule.day_is_full(known.recent_attempts.get(call.to_number, ()), now=now, per_day=per_day)
+    if allowed_at is not None:
+        return Obstacle("attempts-per-day", until=allowed_at)
     if call.to_number in known.on_the_line:
         return number_busy(now)
     known.on_the_line.add(call.to_number)
     return None
 
 
+def find_late_obstacle(attempt: DialAttempt, now: datetime) -> Obstacle | None:
+    """Return what has come up since the claim and keeps the request from being sent, or None."""
+    call = Call.objects.select_related("agent").get(pk=attempt.call_id)
+    listed = DoNotCall.objects.filter(number=call.to_number).values_list("number", flat=True)
+    if obstacle := _find_ban(call, listed) or outside_hours(call, now):
+        return obstacle
+    pace = pacing.get_pace(now)
+    return Obstacle("dialling is paused", until=pace.paused_until) if pacing.is_paused(pace, now) else None
+
+
 def number_busy(now: datetime) -> Obstacle:
+    """The obstacle of a call whose number is in another call, or has another live attempt."""
     return Obstacle("number-busy", until=now + timedelta(seconds=NUMBER_BUSY))
 
 
-def _ban(call: Call, do_not_call: Collection[str]) -> Obstacle | None:
-    """Somebody does not want this call."""
+def outside_hours(call: Call, now: datetime) -> Obstacle | None:
+    """Return an obstacle if it is outside calling hours in a time zone that the call's number may be in."""
+    try:
+        zones = (call.timezone,) if call.timezone else numbers.zones_of(call.to_number)
+        hours = _calling_hours(tuple(settings.CALLING_HOURS.items())).of(numbers.region_of(call.to_number))
+        opens = schedule.next_allowed(now, zones=zones, hours=hours)
+    except ValueError as error:  # a time zone or number that this machine's tables no longer contain
+        logger.error("Ended call %s without dialling it: its calling hours are unknown: %s", call.pk, error)
+        return Obstacle("unknown-hours", status=Status.FAILED)
+    if opens is None:
+        return Obstacle("no-calling-hours", status=Status.FAILED)
+    return Obstacle("calling-hours", until=opens) if opens > now else None
+
+
+def _find_ban(call: Call, do_not_call: Collection[str]) -> Obstacle | None:
+    """Return an obstacle if the call was canceled, or if its number is on the do-not-call list."""
     if call.canceled_at is not None:
         return Obstacle("canceled", status=Status.CANCELED)
     if call.to_number in do_not_call:
@@ -84,30 +126,6 @@ def _ban(call: Call, do_not_call: Collection[str]) -> Obstacle | None:
     return None
 
 
-def outside_hours(call: Call, now: datetime) -> Obstacle | None:
-    """It is not the time of day for this call, in one of the time zones that its number may be in."""
-    try:
-        zones = (call.timezone,) if call.timezone else numbers.zones_of(call.to_number)
-        hours = _calling_hours(tuple(settings.CALLING_HOURS.items())).of(numbers.region_of(call.to_number))
-        opens = schedule.next_allowed(now, zones=zones, hours=hours)
-    except ValueError as error:  # a zone or a number that this machine's tables do not know any more
-        logger.error("Call %s cannot be dialled: %s", call.pk, error)
-        return Obstacle("unknown-hours", status=Status.FAILED)
-    if opens is None:
-        return Obstacle("no-calling-hours", status=Status.FAILED)
-    return Obstacle("calling-hours", until=opens) if opens > now else None
-
-
 @lru_cache(maxsize=8)
 def _calling_hours(table: tuple[tuple[str, str], ...]) -> schedule.CallingHours:
     return schedule.CallingHours.parse(dict(table))
-
-
-def find_late_obstacle(attempt: DialAttempt, now: datetime) -> Obstacle | None:
-    """What has come in between since the claim; None if the request may be sent."""
-    call = Call.objects.select_related("agent").get(pk=attempt.call_id)
-    listed = DoNotCall.objects.filter(number=call.to_number).values_list("number", flat=True)
-    if obstacle := _ban(call, listed) or outside_hours(call, now):
-        return obstacle
-    pace = pacing.get_pace(now)
-    return Obstacle("dialling is paused", until=pace.paused_until) if pacing.is_paused(pace, now) else None

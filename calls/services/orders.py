@@ -1,7 +1,8 @@
 """
-Orders to a live call, for whichever process holds its stream: say something, hang up, transfer.
+Orders to a live call: say something, hang up, transfer.
 
-They are rows, which that process takes. With Redis it also hears a doorbell; without, it looks a few times a second.
+An order is a row in the database, which the process that holds the call's stream takes. With Redis that process is
+notified; without it, it polls the database a few times a second.
 """
 
 import logging
@@ -17,64 +18,66 @@ from django.db import transaction
 from django.utils import timezone
 
 from calls.errors import CallsError
-from calls.models import Call, CallOrder, DoNotCall
-from calls.services.dialable import dialable
+from calls.models import Call, CallOrder
+from calls.services.dialable import dialable, refuse_listed
 from calls.services.records import clean, get_call
 from calls.services.slots import is_live
 
 logger = logging.getLogger(__name__)
 
 LONGEST_TEXT = 2000
+"""Characters that ``say`` accepts: more than two minutes of speech, which no caller listens to."""
 
 
 class NotLive(CallsError):
-    """The call has no live stream."""
+    """An order was given to a call that has no live stream."""
 
     def __init__(self, call: Call) -> None:
         super().__init__(
-            f"Call {call.pk} is {call.status}; this needs a call with somebody on the line.", code="call-not-live"
+            f"Call {call.pk} is {call.status}. This works only while its agent is on the line.", code="call-not-live"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as the process that holds the stream gets it. ``data`` by ``kind``: text, reason, to or message."""
+    """An order as the process that holds the stream receives it."""
 
     id: int
     call_id: UUID
     kind: str
+    """One of ``CallOrder.Kind``."""
     data: dict[str, Any]
+    """By kind: ``text`` to say, ``reason`` of a hang-up, ``to`` of a transfer, ``message`` for voicemail."""
 
 
 def say(*, call_id: UUID | str, text: str) -> CallOrder:
-    """Have the agent say ``text`` as soon as it may."""
+    """Have the agent say ``text`` as soon as it has the turn."""
     text = clean(text).strip()
     if not text or len(text) > LONGEST_TEXT:
-        raise CallsError(f"Give the agent 1 to {LONGEST_TEXT} characters to say.", field="text")
-    return give(_live(call_id), CallOrder.Kind.SAY, {"text": text})
+        raise CallsError(f"The text must have 1 to {LONGEST_TEXT} characters.", field="text")
+    return send_order(_get_live_call(call_id), CallOrder.Kind.SAY, {"text": text})
 
 
 def transfer(*, call_id: UUID | str, to: str) -> CallOrder:
-    """Hand the caller over to ``to``: a number that may be dialled, or the name of one of the agent's targets."""
-    call = _live(call_id)
+    """Transfer the call to ``to``: a number that may be dialled, or the name of one of the agent's targets."""
+    call = _get_live_call(call_id)
     number = call.agent.transfer_targets.get(to) or dialable(to, field="to")
-    if DoNotCall.objects.filter(number=number).exists():
-        raise CallsError("This number is on the do-not-call list.", code="do-not-call", field="to")
+    refuse_listed(number, field="to")
     with transaction.atomic():
         Call.objects.filter(pk=call.pk).update(transfer_to=number)
-        return give(call, CallOrder.Kind.TRANSFER, {"to": number})
+        return send_order(call, CallOrder.Kind.TRANSFER, {"to": number})
 
 
-def give(call: Call, kind: CallOrder.Kind, data: Mapping[str, Any]) -> CallOrder:
-    """Leave an order for the call's process. One for a call whose stream is not open yet waits for it."""
+def send_order(call: Call, kind: CallOrder.Kind, data: Mapping[str, Any]) -> CallOrder:
+    """Write an order and notify the call's process. If the call's stream is not open yet, the order waits for it."""
     order = CallOrder.objects.create(call=call, kind=kind, data=dict(data))
     if settings.REDIS_URL and call.channel:
-        transaction.on_commit(lambda: _ring(call.channel))
+        transaction.on_commit(lambda: _notify(call.channel))
     return order
 
 
 def take_orders(*, process: str) -> list[Order]:
-    """Every order for the calls whose streams ``process`` holds, each given out once."""
+    """Take every order for the calls whose streams ``process`` holds. Each order is returned once."""
     taken = []
     waiting = CallOrder.objects.filter(taken_at=None, call__process=process, call__lease__stream__gt=0)
     for order in waiting.order_by("id"):
@@ -83,15 +86,18 @@ def take_orders(*, process: str) -> list[Order]:
     return taken
 
 
-def _live(call_id: UUID | str) -> Call:
+def _get_live_call(call_id: UUID | str) -> Call:
     call = get_call(call_id)
     if not is_live(call):
         raise NotLive(call)
     return call
 
 
-def _ring(channel: str) -> None:
+def _notify(channel: str) -> None:
+    layer = get_channel_layer()
+    if layer is None:
+        return
     try:
-        async_to_sync(get_channel_layer().send)(channel, {"type": "orders"})
-    except Exception as error:  # the doorbell is a convenience: the process looks by itself as well
-        logger.warning("The doorbell of %s is out of order: %s", channel, error)
+        async_to_sync(layer.send)(channel, {"type": "orders"})
+    except Exception as error:  # the notification only saves time: the process polls the database as well
+        logger.warning("Could not notify %s of an order; it polls the database instead: %s", channel, error)

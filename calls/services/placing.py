@@ -1,8 +1,8 @@
 """
-Accepting calls to be dialled, and stopping them again.
+Accepting calls that are to be dialled.
 
-An accepted call is a row with a ``due_at``; ``dialling`` does the rest. What is wrong with a request is told before
-anything is written.
+An accepted call is a row with a ``due_at``; ``claiming`` and ``dialling`` do the rest. A request is checked completely
+before anything is written.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from django.utils import timezone
 from calls.errors import CallsError
 from calls.models import E164, Agent, ApiKey, Call, DoNotCall, MachineDetection
 from calls.services import webhooks
-from calls.services.dialable import dialable
+from calls.services.dialable import dialable, refuse_listed
 from calls.status import Status
 from calls.variables import placeholders
 from calls.waking import wake
@@ -29,38 +29,54 @@ from calls.waking import wake
 logger = logging.getLogger(__name__)
 
 LONGEST_CALL = 4 * 3600
-"""Seconds: what a carrier grants without being asked."""
+"""Seconds: the longest call that Twilio allows by default."""
 FURTHEST = timedelta(days=366)
-"""How far ahead a call may be scheduled."""
-LATE = timedelta(minutes=10)
-"""How far behind: clocks differ and lists take their time, but a wrong year must not dial at once."""
+"""How far ahead a call may be scheduled. A later date is most likely a mistyped year."""
+MOST_LATE = timedelta(minutes=10)
+"""
+How far in the past ``scheduled_for`` may be.
+
+Clocks differ, and a list takes time to prepare. A mistyped year, however, must not dial at once.
+"""
+BATCH = 500
+"""Calls that are written or looked up in one query; SQLite limits the number of its parameters."""
+READ_LIST = 50
+"""From more requests than this on, the whole do-not-call list is read once instead of one query per request."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewCall:
-    """What is asked for when a call is placed. Empty fields mean the agent's own ways."""
+    """A request for a call. For an empty field the agent's own setting applies."""
 
     to: str
+    """The number to dial, as the person wrote it."""
     agent: str
+    """The name of an active agent."""
     from_number: str = ""
     scheduled_for: datetime | None = None
+    """The call is not dialled before this time; None: dial now."""
     variables: Mapping[str, Any] = field(default_factory=dict)
+    """Values for the placeholders in the agent's texts."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Data of the requester, which is returned with the call and its webhooks."""
     max_duration: int | None = None
+    """Seconds."""
     machine_detection: str = ""
+    """One of ``MachineDetection``."""
     record: bool | None = None
     timezone: str = ""
+    """The person's time zone; empty: every time zone that the number may be in counts."""
 
     @property
     def digest(self) -> str:
-        """The same for the same request."""
+        """A hash that is the same for the same request."""
         moment = self.scheduled_for and self.scheduled_for.astimezone(UTC)
         same = {**asdict(self), "scheduled_for": moment}
         return hashlib.sha256(json.dumps(same, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class KeyReused(CallsError):
-    """An idempotency key came with another request before."""
+    """An idempotency key was used before, with a different request."""
 
     def __init__(self, key: str) -> None:
         super().__init__(
@@ -71,19 +87,19 @@ class KeyReused(CallsError):
 
 
 class InvalidCalls(CallsError):
-    """Some calls of a batch cannot be placed: ``errors`` by their place in it."""
+    """Some calls of a batch cannot be placed. ``errors`` maps their index in the batch to what is wrong."""
 
     def __init__(self, errors: Mapping[int, CallsError]) -> None:
-        super().__init__(f"{len(errors)} of the calls cannot be placed, so none was.", code="invalid-batch")
+        super().__init__(f"{len(errors)} of the calls cannot be placed, so none was placed.", code="invalid-batch")
         self.errors = errors
 
 
 def place_call(wanted: NewCall, *, api_key: ApiKey | None = None, idempotency_key: str = "") -> tuple[Call, bool]:
     """
-    Accept a call to be dialled now, or when it is scheduled for. Returns it, and whether it is new.
+    Accept a call that is to be dialled now, or at the time for which it is scheduled.
 
-    The same ``idempotency_key`` with the same request returns the same call. Raises ``CallsError`` with the field that
-    is wrong.
+    Returns the call, and whether it is new: the same ``idempotency_key`` with the same request returns the same call.
+    Raises ``CallsError`` with the field that is wrong.
     """
     if idempotency_key and (known := _placed_before(wanted, api_key, idempotency_key)):
         return known, False
@@ -92,7 +108,7 @@ def place_call(wanted: NewCall, *, api_key: ApiKey | None = None, idempotency_ke
     try:
         with transaction.atomic():
             call.save(force_insert=True)
-            _accepted([call])
+            _announce_accepted([call])
     except IntegrityError:
         known = _placed_before(wanted, api_key, idempotency_key) if idempotency_key else None
         if known is None:
@@ -105,9 +121,10 @@ def place_calls(
     wanted: Sequence[NewCall], *, api_key: ApiKey | None = None, idempotency_key: str = "", dry_run: bool = False
 ) -> tuple[list[Call], bool]:
     """
-    Accept all of these calls, or, with ``InvalidCalls``, none. Returns them in order, and whether they are new.
+    Accept all of these calls, or raise ``InvalidCalls`` and accept none of them.
 
-    ``idempotency_key`` stands for the whole list. With ``dry_run`` they are only checked.
+    Returns the calls in order, and whether they are new. ``idempotency_key`` belongs to the list as a whole. With
+    ``dry_run`` the calls are only checked.
     """
     if not wanted:
         return [], True
@@ -117,13 +134,13 @@ def place_calls(
     checker = _Checker(wanted)
     calls: list[Call] = []
     errors: dict[int, CallsError] = {}
-    for place, new in enumerate(wanted):
+    for index, new in enumerate(wanted):
         try:
             call = checker.check(new)
         except CallsError as error:
-            errors[place] = error
+            errors[index] = error
             continue
-        call.api_key, call.idempotency_key = api_key, keys[place]
+        call.api_key, call.idempotency_key = api_key, keys[index]
         calls.append(call)
     if errors:
         raise InvalidCalls(errors)
@@ -131,8 +148,8 @@ def place_calls(
         return calls, True
     try:
         with transaction.atomic():
-            Call.objects.bulk_create(calls, batch_size=500)
-            _accepted(calls)
+            Call.objects.bulk_create(calls, batch_size=BATCH)
+            _announce_accepted(calls)
     except IntegrityError:
         known = _list_placed_before(wanted, api_key, idempotency_key, keys) if idempotency_key else []
         if not known:
@@ -142,24 +159,27 @@ def place_calls(
 
 
 def _keys(idempotency_key: str, count: int) -> list[str | None]:
-    """One key for each call of a list, and none if the list has none."""
+    """Return one key for each call of a list, or None for each if the list has no key."""
     if not idempotency_key:
         return [None] * count
     digest = hashlib.sha256(idempotency_key.encode()).hexdigest()
-    return [f"list:{digest}:{place}" for place in range(count)]
+    return [f"list:{digest}:{index}" for index in range(count)]
 
 
 def _list_placed_before(
     wanted: Sequence[NewCall], api_key: ApiKey | None, idempotency_key: str, keys: Sequence[str | None]
 ) -> list[Call]:
-    mine = Call.objects.select_related("agent").filter(api_key=api_key)
+    """Return the calls of this list if it was placed before, else none. Raises ``KeyReused`` for a different list."""
+    candidates = Call.objects.select_related("agent").filter(api_key=api_key)
+    # The first key shows whether a list with this key exists; the key after the last, whether that list was longer.
     first, *_, beyond = _keys(idempotency_key, len(wanted) + 1)
-    known = {call.idempotency_key: call for call in mine.filter(idempotency_key__in=(first, beyond))}
+    known = {call.idempotency_key: call for call in candidates.filter(idempotency_key__in=(first, beyond))}
     if not known:
         return []
-    # SQLite takes only so many parameters at once.
-    for start in range(0, len(keys), 500):
-        known |= {call.idempotency_key: call for call in mine.filter(idempotency_key__in=keys[start : start + 500])}
+    # SQLite limits the number of parameters of one query.
+    for start in range(0, len(keys), BATCH):
+        page = candidates.filter(idempotency_key__in=keys[start : start + BATCH])
+        known |= {call.idempotency_key: call for call in page}
     found = [known.get(key) for key in keys]
     if beyond in known or any(
         call is None or call.request_digest != new.digest for call, new in zip(found, wanted, strict=True)
@@ -169,49 +189,54 @@ def _list_placed_before(
 
 
 def _placed_before(wanted: NewCall, api_key: ApiKey | None, idempotency_key: str) -> Call | None:
+    """Return the call of this request if it was placed before. Raises ``KeyReused`` for a different request."""
     known = Call.objects.select_related("agent").filter(api_key=api_key, idempotency_key=idempotency_key).first()
     if known is not None and known.request_digest != wanted.digest:
         raise KeyReused(idempotency_key)
     return known
 
 
-def _accepted(calls: Iterable[Call]) -> None:
+def _announce_accepted(calls: Iterable[Call]) -> None:
     webhooks.announce_each(calls, "call.queued", at=timezone.now())
     wake("dial_due")
 
 
 class _Checker:
-    """Turns requests into calls or errors; what it looks up, it looks up once for all of them."""
+    """
+    Turns requests into calls, or raises ``CallsError``.
+
+    One instance checks all requests of a list, and looks each thing up once for all of them.
+    """
 
     def __init__(self, wanted: Sequence[NewCall] = ()) -> None:
         self._agents: dict[str, Agent | None] = {}
         self._placeholders: dict[int, set[str]] = {}
-        # A list of any length is read in one go, and a single call needs no list.
-        self._do_not_call = set(DoNotCall.objects.values_list("number", flat=True)) if len(wanted) > 50 else None
+        self._do_not_call = set(DoNotCall.objects.values_list("number", flat=True)) if len(wanted) > READ_LIST else None
+        """The whole do-not-call list; None for few requests, for which the database is asked one by one."""
 
     def check(self, wanted: NewCall) -> Call:
         to = dialable(wanted.to, field="to")
-        if self._refuses(to):
-            raise CallsError("This number is on the do-not-call list.", code="do-not-call", field="to")
+        refuse_listed(to, field="to", listed=self._do_not_call)
         agent = self._agent(wanted.agent)
-        if missing := self._needs(agent) - set(wanted.variables):
+        if missing := self._needed_variables(agent) - set(wanted.variables):
             names = ", ".join(sorted(missing))
-            raise CallsError(f"The agent {agent.name} also needs {names}.", code="missing-variables", field="variables")
+            text = f"The agent {agent.name} also needs these variables: {names}."
+            raise CallsError(text, code="missing-variables", field="variables")
         if wanted.machine_detection and wanted.machine_detection not in MachineDetection.values:
             choices = ", ".join(MachineDetection.values)
-            raise CallsError(f"machine_detection is one of {choices}.", field="machine_detection")
+            raise CallsError(f"machine_detection must be one of: {choices}.", field="machine_detection")
         if wanted.machine_detection == MachineDetection.MESSAGE and not agent.voicemail_message:
-            text = f"The agent {agent.name} has no voicemail message to leave."
+            text = f"The agent {agent.name} has no voicemail message that it could leave."
             raise CallsError(text, code="no-voicemail-message", field="machine_detection")
         if wanted.max_duration is not None and not 10 <= wanted.max_duration <= LONGEST_CALL:
-            raise CallsError(f"max_duration is between 10 and {LONGEST_CALL} seconds.", field="max_duration")
+            raise CallsError(f"max_duration must be 10 to {LONGEST_CALL} seconds.", field="max_duration")
         if wanted.timezone and wanted.timezone not in available_timezones():
             raise CallsError(f"There is no time zone {wanted.timezone!r}.", code="unknown-timezone", field="timezone")
         now = timezone.now()
-        if wanted.scheduled_for is not None and wanted.scheduled_for < now - LATE:
-            raise CallsError("That time has passed.", code="in-the-past", field="scheduled_for")
+        if wanted.scheduled_for is not None and wanted.scheduled_for < now - MOST_LATE:
+            raise CallsError("This time has passed.", code="in-the-past", field="scheduled_for")
         if wanted.scheduled_for is not None and wanted.scheduled_for > now + FURTHEST:
-            raise CallsError("That is more than a year from now.", field="scheduled_for")
+            raise CallsError("This time is more than a year from now.", field="scheduled_for")
         return Call(
             direction=Call.Direction.OUTBOUND,
             status=Status.QUEUED,
@@ -230,11 +255,6 @@ class _Checker:
             request_digest=wanted.digest,
         )
 
-    def _refuses(self, number: str) -> bool:
-        if self._do_not_call is not None:
-            return number in self._do_not_call
-        return DoNotCall.objects.filter(number=number).exists()
-
     def _agent(self, name: str) -> Agent:
         if name not in self._agents:
             self._agents[name] = Agent.objects.filter(name=name, active=True).first()
@@ -243,7 +263,7 @@ class _Checker:
             raise CallsError(f"There is no active agent {name!r}.", code="unknown-agent", field="agent")
         return agent
 
-    def _needs(self, agent: Agent) -> set[str]:
+    def _needed_variables(self, agent: Agent) -> set[str]:
         if agent.pk not in self._placeholders:
             texts = (agent.prompt, agent.greeting, agent.disclosure, agent.voicemail_message)
             self._placeholders[agent.pk] = set().union(*(placeholders(text) for text in texts))
@@ -253,7 +273,7 @@ class _Checker:
     def _caller_id(wanted: str, agent: Agent) -> str:
         number = wanted or agent.phone_number or settings.TWILIO_PHONE_NUMBER
         if not number:
-            text = "There is no number to call from: set TWILIO_PHONE_NUMBER, or the agent's number."
+            text = "There is no number to call from. Set TWILIO_PHONE_NUMBER, or the agent's phone number."
             raise CallsError(text, code="no-caller-id", field="from")
         if not E164.fullmatch(number):
             raise CallsError("Write the number to call from as +15551234567.", code="invalid-number", field="from")

@@ -35,7 +35,7 @@ def record_status(
     """
     params = clean_values(params or {})
     attempt = attempts.find_attempt(attempt_id=attempt_id, sid=sid)
-    if attempt is not None and not attempts.adopt(attempt, sid):
+    if attempt is not None and not attempts.adopt_sid(attempt, sid):
         return None
     call = attempt.call if attempt is not None else find_call(sid=sid)
     if call is None:
@@ -64,8 +64,7 @@ def _follow(attempt: DialAttempt, status: Status, at: datetime, params: Mapping[
         until = timezone.now() + timedelta(seconds=attempt.call.agent.ring_timeout + ANSWERING)
         Lease.objects.filter(call_id=attempt.call_id, stream=0, expires_at__lt=until).update(expires_at=until)
     sip_code = params.get("SipResponseCode", "")
-    return attempts.move_attempt(
-        attempt,
+    outcome = attempts.Outcome(
         status,
         at=at,
         sip_code=int(sip_code) if sip_code.isdecimal() and len(sip_code) == 3 else None,
@@ -73,6 +72,7 @@ def _follow(attempt: DialAttempt, status: Status, at: datetime, params: Mapping[
         error=params.get("ErrorMessage", ""),
         reason="voicemail" if attempt.answered_by.startswith("machine") and status in TERMINAL else "",
     )
+    return attempts.move_attempt(attempt, outcome)
 
 
 def record_verdict(
@@ -85,7 +85,7 @@ def record_verdict(
     """
     answered_by = clean(answered_by)[:32]
     attempt = attempts.find_attempt(attempt_id=attempt_id, sid=sid)
-    if attempt is None or not attempts.adopt(attempt, sid):
+    if attempt is None or not attempts.adopt_sid(attempt, sid):
         logger.warning("Machine detection's verdict %r on an unknown call %s", answered_by, sid)
         return False
     call, now = attempt.call, timezone.now()
@@ -99,7 +99,7 @@ def record_verdict(
         if call.attempts_made != attempt.number or call.status in TERMINAL or not _ends_call(answered_by, wanted):
             return True
         message = call.agent.voicemail_message if wanted is MachineDetection.MESSAGE and answered_by != "fax" else ""
-        orders.give(call, CallOrder.Kind.VOICEMAIL, {"message": fill(message, call.variables)})
+        orders.send_order(call, CallOrder.Kind.VOICEMAIL, {"message": fill(message, call.variables)})
     return True
 
 

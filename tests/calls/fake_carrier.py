@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from calls.carrier import CarrierCall, CarrierError, Kind
+from calls.carrier import CarrierCall
+from calls.errors import CarrierError, FailureKind
 
 LEEWAY = timedelta(minutes=2)
 _numbers = itertools.count(1)
@@ -30,7 +31,7 @@ class FakeCarrier:
         with self._lock:
             self.requests.append(request)
             fault = self.faults.pop(0) if self.faults else None
-            if fault is not None and fault.kind is not Kind.UNKNOWN:
+            if fault is not None and fault.kind is not FailureKind.UNKNOWN:
                 raise fault
             call = self.add(request["to_number"], request["from_number"])
         if self.on_create is not None:
@@ -82,5 +83,5 @@ class FakeCarrier:
                 raise fault
 
 
-def refusal(kind: Kind, code: int | None = None, **fields: Any) -> CarrierError:
-    return CarrierError(f"refused: {kind}", kind=kind, code=code, **fields)
+def refusal(kind: FailureKind, code: int | None = None, **fields: Any) -> CarrierError:
+    return CarrierError(f"refused: {kind}", kind=kind, twilio_code=code, **fields)

@@ -3,7 +3,7 @@
 from calls.services import dialling, reconciling
 
 dialling.STALLED = 1.0
-reconciling.FORGOTTEN = 2.0
+reconciling.ABANDONED_CLAIM = 2.0
 reconciling.UNANSWERED_REQUEST = 2.0
 reconciling.NEVER_ARRIVED = 12.0  # longer than any request lasts: only then has it surely not arrived
 reconciling.SILENT = 0.0

@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 from twilio.request_validator import RequestValidator
 
-from calls.carrier import CLOCK_LEEWAY, KINDS, Carrier, CarrierCall, CarrierError, Kind, get_carrier
+from calls.carrier import CLOCK_LEEWAY, KINDS, Carrier, CarrierCall, get_carrier
+from calls.errors import CarrierError, FailureKind
 from media.phone.answering import CarrierTiming, Outcome
 from media.phone.injections import RestFault
 from media.phone.leg import PhoneCall
@@ -195,22 +196,22 @@ async def test_threads_share_one_carrier(carrier, network):
 @pytest.mark.parametrize(
     ("kind", "codes"),
     [
-        (Kind.LATER, {20429}),
-        (Kind.CAPACITY, {10004}),
-        (Kind.UNKNOWN, {20500, 20503}),
-        (Kind.NUMBER, {13223, 13224, 13225, 21201, 21202, 21211, 21214, 21216, 21217, 32203}),
+        (FailureKind.LATER, {20429}),
+        (FailureKind.CAPACITY, {10004}),
+        (FailureKind.UNKNOWN, {20500, 20503}),
+        (FailureKind.NUMBER, {13223, 13224, 13225, 21201, 21202, 21211, 21214, 21216, 21217, 32203}),
         (
-            Kind.SETTINGS,
+            FailureKind.SETTINGS,
             {13227, 20001, 20404, 21203, 21205, 21206, 21208, 21210, 21212, 21213, 21215, 21218, 21219, 21220, 32205},
         ),
-        (Kind.ACCOUNT, {10001, 20003, 20005, 20006, 20008}),
+        (FailureKind.ACCOUNT, {10001, 20003, 20005, 20006, 20008}),
     ],
 )
 async def test_every_code_of_twilios_means_something_to_the_dialler(carrier, network, kind, codes):
     for code in codes:
         error = await failure(create(carrier, to_number=f"+199955{code}"))
-        assert (error.kind, error.code, error.status) == (kind, code, CODES[code][0]), code
-        assert error.permanent == (kind in (Kind.NUMBER, Kind.SETTINGS))
+        assert (error.kind, error.twilio_code, error.status) == (kind, code, CODES[code][0]), code
+        assert error.permanent == (kind in (FailureKind.NUMBER, FailureKind.SETTINGS))
         assert CODES[code][1].rstrip(".") in str(error)
         assert f"https://www.twilio.com/docs/errors/{code}" in str(error)
     assert len(asked(network)) == len(codes), "each was asked for once"
@@ -225,21 +226,21 @@ def test_no_code_is_forgotten():
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (301, Kind.SETTINGS),
-        (400, Kind.SETTINGS),
-        (401, Kind.ACCOUNT),
-        (403, Kind.ACCOUNT),
-        (404, Kind.SETTINGS),
-        (408, Kind.UNKNOWN),
-        (429, Kind.LATER),
-        (500, Kind.UNKNOWN),
-        (503, Kind.UNKNOWN),
+        (301, FailureKind.SETTINGS),
+        (400, FailureKind.SETTINGS),
+        (401, FailureKind.ACCOUNT),
+        (403, FailureKind.ACCOUNT),
+        (404, FailureKind.SETTINGS),
+        (408, FailureKind.UNKNOWN),
+        (429, FailureKind.LATER),
+        (500, FailureKind.UNKNOWN),
+        (503, FailureKind.UNKNOWN),
     ],
 )
 async def test_an_answer_that_is_not_twilios_goes_by_its_status(carrier, network, status, kind):
     network.injections.rest = [RestFault.html(status)]
     error = await failure(create(carrier))
-    assert (error.kind, error.code, error.status) == (kind, None, status)
+    assert (error.kind, error.twilio_code, error.status) == (kind, None, status)
     assert f"HTTP status {status}" in str(error)
 
 
@@ -247,7 +248,7 @@ async def test_an_error_in_the_form_of_newer_services(carrier, network):
     problem = '{"type": "x", "title": "Bad", "status": 400, "code": 21211, "detail": "Not a number"}'
     network.injections.rest = [RestFault(status=400, body=problem, content_type="application/problem+json")]
     error = await failure(create(carrier))
-    assert (error.kind, error.code) == (Kind.NUMBER, 21211)
+    assert (error.kind, error.twilio_code) == (FailureKind.NUMBER, 21211)
     assert "Not a number" in str(error)
 
 
@@ -264,7 +265,7 @@ async def test_an_error_in_the_form_of_newer_services(carrier, network):
 async def test_too_many_requests_says_how_long_to_wait_if_twilio_does(carrier, network, headers, seconds):
     network.injections.rest = [RestFault.error(20429, headers=headers)]
     error = await failure(create(carrier))
-    assert (error.kind, error.retry_after) == (Kind.LATER, seconds)
+    assert (error.kind, error.retry_after) == (FailureKind.LATER, seconds)
     assert not network.calls, "it was not processed"
 
 
@@ -276,14 +277,14 @@ async def test_a_wait_may_be_a_date(carrier, network):
 
 async def test_too_many_live_calls(carrier, network):
     network.concurrent_calls = 0
-    assert (await failure(create(carrier))).kind is Kind.CAPACITY
+    assert (await failure(create(carrier))).kind is FailureKind.CAPACITY
 
 
 async def test_wrong_credentials_stop_everything_and_are_not_repeated(network):
     carrier = make_carrier(network.rest_url, auth_token="the-wrong-token")
     error = await failure(create(carrier))
     close(carrier)
-    assert (error.kind, error.code) == (Kind.ACCOUNT, 20003)
+    assert (error.kind, error.twilio_code) == (FailureKind.ACCOUNT, 20003)
     assert not error.permanent, "the calls may be placed once the account is right"
     assert "the-wrong-token" not in str(error)
 
@@ -291,7 +292,7 @@ async def test_wrong_credentials_stop_everything_and_are_not_repeated(network):
 def test_without_credentials_nobody_is_asked():
     with pytest.raises(CarrierError, match="TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN must be set") as raised:
         make_carrier("http://127.0.0.1:9", auth_token="")
-    assert raised.value.kind is Kind.ACCOUNT
+    assert raised.value.kind is FailureKind.ACCOUNT
 
 
 # -- when nobody knows ----------------------------------------------------------------------------
@@ -315,7 +316,7 @@ async def test_a_call_may_exist_although_its_answer_was_lost(carrier, network, f
     before = datetime.now(UTC)
     network.injections.rest = [fault]
     error = await failure(create(carrier))
-    assert error.kind is Kind.UNKNOWN
+    assert error.kind is FailureKind.UNKNOWN
     assert not error.permanent
     assert len(asked(network)) == 1, "and it is not asked for twice"
     found = await asyncio.to_thread(carrier.find_calls, to_number=THERE, from_number=HERE, since=before)
@@ -326,7 +327,7 @@ async def test_a_call_may_exist_although_its_answer_was_lost(carrier, network, f
 async def test_an_answer_in_drips_is_not_waited_for(carrier, network):
     network.injections.rest = [RestFault(slow_body=60.0)]
     async with asyncio.timeout(5):
-        assert (await failure(create(carrier))).kind is Kind.UNKNOWN
+        assert (await failure(create(carrier))).kind is FailureKind.UNKNOWN
 
 
 async def test_where_nobody_listens_nothing_was_sent():
@@ -334,12 +335,12 @@ async def test_where_nobody_listens_nothing_was_sent():
         held.bind(("127.0.0.1", 0))
         carrier = make_carrier(f"http://127.0.0.1:{held.getsockname()[1]}")
         error = await failure(create(carrier))
-    assert (error.kind, error.status) == (Kind.LATER, None)
+    assert (error.kind, error.status) == (FailureKind.LATER, None)
     assert str(error) == "Twilio cannot be reached at 127.0.0.1; nothing was sent."
 
 
 async def test_an_address_that_makes_no_sense_is_a_setting():
-    assert (await failure(create(make_carrier("http://:0")))).kind is Kind.SETTINGS
+    assert (await failure(create(make_carrier("http://:0")))).kind is FailureKind.SETTINGS
 
 
 # -- looking for calls ----------------------------------------------------------------------------
@@ -383,7 +384,7 @@ async def test_a_list_that_cannot_be_read_is_not_an_empty_one(carrier, network, 
     network.injections.rest = [RestFault(method="GET", status=200, body=body)]
     since = datetime.now(UTC)
     error = await failure(asyncio.to_thread(carrier.find_calls, to_number=THERE, from_number=HERE, since=since))
-    assert error.kind is Kind.UNKNOWN
+    assert error.kind is FailureKind.UNKNOWN
 
 
 async def test_one_call_can_be_asked_after(carrier, network):
@@ -402,7 +403,7 @@ async def test_a_call_that_twilio_does_not_know_is_none(carrier):
 async def test_a_page_of_a_proxys_does_not_say_that_a_call_is_unknown(carrier, network):
     network.injections.rest = [RestFault(method="GET", path=".json", status=404, body="<html>")]
     error = await failure(asyncio.to_thread(carrier.fetch_call, "CA" + "0" * 32))
-    assert (error.kind, error.status) == (Kind.SETTINGS, 404)
+    assert (error.kind, error.status) == (FailureKind.SETTINGS, 404)
 
 
 # -- hanging up -----------------------------------------------------------------------------------
@@ -481,7 +482,7 @@ async def test_a_cancellation_that_changed_nothing_is_followed_by_a_hang_up(netw
 async def test_a_hang_up_that_fails_says_so(network, carrier, in_state):
     call = await in_state(network, carrier, "in-progress")
     network.injections.rest = [RestFault(path=f"{call.sid}.json", status=503)]
-    assert (await failure(hang_up(carrier, call, ringing=False))).kind is Kind.UNKNOWN
+    assert (await failure(hang_up(carrier, call, ringing=False))).kind is FailureKind.UNKNOWN
     assert not call.is_over
 
 

@@ -38,7 +38,7 @@ async def test_the_agent_says_what_it_is_told_to_and_ends_the_call_when_told_to(
         await sync_to_async(orders.say)(call_id=record.pk, text="Your table is ready.")
         while not await record.turns.filter(heard="Your table is ready.").aexists():  # noqa: ASYNC110 - the same
             await asyncio.sleep(0.05)
-        await sync_to_async(orders.give)(record, CallOrder.Kind.HANG_UP, {"reason": "operator"})
+        await sync_to_async(orders.send_order)(record, CallOrder.Kind.HANG_UP, {"reason": "operator"})
         await call.wait()
         await network.wait_until_idle()
     record = await books(call)

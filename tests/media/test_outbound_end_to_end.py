@@ -298,7 +298,7 @@ async def test_the_agent_says_what_the_operator_asks_for_and_hangs_up_when_told(
         await sync_to_async(stopping.hang_up)(call_id=call.pk)
         record = await here.over(call)
     assert (record.status, record.end_reason) == ("completed", "operator")
-    with pytest.raises(CallsError, match="somebody on the line"):
+    with pytest.raises(CallsError, match="agent is on the line"):
         await sync_to_async(orders.say)(call_id=call.pk, text="Too late.")
 
 

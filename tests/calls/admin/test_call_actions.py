@@ -9,7 +9,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.utils import timezone
 
-from calls.carrier import CarrierError, Kind
+from calls.errors import CarrierError, FailureKind
 from calls.models import (
     Call,
     CallOrder,
@@ -78,7 +78,7 @@ def test_a_call_that_waits_is_canceled(admin_client, outbound):
 def test_what_cannot_be_done_is_told_and_nothing_breaks(admin_client, outbound):
     response = press(admin_client, outbound("completed"), "cancel")
     assert response.status_code == 302
-    assert said(response) == "The call is over: completed."
+    assert said(response) == "The call has ended already, as completed."
 
 
 def test_a_live_call_is_told_to_hang_up(admin_client, outbound):
@@ -90,7 +90,7 @@ def test_a_live_call_is_told_to_hang_up(admin_client, outbound):
 
 def test_a_carrier_that_fails_is_told(admin_client, outbound, carrier, monkeypatch):
     def fails(*_, **__):
-        raise CarrierError("the network is down", kind=Kind.UNKNOWN)
+        raise CarrierError("the network is down", kind=FailureKind.UNKNOWN)
 
     monkeypatch.setattr(carrier, "hang_up", fails, raising=False)
     assert "the network is down" in said(press(admin_client, outbound("in-progress"), "hang-up"))
@@ -116,7 +116,7 @@ def test_many_calls_are_canceled_at_once_and_what_happened_is_told(admin_client,
     assert Call.objects.filter(status="canceled").count() == 3
     text = said(response)
     assert "3 calls: canceled." in text
-    assert text.count("The call is over") == 5
+    assert text.count("The call has ended already") == 5
     assert "2 more calls" in text
 
 

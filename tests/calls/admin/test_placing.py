@@ -74,7 +74,7 @@ def test_what_an_agent_needs_to_know_is_asked_for(admin_client, outbound):
     Agent.objects.update(greeting="Hello {{ name }}.")
     form = {**form_at(admin_client, "/admin/calls/call/place/"), "to": ANNA, "agent": "front-desk"}
     page = admin_client.post("/admin/calls/call/place/", form)
-    assert "also needs name" in page.content.decode()
+    assert "also needs these variables: name" in page.content.decode()
 
 
 def test_lists_and_agents_lead_to_the_form(admin_client, db):

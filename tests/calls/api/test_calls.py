@@ -10,7 +10,7 @@ import time_machine
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
-from calls.carrier import Kind
+from calls.errors import FailureKind
 from calls.models import Call, CallOrder, DoNotCall, Lease
 from calls.services import stopping
 from tests.calls.api.conftest import START
@@ -353,7 +353,7 @@ def test_hanging_up_a_live_call_is_an_order_to_its_process(api, live, talked):
 def test_a_carrier_that_cannot_hang_up_may_be_asked_again(api, live, monkeypatch):
     Lease.objects.all().delete()
 
-    monkeypatch.setattr(stopping, "get_carrier", lambda: FakeCarrier(faults=[carrier_refusal(Kind.LATER)]))
+    monkeypatch.setattr(stopping, "get_carrier", lambda: FakeCarrier(faults=[carrier_refusal(FailureKind.LATER)]))
     response = act(api, live, "hangup")
     assert (response.status_code, response.json()["code"]) == (503, "carrier-failed")
     assert "Retry-After" in response

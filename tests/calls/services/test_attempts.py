@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from calls.carrier import Kind
+from calls.errors import FailureKind
 from calls.models import CallEvent, DialAttempt, Lease
 from calls.services import claiming, dialling, reconciling, record_status
 from tests.calls.fake_carrier import refusal
@@ -101,7 +101,7 @@ def test_a_callback_for_another_call_with_our_attempt_changes_nothing(agent, clo
 
 def test_a_call_that_was_given_up_and_arrives_after_all_is_talked_to_and_not_dialled_again(agent, clock, carrier):
     call = place()
-    carrier.faults = [refusal(Kind.UNKNOWN)]
+    carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)
     [made] = carrier.calls.values()
     carrier.calls.clear()
@@ -115,7 +115,7 @@ def test_a_call_that_was_given_up_and_arrives_after_all_is_talked_to_and_not_dia
 
 def test_once_the_next_attempt_has_begun_the_one_that_was_given_up_is_hung_up(agent, clock, carrier):
     place()
-    carrier.faults = [refusal(Kind.UNKNOWN)]
+    carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)
     [made] = carrier.calls.values()
     carrier.calls.clear()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calls.carrier import Kind
+from calls.errors import FailureKind
 from calls.models import Lease
 from tests.calls.fake_carrier import refusal
 from tests.calls.services.dialler import ANNA, dial_due, place, reload
@@ -24,7 +24,8 @@ def test_a_call_is_dialled_once_with_the_id_of_its_attempt_in_every_address(agen
 
 
 @pytest.mark.parametrize(
-    ("kind", "code", "reason"), [(Kind.NUMBER, 21211, "number-refused"), (Kind.SETTINGS, 21210, "settings-refused")]
+    ("kind", "code", "reason"),
+    [(FailureKind.NUMBER, 21211, "number-refused"), (FailureKind.SETTINGS, 21210, "settings-refused")],
 )
 def test_what_the_carrier_will_never_do_ends_the_call_with_the_reason(agent, clock, carrier, kind, code, reason):
     call = place()

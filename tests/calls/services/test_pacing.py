@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from calls.carrier import Kind
+from calls.errors import FailureKind
 from calls.models import Call, DialAttempt, DialPace, Lease
 from calls.services import claiming, dialling, pacing, reconciling
+from calls.services.attempts import move_attempt
 from tests.calls.fake_carrier import refusal
 from tests.calls.services.dialler import BERT, CARL, NOON, dial_due, place, report
 
@@ -40,7 +41,7 @@ def test_no_more_at_once_than_there_are_slots_and_some_are_left_to_those_who_cal
 def test_too_many_requests_put_dialling_off_and_count_for_nothing(agent, clock, carrier):
     place()
     place(BERT)
-    carrier.faults = [refusal(Kind.LATER, 20429, retry_after=7.0)]
+    carrier.faults = [refusal(FailureKind.LATER, 20429, retry_after=7.0)]
     for attempt_id in claiming.claim_due().attempts:
         dialling.dial(attempt_id, carrier=carrier)
     # What was claimed before the pause is held back as well.
@@ -57,7 +58,8 @@ def test_requests_that_fail_together_are_one_failure(agent, clock, carrier):
         place(f"+1202555011{number}")
     attempts = [DialAttempt.objects.get(pk=pk) for pk in claiming.claim_due().attempts]
     for attempt in attempts:
-        dialling._refused(attempt, refusal(Kind.LATER, 20429))
+        outcome = dialling._outcome_of_refusal(attempt, refusal(FailureKind.LATER, 20429), NOON)
+        move_attempt(attempt, outcome)
     pace = DialPace.objects.get()
     assert pace.failures == 1
     assert pace.paused_until <= NOON + timedelta(seconds=1)
@@ -74,7 +76,7 @@ def test_a_success_that_was_under_way_does_not_end_a_pause(agent, clock, carrier
 def test_the_carriers_limit_of_calls_at_once_is_learned_and_slowly_tried_again(agent, clock, carrier):
     for number in range(5):
         place(f"+1202555011{number}")
-    carrier.faults = [None, None, refusal(Kind.CAPACITY, 10004), refusal(Kind.CAPACITY, 10004)]
+    carrier.faults = [None, None, refusal(FailureKind.CAPACITY, 10004), refusal(FailureKind.CAPACITY, 10004)]
     ids = claiming.claim_due().attempts
     for attempt_id in ids[:4]:
         dialling.dial(attempt_id, carrier=carrier)
@@ -92,7 +94,7 @@ def test_the_carriers_limit_of_calls_at_once_is_learned_and_slowly_tried_again(a
 def test_a_refused_account_stops_dialling_and_is_tried_again_later(agent, clock, carrier, caplog):
     place()
     place(BERT)
-    carrier.faults = [refusal(Kind.ACCOUNT, 20003)]
+    carrier.faults = [refusal(FailureKind.ACCOUNT, 20003)]
     [first, _second] = claiming.claim_due().attempts
     dialling.dial(first, carrier=carrier)
     assert "refuses the account" in caplog.text

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from calls.carrier import Kind
+from calls.errors import FailureKind
 from calls.models import Call, DialAttempt, Lease
 from calls.services import (
     claim_stream,
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 def test_an_unknown_outcome_is_never_asked_for_again_but_found(agent, clock, carrier):
     call = place()
-    carrier.faults = [refusal(Kind.UNKNOWN)]
+    carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)
     assert (reload(call).status, attempt.sid) == ("queued", None)
     carrier.now_is(next(iter(carrier.calls)), status="in-progress")
@@ -37,7 +37,7 @@ def test_an_unknown_outcome_is_never_asked_for_again_but_found(agent, clock, car
 
 def test_a_request_that_never_arrived_is_made_again_only_when_that_is_certain(agent, clock, carrier):
     call = place()
-    carrier.faults = [refusal(Kind.UNKNOWN)]
+    carrier.faults = [refusal(FailureKind.UNKNOWN)]
     dial_due(carrier)
     carrier.calls.clear()
     for _ in range(5):
@@ -60,7 +60,7 @@ def test_a_request_that_never_arrived_is_made_again_only_when_that_is_certain(ag
 def test_a_call_of_another_time_between_the_same_numbers_is_not_taken_for_ours(agent, clock, carrier):
     carrier.add(ANNA, "+15005550006", created_at=NOON - timedelta(minutes=5), status="completed")
     place()
-    carrier.faults = [refusal(Kind.UNKNOWN)]
+    carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)
     sids = list(carrier.calls)
     clock.shift(reconciling.UNANSWERED_REQUEST)
@@ -72,7 +72,7 @@ def test_an_attempt_that_was_claimed_by_a_process_that_died_is_dialled_by_anothe
     place()
     [attempt_id] = claiming.claim_due().attempts
     assert reconciling.reconcile(carrier=carrier).to_dial == []
-    clock.shift(reconciling.FORGOTTEN + 1)
+    clock.shift(reconciling.ABANDONED_CLAIM + 1)
     assert reconciling.reconcile(carrier=carrier).to_dial == [attempt_id]
     assert dialling.dial(attempt_id, carrier=carrier)
     assert not dialling.dial(attempt_id, carrier=carrier)
@@ -96,7 +96,7 @@ def test_a_carrier_that_cannot_be_asked_changes_nothing(agent, clock, carrier):
     call = place()
     dial_due(carrier)
     clock.shift(600)
-    carrier.faults = [refusal(Kind.UNKNOWN)]
+    carrier.faults = [refusal(FailureKind.UNKNOWN)]
     reconciling.reconcile(carrier=carrier)
     assert reload(call).status == "queued"
 
@@ -115,7 +115,7 @@ def test_a_hang_up_that_no_process_takes_is_done_at_the_carrier(agent, clock, ca
 @pytest.mark.parametrize("status", ["ringing", "in-progress"])
 def test_a_callback_that_comes_while_the_carrier_is_asked_counts_more_than_its_silence(agent, clock, carrier, status):
     call = place()
-    carrier.faults = [refusal(Kind.UNKNOWN)]
+    carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)
     [made] = carrier.calls.values()
     clock.shift(reconciling.NEVER_ARRIVED + 1)
@@ -133,12 +133,12 @@ def test_a_callback_that_comes_while_the_carrier_is_asked_counts_more_than_its_s
 def test_one_attempt_that_cannot_be_asked_after_does_not_keep_the_others(agent, clock, carrier):
     place()
     place(BERT)
-    carrier.faults = [refusal(Kind.UNKNOWN)]
+    carrier.faults = [refusal(FailureKind.UNKNOWN)]
     dial_due(carrier)
     attempt = DialAttempt.objects.exclude(sid=None).get()
 
     def find_calls(**_):
-        raise refusal(Kind.UNKNOWN)
+        raise refusal(FailureKind.UNKNOWN)
 
     carrier.find_calls = find_calls
     carrier.now_is(attempt.sid, status="completed")
@@ -149,7 +149,7 @@ def test_one_attempt_that_cannot_be_asked_after_does_not_keep_the_others(agent, 
 
 def test_a_call_that_is_already_in_the_books_is_not_taken_for_a_lost_one(agent, clock, carrier):
     place()
-    carrier.faults = [refusal(Kind.UNKNOWN)]
+    carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)
     [made] = carrier.calls.values()
     by_hand = carrier.add(ANNA, "+15005550006")
@@ -176,7 +176,7 @@ def test_a_hang_up_that_the_carrier_fails_to_do_is_tried_again(agent, clock, car
     carrier.now_is(attempt.sid, status="in-progress")
     stopping.hang_up(call_id=call.pk, carrier=carrier)
     clock.shift(reconciling.ORDER_IGNORED + 1)
-    carrier.faults = [refusal(Kind.UNKNOWN)]
+    carrier.faults = [refusal(FailureKind.UNKNOWN)]
     reconciling.reconcile(carrier=carrier)
     assert carrier.calls[attempt.sid].status == "in-progress"
     reconciling.reconcile(carrier=carrier)
