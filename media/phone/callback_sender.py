@@ -19,13 +19,16 @@ import aiohttp
 from twilio.request_validator import RequestValidator
 from yarl import URL
 
-from media.phone.injections import CallbackFault, Injections, Kind, Signature
+from media.phone.injections import CallbackFault, CallbackKind, Injections, Signature
 
 USER_AGENT = "TwilioProxy/1.1"
 LONGEST = 15.0  # seconds; no setting makes a call-related request last longer
 MOST_REDIRECTS = 10
 LARGEST_ANSWER_BYTES = 1 << 20  # past the 64 kB that TwiML may have, so that its excess can still be reported
-AWAITED = ("voice", "action")  # the kinds whose answer the call waits for; a late one of the others delays nothing
+AWAITED_KINDS = (
+    "voice",
+    "action",
+)  # the kinds whose answer the call waits for; a late one of the others delays nothing
 _DEFAULT_PORT = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 CookiesPerHost = dict[str, dict[str, str]]
 
@@ -103,7 +106,7 @@ def signed_form(url: str) -> str:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CallbackResponse:
     """What came back, after all retries. ``error`` is the debugger's code if it is unusable, ``status`` 0 if none."""
 
     url: str
@@ -117,14 +120,14 @@ class Answer:
 class Delivery:
     """One request as it went out, ``answer`` once there is one and what came of each attempt."""
 
-    kind: Kind
+    kind: CallbackKind
     method: str
     url: str
     headers: dict[str, str]
     body: bytes | None
     parameters: Mapping[str, str]
     attempts: list[str] = field(default_factory=list)
-    answer: Answer | None = None
+    answer: CallbackResponse | None = None
 
     @property
     def token(self) -> str:
@@ -167,10 +170,10 @@ class CallbackSender:
         url: str,
         parameters: Mapping[str, str],
         *,
-        kind: Kind,
+        kind: CallbackKind,
         method: str = "POST",
         cookies: CookiesPerHost | None = None,
-    ) -> Answer:
+    ) -> CallbackResponse:
         """
         Deliver one webhook and return its last answer. Never raises for what the application does.
 
@@ -186,12 +189,12 @@ class CallbackSender:
             self._spawn(self._deliver(copy, cookies, delay=fault.delay))
             return answer
         delay = fault.delay if fault else 0.0
-        if delay and kind not in AWAITED:
+        if delay and kind not in AWAITED_KINDS:
             self._spawn(self._deliver(genuine, cookies, delay=delay))
-            return Answer(url)
+            return CallbackResponse(url)
         return await self._deliver(genuine, cookies, delay=delay)
 
-    async def replay(self, delivery: Delivery) -> Answer:
+    async def replay(self, delivery: Delivery) -> CallbackResponse:
         """Send an earlier request again, byte for byte."""
         return await self._deliver(
             Delivery(
@@ -215,7 +218,7 @@ class CallbackSender:
 
     def _prepare(
         self,
-        kind: Kind,
+        kind: CallbackKind,
         method: str,
         url: str,
         parameters: Mapping[str, str],
@@ -250,12 +253,12 @@ class CallbackSender:
             headers["X-Twilio-Signature"] = signature
         return Delivery(kind, method, url, headers, body, parameters)
 
-    async def _deliver(self, delivery: Delivery, cookies: CookiesPerHost, *, delay: float = 0.0) -> Answer:
+    async def _deliver(self, delivery: Delivery, cookies: CookiesPerHost, *, delay: float = 0.0) -> CallbackResponse:
         if delay:
             await asyncio.sleep(delay)
         self.deliveries.append(delivery)
         overrides = Overrides.parse(delivery.url)
-        answer = Answer(delivery.url, error=11200)
+        answer = CallbackResponse(delivery.url, error=11200)
         try:
             async with asyncio.timeout(overrides.total_timeout):
                 for _ in range(1 + overrides.retries):
@@ -268,19 +271,21 @@ class CallbackSender:
         delivery.answer = answer
         return answer
 
-    async def _attempt(self, delivery: Delivery, overrides: Overrides, cookies: CookiesPerHost) -> tuple[str, Answer]:
+    async def _attempt(
+        self, delivery: Delivery, overrides: Overrides, cookies: CookiesPerHost
+    ) -> tuple[str, CallbackResponse]:
         try:
             answer = await self._exchange(delivery, overrides, cookies)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            return "ct", Answer(delivery.url, error=11205)
+            return "ct", CallbackResponse(delivery.url, error=11205)
         except (aiohttp.SocketTimeoutError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            return "rt", Answer(delivery.url, error=11200)
+            return "rt", CallbackResponse(delivery.url, error=11200)
         except (aiohttp.ClientError, ValueError):
-            return "http", Answer(delivery.url, error=11206)
+            return "http", CallbackResponse(delivery.url, error=11206)
         outcome = {4: "4xx", 5: "5xx"}.get(answer.status // 100, "ok")
         return outcome, answer
 
-    async def _exchange(self, delivery: Delivery, overrides: Overrides, cookies: CookiesPerHost) -> Answer:
+    async def _exchange(self, delivery: Delivery, overrides: Overrides, cookies: CookiesPerHost) -> CallbackResponse:
         """Make one attempt, with the redirects and the login that it takes."""
         assert self._session is not None, "open() was not called"
         method, url, body, headers = delivery.method, delivery.url, delivery.body, dict(delivery.headers)
@@ -300,7 +305,7 @@ class CallbackSender:
             ) as response:
                 content = await _read(response)
                 _keep(response.cookies, cookies.setdefault(host, {}))
-                answer = Answer(
+                answer = CallbackResponse(
                     url,
                     response.status,
                     response.content_type,
@@ -320,7 +325,7 @@ class CallbackSender:
                 headers["Host"] = urlsplit(url).netloc
                 if "X-Twilio-Signature" in headers:
                     headers["X-Twilio-Signature"] = self.sign(url, delivery.parameters if body else {}) or ""
-        return Answer(url, error=11215)
+        return CallbackResponse(url, error=11215)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

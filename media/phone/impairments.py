@@ -18,7 +18,7 @@ from media.audio import decode_mulaw, encode_mulaw
 from media.phone.frames import FRAME_BYTES, FRAME_SECONDS, RATE_HZ, SILENT_FRAME
 
 Item = TypeVar("Item")
-Kind = Literal["text", "binary"]
+FrameKind = Literal["text", "binary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +182,15 @@ Message = dict[str, Any]
 """A well-formed ``media`` message of this stream, for a fault to spoil."""
 
 
-def _text(message: Message) -> list[tuple[Kind, bytes]]:
+def _text(message: Message) -> list[tuple[FrameKind, bytes]]:
     return [("text", msgspec.json.encode(message))]
 
 
-def _with_payload(message: Message, payload: str) -> list[tuple[Kind, bytes]]:
+def _with_payload(message: Message, payload: str) -> list[tuple[FrameKind, bytes]]:
     return _text(message | {"media": message["media"] | {"payload": payload}})
 
 
-def _second_start(message: Message) -> list[tuple[Kind, bytes]]:
+def _second_start(message: Message) -> list[tuple[FrameKind, bytes]]:
     sid = message["streamSid"]
     form = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
     start = {"streamSid": sid, "accountSid": "AC" + "0" * 32, "callSid": "CA" + "0" * 32, "tracks": ["inbound"]}
@@ -204,7 +204,7 @@ def _second_start(message: Message) -> list[tuple[Kind, bytes]]:
     )
 
 
-WIRE_FAULTS: dict[str, Callable[[Message], list[tuple[Kind, bytes]]]] = {
+WIRE_FAULTS: dict[str, Callable[[Message], list[tuple[FrameKind, bytes]]]] = {
     "garbage": lambda message: [("text", b"this is {not JSON")],
     "array": lambda message: [("text", b"[1, 2, 3]")],
     "deep-json": lambda message: [("text", b"[" * 20_000 + b"]" * 20_000)],

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 from media.phone.twilio_errors import TwilioError
 
 Signature = Literal["good", "wrong", "missing", "other-url", "trailing-slash"]
-Kind = Literal["voice", "action", "status", "stream-status", "amd", "recording"]
+CallbackKind = Literal["voice", "action", "status", "stream-status", "amd", "recording"]
 """What a webhook is about: a TwiML document, an ``action`` or ``<Redirect>``, or one of the four callbacks."""
 
 
@@ -24,7 +24,7 @@ class CallbackFault:
     ``delay`` is in seconds, ``times`` limits how often. A copy keeps the idempotency token unless ``new_token``.
     """
 
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[CallbackKind, ...] = ()
     when: Mapping[str, str] = field(default_factory=dict)
     extra: bool = False
     delay: float = 0.0
@@ -55,7 +55,7 @@ class RestFault:
     headers: Mapping[str, str] = field(default_factory=dict)
     takes_effect: bool = False
     delay: float = 0.0
-    after: Kind | None = None
+    after: CallbackKind | None = None
     slow_body: float = 0.0
     drop: bool = False
     hang_up_first: bool = False
@@ -99,7 +99,7 @@ class Injections:
     trailing_slash: bool = False
     _used: Counter[int] = field(default_factory=Counter, init=False, repr=False)
 
-    def for_callback(self, kind: Kind, parameters: Mapping[str, str]) -> CallbackFault | None:
+    def for_callback(self, kind: CallbackKind, parameters: Mapping[str, str]) -> CallbackFault | None:
         return self._first(
             self.callbacks,
             lambda fault: (not fault.kinds or kind in fault.kinds) and fault.when.items() <= parameters.items(),

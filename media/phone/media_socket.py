@@ -15,7 +15,7 @@ from websockets.http11 import Request
 from websockets.protocol import SEND_EOF, State
 from websockets.uri import WebSocketURI
 
-from media.phone.impairments import Kind
+from media.phone.impairments import FrameKind
 
 CONNECT_TIMEOUT = 10.0  # Twilio's is not published
 CLOSE_TIMEOUT = 2.0
@@ -116,7 +116,7 @@ class MediaSocket(asyncio.Protocol):
         elif self.is_open:
             self._on_closed()
 
-    def send(self, kind: Kind, data: bytes) -> None:
+    def send(self, kind: FrameKind, data: bytes) -> None:
         if self.protocol.state is not State.OPEN:
             return
         if kind == "text":

@@ -5,7 +5,7 @@ The telephone network: numbers, calls, and an account at a carrier that behaves 
         call = await network.call_in(party, from_number="+15005550100", to_number="+15005550006")
         end = await call.wait()
 
-The application's own calls come in over ``rest_url``; ``on_dial`` says who answers them.
+The application places its own calls over ``rest_url``; ``on_dial`` registers who answers them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from media.phone.answering import Answerer, CarrierTiming, Outcome
-from media.phone.call_request import MAX_CALL_SECONDS, Callback, CallRequest, Program
+from media.phone.call_request import Callback, CallRequest, Program
 from media.phone.callback_sender import CallbackSender, Delivery, Routes
+from media.phone.exchange import Leg
 from media.phone.gateway import Gateway
 from media.phone.injections import Injections
 from media.phone.leg import PhoneCall
@@ -33,19 +34,20 @@ T = TypeVar("T")
 
 ACCOUNT_SID = "AC00000000000000000000000000000001"
 AUTH_TOKEN = "simulated-auth-token"
-SHUTDOWN_TIMEOUT = 10.0  # seconds for calls to end and callbacks to be delivered
+SHUTDOWN_TIMEOUT = 10.0
+"""Seconds that calls have to end and their callbacks to be delivered before the network is closed all the same."""
 
 
 class DialQueue:
-    """A token bucket: how long a call created now waits before it is dialled. Pure."""
+    """A token bucket: how long a call created now waits before it is dialled. Without I/O."""
 
     def __init__(self, *, calls_per_second: float, burst: int = 1) -> None:
         self._interval = 1.0 / calls_per_second
         self._slack = (burst - 1) * self._interval
-        self._next = float("-inf")
+        self._next = float("-inf")  # when the next call may be dialled
 
     def reserve(self, now: float) -> float:
-        """Take the next place and return the seconds until its turn."""
+        """Reserve the next turn and return the seconds until it comes."""
         start = max(now - self._slack, self._next)
         self._next = start + self._interval
         return max(0.0, start - now)
@@ -53,16 +55,17 @@ class DialQueue:
 
 class PhoneNetwork:
     """
-    Everything between the application and the people on the phone.
+    Everything between the application and the people on the phone. Use it as an asynchronous context manager.
 
-    ``app_url`` is where the application really listens, ``public_url`` what Twilio was told: it is signed, and URLs of
-    that host are sent to ``app_url``. ``gateway_factory(party, tape)`` makes the media gateway of each call.
-    ``say`` renders ``<Say>`` as mu-law audio (it runs in a thread); without it, text only takes its time. One folder
-    per call is made in ``tape_directory``. The REST API listens on ``rest_host`` and ``rest_port``, 0 for any free one.
+    - ``app_url``: where the application really listens.
+    - ``public_url``: the address that Twilio knows. It is signed, and requests to its host are sent to ``app_url``.
+    - ``tape_directory``: where each call gets a folder for its tape; without one, tapes keep no sound.
+    - ``strict``: whether a message that Twilio would only warn of makes the call fail.
+    - ``gateway_factory``: makes the media gateway of each call, from its party and its tape.
+    - ``render_say``: turns the text of ``<Say>`` into mu-law audio, in a thread; without it, ``<Say>`` only takes time.
+    - ``rest_host``, ``rest_port``: where the REST API listens; port 0 stands for any free one.
 
-    ``deliveries`` and ``alerts`` list all webhooks sent and what Twilio's debugger would show. ``caller_ids`` limits
-    ``From`` (21210), ``concurrent_calls`` live calls (10004), ``refusals`` refuses numbers with a code. ``on_call`` is
-    told of every call that begins, for whoever wants to watch.
+    Implements ``exchange.Exchange`` and ``rest.Account``.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class PhoneNetwork:
         strict: bool = True,
         timing: CarrierTiming | None = None,
         gateway_factory: Callable[[Party, Tape], Gateway] | None = None,
-        say: Callable[[str], bytes] | None = None,
+        render_say: Callable[[str], bytes] | None = None,
         rest_host: str = "127.0.0.1",
         rest_port: int = 0,
     ) -> None:
@@ -88,23 +91,30 @@ class PhoneNetwork:
         self.timing = timing or CarrierTiming()
         self.random = Random(seed)
         self.routes = Routes(app_url, public_url or app_url)
-        self.say = say
+        self.render_say = render_say
         self.rest_url = ""
+        """The base URL of the REST API; set when the network is entered."""
         self.calls: dict[str, PhoneCall] = {}
+        """Every call and every leg of ``<Dial>`` by its SID, the oldest first. None is removed."""
         self.alerts: list[Alert] = []
+        """What Twilio's debugger would show."""
         self.caller_ids: set[str] | None = None
+        """The numbers that the account may call from (21210 for others); None allows all."""
         self.concurrent_calls: int | None = None
+        """How many live calls the account may have (10004 beyond); None sets no limit."""
         self.refusals: dict[str, int] = {}
+        """Numbers that REST refuses to call, with the error code."""
         self.on_call: Callable[[PhoneCall], None] | None = None
+        """Called with each call and leg that begins."""
         self.sender = CallbackSender(
             routes=self.routes, auth_token=auth_token, injections=self.injections, spawn=self.spawn
         )
         self.rest = RestApi(self, host=rest_host, port=rest_port)
         self._queue = DialQueue(calls_per_second=calls_per_second)
-        self._answerers: dict[str, Answerer] = {}
+        self._answerers: dict[str, Answerer] = {}  # by number, or by `*` and how it ends
         self._tape_directory = tape_directory
         self._gateway_factory = gateway_factory
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()  # calls, and callbacks under way
 
     async def __aenter__(self) -> PhoneNetwork:
         await self.sender.open()
@@ -118,7 +128,7 @@ class PhoneNetwork:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Hang up every call, wait for what is under way, then let go of the rest (late callbacks)."""
+        """Hang up every call, wait for what is under way, then cancel the rest (late callbacks)."""
         for call in self.calls.values():
             call.hang_up()
         if self._tasks:
@@ -132,6 +142,7 @@ class PhoneNetwork:
 
     @property
     def deliveries(self) -> list[Delivery]:
+        """Every callback that was sent, in order."""
         return self.sender.deliveries
 
     async def call_in(
@@ -146,9 +157,9 @@ class PhoneNetwork:
         parameters: Mapping[str, str] | None = None,
     ) -> PhoneCall:
         """
-        Let somebody call the application. Returns at once; ``PhoneCall.wait`` follows the call.
+        Call the application. Returns at once; ``PhoneCall.wait`` returns when the call is over.
 
-        ``parameters`` are further ones of the request (``ForwardedFrom``, ``CallToken``, ``CallerName``).
+        ``parameters`` are added to each request (``ForwardedFrom``, ``CallToken``, ``CallerName``).
         """
         request = CallRequest(
             to_number=to_number,
@@ -158,11 +169,10 @@ class PhoneNetwork:
                 fallback_url=self.routes.public(fallback_path) if fallback_path else None,
             ),
             callback=Callback(self.routes.public(status_path)),
-            time_limit=MAX_CALL_SECONDS,
         )
         attested = {"StirVerstat": "TN-Validation-Passed-A"} if from_number.startswith("+") else {}
-        call = PhoneCall(self, request, direction="inbound", party=party, parameters={**attested, **(parameters or {})})
-        return self._begin(call)
+        extra = {**attested, **(parameters or {})}
+        return self._begin(PhoneCall(self, request, direction="inbound", party=party, extra_parameters=extra))
 
     def on_dial(
         self,
@@ -174,21 +184,19 @@ class PhoneNetwork:
         beep_after: float | None = None,
     ) -> None:
         """
-        Say who answers when this number is dialled. Unknown numbers fail with SIP 404.
+        Register who answers when this number is dialled. Other numbers fail with SIP 404.
 
-        ``*01`` stands for every number that ends so, ``*`` for every other; the longest ending wins. It rings for
-        ``after`` seconds (before scaling; random by default). ``answered_by`` is what machine detection finds;
-        ``machine`` means the usual verdict of its mode. The end of its message is found ``beep_after`` seconds after
-        the answer (real ones, as it is heard on the stream; by default as soon as any other verdict).
+        ``*01`` stands for every number that ends in 01 and ``*`` for every number; the longest ending that fits wins.
+        ``answer`` is called for each call. The other arguments are those of ``Answerer``.
         """
         self._answerers[number] = Answerer(answer, after, answered_by, beep_after)
 
     async def replay(self, delivery: Delivery) -> int:
-        """Send an earlier webhook again, byte for byte, and return the status of the answer."""
+        """Send an earlier callback again, byte for byte, and return the status of the response."""
         return (await self.sender.replay(delivery)).status
 
     async def wait_until_idle(self) -> None:
-        """Return once nothing is under way: calls are over, late copies and recording callbacks were delivered."""
+        """Return once all calls are over and everything was delivered, late copies and recording callbacks included."""
         current = asyncio.current_task()
         while tasks := self._tasks - {current}:
             await asyncio.wait(tasks)
@@ -196,30 +204,34 @@ class PhoneNetwork:
     # -- what calls and the REST API need ---------------------------------------------------------
 
     def place(self, request: CallRequest) -> PhoneCall:
-        """Put a call ordered over REST into the dialling queue."""
+        """Put a call that REST asked for into the dialling queue."""
         wait = self._queue.reserve(time.monotonic())
         return self._begin(PhoneCall(self, request, direction="outbound-api", queue_time=wait))
 
-    def child(self, parent: PhoneCall, request: CallRequest) -> PhoneCall:
-        """Start a leg of ``<Dial>``; these do not queue."""
+    def child(self, parent: Leg, request: CallRequest) -> PhoneCall:
+        """Start a leg of ``<Dial>``. These do not wait in the queue."""
         return self._begin(PhoneCall(self, request, direction="outbound-dial", parent=parent))
 
     def answerer(self, number: str) -> Answerer:
+        """Return who answers this number."""
         if number in self._answerers:
             return self._answerers[number]
         endings = [name for name in self._answerers if name.startswith("*") and number.endswith(name[1:])]
-        nobody = Answerer(lambda: Outcome.failed(404))
-        return self._answerers[max(endings, key=len)] if endings else nobody
+        unknown = Answerer(lambda: Outcome.failed(404))
+        return self._answerers[max(endings, key=len)] if endings else unknown
 
     def gateway(self, party: Party, tape: Tape) -> Gateway:
+        """Make the media gateway of a call."""
         if self._gateway_factory is not None:
             return self._gateway_factory(party, tape)
         return Gateway(party, tape=tape, strict=self.strict, sign_trailing_slash=self.injections.trailing_slash)
 
     def tape(self, call_sid: str) -> Tape:
+        """Make the tape of a call."""
         return Tape(self._tape_directory / call_sid if self._tape_directory else None)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something that may outlive the call that asked for it, and keep a reference to its task."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -28,7 +28,7 @@ from multidict import MultiMapping
 
 from media.phone.call_request import (
     API_VERSION,
-    EVENTS,
+    CALL_EVENTS,
     MAX_CALL_SECONDS,
     Callback,
     CallRequest,
@@ -37,7 +37,8 @@ from media.phone.call_request import (
     RecordingRequest,
 )
 from media.phone.injections import Injections, RestFault
-from media.phone.leg import PhoneCall, Recording
+from media.phone.leg import PhoneCall
+from media.phone.leg_recordings import Recording
 from media.phone.twilio_errors import CODES, Alert, TwilioError
 
 Form = MultiMapping[str]
@@ -147,7 +148,7 @@ def warnings(form: Form) -> list[TwilioError]:
     found = [
         TwilioError(20001, f"StatusCallbackEvent {event!r}: repeat the key once per event")
         for event in form.getall("StatusCallbackEvent", [])
-        if event not in EVENTS
+        if event not in CALL_EVENTS
     ]
     asynchronous = form.get("AsyncAmd") == "true" and "MachineDetection" in form
     if asynchronous and not form.get("AsyncAmdStatusCallback"):
@@ -168,7 +169,7 @@ def read_call_request(form: Form) -> CallRequest:
         to_number=form["To"],
         from_number=form.get("CallerId") or form["From"],
         program=_program_of(form),
-        callback=_callback_of(form, "StatusCallback", events=EVENTS),
+        callback=_callback_of(form, "StatusCallback", events=CALL_EVENTS),
         timeout=float(form.get("Timeout", 60)),
         time_limit=float(form.get("TimeLimit", MAX_CALL_SECONDS)),
         send_digits=form.get("SendDigits", ""),
@@ -404,7 +405,7 @@ class RestApi:
             raise TwilioError(20001)
         if any(form.get(name) and not _is_url(form[name]) for name in ("Url", "FallbackUrl", "StatusCallback")):
             raise TwilioError(21205)
-        callback = _callback_of(form, "StatusCallback", events=EVENTS) if form.get("Url") else None
+        callback = _callback_of(form, "StatusCallback", events=CALL_EVENTS) if form.get("Url") else None
         if form.get("StatusCallback") and callback is None:
             call.alert(TwilioError(20001, "StatusCallback can be changed only together with Url"))
         if callback is not None and call.request.callback is not None:
@@ -423,7 +424,7 @@ class RestApi:
         if call.status != "in-progress":
             raise TwilioError(21220)
         wanted = _recording_of(cast(Form, await request.post()), "StartCallRecordingAPI")
-        recording = call.start_recording(wanted)
+        recording = call.recordings.start(wanted)
         return 201, recording_resource(recording, call, self._account.account_sid), call
 
     async def _list(self, request: web.Request) -> tuple[int, dict[str, Any], None]:

@@ -35,7 +35,7 @@ from media.phone.frames import (
     first_audible,
     last_audible,
 )
-from media.phone.impairments import WIRE_FAULTS, DelayLine, Fault, Impairments, Kind, Noise
+from media.phone.impairments import WIRE_FAULTS, DelayLine, Fault, FrameKind, Impairments, Noise
 from media.phone.media_socket import CONNECT_TIMEOUT, MediaSocket
 from media.phone.party import Note, Party
 from media.phone.playout_queue import PlayoutQueue
@@ -135,7 +135,7 @@ class MediaStream:
         self._warned: set[int] = set()
         self._faults = deque(sorted(model.faults, key=lambda fault: fault.at))
         # To the app: None stands for the close that follows the last message.
-        self._up: DelayLine[tuple[Kind, bytes, bool] | None] = DelayLine(
+        self._up: DelayLine[tuple[FrameKind, bytes, bool] | None] = DelayLine(
             self._arrive_at_app,
             random=self._random,
             delay=model.network_delay,
@@ -146,7 +146,7 @@ class MediaStream:
         self._down: DelayLine[_Media | _Mark | _Clear] = DelayLine(
             self._obey, random=self._random, delay=model.network_delay, jitter=model.jitter
         )
-        self._unsent: deque[tuple[Kind, bytes, bool]] = deque()
+        self._unsent: deque[tuple[FrameKind, bytes, bool]] = deque()
         self._started_at = 0.0
         self._speaks_from = float("inf")
         self._sequence = self._chunk = 0
@@ -411,7 +411,7 @@ class MediaStream:
         self._sequence += 1
         return f'{{"event":"{event}","sequenceNumber":"{self._sequence}",{body},"streamSid":"{self._sid}"}}'.encode()
 
-    def _arrive_at_app(self, item: tuple[Kind, bytes, bool] | None) -> None:
+    def _arrive_at_app(self, item: tuple[FrameKind, bytes, bool] | None) -> None:
         if item is None:
             self._drain(force=True)
             self._wire.close(1000)

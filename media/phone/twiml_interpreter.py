@@ -22,7 +22,7 @@ FOREVER = 1000  # what loop="0" comes to
 
 
 @dataclass(frozen=True)
-class Stream:
+class ConnectStream:
     """``<Connect><Stream>``, its URLs absolute."""
 
     url: str
@@ -79,7 +79,7 @@ class Line(Protocol):
     async def key(self, within: float | None) -> str | None:
         """Return the next key pressed, None after ``within`` seconds without one."""
 
-    async def stream(self, stream: Stream) -> None:
+    async def stream(self, stream: ConnectStream) -> None:
         """Return when the stream is over and the call is not."""
 
     async def dial(self, dial: Dial) -> dict[str, str]:
@@ -166,7 +166,7 @@ class Interpreter:
                 url = urlsplit(url)._replace(scheme="wss").geturl()
             callback = element.get("statusCallback", "")
             await self._line.stream(
-                Stream(
+                ConnectStream(
                     url=url,
                     name=element.get("name", ""),
                     parameters={p.get("name", ""): p.get("value", "") for p in element.findall("Parameter")},

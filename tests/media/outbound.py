@@ -27,7 +27,8 @@ from calls.status import TERMINAL
 from media.phone.answering import CarrierTiming, Outcome
 from media.phone.caller import HangUp, ScriptedCaller, Step, WaitForAgent
 from media.phone.injections import Injections
-from media.phone.network import PhoneCall, PhoneNetwork
+from media.phone.leg import PhoneCall
+from media.phone.network import PhoneNetwork
 from media.runtime import get_service
 from tests.media.test_calls_end_to_end import phones
 

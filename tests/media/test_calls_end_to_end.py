@@ -23,8 +23,9 @@ from media.phone.clips import Clip
 from media.phone.gateway import Gateway
 from media.phone.impairments import Fault, Impairments
 from media.phone.injections import CallbackFault, Injections
+from media.phone.leg import PhoneCall
 from media.phone.measurements import measure
-from media.phone.network import PhoneCall, PhoneNetwork
+from media.phone.network import PhoneNetwork
 from media.runtime import close_service, get_service
 from tests.media.test_session import voice
 

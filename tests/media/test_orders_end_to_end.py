@@ -10,7 +10,8 @@ from asgiref.sync import sync_to_async
 from calls.models import Agent, Call, CallOrder, DoNotCall
 from calls.services import orders
 from media.phone.caller import HangUp, Press, ScriptedCaller, Step, Wait, WaitForAgent
-from media.phone.network import PhoneCall, PhoneNetwork
+from media.phone.leg import PhoneCall
+from media.phone.network import PhoneNetwork
 from tests.media.test_calls_end_to_end import books, phones, talk
 from tests.media.test_calls_end_to_end import engines_options as engines_options
 from tests.media.test_calls_end_to_end import server as server

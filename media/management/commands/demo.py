@@ -30,8 +30,9 @@ from calls.stages import STAGE_NAMES, STAGES
 from inference.backends import make_engine
 from inference.types import EngineError
 from media.phone.caller import HangUp, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent, prepare
+from media.phone.leg import PhoneCall
 from media.phone.measurements import Measurements, measure
-from media.phone.network import PhoneCall, PhoneNetwork
+from media.phone.network import PhoneNetwork
 from media.phone.people import VOICE
 from media.reply import render
 

@@ -23,7 +23,8 @@ from inference.engines.espeak import EspeakTextToSpeech
 from inference.types import EngineError
 from media.phone.answering import CarrierTiming
 from media.phone.caller import Voice
-from media.phone.leg import CallEnd, PhoneCall
+from media.phone.exchange import CallEnd
+from media.phone.leg import PhoneCall
 from media.phone.live import caller_voice
 from media.phone.network import PhoneNetwork
 from media.phone.people import PEOPLE, VOICE, assign_people, person_at

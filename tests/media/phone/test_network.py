@@ -518,7 +518,7 @@ async def test_the_caller_hangs_up_while_the_other_phone_rings(app, network, per
 async def test_say_can_be_heard(app, person):
     app.answers = {"/twilio/voice/": "<Say>Hello</Say>"}
     caller = person()
-    async with phone_network(app, say=lambda text: b"\x05" * 400) as network:
+    async with phone_network(app, render_say=lambda text: b"\x05" * 400) as network:
         await (await ring_in(network, caller)).wait()
     assert caller.heard.count(b"\x05") == 400
 

@@ -13,8 +13,9 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
+from media.phone.answering import Outcome
 from media.phone.injections import RestFault
-from media.phone.network import ACCOUNT_SID, AUTH_TOKEN, Outcome, PhoneNetwork
+from media.phone.network import ACCOUNT_SID, AUTH_TOKEN, PhoneNetwork
 from media.phone.twilio_errors import CODES
 
 PUBLIC = "https://voice.example"

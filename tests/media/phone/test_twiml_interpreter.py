@@ -6,7 +6,7 @@ import pytest
 from media.phone.call_request import RecordingRequest
 from media.phone.twilio_errors import TwilioError
 from media.phone.twiml_document import Document, parse
-from media.phone.twiml_interpreter import Dial, Interpreter, Stream
+from media.phone.twiml_interpreter import ConnectStream, Dial, Interpreter
 
 HERE = "https://voice.example/twilio/voice/"
 
@@ -61,7 +61,7 @@ class Line:
             await asyncio.Event().wait()
         return self.keys.pop(0) if self.keys else None
 
-    async def stream(self, stream: Stream) -> None:
+    async def stream(self, stream: ConnectStream) -> None:
         self.did.append(stream)
 
     async def dial(self, dial: Dial) -> dict[str, str]:
@@ -106,7 +106,7 @@ async def test_connect_opens_the_stream_and_then_asks_the_action():
         Line(**{"?stream=1": "<Hangup/>"}),
     )
     assert line.did == [
-        Stream(
+        ConnectStream(
             url="wss://voice.example/twilio/media/t",
             name="agent",
             parameters={"attempt": "7"},

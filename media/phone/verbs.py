@@ -1,0 +1,223 @@
+"""TwiML's verbs on one leg: what the interpreter asks for is carried out here."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from media.phone.call_request import CallRequest, Program, RecordingRequest
+from media.phone.exchange import CallChange, Exchange, Leg, Status
+from media.phone.frames import FRAME_SECONDS
+from media.phone.injections import CallbackKind
+from media.phone.leg_callbacks import LegCallbacks
+from media.phone.leg_recordings import LegRecordings
+from media.phone.leg_stream import LegStream
+from media.phone.twilio_errors import TwilioError
+from media.phone.twiml_document import Document, parse
+from media.phone.twiml_interpreter import Callee, ConnectStream, Dial, Interpreter
+
+COMFORT_NOISE = frozenset(b"\xff\x7f\xfe\x7e")
+"""The mu-law codes next to zero: a frame of nothing else is silence to ``<Record>``."""
+APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
+"""What Twilio says where it cannot use the application's TwiML."""
+
+
+class LegVerbs:
+    """Implements ``twiml_interpreter.Line`` for one leg."""
+
+    def __init__(
+        self, leg: Leg, exchange: Exchange, callbacks: LegCallbacks, recordings: LegRecordings, stream: LegStream
+    ) -> None:
+        self.rejected: Status | None = None
+        """The final status that ``<Reject>`` asked for; None unless it was carried out before the answer."""
+        self.unfinished_record: tuple[str, str] | None = None
+        """Where the ``<Record>`` that runs now reports if the person hangs up: URL and method."""
+        self._leg, self._exchange = leg, exchange
+        self._callbacks, self._recordings, self._stream = callbacks, recordings, stream
+        self._program: Program | None = None  # the one that runs, for its fallback URL
+
+    async def run(self, program: Program, extra: Mapping[str, str]) -> None:
+        """Run a program to its end; ``extra`` are further parameters of the request for its TwiML."""
+        self._program = program
+        try:
+            if program.url is not None:
+                document = await self.fetch(program.url, method=program.method, parameters=extra, kind="voice")
+            else:
+                document = parse((program.twiml or "").encode(), url=None)
+            await Interpreter(self).run(document)
+        except TwilioError as error:
+            self.alert(error)
+            await self.answer()
+            await self.say(APPLICATION_ERROR)
+
+    # -- twiml_interpreter.Line -------------------------------------------------------------------
+
+    async def fetch(
+        self, url: str, *, method: str, parameters: Mapping[str, str] | None = None, kind: CallbackKind = "action"
+    ) -> Document:
+        try:
+            return await self._fetch(url, method, parameters or {}, kind)
+        except TwilioError as error:
+            program = self._program
+            if program is None or not program.fallback_url:
+                raise
+            self.alert(error)
+            reason = {"ErrorCode": str(error.code), "ErrorUrl": url}
+            return await self._fetch(program.fallback_url, program.fallback_method, reason, kind)
+
+    async def _fetch(self, url: str, method: str, parameters: Mapping[str, str], kind: CallbackKind) -> Document:
+        response = await self._callbacks.send(kind, url, self._callbacks.parameters(parameters), method=method)
+        if response.error is not None:
+            raise TwilioError(response.error, f"{response.status or 'no answer'} from {url}")
+        return parse(response.body, url=response.url, content_type=response.content_type)
+
+    async def answer(self) -> None:
+        await self._leg.answer()
+
+    def reject(self, status: str) -> None:
+        if not self._leg.audio.is_answered:
+            self.rejected = "busy" if status == "busy" else "no-answer"
+
+    def note(self, verb: str, attributes: Mapping[str, str]) -> None:
+        self._leg.log("twiml", verb=verb, **{f"@{name}": value for name, value in attributes.items()})
+
+    def alert(self, error: TwilioError) -> None:
+        self._leg.alert(error)
+
+    async def say(self, text: str) -> None:
+        self._leg.log("say", text=text)
+        if self._exchange.render_say is None:
+            await self.pause(len(text) / self._exchange.timing.characters_per_second)
+        else:
+            await self._leg.audio.play(await asyncio.to_thread(self._exchange.render_say, text))
+
+    async def play(self, url: str) -> None:
+        self._leg.log("play", url=url)  # the file itself is not fetched
+
+    async def play_digits(self, digits: str) -> None:
+        self._leg.log("digits_sent", digits=digits)
+
+    async def pause(self, seconds: float) -> None:
+        await self._exchange.timing.pause(seconds)
+
+    async def key(self, within: float | None) -> str | None:
+        try:
+            async with asyncio.timeout(None if within is None else within * self._exchange.timing.scale):
+                return await self._leg.audio.next_key()
+        except TimeoutError:
+            return None
+
+    async def stream(self, stream: ConnectStream) -> None:
+        await self._stream.run(stream)
+
+    def start_recording(self, request: RecordingRequest) -> None:
+        self._recordings.start(request)
+
+    # -- <Dial> -----------------------------------------------------------------------------------
+
+    async def dial(self, dial: Dial) -> dict[str, str]:
+        legs = [self._exchange.child(self._leg, self._child_request(callee, dial)) for callee in dial.callees]
+        waiting = {leg.ready: leg for leg in legs}
+        winner: Leg | None = None
+        talked = 0.0
+        try:
+            while waiting and winner is None:
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                ready = [waiting.pop(future) for future in done]
+                winner = next((leg for leg in ready if leg.ready.result()), None)
+            if winner is not None:
+                for leg in waiting.values():
+                    leg.change(CallChange("app"))
+                await self._bridge(winner, dial)
+                talked = winner.seconds
+        finally:
+            for leg in legs:
+                leg.audio.bridged = None
+                leg.change(CallChange("app"))
+            self._leg.audio.bridged = None
+            if legs:
+                await asyncio.wait({leg.over for leg in legs})
+        if winner is None:
+            return {"DialCallStatus": legs[-1].status if legs else "failed", "DialBridged": "false"}
+        result = {
+            "DialCallStatus": "completed",
+            "DialCallSid": winner.sid,
+            "DialCallDuration": str(math.ceil(talked)),
+            "DialBridged": "true",
+        }
+        recording = self._recordings.find(dial.recording)
+        return result | ({"RecordingUrl": self._recordings.url(recording)} if recording else {})
+
+    def _child_request(self, callee: Callee, dial: Dial) -> CallRequest:
+        return CallRequest(
+            to_number=callee.number,
+            from_number=dial.caller_id or self._leg.request.from_number,
+            program=Program(callee.url, callee.method) if callee.url else None,
+            callback=callee.callback,
+            timeout=dial.timeout,
+            send_digits=callee.send_digits,
+        )
+
+    async def _bridge(self, other: Leg, dial: Dial) -> None:
+        """Connect the two people until the other leg ends, the time is up, or the caller presses the star key."""
+        recording = None if dial.recording is None else self._recordings.start(dial.recording)
+        self._leg.audio.bridged, other.audio.bridged = other.audio, self._leg.audio
+        self._leg.log("bridged", leg=other.sid)
+
+        async def press_star() -> None:
+            while await self.key(None) != "*":
+                pass
+
+        enders: set[asyncio.Future[Any]] = {asyncio.ensure_future(other.ended.wait())}
+        if dial.hang_up_on_star:
+            enders.add(asyncio.ensure_future(press_star()))
+        try:
+            await asyncio.wait(enders, timeout=dial.time_limit, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for ender in enders:
+                ender.cancel()
+            await asyncio.wait(enders)
+            if recording is not None:
+                self._recordings.end(recording)
+
+    # -- <Record> ---------------------------------------------------------------------------------
+
+    async def record(
+        self, request: RecordingRequest, *, longest: float, quiet: float, keys: str, beep: bool, action: tuple[str, str]
+    ) -> dict[str, str] | None:
+        if beep:
+            self._leg.log("beep")
+        scale = self._exchange.timing.scale
+        spoke, quiet_seconds, went_quiet = False, 0.0, asyncio.Event()
+
+        def listen(frame: bytes) -> None:
+            nonlocal spoke, quiet_seconds
+            if COMFORT_NOISE.issuperset(frame):
+                quiet_seconds += FRAME_SECONDS
+                if quiet_seconds >= quiet * scale:
+                    went_quiet.set()
+            else:
+                spoke, quiet_seconds = True, 0.0
+
+        async def press_finishing_key() -> str:
+            while (key := await self.key(None)) is None or key not in keys:
+                pass
+            return key
+
+        recording = self._recordings.start(request)
+        self._leg.audio.listener, self.unfinished_record = listen, action
+        pressing = asyncio.ensure_future(press_finishing_key())
+        falling_quiet = asyncio.ensure_future(went_quiet.wait())
+        try:
+            await asyncio.wait({pressing, falling_quiet}, timeout=longest * scale, return_when=asyncio.FIRST_COMPLETED)
+            digits = pressing.result() if pressing.done() else ""
+        finally:
+            self._leg.audio.listener = None
+            for task in (pressing, falling_quiet):
+                task.cancel()
+            await asyncio.wait({pressing, falling_quiet})
+        self.unfinished_record = None
+        self._recordings.end(recording)
+        return {**self._recordings.result(recording), "Digits": digits} if spoke or digits else None
