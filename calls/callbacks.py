@@ -6,13 +6,13 @@ Twilio account gets a bare 403, whatever else is wrong with it.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
@@ -22,14 +22,15 @@ from calls.services import Continuation, Next, Verdict
 
 logger = logging.getLogger(__name__)
 
-Callback = Callable[[HttpRequest, QueryDict], HttpResponse]
+Form = Mapping[str, str]
+Callback = Callable[[HttpRequest, Form], HttpResponse]
 
 
 def _twiml(document: str) -> HttpResponse:
     return HttpResponse(document, content_type="text/xml; charset=utf-8")
 
 
-def _signed_form(request: HttpRequest) -> QueryDict | None:
+def _signed_form(request: HttpRequest) -> Form | None:
     """The form, if it is Twilio's and about our account; no other part of the request is trusted."""
     if request.content_type != "application/x-www-form-urlencoded":
         return None
@@ -43,7 +44,7 @@ def _signed_form(request: HttpRequest) -> QueryDict | None:
     call_sid = form.get("CallSid", "")
     if form.get("AccountSid") != settings.TWILIO_ACCOUNT_SID or not call_sid.isalnum() or len(call_sid) > 64:
         return None
-    return form
+    return {name: form.get(name, "") for name in form}
 
 
 def callback(
@@ -72,14 +73,14 @@ def callback(
 
 
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.TRY_AGAIN)))
-def voice(request: HttpRequest, form: QueryDict) -> HttpResponse:
+def voice(request: HttpRequest, form: Form) -> HttpResponse:
     """A call wants to know what to do: connect it to an agent, or say why not."""
     admission = services.receive_call(
         sid=form["CallSid"],
         from_number=form.get("From", ""),
         to_number=form.get("To", ""),
         account_sid=form["AccountSid"],
-        params=form.dict(),
+        params=form,
         attempt_id=_attempt(request),
     )
     match admission.verdict:
@@ -94,13 +95,13 @@ def voice(request: HttpRequest, form: QueryDict) -> HttpResponse:
 
 
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
-def after_stream(request: HttpRequest, form: QueryDict) -> HttpResponse:
+def after_stream(request: HttpRequest, form: Form) -> HttpResponse:
     """The stream ended and the caller is still there: go on, or end politely."""
     return _go_on(services.after_stream(sid=form["CallSid"], stream=_stream(request)))
 
 
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
-def after_transfer(request: HttpRequest, form: QueryDict) -> HttpResponse:
+def after_transfer(request: HttpRequest, form: Form) -> HttpResponse:
     """The other side of a transfer has hung up, or was never reached."""
     status = form.get("DialCallStatus", "")
     return _go_on(services.after_transfer(sid=form["CallSid"], stream=_stream(request), dial_status=status))
@@ -130,7 +131,7 @@ def _go_on(continuation: Continuation) -> HttpResponse:
 
 
 @callback(without_database=lambda: HttpResponse(status=503))
-def status(request: HttpRequest, form: QueryDict) -> HttpResponse:
+def status(request: HttpRequest, form: Form) -> HttpResponse:
     """A call's status changed."""
     services.record_status(
         sid=form["CallSid"],
@@ -139,25 +140,25 @@ def status(request: HttpRequest, form: QueryDict) -> HttpResponse:
         timestamp=form.get("Timestamp", ""),
         duration=form.get("CallDuration", ""),
         attempt_id=_attempt(request),
-        params=form.dict(),
+        params=form,
     )
     return HttpResponse(status=204)
 
 
 @callback(without_database=lambda: HttpResponse(status=503))
-def amd(request: HttpRequest, form: QueryDict) -> HttpResponse:
+def amd(request: HttpRequest, form: Form) -> HttpResponse:
     """Machine detection has made up its mind."""
     services.record_verdict(
         sid=form["CallSid"],
         answered_by=form.get("AnsweredBy", ""),
         attempt_id=_attempt(request),
-        params=form.dict(),
+        params=form,
     )
     return HttpResponse(status=204)
 
 
 @callback(without_database=lambda: HttpResponse(status=503))
-def stream_status(request: HttpRequest, form: QueryDict) -> HttpResponse:
+def stream_status(request: HttpRequest, form: Form) -> HttpResponse:
     """A stream started, stopped or failed, as Twilio sees it."""
     services.record_stream_event(
         sid=form["CallSid"],
@@ -165,7 +166,7 @@ def stream_status(request: HttpRequest, form: QueryDict) -> HttpResponse:
         event=form.get("StreamEvent", ""),
         error=form.get("StreamError", ""),
         timestamp=form.get("Timestamp", ""),
-        params=form.dict(),
+        params=form,
     )
     return HttpResponse(status=204)
 

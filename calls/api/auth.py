@@ -60,7 +60,7 @@ class HasScope(permissions.BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         if request.successful_authenticator is None:
             return False
-        scopes: Mapping[str, str] = getattr(view, "scopes", {})
+        scopes: Mapping[str, ApiKey.Scope] = getattr(view, "scopes", {})
         scope = scopes.get("GET" if request.method == "HEAD" else request.method or "")
         # Without one there is no such method, which is told next.
         if scope is None or self._has(request, scope):
@@ -72,7 +72,7 @@ class HasScope(permissions.BasePermission):
         raise Problem(403, "missing-scope", text, headers={"WWW-Authenticate": challenge})
 
     @staticmethod
-    def _has(request: Request, scope: str) -> bool:
+    def _has(request: Request, scope: ApiKey.Scope) -> bool:
         if isinstance(request.auth, ApiKey):
             return scope in request.auth.scopes
         return bool(request.user.has_perm(_PERMISSIONS[scope]))

@@ -89,7 +89,7 @@ class Moment(serializers.DateTimeField):
 
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
-class Anything(serializers.Field):
+class Anything(serializers.Field[dict[str, Any], Any, Any, Any]):
     """A small object of whatever JSON has."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
@@ -116,9 +116,9 @@ class Variables(Anything):
     """Names as agents' texts have them, each with something that can be said."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        data = super().to_internal_value(data)
+        variables = super().to_internal_value(data)
         wrong: dict[str, list[str]] = {}
-        for name, value in data.items():
+        for name, value in variables.items():
             if not re.fullmatch(VARIABLE[1:-1], name):
                 wrong[name] = ["Names are small letters, digits and _, up to 64."]
             elif not isinstance(value, (str, int, float, bool, type(None))):
@@ -127,7 +127,7 @@ class Variables(Anything):
                 wrong[name] = [f"This must have {LONGEST_VARIABLE} characters at most."]
         if wrong:
             raise serializers.ValidationError(wrong)
-        return data
+        return variables
 
 
 def _check_size(name: str, data: dict[str, Any]) -> None:

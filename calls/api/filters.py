@@ -1,6 +1,7 @@
 """Which calls a list holds. Each filter is made so that PostgreSQL can answer it from an index of ``Call``."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ import django_filters as filters
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
+from django_filters.fields import IsoDateTimeField
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -51,7 +53,7 @@ def _unspaced(text: str) -> str:
     return text.replace(" ", "+")
 
 
-class _MomentField(forms.Field):
+class _MomentField(IsoDateTimeField):
     def to_python(self, value: Any) -> datetime | None:
         if not value:
             return None
@@ -62,7 +64,7 @@ class _MomentField(forms.Field):
 
 
 class _NumberField(forms.CharField):
-    def to_python(self, value: Any) -> str:
+    def to_python(self, value: Any) -> str | None:
         return _unspaced(value) if value and re.fullmatch(r" \d+", value) else super().to_python(value)
 
 
@@ -75,7 +77,7 @@ class MomentFilter(filters.IsoDateTimeFilter):
     field_class = _MomentField
 
 
-class TruthFilter(filters.BooleanFilter):
+class TruthFilter(filters.Filter):
     """Unlike its base it refuses what is neither ``true`` nor ``false``."""
 
     field_class = _TruthField
@@ -115,8 +117,8 @@ class CallFilter(filters.FilterSet):
         fields: list[str] = []
 
     @classmethod
-    def get_filters(cls) -> dict[str, filters.Filter]:
-        return {name.rstrip("_"): one for name, one in super().get_filters().items()}
+    def get_filters(cls) -> OrderedDict[str, filters.Filter]:
+        return OrderedDict((name.rstrip("_"), one) for name, one in super().get_filters().items())
 
     def any_of(self, calls: QuerySet[Call], name: str, values: list[str]) -> QuerySet[Call]:
         match values:

@@ -1,7 +1,7 @@
 """How each operation of the REST API is documented: what it is for, what it takes and answers, with examples."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -32,7 +32,8 @@ from calls.models import Call
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-_PATH, _HEADER = OpenApiParameter.PATH, OpenApiParameter.HEADER
+_PATH: Final = "path"
+_HEADER: Final = "header"
 _CALL_ID = OpenApiParameter("call_id", OpenApiTypes.UUID, _PATH, description="The call's id.")
 _NAME = OpenApiParameter("name", {"type": "string"}, _PATH, description="The agent's name.")
 _NUMBER = OpenApiParameter(

@@ -1,9 +1,9 @@
 """Pages by where the last one ended: as fast in the depth of a million rows as at their beginning, without counting."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -16,14 +16,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from calls.api.filters import check_parameters
 from calls.api.problems import refusal
 
 PAGE_SIZE = 50
 LARGEST_PAGE = 200
 _SALT = "calls.api.cursor"
-METHODS = ["get", "post", "patch", "delete", "head"]
-"""What any address may have; OPTIONS would tell nothing that the schema does not."""
+
+_Model = TypeVar("_Model", bound=Model)
+_Row = TypeVar("_Row")
 
 
 class KeysetPagination(BasePagination):
@@ -35,7 +35,10 @@ class KeysetPagination(BasePagination):
 
     parameters = ("page_size", "cursor", "ordering")
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: APIView | None = None) -> list[Model]:
+    def paginate_queryset(
+        self, queryset: QuerySet[_Model, _Row] | Sequence[_Row], request: Request, view: APIView | None = None
+    ) -> list[_Row]:
+        assert isinstance(queryset, QuerySet)  # the base class allows lists; no view has one
         self._request = request
         orderings: Mapping[str, tuple[str, ...]] = view.orderings  # type: ignore[union-attr]
         self._ordering = request.query_params.get("ordering", next(iter(orderings)))
@@ -61,6 +64,7 @@ class KeysetPagination(BasePagination):
         return int(text)
 
     def _read(self, cursor: str) -> list[Any]:
+        values: list[Any]
         try:
             ordering, *values = signing.loads(cursor, salt=_SALT)
         except signing.BadSignature:
@@ -104,22 +108,6 @@ class KeysetPagination(BasePagination):
             {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
             for name, (schema, text) in described.items()
         ]
-
-
-class ListMixin:
-    """A list of rows in pages, with filters if there are any, and no parameters beyond those."""
-
-    http_method_names = METHODS
-    pagination_class = KeysetPagination
-    orderings: Mapping[str, tuple[str, ...]]
-
-    def page(self, queryset: QuerySet[Any], serializer: type[serializers.Serializer]) -> Response:
-        filterset = getattr(self, "filterset_class", None)
-        names = {name: name == "status" for name in (filterset.get_filters() if filterset else ())}
-        paging = {name: False for name in KeysetPagination.parameters if name != "ordering" or len(self.orderings) > 1}
-        check_parameters(self.request, names | paging)  # type: ignore[attr-defined]
-        rows = self.paginate_queryset(self.filter_queryset(queryset))  # type: ignore[attr-defined]
-        return self.get_paginated_response(serializer(rows, many=True).data)  # type: ignore[attr-defined]
 
 
 def _after(columns: tuple[str, ...], values: list[Any]) -> Q:

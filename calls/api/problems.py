@@ -11,7 +11,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions
 
-from calls.services import CallsError
+from calls.errors import CallsError
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def _problem_of(error: Exception) -> Problem:
         case exceptions.UnsupportedMediaType():
             return Problem(415, "unsupported-media-type", "Send the body as application/json.")
         case exceptions.Throttled():
-            wait = max(1, math.ceil(error.wait or 1))
+            wait = max(1, math.ceil(error.wait or 1))  # type: ignore[attr-defined]  # the stubs forget the attribute
             text = f"Too many requests. Try again in {wait} s."
             return Problem(429, "too-many-requests", text, headers={"Retry-After": str(wait)})
         case RequestDataTooBig():

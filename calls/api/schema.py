@@ -109,10 +109,12 @@ class Schema(AutoSchema):
             value["errors"] = [{"field": field, "code": own, "detail": detail.removeprefix("to: ")}]
         response = OpenApiResponse(ProblemSerializer, description, [OpenApiExample(code, value)])
         headers = {"headers": {"Retry-After": _RETRY_AFTER}} if status in (429, 503) else {}
-        return headers | self._get_response_for_code(response, str(status), [PROBLEM])
+        # drf-spectacular annotates neither this function nor the next one.
+        described: dict[str, Any] = self._get_response_for_code(response, str(status), [PROBLEM])  # type: ignore[no-untyped-call]
+        return headers | described
 
     def _postprocess_serializer_schema(self, schema: Any, serializer: Any, direction: str) -> Any:
-        schema = super()._postprocess_serializer_schema(schema, serializer, direction)
+        schema = super()._postprocess_serializer_schema(schema, serializer, direction)  # type: ignore[no-untyped-call]
         if isinstance(serializer, Strict):
             schema["additionalProperties"] = False
         return schema

@@ -35,7 +35,7 @@ def report(calls: QuerySet[Call], *, period: str) -> dict[str, Any]:
     calls = calls.order_by()
     turns = Turn.objects.filter(call__in=calls, speaker=Turn.Speaker.AGENT).order_by()
     start = _TRUNC[period]
-    figures = _figures(calls.annotate(start=start("created_at")))
+    figures = _figures(calls, start("created_at"))
     latencies = _latencies(turns, start("call__created_at"))
     periods = [
         {"start": begin, **figures[begin], "latency": latencies.get(begin, {})}
@@ -61,13 +61,17 @@ def current() -> dict[str, Any]:
 # --- Calls -------------------------------------------------------------------------------------------------
 
 
-def _figures(calls: QuerySet[Call]) -> dict[datetime | None, dict[str, Any]]:
+def _figures(calls: QuerySet[Call], start: Any) -> dict[datetime | None, dict[str, Any]]:
     """By the start of the period; ``None`` is all of them together."""
-    rows = calls.values("start", "status").annotate(
-        calls=Count("pk"),
-        answered=Count("pk", filter=Q(answered_at__isnull=False) | Q(status=Status.COMPLETED)),
-        lasted=Avg("duration"),
-        measured=Count("duration"),
+    rows = (
+        calls.annotate(start=start)
+        .values("start", "status")
+        .annotate(
+            calls=Count("pk"),
+            answered=Count("pk", filter=Q(answered_at__isnull=False) | Q(status=Status.COMPLETED)),
+            lasted=Avg("duration"),
+            measured=Count("duration"),
+        )
     )
     by_start: dict[datetime | None, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -120,7 +124,8 @@ def _in_database(turns: QuerySet[Turn], start: Any) -> dict[datetime | None, dic
     wanted: dict[str, Any] = {}
     for name in MEASURES:
         wanted |= {f"n_{name}": Count(_measure(name)), f"p_{name}": _Percentiles(_measure(name))}
-    rows = [(row["start"], row) for row in turns.annotate(start=start).values("start").annotate(**wanted)]
+    by_start = turns.annotate(start=start).values("start").annotate(**wanted)
+    rows: list[tuple[datetime | None, Mapping[str, Any]]] = [(row["start"], row) for row in by_start]
     if rows:
         rows.append((None, turns.aggregate(**wanted)))
     return {

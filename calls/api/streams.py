@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.models import Count
 from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.renderers import BaseRenderer
 
 from calls.api.problems import Problem
@@ -114,7 +115,7 @@ class EventStream:
                 yield f"event: {item.type}\nid: {self.cursor}\ndata: {data}\n\n".encode()
 
 
-def stream(call: Call, *, last_event_id: str, can_wait: bool) -> HttpResponse | StreamingHttpResponse:
+def stream(call: Call, *, last_event_id: str, can_wait: bool) -> HttpResponseBase:
     """Everything of the call from ``last_event_id`` on; ``can_wait``: and what is still to come."""
     cursor = Cursor.read(last_event_id)
     if cursor.over:
@@ -142,7 +143,7 @@ _waiting = 0
 _count_lock = threading.Lock()
 
 
-async def _ask(news: Any) -> list[bytes] | None:
+async def _ask(news: Callable[[], list[bytes] | None]) -> list[bytes] | None:
     """Run ``news`` in the one thread that reads for all streams. While the database is away, there are none."""
     global _waiting
     with _count_lock:
@@ -151,7 +152,7 @@ async def _ask(news: Any) -> list[bytes] | None:
     return await asyncio.shield(asyncio.get_running_loop().run_in_executor(_reader, _read, news))
 
 
-def _read(news: Any) -> list[bytes] | None:
+def _read(news: Callable[[], list[bytes] | None]) -> list[bytes] | None:
     global _waiting
     try:
         return news()

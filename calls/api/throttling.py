@@ -47,7 +47,7 @@ def count(who: str, rate: str) -> float:
     try:
         cache.add(key, 0, timeout=2 * period + 1)
         used = cache.incr(key)
-        before = cache.get(key_before, 0)
+        before: int = cache.get(key_before, 0)
         if before * (1 - into / period) + used <= limit:
             return 0.0
         used = cache.decr(key)

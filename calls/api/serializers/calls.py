@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from calls.api.fields import Anything, Choice, Moment, Text, Truth, Variables, Whole
 from calls.api.serializers.shared import Named, Strict
-from calls.models import Call, CallEvent, CallOrder, DialAttempt, MachineDetection, Turn
+from calls.models import Agent, Call, CallEvent, CallOrder, DialAttempt, MachineDetection, Turn
 from calls.services.orders import LONGEST_TEXT
 from calls.services.placing import LONGEST_CALL, NewCall
 
@@ -53,10 +53,10 @@ class NewCallSerializer(Named, Strict):
         return NewCall(**{name: value for name, value in self.validated_data.items() if value is not None})
 
 
-class CallSerializer(Named, serializers.ModelSerializer):
+class CallSerializer(Named, serializers.ModelSerializer[Call]):
     """A call, as in lists."""
 
-    agent = serializers.SlugRelatedField(slug_field="name", read_only=True)
+    agent: serializers.SlugRelatedField[Agent] = serializers.SlugRelatedField(slug_field="name", read_only=True)
     from_ = serializers.CharField(source="from_number", read_only=True)
     to = serializers.CharField(source="to_number", read_only=True)
     metadata = Anything(read_only=True)
@@ -96,7 +96,7 @@ def as_accepted(call: Call) -> dict[str, Any]:
 
 
 @extend_schema_serializer(deprecate_fields=["who"])
-class TurnSerializer(serializers.ModelSerializer):
+class TurnSerializer(serializers.ModelSerializer[Turn]):
     """What one side said. ``heard`` is what of it reached the other side."""
 
     who = serializers.ChoiceField(
@@ -117,15 +117,17 @@ class TurnSerializer(serializers.ModelSerializer):
         ]  # fmt: skip
 
 
-class EventSerializer(serializers.ModelSerializer):
-    data = Anything(read_only=True)
+class EventSerializer(Named, serializers.ModelSerializer[CallEvent]):
+    """Something that happened to the call and is not a turn."""
+
+    data_ = Anything(read_only=True)
 
     class Meta:
         model = CallEvent
-        fields = read_only_fields = ["kind", "at", "data"]
+        fields = read_only_fields = ["kind", "at", "data_"]
 
 
-class AttemptSerializer(Named, serializers.ModelSerializer):
+class AttemptSerializer(Named, serializers.ModelSerializer[DialAttempt]):
     """One try at dialling."""
 
     from_ = serializers.CharField(source="from_number", read_only=True)
@@ -139,7 +141,7 @@ class AttemptSerializer(Named, serializers.ModelSerializer):
         ]  # fmt: skip
 
 
-class RecordingSerializer(serializers.Serializer):
+class RecordingSerializer(serializers.Serializer[dict[str, Any]]):
     """Where to hear the call, without a key, until the link expires."""
 
     url = serializers.URLField()
@@ -182,7 +184,7 @@ class BatchSerializer(Strict):
     calls = serializers.ListField(child=NewCallSerializer(), min_length=1, max_length=MOST_CALLS)
 
 
-class BatchAcceptedSerializer(serializers.Serializer):
+class BatchAcceptedSerializer(serializers.Serializer[dict[str, Any]]):
     count = serializers.IntegerField()
     calls = CallSerializer(many=True)
 
@@ -199,26 +201,26 @@ class TransferSerializer(Strict):
     to = Text(max_length=40, help_text="A number, or the name of one of the agent's transfer targets.")
 
 
-class OrderSerializer(serializers.ModelSerializer):
+class OrderSerializer(Named, serializers.ModelSerializer[CallOrder]):
     """An order on its way to the live call."""
 
     call = serializers.UUIDField(source="call_id", read_only=True)
-    data = Anything(read_only=True)
+    data_ = Anything(read_only=True)
 
     class Meta:
         model = CallOrder
-        fields = read_only_fields = ["id", "call", "kind", "data", "created_at"]
+        fields = read_only_fields = ["id", "call", "kind", "data_", "created_at"]
 
 
-class TimelineItemSerializer(serializers.Serializer):
+class TimelineItemSerializer(Named, serializers.Serializer[dict[str, Any]]):
     """Something of a call's course. ``id`` stays the same; ``data`` is as in the call, by ``type``."""
 
     id = serializers.CharField()
     type = serializers.ChoiceField(choices=["status", "attempt", "event", "turn", "end"])
     at = serializers.DateTimeField()
-    data = Anything()
+    data_ = Anything()
 
 
-class TimelineSerializer(serializers.Serializer):
+class TimelineSerializer(serializers.Serializer[dict[str, Any]]):
     results = TimelineItemSerializer(many=True)
     over = serializers.BooleanField(help_text="Nothing will be added any more.")

@@ -8,7 +8,7 @@ from calls.models import Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
 from calls.services.webhooks import EVENTS
 
 
-class AgentSerializer(serializers.ModelSerializer):
+class AgentSerializer(serializers.ModelSerializer[Agent]):
     """Who talks. Agents are changed in the admin."""
 
     transfer_targets = serializers.DictField(child=serializers.CharField(), read_only=True)
@@ -30,7 +30,7 @@ class NewDoNotCallSerializer(Strict):
     reason = Text(required=False, allow_blank=True, max_length=255)
 
 
-class DoNotCallSerializer(serializers.ModelSerializer):
+class DoNotCallSerializer(serializers.ModelSerializer[DoNotCall]):
     """A number that is never dialled."""
 
     call = serializers.UUIDField(source="call_id", read_only=True, allow_null=True)
@@ -40,7 +40,7 @@ class DoNotCallSerializer(serializers.ModelSerializer):
         fields = read_only_fields = ["number", "reason", "source", "call", "created_at"]
 
 
-class WebhookSerializer(serializers.ModelSerializer):
+class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):
     """An address that hears of calls."""
 
     events = serializers.ListField(child=serializers.CharField(), help_text="Empty: all.")
@@ -67,7 +67,7 @@ class WebhookWithSecretSerializer(WebhookSerializer):
         fields = read_only_fields = [*WebhookSerializer.Meta.fields, "secret"]
 
 
-class DeliverySerializer(serializers.ModelSerializer):
+class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
     """One event on its way to one endpoint, and what became of it."""
 
     call = serializers.UUIDField(source="call_id", read_only=True)

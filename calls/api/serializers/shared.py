@@ -8,11 +8,11 @@ from rest_framework import serializers
 class Named:
     """Fields may end in ``_``, which the API does not show."""
 
-    def get_fields(self) -> dict[str, serializers.Field]:
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         return {name.rstrip("_"): field for name, field in super().get_fields().items()}  # type: ignore[misc]
 
 
-class Strict(serializers.Serializer):
+class Strict(serializers.Serializer[None]):
     """A field that nobody knows is a typing error, which must not pass for an omission."""
 
     def to_internal_value(self, data: Any) -> Any:
@@ -23,7 +23,7 @@ class Strict(serializers.Serializer):
         return super().to_internal_value(data)
 
 
-class ProblemEntrySerializer(serializers.Serializer):
+class ProblemEntrySerializer(serializers.Serializer[dict[str, Any]]):
     """One thing that is wrong. ``row`` only in batches: the call's place, from 0."""
 
     field = serializers.CharField()
@@ -32,7 +32,7 @@ class ProblemEntrySerializer(serializers.Serializer):
     row = serializers.IntegerField(required=False)
 
 
-class ProblemSerializer(serializers.Serializer):
+class ProblemSerializer(Named, serializers.Serializer[dict[str, Any]]):
     """What went wrong (RFC 9457). ``code`` stays the same; ``detail`` is for people."""
 
     type = serializers.CharField()
@@ -40,4 +40,4 @@ class ProblemSerializer(serializers.Serializer):
     status = serializers.IntegerField()
     code = serializers.CharField()
     detail = serializers.CharField()
-    errors = ProblemEntrySerializer(many=True, required=False)
+    errors_ = ProblemEntrySerializer(many=True, required=False)

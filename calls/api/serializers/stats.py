@@ -1,11 +1,13 @@
 """The statistics of the calls of a period."""
 
+from typing import Any
+
 from rest_framework import serializers
 
 from calls.api.serializers.shared import Named
 
 
-class PercentilesSerializer(serializers.Serializer):
+class PercentilesSerializer(serializers.Serializer[dict[str, Any]]):
     """Seconds."""
 
     count = serializers.IntegerField()
@@ -15,7 +17,7 @@ class PercentilesSerializer(serializers.Serializer):
     p99 = serializers.FloatField()
 
 
-class FiguresSerializer(serializers.Serializer):
+class FiguresSerializer(serializers.Serializer[dict[str, Any]]):
     calls = serializers.IntegerField()
     by_status = serializers.DictField(child=serializers.IntegerField())
     answer_rate = serializers.FloatField(allow_null=True, help_text="Of those that do not wait or ring any more.")
@@ -29,7 +31,7 @@ class PeriodSerializer(FiguresSerializer):
     start = serializers.DateTimeField()
 
 
-class CurrentSerializer(serializers.Serializer):
+class CurrentSerializer(serializers.Serializer[dict[str, Any]]):
     live_calls = serializers.IntegerField()
     free_slots = serializers.IntegerField()
     waiting_calls = serializers.IntegerField(help_text="To be dialled, now or later.")
@@ -38,7 +40,7 @@ class CurrentSerializer(serializers.Serializer):
     dialling_paused_because = serializers.CharField()
 
 
-class StatsSerializer(Named, serializers.Serializer):
+class StatsSerializer(Named, serializers.Serializer[dict[str, Any]]):
     from_ = serializers.DateTimeField()
     to = serializers.DateTimeField()
     period = serializers.ChoiceField(choices=["hour", "day"])

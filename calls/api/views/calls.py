@@ -6,10 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import serializers
-from rest_framework.generics import GenericAPIView
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +17,6 @@ from calls.api import streams
 from calls.api.auth import CONTROL, DIAL, READ
 from calls.api.filters import CallFilter
 from calls.api.operations import documented
-from calls.api.pagination import ListMixin
 from calls.api.problems import Problem, error_entry, flat
 from calls.api.serializers.calls import (
     MOST_CALLS,
@@ -32,7 +30,7 @@ from calls.api.serializers.calls import (
     as_accepted,
 )
 from calls.api.timeline import timeline
-from calls.api.views.shared import Endpoint, find_call, valid
+from calls.api.views.shared import Endpoint, ListEndpoint, find_call, valid
 from calls.models import ApiKey, Call
 from calls.services import orders
 from calls.services.placing import InvalidCalls, NewCall, place_call, place_calls
@@ -58,7 +56,7 @@ def _replayed(new: bool) -> dict[str, str]:
     return {} if new else {"Idempotent-Replayed": "true"}
 
 
-class CallsView(ListMixin, GenericAPIView):
+class CallsView(ListEndpoint[Call]):
     scopes = {"GET": READ, "POST": DIAL}
     filter_backends = [DjangoFilterBackend]
     filterset_class = CallFilter
@@ -72,7 +70,7 @@ class CallsView(ListMixin, GenericAPIView):
 
     @documented("place_call")
     def post(self, request: Request) -> Response:
-        wanted = valid(NewCallSerializer(data=request.data)).wanted()  # type: ignore[attr-defined]
+        wanted = valid(NewCallSerializer(data=request.data)).wanted()
         call, new = place_call(wanted, api_key=own_key(request), idempotency_key=idempotency_key(request))
         later = call.scheduled_for is not None and call.scheduled_for > call.created_at
         headers = {"Location": f"{settings.PUBLIC_BASE_URL}/api/calls/{call.pk}/", **_replayed(new)}
@@ -114,7 +112,7 @@ def _rows(data: Any) -> tuple[dict[int, NewCall], list[dict[str, Any]]]:
     errors: list[dict[str, Any]] = []
     for row, fields in enumerate(rows):  # type: ignore[arg-type]
         try:
-            wanted[row] = valid(NewCallSerializer(data=fields)).wanted()  # type: ignore[attr-defined]
+            wanted[row] = valid(NewCallSerializer(data=fields)).wanted()
         except serializers.ValidationError as error:
             errors += [{"row": row, **entry} for entry in flat(error.detail)]
         except Problem as problem:
@@ -172,7 +170,7 @@ class EventsView(Endpoint):
     renderer_classes = [streams.EventStreamRenderer, JSONRenderer]
 
     @documented("watch_call")
-    def get(self, request: Request, call_id: str) -> Response | HttpResponse:
+    def get(self, request: Request, call_id: str) -> HttpResponseBase:
         call = find_call(call_id)
         if request.accepted_renderer.format == "sse":
             last = request.headers.get("Last-Event-ID", "")

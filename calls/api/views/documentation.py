@@ -19,4 +19,5 @@ class SchemaView(SpectacularAPIView):
 
 @cache
 def _document() -> dict[str, Any]:
-    return SpectacularAPIView.generator_class().get_schema(request=None, public=True)
+    document: dict[str, Any] = SpectacularAPIView.generator_class().get_schema(request=None, public=True)
+    return document

@@ -1,13 +1,11 @@
 """What stands around the calls: agents, the do-not-call list, and outgoing webhooks."""
 
 from django.http import Http404
-from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from calls.api.auth import CONTROL, READ
 from calls.api.operations import documented
-from calls.api.pagination import ListMixin
 from calls.api.serializers.lists import (
     AgentSerializer,
     DeliverySerializer,
@@ -17,7 +15,7 @@ from calls.api.serializers.lists import (
     WebhookSerializer,
     WebhookWithSecretSerializer,
 )
-from calls.api.views.shared import Endpoint, valid
+from calls.api.views.shared import Endpoint, ListEndpoint, valid
 from calls.models import E164, Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
 from calls.services.do_not_call import add_do_not_call, remove_do_not_call
 from calls.services.webhooks import change_endpoint, make_endpoint
@@ -25,7 +23,7 @@ from calls.services.webhooks import change_endpoint, make_endpoint
 # --- Agents ------------------------------------------------------------------------------------------------
 
 
-class AgentsView(ListMixin, GenericAPIView):
+class AgentsView(ListEndpoint[Agent]):
     scopes = {"GET": READ}
     queryset = Agent.objects.all()
     serializer_class = AgentSerializer
@@ -50,7 +48,7 @@ class AgentView(Endpoint):
 # --- The do-not-call list ----------------------------------------------------------------------------------
 
 
-class DoNotCallsView(ListMixin, GenericAPIView):
+class DoNotCallsView(ListEndpoint[DoNotCall]):
     scopes = {"GET": READ, "POST": CONTROL}
     queryset = DoNotCall.objects.all()
     serializer_class = DoNotCallSerializer
@@ -88,7 +86,7 @@ class DoNotCallView(Endpoint):
 # --- Webhooks ----------------------------------------------------------------------------------------------
 
 
-class WebhooksView(ListMixin, GenericAPIView):
+class WebhooksView(ListEndpoint[WebhookEndpoint]):
     scopes = {"GET": CONTROL, "POST": CONTROL}
     queryset = WebhookEndpoint.objects.all()
     serializer_class = WebhookSerializer
@@ -127,7 +125,7 @@ class WebhookView(Endpoint):
         return Response(status=204)
 
 
-class DeliveriesView(ListMixin, GenericAPIView):
+class DeliveriesView(ListEndpoint[WebhookDelivery]):
     scopes = {"GET": CONTROL}
     queryset = WebhookDelivery.objects.all()
     serializer_class = DeliverySerializer
