@@ -19,6 +19,7 @@ from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 
 from calls import services
+from calls.services import facts
 from inference.types import EngineError
 from media.messages import BadMessage, KeyPress, MarkEcho, Media, Message, Start, Stop, parse
 from media.recorder import Recording
@@ -139,7 +140,7 @@ class _Stream:
             engines=self._service.engines,
             detector=self._service.detector,
             phrases=self._service.phrases,
-            books=self._service.books,
+            facts=self._service.facts,
             hang_up=self._hang_up,
             tape=self._recording,
         )
@@ -265,9 +266,9 @@ class _Stream:
 
     async def _finish(self, claim: services.StreamClaim, reason: str, code: int) -> None:
         """Write down why before the socket closes: the carrier asks what comes next as soon as it does."""
-        books = self._service.books
-        books.put("stream-ended", call_id=str(claim.call_id), reason=reason, stream=claim.stream, at=_now())
-        await books.drain(BOOKS_TIMEOUT)
+        ended = facts.StreamEnded(call_id=claim.call_id, reason=reason, stream=claim.stream, at=datetime.now(UTC))
+        self._service.facts.record(ended)
+        await self._service.facts.drain(BOOKS_TIMEOUT)
         with suppress(DatabaseError):
             await self._service.database(services.release_lease, call_id=claim.call_id, stream=claim.stream)
         # The other side may have closed before us.
@@ -312,7 +313,3 @@ def _brief(claim: services.StreamClaim) -> CallBrief:
         resumed=claim.is_reconnect,
         disclosed=claim.disclosed,
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()

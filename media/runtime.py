@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from channels.layers import get_channel_layer
@@ -21,6 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, OperationalError, close_old_connections
 
 from calls import services
+from calls.services import facts
 from inference.backends import Engines, make_engines
 from inference.types import EngineError
 from media.order_inbox import Orders
@@ -28,11 +29,12 @@ from media.phrases import Phrases
 from media.recorder import RecordingSpool
 from media.session import Session
 from media.speech import VoiceDetector
-from media.spool import FactWriter
+from media.spool import FactSpool
 from media.turns.options import ConversationOptions
 
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 Result = TypeVar("Result")
 
 PHRASES_PATIENCE = 10.0
@@ -69,9 +71,9 @@ class Service:
             self.engines.tts, folder=Path(settings.SPOOL_DIR) / "phrases", version=repr(settings.ENGINES["tts"])
         )
         self.recordings = RecordingSpool(Path(settings.SPOOL_DIR) / "recordings")
-        self.books = FactWriter(
-            _apply_fact,
-            spool=Path(settings.SPOOL_DIR) / "facts",
+        self.facts = FactSpool(
+            _record_fact,
+            folder=Path(settings.SPOOL_DIR) / "facts",
             transient=(OperationalError, InterfaceError),
         )
         self.sessions: dict[UUID, Session] = {}
@@ -130,10 +132,10 @@ class Service:
         if closed := await self.database(services.clean_up):
             logger.warning("Closed the books of %d calls that a dead process had left open", closed)
 
-    async def database(self, function: Callable[..., Result], **arguments: Any) -> Result:
+    async def database(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
         """Run a service of ``calls`` on a thread of its own."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._database, partial(_with_connection, function, **arguments))
+        return await loop.run_in_executor(self._database, partial(_with_connection, function, *args, **kwargs))
 
     async def _take_orders(self) -> list[services.Order]:
         return await self.database(services.take_orders, process=PROCESS)
@@ -141,7 +143,7 @@ class Service:
     def book_recording(self, call_id: str, path: Path) -> None:
         """Have a recording kept with its call. Its fact id follows from the file: two who find it say the same."""
         fact_id = uuid5(NAMESPACE_URL, path.name).hex
-        self.books.put("recording", fact_id=fact_id, call_id=call_id, path=str(path))
+        self.facts.record(facts.RecordingFinished(call_id=UUID(call_id), fact_id=fact_id, path=str(path)))
 
     def chore(self, work: Any) -> asyncio.Task[Any]:
         """Something that goes on beside the calls; a failure is logged."""
@@ -171,21 +173,21 @@ class Service:
         await self.phrases.close()
         await self.engines.close()
         # The books first: letting go of a recording's lock hands it to whoever recovers it.
-        await self.books.close()
+        await self.facts.close()
         await self.recordings.close()
         self._database.shutdown(wait=False)
 
 
-def _with_connection(function: Callable[..., Result], **arguments: Any) -> Result:
+def _with_connection(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
     close_old_connections()
     try:
-        return function(**arguments)
+        return function(*args, **kwargs)
     finally:
         close_old_connections()
 
 
-def _apply_fact(name: str, fact: dict[str, Any]) -> None:
-    _with_connection(services.FACTS[name], **fact)
+def _record_fact(fact: services.Fact) -> None:
+    _with_connection(services.record_fact, fact)
 
 
 _service: Service | None = None

@@ -19,6 +19,7 @@ from uuid import UUID
 
 import numpy as np
 
+from calls.services import facts
 from inference.backends import Engines
 from inference.interfaces import Transcription
 from inference.resampling import Resampler
@@ -54,10 +55,10 @@ class Tape(Protocol):
     def agent(self, position: int, mulaw: bytes) -> None: ...
 
 
-class Books(Protocol):
-    """Where the facts of the call are written down behind it; never blocks, never raises."""
+class FactSink(Protocol):
+    """Where the facts of the call are recorded behind it; never blocks, never raises."""
 
-    def put(self, name: str, **fields: Any) -> None: ...
+    def record(self, fact: facts.Fact) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +115,14 @@ class Session:
         engines: Engines,
         detector: VoiceDetector,
         phrases: Phrases,
-        books: Books,
+        facts: FactSink,
         hang_up: Callable[[str], None],
         tape: Tape | None = None,
     ) -> None:
         self._brief = brief
         self._engines = engines
         self._phrases = phrases
-        self._books = books
+        self._facts = facts
         self._tape = tape
         self._recording = False
         self._hang_up = hang_up
@@ -176,7 +177,9 @@ class Session:
     def start(self, stream_sid: str) -> None:
         """The stream runs."""
         self._stream_sid = stream_sid
-        self._book("stream-started", stream_sid=stream_sid, at=self._wall(self._loop.time()))
+        self._facts.record(
+            facts.StreamStarted(call_id=self._brief.call_id, stream_sid=stream_sid, at=self._wall(self._loop.time()))
+        )
         self.tell(ev.CallStarted(resumed=self._brief.resumed, disclosed=self._brief.disclosed))
 
     def media(self, message: Media) -> None:
@@ -440,21 +443,23 @@ class Session:
         if turn.wait is not None:
             stages["wait"] = turn.wait
         logger.info("%s %s: %s", self._brief.call_id, turn.speaker, turn.heard)
-        self._book(
-            "turn",
-            number=self._brief.next_turn + turn.number - 1,
-            speaker=turn.speaker,
-            said=turn.said,
-            heard=turn.heard,
-            interrupted=turn.interrupted,
-            fallback=turn.fallback,
-            started_at=self._wall(turn.started),
-            ended_at=self._wall(turn.ended),
-            start_position=self._clock.position_at(turn.started),
-            end_position=self._clock.position_at(turn.ended),
-            stages=stages,
-            speculation_hits=int(turn.speculation_hit),
-            speculation_waste=turn.speculations - turn.speculation_hit,
+        self._facts.record(
+            facts.TurnEnded(
+                call_id=self._brief.call_id,
+                number=self._brief.next_turn + turn.number - 1,
+                speaker=turn.speaker,
+                said=turn.said,
+                heard=turn.heard,
+                interrupted=turn.interrupted,
+                fallback=turn.fallback,
+                started_at=self._wall(turn.started),
+                ended_at=self._wall(turn.ended),
+                start_position=self._clock.position_at(turn.started),
+                end_position=self._clock.position_at(turn.ended),
+                stages=stages,
+                speculation_hits=int(turn.speculation_hit),
+                speculation_waste=turn.speculations - turn.speculation_hit,
+            )
         )
         if turn.speaker == "caller" and self._engines.tts.hears_caller:
             self._speech.caller_said(turn.heard, self._sound_of(turn), RATE_HZ)
@@ -466,19 +471,26 @@ class Session:
         return np.concatenate([np.zeros(0, np.int16), *pieces])
 
     def _noted(self, note: cmd.Noted) -> None:
-        self._book("event", kind=note.kind, at=self._wall(note.at), data=dict(note.data))
+        self._facts.record(
+            facts.EventNoted(call_id=self._brief.call_id, kind=note.kind, at=self._wall(note.at), data=dict(note.data))
+        )
 
     def _opt_out(self, command: cmd.OptOut) -> None:
-        self._book("opt-out", how=command.how, words=command.words, at=self._wall(self._loop.time()))
+        self._facts.record(
+            facts.OptedOut(
+                call_id=self._brief.call_id, how=command.how, words=command.words, at=self._wall(self._loop.time())
+            )
+        )
 
     def _transfer(self, command: cmd.Transfer) -> None:
-        self._book("transfer", target=command.target, at=self._wall(self._loop.time()))
+        self._facts.record(
+            facts.TransferRequested(
+                call_id=self._brief.call_id, target=command.target, at=self._wall(self._loop.time())
+            )
+        )
 
-    def _book(self, name: str, **fields: Any) -> None:
-        self._books.put(name, call_id=str(self._brief.call_id), **fields)
-
-    def _wall(self, now: float) -> str:
-        return datetime.fromtimestamp(self._epoch + now, UTC).isoformat()
+    def _wall(self, now: float) -> datetime:
+        return datetime.fromtimestamp(self._epoch + now, UTC)
 
     # -- tasks ------------------------------------------------------------------------------------------------------
 

@@ -19,13 +19,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
+
+from calls.services import CallsError, Fact
+from calls.services.facts import decode, encode
 
 logger = logging.getLogger(__name__)
 
-Fact = tuple[str, dict[str, Any]]
-Apply = Callable[[str, dict[str, Any]], None]
 Pwrite = Callable[[int, bytes, int], int]
 
 MAX_WAITING = 5000
@@ -121,28 +121,24 @@ def _locked(file: int) -> bool:
 
 
 def _line(fact: Fact) -> bytes:
-    return json.dumps(fact, default=_as_text, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    return encode(fact) + b"\n"
 
 
-def _as_text(value: Any) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-class FactWriter:
+class FactSpool:
     """
     The facts of one process.
 
-    ``apply`` is called on the writer's own thread with a name and the fields; what it raises of type ``transient``
-    means "later", anything else "never". ``spool`` is a folder that processes may share. From
+    ``apply`` is called on the spool's own thread with a fact; what it raises of type ``transient`` means "later",
+    anything else "never". ``folder`` is one that processes may share. From
     ``first_retry`` to ``last_retry`` seconds lie between attempts, doubling. ``pwrite`` is
     ``os.pwrite``, or what stands for it in a test.
     """
 
     def __init__(
         self,
-        apply: Apply,
+        apply: Callable[[Fact], None],
         *,
-        spool: Path,
+        folder: Path,
         transient: tuple[type[Exception], ...],
         max_waiting: int = MAX_WAITING,
         first_retry: float = 0.5,
@@ -150,7 +146,7 @@ class FactWriter:
         pwrite: Pwrite = os.pwrite,
     ) -> None:
         self._apply = apply
-        self._folder = spool
+        self._folder = folder
         self._transient = transient
         self._max_waiting = max_waiting
         self._first_retry, self._last_retry = first_retry, last_retry
@@ -169,20 +165,19 @@ class FactWriter:
         self._drains: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
     def start(self) -> None:
-        """Begin, with what dead processes have left. The first ``put`` does it too. Idempotent."""
+        """Begin, with what dead processes have left. The first ``record`` does it too. Idempotent."""
         with self._changed:
             if self._thread is None and not self._closing:
                 self._idle = False
                 self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
                 self._thread.start()
 
-    def put(self, name: str, **fields: Any) -> None:
+    def record(self, fact: Fact) -> None:
         """
-        Note a fact, from any thread. ``fact_id`` is added unless given; times and ids may be applied as text.
+        Have a fact applied, in its turn; from any thread.
 
         Never raises, and touches the disk in one case only: the database hangs and memory is full.
         """
-        fact = name, {"fact_id": uuid4().hex, **fields}
         self.start()
         with self._changed:
             self._idle = False
@@ -222,7 +217,7 @@ class FactWriter:
         try:
             self._overflow = self._overflow or _Segment.create(self._folder, self._next_age(), self._pwrite)
             self._overflow.append(_line(fact))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+        except (OSError, CallsError) as error:
             logger.error("A fact is lost, for neither database nor disk takes it (%s): %r", error, fact)
 
     def _next_age(self) -> int:
@@ -289,7 +284,7 @@ class FactWriter:
         for fact in facts:
             try:
                 lines += _line(fact)
-            except (ValueError, TypeError, RecursionError) as error:
+            except CallsError as error:
                 self._reject(repr(fact), error)
         try:
             if lines:
@@ -339,9 +334,8 @@ class FactWriter:
 
     def _settle(self, fact: Fact) -> bool:
         """Apply or reject it; False if the database is away."""
-        name, fields = fact
         try:
-            self._apply(name, dict(fields))
+            self._apply(fact)
         except self._transient as error:
             if not self._away:
                 logger.warning("The database is away, facts wait on disk: %s", error)
@@ -349,8 +343,8 @@ class FactWriter:
             return False
         except Exception as error:
             try:
-                line = _line(fact).decode()
-            except (ValueError, TypeError, RecursionError):
+                line = encode(fact).decode()
+            except CallsError:
                 line = repr(fact)
             self._reject(line, error)
         if self._away:
@@ -360,9 +354,8 @@ class FactWriter:
 
     def _settle_line(self, line: bytes) -> bool:
         try:
-            name, fields = json.loads(line)
-            fact = str(name), dict(fields)
-        except (ValueError, TypeError, RecursionError) as error:  # torn by a crash
+            fact = decode(line)
+        except CallsError as error:  # torn by a crash
             self._reject(line.decode(errors="replace"), error)
             return True
         return self._settle(fact)

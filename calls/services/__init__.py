@@ -26,16 +26,7 @@ from calls.services.admission import (
     receive_call,
 )
 from calls.services.bootstrap import ensure_demo_login, make_login
-from calls.services.facts import (
-    FACTS,
-    attach_recording,
-    record_event,
-    record_opt_out,
-    record_stream_ended,
-    record_stream_started,
-    record_transfer,
-    record_turn,
-)
+from calls.services.facts import Fact, record_fact
 from calls.services.orders import Order, take_orders
 from calls.services.records import END_REASONS, find_call
 from calls.services.reports import record_status, record_stream_event, record_verdict

@@ -265,7 +265,7 @@ def after_stream(*, sid: str, stream: int) -> Continuation:
     """
     Stream number ``stream`` of a call has ended and the line is still up: what now?
 
-    A session that ends the stream on purpose must have written ``record_stream_ended`` before it closes the
+    A session that ends the stream on purpose must have recorded ``StreamEnded`` before it closes the
     socket; what has no reason here was dropped, and is picked up again.
     """
     call = find_call(sid=sid)

@@ -1,13 +1,20 @@
-"""The facts of a live call, written behind it. Each comes with an id under which it is written once."""
+"""
+The facts of a live call: what they are, how a spool keeps them as text, and how they are recorded.
 
+A fact is recorded behind the call that it is about, perhaps late and perhaps more than once; its id decides that it is
+written once.
+"""
+
+import json
 import logging
 import wave
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import Annotated, Literal, TypeAlias, assert_never
+from uuid import UUID, uuid4
 
+import msgspec
 from django.core.files import File
 from django.db import transaction
 from django.utils import timezone
@@ -17,178 +24,275 @@ from calls.errors import CallsError
 from calls.models import E164, Call, CallEvent, DoNotCall, Turn
 from calls.services import attempts, webhooks
 from calls.services.do_not_call import add_do_not_call
-from calls.services.records import END_REASONS, clean, get_call, moment, move, write_event
+from calls.services.records import END_REASONS, clean, get_call, move, write_event
 from calls.status import Status
 
 logger = logging.getLogger(__name__)
 
+Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A wall-clock time with its time zone."""
 
-def record_stream_started(*, fact_id: str, call_id: UUID | str, stream_sid: str, at: datetime | str) -> None:
+
+# --- The facts ---------------------------------------------------------------------------------------------
+
+
+class _Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every fact has. The tags of the classes below are in spool files: they never change."""
+
+    call_id: UUID
+    fact_id: str = msgspec.field(default_factory=lambda: uuid4().hex)
+    """The fact is written once under this id."""
+
+
+class StreamStarted(_Fact, tag="stream-started", frozen=True, kw_only=True):
     """The stream runs, so the call was answered."""
-    when = moment(at)
+
+    stream_sid: str
+    at: Moment
+
+
+class TurnEnded(_Fact, tag="turn", frozen=True, kw_only=True):
+    """What one side said while it had the turn."""
+
+    number: int
+    """Counts over all streams of the call."""
+    speaker: Literal["caller", "agent"]
+    said: str
+    heard: str
+    """What of it reached the other side."""
+    interrupted: bool = False
+    fallback: bool = False
+    """A filler or another engine had to help."""
+    started_at: Moment
+    ended_at: Moment | None = None
+    start_position: int | None = None
+    """Samples into the stream, at 8000 Hz; so is ``end_position``."""
+    end_position: int | None = None
+    stages: Mapping[str, float | None] = {}
+    """Seconds by stage of the response, of which ``response_latency`` gets a column of its own."""
+    speculation_hits: int = 0
+    """Replies made before the turn ended that were used."""
+    speculation_waste: int = 0
+    """Replies made before the turn ended that were thrown away."""
+
+
+class EventNoted(_Fact, tag="event", frozen=True, kw_only=True):
+    """Anything else worth a line in the call's event log: a key, a fallback, an error. ``data`` is JSON."""
+
+    kind: str
+    at: Moment
+    data: Mapping[str, object] = {}
+
+
+class OptedOut(_Fact, tag="opt-out", frozen=True, kw_only=True):
+    """
+    The person on the line wants no more calls.
+
+    ``how``: they ``asked`` in these ``words``, pressed the ``key``, or the ``agent`` understood them so.
+    """
+
+    how: Literal["asked", "key", "agent"]
+    words: str = ""
+    at: Moment
+
+
+class TransferRequested(_Fact, tag="transfer", frozen=True, kw_only=True):
+    """
+    The stream is about to end so that the call can be transferred to the target of its agent with this name.
+
+    An empty ``target`` is the number that an operator has given. The language model chose the name: it is checked here.
+    """
+
+    target: str
+    at: Moment
+
+
+class StreamEnded(_Fact, tag="stream-ended", frozen=True, kw_only=True):
+    """
+    A stream has ended, for one of ``END_REASONS``.
+
+    ``stream`` is the claim's number: the reason of a stream that was lost leaves the one that took over alone.
+    """
+
+    reason: str
+    stream: int | None = None
+    at: Moment
+
+
+class RecordingFinished(_Fact, tag="recording", frozen=True, kw_only=True):
+    """The recording of one stream is a finished WAV file at ``path``, in the spool of this machine."""
+
+    path: str
+
+
+Fact: TypeAlias = (
+    StreamStarted | TurnEnded | EventNoted | OptedOut | TransferRequested | StreamEnded | RecordingFinished
+)
+
+
+# --- As text -------------------------------------------------------------------------------------------------
+
+
+def encode(fact: Fact) -> bytes:
+    """The fact as one line of JSON, without its line break. Raises ``CallsError`` if ``data`` is not JSON."""
+    try:
+        return json.dumps(msgspec.to_builtins(fact, enc_hook=str), ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CallsError(f"A fact of call {fact.call_id} is not JSON: {error}") from error
+
+
+def decode(line: bytes | str) -> Fact:
+    """The fact that ``encode`` wrote, or the previous version. Raises ``CallsError``."""
+    try:
+        fact = json.loads(line)
+        decoded: Fact = msgspec.convert(_from_previous_version(fact) if isinstance(fact, list) else fact, type=Fact)
+    except (ValueError, TypeError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+        raise CallsError(f"This is not a fact: {error}") from error
+    return decoded
+
+
+def _from_previous_version(fact: list[object]) -> dict[str, object]:
+    """The previous version wrote ``[name, fields]``, with ``who`` for ``speaker``; the next release drops this."""
+    name, fields = msgspec.convert(fact, type=tuple[str, dict[str, object]])
+    if name == "turn":
+        fields["speaker"] = fields.pop("who", None) or fields.get("speaker")
+    return {"type": name, **fields}
+
+
+# --- Into the records ----------------------------------------------------------------------------------------
+
+
+def record_fact(fact: Fact) -> None:
+    """Write one fact to the records of its call. Raises ``CallsError`` if that is impossible for good."""
+    match fact:
+        case StreamStarted():
+            _record_stream_started(fact)
+        case TurnEnded():
+            _record_turn(fact)
+        case EventNoted():
+            _record_event(fact)
+        case OptedOut():
+            _record_opt_out(fact)
+        case TransferRequested():
+            _record_transfer(fact)
+        case StreamEnded():
+            _record_stream_ended(fact)
+        case RecordingFinished():
+            _attach_recording(fact)
+        case _:
+            assert_never(fact)
+
+
+def _record_stream_started(fact: StreamStarted) -> None:
     with transaction.atomic():
-        call = get_call(call_id)
-        if write_event(fact_id, call.pk, "stream-started", when, {"stream_sid": stream_sid})[1]:
-            _follow(call, Status.IN_PROGRESS, when)
+        call = get_call(fact.call_id)
+        if write_event(fact.fact_id, call.pk, "stream-started", fact.at, {"stream_sid": fact.stream_sid})[1]:
+            _follow(call, Status.IN_PROGRESS, fact.at)
 
 
-def record_turn(
-    *,
-    fact_id: str,
-    call_id: UUID | str,
-    number: int,
-    speaker: str,
-    said: str,
-    heard: str,
-    interrupted: bool,
-    fallback: bool,
-    started_at: datetime | str,
-    ended_at: datetime | str | None,
-    stages: Mapping[str, float | None],
-    start_position: int | None = None,
-    end_position: int | None = None,
-    speculation_hits: int = 0,
-    speculation_waste: int = 0,
-) -> None:
-    """One turn; ``stages`` are seconds by name, of which ``response_latency`` is kept searchable as well."""
-    if speaker not in Turn.Speaker:
-        raise CallsError(f"A turn is the caller's or the agent's, not {speaker!r}'s")
+def _record_turn(turn: TurnEnded) -> None:
     with transaction.atomic():
         Turn.objects.get_or_create(
-            fact_id=fact_id,
+            fact_id=turn.fact_id,
             defaults={
-                "call": get_call(call_id),
-                "number": number,
-                "speaker": speaker,
-                "said": clean(said),
-                "heard": clean(heard),
-                "interrupted": interrupted,
-                "fallback": fallback,
-                "started_at": moment(started_at),
-                "ended_at": None if ended_at is None else moment(ended_at),
-                "start_position": start_position,
-                "end_position": end_position,
-                "stages": dict(stages),
-                "response_latency": stages.get("response_latency"),
-                "speculation_hits": speculation_hits,
-                "speculation_waste": speculation_waste,
+                "call": get_call(turn.call_id),
+                "number": turn.number,
+                "speaker": turn.speaker,
+                "said": clean(turn.said),
+                "heard": clean(turn.heard),
+                "interrupted": turn.interrupted,
+                "fallback": turn.fallback,
+                "started_at": turn.started_at,
+                "ended_at": turn.ended_at,
+                "start_position": turn.start_position,
+                "end_position": turn.end_position,
+                "stages": dict(turn.stages),
+                "response_latency": turn.stages.get("response_latency"),
+                "speculation_hits": turn.speculation_hits,
+                "speculation_waste": turn.speculation_waste,
             },
         )
 
 
-def record_event(
-    *, fact_id: str, call_id: UUID | str, kind: str, at: datetime | str, data: Mapping[str, Any] | None = None
-) -> None:
-    """Anything else worth knowing of a call: a key, a fallback, an error."""
+def _record_event(fact: EventNoted) -> None:
     with transaction.atomic():
-        write_event(fact_id, get_call(call_id).pk, kind[:64], moment(at), data or {})
+        write_event(fact.fact_id, get_call(fact.call_id).pk, fact.kind[:64], fact.at, fact.data)
 
 
-def record_stream_ended(
-    *, fact_id: str, call_id: UUID | str, reason: str, at: datetime | str, stream: int | None = None
-) -> None:
-    """
-    A stream has ended, for one of ``END_REASONS``.
-
-    ``stream`` is the claim's: the reason of a stream that was lost does not touch the one that took over.
-    """
-    if reason not in END_REASONS:
-        raise CallsError(f"{reason!r} is not a reason for the end of a stream")
-    when = moment(at)
+def _record_stream_ended(fact: StreamEnded) -> None:
+    if fact.reason not in END_REASONS:
+        raise CallsError(f"{fact.reason!r} is not a reason for the end of a stream")
+    data = {"reason": fact.reason, "stream": fact.stream}
     with transaction.atomic():
-        call = get_call(call_id)
-        if not write_event(fact_id, call.pk, "stream-ended", when, {"reason": reason, "stream": stream})[1]:
+        call = get_call(fact.call_id)
+        if not write_event(fact.fact_id, call.pk, "stream-ended", fact.at, data)[1]:
             return
         current = Call.objects.filter(pk=call.pk, end_reason="")
-        if stream is not None:
-            current = current.filter(streams=stream)
-        if current.update(end_reason=reason) and reason == "caller-hung-up":
-            # The number may have no status callback: this is then the last that we hear of the call.
-            _follow(call, Status.COMPLETED, when)
+        if fact.stream is not None:
+            current = current.filter(streams=fact.stream)
+        if current.update(end_reason=fact.reason) and fact.reason == "caller-hung-up":
+            # A number without a status callback reports nothing after this.
+            _follow(call, Status.COMPLETED, fact.at)
 
 
 def _follow(call: Call, status: Status, at: datetime) -> None:
-    """What the stream says of its call, and so of the attempt that it is."""
+    """Move the call, and the attempt that it is, to the status that its stream implies."""
     attempt = attempts.find_attempt(sid=call.sid or "")
     if attempt is None or not attempts.move_attempt(attempt, attempts.Outcome(status, at=at)):
         move(call, status, at=at)
 
 
-def record_opt_out(*, fact_id: str, call_id: UUID | str, how: str, words: str = "", at: datetime | str) -> None:
-    """The person on the line wants no more calls: ``how`` is asked, key or agent."""
-    when = moment(at)
-    source = {"key": DoNotCall.Source.KEY, "agent": DoNotCall.Source.AGENT}.get(how, DoNotCall.Source.CALLER)
+def _record_opt_out(fact: OptedOut) -> None:
+    source = {"key": DoNotCall.Source.KEY, "agent": DoNotCall.Source.AGENT}.get(fact.how, DoNotCall.Source.CALLER)
+    data = {"how": fact.how, "words": clean(fact.words)}
     with transaction.atomic():
-        call = get_call(call_id)
-        if not write_event(fact_id, call.pk, "opt-out", when, {"how": how, "words": clean(words)})[1]:
+        call = get_call(fact.call_id)
+        if not write_event(fact.fact_id, call.pk, "opt-out", fact.at, data)[1]:
             return
         if E164.fullmatch(call.far_number):
-            add_do_not_call(number=call.far_number, source=source, reason=words, call=call)
+            add_do_not_call(number=call.far_number, source=source, reason=fact.words, call=call)
         else:
-            logger.warning("Call %s: nobody can be put on the do-not-call list, the number is withheld", call)
-        webhooks.announce(call, "call.opted-out", at=when)
+            logger.warning("Call %s: the caller opted out, but the number is withheld and cannot be listed", call)
+        webhooks.announce(call, "call.opted-out", at=fact.at)
 
 
-def record_transfer(*, fact_id: str, call_id: UUID | str, target: str, at: datetime | str) -> None:
-    """
-    The stream is about to end so that the call is transferred: to one of its agent's targets by name.
-
-    Without a name it goes where an operator has said. The name is the language model's: it is checked here.
-    """
-    when = moment(at)
+def _record_transfer(fact: TransferRequested) -> None:
     with transaction.atomic():
-        call = get_call(call_id)
-        number = call.agent.transfer_targets.get(target, "") if target else call.transfer_to
+        call = get_call(fact.call_id)
+        number = call.agent.transfer_targets.get(fact.target, "") if fact.target else call.transfer_to
         kind = "transfer" if number else "transfer-refused"
-        if write_event(fact_id, call.pk, kind, when, {"target": target, "to": number})[1]:
+        if write_event(fact.fact_id, call.pk, kind, fact.at, {"target": fact.target, "to": number})[1]:
             Call.objects.filter(pk=call.pk).update(transfer_to=number)
 
 
-def attach_recording(*, fact_id: str, call_id: UUID | str, path: Path | str) -> None:
+def _attach_recording(fact: RecordingFinished) -> None:
     """
-    Move a finished WAV from the spool into Django's storage, after any that earlier streams of the call left.
+    Move the recording into Django's storage, appended to those of the call's earlier streams.
 
-    Replay-safe at every step: the name in storage follows from ``fact_id``, and the spool file goes last.
+    Every step can be repeated: the name in storage follows from ``fact_id``, and the spool file goes last.
     """
-    spooled = Path(path)
-    call = get_call(call_id)
-    if not CallEvent.objects.filter(fact_id=fact_id).exists():
+    spooled = Path(fact.path)
+    call = get_call(fact.call_id)
+    if not CallEvent.objects.filter(fact_id=fact.fact_id).exists():
         if not spooled.is_file():
-            raise CallsError(f"The recording {spooled} of call {call_id} is gone")
-        field = Call._meta.get_field("recording")
-        name = f"recordings/{call.created_at:%Y/%m/%d}/{call.pk}-{fact_id}.wav"
+            raise CallsError(f"The recording {spooled} of call {fact.call_id} is gone")
+        storage = call.recording.storage
+        name = f"recordings/{call.created_at:%Y/%m/%d}/{call.pk}-{fact.fact_id}.wav"
         previous = call.recording.name
-        field.storage.delete(name)
+        storage.delete(name)
         with _whole_recording(call, spooled) as sound:
-            name = field.storage.save(name, sound)
+            name = storage.save(name, sound)
         with transaction.atomic():
-            write_event(fact_id, call.pk, "recording", timezone.now(), {"file": name})
+            write_event(fact.fact_id, call.pk, "recording", timezone.now(), {"file": name})
             Call.objects.filter(pk=call.pk).update(recording=name)
             webhooks.announce(call, "call.recording-ready", at=timezone.now())
         if previous and previous != name:
-            field.storage.delete(previous)
+            storage.delete(previous)
     spooled.unlink(missing_ok=True)
 
 
-def _with_speaker(turn: dict[str, Any]) -> dict[str, Any]:
-    """A turn that an earlier version wrote to the spool says ``who`` in place of ``speaker``."""
-    return {("speaker" if name == "who" else name): value for name, value in turn.items()}
-
-
-FACTS: Mapping[str, Callable[..., None]] = {
-    "stream-started": record_stream_started,
-    "turn": lambda **fields: record_turn(**_with_speaker(fields)),
-    "event": record_event,
-    "stream-ended": record_stream_ended,
-    "opt-out": record_opt_out,
-    "transfer": record_transfer,
-    "recording": attach_recording,
-}
-"""The facts of a live call by name. Their arguments may come back from JSON."""
-
-
-def _whole_recording(call: Call, spooled: Path) -> File:
-    """This stream's sound behind that of the call's earlier streams, if there is any that can still be read."""
+def _whole_recording(call: Call, spooled: Path) -> "File[bytes]":
+    """The sound of the call's earlier streams, where it can still be read, and that of this one behind it."""
     if call.recording:
         try:
             with call.recording.open("rb") as earlier:

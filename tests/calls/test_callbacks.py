@@ -1,6 +1,6 @@
 """Twilio's callbacks over HTTP: forged, replayed, late, duplicated and reordered ones included."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 import pytest
@@ -13,10 +13,11 @@ from twilio.request_validator import RequestValidator
 
 from calls import services, twiml
 from calls.models import Agent, Call, CallEvent, Lease, StreamToken
-from calls.services import upkeep
+from calls.services import facts, upkeep
 from tests.calls.twilio_double import BASE_URL, new_sid, token_in, verbs
 from tests.calls.twilio_double import twiml as parsed
 
+AT = datetime(2026, 1, 1, 10, tzinfo=UTC)
 PATHS = [
     *("/twilio/voice/", "/twilio/status/", "/twilio/stream-status/", "/twilio/after-stream/"),
     *("/twilio/amd/", "/twilio/after-transfer/"),
@@ -246,9 +247,11 @@ def test_a_reordered_callback_does_not_move_the_call_back(twilio, connected):
 
 
 def test_twilios_duration_replaces_our_own_count(twilio, connected):
-    services.record_stream_started(fact_id="1", call_id=connected.call_id, stream_sid="MZ1", at="2026-01-01T10:00:00Z")
-    services.record_stream_ended(
-        fact_id="2", call_id=connected.call_id, reason="caller-hung-up", at="2026-01-01T10:01:30Z", stream=1
+    services.record_fact(facts.StreamStarted(fact_id="1", call_id=connected.call_id, stream_sid="MZ1", at=AT))
+    services.record_fact(
+        facts.StreamEnded(
+            fact_id="2", call_id=connected.call_id, reason="caller-hung-up", at=AT + timedelta(seconds=90), stream=1
+        )
     )
     assert (twilio.call.status, twilio.call.duration) == ("completed", 90.0)
     twilio.reports("completed", 0, CallDuration="92")
@@ -295,13 +298,13 @@ def test_stream_events_are_noted_once_whenever_they_come(twilio, caplog, db):
 
 
 def test_a_stream_dropped_in_mid_call_is_picked_up_in_the_same_conversation(twilio, connected):
-    at = "2026-01-01T10:00:00Z"
-    turn = {"call_id": connected.call_id, "interrupted": False, "fallback": False, "stages": {}}
-    turn |= {"started_at": at, "ended_at": None}
-    services.record_turn(fact_id="1", number=1, speaker="agent", said="Hello, who is", heard="Hello", **turn)
-    services.record_turn(fact_id="2", number=2, speaker="caller", said="It is me", heard="It is me", **turn)
-    services.record_turn(fact_id="3", number=3, speaker="agent", said="Never heard", heard="", **turn)
-    services.record_stream_ended(fact_id="4", call_id=connected.call_id, reason="stream-lost", at=at, stream=1)
+    turn = {"call_id": connected.call_id, "started_at": AT}
+    services.record_fact(facts.TurnEnded(number=1, speaker="agent", said="Hello, who is", heard="Hello", **turn))
+    services.record_fact(facts.TurnEnded(number=2, speaker="caller", said="It is me", heard="It is me", **turn))
+    services.record_fact(facts.TurnEnded(number=3, speaker="agent", said="Never heard", heard="", **turn))
+    services.record_fact(
+        facts.StreamEnded(fact_id="4", call_id=connected.call_id, reason="stream-lost", at=AT, stream=1)
+    )
     answer = twilio.loses_stream(1)
     assert verbs(answer) == ["Say", "Connect", "Say"]
     assert answer.find("Say").text == twiml.RECONNECTING
@@ -336,25 +339,21 @@ def test_a_socket_that_was_never_opened_is_tried_again_from_the_beginning(twilio
 
 @pytest.mark.parametrize("reason", ["agent-ended", "silence", "max-duration"])
 def test_an_end_of_our_own_is_a_hang_up(twilio, connected, reason):
-    services.record_stream_ended(
-        fact_id="1", call_id=connected.call_id, reason=reason, at="2026-01-01T10:00:00Z", stream=1
-    )
+    services.record_fact(facts.StreamEnded(fact_id="1", call_id=connected.call_id, reason=reason, at=AT, stream=1))
     assert verbs(twilio.loses_stream(1)) == ["Hangup"]
     assert (twilio.call.status, twilio.call.end_reason) == ("completed", reason)
     assert services.live_calls() == 0
 
 
 def test_failed_engines_are_apologised_for(twilio, connected):
-    services.record_stream_ended(
-        fact_id="1", call_id=connected.call_id, reason="engines-failed", at="2026-01-01T10:00:00Z", stream=1
+    services.record_fact(
+        facts.StreamEnded(fact_id="1", call_id=connected.call_id, reason="engines-failed", at=AT, stream=1)
     )
     assert twilio.loses_stream(1).find("Say").text == twiml.BROKEN
 
 
 def test_a_drained_process_hands_the_call_over(twilio, connected):
-    services.record_stream_ended(
-        fact_id="1", call_id=connected.call_id, reason="drain", at="2026-01-01T10:00:00Z", stream=1
-    )
+    services.record_fact(facts.StreamEnded(fact_id="1", call_id=connected.call_id, reason="drain", at=AT, stream=1))
     assert twilio.loses_stream(1).find("Connect") is not None
 
 

@@ -125,7 +125,7 @@ class Office:
             await self.network.wait_until_idle()
             while service.streams:  # noqa: ASYNC110 - nobody else waits for this
                 await asyncio.sleep(0.01)
-            assert await service.books.drain(10)
+            assert await service.facts.drain(10)
 
     def check(self) -> None:
         """What the database says is what the network knows, and nothing is left behind."""

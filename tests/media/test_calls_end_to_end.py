@@ -98,7 +98,7 @@ async def books(call: PhoneCall) -> Call:
     service = get_service()
     while service.streams:  # noqa: ASYNC110 - nobody else waits for this
         await asyncio.sleep(0.01)
-    assert await service.books.drain(10)
+    assert await service.facts.drain(10)
     return await read_books(call)
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from calls.services.facts import EventNoted
 from inference.backends import Engines
 from inference.engines.fallback import FallbackLanguageModel, FallbackSpeechToText, FallbackTextToSpeech
 from inference.engines.scripted import DEFAULT_REPLY, ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
@@ -103,7 +104,7 @@ def silences(line: Line, begin: float) -> list[float]:
 
 
 def apologised(line: Line) -> bool:
-    return any(event["kind"] == "engine-failed" for event in line.books.of("event"))
+    return any(event.kind == "engine-failed" for event in line.facts.of(EventNoted))
 
 
 def test_a_call_goes_on_when_its_voice_dies_in_mid_sentence(die):

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import numpy as np
 import pytest
 
+from calls.services import facts
 from inference.backends import Engines
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.engines.scripted import (
@@ -57,16 +58,21 @@ def voice(text: str) -> bytes:
         return pool.submit(lambda: asyncio.run(speak())).result()
 
 
-class Books:
+FactType = TypeVar("FactType", bound=facts.Fact)
+
+
+class FactLog:
+    """Keeps the facts of a call as a spool would pass them on."""
+
     def __init__(self) -> None:
-        self.facts: list[tuple[str, dict[str, Any]]] = []
+        self.facts: list[facts.Fact] = []
 
-    def put(self, name: str, **fields: Any) -> None:
-        json.dumps(fields)  # facts pass through JSON
-        self.facts.append((name, fields))
+    def record(self, fact: facts.Fact) -> None:
+        assert facts.decode(facts.encode(fact)) == fact
+        self.facts.append(fact)
 
-    def of(self, name: str) -> list[dict[str, Any]]:
-        return [fields for kind, fields in self.facts if kind == name]
+    def of(self, kind: type[FactType]) -> list[FactType]:
+        return [fact for fact in self.facts if isinstance(fact, kind)]
 
 
 @dataclass
@@ -87,7 +93,7 @@ class Line:
     """What a call left behind."""
 
     sent: list[tuple[float, dict[str, Any]]]
-    books: Books
+    facts: FactLog
     tape: Tape
     hung_up: str
     tasks_left: int
@@ -98,7 +104,7 @@ class Line:
 
     @property
     def turns(self) -> list[tuple[str, str]]:
-        return [(turn["speaker"], turn["heard"]) for turn in self.books.of("turn")]
+        return [(turn.speaker, turn.heard) for turn in self.facts.of(facts.TurnEnded)]
 
 
 def call(
@@ -125,7 +131,7 @@ def call(
             ScriptedTextToSpeech(**(tts or {})),
         )
         await engines.start()
-        books, tape, phrases = Books(), Tape(), Phrases(engines.tts)
+        log, tape, phrases = FactLog(), Tape(), Phrases(engines.tts)
         behaviour = options or ConversationOptions()
         await phrases.prepare(behaviour.stock_phrases, voice="", language="en")
         before = len(asyncio.all_tasks())
@@ -135,7 +141,7 @@ def call(
             engines=engines,
             detector=VoiceDetector(),
             phrases=phrases,
-            books=books,
+            facts=log,
             hang_up=ended.append,
             tape=tape,
         )
@@ -179,7 +185,7 @@ def call(
         await engines.close()
         await asyncio.sleep(0)
         left = len(asyncio.all_tasks()) - before
-        return Line(sent, books, tape, ended[0] if ended else "", left, stopped)
+        return Line(sent, log, tape, ended[0] if ended else "", left, stopped)
 
     return run(work())
 
@@ -192,7 +198,7 @@ def test_a_question_is_heard_and_answered():
     assert heard == DEFAULT_REPLY
     response = line.times("media")[0] - line.caller_stopped["What time do you open?"]
     assert response < 0.4
-    stages = line.books.of("turn")[1]["stages"]
+    stages = line.facts.of(facts.TurnEnded)[1].stages
     assert stages["response_latency"] == pytest.approx(response, abs=0.06)
 
 
@@ -220,10 +226,10 @@ def test_an_interruption_clears_what_is_queued():
     )
     (cleared,) = line.times("clear")
     assert 0.3 < cleared - 2.0 < 0.5
-    first = line.books.of("turn")[0]
-    assert first["interrupted"]
-    assert first["said"].startswith(first["heard"])
-    assert first["stages"]["barge_in_stop"] < 0.5
+    first = line.facts.of(facts.TurnEnded)[0]
+    assert first.interrupted
+    assert first.said.startswith(first.heard)
+    assert first.stages["barge_in_stop"] < 0.5
 
 
 def test_a_murmur_leaves_the_agent_speaking():
@@ -260,7 +266,7 @@ def test_a_failing_language_model_is_answered_for():
     )
     options = ConversationOptions()
     assert line.turns[-1] == ("agent", f"{options.fillers[0]} {options.apology}")
-    assert line.books.of("event")[0]["kind"] == "engine-failed"
+    assert line.facts.of(facts.EventNoted)[0].kind == "engine-failed"
 
 
 def test_failing_recognition_does_not_leave_the_caller_in_silence():
@@ -308,7 +314,7 @@ def test_nothing_is_recorded_before_the_disclosure_was_heard():
         options=ConversationOptions(disclosure=DISCLOSURE, greeting="Hello there."),
     )
     assert [heard for speaker, heard in line.turns if speaker == "agent"] == [DISCLOSURE, "Hello there.", DEFAULT_REPLY]
-    (disclosed,) = [fact for fact in line.books.of("event") if fact["kind"] == "disclosed"]
+    (disclosed,) = [fact for fact in line.facts.of(facts.EventNoted) if fact.kind == "disclosed"]
     # Of the caller: silence instead of the first question, then everything, where it was.
     assert len(line.tape.said) == 14 * 8000
     begun = next(index for index, sample in enumerate(line.tape.said) if sample != QUIET[0])
@@ -320,7 +326,7 @@ def test_nothing_is_recorded_before_the_disclosure_was_heard():
     said = sum(len(audio) for _, audio in line.tape.heard)
     sent = sum(len(base64.b64decode(m["media"]["payload"])) for _, m in line.sent if m["event"] == "media")
     assert sent - said == pytest.approx(disclosure_ends * 8000, abs=400)
-    assert disclosed["data"] == {}
+    assert disclosed.data == {}
 
 
 def test_a_caller_who_hangs_up_in_the_disclosure_leaves_no_recording():
@@ -328,7 +334,7 @@ def test_a_caller_who_hangs_up_in_the_disclosure_leaves_no_recording():
     assert (line.tape.said, line.tape.heard) == (b"", [])
 
 
-def test_a_transfer_goes_into_the_books():
+def test_a_transfer_is_recorded():
     line = call(
         [(0.5, "What time do you open?")],
         seconds=20.0,
@@ -336,30 +342,29 @@ def test_a_transfer_goes_into_the_books():
         options=ConversationOptions(transfer_targets=("sales",)),
     )
     assert line.hung_up == "transferred"
-    (transfer,) = line.books.of("transfer")
-    assert set(transfer) == {"call_id", "target", "at"}
-    assert transfer["target"] == "sales"
-    (tool,) = [fact["data"] for fact in line.books.of("event") if fact["kind"] == "tool-call"]
+    (transfer,) = line.facts.of(facts.TransferRequested)
+    assert (transfer.call_id, transfer.target) == (UUID(int=1), "sales")
+    (tool,) = [fact.data for fact in line.facts.of(facts.EventNoted) if fact.kind == "tool-call"]
     assert tool == {"tool": "transfer", "target": "sales", "accepted": True}
 
 
-def test_an_order_to_hand_the_call_on_goes_into_the_books_too():
+def test_a_transfer_that_an_operator_orders_is_recorded():
     line = call([], seconds=9.0, during=lambda session: session.tell(ev.TransferRequested()), at=1.0)
     assert line.hung_up == "transferred"
-    assert [fact["target"] for fact in line.books.of("transfer")] == [""]
+    assert [fact.target for fact in line.facts.of(facts.TransferRequested)] == [""]
 
 
-def test_an_opt_out_goes_into_the_books():
+def test_an_opt_out_is_recorded():
     line = call([(0.5, "What time do you open?")], seconds=20.0, stt={"transcripts": ["please take me off your list"]})
     assert line.hung_up == "opted-out"
-    (opt_out,) = line.books.of("opt-out")
-    assert (opt_out["how"], opt_out["words"]) == ("asked", "please take me off your list")
-    assert set(opt_out) == {"call_id", "how", "words", "at"}
+    (opt_out,) = line.facts.of(facts.OptedOut)
+    assert (opt_out.call_id, opt_out.how) == (UUID(int=1), "asked")
+    assert opt_out.words == "please take me off your list"
 
 
 def test_the_language_model_may_see_to_it_as_well():
     line = call([(0.5, "What time do you open?")], seconds=30.0, llm={"opt_out_after": 1})
-    assert [fact["how"] for fact in line.books.of("opt-out")] == ["agent"]
+    assert [fact.how for fact in line.facts.of(facts.OptedOut)] == ["agent"]
     assert line.hung_up == "opted-out"
 
 
@@ -371,7 +376,7 @@ def test_the_opt_out_key_stops_the_sound():
     )
     line = call([], seconds=12.0, options=options, during=lambda session: session.key("9"), at=1.0)
     assert line.times("clear") == [pytest.approx(1.0, abs=0.01)]
-    assert [fact["how"] for fact in line.books.of("opt-out")] == ["key"]
+    assert [fact.how for fact in line.facts.of(facts.OptedOut)] == ["key"]
     assert line.turns[-1] == ("agent", options.opted_out)
     assert line.hung_up == "opted-out"
 

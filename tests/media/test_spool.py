@@ -11,13 +11,23 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media.spool import FactWriter
+from calls.services.facts import EventNoted
+from media.spool import FactSpool
+
+AT = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def note(n: int, *, kind: str = "note", fact_id: str = "", **data: Any) -> EventNoted:
+    """Fact number ``n``."""
+    fact_id = fact_id or uuid4().hex
+    return EventNoted(call_id=UUID(int=7), fact_id=fact_id, kind=kind, at=AT, data={"n": n, **data})
 
 
 class Away(Exception):
@@ -25,27 +35,27 @@ class Away(Exception):
 
 
 class Database:
-    """Keeps facts by their id; it can be away, hang, or refuse what is named ``bad``."""
+    """Keeps facts; it can be away, hang, or refuse those of the kind "bad"."""
 
     def __init__(self) -> None:
-        self.facts: list[tuple[str, dict]] = []
+        self.facts: list[EventNoted] = []
         self.away = False
         self.answers = threading.Event()
         self.answers.set()
         self.asked = threading.Event()
 
-    def __call__(self, name: str, fields: dict) -> None:
+    def __call__(self, fact: EventNoted) -> None:
         self.asked.set()
         self.answers.wait()
         if self.away:
             raise Away("no route to host")
-        if name == "bad":
+        if fact.kind == "bad":
             raise ValueError("there is no such call")
-        self.facts.append((name, fields))
+        self.facts.append(fact)
 
     @property
     def numbers(self) -> list[int]:
-        return [fields["n"] for _, fields in self.facts]
+        return [fact.data["n"] for fact in self.facts]
 
     async def was_asked(self) -> None:
         assert await asyncio.to_thread(self.asked.wait, 10)
@@ -62,8 +72,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "facts"
 
 
-def writer(database: Database, folder: Path, **options) -> FactWriter:
-    return FactWriter(database, spool=folder, transient=(Away,), first_retry=0.005, last_retry=0.01, **options)
+def writer(database: Database, folder: Path, **options) -> FactSpool:
+    return FactSpool(database, folder=folder, transient=(Away,), first_retry=0.005, last_retry=0.01, **options)
 
 
 @pytest.fixture
@@ -77,7 +87,7 @@ async def facts(database: Database, folder: Path):
 
 def on_disk(folder: Path) -> list[int]:
     lines = [line for path in sorted(folder.glob("[0-9]*.jsonl")) for line in path.read_text().splitlines()]
-    return [json.loads(line)[1]["n"] for line in lines if not line.startswith("#")]
+    return [json.loads(line)["data"]["n"] for line in lines if not line.startswith("#")]
 
 
 def rejected(folder: Path) -> list[dict]:
@@ -93,20 +103,20 @@ async def until(condition) -> None:
 
 async def test_facts_are_applied_in_order_each_with_an_id_of_its_own(database, facts, folder):
     for n in range(100):
-        facts.put("turn", n=n)
-    facts.put("turn", n=100, fact_id="mine")
+        facts.record(note(n))
+    facts.record(note(100, fact_id="mine"))
     assert await facts.drain(10)
     assert database.numbers == list(range(101))
-    assert len({fields["fact_id"] for _, fields in database.facts}) == 101
-    assert database.facts[-1] == ("turn", {"n": 100, "fact_id": "mine"})
+    assert len({fact.fact_id for fact in database.facts}) == 101
+    assert database.facts[-1] == note(100, fact_id="mine")
     assert not folder.exists()
 
 
 async def test_a_hanging_database_holds_up_nobody(database, facts):
     database.answers.clear()
-    facts.put("turn", n=0)
+    facts.record(note(0))
     await database.was_asked()
-    facts.put("turn", n=1)
+    facts.record(note(1))
     assert not await facts.drain(0.01)
     database.answers.set()
     assert await facts.drain(10)
@@ -114,14 +124,14 @@ async def test_a_hanging_database_holds_up_nobody(database, facts):
 
 
 async def test_while_the_database_is_away_facts_wait_on_disk_in_order(database, facts, folder):
-    facts.put("turn", n=0)
+    facts.record(note(0))
     assert await facts.drain(10)
     database.away = True
     for n in range(1, 10):
-        facts.put("turn", n=n)
+        facts.record(note(n))
     await until(lambda: on_disk(folder) == list(range(1, 10)))
     database.away = False
-    facts.put("turn", n=10)
+    facts.record(note(10))
     assert await facts.drain(10)
     assert database.numbers == list(range(11))
     assert list(folder.iterdir()) == []
@@ -130,54 +140,53 @@ async def test_while_the_database_is_away_facts_wait_on_disk_in_order(database, 
 async def test_times_and_ids_survive_the_disk_as_text(database, facts, folder):
     database.away = True
     at, call = datetime(2026, 11, 21, tzinfo=UTC), UUID(int=7)
-    facts.put("turn", n=0, at=at, call_id=call, said="Zoë \ud800")
+    facts.record(EventNoted(call_id=call, kind="note", at=at, data={"n": 0, "said": "Zoë \ud800"}))
     await until(lambda: on_disk(folder) == [0])
     database.away = False
     assert await facts.drain(10)
-    ((_, fields),) = database.facts
-    assert datetime.fromisoformat(fields["at"]) == at
-    assert UUID(fields["call_id"]) == call
-    assert fields["said"] == "Zoë ?"
+    (fact,) = database.facts
+    assert (fact.at, fact.call_id) == (at, call)
+    assert fact.data["said"] == "Zoë ?"
 
 
 async def test_a_fact_that_can_never_be_applied_is_set_aside_and_the_rest_goes_on(database, facts, folder, caplog):
-    facts.put("turn", n=0)
-    facts.put("bad", n=1)
-    facts.put("turn", n=2)
+    facts.record(note(0))
+    facts.record(note(1, kind="bad"))
+    facts.record(note(2))
     assert await facts.drain(10)
     assert database.numbers == [0, 2]
     (entry,) = rejected(folder)
     assert entry["reason"] == "ValueError: there is no such call"
-    assert json.loads(entry["fact"])[1]["n"] == 1
+    assert json.loads(entry["fact"])["data"]["n"] == 1
     assert "no such call" in caplog.text
 
 
 async def test_a_fact_that_no_file_can_hold_is_applied_or_set_aside(database, facts, folder):
     knot: list = []
     knot.append(knot)
-    facts.put("turn", n=0, knot=knot)
+    facts.record(note(0, knot=knot))
     assert await facts.drain(10)
     assert database.numbers == [0]
     database.away = True
-    facts.put("turn", n=1, knot=knot)
-    facts.put("turn", n=2)
+    facts.record(note(1, knot=knot))
+    facts.record(note(2))
     await until(lambda: folder.exists() and on_disk(folder) == [2])
     database.away = False
     assert await facts.drain(10)
     assert database.numbers == [0, 2]
-    assert "Circular" in rejected(folder)[0]["reason"]
+    assert "is not JSON" in rejected(folder)[0]["reason"]
 
 
 async def test_more_facts_than_memory_may_hold_go_to_disk_and_keep_their_order(database, folder):
     facts = writer(database, folder, max_waiting=3)
     database.answers.clear()
     for n in range(20):
-        facts.put("turn", n=n)
+        facts.record(note(n))
     assert on_disk(folder) == list(range(3, 20))
     assert len(facts._waiting) == 3
     database.answers.set()
     assert await facts.drain(10)
-    facts.put("turn", n=20)
+    facts.record(note(20))
     assert await facts.drain(10)
     assert database.numbers == list(range(21))
     await facts.close()
@@ -195,8 +204,8 @@ async def test_a_full_disk_keeps_facts_in_memory(database, folder, caplog):
 
     facts = writer(database, folder, pwrite=disk)
     database.away = True
-    facts.put("turn", n=0)
-    facts.put("turn", n=1)
+    facts.record(note(0))
+    facts.record(note(1))
     await until(lambda: "No space left" in caplog.text)
     await until(lambda: [path.stat().st_size for path in folder.iterdir()] == [0])
     full = False
@@ -213,8 +222,8 @@ async def test_without_memory_database_and_disk_a_fact_is_at_least_in_the_log(da
 
     facts = writer(database, folder, max_waiting=1, pwrite=full_disk)
     database.answers.clear()
-    facts.put("turn", n=0)
-    facts.put("turn", n=1, said="the last words")
+    facts.record(note(0))
+    facts.record(note(1, said="the last words"))
     assert "the last words" in caplog.text
     database.answers.set()
     assert await facts.drain(10)
@@ -226,14 +235,14 @@ async def test_what_a_closed_process_left_is_applied_first_by_the_next(database,
     database.away = True
     first = writer(database, folder)
     for n in range(5):
-        first.put("turn", n=n)
+        first.record(note(n))
     await database.was_asked()
     await first.close()
-    first.put("turn", n=5)  # a straggler
+    first.record(note(5))  # a straggler
     assert on_disk(folder) == list(range(6))
     database.away = False
     second = writer(database, folder)
-    second.put("turn", n=6)
+    second.record(note(6))
     assert await second.drain(10)
     assert database.numbers == [0, 1, 2, 3, 4, 6]  # the straggler's process lives
     await second.close()
@@ -243,7 +252,7 @@ async def test_the_files_of_a_living_process_are_its_own(database, folder):
     other = Database()
     other.away = True
     living = writer(other, folder)
-    living.put("turn", n=0)
+    living.record(note(0))
     await until(lambda: folder.exists() and on_disk(folder) == [0])
     newcomer = writer(database, folder)
     newcomer.start()
@@ -260,13 +269,13 @@ async def test_a_replay_that_is_cut_short_goes_on_where_it_stopped(database, fol
     database.away = True
     first = writer(database, folder)
     for n in range(6):
-        first.put("turn", n=n)
+        first.record(note(n))
     await until(lambda: folder.exists() and len(on_disk(folder)) == 6)
     await first.close()
 
-    def fragile(name: str, fields: dict) -> None:
-        database.away = fields["n"] >= 3
-        database(name, fields)
+    def fragile(fact: EventNoted) -> None:
+        database.away = fact.data["n"] >= 3
+        database(fact)
 
     second = writer(fragile, folder)
     second.start()
@@ -283,18 +292,21 @@ async def test_a_replay_that_is_cut_short_goes_on_where_it_stopped(database, fol
 CRASH = """
 import os, sys, time
 from pathlib import Path
-from media.spool import FactWriter
+import django
+django.setup()
+from media.spool import FactSpool
+from tests.media.test_spool import note
 
 class Away(Exception):
     pass
 
-def apply(name, fields):
+def apply(fact):
     raise Away
 
 folder = Path(sys.argv[1])
-facts = FactWriter(apply, spool=folder, transient=(Away,), first_retry=0.001)
+facts = FactSpool(apply, folder=folder, transient=(Away,), first_retry=0.001)
 for n in range(50):
-    facts.put("turn", n=n)
+    facts.record(note(n))
 while not folder.is_dir() or sum(path.read_bytes().count(b"\\n") for path in folder.iterdir()) < 50:
     time.sleep(0.001)
 os._exit(9)
@@ -307,12 +319,12 @@ async def test_a_crash_loses_nothing_that_was_on_disk_and_a_torn_line_harms_no_o
     crashed = await asyncio.to_thread(subprocess.run, command, check=False, cwd=root, timeout=60)
     assert crashed.returncode == 9
     with max(folder.iterdir()).open("ab") as file:
-        file.write(b'["turn", {"n": 50, "sa')
+        file.write(b'{"type":"turn","number":50,"sa')
     facts = writer(database, folder)
-    facts.put("turn", n=51)
+    facts.record(note(51))
     assert await facts.drain(10)
     assert database.numbers == [*range(50), 51]
-    assert rejected(folder)[0]["fact"] == '["turn", {"n": 50, "sa'
+    assert rejected(folder)[0]["fact"] == '{"type":"turn","number":50,"sa'
     await facts.close()
 
 
@@ -320,7 +332,7 @@ async def test_files_of_others_in_the_folder_are_left_alone(database, facts, fol
     folder.mkdir()
     (folder / "2026.jsonl").write_text("mine")
     facts.start()
-    facts.put("turn", n=0)
+    facts.record(note(0))
     assert await facts.drain(10)
     assert database.numbers == [0]
     assert (folder / "2026.jsonl").read_text() == "mine"
@@ -329,8 +341,8 @@ async def test_files_of_others_in_the_folder_are_left_alone(database, facts, fol
 async def test_a_database_that_hangs_until_the_end_leaves_its_facts_to_the_next_process(database, folder):
     facts = writer(database, folder)
     database.answers.clear()
-    facts.put("turn", n=0)
-    facts.put("turn", n=1)
+    facts.record(note(0))
+    facts.record(note(1))
     await database.was_asked()
     await facts.close(timeout=0.01)
     assert on_disk(folder) == [0, 1]
@@ -341,17 +353,17 @@ async def test_a_database_that_hangs_until_the_end_leaves_its_facts_to_the_next_
 async def test_closing_applies_what_waits_and_may_be_done_twice(database, folder):
     facts = writer(database, folder)
     for n in range(100):
-        facts.put("turn", n=n)
+        facts.record(note(n))
     await facts.close()
     await facts.close()
     assert database.numbers == list(range(100))
     await writer(database, folder).close()
 
 
-async def test_many_threads_may_put(database, facts):
+async def test_many_threads_may_record(database, facts):
     def put(start: int) -> None:
         for n in range(start, start + 200):
-            facts.put("turn", n=n)
+            facts.record(note(n))
 
     await asyncio.gather(*(asyncio.to_thread(put, 1000 * k) for k in range(4)))
     assert await facts.drain(10)
@@ -371,7 +383,7 @@ def test_whatever_happens_every_fact_is_applied_once_and_in_order(tmp_path_facto
         facts, put = writer(database, folder, max_waiting=4), 0
         for step in steps:
             if step == "put":
-                facts.put("turn", n=put)
+                facts.record(note(put))
                 put += 1
             elif step == "restart":
                 await facts.close()

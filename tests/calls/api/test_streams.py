@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from calls.api import streams, timeline
 from calls.models import Call, CallEvent, Turn
-from calls.services import record_event, record_status, record_turn
+from calls.services import facts, record_fact, record_status
 from tests.calls.api.conftest import START
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -99,14 +99,12 @@ async def test_what_happens_comes_as_it_happens(watcher, make_call):
     assert (first["event"], data(first)["data"]["status"]) == ("status", "ringing")
 
     now = timezone.now()
-    await sync_to_async(record_event)(fact_id="1", call_id=call.pk, kind="key", at=now, data={"key": "5"})
+    await sync_to_async(record_fact)(facts.EventNoted(call_id=call.pk, kind="key", at=now, data={"key": "5"}))
     message = await watcher.hears()
     assert (message["event"], data(message)["data"]["kind"]) == ("event", "key")
 
-    await sync_to_async(record_turn)(
-        fact_id="2", call_id=call.pk, number=1, speaker="caller", said="Hello?", heard="Hello?", interrupted=False,
-        fallback=False, started_at=now, ended_at=now, stages={},
-    )  # fmt: skip
+    turn = facts.TurnEnded(call_id=call.pk, number=1, speaker="caller", said="Hello?", heard="Hello?", started_at=now)
+    await sync_to_async(record_fact)(turn)
     message = await watcher.hears()
     assert (message["event"], data(message)["data"]["heard"]) == ("turn", "Hello?")
 

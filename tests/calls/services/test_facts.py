@@ -2,55 +2,44 @@
 
 import json
 import wave
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.core.files.storage import default_storage
 
 from calls import services
 from calls.models import Call, CallEvent, Turn
-from calls.services import CallsError
-from calls.services import facts as facts_of_calls
+from calls.services import CallsError, facts
 from tests.calls.twilio_double import ACCOUNT_SID, new_sid
 
-AT = "2026-01-01T10:00:00+00:00"
+AT = datetime(2026, 1, 1, 10, tzinfo=UTC)
 
 
-def turn(call_id: Any, **fields: Any) -> dict[str, Any]:
-    return {
-        "fact_id": uuid4().hex,
-        "call_id": call_id,
-        "number": 1,
-        "speaker": "agent",
-        "said": "Hello there.",
-        "heard": "Hello",
-        "interrupted": True,
-        "fallback": False,
-        "started_at": AT,
-        "ended_at": None,
-        "stages": {"response_latency": 0.41, "endpointing": 0.25, "first_token": None},
-        **fields,
-    }
+def turn(call_id: UUID, **fields: Any) -> facts.TurnEnded:
+    stages = {"response_latency": 0.41, "endpointing": 0.25, "first_token": None}
+    turn = {"number": 1, "speaker": "agent", "said": "Hello there.", "heard": "Hello", "interrupted": True}
+    return facts.TurnEnded(**{"call_id": call_id, **turn, "started_at": AT, "stages": stages, **fields})
 
 
-def facts(call_id: Any) -> list[tuple[str, dict[str, Any]]]:
-    call_id = str(call_id)
+def facts_of_a_call(call_id: UUID) -> list[facts.Fact]:
     return [
-        ("stream-started", {"fact_id": "f1", "call_id": call_id, "stream_sid": "MZ1", "at": AT}),
-        ("turn", turn(call_id, fact_id="f2", start_position=800, end_position=16_000, speculation_hits=1)),
-        ("event", {"fact_id": "f3", "call_id": call_id, "kind": "dtmf", "at": AT, "data": {"digit": "5"}}),
-        ("stream-ended", {"fact_id": "f4", "call_id": call_id, "reason": "caller-hung-up", "at": AT, "stream": 1}),
+        facts.StreamStarted(call_id=call_id, stream_sid="MZ1", at=AT),
+        turn(call_id, start_position=800, end_position=16_000, speculation_hits=1),
+        facts.EventNoted(call_id=call_id, kind="dtmf", at=AT, data={"digit": "5"}),
+        facts.StreamEnded(call_id=call_id, reason="caller-hung-up", at=AT, stream=1),
     ]
 
 
 def test_facts_survive_json_and_any_number_of_replays(connected):
+    of_call = facts_of_a_call(connected.call_id)
     for _ in range(3):
-        for name, fact in facts(connected.call_id):
-            services.FACTS[name](**json.loads(json.dumps(fact)))
+        for fact in of_call:
+            services.record_fact(facts.decode(facts.encode(fact)))
     call = Call.objects.get()
-    assert (call.status, call.end_reason, call.answered_at.isoformat()) == ("completed", "caller-hung-up", AT)
+    assert (call.status, call.end_reason, call.answered_at) == ("completed", "caller-hung-up", AT)
     assert sorted(event.kind for event in call.events.all()) == [
         "dtmf", "stream-ended", "stream-started", "voice-request",
     ]  # fmt: skip
@@ -61,62 +50,79 @@ def test_facts_survive_json_and_any_number_of_replays(connected):
 
 
 def test_a_turn_that_an_earlier_version_spooled_keeps_its_speaker(connected):
-    old = turn(connected.call_id)
+    old = json.loads(facts.encode(turn(connected.call_id)))
     old["who"] = old.pop("speaker")
-    services.FACTS["turn"](**old)
+    services.record_fact(facts.decode(json.dumps([old.pop("type"), old])))
     assert Turn.objects.get().speaker == "agent"
 
 
 def test_facts_that_come_late_do_not_reopen_a_call(connected, twilio):
     twilio.reports("completed", 0)
-    name, started = facts(connected.call_id)[0]
-    services.FACTS[name](**started)
+    services.record_fact(facts_of_a_call(connected.call_id)[0])
     assert Call.objects.get().status == "completed"
 
 
 def test_the_end_of_a_lost_stream_told_late_does_not_touch_the_one_that_took_over(connected, twilio):
     services.claim_stream(token=services.after_stream(sid=twilio.sid, stream=1).token, process="web-2")
-    services.record_stream_ended(fact_id="1", call_id=connected.call_id, reason="caller-hung-up", at=AT, stream=1)
+    services.record_fact(
+        facts.StreamEnded(fact_id="1", call_id=connected.call_id, reason="caller-hung-up", at=AT, stream=1)
+    )
     assert (twilio.call.end_reason, twilio.call.status) == ("", "ringing")
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("name", "fact"),
+    "fact",
     [
-        *facts(uuid4()),
-        ("recording", {"fact_id": "f5", "call_id": str(uuid4()), "path": "gone.wav"}),
-        ("opt-out", {"fact_id": "f6", "call_id": str(uuid4()), "how": "key", "at": AT}),
-        ("transfer", {"fact_id": "f7", "call_id": str(uuid4()), "target": "sales", "at": AT}),
+        *facts_of_a_call(uuid4()),
+        facts.RecordingFinished(call_id=uuid4(), path="gone.wav"),
+        facts.OptedOut(call_id=uuid4(), how="key", at=AT),
+        facts.TransferRequested(call_id=uuid4(), target="sales", at=AT),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=lambda fact: type(fact).__name__,
 )
-def test_a_fact_about_no_call_is_refused_for_good(name, fact):
+def test_a_fact_about_no_call_is_refused_for_good(fact):
     with pytest.raises(CallsError) as refusal:
-        services.FACTS[name](**fact)
+        services.record_fact(fact)
     assert refusal.value.permanent
     assert Turn.objects.count() == CallEvent.objects.count() == 0
 
 
 @pytest.mark.parametrize(
-    ("name", "fact"),
+    ("kind", "fields"),
     [
         ("turn", {"speaker": "operator"}),
         ("turn", {"started_at": "yesterday"}),
+        ("turn", {"speakr": "caller"}),
         ("stream-ended", {"reason": "boredom"}),
         ("event", {"at": "99:99"}),
+        ("event", {"type": "rumour"}),
     ],
 )
-def test_a_fact_that_makes_no_sense_is_refused_for_good(connected, name, fact):
-    sound = dict(facts(connected.call_id))[name]
+def test_a_line_that_is_not_a_fact_is_refused_for_good(connected, kind, fields):
+    lines = [json.loads(facts.encode(fact)) for fact in facts_of_a_call(connected.call_id)]
+    valid = next(line for line in lines if line["type"] == kind)
+    services.record_fact(facts.decode(json.dumps(valid)))
     with pytest.raises(CallsError) as refusal:
-        services.FACTS[name](**{**sound, **fact})
+        services.record_fact(facts.decode(json.dumps({**valid, **fields})))
+    assert refusal.value.permanent
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "{", "null", "7", "[]", '["turn"]', '["turn", 7]', '["rumour", {}]', pytest.param("[" * 100_000, id="deep")],
+)
+def test_a_line_that_is_not_json_of_a_fact_is_refused_for_good(line):
+    with pytest.raises(CallsError) as refusal:
+        facts.decode(line)
     assert refusal.value.permanent
 
 
 def test_text_with_a_nul_can_be_stored_everywhere(connected):
-    services.record_turn(**turn(connected.call_id, said="a\0b", heard="a\0b"))
-    services.record_event(fact_id="1", call_id=connected.call_id, kind="note", at=AT, data={"text": "a\0b"})
+    services.record_fact(turn(connected.call_id, said="a\0b", heard="a\0b"))
+    services.record_fact(
+        facts.EventNoted(fact_id="1", call_id=connected.call_id, kind="note", at=AT, data={"text": "a\0b"})
+    )
     assert Turn.objects.get().heard == CallEvent.objects.get(kind="note").data["text"] == "ab"
 
 
@@ -148,7 +154,7 @@ def spool(settings):
 def test_a_recording_moves_from_the_spool_to_the_storage(connected, spool):
     path = record(spool / "a.wav", 1.5)
     for _ in range(2):
-        services.attach_recording(fact_id="f1", call_id=connected.call_id, path=str(path))
+        services.record_fact(facts.RecordingFinished(fact_id="f1", call_id=connected.call_id, path=str(path)))
     call = Call.objects.get()
     assert frames(call.recording.name) == 12_000
     assert files() == [f"{call.pk}-f1.wav"]
@@ -162,33 +168,41 @@ def test_a_crash_between_storage_and_database_leaves_one_file_after_the_replay(c
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(facts_of_calls, "write_event", crash)
+        patch.setattr(facts, "write_event", crash)
         with pytest.raises(KeyboardInterrupt):
-            services.attach_recording(fact_id="f1", call_id=connected.call_id, path=path)
+            services.record_fact(facts.RecordingFinished(fact_id="f1", call_id=connected.call_id, path=str(path)))
     assert path.exists()
-    services.attach_recording(fact_id="f1", call_id=connected.call_id, path=path)
+    services.record_fact(facts.RecordingFinished(fact_id="f1", call_id=connected.call_id, path=str(path)))
     assert len(files()) == 1
 
 
 def test_the_recording_of_a_reconnected_call_is_one(connected, spool):
     for fact_id, seconds in (("f1", 1.0), ("f2", 0.5)):
         path = record(spool / f"{fact_id}.wav", seconds)
-        services.attach_recording(fact_id=fact_id, call_id=connected.call_id, path=path)
+        services.record_fact(facts.RecordingFinished(fact_id=fact_id, call_id=connected.call_id, path=str(path)))
     assert frames(Call.objects.get().recording.name) == 12_000
     assert len(files()) == 1
     assert list(spool.iterdir()) == []
 
 
 def test_a_recording_whose_predecessor_cannot_be_read_stands_alone(connected, spool, caplog):
-    services.attach_recording(fact_id="f1", call_id=connected.call_id, path=record(spool / "a.wav", 1.0, channels=1))
-    services.attach_recording(fact_id="f2", call_id=connected.call_id, path=record(spool / "b.wav", 0.5))
+    services.record_fact(
+        facts.RecordingFinished(
+            fact_id="f1", call_id=connected.call_id, path=str(record(spool / "a.wav", 1.0, channels=1))
+        )
+    )
+    services.record_fact(
+        facts.RecordingFinished(fact_id="f2", call_id=connected.call_id, path=str(record(spool / "b.wav", 0.5)))
+    )
     assert frames(Call.objects.get().recording.name) == 4_000
     assert "is lost" in caplog.text
 
 
 def test_a_recording_that_is_gone_is_refused_for_good(connected, spool):
     with pytest.raises(CallsError, match="gone"):
-        services.attach_recording(fact_id="f1", call_id=connected.call_id, path=spool / "never.wav")
+        services.record_fact(
+            facts.RecordingFinished(fact_id="f1", call_id=connected.call_id, path=str(spool / "never.wav"))
+        )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -196,7 +210,7 @@ def test_deleting_a_call_deletes_its_sound(spool):
     call_id = services.receive_call(
         sid=new_sid(), from_number="+15557654321", to_number="+15551234567", account_sid=ACCOUNT_SID, params={}
     ).call_id
-    services.attach_recording(fact_id="f1", call_id=call_id, path=record(spool / "a.wav", 1.0))
+    services.record_fact(facts.RecordingFinished(fact_id="f1", call_id=call_id, path=str(record(spool / "a.wav", 1.0))))
     assert len(files()) == 1
     Call.objects.all().delete()
     assert files() == []

@@ -1,5 +1,7 @@
 """Orders to a live call, and what follows a stream that they end: transfers, the way back, opting out."""
 
+from datetime import UTC, datetime
+
 import pytest
 from django.test import Client
 
@@ -8,17 +10,16 @@ from calls.services import (
     CallsError,
     Order,
     claim_stream,
+    facts,
     orders,
-    record_opt_out,
-    record_stream_ended,
-    record_transfer,
+    record_fact,
     take_orders,
 )
 from tests.calls.twilio_double import Twilio, token_in, twiml, verbs
 
 pytestmark = pytest.mark.django_db
 
-AT = "2026-11-21T12:00:00+00:00"
+AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SALES = "+12025550177"
 
 
@@ -34,7 +35,7 @@ def events(call) -> list[tuple[str, dict]]:
 
 
 def end_transferred(call, stream=1):
-    record_stream_ended(fact_id=f"end-{stream}", call_id=call.pk, reason="transferred", at=AT, stream=stream)
+    record_fact(facts.StreamEnded(fact_id=f"end-{stream}", call_id=call.pk, reason="transferred", at=AT, stream=stream))
 
 
 def comes_back(twilio: Twilio, status: str, stream: int = 1):
@@ -105,7 +106,7 @@ def test_with_redis_the_process_hears_a_doorbell_and_without_it_the_order_waits_
 
 
 def test_a_transfer_is_dialled_when_the_stream_has_ended_for_it(connected, twilio):
-    record_transfer(fact_id="t", call_id=connected.call_id, target="sales", at=AT)
+    record_fact(facts.TransferRequested(fact_id="t", call_id=connected.call_id, target="sales", at=AT))
     end_transferred(twilio.call)
     for _ in range(2):  # Twilio may ask twice
         [dial] = twilio.loses_stream()
@@ -116,7 +117,7 @@ def test_a_transfer_is_dialled_when_the_stream_has_ended_for_it(connected, twili
 
 
 def test_a_target_that_the_agent_does_not_have_is_refused_whatever_the_model_says(connected, twilio):
-    record_transfer(fact_id="t", call_id=connected.call_id, target="+19005551234", at=AT)
+    record_fact(facts.TransferRequested(fact_id="t", call_id=connected.call_id, target="+19005551234", at=AT))
     assert twilio.call.transfer_to == ""
     assert ("transfer-refused", {"target": "+19005551234", "to": ""}) in events(twilio.call)
     end_transferred(twilio.call)
@@ -124,7 +125,7 @@ def test_a_target_that_the_agent_does_not_have_is_refused_whatever_the_model_say
 
 
 def test_after_a_talk_with_the_other_side_the_call_is_over(connected, twilio):
-    record_transfer(fact_id="t", call_id=connected.call_id, target="sales", at=AT)
+    record_fact(facts.TransferRequested(fact_id="t", call_id=connected.call_id, target="sales", at=AT))
     end_transferred(twilio.call)
     twilio.loses_stream()
     for _ in range(2):
@@ -134,13 +135,13 @@ def test_after_a_talk_with_the_other_side_the_call_is_over(connected, twilio):
 
 
 def test_from_a_transfer_that_nobody_answers_the_caller_comes_back_to_the_agent(connected, twilio):
-    record_transfer(fact_id="t", call_id=connected.call_id, target="sales", at=AT)
+    record_fact(facts.TransferRequested(fact_id="t", call_id=connected.call_id, target="sales", at=AT))
     end_transferred(twilio.call)
     twilio.loses_stream()
     claim = claim_stream(token=token_in(comes_back(twilio, "no-answer")), process="web-1")
     assert (claim.stream, claim.is_reconnect, claim.transfer_failed) == (2, True, True)
     # The end of that stream is an end like any other.
-    record_stream_ended(fact_id="end-2", call_id=claim.call_id, reason="agent-ended", at=AT, stream=2)
+    record_fact(facts.StreamEnded(fact_id="end-2", call_id=claim.call_id, reason="agent-ended", at=AT, stream=2))
     assert verbs(twilio.loses_stream(stream=2)) == ["Hangup"]
 
 
@@ -149,21 +150,23 @@ def test_from_a_transfer_that_nobody_answers_the_caller_comes_back_to_the_agent(
 
 def test_who_opts_out_is_never_called_again(connected, twilio):
     for _ in range(2):
-        record_opt_out(fact_id="o", call_id=connected.call_id, how="asked", words="take me off your list", at=AT)
+        record_fact(
+            facts.OptedOut(fact_id="o", call_id=connected.call_id, how="asked", words="take me off your list", at=AT)
+        )
     entry = DoNotCall.objects.get()
     assert (entry.number, entry.source, entry.call) == ("+15557654321", "caller", twilio.call)
     assert ("opt-out", {"how": "asked", "words": "take me off your list"}) in events(twilio.call)
 
 
 def test_who_has_opted_out_is_not_greeted_again_when_the_stream_was_lost(connected, twilio):
-    record_opt_out(fact_id="o", call_id=connected.call_id, how="key", at=AT)
+    record_fact(facts.OptedOut(fact_id="o", call_id=connected.call_id, how="key", at=AT))
     assert verbs(twilio.loses_stream()) == ["Hangup"]
 
 
 def test_a_withheld_number_cannot_be_put_on_the_list(client: Client, caplog):
     twilio = Twilio(client)
     twilio.rings(From="anonymous")
-    record_opt_out(fact_id="o", call_id=twilio.call.pk, how="key", at=AT)
+    record_fact(facts.OptedOut(fact_id="o", call_id=twilio.call.pk, how="key", at=AT))
     assert not DoNotCall.objects.exists()
     assert "withheld" in caplog.text
 

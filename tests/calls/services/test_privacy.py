@@ -21,7 +21,7 @@ from calls.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from calls.services import CallsError, record_event, record_status, record_turn
+from calls.services import CallsError, facts, record_fact, record_status
 from calls.services.do_not_call import add_do_not_call
 from calls.services.placing import NewCall, place_call
 from calls.services.privacy import FORGOTTEN, forget, retire
@@ -49,18 +49,18 @@ def _clock():
 
 
 def says_her_name(call: Call, at: datetime) -> None:
-    record_turn(
-        fact_id=f"turn-{call.pk}",
-        call_id=call.pk,
-        number=1,
-        speaker="caller",
-        said="I am Annabel.",
-        heard="I am Annabel.",
-        interrupted=False,
-        fallback=False,
-        started_at=at,
-        ended_at=at,
-        stages={"response_latency": 0.4},
+    record_fact(
+        facts.TurnEnded(
+            fact_id=f"turn-{call.pk}",
+            call_id=call.pk,
+            number=1,
+            speaker="caller",
+            said="I am Annabel.",
+            heard="I am Annabel.",
+            started_at=at,
+            ended_at=at,
+            stages={"response_latency": 0.4},
+        )
     )
 
 
@@ -88,7 +88,7 @@ def a_call(number=ANNA, *, direction="outbound", days_ago=0.0, status="completed
         ("key", {"digit": "5"}),
         ("voice-request", {"From": from_number, "To": to_number, "CallerName": "ANNABEL"}),
     ]:
-        record_event(fact_id=f"{kind}-{call.pk}", call_id=call.pk, kind=kind, at=at, data=data)
+        record_fact(facts.EventNoted(fact_id=f"{kind}-{call.pk}", call_id=call.pk, kind=kind, at=at, data=data))
     CallOrder.objects.create(call=call, kind="say", data={"text": "Hello Annabel"}, taken_at=at)
     if direction == "outbound":
         DialAttempt.objects.create(
@@ -363,18 +363,17 @@ def test_what_arrives_late_of_a_forgotten_person_is_emptied_by_the_next_retireme
     record_status(
         sid=sid, status="completed", sequence="9", attempt_id=str(attempt.pk), params={"To": ANNA, "From": OURS}
     )
-    record_turn(
-        fact_id="late",
-        call_id=call.pk,
-        number=2,
-        speaker="caller",
-        said="Annabel again",
-        heard="Annabel again",
-        interrupted=False,
-        fallback=False,
-        started_at=NOW,
-        ended_at=NOW,
-        stages={},
+    record_fact(
+        facts.TurnEnded(
+            fact_id="late",
+            call_id=call.pk,
+            number=2,
+            speaker="caller",
+            said="Annabel again",
+            heard="Annabel again",
+            started_at=NOW,
+            ended_at=NOW,
+        )
     )
     assert ANNA in everything()
     assert "Annabel" in everything()
