@@ -1,24 +1,30 @@
 """Agents: what they say, how they sound, and what they may do."""
 
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from django import forms
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django_stubs_ext import Annotations
 
 from calls.admin.shared import is_permitted
 from calls.models import Agent
 
 
-class AgentForm(forms.ModelForm):
+class _CallCount(TypedDict):
+    call_count: int
+
+
+class AgentForm(forms.ModelForm[Agent]):
     def clean_transfer_targets(self) -> dict[str, str]:
         """A field that was emptied means nobody."""
-        return self.cleaned_data["transfer_targets"] or {}
+        targets: dict[str, str] | None = self.cleaned_data["transfer_targets"]
+        return targets or {}
 
 
 @admin.register(Agent)
-class AgentAdmin(admin.ModelAdmin):
+class AgentAdmin(admin.ModelAdmin[Agent]):
     form = AgentForm
     list_display = ["name", "phone_number", "language", "voice", "active", "calls_taken"]
     list_filter = ["active", "language"]
@@ -53,5 +59,5 @@ class AgentAdmin(admin.ModelAdmin):
         return super().change_view(request, object_id, *args, **kwargs)
 
     @admin.display(description="calls", ordering="call_count")
-    def calls_taken(self, agent: Any) -> int:
+    def calls_taken(self, agent: Annotated[Agent, Annotations[_CallCount]]) -> int:
         return agent.call_count

@@ -19,20 +19,23 @@ from django.utils.html import format_html, format_html_join
 from calls import recordings
 from calls.admin.placing import PlaceForm, place_again
 from calls.admin.shared import ReadOnly, is_permitted, link_to, milliseconds
+from calls.errors import CallsError
 from calls.models import E164, Call, CallEvent, DialAttempt, Turn
-from calls.services import CallsError, stopping
+from calls.services import stopping
 from calls.stages import STAGE_NAMES
 from calls.status import TERMINAL, UNANSWERED
 
 MOST_COMPLAINTS = 5
 """Of one action on many rows; more are counted."""
+_LATENCIES = "latencies"
+"""The attribute of a call that keeps the response latencies of its turns while a page is made."""
 
 
-class TurnInline(ReadOnly, admin.TabularInline):
+class TurnInline(ReadOnly, admin.TabularInline[Turn, Call]):
     model = Turn
     verbose_name_plural = "transcript"
     can_delete = False
-    fields = readonly_fields = ["speaker", "words", "remarks", "latency", "stage_times", "started_at", "ended_at"]
+    fields = readonly_fields = ("speaker", "words", "remarks", "latency", "stage_times", "started_at", "ended_at")
 
     @admin.display(description="words")
     def words(self, turn: Turn) -> str:
@@ -71,21 +74,21 @@ class TurnInline(ReadOnly, admin.TabularInline):
         return format_html_join("", "{}&nbsp;{}<br>", rows) or "–"
 
 
-class CallEventInline(ReadOnly, admin.TabularInline):
+class CallEventInline(ReadOnly, admin.TabularInline[CallEvent, Call]):
     model = CallEvent
     verbose_name_plural = "events"
     can_delete = False
-    fields = readonly_fields = ["at", "kind", "data"]
+    fields = readonly_fields = ("at", "kind", "data")
 
 
-class DialAttemptInline(ReadOnly, admin.TabularInline):
+class DialAttemptInline(ReadOnly, admin.TabularInline[DialAttempt, Call]):
     model = DialAttempt
     verbose_name_plural = "attempts"
     can_delete = False
-    fields = readonly_fields = [
+    fields = readonly_fields = (
         *("number", "status", "requested_at", "answered_at", "ended_at"),
         *("answered_by", "sip_code", "error_code", "error", "sid"),
-    ]
+    )
 
 
 class WaitingFilter(admin.SimpleListFilter):
@@ -109,7 +112,7 @@ class WaitingFilter(admin.SimpleListFilter):
 
 
 @admin.register(Call)
-class CallAdmin(ReadOnly, admin.ModelAdmin):
+class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
     list_display = [
         *("created_at", "direction", "number", "agent", "status", "due"),
         *("end_reason", "seconds", "turn_count", "p50"),
@@ -189,7 +192,7 @@ class CallAdmin(ReadOnly, admin.ModelAdmin):
         for call_id, latency in Turn.objects.filter(call__in=calls).values_list("call_id", "response_latency"):
             latencies[call_id].append(latency)
         for call in calls:
-            call.latencies = latencies[call.pk]
+            setattr(call, _LATENCIES, latencies[call.pk])
         return changelist
 
     def has_delete_permission(self, request: HttpRequest, obj: Call | None = None) -> bool:
@@ -209,11 +212,11 @@ class CallAdmin(ReadOnly, admin.ModelAdmin):
         return "–" if call.duration is None else f"{call.duration:.0f} s"
 
     @admin.display(description="turns")
-    def turn_count(self, call: Any) -> int:
+    def turn_count(self, call: Call) -> int:
         return len(self._latencies(call))
 
     @admin.display(description="latency p50")
-    def p50(self, call: Any) -> str:
+    def p50(self, call: Call) -> str:
         known = [latency for latency in self._latencies(call) if latency is not None]
         return milliseconds(median(known) if known else None)
 
@@ -354,10 +357,13 @@ class CallAdmin(ReadOnly, admin.ModelAdmin):
         except FileNotFoundError:
             raise Http404("The recording is gone from the storage.") from None
 
-    def _latencies(self, call: Any) -> list[float | None]:
-        if not hasattr(call, "latencies"):
-            call.latencies = list(call.turns.values_list("response_latency", flat=True))
-        return call.latencies
+    def _latencies(self, call: Call) -> list[float | None]:
+        """One for each turn: those that the list fetched for all its calls at once, or the page for its own."""
+        known: list[float | None] | None = getattr(call, _LATENCIES, None)
+        if known is None:
+            known = list(call.turns.values_list("response_latency", flat=True))
+            setattr(call, _LATENCIES, known)
+        return known
 
 
 _DEEDS = {

@@ -16,7 +16,7 @@ from calls.waking import wake
 
 
 @admin.register(DialPace)
-class DialPaceAdmin(ReadOnly, admin.ModelAdmin):
+class DialPaceAdmin(ReadOnly, admin.ModelAdmin[DialPace]):
     """One page, since there is one dialler."""
 
     def has_delete_permission(self, *_: Any) -> bool:
@@ -61,7 +61,7 @@ class DialPaceAdmin(ReadOnly, admin.ModelAdmin):
 
 
 @admin.register(DoNotCall)
-class DoNotCallAdmin(admin.ModelAdmin):
+class DoNotCallAdmin(admin.ModelAdmin[DoNotCall]):
     list_display = ["number", "source", "reason", "said_in", "created_at"]
     list_filter = ["source", "created_at"]
     list_select_related = ["call"]
@@ -69,17 +69,23 @@ class DoNotCallAdmin(admin.ModelAdmin):
     fields = ["number", "reason"]
     show_full_result_count = False
 
-    def get_fields(self, request: HttpRequest, obj: DoNotCall | None = None) -> list[str]:
-        return ["number", "reason", "source", "said_in", "created_at"] if obj else ["number", "reason"]
+    def get_fields(self, request: HttpRequest, obj: DoNotCall | None = None) -> tuple[str, ...]:
+        return ("number", "reason", "source", "said_in", "created_at") if obj else ("number", "reason")
 
     def has_change_permission(self, *_: Any) -> bool:
         return False
 
-    def get_form(self, request: HttpRequest, obj: DoNotCall | None = None, **kwargs: Any) -> Any:
-        return super().get_form(request, obj, **({} if obj else {"form": DoNotCallForm}), **kwargs)
+    def get_form(
+        self, request: HttpRequest, obj: DoNotCall | None = None, change: bool = False, **kwargs: Any
+    ) -> type[forms.ModelForm[DoNotCall]]:
+        if obj is None:
+            kwargs["form"] = DoNotCallForm
+        return super().get_form(request, obj, change, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: DoNotCall, *_: Any) -> None:
-        entry, _ = do_not_call.add_do_not_call(number=obj.number, source=DoNotCall.Source.OPERATOR, reason=obj.reason)
+        entry, _new = do_not_call.add_do_not_call(
+            number=obj.number, source=DoNotCall.Source.OPERATOR, reason=obj.reason
+        )
         obj.pk = entry.pk
 
     @admin.display(description="call")
@@ -87,7 +93,7 @@ class DoNotCallAdmin(admin.ModelAdmin):
         return link_to("call", entry.call)
 
 
-class DoNotCallForm(forms.ModelForm):
+class DoNotCallForm(forms.ModelForm[DoNotCall]):
     number = forms.CharField(max_length=40, help_text="In full, such as +1 202 555 0123.")
 
     class Meta:

@@ -1,8 +1,9 @@
 """Who else works with the calls: API keys, and outgoing webhooks with their deliveries."""
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from django import forms
 from django.contrib import admin, messages
@@ -11,13 +12,14 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
+from django_stubs_ext import Annotations
 
 from calls.admin.shared import ReadOnly, checked, is_permitted, link_to
 from calls.models import ApiKey, WebhookDelivery, WebhookEndpoint
 from calls.services import keys, webhook_delivery, webhooks
 
 
-def _choices(names: Any, **options: Any) -> forms.MultipleChoiceField:
+def _choices(names: Iterable[str], **options: Any) -> forms.MultipleChoiceField:
     return forms.MultipleChoiceField(
         choices=[(name, name) for name in names], widget=forms.CheckboxSelectMultiple, **options
     )
@@ -27,7 +29,7 @@ def _show_once(request: HttpRequest, what: str, secret: str) -> None:
     messages.warning(request, format_html("{}: <code>{}</code> — it cannot be shown again.", what, secret))
 
 
-class ApiKeyForm(forms.ModelForm):
+class ApiKeyForm(forms.ModelForm[ApiKey]):
     scopes = _choices(ApiKey.Scope.values, help_text="What it may do.")
 
     class Meta:
@@ -35,23 +37,23 @@ class ApiKeyForm(forms.ModelForm):
         fields = ["name", "scopes", "rate", "expires_at", "active"]
 
     def clean_expires_at(self) -> datetime | None:
-        expires_at = self.cleaned_data["expires_at"]
+        expires_at: datetime | None = self.cleaned_data["expires_at"]
         if self.instance.pk is None and expires_at is not None and expires_at <= timezone.now():
             raise ValidationError("The key would have expired already.")
         return expires_at
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin):
+class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     form = ApiKeyForm
     list_display = ["name", "beginning", "may", "rate", "active", "expires_at", "last_used_at"]
     list_filter = ["active"]
     search_fields = ["name", "prefix"]
     readonly_fields = ["beginning", "created_at", "last_used_at"]
 
-    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
-        made = ["active", "beginning", "created_at", "last_used_at"] if obj else []
-        return ["name", "scopes", "rate", "expires_at", *made]
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
+        made = ("active", "beginning", "created_at", "last_used_at") if obj else ()
+        return ("name", "scopes", "rate", "expires_at", *made)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: ApiKeyForm, change: bool) -> None:
         if change:
@@ -70,7 +72,12 @@ class ApiKeyAdmin(admin.ModelAdmin):
         return ", ".join(key.scopes)
 
 
-class WebhookEndpointForm(forms.ModelForm):
+class _DeliveryCounts(TypedDict):
+    waiting: int
+    failed: int
+
+
+class WebhookEndpointForm(forms.ModelForm[WebhookEndpoint]):
     url = forms.CharField(label="URL", max_length=500, widget=forms.URLInput({"size": 80}))
     events = _choices(webhooks.EVENTS, required=False, help_text="None: all.")
 
@@ -83,24 +90,22 @@ class WebhookEndpointForm(forms.ModelForm):
 
 
 @admin.register(WebhookEndpoint)
-class WebhookEndpointAdmin(admin.ModelAdmin):
+class WebhookEndpointAdmin(admin.ModelAdmin[WebhookEndpoint]):
     form = WebhookEndpointForm
     list_display = ["url", "hears_of", "active", "waiting", "failed", "created_at"]
     list_filter = ["active"]
     actions = ["renew_secret"]
 
-    def get_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> list[str]:
-        return ["url", "events", "active"] if obj else ["url", "events"]
+    def get_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> tuple[str, ...]:
+        return ("url", "events", "active") if obj else ("url", "events")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEndpoint]:
         return (
             super()
             .get_queryset(request)
             .annotate(
-                **{
-                    status: Count("deliveries", filter=Q(deliveries__status=status))
-                    for status in (WebhookDelivery.Status.WAITING.value, WebhookDelivery.Status.FAILED.value)
-                }
+                waiting=Count("deliveries", filter=Q(deliveries__status=WebhookDelivery.Status.WAITING)),
+                failed=Count("deliveries", filter=Q(deliveries__status=WebhookDelivery.Status.FAILED)),
             )
         )
 
@@ -123,25 +128,25 @@ class WebhookEndpointAdmin(admin.ModelAdmin):
         return ", ".join(endpoint.events) or "all"
 
     @admin.display(ordering="waiting")
-    def waiting(self, endpoint: Any) -> int:
+    def waiting(self, endpoint: Annotated[WebhookEndpoint, Annotations[_DeliveryCounts]]) -> int:
         return endpoint.waiting
 
     @admin.display(ordering="failed")
-    def failed(self, endpoint: Any) -> int:
+    def failed(self, endpoint: Annotated[WebhookEndpoint, Annotations[_DeliveryCounts]]) -> int:
         return endpoint.failed
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(ReadOnly, admin.ModelAdmin):
+class WebhookDeliveryAdmin(ReadOnly, admin.ModelAdmin[WebhookDelivery]):
     list_display = ["created_at", "event", "endpoint", "of", "status", "attempts", "response_status", "due_at"]
     list_filter = ["status", "event", "endpoint", "created_at"]
     list_select_related = ["endpoint", "call"]
     show_full_result_count = False
     actions = ["deliver_again"]
-    fields = readonly_fields = [
+    fields = readonly_fields = (
         *("id", "event", "endpoint", "of", "status", "attempts", "response_status"),
         *("created_at", "delivered_at", "due_at", "content", "tries"),
-    ]
+    )
 
     def has_again_permission(self, request: HttpRequest) -> bool:
         return is_permitted(request, "change_webhookdelivery")

@@ -6,8 +6,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
+from calls.errors import CallsError
 from calls.models import Agent, Call
-from calls.services import CallsError, placing
+from calls.services import placing
 
 
 class PlaceForm(forms.Form):

@@ -1,21 +1,24 @@
 """What the pages of the admin have in common: how they show values, and who may do what."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
+from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from calls.services import CallsError
+from calls.errors import CallsError
+
+_Value = TypeVar("_Value")
 
 
 def milliseconds(seconds: float | None) -> str:
     return "–" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
-def link_to(name: str, target: Any, *, text: str = "") -> str:
+def link_to(name: str, target: Model | None, *, text: str = "") -> str:
     """A link to the page of ``target``, if there is any."""
     if target is None:
         return "–"
@@ -26,7 +29,7 @@ def is_permitted(request: HttpRequest, what: str) -> bool:
     return request.user.has_perm(f"calls.{what}")
 
 
-def checked(check: Callable[[], Any]) -> Any:
+def checked(check: Callable[[], _Value]) -> _Value:
     """What a service says of a value, as the form's complaint."""
     try:
         return check()
