@@ -2,58 +2,45 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
-from inference.fallback.members import FallbackEngine, Member, answer_by, now
-from inference.types import (
-    NO_TOOLS,
-    EngineError,
-    Message,
-    TextDelta,
-    Tools,
-)
-
-logger = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
-
-MAX_KEPT = 30.0
-"""Seconds of an utterance that are kept for the next engine: as much as Whisper hears at once, 1 MB at 16 kHz."""
-CLOSE_TIMEOUT = 5.0
-"""For a voice to be closed: nothing waits for one that hangs."""
+from inference.fallback.member import Member, answer_by, loop_time
+from inference.fallback.members import FallbackEngine, Members
+from inference.interfaces import LanguageModel
+from inference.types import NO_TOOLS, EngineError, Message, TextDelta, Tools
 
 
-class FallbackLanguageModel(FallbackEngine):
+class FallbackLanguageModel(FallbackEngine[LanguageModel]):
     """
-    ``deadline`` runs to the first words of a reply, ``stall`` between its pieces.
+    ``deadline`` runs until the first words of a reply, ``stall`` between its pieces. Both are in seconds.
 
-    Once words are out, another engine could only begin anew: a reply that breaks off then raises, and the
-    conversation answers for it. A reply without a word counts as failed. Where tokens are paid for
-    (``may_speculate``) no engine is asked on a guess.
+    Once words were passed on, another engine could only start the reply again. A reply that breaks off then raises, and
+    the conversation handles it. A reply without a word counts as failed. If the engine that would be asked is paid by
+    the token (``may_speculate`` is false), speculative requests are refused.
     """
 
     kind = "llm"
 
     def __init__(self, *, deadline: float = 1.0, stall: float = 2.0, **options: Any) -> None:
-        super().__init__(deadline=deadline, **options)
+        super().__init__(Members.from_options(self.kind, deadline=deadline, **options))
         self._stall = stall
 
     async def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
         failure: EngineError | None = None
-        willing = self._members
+        willing = self.members.all
         if speculative:
             if not self.may_speculate:
-                raise EngineError("the llm engine that is asked now takes no request on a guess")
+                raise EngineError("the llm engine that would be asked takes no speculative requests")
             willing = [member for member in willing if not member.started or member.engine.may_speculate]
-        for member, ticket in self._candidates(willing):
+        for member, ticket in self.members.candidates(willing):
             begun = False
             try:
-                async with aclosing(self._reply(member, ticket, messages, speculative, tools)) as deltas:
+                reply = self._reply(member, ticket, messages, speculative=speculative, tools=tools)
+                async with aclosing(reply) as deltas:
                     async for delta in deltas:
                         begun = True
                         yield delta
@@ -62,22 +49,28 @@ class FallbackLanguageModel(FallbackEngine):
                 if begun:
                     raise
                 failure = error
-        raise failure or self._nobody(willing)
+        raise failure or self.members.none_started_error(willing)
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
-        """Warms the one that would be asked now."""
-        if self._preferred.healthy:
-            await self._preferred.engine.warm(messages, tools=tools)
+        """Warms the engine that would be asked now."""
+        if self.members.preferred.healthy:
+            await self.members.preferred.engine.warm(messages, tools=tools)
 
     async def _reply(
-        self, member: Member, ticket: int, messages: Sequence[Message], speculative: bool, tools: Tools
+        self,
+        member: Member[LanguageModel],
+        ticket: int,
+        messages: Sequence[Message],
+        *,
+        speculative: bool,
+        tools: Tools,
     ) -> AsyncGenerator[TextDelta, None]:
-        held: list[TextDelta] = []  # what says nothing yet
-        due = now() + member.deadline
+        held: list[TextDelta] = []  # deltas before the first word
+        deadline = loop_time() + member.deadline
         with member.trial(ticket) as trial:
             stream = member.engine.stream(messages, speculative=speculative, tools=tools)
             async with aclosing(stream) as deltas:
-                while (delta := await answer_by(due, anext(deltas, None), member)) is not None:
+                while (delta := await answer_by(deadline, anext(deltas, None), member.name)) is not None:
                     held.append(delta)
                     if delta.text.strip() or delta.requests:
                         trial.produced = True
@@ -85,6 +78,6 @@ class FallbackLanguageModel(FallbackEngine):
                         for each in held:
                             yield each
                         held.clear()
-                        due = now() + self._stall
+                        deadline = loop_time() + self._stall
             if not trial.produced:
                 raise EngineError(f"the {member.name} gave an empty reply")

@@ -2,104 +2,103 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from inference.fallback.members import FallbackEngine, Member, answer_by, now
-from inference.interfaces import Transcription
+from inference.fallback.member import Member, answer_by, loop_time
+from inference.fallback.members import FallbackEngine, Members
+from inference.interfaces import SpeechToText, Transcription
 from inference.resampling import Resampler
-from inference.types import (
-    EngineError,
-    Pcm,
-    Transcript,
-)
-
-logger = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
+from inference.types import EngineError, Pcm, Transcript
 
 MAX_KEPT = 30.0
 """Seconds of an utterance that are kept for the next engine: as much as Whisper hears at once, 1 MB at 16 kHz."""
-CLOSE_TIMEOUT = 5.0
-"""For a voice to be closed: nothing waits for one that hangs."""
 
 
-class FallbackSpeechToText(FallbackEngine):
+class FallbackSpeechToText(FallbackEngine[SpeechToText]):
     """
-    ``deadline`` runs from asking for the words to having them.
+    ``deadline`` is how many seconds an engine may take to answer a request for words.
 
-    The sound of an utterance is kept (its last 30 s), so that the next engine hears it from the start. The
-    rate is the first engine's that knows it when they start; others get resampled sound.
+    The last 30 s of an utterance are kept, so that the next engine hears it from the start. The rate is that of the
+    first engine that knows its rate at the start; the others get resampled sound.
     """
 
     kind = "stt"
 
     def __init__(self, *, deadline: float = 0.7, **options: Any) -> None:
-        super().__init__(deadline=deadline, **options)
+        super().__init__(Members.from_options(self.kind, deadline=deadline, **options))
 
     @property
     def rate_hz(self) -> int:
-        return int(self._fact("rate_hz"))
+        return int(self.members.fact("rate_hz"))
 
     @property
     def gives_partials(self) -> bool:
-        return bool(self._fact("gives_partials"))
+        return bool(self.members.fact("gives_partials"))
 
     def open(
         self, *, language: str = "en", hint: str = "", on_partial: Callable[[Transcript], None] | None = None
     ) -> FallbackTranscription:
-        return FallbackTranscription(
-            self, {"language": language, "hint": hint}, on_partial if self.gives_partials else None
-        )
+        return FallbackTranscription(self, language, hint, on_partial if self.gives_partials else None)
 
 
 @dataclass(eq=False)
-class _Ear:
-    """One engine that hears an utterance, from sample ``begin`` of it on."""
+class _Listener:
+    """One engine that hears the utterance."""
 
-    member: Member
+    member: Member[SpeechToText]
     ticket: int
     begin: int
+    """The sample of the utterance with which the sound that it hears begins."""
     resampler: Resampler
-    utterance: Transcription | None = None
-    asked: int = 0
-    """Answers that are being waited for."""
+    transcription: Transcription | None = None
+    """None until it is opened."""
+    pending: int = 0
+    """Requests for words that it has not answered yet."""
 
     def push(self, pcm: Pcm) -> None:
-        assert self.utterance is not None
-        try:
-            self.utterance.push(self.resampler.push(pcm))
-        except EngineError as error:
-            self.member.failed(self.ticket, error)
-            raise
+        assert self.transcription is not None
+        with self.member.failures_reported(self.ticket):
+            self.transcription.push(self.resampler.push(pcm))
 
     def cancel(self) -> None:
-        if self.utterance is not None:
-            self.utterance.cancel()
+        if self.transcription is not None:
+            self.transcription.cancel()
 
 
 class FallbackTranscription:
+    """One utterance, heard by as many engines as it takes, one after the other."""
+
     def __init__(
         self,
-        fallback: FallbackSpeechToText,
-        options: Mapping[str, Any],
+        engine: FallbackSpeechToText,
+        language: str,
+        hint: str,
         on_partial: Callable[[Transcript], None] | None,
     ) -> None:
-        self._fallback = fallback
-        self._options = options
+        self._members = engine.members
+        self._language = language
+        self._hint = hint
         self._on_partial = on_partial
-        self._rate_hz = fallback.rate_hz
+        self._rate_hz = engine.rate_hz
         self._sound: deque[Pcm] = deque()
+        """The sound that is kept for the next engine, in the pieces that were pushed."""
         self._dropped = 0
+        """Samples at the start of the utterance that are no longer kept."""
         self._samples = 0
+        """Samples of the utterance so far."""
         self._final: Transcript | None = None
-        self._closed = self._cancelled = False
-        self._ear: _Ear | None = None
+        self._closed = False
+        """No more sound is taken: ``finish`` or ``cancel`` was called."""
+        self._cancelled = False
+        self._listener: _Listener | None = None
+        """The engine that hears the utterance now; None after all have failed."""
+        self._candidates: Iterator[tuple[Member[SpeechToText], int]] = iter(())
+        """The engines that were not asked since all of them had failed."""
         self._listen()
 
     def push(self, pcm: Pcm) -> None:
@@ -110,97 +109,99 @@ class FallbackTranscription:
         self._samples += len(pcm)
         while self._samples - self._dropped - len(self._sound[0]) >= MAX_KEPT * self._rate_hz:
             self._dropped += len(self._sound.popleft())
-        if (ear := self._ear) is not None:
+        if (listener := self._listener) is not None:
             try:
-                ear.push(pcm)
+                listener.push(pcm)
             except EngineError as error:
-                with suppress(EngineError):  # told to whoever asks for the words
-                    self._hand_over(ear, error)
+                with suppress(EngineError):  # the next request for words raises it
+                    self._replace(listener, error)
 
     async def snapshot(self) -> Transcript:
-        return await self._ask(finishing=False)
+        return await self._request(finishing=False)
 
     async def finish(self) -> Transcript:
         self._closed = True
-        self._final = await self._ask(finishing=True)
+        self._final = await self._request(finishing=True)
         self._sound.clear()
-        if self._ear is not None:
-            self._ear.cancel()  # it need not be the one that finished
+        if self._listener is not None:
+            self._listener.cancel()  # another engine may have taken over before this one finished
         return self._final
 
     def cancel(self) -> None:
         self._closed = self._cancelled = True
         self._sound.clear()
-        if self._ear is not None:
-            self._ear.cancel()
+        if self._listener is not None:
+            self._listener.cancel()
 
-    def _listen(self) -> _Ear:
-        """Begin with the first of all engines; every one of them is asked once before the first is asked again."""
+    def _listen(self) -> _Listener:
+        """Begin again with the first engine. Each engine is asked once before any is asked again."""
         if self._cancelled:
             raise EngineError("the utterance was cancelled")
-        self._candidates = self._fallback._candidates(self._fallback._members)
-        return self._next_ear(None)
+        self._candidates = self._members.candidates(self._members.all)
+        return self._next_listener(None)
 
-    def _next_ear(self, failure: EngineError | None) -> _Ear:
+    def _next_listener(self, failure: EngineError | None) -> _Listener:
         for member, ticket in self._candidates:
-            ear = _Ear(member, ticket, self._dropped, Resampler(self._rate_hz, member.engine.rate_hz))
-            heard = self._on_partial and self._partials_of(ear)
+            listener = _Listener(member, ticket, self._dropped, Resampler(self._rate_hz, member.engine.rate_hz))
+            on_partial = partial(self._pass_on_partial, listener) if self._on_partial else None
             try:
-                ear.utterance = member.open(ticket, **self._options, on_partial=heard)
+                with member.failures_reported(ticket):
+                    listener.transcription = member.engine.open(
+                        language=self._language, hint=self._hint, on_partial=on_partial
+                    )
                 for pcm in self._sound:
-                    ear.push(pcm)
+                    listener.push(pcm)
             except EngineError as error:
                 failure = error
-                self._let_go(ear)
+                self._cancel_if_unused(listener)
                 continue
-            self._ear = ear
-            return ear
-        raise failure or self._fallback._nobody(self._fallback._members)
+            self._listener = listener
+            return listener
+        raise failure or self._members.none_started_error(self._members.all)
 
-    def _hand_over(self, ear: _Ear, error: EngineError) -> None:
-        """``ear`` failed: let the next engine hear it all, unless that was done already."""
-        if ear is self._ear:
-            self._ear = None
-            self._let_go(ear)
-            self._next_ear(error)
+    def _replace(self, listener: _Listener, error: EngineError) -> None:
+        """Let the next engine hear the utterance because ``listener`` failed, unless that was done already."""
+        if listener is self._listener:
+            self._listener = None
+            self._cancel_if_unused(listener)
+            self._next_listener(error)
 
-    def _let_go(self, ear: _Ear) -> None:
-        # An answer of it that is still waited for ends by its own deadline.
-        if ear is not self._ear and not ear.asked:
-            ear.cancel()
+    def _cancel_if_unused(self, listener: _Listener) -> None:
+        # An engine with a pending request is left alone: the request ends at its own deadline.
+        if listener is not self._listener and not listener.pending:
+            listener.cancel()
 
-    async def _ask(self, *, finishing: bool) -> Transcript:
+    async def _request(self, *, finishing: bool) -> Transcript:
         while self._final is None:
-            ear = self._ear or self._listen()
-            assert ear.utterance is not None
-            ear.asked += 1
+            listener = self._listener or self._listen()
+            assert listener.transcription is not None
+            listener.pending += 1
+            member = listener.member
             try:
-                with ear.member.trial(ear.ticket, partial(self._needs_no_more, ear)) as trial:
-                    answer = ear.utterance.finish() if finishing else ear.utterance.snapshot()
-                    transcript = await answer_by(now() + ear.member.deadline, answer, ear.member)
+                with member.trial(listener.ticket, partial(self._is_excused, listener)) as trial:
+                    answer = listener.transcription.finish() if finishing else listener.transcription.snapshot()
+                    transcript = await answer_by(loop_time() + member.deadline, answer, member.name)
                     trial.produced = True
-                return self._own(transcript, ear)
+                return self._in_own_samples(transcript, listener)
             except EngineError as error:
                 if self._cancelled:
                     raise
                 if self._final is None:
-                    self._hand_over(ear, error)
+                    self._replace(listener, error)
             finally:
-                ear.asked -= 1
-                self._let_go(ear)
+                listener.pending -= 1
+                self._cancel_if_unused(listener)
         return self._final
 
-    def _needs_no_more(self, ear: _Ear) -> bool:
-        return self._cancelled or ear is not self._ear
+    def _is_excused(self, listener: _Listener) -> bool:
+        """Whether the engine is not to blame for an error: the utterance no longer needs it."""
+        return self._cancelled or listener is not self._listener
 
-    def _partials_of(self, ear: _Ear) -> Callable[[Transcript], None]:
-        def heard(transcript: Transcript) -> None:
-            if ear is self._ear and not self._closed and self._on_partial is not None:
-                self._on_partial(self._own(transcript, ear))
+    def _pass_on_partial(self, listener: _Listener, transcript: Transcript) -> None:
+        if listener is self._listener and not self._closed and self._on_partial is not None:
+            self._on_partial(self._in_own_samples(transcript, listener))
 
-        return heard
-
-    def _own(self, transcript: Transcript, ear: _Ear) -> Transcript:
-        """In samples of the whole utterance, at our own rate."""
-        samples = ear.begin + transcript.samples * self._rate_hz // ear.member.engine.rate_hz
+    def _in_own_samples(self, transcript: Transcript, listener: _Listener) -> Transcript:
+        """The transcript, with ``samples`` counted in the whole utterance and at the rate of the fallback."""
+        samples = listener.begin + transcript.samples * self._rate_hz // listener.member.engine.rate_hz
         return Transcript(transcript.text, min(samples, self._samples), transcript.confidence)

@@ -1,0 +1,118 @@
+"""The text of one ``speak()``, shared by the engines that say it, and the time in which each must make sound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from inference.fallback.member import loop_time
+from inference.types import AudioChunk, EngineTimeout
+
+
+class Script:
+    """The text, which is read once, a clause at a time as an engine asks for it, and kept for the next engine."""
+
+    def __init__(self, source: AsyncIterator[str]) -> None:
+        self.text = ""
+        """What was read so far."""
+        self.ended = False
+        self.error: Exception | None = None
+        """What reading the text has raised; there is no more text after it."""
+        self._source = source
+        self._reading: asyncio.Task[None] | None = None
+        """Reads the next clause, while an engine waits for it or has stopped waiting."""
+        self._clause_ends: list[int] = []
+
+    async def clause_from(self, position: int) -> str:
+        """Return the text from this character to the end of its clause, waiting if necessary; ``""`` at the end."""
+        while position >= len(self.text) and not self.ended:
+            # If an engine stops waiting, the next one must get the clause. So the reading goes on in its own task.
+            self._reading = self._reading or asyncio.create_task(self._read_clause())
+            await asyncio.shield(self._reading)
+        if self.error is not None:
+            raise self.error
+        return self.text[position : self._clause_end(position)]
+
+    def next_word(self, position: int) -> int:
+        """Where to continue if an engine failed at this character: after the word that it broke off."""
+        if position == 0 or position in self._clause_ends:
+            return position
+        end = self._clause_end(position)
+        while position < end and not (self.text[position - 1].isspace() or self.text[position].isspace()):
+            position += 1
+        return position if has_sound(self.text[position:end]) else end
+
+    async def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    def _clause_end(self, position: int) -> int:
+        return next((end for end in self._clause_ends if end > position), len(self.text))
+
+    async def _read_clause(self) -> None:
+        try:
+            self.text += await anext(self._source)
+            self._clause_ends.append(len(self.text))
+        except StopAsyncIteration:
+            self.ended = True
+        except Exception as error:
+            self.ended = True
+            self.error = error
+        finally:
+            self._reading = None
+
+
+class ScriptReader:
+    """
+    The clauses of a script from character ``begin`` on, for one engine.
+
+    It also limits the time for the next sound to ``deadline`` seconds while the engine owes some: while the engine has
+    text that it has not said, or knows that the text has ended.
+    """
+
+    def __init__(self, script: Script, begin: int, *, deadline: float, name: str) -> None:
+        self.position = begin
+        """Where the next clause begins that the engine will read."""
+        self.said = begin
+        """How far the engine has spoken; set by the user of the reader."""
+        self._script = script
+        self._deadline = deadline
+        self._name = name
+        """Of the engine, for the error."""
+        self._knows_end = False
+        """The engine was told that the text has ended."""
+        self._timeout: asyncio.Timeout | None = None
+        """Set while the engine is asked for a chunk."""
+
+    def __aiter__(self) -> ScriptReader:
+        return self
+
+    async def __anext__(self) -> str:
+        clause = await self._script.clause_from(self.position)
+        self.position += len(clause)
+        self._knows_end = not clause
+        if self._timeout is not None and self._timeout.when() is None and self._owes_sound:
+            self._timeout.reschedule(loop_time() + self._deadline)
+        if not clause:
+            raise StopAsyncIteration
+        return clause
+
+    async def next_chunk(self, chunks: AsyncGenerator[AudioChunk, None]) -> AudioChunk | None:
+        """Return the engine's next chunk; None at the end. Raises ``EngineTimeout`` if it owes sound for too long."""
+        try:
+            async with asyncio.timeout(self._deadline if self._owes_sound else None) as self._timeout:
+                return await anext(chunks, None)
+        except TimeoutError as error:
+            raise EngineTimeout(f"the {self._name} made no sound for {self._deadline:g} s") from error
+        finally:
+            self._timeout = None
+
+    @property
+    def _owes_sound(self) -> bool:
+        return self._knows_end or has_sound(self._script.text[self.said : self.position])
+
+
+def has_sound(text: str) -> bool:
+    """Whether saying the text makes a sound; punctuation alone makes none."""
+    return any(character.isalnum() for character in text)
