@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from inference.csm.options import CsmOptions
 from inference.resampling import resample
 from inference.types import AudioChunk, Description, EngineError, EngineLoading, EngineTimeout, Pcm
 
@@ -67,57 +68,17 @@ class _Spoken:
 
 
 class CsmTextToSpeech:
-    """
-    ``model`` is a folder or a name on the hub. ``voices`` is a folder with ``<name>.wav`` and ``<name>.txt``, ``voice``
-    the default one, or else the folder's first; without a folder every call hears another voice. ``slots`` is the
-    number of calls at once, each of ``positions`` positions: 12.5 for a second of speech that is spoken or remembered,
-    some 1.3 for each word.
-
-    With ``hears_caller`` the voice remembers the caller's sound too, and answers to its mood. Telephone sound is not
-    what the model learned from: compare before you rely on it.
-
-    ``lead`` is how far ahead of the listener speech is made. A call is refused where all speaking at once would take
-    more than ``max_load`` of the time, by what was measured. ``graphs`` and ``compiled`` are for CUDA, where
-    ``None`` means graphs; compiling costs minutes at the start and pays from then on.
-    """
+    """One model on one device, which speaks for all calls; the options say which and how."""
 
     may_speculate: ClassVar[bool] = True
     rate_hz: ClassVar[int] = 24000
+    options_class: ClassVar[type[CsmOptions]] = CsmOptions
 
-    def __init__(
-        self,
-        *,
-        model: str = "sesame/csm-1b",
-        voices: str = "",
-        voice: str = "",
-        device: str = "auto",
-        dtype: str = "auto",
-        slots: int = 32,
-        positions: int = 1024,
-        lead: float = 0.5,
-        max_load: float = 0.8,
-        temperature: float = 0.9,
-        top_k: int = 50,
-        remember_seconds: float = 24.0,
-        keep_seconds: float = 16.0,
-        graphs: bool | None = None,
-        compiled: bool = False,
-        hears_caller: bool = False,
-        stall_timeout: float = 3.0,
-        local_files_only: bool = False,
-    ) -> None:
-        if slots < 1 or positions < 512:
-            raise EngineError("CSM needs at least one slot and 512 positions for each", permanent=True)
-        self._name, self._voices, self._voice = model, voices, voice
-        self._device, self._dtype = device, dtype
-        self._slots, self._positions, self._lead = slots, positions, lead
-        self._max_load = max_load
-        self._temperature, self._top_k = temperature, top_k
-        self._remember, self._keep = remember_seconds, keep_seconds
-        self._graphs, self._compiled = graphs, compiled
-        self.hears_caller = hears_caller
-        self._stall_timeout = stall_timeout
-        self._local_files_only = local_files_only
+    def __init__(self, options: CsmOptions) -> None:
+        self.hears_caller = options.hears_caller
+        self._options = options
+        self._default_voice = options.voice
+        """Once started, the name of the folder's first voice if the options name none."""
         self._starting = asyncio.Lock()
         self._spoken: _Spoken | None = None
         self._thread: CsmThread | None = None
@@ -149,14 +110,15 @@ class CsmTextToSpeech:
             self._spoken = None
 
     def describe(self) -> Description:
-        folder = Path(self._name)
+        options = self._options
+        folder = Path(options.model)
         weights_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else 0
         return Description(
-            weights=f"{'folder' if folder.is_dir() else 'hub'}: {self._name}{self._voices_in_words()}",
+            weights=f"{'folder' if folder.is_dir() else 'hub'}: {options.model}{self._voices_in_words()}",
             memory_bytes=(weights_bytes or WEIGHTS_BYTES)
-            + self._slots * (self._positions * POSITION_BYTES + SLOT_BYTES),
-            device=self._device,
-            capacity=self._slots,
+            + options.slots * (options.positions * POSITION_BYTES + SLOT_BYTES),
+            device=options.device,
+            capacity=options.slots,
         )
 
     def open(self, *, voice: str = "", language: str = "en") -> _CsmSpeech:
@@ -164,7 +126,7 @@ class CsmTextToSpeech:
             raise EngineLoading("the speech engine has not been started")
         if language.partition("-")[0].lower() != "en":
             raise EngineError(f"CSM speaks English only, not {language!r}", permanent=True)
-        name = voice or self._voice
+        name = voice or self._default_voice
         if name and name not in self._loaded_voices:
             known = ", ".join(self.voice_names) or "none: name a folder in the option `voices`"
             raise EngineError(f"CSM has no voice {name!r}; there is {known}", permanent=True)
@@ -173,7 +135,7 @@ class CsmTextToSpeech:
             self._remembering(spoken), gain=spoken.gain if spoken is not None else 1.0, loop=asyncio.get_running_loop()
         )
         return _CsmSpeech(
-            self._thread, call, self._tokenize, self._stall_timeout, self._hear if self.hears_caller else None
+            self._thread, call, self._tokenize, self._options.stall_timeout, self._hear if self.hears_caller else None
         )
 
     def _voices_in_words(self) -> str:
@@ -214,7 +176,8 @@ class CsmTextToSpeech:
             ) from error
         except Exception as error:  # mostly CUDA: no memory, or a driver that does not fit
             raise EngineError(
-                f"CSM does not start on {self._device}: {error}. If memory is short, set fewer `slots` or `positions`.",
+                f"CSM does not start on {self._options.device}: {error}. "
+                "If memory is short, set fewer `slots` or `positions`.",
                 permanent=True,
             ) from error
 
@@ -226,38 +189,43 @@ class CsmTextToSpeech:
         from inference.csm.model import CsmModel, Steps
         from inference.csm.scheduler import Scheduler
 
+        options = self._options
         has_cuda = torch.cuda.is_available()
-        device = torch.device(("cuda" if has_cuda else "cpu") if self._device == "auto" else self._device)
-        if device.type not in PREFILL or self._dtype not in DTYPES:
+        device = torch.device(("cuda" if has_cuda else "cpu") if options.device == "auto" else options.device)
+        if device.type not in PREFILL or options.dtype not in DTYPES:
             raise EngineError(
-                f"CSM runs on cuda or cpu with dtype {', '.join(DTYPES)}, not on {self._device} with {self._dtype}",
+                f"CSM runs on cuda or cpu with dtype {', '.join(DTYPES)}, not on {options.device} with {options.dtype}",
                 permanent=True,
             )
         cuda = device.type == "cuda"
         if cuda and not has_cuda:
             raise EngineError("CSM is to run on CUDA, and torch finds no GPU: is the driver installed?", permanent=True)
-        dtype = getattr(torch, self._dtype if self._dtype != "auto" else "bfloat16" if cuda else "float32")
-        checkpoint = load_checkpoint(self._name, local_files_only=self._local_files_only)
+        dtype = getattr(torch, options.dtype if options.dtype != "auto" else "bfloat16" if cuda else "float32")
+        checkpoint = load_checkpoint(options.model, local_files_only=options.local_files_only)
         config, codec = checkpoint.model.config, checkpoint.model.codec_model
         self._spoken = _Spoken(config, checkpoint.tokenizer, codec)
-        if self._positions > config.max_position_embeddings:
-            raise EngineError(f"{self._name} has {config.max_position_embeddings} positions at most", permanent=True)
-        self._load_voices(codec, f"{self._name} {config.codec_config.to_json_string()}")
-        buckets = [*(2**n for n in range(self._slots.bit_length()) if 2**n < self._slots), self._slots]
+        if options.positions > config.max_position_embeddings:
+            raise EngineError(f"{options.model} has {config.max_position_embeddings} positions at most", permanent=True)
+        self._load_voices(codec, f"{options.model} {config.codec_config.to_json_string()}")
+        buckets = [*(2**n for n in range(options.slots.bit_length()) if 2**n < options.slots), options.slots]
 
         def make() -> tuple[CsmModel, Steps]:
-            model = CsmModel(checkpoint.model, rows=self._slots, positions=self._positions, device=device, dtype=dtype)
-            graphs = cuda if self._graphs is None else self._graphs
-            return model, Steps(model, buckets=buckets, chunks=CHUNKS, graphs=graphs, compiled=self._compiled)
+            model = CsmModel(
+                checkpoint.model, rows=options.slots, positions=options.positions, device=device, dtype=dtype
+            )
+            graphs = cuda if options.graphs is None else options.graphs
+            return model, Steps(model, buckets=buckets, chunks=CHUNKS, graphs=graphs, compiled=options.compiled)
 
         scheduler = Scheduler(
-            self._slots,
+            options.slots,
             buckets=buckets,
-            lead=self._lead,
+            lead=options.lead,
             prefill_tokens=PREFILL[device.type],
-            max_load=self._max_load,
+            max_load=options.max_load,
         )
-        thread = CsmThread(make, scheduler, tokenize=self._tokenize, temperature=self._temperature, top_k=self._top_k)
+        thread = CsmThread(
+            make, scheduler, tokenize=self._tokenize, temperature=options.temperature, top_k=options.top_k
+        )
         thread.start()
         return thread
 
@@ -265,19 +233,19 @@ class CsmTextToSpeech:
         from inference.csm.mimi import encode
         from inference.csm.voices import load_voice, voice_names
 
-        if not self._voices and not self._voice:
+        if not self._options.voices and not self._default_voice:
             logger.warning("CSM has no voice: every call will hear another one (options `voices` and `voice`)")
             return
-        folder = Path(self._voices) if self._voices else None
+        folder = Path(self._options.voices) if self._options.voices else None
 
         def load(name: str) -> Voice:
             voice = load_voice(folder, name, lambda pcm: encode(codec, pcm), fingerprint=fingerprint)
             self._check_room(voice)
             return voice
 
-        default = load(self._voice)
+        default = load(self._default_voice)
         assert folder is not None
-        self._voice = default.name
+        self._default_voice = default.name
         self._loaded_voices = {default.name: default}
         for name in [name for name in voice_names(folder) if name != default.name]:
             try:
@@ -290,10 +258,10 @@ class CsmTextToSpeech:
         from inference.csm.guards import MOST_FRAMES
 
         taken = len(self._remembering(voice))
-        if taken + MOST_FRAMES + MOST_CLAUSE > self._positions:
+        if taken + MOST_FRAMES + MOST_CLAUSE > self._options.positions:
             raise EngineError(
-                f"The voice {voice.name!r} takes {taken} of {self._positions} positions, which leaves too little to "
-                "speak: make it shorter, or set more `positions`",
+                f"The voice {voice.name!r} takes {taken} of {self._options.positions} positions, "
+                "which leaves too little to speak: make it shorter, or set more `positions`",
                 permanent=True,
             )
 
@@ -305,9 +273,9 @@ class CsmTextToSpeech:
         return Context(
             Segment(self._tokenize(voice.text), voice.codes) if voice is not None else None,
             codebooks=self._spoken.config.num_codebooks,
-            positions=self._positions - 1,
-            most_seconds=self._remember,
-            keep_seconds=self._keep,
+            positions=self._options.positions - 1,
+            most_seconds=self._options.remember_seconds,
+            keep_seconds=self._options.keep_seconds,
         )
 
     def _hear(self, call: Call, text: str, pcm: Pcm, rate_hz: int, before: int) -> None:

@@ -45,6 +45,7 @@ from inference.csm.context import Context, Segment
 from inference.csm.engine import Clause, CsmThread, Reply, _deliver
 from inference.csm.mimi import MimiDecoder
 from inference.csm.model import CsmModel, Frames, Steps, _captured
+from inference.csm.options import CsmOptions
 from inference.csm.scheduler import Scheduler
 from inference.engines.csm import CHUNKS, CsmTextToSpeech
 from inference.types import AudioChunk, EngineFull
@@ -457,7 +458,7 @@ while True:
 
 
 @contextmanager
-def stored(run: Run) -> Iterator[dict[str, Any]]:
+def stored(run: Run) -> Iterator[CsmOptions]:
     """Options with which the engine finds the model that is here already, and a voice."""
     load = checkpoints.load_checkpoint
     found = checkpoints.Checkpoint(run.source, tiny_tokenizer())
@@ -472,14 +473,14 @@ def stored(run: Run) -> Iterator[dict[str, Any]]:
                 file.setframerate(24000)
                 file.writeframes(noise.clip(-30000, 30000).astype("<i2").tobytes())
             Path(folder, "ann.txt").write_text(" ".join(SENTENCES))
-            yield {
-                "model": "random weights",
-                "voices": folder,
-                "device": str(run.device),
-                "slots": run.slots,
-                "positions": 1024 if run.cuda else 512,
-                "stall_timeout": 30.0,
-            }
+            yield CsmOptions(
+                model="random weights",
+                voices=folder,
+                device=str(run.device),
+                slots=run.slots,
+                positions=1024 if run.cuda else 512,
+                stall_timeout=30.0,
+            )
     finally:
         checkpoints.load_checkpoint = load
 
@@ -573,7 +574,7 @@ async def first_sound(speech: Any) -> float:
 def talking(run: Run) -> None:
     """How long a new call waits for its first sound while others speak."""
     with stored(run) as options:
-        asyncio.run(_talking(run, CsmTextToSpeech(**options)))
+        asyncio.run(_talking(run, CsmTextToSpeech(options)))
 
 
 async def _talking(run: Run, engine: CsmTextToSpeech) -> None:
@@ -619,7 +620,7 @@ async def _waits(run: Run, engine: Any, when: str, trials: int, *, cold: bool = 
 def capacity(run: Run) -> None:
     """How many calls speak at once, without a pause, and none runs out of sound."""
     with stored(run) as options:
-        asyncio.run(_capacity(run, CsmTextToSpeech(**options)))
+        asyncio.run(_capacity(run, CsmTextToSpeech(options)))
 
 
 async def _capacity(run: Run, engine: CsmTextToSpeech) -> None:

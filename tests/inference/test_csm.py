@@ -5,6 +5,7 @@ import random
 import threading
 import wave
 from contextlib import aclosing
+from dataclasses import asdict, replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -13,8 +14,10 @@ import pytest
 import pytest_asyncio
 import torch
 
+from inference.backends import make_engine
 from inference.csm.context import sound_positions, text_positions
 from inference.csm.model import CsmModel, Steps
+from inference.csm.options import CsmOptions
 from inference.engines.csm import MOST_WORDS, CsmTextToSpeech, pieces
 from inference.types import EngineError, EngineTimeout
 from tests.inference.contract import TextToSpeechContract
@@ -62,8 +65,7 @@ def voices(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def make(folder):
-    return partial(
-        CsmTextToSpeech,
+    defaults = CsmOptions(
         model=str(folder),
         device="cpu",
         slots=4,
@@ -73,6 +75,7 @@ def make(folder):
         temperature=0.0,
         local_files_only=True,
     )
+    return lambda **options: CsmTextToSpeech(replace(defaults, **options))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -338,6 +341,19 @@ async def test_options_that_cannot_work_are_refused(make, options):
     assert refusal.value.permanent
 
 
+async def test_the_options_of_a_setting_are_those_that_operators_have_written():
+    options = {
+        **{"model": "m", "voices": "v", "voice": "ann", "device": "cpu", "dtype": "float32", "slots": 2},
+        **{"positions": 512, "lead": 0.4, "max_load": 0.7, "temperature": 0.8, "top_k": 40, "remember_seconds": 20},
+        **{"keep_seconds": 10, "graphs": False, "compiled": True, "hears_caller": True, "stall_timeout": 2},
+        "local_files_only": True,
+    }
+    engine = make_engine("tts", {"BACKEND": "inference.engines.csm.CsmTextToSpeech", "OPTIONS": options})
+    assert asdict(engine._options) == options
+    with pytest.raises(EngineError, match=r"has no option 'slot'\. Its options are: compiled, device"):
+        make_engine("tts", {"BACKEND": "inference.engines.csm.CsmTextToSpeech", "OPTIONS": {"slot": 2}})
+
+
 async def test_a_language_that_it_does_not_speak_is_refused(engine):
     with pytest.raises(EngineError, match="'de-DE'") as refusal:
         engine.open(language="de-DE")
@@ -363,9 +379,8 @@ class TestContract(TextToSpeechContract):
     @pytest.fixture(scope="class")
     @classmethod
     def make(cls, folder):
-        return partial(
-            CsmTextToSpeech, model=str(folder), device="cpu", lead=NOT_PACED, max_load=NOT_PACED, temperature=0.0
-        )
+        options = CsmOptions(model=str(folder), device="cpu", lead=NOT_PACED, max_load=NOT_PACED, temperature=0.0)
+        return partial(CsmTextToSpeech, options)
 
 
 class TestHearingTheCaller:
