@@ -26,7 +26,7 @@ from inference.csm.context import Codes, Context, Fed, Segment, common_beginning
 from inference.csm.guards import MOST_FRAMES, SILENT_FRAMES_ANYWHERE, ClauseGuard, Frame, Verdict, expected_frames
 from inference.csm.model import ENDS, HEAD_ZEROS, NOT_FINITE, CsmModel, Steps
 from inference.csm.scheduler import Scheduler
-from inference.csm.sound import LeadingSilence, fade_out
+from inference.csm.trimming import LeadingSilence, fade_out
 from inference.types import AudioChunk, ContextTooLarge, EngineError
 
 logger = logging.getLogger(__name__)

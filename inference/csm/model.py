@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inference.csm.context import Fed
+from inference.csm.loudness import limit_and_quantise
 from inference.csm.mimi import MimiDecoder, move
 from inference.csm.sampling import MOST_CANDIDATES, luck, sample
-from inference.csm.sound import finish
 from inference.csm.transformer import Llama, attention, exchange
 
 ENDS, HEAD_ZEROS, NOT_FINITE = 1, 2, 4
@@ -126,7 +126,7 @@ class CsmModel:
         self.codes[:rows].copy_(torch.where(active[:, None], codes, self.codes[:rows]))
         step = self.step_codec.setdefault(rows, self.mimi.bucket(rows).step)
         audio = step(codes, active)
-        pcm, level = finish(audio, self.gain[:rows])
+        pcm, level = limit_and_quantise(audio, self.gain[:rows])
         zeros = codes == 0
         # As transformers judges it: the last code does not count.
         ends = zeros[:, :-1].all(-1)
