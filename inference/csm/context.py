@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from inference.types import ContextTooLarge
 
-Fed = NDArray[np.int32]
+Positions = NDArray[np.int32]
 """Positions of the model, shape ``(n, codebooks + 1)``: codes and 0, or a text token, zeros, and 1."""
 Codes = NDArray[np.int16]
 """Frames of 80 ms, shape ``(n, codebooks)``."""
@@ -24,21 +24,21 @@ Codes = NDArray[np.int16]
 FRAMES_PER_SECOND = 12.5
 
 
-def text_positions(tokens: Sequence[int], codebooks: int) -> Fed:
+def text_positions(tokens: Sequence[int], codebooks: int) -> Positions:
     positions = np.zeros((len(tokens), codebooks + 1), np.int32)
     positions[:, 0] = tokens
     positions[:, -1] = 1
     return positions
 
 
-def sound_positions(codes: Codes) -> Fed:
+def sound_positions(codes: Codes) -> Positions:
     """The frames, and the frame of zeros with which speech ends."""
     positions = np.zeros((len(codes) + 1, codes.shape[1] + 1), np.int32)
     positions[:-1, :-1] = codes
     return positions
 
 
-def common_beginning(a: Fed, b: Fed) -> int:
+def common_beginning(a: Positions, b: Positions) -> int:
     """How many positions at the beginning are the same."""
     shorter = min(len(a), len(b))
     same = (a[:shorter] == b[:shorter]).all(axis=1)
@@ -46,7 +46,7 @@ def common_beginning(a: Fed, b: Fed) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Segment:
+class ContextSegment:
     """One clause, or the prompt: its words as tokens (speaker and markers included), and their sound."""
 
     tokens: tuple[int, ...]
@@ -56,7 +56,7 @@ class Segment:
     def seconds(self) -> float:
         return len(self.codes) / FRAMES_PER_SECOND
 
-    def positions(self) -> Fed:
+    def positions(self) -> Positions:
         return np.concatenate([text_positions(self.tokens, self.codes.shape[1]), sound_positions(self.codes)])
 
     def __len__(self) -> int:
@@ -70,21 +70,21 @@ class Context:
     """
 
     def __init__(
-        self, prompt: Segment | None, *, codebooks: int, positions: int, most_seconds: float, keep_seconds: float
+        self, prompt: ContextSegment | None, *, codebooks: int, positions: int, most_seconds: float, keep_seconds: float
     ) -> None:
         self._prompt = prompt
         self._codebooks = codebooks
         self._positions = positions
         self._most, self._keep = most_seconds, keep_seconds
-        self._said: list[Segment] = []
+        self._said: list[ContextSegment] = []
 
-    def add(self, segment: Segment, *, before: Segment | None = None) -> None:
+    def add(self, segment: ContextSegment, *, before: ContextSegment | None = None) -> None:
         """The last that was said, or what was said ``before`` another one. Without sound it is nothing."""
         if len(segment.codes):
             at = next((n for n, said in enumerate(self._said) if said is before), len(self._said))
             self._said.insert(at, segment)
 
-    def forget(self, segment: Segment) -> None:
+    def forget(self, segment: ContextSegment) -> None:
         """It was not heard, or not so. Harmless if it is forgotten already."""
         self._said = [said for said in self._said if said is not segment]
 
@@ -103,7 +103,7 @@ class Context:
                 f"{positions} positions do not fit behind a voice prompt of {len(self)}: there are {self._positions}"
             )
 
-    def written_out(self) -> Fed:
+    def written_out(self) -> Positions:
         parts = [np.zeros((0, self._codebooks + 1), np.int32)]
         return np.concatenate(parts + [segment.positions() for segment in self._segments])
 
@@ -113,7 +113,7 @@ class Context:
         return sum(segment.seconds for segment in self._said)
 
     @property
-    def _segments(self) -> list[Segment]:
+    def _segments(self) -> list[ContextSegment]:
         return [self._prompt, *self._said] if self._prompt is not None else self._said
 
     def __len__(self) -> int:

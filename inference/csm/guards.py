@@ -96,7 +96,7 @@ class Frame:
 
 
 class Verdict(Enum):
-    GO_ON = auto()
+    CONTINUE = auto()
     """The frame is spoken."""
     END = auto()
     """The clause is over; this frame is not spoken."""
@@ -112,7 +112,7 @@ class ClauseGuard:
     """
     Watches one clause; ``judge`` each frame that is made for it, in order.
 
-    ``tries`` is how often it was begun before. After the first verdict that is not GO_ON, ``reason`` says why in a
+    ``tries`` is how often it was begun before. After the first verdict that is not CONTINUE, ``reason`` says why in a
     word for counting, and ``drop`` how many of the last ``frames`` are silence to be neither spoken nor kept.
     """
 
@@ -174,7 +174,7 @@ class ClauseGuard:
             self._reason = "babble"
         elif self._frames >= self._cap:
             self._reason = "too-long"
-        return Verdict.CUT if self._reason else Verdict.GO_ON
+        return Verdict.CUT if self._reason else Verdict.CONTINUE
 
     def _over(self, reason: str, *, drop: int = 0) -> Verdict:
         self._drop = drop

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from inference.csm.transformer import attention, exchange, rotate_, turning
+from inference.csm.transformer import attention, rotate_, signed_sine, swap_rows
 from inference.types import EngineError
 
 
@@ -77,9 +77,9 @@ class MimiDecoder:
             self._buckets[n] = view
         return self._buckets[n]
 
-    def swap(self, a: int, b: int) -> None:
+    def swap_rows(self, a: int, b: int) -> None:
         """Exchange two rows in the middle of their speech."""
-        exchange(self._states, a, b)
+        swap_rows(self._states, a, b)
 
     def reset(self, row: int) -> None:
         """The row begins a new stream."""
@@ -123,7 +123,7 @@ class MimiDecoder:
         unseen = (distance < 0) | (distance >= self._window) | (age > newest)[:, None]
         mask = torch.zeros_like(unseen, dtype=x.dtype).masked_fill_(unseen, float("-inf"))[:, None]
         cos, sin = (part[:, :, None] for part in self._transformer.rotary_emb(x, positions))
-        sin = turning(sin)
+        sin = signed_sine(sin)
         for (keys, values), layer in zip(self._rings, self._transformer.layers, strict=True):
             its = layer.self_attn
             h = layer.input_layernorm(x)

@@ -9,7 +9,7 @@ MOST_CANDIDATES = 64
 """The largest ``top_k``: so many are ranked for every row, whatever each one asks for."""
 
 
-def luck(noise: Tensor, temperature: Tensor, top_k: Tensor) -> tuple[Tensor, Tensor]:
+def gumbel_terms(noise: Tensor, temperature: Tensor, top_k: Tensor) -> tuple[Tensor, Tensor]:
     """
     What ``sample`` needs, for any number of draws at once: its ``scale`` and ``bonus``.
 

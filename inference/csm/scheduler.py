@@ -1,8 +1,8 @@
 """
-Who gets the GPU next: the decisions of the CSM engine, without a clock, threads or tensors.
+Which calls get the GPU next: the decisions of the CSM engine, without a clock, threads or tensors.
 
 Two kinds of work compete. A tick makes one frame (80 ms of audio) for many calls at once, and takes about as long for
-one call as for all. A chunk feeds text or context to one call. Which of them goes first follows from one thing: how
+one call as for all. A chunk prefills text or context for one call. Which of them goes first follows from one thing: how
 long each call's audio still lasts.
 """
 
@@ -22,88 +22,94 @@ FRAME_SECONDS = 0.08
 """Mimi's frame: 1920 samples at 24 kHz."""
 
 FIRST_FRAME_SECONDS = 0.06
-"""What a caller should wait from ``ask()`` to the first frame, with 31 others speaking. More counts as late."""
+"""The longest that a caller should wait from ``start_clause()`` to the first frame, with 31 other calls speaking. A
+longer wait counts as late."""
 
 MOST_PASSED = 1
-"""Ticks that may go before an urgent chunk, one after the other, so that under overload chunks still get their turn."""
+"""How many consecutive ticks may go before an urgent chunk, so that under overload chunks are still prefilled."""
 
 WEIGHT = 0.1
-"""Of the newest measurement: follows a change within about ten ticks (0.8 s of steady speech)."""
+"""The weight of the newest measurement in the mean, which so follows a change within about ten ticks (0.8 s of steady
+speech)."""
 
 OUTLIER = 2.0
-"""A measurement counts as at most so many times the mean: one hiccup of a second must not close the door."""
+"""A measurement counts as at most so many times the mean: one hiccup of a second must not refuse calls."""
 
 MEASURED_FOR = 60.0
-"""After so long without a measurement of its size, a step is trusted to take what it took at its best. Without this, a
-busy minute would refuse calls for ever: only the calls refused could have shown that it is over."""
+"""Seconds without a measurement after which a step of this size is expected to take its shortest time so far. Without
+this, one busy minute would refuse calls for ever: only the refused calls could have shown that it is over."""
 
 KEPT_PER_TICK = 0.999
-"""How much of the past remains in the share of prefill: about 80 s of steady speech."""
+"""What remains of the past, after each tick, in the share of prefill: the mean over about 80 s of steady speech."""
 
 PRIOR_FRAMES = 250.0
-"""20 s of speech without prefill, where the share of prefill starts: the first voice prompts say nothing about it."""
+"""The share of prefill starts as if 20 s of speech had needed none, because the first voice prompts would overstate
+it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now: first the chunk, then the frames; with neither, nothing before ``wait_until``."""
+    """What to do now: first the chunk, then the frames. With neither, there is nothing to do before ``wait_until``."""
 
     prefill: tuple[int, int] | None = None
-    """The slot to feed, and how many tokens at most."""
+    """The slot to prefill, and how many tokens at most."""
     frames: tuple[int, ...] = ()
-    """The slots to make one frame for, in one tick, the most urgent first."""
+    """The slots that get a frame, all in one tick, the most urgent first."""
     wait_until: float | None = None
-    """When there is nothing to do: the time of the next duty. None: nothing until something is told."""
+    """With nothing to do now: when there will be. None: not before something happens."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """What happened since the start."""
+    """Counts since the start of the engine."""
 
     frames: int = 0
-    """Of audio."""
+    """Frames that callers hear."""
     ticks: int = 0
     batch: int = 0
-    """Sum of the sizes of all ticks; over ``ticks`` it is the mean batch."""
+    """The sum of the sizes of all ticks; divided by ``ticks``, the mean batch."""
     prefills: int = 0
     underruns: int = 0
-    """A clause was being said, and its audio ran out before its next frame."""
+    """How often the audio of a clause that was being spoken ran out before its next frame."""
     firsts: int = 0
+    """First frames, for which a caller waited in silence."""
     late_firsts: int = 0
-    """First frames that came more than FIRST_FRAME_SECONDS after ``ask()``."""
+    """Those that came more than FIRST_FRAME_SECONDS after ``start_clause()``."""
 
 
 class _Phase(Enum):
     QUIET = auto()
-    """No clause. Audio may still be running down."""
+    """No clause. The caller may still hear the audio of the last one."""
     FIRST = auto()
-    """A clause was asked for while no audio was left: the caller waits in silence."""
+    """A clause was started while no audio was left: the caller waits in silence."""
     RUNNING = auto()
-    """A clause is to go on from where the audio ends."""
+    """The next frame of a clause continues where the audio ends."""
 
 
 @dataclass(slots=True)
 class _Call:
     phase: _Phase = _Phase.QUIET
     waiting: int = 0
-    """Tokens to feed."""
+    """Tokens to prefill."""
     since: float = 0.0
-    """FIRST: when it was asked. QUIET: when ``waiting`` began."""
+    """FIRST: when the clause was started. QUIET: when tokens began to wait."""
     deadline: float = inf
-    """RUNNING: when the audio ends. FIRST: when somebody with ``urgent_lead`` at ``since`` would run out."""
+    """RUNNING: when the audio ends. FIRST: when the audio of a call that had ``urgent_lead`` at ``since`` would end."""
     audio_until: float = -inf
+    """When the caller will have heard all audio made so far."""
 
 
 class Scheduler:
     """
     The slots of one engine, and what is due for them.
 
-    Tell it what happened; do what ``plan()`` says and tell it by ``fed()`` and ``made()``. All times are seconds on one
-    clock that the caller reads. Deadline first: whose audio ends soonest. A first frame is due ``urgent_lead`` after it
-    was asked for, and calls with more audio than that stay out of the tick so that it comes sooner.
+    Report what happened, do what ``plan()`` says, and report that by ``record_prefill()`` and ``record_tick()``. All
+    times are seconds on one clock, which the owner reads. The earliest deadline goes first: the call whose audio ends
+    soonest. A first frame is due ``urgent_lead`` after its clause was started, and calls with more audio than that stay
+    out of the tick so that it comes sooner.
 
-    Ticks are gathered: a call is due below ``lead``, but a tick waits until one of them has been due for a frame's
-    time. So calls that started at different moments share one tick per 80 ms, instead of having one each.
+    Ticks are gathered: a call is due below ``lead``, but a tick waits until one of the calls has been due for a frame's
+    time. So calls that started at different moments share one tick per 80 ms instead of having one each.
     """
 
     def __init__(
@@ -116,36 +122,49 @@ class Scheduler:
         prefill_tokens: int = 128,
         max_load: float = 0.8,
     ) -> None:
-        """``buckets``: the batch sizes that a tick can have; the largest limits it."""
+        """
+        ``buckets`` are the sizes that a tick can have, and ``prefill_tokens`` is the largest chunk.
+
+        ``lead`` and ``urgent_lead`` are seconds of audio that a call should have left: in general, and while another
+        call waits for its first frame. 0.3 s survives the longest chunk and a few ticks. ``max_load`` is the share of
+        the time that all calls speaking at once may take.
+        """
         self.slots = slots
         self.counters = Counters()
         self._calls: dict[int, _Call] = {}
-        self._free = list(range(slots))  # a heap
+        """By slot."""
+        self._free = list(range(slots))
+        """Slots without a call, as a heap."""
         self._lead = lead
         self._urgent_lead = urgent_lead
         self._tick_lead = max(lead - FRAME_SECONDS, min(lead, urgent_lead))
+        """When the most urgent call has less audio than this, in seconds, a tick is due."""
         self._prefill_tokens = prefill_tokens
         self._max_seconds = max_load * FRAME_SECONDS
+        """What a frame of all calls may take at most, in seconds."""
         self._tick_seconds = _Durations(sorted(buckets))
-        # Chunks are padded to a few lengths; powers of two tell them apart well enough.
+        # Chunks are padded to a few lengths; powers of two distinguish them well enough.
         powers = [1 << bits for bits in range(4, (prefill_tokens - 1).bit_length())]
         self._chunk_seconds = _Durations([*powers, prefill_tokens])
         self._largest = max(buckets)
         self._passed = 0
-        self._fed_seconds = 0.0  # since the last tick
+        """Consecutive ticks since the last chunk."""
+        self._fed_seconds = 0.0
+        """Spent on chunks since the last tick."""
         self._prefill_sum, self._frame_sum = 0.0, PRIOR_FRAMES
+        """Seconds of prefill and frames made, both fading; their quotient is the prefill that a frame costs."""
 
     # -- calls
 
     def join(self, *, now: float) -> int:
         """
-        A slot for a call, the lowest that is free.
+        The lowest free slot, for a call.
 
-        Raises EngineFull if there is none, or if all calls speaking at once, this one among them, would take more than
-        ``max_load`` of each frame's time. However slow the machine, it takes one: refusing that would help nobody.
+        Raises ``EngineFull`` if none is free, or if all calls speaking at once, including this one, would take more
+        than ``max_load`` of each frame's time. However slow the machine is, one call is always accepted.
         """
         if not self._free:
-            raise EngineFull(f"All {self.slots} places for calls are taken. Try again when a call has ended.")
+            raise EngineFull(f"All {self.slots} slots for calls are taken. Try again when a call has ended.")
         calls = len(self._calls) + 1
         seconds = self._tick_seconds.predict(calls, now=now) + calls * self._prefill_sum / self._frame_sum
         if calls > 1 and seconds > self._max_seconds:
@@ -163,36 +182,40 @@ class Scheduler:
         if self._calls.pop(slot, None) is not None:
             heappush(self._free, slot)
 
-    def prepare(self, slot: int, tokens: int, *, now: float) -> None:
-        """So many more tokens to feed when there is time: nobody waits for them yet."""
+    def prefill_later(self, slot: int, tokens: int, *, now: float) -> None:
+        """So many more tokens are to be prefilled when there is time: no caller waits for them yet."""
         call = self._call(slot, tokens)
         if call.phase is _Phase.QUIET and not call.waiting:
             call.since = now
         call.waiting += tokens
 
-    def ask(self, slot: int, tokens: int, *, now: float) -> None:
-        """A clause: so many more tokens, after all that still waits, then frames until ``end()``. The caller waits."""
+    def start_clause(self, slot: int, tokens: int, *, now: float) -> None:
+        """
+        A clause starts, for which the caller waits: first prefill so many more tokens, then make frames until it ends.
+
+        The tokens come after those that wait already.
+        """
         call = self._call(slot, tokens)
         call.waiting += tokens
         if call.phase is _Phase.QUIET:
-            if not self._somebody_waits_to_be_fed():
+            if not self._a_clause_waits_for_prefill():
                 self._passed = 0
             if call.audio_until > now:
                 call.phase, call.deadline = _Phase.RUNNING, call.audio_until
             else:
                 call.phase, call.since, call.deadline = _Phase.FIRST, now, now + self._urgent_lead
 
-    def end(self, slot: int, *, now: float) -> None:
-        """The clause is over: no more frames until the next ``ask()``. Its audio keeps running down. Idempotent."""
+    def end_clause(self, slot: int, *, now: float) -> None:
+        """The clause is over: no more frames until the next ``start_clause()``. Its audio plays on. Idempotent."""
         call = self._calls.get(slot)
         if call and call.phase is not _Phase.QUIET:
             call.phase, call.since = _Phase.QUIET, now
 
     def stop(self, slot: int, *, audio_goes_on: bool = False) -> None:
         """
-        Cancelled, interrupted or rewound: nothing waits to be fed, no frames, no audio left. Idempotent.
+        The call was cancelled, interrupted or rewound: nothing to prefill, no frames, no audio left. Idempotent.
 
-        ``audio_goes_on`` where only the model is rewound, between two clauses, while the caller hears what was made.
+        With ``audio_goes_on`` only the model is rewound, between two clauses, and the caller goes on hearing the audio.
         """
         if call := self._calls.get(slot):
             self._calls[slot] = _Call(audio_until=call.audio_until) if audio_goes_on else _Call()
@@ -205,12 +228,13 @@ class Scheduler:
     # -- what to do
 
     def plan(self, *, now: float) -> Plan:
-        """What to do next. Has no effect: ask as often as you like."""
-        first: list[tuple[float, int]] = []  # fed, and waiting for a first frame, by deadline
-        running: list[tuple[float, int]] = []  # fed, and with a lead of less than the target
-        hungry: tuple[float, int] | None = None  # the most urgent of those who wait to be fed
-        background: tuple[float, int] | None = None
-        somebody_first = False
+        """What to do next. Changes nothing."""
+        # Calls as (deadline, slot):
+        first: list[tuple[float, int]] = []  # prefilled, waiting for a first frame
+        running: list[tuple[float, int]] = []  # prefilled, with less audio than the target
+        urgent: tuple[float, int] | None = None  # the most urgent clause that waits for a chunk
+        background: tuple[float, int] | None = None  # the quiet call whose tokens have waited longest
+        a_first_waits = False
         ends = inf  # when the first audio ends that a frame could prolong
         QUIET, RUNNING, lead = _Phase.QUIET, _Phase.RUNNING, self._lead
 
@@ -229,15 +253,15 @@ class Scheduler:
                 key = (call.deadline, slot)
                 if not call.waiting:
                     first.append(key)
-                elif hungry is None or key < hungry:
-                    hungry = key
+                elif urgent is None or key < urgent:
+                    urgent = key
                 if phase is not RUNNING:
-                    somebody_first = True
+                    a_first_waits = True
 
         may_pass = self._passed < MOST_PASSED
-        if hungry and first and may_pass and self._calls[hungry[1]].phase is RUNNING and min(first) < hungry:
-            hungry = None  # it has audio for longer than the other can wait
-        chosen = hungry or (None if somebody_first else background)
+        if urgent and first and may_pass and self._calls[urgent[1]].phase is RUNNING and min(first) < urgent:
+            urgent = None  # this call has audio for longer than the other one can wait
+        chosen = urgent or (None if a_first_waits else background)
         chunk, fully, chunk_seconds = None, False, 0.0
         if chosen:
             waiting = self._calls[chosen[1]].waiting
@@ -246,24 +270,24 @@ class Scheduler:
         frame_seconds = self._tick_seconds.predict(len(running) + len(first), now=now)
         spare = ends - now - chunk_seconds - frame_seconds
 
-        if somebody_first:
+        if a_first_waits:
             horizon = now + max(self._urgent_lead, chunk_seconds + frame_seconds)
             due = [key for key in running if key[0] < horizon]
-        elif ends - self._tick_lead <= now or (hungry and spare < 0):
+        elif ends - self._tick_lead <= now or (urgent and spare < 0):
             due = running
         else:
             due = []
 
-        if spare < 0 and (not hungry or (may_pass and (due or first))):
+        if spare < 0 and (not urgent or (may_pass and (due or first))):
             chunk = None
         elif (
-            hungry
+            urgent
             and fully
             and (spare >= frame_seconds or not may_pass)
             and self._fed_seconds + chunk_seconds <= frame_seconds
         ):
-            # One more call can join the tick, for which the others wait no longer than a tick takes. So of eight
-            # that ask at once the last does not wait for eight ticks, nor the first for eight chunks.
+            # One more call can join the tick, for which the others wait no longer than a tick takes. So when eight
+            # clauses start at once, the last one does not wait for eight ticks, nor the first one for eight chunks.
             due = first = []
 
         due = sorted(due + first)[: self._largest]
@@ -273,8 +297,8 @@ class Scheduler:
 
     # -- what was done
 
-    def fed(self, slot: int, tokens: int, *, now: float, seconds: float) -> None:
-        """A chunk was fed, and took so long. If the call has gone meanwhile, only the time counts."""
+    def record_prefill(self, slot: int, tokens: int, *, now: float, seconds: float) -> None:
+        """A chunk was prefilled in so many seconds. If the call has left meanwhile, only the time counts."""
         self._chunk_seconds.add(tokens, seconds, now=now)
         self._prefill_sum += seconds
         self._fed_seconds += seconds
@@ -282,13 +306,13 @@ class Scheduler:
         if call := self._calls.get(slot):
             call.waiting = max(0, call.waiting - tokens)
 
-    def made(self, slots: Sequence[int], *, now: float, seconds: float, unspoken: Container[int] = ()) -> None:
+    def record_tick(self, slots: Sequence[int], *, now: float, seconds: float, unspoken: Container[int] = ()) -> None:
         """
-        A tick was made for these slots, and took so long.
+        A tick was made for these slots in so many seconds.
 
-        ``unspoken`` are those whose frame the caller will not hear: silence that was trimmed, or the end of the clause.
-        The same holds for slots that have no clause (any more). So a tick made for nobody only teaches how long a tick
-        of that size takes; tell all buckets at the start.
+        ``unspoken`` are the slots whose frame the caller does not hear: silence that was trimmed, or the end of the
+        clause. Frames for slots without a clause are not heard either, so that a tick for empty slots only teaches how
+        long a tick of that size takes: record one for each bucket at the start.
         """
         self._tick_seconds.add(len(slots), seconds, now=now)
         if not any(slot in self._calls for slot in slots):
@@ -300,7 +324,7 @@ class Scheduler:
         counters = self.counters
         counters.ticks += 1
         counters.batch += len(slots)
-        QUIET, FIRST = _Phase.QUIET, _Phase.FIRST  # looked up once: that is half of the time of this loop
+        QUIET, FIRST = _Phase.QUIET, _Phase.FIRST  # looking them up each time would double the time of this loop
         for slot in slots:
             call = self._calls.get(slot)
             if call is None or call.waiting or slot in unspoken or (phase := call.phase) is QUIET:
@@ -317,7 +341,7 @@ class Scheduler:
 
     @property
     def frame_seconds(self) -> dict[int, float]:
-        """How long a tick takes lately, by bucket; only what was measured."""
+        """How many seconds a tick takes lately, by bucket, as far as measured."""
         return self._tick_seconds.measured
 
     # -- helpers
@@ -326,21 +350,25 @@ class Scheduler:
         if slot not in self._calls:
             raise ValueError(f"Slot {slot} has no call.")
         if tokens < 0:
-            raise ValueError(f"{tokens} tokens cannot be fed.")
+            raise ValueError(f"{tokens} tokens cannot be prefilled.")
         return self._calls[slot]
 
-    def _somebody_waits_to_be_fed(self) -> bool:
+    def _a_clause_waits_for_prefill(self) -> bool:
         return any(call.waiting and call.phase is not _Phase.QUIET for call in self._calls.values())
 
 
 class _Durations:
-    """How long a step takes, by its size rounded up to one of a few."""
+    """How many seconds a step takes, by its size rounded up to one of a few."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = sizes
+        # For each size:
         self._recent: list[float | None] = [None] * len(sizes)
+        """The mean of late."""
         self._best = [inf] * len(sizes)
+        """The shortest ever."""
         self._at = [-inf] * len(sizes)
+        """When it was last measured."""
 
     def add(self, size: int, seconds: float, *, now: float) -> None:
         i = self._index(size)
@@ -348,12 +376,12 @@ class _Durations:
         if mean is None:
             mean = seconds
         else:
-            # A mean of nothing could never grow: hence the millisecond.
+            # A mean of 0 could never grow without the millisecond.
             mean += WEIGHT * (min(seconds, OUTLIER * mean + 0.001) - mean)
         self._recent[i], self._best[i], self._at[i] = mean, min(self._best[i], seconds), now
 
     def predict(self, size: int, *, now: float) -> float:
-        """Of a size never measured: what the next larger one takes, else the next smaller one; 0.0 if there is none."""
+        """For a size never measured: what the next larger one takes, else the next smaller one, else 0.0."""
         i = self._index(size)
         for j in chain(range(i, len(self._sizes)), range(i - 1, -1, -1)):
             if (mean := self._recent[j]) is not None:

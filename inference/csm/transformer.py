@@ -66,7 +66,7 @@ class Llama:
         self._norm = lift(model.norm.weight)
         # The scaled angles come from transformers, which knows every variety of them.
         cos, sin = model.rotary_emb(torch.zeros(1, 1, dtype=torch.float32), torch.arange(positions)[None])
-        self.cos, self.sin = cos[0].to(device, dtype)[:, None], turning(sin[0]).to(device, dtype)[:, None]
+        self.cos, self.sin = cos[0].to(device, dtype)[:, None], signed_sine(sin[0]).to(device, dtype)[:, None]
         hidden = torch.ones(positions, positions, dtype=torch.bool).triu(1)
         self.masks = torch.zeros(positions, positions).masked_fill(hidden, float("-inf")).to(device, dtype)
         """For each position, what it sees: made once, for to every attention kernel a mask is something to add."""
@@ -114,19 +114,19 @@ def attention(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
 
 
 def rotate_(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn ``[..., heads, d]`` in place by angles ``[..., 1, d]``; the sine is one of ``turning``."""
+    """Turn ``[..., heads, d]`` in place by angles ``[..., 1, d]``; the sine is one of ``signed_sine``."""
     first, second = x.chunk(2, dim=-1)
     swapped = torch.cat((second, first), -1)
     return x.mul_(cos).addcmul_(swapped, sin)
 
 
-def turning(sin: Tensor) -> Tensor:
+def signed_sine(sin: Tensor) -> Tensor:
     """The sines as ``rotate_`` wants them: negative for the first half."""
     first, second = sin.chunk(2, dim=-1)
     return torch.cat((-first, second), -1)
 
 
-def exchange(states: list[Tensor], a: int, b: int) -> None:
+def swap_rows(states: list[Tensor], a: int, b: int) -> None:
     """Exchange two rows of each, without a wait for the host as indexing with a list would mean."""
     for state in states:
         kept = state[a].clone()

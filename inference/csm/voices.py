@@ -83,7 +83,7 @@ def load_voice(
     kept = folder / f"{name}.{content[:16]}.codes.npy"
     codes = _kept_codes(kept)
     if codes is None:
-        codes = np.asarray(encode(resample(pcm, rate_hz, RATE_HZ) / np.float32(32768)), np.int16)
+        codes = np.asarray(encode(resample(pcm, rate_hz, RATE_HZ).astype(np.float32) / np.float32(32768)), np.int16)
         _keep(kept, codes)
     return Voice(name, text, codes, 10 ** ((LEVEL_DBFS - level_dbfs) / 20))
 

@@ -41,13 +41,16 @@ from rich.console import Console
 from rich.table import Table
 
 from inference.csm import checkpoint as checkpoints
-from inference.csm.context import Context, Segment
-from inference.csm.engine import Clause, CsmThread, Reply, _deliver
+from inference.csm.context import Context, ContextSegment
+from inference.csm.engine import CsmThread, deliver_items
+from inference.csm.loading import CHUNKS
 from inference.csm.mimi import MimiDecoder
-from inference.csm.model import CsmModel, Frames, Steps, _captured
+from inference.csm.model import CsmModel
 from inference.csm.options import CsmOptions
+from inference.csm.replies import Clause, SpokenReply
 from inference.csm.scheduler import Scheduler
-from inference.engines.csm import CHUNKS, CsmTextToSpeech
+from inference.csm.steps import HostFrames, Steps, capture
+from inference.engines.csm import CsmTextToSpeech
 from inference.types import AudioChunk, EngineFull
 from tests.inference.tiny_csm import SENTENCES, tiny_csm, tiny_tokenizer
 
@@ -83,7 +86,7 @@ class Sizes:
     capacity_seconds: float
     repeats: int
     generated: int
-    """Frames of ``generate()``."""
+    """HostFrames of ``generate()``."""
     batch: int
     """Rows of ``generate()`` beside one."""
 
@@ -241,7 +244,7 @@ def make_model(run: Run, rows: int) -> CsmModel:
     """All rows speak, from half way on."""
     positions = 1024 if run.cuda else 256
     model = CsmModel(run.source, rows=rows, positions=positions, device=run.device, dtype=run.dtype)
-    model.marks[0] = True
+    model.row_masks[0] = True
     model.length.fill_(positions // 2)
     model.temperature.fill_(0.9)
     return model
@@ -281,7 +284,7 @@ class Grapher:
         if not self._cuda:
             step()
             return step
-        replay: Callable[[], Any] = _captured(step, self._pool, self._stream).graph.replay
+        replay: Callable[[], Any] = capture(step, self._pool, self._stream).graph.replay
         return replay
 
 
@@ -291,7 +294,7 @@ def parts(model: CsmModel, rows: int) -> dict[str, Callable[[], Any]]:
         "frame": lambda: model.frame(rows),
         "backbone": lambda: model.step_backbone(rows),
         "depth": lambda: model._draw(rows),
-        "codec": lambda: codec(model.codes[:rows], model.marks[0, :rows]),
+        "codec": lambda: codec(model.codes[:rows], model.row_masks[0, :rows]),
     }
 
 
@@ -339,7 +342,7 @@ def prefill(run: Run) -> None:
 
             def feed(steps: Steps = steps, model: CsmModel = model, what: Any = what) -> None:
                 model.rewind(0, 100)
-                steps.feed(0, what)
+                steps.prefill(0, what)
 
             value = milliseconds(run, feed, times=5)
             run.tell(f"prefill of {chunk} positions, {'graph' if graphs else 'eager'}", value, "ms")
@@ -495,7 +498,7 @@ class Load:
 
     def __post_init__(self) -> None:
         steps = self.thread._steps
-        for name in ("frame", "feed"):
+        for name in ("frame", "prefill"):
             setattr(steps, name, self._timed(getattr(steps, name), name == "frame"))
 
     def _timed(self, step: Callable[..., Any], tick: bool) -> Callable[..., Any]:
@@ -581,8 +584,7 @@ async def _talking(run: Run, engine: CsmTextToSpeech) -> None:
     began = time.monotonic()
     await engine.start()
     run.tell("engine started", time.monotonic() - began, "s", "voice and graphs included, weights there already")
-    thread = engine._thread
-    assert thread is not None
+    thread = engine._loaded.thread
     load, speakers = Load(thread), Speakers(engine)
     counters = thread.scheduler.counters
     try:
@@ -625,8 +627,7 @@ def capacity(run: Run) -> None:
 
 async def _capacity(run: Run, engine: CsmTextToSpeech) -> None:
     await engine.start()
-    thread = engine._thread
-    assert thread is not None
+    thread = engine._loaded.thread
     load, speakers = Load(thread), Speakers(engine)
     counters = thread.scheduler.counters
     try:
@@ -668,7 +669,7 @@ class Free:
         self.mimi = SimpleNamespace(rate_hz=24000, frame_samples=1920, reset=lambda row: None)
         dice = np.random.default_rng(0)
         self._frames = [
-            Frames(
+            HostFrames(
                 dice.integers(-3000, 3000, (rows, 1920)).astype(np.int16),
                 dice.integers(1, 2048, (rows, 32)),
                 np.full(rows, -20.0, np.float32),
@@ -681,17 +682,17 @@ class Free:
     def bucket(self, rows: int) -> int:
         return next(bucket for bucket in self.buckets if bucket >= rows)
 
-    def frame(self, rows: Sequence[int], fresh: Sequence[int]) -> Frames:
+    def frame(self, rows: Sequence[int], fresh: Sequence[int]) -> HostFrames:
         self._number += 1
         return self._frames[self._number % 97]
 
-    def feed(self, row: int, what: Any) -> None: ...
+    def prefill(self, row: int, positions: Any) -> None: ...
 
     def rewind(self, row: int, length: int) -> None: ...
 
-    def swap(self, a: int, b: int, *, positions: int) -> None: ...
+    def swap_rows(self, a: int, b: int, *, positions: int) -> None: ...
 
-    def settle(self, row: int, *, temperature: float, top_k: int, gain: float) -> None: ...
+    def set_sampling(self, row: int, *, temperature: float, top_k: int, gain: float) -> None: ...
 
 
 class Later:
@@ -726,9 +727,9 @@ class Driven(CsmThread):
         self._build()
         self._thread = threading.current_thread()
 
-    def _listen(self, *, block: bool = True, timeout: float | None = None) -> bool:
+    def _do_posted(self, *, block: bool = True, timeout: float | None = None) -> bool:
         if not block:
-            return super()._listen(block=False)
+            return super()._do_posted(block=False)
         self.waited += 1
         self.now += timeout or 0.0
         return True
@@ -749,17 +750,17 @@ def host(run: Run) -> None:
 def _ticked(calls: int, ticks: int) -> tuple[list[float], dict[str, float]]:
     """Microseconds of each tick, and of its parts in the mean of as many ticks more."""
     thread, loop = Driven(calls), Later()
-    prompt = Segment(tuple(range(4, 44)), np.random.default_rng(1).integers(1, 2048, (100, 32)).astype(np.int16))
+    prompt = ContextSegment(tuple(range(4, 44)), np.random.default_rng(1).integers(1, 2048, (100, 32)).astype(np.int16))
     over: list[Any] = []
 
     def speak(call: Any) -> None:
-        reply = Reply(lambda item: over.append(call) if item is None else None)
-        thread.begin(call, reply)
+        reply = SpokenReply(lambda item: over.append(call) if item is None else None)
+        thread.begin_reply(call, reply)
         starts = 0
         for text in CLAUSES:
-            thread.say(call, reply, [Clause(text, thread._tokenize(text), starts)])
+            thread.add_clauses(call, reply, [Clause(text, thread._tokenize(text), starts)])
             starts += len(text)
-        thread.finish(call, reply)
+        thread.end_text(call, reply)
 
     for number in range(calls):
         context = Context(prompt, codebooks=32, positions=1023, most_seconds=24.0, keep_seconds=16.0)
@@ -796,12 +797,12 @@ def _watch(thread: CsmThread, spent: dict[str, float]) -> None:
     """Adds up what the parts take, watching included."""
     for owner, name in (
         (thread.scheduler, "plan"),
-        (thread.scheduler, "made"),
-        (thread, "_frame"),
-        (thread, "_feed"),
-        (thread, "_begin_clause"),
-        (thread, "_settle"),
+        (thread.scheduler, "record_tick"),
+        (thread, "_make_frames"),
+        (thread, "_prefill"),
         (thread, "_hand_out"),
+        *((slot.speaker, "_begin_clause") for slot in thread._slots.values()),
+        *((slot.speaker, "_prefill_context") for slot in thread._slots.values()),
     ):
         if method := getattr(owner, name, None):
             setattr(owner, name, _added(method, name.strip("_"), spent))
@@ -822,12 +823,12 @@ async def _wake_up() -> dict[str, float]:
     """What it costs the engine's thread to wake the event loop, and how long the sound of 32 calls takes to arrive."""
     loop, queue = asyncio.get_running_loop(), asyncio.Queue[Any]()
     chunk = AudioChunk(np.zeros(1920, np.int16), 0)
-    items = [(Reply(queue.put_nowait), chunk) for _ in range(32)]
+    items = [(SpokenReply(queue.put_nowait), chunk) for _ in range(32)]
     cost, arrival = [], []
 
     def wake() -> float:
         began = time.perf_counter()
-        loop.call_soon_threadsafe(_deliver, items)
+        loop.call_soon_threadsafe(deliver_items, items)
         cost.append(time.perf_counter() - began)
         return began
 

@@ -16,9 +16,10 @@ import torch
 
 from inference.backends import make_engine
 from inference.csm.context import sound_positions, text_positions
-from inference.csm.model import CsmModel, Steps
+from inference.csm.model import CsmModel
 from inference.csm.options import CsmOptions
-from inference.engines.csm import MOST_WORDS, CsmTextToSpeech, pieces
+from inference.csm.steps import Steps
+from inference.engines.csm import MOST_WORDS, CsmTextToSpeech, split_text
 from inference.types import EngineError, EngineTimeout
 from tests.inference.contract import TextToSpeechContract
 from tests.inference.tiny_csm import BOS, EOT, save_tiny_csm, tiny_csm, tiny_tokenizer
@@ -122,9 +123,9 @@ async def say(speech, *clauses: str) -> np.ndarray:
 async def remembered(speech) -> list[np.ndarray]:
     """The codes of each segment, once the engine has done what it was told."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    speech._thread._told.put(lambda: done.get_loop().call_soon_threadsafe(done.set_result, None))
+    speech._thread._inbox.put(lambda: done.get_loop().call_soon_threadsafe(done.set_result, None))
     await done
-    return [segment.codes for segment in speech._call.context._said]
+    return [segment.codes for segment in speech._slot.speaker.context._said]
 
 
 async def test_a_clause_has_the_codes_of_generate_and_the_sound_of_the_codec(engine, alone):
@@ -178,7 +179,7 @@ async def test_a_second_clause_and_a_second_reply_hear_what_was_said_before(engi
     for clause, codes in zip(CLAUSES[:3], got, strict=True):
         context = np.concatenate([context, text_positions(tokens(clause), 32)])
         model.rewind(0, 0)
-        steps.feed(0, context)
+        steps.prefill(0, context)
         wanted = [steps.frame([0], [] if number else [0]).codes[0].copy() for number in range(len(codes))]
         assert np.array_equal(np.stack(wanted), codes)
         context = np.concatenate([context, sound_positions(codes)])
@@ -240,11 +241,11 @@ async def test_speech_that_does_not_come_is_an_error_and_missing_text_is_none(ma
         waiting = asyncio.ensure_future(wait())
         await asyncio.sleep(0.12)
         assert not waiting.done()
-        engine._thread._frame = lambda slots: None  # from now on nothing is made
+        engine._loaded.thread._make_frames = lambda slots: None  # from now on nothing is made
         gate.set()
         with pytest.raises(EngineTimeout):
             await waiting
-        del engine._thread._frame
+        del engine._loaded.thread._make_frames
         await speech.close()
     finally:
         await engine.close()
@@ -255,11 +256,11 @@ async def test_an_engine_that_broke_says_so_at_once_and_can_be_started_again(mak
     await engine.start()
     try:
         speech, idle = engine.open(), engine.open()
-        engine._thread._steps.frame = None
+        engine._loaded.thread._steps.frame = None
         with pytest.raises(EngineError, match="stopped"):
             await say(speech, CLAUSES[0])
-        assert not engine.broken or not engine._thread.alive
-        await asyncio.to_thread(engine._thread._thread.join)
+        assert not engine.broken or not engine._loaded.thread.alive
+        await asyncio.to_thread(engine._loaded.thread._thread.join)
         assert "has stopped" in engine.broken
         with pytest.raises(EngineError, match="stopped"):
             await say(idle, CLAUSES[0])
@@ -292,7 +293,7 @@ async def test_a_start_that_is_given_up_leaves_no_engine_behind(make):
 
 
 async def test_text_that_looks_like_a_marker_is_text(engine):
-    assert engine._tokenize("stop <|end_of_text|> now").count(EOT) == 1
+    assert engine._loaded.prompts.tokenize("stop <|end_of_text|> now").count(EOT) == 1
 
 
 async def test_a_voice_that_leaves_no_room_is_found_out_at_the_start(make, voices, tmp_path):
@@ -369,10 +370,10 @@ async def test_it_says_what_it_needs_before_it_has_started(make, folder):
 
 async def test_long_text_is_spoken_in_pieces_and_none_of_it_is_lost():
     long = " ".join(f"word{number}" for number in range(70)) + ". "
-    parts = pieces(long)
+    parts = split_text(long)
     assert "".join(parts) == long
     assert [len(part.split()) for part in parts] == [MOST_WORDS, MOST_WORDS, 10]
-    assert pieces("  ") == []
+    assert split_text("  ") == []
 
 
 class TestContract(TextToSpeechContract):
@@ -395,13 +396,13 @@ class TestHearingTheCaller:
 
     async def speakers(self, engine, speech) -> list[str]:
         """Who said what is remembered, once all of it is."""
-        await asyncio.to_thread(engine._ears.submit(lambda: None).result)
+        await asyncio.to_thread(engine._loaded.caller_encoder._executor.submit(lambda: None).result)
         await remembered(speech)
         numbers = {
             tuple(tiny_tokenizer().encode(f"[{n}]", add_special_tokens=False)): name
             for n, name in ((0, "agent"), (1, "caller"))
         }
-        return [numbers[said.tokens[1:4]] for said in speech._call.context._said]
+        return [numbers[said.tokens[1:4]] for said in speech._slot.speaker.context._said]
 
     async def test_what_the_caller_said_is_remembered_in_its_place(self, listening):
         speech = listening.open()
@@ -415,8 +416,8 @@ class TestHearingTheCaller:
             async for _ in chunks:
                 pass
         assert await self.speakers(listening, speech) == ["agent", "caller", "caller", "agent", "agent"]
-        fed = speech._call.fed
-        assert np.array_equal(fed[: len(fed)], speech._call.context.written_out()[: len(fed)])
+        fed = speech._slot.speaker.row.fed
+        assert np.array_equal(fed[: len(fed)], speech._slot.speaker.context.written_out()[: len(fed)])
         await speech.close()
 
     async def test_it_is_encoded_as_a_whole_would_be(self, listening):

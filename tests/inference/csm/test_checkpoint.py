@@ -1,4 +1,4 @@
-"""A checkpoint is loaded from a folder, and refused where it would speak nonsense."""
+"""A checkpoint is loaded from a folder, and refused if it would speak nonsense."""
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -34,7 +34,7 @@ def test_an_incomplete_checkpoint_is_refused(tmp_path):
         load_checkpoint(str(tmp_path))
 
 
-def test_a_folder_that_is_none_says_what_to_do(tmp_path):
+def test_the_error_for_a_missing_folder_says_what_to_do(tmp_path):
     with pytest.raises(EngineError, match="option `model`") as refusal:
         load_checkpoint(str(tmp_path / "nowhere"), local_files_only=True)
     assert refusal.value.permanent

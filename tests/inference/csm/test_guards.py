@@ -35,7 +35,7 @@ def judged(guard, frames):
     verdicts = []
     for frame in frames:
         verdicts.append(guard.judge(frame))
-        if verdicts[-1] is not Verdict.GO_ON:
+        if verdicts[-1] is not Verdict.CONTINUE:
             break
     return verdicts
 
@@ -47,7 +47,7 @@ def last(guard, frames):
 def test_a_clause_goes_on_until_its_end_which_is_not_spoken():
     guard = ClauseGuard(TEXT)
     verdicts = judged(guard, [*speech(40), END])
-    assert verdicts == [Verdict.GO_ON] * 40 + [Verdict.END]
+    assert verdicts == [Verdict.CONTINUE] * 40 + [Verdict.END]
     assert (guard.frames, guard.reason, guard.drop) == (40, "end", 0)
 
 
@@ -64,14 +64,14 @@ def test_after_its_end_nothing_more_is_spoken():
 def test_the_first_codes_of_an_end_twice_running_are_an_end():
     guard = ClauseGuard(TEXT)
     verdicts = judged(guard, [*speech(40), PARTIAL, PARTIAL])
-    assert verdicts == [Verdict.GO_ON] * 41 + [Verdict.END]
+    assert verdicts == [Verdict.CONTINUE] * 41 + [Verdict.END]
     assert (guard.frames, guard.reason, guard.drop) == (41, "partial-end", 1)
 
 
 def test_the_first_codes_of_an_end_once_are_chance():
     frames = speech(40)
     frames[10] = frames[20] = PARTIAL
-    assert last(ClauseGuard(TEXT), frames) is Verdict.GO_ON
+    assert last(ClauseGuard(TEXT), frames) is Verdict.CONTINUE
 
 
 def test_a_clause_that_does_not_end_is_cut_at_the_longest_it_may_take():
@@ -113,7 +113,7 @@ def test_two_seconds_of_silence_end_a_clause_anywhere():
 
 def test_silence_is_counted_without_a_break():
     guard = ClauseGuard(TEXT)
-    assert last(guard, [*speech(40), *[SILENCE] * 7, sound(5), *[SILENCE] * 7]) is Verdict.GO_ON
+    assert last(guard, [*speech(40), *[SILENCE] * 7, sound(5), *[SILENCE] * 7]) is Verdict.CONTINUE
 
 
 # -- babble
@@ -131,13 +131,13 @@ def test_sound_that_repeats_itself_is_cut(period):
 def test_the_same_sounds_twice_are_no_babble():
     word = speech(6)
     guard = ClauseGuard(LONG)
-    assert last(guard, [*word, *speech(9, seed=2), *word, *speech(9, seed=3)]) is Verdict.GO_ON
+    assert last(guard, [*word, *speech(9, seed=2), *word, *speech(9, seed=3)]) is Verdict.CONTINUE
 
 
 def test_silence_repeats_its_codes_and_is_no_babble():
     guard = ClauseGuard(LONG)
     frames = [frame for part in range(6) for frame in (*speech(9, seed=part), *[SILENCE] * 7)]
-    assert last(guard, frames) is Verdict.GO_ON
+    assert last(guard, frames) is Verdict.CONTINUE
 
 
 def test_a_word_that_goes_on_for_too_long_is_cut_before_the_longest_a_clause_may_take():
@@ -201,7 +201,7 @@ def test_speech_with_its_pauses_triggers_nothing(seed, words, pace):
             frames += [sound(chance.randrange(40), level=chance.uniform(-75.0, -45.0)) for _ in range(4)]
     frames += [SILENCE] * 2
     guard = ClauseGuard("hello " * words)
-    assert judged(guard, [*frames, END]) == [Verdict.GO_ON] * len(frames) + [Verdict.END]
+    assert judged(guard, [*frames, END]) == [Verdict.CONTINUE] * len(frames) + [Verdict.END]
     assert guard.reason == "end"
 
 
@@ -258,7 +258,7 @@ def test_any_text_has_a_length_and_more_text_is_not_shorter(text, more):
 def test_whatever_is_judged_every_clause_comes_to_an_end_within_its_limits(text, frames):
     guard = ClauseGuard(text)
     verdicts = judged(guard, [*frames, *speech(MOST_FRAMES)])
-    assert verdicts[-1] is not Verdict.GO_ON
+    assert verdicts[-1] is not Verdict.CONTINUE
     assert guard.reason
     assert guard.frames <= MOST_FRAMES
     assert 0 <= guard.drop <= guard.frames

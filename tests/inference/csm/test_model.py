@@ -1,4 +1,4 @@
-"""The steps over many rows draw the codes that ``transformers`` draws for each alone."""
+"""Steps over many rows draw the codes that ``transformers`` draws for each row alone."""
 
 import random
 
@@ -9,8 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from inference.csm.context import sound_positions, text_positions
-from inference.csm.model import ENDS, NOT_FINITE, CsmModel, Steps
-from inference.csm.sampling import MOST_CANDIDATES, luck, sample
+from inference.csm.model import ENDS, NOT_FINITE, CsmModel
+from inference.csm.sampling import MOST_CANDIDATES, gumbel_terms, sample
+from inference.csm.steps import Steps
 from tests.inference.tiny_csm import AUDIO, AUDIO_EOS, CODEBOOKS, CODES, EOT, tiny_csm
 
 POSITIONS = 160
@@ -40,12 +41,12 @@ def prompt(length: int, seed: int) -> list[int]:
 
 
 def generated(source, tokens: list[int], frames: int, **options) -> np.ndarray:
-    """What ``generate()`` says to the prompt, greedily, shape ``(frames, codebooks)``."""
+    """The codes that ``generate()`` draws greedily after the prompt, shape ``(frames, codebooks)``."""
     return generated_together(source, [tokens], frames, **options)[0]
 
 
 def generated_together(source, prompts: list[list[int]], frames: int, **options) -> np.ndarray:
-    """The same for many at once, each as if it were alone."""
+    """The same for many prompts at once, each as if it were alone."""
     longest = max(map(len, prompts))
     ids = torch.tensor([[0] * (longest - len(tokens)) + tokens for tokens in prompts])
     mask = torch.tensor([[0] * (longest - len(tokens)) + [1] * len(tokens) for tokens in prompts])
@@ -65,16 +66,16 @@ LENGTHS = (3, 16, 17, 40)
 
 @pytest.fixture(scope="module")
 def alone(source) -> dict[int, tuple[list[int], np.ndarray]]:
-    """Sixteen prompts by number, the last four of the lengths above, and what ``generate()`` says to each."""
+    """Sixteen prompts by number, the last four of the lengths above, and the codes of ``generate()`` for each."""
     chance = random.Random(2)
     lengths = [chance.randint(3, 40) for _ in range(12)] + list(LENGTHS)
     prompts = [prompt(length, seed=number) for number, length in enumerate(lengths)]
     return dict(enumerate(zip(prompts, generated_together(source, prompts, FRAMES), strict=True)))
 
 
-def feed(steps: Steps, row: int, what: np.ndarray, chunk: int = 16) -> None:
-    for start in range(0, len(what), chunk):
-        steps.feed(row, what[start : start + chunk])
+def prefill(steps: Steps, row: int, positions: np.ndarray, chunk: int = 16) -> None:
+    for start in range(0, len(positions), chunk):
+        steps.prefill(row, positions[start : start + chunk])
 
 
 def spoken(steps: Steps, row: int, frames: int) -> np.ndarray:
@@ -83,10 +84,10 @@ def spoken(steps: Steps, row: int, frames: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("number", range(12, 16))
-def test_alone_it_says_what_generate_says(source, alone, number):
+def test_one_row_draws_the_codes_of_generate(source, alone, number):
     _, steps = make(source)
     tokens, codes = alone[number]
-    feed(steps, 0, text_positions(tokens, CODEBOOKS))
+    prefill(steps, 0, text_positions(tokens, CODEBOOKS))
     assert np.array_equal(spoken(steps, 0, FRAMES), codes)
 
 
@@ -94,11 +95,11 @@ def test_alone_it_says_what_generate_says(source, alone, number):
 def test_the_size_of_the_chunks_makes_no_difference(source, alone, chunk):
     tokens, codes = alone[15]
     _, steps = make(source)
-    feed(steps, 2, text_positions(tokens, CODEBOOKS), chunk)
+    prefill(steps, 2, text_positions(tokens, CODEBOOKS), chunk)
     assert np.array_equal(spoken(steps, 2, 6), codes[:6])
 
 
-def test_sound_in_the_context_counts_as_it_does_for_generate(source):
+def test_sound_in_the_context_has_the_same_effect_as_in_generate(source):
     sound = 0.1 * torch.randn(1, 1, 1920 * 7, generator=torch.Generator().manual_seed(3))
     codes = source.codec_model.encode(sound).audio_codes[0].T.numpy()
     before, after = prompt(6, seed=4), prompt(9, seed=5)
@@ -111,12 +112,12 @@ def test_sound_in_the_context_counts_as_it_does_for_generate(source):
     )
     _, steps = make(source)
     parts = text_positions(before, CODEBOOKS), sound_positions(codes), text_positions(after, CODEBOOKS)
-    feed(steps, 0, np.concatenate(parts))
+    prefill(steps, 0, np.concatenate(parts))
     assert np.array_equal(spoken(steps, 0, 8), reference)
 
 
-def test_rows_that_come_and_go_and_are_moved_say_what_each_says_alone(source, alone):
-    """Twelve speakers on four rows: random joins, lengths, chunks and pauses, some broken off, rows exchanged."""
+def test_rows_that_come_and_go_and_are_swapped_draw_what_each_draws_alone(source, alone):
+    """Twelve speakers on four rows: random joins, lengths, chunks and pauses, some broken off, rows swapped."""
     chance = random.Random(2)
     model, steps = make(source)
     jobs = [{"id": n, "tokens": alone[n][0], "frames": chance.randint(4, FRAMES), "codes": []} for n in range(12)]
@@ -127,10 +128,10 @@ def test_rows_that_come_and_go_and_are_moved_say_what_each_says_alone(source, al
                 job = running[row] = waiting.pop()
                 model.rewind(row, 0)
                 model.mimi.reset(row)
-                feed(steps, row, text_positions(job["tokens"], CODEBOOKS), chance.choice([4, 16, 64]))
+                prefill(steps, row, text_positions(job["tokens"], CODEBOOKS), chance.choice([4, 16, 64]))
         if len(running) > 1 and chance.random() < 0.3:
             a, b = chance.sample(range(4), 2)
-            model.swap(a, b, positions=POSITIONS)
+            model.swap_rows(a, b, positions=POSITIONS)
             running = {{a: b, b: a}.get(row, row): job for row, job in running.items()}
         due = [row for row in running if chance.random() < 0.8]
         if not due:
@@ -144,31 +145,33 @@ def test_rows_that_come_and_go_and_are_moved_say_what_each_says_alone(source, al
         assert np.array_equal(np.stack(job["codes"]), alone[job["id"]][1][: job["frames"]]), job["id"]
 
 
-def test_what_was_fed_can_be_taken_back(source, alone):
+def test_a_row_can_be_rewound_and_fed_something_else(source, alone):
     model, steps = make(source)
     tokens, codes = alone[15]
     begin, wrong, right = tokens[:20], prompt(15, seed=7), tokens[20:]
-    feed(steps, 1, text_positions(begin + wrong, CODEBOOKS))
+    prefill(steps, 1, text_positions(begin + wrong, CODEBOOKS))
     spoken(steps, 1, 5)
     model.rewind(1, len(begin))
-    feed(steps, 1, text_positions(right, CODEBOOKS))
+    prefill(steps, 1, text_positions(right, CODEBOOKS))
     assert np.array_equal(spoken(steps, 1, 10), codes[:10])
 
 
-def test_a_second_clause_behind_the_first_is_as_if_all_were_fed_at_once(source):
+def test_a_second_clause_draws_what_it_would_if_all_were_prefilled_at_once(source):
     _, steps = make(source)
     first, second = text_positions(prompt(12, seed=9), CODEBOOKS), text_positions(prompt(9, seed=10), CODEBOOKS)
-    feed(steps, 0, first)
+    prefill(steps, 0, first)
     codes = spoken(steps, 0, 8)
-    feed(steps, 0, np.concatenate([sound_positions(codes)[-2:], second]))  # the last frame was drawn, and never fed
-    feed(steps, 3, np.concatenate([first, sound_positions(codes), second]))
+    prefill(
+        steps, 0, np.concatenate([sound_positions(codes)[-2:], second])
+    )  # the last frame was drawn, but not yet fed
+    prefill(steps, 3, np.concatenate([first, sound_positions(codes), second]))
     assert np.array_equal(spoken(steps, 0, 8), spoken(steps, 3, 8))
 
 
-def test_the_frame_of_zeros_is_reported():
+def test_the_frame_of_zeros_that_ends_speech_is_flagged():
     source = tiny_csm(ends=True)
     model, steps = make(source)
-    feed(steps, 0, text_positions([*prompt(8, seed=1), EOT], CODEBOOKS))
+    prefill(steps, 0, text_positions([*prompt(8, seed=1), EOT], CODEBOOKS))
     flags = []
     while not flags or not flags[-1] & ENDS:
         flags.append(int(steps.frame([0], [] if flags else [0]).flags[0]))
@@ -178,25 +181,25 @@ def test_the_frame_of_zeros_is_reported():
     assert model.length[0] == 9 + len(flags) - 1
 
 
-def test_numbers_that_are_none_are_reported_for_their_row_alone(source):
+def test_nan_is_flagged_only_for_its_own_row(source):
     model, steps = make(source)
     for row in (0, 1):
-        feed(steps, row, text_positions(prompt(5, seed=row), CODEBOOKS))
+        prefill(steps, row, text_positions(prompt(5, seed=row), CODEBOOKS))
     model.hidden[1] = float("nan")
     made = steps.frame([0, 1], [0, 1])
     assert made.flags.tolist()[:2] == [0, NOT_FINITE]
 
 
-def test_a_row_that_broke_is_well_again_from_its_beginning(source, alone):
+def test_a_row_with_nan_recovers_when_it_is_rewound_to_its_beginning(source, alone):
     model, steps = make(source)
     tokens, codes = alone[13]
-    feed(steps, 0, text_positions(tokens, CODEBOOKS))
+    prefill(steps, 0, text_positions(tokens, CODEBOOKS))
     for cache in model._cache:
         cache[0] = float("nan")
     assert steps.frame([0], []).flags[0] & NOT_FINITE
     model.rewind(0, 0)
     model.mimi.reset(0)
-    feed(steps, 0, text_positions(tokens, CODEBOOKS))
+    prefill(steps, 0, text_positions(tokens, CODEBOOKS))
     assert np.array_equal(spoken(steps, 0, 5), codes[:5])
 
 
@@ -206,18 +209,18 @@ def test_reserved_ids_are_never_drawn():
     assert generated(source, tokens, 8).max() >= CODES  # generate() does draw them
     model, steps = make(source)
     for row, temperature in ((0, 0.0), (1, 0.9)):
-        model.settle(row, temperature=temperature, top_k=50, gain=1.0)
-        feed(steps, row, text_positions(tokens, CODEBOOKS))
+        model.set_sampling(row, temperature=temperature, top_k=50, gain=1.0)
+        prefill(steps, row, text_positions(tokens, CODEBOOKS))
         assert spoken(steps, row, 8).max() < CODES
 
 
-def test_in_half_the_precision_it_speaks_as_well(source):
-    """As on a GPU: the codec stays in float32."""
+def test_it_also_speaks_in_bfloat16(source):
+    """As on a GPU, the codec stays in float32."""
     model = CsmModel(source, rows=2, positions=POSITIONS, device=torch.device("cpu"), dtype=torch.bfloat16)
     steps = Steps(model, buckets=[2], chunks=[16], graphs=False)
     for row, temperature in ((0, 0.0), (1, 0.9)):
-        model.settle(row, temperature=temperature, top_k=50, gain=1.0)
-        feed(steps, row, text_positions(prompt(20, seed=row), CODEBOOKS))
+        model.set_sampling(row, temperature=temperature, top_k=50, gain=1.0)
+        prefill(steps, row, text_positions(prompt(20, seed=row), CODEBOOKS))
     for number in range(3):
         made = steps.frame([0, 1], [] if number else [0, 1])
         assert made.pcm.dtype == np.int16
@@ -226,8 +229,8 @@ def test_in_half_the_precision_it_speaks_as_well(source):
         assert made.level_dbfs.min() > -40
 
 
-class OnTheDeviceAlone(TorchDispatchMode):
-    """Fails where a tensor of the host takes part in what the device does."""
+class OnlyOnTheDevice(TorchDispatchMode):
+    """Fails if a tensor of the host takes part in an operation."""
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         tensors = [leaf for leaf in tree_leaves((arguments, options)) if isinstance(leaf, torch.Tensor)]
@@ -235,28 +238,28 @@ class OnTheDeviceAlone(TorchDispatchMode):
         return function(*arguments, **(options or {}))
 
 
-def test_no_step_waits_for_the_device_or_brings_it_anything():
-    """So that it can be a CUDA graph. Tensors without contents have no answer to whoever asks for them."""
+def test_no_step_copies_anything_to_or_from_the_device():
+    """Only then it can be a CUDA graph. Reading a tensor on the meta device, which has no contents, is an error."""
     device = torch.device("meta")
     model = CsmModel(tiny_csm(), rows=4, positions=POSITIONS, device=device, dtype=torch.bfloat16)
-    what, one = torch.zeros(16, CODEBOOKS + 1, dtype=torch.long, device=device), torch.ones_like(model.length[:1])
-    with torch.no_grad(), OnTheDeviceAlone():
+    chunk, one = torch.zeros(16, CODEBOOKS + 1, dtype=torch.long, device=device), torch.ones_like(model.length[:1])
+    with torch.no_grad(), OnlyOnTheDevice():
         frames = model.frame(2)
-        model.feed(what, one, one)
+        model.prefill(chunk, one, one)
         model.rewind(1, 0)
-        model.swap(0, 2, positions=20)
+        model.swap_rows(0, 2, positions=20)
     assert frames.pcm.shape == (2, 1920)
     with pytest.raises(RuntimeError, match="meta"):
         model.length[0].item()
 
 
-def test_each_step_is_one_graph_for_the_compiler_and_says_the_same(source, alone):
+def test_each_step_compiles_into_one_graph_and_draws_the_same_codes(source, alone):
     model, steps = make(source)
     for step in ("step_backbone", "step_depth"):
         compiled = torch.compile(getattr(model, step), backend="aot_eager", fullgraph=True, dynamic=False)
         setattr(model, step, compiled)
     tokens, codes = alone[12]
-    feed(steps, 0, text_positions(tokens, CODEBOOKS))
+    prefill(steps, 0, text_positions(tokens, CODEBOOKS))
     assert np.array_equal(spoken(steps, 0, 3), codes[:3])
 
 
@@ -264,16 +267,16 @@ def test_the_smallest_bucket_that_holds_the_rows_is_used(source):
     _, steps = make(source)
     assert [steps.bucket(rows) for rows in (1, 2, 3, 4)] == [1, 2, 4, 4]
     for row in (0, 2):
-        feed(steps, row, text_positions(prompt(5, seed=row), CODEBOOKS))
+        prefill(steps, row, text_positions(prompt(5, seed=row), CODEBOOKS))
     assert steps.frame([0], [0]).codes.shape == (1, CODEBOOKS)
     assert steps.frame([2], [2]).codes.shape == (4, CODEBOOKS)
 
 
-def test_each_row_speaks_at_its_own_loudness(source):
+def test_each_row_has_its_own_gain(source):
     model, steps = make(source)
     for row, gain in ((0, 1.0), (1, 0.1)):
-        model.settle(row, temperature=0.0, top_k=1, gain=gain)
-        feed(steps, row, text_positions(prompt(7, seed=1), CODEBOOKS))
+        model.set_sampling(row, temperature=0.0, top_k=1, gain=gain)
+        prefill(steps, row, text_positions(prompt(7, seed=1), CODEBOOKS))
     for number in range(4):
         made = steps.frame([0, 1], [0, 1] if not number else [])
     assert made.level_dbfs[0] - made.level_dbfs[1] == pytest.approx(20, abs=0.5)
@@ -285,7 +288,7 @@ class TestSampling:
     def draw(self, temperature: float, top_k: int, times: int = 40_000) -> torch.Tensor:
         noise = torch.empty(times, MOST_CANDIDATES).exponential_(generator=torch.Generator().manual_seed(1))
         settings = torch.full((times,), temperature), torch.full((times,), top_k)
-        drawn = sample(self.LOGITS.expand(times, -1), *luck(noise, *settings))
+        drawn = sample(self.LOGITS.expand(times, -1), *gumbel_terms(noise, *settings))
         return torch.bincount(drawn, minlength=100) / times
 
     @pytest.mark.parametrize(("temperature", "top_k"), [(0.9, 50), (0.7, 5), (1.3, 64)])
@@ -295,11 +298,11 @@ class TestSampling:
         wanted = torch.softmax(logits.masked_fill(~kept, float("-inf")), -1)
         assert (self.draw(temperature, top_k) - wanted).abs().max() < 0.01
 
-    def test_without_temperature_it_takes_the_likeliest(self):
+    def test_temperature_0_takes_the_likeliest(self):
         assert self.draw(0.0, 50, times=100)[self.LOGITS.argmax()] == 1
 
-    def test_each_row_has_its_own_ways(self):
+    def test_each_row_has_its_own_temperature_and_top_k(self):
         noise = torch.empty(2, MOST_CANDIDATES).exponential_()
         logits = self.LOGITS.expand(2, -1)
-        drawn = sample(logits, *luck(noise, torch.tensor([0.0, 5.0]), torch.tensor([50, 1])))
+        drawn = sample(logits, *gumbel_terms(noise, torch.tensor([0.0, 5.0]), torch.tensor([50, 1])))
         assert drawn.tolist() == [self.LOGITS.argmax()] * 2

@@ -43,7 +43,7 @@ class Machine:
         self.done: list[tuple[float, Plan]] = []
         if warm:
             for bucket in self.scheduler._tick_seconds._sizes:
-                self.scheduler.made(range(bucket), now=0.0, seconds=self.tick_seconds(bucket))
+                self.scheduler.record_tick(range(bucket), now=0.0, seconds=self.tick_seconds(bucket))
 
     def tick_seconds(self, size):
         if callable(self.tick):
@@ -60,21 +60,21 @@ class Machine:
         self.scheduler.leave(slot)
         del self.callers[slot]
 
-    def prepare(self, slot, tokens):
-        self.scheduler.prepare(slot, tokens, now=self.now)
+    def prefill_later(self, slot, tokens):
+        self.scheduler.prefill_later(slot, tokens, now=self.now)
         self.callers[slot].to_feed += tokens
 
-    def ask(self, slot, tokens=10, *, since=None):
+    def start_clause(self, slot, tokens=10, *, since=None):
         """``since``: when the text came, if a tick was in flight then."""
-        self.scheduler.ask(slot, tokens, now=self.now)
+        self.scheduler.start_clause(slot, tokens, now=self.now)
         caller = self.callers[slot]
         caller.to_feed += tokens
         if not caller.clause and caller.heard_until <= self.now:
             caller.asked = self.now if since is None else since
         caller.clause = True
 
-    def end(self, slot):
-        self.scheduler.end(slot, now=self.now)
+    def end_clause(self, slot):
+        self.scheduler.end_clause(slot, now=self.now)
         self.callers[slot].clause, self.callers[slot].asked = False, None
 
     def stop(self, slot):
@@ -98,13 +98,13 @@ class Machine:
             seconds = self.chunk + tokens * self.token
             self.now += seconds
             self.callers[slot].to_feed -= tokens
-            self.scheduler.fed(slot, tokens, now=self.now, seconds=seconds)
+            self.scheduler.record_prefill(slot, tokens, now=self.now, seconds=seconds)
         if plan.frames:
             seconds = self.tick_seconds(len(plan.frames))
             self.now += seconds
             for slot in plan.frames:
                 self._hear(self.callers[slot])
-            self.scheduler.made(plan.frames, now=self.now, seconds=seconds)
+            self.scheduler.record_tick(plan.frames, now=self.now, seconds=seconds)
         return plan
 
     def _hear(self, caller):
@@ -131,7 +131,7 @@ class Machine:
         slots = []
         for _ in range(calls):
             slots.append(self.join())
-            self.ask(slots[-1])
+            self.start_clause(slots[-1])
             self.run(0.037)
         self.run(1.0)
         return slots
@@ -147,7 +147,7 @@ def machine():
 
 def test_a_clause_is_fed_in_bounded_chunks_and_then_spoken(machine):
     slot = machine.join()
-    machine.ask(slot, 300)
+    machine.start_clause(slot, 300)
     plans = [machine.step(1.0) for _ in range(4)]
     assert [plan.prefill for plan in plans] == [(slot, 128), (slot, 128), (slot, 44), None]
     assert plans[0].frames == plans[1].frames == plans[2].frames == ()
@@ -156,9 +156,9 @@ def test_a_clause_is_fed_in_bounded_chunks_and_then_spoken(machine):
 
 def test_a_clause_whose_tokens_are_all_fed_already_is_spoken_at_once(machine):
     slot = machine.join()
-    machine.prepare(slot, 10)
+    machine.prefill_later(slot, 10)
     machine.run(0.1)
-    machine.ask(slot, 0)
+    machine.start_clause(slot, 0)
     assert machine.scheduler.plan(now=machine.now) == Plan(frames=(slot,))
 
 
@@ -191,7 +191,7 @@ def test_nothing_asked_means_waiting_for_somebody_to_ask(machine):
 
 def test_after_the_end_of_a_clause_no_frame_is_made_and_the_lead_runs_down(machine):
     (slot,) = machine.speaking(1)
-    machine.end(slot)
+    machine.end_clause(slot)
     lead = machine.scheduler.lead(slot, now=machine.now)
     assert machine.scheduler.plan(now=machine.now) == Plan()
     assert machine.scheduler.lead(slot, now=machine.now + 0.1) == pytest.approx(lead - 0.1)
@@ -202,8 +202,8 @@ def test_the_next_clause_goes_on_before_the_audio_runs_out(machine):
     slots = machine.speaking(32)
     for _ in range(20):
         for slot in slots[::5]:
-            machine.end(slot)
-            machine.ask(slot)
+            machine.end_clause(slot)
+            machine.start_clause(slot)
         machine.run(0.3)
     assert sum(machine.callers[slot].gaps for slot in slots) == machine.scheduler.counters.underruns == 0
     assert all(len(machine.callers[slot].first_after) == 1 for slot in slots)
@@ -213,8 +213,8 @@ def test_stop_forgets_what_waits_and_the_lead(machine):
     slot, other = machine.speaking(2)
     machine.stop(slot)
     assert machine.scheduler.lead(slot, now=machine.now) == 0.0
-    machine.prepare(slot, 500)
-    machine.ask(other, 500)
+    machine.prefill_later(slot, 500)
+    machine.start_clause(other, 500)
     machine.stop(slot)
     machine.stop(other)
     assert machine.scheduler.plan(now=machine.now) == Plan()
@@ -223,32 +223,32 @@ def test_stop_forgets_what_waits_and_the_lead(machine):
 def test_rewinding_between_two_clauses_does_not_take_the_audio_from_the_caller(machine):
     (slot,) = machine.speaking(1)
     lead = machine.scheduler.lead(slot, now=machine.now)
-    machine.prepare(slot, 500)
+    machine.prefill_later(slot, 500)
     machine.scheduler.stop(slot, audio_goes_on=True)
     assert machine.scheduler.lead(slot, now=machine.now) == lead
     assert machine.scheduler.plan(now=machine.now) == Plan()
-    machine.scheduler.ask(slot, 10, now=machine.now)
+    machine.scheduler.start_clause(slot, 10, now=machine.now)
     assert machine.scheduler.plan(now=machine.now) == Plan(prefill=(slot, 10))
     assert machine.scheduler.counters.firsts == 1
 
 
 def test_a_frame_that_is_not_spoken_adds_nothing_to_the_lead_and_is_not_the_first(machine):
     scheduler, slot = machine.scheduler, machine.join()
-    scheduler.ask(slot, 0, now=0.0)
-    scheduler.made([slot], now=0.01, seconds=0.01, unspoken={slot})
+    scheduler.start_clause(slot, 0, now=0.0)
+    scheduler.record_tick([slot], now=0.01, seconds=0.01, unspoken={slot})
     assert scheduler.lead(slot, now=0.01) == 0.0
     assert scheduler.counters.firsts == 0
     assert scheduler.plan(now=0.01).frames == (slot,)
-    scheduler.made([slot], now=0.02, seconds=0.01)
-    scheduler.end(slot, now=0.03)
-    scheduler.made([slot], now=0.03, seconds=0.01)
+    scheduler.record_tick([slot], now=0.02, seconds=0.01)
+    scheduler.end_clause(slot, now=0.03)
+    scheduler.record_tick([slot], now=0.03, seconds=0.01)
     assert scheduler.lead(slot, now=0.02) == pytest.approx(FRAME_SECONDS)
     assert (scheduler.counters.frames, scheduler.counters.firsts, scheduler.counters.ticks) == (1, 1, 3)
 
 
 def test_what_a_call_does_in_a_slot_leaves_no_trace_for_the_next(machine):
     (slot,) = machine.speaking(1)
-    machine.prepare(slot, 500)
+    machine.prefill_later(slot, 500)
     machine.leave(slot)
     assert machine.join() == slot
     assert machine.scheduler.lead(slot, now=machine.now) == 0.0
@@ -258,8 +258,8 @@ def test_what_a_call_does_in_a_slot_leaves_no_trace_for_the_next(machine):
 def test_a_frame_in_flight_for_a_clause_that_was_stopped_adds_nothing_to_the_next(machine):
     scheduler, (slot,) = machine.scheduler, machine.speaking(1)
     scheduler.stop(slot)
-    scheduler.ask(slot, 10, now=machine.now)
-    scheduler.made([slot], now=machine.now, seconds=0.01)
+    scheduler.start_clause(slot, 10, now=machine.now)
+    scheduler.record_tick([slot], now=machine.now, seconds=0.01)
     assert scheduler.lead(slot, now=machine.now) == 0.0
     assert scheduler.counters.firsts == 1
 
@@ -269,19 +269,19 @@ def test_late_and_repeated_words_about_a_call_that_has_left_are_ignored(machine)
     for _ in range(2):
         scheduler.leave(slot)
     scheduler.stop(slot)
-    scheduler.end(slot, now=0.0)
-    scheduler.fed(slot, 10, now=0.0, seconds=0.001)
-    scheduler.made([slot], now=0.0, seconds=0.001)
+    scheduler.end_clause(slot, now=0.0)
+    scheduler.record_prefill(slot, 10, now=0.0, seconds=0.001)
+    scheduler.record_tick([slot], now=0.0, seconds=0.001)
     assert scheduler.lead(slot, now=0.0) == 0.0
     assert [scheduler.join(now=0.0), scheduler.join(now=0.0)] == [0, 1]
 
 
 def test_feeding_a_slot_without_a_call_is_a_mistake(machine):
     with pytest.raises(ValueError, match="Slot 3 has no call"):
-        machine.scheduler.ask(3, 10, now=0.0)
+        machine.scheduler.start_clause(3, 10, now=0.0)
     slot = machine.join()
-    with pytest.raises(ValueError, match="cannot be fed"):
-        machine.scheduler.prepare(slot, -1, now=0.0)
+    with pytest.raises(ValueError, match="cannot be prefilled"):
+        machine.scheduler.prefill_later(slot, -1, now=0.0)
 
 
 # -- many calls
@@ -295,10 +295,10 @@ def test_a_new_call_speaks_soon_while_others_speak(others):
         machine = Machine()
         machine.speaking(others)
         slot = machine.join()
-        machine.prepare(slot, 400)
+        machine.prefill_later(slot, 400)
         machine.run(0.2)
         text_came = machine.run(phase * 0.0016)
-        machine.ask(slot, 10, since=text_came)
+        machine.start_clause(slot, 10, since=text_came)
         machine.run(0.5)
         waits += machine.callers[slot].first_after
         assert sum(caller.gaps for caller in machine.callers.values()) == 0
@@ -310,7 +310,7 @@ def test_a_new_call_speaks_soon_while_others_speak(others):
 def test_a_first_frame_is_made_without_those_who_have_plenty_of_lead(machine):
     machine.speaking(32)
     slot = machine.join()
-    machine.ask(slot)
+    machine.start_clause(slot)
     assert machine.step(machine.now) == Plan(prefill=(slot, 10))
     assert machine.step(machine.now) == Plan(frames=(slot,))
 
@@ -319,14 +319,14 @@ def test_a_first_frame_does_not_come_before_those_about_to_run_dry():
     scheduler = Scheduler(4, buckets=[1])
     low, high, new = (scheduler.join(now=0.0) for _ in range(3))
     for slot, frames in ((low, 1), (high, 5)):
-        scheduler.ask(slot, 0, now=0.0)
+        scheduler.start_clause(slot, 0, now=0.0)
         for _ in range(frames):
-            scheduler.made([slot], now=0.0, seconds=0.01)
-    scheduler.ask(new, 0, now=0.02)
+            scheduler.record_tick([slot], now=0.0, seconds=0.01)
+    scheduler.start_clause(new, 0, now=0.02)
     order = []
     for _ in range(3):
         order += scheduler.plan(now=0.02).frames
-        scheduler.made(order[-1:], now=0.02, seconds=0.01)
+        scheduler.record_tick(order[-1:], now=0.02, seconds=0.01)
         scheduler.stop(order[-1])
     assert order == [low, new, high]
 
@@ -353,7 +353,7 @@ def test_eight_callers_who_ask_at_once_share_their_first_tick(machine):
     machine.speaking(24)
     slots = [machine.join() for _ in range(8)]
     for slot in slots:
-        machine.ask(slot)
+        machine.start_clause(slot)
     machine.run(0.2)
     waits = [machine.callers[slot].first_after[0] for slot in slots]
     assert max(waits) < 0.03
@@ -362,7 +362,7 @@ def test_eight_callers_who_ask_at_once_share_their_first_tick(machine):
 def test_those_who_are_ready_do_not_wait_for_ever_for_others_who_ask(machine):
     slots = [machine.join() for _ in range(64)]
     for slot in slots:
-        machine.ask(slot, 50)
+        machine.start_clause(slot, 50)
     machine.run(0.6)
     waits = sorted(machine.callers[slot].first_after[0] for slot in slots)
     assert waits[0] < 0.03
@@ -375,16 +375,16 @@ def test_those_who_are_ready_do_not_wait_for_ever_for_others_who_ask(machine):
 
 def test_the_background_is_fed_while_nobody_waits(machine):
     slot, other = machine.join(), machine.join()
-    machine.prepare(slot, 200)
-    machine.prepare(other, 100)
+    machine.prefill_later(slot, 200)
+    machine.prefill_later(other, 100)
     assert [machine.step(1.0).prefill for _ in range(3)] == [(slot, 128), (slot, 72), (other, 100)]
 
 
 def test_a_clause_is_fed_before_the_background_and_makes_its_own_background_urgent(machine):
     first, second = machine.join(), machine.join()
-    machine.prepare(first, 200)
-    machine.prepare(second, 100)
-    machine.ask(second, 10)
+    machine.prefill_later(first, 200)
+    machine.prefill_later(second, 100)
+    machine.start_clause(second, 10)
     assert machine.scheduler.plan(now=0.0) == Plan(prefill=(second, 110))
 
 
@@ -392,7 +392,7 @@ def test_the_background_is_fed_beside_speaking_calls_and_disturbs_none():
     machine = Machine()
     slots = machine.speaking(32)
     for _ in range(16):
-        machine.prepare(machine.join(), 400)
+        machine.prefill_later(machine.join(), 400)
     machine.run(3.0)
     assert all(caller.to_feed == 0 for caller in machine.callers.values())
     assert sum(machine.callers[slot].gaps for slot in slots) == 0
@@ -400,29 +400,29 @@ def test_the_background_is_fed_beside_speaking_calls_and_disturbs_none():
 
 def test_the_background_waits_while_a_chunk_would_make_a_call_run_dry():
     scheduler = Scheduler(2, buckets=[1, 2])
-    scheduler.made(range(1), now=0.0, seconds=0.03)
-    scheduler.fed(0, 128, now=0.0, seconds=0.06)
+    scheduler.record_tick(range(1), now=0.0, seconds=0.03)
+    scheduler.record_prefill(0, 128, now=0.0, seconds=0.06)
     talker, listener = scheduler.join(now=0.0), scheduler.join(now=0.0)
-    scheduler.ask(talker, 0, now=0.0)
-    scheduler.made([talker], now=0.0, seconds=0.03)
-    scheduler.prepare(listener, 128, now=0.0)
+    scheduler.start_clause(talker, 0, now=0.0)
+    scheduler.record_tick([talker], now=0.0, seconds=0.03)
+    scheduler.prefill_later(listener, 128, now=0.0)
     assert scheduler.plan(now=0.0) == Plan(frames=(talker,))
-    scheduler.made([talker], now=0.03, seconds=0.03)
+    scheduler.record_tick([talker], now=0.03, seconds=0.03)
     assert scheduler.plan(now=0.03) == Plan(prefill=(listener, 128), frames=(talker,))
 
 
 def test_the_background_does_not_delay_a_first_frame(machine):
     slot, other = machine.join(), machine.join()
-    machine.prepare(other, 100)
-    machine.ask(slot, 0)
+    machine.prefill_later(other, 100)
+    machine.start_clause(slot, 0)
     assert machine.scheduler.plan(now=0.0) == Plan(frames=(slot,))
 
 
 def test_the_end_of_a_clause_told_twice_costs_nobody_the_place_in_the_queue(machine):
     scheduler, slot, other = machine.scheduler, machine.join(), machine.join()
-    scheduler.prepare(slot, 10, now=0.0)
-    scheduler.prepare(other, 10, now=1.0)
-    scheduler.end(slot, now=2.0)
+    scheduler.prefill_later(slot, 10, now=0.0)
+    scheduler.prefill_later(other, 10, now=1.0)
+    scheduler.end_clause(slot, now=2.0)
     assert scheduler.plan(now=2.0).prefill == (slot, 10)
 
 
@@ -432,14 +432,14 @@ def test_the_end_of_a_clause_told_twice_costs_nobody_the_place_in_the_queue(mach
 def slow(*, tick, chunk):
     """A machine of which only the times are known, with a call that has 80 ms of audio for each tick it was given."""
     scheduler = Scheduler(4, buckets=[4], max_load=99.0)
-    scheduler.made(range(4), now=0.0, seconds=tick)
-    scheduler.fed(0, 128, now=0.0, seconds=chunk)
+    scheduler.record_tick(range(4), now=0.0, seconds=tick)
+    scheduler.record_prefill(0, 128, now=0.0, seconds=chunk)
 
     def talker(frames):
         slot = scheduler.join(now=0.0)
-        scheduler.ask(slot, 0, now=0.0)
+        scheduler.start_clause(slot, 0, now=0.0)
         for _ in range(frames):
-            scheduler.made([slot], now=0.0, seconds=tick)
+            scheduler.record_tick([slot], now=0.0, seconds=tick)
         return slot
 
     return scheduler, talker
@@ -448,10 +448,10 @@ def slow(*, tick, chunk):
 def test_a_next_clause_with_audio_left_is_fed_after_the_first_frame_of_another():
     scheduler, talker = slow(tick=0.01, chunk=0.002)
     between, new = talker(5), talker(0)
-    scheduler.end(between, now=0.0)
-    scheduler.ask(between, 10, now=0.0)
+    scheduler.end_clause(between, now=0.0)
+    scheduler.start_clause(between, 10, now=0.0)
     assert scheduler.plan(now=0.0) == Plan(frames=(new,))
-    scheduler.made([new], now=0.01, seconds=0.01)
+    scheduler.record_tick([new], now=0.01, seconds=0.01)
     assert scheduler.plan(now=0.01).prefill == (between, 10)
 
 
@@ -459,32 +459,32 @@ def test_on_a_slow_machine_frames_go_before_the_first_chunk_of_a_new_call_even_a
     scheduler, talker = slow(tick=0.2, chunk=0.2)
     slot, new = talker(4), talker(0)
     scheduler.stop(new)
-    scheduler.ask(new, 10, now=0.0)
+    scheduler.start_clause(new, 10, now=0.0)
     assert scheduler.plan(now=0.0) == Plan(frames=(slot,))
 
 
 def test_on_a_slow_machine_frames_go_before_the_chunk_of_a_next_clause_even_at_a_good_lead():
     scheduler, talker = slow(tick=0.25, chunk=0.25)
     slot, between = talker(6), talker(6)
-    scheduler.end(between, now=0.03)
-    scheduler.ask(between, 10, now=0.03)
+    scheduler.end_clause(between, now=0.03)
+    scheduler.start_clause(between, 10, now=0.03)
     assert scheduler.plan(now=0.03) == Plan(frames=(slot,))
 
 
 def test_an_urgent_chunk_lets_one_tick_pass_for_those_who_would_run_dry_and_not_two():
     scheduler = Scheduler(2, buckets=[1, 2], max_load=99.0)
-    scheduler.made(range(1), now=0.0, seconds=0.09)
-    scheduler.fed(0, 128, now=0.0, seconds=0.06)
+    scheduler.record_tick(range(1), now=0.0, seconds=0.09)
+    scheduler.record_prefill(0, 128, now=0.0, seconds=0.06)
     talker, new = scheduler.join(now=0.0), scheduler.join(now=0.0)
-    scheduler.ask(talker, 0, now=0.0)
-    scheduler.made([talker], now=-0.2, seconds=0.09)
-    scheduler.made([talker], now=-0.1, seconds=0.09)
-    scheduler.ask(new, 256, now=0.0)
+    scheduler.start_clause(talker, 0, now=0.0)
+    scheduler.record_tick([talker], now=-0.2, seconds=0.09)
+    scheduler.record_tick([talker], now=-0.1, seconds=0.09)
+    scheduler.start_clause(new, 256, now=0.0)
     assert scheduler.plan(now=0.0) == Plan(frames=(talker,))
-    scheduler.made([talker], now=0.09, seconds=0.09)
+    scheduler.record_tick([talker], now=0.09, seconds=0.09)
     assert scheduler.plan(now=0.09) == Plan(prefill=(new, 128), frames=(talker,))
-    scheduler.fed(new, 128, now=0.15, seconds=0.06)
-    scheduler.made([talker], now=0.24, seconds=0.09)
+    scheduler.record_prefill(new, 128, now=0.15, seconds=0.06)
+    scheduler.record_tick([talker], now=0.24, seconds=0.09)
     assert scheduler.plan(now=0.24) == Plan(frames=(talker,))
 
 
@@ -520,7 +520,7 @@ def test_a_new_call_is_served_under_overload_too():
     machine = Machine(64, tick=lambda size: 0.1, max_load=99.0)
     machine.speaking(40)
     slot = machine.join()
-    machine.ask(slot, 500)
+    machine.start_clause(slot, 500)
     machine.run(2.0)
     assert machine.callers[slot].first_after
 
@@ -554,13 +554,13 @@ def test_measured_buckets_are_known_to_admission_before_the_first_call():
 def test_the_share_of_prefill_counts_for_admission():
     machine = Machine(64, tick=lambda size: 0.03, chunk=0.03)
     for slot in machine.speaking(16):
-        machine.end(slot)
+        machine.end_clause(slot)
     for _ in range(60):  # much to feed for little speech
         for slot in list(machine.callers)[:4]:
-            machine.ask(slot, 100)
+            machine.start_clause(slot, 100)
         machine.run(0.3)
         for slot in list(machine.callers)[:4]:
-            machine.end(slot)
+            machine.end_clause(slot)
         machine.run(0.5)
     with pytest.raises(EngineFull, match="the limit is 64 ms"):
         machine.speaking(48)
@@ -570,7 +570,7 @@ def test_a_full_engine_says_so_and_has_room_after_a_call_has_left():
     scheduler = Scheduler(2, buckets=[2])
     slots = [scheduler.join(now=0.0), scheduler.join(now=0.0)]
     assert slots == [0, 1]
-    with pytest.raises(EngineFull, match="All 2 places"):
+    with pytest.raises(EngineFull, match="All 2 slots"):
         scheduler.join(now=0.0)
     scheduler.leave(1)
     scheduler.leave(0)
@@ -588,12 +588,12 @@ def test_a_call_gets_the_lowest_slot_that_is_free():
 
 def test_one_hiccup_or_a_busy_minute_does_not_close_the_door_for_ever():
     scheduler = Scheduler(4, buckets=[4])
-    scheduler.made(range(4), now=0.0, seconds=0.02)
+    scheduler.record_tick(range(4), now=0.0, seconds=0.02)
     scheduler.join(now=0.0)
-    scheduler.made(range(4), now=1.0, seconds=5.0)
+    scheduler.record_tick(range(4), now=1.0, seconds=5.0)
     scheduler.leave(scheduler.join(now=1.0))
     for second in range(2, 60):
-        scheduler.made(range(4), now=float(second), seconds=0.2)
+        scheduler.record_tick(range(4), now=float(second), seconds=0.2)
     with pytest.raises(EngineFull):
         scheduler.join(now=60.0)
     assert scheduler.join(now=59.0 + MEASURED_FOR + 0.1) == 1
@@ -602,9 +602,10 @@ def test_one_hiccup_or_a_busy_minute_does_not_close_the_door_for_ever():
 # -- anything may happen
 
 SLOTS = 6
+EVENTS = ["join", "leave", "prefill_later", *3 * ["start_clause"], "end_clause", "stop", *3 * ["run"]]
 happenings = st.lists(
     st.tuples(
-        st.sampled_from(["join", "leave", "prepare", "ask", "ask", "ask", "end", "stop", "run", "run", "run"]),
+        st.sampled_from(EVENTS),
         st.integers(0, SLOTS - 1),
         st.sampled_from([0, 1, 10, 60, 200]),
         st.sampled_from([0.0, 0.001, 0.02, 0.08, 0.3]),
@@ -629,7 +630,7 @@ def test_whatever_happens_every_plan_is_sound_and_everyone_who_asks_is_served(st
             while machine.now < until:
                 step_and_check(machine, until, lead)
         elif slot in machine.callers and what != "join":
-            if what in ("prepare", "ask"):
+            if what in ("prefill_later", "start_clause"):
                 getattr(machine, what)(slot, tokens)
             else:
                 getattr(machine, what)(slot)
@@ -665,17 +666,17 @@ def test_a_busy_minute_of_calls_coming_and_going_has_no_gap_and_hardly_a_late_fi
     while machine.now < 60.0:
         for slot in [slot for slot, when in over.items() if when <= machine.now]:
             del over[slot]
-            machine.end(slot)
+            machine.end_clause(slot)
         if len(machine.callers) < 48 and chance.random() < 0.3:
-            machine.prepare(machine.join(), 300)
+            machine.prefill_later(machine.join(), 300)
         for slot, caller in list(machine.callers.items()):
             if caller.clause:
                 if chance.random() < 0.002:
                     machine.stop(slot)
-                    machine.prepare(slot, 300)
+                    machine.prefill_later(slot, 300)
                     over.pop(slot, None)
             elif chance.random() < 0.02 and not 0.0 < machine.scheduler.lead(slot, now=machine.now) < 0.02:
-                machine.ask(slot, chance.randint(5, 40))
+                machine.start_clause(slot, chance.randint(5, 40))
                 over[slot] = machine.now + chance.uniform(0.5, 5.0)
             elif chance.random() < 0.001:
                 machine.leave(slot)
@@ -688,8 +689,8 @@ def test_a_busy_minute_of_calls_coming_and_going_has_no_gap_and_hardly_a_late_fi
 
 def test_a_clause_that_is_asked_for_when_the_audio_is_all_but_heard_leaves_a_gap_that_counts(machine):
     (slot,) = machine.speaking(1)
-    machine.end(slot)
+    machine.end_clause(slot)
     machine.run(machine.scheduler.lead(slot, now=machine.now) - 0.001)
-    machine.ask(slot)
+    machine.start_clause(slot)
     machine.run(0.1)
     assert machine.scheduler.counters.underruns == machine.callers[slot].gaps == 1
