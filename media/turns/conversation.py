@@ -32,6 +32,7 @@ from media.turns.commands import (
 )
 from media.turns.ending import LAST_WORDS, Ending
 from media.turns.endpointing import SPECULATE, Endpointing
+from media.turns.keypad import KeyInput, Keypad
 from media.turns.opt_out import asks_not_to_be_called
 from media.turns.options import ConversationOptions
 from media.turns.timing import Timing
@@ -90,6 +91,7 @@ class Conversation:
         self._clock = clock
         self._commands: list[Command] = []
         self.agent = Agent(options, self._commands.append)
+        self._keypad = Keypad(options, self._commands.append)
         self.floor = Floor.IDLE
         self._endpointing = Endpointing()
         self._utterance: Utterance | None = None
@@ -104,8 +106,6 @@ class Conversation:
         self._silences = 0
         self._missed = 0
         self._held_at = 0.0
-        self._keys = ""
-        self._keys_at = 0.0
         self._ending: Ending | None = None
         self._mark = ""
         self._mark_by = 0.0
@@ -168,8 +168,9 @@ class Conversation:
             due.append(self._held_at + HOLD_GUARD)
         if self._utterance is not None and self._utterance.wanted is not None:
             due.append(self._utterance.asked_at + self._options.transcript_timeout)
-        if self._keys and self._keys_may_count:
-            due.append(self._keys_due)
+        keys_due = self._keypad.deadline
+        if keys_due is not None and self._keys_may_count:
+            due.append(keys_due)
         if self.floor is Floor.OVERLAP and not self._agent_may_start:
             due.append(self._clock.seen + STALLED)
         awaits_mark = self._disclosing and self._mark
@@ -419,7 +420,7 @@ class Conversation:
         self._close_utterance()
         self._note("nothing-understood", voiced=round(utterance.voiced / RATE_HZ, 2))
         assert utterance.pause is not None
-        mumbled = utterance.voiced >= samples(MUMBLED) and not self._keys
+        mumbled = utterance.voiced >= samples(MUMBLED) and self._keypad.pending is None
         self._missed += mumbled
         if self._history and self._history[-1].speaker == "caller":
             # It was taken for the caller going on, and the agent still owes an answer.
@@ -577,20 +578,12 @@ class Conversation:
     # -- keys ----------------------------------------------------------------------------------------------------
 
     def _key_pressed(self, event: ev.KeyPressed) -> None:
-        if event.digit == self._options.opt_out_key:
-            self._note("key", digit=event.digit)
+        if not self._keypad.press(event.digit, self._now):
             self._opt_out("key")
             return
-        self._keys += event.digit
-        self._keys_at = self._now
         self._silences = 0
         if self.floor is Floor.IDLE:
             self._be_idle()
-        self._note("key", digit=event.digit)
-
-    @property
-    def _keys_due(self) -> float:
-        return self._keys_at if self._keys.endswith("#") else self._keys_at + self._options.keys_after
 
     @property
     def _keys_may_count(self) -> bool:
@@ -598,17 +591,16 @@ class Conversation:
             return self.agent.turn is not None and not self.agent.turn.protected
         return self.floor is Floor.IDLE
 
-    def _take_keys(self) -> None:
+    def _take_keys(self, pressed: KeyInput) -> None:
         """The keys pressed are a turn of the caller's."""
-        keys, self._keys = self._keys, ""
         turn = self.agent.turn
         # A caller who is waiting for an answer goes on waiting.
         waiting_since = turn.waiting_since if turn is not None else None
         if turn is not None:
             self._finish_turn(interrupted=True)
         self._ending = None
-        text = f"[pressed {' '.join(keys)}]"
-        self._record(TurnEnded(0, "caller", text, text, started=self._keys_at, ended=self._keys_at))
+        text, at = pressed.text, pressed.pressed_at
+        self._record(TurnEnded(0, "caller", text, text, started=at, ended=at))
         self._history[:] = self._history_with(text)
         self._answer(Timing(), waiting_since)
 
@@ -726,8 +718,8 @@ class Conversation:
                 self._interrupt(utterance)
             else:
                 self._resume(utterance, judged=False)
-        if self._keys and self._keys_may_count and self._now >= self._keys_due:
-            self._take_keys()
+        if self._keys_may_count and (pressed := self._keypad.take(self._now)) is not None:
+            self._take_keys(pressed)
         if self.floor is Floor.IDLE and self._lines:
             self._say(self._lines.popleft(), requested=True)
         self._let_agent_speak()
