@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
@@ -32,6 +31,7 @@ from media.turns.commands import (
 )
 from media.turns.ending import LAST_WORDS, Ending
 from media.turns.endpointing import SPECULATE, Endpointing
+from media.turns.history import History
 from media.turns.keypad import KeyInput, Keypad
 from media.turns.opt_out import asks_not_to_be_called
 from media.turns.options import ConversationOptions
@@ -91,15 +91,14 @@ class Conversation:
         self._clock = clock
         self._commands: list[Command] = []
         self.agent = Agent(options, self._commands.append)
+        self._history = History(self._commands.append, history)
         self._keypad = Keypad(options, self._commands.append)
         self.floor = Floor.IDLE
         self._endpointing = Endpointing()
         self._utterance: Utterance | None = None
         self._utterances = 0
         self._snapshots = 0
-        self._history: list[Line] = list(history)
         self._lines: deque[str] = deque()
-        self._aside: list[str] = []
         self._now = 0.0
         self._position = 0
         self._idle_since = 0
@@ -114,7 +113,6 @@ class Conversation:
         self._opted_out = False
         self._started: float | None = None
         self._warned = False
-        self._turns = 0
         self._agent_turn_ended = False
         """The event in hand has ended a turn of the agent's: its words are new to the language model."""
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
@@ -236,7 +234,7 @@ class Conversation:
     def _call_started(self, event: ev.CallStarted) -> None:
         self._started = self._now
         self._resumed = event.resumed
-        self._emit(Warm(tuple(self._history)))
+        self._emit(Warm(self._history.lines))
         if self._options.disclosure and not event.disclosed:
             self._disclosing = True
             self._say(self._options.disclosure, protected=True)
@@ -377,7 +375,7 @@ class Conversation:
         answered = text and not self._says_goodbye(text) and not self._asks_not_to_be_called(text)
         if self.floor is Floor.CALLER and answered and self._options.speculate:
             utterance.speculations += 1
-            self.agent.speculate(self._history_with(text), utterance.timing)
+            self.agent.speculate(self._history.with_caller(text), utterance.timing)
 
     # -- decisions ---------------------------------------------------------------------------------------------
 
@@ -422,7 +420,7 @@ class Conversation:
         assert utterance.pause is not None
         mumbled = utterance.voiced >= samples(MUMBLED) and self._keypad.pending is None
         self._missed += mumbled
-        if self._history and self._history[-1].speaker == "caller":
+        if self._history.caller_spoke_last:
             # It was taken for the caller going on, and the agent still owes an answer.
             self._ending = None
             self._answer(Timing(caller_stopped=self._clock.time_of(utterance.pause.since), released=self._now))
@@ -446,9 +444,9 @@ class Conversation:
             self._close_call()
             return
         self._ending = None
-        self._history[:] = self._history_with(utterance.text)
+        self._history.add_caller(utterance.text)
         speculation = self.agent.speculation
-        hit = speculation is not None and speculation.history == tuple(self._history)
+        hit = speculation is not None and speculation.history == self._history.lines
         self._record_caller(utterance, wait=utterance.judgement.wait, speculation_hit=hit)
         self._close_utterance()
         self._answer(timing)
@@ -467,7 +465,7 @@ class Conversation:
             self._note("cut-in", after=round(utterance.gap or 0.0, 3))
             self._endpointing.resumed_after(utterance.gap or 0.0)
         until = utterance.pause.since if utterance.pause is not None else self._position
-        self._record(
+        self._history.record(
             TurnEnded(
                 number=0,
                 speaker="caller",
@@ -493,7 +491,7 @@ class Conversation:
             case Move.HOLD:
                 self._hold(utterance)
             case Move.ASIDE:
-                self._aside.append(utterance.text)
+                self._history.put_aside(utterance.text)
                 self._record_caller(utterance)
                 self._drop_overlap(utterance)
             case Move.OVER:
@@ -600,8 +598,8 @@ class Conversation:
             self._finish_turn(interrupted=True)
         self._ending = None
         text, at = pressed.text, pressed.pressed_at
-        self._record(TurnEnded(0, "caller", text, text, started=at, ended=at))
-        self._history[:] = self._history_with(text)
+        self._history.record(TurnEnded(0, "caller", text, text, started=at, ended=at))
+        self._history.add_caller(text)
         self._answer(Timing(), waiting_since)
 
     # -- not to be called again ------------------------------------------------------------------------------------
@@ -671,7 +669,7 @@ class Conversation:
         if utterance is not None:
             if utterance.text:
                 self._record_caller(utterance)
-                self._history[:] = self._history_with(utterance.text)
+                self._history.add_caller(utterance.text)
             self._close_utterance()
 
     def _caller_hung_up(self, event: ev.CallerHungUp) -> None:
@@ -763,7 +761,7 @@ class Conversation:
     def _disclosed(self) -> None:
         """The caller has surely heard the disclosure."""
         assert self.agent.turn is not None
-        complete, owed = self.agent.turn.complete, bool(self._aside)
+        complete, owed = self.agent.turn.complete, self._history.answer_owed
         self._disclosing = False
         self._finish_turn()
         if not complete:
@@ -790,7 +788,7 @@ class Conversation:
         if self._lines and self._ending is None and self.floor is Floor.AGENT:
             self.agent.say(self._lines.popleft(), self._now, requested=True)
             return
-        owed = bool(self._aside)
+        owed = self._history.answer_owed
         self._take_tool_calls(self._finish_turn())
         if self.agent.turn is not None:
             return
@@ -817,13 +815,11 @@ class Conversation:
             self._lines.extendleft(reversed(self.agent.unsaid))
         fact, requests = self.agent.finish(self._now, interrupted=interrupted)
         if fact is not None:
-            self._record(fact)
+            self._history.record(fact)
             self._agent_turn_ended = True
             if fact.heard:
-                self._history.append(Line("agent", fact.heard))
-        if self._aside:
-            self._history[:] = self._history_with(" ".join(self._aside))
-            self._aside.clear()
+                self._history.add_agent(fact.heard)
+        self._history.take_up_aside()
         return [] if interrupted else requests
 
     def _close_call(self) -> None:
@@ -854,7 +850,7 @@ class Conversation:
         """Its words were heard: do what it may ask for."""
         for asked in requests:
             if asked.opt_out:
-                words = next((line.text for line in reversed(self._history) if line.speaker == "caller"), "")
+                words = self._history.caller_said_last
                 if self._accepts("opt_out", self._options.hears_opt_out):
                     self._opt_out("agent", words)
             if asked.transfer:
@@ -874,7 +870,7 @@ class Conversation:
         if self._accepts("transfer", target is not None, target=target or name):
             assert target is not None
             self._ending = ending.transferred(target, revocable=True)
-            if self._history[-1].speaker == "caller" and self._utterance is None:
+            if self._history.caller_spoke_last and self._utterance is None:
                 # Nobody is handed on without a word.
                 self._say(self._options.transferring)
         elif target is None:
@@ -888,22 +884,18 @@ class Conversation:
     def _note(self, kind: str, **data: object) -> None:
         self._emit(Noted(kind, self._now, data))
 
-    def _record(self, fact: TurnEnded) -> None:
-        self._turns += 1
-        self._emit(replace(fact, number=self._turns))
-
     def _warm(self) -> None:
         """Let the language model read ahead, unless it is replying already or has nothing more to say."""
         if self.floor not in (Floor.CLOSING, Floor.ENDED) and not self.agent.replying:
-            self._emit(Warm(tuple(self._history)))
+            self._emit(Warm(self._history.lines))
 
     def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
-        words = self._history[-1].text
+        words = self._history.caller_said_last
         if self._opted_out or self._asks_not_to_be_called(words):
             self._opt_out("asked", words)
             return
         self.floor = Floor.AGENT
-        self.agent.answer(tuple(self._history), timing, self._now, waiting_since=waiting_since)
+        self.agent.answer(self._history.lines, timing, self._now, waiting_since=waiting_since)
 
     def _say(self, text: str, *, protected: bool = False, requested: bool = False) -> None:
         self.floor = Floor.AGENT
@@ -928,13 +920,7 @@ class Conversation:
         """What the caller's words may be an answer to."""
         if self.agent.turn is not None:
             return self.agent.turn.said
-        return self._history[-1].text if self._history and self._history[-1].speaker == "agent" else ""
-
-    def _history_with(self, text: str) -> tuple[Line, ...]:
-        """What was said so far and then this; a caller who only paused said it in one go."""
-        if self._history and self._history[-1].speaker == "caller":
-            return (*self._history[:-1], Line("caller", f"{self._history[-1].text} {text}"))
-        return (*self._history, Line("caller", text))
+        return self._history.agent_said_last
 
 
 def _adds_words(known: str, text: str) -> bool:
