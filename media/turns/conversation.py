@@ -8,11 +8,12 @@ from enum import Enum, auto
 from typing import Any
 
 from inference.requests import ToolRequests
-from media.turns import ending
+from media.turns import closing
 from media.turns import events as ev
 from media.turns.agent import Agent, Progress
 from media.turns.barge_in import DECISION, INTERRUPTION, Move, classify, is_farewell, judge_hold, judge_overlap
 from media.turns.clock import RATE_HZ, StreamClock, samples
+from media.turns.closing import LAST_WORDS, Ending
 from media.turns.commands import (
     CloseUtterance,
     Command,
@@ -29,7 +30,6 @@ from media.turns.commands import (
     TurnEnded,
     Warm,
 )
-from media.turns.ending import LAST_WORDS, Ending
 from media.turns.endpointing import SPECULATE, Endpointing
 from media.turns.history import History
 from media.turns.keypad import KeyInput, Keypad
@@ -425,7 +425,7 @@ class Conversation:
             self._ending = None
             self._answer(Timing(caller_stopped=self._clock.time_of(utterance.pause.since), released=self._now))
         elif mumbled and utterance.pause.failed and self._missed >= MISSED:
-            self._end(ending.ENGINES_FAILED, self._options.trouble_goodbye)
+            self._end(closing.ENGINES_FAILED, self._options.trouble_goodbye)
         elif mumbled and self._missed < MISSED:
             self._ending = None
             self._say(self._options.not_caught)
@@ -453,7 +453,7 @@ class Conversation:
 
     def _says_goodbye(self, text: str) -> bool:
         """The agent has said its goodbye, and the caller does."""
-        return self._ending not in (None, ending.SILENCE) and is_farewell(text)
+        return self._ending not in (None, closing.SILENCE) and is_farewell(text)
 
     def _record_caller(self, utterance: Utterance, *, wait: float | None = None, speculation_hit: bool = False) -> None:
         self._silences = 0
@@ -571,7 +571,7 @@ class Conversation:
         if self._silences == 1:
             self._say(self._options.still_there)
         else:
-            self._end(ending.SILENCE, self._options.silence_goodbye)
+            self._end(closing.SILENCE, self._options.silence_goodbye)
 
     # -- keys ----------------------------------------------------------------------------------------------------
 
@@ -615,8 +615,8 @@ class Conversation:
     def _opt_out(self, how: OptOutHow, words: str = "") -> None:
         """Never call again, say so, and end the call."""
         self._take_off_the_list(how, words)
-        if self._ending != ending.OPTED_OUT:
-            self._end(ending.OPTED_OUT, self._options.opted_out)
+        if self._ending != closing.OPTED_OUT:
+            self._end(closing.OPTED_OUT, self._options.opted_out)
 
     # -- what is asked for from outside ----------------------------------------------------------------------------
 
@@ -635,15 +635,15 @@ class Conversation:
 
     def _transfer_requested(self, event: ev.TransferRequested) -> None:
         if not self._leaving:
-            self._end(ending.transferred("", revocable=False), self._options.transferring)
+            self._end(closing.transferred("", revocable=False), self._options.transferring)
 
     def _voicemail_reached(self, event: ev.VoicemailReached) -> None:
         if self._leaving:
             return
         if message := event.message.strip():
-            self._end(ending.VOICEMAIL, message)
+            self._end(closing.VOICEMAIL, message)
         else:
-            self._ending = ending.VOICEMAIL
+            self._ending = closing.VOICEMAIL
             self._hang_up()
 
     # -- the end ---------------------------------------------------------------------------------------------------
@@ -733,7 +733,7 @@ class Conversation:
             if self._leaving:
                 self._hang_up()
             else:
-                self._end(ending.MAX_DURATION, self._options.time_up)
+                self._end(closing.MAX_DURATION, self._options.time_up)
 
     def _watch_transcript(self) -> None:
         utterance = self._utterance
@@ -750,7 +750,7 @@ class Conversation:
                 case Progress.SPEECHLESS if self._ending is not None and not self._ending.revocable:
                     self._hang_up(self._ending.unsaid)
                 case Progress.SPEECHLESS:
-                    self._end(ending.ENGINES_FAILED, self._options.trouble_goodbye)
+                    self._end(closing.ENGINES_FAILED, self._options.trouble_goodbye)
                 case Progress.FINISHED if self._disclosing:
                     if not self._all_heard(DISCLOSED_AFTER):
                         return
@@ -766,7 +766,7 @@ class Conversation:
         self._finish_turn()
         if not complete:
             # The voice broke off in the middle of what must be said.
-            self._end(ending.ENGINES_FAILED, self._options.trouble_goodbye)
+            self._end(closing.ENGINES_FAILED, self._options.trouble_goodbye)
             return
         self._note("disclosed")
         self._emit(StartRecording())
@@ -793,7 +793,7 @@ class Conversation:
         if self.agent.turn is not None:
             return
         if self._ending is None and self.agent.failed_turns >= 2:
-            self._end(ending.ENGINES_FAILED, self._options.trouble_goodbye)
+            self._end(closing.ENGINES_FAILED, self._options.trouble_goodbye)
         else:
             self._pass_floor(owed=owed)
 
@@ -831,7 +831,7 @@ class Conversation:
     def _hang_up(self, reason: str = "") -> None:
         self._take_floor()
         self.floor = Floor.ENDED
-        how = self._ending or ending.BY_AGENT
+        how = self._ending or closing.BY_AGENT
         if how.transfer is not None:
             self._emit(Transfer(how.transfer))
         self._emit(HangUp(reason or how.reason))
@@ -857,7 +857,7 @@ class Conversation:
                 self._transfer_to(asked.transfer)
             # Who was promised a transfer that is refused is not hung up on.
             if asked.end_call and self._accepts("end_call", not asked.transfer):
-                self._ending = ending.BY_AGENT
+                self._ending = closing.BY_AGENT
 
     def _accepts(self, tool: str, allowed: bool = True, **data: str) -> bool:
         allowed = allowed and self._ending is None
@@ -869,7 +869,7 @@ class Conversation:
         target = targets.get(name.casefold())
         if self._accepts("transfer", target is not None, target=target or name):
             assert target is not None
-            self._ending = ending.transferred(target, revocable=True)
+            self._ending = closing.transferred(target, revocable=True)
             if self._history.caller_spoke_last and self._utterance is None:
                 # Nobody is handed on without a word.
                 self._say(self._options.transferring)
