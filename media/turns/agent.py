@@ -22,7 +22,7 @@ from media.turns.commands import (
 )
 from media.turns.events import ReplyEnded, Revision
 from media.turns.options import ConversationOptions
-from media.turns.playout import Heard, Playout, Segment
+from media.turns.playout import FinalMark, Heard, Playout, Segment
 from media.turns.timing import Timing
 
 
@@ -413,6 +413,12 @@ class Agent:
     def _report(self, heard: list[Heard]) -> None:
         for run in heard:
             self._emit(Played(run.audio, run.at))
+
+    def send_final_mark(self, now: float, *, patience: float) -> FinalMark:
+        """Send a mark behind everything sent so far; it is awaited for ``patience`` seconds."""
+        mark = FinalMark(self.playout.last_mark(), now + patience)
+        self._emit(SendMark(mark.name))
+        return mark
 
     def mark_reached(self, name: str, now: float) -> None:
         if self.playout.mark_reached(name, now):

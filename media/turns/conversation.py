@@ -8,33 +8,38 @@ from enum import Enum, auto
 from typing import Any
 
 from inference.requests import ToolRequests
-from media.turns import closing
 from media.turns import events as ev
 from media.turns.agent import Agent, Progress
-from media.turns.barge_in import DECISION, INTERRUPTION, Move, classify, is_farewell, judge_hold, judge_overlap
+from media.turns.barge_in import DECISION, INTERRUPTION, Move, classify, judge_hold, judge_overlap
 from media.turns.clock import RATE_HZ, StreamClock, samples
-from media.turns.closing import LAST_WORDS, Ending
+from media.turns.closing import (
+    BY_AGENT,
+    ENGINES_FAILED,
+    MAX_DURATION,
+    OPTED_OUT,
+    SILENCE,
+    VOICEMAIL,
+    Closing,
+    Ending,
+    transferred,
+)
 from media.turns.commands import (
     CloseUtterance,
     Command,
-    HangUp,
     Line,
     Noted,
     OpenUtterance,
-    OptOut,
     OptOutHow,
-    SendMark,
     StartRecording,
     TakeSnapshot,
-    Transfer,
     TurnEnded,
     Warm,
 )
 from media.turns.endpointing import SPECULATE, Endpointing
 from media.turns.history import History
 from media.turns.keypad import KeyInput, Keypad
-from media.turns.opt_out import asks_not_to_be_called
 from media.turns.options import ConversationOptions
+from media.turns.playout import FinalMark
 from media.turns.timing import Timing
 from media.turns.utterance import Pause, Utterance
 
@@ -92,6 +97,7 @@ class Conversation:
         self._commands: list[Command] = []
         self.agent = Agent(options, self._commands.append)
         self._history = History(self._commands.append, history)
+        self._closing = Closing(options, self._commands.append)
         self._keypad = Keypad(options, self._commands.append)
         self.floor = Floor.IDLE
         self._endpointing = Endpointing()
@@ -105,14 +111,9 @@ class Conversation:
         self._silences = 0
         self._missed = 0
         self._held_at = 0.0
-        self._ending: Ending | None = None
-        self._mark = ""
-        self._mark_by = 0.0
         self._resumed = False
         self._disclosing = False
-        self._opted_out = False
-        self._started: float | None = None
-        self._warned = False
+        self._disclosure_mark: FinalMark | None = None
         self._agent_turn_ended = False
         """The event in hand has ended a turn of the agent's: its words are new to the language model."""
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
@@ -157,11 +158,10 @@ class Conversation:
     @property
     def deadline(self) -> float | None:
         """When ``TimerFired`` is due next."""
-        if self.floor is Floor.ENDED or self._started is None:
+        closing = self._closing.deadline
+        if self.floor is Floor.ENDED or closing is None:
             return None
-        due = [self._mark_by if self.floor is Floor.CLOSING else self._end_at]
-        if not self._warned:
-            due.append(self._warn_at)
+        due = [closing]
         if self.floor is Floor.HELD:
             due.append(self._held_at + HOLD_GUARD)
         if self._utterance is not None and self._utterance.wanted is not None:
@@ -171,8 +171,10 @@ class Conversation:
             due.append(keys_due)
         if self.floor is Floor.OVERLAP and not self._agent_may_start:
             due.append(self._clock.seen + STALLED)
-        awaits_mark = self._disclosing and self._mark
-        speaking = self._mark_by if awaits_mark else self.agent.deadline(may_start=self._agent_may_start)
+        if self._disclosure_mark is not None:
+            speaking: float | None = self._disclosure_mark.due
+        else:
+            speaking = self.agent.deadline(may_start=self._agent_may_start)
         if speaking is not None and self.floor in (Floor.AGENT, Floor.OVERLAP):
             due.append(speaking)
         return min(due)
@@ -200,11 +202,11 @@ class Conversation:
         """Raise ``ImpossibleEvent`` for what cannot have happened, before anything is changed."""
         match event:
             case ev.CallStarted():
-                if self._started is not None:
+                if self._closing.limit is not None:
                     raise ImpossibleEvent("the call has started already")
             case ev.CallerHungUp():
                 pass
-            case _ if self._started is None:
+            case _ if self._closing.limit is None:
                 raise ImpossibleEvent(f"{type(event).__name__} before the call started")
             case ev.SpeechStarted(position) | ev.SpeechStopped(position) | ev.PositionReached(position):
                 if position < 0:
@@ -232,7 +234,7 @@ class Conversation:
     # -- the caller's voice ---------------------------------------------------------------------------------
 
     def _call_started(self, event: ev.CallStarted) -> None:
-        self._started = self._now
+        self._closing.start(self._now)
         self._resumed = event.resumed
         self._emit(Warm(self._history.lines))
         if self._options.disclosure and not event.disclosed:
@@ -254,13 +256,14 @@ class Conversation:
     def _speech_started(self, event: ev.SpeechStarted) -> None:
         self._position = max(self._position, event.position)
         utterance = self._utterance
-        if self._ending is not None and self._ending.to_a_machine:
+        if self._closing.to_a_machine:
             return
         match self.floor:
             case Floor.IDLE:
                 self._open_utterance(event.position)
                 self.floor = Floor.CALLER
-            case Floor.CLOSING if not self._leaving:
+            case Floor.CLOSING if not self._closing.irrevocable:
+                self._closing.await_caller()
                 self._open_utterance(event.position)
                 self.floor = Floor.CALLER
             case Floor.AGENT:
@@ -372,7 +375,7 @@ class Conversation:
         utterance.timing.transcript = self._now
         utterance.timing.begin_anew()
         utterance.judgement = self._endpointing.judge(text, agent_said=self._agent_said)
-        answered = text and not self._says_goodbye(text) and not self._asks_not_to_be_called(text)
+        answered = text and not self._closing.is_goodbye(text) and not self._closing.asks_to_opt_out(text)
         if self.floor is Floor.CALLER and answered and self._options.speculate:
             utterance.speculations += 1
             self.agent.speculate(self._history.with_caller(text), utterance.timing)
@@ -422,14 +425,14 @@ class Conversation:
         self._missed += mumbled
         if self._history.caller_spoke_last:
             # It was taken for the caller going on, and the agent still owes an answer.
-            self._ending = None
+            self._closing.revoke()
             self._answer(Timing(caller_stopped=self._clock.time_of(utterance.pause.since), released=self._now))
         elif mumbled and utterance.pause.failed and self._missed >= MISSED:
-            self._end(closing.ENGINES_FAILED, self._options.trouble_goodbye)
+            self._end(ENGINES_FAILED, self._options.trouble_goodbye)
         elif mumbled and self._missed < MISSED:
-            self._ending = None
+            self._closing.revoke()
             self._say(self._options.not_caught)
-        elif self._ending is not None:
+        elif self._closing.ending is not None:
             self._close_call()
         else:
             self._be_idle()
@@ -440,10 +443,10 @@ class Conversation:
         assert utterance.judgement is not None
         timing = utterance.timing
         timing.released = self._now
-        if self._says_goodbye(utterance.text):
+        if self._closing.is_goodbye(utterance.text):
             self._close_call()
             return
-        self._ending = None
+        self._closing.revoke()
         self._history.add_caller(utterance.text)
         speculation = self.agent.speculation
         hit = speculation is not None and speculation.history == self._history.lines
@@ -451,16 +454,12 @@ class Conversation:
         self._close_utterance()
         self._answer(timing)
 
-    def _says_goodbye(self, text: str) -> bool:
-        """The agent has said its goodbye, and the caller does."""
-        return self._ending not in (None, closing.SILENCE) and is_farewell(text)
-
     def _record_caller(self, utterance: Utterance, *, wait: float | None = None, speculation_hit: bool = False) -> None:
         self._silences = 0
         self._missed = 0
-        if self._asks_not_to_be_called(utterance.text):
-            # At once, whatever becomes of the answer: who says this often hangs up over it.
-            self._take_off_the_list("asked", utterance.text)
+        if self._closing.asks_to_opt_out(utterance.text):
+            # At once, whatever becomes of the answer: callers who say this often hang up while they say it.
+            self._closing.opt_out("asked", utterance.text)
         if utterance.cut_in:
             self._note("cut-in", after=round(utterance.gap or 0.0, 3))
             self._endpointing.resumed_after(utterance.gap or 0.0)
@@ -571,7 +570,7 @@ class Conversation:
         if self._silences == 1:
             self._say(self._options.still_there)
         else:
-            self._end(closing.SILENCE, self._options.silence_goodbye)
+            self._end(SILENCE, self._options.silence_goodbye)
 
     # -- keys ----------------------------------------------------------------------------------------------------
 
@@ -596,7 +595,7 @@ class Conversation:
         waiting_since = turn.waiting_since if turn is not None else None
         if turn is not None:
             self._finish_turn(interrupted=True)
-        self._ending = None
+        self._closing.revoke()
         text, at = pressed.text, pressed.pressed_at
         self._history.record(TurnEnded(0, "caller", text, text, started=at, ended=at))
         self._history.add_caller(text)
@@ -604,19 +603,11 @@ class Conversation:
 
     # -- not to be called again ------------------------------------------------------------------------------------
 
-    def _asks_not_to_be_called(self, text: str) -> bool:
-        return self._options.hears_opt_out and asks_not_to_be_called(text)
-
-    def _take_off_the_list(self, how: OptOutHow, words: str) -> None:
-        if not self._opted_out:
-            self._opted_out = True
-            self._emit(OptOut(how, words))
-
     def _opt_out(self, how: OptOutHow, words: str = "") -> None:
         """Never call again, say so, and end the call."""
-        self._take_off_the_list(how, words)
-        if self._ending != closing.OPTED_OUT:
-            self._end(closing.OPTED_OUT, self._options.opted_out)
+        self._closing.opt_out(how, words)
+        if self._closing.ending != OPTED_OUT:
+            self._end(OPTED_OUT, self._options.opted_out)
 
     # -- what is asked for from outside ----------------------------------------------------------------------------
 
@@ -624,26 +615,21 @@ class Conversation:
         if event.text.strip():
             self._lines.append(event.text)
 
-    @property
-    def _leaving(self) -> bool:
-        """The call is ending, and nothing stops it."""
-        return self._ending is not None and not self._ending.revocable
-
     def _end_requested(self, event: ev.EndRequested) -> None:
-        if not self._leaving:
+        if not self._closing.irrevocable:
             self._end(Ending(event.reason), self._options.goodbye)
 
     def _transfer_requested(self, event: ev.TransferRequested) -> None:
-        if not self._leaving:
-            self._end(closing.transferred("", revocable=False), self._options.transferring)
+        if not self._closing.irrevocable:
+            self._end(transferred("", revocable=False), self._options.transferring)
 
     def _voicemail_reached(self, event: ev.VoicemailReached) -> None:
-        if self._leaving:
+        if self._closing.irrevocable:
             return
         if message := event.message.strip():
-            self._end(closing.VOICEMAIL, message)
+            self._end(VOICEMAIL, message)
         else:
-            self._ending = closing.VOICEMAIL
+            self._closing.decide(VOICEMAIL)
             self._hang_up()
 
     # -- the end ---------------------------------------------------------------------------------------------------
@@ -651,7 +637,7 @@ class Conversation:
     def _end(self, how: Ending, words: str) -> None:
         """Say these last words, see that they were heard, and hang up."""
         self._take_floor()
-        self._ending = how
+        self._closing.decide(how)
         self._say(words, protected=not how.revocable)
 
     def _take_floor(self) -> None:
@@ -661,6 +647,7 @@ class Conversation:
         self._put_down_utterance()
         self._lines.clear()
         self._disclosing = False
+        self._disclosure_mark = None
 
     def _put_down_utterance(self) -> None:
         """The caller will not be answered; what is known of their words goes on record."""
@@ -680,26 +667,15 @@ class Conversation:
     def _mark_reached(self, event: ev.MarkReached) -> None:
         # It came the way that the caller's voice comes, and was held up like it.
         self.agent.mark_reached(event.name, self._now - self._clock.delay)
-        if event.name == self._mark:
-            self._mark_by = self._now
+        self._closing.mark_reached(event.name, self._now)
+        if self._disclosure_mark is not None and self._disclosure_mark.name == event.name:
+            self._disclosure_mark.due = self._now
 
     # -- time ------------------------------------------------------------------------------------------------------
 
-    @property
-    def _end_at(self) -> float:
-        """When the call has lasted long enough; once that was said, when even the goodbye has had its time."""
-        assert self._started is not None
-        grace = LAST_WORDS if self._leaving else 0.0
-        return self._started + self._options.max_duration + grace
-
-    @property
-    def _warn_at(self) -> float:
-        assert self._started is not None
-        return self._started + self._options.max_duration - self._options.warn_before
-
     def _tick(self) -> None:
         """Do everything that is due, and what becomes due by it."""
-        if self._started is None:
+        if self._closing.limit is None:
             return
         done = -1
         while done != len(self._commands) and self.floor is not Floor.ENDED:
@@ -721,19 +697,17 @@ class Conversation:
         if self.floor is Floor.IDLE and self._lines:
             self._say(self._lines.popleft(), requested=True)
         self._let_agent_speak()
-        if self.floor is Floor.CLOSING and self._all_heard(self._options.mark_timeout):
+        if self._closing.last_words_heard(self._now):
             self._hang_up()
 
     def _watch_duration(self) -> None:
-        if not self._warned and self._now >= self._warn_at:
-            self._warned = True
-            if self._options.warning and self._options.max_duration > self._options.warn_before:
-                self._lines.append(self._options.warning)
-        if self._now >= self._end_at and self.floor is not Floor.CLOSING:
-            if self._leaving:
+        if self._closing.take_warning(self._now):
+            self._lines.append(self._options.warning)
+        if self._closing.time_is_up(self._now):
+            if self._closing.irrevocable:
                 self._hang_up()
             else:
-                self._end(closing.MAX_DURATION, self._options.time_up)
+                self._end(MAX_DURATION, self._options.time_up)
 
     def _watch_transcript(self) -> None:
         utterance = self._utterance
@@ -744,15 +718,18 @@ class Conversation:
 
     def _let_agent_speak(self) -> None:
         while self.floor in (Floor.AGENT, Floor.OVERLAP):
+            ending = self._closing.ending
             match self.agent.tick(self._now, may_start=self._agent_may_start):
                 case Progress.GOING:
                     return
-                case Progress.SPEECHLESS if self._ending is not None and not self._ending.revocable:
-                    self._hang_up(self._ending.unsaid)
+                case Progress.SPEECHLESS if ending is not None and not ending.revocable:
+                    self._hang_up(ending.reason_if_unsaid)
                 case Progress.SPEECHLESS:
-                    self._end(closing.ENGINES_FAILED, self._options.trouble_goodbye)
+                    self._end(ENGINES_FAILED, self._options.trouble_goodbye)
                 case Progress.FINISHED if self._disclosing:
-                    if not self._all_heard(DISCLOSED_AFTER):
+                    if self._disclosure_mark is None:
+                        self._disclosure_mark = self.agent.send_final_mark(self._now, patience=DISCLOSED_AFTER)
+                    if self._now < self._disclosure_mark.due:
                         return
                     self._disclosed()
                 case Progress.FINISHED:
@@ -763,10 +740,11 @@ class Conversation:
         assert self.agent.turn is not None
         complete, owed = self.agent.turn.complete, self._history.answer_owed
         self._disclosing = False
+        self._disclosure_mark = None
         self._finish_turn()
         if not complete:
             # The voice broke off in the middle of what must be said.
-            self._end(closing.ENGINES_FAILED, self._options.trouble_goodbye)
+            self._end(ENGINES_FAILED, self._options.trouble_goodbye)
             return
         self._note("disclosed")
         self._emit(StartRecording())
@@ -774,7 +752,7 @@ class Conversation:
         if self._opening and pause is not None and pause.text is not None:
             # What the caller has said into the disclosure, the greeting answers best.
             self._put_down_utterance()
-        if self._opted_out:
+        if self._closing.opted_out:
             self._opt_out("asked")
         elif self._opening:
             self._open()
@@ -785,24 +763,25 @@ class Conversation:
 
     def _agent_finished(self) -> None:
         """The caller has heard all of the agent's turn."""
-        if self._lines and self._ending is None and self.floor is Floor.AGENT:
+        if self._lines and self._closing.ending is None and self.floor is Floor.AGENT:
             self.agent.say(self._lines.popleft(), self._now, requested=True)
             return
         owed = self._history.answer_owed
-        self._take_tool_calls(self._finish_turn())
+        for requests in self._finish_turn():
+            self._carry_out(requests)
         if self.agent.turn is not None:
             return
-        if self._ending is None and self.agent.failed_turns >= 2:
-            self._end(closing.ENGINES_FAILED, self._options.trouble_goodbye)
+        if self._closing.ending is None and self.agent.failed_turns >= 2:
+            self._end(ENGINES_FAILED, self._options.trouble_goodbye)
         else:
             self._pass_floor(owed=owed)
 
     def _pass_floor(self, *, owed: bool) -> None:
         """The agent has finished; ``owed``: it has yet to answer what the caller said meanwhile."""
-        if self._utterance is not None and not self._leaving:
+        if self._utterance is not None and not self._closing.irrevocable:
             # The caller began before the agent was through.
             self._give_floor(self._utterance)
-        elif self._ending is not None:
+        elif self._closing.ending is not None:
             self._close_call()
         elif owed:
             self._answer(Timing())
@@ -826,55 +805,36 @@ class Conversation:
         """All was said: hang up when the caller's end has surely played it."""
         self._put_down_utterance()
         self.floor = Floor.CLOSING
-        self._mark = ""
+        self._closing.await_mark(self.agent.send_final_mark(self._now, patience=self._options.mark_timeout))
 
     def _hang_up(self, reason: str = "") -> None:
         self._take_floor()
         self.floor = Floor.ENDED
-        how = self._ending or closing.BY_AGENT
-        if how.transfer is not None:
-            self._emit(Transfer(how.transfer))
-        self._emit(HangUp(reason or how.reason))
-
-    def _all_heard(self, patience: float) -> bool:
-        """The carrier has played everything: its mark came back, or had the time to. Asks for that mark at first."""
-        if not self._mark:
-            self._mark = self.agent.playout.last_mark()
-            self._mark_by = self._now + patience
-            self._emit(SendMark(self._mark))
-        return self._now >= self._mark_by
+        self._closing.hang_up(reason)
 
     # -- what the language model asks for ---------------------------------------------------------------------------
 
-    def _take_tool_calls(self, requests: list[ToolRequests]) -> None:
-        """Its words were heard: do what it may ask for."""
-        for asked in requests:
-            if asked.opt_out:
-                words = self._history.caller_said_last
-                if self._accepts("opt_out", self._options.hears_opt_out):
-                    self._opt_out("agent", words)
-            if asked.transfer:
-                self._transfer_to(asked.transfer)
-            # Who was promised a transfer that is refused is not hung up on.
-            if asked.end_call and self._accepts("end_call", not asked.transfer):
-                self._ending = closing.BY_AGENT
-
-    def _accepts(self, tool: str, allowed: bool = True, **data: str) -> bool:
-        allowed = allowed and self._ending is None
-        self._note("tool-call", tool=tool, **data, accepted=allowed)
-        return allowed
+    def _carry_out(self, requests: ToolRequests) -> None:
+        """The words of the reply were heard: do what it requests beside them, if that is allowed."""
+        closing = self._closing
+        if requests.opt_out and closing.accept("opt_out", self._now, allowed=self._options.hears_opt_out):
+            self._opt_out("agent", self._history.caller_said_last)
+        if requests.transfer:
+            self._transfer_to(requests.transfer)
+        # A caller who was promised a transfer that is refused is not hung up on.
+        if requests.end_call and closing.accept("end_call", self._now, allowed=not requests.transfer):
+            closing.decide(BY_AGENT)
 
     def _transfer_to(self, name: str) -> None:
-        targets = {target.casefold(): target for target in self._options.transfer_targets}
-        target = targets.get(name.casefold())
-        if self._accepts("transfer", target is not None, target=target or name):
-            assert target is not None
-            self._ending = closing.transferred(target, revocable=True)
-            if self._history.caller_spoke_last and self._utterance is None:
-                # Nobody is handed on without a word.
-                self._say(self._options.transferring)
-        elif target is None:
+        target = self._closing.find_target(name)
+        if target is None:
+            self._closing.accept("transfer", self._now, allowed=False, target=name)
             self._lines.append(self._options.no_transfer)
+        elif self._closing.accept("transfer", self._now, target=target):
+            self._closing.decide(transferred(target, revocable=True))
+            if self._history.caller_spoke_last and self._utterance is None:
+                # The reply had no words, and no caller is transferred without a word.
+                self._say(self._options.transferring)
 
     # -- small things -------------------------------------------------------------------------------------------------
 
@@ -891,7 +851,7 @@ class Conversation:
 
     def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
         words = self._history.caller_said_last
-        if self._opted_out or self._asks_not_to_be_called(words):
+        if self._closing.opted_out or self._closing.asks_to_opt_out(words):
             self._opt_out("asked", words)
             return
         self.floor = Floor.AGENT

@@ -104,6 +104,15 @@ class Sending:
     lead_mark: str = ""
 
 
+@dataclass(slots=True)
+class FinalMark:
+    """A mark behind all audio sent so far: its echo shows that the caller has heard everything."""
+
+    name: str
+    due: float
+    """When the wait for it is over: the moment of its echo, until then the moment when patience ends. Session clock."""
+
+
 class Playout:
     """The play-out of one stream. ``now`` never goes back between calls, and neither does what was heard."""
 
