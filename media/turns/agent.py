@@ -146,6 +146,10 @@ class Agent:
         self.speculation = reply
         self._emit(StartReply(reply.revision, history, speculative=True))
 
+    def has_speculated_on(self, history: tuple[Line, ...]) -> bool:
+        """Whether the reply that was started early answers this."""
+        return self.speculation is not None and self.speculation.history == history
+
     def drop_speculation(self) -> bool:
         """The caller went on: what was begun is dead. True if there was something."""
         reply, self.speculation = self.speculation, None
@@ -181,6 +185,11 @@ class Agent:
             self.turn = AgentTurn(started=now, timing=Timing(), waiting_since=now)
         self.turn.protected = self.turn.protected or protected
         self._say(Kind.LINE, text, now, requested=requested)
+
+    @property
+    def held_since(self) -> float | None:
+        """When the sound was stopped provisionally; None while it is not."""
+        return self.playout.cleared_at
 
     @property
     def replying(self) -> bool:

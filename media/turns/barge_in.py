@@ -15,6 +15,8 @@ DECISION = 0.7
 """From the onset of an overlap: voice that still goes on is an interruption, whatever the words."""
 OVERLAP_OVER = 1.0
 """Silence after which a short overlap is past, and its words are put aside."""
+HOLD_GUARD = 1.2
+"""Seconds on the clock for which a held agent waits for words: longer, and the silence is worse than a wrong guess."""
 
 
 class Overlap(Enum):
@@ -79,19 +81,21 @@ class Move(Enum):
 
     WAIT = auto()
     ASK = auto()
-    """For the words so far."""
-    GO_ON = auto()
-    """Let the caller go on: their turn was not over."""
+    """Ask recognition for the words so far."""
+    WITHDRAW = auto()
+    """Take the reply back, of which nothing has sounded: the caller's turn was not over."""
     HOLD = auto()
-    """Stop the sound, provisionally."""
-    OVER = auto()
-    """It was nothing, or a murmur, and is past."""
-    ASIDE = auto()
-    """It is past, and its words are for later."""
+    """Stop the sound provisionally."""
+    IGNORE = auto()
+    """The overlap is over, and was a noise or a murmur."""
+    PUT_ASIDE = auto()
+    """The overlap is over, and its words are to be answered later."""
     INTERRUPT = auto()
     """Let the caller have the turn."""
     RESUME = auto()
-    """Let the agent go on from where it was held."""
+    """Let the agent go on from where it was held: the overlap is over."""
+    RESUME_LISTENING = auto()
+    """Let the agent go on, though the words of the overlap are still to come."""
 
 
 def judge_overlap(utterance: Utterance, *, position: int, pending: bool, protected: bool) -> Move:
@@ -107,21 +111,21 @@ def judge_overlap(utterance: Utterance, *, position: int, pending: bool, protect
         kind = classify(utterance.text)
         if pending:
             # Nobody murmurs at silence: with the first word the caller goes on.
-            return Move.WAIT if kind is Overlap.NOTHING else Move.GO_ON
+            return Move.WAIT if kind is Overlap.NOTHING else Move.WITHDRAW
         return Move.HOLD if kind is Overlap.STOP or utterance.voiced_until(position) >= INTERRUPTION else Move.WAIT
     silence = pause.silence(position)
-    if pause.text is None:
+    if pause.words is None:
         return Move.ASK if not pause.asked and silence >= SPECULATE else Move.WAIT
-    kind = classify(pause.text)
+    kind = classify(pause.words.text)
     words = kind in (Overlap.WORDS, Overlap.STOP)
     if pending and not protected and kind is not Overlap.NOTHING:
-        return Move.GO_ON
+        return Move.WITHDRAW
     if pending and not words:
-        return Move.OVER
+        return Move.IGNORE
     if not protected and (kind is Overlap.STOP or (words and utterance.voiced >= samples(INTERRUPTION))):
         return Move.HOLD
     if silence >= OVERLAP_OVER:
-        return Move.ASIDE if words else Move.OVER
+        return Move.PUT_ASIDE if words else Move.IGNORE
     return Move.WAIT
 
 
@@ -134,14 +138,29 @@ def judge_hold(utterance: Utterance, *, position: int) -> Move:
     if pause is None:
         # The first words of a murmur are easily misheard, and the agent is silent already: there is time.
         # A voice in which recognition finds no word may yet prove a noise; nothing sounds meanwhile.
-        noise = kind is Overlap.NOTHING and utterance.wanted is None
+        noise = kind is Overlap.NOTHING and utterance.snapshot is None
         return Move.INTERRUPT if not noise and position - utterance.overlap >= samples(DECISION) else Move.WAIT
     # Recognition has heard all of it but the last bit, which the voice may outlast.
-    heard_out = utterance.wanted is None and utterance.asked_position >= pause.since - samples(SPECULATE)
+    heard_out = utterance.snapshot is None and utterance.asked_position >= pause.since - samples(SPECULATE)
     if kind is Overlap.WORDS and heard_out:
         return Move.INTERRUPT
     if kind is Overlap.BACKCHANNEL and heard_out:
         return Move.RESUME
     if not pause.asked and pause.silence(position) >= SPECULATE:
         return Move.ASK
-    return Move.WAIT if pause.text is None else Move.RESUME
+    return Move.WAIT if pause.words is None else Move.RESUME
+
+
+def judge_hold_timeout(utterance: Utterance) -> Move:
+    """The agent was held for as long as it may be, and the words are still not known."""
+    return Move.INTERRUPT if utterance.pause is None else Move.RESUME_LISTENING
+
+
+def overlap_wake(utterance: Utterance) -> int:
+    """The position at which ``judge_overlap`` may answer otherwise, if the voice goes on."""
+    return utterance.stretch + samples(INTERRUPTION) - utterance.voiced
+
+
+def hold_wake(utterance: Utterance) -> int:
+    """The position at which ``judge_hold`` may answer otherwise, if the voice goes on."""
+    return utterance.overlap + samples(DECISION)

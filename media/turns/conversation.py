@@ -10,8 +10,18 @@ from typing import Any
 from inference.requests import ToolRequests
 from media.turns import events as ev
 from media.turns.agent import Agent, Progress
-from media.turns.barge_in import DECISION, INTERRUPTION, Move, classify, judge_hold, judge_overlap
-from media.turns.clock import RATE_HZ, StreamClock, samples
+from media.turns.barge_in import (
+    HOLD_GUARD,
+    Move,
+    classify,
+    hold_wake,
+    judge_hold,
+    judge_hold_timeout,
+    judge_overlap,
+    overlap_wake,
+)
+from media.turns.caller import Caller, CallerMove, Unheard
+from media.turns.clock import StreamClock, samples
 from media.turns.closing import (
     BY_AGENT,
     ENGINES_FAILED,
@@ -24,41 +34,25 @@ from media.turns.closing import (
     transferred,
 )
 from media.turns.commands import (
-    CloseUtterance,
     Command,
     Line,
     Noted,
-    OpenUtterance,
     OptOutHow,
     StartRecording,
-    TakeSnapshot,
     TurnEnded,
     Warm,
 )
-from media.turns.endpointing import SPECULATE, Endpointing
 from media.turns.history import History
 from media.turns.keypad import KeyInput, Keypad
 from media.turns.options import ConversationOptions
 from media.turns.playout import FinalMark
 from media.turns.timing import Timing
-from media.turns.utterance import Pause, Utterance
+from media.turns.utterance import Utterance
 
-CLOSURE = 0.2
-"""A gap so short lies inside a word, or between two that belong together: it counts as voice."""
-HOLD_GUARD = 1.2
-"""Seconds on the clock after which a held agent waits no longer for words."""
 STALLED = 1.0
 """Seconds on the clock without a frame: what the caller's voice does is not known any more."""
-NOTHING_SAID = 1.0
-"""Silence after which an utterance without words is given up."""
-MUMBLED = 0.6
-"""Voice without words for which the agent asks again; less was a noise."""
-CUT_IN = 1.0
-"""A caller's words so soon after the agent's first sound were going on: the agent cut in."""
 DISCLOSED_AFTER = 1.0
 """After the end of the disclosure should have been heard, its mark is awaited so long; the greeting waits for it."""
-MISSED = 3
-"""Utterances in a row of which nothing was understood: asking again will not help."""
 
 
 class ImpossibleEvent(ValueError):
@@ -96,21 +90,15 @@ class Conversation:
         self._clock = clock
         self._commands: list[Command] = []
         self.agent = Agent(options, self._commands.append)
+        self.caller = Caller(options, clock=clock, agent_said=self._agent_said, emit=self._commands.append)
         self._history = History(self._commands.append, history)
         self._closing = Closing(options, self._commands.append)
         self._keypad = Keypad(options, self._commands.append)
         self.floor = Floor.IDLE
-        self._endpointing = Endpointing()
-        self._utterance: Utterance | None = None
-        self._utterances = 0
-        self._snapshots = 0
         self._lines: deque[str] = deque()
         self._now = 0.0
-        self._position = 0
         self._idle_since = 0
         self._silences = 0
-        self._missed = 0
-        self._held_at = 0.0
         self._resumed = False
         self._disclosing = False
         self._disclosure_mark: FinalMark | None = None
@@ -119,11 +107,11 @@ class Conversation:
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
             ev.CallStarted: self._call_started,
             ev.SpeechStarted: self._speech_started,
-            ev.SpeechStopped: self._speech_stopped,
-            ev.PositionReached: self._position_reached,
-            ev.TranscriptPartial: self._transcript_partial,
-            ev.TranscriptReady: self._transcript_ready,
-            ev.TranscriptFailed: self._transcript_failed,
+            ev.SpeechStopped: lambda event: self._consider(self.caller.stop(event.position)),
+            ev.PositionReached: lambda event: self._consider(self.caller.reach(event.position)),
+            ev.TranscriptPartial: lambda event: self._consider(self.caller.take_partial(event, self._now)),
+            ev.TranscriptReady: lambda event: self._consider(self.caller.take_snapshot(event, self._now)),
+            ev.TranscriptFailed: lambda event: self._consider(self.caller.take_failure(event, self._now)),
             ev.ReplyToken: lambda event: self.agent.token(event.revision, self._now),
             ev.ReplyText: lambda event: self.agent.text(event.revision, event.text, self._now),
             ev.ReplyAudio: lambda event: self.agent.audio(event.revision, event.audio, event.text_end, self._now),
@@ -162,10 +150,10 @@ class Conversation:
         if self.floor is Floor.ENDED or closing is None:
             return None
         due = [closing]
-        if self.floor is Floor.HELD:
-            due.append(self._held_at + HOLD_GUARD)
-        if self._utterance is not None and self._utterance.wanted is not None:
-            due.append(self._utterance.asked_at + self._options.transcript_timeout)
+        if self.agent.held_since is not None:
+            due.append(self.agent.held_since + HOLD_GUARD)
+        if (recognition_due := self.caller.deadline) is not None:
+            due.append(recognition_due)
         keys_due = self._keypad.deadline
         if keys_due is not None and self._keys_may_count:
             due.append(keys_due)
@@ -182,19 +170,21 @@ class Conversation:
     @property
     def wake_position(self) -> int | None:
         """The position of the stream that is awaited; None: no need to tell."""
-        utterance = self._utterance
+        utterance = self.caller.utterance
         if self.floor is Floor.IDLE:
             return self._idle_since + samples(self._options.still_there_after)
         if utterance is None or self.floor in (Floor.CLOSING, Floor.ENDED):
             return None
-        if utterance.pause is None:
-            if self.floor is Floor.HELD:
-                return utterance.overlap + samples(DECISION)
-            if self.floor is Floor.OVERLAP:
-                return utterance.stretch + samples(INTERRUPTION) - utterance.voiced
-            return None
-        # In a pause the thresholds are few and close: the next window of the stream is the right time to look.
-        return self._position + 1
+        if utterance.pause is not None:
+            # In a pause the thresholds are few and close: the next window of the stream is the right time to look.
+            return self.caller.position + 1
+        match self.floor:
+            case Floor.OVERLAP:
+                return overlap_wake(utterance)
+            case Floor.HELD:
+                return hold_wake(utterance)
+            case _:
+                return None
 
     # -- checks -------------------------------------------------------------------------------------------
 
@@ -212,10 +202,10 @@ class Conversation:
                 if position < 0:
                     raise ImpossibleEvent(f"position {position}")
             case ev.TranscriptPartial(utterance, _):
-                if utterance > self._utterances:
+                if utterance > self.caller.opened:
                     raise ImpossibleEvent(f"utterance {utterance} was never opened")
             case ev.TranscriptReady(utterance, snapshot, _) | ev.TranscriptFailed(utterance, snapshot):
-                if utterance > self._utterances or snapshot > self._snapshots:
+                if utterance > self.caller.opened or snapshot > self.caller.snapshots:
                     raise ImpossibleEvent(f"snapshot {snapshot} of utterance {utterance} was never asked for")
             case (
                 ev.ReplyToken(revision=revision)
@@ -254,182 +244,87 @@ class Conversation:
             self._say(self._opening, protected=not (self._resumed or self._options.greeting_interruptible))
 
     def _speech_started(self, event: ev.SpeechStarted) -> None:
-        self._position = max(self._position, event.position)
-        utterance = self._utterance
+        self.caller.reach(event.position)
         if self._closing.to_a_machine:
             return
         match self.floor:
             case Floor.IDLE:
-                self._open_utterance(event.position)
-                self.floor = Floor.CALLER
+                self._open_utterance(event.position, Floor.CALLER)
             case Floor.CLOSING if not self._closing.irrevocable:
                 self._closing.await_caller()
-                self._open_utterance(event.position)
-                self.floor = Floor.CALLER
+                self._open_utterance(event.position, Floor.CALLER)
             case Floor.AGENT:
-                self._open_utterance(event.position)
-                self.floor = Floor.OVERLAP
-            case Floor.CALLER | Floor.OVERLAP | Floor.HELD if utterance is not None and utterance.pause is not None:
-                self._resume_utterance(utterance, event.position)
+                self._open_utterance(event.position, Floor.OVERLAP)
+            case Floor.CALLER:
+                if self.caller.resume(event.position, overlapping=False):
+                    self.agent.drop_speculation()
+            case Floor.OVERLAP | Floor.HELD:
+                self.caller.resume(event.position, overlapping=True)
             case _:
                 pass
 
-    def _open_utterance(self, position: int) -> None:
-        self._utterances += 1
-        utterance = self._utterance = Utterance(self._utterances, position, position, position)
+    def _open_utterance(self, position: int, floor: Floor) -> None:
         turn = self.agent.turn
-        if turn is not None and turn.timing.caller_stopped is not None:
-            onset = self._clock.time_of(position)
-            utterance.cut_in = turn.timing.sent is not None and onset - turn.timing.sent < CUT_IN
-            if turn.pending or utterance.cut_in:
-                utterance.gap = onset - turn.timing.caller_stopped
-        self._emit(OpenUtterance(self._utterances, position, self._agent_said))
-
-    def _resume_utterance(self, utterance: Utterance, position: int) -> None:
-        """The caller goes on after a pause: whatever was begun on the strength of the pause is dead."""
-        assert utterance.pause is not None
-        silence = (position - utterance.pause.since) / RATE_HZ
-        if self.floor is Floor.CALLER:
-            self._endpointing.resumed_after(silence)
-            self.agent.drop_speculation()
-        elif silence > INTERRUPTION:
-            # Two murmurs apart are two murmurs, not one long one.
-            utterance.voiced = 0
-            utterance.overlap = position
-        elif silence <= CLOSURE:
-            utterance.voiced += position - utterance.pause.since
-        utterance.pause = None
-        utterance.wanted = None
-        utterance.judgement = None
-        utterance.stretch = position
-
-    def _speech_stopped(self, event: ev.SpeechStopped) -> None:
-        self._position = max(self._position, event.position)
-        utterance = self._utterance
-        if utterance is None or utterance.pause is not None:
-            return
-        since = max(event.position, utterance.stretch)
-        utterance.voiced += since - utterance.stretch
-        utterance.pause = Pause(since)
-        self._consider()
-
-    def _position_reached(self, event: ev.PositionReached) -> None:
-        if event.position > self._position:
-            self._position = event.position
-            self._consider()
-
-    # -- the caller's words -----------------------------------------------------------------------------------
-
-    def _ask(self, utterance: Utterance) -> None:
-        self._snapshots += 1
-        utterance.wanted = self._snapshots
-        utterance.asked_at = self._now
-        utterance.asked_position = self._position
-        if utterance.pause is not None:
-            utterance.pause.asked = True
-            utterance.timing = Timing(
-                caller_stopped=self._clock.time_of(utterance.pause.since), snapshot_asked=self._now
-            )
-        self._emit(TakeSnapshot(utterance.number, self._snapshots))
-
-    def _transcript_partial(self, event: ev.TranscriptPartial) -> None:
-        utterance = self._utterance
-        if utterance is None or utterance.number != event.utterance:
-            return
-        text = event.text.strip()
-        if utterance.pause is not None and utterance.pause.text is not None:
-            if not _adds_words(utterance.pause.text, text):
-                return
-            # Recognition had more to say than the snapshot knew.
-            self._know(utterance, text)
-        elif text:
-            utterance.text = text
-        self._consider()
-
-    def _transcript_ready(self, event: ev.TranscriptReady) -> None:
-        utterance = self._utterance
-        if utterance is None or utterance.number != event.utterance or utterance.wanted != event.snapshot:
-            return
-        utterance.wanted = None
-        self._know(utterance, event.text.strip())
-        self._consider()
-
-    def _transcript_failed(self, event: ev.TranscriptFailed) -> None:
-        utterance = self._utterance
-        if utterance is None or utterance.number != event.utterance or utterance.wanted != event.snapshot:
-            return
-        self._note("transcript-failed")
-        utterance.wanted = None
-        if utterance.pause is not None:
-            utterance.pause.failed = True
-        # The last partial is better than nothing.
-        self._know(utterance, utterance.text)
-        self._consider()
-
-    def _know(self, utterance: Utterance, text: str) -> None:
-        """These are the words as far as they go; in the caller's turn, start to answer them."""
-        utterance.text = text
-        if utterance.pause is None or not utterance.pause.asked:
-            return
-        utterance.pause.text = text
-        utterance.timing.transcript = self._now
-        utterance.timing.begin_anew()
-        utterance.judgement = self._endpointing.judge(text, agent_said=self._agent_said)
-        answered = text and not self._closing.is_goodbye(text) and not self._closing.asks_to_opt_out(text)
-        if self.floor is Floor.CALLER and answered and self._options.speculate:
-            utterance.speculations += 1
-            self.agent.speculate(self._history.with_caller(text), utterance.timing)
+        self.caller.open(position, answering=turn.timing if turn is not None else None)
+        self.floor = floor
 
     # -- decisions ---------------------------------------------------------------------------------------------
 
-    def _consider(self) -> None:
+    def _consider(self, changed: bool = True) -> None:
+        """See what follows from the caller's voice, words or silence, if any of them has changed."""
+        if not changed:
+            return
+        utterance, turn = self.caller.utterance, self.agent.turn
         match self.floor:
-            case Floor.CALLER:
-                self._consider_end_of_turn()
-            case Floor.OVERLAP:
-                self._consider_overlap()
-            case Floor.HELD:
-                self._consider_held()
             case Floor.IDLE:
                 self._consider_silence()
+            case Floor.CALLER if utterance is not None:
+                self._consider_turn(utterance)
+            case Floor.OVERLAP if utterance is not None and turn is not None:
+                position = self.caller.position
+                move = judge_overlap(utterance, position=position, pending=turn.pending, protected=turn.protected)
+                self._answer_overlap(move, utterance)
+            case Floor.HELD if utterance is not None:
+                self._answer_overlap(judge_hold(utterance, position=self.caller.position), utterance)
             case _:
                 pass
 
-    def _consider_end_of_turn(self) -> None:
-        utterance = self._utterance
-        if utterance is None or utterance.pause is None:
-            return
-        pause = utterance.pause
-        silence = pause.silence(self._position)
-        if pause.text is None:
-            if not pause.asked and silence >= SPECULATE:
-                self._ask(utterance)
-            return
-        if not pause.text:
-            if silence >= NOTHING_SAID:
-                self._give_up_utterance(utterance)
-            return
-        if utterance.judgement is None:
-            self._know(utterance, pause.text)
-        assert utterance.judgement is not None
-        if silence >= utterance.judgement.wait:
-            self._end_of_turn(utterance)
+    def _consider_turn(self, utterance: Utterance) -> None:
+        move = self.caller.judge_turn()
+        if move is CallerMove.SPECULATE:
+            self._speculate(utterance)
+            move = self.caller.judge_turn()
+        match move:
+            case CallerMove.ASK:
+                self.caller.ask(self._now)
+            case CallerMove.GIVE_UP:
+                self._give_up_utterance()
+            case CallerMove.END_OF_TURN:
+                self._end_of_turn(utterance)
+            case _:
+                pass
 
-    def _give_up_utterance(self, utterance: Utterance) -> None:
+    def _speculate(self, utterance: Utterance) -> None:
+        """Start the reply to the caller's words, unless they are of the kind that no language model answers."""
+        self.caller.words_considered()
+        text = utterance.text
+        answered = not self._closing.is_goodbye(text) and not self._closing.asks_to_opt_out(text)
+        if answered and self._options.speculate:
+            utterance.speculations += 1
+            self.agent.speculate(self._history.with_caller(text), utterance.timing)
+
+    def _give_up_utterance(self) -> None:
         """The pause has been long and no words were found."""
         self.agent.drop_speculation()
-        self._close_utterance()
-        self._note("nothing-understood", voiced=round(utterance.voiced / RATE_HZ, 2))
-        assert utterance.pause is not None
-        mumbled = utterance.voiced >= samples(MUMBLED) and self._keypad.pending is None
-        self._missed += mumbled
+        stopped_at = self.caller.stopped_at
+        unheard = self.caller.give_up(self._now, keys_pending=self._keypad.pending is not None)
         if self._history.caller_spoke_last:
             # It was taken for the caller going on, and the agent still owes an answer.
             self._closing.revoke()
-            self._answer(Timing(caller_stopped=self._clock.time_of(utterance.pause.since), released=self._now))
-        elif mumbled and utterance.pause.failed and self._missed >= MISSED:
+            self._answer(Timing(caller_stopped=stopped_at, released=self._now))
+        elif unheard is Unheard.RECOGNITION_FAILED:
             self._end(ENGINES_FAILED, self._options.trouble_goodbye)
-        elif mumbled and self._missed < MISSED:
+        elif unheard is Unheard.MUMBLE:
             self._closing.revoke()
             self._say(self._options.not_caught)
         elif self._closing.ending is not None:
@@ -439,8 +334,6 @@ class Conversation:
 
     def _end_of_turn(self, utterance: Utterance) -> None:
         """The caller has finished: the agent's turn."""
-        assert utterance.pause is not None
-        assert utterance.judgement is not None
         timing = utterance.timing
         timing.released = self._now
         if self._closing.is_goodbye(utterance.text):
@@ -448,123 +341,87 @@ class Conversation:
             return
         self._closing.revoke()
         self._history.add_caller(utterance.text)
-        speculation = self.agent.speculation
-        hit = speculation is not None and speculation.history == self._history.lines
-        self._record_caller(utterance, wait=utterance.judgement.wait, speculation_hit=hit)
-        self._close_utterance()
+        hit = self.agent.has_speculated_on(self._history.lines)
+        self._record_caller(utterance, wait=self.caller.wait, speculation_hit=hit)
+        self.caller.close()
         self._answer(timing)
 
     def _record_caller(self, utterance: Utterance, *, wait: float | None = None, speculation_hit: bool = False) -> None:
         self._silences = 0
-        self._missed = 0
         if self._closing.asks_to_opt_out(utterance.text):
             # At once, whatever becomes of the answer: callers who say this often hang up while they say it.
             self._closing.opt_out("asked", utterance.text)
-        if utterance.cut_in:
-            self._note("cut-in", after=round(utterance.gap or 0.0, 3))
-            self._endpointing.resumed_after(utterance.gap or 0.0)
-        until = utterance.pause.since if utterance.pause is not None else self._position
-        self._history.record(
-            TurnEnded(
-                number=0,
-                speaker="caller",
-                said=utterance.text,
-                heard=utterance.text,
-                started=self._clock.time_of(utterance.onset),
-                ended=self._clock.time_of(until),
-                wait=wait,
-                speculations=utterance.speculations if wait is not None else 0,
-                speculation_hit=speculation_hit,
-            )
-        )
+        self._history.record(self.caller.finish(utterance, self._now, wait=wait, speculation_hit=speculation_hit))
 
-    def _consider_overlap(self) -> None:
-        utterance, turn = self._utterance, self.agent.turn
-        assert utterance is not None
-        assert turn is not None
-        match judge_overlap(utterance, position=self._position, pending=turn.pending, protected=turn.protected):
+    def _answer_overlap(self, move: Move, utterance: Utterance) -> None:
+        """Do what was judged of the caller's voice in the agent's turn."""
+        match move:
             case Move.ASK:
-                self._ask(utterance)
-            case Move.GO_ON:
-                self._caller_goes_on()
+                self.caller.ask(self._now)
+            case Move.WITHDRAW:
+                self._withdraw_reply()
             case Move.HOLD:
                 self._hold(utterance)
-            case Move.ASIDE:
+            case Move.PUT_ASIDE:
                 self._history.put_aside(utterance.text)
                 self._record_caller(utterance)
-                self._drop_overlap(utterance)
-            case Move.OVER:
-                self._drop_overlap(utterance)
-            case _:
+                self._end_overlap(utterance)
+            case Move.IGNORE:
+                self._end_overlap(utterance)
+            case Move.INTERRUPT:
+                # The caller takes the turn. What they did not hear was never said.
+                self._finish_turn(interrupted=True)
+                self._give_floor()
+            case Move.RESUME | Move.RESUME_LISTENING:
+                self._resume(utterance, listening=move is Move.RESUME_LISTENING)
+            case Move.WAIT:
                 pass
 
-    def _drop_overlap(self, utterance: Utterance) -> None:
+    def _end_overlap(self, utterance: Utterance) -> None:
         self._note("overlap", judged=classify(utterance.text).name.lower(), text=utterance.text)
-        self._close_utterance()
+        self.caller.close()
         self.floor = Floor.AGENT
 
-    def _caller_goes_on(self) -> None:
+    def _withdraw_reply(self) -> None:
         """The caller's turn was not over after all, and nothing of the reply was sent: as if it never was."""
-        utterance = self._utterance
-        assert utterance is not None
         self._note("caller-went-on")
-        if utterance.gap is not None:
-            self._endpointing.resumed_after(utterance.gap)
+        self.caller.went_on()
         self._lines.extendleft(reversed(self.agent.unsaid))
         self.agent.withdraw()
-        self._give_floor(utterance)
+        self._give_floor()
 
-    def _give_floor(self, utterance: Utterance) -> None:
+    def _give_floor(self) -> None:
         """It is the caller's turn, with all that they said."""
         self.floor = Floor.CALLER
-        if utterance.pause is not None and utterance.pause.text is not None:
-            self._know(utterance, utterance.pause.text)
+        self.caller.judge_words_again(self._now)
         self._consider()
 
     def _hold(self, utterance: Utterance) -> None:
         self.agent.hold(self._now, overlap_started=self._clock.time_of(utterance.overlap))
         self.floor = Floor.HELD
-        self._held_at = self._now
         if utterance.pause is None:
-            self._ask(utterance)
+            self.caller.ask(self._now)
         # What is known already may be enough.
-        self._consider_held()
+        self._consider()
 
-    def _consider_held(self) -> None:
-        utterance = self._utterance
-        assert utterance is not None
-        match judge_hold(utterance, position=self._position):
-            case Move.ASK:
-                self._ask(utterance)
-            case Move.INTERRUPT:
-                self._interrupt(utterance)
-            case Move.RESUME:
-                self._resume(utterance)
-            case _:
-                pass
-
-    def _interrupt(self, utterance: Utterance) -> None:
-        """The caller takes the turn. What they did not hear was never said."""
-        self._finish_turn(interrupted=True)
-        self._give_floor(utterance)
-
-    def _resume(self, utterance: Utterance, *, judged: bool = True) -> None:
+    def _resume(self, utterance: Utterance, *, listening: bool) -> None:
+        held_since = self.agent.held_since
         self._note(
             "false-interruption",
             judged=classify(utterance.text).name.lower(),
             text=utterance.text,
-            gap=round(self._now - self._held_at, 3),
+            gap=round(self._now - (held_since if held_since is not None else self._now), 3),
         )
         self.agent.resume()
-        if judged:
-            self._close_utterance()
-            self.floor = Floor.AGENT
-        else:
+        if listening:
             # The words are still to come, and may be more than a murmur.
             self.floor = Floor.OVERLAP
+        else:
+            self.caller.close()
+            self.floor = Floor.AGENT
 
     def _consider_silence(self) -> None:
-        if self._position - self._idle_since < samples(self._options.still_there_after):
+        if self.caller.position - self._idle_since < samples(self._options.still_there_after):
             return
         self._silences += 1
         if self._silences == 1:
@@ -652,12 +509,13 @@ class Conversation:
     def _put_down_utterance(self) -> None:
         """The caller will not be answered; what is known of their words goes on record."""
         self.agent.drop_speculation()
-        utterance = self._utterance
-        if utterance is not None:
-            if utterance.text:
-                self._record_caller(utterance)
-                self._history.add_caller(utterance.text)
-            self._close_utterance()
+        utterance = self.caller.utterance
+        if utterance is None:
+            return
+        if utterance.text:
+            self._record_caller(utterance)
+            self._history.add_caller(utterance.text)
+        self.caller.close()
 
     def _caller_hung_up(self, event: ev.CallerHungUp) -> None:
         self._take_floor()
@@ -684,14 +542,10 @@ class Conversation:
 
     def _do_what_is_due(self) -> None:
         self._watch_duration()
-        self._watch_transcript()
-        if self.floor is Floor.HELD and self._now >= self._held_at + HOLD_GUARD:
-            utterance = self._utterance
-            assert utterance is not None
-            if utterance.pause is None:
-                self._interrupt(utterance)
-            else:
-                self._resume(utterance, judged=False)
+        self._consider(self.caller.give_up_recognition(self._now))
+        held_since, utterance = self.agent.held_since, self.caller.utterance
+        if held_since is not None and self._now >= held_since + HOLD_GUARD and utterance is not None:
+            self._answer_overlap(judge_hold_timeout(utterance), utterance)
         if self._keys_may_count and (pressed := self._keypad.take(self._now)) is not None:
             self._take_keys(pressed)
         if self.floor is Floor.IDLE and self._lines:
@@ -708,13 +562,6 @@ class Conversation:
                 self._hang_up()
             else:
                 self._end(MAX_DURATION, self._options.time_up)
-
-    def _watch_transcript(self) -> None:
-        utterance = self._utterance
-        if utterance is None or utterance.wanted is None:
-            return
-        if self._now >= utterance.asked_at + self._options.transcript_timeout:
-            self._transcript_failed(ev.TranscriptFailed(utterance.number, utterance.wanted))
 
     def _let_agent_speak(self) -> None:
         while self.floor in (Floor.AGENT, Floor.OVERLAP):
@@ -748,15 +595,14 @@ class Conversation:
             return
         self._note("disclosed")
         self._emit(StartRecording())
-        pause = self._utterance.pause if self._utterance is not None else None
-        if self._opening and pause is not None and pause.text is not None:
+        if self._opening and self.caller.wait is not None:
             # What the caller has said into the disclosure, the greeting answers best.
             self._put_down_utterance()
         if self._closing.opted_out:
             self._opt_out("asked")
         elif self._opening:
             self._open()
-            if self._utterance is not None:
+            if self.caller.utterance is not None:
                 self.floor = Floor.OVERLAP
         else:
             self._pass_floor(owed=owed)
@@ -778,9 +624,9 @@ class Conversation:
 
     def _pass_floor(self, *, owed: bool) -> None:
         """The agent has finished; ``owed``: it has yet to answer what the caller said meanwhile."""
-        if self._utterance is not None and not self._closing.irrevocable:
+        if self.caller.utterance is not None and not self._closing.irrevocable:
             # The caller began before the agent was through.
-            self._give_floor(self._utterance)
+            self._give_floor()
         elif self._closing.ending is not None:
             self._close_call()
         elif owed:
@@ -832,7 +678,7 @@ class Conversation:
             self._lines.append(self._options.no_transfer)
         elif self._closing.accept("transfer", self._now, target=target):
             self._closing.decide(transferred(target, revocable=True))
-            if self._history.caller_spoke_last and self._utterance is None:
+            if self._history.caller_spoke_last and self.caller.utterance is None:
                 # The reply had no words, and no caller is transferred without a word.
                 self._say(self._options.transferring)
 
@@ -863,26 +709,15 @@ class Conversation:
 
     def _be_idle(self) -> None:
         self.floor = Floor.IDLE
-        self._idle_since = max(self._position, self._clock.position_at(self._now))
-
-    def _close_utterance(self) -> None:
-        assert self._utterance is not None
-        self._emit(CloseUtterance(self._utterance.number))
-        self._utterance = None
+        self._idle_since = max(self.caller.position, self._clock.position_at(self._now))
 
     @property
     def _agent_may_start(self) -> bool:
         """Nobody is spoken over."""
         return self.floor is Floor.AGENT or (self.floor is Floor.OVERLAP and self._now >= self._clock.seen + STALLED)
 
-    @property
     def _agent_said(self) -> str:
         """What the caller's words may be an answer to."""
         if self.agent.turn is not None:
             return self.agent.turn.said
         return self._history.agent_said_last
-
-
-def _adds_words(known: str, text: str) -> bool:
-    """The new words are not just the same ones written otherwise."""
-    return len(text.split()) > len(known.split())

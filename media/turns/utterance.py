@@ -10,47 +10,77 @@ from media.turns.timing import Timing
 
 
 @dataclass(slots=True)
+class Words:
+    """The words that the caller has said by a pause."""
+
+    text: str
+    """Empty: recognition found no words."""
+    judgement: Judgement
+    """Whether they make a whole turn, and how long to wait before that is believed."""
+    is_new: bool = True
+    """No reply to these words was considered yet."""
+
+
+@dataclass(slots=True)
 class Pause:
     """The caller's voice has paused."""
 
     since: int
     """Position of the last voiced sample."""
-    text: str | None = None
-    """The words as of this pause; None while they are not known."""
+    words: Words | None = None
+    """None until recognition has answered."""
     asked: bool = False
+    """Recognition was asked for the words."""
     failed: bool = False
     """Recognition gave no answer."""
 
     def silence(self, position: int) -> float:
-        """Seconds of it up to ``position``."""
+        """Seconds of the pause up to ``position``."""
         return (position - self.since) / RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitedSnapshot:
+    """Recognition was asked for the words so far and has not answered yet."""
+
+    number: int
+    asked_at: float
+    """Session clock."""
 
 
 @dataclass(slots=True, eq=False)
 class Utterance:
-    """One stretch of recognition, which may have pauses in it."""
+    """One stretch of recognition, which may have pauses in it. Positions are samples into the stream."""
 
     number: int
+    """Counts the utterances of this conversation from 1."""
     onset: int
+    """Position of its first voiced sample."""
     stretch: int
-    """Where the present stretch of voice began."""
+    """Where the present stretch of voice began, or the last one if the voice has paused."""
     overlap: int
     """Where the present overlap with the agent began: stretches with no more than short gaps between."""
     voiced: int = 0
-    """Samples of voice in the stretches before it."""
+    """Samples of voice in this overlap, or else in this utterance, without the stretch that is still going on."""
     pause: Pause | None = None
+    """Set while the voice has paused."""
     text: str = ""
-    judgement: Judgement | None = None
-    wanted: int | None = None
-    """The snapshot whose answer is awaited."""
-    asked_at: float = 0.0
+    """The latest words, of a partial or a snapshot."""
+    snapshot: AwaitedSnapshot | None = None
+    """Set while an answer of recognition is awaited."""
     asked_position: int = 0
+    """How far the stream had come when recognition was last asked for the words."""
     gap: float | None = None
-    """Silence since the caller's last words, if the agent's answer to them had hardly begun."""
+    """
+    Seconds of silence between the caller's last words and this utterance, if the agent's answer to them had not begun
+    or only just begun. Then the caller may have been pausing only.
+    """
     cut_in: bool = False
-    """... but had begun."""
+    """The agent's answer had just begun: if the caller has words to say, the agent cut in on them."""
     timing: Timing = field(default_factory=Timing)
+    """The stages of the answer, up to now. Renewed whenever recognition is asked in a pause."""
     speculations: int = 0
+    """How many replies to it were started while the caller might have gone on."""
 
     def voiced_until(self, position: int) -> float:
         """Seconds of voice up to ``position``."""

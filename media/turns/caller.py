@@ -1,0 +1,311 @@
+"""What is the caller saying, and is it over?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from media.turns import events as ev
+from media.turns.barge_in import INTERRUPTION
+from media.turns.clock import RATE_HZ, StreamClock, samples
+from media.turns.commands import CloseUtterance, Command, Noted, OpenUtterance, TakeSnapshot, TurnEnded
+from media.turns.endpointing import SPECULATE, Endpointing
+from media.turns.options import ConversationOptions
+from media.turns.timing import Timing
+from media.turns.utterance import AwaitedSnapshot, Pause, Utterance, Words
+
+CLOSURE = 0.2
+"""A gap as short as this lies inside a word, or between two that belong together: it counts as voice."""
+NOTHING_SAID = 1.0
+"""Silence after which an utterance without words is given up. Recognition may still find soft words before."""
+MUMBLED = 0.6
+"""Voice without words for which the agent asks the caller to repeat; a shorter one was a noise."""
+MISSED = 3
+"""After so many utterances without words, one after the other, asking the caller to repeat does not help."""
+CUT_IN = 1.0
+"""A caller who speaks so soon after the agent's first sound had not finished: the agent cut in."""
+
+
+class CallerMove(Enum):
+    """What follows from the caller's silence while it is their turn."""
+
+    WAIT = auto()
+    ASK = auto()
+    """Ask recognition for the words so far."""
+    SPECULATE = auto()
+    """There are new words: start a reply to them while the caller may still go on."""
+    GIVE_UP = auto()
+    """No words were found."""
+    END_OF_TURN = auto()
+    """The caller has finished."""
+
+
+class Unheard(Enum):
+    """What an utterance without words was."""
+
+    NOISE = auto()
+    """Nothing to react to."""
+    MUMBLE = auto()
+    """The caller said something that was not recognised: ask them to repeat it."""
+    RECOGNITION_FAILED = auto()
+    """Recognition has failed again and again: asking does not help."""
+
+
+class Caller:
+    """
+    Follows the caller's voice and words.
+
+    Commands go to ``emit``. It knows nothing of the floor: ``Conversation`` decides what an utterance means, and asks
+    ``judge_turn`` only in the caller's own turn.
+    """
+
+    def __init__(
+        self,
+        options: ConversationOptions,
+        *,
+        clock: StreamClock,
+        agent_said: Callable[[], str],
+        emit: Callable[[Command], None],
+    ) -> None:
+        self._options = options
+        self._clock = clock
+        self._agent_said = agent_said
+        """Tells what the caller's words may be an answer to."""
+        self._emit = emit
+        self._endpointing = Endpointing()
+        self.position = 0
+        """How far voice activity has judged the stream, in samples."""
+        self.utterance: Utterance | None = None
+        """What the caller is saying; None while they say nothing."""
+        self.opened = 0
+        """How many utterances were opened."""
+        self.snapshots = 0
+        """How many snapshots were asked for."""
+        self._missed = 0
+        """How many utterances in succession had voice enough for words and none that was recognised."""
+
+    # -- the voice ----------------------------------------------------------------------------------------
+
+    def open(self, position: int, *, answering: Timing | None) -> None:
+        """The caller begins to speak; ``answering`` is the timing of the agent's turn, if it has one."""
+        self.opened += 1
+        utterance = self.utterance = Utterance(self.opened, position, position, position)
+        if answering is not None and answering.caller_stopped is not None:
+            onset = self._clock.time_of(position)
+            utterance.cut_in = answering.sent is not None and onset - answering.sent < CUT_IN
+            if answering.sent is None or utterance.cut_in:
+                utterance.gap = onset - answering.caller_stopped
+        self._emit(OpenUtterance(self.opened, position, self._agent_said()))
+
+    def resume(self, position: int, *, overlapping: bool) -> bool:
+        """The voice goes on after a pause. False if there was no pause. ``overlapping``: it is the agent's turn."""
+        utterance = self.utterance
+        if utterance is None or utterance.pause is None:
+            return False
+        silence = utterance.pause.silence(position)
+        if not overlapping:
+            self._endpointing.resumed_after(silence)
+        elif silence > INTERRUPTION:
+            # Two murmurs with a gap between are two murmurs, not one long one.
+            utterance.voiced = 0
+            utterance.overlap = position
+        elif silence <= CLOSURE:
+            utterance.voiced += position - utterance.pause.since
+        utterance.pause = None
+        utterance.snapshot = None
+        utterance.stretch = position
+        return True
+
+    def reach(self, position: int) -> bool:
+        """Voice activity has judged the stream up to here. False if it had already."""
+        if position <= self.position:
+            return False
+        self.position = position
+        return True
+
+    def stop(self, position: int) -> bool:
+        """The voice pauses; ``position`` is its last sample. False if there was no voice."""
+        self.reach(position)
+        utterance = self.utterance
+        if utterance is None or utterance.pause is not None:
+            return False
+        since = max(position, utterance.stretch)
+        utterance.voiced += since - utterance.stretch
+        utterance.pause = Pause(since)
+        return True
+
+    # -- the words ------------------------------------------------------------------------------------------
+
+    def ask(self, now: float) -> None:
+        """Ask recognition for the words so far."""
+        utterance = self.utterance
+        if utterance is None:
+            return
+        self.snapshots += 1
+        utterance.snapshot = AwaitedSnapshot(self.snapshots, now)
+        utterance.asked_position = self.position
+        if utterance.pause is not None:
+            utterance.pause.asked = True
+            utterance.timing = Timing(caller_stopped=self._clock.time_of(utterance.pause.since), snapshot_asked=now)
+        self._emit(TakeSnapshot(utterance.number, self.snapshots))
+
+    @property
+    def deadline(self) -> float | None:
+        """When recognition has failed if it has not answered by then; None if it was not asked."""
+        if self.utterance is None or self.utterance.snapshot is None:
+            return None
+        return self.utterance.snapshot.asked_at + self._options.transcript_timeout
+
+    def take_partial(self, event: ev.TranscriptPartial, now: float) -> bool:
+        """Recognition has more words. False if they say nothing new."""
+        utterance = self.utterance
+        if utterance is None or utterance.number != event.utterance:
+            return False
+        text = event.text.strip()
+        if utterance.pause is not None and utterance.pause.words is not None:
+            if not _adds_words(utterance.pause.words.text, text):
+                return False
+            # Recognition had more to say than the snapshot knew.
+            self._take_words(utterance, text, now)
+        elif text:
+            utterance.text = text
+        return True
+
+    def take_snapshot(self, event: ev.TranscriptReady, now: float) -> bool:
+        """Recognition answers. False if that answer is not awaited."""
+        utterance = self._awaiting(event.utterance, event.snapshot)
+        if utterance is None:
+            return False
+        self._take_words(utterance, event.text.strip(), now)
+        return True
+
+    def take_failure(self, event: ev.TranscriptFailed, now: float) -> bool:
+        """Recognition does not answer: the last partial is better than nothing. False if no answer is awaited."""
+        utterance = self._awaiting(event.utterance, event.snapshot)
+        if utterance is None:
+            return False
+        self._emit(Noted("transcript-failed", now))
+        if utterance.pause is not None:
+            utterance.pause.failed = True
+        self._take_words(utterance, utterance.text, now)
+        return True
+
+    def give_up_recognition(self, now: float) -> bool:
+        """Whether recognition has taken too long to answer, which then counts as a failure."""
+        utterance = self.utterance
+        if utterance is None or utterance.snapshot is None:
+            return False
+        late = now >= utterance.snapshot.asked_at + self._options.transcript_timeout
+        return late and self.take_failure(ev.TranscriptFailed(utterance.number, utterance.snapshot.number), now)
+
+    def judge_words_again(self, now: float) -> None:
+        """The caller has got the turn: what they have said by now counts as said just now."""
+        utterance = self.utterance
+        if utterance is not None and utterance.pause is not None and utterance.pause.words is not None:
+            self._take_words(utterance, utterance.pause.words.text, now)
+
+    def _awaiting(self, number: int, snapshot: int) -> Utterance | None:
+        """The utterance, if it awaits this snapshot, which it then does no longer."""
+        utterance = self.utterance
+        if utterance is None or utterance.number != number or utterance.snapshot is None:
+            return None
+        if utterance.snapshot.number != snapshot:
+            return None
+        utterance.snapshot = None
+        return utterance
+
+    def _take_words(self, utterance: Utterance, text: str, now: float) -> None:
+        utterance.text = text
+        pause = utterance.pause
+        # An answer to a question asked before the pause does not cover the words just before it.
+        if pause is None or not pause.asked:
+            return
+        pause.words = Words(text, self._endpointing.judge(text, agent_said=self._agent_said()))
+        utterance.timing.transcript = now
+        utterance.timing.begin_anew()
+
+    # -- is it over? ------------------------------------------------------------------------------------------
+
+    def judge_turn(self) -> CallerMove:
+        """What to do in the caller's turn, given how long they have been silent and what they have said."""
+        pause = self.utterance.pause if self.utterance is not None else None
+        if pause is None:
+            return CallerMove.WAIT
+        silence = pause.silence(self.position)
+        if pause.words is None:
+            return CallerMove.ASK if not pause.asked and silence >= SPECULATE else CallerMove.WAIT
+        if not pause.words.text:
+            return CallerMove.GIVE_UP if silence >= NOTHING_SAID else CallerMove.WAIT
+        if pause.words.is_new:
+            return CallerMove.SPECULATE
+        return CallerMove.END_OF_TURN if silence >= pause.words.judgement.wait else CallerMove.WAIT
+
+    @property
+    def stopped_at(self) -> float | None:
+        """When the caller's voice stopped; None while it sounds."""
+        pause = self.utterance.pause if self.utterance is not None else None
+        return None if pause is None else self._clock.time_of(pause.since)
+
+    @property
+    def wait(self) -> float | None:
+        """How long to wait in silence for the end of the turn; None while the words of the pause are not known."""
+        pause = self.utterance.pause if self.utterance is not None else None
+        return pause.words.judgement.wait if pause is not None and pause.words is not None else None
+
+    def words_considered(self) -> None:
+        """The words of the pause are not new any more."""
+        pause = self.utterance.pause if self.utterance is not None else None
+        if pause is not None and pause.words is not None:
+            pause.words.is_new = False
+
+    def went_on(self) -> None:
+        """The caller's turn was not over when the agent took it: learn from the pause."""
+        if self.utterance is not None and self.utterance.gap is not None:
+            self._endpointing.resumed_after(self.utterance.gap)
+
+    def give_up(self, now: float, *, keys_pending: bool) -> Unheard:
+        """No words were found. With ``keys_pending`` the caller is pressing keys, which sound like a voice."""
+        utterance = self.utterance
+        if utterance is None:
+            return Unheard.NOISE
+        self.close()
+        self._emit(Noted("nothing-understood", now, {"voiced": round(utterance.voiced / RATE_HZ, 2)}))
+        if utterance.voiced < samples(MUMBLED) or keys_pending:
+            return Unheard.NOISE
+        self._missed += 1
+        if self._missed < MISSED:
+            return Unheard.MUMBLE
+        failed = utterance.pause is not None and utterance.pause.failed
+        return Unheard.RECOGNITION_FAILED if failed else Unheard.NOISE
+
+    def finish(
+        self, utterance: Utterance, now: float, *, wait: float | None = None, speculation_hit: bool = False
+    ) -> TurnEnded:
+        """What the caller has said, for the record. ``wait`` is given if endpointing ended the turn."""
+        self._missed = 0
+        if utterance.cut_in and utterance.gap is not None:
+            self._emit(Noted("cut-in", now, {"after": round(utterance.gap, 3)}))
+            self._endpointing.resumed_after(utterance.gap)
+        until = utterance.pause.since if utterance.pause is not None else self.position
+        return TurnEnded(
+            number=0,
+            speaker="caller",
+            said=utterance.text,
+            heard=utterance.text,
+            started=self._clock.time_of(utterance.onset),
+            ended=self._clock.time_of(until),
+            wait=wait,
+            speculations=utterance.speculations if wait is not None else 0,
+            speculation_hit=speculation_hit,
+        )
+
+    def close(self) -> None:
+        """The utterance is over; no more of its words are wanted."""
+        if self.utterance is not None:
+            self._emit(CloseUtterance(self.utterance.number))
+            self.utterance = None
+
+
+def _adds_words(known: str, text: str) -> bool:
+    """Whether the new text has more words than the known one, and not only other spellings."""
+    return len(text.split()) > len(known.split())
