@@ -4,12 +4,9 @@ import re
 import uuid
 from typing import Any
 
-from django.apps import apps as installed
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
-from django.db import models, transaction
-from django.db.models.signals import post_delete
-from django.dispatch import receiver
+from django.db import models
 from django.utils import timezone
 
 from calls import rates
@@ -17,6 +14,13 @@ from calls.status import Status
 
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _is_number = RegexValidator(r"^\+[1-9][0-9]{6,14}$", "Write it as +15551234567.")
+
+
+def fits(text: str, model: type[models.Model], field: str) -> bool:
+    """Whether ``text`` is short enough for this field of the model."""
+    column = model._meta.get_field(field)
+    limit = column.max_length if isinstance(column, models.Field) else None
+    return limit is None or len(text) <= limit
 
 
 def are_transfer_targets(value: Any) -> None:
@@ -490,30 +494,3 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return f"slot {self.slot}"
-
-
-@receiver(post_delete, sender=Call)
-def delete_recording(instance: Call, **_: Any) -> None:
-    """Whoever deletes a call means its sound as well."""
-    if instance.recording:
-        name, storage = instance.recording.name, instance.recording.storage
-        transaction.on_commit(lambda: storage.delete(name))
-
-
-def make_first_agent(*, apps: Any = installed, using: str = "default", **_: Any) -> None:
-    """After a migration: where there is no agent at all, make the one of the demonstration."""
-    try:
-        agents = apps.get_model("calls", "Agent").objects.using(using)
-    except LookupError:  # migrated back to nothing
-        return
-    if not agents.exists():
-        agents.create(
-            name="front-desk",
-            greeting="Hello, this is the front desk of Harper Hall. How can I help you?",
-            prompt=(
-                "You are the front desk of Harper Hall, a demonstration of an automated telephone agent, and you "
-                "are talking on the phone. Answer in one to three short spoken sentences. Never use lists, markdown "
-                "or emoji. Ask one question at a time. If you do not know something, say so. When the caller says "
-                "goodbye, say goodbye and end the call."
-            ),
-        )

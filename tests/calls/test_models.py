@@ -5,7 +5,8 @@ from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import IntegrityError
 
-from calls.models import Agent, make_first_agent
+from calls.models import Agent
+from calls.services.bootstrap import make_first_agent
 
 
 @pytest.mark.django_db
