@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -27,6 +27,7 @@ from twilio.base.exceptions import TwilioException
 from twilio.http import HttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
+from twilio.rest.api.v2010.account.call import CallInstance
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from calls.errors import CarrierError, FailureKind
@@ -243,7 +244,7 @@ class _Http(HttpClient):
             with self._session.request(
                 method,
                 url,
-                params=params,
+                params=cast("dict[str, str] | None", params),  # the SDK says `object`, and passes text
                 data=data,
                 headers=headers,
                 auth=auth,
@@ -333,7 +334,7 @@ def _unreadable_as_carrier_error() -> Iterator[None]:
         raise CarrierError(message, kind=FailureKind.UNKNOWN) from error
 
 
-def _read_call(instance: Any) -> CarrierCall:
+def _read_call(instance: CallInstance) -> CarrierCall:
     if not instance.sid or not instance.status:
         raise ValueError("The answer has no sid or no status.")
     return CarrierCall(
