@@ -59,4 +59,4 @@ def deliver_webhooks() -> None:
 def tidy() -> None:
     """Close what nobody closed, and delete what is past its age."""
     upkeep.clean_up()
-    privacy.retire()
+    privacy.apply_retention()

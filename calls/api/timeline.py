@@ -1,7 +1,7 @@
 """
 What has happened to a call so far, as items in order, and how far a client has read them.
 
-``manage.py call`` reads turns and events as well (``calls.services.watching``), but as lines of text, and by the time
+``manage.py call`` reads turns and events as well (``calls.services.progress``), but as lines of text, and by the time
 at which a turn began. A client of the API gets a turn when it has ended, among attempts and statuses, so the two are
 not one list.
 """

@@ -1,4 +1,8 @@
-"""Ways in: a call arrives, its stream opens, is lost, is opened again."""
+"""
+How calls and their streams are let in: a call arrives, its stream opens, is lost, and is opened again.
+
+A stream is opened with a token, once. What follows when it has ended is decided here as well.
+"""
 
 import hashlib
 import logging
@@ -23,33 +27,38 @@ from calls.variables import fill, placeholders
 logger = logging.getLogger(__name__)
 
 MAX_STREAMS = 3
-"""Streams of one call: the first, and two reconnects. A line that drops a third time will drop a fourth."""
+"""Streams of one call: the first, and two reconnects. A line that drops three times will drop a fourth time."""
 _RESUMABLE = frozenset(("", "stream-lost", "drain", "transfer-failed"))
+"""End reasons of a stream after which the call gets another one; empty: the stream dropped without giving one."""
 
 
 class Verdict(StrEnum):
+    """Whether a call may open a stream."""
+
     CONNECT = "connect"
     BUSY = "busy"
-    """Every slot is taken."""
+    """All slots are taken."""
     UNATTENDED = "unattended"
     """No active agent answers this number."""
     OVER = "over"
-    """The call has ended already; the request is late."""
+    """The call has ended already, so the request is late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What to answer to a new call. ``token`` opens stream number ``stream``; empty unless ``CONNECT``."""
+    """What to answer when a call asks for its TwiML."""
 
     verdict: Verdict
     call_id: UUID | None = None
+    """None if the request belongs to no known call."""
     token: str = ""
+    """Opens stream number ``stream``; empty unless the verdict is ``CONNECT``."""
     stream: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """An agent as it was when the stream opened, its lines filled with the call's variables."""
+    """An agent as it was when the stream opened, with the call's variables filled into its texts."""
 
     name: str
     prompt: str
@@ -58,55 +67,60 @@ class AgentSettings:
     voice: str
     language: str
     max_duration: float
+    """Seconds that the call may last."""
     record: bool
     disclosure: str
     opt_out_key: str
     hears_opt_out: bool
+    """Whether a spoken request for no more calls is understood as such."""
     transfer_targets: tuple[str, ...]
+    """The names of the targets; their numbers stay in the database."""
     lasting: tuple[str, ...] = ()
-    """Of greeting and disclosure, what is the same on every call: it says nothing of anybody, and may be kept."""
+    """The greeting and disclosure if they have no variables. They mention no person, so their audio may be cached."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamClaim:
-    """
-    A stream that may open, and what its session needs to know.
-
-    ``history`` holds (speaker, heard) of the turns before a reconnect, in order; ``next_turn`` goes on counting them.
-    """
+    """A stream that may open, and what its session needs to know."""
 
     call_id: UUID
     sid: str
+    """Twilio's CallSid."""
     stream: int
+    """Counts the streams of the call, from 1."""
     direction: str
     agent: AgentSettings
     from_number: str
     to_number: str
     history: tuple[tuple[str, str], ...]
+    """Speaker and heard text of the turns on earlier streams of the call, in order."""
     next_turn: int
+    """The number of the first turn on this stream; turns are counted through the whole call."""
     is_reconnect: bool
     seconds_used: float
-    """Of the agent's ``max_duration``, by earlier streams of the call."""
+    """Seconds of the agent's ``max_duration`` that have passed since the call was answered."""
     disclosed: bool
-    """The disclosure was heard on an earlier stream."""
+    """The caller heard the disclosure on an earlier stream."""
     transfer_failed: bool
-    """The caller comes back from a transfer that nobody answered."""
+    """The caller comes back from a transfer that was not answered."""
 
 
 def receive_call(
     *, sid: str, from_number: str, to_number: str, account_sid: str, params: Mapping[str, str], attempt_id: str = ""
 ) -> Admission:
     """
-    A call wants its TwiML: an inbound one that rings, or an outbound one that was answered.
+    Admit or refuse a call that asks for its TwiML: an inbound call that rings, or an outbound one that was answered.
 
-    Idempotent by ``sid``. A repeated request gets a fresh token for the same first stream, because Twilio
-    may act on either answer; whichever is used first opens the stream and the other is then worthless.
+    Idempotent by ``sid``. A repeated request gets a new token for the same first stream, because Twilio may act on
+    either answer. The token that is used first opens the stream; the other one is then worthless.
     """
     now = timezone.now()
     if attempt_id:
         attempt = attempts.find_attempt(attempt_id=attempt_id)
         if attempt is None or not attempts.adopt_sid(attempt, sid):
-            logger.error("Call %s was answered, but we did not dial it (attempt %.64s)", sid, attempt_id)
+            logger.error(
+                "Call %s was answered, but this system did not dial it (attempt %.64s); ending it", sid, attempt_id
+            )
             return Admission(Verdict.OVER)
         attempts.move_attempt(attempt, attempts.Outcome(Status.IN_PROGRESS, at=now))
         call = Call.objects.get(pk=attempt.call_id)
@@ -116,7 +130,7 @@ def receive_call(
     outbound = params.get("Direction", "").startswith("outbound")
     agent = _agent_for(clean(from_number if outbound else to_number))
     if agent is None:
-        logger.warning("Call %s to %s refused: no active agent answers that number", sid, to_number)
+        logger.warning("Refused call %s to %s: no active agent answers that number", sid, to_number)
         return Admission(Verdict.UNATTENDED)
     with transaction.atomic():
         call, _ = Call.objects.get_or_create(
@@ -135,6 +149,7 @@ def receive_call(
 
 
 def _admit(call: Call, now: datetime, params: Mapping[str, str]) -> Admission:
+    """Give the call a slot and a token for its first stream, or say why not."""
     with transaction.atomic():
         write_event(fact_id_of("voice", call.sid or ""), call.pk, "voice-request", now, params)
         if call.status in TERMINAL:
@@ -144,17 +159,17 @@ def _admit(call: Call, now: datetime, params: Mapping[str, str]) -> Admission:
                 Call.objects.filter(pk=call.pk, streams=0).update(end_reason="refused")
             data = {"limit": settings.MAX_LIVE_CALLS}
             write_event(fact_id_of("refused", call.sid or ""), call.pk, "refused", now, data)
-            logger.warning("Call %s refused: all %d slots are taken", call, settings.MAX_LIVE_CALLS)
+            logger.warning("Refused call %s: all %d slots are taken", call, settings.MAX_LIVE_CALLS)
             return Admission(Verdict.BUSY, call.pk)
         Call.objects.filter(pk=call.pk, end_reason="refused").update(end_reason="")
-        return Admission(Verdict.CONNECT, call.pk, _mint_token(call, stream=1, now=now))
+        return Admission(Verdict.CONNECT, call.pk, _make_token(call, stream=1, now=now))
 
 
 def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim | None:
     """
-    Spend a token for the stream that it opens; ``None`` if it is unknown, spent, late, or for a stream of the past.
+    Use a token to open its stream. None if it is unknown, used, expired, or for a stream that was opened already.
 
-    Two claims of one stream, with one token or with two, cannot both succeed.
+    Of two claims for one stream, with one token or with two, only one succeeds.
     """
     now = timezone.now()
     with transaction.atomic():
@@ -162,38 +177,24 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
         if row is None or not StreamToken.objects.filter(pk=row.pk, used_at=None, expires_at__gt=now).update(
             used_at=now
         ):
-            logger.warning("Media socket refused: token %s", "unknown" if row is None else "spent or expired")
+            logger.warning("Refused a media socket: its token is %s", "unknown" if row is None else "used or expired")
             return None
         call = row.call
         live = Call.objects.filter(pk=call.pk, streams__lt=row.stream).exclude(status__in=TERMINAL)
         if not live.update(streams=row.stream, process=process, channel=channel, end_reason="", stream_sid=""):
-            logger.warning("Media socket refused: stream %d of call %s was opened before or is over", row.stream, call)
+            logger.warning(
+                "Refused a media socket: stream %d of call %s was opened before, or is over", row.stream, call
+            )
             return None
         occupy_slot(call, now, stream=row.stream, process=process)
         turns = list(call.turns.values_list("speaker", "heard", "number"))
         disclosed = call.events.filter(kind="disclosed").exists()
-    agent = call.agent
-    outbound = call.direction == Call.Direction.OUTBOUND
     return StreamClaim(
         call_id=call.pk,
         sid=call.sid or "",
         stream=row.stream,
         direction=call.direction,
-        agent=AgentSettings(
-            name=agent.name,
-            prompt=fill(agent.prompt, call.variables),
-            greeting=fill(agent.greeting, call.variables),
-            greeting_interruptible=agent.greeting_interruptible,
-            voice=agent.voice,
-            language=agent.language,
-            max_duration=float(call.duration_limit),
-            record=call.is_recorded,
-            disclosure=fill(agent.disclosure, call.variables),
-            opt_out_key=agent.opt_out_key,
-            hears_opt_out=outbound or bool(agent.opt_out_key),
-            transfer_targets=tuple(agent.transfer_targets),
-            lasting=tuple(text for text in (agent.greeting, agent.disclosure) if text and not placeholders(text)),
-        ),
+        agent=_agent_settings(call),
         from_number=call.from_number,
         to_number=call.to_number,
         history=tuple((speaker, heard) for speaker, heard, _ in turns if heard),
@@ -205,24 +206,50 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
     )
 
 
+def _agent_settings(call: Call) -> AgentSettings:
+    agent = call.agent
+    outbound = call.direction == Call.Direction.OUTBOUND
+    return AgentSettings(
+        name=agent.name,
+        prompt=fill(agent.prompt, call.variables),
+        greeting=fill(agent.greeting, call.variables),
+        greeting_interruptible=agent.greeting_interruptible,
+        voice=agent.voice,
+        language=agent.language,
+        max_duration=float(call.duration_limit),
+        record=call.is_recorded,
+        disclosure=fill(agent.disclosure, call.variables),
+        opt_out_key=agent.opt_out_key,
+        hears_opt_out=outbound or bool(agent.opt_out_key),
+        transfer_targets=tuple(agent.transfer_targets),
+        lasting=tuple(text for text in (agent.greeting, agent.disclosure) if text and not placeholders(text)),
+    )
+
+
 def confirm_stream(*, call_id: UUID | str, call_sid: str, stream_sid: str, account_sid: str) -> bool:
-    """The socket's ``start`` message: whether it speaks for the call that its token was made for, on our account."""
+    """Check the socket's ``start`` message: it must name our account, and the call for which its token was made."""
     if account_sid == settings.TWILIO_ACCOUNT_SID and Call.objects.filter(pk=call_id, sid=call_sid).update(
         stream_sid=stream_sid
     ):
         return True
-    logger.warning("Media socket of call %s refused: its start names call %s of %s", call_id, call_sid, account_sid)
+    logger.warning(
+        "Refused the media socket of call %s: its start names call %s of account %s",
+        call_id,
+        call_sid,
+        account_sid,
+    )
     return False
 
 
 def _agent_for(number: str) -> Agent | None:
+    """Return the active agent with this number, else the oldest active one without a number."""
     agents = Agent.objects.filter(active=True)
     return agents.filter(phone_number=number).exclude(phone_number="").first() or (
         agents.filter(phone_number="").order_by("created_at", "pk").first()
     )
 
 
-def _mint_token(call: Call, *, stream: int, now: datetime) -> str:
+def _make_token(call: Call, *, stream: int, now: datetime) -> str:
     token = secrets.token_urlsafe(24)
     StreamToken.objects.create(
         call=call,
@@ -238,51 +265,57 @@ def _digest(token: str) -> str:
 
 
 class Next(StrEnum):
+    """What the TwiML after a stream tells Twilio to do."""
+
     HANG_UP = "hang-up"
     APOLOGISE = "apologise"
-    """The engines failed: say so, then hang up."""
+    """The engines failed: tell the caller, then hang up."""
     GIVE_UP = "give-up"
-    """The line dropped too often, or every slot is taken: say so, then hang up."""
+    """The stream was lost too often, or all slots are taken: tell the caller, then hang up."""
     RECONNECT = "reconnect"
+    """Open the next stream of the call."""
     TRANSFER = "transfer"
-    """Dial ``number`` as ``caller_id``, and ask again if nobody answers there."""
+    """Dial ``number`` as ``caller_id``, and request TwiML again afterwards."""
     NOBODY_THERE = "nobody-there"
-    """The transfer failed: say so, then as ``RECONNECT``."""
+    """The transfer was not answered: tell the caller, then do as for ``RECONNECT``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What follows a stream. ``token`` opens stream number ``stream``; empty unless there is to be one."""
+    """What follows after a stream."""
 
     next: Next
     token: str = ""
+    """Opens stream number ``stream``; empty if no stream follows."""
     stream: int = 0
     number: str = ""
+    """The number to which the call is transferred."""
     caller_id: str = ""
+    """Our number, from which the transfer is dialled."""
 
 
 def after_stream(*, sid: str, stream: int) -> Continuation:
     """
-    Stream number ``stream`` of a call has ended and the line is still up: what now?
+    Decide what follows when stream number ``stream`` has ended and the call is still connected.
 
-    A session that ends the stream on purpose must have recorded ``StreamEnded`` before it closes the
-    socket; what has no reason here was dropped, and is picked up again.
+    A session that ends its stream on purpose records the reason (``StreamEnded``) before it closes the socket. A stream
+    without a reason was dropped, and the call gets another one.
     """
     call = find_call(sid=sid)
     if call is None:
-        logger.warning("End of a stream of an unknown call %s", sid)
+        logger.warning("Call %s is unknown, but reports the end of a stream; hanging up", sid)
         return Continuation(Next.HANG_UP)
     now = timezone.now()
     with transaction.atomic():
         if call.status in TERMINAL:
             return Continuation(Next.HANG_UP)
-        if call.streams > stream:  # a repeated question: a later stream has taken over
-            return Continuation(Next.RECONNECT, _mint_token(call, stream=stream + 1, now=now), stream + 1)
+        if call.streams > stream:  # a repeated request: a later stream has opened
+            return Continuation(Next.RECONNECT, _make_token(call, stream=stream + 1, now=now), stream + 1)
         if call.end_reason == "transferred" and call.transfer_to:
             ours = call.from_number if call.direction == Call.Direction.OUTBOUND else call.to_number
             return Continuation(Next.TRANSFER, stream=stream, number=call.transfer_to, caller_id=ours)
         if call.end_reason not in _RESUMABLE or call.events.filter(kind="opt-out").exists():
-            # Nobody who has just asked for no more calls is greeted again.
+            # A caller who has just asked for no more calls must not be greeted again.
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.APOLOGISE if call.end_reason == "engines-failed" else Next.HANG_UP)
         if not 1 <= stream < MAX_STREAMS or not take_slot(call, now):
@@ -290,13 +323,13 @@ def after_stream(*, sid: str, stream: int) -> Continuation:
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.GIVE_UP)
         hold_slot_for_stream(call, now)
-        token = _mint_token(call, stream=stream + 1, now=now)
-    logger.warning("Call %s: stream %d was lost, reconnecting", sid, stream)
+        token = _make_token(call, stream=stream + 1, now=now)
+    logger.warning("Call %s lost its stream %d; opening the next one", sid, stream)
     return Continuation(Next.RECONNECT, token, stream + 1)
 
 
 def after_transfer(*, sid: str, stream: int, dial_status: str) -> Continuation:
-    """A transfer is over: the call is, if somebody talked; else the caller comes back to the agent."""
+    """Decide what follows a transfer: the call's end if it was answered, otherwise another stream with the agent."""
     call = find_call(sid=sid)
     if call is None or call.status in TERMINAL:
         return Continuation(Next.HANG_UP)
@@ -313,4 +346,4 @@ def after_transfer(*, sid: str, stream: int, dial_status: str) -> Continuation:
         if not 1 <= stream < MAX_STREAMS or not take_slot(call, now):
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.GIVE_UP)
-        return Continuation(Next.NOBODY_THERE, _mint_token(call, stream=stream + 1, now=now), stream + 1)
+        return Continuation(Next.NOBODY_THERE, _make_token(call, stream=stream + 1, now=now), stream + 1)

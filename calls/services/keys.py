@@ -1,4 +1,4 @@
-"""Keys to the REST API: made once, shown once, kept as a digest."""
+"""Keys to the REST API. A key is shown once, when it is made; only its digest is stored."""
 
 import hashlib
 import secrets
@@ -10,29 +10,30 @@ from django.db.models import Q
 from django.utils import timezone
 
 from calls.errors import CallsError
-from calls.models import ApiKey
+from calls.models import ApiKey, fits
 from calls.rates import is_rate
 from calls.services.records import clean
 
 _USE_NOTED_EVERY = timedelta(minutes=1)
+"""How exact ``last_used_at`` is: more would cost a write for every request."""
 
 
 def make_key(
     *, name: str, scopes: Iterable[str], rate: str = "", expires_at: datetime | None = None
 ) -> tuple[ApiKey, str]:
     """
-    A new key and its secret, which nobody can read again.
+    Create a key. Returns it and its secret, which cannot be read again.
 
-    ``rate`` is as ``600/minute``. Raises ``CallsError`` with the field that is wrong.
+    ``rate`` is written as ``600/minute``. Raises ``CallsError`` with the field that is wrong.
     """
     name = clean(name).strip()
-    if not 1 <= len(name) <= ApiKey._meta.get_field("name").max_length:
-        raise CallsError("Give the key a name of 1 to 100 characters: who uses it.", field="name")
+    if not name or not fits(name, ApiKey, "name"):
+        raise CallsError("Give the key a name of 1 to 100 characters that says who uses it.", field="name")
     scopes = check_scopes(scopes)
-    if rate and not (is_rate(rate) and len(rate) <= ApiKey._meta.get_field("rate").max_length):
+    if rate and not (is_rate(rate) and fits(rate, ApiKey, "rate")):
         raise CallsError(f"{rate!r} is not a rate. Write it as 600/minute.", field="rate")
     if expires_at is not None and expires_at <= timezone.now():
-        raise CallsError("The key would have expired already.", field="expires_at")
+        raise CallsError("This time has passed, so the key would have expired already.", field="expires_at")
     secret = f"cc_{secrets.token_urlsafe(32)}"
     try:
         with transaction.atomic():
@@ -40,24 +41,24 @@ def make_key(
                 name=name, prefix=secret[:8], digest=_digest(secret), scopes=scopes, rate=rate, expires_at=expires_at
             )
     except IntegrityError:
-        raise CallsError(f"There is a key {name!r} already.", code="name-taken", field="name") from None
+        raise CallsError(f"There is already a key {name!r}.", code="name-taken", field="name") from None
     return key, secret
 
 
 def check_scopes(scopes: Iterable[str]) -> list[str]:
-    """The scopes in their usual order. Raises ``CallsError`` for none at all, and for unknown ones."""
+    """Return the scopes in their usual order. Raises ``CallsError`` for an unknown scope, and for none at all."""
     wanted = set(scopes)
     if unknown := sorted(wanted - set(ApiKey.Scope.values)):
         choices = ", ".join(ApiKey.Scope.values)
-        raise CallsError(f"There is no scope {', '.join(unknown)}; choose of {choices}.", field="scopes")
+        raise CallsError(f"There is no scope {', '.join(unknown)}. Choose from: {choices}.", field="scopes")
     if not wanted:
-        raise CallsError("A key without a scope may do nothing. Give it at least one.", field="scopes")
+        raise CallsError("A key without a scope could do nothing. Give it at least one.", field="scopes")
     return [scope for scope in ApiKey.Scope.values if scope in wanted]
 
 
 def find_key(secret: str) -> ApiKey | None:
-    """The key with this secret; ``None`` if there is none, or it is revoked or expired. Notes its use."""
-    # The database compares digests: what its timing tells of one says nothing of the secret.
+    """Return the key with this secret and note its use. None if it does not exist, is revoked or has expired."""
+    # The database compares digests, and the timing of that comparison reveals nothing about the secret.
     key = ApiKey.objects.filter(digest=_digest(secret), active=True).first()
     now = timezone.now()
     if key is None or (key.expires_at is not None and key.expires_at <= now):
@@ -71,7 +72,7 @@ def find_key(secret: str) -> ApiKey | None:
 
 
 def revoke_key(*, name: str) -> ApiKey:
-    """From the next request on the key is refused. Idempotent. Its calls stay."""
+    """Refuse the key from the next request on. Idempotent. Its calls remain."""
     key = ApiKey.objects.filter(name=name).first()
     if key is None:
         raise CallsError(f"There is no key {name!r}.", code="unknown-key", field="name")
@@ -81,5 +82,5 @@ def revoke_key(*, name: str) -> ApiKey:
 
 
 def _digest(secret: str) -> str:
-    # A secret with 256 random bits needs no slow hash. What is no text at all must not raise either.
+    # A secret with 256 random bits needs no slow hash. Lone surrogates, which UTF-8 lacks, must not raise an error.
     return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()

@@ -1,10 +1,10 @@
 """
-Deleting what is old enough, and forgetting a person.
+Retention: deleting recordings and transcripts by age. Forgetting: removing everything about one person.
 
-What people said goes: words, keys, sound, what was known of them. What stays is a call without a face, with its times
-and latencies, so that the statistics of the past do not change; and rows that are emptied rather than deleted cannot be
-written again by a late report. What is still in ``SPOOL_DIR`` belongs to calls that are live or not yet written down,
-and is reached once they are.
+Both remove what a person said: words, pressed keys, recordings, variables. The call itself stays, with its times and
+latencies, so that past statistics do not change. Its rows are emptied rather than deleted, so that a late report cannot
+write them again. Files in ``SPOOL_DIR`` belong to calls that are live or not yet in the database; they are reached once
+they are.
 """
 
 import logging
@@ -32,62 +32,63 @@ from calls.status import TERMINAL, Status
 logger = logging.getLogger(__name__)
 
 FORGOTTEN = "forgotten"
-"""Stands where a forgotten person's number was."""
-WORDS = ("text", "words", "digit", "digits", "said", "heard", "message")
-"""Under these names an event's data hold what somebody said, wrote or pressed."""
-FACELESS = ("call", "direction", "status", "end_reason", "attempts_made")
-"""Of a webhook's data, what tells nothing of the person."""
+"""Replaces the number of a forgotten person."""
+PERSONAL_KEYS = ("text", "words", "digit", "digits", "said", "heard", "message")
+"""The keys of an event's data that contain what a person said, wrote or pressed."""
+IMPERSONAL_KEYS = ("call", "direction", "status", "end_reason", "attempts_made")
+"""The keys of a webhook's data that reveal nothing about the person."""
 BATCH = 200
-"""Calls in one transaction: nobody waits for it noticeably."""
+"""Calls in one transaction: few enough that others do not wait noticeably for its locks."""
 MOST_AT_ONCE = 5000
-"""Calls that one run empties, so that it ends: the next one goes on."""
+"""Calls that one run empties, so that it ends. The next run goes on."""
 STORAGE_FAILS = 20
-"""Files in a row that cannot be deleted, after which the storage is left alone until the next run."""
+"""Consecutive files that could not be deleted, after which this run stops: the storage is most likely unavailable."""
 
 
-# --- What is old enough ------------------------------------------------------------------------------------
+# --- Retention ---------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Retired:
-    """What one run has deleted: recordings, and the words of so many calls."""
+    """What one run has deleted."""
 
     recordings: int = 0
     transcripts: int = 0
+    """Calls whose words were deleted."""
 
 
-def retire(*, now: datetime | None = None) -> Retired:
+def apply_retention(*, now: datetime | None = None) -> Retired:
     """
-    Delete recordings and words past their age: ``RETENTION_RECORDINGS_DAYS``, ``RETENTION_TRANSCRIPTS_DAYS``.
+    Delete recordings and words that are older than ``RETENTION_RECORDINGS_DAYS`` and ``RETENTION_TRANSCRIPTS_DAYS``.
 
-    A file that cannot be deleted is tried again by the next run. Also empties what was written late of forgotten
-    people, and shortens the log of webhooks.
+    The next run tries again to delete a file that could not be deleted. Also removes what was written late about
+    forgotten people, and old webhook deliveries.
     """
     now = now or timezone.now()
     retired = Retired()
     if settings.RETENTION_RECORDINGS_DAYS:
-        old = _over_before(now - timedelta(days=settings.RETENTION_RECORDINGS_DAYS)).exclude(recording="")
-        gone = _delete_recordings(old.order_by("created_at").only("recording")[:MOST_AT_ONCE])
-        _note("recording", gone, now)
-        retired.recordings = len(gone)
+        old = _ended_before(now - timedelta(days=settings.RETENTION_RECORDINGS_DAYS)).exclude(recording="")
+        deleted = _delete_recordings(old.order_by("created_at").only("recording")[:MOST_AT_ONCE])
+        _write_retired_events("recording", deleted, now)
+        retired.recordings = len(deleted)
     if settings.RETENTION_TRANSCRIPTS_DAYS:
-        old = _over_before(now - timedelta(days=settings.RETENTION_TRANSCRIPTS_DAYS)).filter(_has_words())
+        old = _ended_before(now - timedelta(days=settings.RETENTION_TRANSCRIPTS_DAYS)).filter(_has_words())
         while retired.transcripts < MOST_AT_ONCE and (page := _page(old)):
             with transaction.atomic():
                 _empty_words(page)
-                _note("transcript", page, now)
+                _write_retired_events("transcript", page, now)
             retired.transcripts += len(page)
-    _forget_again()
-    webhook_delivery.forget_old(now=now)
+    _forget_late_writes()
+    webhook_delivery.delete_old_deliveries(now=now)
     if retired.recordings or retired.transcripts:
         logger.info("Deleted %d recordings and the words of %d calls", retired.recordings, retired.transcripts)
     return retired
 
 
-def _over_before(cutoff: datetime) -> QuerySet[Call]:
-    """Calls that were over by then. No call began after its end, and ``created_at`` has an index."""
-    ended = Call.objects.alias(over_at=Coalesce("ended_at", "created_at"))
-    return ended.filter(status__in=TERMINAL, created_at__lt=cutoff, over_at__lt=cutoff)
+def _ended_before(cutoff: datetime) -> QuerySet[Call]:
+    """Calls that had ended by then. A call is created before it ends, and ``created_at`` has an index."""
+    ended = Call.objects.alias(end=Coalesce("ended_at", "created_at"))
+    return ended.filter(status__in=TERMINAL, created_at__lt=cutoff, end__lt=cutoff)
 
 
 def _has_words() -> Q:
@@ -95,7 +96,7 @@ def _has_words() -> Q:
     return (
         ~Q(variables={})
         | Q(Exists(Turn.objects.filter(call=this).exclude(said="", heard="")))
-        | Q(Exists(CallEvent.objects.filter(call=this, data__has_any_keys=WORDS)))
+        | Q(Exists(CallEvent.objects.filter(call=this, data__has_any_keys=PERSONAL_KEYS)))
         | Q(Exists(CallOrder.objects.filter(call=this)))
     )
 
@@ -105,10 +106,10 @@ def _page(calls: QuerySet[Call]) -> list[UUID]:
 
 
 def _empty_words(calls: Collection[UUID]) -> int:
-    """Returns the number of turns that had any."""
-    spoken = list(CallEvent.objects.filter(call__in=calls, data__has_any_keys=WORDS))
+    """Remove the words of these calls. Returns the number of turns that had any."""
+    spoken = list(CallEvent.objects.filter(call__in=calls, data__has_any_keys=PERSONAL_KEYS))
     for event in spoken:
-        event.data = {name: value for name, value in event.data.items() if name not in WORDS}
+        event.data = {name: value for name, value in event.data.items() if name not in PERSONAL_KEYS}
     CallEvent.objects.bulk_update(spoken, ["data"], batch_size=BATCH)
     CallOrder.objects.filter(call__in=calls).delete()
     Call.objects.filter(pk__in=calls).update(variables={})
@@ -116,26 +117,26 @@ def _empty_words(calls: Collection[UUID]) -> int:
 
 
 def _delete_recordings(calls: Iterable[Call]) -> list[UUID]:
-    """Returns those whose sound is gone."""
-    gone: list[UUID] = []
+    """Delete the recordings of these calls. Returns the ids of those whose recording was deleted."""
+    deleted: list[UUID] = []
     failures = 0
     for call in calls:
         try:
-            call.recording.storage.delete(call.recording.name)
-        except Exception as error:  # every storage has errors of its own, and one file must not keep the others
-            logger.warning("The recording %s cannot be deleted: %s", call.recording.name, error)
+            call.recording.storage.delete(call.recording.name or "")
+        except Exception as error:  # every storage has its own errors, and one file must not stop the others
+            logger.warning("Could not delete recording %s; the next run repeats: %s", call.recording.name, error)
             failures += 1
             if failures == STORAGE_FAILS:
                 break
             continue
         failures = 0
-        # After the file: who is stopped in between finds it again here, and deleting it twice does no harm.
+        # After the file: if this process is stopped in between, the next run finds it here. Deleting twice is harmless.
         Call.objects.filter(pk=call.pk, recording=call.recording.name).update(recording="")
-        gone.append(call.pk)
-    return gone
+        deleted.append(call.pk)
+    return deleted
 
 
-def _note(what: str, calls: Iterable[UUID], at: datetime) -> None:
+def _write_retired_events(what: str, calls: Iterable[UUID], at: datetime) -> None:
     CallEvent.objects.bulk_create(
         [
             CallEvent(
@@ -153,26 +154,31 @@ def _note(what: str, calls: Iterable[UUID], at: datetime) -> None:
 
 @dataclass(slots=True)
 class Forgotten:
-    """What was known of a person. ``do_not_call``: the number is on that list and has stayed there."""
+    """What was removed about a person."""
 
     calls: int = 0
+    """Calls whose data were removed."""
     canceled: int = 0
+    """Calls that were waiting and were canceled."""
     recordings: int = 0
     turns: int = 0
+    """Turns whose words were removed."""
     events: int = 0
     deliveries: int = 0
+    """Webhook deliveries that no longer name the person."""
     do_not_call: bool = False
+    """The number is on the do-not-call list and stays there."""
 
 
 def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | None = None) -> Forgotten:
     """
     Remove a person: what was said in every call with ``number``, what was known beforehand, and the number itself.
 
-    Calls that wait for them are canceled. An entry of the do-not-call list stays, without its words: only a list that
-    has the number can keep it from being dialled again. ``and_do_not_call`` removes it as well.
+    Waiting calls to the number are canceled. Its entry on the do-not-call list stays, but without its reason, because
+    only the number on that list keeps it from being dialled again. ``and_do_not_call`` removes the entry as well.
 
-    Raises ``CallsError``, with what could be done done: ``call-live`` while somebody is on the line, ``storage-failed``
-    if a recording cannot be deleted. Then run it again.
+    Raises ``CallsError`` after doing what is possible: ``call-live`` while the person is on the line, and
+    ``storage-failed`` if a recording cannot be deleted. Run it again then.
     """
     number = whole_number(number)
     theirs = Call.objects.filter(
@@ -186,13 +192,13 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
     if live := list(going_on.values_list("pk", flat=True)[:10]):
         names = ", ".join(map(str, live))
         raise CallsError(
-            f"Still on the line: {names}. Hang up first.", permanent=False, code="call-live", field="number"
+            f"These calls are still live: {names}. Hang up first.", permanent=False, code="call-live", field="number"
         )
     over = theirs.filter(~Exists(_open_attempts()), status__in=TERMINAL)
     for page in _pages(over.only("recording")):
-        gone = _delete_recordings(call for call in page if call.recording)
-        forgotten.recordings += len(gone)
-        _forget([call.pk for call in page if not call.recording or call.pk in gone], now, forgotten)
+        deleted = _delete_recordings(call for call in page if call.recording)
+        forgotten.recordings += len(deleted)
+        _remove_person([call.pk for call in page if not call.recording or call.pk in deleted], now, forgotten)
     entry = DoNotCall.objects.filter(number=number)
     if and_do_not_call:
         entry.delete()
@@ -201,27 +207,27 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
         forgotten.do_not_call = bool(entry.update(reason="", call=None))
     if left := over.count():
         raise CallsError(
-            f"The recordings of {left} calls cannot be deleted; the log says why. The rest is done.",
+            f"The recordings of {left} calls cannot be deleted; the log says why. Everything else was removed.",
             permanent=False,
             code="storage-failed",
             field="number",
         )
-    logger.info("Forgot what was known of a number: %d calls", forgotten.calls)
+    logger.info("Forgot a person: removed the data of %d calls", forgotten.calls)
     return forgotten
 
 
 def _pages(calls: Iterable[Call]) -> Iterator[list[Call]]:
-    """A person's calls, read at once: emptying them takes them out of the query."""
-    known = list(calls)
-    return (known[start : start + BATCH] for start in range(0, len(known), BATCH))
+    """Read all calls first and return them in pages, because emptying a call takes it out of the query."""
+    found = list(calls)
+    return (found[start : start + BATCH] for start in range(0, len(found), BATCH))
 
 
 def _open_attempts() -> QuerySet[DialAttempt]:
     return DialAttempt.objects.filter(call=OuterRef("pk"), ended_at=None)
 
 
-def _forget(calls: Collection[UUID], at: datetime, forgotten: Forgotten) -> None:
-    """Take words, numbers and everything else that points at somebody out of these calls, all or nothing."""
+def _remove_person(calls: Collection[UUID], at: datetime, forgotten: Forgotten) -> None:
+    """Remove words, numbers and everything else that identifies the person from these calls, in one transaction."""
     if not calls:
         return
     with transaction.atomic():
@@ -229,7 +235,7 @@ def _forget(calls: Collection[UUID], at: datetime, forgotten: Forgotten) -> None
         forgotten.events += CallEvent.objects.filter(call__in=calls).exclude(data={}).update(data={})
         forgotten.turns += _empty_words(calls)
         forgotten.deliveries += _redact(WebhookDelivery.objects.filter(call__in=calls))
-        # The carrier's names lead to its own records of the person.
+        # The sid leads to the carrier's own records about the person.
         DialAttempt.objects.filter(call__in=calls).update(to_number=FORGOTTEN, sid=None, error="")
         these = Call.objects.filter(pk__in=calls)
         these.filter(direction=Call.Direction.OUTBOUND).update(to_number=FORGOTTEN)
@@ -251,17 +257,17 @@ def _forget(calls: Collection[UUID], at: datetime, forgotten: Forgotten) -> None
 
 
 def _redact(deliveries: QuerySet[WebhookDelivery]) -> int:
-    """What still waits is delivered, as it tells that the call is over, but no longer whose it was."""
+    """Remove the person from these deliveries. Waiting ones are still sent: they report the end of a call."""
     found = list(deliveries.only("payload"))
     for delivery in found:
         data = delivery.payload.get("data", {})
-        delivery.payload["data"] = {name: data[name] for name in FACELESS if name in data}
+        delivery.payload["data"] = {name: data[name] for name in IMPERSONAL_KEYS if name in data}
     WebhookDelivery.objects.bulk_update(found, ["payload"], batch_size=BATCH)
     return len(found)
 
 
-def _forget_again() -> None:
-    """A report or a fact that was on its way while its call was forgotten has come: it goes the same way."""
+def _forget_late_writes() -> None:
+    """Remove what was written about a call after it was forgotten, such as a late report."""
     this = OuterRef("pk")
     calls = Call.objects.filter(
         Q(direction=Call.Direction.OUTBOUND, to_number=FORGOTTEN)
@@ -272,5 +278,7 @@ def _forget_again() -> None:
         | Q(Exists(CallEvent.objects.filter(call=this).exclude(data={}))),
     )
     for page in _pages(calls.only("recording")[:MOST_AT_ONCE]):
-        gone = _delete_recordings(call for call in page if call.recording)
-        _forget([call.pk for call in page if not call.recording or call.pk in gone], timezone.now(), Forgotten())
+        deleted = _delete_recordings(call for call in page if call.recording)
+        _remove_person(
+            [call.pk for call in page if not call.recording or call.pk in deleted], timezone.now(), Forgotten()
+        )

@@ -1,4 +1,4 @@
-"""What every service shares: finding a call, moving its status, writing what happened once."""
+"""What all services share: finding a call, moving its status, and writing each event once."""
 
 import logging
 from collections.abc import Mapping
@@ -20,28 +20,28 @@ END_REASONS = frozenset(
     "caller-hung-up agent-ended silence max-duration engines-failed stream-lost refused drain "
     "operator transferred opted-out voicemail".split()
 )
-"""Why a stream ended. A call that never had one ends for a reason of the dialler's."""
+"""Why a stream ended. A call that never had a stream ends with a reason of the dialler, such as ``busy``."""
 FAR_OFF = timedelta(days=1)
-"""How far from now a time of Twilio's may be."""
+"""How far from now a time that Twilio reports may be. One further off is not believed."""
 
 
 def find_call(*, sid: str) -> Call | None:
-    """The call of this CallSid, be it that of an earlier attempt."""
+    """Return the call with this CallSid. It may be the sid of an earlier attempt."""
     return Call.objects.filter(sid=sid).first() or Call.objects.filter(attempts__sid=sid).first()
 
 
 def get_call(call_id: UUID | str) -> Call:
     call = Call.objects.filter(pk=call_id).first()
     if call is None:
-        raise CallsError(f"There is no call {call_id}", code="unknown-call")
+        raise CallsError(f"There is no call {call_id}.", code="unknown-call")
     return call
 
 
 def move(call: Call, status: Status, *, at: datetime, reason: str = "") -> bool:
     """
-    Move a call's status if the table allows it from whatever the status is by then; False if it does not.
+    Move a call to ``status`` if the table allows it from the status that the call has by then. False if it does not.
 
-    ``reason`` is the end's, where none is known yet.
+    ``reason`` becomes the call's end reason if it has none yet.
     """
     while may_move(call.status, status):
         stamps: dict[str, Any] = {}
@@ -67,17 +67,19 @@ def move(call: Call, status: Status, *, at: datetime, reason: str = "") -> bool:
 
 
 _EVENT_OF = {Status.IN_PROGRESS: "answered"}
+"""Webhook events that are not named after the status that they report."""
 
 
 def write_event(
     fact_id: str, call_id: UUID, kind: str, at: datetime, data: Mapping[str, Any]
 ) -> tuple[CallEvent, bool]:
+    """Write an event once by its ``fact_id``. Returns it, and whether it is new."""
     defaults = {"call_id": call_id, "kind": clean(kind), "at": at, "data": clean_values(data)}
     return CallEvent.objects.get_or_create(fact_id=fact_id, defaults=defaults)
 
 
 def fact_id_of(*parts: str) -> str:
-    """The same id for the same report, however often it comes."""
+    """Return an id that is the same for the same report, however often the report comes."""
     return uuid5(NAMESPACE_URL, "\n".join(parts)).hex
 
 
@@ -90,22 +92,23 @@ def moment(at: datetime | str) -> datetime:
 
 
 def twilio_time(text: str) -> datetime:
-    """Twilio's clock as it writes it: RFC 2822 for calls, ISO 8601 for streams. Now, where it makes no sense."""
+    """Parse a time that Twilio sent: RFC 2822 for calls, ISO 8601 for streams. Returns now if it makes no sense."""
     now = timezone.now()
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
-            told = moment(parse(text))
-            # One that is far off would make calls that never end, or that are due in another century.
-            return told if abs(told - now) < FAR_OFF else now
+            reported = moment(parse(text))
+            # A time that is far off would make calls that never end, or that are due in another century.
+            return reported if abs(reported - now) < FAR_OFF else now
         except (ValueError, OverflowError):
             continue
     return now
 
 
 def clean(text: str) -> str:
-    """PostgreSQL stores no NUL."""
+    """Remove NUL characters, which PostgreSQL cannot store."""
     return text.replace("\0", "")
 
 
 def clean_values(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Clean the keys and the text values of an event's data."""
     return {clean(key): clean(value) if isinstance(value, str) else value for key, value in data.items()}

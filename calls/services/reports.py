@@ -1,4 +1,4 @@
-"""What Twilio reports of calls and streams, however late, often and out of order."""
+"""What Twilio reports about calls and streams, however late, repeated and out of order."""
 
 import logging
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ def record_status(
     params: Mapping[str, str] | None = None,
 ) -> Call | None:
     """
-    A status callback, its fields as Twilio wrote them; ``None`` if the call is not ours.
+    Record a status callback. Its fields are as Twilio wrote them. None if the call is not ours.
 
-    Written once per ``SequenceNumber``. Order needs no bookkeeping beyond the table of moves: a callback that
-    was overtaken would move the call back, and no such move exists. The end is final.
+    A callback is written once per ``SequenceNumber``. The table of moves is enough to put callbacks in order: one that
+    was overtaken would move the call back, and no such move exists.
     """
     params = clean_values(params or {})
     attempt = attempts.find_attempt(attempt_id=attempt_id, sid=sid)
@@ -39,28 +39,27 @@ def record_status(
         return None
     call = attempt.call if attempt is not None else find_call(sid=sid)
     if call is None:
-        logger.warning("Status %r for an unknown call %s", status, sid)
+        logger.warning("Ignored status %r of call %s: unknown call", status, sid)
         return None
     at = twilio_time(timestamp)
     with transaction.atomic():
-        # First the move: two reports at once would otherwise hold each other's rows (PostgreSQL: deadlock detected).
+        # The move comes first. Otherwise two reports at once lock each other's rows (PostgreSQL: deadlock detected).
         moved = False
         if status in MOVES:
-            moved = _follow(attempt, Status(status), at, params) if attempt else move(call, Status(status), at=at)
+            moved = _move_attempt(attempt, Status(status), at, params) if attempt else move(call, Status(status), at=at)
         else:
-            logger.warning("Call %s reports a status that we do not know: %r", sid, status)
+            logger.warning("Ignored the status of call %s: %r is unknown", sid, status)
         write_event(fact_id_of("status", sid, sequence or status), call.pk, f"status-{status}"[:64], at, params)
         if status in TERMINAL and duration.isdecimal():
-            # Also where the books were closed before: Twilio's own count is the better one.
+            # Also if the call was closed before: Twilio's own count is more exact.
             Call.objects.filter(pk=call.pk, status=status).update(duration=float(duration[:9]))
     logger.log(logging.INFO if moved else logging.DEBUG, "Call %s: %s%s", sid, status, "" if moved else " (no change)")
     return call
 
 
-def _follow(attempt: DialAttempt, status: Status, at: datetime, params: Mapping[str, str]) -> bool:
-    """What the carrier says of an attempt."""
+def _move_attempt(attempt: DialAttempt, status: Status, at: datetime, params: Mapping[str, str]) -> bool:
     if status in UNANSWERED:
-        # It rings later than thought, perhaps: the slot is held a while longer.
+        # The phone may ring later than expected, so the slot is held longer.
         until = timezone.now() + timedelta(seconds=attempt.call.agent.ring_timeout + ANSWERING)
         Lease.objects.filter(call_id=attempt.call_id, stream=0, expires_at__lt=until).update(expires_at=until)
     sip_code = params.get("SipResponseCode", "")
@@ -79,14 +78,14 @@ def record_verdict(
     *, sid: str, answered_by: str, attempt_id: str = "", params: Mapping[str, str] | None = None
 ) -> bool:
     """
-    Machine detection's verdict on who answered. It comes once, perhaps twice, perhaps when the call is over.
+    Record what machine detection found. Twilio reports it once, sometimes twice, and sometimes after the call's end.
 
-    Returns whether it is news. What follows is as the call says, or its agent: nothing, a message, or the end.
+    Returns whether it is new. The call, or else its agent, says what follows: nothing, a message, or the call's end.
     """
     answered_by = clean(answered_by)[:32]
     attempt = attempts.find_attempt(attempt_id=attempt_id, sid=sid)
     if attempt is None or not attempts.adopt_sid(attempt, sid):
-        logger.warning("Machine detection's verdict %r on an unknown call %s", answered_by, sid)
+        logger.warning("Ignored the answering machine verdict %r about call %s: unknown call", answered_by, sid)
         return False
     call, now = attempt.call, timezone.now()
     with transaction.atomic():
@@ -104,7 +103,7 @@ def record_verdict(
 
 
 def _ends_call(answered_by: str, wanted: MachineDetection) -> bool:
-    """``unknown`` is treated as a person."""
+    """Whether the call does not go on as a conversation. An answer of ``unknown`` counts as a person."""
     if answered_by == "fax":
         return True
     return answered_by.startswith("machine") and wanted in (MachineDetection.HANG_UP, MachineDetection.MESSAGE)
@@ -119,12 +118,12 @@ def record_stream_event(
     timestamp: str = "",
     params: Mapping[str, str] | None = None,
 ) -> CallEvent | None:
-    """A stream's status callback. It comes before, between or after the stream's own messages, so it only informs."""
+    """Record a stream's status callback as an event only, since it may come before or after the stream itself."""
     call = find_call(sid=sid)
     if call is None:
-        logger.warning("Stream event %r for an unknown call %s", event, sid)
+        logger.warning("Ignored stream event %r of call %s: unknown call", event, sid)
         return None
     if error:
-        logger.warning("Call %s: %s: %s", sid, event, error)
+        logger.warning("Call %s: Twilio reports %s: %s", sid, event, error)
     fact_id = fact_id_of("stream", stream_sid, event, timestamp)
     return write_event(fact_id, call.pk, f"twilio-{event}"[:64], twilio_time(timestamp), params or {})[0]

@@ -1,4 +1,4 @@
-"""Housekeeping and readiness."""
+"""Closing calls that were left open, and the readiness of this process."""
 
 import logging
 from collections.abc import Callable
@@ -16,20 +16,20 @@ from calls.status import Status
 logger = logging.getLogger(__name__)
 
 LONGEST_TRANSFER = timedelta(hours=5)
-"""After that a call that was transferred is surely over."""
+"""After this time a transferred call has ended: Twilio ends every call after four hours."""
 
 
 def clean_up() -> int:
     """
-    Close the books of calls that nobody will close: those of a killed process whose last callback was lost.
+    Close the calls that would stay open for ever: those of a killed process whose last callback was lost.
 
-    Returns how many there were. For the start of a process and now and then.
+    Returns how many calls were closed. Runs at the start of a process and then regularly.
     """
     now = timezone.now()
     StreamToken.objects.filter(expires_at__lt=now - timedelta(days=1)).delete()
     dead_leases(now).delete()
-    # A callee may ring for ten minutes; what waits for its turn to be dialled is not abandoned. Outbound calls are
-    # asked after at the carrier (``reconciling.reconcile``), and one that was transferred goes on without a stream.
+    # A phone may ring for ten minutes. A call that waits to be dialled is not abandoned. ``reconciling.reconcile`` asks
+    # the carrier about outbound calls, and a transferred call goes on without a stream.
     abandoned = Call.objects.filter(
         status__in=(Status.RINGING, Status.IN_PROGRESS), lease=None, created_at__lt=now - timedelta(minutes=15)
     ).exclude(attempts__ended_at=None, attempts__isnull=False)
@@ -45,7 +45,7 @@ readiness_checks: list[Callable[[], str]] = []
 
 
 def readiness_problems() -> list[str]:
-    """What keeps this process from taking a call."""
+    """Return what keeps this process from taking calls, one entry for each problem."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM calls_agent LIMIT 1")

@@ -1,8 +1,9 @@
 """
-Outgoing webhooks: events of calls, written down with what caused them, then delivered until they are taken.
+Delivering webhooks: each event is sent until its endpoint accepts it, or the attempts are used up.
 
-Each delivery is a POST signed by the Standard Webhooks specification. It comes at least once: a process that dies
-between the answer and its note of it makes it come again, under the same ``webhook-id``. Order is not promised.
+A delivery is a POST that is signed as the Standard Webhooks specification says. It is sent at least once: if a process
+dies before it has stored the answer, the event is sent again under the same ``webhook-id``. The order of events is not
+guaranteed.
 """
 
 import asyncio
@@ -32,53 +33,57 @@ from calls.waking import wake
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
-"""Seconds that one delivery may take altogether."""
+"""Seconds that one delivery may take as a whole."""
 LEASE = 60.0
-"""Seconds for which a delivery belongs to whoever sends it; well above ``TIMEOUT``."""
+"""Seconds for which a delivery belongs to the process that sends it; well above ``TIMEOUT``."""
 BACKOFF = (5.0, 30.0, 120.0, 600.0, 3600.0, 3 * 3600.0, 8 * 3600.0, 8 * 3600.0)
-"""Seconds from one try to the next; after the last one it has failed."""
-ABREAST = 4
-"""Deliveries on their way to one endpoint at a time: one that is slow holds up nobody else."""
+"""Seconds from one attempt to the next: 20 hours in all. After the last attempt the delivery has failed."""
+CONCURRENT = 4
+"""Deliveries to one endpoint at a time, so that a slow endpoint does not delay the others."""
 BREAKS_AFTER = 5
-"""Failures in a row after which an endpoint is left alone for ``BREAK`` seconds."""
+"""Consecutive failures after which nothing is sent to an endpoint for ``BREAK`` seconds."""
 BREAK = 60.0
+"""Seconds: long enough for a restart of the receiver, and short against the waits of ``BACKOFF``."""
 RUN = 20.0
-"""Seconds after which a run begins nothing new: the next one goes on."""
+"""Seconds after which a run starts no more deliveries, so that its worker becomes free. The next run goes on."""
 KEPT = timedelta(days=30)
-"""How long the log of deliveries reaches back."""
+"""How long a delivery is kept. No delivery waits that long."""
 
 
 Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
-"""Sends a body with headers to a URL and returns the status; raises ``OSError`` or ``aiohttp.ClientError``."""
+"""Sends a body with headers to a URL and returns the HTTP status. Raises ``OSError`` or ``aiohttp.ClientError``."""
 
 
 @dataclass(slots=True)
 class Delivered:
-    """What one run has done: taken, given up, and to be tried again."""
+    """What one run has done."""
 
     delivered: int = 0
     failed: int = 0
+    """Deliveries that will not be repeated."""
     retried: int = 0
+    """Deliveries that failed and will be repeated."""
 
 
-_in_hand: set[int] = set()
-_in_hand_lock = threading.Lock()
+_busy: set[int] = set()
+"""The ids of the endpoints that a run of this process is sending to; guarded by ``_busy_lock``."""
+_busy_lock = threading.Lock()
 
 
 def deliver_due(*, limit: int = 100, post: Post | None = None) -> Delivered:
     """
-    Send what is due, every endpoint at its own pace. Any number of processes may run this.
+    Send the deliveries that are due, to every endpoint at its own pace. Any number of processes may run this.
 
-    It must not be called where an event loop runs: it has one of its own, which rests while the database is asked.
+    Do not call this where an event loop runs. It has an event loop of its own, which stands still during queries.
     """
     due = WebhookDelivery.objects.filter(
         status=WebhookDelivery.Status.WAITING, due_at__lte=timezone.now(), endpoint__active=True
     )
     endpoints = set(due.order_by().values_list("endpoint", flat=True).distinct())
-    # One run at a time for each endpoint of a process: a slow one then occupies one worker, and not all of them.
-    with _in_hand_lock:
-        endpoints -= _in_hand
-        _in_hand.update(endpoints)
+    # In one process, one run at a time sends to an endpoint: a slow endpoint then occupies one worker, not all of them.
+    with _busy_lock:
+        endpoints -= _busy
+        _busy.update(endpoints)
     try:
         if not endpoints:
             return Delivered()
@@ -88,13 +93,13 @@ def deliver_due(*, limit: int = 100, post: Post | None = None) -> Delivered:
             for pk in endpoints
         ]
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            delivered = _drive(lanes, runner.get_loop(), post)
+            totals = _send_all(lanes, runner.get_loop(), post)
     finally:
-        with _in_hand_lock:
-            _in_hand.difference_update(endpoints)
-    if delivered.delivered and due.exists():
+        with _busy_lock:
+            _busy.difference_update(endpoints)
+    if totals.delivered and due.exists():
         wake("deliver_webhooks")
-    return delivered
+    return totals
 
 
 class _Lane:
@@ -102,30 +107,32 @@ class _Lane:
 
     def __init__(self, waiting: list[WebhookDelivery]) -> None:
         self.waiting = waiting
-        self.on_their_way = 0
+        """Those that this run has not claimed yet, the oldest first."""
+        self.in_flight = 0
+        """Those that are being sent."""
         self.failures = 0
-        """In a row."""
+        """Consecutive failures."""
 
-    def next(self) -> WebhookDelivery | None:
-        """The next delivery that is ours to send, if there is room for one more."""
-        while self.waiting and self.on_their_way < ABREAST:
+    def claim_next(self) -> WebhookDelivery | None:
+        """Claim the next delivery; None if none is left, or enough are in flight."""
+        while self.waiting and self.in_flight < CONCURRENT:
             delivery = self.waiting.pop(0)
             if _claim(delivery):
-                self.on_their_way += 1
+                self.in_flight += 1
                 return delivery
         return None
 
     def back_off(self, endpoint: WebhookEndpoint) -> None:
-        """The endpoint fails: what waits for it goes on waiting, as the tries that it has are better spent later."""
+        """Postpone everything that waits for a failing endpoint, so that its attempts are not used up at once."""
         self.waiting.clear()
         now = timezone.now()
         rest = endpoint.deliveries.filter(status=WebhookDelivery.Status.WAITING, due_at__lte=now)
         rest.update(due_at=now + timedelta(seconds=BREAK * _jitter()))
 
 
-def _drive(lanes: list[_Lane], loop: asyncio.AbstractEventLoop, post: Post | None) -> Delivered:
-    """Tasks post; everything that touches the database happens between two steps of the loop."""
-    done_so_far = Delivered()
+def _send_all(lanes: list[_Lane], loop: asyncio.AbstractEventLoop, post: Post | None) -> Delivered:
+    """Send the deliveries in tasks. All queries are made here, between two steps of the event loop."""
+    totals = Delivered()
     client = None if post else loop.run_until_complete(_client())
     send = post or _poster(client)
     tasks: dict[asyncio.Task[tuple[int | str, float]], tuple[_Lane, WebhookDelivery]] = {}
@@ -133,15 +140,15 @@ def _drive(lanes: list[_Lane], loop: asyncio.AbstractEventLoop, post: Post | Non
     try:
         while True:
             for lane in lanes if time.monotonic() < ends_at else ():
-                while (delivery := lane.next()) is not None:
-                    tasks[loop.create_task(_try(send, delivery))] = lane, delivery
+                while (delivery := lane.claim_next()) is not None:
+                    tasks[loop.create_task(_send_one(send, delivery))] = lane, delivery
             if not tasks:
-                return done_so_far
+                return totals
             done, _ = loop.run_until_complete(asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))
-            for task in [task for task in tasks if task in done]:  # in the order in which they were sent
+            for task in [task for task in tasks if task in done]:  # in the order of sending
                 lane, delivery = tasks.pop(task)
-                lane.on_their_way -= 1
-                _settle(lane, delivery, *task.result(), done_so_far)
+                lane.in_flight -= 1
+                _record_result(lane, delivery, *task.result(), totals)
     finally:
         for task in tasks:
             task.cancel()
@@ -150,20 +157,20 @@ def _drive(lanes: list[_Lane], loop: asyncio.AbstractEventLoop, post: Post | Non
 
 
 def _claim(delivery: WebhookDelivery) -> bool:
-    """Take a delivery for as long as ``LEASE``. From here on the try counts, whatever becomes of this process."""
+    """Reserve a delivery for ``LEASE`` seconds. The attempt counts from here on, even if this process dies."""
     lease = timezone.now() + timedelta(seconds=LEASE)
-    mine = WebhookDelivery.objects.filter(
+    as_seen = WebhookDelivery.objects.filter(
         pk=delivery.pk, status=WebhookDelivery.Status.WAITING, due_at=delivery.due_at, endpoint__active=True
     )
-    if not mine.update(due_at=lease, attempts=F("attempts") + 1):
+    if not as_seen.update(due_at=lease, attempts=F("attempts") + 1):
         return False
     delivery.due_at = lease
     delivery.attempts += 1
     return True
 
 
-async def _try(send: Post, delivery: WebhookDelivery) -> tuple[int | str, float]:
-    """The answer's status, or what went wrong; and the milliseconds that it took."""
+async def _send_one(send: Post, delivery: WebhookDelivery) -> tuple[int | str, float]:
+    """Send a delivery. Returns the HTTP status or what went wrong, and the milliseconds that it took."""
     body = json.dumps(delivery.payload, ensure_ascii=False, separators=(",", ":")).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "client-caller"}
     headers |= sign(delivery.endpoint.secret, str(delivery.pk), int(time.time()), body)
@@ -174,13 +181,13 @@ async def _try(send: Post, delivery: WebhookDelivery) -> tuple[int | str, float]
             outcome = await send(delivery.endpoint.url, body, headers)
     except TimeoutError:
         outcome = f"no answer within {TIMEOUT:g} s"
-    except (OSError, ValueError, aiohttp.ClientError) as error:  # ValueError: an address that is none
+    except (OSError, ValueError, aiohttp.ClientError) as error:  # ValueError: an invalid address
         outcome = (str(error) or type(error).__name__)[:200]
     return outcome, (time.monotonic() - began) * 1000
 
 
 def sign(secret: str, delivery_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers by which the receiver knows us (Standard Webhooks 1.0)."""
+    """Return the headers that prove to the receiver who sent the event (Standard Webhooks 1.0)."""
     digest = hmac.new(secret_bytes(secret), f"{delivery_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return {
         "webhook-id": delivery_id,
@@ -197,44 +204,48 @@ def _poster(client: aiohttp.ClientSession | None) -> Post:
     assert client is not None
 
     async def post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        # A redirect would carry the event to an address that nobody has approved.
+        # A redirect would send the event to an address that the operator has not approved.
         async with client.post(url, data=body, headers=headers, allow_redirects=False) as response:
-            # Enough to use the connection again; of a longer answer nobody wants to know.
+            # A short answer is read so that the connection can be used again. The rest of a long one is not needed.
             await response.content.read(1024)
             return response.status
 
     return post
 
 
-def _settle(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, ms: float, so_far: Delivered) -> None:
+def _record_result(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, ms: float, totals: Delivered) -> None:
     now = timezone.now()
     status = outcome if isinstance(outcome, int) else None
-    news: dict[str, Any] = {
+    changes: dict[str, Any] = {
         "response_status": status,
         "log": [*delivery.log, {"at": now.isoformat(timespec="seconds"), "result": outcome, "ms": round(ms)}],
     }
     if status is not None and 200 <= status < 300:
         lane.failures = 0
-        so_far.delivered += 1
-        news |= {"status": WebhookDelivery.Status.DELIVERED, "due_at": None, "delivered_at": now}
+        totals.delivered += 1
+        changes |= {"status": WebhookDelivery.Status.DELIVERED, "due_at": None, "delivered_at": now}
     else:
         lane.failures += 1
         if status == 410 or delivery.attempts > len(BACKOFF):
-            so_far.failed += 1
-            news |= {"status": WebhookDelivery.Status.FAILED, "due_at": None}
+            totals.failed += 1
+            changes |= {"status": WebhookDelivery.Status.FAILED, "due_at": None}
         else:
-            so_far.retried += 1
-            news["due_at"] = now + timedelta(seconds=BACKOFF[delivery.attempts - 1] * _jitter())
-    # Not if it was given to somebody else meanwhile, as after a stall longer than the lease, or was asked for again.
-    mine = WebhookDelivery.objects.filter(pk=delivery.pk, status=WebhookDelivery.Status.WAITING, due_at=delivery.due_at)
-    mine.update(**news)
+            totals.retried += 1
+            changes["due_at"] = now + timedelta(seconds=BACKOFF[delivery.attempts - 1] * _jitter())
+    # Not if another process has the delivery meanwhile, after a stall longer than the lease, or if it was redelivered.
+    as_seen = WebhookDelivery.objects.filter(
+        pk=delivery.pk, status=WebhookDelivery.Status.WAITING, due_at=delivery.due_at
+    )
+    as_seen.update(**changes)
     if status == 410:
-        logger.warning("Endpoint %d is gone, and hears of nothing more", delivery.endpoint_id)
+        logger.warning("Webhook endpoint %d answered 410 (gone); it was switched off", delivery.endpoint_id)
         WebhookEndpoint.objects.filter(pk=delivery.endpoint_id).update(active=False)
         lane.waiting.clear()
     elif lane.failures >= BREAKS_AFTER:
         if lane.failures == BREAKS_AFTER:
-            logger.warning("Endpoint %d fails (%s): what waits for it waits longer", delivery.endpoint_id, outcome)
+            logger.warning(
+                "Webhook endpoint %d keeps failing (%s); its deliveries are postponed", delivery.endpoint_id, outcome
+            )
         lane.back_off(delivery.endpoint)
 
 
@@ -242,22 +253,22 @@ def _jitter() -> float:
     return random.uniform(1.0, 1.2)
 
 
-# --- Afterwards --------------------------------------------------------------------------------------------
+# --- Redelivery and clean-up --------------------------------------------------------------------------------
 
 
 def redeliver(delivery_id: UUID | str) -> WebhookDelivery:
-    """Send a delivery once more, whatever became of it, with as many tries as a new one."""
-    again = WebhookDelivery.objects.filter(pk=delivery_id)
-    if not again.update(status=WebhookDelivery.Status.WAITING, due_at=timezone.now(), attempts=0, delivered_at=None):
+    """Send a delivery once more, whatever its state, with as many attempts as a new one."""
+    delivery = WebhookDelivery.objects.filter(pk=delivery_id)
+    if not delivery.update(status=WebhookDelivery.Status.WAITING, due_at=timezone.now(), attempts=0, delivered_at=None):
         raise CallsError(f"There is no delivery {delivery_id}.", field="delivery", code="unknown-delivery")
     wake("deliver_webhooks")
-    return again.get()
+    return delivery.get()
 
 
-def forget_old(*, now: datetime | None = None, batch: int = 1000) -> int:
-    """Delete deliveries that are older than ``KEPT``; returns how many there were. Nothing waits as long as that."""
-    gone = 0
+def delete_old_deliveries(*, now: datetime | None = None, batch: int = 1000) -> int:
+    """Delete deliveries that are older than ``KEPT``. Returns how many there were."""
+    deleted = 0
     old = WebhookDelivery.objects.filter(created_at__lt=(now or timezone.now()) - KEPT).order_by()
     while page := list(old.values_list("pk", flat=True)[:batch]):
-        gone += WebhookDelivery.objects.filter(pk__in=page).delete()[0]
-    return gone
+        deleted += WebhookDelivery.objects.filter(pk__in=page).delete()[0]
+    return deleted

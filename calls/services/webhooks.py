@@ -1,8 +1,7 @@
 """
-Outgoing webhooks: events of calls, written down with what caused them, then delivered until they are taken.
+Webhooks: the endpoints of other systems, and the events of calls that are sent to them.
 
-Each delivery is a POST signed by the Standard Webhooks specification. It comes at least once: a process that dies
-between the answer and its note of it makes it come again, under the same ``webhook-id``. Order is not promised.
+An event is written in the transaction that caused it. ``webhook_delivery`` sends it.
 """
 
 import base64
@@ -18,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator
 
 from calls.errors import CallsError
-from calls.models import Call, WebhookDelivery, WebhookEndpoint
+from calls.models import Call, WebhookDelivery, WebhookEndpoint, fits
 from calls.waking import wake
 
 logger = logging.getLogger(__name__)
@@ -38,20 +37,22 @@ EVENTS = (
     "call.opted-out",
     "call.recording-ready",
 )
+"""Every event that an endpoint can receive."""
 
 SECRET_PREFIX = "whsec_"
+"""Marks a secret of the Standard Webhooks specification."""
 
 
-# --- What there is to tell ---------------------------------------------------------------------------------
+# --- Announcing events --------------------------------------------------------------------------------------
 
 
 def announce(call: Call, event: str, *, at: datetime, data: Mapping[str, Any] | None = None) -> None:
-    """Have ``event`` delivered to whoever wants to hear of it. Part of the caller's transaction."""
+    """Have ``event`` delivered to every endpoint that receives it. Part of the transaction in which it is called."""
     announce_each([call], event, at=at, data=data)
 
 
 def announce_each(calls: Iterable[Call], event: str, *, at: datetime, data: Mapping[str, Any] | None = None) -> None:
-    """As ``announce``, for any number of calls in as many queries as for one."""
+    """Do as ``announce`` for any number of calls, in as many queries as for one."""
     endpoints = [
         endpoint
         for endpoint in WebhookEndpoint.objects.filter(active=True)
@@ -86,12 +87,12 @@ def _payload(call: Call, event: str, at: datetime, data: Mapping[str, Any]) -> d
     }
 
 
-# --- Whom to tell ------------------------------------------------------------------------------------------
+# --- Endpoints ----------------------------------------------------------------------------------------------
 
 
 def make_endpoint(*, url: str, events: Iterable[str] = (), secret: str = "") -> WebhookEndpoint:
     """
-    A new endpoint; without ``events`` it hears of all. A ``secret`` is made if none is given.
+    Create an endpoint. Without ``events`` it receives all of them. Without a ``secret`` it gets a random one.
 
     Raises ``CallsError`` with the field that is wrong.
     """
@@ -100,7 +101,7 @@ def make_endpoint(*, url: str, events: Iterable[str] = (), secret: str = "") -> 
 
 
 def change_endpoint(endpoint: WebhookEndpoint, **fields: Any) -> None:
-    """Another ``url``, other ``events``, or on and off (``active``). Raises ``CallsError`` as above."""
+    """Change ``url``, ``events`` or ``active``. Raises ``CallsError`` with the field that is wrong."""
     if "url" in fields:
         fields["url"] = check_url(fields["url"])
     if "events" in fields:
@@ -112,28 +113,29 @@ def change_endpoint(endpoint: WebhookEndpoint, **fields: Any) -> None:
 
 
 def renew_secret(endpoint_id: int) -> str:
-    """Sign with a new secret from the next delivery on; returns it."""
+    """Sign with a new secret from the next delivery on. Returns the secret."""
     secret = make_secret()
     WebhookEndpoint.objects.filter(pk=endpoint_id).update(secret=secret)
     return secret
 
 
 def check_url(url: str) -> str:
-    """The address, if events may go there: in production they travel over TLS only."""
+    """Return ``url`` if events may be sent there. In production they are sent over TLS only."""
     try:
         URLValidator(schemes=["http", "https"] if settings.DEBUG else ["https"])(url)
     except ValidationError:
         example = "https://example.com/hooks/calls"
-        raise CallsError(f"Give the endpoint's whole address, such as {example}.", field="url") from None
-    if len(url) > WebhookEndpoint._meta.get_field("url").max_length:
+        raise CallsError(f"Write the endpoint's whole address, such as {example}.", field="url") from None
+    if not fits(url, WebhookEndpoint, "url"):
         raise CallsError("The address is too long.", field="url")
     return url
 
 
 def check_events(events: Iterable[str]) -> list[str]:
+    """Return the events in their usual order, each once. Raises ``CallsError`` for an unknown one."""
     wanted = set(events)
     if unknown := sorted(wanted - set(EVENTS)):
-        raise CallsError(f"There is no event {', '.join(unknown)}; choose of {', '.join(EVENTS)}.", field="events")
+        raise CallsError(f"There is no event {', '.join(unknown)}. Choose from: {', '.join(EVENTS)}.", field="events")
     return [event for event in EVENTS if event in wanted]
 
 
@@ -142,15 +144,17 @@ def make_secret() -> str:
 
 
 def check_secret(secret: str) -> str:
-    """``whsec_`` and 24 to 64 bytes in base64."""
+    """Return ``secret`` if it is ``whsec_`` and 24 to 64 bytes in base64. Raises ``CallsError``."""
     if 24 <= len(secret_bytes(secret)) <= 64:
         return secret
     raise CallsError(
-        "The secret is whsec_ and 24 to 64 random bytes in base64; leave it empty to have one made.", field="secret"
+        "The secret must be whsec_ and 24 to 64 random bytes in base64. Leave it empty for a new one.",
+        field="secret",
     )
 
 
 def secret_bytes(secret: str) -> bytes:
+    """Decode a secret; empty if it is not base64."""
     try:
         return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):

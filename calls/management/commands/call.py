@@ -13,8 +13,8 @@ from rich.markup import escape
 from calls.models import Call, MachineDetection
 from calls.services import CallsError
 from calls.services.placing import NewCall, place_call
+from calls.services.progress import ProgressLine, list_progress
 from calls.services.stopping import cancel_call, hang_up
-from calls.services.watching import Line, news_of
 from calls.status import TERMINAL
 
 LOOK_EVERY = 0.3
@@ -65,7 +65,7 @@ class Command(BaseCommand):
         warned = False
         while True:
             call.refresh_from_db()
-            for line in news_of(call):
+            for line in list_progress(call):
                 if line.id not in seen:
                     seen.add(line.id)
                     console.print(_printed(line))
@@ -99,7 +99,7 @@ def variables(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def _printed(line: Line) -> str:
+def _printed(line: ProgressLine) -> str:
     at = timezone.localtime(line.at).strftime("%H:%M:%S")
     if line.speaker:
         colour = "cyan" if line.speaker == "agent" else "green"

@@ -24,7 +24,7 @@ from calls.models import (
 from calls.services import CallsError, facts, record_fact, record_status
 from calls.services.do_not_call import add_do_not_call
 from calls.services.placing import NewCall, place_call
-from calls.services.privacy import FORGOTTEN, forget, retire
+from calls.services.privacy import FORGOTTEN, apply_retention, forget
 from tests.calls.fake_carrier import FakeCarrier
 
 pytestmark = pytest.mark.django_db
@@ -119,7 +119,7 @@ def events_of(call: Call) -> dict[str, dict]:
 
 def test_recordings_and_words_go_at_their_own_age():
     ages = {days: a_call(days_ago=days) for days in (29.9, 30.1, 59.9, 60.1)}
-    retired = retire()
+    retired = apply_retention()
     assert (retired.recordings, retired.transcripts) == (3, 1)
     for days, call in ages.items():
         call.refresh_from_db()
@@ -129,7 +129,7 @@ def test_recordings_and_words_go_at_their_own_age():
 
 def test_of_an_old_call_no_word_is_left_and_every_figure():
     call = a_call(days_ago=100)
-    retire()
+    apply_retention()
     call.refresh_from_db()
     turn = call.turns.get()
     assert (turn.said, turn.heard, turn.speaker, turn.response_latency) == ("", "", "caller", 0.4)
@@ -142,15 +142,15 @@ def test_of_an_old_call_no_word_is_left_and_every_figure():
 
 def test_what_was_retired_is_left_alone_afterwards():
     a_call(days_ago=100)
-    retire()
+    apply_retention()
     before = everything()
-    assert (retire().recordings, retire().transcripts) == (0, 0)
+    assert (apply_retention().recordings, apply_retention().transcripts) == (0, 0)
     assert everything() == before
 
 
 def test_a_fact_that_is_replayed_brings_no_words_back():
     call = a_call(days_ago=100)
-    retire()
+    apply_retention()
     says_her_name(call, NOW)
     assert call.turns.get().said == ""
 
@@ -159,21 +159,21 @@ def test_zero_days_keep_everything(settings):
     settings.RETENTION_RECORDINGS_DAYS = settings.RETENTION_TRANSCRIPTS_DAYS = 0
     a_call(days_ago=10_000)
     before = everything()
-    retire()
+    apply_retention()
     assert everything() == before
 
 
 @pytest.mark.parametrize("status", ["queued", "in-progress"])
 def test_a_call_that_is_not_over_keeps_what_it_has(status):
     call = a_call(days_ago=100, status=status)
-    retire()
+    apply_retention()
     assert call.turns.get().heard
     assert default_storage.exists(call.recording.name)
 
 
 def test_a_call_that_never_ended_properly_has_the_age_of_its_beginning():
     a_call(days_ago=100, ended_at=None)
-    assert retire().transcripts == 1
+    assert apply_retention().transcripts == 1
 
 
 def test_a_file_that_cannot_be_deleted_keeps_no_other_and_is_tried_again(monkeypatch, caplog):
@@ -186,13 +186,13 @@ def test_a_file_that_cannot_be_deleted_keeps_no_other_and_is_tried_again(monkeyp
         delete(self, name)
 
     monkeypatch.setattr(FileSystemStorage, "delete", fails)
-    assert retire().recordings == 1
+    assert apply_retention().recordings == 1
     assert "read-only file system" in caplog.text
     stuck.refresh_from_db()
     other.refresh_from_db()
     assert (bool(stuck.recording), bool(other.recording)) == (True, False)
     monkeypatch.undo()
-    assert retire().recordings == 1
+    assert apply_retention().recordings == 1
 
 
 def test_a_storage_that_is_down_is_not_asked_for_every_file(monkeypatch, caplog):
@@ -204,14 +204,14 @@ def test_a_storage_that_is_down_is_not_asked_for_every_file(monkeypatch, caplog)
         raise OSError("gone")
 
     monkeypatch.setattr(FileSystemStorage, "delete", fails)
-    assert retire().recordings == 0
+    assert apply_retention().recordings == 0
     assert len(asked) == 20 < len(calls)
 
 
 def test_a_file_that_is_gone_already_is_no_problem():
     call = a_call(days_ago=100)
     default_storage.delete(call.recording.name)
-    assert retire().recordings == 1
+    assert apply_retention().recordings == 1
 
 
 def test_old_deliveries_of_webhooks_go_as_well():
@@ -222,7 +222,7 @@ def test_old_deliveries_of_webhooks_go_as_well():
         )
         for days in (31, 29)
     )
-    retire()
+    apply_retention()
     assert list(WebhookDelivery.objects.all()) == [new] != [old]
 
 
@@ -230,11 +230,11 @@ def test_many_old_calls_cost_few_queries(django_assert_max_num_queries):
     for _ in range(3):
         a_call(days_ago=100, sound=False)
     with django_assert_max_num_queries(40) as few:
-        retire()
+        apply_retention()
     for _ in range(30):
         a_call(days_ago=100, sound=False)
     with django_assert_max_num_queries(len(few)):
-        assert retire().transcripts == 30
+        assert apply_retention().transcripts == 30
 
 
 # --- Forgetting a person -----------------------------------------------------------------------------------
@@ -377,7 +377,7 @@ def test_what_arrives_late_of_a_forgotten_person_is_emptied_by_the_next_retireme
     )
     assert ANNA in everything()
     assert "Annabel" in everything()
-    retire()
+    apply_retention()
     for trace in (ANNA, "Annabel", sid):
         assert trace not in everything()
 

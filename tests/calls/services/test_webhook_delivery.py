@@ -18,7 +18,15 @@ from django.utils import timezone
 
 from calls.models import Agent, Call, WebhookDelivery, WebhookEndpoint
 from calls.services import CallsError, webhook_delivery, webhooks
-from calls.services.webhook_delivery import ABREAST, BACKOFF, BREAKS_AFTER, LEASE, deliver_due, forget_old, redeliver
+from calls.services.webhook_delivery import (
+    BACKOFF,
+    BREAKS_AFTER,
+    CONCURRENT,
+    LEASE,
+    delete_old_deliveries,
+    deliver_due,
+    redeliver,
+)
 from calls.services.webhooks import announce, make_endpoint
 
 pytestmark = pytest.mark.django_db
@@ -265,9 +273,9 @@ def test_whatever_goes_wrong_on_the_way_is_noted(call, error):
 
 def test_an_endpoint_that_is_gone_hears_of_nothing_more(call):
     endpoint = an_endpoint("a.example.com")
-    first, *_ = deliveries(call, endpoint, 1 + 3 * ABREAST)
+    first, *_ = deliveries(call, endpoint, 1 + 3 * CONCURRENT)
     receiver = Receiver(a=410)
-    assert deliver_due(post=receiver).failed == len(receiver.got) == ABREAST
+    assert deliver_due(post=receiver).failed == len(receiver.got) == CONCURRENT
     endpoint.refresh_from_db()
     first.refresh_from_db()
     assert (endpoint.active, first.status) == (False, "failed")
@@ -313,7 +321,7 @@ def test_of_two_who_saw_it_due_one_gets_it(call):
     assert [webhook_delivery._claim(seen_by_one), webhook_delivery._claim(seen_by_another)] == [True, False]
 
 
-def test_what_a_dead_worker_had_in_hand_is_sent_once_its_lease_is_over(call, clock):
+def test_what_a_dead_worker_had_busy_is_sent_once_its_lease_is_over(call, clock):
     [delivery] = deliveries(call, an_endpoint(), 1)
     assert webhook_delivery._claim(delivery)
     receiver = Receiver()
@@ -326,13 +334,13 @@ def test_what_a_dead_worker_had_in_hand_is_sent_once_its_lease_is_over(call, clo
 
 def test_a_worker_that_stalled_beyond_its_lease_does_not_spoil_what_another_has_done(call, monkeypatch):
     [delivery] = deliveries(call, an_endpoint("a.example.com"), 1)
-    settle = webhook_delivery._settle
+    settle = webhook_delivery._record_result
 
     def settles_late(*arguments):
         WebhookDelivery.objects.update(status="delivered", due_at=None, delivered_at=NOON)
         settle(*arguments)
 
-    monkeypatch.setattr(webhook_delivery, "_settle", settles_late)
+    monkeypatch.setattr(webhook_delivery, "_record_result", settles_late)
     deliver_due(post=Receiver(a=500))
     delivery.refresh_from_db()
     assert (delivery.status, delivery.due_at, delivery.log) == ("delivered", None, [])
@@ -362,7 +370,7 @@ def test_a_slow_endpoint_holds_up_nobody_else(call):
 
     all_quick = asyncio.Event()
     assert deliver_due(post=post).delivered == 11
-    assert most == ABREAST
+    assert most == CONCURRENT
 
 
 def test_an_endpoint_that_fails_all_the_time_costs_a_few_tries_and_the_rest_wait(call, clock):
@@ -372,7 +380,7 @@ def test_an_endpoint_that_fails_all_the_time_costs_a_few_tries_and_the_rest_wait
     receiver = Receiver(broken=500)
     done = deliver_due(post=receiver)
     assert done.delivered == 20
-    assert BREAKS_AFTER <= done.retried < BREAKS_AFTER + ABREAST
+    assert BREAKS_AFTER <= done.retried < BREAKS_AFTER + CONCURRENT
     untouched = WebhookDelivery.objects.filter(endpoint=broken, attempts=0)
     assert untouched.count() == 50 - done.retried
     assert not untouched.filter(due_at__lte=NOON + timedelta(seconds=59)).exists()
@@ -417,31 +425,31 @@ def test_a_run_ends_in_time_and_leaves_the_rest(call, monkeypatch):
     assert WebhookDelivery.objects.filter(attempts=0).count() == 30
 
 
-def test_an_endpoint_in_hand_is_left_to_the_run_that_has_it(call):
+def test_an_endpoint_busy_is_left_to_the_run_that_has_it(call):
     """A slow endpoint then occupies one worker of a process, and not all of them."""
     endpoint = an_endpoint()
     deliveries(call, endpoint, 3)
-    webhook_delivery._in_hand.add(endpoint.pk)
+    webhook_delivery._busy.add(endpoint.pk)
     try:
         assert deliver_due(post=Receiver()).delivered == 0
     finally:
-        webhook_delivery._in_hand.discard(endpoint.pk)
+        webhook_delivery._busy.discard(endpoint.pk)
     assert deliver_due(post=Receiver()).delivered == 3
-    assert webhook_delivery._in_hand == set()
+    assert webhook_delivery._busy == set()
 
 
-def test_an_error_of_ours_leaves_nothing_in_hand(call):
+def test_an_error_of_ours_leaves_nothing_busy(call):
     async def broken(url, body, headers):
         raise RuntimeError("a bug")
 
     deliveries(call, an_endpoint(), 3)
     with pytest.raises(RuntimeError):
         deliver_due(post=broken)
-    assert webhook_delivery._in_hand == set()
+    assert webhook_delivery._busy == set()
 
 
 def test_old_deliveries_are_deleted(call):
     old, new = deliveries(call, an_endpoint(), 2)
     WebhookDelivery.objects.filter(pk=old.pk).update(created_at=NOON - timedelta(days=31), status="delivered")
-    assert forget_old() == 1
+    assert delete_old_deliveries() == 1
     assert list(WebhookDelivery.objects.all()) == [new]
