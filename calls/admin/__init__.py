@@ -1,4 +1,4 @@
-"""The admin, in which the operator works with agents, calls and everything around them."""
+"""The admin: the pages on which operators work with agents, calls, API keys and webhooks."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""Agents: what they say, how they sound, and what they may do."""
+"""The pages of agents: what they say, how they sound, and what they may do."""
 
 from typing import Annotated, Any, TypedDict
 
@@ -13,12 +13,14 @@ from calls.models import Agent
 
 
 class _CallCount(TypedDict):
+    """What the list adds to each agent."""
+
     call_count: int
 
 
 class AgentForm(forms.ModelForm[Agent]):
     def clean_transfer_targets(self) -> dict[str, str]:
-        """A field that was emptied means nobody."""
+        """An operator who empties the field means that the agent may transfer to no one."""
         targets: dict[str, str] | None = self.cleaned_data["transfer_targets"]
         return targets or {}
 
@@ -26,18 +28,18 @@ class AgentForm(forms.ModelForm[Agent]):
 @admin.register(Agent)
 class AgentAdmin(admin.ModelAdmin[Agent]):
     form = AgentForm
-    list_display = ["name", "phone_number", "language", "voice", "active", "calls_taken"]
+    list_display = ["name", "phone_number", "language", "voice", "active", "number_of_calls"]
     list_filter = ["active", "language"]
     search_fields = ["name", "phone_number", "prompt"]
     readonly_fields = ["created_at", "updated_at"]
     fieldsets = [
         (None, {"fields": ["name", "phone_number", "active"]}),
-        ("What it says", {"fields": ["prompt", "greeting", "greeting_interruptible"]}),
-        ("How it sounds", {"fields": ["voice", "language"]}),
+        ("What the agent says", {"fields": ["prompt", "greeting", "greeting_interruptible"]}),
+        ("How the agent sounds", {"fields": ["voice", "language"]}),
         ("Limits", {"fields": ["max_duration", "transfer_targets"]}),
         ("Privacy", {"fields": ["disclosure", "record", "opt_out_key"]}),
         (
-            "Calling out",
+            "Outbound calls",
             {
                 "fields": [
                     *("ring_timeout", "machine_detection", "voicemail_message", "max_attempts"),
@@ -54,10 +56,10 @@ class AgentAdmin(admin.ModelAdmin[Agent]):
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         kwargs["extra_context"] = {
             **(kwargs.get("extra_context") or {}),
-            "may_place": is_permitted(request, "add_call"),
+            "can_place": is_permitted(request, "add_call"),
         }
         return super().change_view(request, object_id, *args, **kwargs)
 
     @admin.display(description="calls", ordering="call_count")
-    def calls_taken(self, agent: Annotated[Agent, Annotations[_CallCount]]) -> int:
+    def number_of_calls(self, agent: Annotated[Agent, Annotations[_CallCount]]) -> int:
         return agent.call_count

@@ -1,4 +1,4 @@
-"""Calls: found, read, heard, stopped and placed again."""
+"""The pages of calls: an operator finds, reads and hears calls there, and acts on them."""
 
 import uuid
 from collections import defaultdict
@@ -17,18 +17,18 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
 from calls import recordings
-from calls.admin.placing import PlaceForm, place_again
-from calls.admin.shared import ReadOnly, is_permitted, link_to, milliseconds
+from calls.admin.actions import CALL_ACTIONS, applicable_actions, carry_out
+from calls.admin.placing import PlaceForm
+from calls.admin.shared import EMPTY, ReadOnly, is_permitted, milliseconds
 from calls.errors import CallsError
-from calls.models import E164, Call, CallEvent, DialAttempt, Turn
-from calls.services import stopping
+from calls.models import Call, CallEvent, DialAttempt, Turn
 from calls.stages import STAGE_NAMES
 from calls.status import TERMINAL, UNANSWERED
 
-MOST_COMPLAINTS = 5
-"""Of one action on many rows; more are counted."""
+MOST_ERRORS = 5
+"""How many errors of one action on many calls are shown. The others are only counted, or they would fill the page."""
 _LATENCIES = "latencies"
-"""The attribute of a call that keeps the response latencies of its turns while a page is made."""
+"""The attribute of a call that holds the response latencies of its turns while a page is made."""
 
 
 class TurnInline(ReadOnly, admin.TabularInline[Turn, Call]):
@@ -39,7 +39,7 @@ class TurnInline(ReadOnly, admin.TabularInline[Turn, Call]):
 
     @admin.display(description="words")
     def words(self, turn: Turn) -> str:
-        """What was heard; then, struck out, what was said after it and never reached the other side."""
+        """What the other side heard, and then, struck out, what was said but not heard any more."""
         if turn.speaker == Turn.Speaker.CALLER or turn.said == turn.heard:
             return turn.heard or turn.said
         if turn.said.startswith(turn.heard):
@@ -48,13 +48,13 @@ class TurnInline(ReadOnly, admin.TabularInline[Turn, Call]):
 
     @admin.display(description="remarks")
     def remarks(self, turn: Turn) -> str:
-        speculation = f"speculated {turn.speculation_hits} for use, {turn.speculation_waste} for nothing"
+        speculations = f"speculations: {turn.speculation_hits} used, {turn.speculation_waste} wasted"
         return ", ".join(
             remark
             for remark, applies in (
                 ("interrupted", turn.interrupted),
                 ("fallback", turn.fallback),
-                (speculation, turn.speculation_hits or turn.speculation_waste),
+                (speculations, turn.speculation_hits or turn.speculation_waste),
             )
             if applies
         )
@@ -71,7 +71,7 @@ class TurnInline(ReadOnly, admin.TabularInline[Turn, Call]):
             for name in names
             if turn.stages.get(name) is not None
         )
-        return format_html_join("", "{}&nbsp;{}<br>", rows) or "–"
+        return format_html_join("", "{}&nbsp;{}<br>", rows) or EMPTY
 
 
 class CallEventInline(ReadOnly, admin.TabularInline[CallEvent, Call]):
@@ -92,13 +92,13 @@ class DialAttemptInline(ReadOnly, admin.TabularInline[DialAttempt, Call]):
 
 
 class WaitingFilter(admin.SimpleListFilter):
-    """What has no status of its own: how a queued call waits."""
+    """Filters queued calls by what they wait for, which no status tells."""
 
     title = "waiting"
     parameter_name = "waiting"
 
     def lookups(self, *_: Any) -> list[tuple[str, str]]:
-        return [("due", "to be dialled now"), ("later", "to be dialled later"), ("out", "being dialled")]
+        return [("due", "due now"), ("later", "scheduled for later"), ("out", "being dialled")]
 
     def queryset(self, request: HttpRequest, calls: QuerySet[Call]) -> QuerySet[Call]:
         match self.value():
@@ -128,10 +128,10 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
     ]
     list_select_related = ["agent"]
     list_per_page = 50
-    # Counting a million rows costs more than showing fifty of them.
+    # Counting a million rows takes longer than showing fifty of them.
     show_full_result_count = False
     search_fields = ["sid", "from_number", "to_number", "stream_sid", "turns__heard", "turns__said"]
-    search_help_text = "CallSid, number, or words of the conversation"
+    search_help_text = "Search by CallSid, telephone number, or words of the conversation."
     date_hierarchy = "created_at"
     actions = ["cancel", "hang_up", "dial_again"]
     inlines = [TurnInline, DialAttemptInline, CallEventInline]
@@ -154,9 +154,9 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
                 ]
             },
         ),
-        ("Sound", {"fields": ["player"]}),
+        ("Recording", {"fields": ["player"]}),
         (
-            "As it was ordered",
+            "Request",
             {
                 "classes": ["collapse"],
                 "fields": [
@@ -181,13 +181,13 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
         return is_permitted(request, "add_call")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        context = {**(extra_context or {}), "may_place": self.has_place_permission(request)}
+        context = {**(extra_context or {}), "can_place": self.has_place_permission(request)}
         return super().changelist_view(request, context)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
         changelist.result_list = calls = list(changelist.result_list)
-        # A median is no SQL aggregate everywhere: one query for the whole page.
+        # SQLite has no median, so one query fetches the latencies of all calls on the page.
         latencies: dict[UUID, list[float | None]] = defaultdict(list)
         for call_id, latency in Turn.objects.filter(call__in=calls).values_list("call_id", "response_latency"):
             latencies[call_id].append(latency)
@@ -196,7 +196,7 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
         return changelist
 
     def has_delete_permission(self, request: HttpRequest, obj: Call | None = None) -> bool:
-        """What goes on is ended first: without its row nobody could end it any more."""
+        """A call must have ended before it is deleted: without its row, nothing could end it any more."""
         return super().has_delete_permission(request, obj) and (obj is None or obj.status in TERMINAL)
 
     @admin.display(description="number")
@@ -209,7 +209,7 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
 
     @admin.display(description="duration", ordering="duration")
     def seconds(self, call: Call) -> str:
-        return "–" if call.duration is None else f"{call.duration:.0f} s"
+        return EMPTY if call.duration is None else f"{call.duration:.0f} s"
 
     @admin.display(description="turns")
     def turn_count(self, call: Call) -> int:
@@ -223,7 +223,7 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
     @admin.display(description="recording")
     def player(self, call: Call) -> str:
         if not call.recording:
-            return "–"
+            return EMPTY
         address = reverse("admin:calls_call_recording", args=[call.pk])
         return format_html(
             '<audio controls preload="metadata" src="{0}"></audio><br><a href="{0}" download="{1}.wav">Download</a>',
@@ -238,68 +238,52 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
             '<a href="{}?call__id__exact={}">{} deliveries</a>', address, call.pk, call.deliveries.count()
         )
 
-    # What can be done about a call. The services know whether it makes sense; a button is there if it may.
-
-    @admin.action(description="Cancel", permissions=["control"])
+    @admin.action(description=CALL_ACTIONS["cancel"].label, permissions=["control"])
     def cancel(self, request: HttpRequest, calls: QuerySet[Call]) -> None:
-        self._do_to_all(request, calls, "cancel")
+        self._act_on_all(request, calls, "cancel")
 
-    @admin.action(description="Hang up", permissions=["control"])
+    @admin.action(description=CALL_ACTIONS["hang-up"].label, permissions=["control"])
     def hang_up(self, request: HttpRequest, calls: QuerySet[Call]) -> None:
-        self._do_to_all(request, calls, "hang-up")
+        self._act_on_all(request, calls, "hang-up")
 
-    @admin.action(description="Dial again", permissions=["place"])
+    @admin.action(description=CALL_ACTIONS["again"].label, permissions=["place"])
     def dial_again(self, request: HttpRequest, calls: QuerySet[Call]) -> None:
-        self._do_to_all(request, calls, "again")
+        self._act_on_all(request, calls, "again")
 
-    def _do_to_all(self, request: HttpRequest, calls: QuerySet[Call], name: str) -> None:
-        done, complaints = 0, []
+    def _act_on_all(self, request: HttpRequest, calls: QuerySet[Call], name: str) -> None:
+        succeeded, report, errors = 0, "", []
         for call in calls.select_related("agent"):
             try:
-                said = self._do(request, call, name)
-                done += 1
+                report = self._act(request, call, name)
+                succeeded += 1
             except CallsError as error:
-                complaints.append(f"{call.far_number or call}: {error}")
-        if done:
-            messages.success(request, said if done == 1 else f"{done} calls: {_DEEDS[name][1]}.")
-        for complaint in complaints[:MOST_COMPLAINTS]:
-            messages.error(request, complaint)
-        if len(complaints) > MOST_COMPLAINTS:
-            messages.error(request, f"The same or the like of {len(complaints) - MOST_COMPLAINTS} more calls.")
+                errors.append(f"{call.far_number or call}: {error}")
+        if succeeded:
+            many = f"{succeeded} calls were {CALL_ACTIONS[name].done}."
+            messages.success(request, report if succeeded == 1 else many)
+        for message in errors[:MOST_ERRORS]:
+            messages.error(request, message)
+        if len(errors) > MOST_ERRORS:
+            messages.error(request, f"The action failed for {len(errors) - MOST_ERRORS} more calls.")
 
-    def _do(self, request: HttpRequest, call: Call, name: str, token: str = "") -> str:
-        """Returns what to say of it. Raises ``CallsError``."""
-        done = _DEEDS[name][1]
-        match name:
-            case "cancel":
-                after = stopping.cancel_call(call_id=call.pk)
-            case "hang-up":
-                after = stopping.hang_up(call_id=call.pk)
-            case _:
-                after = place_again(call, token)
-        self.log_change(request, call, done)
-        said = link_to("call", after, text=f"The call with {after.far_number}")
-        if name == "again" or after.status in TERMINAL:
-            return format_html("{}: {}.", said, done)
-        return format_html("{}: {}. It is {} as yet.", said, done, after.status)
+    def _act(self, request: HttpRequest, call: Call, name: str, token: str = "") -> str:
+        report = carry_out(name, call, token=token)
+        self.log_change(request, call, CALL_ACTIONS[name].done)
+        return report
+
+    def _has_action_permission(self, request: HttpRequest, name: str) -> bool:
+        return self.has_place_permission(request) if name == "again" else self.has_control_permission(request)
 
     def _buttons(self, request: HttpRequest, call: Call) -> list[dict[str, Any]]:
-        waits = call.direction == Call.Direction.OUTBOUND and call.status in UNANSWERED
-        over = call.status in TERMINAL
-        shown = {
-            "cancel": waits and call.canceled_at is None and self.has_control_permission(request),
-            "hang-up": not waits and not over and self.has_control_permission(request),
-            "again": over and bool(E164.fullmatch(call.far_number)) and self.has_place_permission(request),
-        }
         return [
             {
                 "name": name,
-                "label": _DEEDS[name][0] if name != "again" or call.direction == "outbound" else "Call back",
+                "label": "Call back" if name == "again" and call.direction == "inbound" else CALL_ACTIONS[name].label,
                 "stops": name != "again",
                 "address": reverse("admin:calls_call_do", args=[call.pk, name]),
             }
-            for name, is_shown in shown.items()
-            if is_shown
+            for name in applicable_actions(call)
+            if self._has_action_permission(request, name)
         ]
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -311,23 +295,22 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
         view = self.admin_site.admin_view
         return [
             path("<uuid:call_id>/recording/", view(self.recording), name="calls_call_recording"),
-            path("<uuid:call_id>/do/<slug:name>/", view(self.do), name="calls_call_do"),
+            path("<uuid:call_id>/do/<slug:name>/", view(self.act), name="calls_call_do"),
             path("place/", view(self.place), name="calls_call_place"),
             *super().get_urls(),
         ]
 
-    def do(self, request: HttpRequest, call_id: UUID, name: str) -> HttpResponse:
-        """A button of the call's page."""
-        if name not in _DEEDS:
+    def act(self, request: HttpRequest, call_id: UUID, name: str) -> HttpResponse:
+        """Answer a button of the call's page."""
+        if name not in CALL_ACTIONS:
             raise Http404
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         call = get_object_or_404(Call.objects.select_related("agent"), pk=call_id)
-        may = self.has_place_permission if name == "again" else self.has_control_permission
-        if not (self.has_view_permission(request, call) and may(request)):
+        if not (self.has_view_permission(request, call) and self._has_action_permission(request, name)):
             raise PermissionDenied
         try:
-            messages.success(request, self._do(request, call, name, request.POST.get("token", "")[:36]))
+            messages.success(request, self._act(request, call, name, request.POST.get("token", "")[:36]))
         except CallsError as error:
             messages.error(request, str(error))
         return HttpResponseRedirect(reverse("admin:calls_call_change", args=[call.pk]))
@@ -338,15 +321,15 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
         form = PlaceForm(request.POST or None, initial={"agent": request.GET.get("agent"), "token": uuid.uuid4()})
         if request.method == "POST" and form.is_valid() and (call := form.place()):
             self.log_addition(request, call, "Placed")
-            messages.success(request, "The call is placed. This page shows what becomes of it.")
-            to_call = self.has_view_permission(request, call)
-            address = reverse("admin:calls_call_change", args=[call.pk]) if to_call else reverse("admin:index")
-            return HttpResponseRedirect(address)
+            messages.success(request, "The call was placed. Reload this page to see what becomes of it.")
+            if self.has_view_permission(request, call):
+                return HttpResponseRedirect(reverse("admin:calls_call_change", args=[call.pk]))
+            return HttpResponseRedirect(reverse("admin:index"))
         context = {**self.admin_site.each_context(request), "title": "Place a call", "form": form, "opts": self.opts}
         return TemplateResponse(request, "admin/calls/call/place.html", context)
 
     def recording(self, request: HttpRequest, call_id: UUID) -> HttpResponse:
-        """The call's sound for those who may see the call, by ranges, without which players cannot seek."""
+        """Serve the recording to operators who may see the call. A range may be asked for, so that players can seek."""
         call = get_object_or_404(Call, pk=call_id)
         if not self.has_view_permission(request, call):
             raise PermissionDenied
@@ -355,20 +338,12 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
         try:
             return recordings.serve(call.recording, request.headers.get("Range", ""))
         except FileNotFoundError:
-            raise Http404("The recording is gone from the storage.") from None
+            raise Http404("The recording is missing from the storage.") from None
 
     def _latencies(self, call: Call) -> list[float | None]:
-        """One for each turn: those that the list fetched for all its calls at once, or the page for its own."""
+        """The latency of each turn. The list fetches them for all its calls at once; the page of a call, here."""
         known: list[float | None] | None = getattr(call, _LATENCIES, None)
         if known is None:
             known = list(call.turns.values_list("response_latency", flat=True))
             setattr(call, _LATENCIES, known)
         return known
-
-
-_DEEDS = {
-    "cancel": ("Cancel", "canceled"),
-    "hang-up": ("Hang up", "told to end"),
-    "again": ("Dial again", "placed again"),
-}
-"""What can be done about a call: the button, and what is said afterwards."""

@@ -1,4 +1,4 @@
-"""Dialling: how it goes, and the numbers that are never dialled."""
+"""The pages of the dialler: its state, and the do-not-call list."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
-from calls.admin.shared import ReadOnly, checked, is_permitted, link_to
+from calls.admin.shared import EMPTY, ReadOnly, checked_by, is_permitted, link_to
 from calls.models import DialPace, DoNotCall
 from calls.services import do_not_call, pacing
 from calls.waking import wake
@@ -17,7 +17,7 @@ from calls.waking import wake
 
 @admin.register(DialPace)
 class DialPaceAdmin(ReadOnly, admin.ModelAdmin[DialPace]):
-    """One page, since there is one dialler."""
+    """One page instead of a list, because there is one dialler."""
 
     def has_delete_permission(self, *_: Any) -> bool:
         return False
@@ -28,26 +28,26 @@ class DialPaceAdmin(ReadOnly, admin.ModelAdmin[DialPace]):
     def page(self, request: HttpRequest) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        may_resume = is_permitted(request, "change_dialpace")
+        can_resume = is_permitted(request, "change_dialpace")
         if request.method == "POST":
-            if not may_resume:
+            if not can_resume:
                 raise PermissionDenied
             pacing.resume_dialling()
             wake("dial_due")
-            messages.success(request, "Dialling goes on.")
+            messages.success(request, "Dialling has resumed.")
             return HttpResponseRedirect(reverse("admin:calls_dialpace_changelist"))
         dialler = pacing.get_dialler_state()
         pace, pause = dialler.pace, dialler.pause
         facts = [
-            ("State", f"paused until {pause.paused_until:%Y-%m-%d %H:%M:%S} UTC" if pause else "going"),
-            ("Why", (pause.reason if pause else "") or "–"),
-            ("Failures in a row", pace.failures if pace else 0),
+            ("State", f"paused until {pause.paused_until:%Y-%m-%d %H:%M:%S} UTC" if pause else "running"),
+            ("Reason", (pause.reason if pause else "") or EMPTY),
+            ("Consecutive failures", pace.failures if pace else 0),
             (
-                "Calls at once that the carrier stands",
+                "Calls at once that the carrier accepts",
                 pace.limit if pace and pace.limit else "as many as the settings allow",
             ),
-            ("Calls out now", dialler.out),
-            ("Calls due", dialler.due),
+            ("Calls being dialled or in progress", dialler.out),
+            ("Calls due now", dialler.due),
             ("Calls scheduled for later", dialler.later),
         ]
         context = {
@@ -55,14 +55,25 @@ class DialPaceAdmin(ReadOnly, admin.ModelAdmin[DialPace]):
             "title": "Dialling",
             "opts": self.opts,
             "facts": facts,
-            "may_resume": may_resume and pace is not None and (pause is not None or pace.limit is not None),
+            "can_resume": can_resume and pace is not None and (pause is not None or pace.limit is not None),
         }
         return TemplateResponse(request, "admin/calls/dialpace/change_list.html", context)
 
 
+class DoNotCallForm(forms.ModelForm[DoNotCall]):
+    number = forms.CharField(max_length=40, help_text="The full number, such as +1 202 555 0123.")
+
+    class Meta:
+        model = DoNotCall
+        fields = ["number", "reason"]
+
+    def clean_number(self) -> str:
+        return checked_by(do_not_call.whole_number, self.cleaned_data["number"])
+
+
 @admin.register(DoNotCall)
 class DoNotCallAdmin(admin.ModelAdmin[DoNotCall]):
-    list_display = ["number", "source", "reason", "said_in", "created_at"]
+    list_display = ["number", "source", "reason", "call_link", "created_at"]
     list_filter = ["source", "created_at"]
     list_select_related = ["call"]
     search_fields = ["number", "reason"]
@@ -70,7 +81,7 @@ class DoNotCallAdmin(admin.ModelAdmin[DoNotCall]):
     show_full_result_count = False
 
     def get_fields(self, request: HttpRequest, obj: DoNotCall | None = None) -> tuple[str, ...]:
-        return ("number", "reason", "source", "said_in", "created_at") if obj else ("number", "reason")
+        return ("number", "reason", "source", "call_link", "created_at") if obj else ("number", "reason")
 
     def has_change_permission(self, *_: Any) -> bool:
         return False
@@ -89,16 +100,5 @@ class DoNotCallAdmin(admin.ModelAdmin[DoNotCall]):
         obj.pk = entry.pk
 
     @admin.display(description="call")
-    def said_in(self, entry: DoNotCall) -> str:
+    def call_link(self, entry: DoNotCall) -> str:
         return link_to("call", entry.call)
-
-
-class DoNotCallForm(forms.ModelForm[DoNotCall]):
-    number = forms.CharField(max_length=40, help_text="In full, such as +1 202 555 0123.")
-
-    class Meta:
-        model = DoNotCall
-        fields = ["number", "reason"]
-
-    def clean_number(self) -> str:
-        return checked(lambda: do_not_call.whole_number(self.cleaned_data["number"]))

@@ -1,4 +1,4 @@
-"""Who else works with the calls: API keys, and outgoing webhooks with their deliveries."""
+"""The pages for other systems: their API keys, and the webhooks that the application sends to them."""
 
 import json
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django_stubs_ext import Annotations
 
-from calls.admin.shared import ReadOnly, checked, is_permitted, link_to
+from calls.admin.shared import EMPTY, ReadOnly, checked_by, is_permitted, link_to
 from calls.models import ApiKey, WebhookDelivery, WebhookEndpoint
 from calls.services import keys, webhook_delivery, webhooks
 
@@ -26,11 +26,12 @@ def _choices(names: Iterable[str], **options: Any) -> forms.MultipleChoiceField:
 
 
 def _show_once(request: HttpRequest, what: str, secret: str) -> None:
-    messages.warning(request, format_html("{}: <code>{}</code> — it cannot be shown again.", what, secret))
+    """Show a secret with the next page. Later nothing can: a key is kept as a digest, and no page shows the other."""
+    messages.warning(request, format_html("{}: <code>{}</code> — copy it now, it is shown only once.", what, secret))
 
 
 class ApiKeyForm(forms.ModelForm[ApiKey]):
-    scopes = _choices(ApiKey.Scope.values, help_text="What it may do.")
+    scopes = _choices(ApiKey.Scope.values, help_text="What the key may be used for.")
 
     class Meta:
         model = ApiKey
@@ -39,21 +40,21 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
     def clean_expires_at(self) -> datetime | None:
         expires_at: datetime | None = self.cleaned_data["expires_at"]
         if self.instance.pk is None and expires_at is not None and expires_at <= timezone.now():
-            raise ValidationError("The key would have expired already.")
+            raise ValidationError("This time has passed, so the key would have expired already.")
         return expires_at
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     form = ApiKeyForm
-    list_display = ["name", "beginning", "may", "rate", "active", "expires_at", "last_used_at"]
+    list_display = ["name", "key_prefix", "scope_names", "rate", "active", "expires_at", "last_used_at"]
     list_filter = ["active"]
     search_fields = ["name", "prefix"]
-    readonly_fields = ["beginning", "created_at", "last_used_at"]
+    readonly_fields = ["key_prefix", "created_at", "last_used_at"]
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
-        made = ("active", "beginning", "created_at", "last_used_at") if obj else ()
-        return ("name", "scopes", "rate", "expires_at", *made)
+        recorded = ("active", "key_prefix", "created_at", "last_used_at") if obj else ()
+        return ("name", "scopes", "rate", "expires_at", *recorded)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: ApiKeyForm, change: bool) -> None:
         if change:
@@ -61,38 +62,40 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
             return
         key, secret = keys.make_key(name=obj.name, scopes=obj.scopes, rate=obj.rate, expires_at=obj.expires_at)
         obj.pk, obj.prefix = key.pk, key.prefix
-        _show_once(request, f"The key of {key}", secret)
+        _show_once(request, f"The API key of {key}", secret)
 
     @admin.display(description="key")
-    def beginning(self, key: ApiKey) -> str:
+    def key_prefix(self, key: ApiKey) -> str:
         return f"{key.prefix}…"
 
     @admin.display(description="scopes")
-    def may(self, key: ApiKey) -> str:
+    def scope_names(self, key: ApiKey) -> str:
         return ", ".join(key.scopes)
 
 
 class _DeliveryCounts(TypedDict):
+    """What the list adds to each endpoint: how many of its deliveries have these statuses."""
+
     waiting: int
     failed: int
 
 
 class WebhookEndpointForm(forms.ModelForm[WebhookEndpoint]):
     url = forms.CharField(label="URL", max_length=500, widget=forms.URLInput({"size": 80}))
-    events = _choices(webhooks.EVENTS, required=False, help_text="None: all.")
+    events = _choices(webhooks.EVENTS, required=False, help_text="None selected: all events.")
 
     class Meta:
         model = WebhookEndpoint
         fields = ["url", "events", "active"]
 
     def clean_url(self) -> str:
-        return checked(lambda: webhooks.check_url(self.cleaned_data["url"]))
+        return checked_by(webhooks.check_url, self.cleaned_data["url"])
 
 
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(admin.ModelAdmin[WebhookEndpoint]):
     form = WebhookEndpointForm
-    list_display = ["url", "hears_of", "active", "waiting", "failed", "created_at"]
+    list_display = ["url", "event_names", "active", "waiting", "failed", "created_at"]
     list_filter = ["active"]
     actions = ["renew_secret"]
 
@@ -115,16 +118,16 @@ class WebhookEndpointAdmin(admin.ModelAdmin[WebhookEndpoint]):
             return
         endpoint = webhooks.make_endpoint(url=obj.url, events=obj.events)
         obj.pk = endpoint.pk
-        _show_once(request, "The secret that its deliveries are signed with", endpoint.secret)
+        _show_once(request, f"The secret that signs the deliveries to {endpoint}", endpoint.secret)
 
-    @admin.action(description="Make a new secret", permissions=["change"])
+    @admin.action(description="Replace the secret", permissions=["change"])
     def renew_secret(self, request: HttpRequest, endpoints: QuerySet[WebhookEndpoint]) -> None:
         for endpoint in endpoints:
             _show_once(request, f"The new secret of {endpoint}", webhooks.renew_secret(endpoint.pk))
-            self.log_change(request, endpoint, "New secret")
+            self.log_change(request, endpoint, "Replaced the secret")
 
     @admin.display(description="events")
-    def hears_of(self, endpoint: WebhookEndpoint) -> str:
+    def event_names(self, endpoint: WebhookEndpoint) -> str:
         return ", ".join(endpoint.events) or "all"
 
     @admin.display(ordering="waiting")
@@ -138,35 +141,35 @@ class WebhookEndpointAdmin(admin.ModelAdmin[WebhookEndpoint]):
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(ReadOnly, admin.ModelAdmin[WebhookDelivery]):
-    list_display = ["created_at", "event", "endpoint", "of", "status", "attempts", "response_status", "due_at"]
+    list_display = ["created_at", "event", "endpoint", "call_link", "status", "attempts", "response_status", "due_at"]
     list_filter = ["status", "event", "endpoint", "created_at"]
     list_select_related = ["endpoint", "call"]
     show_full_result_count = False
     actions = ["deliver_again"]
     fields = readonly_fields = (
-        *("id", "event", "endpoint", "of", "status", "attempts", "response_status"),
-        *("created_at", "delivered_at", "due_at", "content", "tries"),
+        *("id", "event", "endpoint", "call_link", "status", "attempts", "response_status"),
+        *("created_at", "delivered_at", "due_at", "formatted_payload", "attempt_log"),
     )
 
-    def has_again_permission(self, request: HttpRequest) -> bool:
+    def has_redeliver_permission(self, request: HttpRequest) -> bool:
         return is_permitted(request, "change_webhookdelivery")
 
-    @admin.action(description="Deliver again", permissions=["again"])
+    @admin.action(description="Deliver again", permissions=["redeliver"])
     def deliver_again(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
         ids = list(deliveries.values_list("pk", flat=True))
         for delivery_id in ids:
             webhook_delivery.redeliver(delivery_id)
-        messages.success(request, f"{len(ids)} {'is' if len(ids) == 1 else 'are'} on the way again.")
+        messages.success(request, f"Queued again: {len(ids)} {'delivery' if len(ids) == 1 else 'deliveries'}.")
 
     @admin.display(description="call")
-    def of(self, delivery: WebhookDelivery) -> str:
+    def call_link(self, delivery: WebhookDelivery) -> str:
         return link_to("call", delivery.call)
 
     @admin.display(description="payload")
-    def content(self, delivery: WebhookDelivery) -> str:
+    def formatted_payload(self, delivery: WebhookDelivery) -> str:
         return format_html("<pre>{}</pre>", json.dumps(delivery.payload, indent=2, ensure_ascii=False))
 
     @admin.display(description="log")
-    def tries(self, delivery: WebhookDelivery) -> str:
+    def attempt_log(self, delivery: WebhookDelivery) -> str:
         rows = ((entry.get("at", ""), entry.get("result", ""), entry.get("ms", "")) for entry in delivery.log)
-        return format_html_join("", "{}&nbsp; {} &nbsp;({} ms)<br>", rows) or "–"
+        return format_html_join("", "{}&nbsp; {} &nbsp;({} ms)<br>", rows) or EMPTY

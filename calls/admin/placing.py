@@ -1,4 +1,4 @@
-"""How an operator places a call: the form, and the same call once more."""
+"""How an operator places a call: with a form, or again from the data of an earlier call."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from calls.services import placing
 
 
 class PlaceForm(forms.Form):
-    """A call to be placed. What is wrong with it, the service says."""
+    """The form for a new call. The service that places the call checks it, and its errors are shown at the fields."""
 
-    to = forms.CharField(label="Number", max_length=40, help_text="In full, such as +1 202 555 0123.")
+    to = forms.CharField(label="Number", max_length=40, help_text="The full number, such as +1 202 555 0123.")
     agent = forms.ModelChoiceField(Agent.objects.filter(active=True), to_field_name="name")
     scheduled_for = forms.DateTimeField(
         required=False,
@@ -24,22 +24,23 @@ class PlaceForm(forms.Form):
     variables = forms.JSONField(
         required=False,
         widget=forms.Textarea({"rows": 3, "cols": 60, "placeholder": '{"name": "Anna"}'}),
-        help_text="Fill {{ name }} in the agent's prompt and lines.",
+        help_text="Values for {{ name }} and the like in the agent's prompt and lines.",
     )
     token = forms.UUIDField(widget=forms.HiddenInput)
+    """Made when the form is shown. It is the idempotency key, so that a form that is sent twice places one call."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["scheduled_for"].help_text = f"Time in {timezone.get_current_timezone_name()}; empty: now."
+        self.fields["scheduled_for"].help_text = f"In the time zone {timezone.get_current_timezone_name()}. Empty: now."
 
     def clean_variables(self) -> dict[str, Any]:
         variables = self.cleaned_data["variables"] or {}
         if not isinstance(variables, dict):
-            raise ValidationError('Write an object, such as {"name": "Anna"}.')
+            raise ValidationError('Write a JSON object, such as {"name": "Anna"}.')
         return variables
 
     def place(self) -> Call | None:
-        """The call; None, with the errors on the form, if it cannot be placed. A form sent twice places one call."""
+        """Place the call and return it. If it cannot be placed, add the error to the form and return ``None``."""
         data = self.cleaned_data
         wanted = placing.NewCall(
             to=data["to"],
@@ -55,7 +56,11 @@ class PlaceForm(forms.Form):
 
 
 def place_again(call: Call, token: str = "") -> Call:
-    """The same call once more; one that came in is called back."""
+    """
+    Place a new call with the data of ``call``. If that was inbound, call its caller back.
+
+    Calls that are placed with the same ``token`` are one call.
+    """
     outbound = call.direction == Call.Direction.OUTBOUND
     wanted = placing.NewCall(
         to=call.far_number,

@@ -1,4 +1,4 @@
-"""What the pages of the admin have in common: how they show values, and who may do what."""
+"""What the pages of the admin have in common: how they show values, and who may use them."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,34 +11,37 @@ from django.utils.html import format_html
 
 from calls.errors import CallsError
 
+EMPTY = "–"
+"""What a page shows where there is no value."""
+
 _Value = TypeVar("_Value")
 
 
 def milliseconds(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds * 1000:.0f} ms"
+    return EMPTY if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
 def link_to(name: str, target: Model | None, *, text: str = "") -> str:
-    """A link to the page of ``target``, if there is any."""
+    """Link to the admin's page of ``target``, a model called ``name``. Without a target, show that there is none."""
     if target is None:
-        return "–"
+        return EMPTY
     return format_html('<a href="{}">{}</a>', reverse(f"admin:calls_{name}_change", args=[target.pk]), text or target)
 
 
-def is_permitted(request: HttpRequest, what: str) -> bool:
-    return request.user.has_perm(f"calls.{what}")
+def is_permitted(request: HttpRequest, codename: str) -> bool:
+    return request.user.has_perm(f"calls.{codename}")
 
 
-def checked(check: Callable[[], _Value]) -> _Value:
-    """What a service says of a value, as the form's complaint."""
+def checked_by(service: Callable[[_Value], _Value], value: _Value) -> _Value:
+    """Return ``value`` as the service accepts it. If the service refuses it, the form shows the service's message."""
     try:
-        return check()
+        return service(value)
     except CallsError as error:
         raise ValidationError(str(error)) from error
 
 
 class ReadOnly:
-    """Records are written by calls, not by people."""
+    """A model that operators may look at but neither add nor change, because calls write its rows."""
 
     def has_add_permission(self, *_: Any) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""Fixtures of the tests on the admin: operators, and calls to look at."""
+"""Fixtures of the tests of the admin: operators and calls."""
 
 from uuid import uuid4
 
@@ -8,26 +8,24 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.test import Client
 
-from calls.models import (
-    Agent,
-    Call,
-)
-from tests.calls.admin.pages import ANNA, SOUND, a_call
+from calls.models import Agent, Call
+from tests.calls.admin.pages import ANNA, SOUND, make_call
 
 
 @pytest.fixture(autouse=True)
-def _quick_logins(settings):
+def _fast_password_hashes(settings):
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture
 def recorded(db) -> Call:
-    return a_call(recording=default_storage.save("recordings/a.wav", ContentFile(SOUND)))
+    """A call with a recording."""
+    return make_call(recording=default_storage.save("recordings/a.wav", ContentFile(SOUND)))
 
 
 @pytest.fixture
 def outbound(settings, db):
-    """A call to Anna may be placed."""
+    """Make outbound calls to Anna; the settings allow to dial her number."""
     settings.DIAL_COUNTRIES = ("US",)
     settings.TWILIO_PHONE_NUMBER = "+15005550006"
 
@@ -43,10 +41,10 @@ def outbound(settings, db):
 
 @pytest.fixture
 def staff(client: Client, django_user_model):
-    """Somebody with these permissions and no others."""
+    """Log in as an operator with these permissions and no others."""
 
     def log_in(*permissions: str) -> Client:
-        user = django_user_model.objects.create_user(f"clerk-{uuid4().hex[:6]}", is_staff=True)
+        user = django_user_model.objects.create_user(f"operator-{uuid4().hex[:6]}", is_staff=True)
         user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
         client.force_login(user)
         return client

@@ -1,4 +1,4 @@
-"""What the tests on the admin read on its pages and send to them."""
+"""What the tests of the admin share: a call with turns, and the messages that a page shows."""
 
 import html
 from uuid import uuid4
@@ -7,20 +7,16 @@ from django.contrib.messages import get_messages
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from calls.models import (
-    Agent,
-    Call,
-    CallEvent,
-    Turn,
-)
+from calls.models import Agent, Call, CallEvent, Turn
 
 ANNA = "+12025550101"
-"""Whom the tests call."""
+"""The number of the person whom the tests call."""
 SOUND = bytes(range(256)) * 20
-"""What is in a recording."""
+"""The bytes of a recording. The admin never looks into them."""
 
 
-def a_call(turns: int = 3, **fields) -> Call:
+def make_call(turns: int = 3, **fields) -> Call:
+    """Make an inbound call on which the agent was interrupted ``turns`` times."""
     call = Call.objects.create(
         **{"sid": uuid4().hex, "direction": "inbound", "status": "completed", "duration": 62.4, **fields},
         from_number="+15557654321",
@@ -44,6 +40,6 @@ def a_call(turns: int = 3, **fields) -> Call:
     return call
 
 
-def said(response) -> str:
-    """What the next page says of what was done."""
+def messages_after(response) -> str:
+    """The text of the messages that the next page shows."""
     return html.unescape(strip_tags(" ".join(str(message) for message in get_messages(response.wsgi_request))))

@@ -1,10 +1,8 @@
-"""Agents in the admin."""
+"""The admin's pages of agents."""
 
 import pytest
 
-from calls.models import (
-    Agent,
-)
+from calls.models import Agent
 
 AGENT = {
     "name": "sales",
@@ -22,7 +20,7 @@ AGENT = {
 }
 
 
-def test_agents_are_edited(admin_client):
+def test_an_operator_adds_an_agent(admin_client):
     assert admin_client.post("/admin/calls/agent/add/", AGENT).status_code == 302
     agent = Agent.objects.get(name="sales")
     assert (agent.max_duration, agent.max_attempts) == (120, 2)
@@ -30,7 +28,7 @@ def test_agents_are_edited(admin_client):
     assert "sales" in admin_client.get("/admin/calls/agent/").content.decode()
 
 
-def test_an_agent_may_have_its_transfer_targets_taken_away(admin_client):
+def test_an_operator_empties_the_transfer_targets_of_an_agent(admin_client):
     admin_client.post("/admin/calls/agent/add/", AGENT)
     agent = Agent.objects.get(name="sales")
     page = admin_client.post(f"/admin/calls/agent/{agent.pk}/change/", {**AGENT, "transfer_targets": ""})
@@ -39,7 +37,7 @@ def test_an_agent_may_have_its_transfer_targets_taken_away(admin_client):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "complaint"),
+    ("wrong", "message"),
     [
         ({"machine_detection": "message"}, "there is no message to leave"),
         ({"opt_out_key": "x"}, "One key"),
@@ -48,7 +46,7 @@ def test_an_agent_may_have_its_transfer_targets_taken_away(admin_client):
         ({"ring_timeout": 1}, "greater than or equal to 5"),
     ],
 )
-def test_what_is_wrong_with_an_agent_is_told(admin_client, wrong, complaint):
+def test_an_invalid_agent_is_refused_with_the_reason(admin_client, wrong, message):
     page = admin_client.post("/admin/calls/agent/add/", {**AGENT, **wrong})
-    assert complaint in page.content.decode()
+    assert message in page.content.decode()
     assert not Agent.objects.filter(name="sales").exists()

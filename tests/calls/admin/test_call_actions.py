@@ -1,4 +1,4 @@
-"""What an operator can do about a call, and who may."""
+"""What an operator can do about a call, and with which permissions."""
 
 import re
 from datetime import timedelta
@@ -10,13 +10,9 @@ from django.test import Client
 from django.utils import timezone
 
 from calls.errors import CarrierError, FailureKind
-from calls.models import (
-    Call,
-    CallOrder,
-    Lease,
-)
+from calls.models import Call, CallOrder, Lease
 from calls.services import stopping
-from tests.calls.admin.pages import ANNA, said
+from tests.calls.admin.pages import ANNA, messages_after
 from tests.calls.fake_carrier import FakeCarrier
 
 
@@ -47,18 +43,18 @@ def press(client: Client, call: Call, name: str, **data):
         ("inbound", "completed", ["again"]),
     ],
 )
-def test_a_call_has_the_buttons_that_make_sense(admin_client, outbound, direction, status, shown):
+def test_a_call_has_the_buttons_that_its_state_allows(admin_client, outbound, direction, status, shown):
     assert buttons(admin_client, outbound(status, direction=direction)) == shown
 
 
-def test_who_withholds_the_number_cannot_be_called_back(admin_client, outbound):
+def test_a_caller_who_withholds_the_number_cannot_be_called_back(admin_client, outbound):
     call = outbound("completed", direction="inbound")
     Call.objects.update(from_number="anonymous")
     assert buttons(admin_client, call) == []
-    assert "international form" in said(press(admin_client, call, "again"))
+    assert "international form" in messages_after(press(admin_client, call, "again"))
 
 
-def test_who_has_called_can_be_called_back(admin_client, outbound):
+def test_a_caller_can_be_called_back(admin_client, outbound):
     call = outbound("completed", direction="inbound", to_number="+15005550006")
     Call.objects.update(from_number=ANNA)
     assert buttons(admin_client, call) == ["again"]
@@ -66,34 +62,34 @@ def test_who_has_called_can_be_called_back(admin_client, outbound):
     assert Call.objects.get(direction="outbound").to_number == ANNA
 
 
-def test_a_call_that_waits_is_canceled(admin_client, outbound):
+def test_a_waiting_call_is_canceled(admin_client, outbound):
     call = outbound(due_at=timezone.now() + timedelta(hours=1))
     response = press(admin_client, call, "cancel")
     call.refresh_from_db()
     assert call.status == "canceled"
-    assert said(response) == f"The call with {ANNA}: canceled."
+    assert messages_after(response) == f"The call with {ANNA} was canceled."
     assert "canceled" in LogEntry.objects.get().change_message
 
 
-def test_what_cannot_be_done_is_told_and_nothing_breaks(admin_client, outbound):
+def test_an_action_that_is_impossible_shows_the_reason(admin_client, outbound):
     response = press(admin_client, outbound("completed"), "cancel")
     assert response.status_code == 302
-    assert said(response) == "The call has ended already, as completed."
+    assert messages_after(response) == "The call has ended already, as completed."
 
 
 def test_a_live_call_is_told_to_hang_up(admin_client, outbound):
     call = outbound("in-progress")
     Lease.objects.create(call=call, slot=0, stream=1, expires_at=timezone.now() + timedelta(minutes=1))
-    assert "told to end. It is in-progress as yet" in said(press(admin_client, call, "hang-up"))
+    assert "told to end. Its status is still in-progress." in messages_after(press(admin_client, call, "hang-up"))
     assert CallOrder.objects.get().kind == "hang-up"
 
 
-def test_a_carrier_that_fails_is_told(admin_client, outbound, carrier, monkeypatch):
+def test_an_error_of_the_carrier_is_shown(admin_client, outbound, carrier, monkeypatch):
     def fails(*_, **__):
         raise CarrierError("the network is down", kind=FailureKind.UNKNOWN)
 
     monkeypatch.setattr(carrier, "hang_up", fails, raising=False)
-    assert "the network is down" in said(press(admin_client, outbound("in-progress"), "hang-up"))
+    assert "the network is down" in messages_after(press(admin_client, outbound("in-progress"), "hang-up"))
 
 
 def test_a_call_is_dialled_again_with_the_same_data_and_once_for_each_button(admin_client, outbound):
@@ -108,14 +104,14 @@ def test_a_call_is_dialled_again_with_the_same_data_and_once_for_each_button(adm
     assert f"/admin/calls/call/{again.pk}/change/" in str(next(iter(get_messages(response.wsgi_request))))
 
 
-def test_many_calls_are_canceled_at_once_and_what_happened_is_told(admin_client, outbound):
+def test_many_calls_are_canceled_at_once_and_the_result_is_shown(admin_client, outbound):
     waiting = [outbound(due_at=timezone.now()) for _ in range(3)]
     over = [outbound("completed") for _ in range(7)]
     chosen = [str(call.pk) for call in (*waiting, *over)]
     response = admin_client.post("/admin/calls/call/", {"action": "cancel", "_selected_action": chosen})
     assert Call.objects.filter(status="canceled").count() == 3
-    text = said(response)
-    assert "3 calls: canceled." in text
+    text = messages_after(response)
+    assert "3 calls were canceled." in text
     assert text.count("The call has ended already") == 5
     assert "2 more calls" in text
 
@@ -132,12 +128,12 @@ def test_many_calls_are_canceled_at_once_and_what_happened_is_told(admin_client,
         (["view_call", "change_call"], "explode", 404),
     ],
 )
-def test_only_who_may_can_do_something_about_a_call(staff, outbound, permissions, name, status):
+def test_an_action_needs_its_permission(staff, outbound, permissions, name, status):
     client = staff(*permissions, "view_call") if permissions == ["change_call"] else staff(*permissions)
     assert press(client, outbound("queued", due_at=timezone.now()), name).status_code == status
 
 
-def test_who_may_only_look_sees_no_buttons_and_cannot_place(staff, outbound):
+def test_an_operator_who_may_only_view_sees_no_buttons_and_cannot_place_calls(staff, outbound):
     client = staff("view_call", "view_agent")
     call = outbound(due_at=timezone.now())
     assert buttons(client, call) == []
@@ -147,6 +143,6 @@ def test_who_may_only_look_sees_no_buttons_and_cannot_place(staff, outbound):
     assert 'value="cancel"' not in page
 
 
-def test_a_link_cannot_end_a_call(admin_client, outbound):
+def test_a_get_request_cannot_end_make_call(admin_client, outbound):
     call = outbound(due_at=timezone.now())
     assert admin_client.get(f"/admin/calls/call/{call.pk}/do/cancel/").status_code == 405

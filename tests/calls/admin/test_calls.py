@@ -1,4 +1,4 @@
-"""Calls in the admin: found, read, heard and deleted."""
+"""The admin's pages of calls: finding, reading, hearing and deleting them."""
 
 from datetime import timedelta
 
@@ -8,28 +8,25 @@ from django.core.files.storage import default_storage
 from django.test import Client
 from django.utils import timezone
 
-from calls.models import (
-    Call,
-    DialAttempt,
-)
+from calls.models import Call, DialAttempt
 from calls.recordings import PIECE_BYTES
-from tests.calls.admin.pages import ANNA, SOUND, a_call
+from tests.calls.admin.pages import ANNA, SOUND, make_call
 
 
 def test_the_list_shows_each_call_with_its_median_latency(admin_client):
-    a_call()
+    make_call()
     page = admin_client.get("/admin/calls/call/").content.decode()
     for shown in ("+15557654321", "front-desk", "completed", "62 s", "500 ms"):
         assert shown in page
 
 
-def test_the_list_costs_the_same_however_long_it_is(admin_client, django_assert_max_num_queries):
+def test_the_list_takes_as_many_queries_when_it_is_long(admin_client, django_assert_max_num_queries):
     for _ in range(3):
-        a_call()
+        make_call()
     with django_assert_max_num_queries(30) as few:
         admin_client.get("/admin/calls/call/")
     for _ in range(20):
-        a_call()
+        make_call()
     with django_assert_max_num_queries(len(few)):
         admin_client.get("/admin/calls/call/")
 
@@ -46,30 +43,30 @@ def test_the_list_costs_the_same_however_long_it_is(admin_client, django_assert_
         "direction__exact=inbound",
     ],
 )
-def test_calls_are_found_by_what_is_known_of_them(admin_client, query, db):
-    a_call(recording="recordings/a.wav")
+def test_calls_are_searched_filtered_and_sorted(admin_client, query, db):
+    make_call(recording="recordings/a.wav")
     page = admin_client.get(f"/admin/calls/call/?{query}")
     assert page.status_code == 200
     assert "1 call" in page.content.decode()
 
 
-def test_a_call_reads_as_a_transcript_with_what_was_not_heard_struck_out(admin_client, recorded):
+def test_the_transcript_of_a_call_strikes_out_what_was_not_heard(admin_client, recorded):
     page = admin_client.get(f"/admin/calls/call/{recorded.pk}/change/").content.decode()
     assert "Sentence 1.<s> Unheard &lt;end&gt;.</s>" in page
-    for shown in ("endpointing&nbsp;213 ms", "odd stage&nbsp;7 ms", "400 ms", "interrupted", "2 for nothing", "dtmf"):
+    for shown in ("endpointing&nbsp;213 ms", "odd stage&nbsp;7 ms", "400 ms", "interrupted", "2 wasted", "dtmf"):
         assert shown in page
     assert f'<audio controls preload="metadata" src="/admin/calls/call/{recorded.pk}/recording/">' in page
 
 
-def test_a_call_costs_the_same_however_long_it_is(admin_client, django_assert_max_num_queries):
-    short, long = a_call(turns=2), a_call(turns=40)
+def test_the_page_of_a_call_takes_as_many_queries_for_a_long_call(admin_client, django_assert_max_num_queries):
+    short, long = make_call(turns=2), make_call(turns=40)
     with django_assert_max_num_queries(30) as few:
         admin_client.get(f"/admin/calls/call/{short.pk}/change/")
     with django_assert_max_num_queries(len(few)):
         admin_client.get(f"/admin/calls/call/{long.pk}/change/")
 
 
-def test_records_are_read_and_not_edited(admin_client, recorded):
+def test_calls_can_be_read_but_neither_edited_nor_added(admin_client, recorded):
     assert admin_client.post(f"/admin/calls/call/{recorded.pk}/change/", {"status": "failed"}).status_code == 403
     assert admin_client.get("/admin/calls/call/add/").status_code == 403
 
@@ -90,7 +87,7 @@ def test_a_player_may_ask_for_a_part_of_the_recording(admin_client, recorded, he
 
 
 @pytest.mark.parametrize("header", [None, "", "bytes=-", "lines=1-2", "bytes=0-1,4-5"])
-def test_without_a_single_range_the_whole_recording_comes(admin_client, recorded, header):
+def test_the_whole_recording_is_served_without_a_single_range(admin_client, recorded, header):
     headers = {} if header is None else {"Range": header}
     response = admin_client.get(f"/admin/calls/call/{recorded.pk}/recording/", headers=headers)
     assert (response.status_code, response.content) == (200, SOUND)
@@ -98,34 +95,34 @@ def test_without_a_single_range_the_whole_recording_comes(admin_client, recorded
 
 
 @pytest.mark.parametrize("header", [f"bytes={len(SOUND)}-", "bytes=9-2", "bytes=-0"])
-def test_a_range_that_holds_nothing_is_refused(admin_client, recorded, header):
+def test_an_empty_range_is_refused(admin_client, recorded, header):
     response = admin_client.get(f"/admin/calls/call/{recorded.pk}/recording/", headers={"Range": header})
     assert (response.status_code, response["Content-Range"]) == (416, f"bytes */{len(SOUND)}")
 
 
-def test_a_long_recording_comes_in_pieces(admin_client, db):
-    call = a_call(recording=default_storage.save("recordings/long.wav", ContentFile(b"\1" * (PIECE_BYTES + 5))))
+def test_a_long_recording_is_served_in_pieces(admin_client, db):
+    call = make_call(recording=default_storage.save("recordings/long.wav", ContentFile(b"\1" * (PIECE_BYTES + 5))))
     response = admin_client.get(f"/admin/calls/call/{call.pk}/recording/", headers={"Range": "bytes=0-"})
     assert len(response.content) == PIECE_BYTES
 
 
-def test_recordings_are_for_operators_only(client: Client, recorded, django_user_model):
+def test_only_operators_may_hear_recordings(client: Client, recorded, django_user_model):
     address = f"/admin/calls/call/{recorded.pk}/recording/"
     assert client.get(address).status_code == 302
-    client.force_login(django_user_model.objects.create_user("clerk", is_staff=True))
+    client.force_login(django_user_model.objects.create_user("operator", is_staff=True))
     assert client.get(address).status_code == 403
 
 
-def test_a_recording_that_is_missing_is_a_404(admin_client, recorded):
+def test_a_missing_recording_is_answered_with_404(admin_client, recorded):
     default_storage.delete(recorded.recording.name)
-    for call in (recorded, a_call(recording="")):
+    for call in (recorded, make_call(recording="")):
         assert admin_client.get(f"/admin/calls/call/{call.pk}/recording/").status_code == 404
 
 
 @pytest.mark.parametrize(
     ("query", "found"), [("waiting=due", "due"), ("waiting=later", "later"), ("waiting=out", "out")]
 )
-def test_calls_that_wait_are_found_by_how_they_wait(admin_client, outbound, query, found):
+def test_queued_calls_are_filtered_by_what_they_wait_for(admin_client, outbound, query, found):
     now = timezone.now()
     calls = {
         "due": outbound(due_at=now - timedelta(seconds=1)),
@@ -147,7 +144,7 @@ def test_a_call_shows_its_attempts(admin_client, outbound):
 
 
 @pytest.mark.parametrize(("status", "kept"), [("queued", 1), ("in-progress", 1), ("completed", 0)])
-def test_a_call_that_goes_on_cannot_be_deleted(admin_client, outbound, status, kept):
+def test_a_call_cannot_be_deleted_before_it_has_ended(admin_client, outbound, status, kept):
     call = outbound(status)
     assert admin_client.post(f"/admin/calls/call/{call.pk}/delete/", {"post": "yes"}).status_code == (
         403 if kept else 302
@@ -155,7 +152,7 @@ def test_a_call_that_goes_on_cannot_be_deleted(admin_client, outbound, status, k
     assert Call.objects.count() == kept
 
 
-def test_nor_is_it_deleted_among_others(admin_client, outbound):
+def test_calls_cannot_be_deleted_together_if_one_has_not_ended(admin_client, outbound):
     calls = [outbound("completed"), outbound("in-progress")]
     chosen = {"action": "delete_selected", "_selected_action": [str(call.pk) for call in calls], "post": "yes"}
     assert admin_client.post("/admin/calls/call/", chosen).status_code == 403

@@ -1,28 +1,22 @@
-"""Dialling and the do-not-call list in the admin."""
+"""The admin's pages of the dialler and of the do-not-call list."""
 
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
-from calls.models import (
-    DialPace,
-    DoNotCall,
-)
-from tests.calls.admin.pages import ANNA, said
+from calls.models import DialPace, DoNotCall
+from tests.calls.admin.pages import ANNA, messages_after
 
 
-def test_the_dialling_page_tells_how_it_goes(admin_client, outbound):
+def test_the_dialling_page_counts_the_calls(admin_client, outbound):
     outbound(due_at=timezone.now())
     outbound(due_at=timezone.now() + timedelta(days=1))
     page = admin_client.get("/admin/calls/dialpace/")
     facts = dict(page.context["facts"])
-    assert (facts["State"], facts["Calls due"], facts["Calls scheduled for later"], facts["Calls out now"]) == (
-        "going",
-        1,
-        1,
-        0,
-    )
+    assert facts["State"] == "running"
+    assert (facts["Calls due now"], facts["Calls scheduled for later"]) == (1, 1)
+    assert facts["Calls being dialled or in progress"] == 0
     assert b"Resume now" not in page.content
 
 
@@ -32,14 +26,14 @@ def test_a_pause_is_explained_and_can_be_ended(admin_client, db):
     page = admin_client.get("/admin/calls/dialpace/")
     facts = dict(page.context["facts"])
     assert facts["State"].startswith("paused until")
-    assert facts["Why"] == "account suspended"
+    assert facts["Reason"] == "account suspended"
     assert b"Resume now" in page.content
-    assert said(admin_client.post("/admin/calls/dialpace/")) == "Dialling goes on."
+    assert messages_after(admin_client.post("/admin/calls/dialpace/")) == "Dialling has resumed."
     pace = DialPace.objects.get()
     assert (pace.paused_until, pace.failures, pace.reason, pace.limit) == (None, 0, "", None)
 
 
-def test_only_who_may_can_resume(staff):
+def test_resuming_needs_its_permission(staff):
     DialPace.objects.create(next_at=timezone.now(), paused_until=timezone.now() + timedelta(minutes=5))
     client = staff("view_dialpace")
     assert b"Resume now" not in client.get("/admin/calls/dialpace/").content
@@ -58,9 +52,9 @@ def test_a_number_is_put_on_the_do_not_call_list_and_taken_off(admin_client):
     assert not DoNotCall.objects.exists()
 
 
-@pytest.mark.parametrize(("number", "complaint"), [("555", "in full"), ("+12025550199", "already exists")])
-def test_what_is_wrong_with_an_entry_is_told(admin_client, number, complaint):
+@pytest.mark.parametrize(("number", "message"), [("555", "in full"), ("+12025550199", "already exists")])
+def test_an_invalid_entry_is_refused_with_the_reason(admin_client, number, message):
     DoNotCall.objects.create(number="+12025550199")
     page = admin_client.post("/admin/calls/donotcall/add/", {"number": number, "reason": ""})
-    assert complaint in page.content.decode()
+    assert message in page.content.decode()
     assert DoNotCall.objects.count() == 1

@@ -1,21 +1,17 @@
-"""API keys and webhooks in the admin."""
+"""The admin's pages of API keys and webhooks."""
 
 import html
 import re
 
 import pytest
 
-from calls.models import (
-    ApiKey,
-    WebhookDelivery,
-    WebhookEndpoint,
-)
+from calls.models import ApiKey, WebhookDelivery, WebhookEndpoint
 from calls.services.keys import find_key
-from tests.calls.admin.pages import said
+from tests.calls.admin.pages import messages_after
 
 
 def shown_secret(response, pattern: str) -> str:
-    [secret] = re.findall(pattern, said(response))
+    [secret] = re.findall(pattern, messages_after(response))
     return secret
 
 
@@ -41,7 +37,7 @@ def test_a_key_is_changed_without_touching_its_secret(admin_client):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "complaint"),
+    ("wrong", "message"),
     [
         ({"scopes": []}, "required"),
         ({"scopes": ["admin"]}, "valid choice"),
@@ -50,11 +46,11 @@ def test_a_key_is_changed_without_touching_its_secret(admin_client):
         ({"expires_at_0": "2020-01-01", "expires_at_1": "00:00"}, "expired already"),
     ],
 )
-def test_what_is_wrong_with_a_key_is_told(admin_client, wrong, complaint):
+def test_an_invalid_key_is_refused_with_the_reason(admin_client, wrong, message):
     ApiKey.objects.create(name="taken", prefix="cc_12345", digest="d" * 64, scopes=["read"])
     form = {"name": "crm", "scopes": ["read"], "rate": "", "expires_at_0": "", "expires_at_1": "", **wrong}
     page = admin_client.post("/admin/calls/apikey/add/", form)
-    assert complaint in page.content.decode()
+    assert message in page.content.decode()
     assert ApiKey.objects.count() == 1
 
 
@@ -69,7 +65,7 @@ def test_an_endpoint_is_made_and_its_secret_shown_once(admin_client):
         assert endpoint.secret not in admin_client.get(f"/admin/calls/webhookendpoint/{address}").content.decode()
 
 
-def test_an_endpoint_gets_a_new_secret(admin_client):
+def test_the_secret_of_an_endpoint_is_replaced(admin_client):
     endpoint = WebhookEndpoint.objects.create(url="https://example.com/", secret="old")
     chosen = {"action": "renew_secret", "_selected_action": [endpoint.pk]}
     response = admin_client.post("/admin/calls/webhookendpoint/", chosen)
@@ -86,14 +82,14 @@ def test_an_endpoint_is_changed(admin_client):
 
 
 @pytest.mark.parametrize("url", ["http://example.com/", "nonsense"])
-def test_in_production_events_go_over_tls_only(admin_client, settings, url):
+def test_an_endpoint_needs_tls_in_production(admin_client, settings, url):
     settings.DEBUG = False
     page = admin_client.post("/admin/calls/webhookendpoint/add/", {"url": url})
     assert page.status_code == 200
     assert "whole address" in html.unescape(page.content.decode())
 
 
-def test_deliveries_are_read_and_delivered_again(admin_client, outbound):
+def test_a_delivery_can_be_read_and_delivered_again(admin_client, outbound):
     endpoint = WebhookEndpoint.objects.create(url="https://example.com/", secret="whsec_shh")
     delivery = WebhookDelivery.objects.create(
         endpoint=endpoint,
@@ -111,13 +107,13 @@ def test_deliveries_are_read_and_delivered_again(admin_client, outbound):
         assert shown in page
     assert "whsec_shh" not in page
     chosen = {"action": "deliver_again", "_selected_action": [str(delivery.pk)]}
-    assert said(admin_client.post("/admin/calls/webhookdelivery/", chosen)) == "1 is on the way again."
+    assert messages_after(admin_client.post("/admin/calls/webhookdelivery/", chosen)) == "Queued again: 1 delivery."
     delivery.refresh_from_db()
     assert (delivery.status, delivery.attempts) == ("waiting", 0)
     assert delivery.due_at is not None
 
 
-def test_who_may_only_look_delivers_nothing_again(staff):
+def test_an_operator_who_may_only_view_cannot_deliver_again(staff):
     page = staff("view_webhookdelivery").get("/admin/calls/webhookdelivery/")
     assert page.status_code == 200
     assert b"deliver_again" not in page.content

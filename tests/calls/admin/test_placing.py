@@ -7,20 +7,16 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
 
-from calls.models import (
-    Agent,
-    Call,
-    DoNotCall,
-)
+from calls.models import Agent, Call, DoNotCall
 from tests.calls.admin.pages import ANNA
 
 
-def form_at(client: Client, address: str) -> dict:
+def initial_form(client: Client, address: str) -> dict:
     return client.get(address).context["form"].initial
 
 
 def test_a_call_is_placed_from_a_form_and_its_page_opens(admin_client, outbound):
-    initial = form_at(admin_client, "/admin/calls/call/place/?agent=front-desk")
+    initial = initial_form(admin_client, "/admin/calls/call/place/?agent=front-desk")
     assert initial["agent"] == "front-desk"
     form = {**initial, "to": "+1 202 555 0101", "variables": '{"name": "Anna"}'}
     response = admin_client.post("/admin/calls/call/place/", form)
@@ -32,7 +28,7 @@ def test_a_call_is_placed_from_a_form_and_its_page_opens(admin_client, outbound)
 
 
 def test_a_form_that_is_sent_twice_places_one_call(admin_client, outbound):
-    form = {**form_at(admin_client, "/admin/calls/call/place/"), "to": ANNA, "agent": "front-desk"}
+    form = {**initial_form(admin_client, "/admin/calls/call/place/"), "to": ANNA, "agent": "front-desk"}
     for _ in range(2):
         assert admin_client.post("/admin/calls/call/place/", form).status_code == 302
     assert Call.objects.count() == 1
@@ -40,44 +36,44 @@ def test_a_form_that_is_sent_twice_places_one_call(admin_client, outbound):
 
 def test_a_call_can_be_placed_for_later(admin_client, outbound):
     later = (timezone.now() + timedelta(days=2)).replace(second=0, microsecond=0)
-    form = {**form_at(admin_client, "/admin/calls/call/place/"), "to": ANNA, "agent": "front-desk"}
+    form = {**initial_form(admin_client, "/admin/calls/call/place/"), "to": ANNA, "agent": "front-desk"}
     admin_client.post("/admin/calls/call/place/", {**form, "scheduled_for": f"{later:%Y-%m-%dT%H:%M}"})
     call = Call.objects.get()
     assert call.scheduled_for == call.due_at == later
 
 
 @pytest.mark.parametrize(
-    ("wrong", "field", "complaint"),
+    ("wrong", "field", "message"),
     [
         ({"to": "5550101"}, "to", "international form"),
         ({"to": "911"}, "to", "emergency"),
         ({"to": ""}, "to", "required"),
         ({"to": "+12025550199"}, "to", "do-not-call list"),
         ({"agent": "nobody"}, "agent", "valid choice"),
-        ({"variables": "[1]"}, "variables", "Write an object"),
+        ({"variables": "[1]"}, "variables", "Write a JSON object"),
         ({"variables": "{"}, "variables", "valid JSON"),
         ({"scheduled_for": "2099-01-01T10:00"}, "scheduled_for", "more than a year"),
         ({"scheduled_for": "soon"}, "scheduled_for", "valid date"),
         ({"token": "x"}, "token", "valid UUID"),
     ],
 )
-def test_what_is_wrong_with_a_call_stands_at_its_field(admin_client, outbound, wrong, field, complaint):
+def test_an_error_is_shown_at_the_field_that_caused_it(admin_client, outbound, wrong, field, message):
     DoNotCall.objects.create(number="+12025550199")
-    form = {**form_at(admin_client, "/admin/calls/call/place/"), "to": ANNA, "agent": "front-desk", **wrong}
+    form = {**initial_form(admin_client, "/admin/calls/call/place/"), "to": ANNA, "agent": "front-desk", **wrong}
     page = admin_client.post("/admin/calls/call/place/", form)
     assert page.status_code == 200
-    assert complaint in str(page.context["form"].errors[field])
+    assert message in str(page.context["form"].errors[field])
     assert not Call.objects.exists()
 
 
-def test_what_an_agent_needs_to_know_is_asked_for(admin_client, outbound):
+def test_the_form_asks_for_the_variables_that_the_agent_needs(admin_client, outbound):
     Agent.objects.update(greeting="Hello {{ name }}.")
-    form = {**form_at(admin_client, "/admin/calls/call/place/"), "to": ANNA, "agent": "front-desk"}
+    form = {**initial_form(admin_client, "/admin/calls/call/place/"), "to": ANNA, "agent": "front-desk"}
     page = admin_client.post("/admin/calls/call/place/", form)
     assert "also needs these variables: name" in page.content.decode()
 
 
-def test_lists_and_agents_lead_to_the_form(admin_client, db):
+def test_the_list_of_calls_and_the_page_of_an_agent_link_to_the_form(admin_client, db):
     agent = Agent.objects.get(name="front-desk")
     assert "/admin/calls/call/place/" in admin_client.get("/admin/calls/call/").content.decode()
     page = admin_client.get(f"/admin/calls/agent/{agent.pk}/change/").content.decode()

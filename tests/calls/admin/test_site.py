@@ -6,21 +6,16 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from calls.models import (
-    ApiKey,
-    DoNotCall,
-    WebhookDelivery,
-    WebhookEndpoint,
-)
+from calls.models import ApiKey, DoNotCall, WebhookDelivery, WebhookEndpoint
 
 
 @pytest.mark.parametrize("address", ["/", "/admin"])
-def test_who_comes_without_an_address_is_led_to_the_admin(client: Client, address):
+def test_the_root_address_redirects_to_the_admin(client: Client, address):
     response = client.get(address)
     assert (response.status_code, response["Location"]) == (302, "/admin/")
 
 
-def test_strangers_are_led_to_the_login(client: Client, outbound):
+def test_a_visitor_who_is_not_logged_in_is_redirected_to_the_login(client: Client, outbound):
     call = outbound(due_at=timezone.now())
     for address in (f"/admin/calls/call/{call.pk}/do/cancel/", "/admin/calls/call/place/", "/admin/calls/dialpace/"):
         assert client.post(address)["Location"].startswith("/admin/login/")
@@ -28,7 +23,7 @@ def test_strangers_are_led_to_the_login(client: Client, outbound):
     assert call.status == "queued"
 
 
-def test_every_list_costs_the_same_however_long_it_is(admin_client, outbound, django_assert_max_num_queries):
+def test_every_list_takes_as_many_queries_when_it_is_long(admin_client, outbound, django_assert_max_num_queries):
     def more() -> None:
         endpoint = WebhookEndpoint.objects.create(url="https://example.com/")
         for number in range(5):
