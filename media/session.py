@@ -12,21 +12,20 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from time import time
 from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
 
-from calls.services import facts
 from inference.backends import Engines
 from inference.interfaces import Transcription
 from inference.resampling import Resampler
 from inference.types import EngineError, Message, Pcm, Tools, Transcript
 from media.audio import SILENCE, decode_mulaw
 from media.intake import Intake
+from media.journal import FactRecorder, Journal
 from media.messages import RATE_HZ, Media, clear_message, mark_message, media_message
+from media.outbox import Outbox
 from media.phrases import Phrases
 from media.reply import answer, say
 from media.speech import VoiceDetector, VoiceWindow
@@ -44,8 +43,6 @@ _HEARD = int(10.0 * RATE_HZ)
 """Samples kept of the caller for a voice that answers to how it was said."""
 _KEPT = int(1.0 * RATE_HZ)  # samples kept for it: the voice is noticed up to half a second late
 _PUSH = int(0.1 * RATE_HZ)  # samples handed to recognition at once
-MAX_UNSENT = 400
-"""Messages that may wait for a socket that does not take them (20 s of speech): then the line is dead."""
 
 
 class Tape(Protocol):
@@ -53,12 +50,6 @@ class Tape(Protocol):
 
     def caller(self, position: int, mulaw: bytes) -> None: ...
     def agent(self, position: int, mulaw: bytes) -> None: ...
-
-
-class FactSink(Protocol):
-    """Where the facts of the call are recorded behind it; never blocks, never raises."""
-
-    def record(self, fact: facts.Fact) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +106,13 @@ class Session:
         engines: Engines,
         detector: VoiceDetector,
         phrases: Phrases,
-        facts: FactSink,
+        facts: FactRecorder,
         hang_up: Callable[[str], None],
         tape: Tape | None = None,
     ) -> None:
         self._brief = brief
         self._engines = engines
         self._phrases = phrases
-        self._facts = facts
         self._tape = tape
         self._recording = False
         self._hang_up = hang_up
@@ -145,13 +135,11 @@ class Session:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._stream_sid = ""
-        self._unsent: deque[str] = deque()
-        self._sendable = asyncio.Event()
+        self._outbox = Outbox(self._on_dead_socket)
         self._closed = False
         self._system = Message("system", brief.prompt)
         self._tools = Tools(brief.options.transfer_targets, opt_out=brief.options.hears_opt_out)
-        # The books keep wall-clock time; the call itself runs on the loop's clock.
-        self._epoch = time() - self._loop.time()
+        self._journal = Journal(brief.call_id, facts, next_turn=brief.next_turn, clock=self._clock)
         self._obeyed: dict[type, Callable[[Any], None]] = {
             cmd.OpenUtterance: self._open_utterance,
             cmd.TakeSnapshot: self._take_snapshot,
@@ -160,15 +148,15 @@ class Session:
             cmd.StartReply: self._start_reply,
             cmd.SayLine: self._say_line,
             cmd.StopReply: self._stop_reply,
-            cmd.SendAudio: lambda command: self._send(media_message(self._stream_sid, command.audio)),
-            cmd.SendMark: lambda command: self._send(mark_message(self._stream_sid, command.name)),
+            cmd.SendAudio: lambda command: self._outbox.put(media_message(self._stream_sid, command.audio)),
+            cmd.SendMark: lambda command: self._outbox.put(mark_message(self._stream_sid, command.name)),
             cmd.ClearPlayout: self._clear_playout,
             cmd.StartRecording: self._start_recording,
             cmd.Played: self._played,
             cmd.TurnEnded: self._turn_ended,
-            cmd.Noted: self._noted,
-            cmd.OptOut: self._opt_out,
-            cmd.Transfer: self._transfer,
+            cmd.Noted: self._journal.noted,
+            cmd.OptOut: self._journal.opted_out,
+            cmd.Transfer: self._journal.transfer_requested,
             cmd.HangUp: lambda command: self._hang_up(command.reason),
         }
 
@@ -177,9 +165,7 @@ class Session:
     def start(self, stream_sid: str) -> None:
         """The stream runs."""
         self._stream_sid = stream_sid
-        self._facts.record(
-            facts.StreamStarted(call_id=self._brief.call_id, stream_sid=stream_sid, at=self._wall(self._loop.time()))
-        )
+        self._journal.stream_started(stream_sid)
         self.tell(ev.CallStarted(resumed=self._brief.resumed, disclosed=self._brief.disclosed))
 
     def media(self, message: Media) -> None:
@@ -205,10 +191,7 @@ class Session:
 
     async def outgoing(self) -> str:
         """The next message to send, as soon as there is one."""
-        while not self._unsent:
-            self._sendable.clear()
-            await self._sendable.wait()
-        return self._unsent.popleft()
+        return await self._outbox.get()
 
     async def close(self, reason: str) -> None:
         """The stream is over; everything that was started for it ends. Idempotent."""
@@ -413,18 +396,14 @@ class Session:
         spoken = [Message("user" if line.speaker == "caller" else "assistant", line.text) for line in history]
         return [self._system, *spoken]
 
-    def _send(self, message: str) -> None:
-        self._unsent.append(message)
-        self._sendable.set()
-        if len(self._unsent) > MAX_UNSENT:
-            logger.warning("Call %s: the socket takes nothing any more", self._brief.call_id)
-            self._unsent.clear()
-            self._hang_up("stream-lost")
+    def _on_dead_socket(self) -> None:
+        logger.warning("Call %s: the socket takes nothing any more", self._brief.call_id)
+        self._hang_up("stream-lost")
 
     def _clear_playout(self, command: cmd.ClearPlayout) -> None:
         # Our own queue first, or its sound would follow the clear.
-        self._unsent.clear()
-        self._send(clear_message(self._stream_sid))
+        self._outbox.clear()
+        self._outbox.put(clear_message(self._stream_sid))
 
     def _start_recording(self, command: cmd.StartRecording) -> None:
         self._recording = True
@@ -436,31 +415,11 @@ class Session:
         if self._tape is not None and self._recording:
             self._tape.agent(self._clock.position_at(command.at), command.audio)
 
-    # -- the books --------------------------------------------------------------------------------------------------
+    # -- the records --------------------------------------------------------------------------------------------------
 
     def _turn_ended(self, turn: cmd.TurnEnded) -> None:
-        stages = dict(turn.stages)
-        if turn.wait is not None:
-            stages["wait"] = turn.wait
         logger.info("%s %s: %s", self._brief.call_id, turn.speaker, turn.heard)
-        self._facts.record(
-            facts.TurnEnded(
-                call_id=self._brief.call_id,
-                number=self._brief.next_turn + turn.number - 1,
-                speaker=turn.speaker,
-                said=turn.said,
-                heard=turn.heard,
-                interrupted=turn.interrupted,
-                fallback=turn.fallback,
-                started_at=self._wall(turn.started),
-                ended_at=self._wall(turn.ended),
-                start_position=self._clock.position_at(turn.started),
-                end_position=self._clock.position_at(turn.ended),
-                stages=stages,
-                speculation_hits=int(turn.speculation_hit),
-                speculation_waste=turn.speculations - turn.speculation_hit,
-            )
-        )
+        self._journal.turn_ended(turn)
         if turn.speaker == "caller" and self._engines.tts.hears_caller:
             self._speech.caller_said(turn.heard, self._sound_of(turn), RATE_HZ)
 
@@ -469,28 +428,6 @@ class Session:
         began, ended = self._clock.position_at(turn.started), self._clock.position_at(turn.ended)
         pieces = [pcm[max(0, began - (end - len(pcm))) : max(0, len(pcm) - (end - ended))] for end, pcm in self._kept]
         return np.concatenate([np.zeros(0, np.int16), *pieces])
-
-    def _noted(self, note: cmd.Noted) -> None:
-        self._facts.record(
-            facts.EventNoted(call_id=self._brief.call_id, kind=note.kind, at=self._wall(note.at), data=dict(note.data))
-        )
-
-    def _opt_out(self, command: cmd.OptOut) -> None:
-        self._facts.record(
-            facts.OptedOut(
-                call_id=self._brief.call_id, how=command.how, words=command.words, at=self._wall(self._loop.time())
-            )
-        )
-
-    def _transfer(self, command: cmd.Transfer) -> None:
-        self._facts.record(
-            facts.TransferRequested(
-                call_id=self._brief.call_id, target=command.target, at=self._wall(self._loop.time())
-            )
-        )
-
-    def _wall(self, now: float) -> datetime:
-        return datetime.fromtimestamp(self._epoch + now, UTC)
 
     # -- tasks ------------------------------------------------------------------------------------------------------
 
