@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
-import numpy as np
-
 from inference.backends import Engines
-from inference.interfaces import Transcription
-from inference.resampling import Resampler
-from inference.types import EngineError, Message, Pcm, Tools, Transcript
+from inference.types import EngineError, Message, Tools
 from media.audio import SILENCE, decode_mulaw
+from media.background import BackgroundTasks
+from media.hearing import KEPT_FOR_RECOGNITION, KEPT_FOR_VOICE, Ear
 from media.intake import Intake
 from media.journal import FactRecorder, Journal
 from media.messages import RATE_HZ, Media, clear_message, mark_message, media_message
@@ -36,13 +34,6 @@ from media.turns.conversation import Conversation
 from media.turns.options import ConversationOptions
 
 logger = logging.getLogger(__name__)
-
-PRE_ROLL = 0.3
-"""Seconds of sound in front of the voice that recognition gets: less costs the first word, more costs others."""
-_HEARD = int(10.0 * RATE_HZ)
-"""Samples kept of the caller for a voice that answers to how it was said."""
-_KEPT = int(1.0 * RATE_HZ)  # samples kept for it: the voice is noticed up to half a second late
-_PUSH = int(0.1 * RATE_HZ)  # samples handed to recognition at once
 
 
 class Tape(Protocol):
@@ -67,28 +58,6 @@ class CallBrief:
     resumed: bool = False
     disclosed: bool = False
     """An earlier stream of the call has said the disclosure."""
-
-
-class _Hearing:
-    """One utterance being recognised: resampled, handed on in pieces of about 100 ms."""
-
-    def __init__(self, transcription: Transcription, rate_hz: int) -> None:
-        self.transcription = transcription
-        self._resampler = Resampler(RATE_HZ, rate_hz)
-        self._waiting: list[Pcm] = []
-        self._samples = 0
-
-    def push(self, pcm: Pcm) -> None:
-        self._waiting.append(pcm)
-        self._samples += len(pcm)
-        if self._samples >= _PUSH:
-            self.flush()
-
-    def flush(self) -> None:
-        for pcm in self._waiting:
-            self.transcription.push(self._resampler.push(pcm))
-        self._waiting.clear()
-        self._samples = 0
 
 
 class Session:
@@ -122,13 +91,17 @@ class Session:
         self._speech = engines.tts.open(voice=brief.voice, language=brief.language)
         self._voice = detector.open(self._on_window)
         self._intake = Intake()
-        self._kept: deque[tuple[int, Pcm]] = deque()
-        self._kept_samples = 0
-        self._voice_ended = 0
-        self._hearing: tuple[int, _Hearing] | None = None
+        self._tasks = BackgroundTasks(f"Call {brief.call_id}")
+        self._ear = Ear(
+            engines.stt,
+            language=brief.language,
+            call_id=brief.call_id,
+            keep=KEPT_FOR_VOICE if engines.tts.hears_caller else KEPT_FOR_RECOGNITION,
+            tasks=self._tasks,
+            emit=self.tell,
+        )
         self._replies: dict[ev.Revision, asyncio.Task[None]] = {}
         self._spoke: ev.Revision | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._warming: asyncio.Task[None] | None = None
         self._events: deque[ev.Event] = deque()
         self._telling = False
@@ -141,9 +114,9 @@ class Session:
         self._tools = Tools(brief.options.transfer_targets, opt_out=brief.options.hears_opt_out)
         self._journal = Journal(brief.call_id, facts, next_turn=brief.next_turn, clock=self._clock)
         self._obeyed: dict[type, Callable[[Any], None]] = {
-            cmd.OpenUtterance: self._open_utterance,
-            cmd.TakeSnapshot: self._take_snapshot,
-            cmd.CloseUtterance: self._close_utterance,
+            cmd.OpenUtterance: self._ear.open,
+            cmd.TakeSnapshot: self._ear.take_snapshot,
+            cmd.CloseUtterance: self._ear.close_utterance,
             cmd.Warm: self._warm,
             cmd.StartReply: self._start_reply,
             cmd.SayLine: self._say_line,
@@ -178,9 +151,7 @@ class Session:
         if self._tape is not None and self._recording:
             self._tape.caller(position - len(audio), audio)
         pcm = decode_mulaw(audio)
-        self._keep(position, pcm)
-        if self._hearing is not None:
-            self._hearing[1].push(pcm)
+        self._ear.push(position, pcm)
         self._voice.push(pcm)
 
     def mark(self, name: str) -> None:
@@ -202,13 +173,8 @@ class Session:
         self._voice.close()
         if self._timer is not None:
             self._timer.cancel()
-        if self._hearing is not None:
-            self._hearing[1].transcription.cancel()
-            self._hearing = None
-        tasks = [*self._replies.values(), *self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._ear.close()
+        await self._tasks.cancel()
         try:
             await self._speech.close()
         except EngineError as error:
@@ -259,67 +225,17 @@ class Session:
     def _on_window(self, window: VoiceWindow) -> None:
         if window.changed:
             if not window.voiced:
-                self._voice_ended = window.edge
+                self._ear.voice_ended = window.edge
             self.tell(ev.SpeechStarted(window.edge) if window.voiced else ev.SpeechStopped(window.edge))
         wake = self.conversation.wake_position
         if wake is not None and window.position >= wake:
             self.tell(ev.PositionReached(window.position))
 
-    def _keep(self, end: int, pcm: Pcm) -> None:
-        self._kept.append((end, pcm))
-        self._kept_samples += len(pcm)
-        while self._kept_samples - len(self._kept[0][1]) >= (_HEARD if self._engines.tts.hears_caller else _KEPT):
-            self._kept_samples -= len(self._kept.popleft()[1])
-
-    def _open_utterance(self, command: cmd.OpenUtterance) -> None:
-        def on_partial(transcript: Transcript) -> None:
-            self.tell(ev.TranscriptPartial(command.utterance, transcript.text))
-
-        stt = self._engines.stt
-        try:
-            transcription = stt.open(language=self._brief.language, hint=command.hint, on_partial=on_partial)
-        except EngineError as error:
-            logger.warning("Call %s: recognition failed to open: %s", self._brief.call_id, error)
-            self._hearing = None
-            return
-        hearing = _Hearing(transcription, stt.rate_hz)
-        # What was said before belongs to the utterance before.
-        start = max(command.position - int(PRE_ROLL * RATE_HZ), self._voice_ended)
-        for end, pcm in self._kept:
-            if end > start:
-                hearing.push(pcm[max(0, start - (end - len(pcm))) :])
-        self._hearing = command.utterance, hearing
-
-    def _take_snapshot(self, command: cmd.TakeSnapshot) -> None:
-        if self._hearing is None or self._hearing[0] != command.utterance:
-            self.tell(ev.TranscriptFailed(command.utterance, command.snapshot))
-            return
-        hearing = self._hearing[1]
-        hearing.flush()
-        self._spawn(self._snapshot(command, hearing.transcription))
-
-    async def _snapshot(self, command: cmd.TakeSnapshot, transcription: Transcription) -> None:
-        try:
-            transcript = await transcription.snapshot()
-        except EngineError as error:
-            logger.warning("Call %s: recognition failed: %s", self._brief.call_id, error)
-        except Exception:
-            logger.exception("Call %s: recognition failed", self._brief.call_id)
-        else:
-            self.tell(ev.TranscriptReady(command.utterance, command.snapshot, transcript.text))
-            return
-        self.tell(ev.TranscriptFailed(command.utterance, command.snapshot))
-
-    def _close_utterance(self, command: cmd.CloseUtterance) -> None:
-        if self._hearing is not None and self._hearing[0] == command.utterance:
-            self._hearing[1].transcription.cancel()
-            self._hearing = None
-
     # -- speaking -------------------------------------------------------------------------------------------------
 
     def _warm(self, command: cmd.Warm) -> None:
         self._stop_warming()
-        self._warming = self._spawn(self._read_ahead(self._messages(command.history)))
+        self._warming = self._tasks.start(self._read_ahead(self._messages(command.history)))
 
     async def _read_ahead(self, messages: Sequence[Message]) -> None:
         try:
@@ -368,7 +284,7 @@ class Session:
         )
 
     def _speak(self, revision: ev.Revision, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(self._guarded(revision, work))
+        task = self._tasks.start(self._guarded(revision, work))
         self._replies[revision] = task
         task.add_done_callback(lambda _: self._replies.pop(revision, None))
 
@@ -421,23 +337,5 @@ class Session:
         logger.info("%s %s: %s", self._brief.call_id, turn.speaker, turn.heard)
         self._journal.turn_ended(turn)
         if turn.speaker == "caller" and self._engines.tts.hears_caller:
-            self._speech.caller_said(turn.heard, self._sound_of(turn), RATE_HZ)
-
-    def _sound_of(self, turn: cmd.TurnEnded) -> Pcm:
-        """As much of it as is kept."""
-        began, ended = self._clock.position_at(turn.started), self._clock.position_at(turn.ended)
-        pieces = [pcm[max(0, began - (end - len(pcm))) : max(0, len(pcm) - (end - ended))] for end, pcm in self._kept]
-        return np.concatenate([np.zeros(0, np.int16), *pieces])
-
-    # -- tasks ------------------------------------------------------------------------------------------------------
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("Call %s: a task failed", self._brief.call_id, exc_info=error)
+            began, ended = self._clock.position_at(turn.started), self._clock.position_at(turn.ended)
+            self._speech.caller_said(turn.heard, self._ear.sound_between(began, ended), RATE_HZ)

@@ -1,0 +1,148 @@
+"""What is heard of the caller: their sound, and the utterance that is being recognised."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+from uuid import UUID
+
+import numpy as np
+
+from inference.interfaces import SpeechToText, Transcription
+from inference.resampling import Resampler
+from inference.types import EngineError, Pcm, Transcript
+from media.background import BackgroundTasks
+from media.messages import RATE_HZ
+from media.turns import commands as cmd
+from media.turns import events as ev
+
+logger = logging.getLogger(__name__)
+
+PRE_ROLL = 0.3
+"""Seconds of sound before the voice that recognition gets: less costs the first word, more costs others."""
+KEPT_FOR_RECOGNITION = 1.0
+"""Seconds of sound that are kept to open an utterance with: voice is noticed up to half a second late."""
+KEPT_FOR_VOICE = 10.0
+"""Seconds of sound that are kept where the agent's voice answers to how something was said."""
+_PIECE = int(0.1 * RATE_HZ)
+"""Samples that are given to recognition at once: each time costs it some work, whatever the amount."""
+
+
+@dataclass(slots=True)
+class _Utterance:
+    """One utterance that is being recognised."""
+
+    number: int
+    transcription: Transcription
+    resampler: Resampler
+    recognised_to: int
+    """The position up to which the sound has been given to recognition."""
+
+
+class Ear:
+    """
+    Keeps the last seconds of the caller's sound and gives them to recognition, one utterance at a time.
+
+    ``push`` each piece of sound as it comes; the last ``keep`` seconds are kept. Transcripts are emitted as events.
+    Positions are samples into the caller's stream.
+    """
+
+    def __init__(
+        self,
+        stt: SpeechToText,
+        *,
+        language: str,
+        call_id: UUID,
+        keep: float,
+        tasks: BackgroundTasks,
+        emit: Callable[[ev.Event], None],
+    ) -> None:
+        self._stt = stt
+        self._language = language
+        self._call_id = call_id
+        self._keep_samples = int(keep * RATE_HZ)
+        self._tasks = tasks
+        self._emit = emit
+        self._sound: deque[tuple[int, Pcm]] = deque()
+        """The kept sound, each piece with the position of its end."""
+        self._sound_samples = 0
+        self._utterance: _Utterance | None = None
+        self.voice_ended = 0
+        """The position at which the caller last stopped speaking; set by the owner, who detects voice."""
+
+    def push(self, end: int, pcm: Pcm) -> None:
+        """The piece of sound that ends at position ``end``."""
+        self._sound.append((end, pcm))
+        self._sound_samples += len(pcm)
+        while self._sound_samples - len(self._sound[0][1]) >= self._keep_samples:
+            self._sound_samples -= len(self._sound.popleft()[1])
+        if self._utterance is not None and end - self._utterance.recognised_to >= _PIECE:
+            self._recognise(self._utterance)
+
+    def open(self, command: cmd.OpenUtterance) -> None:
+        """Begin to recognise a little before the command's position, but not before the voice that came last."""
+
+        def on_partial(transcript: Transcript) -> None:
+            self._emit(ev.TranscriptPartial(command.utterance, transcript.text))
+
+        self._utterance = None
+        try:
+            transcription = self._stt.open(language=self._language, hint=command.hint, on_partial=on_partial)
+        except EngineError as error:
+            logger.warning("Call %s: recognition could not be opened: %s", self._call_id, error)
+            return
+        start = max(command.position - int(PRE_ROLL * RATE_HZ), self.voice_ended)
+        resampler = Resampler(RATE_HZ, self._stt.rate_hz)
+        self._utterance = _Utterance(command.utterance, transcription, resampler, recognised_to=start)
+        self._recognise(self._utterance)
+
+    def take_snapshot(self, command: cmd.TakeSnapshot) -> None:
+        """Emit the words so far as ``TranscriptReady``, or ``TranscriptFailed``."""
+        utterance = self._utterance
+        if utterance is None or utterance.number != command.utterance:
+            self._emit(ev.TranscriptFailed(command.utterance, command.snapshot))
+            return
+        self._recognise(utterance)
+        self._tasks.start(self._snapshot(command, utterance.transcription))
+
+    def close_utterance(self, command: cmd.CloseUtterance) -> None:
+        if self._utterance is not None and self._utterance.number == command.utterance:
+            self.close()
+
+    def close(self) -> None:
+        """Give up the utterance that is open, if one is. Idempotent."""
+        if self._utterance is not None:
+            self._utterance.transcription.cancel()
+            self._utterance = None
+
+    def sound_between(self, start: int, end: int) -> Pcm:
+        """As much of this sound as is kept."""
+        pieces = [
+            pcm[max(0, start - (piece_end - len(pcm))) : max(0, len(pcm) - (piece_end - end))]
+            for piece_end, pcm in self._sound
+        ]
+        return np.concatenate([np.zeros(0, np.int16), *pieces])
+
+    def _recognise(self, utterance: _Utterance) -> None:
+        """Give recognition the sound that it has not got yet."""
+        start = utterance.recognised_to
+        # From the end, because that is a few pieces out of many.
+        pending = [*takewhile(lambda piece: piece[0] > start, reversed(self._sound))]
+        for end, pcm in reversed(pending):
+            utterance.transcription.push(utterance.resampler.push(pcm[max(0, start - (end - len(pcm))) :]))
+            utterance.recognised_to = end
+
+    async def _snapshot(self, command: cmd.TakeSnapshot, transcription: Transcription) -> None:
+        try:
+            transcript = await transcription.snapshot()
+        except EngineError as error:
+            logger.warning("Call %s: recognition failed: %s", self._call_id, error)
+        except Exception:
+            logger.exception("Call %s: recognition failed", self._call_id)
+        else:
+            self._emit(ev.TranscriptReady(command.utterance, command.snapshot, transcript.text))
+            return
+        self._emit(ev.TranscriptFailed(command.utterance, command.snapshot))

@@ -1,0 +1,172 @@
+"""The ear keeps the caller's last seconds and gives recognition the sound of one utterance at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from inference.types import EngineError, Pcm, Transcript
+from media.background import BackgroundTasks
+from media.hearing import Ear
+from media.turns import commands as cmd
+from media.turns import events as ev
+
+FRAME = 160
+
+
+class RecordedTranscription:
+    """Keeps the sound that it is given; ``words`` is the answer to every snapshot."""
+
+    def __init__(self, on_partial: Callable[[Transcript], None], words: str) -> None:
+        self.on_partial = on_partial
+        self.words = words
+        self.pieces: list[Pcm] = []
+        self.cancelled = False
+
+    @property
+    def sound(self) -> list[int]:
+        return [int(sample) for piece in self.pieces for sample in piece]
+
+    def push(self, pcm: Pcm) -> None:
+        self.pieces.append(pcm)
+
+    async def snapshot(self) -> Transcript:
+        if not self.words:
+            raise EngineError("recognition is gone")
+        return Transcript(self.words)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class RecordedSpeechToText:
+    """Recognition at the rate of the line, so that the sound arrives as it was sent."""
+
+    rate_hz = 8000
+
+    def __init__(self) -> None:
+        self.opened: list[RecordedTranscription] = []
+        self.words = "hello"
+        self.fails = False
+
+    def open(self, *, language: str, hint: str, on_partial: Callable[[Transcript], None]) -> RecordedTranscription:
+        if self.fails:
+            raise EngineError("recognition is full")
+        self.opened.append(RecordedTranscription(on_partial, self.words))
+        return self.opened[-1]
+
+
+class Caller:
+    """A caller whose samples count up from 0, so that a sample says its own position (below 30,000)."""
+
+    def __init__(self, ear: Ear) -> None:
+        self._ear = ear
+        self.position = 0
+
+    def speaks(self, seconds: float) -> None:
+        for _ in range(round(seconds * 50)):
+            self.position += FRAME
+            self._ear.push(self.position, np.arange(self.position - FRAME, self.position).astype(np.int16))
+
+
+@pytest.fixture
+def stt() -> RecordedSpeechToText:
+    return RecordedSpeechToText()
+
+
+@pytest.fixture
+def events() -> list[ev.Event]:
+    return []
+
+
+@pytest.fixture
+async def ear(stt: RecordedSpeechToText, events: list[ev.Event]) -> Ear:
+    tasks = BackgroundTasks("Call 1")
+    return Ear(stt, language="en", call_id=UUID(int=1), keep=1.0, tasks=tasks, emit=events.append)
+
+
+@pytest.fixture
+def caller(ear: Ear) -> Caller:
+    return Caller(ear)
+
+
+async def test_recognition_gets_the_sound_from_a_little_before_the_voice_without_a_gap(ear, stt, caller):
+    caller.speaks(1.0)
+    ear.open(cmd.OpenUtterance(1, 6400))
+    caller.speaks(0.5)
+    assert stt.opened[0].sound == list(range(4000, 12_000))
+
+
+async def test_recognition_gets_its_sound_in_pieces_of_a_tenth_of_a_second(ear, stt, caller):
+    ear.open(cmd.OpenUtterance(1, 0))
+    caller.speaks(0.08)
+    assert stt.opened[0].sound == []
+    caller.speaks(0.02)
+    assert stt.opened[0].sound == list(range(800))
+
+
+async def test_the_end_of_one_utterance_is_not_the_beginning_of_the_next(ear, stt, caller):
+    caller.speaks(1.0)
+    ear.voice_ended = 7000
+    ear.open(cmd.OpenUtterance(2, 8000))
+    assert stt.opened[0].sound == list(range(7000, 8000))
+
+
+async def test_what_is_older_than_the_kept_seconds_is_not_recognised(ear, stt, caller):
+    caller.speaks(3.0)
+    ear.open(cmd.OpenUtterance(1, 8000))
+    assert stt.opened[0].sound == list(range(16_000, 24_000))
+
+
+async def test_a_snapshot_is_about_everything_that_was_said_before_it(ear, stt, caller, events):
+    ear.open(cmd.OpenUtterance(1, 0))
+    caller.speaks(0.06)
+    ear.take_snapshot(cmd.TakeSnapshot(1, 4))
+    assert stt.opened[0].sound == list(range(480))
+    await asyncio.sleep(0)
+    assert events == [ev.TranscriptReady(1, 4, "hello")]
+
+
+async def test_a_snapshot_that_fails_is_answered(ear, stt, caller, events):
+    stt.words = ""
+    ear.open(cmd.OpenUtterance(1, 0))
+    ear.take_snapshot(cmd.TakeSnapshot(1, 1))
+    await asyncio.sleep(0)
+    assert events == [ev.TranscriptFailed(1, 1)]
+
+
+async def test_a_snapshot_of_an_utterance_that_is_not_open_fails_at_once(ear, stt, events):
+    stt.fails = True
+    ear.open(cmd.OpenUtterance(1, 0))
+    ear.take_snapshot(cmd.TakeSnapshot(1, 1))
+    stt.fails = False
+    ear.open(cmd.OpenUtterance(2, 0))
+    ear.take_snapshot(cmd.TakeSnapshot(1, 2))
+    assert events == [ev.TranscriptFailed(1, 1), ev.TranscriptFailed(1, 2)]
+
+
+async def test_partial_words_are_of_the_utterance_that_they_belong_to(ear, stt, events):
+    ear.open(cmd.OpenUtterance(3, 0))
+    stt.opened[0].on_partial(Transcript("good mor"))
+    assert events == [ev.TranscriptPartial(3, "good mor")]
+
+
+async def test_a_closed_utterance_gets_no_more_sound(ear, stt, caller):
+    ear.open(cmd.OpenUtterance(1, 0))
+    ear.close_utterance(cmd.CloseUtterance(7))
+    assert not stt.opened[0].cancelled
+    ear.close_utterance(cmd.CloseUtterance(1))
+    caller.speaks(1.0)
+    assert stt.opened[0].cancelled
+    assert stt.opened[0].sound == []
+
+
+async def test_the_sound_of_a_turn_is_cut_at_its_first_and_last_sample(ear, caller):
+    caller.speaks(2.0)
+    assert [*ear.sound_between(9000, 9500)] == list(range(9000, 9500))
+    assert [*ear.sound_between(0, 8200)] == list(range(8000, 8200))
+    assert [*ear.sound_between(0, 100)] == []
