@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -21,11 +20,11 @@ from django.db import Error as DatabaseError
 from calls import services
 from calls.services import facts
 from inference.types import EngineError
+from media.brief import CallBrief, brief_of
 from media.messages import BadMessage, KeyPress, MarkEcho, Media, Message, Start, Stop, parse
 from media.recorder import Recording
-from media.runtime import PROCESS, Service, conversation_options, get_service
-from media.session import CallBrief, Session
-from media.turns.commands import Line
+from media.runtime import PROCESS, Service, get_service
+from media.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +130,7 @@ class _Stream:
         """Serve until one side has had enough; returns why."""
         await self._service.start()
         start = await self._await_start(claim)
-        brief = _brief(claim)
+        brief = brief_of(claim, speculate=self._service.speculate)
         self._service.chore(self._prepare_phrases(brief, claim.agent.lasting))
         if claim.agent.record:
             self._recording = self._service.recordings.open(str(claim.call_id))
@@ -142,7 +141,7 @@ class _Stream:
             phrases=self._service.phrases,
             facts=self._service.facts,
             hang_up=self._hang_up,
-            tape=self._recording,
+            recording=self._recording,
         )
         self._service.sessions[claim.call_id] = session
         self._service.orders.look()
@@ -285,31 +284,3 @@ class _Stream:
         """Last, because it may be long and nobody waits for it."""
         if self._recording is not None and (path := await self._recording.finish()) is not None:
             self._service.book_recording(str(claim.call_id), path)
-
-
-def _brief(claim: services.StreamClaim) -> CallBrief:
-    agent = claim.agent
-    options = conversation_options(
-        disclosure=agent.disclosure,
-        greeting=agent.greeting,
-        greeting_interruptible=agent.greeting_interruptible,
-        transfer_targets=agent.transfer_targets,
-        hears_opt_out=agent.hears_opt_out,
-        opt_out_key=agent.opt_out_key,
-        max_duration=max(1.0, agent.max_duration - claim.seconds_used),
-        speculate=get_service().speculate,
-    )
-    if claim.transfer_failed:
-        options = replace(options, resumed=options.transfer_failed)
-    return CallBrief(
-        call_id=claim.call_id,
-        stream=claim.stream,
-        prompt=agent.prompt,
-        voice=agent.voice,
-        language=agent.language,
-        options=options,
-        history=tuple(Line("caller" if speaker == "caller" else "agent", heard) for speaker, heard in claim.history),
-        next_turn=claim.next_turn,
-        resumed=claim.is_reconnect,
-        disclosed=claim.disclosed,
-    )

@@ -36,7 +36,7 @@ _EVENTS: dict[str, Callable[[Mapping[str, Any]], ev.Event]] = {
 class Listener(Protocol):
     """A session."""
 
-    def tell(self, event: ev.Event) -> None: ...
+    def receive(self, event: ev.Event) -> None: ...
 
 
 class Layer(Protocol):
@@ -122,7 +122,7 @@ class Orders:
             logger.exception("Call %s: order %d (%s) makes no sense", *_named(order))
             return
         logger.info("Call %s: order %d (%s)", *_named(order))
-        session.tell(event)
+        session.receive(event)
 
 
 def _named(order: services.Order) -> tuple[UUID, int, str]:

@@ -9,7 +9,6 @@ import secrets
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -17,20 +16,19 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, OperationalError, close_old_connections
 
 from calls import services
 from calls.services import facts
 from inference.backends import Engines, make_engines
 from inference.types import EngineError
+from media.brief import conversation_options
 from media.order_inbox import Orders
 from media.phrases import Phrases
 from media.recorder import RecordingSpool
 from media.session import Session
 from media.speech import VoiceDetector
 from media.spool import FactSpool
-from media.turns.options import ConversationOptions
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +40,6 @@ PHRASES_PATIENCE = 10.0
 
 # In a container every process has the same number: the rest tells one life of it from the next.
 PROCESS = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
-
-
-def conversation_options(**agent_options: Any) -> ConversationOptions:
-    """How an agent behaves: its own settings over those of ``CONVERSATION`` over the defaults."""
-    known = {field.name for field in fields(ConversationOptions)}
-    if unknown := set(settings.CONVERSATION) - known:
-        raise ImproperlyConfigured(
-            f"CONVERSATION has {', '.join(sorted(unknown))}; it knows {', '.join(sorted(known))}"
-        )
-    tuning = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.CONVERSATION.items()}
-    return ConversationOptions(**{**tuning, **agent_options})
 
 
 class Service:

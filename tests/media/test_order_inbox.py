@@ -26,7 +26,7 @@ class Ear:
         self.told: list[ev.Event] = []
         self.times: list[float] = []
 
-    def tell(self, event: ev.Event) -> None:
+    def receive(self, event: ev.Event) -> None:
         self.told.append(event)
         self.times.append(asyncio.get_running_loop().time())
 

@@ -27,11 +27,12 @@ from inference.engines.scripted import (
 )
 from inference.types import NO_TOOLS, EngineError, Message
 from media.audio import decode_mulaw
+from media.brief import CallBrief
 from media.messages import Media
 from media.phone.clips import Clip
 from media.phrases import Phrases
 from media.reply import render
-from media.session import CallBrief, Session
+from media.session import Session
 from media.speech import VoiceDetector
 from media.turns import events as ev
 from media.turns.options import ConversationOptions
@@ -143,7 +144,7 @@ def call(
             phrases=phrases,
             facts=log,
             hang_up=ended.append,
-            tape=tape,
+            recording=tape,
         )
         sent: list[tuple[float, dict[str, Any]]] = []
         began = loop.time()
@@ -349,7 +350,7 @@ def test_a_transfer_is_recorded():
 
 
 def test_a_transfer_that_an_operator_orders_is_recorded():
-    line = call([], seconds=9.0, during=lambda session: session.tell(ev.TransferRequested()), at=1.0)
+    line = call([], seconds=9.0, during=lambda session: session.receive(ev.TransferRequested()), at=1.0)
     assert line.hung_up == "transferred"
     assert [fact.target for fact in line.facts.of(facts.TransferRequested)] == [""]
 

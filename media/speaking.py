@@ -1,0 +1,141 @@
+"""What the agent says: replies from the language model and fixed lines, each made in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+
+from inference.backends import Engines
+from inference.types import EngineError, Message, Pcm, Tools
+from media.background import BackgroundTasks
+from media.brief import CallBrief
+from media.messages import RATE_HZ
+from media.phrases import Phrases
+from media.reply import answer, say
+from media.turns import commands as cmd
+from media.turns import events as ev
+
+logger = logging.getLogger(__name__)
+
+
+class Mouth:
+    """
+    Makes the sound of one call's replies, by revision.
+
+    The sound, and how far a reply has come, are emitted as events. A failure is an event too: the conversation answers
+    for it.
+    """
+
+    def __init__(
+        self,
+        brief: CallBrief,
+        engines: Engines,
+        phrases: Phrases,
+        *,
+        tasks: BackgroundTasks,
+        emit: Callable[[ev.Event], None],
+    ) -> None:
+        self._brief = brief
+        self._engines = engines
+        self._phrases = phrases
+        self._tasks = tasks
+        self._emit = emit
+        self._speech = engines.tts.open(voice=brief.voice, language=brief.language)
+        self._system = Message("system", brief.prompt)
+        self._tools = Tools(brief.options.transfer_targets, opt_out=brief.options.hears_opt_out)
+        self._replies: dict[ev.Revision, asyncio.Task[None]] = {}
+        """The replies that are being made."""
+        self._spoken_last: ev.Revision | None = None
+        """The reply that the voice began last: what the caller heard is reported to the voice for this one only."""
+        self._warming: asyncio.Task[None] | None = None
+
+    def warm(self, command: cmd.Warm) -> None:
+        self._stop_warming()
+        self._warming = self._tasks.start(self._warm(self._messages(command.history)))
+
+    def start_reply(self, command: cmd.StartReply) -> None:
+        self._stop_warming()
+        self._start(
+            command.revision,
+            answer(
+                command.revision,
+                self._messages(command.history),
+                llm=self._engines.llm,
+                tts=self._engines.tts,
+                speech=self._speech,
+                language=self._brief.language,
+                speculative=command.speculative,
+                emit=self._emit,
+                tools=self._tools,
+            ),
+        )
+
+    def say_line(self, command: cmd.SayLine) -> None:
+        """Say the line, from the prepared phrases if it is among them."""
+        ready = self._phrases.get(command.text, voice=self._brief.voice, language=self._brief.language)
+        if ready:
+            self._emit(ev.ReplyAudio(command.revision, ready, len(command.text)))
+            self._emit(ev.ReplyEnded(command.revision))
+            return
+        self._start(
+            command.revision,
+            say(
+                command.revision,
+                command.text,
+                tts=self._engines.tts,
+                speech=self._speech,
+                language=self._brief.language,
+                emit=self._emit,
+            ),
+        )
+
+    def stop_reply(self, command: cmd.StopReply) -> None:
+        if command.revision == self._spoken_last:
+            # The voice shall remember of its own sound what was heard, even if that is nothing.
+            self._speech.heard(command.heard_samples * self._engines.tts.rate_hz // RATE_HZ)
+        if (task := self._replies.get(command.revision)) is not None:
+            task.cancel()
+
+    def caller_said(self, text: str, pcm: Pcm) -> None:
+        """A turn of the caller has ended, for a voice that answers to how it was said."""
+        self._speech.caller_said(text, pcm, RATE_HZ)
+
+    async def close(self) -> None:
+        try:
+            await self._speech.close()
+        except EngineError as error:
+            logger.warning("Call %s: closing the voice failed: %s", self._brief.call_id, error)
+
+    def _start(self, revision: ev.Revision, work: Coroutine[None, None, None]) -> None:
+        task = self._tasks.start(self._guarded(revision, work))
+        self._replies[revision] = task
+        task.add_done_callback(lambda _: self._replies.pop(revision, None))
+
+    async def _guarded(self, revision: ev.Revision, work: Coroutine[None, None, None]) -> None:
+        """Make a reply; whatever goes wrong becomes an event."""
+        # Only now: of a reply that was stopped before it began, the voice must not be told that nothing was heard.
+        self._spoken_last = revision
+        try:
+            await work
+        except EngineError as error:
+            logger.warning("Call %s: an engine failed: %s", self._brief.call_id, error)
+            self._emit(ev.ReplyFailed(revision, str(error)))
+        except Exception as error:
+            logger.exception("Call %s: making a reply failed", self._brief.call_id)
+            self._emit(ev.ReplyFailed(revision, f"{type(error).__name__}: {error}"))
+
+    async def _warm(self, messages: Sequence[Message]) -> None:
+        try:
+            await self._engines.llm.warm(messages, tools=self._tools)
+        except EngineError as error:
+            logger.info("Call %s: the language model was not warmed: %s", self._brief.call_id, error)
+
+    def _stop_warming(self) -> None:
+        if self._warming is not None:
+            self._warming.cancel()
+            self._warming = None
+
+    def _messages(self, history: Sequence[cmd.Line]) -> list[Message]:
+        spoken = [Message("user" if line.speaker == "caller" else "assistant", line.text) for line in history]
+        return [self._system, *spoken]
