@@ -1,8 +1,8 @@
 """
-Twilio's webhook sender: how a request to the application is addressed, signed, repeated and given up.
+How Twilio sends a callback to the application: how it addresses, signs and repeats the request, and when it gives up.
 
-The application's URLs are known to Twilio by their public form. That form is signed; the TCP connection goes to
-the machine under test (``Routes``).
+Twilio knows the application's URLs in their public form, and signs that form. The TCP connection goes to the machine
+under test (``Routes``).
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit, urlunsplit
 
 import aiohttp
@@ -22,29 +23,36 @@ from yarl import URL
 from media.phone.injections import CallbackFault, CallbackKind, Injections, Signature
 
 USER_AGENT = "TwilioProxy/1.1"
-LONGEST = 15.0  # seconds; no setting makes a call-related request last longer
-MOST_REDIRECTS = 10
-LARGEST_ANSWER_BYTES = 1 << 20  # past the 64 kB that TwiML may have, so that its excess can still be reported
-AWAITED_KINDS = (
-    "voice",
-    "action",
-)  # the kinds whose answer the call waits for; a late one of the others delays nothing
+MAX_REQUEST_SECONDS = 15.0
+"""Twilio's limit for a request about a call, retries included. No setting raises it."""
+MAX_REDIRECTS = 10
+"""Twilio reports 11215 beyond this."""
+MAX_RESPONSE_BYTES = 1 << 20
+"""More than the 64 kB that TwiML may have, so that a document that is too large can still be reported as such."""
+AWAITED_KINDS: frozenset[CallbackKind] = frozenset({"voice", "action"})
+"""The kinds whose response the call waits for. A late callback of another kind delays nothing."""
 _DEFAULT_PORT = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 CookiesPerHost = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the fragment of a webhook's URL asks for, in seconds; out of range means the nearest allowed value."""
+    """
+    What the fragment of a callback's URL asks for: time-outs in seconds, and which outcomes to retry.
+
+    A value out of range becomes the nearest allowed one.
+    """
 
     connect_timeout: float = 5.0
     read_timeout: float = 15.0
-    total_timeout: float = LONGEST
+    total_timeout: float = MAX_REQUEST_SECONDS
     retries: int = 1
     retry_on: frozenset[str] = frozenset({"ct"})
+    """Outcomes in Twilio's words: ``ct`` (no connection), ``rt`` (read time-out), ``4xx``, ``5xx``, ``all``."""
 
     @classmethod
     def parse(cls, url: str) -> Overrides:
+        """Read the fragment of a URL."""
         asked = {key: values[-1] for key, values in parse_qs(urlsplit(url).fragment).items()}
 
         def number(key: str, default: int, low: int, high: int) -> int:
@@ -62,20 +70,27 @@ class Overrides:
         )
 
     def retries_after(self, outcome: str) -> bool:
+        """Whether an attempt with this outcome is repeated."""
         return outcome in self.retry_on or (outcome != "ok" and "all" in self.retry_on)
 
 
 @dataclass(frozen=True)
 class Routes:
-    """Where a public URL really leads. Two bases, such as ``http://127.0.0.1:8000`` and ``https://voice.example``."""
+    """
+    Where requests to the application's public URLs are really sent.
+
+    Both attributes are base URLs, such as ``http://127.0.0.1:8000`` and ``https://voice.example``.
+    """
 
     app_url: str
     public_url: str
 
     def public(self, path: str) -> str:
+        """Return the public URL of a path."""
         return urljoin(self.public_url, path)
 
     def http(self, url: str) -> str:
+        """Return where to send a request for this URL."""
         parts, app = urlsplit(url), urlsplit(self.app_url)
         if not self._is_public(url):
             return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
@@ -97,7 +112,7 @@ class Routes:
 
 
 def signed_form(url: str) -> str:
-    """Return the URL as Twilio signs it: no fragment, no user, and over HTTPS no port."""
+    """Return the URL as Twilio signs it: without fragment and user, and without the port if it is HTTPS."""
     parts = urlsplit(url)
     netloc = parts.netloc.rpartition("@")[2]
     if parts.scheme == "https" and parts.port:
@@ -105,20 +120,29 @@ def signed_form(url: str) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
 
 
+def compute_signature(auth_token: str, url: str, parameters: Mapping[str, str]) -> str:
+    """Return Twilio's signature of a request: HMAC-SHA1 over the URL and the sorted parameters."""
+    signature: str = RequestValidator(auth_token).compute_signature(url, parameters)
+    return signature
+
+
 @dataclass(frozen=True)
 class CallbackResponse:
-    """What came back, after all retries. ``error`` is the debugger's code if it is unusable, ``status`` 0 if none."""
+    """What the application responded, after all retries and redirects."""
 
     url: str
+    """The URL that responded: the last one, after redirects."""
     status: int = 0
+    """The HTTP status; 0 if there was no response."""
     content_type: str = ""
     body: bytes = b""
     error: int | None = None
+    """The code that Twilio's debugger shows if the response cannot be used, such as 11200."""
 
 
 @dataclass
 class Delivery:
-    """One request as it went out, ``answer`` once there is one and what came of each attempt."""
+    """One callback as it was sent."""
 
     kind: CallbackKind
     method: str
@@ -127,31 +151,41 @@ class Delivery:
     body: bytes | None
     parameters: Mapping[str, str]
     attempts: list[str] = field(default_factory=list)
-    answer: CallbackResponse | None = None
+    """The outcome of each attempt: ``ok``, ``4xx``, ``5xx``, ``ct``, ``rt``, ``http`` or ``tt`` (the time was up)."""
+    response: CallbackResponse | None = None
+    """Set once the last attempt is over."""
 
     @property
     def token(self) -> str:
+        """The idempotency token, which all attempts share."""
         return self.headers["I-Twilio-Idempotency-Token"]
 
 
 class CallbackSender:
     """
-    Sends what Twilio sends. ``deliveries`` keeps every request, in the order in which they left.
+    Sends callbacks as Twilio does, with the faults of ``injections``.
 
-    ``spawn`` starts a background task that outlives the call which asked for it (late and extra copies).
+    ``spawn`` starts a background task that may outlive the call, for late requests and extra copies.
     """
 
     def __init__(
-        self, *, routes: Routes, auth_token: str, injections: Injections, spawn: Callable[..., object]
+        self,
+        *,
+        routes: Routes,
+        auth_token: str,
+        injections: Injections,
+        spawn: Callable[[Coroutine[Any, Any, CallbackResponse]], object],
     ) -> None:
         self.deliveries: list[Delivery] = []
+        """Every request that was sent, in order."""
         self._routes = routes
-        self._validator = RequestValidator(auth_token)
+        self._auth_token = auth_token
         self._injections = injections
         self._spawn = spawn
-        self._session: aiohttp.ClientSession | None = None
+        self._session: aiohttp.ClientSession | None = None  # between `open` and `close`
 
     async def open(self) -> None:
+        """Get ready to send."""
         connector = aiohttp.TCPConnector(limit=0)
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -162,6 +196,7 @@ class CallbackSender:
         )
 
     async def close(self) -> None:
+        """Close all connections."""
         if self._session is not None:
             await self._session.close()
 
@@ -175,19 +210,19 @@ class CallbackSender:
         cookies: CookiesPerHost | None = None,
     ) -> CallbackResponse:
         """
-        Deliver one webhook and return its last answer. Never raises for what the application does.
+        Send one callback and return the last response. Never raises because of what the application does.
 
-        ``cookies`` is the call's jar and is kept up to date.
+        ``cookies`` are those of the call; they are updated from the responses.
         """
         cookies = {} if cookies is None else cookies
         token = str(uuid.uuid4())
         fault = self._injections.for_callback(kind, parameters)
         genuine = self._prepare(kind, method, url, parameters, token, None if fault and fault.extra else fault)
         if fault and fault.extra:
-            answer = await self._deliver(genuine, cookies)
+            response = await self._deliver(genuine, cookies)
             copy = self._prepare(kind, method, url, parameters, token, fault)
             self._spawn(self._deliver(copy, cookies, delay=fault.delay))
-            return answer
+            return response
         delay = fault.delay if fault else 0.0
         if delay and kind not in AWAITED_KINDS:
             self._spawn(self._deliver(genuine, cookies, delay=delay))
@@ -195,7 +230,7 @@ class CallbackSender:
         return await self._deliver(genuine, cookies, delay=delay)
 
     async def replay(self, delivery: Delivery) -> CallbackResponse:
-        """Send an earlier request again, byte for byte."""
+        """Send an earlier callback again, byte for byte."""
         return await self._deliver(
             Delivery(
                 delivery.kind, delivery.method, delivery.url, delivery.headers, delivery.body, delivery.parameters
@@ -204,17 +239,17 @@ class CallbackSender:
         )
 
     def sign(self, url: str, parameters: Mapping[str, str], signature: Signature = "good") -> str | None:
-        """Return the value of ``X-Twilio-Signature``, None where it shall be missing."""
+        """Return the value of ``X-Twilio-Signature``, or None if the request shall have none."""
         url = signed_form(url)
         if signature == "missing":
             return None
         if signature == "wrong":
-            return RequestValidator("not-the-token").compute_signature(url, parameters)
+            return compute_signature("not-the-token", url, parameters)
         if signature == "other-url":
             url = urljoin(url, "/some/other/path/")
         if (signature == "trailing-slash" or self._injections.trailing_slash) and not url.endswith("/"):
             url += "/"
-        return self._validator.compute_signature(url, parameters)
+        return compute_signature(self._auth_token, url, parameters)
 
     def _prepare(
         self,
@@ -241,7 +276,7 @@ class CallbackSender:
         headers = {
             "Host": fault.host or parts.netloc.rpartition("@")[2],
             "I-Twilio-Idempotency-Token": str(uuid.uuid4()) if fault.new_token else token,
-            # What the proxy that ends TLS in front of the application adds.
+            # The proxy that ends TLS in front of the application adds this one.
             "X-Forwarded-Proto": parts.scheme or public.scheme,
         }
         if body is not None:
@@ -258,41 +293,42 @@ class CallbackSender:
             await asyncio.sleep(delay)
         self.deliveries.append(delivery)
         overrides = Overrides.parse(delivery.url)
-        answer = CallbackResponse(delivery.url, error=11200)
+        response = CallbackResponse(delivery.url, error=11200)
         try:
             async with asyncio.timeout(overrides.total_timeout):
                 for _ in range(1 + overrides.retries):
-                    outcome, answer = await self._attempt(delivery, overrides, cookies)
+                    outcome, response = await self._attempt(delivery, overrides, cookies)
                     delivery.attempts.append(outcome)
                     if not overrides.retries_after(outcome):
                         break
         except TimeoutError:
             delivery.attempts.append("tt")
-        delivery.answer = answer
-        return answer
+        delivery.response = response
+        return response
 
     async def _attempt(
         self, delivery: Delivery, overrides: Overrides, cookies: CookiesPerHost
     ) -> tuple[str, CallbackResponse]:
+        """Send once. Return the outcome in Twilio's words, and the response."""
         try:
-            answer = await self._exchange(delivery, overrides, cookies)
+            response = await self._request(delivery, overrides, cookies)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             return "ct", CallbackResponse(delivery.url, error=11205)
         except (aiohttp.SocketTimeoutError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             return "rt", CallbackResponse(delivery.url, error=11200)
         except (aiohttp.ClientError, ValueError):
             return "http", CallbackResponse(delivery.url, error=11206)
-        outcome = {4: "4xx", 5: "5xx"}.get(answer.status // 100, "ok")
-        return outcome, answer
+        outcome = {4: "4xx", 5: "5xx"}.get(response.status // 100, "ok")
+        return outcome, response
 
-    async def _exchange(self, delivery: Delivery, overrides: Overrides, cookies: CookiesPerHost) -> CallbackResponse:
-        """Make one attempt, with the redirects and the login that it takes."""
+    async def _request(self, delivery: Delivery, overrides: Overrides, cookies: CookiesPerHost) -> CallbackResponse:
+        """Send once; follow redirects, and log in if the application asks for it and the URL has a user."""
         assert self._session is not None, "open() was not called"
         method, url, body, headers = delivery.method, delivery.url, delivery.body, dict(delivery.headers)
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=overrides.connect_timeout, sock_read=overrides.read_timeout
         )
-        for _ in range(MOST_REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             host = urlsplit(url).hostname or ""
             async with self._session.request(
                 method,
@@ -302,24 +338,19 @@ class CallbackSender:
                 cookies=cookies.get(host),
                 allow_redirects=False,
                 timeout=timeout,
-            ) as response:
-                content = await _read(response)
-                _keep(response.cookies, cookies.setdefault(host, {}))
-                answer = CallbackResponse(
-                    url,
-                    response.status,
-                    response.content_type,
-                    content,
-                    error=None if response.ok and response.status < 300 else 11200,
-                )
+            ) as http:
+                content = await _read(http)
+                _update_cookies(cookies.setdefault(host, {}), http.cookies)
+                error = None if http.ok and http.status < 300 else 11200
+                response = CallbackResponse(url, http.status, http.content_type, content, error)
                 user = urlsplit(url)
-                if response.status == 401 and user.username and "Authorization" not in headers:
+                if http.status == 401 and user.username and "Authorization" not in headers:
                     headers["Authorization"] = aiohttp.encode_basic_auth(user.username, user.password or "")
                     continue
-                if response.status not in (301, 302, 303, 307, 308) or "Location" not in response.headers:
-                    return answer
-                url = urljoin(url, response.headers["Location"])
-                if response.status < 307:
+                if http.status not in (301, 302, 303, 307, 308) or "Location" not in http.headers:
+                    return response
+                url = urljoin(url, http.headers["Location"])
+                if http.status < 307:
                     method, body = "GET", None
                     headers.pop("Content-Type", None)
                 headers["Host"] = urlsplit(url).netloc
@@ -332,12 +363,12 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     content = bytearray()
     async for chunk in response.content.iter_any():
         content += chunk
-        if len(content) > LARGEST_ANSWER_BYTES:
+        if len(content) > MAX_RESPONSE_BYTES:
             break
     return bytes(content)
 
 
-def _keep(received: SimpleCookie, jar: dict[str, str]) -> None:
+def _update_cookies(jar: dict[str, str], received: SimpleCookie) -> None:
     for name, morsel in received.items():
         if morsel["max-age"] == "0" or not morsel.value:
             jar.pop(name, None)

@@ -113,7 +113,7 @@ def read_books(call: PhoneCall) -> Call:
 
 def statuses(network: PhoneNetwork) -> set[int]:
     """What the application answered to all the webhooks."""
-    return {delivery.answer.status for delivery in network.deliveries if delivery.answer is not None}
+    return {delivery.response.status for delivery in network.deliveries if delivery.response is not None}
 
 
 async def test_a_call_is_answered_understood_recorded_and_closed(server):

@@ -61,7 +61,7 @@ async def one_call(here: Office, **fields) -> Call:
 
 def answers(here: Office) -> list[int]:
     """The status of each answer to a webhook."""
-    return [delivery.answer.status for delivery in here.network.deliveries if delivery.answer is not None]
+    return [delivery.response.status for delivery in here.network.deliveries if delivery.response is not None]
 
 
 async def test_a_call_is_placed_dialled_answered_talked_and_closed(office):
@@ -433,5 +433,5 @@ async def test_in_processes_of_their_own_with_redis_and_postgresql(postgres_serv
                 assert (await answer.read())[:4] == b"RIFF"
     assert record["end_reason"] == "operator"
     assert [(attempt["sid"], attempt["status"]) for attempt in record["attempts"]] == [(phone.sid, phone.status)]
-    assert {delivery.answer.status for delivery in here.network.deliveries} <= {200, 204}
+    assert {delivery.response.status for delivery in here.network.deliveries} <= {200, 204}
     assert "Traceback" not in worker.text
