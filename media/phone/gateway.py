@@ -1,6 +1,4 @@
-"""
-Twilio's media gateway: one WebSocket to the app for each stream, a play-out clock, and a person on the phone.
-"""
+"""Twilio's media gateway: the media streams of one call, one after another, and the errors that Twilio would report."""
 
 from __future__ import annotations
 
@@ -10,7 +8,8 @@ from dataclasses import dataclass
 from media.errors import MediaError
 from media.phone.impairments import Impairments
 from media.phone.party import Party
-from media.phone.stream import MediaStream, Reason, StreamEnd, StreamRequest
+from media.phone.stream import MediaStream, Reason, StreamEnd
+from media.phone.stream_handshake import StreamRequest
 from media.phone.tape import Tape
 
 
@@ -25,11 +24,10 @@ class GatewayError:
 
 class Gateway:
     """
-    The media of one call. ``run`` opens a stream and lives as long as it does; a call may have
-    several, one after another.
+    The media of one call.
 
-    In strict mode the first message that Twilio would only have warned of (31950, 31951) ends the stream and
-    ``run`` raises ``StreamViolation``.
+    In strict mode, the first message of the application that Twilio would only have warned of (31950, 31951) ends the
+    stream, and ``run`` raises ``StreamViolation``.
     """
 
     def __init__(
@@ -46,14 +44,17 @@ class Gateway:
         self.impairments = impairments or Impairments()
         self.strict = strict
         self.sign_trailing_slash = sign_trailing_slash
+        """Whether the socket's URL is signed as if it ended with a slash; Twilio advises accepting that form too."""
         self.errors: list[GatewayError] = []
+        """What Twilio would have reported, in order."""
         self.underruns = 0
-        """How often the play-out queue ran dry and filled again within a second, with no ``clear`` between."""
-        self._stream: MediaStream | None = None
+        """How often the play-out queue ran dry and was filled again within a second, without a ``clear`` between."""
+        self._stream: MediaStream | None = None  # the one that runs
 
     async def run(self, request: StreamRequest) -> StreamEnd:
+        """Run a stream and return how it ended."""
         if self._stream is not None:
-            raise MediaError("this call has a stream already: Twilio allows one at a time")
+            raise MediaError("This call has a media stream already; Twilio allows one at a time.")
         self._stream = stream = MediaStream(self, request)
         self.tape.log("stream_start", stream_sid=request.stream_sid, url=request.url)
         try:
@@ -64,10 +65,11 @@ class Gateway:
         return end
 
     def stop(self, reason: Reason = "call-updated") -> None:
-        """The call was changed or ended: send ``stop``, close the socket. A no-op between streams."""
+        """Send ``stop`` and close the socket, because the call was changed or ended. Does nothing between streams."""
         if self._stream is not None:
             self._stream.end(reason)
 
     def error(self, code: int, detail: str) -> None:
+        """Write down an error or warning."""
         self.errors.append(GatewayError(code, detail, self.tape.seconds(time.monotonic())))
         self.tape.log("error", code=code, detail=detail)

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from media.phone.call_request import Callback
 from media.phone.exchange import CallChange, Exchange, Leg
 from media.phone.leg_callbacks import LegCallbacks
-from media.phone.stream import StreamEnd, StreamRequest
+from media.phone.stream import StreamEnd
+from media.phone.stream_handshake import StreamRequest
 from media.phone.twiml_interpreter import ConnectStream
 
 STOP_TIMEOUT = 5.0

@@ -8,31 +8,31 @@ from typing import Any, Protocol
 
 class Party(Protocol):
     """
-    The person on the phone. Nothing here may block.
+    The person on the phone. The network calls the methods from its timer, so none of them may block.
 
-    A party may also have ``take_notes() -> list[Note]``: what it did in the frame that it gave last.
+    A party may also have ``take_notes() -> list[Note]``, which returns what it did in the frame that it gave last.
     """
 
     def next_frame(self) -> bytes:
-        """The 160 mu-law bytes that this 20 ms carries."""
+        """Return the 160 mu-law bytes that the person says in these 20 ms."""
 
     def hear(self, frame: bytes) -> None:
-        """The 160 mu-law bytes being played to them now."""
+        """Hear the 160 mu-law bytes that are played now."""
 
     def next_key(self) -> str | None:
-        """A key pressed now, if any."""
+        """Return a key that is pressed now, if any."""
 
     @property
     def hung_up(self) -> bool:
-        """Polled every frame."""
+        """Whether the person has hung up. The network asks before every frame."""
 
     def connected(self) -> None:
-        """The call was answered."""
+        """Learn that the call was answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that a party did, ``offset`` samples into the frame that it gave last."""
+    """Something that a party did, ``offset`` samples after the start of the frame that it gave last."""
 
     event: str
     offset: int

@@ -10,40 +10,43 @@ from weakref import WeakKeyDictionary
 
 from media.phone.frames import FRAME_SECONDS
 
+MAX_LATENESS_SAMPLES = 200_000
+"""A quarter of an hour of ticks in all four phases: longer than any load test measures."""
+
 
 class Ticker:
     """
-    One timer for every stream of a loop.
+    Calls its members every 20 ms. All streams of an event loop share one.
 
-    Real calls do not tick in unison, so members are spread over ``phases`` of the 20 ms; a phase with no members
-    costs nothing. A late tick is made up for at once: the schedule is absolute.
+    Real calls do not tick in unison, so members are spread over ``phases`` of the 20 ms; a phase without members costs
+    nothing. The schedule is absolute: after a late tick, the next one comes at its usual time.
     """
 
     _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Ticker] = WeakKeyDictionary()
 
     def __init__(self, *, phases: int = 4) -> None:
-        self._members: list[list[Callable[[float], None]]] = [[] for _ in range(phases)]
+        self.lateness: deque[float] = deque(maxlen=MAX_LATENESS_SAMPLES)
+        """Seconds by which the last member of each tick was called late. If p99 is above 0.02, trust no figure."""
+        self._members: list[list[Callable[[float], None]]] = [[] for _ in range(phases)]  # by phase
         self._step = FRAME_SECONDS / phases
         self._origin = time.monotonic()
-        self._index = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self.lateness: deque[float] = deque(maxlen=200_000)
-        """Seconds by which the last member of each tick was served late. Above 0.02 at p99, trust no figure."""
+        self._index = 0  # of the step that comes next, since the origin
+        self._timer: asyncio.TimerHandle | None = None  # None while there are no members
 
     @classmethod
     def shared(cls) -> Ticker:
-        """The ticker of the running loop."""
+        """Return the ticker of the running loop."""
         return cls._of_loop.setdefault(asyncio.get_running_loop(), cls())
 
     def join(self, tick: Callable[[float], None]) -> None:
-        """Call ``tick(due)`` every 20 ms, ``due`` being the instant at which it should have run."""
+        """Call ``tick(due)`` every 20 ms from now on, ``due`` being the instant at which it should have run."""
         min(self._members, key=len).append(tick)
         if self._timer is None:
             self._index = int((time.monotonic() - self._origin) / self._step)
             self._arm()
 
     def leave(self, tick: Callable[[float], None]) -> None:
-        """Idempotent; may be called from within the tick."""
+        """Call this member no more. Idempotent; a tick may do it to itself."""
         for members in self._members:
             if tick in members:
                 members.remove(tick)

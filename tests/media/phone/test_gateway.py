@@ -14,12 +14,13 @@ import pytest
 from aiohttp import WSCloseCode, WSMsgType, web
 from twilio.request_validator import RequestValidator
 
-from media.phone import media_socket, stream
+from media.phone import media_socket, uplink
 from media.phone.frames import SILENT_FRAME
 from media.phone.gateway import Gateway
 from media.phone.impairments import Fault, Impairments, Stall
 from media.phone.measurements import measure
-from media.phone.stream import StreamEnd, StreamRequest, StreamViolation
+from media.phone.stream import StreamEnd, StreamViolation
+from media.phone.stream_handshake import StreamRequest
 from media.phone.tape import Tape
 from tests.media.phone.sounds import LOUD
 
@@ -678,7 +679,7 @@ async def test_marks_can_be_lost_or_late():
 
 
 async def test_an_app_that_does_not_read_costs_audio_and_not_memory(monkeypatch):
-    monkeypatch.setattr(stream, "MAX_UNSENT_FRAMES", 5)
+    monkeypatch.setattr(uplink, "MAX_UNSENT_FRAMES", 5)
     done = asyncio.Event()
 
     class Watcher(Person):

@@ -13,7 +13,8 @@ from media.phone.call_request import Callback, CallRequest, MachineDetection, Pr
 from media.phone.injections import CallbackFault, Injections
 from media.phone.leg import PhoneCall
 from media.phone.network import DialQueue, PhoneNetwork
-from media.phone.stream import StreamEnd, StreamRequest, StreamViolation
+from media.phone.stream import StreamEnd, StreamViolation
+from media.phone.stream_handshake import StreamRequest
 
 PUBLIC = "https://voice.example"
 HERE = "+15005550006"

@@ -7,9 +7,9 @@ def test_playout_joins_pieces_of_any_length_into_frames():
     playout = PlayoutQueue()
     assert playout.add(b"\x01" * 100)
     assert playout.add(b"\x02" * 100)
-    assert playout.frame() == (b"\x01" * 100 + b"\x02" * 60, [])
-    assert playout.frame() == (b"\x02" * 40 + b"\xff" * 120, [])
-    assert playout.frame() == (None, [])
+    assert playout.next_frame() == (b"\x01" * 100 + b"\x02" * 60, [])
+    assert playout.next_frame() == (b"\x02" * 40 + b"\xff" * 120, [])
+    assert playout.next_frame() == (None, [])
     assert playout.played_bytes == 200
 
 
@@ -17,7 +17,7 @@ def test_a_mark_comes_back_when_everything_before_it_was_heard_to_the_end():
     playout = PlayoutQueue()
     playout.add(bytes(320))
     assert playout.mark("end")
-    assert [playout.frame()[1] for _ in range(3)] == [[], [], ["end"]]
+    assert [playout.next_frame()[1] for _ in range(3)] == [[], [], ["end"]]
     assert not playout.mark("now")
 
 
@@ -26,19 +26,19 @@ def test_clear_returns_the_marks_in_order_and_lets_the_frame_in_flight_finish():
     playout.add(bytes(480))
     playout.mark("a")
     playout.mark("b")
-    playout.frame()
+    playout.next_frame()
     assert playout.clear() == ["a", "b"]
     assert playout.mark("c")  # the frame in flight is still being heard
-    assert playout.frame() == (None, ["c"])
+    assert playout.next_frame() == (None, ["c"])
     assert playout.played_bytes == 160
 
 
 def test_a_prebuffer_holds_the_first_frames_back_after_an_empty_queue():
     playout = PlayoutQueue(prebuffer_frames=2)
     playout.add(bytes(160))
-    assert [playout.frame()[0] is None for _ in range(4)] == [True, True, False, True]
+    assert [playout.next_frame()[0] is None for _ in range(4)] == [True, True, False, True]
     playout.add(bytes(160))
-    assert [playout.frame()[0] is None for _ in range(3)] == [True, True, False]
+    assert [playout.next_frame()[0] is None for _ in range(3)] == [True, True, False]
 
 
 def test_ten_minutes_are_the_most_that_is_queued():
