@@ -1,7 +1,7 @@
 from importlib.util import find_spec
 
-# ``calls.tasks`` knows no app: its tasks belong to the one that exists by then, in whichever process. A GPU worker
-# (``clientcaller.pod``) has no tasks, and no Celery in its environment.
+# Loaded with the package, so that the tasks of ``calls.tasks`` belong to this app in every process that enqueues one.
+# A GPU worker (``clientcaller.pod``) has neither tasks nor Celery.
 if find_spec("celery"):
     from clientcaller.celery import app as celery_app
 

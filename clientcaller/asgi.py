@@ -1,8 +1,8 @@
-"""HTTP goes to Django, a Twilio media socket to ``media``; strangers on other socket paths are refused."""
+"""The ASGI application: HTTP goes to Django, Twilio's media sockets go to ``media``, other sockets are refused."""
 
 import os
-from typing import Any
 
+from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 from django.urls import re_path
@@ -10,23 +10,26 @@ from django.urls import re_path
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clientcaller.settings")
 http = get_asgi_application()
 
-# Only now: the apps must be loaded first.
+# These modules import models, so Django's apps must be loaded first.
 from media.lifespan import lifespan, starting_service  # noqa: E402
 from media.routing import websocket_urlpatterns  # noqa: E402
 
 
-async def refuse(scope: Any, receive: Any, send: Any) -> None:
-    """Close before accepting, which a server answers with HTTP 403."""
+async def refuse(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """Close a WebSocket before it is accepted, which a server answers with HTTP 403."""
     await receive()
-    await send({"type": "websocket.close", "code": 1008})
+    await send({"type": "websocket.close", "code": 1008, "reason": None})
 
+
+# The stubs of Django take views alone for the target of a path, and those of Channels a pattern class of their own.
+_sockets = URLRouter([*websocket_urlpatterns, re_path(r"", refuse)])  # type: ignore[list-item, arg-type]
 
 application = ProtocolTypeRouter(
     {
         "http": starting_service(http),
-        # No origin validator and no session: Twilio sends neither Origin nor cookies. The socket has a
-        # signature and a one-time token instead.
-        "websocket": URLRouter([*websocket_urlpatterns, re_path(r"", refuse)]),
+        # There is no origin validator and no session: Twilio sends neither Origin nor cookies. The socket is
+        # authenticated by Twilio's signature and a one-time token instead.
+        "websocket": _sockets,
         "lifespan": lifespan,
     }
 )

@@ -1,4 +1,4 @@
-"""Celery: the worker and the beat that wake whoever has work waiting in the database. ``celery -A clientcaller``."""
+"""The Celery application: a worker and a scheduler that start tasks for what is due in the database."""
 
 import os
 from typing import Any
@@ -9,7 +9,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clientcaller.settings")
 
-# By name: a process that sends nothing need not load them.
+# Named and not imported: a process that sends no message need not load them.
 TRANSPORT_ALIASES["files"] = "clientcaller.file_broker:Transport"
 TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "clientcaller.redis_broker:Transport"
 
@@ -19,5 +19,5 @@ app.autodiscover_tasks()
 
 
 @setup_logging.connect
-def _leave_logging_to_the_settings(**_: Any) -> None:
-    """Celery sets up handlers and levels of its own unless somebody else takes it on; Django has done so already."""
+def _keep_the_logging_of_the_settings(**_: Any) -> None:
+    """Celery sets up its own handlers and levels unless this signal has a receiver. Django has set up ours already."""

@@ -1,9 +1,9 @@
 """
 The settings of a GPU worker: ``DJANGO_SETTINGS_MODULE=clientcaller.pod``.
 
-Those of the project without what only a web process needs: no database, no pages, no API. With them a pod installs
-``requirements/stt.txt`` or ``requirements/tts.txt`` and nothing else. The environment is read as ever: it wants
-``REDIS_URL``, ``ENGINES_PROFILE`` (on a GPU ``gpu``) and what the engines take.
+They are those of the project without what only a web process needs (a database, pages, the API), so that a GPU worker
+runs on ``requirements/stt.txt`` or ``requirements/tts.txt`` alone. It reads the same environment: ``REDIS_URL``,
+``ENGINES_PROFILE`` (``gpu`` on a GPU) and the settings of its engines.
 """
 
 from clientcaller.settings import *  # noqa: F403

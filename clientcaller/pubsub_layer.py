@@ -1,48 +1,53 @@
-"""Channels' layer on Redis' pub/sub, without its way of hanging."""
+"""Channels' pub/sub layer on Redis, without its way of hanging when a connection is lost."""
 
 import asyncio
 from typing import Any
 
 from channels_redis import pubsub
 
+# channels_redis has no types, hence the exceptions from type checking below.
 
-class _Connection(pubsub.RedisSingleShardConnection):
+
+class _Connection(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
     def _ensure_redis(self) -> None:
-        fresh = self._redis is None
+        is_new = self._redis is None
         super()._ensure_redis()
-        if fresh:
-            self._pubsub.get_message = _unless_dead(self._pubsub)
+        if is_new:
+            self._pubsub.get_message = _reconnecting_get_message(self._pubsub)
 
 
-def _unless_dead(subscriber: Any) -> Any:
+def _reconnecting_get_message(subscriber: Any) -> Any:
     """
-    A connection that ended with ETIMEDOUT (its network or its Redis has vanished) answers every read at once with what
-    redis-py takes for "nothing came in time": Channels would read it for ever, and nothing else would run any more.
+    The ``get_message`` of a subscriber, which disconnects when the connection is lost so that the next read reconnects.
+
+    After ETIMEDOUT (the network or Redis vanished) redis-py answers every read at once with None, which means "no
+    message within the time-out". Channels would read it in a loop that never yields, and block the process for ever.
     """
     get_message, now = subscriber.get_message, asyncio.get_running_loop().time
 
-    async def get(*, timeout: float, **options: Any) -> Any:  # noqa: ASYNC109 (as redis-py has it)
-        begun = now()
+    async def get(*, timeout: float, **options: Any) -> Any:  # noqa: ASYNC109 (the signature is redis-py's)
+        started_at = now()
         message = await get_message(timeout=timeout, **options)
         connection = subscriber.connection
-        if message is None and now() < begun + timeout / 2 and connection is not None:
+        # Half the time-out tells an answer at once from a wait that ended a little early.
+        if message is None and now() < started_at + timeout / 2 and connection is not None:
             reader = connection._reader
             if reader is not None and reader.exception() is not None:
-                await connection.disconnect()  # the next read connects again
+                await connection.disconnect()
                 await asyncio.sleep(timeout)
         return message
 
     return get
 
 
-class _LoopLayer(pubsub.RedisPubSubLoopLayer):
+class _LoopLayer(pubsub.RedisPubSubLoopLayer):  # type: ignore[misc]
     def __init__(self, hosts: Any = None, **options: Any) -> None:
         super().__init__(hosts, **options)
         self._shards = [_Connection(host, self) for host in pubsub.decode_hosts(hosts)]
 
 
-class PubSubChannelLayer(pubsub.RedisPubSubChannelLayer):
-    """Channels' own, whose readers end with their connection."""
+class PubSubChannelLayer(pubsub.RedisPubSubChannelLayer):  # type: ignore[misc]
+    """Channels' pub/sub layer with connections that reconnect."""
 
     def _get_layer(self) -> Any:
         loop = asyncio.get_running_loop()

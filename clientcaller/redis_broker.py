@@ -1,23 +1,31 @@
-"""Celery's messages in Redis, with a bound."""
+"""Celery's message transport through Redis, with queues of limited length."""
 
 from typing import Any
 
 from kombu.transport import redis
 
-LONGEST = 10_000
-"""Messages of one queue that wait at most; the oldest give way. A day of them is 130,000, and 150 MB."""
+MAX_QUEUE_MESSAGES = 10_000
+"""
+Messages that may wait in one queue; the oldest are dropped. While no worker reads, a day adds 130,000 of them, which
+take 150 MB.
+"""
 
 
 class Channel(redis.Channel):
-    """Kombu's. A wake-up that is dropped costs nothing: a later one says the same, and the database knows the work."""
+    """
+    Kombu's channel, which drops what is above the limit. A dropped message loses nothing: it only starts a task that
+    a later message starts as well, and the work itself is in the database.
+    """
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         super()._put(queue, message, **kwargs)
+        priority = self._get_message_priority(message, reverse=False)
+        key = self._q_for_pri(queue, priority)  # type: ignore[attr-defined]  # missing in the stubs
         with self.conn_or_acquire() as client:
-            client.ltrim(self._q_for_pri(queue, self._get_message_priority(message, reverse=False)), 0, LONGEST - 1)
+            client.ltrim(key, 0, MAX_QUEUE_MESSAGES - 1)
 
 
 class Transport(redis.Transport):
-    """``redis://`` and ``rediss://``."""
+    """The transport of ``redis://`` and ``rediss://``."""
 
     Channel = Channel

@@ -21,11 +21,12 @@ from clientcaller import environment, profiles
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = environment.folder("VAR_DIR", BASE_DIR / "var")
-"""Everything that the server writes when nothing else is configured: database, recordings, spool, static files."""
+"""The folder for everything that the server writes: SQLite's database, recordings, the spool, static files."""
 
 DEBUG = environment.flag("DEBUG", default=True)
 
 DEVELOPMENT_SECRET_KEY = "development-only-key-that-protects-nothing-and-is-known-to-everybody"
+"""The default while ``DEBUG=1``; ``manage.py check`` refuses it in production."""
 SECRET_KEY = environment.text("SECRET_KEY") or (DEVELOPMENT_SECRET_KEY if DEBUG else "")
 if not SECRET_KEY:
     raise ImproperlyConfigured(
@@ -33,15 +34,15 @@ if not SECRET_KEY:
     )
 
 PUBLIC_BASE_URL = environment.base_url("PUBLIC_BASE_URL", "http://127.0.0.1:8000")
-"""Where the world, and so Twilio, finds this server. Signatures are checked against it, never against ``Host``."""
+"""The address of this server for Twilio. Signatures are checked against it, never against the ``Host`` header."""
 _public = urlsplit(PUBLIC_BASE_URL)
 
-# The loopback names serve health probes of the same machine; a Host header that says so gains nobody anything.
-ALLOWED_HOSTS = [*(environment.items("ALLOWED_HOSTS") or [_public.hostname]), "127.0.0.1", "localhost", "[::1]"]
+# The loopback names are for health probes on the same machine; a forged Host header with one of them gains nothing.
+ALLOWED_HOSTS = [*(environment.items("ALLOWED_HOSTS") or [str(_public.hostname)]), "127.0.0.1", "localhost", "[::1]"]
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 
 INSTALLED_APPS = [
-    # Gives `runserver` its ASGI server. Production starts its server directly and need not load Twisted.
+    # daphne adds ASGI to `runserver`. Production starts its server directly and need not load Twisted.
     *(["daphne"] if DEBUG else []),
     "django.contrib.admin",
     "django.contrib.auth",
@@ -49,7 +50,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    # Before channels: its `runworker` is ours.
+    # `inference` comes before `channels`, so that its `runworker` command replaces that of Channels.
     "inference",
     "channels",
     "rest_framework",
@@ -84,7 +85,7 @@ TEMPLATES = [
 ]
 ROOT_URLCONF = "clientcaller.urls"
 ASGI_APPLICATION = "clientcaller.asgi.application"
-# A redirected POST loses its body and its signature: both slash forms are routed instead.
+# A redirected POST loses its body and its signature, so paths are routed with and without their slash instead.
 APPEND_SLASH = False
 
 LANGUAGE_CODE = "en-us"
@@ -97,7 +98,7 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 
-# --- Where things are kept -------------------------------------------------------------------------------
+# --- Storage ---------------------------------------------------------------------------------------------
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASE_URL = environment.text("DATABASE_URL")
@@ -105,11 +106,12 @@ DATABASES = {"default": environment.database("DATABASE_URL", f"sqlite:///{VAR_DI
 if not DATABASE_URL:
     VAR_DIR.mkdir(parents=True, exist_ok=True)
 
-# A TwiML answer must leave well within Twilio's 15 s, with a spoken line if the database is away: fail fast.
+# Twilio waits 15 s for TwiML. If the database is unavailable, a connection must fail well before that, so that there is
+# time to answer with a spoken apology.
 _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
     "django.db.backends.sqlite3": {
-        # IMMEDIATE takes the write lock at BEGIN, where the busy timeout applies; the default takes it at the
-        # first write, where a reader that wants to write fails at once.
+        # IMMEDIATE takes the write lock at BEGIN, where the busy timeout applies. The default takes it at the first
+        # write, where a transaction that has read already fails at once.
         "transaction_mode": "IMMEDIATE",
         "timeout": 5,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
@@ -120,16 +122,16 @@ for _database in DATABASES.values():
     _database["OPTIONS"] = {**_DATABASE_OPTIONS.get(_database["ENGINE"], {}), **_database.get("OPTIONS", {})}
 
 MEDIA_ROOT = VAR_DIR / "media"
-"""Recordings, until another storage is configured. Served only by the admin, to those who may see the call."""
+"""The recordings, unless ``STORAGES`` names another place. Only the admin and the API serve them, after a check."""
 MEDIA_URL = "media/"
 SPOOL_DIR = VAR_DIR / "spool"
-"""What must survive the database or the process: unfinished recordings and facts not yet written."""
+"""What must survive a loss of the database or of the process: unfinished recordings and facts not yet written."""
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
-# Said here, and not left to WhiteNoise to take from DEBUG, because the test runner turns DEBUG off afterwards.
+# WhiteNoise would take these from DEBUG, which Django's test runner turns off after the settings are loaded.
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
-# True of every static file under ASGI, and harmless: they are small.
+# Django warns of this for every static file under ASGI. It is harmless, because the files are small.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -140,14 +142,14 @@ STORAGES = {
     },
 }
 
-# "default" places a new session with exactly one worker (competing consumers on one channel name); "stream"
-# carries an open session between two private channel names, where each message has one listener.
+# "default" assigns a new session to exactly one worker: all of them receive from one channel name. "stream" carries an
+# open session between two private channel names, each of which has one receiver.
 REDIS_URL = environment.text("REDIS_URL")
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
     {
         "default": {
             "BACKEND": "channels_redis.core.RedisChannelLayer",
-            # It waits 5 s for a message, which is also where redis-py would cut it off, and the message with it.
+            # The layer waits 5 s for a message. That is also redis-py's time-out, which would lose the message.
             "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 10}], "capacity": 1000},
         },
         "stream": {
@@ -162,40 +164,40 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
     }
 )
 
-# --- Work in the background (Celery) ---------------------------------------------------------------------
+# --- Background tasks (Celery) ---------------------------------------------------------------------------
 
-# Celery only wakes whoever claims due rows; the database is the truth. A lost wake-up costs a beat, no call.
-# Without Redis the messages are small files of this machine (clientcaller/file_broker.py).
+# A Celery message only starts a task that claims due rows of the database, so a lost message delays work until the
+# next periodic one and loses nothing. Without Redis, messages are files on this machine (clientcaller/file_broker.py).
 CELERY_BROKER_URL = REDIS_URL or "files://localhost"
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
-    # A dead Redis must cost whoever calls .delay() a second at most: two tries, and bounded waits in both.
+    # If Redis does not answer, a caller of .delay() waits for a second at most: two attempts of half a second.
     {"max_retries": 1, "interval_start": 0, "interval_max": 0.1, "socket_connect_timeout": 0.5, "socket_timeout": 0.5}
     if REDIS_URL
     else {"folder": str(VAR_DIR / "broker"), "polling_interval": 0.1}
 )
 if REDIS_URL.startswith("rediss:") and "ssl_cert_reqs" not in REDIS_URL:
-    # Kombu, unlike the others who get this address, would not look at the certificate.
+    # Kombu does not verify the certificate by default, unlike the other clients of this URL.
     CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": "required"}
 CELERY_BROKER_CONNECTION_TIMEOUT = 1.0
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-# The worker itself waits for its broker for as long as it takes.
+# A worker keeps trying to connect to its broker.
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-# Results stand in the database; nobody reads any from Celery.
+# Results are written to the database, and none is read from Celery.
 CELERY_TASK_IGNORE_RESULT = True
-# Repeating is the dialler's business, by compare-and-set; the broker must never hand out a task twice.
+# The dialler decides what is repeated, by compare-and-set; the broker must never deliver a task twice.
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-# They wait for the carrier and the database most of the time.
+# Tasks wait for the carrier and the database most of the time, so threads are enough.
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = environment.whole_number("WORKER_CONCURRENCY", 8, at_least=1)
-# Said only to be spared a warning whenever Redis restarts: it is about late acknowledgement, which we do not have.
+# This only prevents a warning at each restart of Redis. It concerns late acknowledgement, which is off.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TIMEZONE = "UTC"
-# Without a file, and ends with its worker.
+# This scheduler keeps no file and ends with its worker.
 CELERY_BEAT_SCHEDULER = "clientcaller.beat:Scheduler"
-# Each wake-up is worthless once the next one is sent: it expires, so that they never pile up.
+# Each message expires when the next one is sent, so that they never pile up.
 CELERY_BEAT_SCHEDULE = {
     name: {"task": f"calls.tasks.{name}", "schedule": period, "options": {"expires": period}}
     for name, period in {"dial_due": 1.0, "deliver_webhooks": 2.0, "reconcile": 15.0, "tidy": 300.0}.items()
@@ -205,27 +207,29 @@ CELERY_BEAT_SCHEDULE = {
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 SECURE_HSTS_SECONDS = 0 if DEBUG else environment.whole_number("SECURE_HSTS_SECONDS", 30 * 24 * 3600, at_least=0)
-# Only where a proxy in front overwrites the header; else anyone could claim to be on TLS.
+# Set this only behind a proxy that overwrites the header; otherwise any client could claim to use TLS.
 if environment.flag("TRUST_X_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SILENCED_SYSTEM_CHECKS = [
-    "security.W005",  # HSTS for subdomains and
-    "security.W021",  # preloading bind hosts that are not ours to decide for
-    "security.W008",  # TLS ends in the proxy, which redirects; a redirect here would break Twilio's signed POSTs
+    "security.W005",  # HSTS for subdomains would bind hosts that this project does not serve,
+    "security.W021",  # and so would preloading
+    "security.W008",  # the proxy ends TLS and redirects; a redirect here would break Twilio's signed POSTs
 ]
 
 # --- Twilio ----------------------------------------------------------------------------------------------
 
+# The defaults while DEBUG=1. The simulated telephone network takes them, and Twilio does not.
 DEVELOPMENT_ACCOUNT_SID = "AC" + "0123456789abcdef" * 2
 DEVELOPMENT_AUTH_TOKEN = "development-auth-token"
 TWILIO_ACCOUNT_SID = environment.text("TWILIO_ACCOUNT_SID") or (DEVELOPMENT_ACCOUNT_SID if DEBUG else "")
 TWILIO_AUTH_TOKENS = environment.items("TWILIO_AUTH_TOKEN") or ([DEVELOPMENT_AUTH_TOKEN] if DEBUG else [])
-"""Comma separated in the environment: two while a token is rotated, since the old one signs until then."""
+"""One token, or two (comma separated) during a rotation, in which Twilio signs with the old one until its end."""
 TWILIO_AUTH_TOKEN = TWILIO_AUTH_TOKENS[0] if TWILIO_AUTH_TOKENS else ""
 TWILIO_PHONE_NUMBER = environment.text("TWILIO_PHONE_NUMBER") or ("+15005550006" if DEBUG else "")
 SIMULATED = TWILIO_ACCOUNT_SID == DEVELOPMENT_ACCOUNT_SID
-"""No account is set: the simulated network (``manage.py network``) stands in for Twilio, and nobody real is called."""
+"""Whether no account is set, so that calls go to the simulated network (``manage.py network``) and not to Twilio."""
 SIMULATED_API_URL = "http://127.0.0.1:8010"
+"""The address at which ``manage.py network`` listens by default."""
 TWILIO_API_BASE_URL = environment.base_url(
     "TWILIO_API_BASE_URL", SIMULATED_API_URL if SIMULATED else "https://api.twilio.com"
 )
@@ -233,23 +237,24 @@ TWILIO_API_BASE_URL = environment.base_url(
 # --- Calls -----------------------------------------------------------------------------------------------
 
 MAX_LIVE_CALLS = environment.whole_number("MAX_LIVE_CALLS", 20, at_least=1)
-"""Calls that may be live at once on this database; the next caller hears a busy line."""
+"""Calls that may be live at once in all processes of this database; one more caller hears that the line is busy."""
 STREAM_TOKEN_TTL = environment.number("STREAM_TOKEN_TTL", 30.0, at_least=1)
-"""Seconds between a TwiML answer and the socket that it asks Twilio to open."""
+"""Seconds that Twilio has to open the media stream that a TwiML answer asked for."""
 TRANSFER_TIME_LIMIT = environment.whole_number("TRANSFER_TIME_LIMIT", 3600, at_least=60)
-"""Seconds that a caller may talk to whom a call was transferred to."""
+"""Seconds that a transferred call may last."""
 CONVERSATION = environment.json_object("CONVERSATION")
-"""Overrides of the conversation's tuning, by name; every default lives beside the code that uses it."""
+"""Values that replace the defaults of ``media/turns/options.py``, by name."""
 
 # --- Calling out -----------------------------------------------------------------------------------------
 
 CALLS_PER_SECOND = environment.number("CALLS_PER_SECOND", 1.0, at_least=0.01, at_most=1000)
-"""As fast as the carrier dials for the account (Twilio: 1 without a business profile); more would only queue there."""
+"""Calls that the carrier dials in a second (Twilio: 1 without a business profile); faster requests only queue there."""
 OUTBOUND_MAX_CALLS = environment.whole_number("OUTBOUND_MAX_CALLS", max(1, MAX_LIVE_CALLS * 4 // 5), at_least=1)
-"""Calls of ours that may be out at once; the rest of ``MAX_LIVE_CALLS`` is left to those who call us."""
+"""Outbound calls that may be live at once; the rest of ``MAX_LIVE_CALLS`` is kept free for inbound calls."""
 ATTEMPTS_PER_NUMBER_AND_DAY = environment.whole_number("ATTEMPTS_PER_NUMBER_AND_DAY", 3, at_least=1)
+"""Times that one number may be dialled in any 24 hours, for whatever call."""
 DIAL_COUNTRIES = tuple(environment.items("DIAL_COUNTRIES")) or ("US", "CA")
-"""ISO codes of the countries that may be called; ``*`` is all of them."""
+"""ISO codes of the countries that may be called; ``*`` stands for all."""
 DIAL_NUMBER_TYPES = tuple(environment.items("DIAL_NUMBER_TYPES")) or (
     "FIXED_LINE",
     "MOBILE",
@@ -259,23 +264,23 @@ DIAL_NUMBER_TYPES = tuple(environment.items("DIAL_NUMBER_TYPES")) or (
 CALLING_HOURS: dict[str, str] = environment.json_object("CALLING_HOURS") or {
     "*": "00:00-24:00" if SIMULATED else "08:00-21:00"
 }
-"""By country, in the called person's local time: see ``calls.schedule.CallingHours``."""
+"""When numbers may be dialled, by country and in their local time: see ``calls.schedule.CallingHours``."""
 
 # --- The REST API ----------------------------------------------------------------------------------------
 
 API_RATE = environment.text("API_RATE", "600/minute")
-"""Requests that a key may make, unless it says otherwise itself."""
+"""The requests that an API key may make, unless the key has a rate of its own."""
 if not rates.is_rate(API_RATE):
     raise ImproperlyConfigured(f'API_RATE is "{API_RATE}". Write it like 600/minute, per second, minute, hour or day.')
 RECORDING_LINK_TTL = environment.whole_number("RECORDING_LINK_TTL", 3600, at_least=1)
-"""Seconds for which a link to a recording can be used."""
-# Counts requests for the throttle. Without Redis each process counts for itself.
+"""Seconds for which a link to a recording works."""
+# The cache counts requests for the rate limit. Without Redis each process counts on its own.
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "clientcaller",
-        # A dead Redis must not hold up requests: the throttle then lets them pass.
+        # An unavailable Redis must not delay requests; the rate limit lets them pass then.
         "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
     }
     if REDIS_URL
@@ -320,11 +325,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     },
 }
 
-# --- How long things are kept ----------------------------------------------------------------------------
+# --- Retention -------------------------------------------------------------------------------------------
 
+# Days after which recordings and transcripts are deleted; 0 keeps them.
 RETENTION_RECORDINGS_DAYS = environment.whole_number("RETENTION_RECORDINGS_DAYS", 0, at_least=0)
 RETENTION_TRANSCRIPTS_DAYS = environment.whole_number("RETENTION_TRANSCRIPTS_DAYS", 0, at_least=0)
-"""Days after which what was recorded and what was said are deleted; 0 keeps them."""
 
 # --- Engines ---------------------------------------------------------------------------------------------
 
@@ -353,10 +358,10 @@ LOGGING = {
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    # The servers bring handlers of their own: take them away, so that every line passes the formatter above.
+    # The servers install their own handlers. Remove them, so that every line goes through the formatter above.
     "loggers": {
         "django": _to_root,
-        # Strangers who knock get their 404 or 403 without a line each; our own refusals say more.
+        # Do not log each 404 and 403 of unsolicited requests. Refusals by the project have their own lines.
         "django.request": {**_to_root, "level": "ERROR"},
         "django.security.DisallowedHost": {**_to_root, "level": "CRITICAL"},
         "django.server": _to_root,
@@ -364,10 +369,10 @@ LOGGING = {
         "uvicorn.access": {**_to_root, "level": "WARNING"},
         "uvicorn.error": _to_root,
         "daphne": {**_to_root, "level": "WARNING"},
-        # A traceback each second while Redis is away; whoever uses it says so once.
+        # It logs a traceback every second while Redis is unavailable. The users of the layer log it once.
         "channels_redis.pubsub": {**_to_root, "level": "CRITICAL"},
         "twilio": {**_to_root, "level": "WARNING"},
-        # A line for each wake-up would be noise.
+        # They log lines for every message at INFO.
         "celery.app.trace": {**_to_root, "level": "WARNING"},
         "celery.worker.strategy": {**_to_root, "level": "WARNING"},
         "celery.worker.request": {**_to_root, "level": "WARNING"},

@@ -1,4 +1,4 @@
-"""The addresses of the HTTP side."""
+"""The URLs of the project; ``media.routing`` has those of WebSockets."""
 
 from django.contrib import admin
 from django.urls import include, path

