@@ -1,7 +1,8 @@
 """
-Guards over the sound of one clause: a language model of audio does not always stop, and not always speak.
+Guards over the sound of one clause: a language model of audio does not always stop, and does not always speak.
 
-Pure: told what each frame was, says what to do. Thresholds marked (tune) were chosen without listening to real weights.
+This module is pure: it is told about each frame and answers what to do. Thresholds marked (tune) were chosen without
+listening to real weights.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from enum import Enum, auto
 from math import ceil
 
 FRAMES_PER_SECOND = 12.5
+"""Of Mimi: a frame is 80 ms."""
 
 # -- how long a text takes to say
 
 WORD_SECONDS = 0.4
-"""Speech has 130 to 180 words a minute, with its short pauses: 0.33 to 0.46 s each."""
+"""Speech with its short pauses has 130 to 180 words a minute: 0.33 to 0.46 s each."""
 
 CLAUSE_SECONDS = 0.5
-"""Beside its words: the onset, and the pause in which it ends."""
+"""What a clause takes beside its words: the onset, and the pause at its end."""
 
 LETTERS_PER_WORD = 8
-"""A longer word counts as more than one: "unfortunately" takes thrice as long as "the", and German has longer ones."""
+"""A longer word counts as more: "unfortunately" takes three times as long as "the", and German has longer words."""
 
 SPELLED_LETTERS = 5
-"""Capitals up to so many are taken as spelled ("NHS", "SW1A"), each letter a word. If they are not, the guards are only
-a little later."""
+"""Words of at most so many capitals count as spelled ("NHS", "SW1A"), each letter as a word. If they are not spelled,
+the guards only act a little later."""
 
 SYLLABIC = (
     # first and last character, words per character
@@ -41,79 +43,79 @@ SYLLABIC = (
     ("\uf900", "\ufaff", 0.5),
     ("\U00020000", "\U0003ffff", 0.5),
 )
-"""Scripts in which spaces do not show the words: counted by the character."""
+"""Scripts in which spaces do not separate words are counted by the character."""
 
 # -- when to step in
 
 MOST_WORD_SECONDS, MOST_CLAUSE_SECONDS = 0.55, 1.5
-"""The longest a clause may take: 110 words a minute, the slowest that is still fluent, and a long pause."""
+"""The longest time that a clause may take: 110 words a minute, the slowest fluent speech, and a long pause."""
 
 MOST_FRAMES = 250
-"""20 s: what a slot's memory has room for."""
+"""20 s: so much room is kept free in a slot for one clause."""
 
 BABBLE_FACTOR = 1.6
-"""More than the expected length by this factor is no slow speaker any more: for short clauses sooner than the cap."""
+"""Not even a slow speaker takes so many times the expected length. For short clauses this limit is the lower one."""
 
 PARTIAL_ENDS = 2
-"""Frames in a row whose first codes are those of the end: one can be chance. (tune)"""
+"""Consecutive frames whose first codes are those of the end. A single one can be chance. (tune)"""
 
 SILENCE_DBFS = -50.0
-"""The noise in pauses of speech at -20 dBFS is below it, the quietest consonants are above. (tune)"""
+"""In speech at -20 dBFS the noise of the pauses is quieter, and the softest consonants are louder. (tune)"""
 
 SILENT_FRAMES = 8
-"""0.64 s: longer than a pause inside a clause; counts once SPOKEN_PART of the clause was said."""
+"""0.64 s, longer than a pause inside a clause. So much silence ends the clause once SPOKEN_PART of it was said."""
 
 SPOKEN_PART = 0.6
+"""Of the expected length, of which a fast speaker (0.28 s a word) needs 0.7. (tune)"""
 
 SILENT_FRAMES_ANYWHERE = 25
-"""2 s: on the phone, people ask "hello?" after that."""
+"""2 s of silence end the clause anywhere: on the phone, people then ask "hello?"."""
 
 KEPT_PAUSE = 2
-"""Frames of a silence that stay when the rest is dropped: 0.16 s, the pause between two clauses."""
+"""Frames of a silence that are kept when the rest is dropped: 0.16 s, the pause between two clauses."""
 
 NGRAM, NGRAM_TIMES = 6, 3
-"""0.48 s of the same first codes in the same order, three times: sampled speech does not repeat itself so. (tune)"""
+"""The same first codes in the same order for 0.48 s, three times: sampled speech does not repeat itself so. (tune)"""
 
 LEAST_FRAMES = 3
-"""0.24 s of sound, the shortest "yes". A clause that ends with less was not said."""
+"""0.24 s of sound, the shortest "yes". A clause with less sound was not said."""
 
 MOST_TRIES = 2
-"""How often a clause is begun before it is left out."""
+"""How often a clause is begun before it counts as unsaid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is known of one frame, as soon as it is made."""
+    """What is known about a frame as soon as it is made."""
 
     code0: int
     head_zeros: bool
-    """Codes 0 to 3 are those of the end, but the frame as a whole is not."""
+    """Whether codes 0 to 3 are those of the end, but the whole frame is not."""
     end: bool
-    """The end-of-speech frame."""
+    """Whether it is the frame that ends speech."""
     level_dbfs: float
     finite: bool = True
-    """No number of its slot was infinite or not a number."""
+    """Whether no number of its slot was NaN or infinite."""
 
 
 class Verdict(Enum):
     CONTINUE = auto()
-    """The frame is spoken."""
+    """Speak the frame."""
     END = auto()
-    """The clause is over; this frame is not spoken."""
+    """The clause is over. Do not speak this frame."""
     CUT = auto()
-    """The clause is over; this frame is spoken, fading out."""
+    """The clause is over. Speak this frame, fading out."""
     RETRY = auto()
-    """Say the clause again, with new randomness."""
+    """The clause was not said. Begin it again with new random numbers."""
     FAIL = auto()
-    """The slot's numbers are broken: rebuild it."""
+    """The slot's state has NaN or infinite values. Rebuild it."""
 
 
 class ClauseGuard:
     """
-    Watches one clause; ``judge`` each frame that is made for it, in order.
+    Watches one clause: call ``judge`` for each frame that is made for it, in order.
 
-    ``tries`` is how often it was begun before. After the first verdict that is not CONTINUE, ``reason`` says why in a
-    word for counting, and ``drop`` how many of the last ``frames`` are silence to be neither spoken nor kept.
+    ``tries`` is how often the clause was begun before.
     """
 
     def __init__(self, text: str, *, tries: int = 0) -> None:
@@ -122,36 +124,44 @@ class ClauseGuard:
         self._tries = tries
         self._expected = _frames(words, WORD_SECONDS, CLAUSE_SECONDS)
         self._cap = min(_frames(words, MOST_WORD_SECONDS, MOST_CLAUSE_SECONDS), MOST_FRAMES)
+        """Frames that the clause may take."""
         self._frames = 0
         self._sounding = 0
-        self._silent = 0  # the last so many
-        self._partial = 0  # the last so many
+        """Frames that were not silent."""
+        self._silent = 0
+        """Consecutive silent frames up to the last one."""
+        self._partial = 0
+        """Consecutive frames with the first codes of an end, up to the last one."""
         self._reason = ""
         self._drop = 0
         self._last_codes: deque[int] = deque(maxlen=NGRAM)
-        self._seen: dict[tuple[int, ...], tuple[int, int]] = {}  # times, and the frame after the last of them
+        """The first codes of the last sounding frames."""
+        self._seen: dict[tuple[int, ...], tuple[int, int]] = {}
+        """For each sequence of NGRAM codes: how often it came, and the number of the frame after the last time."""
 
     @property
     def frames(self) -> int:
-        """Of the clause so far: those that are spoken."""
+        """How many frames of the clause are spoken so far."""
         return self._frames
 
     @property
     def expected(self) -> int:
-        """``expected_frames`` of the text, worked out once."""
+        """``expected_frames`` of the text, computed once."""
         return self._expected
 
     @property
     def reason(self) -> str:
+        """Why the clause is over, as a name for counting; empty until the first verdict other than CONTINUE."""
         return self._reason
 
     @property
     def drop(self) -> int:
+        """Once the clause is over: how many of its last frames are silence that the context should not keep."""
         return self._drop
 
     def judge(self, frame: Frame) -> Verdict:
         if self._reason:
-            return Verdict.END  # made before the verdict took effect
+            return Verdict.END  # the frame was made before the last verdict took effect
         if not frame.finite:
             self._reason = "not-finite"
             return Verdict.FAIL
@@ -162,7 +172,7 @@ class ClauseGuard:
             return self._over("partial-end", drop=PARTIAL_ENDS - 1)
         if frame.level_dbfs < SILENCE_DBFS:
             self._silent += 1
-            self._last_codes.clear()  # silence repeats its codes by nature
+            self._last_codes.clear()  # silence always repeats its codes
             said = self._frames + 1 - self._silent >= SPOKEN_PART * self._expected
             if self._silent >= (SILENT_FRAMES if said else SILENT_FRAMES_ANYWHERE):
                 return self._over("silence", drop=self._silent - 1 - KEPT_PAUSE)
@@ -185,7 +195,7 @@ class ClauseGuard:
         return Verdict.RETRY if self._tries + 1 < MOST_TRIES else Verdict.END
 
     def _repeats(self, frame: Frame) -> bool:
-        """Whether the last NGRAM codes of sounding frames were heard NGRAM_TIMES by now, apart from each other."""
+        """Whether the last NGRAM codes of sounding frames have now come NGRAM_TIMES, without overlapping."""
         if self._silent:
             return False
         self._last_codes.append(frame.code0)
@@ -200,7 +210,7 @@ class ClauseGuard:
 
 
 def expected_frames(text: str) -> int:
-    """How many frames it takes to say the text, at an ordinary pace."""
+    """How many frames it takes to say the text at an ordinary pace."""
     return _frames(count_words(text), WORD_SECONDS, CLAUSE_SECONDS)
 
 
@@ -209,11 +219,11 @@ def _frames(words: float, word_seconds: float, clause_seconds: float) -> int:
 
 
 _WORD = re.compile(r"\d|[^\W\d_]+(?:['’][^\W\d_]+)*|[$£€¥%&@+=#°]|(?<=\w)\.(?=\w)")
-"""Digits are read one by one; signs that are read, and the dots of numbers and addresses, are words too."""
+"""Digits are read one by one. Signs that are read aloud, and the dots of numbers and addresses, count as words."""
 
 
 def count_words(text: str) -> float:
-    """How long the text is, in ordinary words: each digit and spelled letter is one, a long word more than one."""
+    """The length of the text in ordinary words: each digit and spelled letter counts as one, a long word as more."""
     text, words = unicodedata.normalize("NFC", text), 0.0
     letters = []
     for character in text:
@@ -221,7 +231,7 @@ def count_words(text: str) -> float:
             words += weight
             letters.append(" ")
         elif character < "\u0300" or not unicodedata.category(character).startswith("M"):
-            letters.append(character)  # marks above and below letters part no word
+            letters.append(character)  # combining marks do not separate words
     for word in _WORD.findall("".join(letters)):
         spelled = len(word) <= SPELLED_LETTERS and word.isupper()
         words += len(word) if spelled else max(1.0, len(word) / LETTERS_PER_WORD)

@@ -1,9 +1,10 @@
 """
 Mimi, CSM's codec, as a stream: codes to sound for many calls at once, and a caller's sound to codes.
 
-``transformers`` decodes only whole utterances: what its convolutions would carry from one piece to the next is lost,
-and its padding sizes are read back from the device. So the decoder here is our own, on the codec's weights; with its
-state carried, pieces of one frame give what the whole would have given. Encoding streams in ``transformers`` itself.
+``transformers`` decodes only whole utterances: it loses what its convolutions would carry from one piece to the next,
+and it reads padding sizes back from the device. So this module has its own decoder on the codec's weights. Because it
+carries its state, decoding frame by frame gives the same sound as decoding the whole. Encoding already streams in
+``transformers``.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from inference.types import EngineError
 
 class MimiDecoder:
     """
-    One frame (80 ms) of sound per step and row, on a codec that is where it shall run and has its final dtype.
+    One frame (80 ms) of sound per step and row. The codec must be on its final device, with its final dtype.
 
-    What is carried, per row: of every convolution the inputs that its kernel still reaches, of every transposed one
-    the sound that it owes to the next frame, and the transformer's keys and values in a ring. Rows are independent of
+    Each row carries the inputs that the kernel of each convolution still reaches, the sound that each transposed
+    convolution owes to the next frame, and the transformer's keys and values in a ring buffer. Rows are independent of
     each other and may be at any point of their speech.
     """
 
     def __init__(self, codec: Any, slots: int) -> None:
+        """``codec`` is a ``MimiModel`` of ``transformers``, whose parts have no useful annotations."""
         config, decoder = codec.config, codec.decoder
         if (
             decoder.upsample is None
@@ -42,8 +44,9 @@ class MimiDecoder:
             or config.use_conv_shortcut
             or config.num_key_value_heads != config.num_attention_heads
         ):
-            raise EngineError("the codec of the checkpoint is not a causal Mimi", permanent=True)
+            raise EngineError("The codec of the checkpoint is not a causal Mimi.", permanent=True)
         self.slots = slots
+        """How many rows a step works on."""
         self.rate_hz: int = config.sampling_rate
         self.frame_samples: int = config.frame_size
         self._transformer = decoder.decoder_transformer
@@ -52,23 +55,28 @@ class MimiDecoder:
         weight = self._upsample.weight
         device, dtype = weight.device, weight.dtype
         self._table, self._offsets = _latents(codec.quantizer)
+        """What each code adds to the latent, and where each codebook begins in the table."""
         convolutions = [self._upsample, *(part for parts in self._seanet for part in parts if _carries(part))]
         self._carried = [torch.zeros(slots, *_carried_shape(part), device=device, dtype=dtype) for part in convolutions]
+        """What each convolution carries to the next frame, for each row."""
         self._window: int = config.sliding_window
-        self._steps: int = config.latent_stride  # positions of the transformer to a frame
-        # A frame is written before it is read: it must not land on what its first position still sees.
-        ring = _round_up(self._window + self._steps - 1, 8)  # the fast attention kernels want multiples of 8
+        """How many positions the transformer looks back, the current one included."""
+        self._steps: int = config.latent_stride
+        """Positions of the transformer per frame."""
+        # A frame is written before it is read, and must not overwrite what its first position still sees.
+        ring = _round_up(self._window + self._steps - 1, 8)  # the fast attention kernels need multiples of 8
         shape = slots, ring, config.num_attention_heads, config.head_dim
-        # Tensors of their own, and of all rows: into a part of one the compiler would not write in place.
+        # Each is a tensor of its own for all rows: the compiler does not write in place into a part of a larger one.
         self._rings = [[torch.zeros(shape, device=device, dtype=dtype) for _ in "kv"] for _ in self._transformer.layers]
         self._position = torch.zeros(slots, dtype=torch.long, device=device)
+        """How many positions each row has seen."""
         self._rows = torch.arange(slots, device=device)[:, None]
         self._at = torch.arange(self._steps, device=device)
-        self._places = torch.arange(ring, device=device)
+        self._ring_indices = torch.arange(ring, device=device)
         self._buckets = {slots: self}
 
     def bucket(self, n: int) -> MimiDecoder:
-        """The decoder of the first ``n`` rows, on the same storage; the same object each time."""
+        """The decoder of the first ``n`` rows, on the same storage. Returns the same object each time."""
         if n not in self._buckets:
             view = copy(self)
             view.slots = n
@@ -78,18 +86,18 @@ class MimiDecoder:
         return self._buckets[n]
 
     def swap_rows(self, a: int, b: int) -> None:
-        """Exchange two rows in the middle of their speech."""
+        """Swap two rows in the middle of their speech."""
         swap_rows(self._states, a, b)
 
     def reset(self, row: int) -> None:
-        """The row begins a new stream."""
-        # The ring too: a masked zero times a number that is not finite would still spoil what is summed.
+        """Begin a new stream in this row."""
+        # The ring too: a mask does not remove a NaN (0 * NaN is NaN).
         for state in self._states:
             state[row].zero_()
 
     @property
     def state_bytes(self) -> int:
-        """Memory of what is carried, over all rows."""
+        """The memory of what is carried, over all rows."""
         return sum(state.nbytes for state in self._states)
 
     @property
@@ -101,7 +109,7 @@ class MimiDecoder:
         """
         ``codes`` ``[slots, K]``, ``active`` ``[slots]`` bool -> sound ``[slots, frame_samples]``, float32.
 
-        A row that is not active keeps its state; what comes for it means nothing.
+        A row that is not active keeps its state; ignore what comes for it.
         """
         active = active[:, None, None]
         carried = iter(self._carried)
@@ -113,25 +121,27 @@ class MimiDecoder:
         return x[:, 0].float()
 
     def _transform(self, x: Tensor, active: Tensor) -> Tensor:
-        ring = self._places.shape[0]
+        ring = self._ring_indices.shape[0]
         positions = self._position[:, None] + self._at
         newest = positions[:, -1:]
-        # A row that is not active writes too: where nobody looks, and where its next step will write.
+        # A row that is not active is written to as well: where no mask shows it, and where its next step will write.
         where = positions % ring
-        age = (newest - self._places) % ring
+        age = (newest - self._ring_indices) % ring
         distance = positions[:, :, None] - (newest - age)[:, None]
         unseen = (distance < 0) | (distance >= self._window) | (age > newest)[:, None]
         mask = torch.zeros_like(unseen, dtype=x.dtype).masked_fill_(unseen, float("-inf"))[:, None]
         cos, sin = (part[:, :, None] for part in self._transformer.rotary_emb(x, positions))
         sin = signed_sine(sin)
         for (keys, values), layer in zip(self._rings, self._transformer.layers, strict=True):
-            its = layer.self_attn
+            block = layer.self_attn
             h = layer.input_layernorm(x)
-            q, k, v = (project(h).unflatten(-1, (-1, its.head_dim)) for project in (its.q_proj, its.k_proj, its.v_proj))
+            q, k, v = (
+                project(h).unflatten(-1, (-1, block.head_dim)) for project in (block.q_proj, block.k_proj, block.v_proj)
+            )
             keys[self._rows, where] = rotate_(k, cos, sin)
             values[self._rows, where] = v
             gathered = attention(rotate_(q, cos, sin), keys[: self.slots], values[: self.slots], mask).flatten(2)
-            x = x + layer.self_attn_layer_scale(its.o_proj(gathered))
+            x = x + layer.self_attn_layer_scale(block.o_proj(gathered))
             x = x + layer.mlp_layer_scale(layer.mlp(layer.post_attention_layernorm(x)))
         self._position.add_(self._steps * active)
         return x
@@ -139,9 +149,9 @@ class MimiDecoder:
 
 class MimiEncoder:
     """
-    The codes of one stream of sound at 24 kHz, as it comes. The same ones as of the whole, frame for frame.
+    Encodes one stream of sound at 24 kHz as it comes, into the same codes as the whole would have, frame for frame.
 
-    It uses the codec where it is, so not while another thread does.
+    No other thread may use the codec's encoder meanwhile.
     """
 
     def __init__(self, codec: Any) -> None:
@@ -151,6 +161,7 @@ class MimiEncoder:
 
     def _begin(self) -> None:
         self._waiting = torch.zeros(0)
+        """Samples of a frame that is not complete."""
         self._keys_values: Any = None
         self._padding: Any = None
 
@@ -162,7 +173,7 @@ class MimiEncoder:
         return self._encode(waiting[:whole])
 
     def flush(self) -> Tensor:
-        """The codes of the last, incomplete frame, filled up with silence; the next ``push`` begins a new stream."""
+        """The codes of the last, incomplete frame, padded with silence. The next ``push`` begins a new stream."""
         codes = self._encode(_whole_frames(self._waiting, self._frame_samples))
         self._begin()
         return codes
@@ -182,7 +193,7 @@ class MimiEncoder:
 
 
 def move(codec: Any, device: torch.device) -> Any:
-    """The codec on the device, whole: what its codebooks keep from their first use would stay behind."""
+    """Move the codec to the device. Its codebooks make a table at their first use, which would stay behind."""
     for module in codec.modules():
         if hasattr(module, "embed_sum"):
             module._embed = None
@@ -191,7 +202,7 @@ def move(codec: Any, device: torch.device) -> Any:
 
 @torch.no_grad()
 def encode(codec: Any, pcm: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Sound at 24 kHz, ``[n]`` from -1 to 1, in one piece -> codes ``[frames, K]``; silence fills the last frame."""
+    """Sound at 24 kHz, ``[n]`` from -1 to 1, in one piece -> codes ``[frames, K]``. Silence pads the last frame."""
     sound = _whole_frames(torch.from_numpy(pcm), codec.config.frame_size).to(codec.device, codec.dtype)
     return _codes(codec.encode(sound[None, None])).numpy().astype(np.int16)
 
@@ -209,13 +220,13 @@ def _latents(quantizer: Any) -> tuple[Tensor, Tensor]:
     """
     What every code of every codebook adds to the latent, ``[K * codes, hidden]``, and where each codebook begins.
 
-    With the projections behind the codebooks multiplied in, a frame is one gather and one sum. 134 MB in float32
-    for the real codec.
+    The projections behind the codebooks are multiplied in, so that a frame is one gather and one sum. The tables of
+    the real codec take 134 MB in float32.
     """
     tables = []
     for part in (quantizer.semantic_residual_vector_quantizer, quantizer.acoustic_residual_vector_quantizer):
         for layer in part.layers:
-            book = layer.codebook  # its own table is made on first use, and would stay behind when the codec moves
+            book = layer.codebook  # its own table is made at its first use, and would stay behind when the codec moves
             table = book.embed_sum / book.cluster_usage.clamp(min=book.epsilon)[:, None]
             tables.append(table if part.output_proj is None else table @ part.output_proj.weight.detach()[..., 0].T)
     codes = len(tables[0])
@@ -223,7 +234,7 @@ def _latents(quantizer: Any) -> tuple[Tensor, Tensor]:
 
 
 def _parts(layer: Any) -> list[nn.Module]:
-    """A layer of the SEANet decoder as plain modules; more than one are a residual block."""
+    """A layer of the SEANet decoder as plain modules. More than one module is a residual block."""
     return [getattr(part, "conv", part) for part in getattr(layer, "block", [layer])]
 
 
@@ -263,7 +274,7 @@ def _transposed(conv: Any, x: Tensor, carried: Tensor, active: Tensor) -> Tensor
     if not owed:
         return y
     y = torch.cat([y[..., :owed] + carried, y[..., owed:]], -1)
-    # The bias comes with every frame, so it must not be carried along.
+    # Every frame adds the bias, so what is carried must not contain it.
     rest = y[..., -owed:] if conv.bias is None else y[..., -owed:] - conv.bias[:, None]
     carried.copy_(torch.where(active, rest, carried))
     return y[..., :-owed]

@@ -94,17 +94,7 @@ class CsmModel:
         self._depth_cache = self._depth.cache(rows, self.codebooks)
         self._positions = torch.arange(positions, device=device)
         depth_positions = torch.arange(self.codebooks, device=device)
-        self._codebooks = [
-            _Codebook(
-                self._projected_tables[number - 1],
-                depth_positions[number : number + 1].clone(),  # the compiler wants it aligned to 16 bytes
-                self._depth.cos[number : number + 1],
-                self._depth.sin[number : number + 1],
-                self._depth.masks[number : number + 1],
-                self._heads[number - 1],
-            )
-            for number in range(2, self.codebooks)
-        ]
+        self._codebooks = [self._codebook(number, depth_positions) for number in range(2, self.codebooks)]
         """From the third codebook on; the first two are drawn otherwise."""
         two = self._depth.masks[:2, None].expand(-1, self._depth.groups, -1).flatten(0, 1)
         self._first_two = depth_positions[:2], self._depth.cos[:2], self._depth.sin[:2], two
@@ -129,6 +119,16 @@ class CsmModel:
         self.step_depth: Callable[[Tensor, _Codebook, Tensor, Tensor], Tensor] = self._step_depth
         self.step_codec: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
         """By the number of rows."""
+
+    def _codebook(self, number: int, positions: Tensor) -> _Codebook:
+        return _Codebook(
+            self._projected_tables[number - 1],
+            positions[number : number + 1].clone(),  # the compiler wants it aligned to 16 bytes
+            self._depth.cos[number : number + 1],
+            self._depth.sin[number : number + 1],
+            self._depth.masks[number : number + 1],
+            self._heads[number - 1],
+        )
 
     # -- one frame
 

@@ -1,4 +1,4 @@
-"""Drawing one code per row, without a wait for the host: fixed shapes, no ``multinomial``."""
+"""Draws one code per row without waiting for the host: fixed shapes, no ``multinomial``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 MOST_CANDIDATES = 64
-"""The largest ``top_k``: so many are ranked for every row, whatever each one asks for."""
+"""The largest ``top_k``. So many ids are ranked for every row, because all rows have one shape."""
 
 
 def gumbel_terms(noise: Tensor, temperature: Tensor, top_k: Tensor) -> tuple[Tensor, Tensor]:
     """
-    What ``sample`` needs, for any number of draws at once: its ``scale`` and ``bonus``.
+    The ``scale`` and ``bonus`` of ``sample``, for any number of draws at once (the Gumbel-max method).
 
-    ``noise`` ``[..., B, candidates]`` is drawn from Exp(1); ``temperature`` and ``top_k`` are ``[B]``, 0 degrees is
+    ``noise`` ``[..., B, candidates]`` is drawn from Exp(1). ``temperature`` and ``top_k`` are ``[B]``; temperature 0 is
     greedy. The largest of logit / temperature - log(noise) is an exact draw from softmax(logit / temperature).
     """
     rank = torch.arange(noise.shape[-1], device=noise.device)

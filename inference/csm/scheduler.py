@@ -8,14 +8,14 @@ long each call's audio still lasts.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from heapq import heappop, heappush
-from itertools import chain
 from math import inf
+from typing import NamedTuple
 
+from inference.csm.durations import Durations
 from inference.types import EngineFull
 
 FRAME_SECONDS = 0.08
@@ -27,17 +27,6 @@ longer wait counts as late."""
 
 MOST_PASSED = 1
 """How many consecutive ticks may go before an urgent chunk, so that under overload chunks are still prefilled."""
-
-WEIGHT = 0.1
-"""The weight of the newest measurement in the mean, which so follows a change within about ten ticks (0.8 s of steady
-speech)."""
-
-OUTLIER = 2.0
-"""A measurement counts as at most so many times the mean: one hiccup of a second must not refuse calls."""
-
-MEASURED_FOR = 60.0
-"""Seconds without a measurement after which a step of this size is expected to take its shortest time so far. Without
-this, one busy minute would refuse calls for ever: only the refused calls could have shown that it is over."""
 
 KEPT_PER_TICK = 0.999
 """What remains of the past, after each tick, in the share of prefill: the mean over about 80 s of steady speech."""
@@ -99,6 +88,25 @@ class _Call:
     """When the caller will have heard all audio made so far."""
 
 
+_Key = tuple[float, int]
+"""A deadline and the slot that has it: the smallest key is the most urgent one."""
+
+
+class _WaitingCalls(NamedTuple):
+    first: list[_Key]
+    """Prefilled, waiting for a first frame."""
+    running: list[_Key]
+    """Prefilled, with less audio than the target."""
+    urgent: _Key | None
+    """The most urgent clause that waits for a chunk."""
+    background: _Key | None
+    """The quiet call whose tokens have waited longest, with the time since when."""
+    a_first_waits: bool
+    """Whether any call waits for a first frame."""
+    ends: float
+    """When the first audio ends that a frame could prolong."""
+
+
 class Scheduler:
     """
     The slots of one engine, and what is due for them.
@@ -142,10 +150,10 @@ class Scheduler:
         self._prefill_tokens = prefill_tokens
         self._max_seconds = max_load * FRAME_SECONDS
         """What a frame of all calls may take at most, in seconds."""
-        self._tick_seconds = _Durations(sorted(buckets))
+        self._tick_seconds = Durations(sorted(buckets))
         # Chunks are padded to a few lengths; powers of two distinguish them well enough.
         powers = [1 << bits for bits in range(4, (prefill_tokens - 1).bit_length())]
-        self._chunk_seconds = _Durations([*powers, prefill_tokens])
+        self._chunk_seconds = Durations([*powers, prefill_tokens])
         self._largest = max(buckets)
         self._passed = 0
         """Consecutive ticks since the last chunk."""
@@ -229,37 +237,9 @@ class Scheduler:
 
     def plan(self, *, now: float) -> Plan:
         """What to do next. Changes nothing."""
-        # Calls as (deadline, slot):
-        first: list[tuple[float, int]] = []  # prefilled, waiting for a first frame
-        running: list[tuple[float, int]] = []  # prefilled, with less audio than the target
-        urgent: tuple[float, int] | None = None  # the most urgent clause that waits for a chunk
-        background: tuple[float, int] | None = None  # the quiet call whose tokens have waited longest
-        a_first_waits = False
-        ends = inf  # when the first audio ends that a frame could prolong
-        QUIET, RUNNING, lead = _Phase.QUIET, _Phase.RUNNING, self._lead
-
-        for slot, call in self._calls.items():
-            phase = call.phase
-            if phase is RUNNING and not call.waiting:
-                deadline = call.deadline
-                if deadline < ends:
-                    ends = deadline
-                if deadline - lead <= now:
-                    running.append((deadline, slot))
-            elif phase is QUIET:
-                if call.waiting and (background is None or (call.since, slot) < background):
-                    background = (call.since, slot)
-            else:
-                key = (call.deadline, slot)
-                if not call.waiting:
-                    first.append(key)
-                elif urgent is None or key < urgent:
-                    urgent = key
-                if phase is not RUNNING:
-                    a_first_waits = True
-
+        first, running, urgent, background, a_first_waits, ends = self._waiting_calls(now)
         may_pass = self._passed < MOST_PASSED
-        if urgent and first and may_pass and self._calls[urgent[1]].phase is RUNNING and min(first) < urgent:
+        if urgent and first and may_pass and self._calls[urgent[1]].phase is _Phase.RUNNING and min(first) < urgent:
             urgent = None  # this call has audio for longer than the other one can wait
         chosen = urgent or (None if a_first_waits else background)
         chunk, fully, chunk_seconds = None, False, 0.0
@@ -294,6 +274,36 @@ class Scheduler:
         if chunk is None and not due:
             return Plan(wait_until=None if ends == inf else ends - self._tick_lead)
         return Plan(chunk, tuple([slot for _, slot in due]))
+
+    def _waiting_calls(self, now: float) -> _WaitingCalls:
+        first: list[_Key] = []
+        running: list[_Key] = []
+        urgent: _Key | None = None
+        background: _Key | None = None
+        a_first_waits = False
+        ends = inf
+        QUIET, RUNNING, lead = _Phase.QUIET, _Phase.RUNNING, self._lead
+
+        for slot, call in self._calls.items():
+            phase = call.phase
+            if phase is RUNNING and not call.waiting:
+                deadline = call.deadline
+                if deadline < ends:
+                    ends = deadline
+                if deadline - lead <= now:
+                    running.append((deadline, slot))
+            elif phase is QUIET:
+                if call.waiting and (background is None or (call.since, slot) < background):
+                    background = (call.since, slot)
+            else:
+                key = (call.deadline, slot)
+                if not call.waiting:
+                    first.append(key)
+                elif urgent is None or key < urgent:
+                    urgent = key
+                if phase is not RUNNING:
+                    a_first_waits = True
+        return _WaitingCalls(first, running, urgent, background, a_first_waits, ends)
 
     # -- what was done
 
@@ -355,42 +365,3 @@ class Scheduler:
 
     def _a_clause_waits_for_prefill(self) -> bool:
         return any(call.waiting and call.phase is not _Phase.QUIET for call in self._calls.values())
-
-
-class _Durations:
-    """How many seconds a step takes, by its size rounded up to one of a few."""
-
-    def __init__(self, sizes: Sequence[int]) -> None:
-        self._sizes = sizes
-        # For each size:
-        self._recent: list[float | None] = [None] * len(sizes)
-        """The mean of late."""
-        self._best = [inf] * len(sizes)
-        """The shortest ever."""
-        self._at = [-inf] * len(sizes)
-        """When it was last measured."""
-
-    def add(self, size: int, seconds: float, *, now: float) -> None:
-        i = self._index(size)
-        mean = self._recent[i]
-        if mean is None:
-            mean = seconds
-        else:
-            # A mean of 0 could never grow without the millisecond.
-            mean += WEIGHT * (min(seconds, OUTLIER * mean + 0.001) - mean)
-        self._recent[i], self._best[i], self._at[i] = mean, min(self._best[i], seconds), now
-
-    def predict(self, size: int, *, now: float) -> float:
-        """For a size never measured: what the next larger one takes, else the next smaller one, else 0.0."""
-        i = self._index(size)
-        for j in chain(range(i, len(self._sizes)), range(i - 1, -1, -1)):
-            if (mean := self._recent[j]) is not None:
-                return mean if now - self._at[j] <= MEASURED_FOR else self._best[j]
-        return 0.0
-
-    @property
-    def measured(self) -> dict[int, float]:
-        return {size: mean for size, mean in zip(self._sizes, self._recent, strict=True) if mean is not None}
-
-    def _index(self, size: int) -> int:
-        return min(bisect_left(self._sizes, size), len(self._sizes) - 1)

@@ -1,8 +1,8 @@
 """
 The Llama blocks of CSM's backbone and depth decoder, as plain functions on fused weights.
 
-Almost all of a frame's time goes into thousands of small steps on the device, one after the other: here, fewer of them
-is faster, and none may be there only to lay out memory anew.
+Almost all of a frame's time goes into thousands of small kernels, one after the other. So fewer kernels are faster, and
+none should only copy memory into another layout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Attend = Callable[[int, Tensor, Tensor], Tensor]
-"""(layer, q ``[B, T, heads, d]``, keys and values ``[B, T, 2 * kv_heads, d]``) -> what the queries gather, like q."""
+"""(layer, q ``[B, T, heads, d]``, keys and values ``[B, T, 2 * kv_heads, d]``) -> the attention's output, like q."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,16 @@ class _Layer:
 
 class Llama:
     """
-    One stack of layers, lifted from ``transformers`` with q/k/v and gate/up fused.
+    One stack of layers, copied from ``transformers`` with q/k/v and gate/up fused.
 
-    Its heads are put in another order, the first of every group before the second: so the queries of a group lie as
-    ``attention`` wants them. It holds no cache: ``attend`` writes the new keys and values where it will and looks at
-    what it may.
+    The heads are in another order, the first of every group before the second, so that the queries of a group lie as
+    ``attention`` expects them. The stack holds no cache: ``attend`` stores the new keys and values and returns what the
+    queries gather from the cache.
     """
 
     def __init__(self, model: Any, config: Any, *, positions: int, device: torch.device, dtype: torch.dtype) -> None:
+        """``model`` is a ``LlamaModel`` or one of CSM's of the same structure, which have no useful annotations."""
+
         def lift(*weights: Tensor) -> Tensor:
             return torch.cat([weight.detach().to(device, dtype) for weight in weights])
 
@@ -64,26 +66,27 @@ class Llama:
             for layer in model.layers
         ]
         self._norm = lift(model.norm.weight)
-        # The scaled angles come from transformers, which knows every variety of them.
+        # The scaled angles come from transformers, which implements all kinds of scaling.
         cos, sin = model.rotary_emb(torch.zeros(1, 1, dtype=torch.float32), torch.arange(positions)[None])
         self.cos, self.sin = cos[0].to(device, dtype)[:, None], signed_sine(sin[0]).to(device, dtype)[:, None]
         hidden = torch.ones(positions, positions, dtype=torch.bool).triu(1)
         self.masks = torch.zeros(positions, positions).masked_fill(hidden, float("-inf")).to(device, dtype)
-        """For each position, what it sees: made once, for to every attention kernel a mask is something to add."""
+        """For each position, what is added to its scores: 0 where it may look, else minus infinity. Made once, because
+        every attention kernel expects a mask that can be added."""
 
     def cache(self, rows: int, positions: int) -> list[Tensor]:
         """
         Keys and values of each layer, ``[rows, positions, 2 * kv_heads, head_size]``.
 
-        One tensor for each: of a part of a larger one the compiler would not see that it can be written in place.
+        Each layer has a tensor of its own: the compiler does not write in place into a part of a larger one.
         """
         shape = rows, positions, 2 * self.kv_heads, self.head_size
         return [torch.zeros(shape, device=self._norm.device, dtype=self._norm.dtype) for _ in self.layers]
 
     def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
         """
-        ``x`` ``[B, T, H]``, which is written over, at positions whose ``cos`` and ``sin`` are ``[B or 1, T, 1, d]`` ->
-        normalised hidden states ``[B, T, H]``.
+        ``x`` ``[B, T, H]`` at positions whose ``cos`` and ``sin`` are ``[B or 1, T, 1, d]`` -> normalised hidden states
+        ``[B, T, H]``. ``x`` is overwritten.
         """
         rows, length, _ = x.shape
         x = x.view(rows * length, -1)
@@ -103,10 +106,10 @@ class Llama:
 
 def attention(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """
-    Grouped-query attention, q ``[B, T, heads, d]`` over keys and values ``[B, S, kv_heads, d]``, like q.
+    Grouped-query attention: q ``[B, T, heads, d]`` over keys and values ``[B, S, kv_heads, d]`` -> like q.
 
-    ``mask`` ``[B or 1, 1, T * groups, S]`` is added, or is boolean; the heads are in the order of ``Llama``. The
-    queries of a group are taken as further queries instead of repeating keys and values: no copy, any SDPA backend.
+    ``mask`` ``[B or 1, 1, T * groups, S]`` is added, or is boolean. The heads are in the order of ``Llama``. Instead
+    of repeating keys and values, the queries of a group count as further queries: no copy, and any SDPA backend can.
     """
     folded = q.reshape(q.shape[0], -1, *keys.shape[2:]).transpose(1, 2)
     gathered = F.scaled_dot_product_attention(folded, keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask)
@@ -114,20 +117,20 @@ def attention(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
 
 
 def rotate_(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn ``[..., heads, d]`` in place by angles ``[..., 1, d]``; the sine is one of ``signed_sine``."""
+    """Rotate ``[..., heads, d]`` in place by angles ``[..., 1, d]`` (RoPE); ``sin`` comes from ``signed_sine``."""
     first, second = x.chunk(2, dim=-1)
     swapped = torch.cat((second, first), -1)
     return x.mul_(cos).addcmul_(swapped, sin)
 
 
 def signed_sine(sin: Tensor) -> Tensor:
-    """The sines as ``rotate_`` wants them: negative for the first half."""
+    """The sines as ``rotate_`` expects them: negative for the first half."""
     first, second = sin.chunk(2, dim=-1)
     return torch.cat((-first, second), -1)
 
 
 def swap_rows(states: list[Tensor], a: int, b: int) -> None:
-    """Exchange two rows of each, without a wait for the host as indexing with a list would mean."""
+    """Swap two rows of each state. Unlike indexing with a list, this does not wait for the host."""
     for state in states:
         kept = state[a].clone()
         state[a].copy_(state[b])
@@ -136,5 +139,5 @@ def swap_rows(states: list[Tensor], a: int, b: int) -> None:
 
 def _plus_linear(x: Tensor, h: Tensor, weight: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
-        return x + F.linear(h, weight)  # becomes part of the normalisation behind it
+        return x + F.linear(h, weight)  # the compiler fuses the sum with the normalisation after it
     return x.addmm_(h, weight.t())

@@ -1,9 +1,9 @@
 """
-Voices: a recording that its speaker agreed to, and what is said in it.
+Voices: a recording that its speaker agreed to, and the words in it.
 
-CSM has no voice of its own. It goes on in the one that its context begins with, so a voice is two files in a folder,
-``<name>.wav`` and ``<name>.txt``. The codes of the recording are kept beside them, and made again when the recording
-or the codec is another one.
+CSM has no voice of its own. It continues in the voice with which its context begins, so a voice is two files in a
+folder, ``<name>.wav`` and ``<name>.txt``. The codes of the recording are stored beside them, and encoded again when the
+recording or the codec changes.
 """
 
 from __future__ import annotations
@@ -25,23 +25,29 @@ from inference.resampling import resample
 from inference.types import EngineError, Pcm
 
 Codes = NDArray[np.int16]
-"""Of Mimi, shape ``(frames, codebooks)``."""
+"""Mimi's codes, shape ``(frames, codebooks)``."""
 
 RATE_HZ = 24000
+"""Mimi's rate."""
 SHORTEST, LONGEST = 2.0, 15.0
-"""Seconds. Shorter ones do not fix the voice; longer ones take the room of the conversation. 6 to 10 are best."""
+"""Seconds. A shorter recording does not fix the voice, a longer one takes positions from the conversation. 6 to 10 are
+best."""
 LEAST_SPEECH = 1.0
+"""Seconds. A recording with less is almost silent, so that its level says nothing about the voice."""
 LEVEL_DBFS = -20.0
-"""Of the speech that the caller hears."""
+"""The level of the speech that the caller hears."""
 
 _AUDIBLE_DBFS = -50.0
-_GATE_DB = 10.0  # under the mean of what is audible, as EBU R 128 gates: pauses do not count
+"""Quieter sound is a pause or noise."""
+_GATE_DB = 10.0
+"""Parts so far below the mean of the audible ones are left out of the level, as in EBU R 128: pauses do not count."""
 _WINDOW_SECONDS = 0.02
+"""The level is measured in parts of this length: short enough to separate pauses between words."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Voice:
-    """``codes`` are empty for no voice in particular. ``gain`` brings what the model says to ``LEVEL_DBFS``."""
+    """``codes`` are empty if there is no voice. ``gain`` is the factor that brings its sound to ``LEVEL_DBFS``."""
 
     name: str
     text: str
@@ -50,11 +56,11 @@ class Voice:
 
 
 ANY_VOICE = Voice("", "", np.zeros((0, 0), np.int16), 1.0)
-"""Another one on every call, and not always the same within a call."""
+"""No voice: the model makes one up on every call, and may change it within a call."""
 
 
 def voice_names(folder: Path) -> list[str]:
-    """Those with a recording, in alphabetical order."""
+    """The voices that have a recording, in alphabetical order."""
     return sorted(path.stem for path in folder.glob("*.wav"))
 
 
@@ -62,29 +68,31 @@ def load_voice(
     folder: Path | None, name: str, encode: Callable[[NDArray[np.float32]], Codes], *, fingerprint: str
 ) -> Voice:
     """
-    The voice of that name, or the folder's first for ``""``; without a folder there is only ``ANY_VOICE``.
+    The voice of that name, or the folder's first one for ``""``; without a folder there is only ``ANY_VOICE``.
 
-    ``encode`` makes codes of sound at 24 kHz, from -1 to 1; it is asked only if they are not kept yet. ``fingerprint``
-    names the codec. Whatever is wrong with the files is a permanent ``EngineError`` that says what to do.
+    ``encode`` turns sound at 24 kHz, from -1 to 1, into codes, and is only called if they are not stored yet.
+    ``fingerprint`` names the codec. A fault in the files is a permanent ``EngineError`` that says what to do.
     """
     names = [] if folder is None else voice_names(folder)
     if folder is None and not name:
         return ANY_VOICE
     if folder is None or not names:
-        where = "no folder of voices is set" if folder is None else f"there is no .wav file in {folder}"
+        where = "the option `voices` names no folder" if folder is None else f"there is no .wav file in {folder}"
         raise EngineError(f"There is no voice {name!r}: {where}.", permanent=True)
     name = name or names[0]
-    if name not in names:  # so a name never leads out of the folder
-        raise EngineError(f"There is no voice {name!r} in {folder}. There are: {', '.join(names)}.", permanent=True)
+    if name not in names:  # this also keeps a name from leading out of the folder
+        raise EngineError(
+            f"There is no voice {name!r} in {folder}. Its voices are: {', '.join(names)}.", permanent=True
+        )
     text = _text(folder / f"{name}.txt")
     pcm, rate_hz = _recording(folder / f"{name}.wav")
     level_dbfs = _speech_level(pcm, rate_hz, folder / f"{name}.wav")
     content = hashlib.sha256(f"{fingerprint} {rate_hz} ".encode() + pcm.tobytes()).hexdigest()
-    kept = folder / f"{name}.{content[:16]}.codes.npy"
-    codes = _kept_codes(kept)
+    stored = folder / f"{name}.{content[:16]}.codes.npy"
+    codes = _stored_codes(stored)
     if codes is None:
         codes = np.asarray(encode(resample(pcm, rate_hz, RATE_HZ).astype(np.float32) / np.float32(32768)), np.int16)
-        _keep(kept, codes)
+        _store(stored, codes)
     return Voice(name, text, codes, 10 ** ((LEVEL_DBFS - level_dbfs) / 20))
 
 
@@ -93,15 +101,15 @@ def _text(path: Path) -> str:
         text = " ".join(path.read_text(encoding="utf-8").split())
     except (OSError, UnicodeDecodeError) as error:
         raise EngineError(
-            f"Cannot read {path}: {error}. Write into it what is said in the .wav.", permanent=True
+            f"Cannot read {path}: {error}. Write into it the words of the .wav.", permanent=True
         ) from error
     if not text:
-        raise EngineError(f"{path} is empty. Write into it what is said in the .wav.", permanent=True)
+        raise EngineError(f"{path} is empty. Write into it the words of the .wav.", permanent=True)
     return text
 
 
 def _recording(path: Path) -> tuple[Pcm, int]:
-    """Mono, and its rate."""
+    """The recording in mono, and its rate."""
     try:
         with wave.open(str(path), "rb") as file:
             rate_hz, channels, bits = file.getframerate(), file.getnchannels(), 8 * file.getsampwidth()
@@ -110,7 +118,7 @@ def _recording(path: Path) -> tuple[Pcm, int]:
             data = file.readframes(ceil((LONGEST + 1) * rate_hz))
     except (OSError, EOFError, wave.Error) as error:
         raise EngineError(
-            f"Cannot read {path}: {error or 'it is too short'}. It should be 16-bit PCM, mono or stereo: "
+            f"Cannot read {path}: {error or 'it is too short'}. It must be 16-bit PCM, mono or stereo: "
             f"ffmpeg -i recording -c:a pcm_s16le {path.name}",
             permanent=True,
         ) from error
@@ -126,7 +134,7 @@ def _recording(path: Path) -> tuple[Pcm, int]:
 
 
 def _speech_level(pcm: Pcm, rate_hz: int, path: Path) -> float:
-    """RMS in dBFS of the parts that are speech."""
+    """The level of the parts that are speech, in dBFS (RMS)."""
     window = round(_WINDOW_SECONDS * rate_hz)
     sound = pcm[: len(pcm) // window * window].reshape(-1, window) / 32768
     power = np.square(sound).mean(1)
@@ -136,18 +144,18 @@ def _speech_level(pcm: Pcm, rate_hz: int, path: Path) -> float:
     return float(10 * log10(power[power >= power.mean() / 10 ** (_GATE_DB / 10)].mean()))
 
 
-def _kept_codes(path: Path) -> Codes | None:
+def _stored_codes(path: Path) -> Codes | None:
     try:
         with path.open("rb") as file:
             codes = np.load(file, allow_pickle=False)
-    except Exception:  # whatever is wrong with the file, it can be made again
+    except Exception:  # whatever is wrong with the file, the codes can be encoded again
         return None
     usable = isinstance(codes, np.ndarray) and codes.dtype == np.int16 and codes.ndim == 2 and codes.size > 0
     return codes if usable else None
 
 
-def _keep(path: Path, codes: Codes) -> None:
-    """If the folder can be written to; else they are made again next time."""
+def _store(path: Path, codes: Codes) -> None:
+    """Has no effect if the folder cannot be written to; the codes are then encoded again next time."""
     with suppress(OSError):
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:

@@ -1,4 +1,4 @@
-"""CSM as a call sees it, on a tiny model: the codes of ``transformers``, in a batch and in a stream."""
+"""CSM as a call sees it, on a tiny model: in a batch and streaming, its codes equal those of ``transformers``."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ from tests.inference.tiny_csm import BOS, EOT, save_tiny_csm, tiny_csm, tiny_tok
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NOT_PACED = 1e6
-"""Seconds of lead: as fast as it goes."""
+"""Seconds of lead: speech is made as fast as possible."""
 CLAUSES = (
     "Good morning.",
     "Would you like to change your booking?",
@@ -92,7 +92,7 @@ def tokens(text: str) -> list[int]:
 
 
 def generated(ids: list[int]) -> np.ndarray:
-    """What ``generate()`` says greedily, without the frame that ends it."""
+    """The codes that ``generate()`` draws greedily, without the frame that ends them."""
     prompt = torch.tensor([ids])
     codes = tiny_csm(ends=True).generate(
         input_ids=prompt,
@@ -121,7 +121,7 @@ async def say(speech, *clauses: str) -> np.ndarray:
 
 
 async def remembered(speech) -> list[np.ndarray]:
-    """The codes of each segment, once the engine has done what it was told."""
+    """The codes of each segment, once the engine has done all that was posted."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     speech._thread._inbox.put(lambda: done.get_loop().call_soon_threadsafe(done.set_result, None))
     await done
@@ -136,14 +136,14 @@ async def test_a_clause_has_the_codes_of_generate_and_the_sound_of_the_codec(eng
     assert np.array_equal(codes, alone[CLAUSES[1]])
     decoded = tiny_csm(ends=True).codec_model.decode(torch.from_numpy(codes.astype(np.int64)).T[None])
     wanted = 32768 * decoded.audio_values[0, 0].numpy()
-    quiet = np.abs(wanted) < 0.7 * 32768  # where the limiter does nothing
+    quiet = np.abs(wanted) < 0.7 * 32768  # where the limiter changes nothing
     wanted, quiet = wanted[len(wanted) - len(sound) :], quiet[len(quiet) - len(sound) :]
     assert np.abs(sound - wanted)[quiet].max() <= 1
     assert quiet.mean() > 0.9
 
 
-async def test_calls_that_come_and_go_have_the_codes_of_each_alone(engine, alone):
-    """Twenty calls on four places, each when there is room, a third of them broken off."""
+async def test_calls_that_come_and_go_have_the_codes_that_each_has_alone(engine, alone):
+    """Twenty calls on four slots, a third of them broken off."""
     chance = random.Random(5)
     room = asyncio.Semaphore(4)
 
@@ -167,7 +167,7 @@ async def test_calls_that_come_and_go_have_the_codes_of_each_alone(engine, alone
     await asyncio.gather(*(call(number) for number in range(20)))
 
 
-async def test_a_second_clause_and_a_second_reply_hear_what_was_said_before(engine, folder):
+async def test_later_clauses_and_replies_continue_from_what_was_said_before(engine, folder):
     speech = engine.open()
     await say(speech, *CLAUSES[:2])
     await say(speech, CLAUSES[2])
@@ -185,7 +185,7 @@ async def test_a_second_clause_and_a_second_reply_hear_what_was_said_before(engi
         context = np.concatenate([context, sound_positions(codes)])
 
 
-async def test_after_an_interruption_it_goes_on_from_what_was_heard(engine):
+async def test_after_an_interruption_it_continues_from_what_was_heard(engine):
     speech = engine.open()
     sound = await say(speech, CLAUSES[1])
     (whole,) = await remembered(speech)
@@ -218,13 +218,13 @@ async def test_each_call_has_the_voice_that_it_asked_for(make, voices):
         await engine.close()
 
 
-async def test_a_default_voice_that_is_not_there_keeps_it_from_starting(make, voices):
+async def test_a_missing_default_voice_keeps_the_engine_from_starting(make, voices):
     with pytest.raises(EngineError, match="eve") as refusal:
         await make(voices=str(voices), voice="eve").start()
     assert refusal.value.permanent
 
 
-async def test_speech_that_does_not_come_is_an_error_and_missing_text_is_none(make):
+async def test_missing_speech_is_an_error_but_missing_text_is_not(make, monkeypatch):
     engine = make(stall_timeout=0.05)
     await engine.start()
     try:
@@ -238,10 +238,19 @@ async def test_speech_that_does_not_come_is_an_error_and_missing_text_is_none(ma
         async def wait():
             return [chunk async for chunk in speech.speak(slow())]
 
+        timeout, timeouts, waited_long = asyncio.timeout, [], asyncio.Event()
+
+        def counted(seconds):
+            timeouts.append(seconds)
+            if len(timeouts) == 4:  # three have passed without any text
+                waited_long.set()
+            return timeout(seconds)
+
+        monkeypatch.setattr(asyncio, "timeout", counted)
         waiting = asyncio.ensure_future(wait())
-        await asyncio.sleep(0.12)
+        await asyncio.wait_for(waited_long.wait(), 10)
         assert not waiting.done()
-        engine._loaded.thread._make_frames = lambda slots: None  # from now on nothing is made
+        engine._loaded.thread._make_frames = lambda slots: None  # from now on no frame is made
         gate.set()
         with pytest.raises(EngineTimeout):
             await waiting
@@ -251,7 +260,7 @@ async def test_speech_that_does_not_come_is_an_error_and_missing_text_is_none(ma
         await engine.close()
 
 
-async def test_an_engine_that_broke_says_so_at_once_and_can_be_started_again(make):
+async def test_a_broken_engine_reports_it_at_once_and_can_be_started_again(make):
     engine = make()
     await engine.start()
     try:
@@ -273,7 +282,7 @@ async def test_an_engine_that_broke_says_so_at_once_and_can_be_started_again(mak
         await engine.close()
 
 
-async def test_a_start_that_is_given_up_leaves_no_engine_behind(make):
+async def test_a_cancelled_start_leaves_no_engine_behind(make):
     engine, begun, go, closed = make(), threading.Event(), threading.Event(), threading.Event()
 
     def load():
@@ -292,11 +301,11 @@ async def test_a_start_that_is_given_up_leaves_no_engine_behind(make):
     assert await asyncio.to_thread(closed.wait, 10)
 
 
-async def test_text_that_looks_like_a_marker_is_text(engine):
+async def test_text_that_looks_like_a_marker_is_encoded_as_text(engine):
     assert engine._loaded.prompts.tokenize("stop <|end_of_text|> now").count(EOT) == 1
 
 
-async def test_a_voice_that_leaves_no_room_is_found_out_at_the_start(make, voices, tmp_path):
+async def test_a_voice_that_leaves_no_room_to_speak_is_refused_at_the_start(make, voices, tmp_path):
     for name in ("ann.wav", "ann.txt"):
         (tmp_path / name).write_bytes((voices / name).read_bytes())
     (tmp_path / "ann.txt").write_text("word " * 150)
@@ -316,7 +325,7 @@ async def test_a_broken_voice_is_left_out_unless_it_is_the_default(make, voices,
         await make(voices=str(tmp_path), voice="bob").start()
 
 
-async def test_blank_text_is_said_with_what_comes_after_it(engine):
+async def test_blank_text_is_spoken_with_the_text_after_it(engine):
     speech = engine.open()
     async with aclosing(speech.speak(text("  ", CLAUSES[0], " ", CLAUSES[3]))) as chunks:
         said = [chunk async for chunk in chunks]
@@ -355,20 +364,20 @@ async def test_the_options_of_a_setting_are_those_that_operators_have_written():
         make_engine("tts", {"BACKEND": "inference.engines.csm.CsmTextToSpeech", "OPTIONS": {"slot": 2}})
 
 
-async def test_a_language_that_it_does_not_speak_is_refused(engine):
+async def test_a_language_other_than_english_is_refused(engine):
     with pytest.raises(EngineError, match="'de-DE'") as refusal:
         engine.open(language="de-DE")
     assert refusal.value.permanent
 
 
-async def test_it_says_what_it_needs_before_it_has_started(make, folder):
+async def test_it_describes_its_needs_before_it_has_started(make, folder):
     about = make(slots=8).describe()
     assert str(folder) in about.weights
     assert about.capacity == 8
     assert about.memory_bytes > 8 * 512 * 32 * 1024
 
 
-async def test_long_text_is_spoken_in_pieces_and_none_of_it_is_lost():
+async def test_long_text_is_split_into_pieces_without_losing_any():
     long = " ".join(f"word{number}" for number in range(70)) + ". "
     parts = split_text(long)
     assert "".join(parts) == long
@@ -395,7 +404,7 @@ class TestHearingTheCaller:
     SOUND = (8000 * np.random.default_rng(3).standard_normal(8000)).clip(-32768, 32767).astype(np.int16)
 
     async def speakers(self, engine, speech) -> list[str]:
-        """Who said what is remembered, once all of it is."""
+        """The speaker of each remembered segment, once all are encoded."""
         await asyncio.to_thread(engine._loaded.caller_encoder._executor.submit(lambda: None).result)
         await remembered(speech)
         numbers = {
@@ -404,10 +413,10 @@ class TestHearingTheCaller:
         }
         return [numbers[said.tokens[1:4]] for said in speech._slot.speaker.context._said]
 
-    async def test_what_the_caller_said_is_remembered_in_its_place(self, listening):
+    async def test_what_the_caller_said_is_remembered_in_the_right_order(self, listening):
         speech = listening.open()
         await say(speech, CLAUSES[0])
-        speech._spoke_at -= 60  # that was a minute ago
+        speech._spoke_at -= 60  # as if that were a minute ago
         speech.caller_said("Hello?", self.SOUND, 8000)
         assert await self.speakers(listening, speech) == ["agent", "caller"]
         async with aclosing(speech.speak(text(*CLAUSES[1:3]))) as chunks:
@@ -420,7 +429,7 @@ class TestHearingTheCaller:
         assert np.array_equal(fed[: len(fed)], speech._slot.speaker.context.written_out()[: len(fed)])
         await speech.close()
 
-    async def test_it_is_encoded_as_a_whole_would_be(self, listening):
+    async def test_a_turn_has_the_codes_of_its_sound_encoded_as_a_whole(self, listening):
         speech = listening.open()
         speech.caller_said("Hello?", self.SOUND, 8000)
         await self.speakers(listening, speech)
@@ -432,7 +441,7 @@ class TestHearingTheCaller:
         assert np.array_equal(codes, whole)
         await speech.close()
 
-    async def test_without_the_option_nothing_is_kept(self, engine):
+    async def test_without_the_option_the_caller_is_not_remembered(self, engine):
         speech = engine.open()
         speech.caller_said("Hello?", self.SOUND, 8000)
         assert await remembered(speech) == []

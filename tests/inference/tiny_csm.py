@@ -1,14 +1,14 @@
 """
-A CSM small enough for a test, in the real one's shape: 32 codebooks, grouped queries, llama3 rope, 80 ms frames.
+A CSM small enough for a test, structured like the real one: 32 codebooks, grouped queries, llama3 rope, 80 ms frames.
 
-Its weights are random, so that greedy codes depend on everything that was fed and any mistake shows, but for a few
-channels that are kept out of the noise. The reserved ids (the last three of every codebook) are not chosen unless
-asked for, so that ``generate()``, which would choose them, can be compared.
+Its weights are random, except for a few channels without noise, so that greedy codes depend on everything that was fed
+and any mistake shows. The reserved ids (the last three of every codebook) are never drawn unless ``reserved_ids`` is
+set, so that the codes can be compared with ``generate()``, which would draw them.
 
-A random model never falls silent. With ``ends`` a clause ends like a real one, by a frame of zeros, after some 7 to 14
+A random model never ends a clause. With ``ends`` a clause ends like a real one, by a frame of zeros, after some 7 to 14
 frames, in ``generate()`` too, greedy or sampled: the first head of the first layer looks for the last
-``<|end_of_text|>`` and sees it fade with the distance; once it is lost, code 0 becomes 0; and in the depth decoder
-each 0 calls for the next one.
+``<|end_of_text|>``, whose score fades with the distance. Once it has faded, code 0 becomes 0, and in the depth decoder
+each 0 leads to the next one.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from transformers import CsmConfig, CsmForConditionalGeneration, GenerationConfi
 
 CODEBOOKS = 32
 CODES = 64
-"""Codes that Mimi knows; CSM's vocabulary has three more, as the real one has."""
+"""The codes of Mimi. CSM's vocabulary has three more, as the real one has."""
 VOCABULARY = CODES + 3
 SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>", "<|AUDIO|>", "<|audio_eos|>")
 TEXT_VOCABULARY = 320
 BOS, EOT, AUDIO, AUDIO_EOS = range(TEXT_VOCABULARY - len(SPECIAL), TEXT_VOCABULARY)
 
 NOISE = 0.25
+"""The standard deviation of the weights."""
 LEVEL = 0.18
-"""Of the codec's last layer: the sound is then at about -23 dBFS."""
+"""The scale of the codec's last layer, with which the sound is at about -23 dBFS."""
 SENTENCES = (
     "Hello, this is a test call. How can I help you today?",
     "Would you like to change your booking, or shall I cancel it?",
@@ -41,12 +42,14 @@ SENTENCES = (
 )
 
 AUDIO_CHANNEL, TEXT_END_CHANNEL, SEEN_CHANNEL, ZERO_CHANNEL = range(4)
-"""The backbone's channels without noise: a frame is fed, the text ends here, its end is seen, codes are zero."""
+"""The backbone's channels without noise: this position is a frame, this position ends the text, the end of the text is
+still seen, codes are zero."""
 DEPTH_ZERO_CHANNEL = 0
+"""The depth decoder's channel without noise: the code before was zero."""
 
 
 def tiny_csm(seed: int = 0, *, ends: bool = False, reserved_ids: bool = False) -> CsmForConditionalGeneration:
-    """A model in evaluation mode, float32 on the CPU, in some 0.1 s; see above for ``ends`` and ``reserved_ids``."""
+    """A model in evaluation mode, float32 on the CPU, made in about 0.1 s. The module explains the options."""
     model = CsmForConditionalGeneration(_config()).eval().requires_grad_(False)
     noise = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
@@ -58,13 +61,13 @@ def tiny_csm(seed: int = 0, *, ends: bool = False, reserved_ids: bool = False) -
         elif name.startswith("codec_model") and name.endswith("conv.bias"):
             parameter.uniform_(-0.1, 0.1, generator=noise)
     for module in model.codec_model.modules():
-        if hasattr(module, "embed_sum"):  # of zeros, where every code sounds the same
+        if hasattr(module, "embed_sum"):  # it is made of zeros, so that every code would sound the same
             module.embed_sum.normal_(generator=noise)
     last = model.codec_model.decoder.decoder_seanet.layers[-1].conv
     last.weight *= LEVEL
     last.bias *= LEVEL
     if not reserved_ids:
-        model.lm_head.weight[CODES:] = 0  # among 64 normal ones a logit of zero never wins
+        model.lm_head.weight[CODES:] = 0  # a logit of zero never wins among 64 random ones
         model.depth_decoder.codebooks_head.weight[:, :, CODES:] = 0
     if ends:
         _teach_to_end(model)
@@ -81,8 +84,8 @@ def save_tiny_csm(
     """
     Write ``tiny_csm`` with its tokenizer as a checkpoint that ``from_pretrained`` loads without a network.
 
-    With ``tied=False`` the file has two different code tables though its config calls them tied: ``from_pretrained``
-    then warns and keeps both, and no CSM engine should accept that.
+    With ``tied=False`` the file has two different code tables although its config calls them tied: ``from_pretrained``
+    then warns and keeps both, which a CSM engine must refuse.
     """
     model = tiny_csm(seed, ends=ends, reserved_ids=reserved_ids)
     if not tied:
@@ -95,7 +98,7 @@ def save_tiny_csm(
 
 @cache
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE with the special tokens of CSM; like Llama 3's it begins with bos if special tokens are added."""
+    """Byte-level BPE with the special tokens of CSM. Like Llama 3's, it begins with bos if special tokens are added."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -169,7 +172,7 @@ def _config() -> CsmConfig:
             "vector_quantization_hidden_dimension": 16,
             "upsample_groups": 32,
             "num_quantizers": CODEBOOKS,
-            "sliding_window": 12,  # positions, two to a frame: so that tests reach past it
+            "sliding_window": 12,  # 12 positions, two per frame, so that tests reach past it
             "frame_rate": 12.5,
         },
     )
@@ -177,18 +180,18 @@ def _config() -> CsmConfig:
 
 def _teach_to_end(model: CsmForConditionalGeneration) -> None:
     backbone, depth = model.backbone_model, model.depth_decoder
-    # What feeds the channels without noise.
+    # The inputs of the channels without noise.
     codes, text = backbone.embed_tokens.embed_audio_tokens.weight, model.embed_text_tokens.weight
     codes[:, : ZERO_CHANNEL + 1] = text[:, : ZERO_CHANNEL + 1] = 0
-    codes[:VOCABULARY, AUDIO_CHANNEL] = 2.0  # once in a frame
+    codes[:VOCABULARY, AUDIO_CHANNEL] = 2.0  # one codebook of each frame
     codes[::VOCABULARY, ZERO_CHANNEL] = 1.0
     text[EOT, TEXT_END_CHANNEL] = 2.0
     for layer in backbone.layers:
         layer.self_attn.o_proj.weight[: ZERO_CHANNEL + 1] = 0
         layer.mlp.down_proj.weight[: ZERO_CHANNEL + 1] = 0
 
-    # The first head: how clearly a frame sees the last end of text, 60 cos(d / 26.6) + 20 cos(d / 137) - 72 against 0
-    # for every other position: over the distance d its weight goes from one to zero between about 7 and 12 positions.
+    # The first head scores the last end of text with 60 cos(d / 26.6) + 20 cos(d / 137) - 72, and every other position
+    # with 0. So with the distance d its weight falls from one to zero between about 7 and 12 positions.
     attention = backbone.layers[0].self_attn
     width = attention.head_dim
     attention.q_proj.weight[:width] = attention.k_proj.weight[:width] = attention.v_proj.weight[:width] = 0
@@ -203,7 +206,7 @@ def _teach_to_end(model: CsmForConditionalGeneration) -> None:
     model.lm_head.weight[0] = 0
     model.lm_head.weight[0, AUDIO_CHANNEL], model.lm_head.weight[0, SEEN_CHANNEL] = 200.0, -200.0
 
-    # One zero calls for the next.
+    # Each zero leads to the next one.
     project = depth.model.inputs_embeds_projector.weight
     project[DEPTH_ZERO_CHANNEL] = 0
     project[DEPTH_ZERO_CHANNEL, ZERO_CHANNEL] = 8.0

@@ -1,4 +1,4 @@
-"""What ends a clause, beside its end: each guard alone, and speech that none of them may touch."""
+"""What ends a clause beside its own end: each guard alone, and ordinary speech, which no guard may end."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ END = Frame(code0=0, head_zeros=False, end=True, level_dbfs=-90.0)
 
 
 def speech(frames, *, seed=1):
-    """Varied codes at the levels of speech."""
+    """Frames with varied codes at the levels of speech."""
     chance = random.Random(seed)
     return [sound(chance.randrange(2048), level=chance.gauss(-22.0, 6.0)) for _ in range(frames)]
 
 
 def judged(guard, frames):
-    """The verdicts up to the first that ends the clause."""
+    """The verdicts up to the first one that ends the clause."""
     verdicts = []
     for frame in frames:
         verdicts.append(guard.judge(frame))
@@ -44,14 +44,14 @@ def last(guard, frames):
     return judged(guard, frames)[-1]
 
 
-def test_a_clause_goes_on_until_its_end_which_is_not_spoken():
+def test_a_clause_continues_until_its_end_which_is_not_spoken():
     guard = ClauseGuard(TEXT)
     verdicts = judged(guard, [*speech(40), END])
     assert verdicts == [Verdict.CONTINUE] * 40 + [Verdict.END]
     assert (guard.frames, guard.reason, guard.drop) == (40, "end", 0)
 
 
-def test_after_its_end_nothing_more_is_spoken():
+def test_after_the_end_nothing_more_is_spoken():
     guard = ClauseGuard(TEXT)
     judged(guard, [*speech(40), END])
     assert guard.judge(sound()) is Verdict.END
@@ -61,20 +61,20 @@ def test_after_its_end_nothing_more_is_spoken():
 # -- a missing end
 
 
-def test_the_first_codes_of_an_end_twice_running_are_an_end():
+def test_the_first_codes_of_an_end_in_two_consecutive_frames_are_an_end():
     guard = ClauseGuard(TEXT)
     verdicts = judged(guard, [*speech(40), PARTIAL, PARTIAL])
     assert verdicts == [Verdict.CONTINUE] * 41 + [Verdict.END]
     assert (guard.frames, guard.reason, guard.drop) == (41, "partial-end", 1)
 
 
-def test_the_first_codes_of_an_end_once_are_chance():
+def test_the_first_codes_of_an_end_in_a_single_frame_are_ignored():
     frames = speech(40)
     frames[10] = frames[20] = PARTIAL
     assert last(ClauseGuard(TEXT), frames) is Verdict.CONTINUE
 
 
-def test_a_clause_that_does_not_end_is_cut_at_the_longest_it_may_take():
+def test_a_clause_that_does_not_end_is_cut_at_the_longest_time():
     guard = ClauseGuard("Yes I can do that for you on Friday")  # nine words: 0.55 s each, and 1.5 s
     verdicts = judged(guard, speech(200))
     assert len(verdicts) == guard.frames == 81
@@ -91,7 +91,7 @@ def test_no_clause_takes_more_than_20_seconds():
 # -- silence
 
 
-def test_silence_after_most_of_the_clause_ends_it_and_is_dropped_but_for_a_pause():
+def test_silence_after_most_of_the_clause_ends_it_and_a_pause_of_it_is_kept():
     guard = ClauseGuard(TEXT)
     verdicts = judged(guard, [*speech(40), *[SILENCE] * 30])
     assert len(verdicts) == 40 + SILENT_FRAMES
@@ -128,19 +128,19 @@ def test_sound_that_repeats_itself_is_cut(period):
     assert guard.frames <= 20 + 3 * (6 + period)
 
 
-def test_the_same_sounds_twice_are_no_babble():
+def test_the_same_sounds_twice_are_not_babble():
     word = speech(6)
     guard = ClauseGuard(LONG)
     assert last(guard, [*word, *speech(9, seed=2), *word, *speech(9, seed=3)]) is Verdict.CONTINUE
 
 
-def test_silence_repeats_its_codes_and_is_no_babble():
+def test_silence_repeats_its_codes_but_is_not_babble():
     guard = ClauseGuard(LONG)
     frames = [frame for part in range(6) for frame in (*speech(9, seed=part), *[SILENCE] * 7)]
     assert last(guard, frames) is Verdict.CONTINUE
 
 
-def test_a_word_that_goes_on_for_too_long_is_cut_before_the_longest_a_clause_may_take():
+def test_a_word_that_lasts_too_long_is_cut_before_the_longest_time_of_a_clause():
     guard = ClauseGuard("Yes.")
     verdicts = judged(guard, speech(100))
     assert verdicts[-1] is Verdict.CUT
@@ -151,7 +151,7 @@ def test_a_word_that_goes_on_for_too_long_is_cut_before_the_longest_a_clause_may
 
 
 @pytest.mark.parametrize("frames", [[], speech(2), [SILENCE] * 10, [*[SILENCE] * 10, *speech(2)]])
-def test_an_end_before_anything_was_said_is_tried_once_more_and_then_accepted(frames):
+def test_a_clause_that_ends_before_anything_was_said_is_tried_once_more(frames):
     guard = ClauseGuard(TEXT)
     assert last(guard, [*frames, END]) is Verdict.RETRY
     assert guard.reason == "immediate-end"
@@ -160,12 +160,12 @@ def test_an_end_before_anything_was_said_is_tried_once_more_and_then_accepted(fr
     assert again.reason == "immediate-end"
 
 
-def test_silence_instead_of_the_clause_is_tried_once_more():
+def test_a_clause_of_silence_is_tried_once_more():
     assert last(ClauseGuard(TEXT), [SILENCE] * 30) is Verdict.RETRY
     assert last(ClauseGuard(TEXT, tries=1), [SILENCE] * 30) is Verdict.END
 
 
-def test_the_shortest_word_is_said_in_three_frames():
+def test_three_frames_are_enough_for_the_shortest_word():
     assert last(ClauseGuard("No."), [*speech(3), END]) is Verdict.END
 
 
@@ -175,11 +175,11 @@ def test_a_clause_without_words_may_end_at_once():
     assert guard.reason == "end"
 
 
-# -- broken numbers
+# -- NaN and infinity
 
 
 @pytest.mark.parametrize("after", [0, 20])
-def test_numbers_that_are_not_finite_fail_whatever_else_the_frame_is(after):
+def test_a_frame_that_is_not_finite_fails_even_if_it_is_an_end(after):
     guard = ClauseGuard(TEXT)
     broken = Frame(code0=0, head_zeros=True, end=True, level_dbfs=nan, finite=False)
     assert last(guard, [*speech(after), broken]) is Verdict.FAIL
@@ -191,8 +191,8 @@ def test_numbers_that_are_not_finite_fail_whatever_else_the_frame_is(after):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 25), st.floats(0.28, 0.5))
-def test_speech_with_its_pauses_triggers_nothing(seed, words, pace):
-    """From fast to slow speakers; quiet onsets, a breath now and then, levels that rise and fall."""
+def test_speech_with_pauses_triggers_no_guard(seed, words, pace):
+    """Fast and slow speakers, quiet onsets, a breath now and then, levels that rise and fall."""
     chance = random.Random(seed)
     frames = [SILENCE] * chance.randrange(3)
     for word in range(words):
@@ -237,7 +237,7 @@ def test_digits_letters_and_characters_are_counted_as_they_are_read(text, words)
     assert count_words(text) == pytest.approx(words)
 
 
-def test_the_expected_length_is_that_of_ordinary_speech():
+def test_the_expected_length_fits_ordinary_speech():
     """Ten ordinary words take about 4 to 5 seconds."""
     assert 50 <= expected_frames("I have found your booking for two people on Sunday.") <= 62
     assert ClauseGuard(TEXT).expected == expected_frames(TEXT)
@@ -246,7 +246,7 @@ def test_the_expected_length_is_that_of_ordinary_speech():
 
 
 @given(st.text(max_size=80), st.text(max_size=20))
-def test_any_text_has_a_length_and_more_text_is_not_shorter(text, more):
+def test_any_text_has_a_length_and_more_text_is_never_shorter(text, more):
     assert expected_frames(text) >= 1
     assert expected_frames(f"{text} {more}") >= expected_frames(text)
 
@@ -255,7 +255,7 @@ def test_any_text_has_a_length_and_more_text_is_not_shorter(text, more):
     st.text(max_size=20),
     st.lists(st.builds(Frame, st.integers(0, 3), st.booleans(), st.just(False), st.floats(-90, 0), st.just(True))),
 )
-def test_whatever_is_judged_every_clause_comes_to_an_end_within_its_limits(text, frames):
+def test_every_clause_ends_within_its_limits_after_any_frames(text, frames):
     guard = ClauseGuard(text)
     verdicts = judged(guard, [*frames, *speech(MOST_FRAMES)])
     assert verdicts[-1] is not Verdict.CONTINUE

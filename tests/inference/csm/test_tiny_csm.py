@@ -1,4 +1,4 @@
-"""The model of these tests does what it promises, judged by ``transformers`` itself."""
+"""The tiny model behaves as its module says, judged by ``transformers`` itself."""
 
 import pytest
 import torch
@@ -50,14 +50,14 @@ def test_its_codes_depend_on_the_text_and_vary():
 
 
 @pytest.mark.parametrize("text", SENTENCES)
-def test_it_ends_a_clause_if_asked_to(text):
+def test_with_ends_it_ends_a_clause(text):
     codes = generate(tiny_csm(ends=True), text, 40)
     assert 7 <= len(codes) <= 14
     assert not codes[-1].any()
     assert codes[:-1].all()
 
 
-def test_saved_and_loaded_it_says_the_same(tmp_path):
+def test_a_saved_model_loads_and_draws_the_same_codes(tmp_path):
     folder = save_tiny_csm(tmp_path, ends=True)
     loaded, tokenizer = CsmForConditionalGeneration.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert torch.equal(generate(loaded, "Yes.", 40), generate(tiny_csm(ends=True), "Yes.", 40))

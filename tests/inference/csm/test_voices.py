@@ -1,4 +1,4 @@
-"""A voice is a recording and its words; what is wrong with either is said plainly."""
+"""A voice is a recording and its words; the errors say what is wrong with either."""
 
 import wave
 from functools import partial
@@ -16,7 +16,7 @@ TEXT = "This is how I sound."
 
 
 def speech(seconds: float, rate_hz: int = 24000, dbfs: float = -30.0) -> np.ndarray:
-    """Bursts of a tone at that level, half a second each, and the same 18 dB lower between them; int16."""
+    """Bursts of a tone at that level, half a second each, with the same tone 18 dB lower between them; int16."""
     time = np.arange(round(seconds * rate_hz)) / rate_hz
     sound = np.sin(2 * np.pi * 220 * time) * 2**0.5 * 10 ** (dbfs / 20) * np.where(time % 1 < 0.5, 1, 10 ** (-18 / 20))
     return np.rint(sound * 32768).astype(np.int16)
@@ -35,7 +35,7 @@ def record(folder: Path, name: str, pcm: np.ndarray, rate_hz: int = 24000, text:
 
 
 class Encoder:
-    """Codes that tell how many frames they were made from; and how often it was asked."""
+    """Returns codes that show how many frames they were made from and which call made them."""
 
     def __init__(self) -> None:
         self.heard: list[np.ndarray] = []
@@ -76,7 +76,7 @@ def test_the_tiny_codec_makes_codes_of_a_recording(tmp_path):
     assert voice.codes.shape == (25, CODEBOOKS)
 
 
-def test_codes_are_kept_until_the_recording_or_the_codec_is_another(tmp_path):
+def test_codes_are_stored_until_the_recording_or_the_codec_changes(tmp_path):
     record(tmp_path, "anna", speech(3))
     encoder = Encoder()
     first = load(tmp_path, encoder=encoder)
@@ -91,7 +91,7 @@ def test_codes_are_kept_until_the_recording_or_the_codec_is_another(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01", b"PK\x03\x04 something else", b"codes"])
-def test_a_broken_file_of_codes_is_made_again(tmp_path, content):
+def test_a_broken_file_of_codes_is_replaced(tmp_path, content):
     record(tmp_path, "anna", speech(3))
     load(tmp_path)
     (kept,) = tmp_path.glob("anna.*.codes.npy")
@@ -103,17 +103,17 @@ def test_a_broken_file_of_codes_is_made_again(tmp_path, content):
     assert len(encoder.heard) == 1
 
 
-def test_a_folder_that_cannot_be_written_to_does_not_matter(tmp_path, monkeypatch):
+def test_a_voice_loads_from_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError("read-only")
 
     record(tmp_path, "anna", speech(3))
-    monkeypatch.setattr("tempfile.mkstemp", refuse)  # the tests may run as root, who may write everywhere
+    monkeypatch.setattr("tempfile.mkstemp", refuse)  # the tests may run as root, which may write everywhere
     assert len(load(tmp_path).codes) == 38
     assert not list(tmp_path.glob("*.npy"))
 
 
-def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_temporary_file(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError("no space left")
 
@@ -126,11 +126,11 @@ def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_without_a_folder_there_is_only_any_voice():
     assert load(None, "") is ANY_VOICE
     assert (ANY_VOICE.name, ANY_VOICE.text, len(ANY_VOICE.codes), ANY_VOICE.gain) == ("", "", 0, 1.0)
-    with pytest.raises(EngineError, match="no voice 'anna': no folder of voices is set"):
+    with pytest.raises(EngineError, match="no voice 'anna': the option `voices` names no folder"):
         load(None)
 
 
-def test_the_default_is_the_first_of_the_folder(tmp_path):
+def test_the_default_is_the_first_voice_of_the_folder(tmp_path):
     record(tmp_path, "berta", speech(3))
     record(tmp_path, "anna", speech(3))
     assert voice_names(tmp_path) == ["anna", "berta"]
@@ -138,13 +138,13 @@ def test_the_default_is_the_first_of_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["carl", "../anna", "anna.wav"])
-def test_an_unknown_voice_names_the_known_ones(tmp_path, name):
+def test_the_error_for_an_unknown_voice_names_the_known_ones(tmp_path, name):
     folder = tmp_path / "voices"
     folder.mkdir()
     record(tmp_path, "anna", speech(3))
     for known in ("berta", "anna"):
         record(folder, known, speech(3))
-    with pytest.raises(EngineError, match=r"There are: anna, berta\.") as raised:
+    with pytest.raises(EngineError, match=r"Its voices are: anna, berta\.") as raised:
         load(folder, name)
     assert raised.value.permanent
 
@@ -164,14 +164,14 @@ def test_a_folder_without_voices_is_an_error(tmp_path, name):
         (5, -80, "almost silent"),
     ],
 )
-def test_a_recording_of_no_use_is_refused(tmp_path, seconds, dbfs, message):
+def test_an_unusable_recording_is_refused(tmp_path, seconds, dbfs, message):
     record(tmp_path, "anna", speech(seconds, dbfs=dbfs))
     with pytest.raises(EngineError, match=message) as raised:
         load(tmp_path)
     assert raised.value.permanent
 
 
-def test_what_is_no_16_bit_recording_is_refused(tmp_path):
+def test_a_file_that_is_not_a_16_bit_recording_is_refused(tmp_path):
     record(tmp_path, "anna", speech(3).astype(np.int32))
     with pytest.raises(EngineError, match=r"has 32 bits.*16-bit PCM, mono or stereo: ffmpeg"):
         load(tmp_path)
@@ -184,9 +184,9 @@ def test_what_is_no_16_bit_recording_is_refused(tmp_path):
             load(tmp_path)
 
 
-def test_the_words_must_be_there(tmp_path):
+def test_a_voice_without_its_words_is_refused(tmp_path):
     record(tmp_path, "anna", speech(3), text=None)
-    with pytest.raises(EngineError, match=r"anna\.txt.*Write into it what is said"):
+    with pytest.raises(EngineError, match=r"anna\.txt.*Write into it the words"):
         load(tmp_path)
     (tmp_path / "anna.txt").write_text(" \n")
     with pytest.raises(EngineError, match=r"anna\.txt is empty"):
