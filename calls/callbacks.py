@@ -1,8 +1,8 @@
 """
 Twilio's callbacks: check the signature, call one service, answer TwiML.
 
-Every one may come late, twice, reordered, or for a call that we do not know. What is not provably from our
-Twilio account gets a bare 403, whatever else is wrong with it.
+A callback may come late, twice, out of order, or for a call that is not in the database. A request whose signature does
+not prove that it comes from our Twilio account is answered with an empty 403, whatever else is wrong with it.
 """
 
 import logging
@@ -23,6 +23,7 @@ from calls.services import Continuation, Next, Verdict
 logger = logging.getLogger(__name__)
 
 Form = Mapping[str, str]
+"""The fields of a signed callback by name. Of a field that is repeated it has the last value."""
 Callback = Callable[[HttpRequest, Form], HttpResponse]
 
 
@@ -31,7 +32,7 @@ def _twiml(document: str) -> HttpResponse:
 
 
 def _signed_form(request: HttpRequest) -> Form | None:
-    """The form, if it is Twilio's and about our account; no other part of the request is trusted."""
+    """Return the form if Twilio has signed it for our account, else ``None``. Only the form and the URL are signed."""
     if request.content_type != "application/x-www-form-urlencoded":
         return None
     try:
@@ -50,7 +51,11 @@ def _signed_form(request: HttpRequest) -> Form | None:
 def callback(
     without_database: Callable[[], HttpResponse],
 ) -> Callable[[Callback], Callable[[HttpRequest], HttpResponse]]:
-    """Guard a view of Twilio's; ``without_database`` answers while the database is away."""
+    """
+    Decorate a view that answers a callback: it is called only with a form that Twilio has signed.
+
+    ``without_database`` makes the answer while the database cannot be reached.
+    """
 
     def decorate(view: Callback) -> Callable[[HttpRequest], HttpResponse]:
         @csrf_exempt
@@ -59,12 +64,14 @@ def callback(
         def guarded(request: HttpRequest) -> HttpResponse:
             form = _signed_form(request)
             if form is None:
-                logger.warning("Refused a request to %s that is not provably Twilio's", request.path)
+                logger.warning("Refused a request to %s: no valid signature of our Twilio account", request.path)
                 return HttpResponseForbidden()
             try:
                 return view(request, form)
             except (OperationalError, InterfaceError):
-                logger.exception("The database is away: %s for call %s", request.path, form["CallSid"])
+                logger.exception(
+                    "The database is unavailable: could not handle %s for call %s", request.path, form["CallSid"]
+                )
                 return without_database()
 
         return guarded
@@ -74,20 +81,20 @@ def callback(
 
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.TRY_AGAIN)))
 def voice(request: HttpRequest, form: Form) -> HttpResponse:
-    """A call wants to know what to do: connect it to an agent, or say why not."""
+    """A call has begun, or was answered: connect it to an agent, or tell the caller why that is impossible."""
     admission = services.receive_call(
         sid=form["CallSid"],
         from_number=form.get("From", ""),
         to_number=form.get("To", ""),
         account_sid=form["AccountSid"],
         params=form,
-        attempt_id=_attempt(request),
+        attempt_id=_attempt_id(request),
     )
     match admission.verdict:
         case Verdict.CONNECT:
             return _twiml(_connect(admission.token, admission.stream))
         case Verdict.BUSY:
-            return _twiml(twiml.hang_up(twiml.LATER if _attempt(request) else twiml.BUSY))
+            return _twiml(twiml.hang_up(twiml.LATER if _attempt_id(request) else twiml.BUSY))
         case Verdict.UNATTENDED:
             return _twiml(twiml.hang_up(twiml.TRY_AGAIN))
         case Verdict.OVER:
@@ -96,18 +103,18 @@ def voice(request: HttpRequest, form: Form) -> HttpResponse:
 
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
 def after_stream(request: HttpRequest, form: Form) -> HttpResponse:
-    """The stream ended and the caller is still there: go on, or end politely."""
-    return _go_on(services.after_stream(sid=form["CallSid"], stream=_stream(request)))
+    """The media stream has ended and the caller is still on the line: continue the call, or end it politely."""
+    return _continue(services.after_stream(sid=form["CallSid"], stream=_stream_number(request)))
 
 
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
 def after_transfer(request: HttpRequest, form: Form) -> HttpResponse:
-    """The other side of a transfer has hung up, or was never reached."""
+    """The person to whom the call was transferred has hung up, or was not reached."""
     status = form.get("DialCallStatus", "")
-    return _go_on(services.after_transfer(sid=form["CallSid"], stream=_stream(request), dial_status=status))
+    return _continue(services.after_transfer(sid=form["CallSid"], stream=_stream_number(request), dial_status=status))
 
 
-def _go_on(continuation: Continuation) -> HttpResponse:
+def _continue(continuation: Continuation) -> HttpResponse:
     match continuation.next:
         case Next.RECONNECT:
             return _twiml(_connect(continuation.token, continuation.stream, first_say=twiml.RECONNECTING))
@@ -132,14 +139,14 @@ def _go_on(continuation: Continuation) -> HttpResponse:
 
 @callback(without_database=lambda: HttpResponse(status=503))
 def status(request: HttpRequest, form: Form) -> HttpResponse:
-    """A call's status changed."""
+    """The status of a call has changed."""
     services.record_status(
         sid=form["CallSid"],
         status=form.get("CallStatus", ""),
         sequence=form.get("SequenceNumber", ""),
         timestamp=form.get("Timestamp", ""),
         duration=form.get("CallDuration", ""),
-        attempt_id=_attempt(request),
+        attempt_id=_attempt_id(request),
         params=form,
     )
     return HttpResponse(status=204)
@@ -147,11 +154,11 @@ def status(request: HttpRequest, form: Form) -> HttpResponse:
 
 @callback(without_database=lambda: HttpResponse(status=503))
 def amd(request: HttpRequest, form: Form) -> HttpResponse:
-    """Machine detection has made up its mind."""
+    """Machine detection has found out whether a person or a machine answered."""
     services.record_verdict(
         sid=form["CallSid"],
         answered_by=form.get("AnsweredBy", ""),
-        attempt_id=_attempt(request),
+        attempt_id=_attempt_id(request),
         params=form,
     )
     return HttpResponse(status=204)
@@ -159,7 +166,7 @@ def amd(request: HttpRequest, form: Form) -> HttpResponse:
 
 @callback(without_database=lambda: HttpResponse(status=503))
 def stream_status(request: HttpRequest, form: Form) -> HttpResponse:
-    """A stream started, stopped or failed, as Twilio sees it."""
+    """Twilio has started or stopped a media stream, or reports an error of it."""
     services.record_stream_event(
         sid=form["CallSid"],
         stream_sid=form.get("StreamSid", ""),
@@ -173,23 +180,25 @@ def stream_status(request: HttpRequest, form: Form) -> HttpResponse:
 
 @require_GET
 def healthz(request: HttpRequest) -> HttpResponse:
-    """The process is up. Asks nothing else, so that a database that is away does not get us restarted."""
+    """Answer 200 while the process runs. It does not query the database, whose failure no restart would mend."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 @require_GET
 def readyz(request: HttpRequest) -> HttpResponse:
-    """This process can take a call: 200, or 503 with what is missing."""
+    """Answer 200 if this process can take a call, else 503 with the list of what is missing."""
     problems = services.readiness_problems()
     return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
 
-def _attempt(request: HttpRequest) -> str:
-    """The id of the dial attempt that the callback's address names, if it names one."""
+def _attempt_id(request: HttpRequest) -> str:
+    """Return the id of the dial attempt from the callback's address, or an empty text for an inbound call."""
+    # An id has 36 characters. The limit keeps a longer text out of queries and log lines.
     return request.GET.get("attempt", "")[:64]
 
 
-def _stream(request: HttpRequest) -> int:
+def _stream_number(request: HttpRequest) -> int:
+    """Return the number of the stream from the callback's address. The first stream stands for an invalid number."""
     number = request.GET.get("stream", "")
     return int(number) if number.isdecimal() and len(number) < 4 else 1
 

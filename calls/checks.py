@@ -1,4 +1,4 @@
-"""What is wrong with the settings, said by ``manage.py check`` before a caller finds out."""
+"""Checks of the settings for ``manage.py check``, which reports mistakes before a call meets them."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ from django.db import Error as DatabaseError
 from calls import numbers, rates, schedule
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Names of this machine, where Twilio reaches nothing."""
 
 
 @register()
@@ -21,7 +22,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_agents(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """With ``manage.py check --database default``: what the agents do that may be against the law."""
+    """Warn of agents that record without telling the caller. Runs with ``manage.py check --database default`` only."""
     from calls.models import Agent
 
     if settings.DEBUG or not databases:
@@ -29,25 +30,35 @@ def check_agents(databases: Sequence[str] | None = None, **_: Any) -> list[Check
     silent = Agent.objects.filter(active=True, record=True, disclosure="").order_by("name")
     try:
         names = [name for database in databases for name in silent.using(database).values_list("name", flat=True)]
-    except DatabaseError:  # not migrated yet, or away: others say so
+    except DatabaseError:  # not migrated yet, or unavailable: other checks report it
         return []
     if not names:
         return []
-    text = f"These agents record calls and do not say so first: {', '.join(names)}."
-    return [Warning(text, hint="Give them a disclosure, unless the law allows it without.", id="calls.W040")]
+    text = f"These agents record calls without telling the caller first: {', '.join(names)}."
+    return [
+        Warning(
+            text, hint="Give each of them a disclosure, unless the law allows to record without one.", id="calls.W040"
+        )
+    ]
 
 
 def _twilio() -> Iterator[CheckMessage]:
     sid = settings.TWILIO_ACCOUNT_SID
     if sid and not re.fullmatch(r"AC[0-9a-f]{32}", sid):
-        yield Error("TWILIO_ACCOUNT_SID is not an account SID (AC and 32 hex digits).", id="calls.E001")
+        yield Error(
+            "TWILIO_ACCOUNT_SID is not an account SID. Write AC and 32 hexadecimal digits.",
+            id="calls.E001",
+        )
     if sid != settings.DEVELOPMENT_ACCOUNT_SID and settings.DEVELOPMENT_AUTH_TOKEN in settings.TWILIO_AUTH_TOKENS:
-        yield Error("TWILIO_ACCOUNT_SID is set, but TWILIO_AUTH_TOKEN is not.", id="calls.E002")
+        yield Error("TWILIO_ACCOUNT_SID is set, but TWILIO_AUTH_TOKEN is not. Set both.", id="calls.E002")
     number = settings.TWILIO_PHONE_NUMBER
     if number and not re.fullmatch(r"\+[1-9]\d{6,14}", number):
-        yield Error("TWILIO_PHONE_NUMBER is not in the form +15551234567.", id="calls.E003")
+        yield Error("TWILIO_PHONE_NUMBER is not a full telephone number. Write it like +15551234567.", id="calls.E003")
     if len(settings.TWILIO_AUTH_TOKENS) > 2:
-        yield Error("TWILIO_AUTH_TOKEN holds more than the two tokens of a rotation.", id="calls.E004")
+        yield Error(
+            "TWILIO_AUTH_TOKEN has more than two tokens. Only a rotation needs two, the old one and the new one.",
+            id="calls.E004",
+        )
 
 
 def _calling_out() -> Iterator[CheckMessage]:
@@ -55,65 +66,90 @@ def _calling_out() -> Iterator[CheckMessage]:
     try:
         hours = schedule.CallingHours.parse(settings.CALLING_HOURS)
     except (ValueError, TypeError, AttributeError) as error:
-        yield Error(f"CALLING_HOURS cannot be read: {error}", id="calls.E020")
+        yield Error(f"CALLING_HOURS is invalid: {error}", id="calls.E020")
     countries = set(settings.DIAL_COUNTRIES)
     if unknown := sorted(countries - numbers.REGIONS - {"*"}):
-        yield Error(f"DIAL_COUNTRIES names {', '.join(unknown)}; ISO codes such as US are meant.", id="calls.E021")
+        yield Error(
+            f"DIAL_COUNTRIES has unknown countries: {', '.join(unknown)}. Use ISO codes such as US.", id="calls.E021"
+        )
     if unknown := sorted(set(settings.DIAL_NUMBER_TYPES) - numbers.TYPES):
         choices = ", ".join(sorted(numbers.TYPES))
-        yield Error(f"DIAL_NUMBER_TYPES names {', '.join(unknown)}; there are {choices}.", id="calls.E022")
+        yield Error(
+            f"DIAL_NUMBER_TYPES has unknown types: {', '.join(unknown)}. Choose from: {choices}.", id="calls.E022"
+        )
     if hours and (never := sorted(one for one in countries if hours.of(one) == schedule.NEVER)):
         yield Warning(
-            f"CALLING_HOURS has no hour for {', '.join(never)}: no call there is ever dialled.", id="calls.W023"
+            f"CALLING_HOURS has no hours for {', '.join(never)}, so no call to these countries is ever dialled.",
+            id="calls.W023",
         )
     if settings.OUTBOUND_MAX_CALLS > settings.MAX_LIVE_CALLS:
-        yield Error("OUTBOUND_MAX_CALLS is more than MAX_LIVE_CALLS, of which it is a part.", id="calls.E024")
+        yield Error(
+            "OUTBOUND_MAX_CALLS is greater than MAX_LIVE_CALLS, which counts all calls, outbound ones included.",
+            id="calls.E024",
+        )
     try:
         schedule.Pace(calls_per_second=settings.CALLS_PER_SECOND, burst=max(1, round(settings.CALLS_PER_SECOND)))
     except (ValueError, OverflowError) as error:
-        yield Error(f"CALLS_PER_SECOND: {error}", id="calls.E025")
+        yield Error(f"CALLS_PER_SECOND is invalid: {error}", id="calls.E025")
     if settings.ATTEMPTS_PER_NUMBER_AND_DAY < 1:
-        yield Error("ATTEMPTS_PER_NUMBER_AND_DAY must be at least 1, or nobody is ever called.", id="calls.E026")
+        yield Error("ATTEMPTS_PER_NUMBER_AND_DAY must be at least 1, or no call is ever dialled.", id="calls.E026")
 
 
 def _limits() -> Iterator[CheckMessage]:
     if not rates.is_rate(settings.API_RATE):
-        yield Error(f"API_RATE must look like 600/minute, not {settings.API_RATE!r}.", id="calls.E030")
+        yield Error(f"API_RATE is {settings.API_RATE!r}. Write it like 600/minute.", id="calls.E030")
     for name in ("RETENTION_RECORDINGS_DAYS", "RETENTION_TRANSCRIPTS_DAYS"):
         if getattr(settings, name) < 0:
-            yield Error(f"{name} must be 0 (for ever) or a number of days.", id="calls.E031")
+            yield Error(f"{name} must be a number of days, or 0 to keep everything.", id="calls.E031")
 
 
 def _production() -> Iterator[CheckMessage]:
     if settings.SECRET_KEY == settings.DEVELOPMENT_SECRET_KEY:
-        yield Error("SECRET_KEY is the development one, which everybody knows.", id="calls.E010")
+        yield Error(
+            "SECRET_KEY is the development key, which is public. Set it to a long random text.", id="calls.E010"
+        )
     if not settings.TWILIO_ACCOUNT_SID or settings.TWILIO_ACCOUNT_SID == settings.DEVELOPMENT_ACCOUNT_SID:
-        yield Error("TWILIO_ACCOUNT_SID must be set to your account.", id="calls.E011")
+        yield Error("TWILIO_ACCOUNT_SID is not set. Set it to the SID of your Twilio account.", id="calls.E011")
     if not settings.TWILIO_AUTH_TOKENS or settings.DEVELOPMENT_AUTH_TOKEN in settings.TWILIO_AUTH_TOKENS:
-        yield Error("TWILIO_AUTH_TOKEN must be set: every request of Twilio's is refused.", id="calls.E012")
+        yield Error("TWILIO_AUTH_TOKEN is not set. Without it, every request from Twilio is refused.", id="calls.E012")
     if not settings.TWILIO_PHONE_NUMBER:
-        yield Warning("TWILIO_PHONE_NUMBER is not set: no calls can be placed.", id="calls.W013")
+        yield Warning(
+            "TWILIO_PHONE_NUMBER is not set. Only agents with a number of their own can place calls.", id="calls.W013"
+        )
     public = urlsplit(settings.PUBLIC_BASE_URL)
     if public.scheme != "https" or public.hostname in _LOOPBACK:
-        yield Error("PUBLIC_BASE_URL must be the https address at which Twilio finds this server.", id="calls.E014")
+        yield Error("PUBLIC_BASE_URL must be the https address at which Twilio reaches this server.", id="calls.E014")
     elif public.port not in (None, 443):
-        yield Error("PUBLIC_BASE_URL names a port; Twilio opens media sockets on 443 only.", id="calls.E015")
+        yield Error("PUBLIC_BASE_URL names a port. Twilio opens media sockets on port 443 only.", id="calls.E015")
     if "*" in settings.ALLOWED_HOSTS:
-        yield Warning("ALLOWED_HOSTS allows every host.", id="calls.W016")
+        yield Warning("ALLOWED_HOSTS allows every host. Name the host of PUBLIC_BASE_URL instead.", id="calls.W016")
     if settings.ENGINES_PROFILE in ("scripted", "echo"):
-        yield Warning(f"ENGINES_PROFILE {settings.ENGINES_PROFILE} is for tests; callers will wonder.", id="calls.W017")
+        yield Warning(
+            f"ENGINES_PROFILE is {settings.ENGINES_PROFILE}, which is for tests: callers cannot talk to it.",
+            id="calls.W017",
+        )
     carrier = urlsplit(settings.TWILIO_API_BASE_URL)
     if settings.TWILIO_ACCOUNT_SID != settings.DEVELOPMENT_ACCOUNT_SID:
         if carrier.hostname in _LOOPBACK:
-            yield Error("TWILIO_API_BASE_URL is this machine, and the account a real one.", id="calls.E018")
+            yield Error(
+                "TWILIO_API_BASE_URL is on this machine, but TWILIO_ACCOUNT_SID is a real account.", id="calls.E018"
+            )
         elif carrier.scheme != "https":
-            yield Error("TWILIO_API_BASE_URL must be https: the account's token is sent there.", id="calls.E019")
+            yield Error(
+                "TWILIO_API_BASE_URL must be an https address, because the account's token is sent there.",
+                id="calls.E019",
+            )
     if "*" in settings.DIAL_COUNTRIES:
-        yield Warning("DIAL_COUNTRIES allows every country; toll fraud lives of that.", id="calls.W032")
+        yield Warning(
+            "DIAL_COUNTRIES allows every country, which makes toll fraud easy. Name the countries that you call.",
+            id="calls.W032",
+        )
     if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-        yield Warning("DATABASE_URL is not set: SQLite serves one machine with few calls.", id="calls.W033")
+        yield Warning(
+            "DATABASE_URL is not set, so SQLite is used. It suits one machine with few calls.", id="calls.W033"
+        )
     if not settings.REDIS_URL:
         text = (
-            "REDIS_URL is not set: all processes must be on one machine, and every one counts API requests by itself."
+            "REDIS_URL is not set, so all processes must run on one machine, and each counts API requests on its own."
         )
         yield Warning(text, id="calls.W034")

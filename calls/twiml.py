@@ -1,40 +1,53 @@
-"""Builds TwiML: what Twilio is told to do with a call. Pure."""
+"""Builds TwiML, the XML that tells Twilio what to do with a call. Pure."""
 
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+# What Twilio's own voice says where no agent can speak.
 BUSY = "All our lines are busy at the moment. Please call again in a few minutes. Goodbye."
+"""All slots are taken, and a caller has called."""
 LATER = "We are sorry, we have to call you back at another time. Goodbye."
+"""All slots are taken, and we have called the person."""
 TRY_AGAIN = "We cannot take your call right now. Please try again in a minute. Goodbye."
+"""The database is unavailable, or no agent answers the number."""
 RECONNECTING = "Sorry, we lost the connection for a moment."
+"""The media stream was lost, and the next one opens after this."""
 LOST = "We are sorry, we lost the connection. Please call again. Goodbye."
+"""The media stream was lost and cannot be opened again."""
 BROKEN = "We are sorry, we are having technical difficulties. Please call again later. Goodbye."
+"""The engines failed."""
+RING_SECONDS = 25
+"""How long a transfer rings. Longer than 25 s reaches mostly voicemail, as with ``Agent.ring_timeout``."""
 
 
 def connect(*, base_url: str, stream_url: str, stream: int, first_say: str = "") -> str:
     """
-    Hand the call to the agent at ``stream_url``; when the stream ends, ask us what to do next.
+    Connect the call to the agent at ``stream_url``. When the stream ends, Twilio requests TwiML for what comes next.
 
-    ``stream`` is the number of this stream in its call. It returns with that question, so that a repeated or
-    late one is answered for the stream that it was about.
+    ``stream`` is the number of this stream within its call. That request contains it, so that a repeated or late one
+    is answered for the stream that it is about.
     """
     response = Element("Response")
     if first_say:
         SubElement(response, "Say").text = first_say
     verb = SubElement(response, "Connect", action=f"{base_url}/twilio/after-stream/?stream={stream}")
     SubElement(verb, "Stream", url=stream_url, statusCallback=f"{base_url}/twilio/stream-status/")
-    # Reached only if Twilio cannot use the action.
+    # Twilio gets here only if the request for what comes next fails.
     SubElement(response, "Say").text = LOST
     return _document(response)
 
 
 def transfer(*, base_url: str, number: str, caller_id: str, stream: int, time_limit: int) -> str:
-    """Put the caller through to ``number``, for ``time_limit`` seconds at most; then, or if nobody answers, ask us."""
+    """
+    Connect the caller to ``number`` for ``time_limit`` seconds at most.
+
+    Afterwards, or if ``number`` does not answer, Twilio requests TwiML for what comes next.
+    """
     response = Element("Response")
     dial = SubElement(
         response,
         "Dial",
         action=f"{base_url}/twilio/after-transfer/?stream={stream}",
-        timeout="25",
+        timeout=str(RING_SECONDS),
         timeLimit=str(time_limit),
         answerOnBridge="true",
     )
@@ -45,7 +58,7 @@ def transfer(*, base_url: str, number: str, caller_id: str, stream: int, time_li
 
 
 def hang_up(line: str = "") -> str:
-    """End the call, after saying ``line`` if there is one."""
+    """Say ``line``, if it is not empty, and end the call."""
     response = Element("Response")
     if line:
         SubElement(response, "Say").text = line

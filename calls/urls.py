@@ -1,4 +1,4 @@
-"""Twilio's callbacks, with or without a trailing slash and without a redirect, and the probes."""
+"""The addresses of Twilio's callbacks and of the health probes. A trailing slash is optional and never redirected."""
 
 from django.urls import re_path
 

@@ -1,7 +1,7 @@
 """What the pages of the admin have in common: how they show values, and who may use them."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db.models import Model
@@ -13,8 +13,6 @@ from calls.errors import CallsError
 
 EMPTY = "–"
 """What a page shows where there is no value."""
-
-_Value = TypeVar("_Value")
 
 
 def milliseconds(seconds: float | None) -> str:
@@ -32,7 +30,7 @@ def is_permitted(request: HttpRequest, codename: str) -> bool:
     return request.user.has_perm(f"calls.{codename}")
 
 
-def checked_by(service: Callable[[_Value], _Value], value: _Value) -> _Value:
+def checked_by(service: Callable[[str], str], value: str) -> str:
     """Return ``value`` as the service accepts it. If the service refuses it, the form shows the service's message."""
     try:
         return service(value)

@@ -1,11 +1,11 @@
 """
-A hundred thousand random requests to the callbacks: no 5xx, and no change without a valid signature.
+Send a hundred thousand random requests to the callbacks: no 5xx, and no change without a valid signature.
 
     python -m tests.benchmarks.callbacks
     python -m tests.benchmarks.callbacks --requests 10000 --database postgres --seed 7
 
-Half of them are forgeries, after which every row of every table must be as it was; the other half has a valid signature
-and random contents. Ends with status 1, and the request, at the first answer that should not be.
+Half of them are forgeries, after which every row of every table must be as before; the other half has a valid signature
+and random contents. At the first wrong answer the benchmark prints the request and ends with status 1.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from tests.real_services import PostgresServer
 
 BATCH = 500
+"""Requests of each kind between two looks at the database, whose calls are made anew for each batch."""
 
 
 def main() -> None:
@@ -54,47 +55,47 @@ def run(options: argparse.Namespace) -> int:
     import django
 
     django.setup()
-    logging.disable()  # every refusal is a line, and quite right
+    logging.disable()  # each refusal would be a line
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
-    return asyncio.run(_throw(options.requests, options.seed))
+    return asyncio.run(_run_requests(options.requests, options.seed))
 
 
-async def _throw(count: int, seed: int) -> int:
+async def _run_requests(count: int, seed: int) -> int:
     from asgiref.sync import sync_to_async
     from django.core.handlers.asgi import ASGIHandler
 
     from calls.models import Call, DialPace
-    from tests.calls.odd_requests import OddRequests, about_some_calls, ask, fingerprint
+    from tests.calls.odd_requests import OddRequests, fingerprint, make_calls_and_requests, send_to
 
-    def afresh(seed: int) -> OddRequests:
+    def make_new_calls(seed: int) -> OddRequests:
         Call.objects.all().delete()
         DialPace.objects.all().delete()
-        return about_some_calls(seed)
+        return make_calls_and_requests(seed)
 
     application = ASGIHandler()
     answers: dict[str, Counter[int]] = {"forged": Counter(), "signed": Counter()}
     started = time.monotonic()
     for batch in range(-(-count // (2 * BATCH))):
-        requests = await sync_to_async(afresh)(seed + batch)
+        requests = await sync_to_async(make_new_calls)(seed + batch)
         before = await sync_to_async(fingerprint)()
         for kind in ("forged", "signed"):
             for _ in range(BATCH):
                 request = getattr(requests, kind)()
-                status = await ask(application, request)
+                status = await send_to(application, request)
                 answers[kind][status] += 1
                 if status >= 500 or (kind == "forged" and status < 400):
                     print(f"FAILED, with seed {seed + batch}: {kind} request, answer {status}\n{request}")
                     return 1
             if kind == "forged" and await sync_to_async(fingerprint)() != before:
-                print(f"FAILED, with seed {seed + batch}: the forgeries of this batch changed something")
+                print(f"FAILED, with seed {seed + batch}: a forged request of this batch changed the database")
                 return 1
     total = sum(sum(counter.values()) for counter in answers.values())
     print(f"{total} requests in {time.monotonic() - started:.0f} s: no 5xx, no change without a valid signature.")
     for kind, counter in answers.items():
-        said = ", ".join(f"{status}: {number}" for status, number in sorted(counter.items()))
-        print(f"  {kind:<7} {said}")
+        counts = ", ".join(f"{status}: {number}" for status, number in sorted(counter.items()))
+        print(f"  {kind:<7} {counts}")
     return 0
 
 

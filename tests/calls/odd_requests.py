@@ -1,4 +1,4 @@
-"""Requests to the callbacks as no Twilio sends them, at random and by seed, and what they leave in the database."""
+"""Random requests to the callbacks, forged and signed, made from a seed; and a fingerprint of the database."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FIELDS = (
 
 @dataclass(frozen=True)
 class OddRequest:
-    """As it goes over the wire; ``chunks`` is the body in the pieces in which it comes."""
+    """A request as it is sent. ``chunks`` is its body, in the pieces in which the server receives it."""
 
     method: str
     target: str
@@ -65,7 +65,7 @@ class OddRequest:
 
 @dataclass
 class OddRequests:
-    """``sids`` and ``attempts`` exist, so that some requests are about something."""
+    """Makes the requests. ``sids`` and ``attempts`` are in the database, so some requests are about a real call."""
 
     seed: int
     sids: Sequence[str]
@@ -76,25 +76,25 @@ class OddRequests:
         self._random = random.Random(self.seed)
 
     def signed(self) -> OddRequest:
-        """Twilio's beyond doubt, whatever it says."""
+        """A request with a valid signature and random contents."""
         target = self._path() + self._query()
         body = self._form()
         return self._request("POST", target, body, {"X-Twilio-Signature": _sign(target, body)})
 
     def forged(self) -> OddRequest:
-        """Not Twilio's, however much it looks like it."""
+        """A request without a valid signature, made from a signed one by one change."""
         genuine_target, body = self._path() + self._query(), self._form()
         request = self._request("POST", genuine_target, body, {"X-Twilio-Signature": _sign(genuine_target, body)})
         forge = self._random.choice(
             (
                 self._with_another_signature,
                 self._with_another_body,
-                self._elsewhere,
-                self._as_another_type,
+                self._with_another_query,
+                self._with_another_content_type,
                 self._with_another_method,
                 self._of_another_account,
                 self._with_another_charset,
-                self._of_noise,
+                self._of_random_bytes,
             )
         )
         return forge(request, body)
@@ -132,15 +132,15 @@ class OddRequests:
                 b"CallSid=%ED%A0%80%00%FF" + self._random.randbytes(50),
             )
         )
-        return replace(request, headers=_headers_with_length(request.headers, changed), chunks=self._cut(changed))
+        return replace(request, headers=_headers_with_length(request.headers, changed), chunks=self._in_chunks(changed))
 
-    def _elsewhere(self, request: OddRequest, body: bytes) -> OddRequest:
+    def _with_another_query(self, request: OddRequest, body: bytes) -> OddRequest:
         target = request.target
         joint = "&" if "?" in target else "?"
         more = self._random.choice((f"attempt={uuid.uuid4()}", "stream=2", "%00=%FF", "a" * 5000, "attempt=" * 50))
         return replace(request, target=f"{target}{joint}{more}")
 
-    def _as_another_type(self, request: OddRequest, body: bytes) -> OddRequest:
+    def _with_another_content_type(self, request: OddRequest, body: bytes) -> OddRequest:
         form = {name: values[-1] for name, values in QueryDict(body).lists()}
         nested = "[" * 100_000 if self._random.random() < 0.1 else "{"
         multipart = "".join(
@@ -178,7 +178,7 @@ class OddRequests:
         headers = {"X-Twilio-Signature": _sign(request.target, body) + "x"}
         return self._request("POST", request.target, body, headers, kind=f"{FORM}; charset={charset}")
 
-    def _of_noise(self, request: OddRequest, body: bytes) -> OddRequest:
+    def _of_random_bytes(self, request: OddRequest, body: bytes) -> OddRequest:
         noise = self._random.randbytes(self._random.choice((0, 1, 100, 5000)))
         headers = {
             self._random.choice(("Host", "X-Forwarded-Host", "Cookie", "Accept-Encoding", "Content-Encoding")): noise[
@@ -241,9 +241,9 @@ class OddRequests:
             **headers,
         }
         raw = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in every.items())
-        return OddRequest(method, target, raw, self._cut(body))
+        return OddRequest(method, target, raw, self._in_chunks(body))
 
-    def _cut(self, body: bytes) -> tuple[bytes, ...]:
+    def _in_chunks(self, body: bytes) -> tuple[bytes, ...]:
         cut = self._random.randint(0, len(body))
         return (body,) if self._random.random() < 0.8 else (body[:cut], body[cut:])
 
@@ -257,32 +257,32 @@ def _sign(target: str, body: bytes, token: str | None = None) -> str:
     return validator.compute_signature(settings.PUBLIC_BASE_URL + target, QueryDict(body))
 
 
-def about_some_calls(seed: int) -> OddRequests:
-    """Makes calls that wait, are dialled, answered, or talking, and one from outside; requests about these."""
+def make_calls_and_requests(seed: int) -> OddRequests:
+    """Make outbound calls that wait, ring, are answered or talk, and an inbound one. Return requests about them."""
     Agent.objects.update(max_attempts=20, retry_busy_after=0, retry_no_answer_after=0, machine_detection="hang-up")
     place_calls([NewCall(to=f"+1202555010{n}", agent="front-desk") for n in range(6)])
     for attempt_id in claim_due().attempts[:5]:
         dial(attempt_id, carrier=FakeCarrier())
     attempts = list(DialAttempt.objects.order_by("to_number"))
     sids = [attempt.sid for attempt in attempts if attempt.sid]
-    ours = settings.TWILIO_PHONE_NUMBER
+    our_number = settings.TWILIO_PHONE_NUMBER
     for attempt in attempts[:2]:
         answered = receive_call(
             sid=attempt.sid or "",
-            from_number=ours,
+            from_number=our_number,
             to_number=attempt.to_number,
             account_sid=settings.TWILIO_ACCOUNT_SID,
             params={},
             attempt_id=str(attempt.pk),
         )
     assert claim_stream(token=answered.token, process="web-1") is not None
-    stranger = {"from_number": "+12025550199", "to_number": ours, "account_sid": settings.TWILIO_ACCOUNT_SID}
-    receive_call(sid="CA1", params={}, **stranger)
+    inbound = {"from_number": "+12025550199", "to_number": our_number, "account_sid": settings.TWILIO_ACCOUNT_SID}
+    receive_call(sid="CA1", params={}, **inbound)
     return OddRequests(seed, sids=[*sids, "CA1"], attempts=[str(attempt.pk) for attempt in attempts])
 
 
-async def ask(application: Any, request: OddRequest) -> int:
-    """Hand a request to the application as a server does, and return the status of its answer."""
+async def send_to(application: Any, request: OddRequest) -> int:
+    """Pass a request to the application as an ASGI server does, and return the status of the answer."""
     path, _, query = request.target.partition("?")
     scope = {
         "type": "http",
@@ -318,7 +318,7 @@ async def _forever() -> Any:
 
 
 def fingerprint() -> dict[str, tuple[int, str]]:
-    """Every row of the package ``calls``: by table, how many there are and a sum over all that they hold."""
+    """The contents of every table of the package ``calls``: the number of rows, and a digest of all their values."""
     prints = {}
     for model in apps.get_app_config("calls").get_models():
         rows = list(model.objects.order_by("pk").values_list())

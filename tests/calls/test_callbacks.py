@@ -1,4 +1,4 @@
-"""Twilio's callbacks over HTTP: forged, replayed, late, duplicated and reordered ones included."""
+"""Twilio's callbacks over HTTP, among them forged, replayed, late, duplicated and reordered ones."""
 
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
@@ -24,7 +24,8 @@ PATHS = [
 ]
 
 
-def records() -> tuple[int, ...]:
+def row_counts() -> tuple[int, ...]:
+    """How many calls, events, tokens and leases there are."""
     return tuple(model.objects.count() for model in (Call, CallEvent, StreamToken, Lease))
 
 
@@ -33,36 +34,36 @@ def records() -> tuple[int, ...]:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", PATHS)
-class TestWhatIsNotProvablyTwilios:
-    def test_a_missing_signature(self, twilio, path):
+class TestARequestThatTwilioHasNotSignedIsRefused:
+    def test_without_a_signature(self, twilio, path):
         assert twilio.post(path, signature="").status_code == 403
-        assert records() == (0, 0, 0, 0)
+        assert row_counts() == (0, 0, 0, 0)
 
-    def test_a_guessed_signature(self, twilio, path):
+    def test_with_a_guessed_signature(self, twilio, path):
         assert twilio.post(path, signature="bm90IHRoZSBzaWduYXR1cmU=").status_code == 403
 
-    def test_a_token_that_is_not_ours(self, twilio, path):
-        twilio.token = "somebody-elses-token"
+    def test_signed_with_the_token_of_another_account(self, twilio, path):
+        twilio.token = "token-of-another-account"
         assert twilio.post(path).status_code == 403
 
-    def test_the_good_signature_of_another_address(self, twilio, path):
+    def test_with_the_valid_signature_of_another_address(self, twilio, path):
         signature = twilio.sign("/twilio/elsewhere/", twilio.form())
         assert twilio.post(path, signature=signature).status_code == 403
 
-    def test_a_signature_over_the_host_header(self, twilio, path):
-        """The signed address is the configured one: whoever chooses ``Host`` gains nothing."""
+    def test_with_a_signature_over_the_host_header(self, twilio, path):
+        """The signed address is the configured one, so a client that chooses ``Host`` gains nothing."""
         signature = twilio.sign(path, twilio.form(), base_url="http://testserver")
         assert twilio.post(path, signature=signature).status_code == 403
 
-    def test_a_field_changed_on_the_way(self, twilio, path):
+    def test_with_a_field_that_was_changed_on_the_way(self, twilio, path):
         signature = twilio.sign(path, twilio.form())
         assert twilio.post(path, signature=signature, From="+15550000000").status_code == 403
 
-    def test_another_account(self, twilio, path):
+    def test_about_another_account(self, twilio, path):
         assert twilio.post(path, AccountSid="AC" + "b2" * 16).status_code == 403
 
     @pytest.mark.parametrize("sid", ["", "CA\0", "CA" + "1" * 63])
-    def test_a_call_sid_that_is_none(self, twilio, path, sid):
+    def test_with_an_invalid_call_sid(self, twilio, path, sid):
         assert twilio.post(path, CallSid=sid).status_code == 403
 
     @pytest.mark.parametrize(
@@ -81,19 +82,19 @@ class TestWhatIsNotProvablyTwilios:
         ids=["json", "broken-json", "text", "multipart", "utf-16", "garbage", "many-fields", "huge", "empty"],
     )
     @pytest.mark.parametrize("signature", [{}, {"X-Twilio-Signature": "L/OH5YylLD5NRKLltdqwSvS0BnU="}])
-    def test_a_body_that_is_no_form_of_twilios(self, client, path, content_type, body, signature):
+    def test_with_a_body_that_is_not_a_form(self, client, path, content_type, body, signature):
         assert client.post(path, body, content_type=content_type, headers=signature).status_code == 403
 
-    def test_only_post_is_answered(self, client, path):
+    def test_with_another_method_than_post(self, client, path):
         assert client.get(path).status_code == 405
 
 
-def test_the_token_being_rotated_out_still_signs(twilio, settings, db):
+def test_during_a_rotation_the_old_token_still_signs(twilio, settings, db):
     settings.TWILIO_AUTH_TOKENS = ["the-new-token", twilio.token]
     assert verbs(twilio.rings()) == ["Connect", "Say"]
 
 
-def test_a_parameter_that_twilio_added_yesterday_is_no_obstacle(twilio, db):
+def test_an_unknown_parameter_is_accepted(twilio, db):
     assert verbs(twilio.rings(SomethingNew="ünïcode & =signs")) == ["Connect", "Say"]
 
 
@@ -110,11 +111,11 @@ def test_a_repeated_field_is_signed_as_twilio_signs_it(client, twilio, db):
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/healthz", "/readyz"])
-def test_both_slash_forms_reach_the_same_view(path):
+def test_an_address_with_and_without_the_trailing_slash_is_one_view(path):
     assert resolve(path.rstrip("/")).func is resolve(path.rstrip("/") + "/").func
 
 
-def test_the_form_without_slash_is_answered_and_not_redirected(twilio, db):
+def test_an_address_without_the_trailing_slash_is_not_redirected(twilio, db):
     assert parsed(twilio.post("/twilio/voice")).find("Connect") is not None
 
 
@@ -133,7 +134,7 @@ def test_a_new_call_is_recorded_and_connected_to_the_agent(twilio, db):
 
 
 @pytest.mark.parametrize("number", ["anonymous", "client:alice", "sip:bob@example.com:5060;user=phone", "x" * 300, ""])
-def test_a_caller_may_be_anything_but_a_number(twilio, number, db):
+def test_a_caller_need_not_have_a_telephone_number(twilio, number, db):
     assert verbs(twilio.rings(From=number)) == ["Connect", "Say"]
     assert twilio.call.from_number == number[:128]
 
@@ -149,10 +150,10 @@ def test_the_number_that_was_called_chooses_the_agent(new_call, db):
     assert chosen == {"+15550001111": "sales", "+15550002222": "front-desk", "+15559999999": "front-desk"}
 
 
-def test_without_an_agent_the_caller_is_told_to_try_again(twilio, db):
+def test_without_an_active_agent_the_caller_is_asked_to_try_again(twilio, db):
     Agent.objects.update(active=False)
     assert twilio.rings().find("Say").text == twiml.TRY_AGAIN
-    assert records() == (0, 0, 0, 0)
+    assert row_counts() == (0, 0, 0, 0)
 
 
 def test_a_duplicated_request_is_one_call_and_either_answer_opens_its_one_stream(twilio, db):
@@ -162,7 +163,7 @@ def test_a_duplicated_request_is_one_call_and_either_answer_opens_its_one_stream
     assert services.claim_stream(token=token_in(first), process="web-1") is None
 
 
-def test_a_request_replayed_in_mid_call_opens_no_second_stream(twilio, connected):
+def test_a_request_replayed_during_the_call_opens_no_second_stream(twilio, connected):
     replayed = twilio.rings()
     assert services.claim_stream(token=token_in(replayed), process="web-2") is None
     assert twilio.call.process == "web-1"
@@ -170,12 +171,12 @@ def test_a_request_replayed_in_mid_call_opens_no_second_stream(twilio, connected
 
 def test_a_request_replayed_after_the_call_changes_nothing(twilio, connected):
     twilio.reports("completed", 0, CallDuration="12")
-    before = records()
+    before = row_counts()
     assert verbs(twilio.rings()) == ["Hangup"]
-    assert records() == before
+    assert row_counts() == before
 
 
-def test_over_the_limit_the_caller_hears_that_all_lines_are_busy(new_call, settings, db):
+def test_a_caller_beyond_the_limit_hears_that_all_lines_are_busy(new_call, settings, db):
     settings.MAX_LIVE_CALLS = 2
     calls = [new_call() for _ in range(3)]
     answers = [call.rings() for call in calls]
@@ -187,23 +188,23 @@ def test_over_the_limit_the_caller_hears_that_all_lines_are_busy(new_call, setti
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_while_the_database_is_away_the_caller_is_told_to_try_again(twilio, monkeypatch, caplog, error):
-    def away(**_):
+def test_while_the_database_is_unavailable_the_caller_is_asked_to_try_again(twilio, monkeypatch, caplog, error):
+    def unavailable(**_):
         raise error("connection refused")
 
     for service in ("receive_call", "after_stream", "record_status", "record_stream_event"):
-        monkeypatch.setattr(services, service, away)
+        monkeypatch.setattr(services, service, unavailable)
     assert twilio.rings().find("Say").text == twiml.TRY_AGAIN
     assert twilio.loses_stream().find("Say").text == twiml.LOST
     assert twilio.reports("completed").status_code == twilio.post("/twilio/stream-status/").status_code == 503
-    assert "The database is away" in caplog.text
+    assert "The database is unavailable" in caplog.text
 
 
 # --- Status callbacks ------------------------------------------------------------------------------------
 
 
 @time_machine.travel("2018-03-25T09:55:00Z", tick=False)
-def test_callbacks_walk_the_call_through_its_life(twilio, db):
+def test_status_callbacks_move_the_call_from_ringing_to_completed(twilio, db):
     services.claim_stream(token=token_in(twilio.rings()), process="web-1")
     twilio.reports("in-progress", 2, Timestamp="Sun, 25 Mar 2018 09:53:19 +0000")
     assert twilio.call.status == "in-progress"
@@ -218,7 +219,7 @@ def test_callbacks_walk_the_call_through_its_life(twilio, db):
     "timestamp",
     ["Sun, 25 Mar 2018 09:53:19 +0000", "Mon, 1 Jan 9999 00:00:00 -2359", "Mon, 99999999999999 Jan 2026", "soon", ""],
 )
-def test_a_time_that_makes_no_sense_is_now(twilio, connected, timestamp):
+def test_an_old_or_invalid_timestamp_is_replaced_by_the_present(twilio, connected, timestamp):
     assert twilio.reports("in-progress", 2, Timestamp=timestamp).status_code == 204
     assert abs(twilio.call.answered_at - timezone.now()) < timedelta(minutes=1)
 
@@ -230,7 +231,7 @@ def test_a_callback_that_comes_twice_counts_once(twilio, connected):
 
 
 @pytest.mark.parametrize("late", ["initiated", "ringing", "in-progress", "busy", "failed"])
-def test_nothing_moves_a_call_that_has_ended(twilio, connected, late):
+def test_no_callback_changes_a_call_that_has_ended(twilio, connected, late):
     twilio.reports("completed", 3, CallDuration="62")
     before = twilio.call
     assert twilio.reports(late, 1, CallDuration="1").status_code == 204
@@ -246,7 +247,7 @@ def test_a_reordered_callback_does_not_move_the_call_back(twilio, connected):
     assert twilio.call.status == "in-progress"
 
 
-def test_twilios_duration_replaces_our_own_count(twilio, connected):
+def test_the_duration_that_twilio_reports_replaces_the_measured_one(twilio, connected):
     services.record_fact(facts.StreamStarted(fact_id="1", call_id=connected.call_id, stream_sid="MZ1", at=AT))
     services.record_fact(
         facts.StreamEnded(
@@ -261,7 +262,7 @@ def test_twilios_duration_replaces_our_own_count(twilio, connected):
 @pytest.mark.parametrize("path", ["/twilio/status/", "/twilio/stream-status/"])
 def test_a_callback_for_an_unknown_call_is_accepted_and_logged(twilio, path, caplog, db):
     assert twilio.post(path, CallSid=new_sid(), CallStatus="completed").status_code == 204
-    assert records() == (0, 0, 0, 0)
+    assert row_counts() == (0, 0, 0, 0)
     assert "unknown call" in caplog.text
 
 
@@ -275,12 +276,12 @@ def test_a_callback_for_an_unknown_call_is_accepted_and_logged(twilio, path, cap
         {"CallStatus": "x" * 500, "Nul": "a\0b"},
     ],
 )
-def test_a_callback_with_odd_values_is_survived(twilio, connected, fields):
+def test_a_callback_with_invalid_values_is_accepted(twilio, connected, fields):
     assert twilio.post("/twilio/status/", **fields).status_code == 204
 
 
 @time_machine.travel("2024-11-29T00:10:00Z", tick=False)
-def test_stream_events_are_noted_once_whenever_they_come(twilio, caplog, db):
+def test_a_stream_event_is_recorded_once_however_often_it_is_reported(twilio, caplog, db):
     twilio.rings()
     fields = {"StreamSid": new_sid("MZ"), "Timestamp": "2024-11-29T00:09:39.602648368Z"}
     for _ in range(2):
@@ -297,7 +298,7 @@ def test_stream_events_are_noted_once_whenever_they_come(twilio, caplog, db):
 # --- After the stream ------------------------------------------------------------------------------------
 
 
-def test_a_stream_dropped_in_mid_call_is_picked_up_in_the_same_conversation(twilio, connected):
+def test_a_lost_stream_is_reconnected_and_continues_the_conversation(twilio, connected):
     turn = {"call_id": connected.call_id, "started_at": AT}
     services.record_fact(facts.TurnEnded(number=1, speaker="agent", said="Hello, who is", heard="Hello", **turn))
     services.record_fact(facts.TurnEnded(number=2, speaker="caller", said="It is me", heard="It is me", **turn))
@@ -322,7 +323,7 @@ def test_two_reconnects_and_then_an_apology(twilio, connected):
     assert (twilio.call.status, twilio.call.end_reason) == ("completed", "stream-lost")
 
 
-def test_a_repeated_question_gets_an_answer_that_opens_no_further_stream(twilio, connected):
+def test_a_repeated_request_after_a_stream_opens_no_further_stream(twilio, connected):
     first, second = twilio.loses_stream(1), twilio.loses_stream(1)
     assert services.claim_stream(token=token_in(second), process="web-2") is not None
     assert services.claim_stream(token=token_in(first), process="web-3") is None
@@ -331,33 +332,33 @@ def test_a_repeated_question_gets_an_answer_that_opens_no_further_stream(twilio,
     assert (twilio.call.process, twilio.call.streams) == ("web-2", 2)
 
 
-def test_a_socket_that_was_never_opened_is_tried_again_from_the_beginning(twilio, db):
+def test_a_stream_that_never_opened_is_tried_again_from_the_beginning(twilio, db):
     twilio.rings()
     claim = services.claim_stream(token=token_in(twilio.loses_stream(1)), process="web-1")
     assert (claim.stream, claim.is_reconnect, claim.history) == (2, False, ())
 
 
 @pytest.mark.parametrize("reason", ["agent-ended", "silence", "max-duration"])
-def test_an_end_of_our_own_is_a_hang_up(twilio, connected, reason):
+def test_a_call_that_our_side_ended_is_hung_up(twilio, connected, reason):
     services.record_fact(facts.StreamEnded(fact_id="1", call_id=connected.call_id, reason=reason, at=AT, stream=1))
     assert verbs(twilio.loses_stream(1)) == ["Hangup"]
     assert (twilio.call.status, twilio.call.end_reason) == ("completed", reason)
     assert services.live_calls() == 0
 
 
-def test_failed_engines_are_apologised_for(twilio, connected):
+def test_after_failed_engines_the_caller_hears_an_apology(twilio, connected):
     services.record_fact(
         facts.StreamEnded(fact_id="1", call_id=connected.call_id, reason="engines-failed", at=AT, stream=1)
     )
     assert twilio.loses_stream(1).find("Say").text == twiml.BROKEN
 
 
-def test_a_drained_process_hands_the_call_over(twilio, connected):
+def test_a_draining_process_hands_the_call_over(twilio, connected):
     services.record_fact(facts.StreamEnded(fact_id="1", call_id=connected.call_id, reason="drain", at=AT, stream=1))
     assert twilio.loses_stream(1).find("Connect") is not None
 
 
-def test_a_reconnect_waits_in_no_queue_but_needs_a_free_slot(twilio, connected, new_call, settings):
+def test_a_reconnect_needs_a_free_slot(twilio, connected, new_call, settings):
     settings.MAX_LIVE_CALLS = 1
     services.release_lease(call_id=connected.call_id, stream=1)
     new_call().rings()
@@ -365,7 +366,7 @@ def test_a_reconnect_waits_in_no_queue_but_needs_a_free_slot(twilio, connected, 
 
 
 @pytest.mark.parametrize("query", ["", "?stream=", "?stream=x", "?stream=-1", "?stream=%F0", "?stream=" + "9" * 5000])
-def test_a_question_about_no_stream_in_particular_is_survived(twilio, connected, query):
+def test_a_request_with_an_invalid_stream_number_is_answered(twilio, connected, query):
     assert parsed(twilio.post(f"/twilio/after-stream/{query}")).tag == "Response"
 
 
@@ -381,26 +382,26 @@ def test_the_end_of_a_stream_after_the_call_is_a_hang_up(twilio, connected):
 # --- Probes ----------------------------------------------------------------------------------------------
 
 
-def test_healthz_asks_nothing_of_the_database(client):
+def test_healthz_does_not_query_the_database(client):
     assert client.get("/healthz").status_code == 200
 
 
-def test_readyz_says_what_is_missing(client, monkeypatch, db):
+def test_readyz_lists_what_is_missing(client, monkeypatch, db):
     monkeypatch.setattr(upkeep, "readiness_checks", [lambda: "", lambda: "speech-to-text is loading"])
     response = client.get("/readyz")
     assert (response.status_code, response.json()["problems"]) == (503, ["speech-to-text is loading"])
 
 
-def test_readyz_is_content_when_everything_is_there(client, monkeypatch, db):
+def test_readyz_answers_200_when_nothing_is_missing(client, monkeypatch, db):
     monkeypatch.setattr(upkeep, "readiness_checks", [])
     assert client.get("/readyz").json() == {"ready": True, "problems": []}
 
 
-def test_readyz_notices_that_the_database_is_away(client, monkeypatch):
-    class Away:
+def test_readyz_reports_that_the_database_is_unavailable(client, monkeypatch):
+    class Unavailable:
         def cursor(self):
             raise OperationalError("connection refused")
 
-    monkeypatch.setattr(upkeep, "connection", Away())
+    monkeypatch.setattr(upkeep, "connection", Unavailable())
     monkeypatch.setattr(upkeep, "readiness_checks", [])
     assert client.get("/readyz").json()["problems"] == ["database"]

@@ -1,4 +1,4 @@
-"""What ``manage.py check`` says about the settings."""
+"""What ``manage.py check`` reports about the settings."""
 
 import os
 import secrets
@@ -48,23 +48,23 @@ DEVELOPMENT = {
 
 def messages(settings: dict) -> list[CheckMessage]:
     with warnings.catch_warnings():
-        # That of Django on an override of DATABASES; nothing connects here.
+        # Django warns of an override of DATABASES. Nothing connects to it here.
         warnings.filterwarnings("ignore", message="Overriding setting DATABASES")
         with override_settings(**settings):
             return check_settings()
 
 
-def complaints(settings: dict) -> list[str]:
+def message_ids(settings: dict) -> list[str]:
     return [message.id for message in messages(settings)]
 
 
 @pytest.mark.parametrize("good", [PRODUCTION, DEVELOPMENT], ids=["production", "development"])
-def test_good_settings_pass(good):
-    assert complaints(good) == []
+def test_correct_settings_pass(good):
+    assert message_ids(good) == []
 
 
 @pytest.mark.parametrize(
-    ("setting", "complaint"),
+    ("setting", "expected"),
     [
         ({"SECRET_KEY": current.DEVELOPMENT_SECRET_KEY}, ["calls.E010"]),
         ({"TWILIO_ACCOUNT_SID": ""}, ["calls.E011"]),
@@ -88,16 +88,16 @@ def test_good_settings_pass(good):
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else None,
 )
-def test_each_fault_of_production_has_its_complaint(setting, complaint):
-    assert complaints({**PRODUCTION, **setting}) == complaint
+def test_each_mistake_in_production_has_its_message(setting, expected):
+    assert message_ids({**PRODUCTION, **setting}) == expected
 
 
-def test_an_account_without_its_token_is_noticed_in_development_too():
-    assert complaints({**DEVELOPMENT, "TWILIO_ACCOUNT_SID": "AC" + "a1" * 16}) == ["calls.E002"]
+def test_an_account_without_its_token_is_reported_in_development_too():
+    assert message_ids({**DEVELOPMENT, "TWILIO_ACCOUNT_SID": "AC" + "a1" * 16}) == ["calls.E002"]
 
 
 @pytest.mark.parametrize(
-    ("setting", "complaint"),
+    ("setting", "expected"),
     [
         ({"CALLING_HOURS": {"US": "nine to five"}}, ["calls.E020"]),
         ({"CALLING_HOURS": {"us": "09:00-17:00"}}, ["calls.E020"]),
@@ -120,21 +120,21 @@ def test_an_account_without_its_token_is_noticed_in_development_too():
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else None,
 )
-def test_what_would_keep_calls_from_being_dialled_is_noticed_everywhere(setting, complaint):
-    assert complaints({**DEVELOPMENT, "DIAL_COUNTRIES": ("US",), **setting}) == complaint
+def test_settings_that_would_stop_dialling_are_reported_in_development_too(setting, expected):
+    assert message_ids({**DEVELOPMENT, "DIAL_COUNTRIES": ("US",), **setting}) == expected
 
 
-def test_the_complaint_about_calling_hours_shows_where_they_are_wrong():
+def test_the_message_about_calling_hours_shows_the_invalid_entry():
     [message] = messages({**DEVELOPMENT, "CALLING_HOURS": {"FR": "Mon-Fri 10-13", "*": "08:00-21:00"}})
     assert "'FR'" in message.msg
     assert "Mon-Fri 10-13" in message.msg
 
 
 @pytest.mark.django_db
-def test_who_records_without_saying_so_is_named(settings):
+def test_agents_that_record_without_a_disclosure_are_named(settings):
     settings.DEBUG = False
-    Agent.objects.create(name="discreet", record=False)
-    Agent.objects.create(name="honest", disclosure="This call is recorded.")
+    Agent.objects.create(name="not-recording", record=False)
+    Agent.objects.create(name="with-disclosure", disclosure="This call is recorded.")
     Agent.objects.create(name="retired", active=False)
     [message] = check_agents(databases=["default"])
     assert message.id == "calls.W040"
@@ -144,12 +144,12 @@ def test_who_records_without_saying_so_is_named(settings):
     assert check_agents(databases=["default"]) == []
 
 
-def test_without_a_database_there_is_nothing_to_say_of_agents(settings):
+def test_agents_are_not_checked_in_development(settings):
     settings.DEBUG = True
     assert check_agents(databases=["default"]) == []
 
 
-def test_the_production_profile_is_clean(tmp_path):
+def test_manage_py_check_deploy_passes_with_production_settings(tmp_path):
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ},
         "VAR_DIR": str(tmp_path),

@@ -1,4 +1,4 @@
-"""Whether a request is Twilio's."""
+"""Signatures: whether Twilio has sent a request."""
 
 import pytest
 from django.http import QueryDict
@@ -6,7 +6,7 @@ from django.http import QueryDict
 from calls.signatures import stream_url, valid_form_signature, valid_stream_signature
 from tests.calls.twilio_double import AUTH_TOKEN
 
-# The vectors that Twilio publishes and those computed with its own library, for the token "12345".
+# Twilio publishes the form and its signature. Its library computed those of the socket. The token is "12345".
 PUBLISHED_FORM = "CallSid=CA1234567890ABCDE&Caller=%2B14158675310&Digits=1234&From=%2B14158675310&To=%2B18005551212"
 WITHOUT_SLASH = "mmqB9WIyoKjSetFWGe6ZCXH1LLQ="
 WITH_SLASH = "E28mjIejV/e6H8U7UbqPpBv8yis="
@@ -28,27 +28,27 @@ def test_twilios_published_example_is_valid():
     assert not valid_form_signature(path="/myapp.php", form=form, signature="L/OH5YylLD5NRKLltdqwSvS0BnU=")
 
 
-def test_a_field_more_or_less_is_not_what_was_signed():
+def test_a_form_with_an_additional_field_is_invalid():
     form = QueryDict(PUBLISHED_FORM + "&Extra=")
     assert not valid_form_signature(path="/myapp.php?foo=1&bar=2", form=form, signature="L/OH5YylLD5NRKLltdqwSvS0BnU=")
 
 
 @pytest.mark.parametrize("path", ["/ws/media", "/ws/media/"])
 @pytest.mark.parametrize("signature", [WITHOUT_SLASH, WITH_SLASH])
-def test_a_socket_is_signed_over_wss_with_or_without_the_slash(path, signature):
+def test_a_socket_is_signed_as_wss_with_or_without_the_slash(path, signature):
     assert valid_stream_signature(path, upgrade(signature))
 
 
 @pytest.mark.parametrize("headers", [{}, upgrade(""), upgrade("guess"), upgrade("\xff\u20ac")])
-def test_a_socket_without_a_good_signature_is_a_strangers(headers):
+def test_a_socket_without_a_valid_signature_is_refused(headers):
     assert not valid_stream_signature("/ws/media", headers)
 
 
-def test_the_signature_of_one_path_opens_no_other():
+def test_a_signature_is_valid_for_one_path_only():
     assert not valid_stream_signature("/ws/other", upgrade(WITHOUT_SLASH))
 
 
-def test_during_a_rotation_either_token_signs(settings):
+def test_during_a_rotation_both_tokens_are_valid(settings):
     settings.TWILIO_AUTH_TOKENS = [AUTH_TOKEN, "12345"]
     assert valid_stream_signature("/ws/media", upgrade(WITHOUT_SLASH))
 

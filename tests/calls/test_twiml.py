@@ -1,4 +1,4 @@
-"""What Twilio is told to do."""
+"""The TwiML that tells Twilio what to do."""
 
 from xml.etree.ElementTree import fromstring
 
@@ -6,7 +6,7 @@ from calls import twiml
 from tests.calls.twilio_double import verbs
 
 
-def test_connect_names_the_stream_its_callbacks_and_what_happens_if_they_fail():
+def test_connect_names_the_stream_and_its_callbacks_and_apologises_if_they_fail():
     document = fromstring(
         twiml.connect(base_url="https://a.example", stream_url="wss://a.example/twilio/media/t0k", stream=2)
     )
@@ -19,12 +19,12 @@ def test_connect_names_the_stream_its_callbacks_and_what_happens_if_they_fail():
     assert verbs(document) == ["Connect", "Say"]
 
 
-def test_an_apology_comes_before_the_new_stream():
+def test_an_apology_is_said_before_the_new_stream_opens():
     document = twiml.connect(base_url="https://a.example", stream_url="wss://a", stream=2, first_say="Sorry <again>.")
     assert verbs(fromstring(document)) == ["Say", "Connect", "Say"]
     assert fromstring(document).find("Say").text == "Sorry <again>."
 
 
-def test_hanging_up_may_come_with_a_line():
+def test_a_line_may_be_said_before_hanging_up():
     assert verbs(fromstring(twiml.hang_up())) == ["Hangup"]
     assert verbs(fromstring(twiml.hang_up(twiml.BUSY))) == ["Say", "Hangup"]

@@ -1,4 +1,4 @@
-"""Twilio as the web server meets it: signed forms, sent with the real validator's arithmetic."""
+"""A double of Twilio that sends callbacks to the application, signed by the arithmetic of Twilio's library."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ def new_sid(kind: str = "CA") -> str:
 
 @dataclass
 class Twilio:
-    """Posts to our callbacks as Twilio does. ``fields`` of a call accompany every request about it."""
+    """One call at Twilio's end. It posts to the callbacks as Twilio does: every form describes the call."""
 
     client: Client
     sid: str = field(default_factory=new_sid)
@@ -56,7 +56,7 @@ class Twilio:
         )
 
     def rings(self, **fields: str) -> Element:
-        """The TwiML that answers a new call."""
+        """Report the new call, and return the TwiML of the answer."""
         return twiml(self.post("/twilio/voice/", **fields))
 
     def reports(self, status: str, sequence: int | None = None, **fields: str) -> HttpResponse:
