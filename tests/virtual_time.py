@@ -1,12 +1,14 @@
-"""An event loop whose clock jumps to the next timer, so that a call of a minute is over when its work is done."""
+"""An event loop whose clock jumps to the next timer, so that a call of a minute takes as long as its work alone."""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
@@ -34,10 +36,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run to the end in virtual time; nothing may be waited for but timers and what they cause."""
+    """Run the coroutine to its end in virtual time. It may wait for timers and what they cause, and nothing else."""
     loop = VirtualLoop()
     try:
         return loop.run_until_complete(work)
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+def in_virtual_time(test: Callable[Parameters, Coroutine[Any, Any, None]]) -> Callable[Parameters, None]:
+    """Decorate an asynchronous test that runs in virtual time. Its fixtures must be synchronous."""
+
+    @wraps(test)
+    def run_test(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        run(test(*args, **kwargs))
+
+    return run_test

@@ -40,7 +40,7 @@ from inference.types import EngineError, Message  # noqa: E402
 from media.phone.measurements import percentile  # noqa: E402
 from media.reply import answer  # noqa: E402
 from media.turns import events as ev  # noqa: E402
-from tests.inference.serving import layers  # noqa: E402
+from tests.inference.remote.serving import layers  # noqa: E402
 from tests.real_services import Process, RedisServer, process, process_env  # noqa: E402
 
 TARGET = 0.010

@@ -1,4 +1,4 @@
-"""Workers in the process of the test, on a Redis or in memory."""
+"""Workers in the process of the test, on channel layers in memory or on a Redis."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from inference.remote.server import Server
+from inference.remote.worker import Worker
 
 
 @contextmanager
 def layers(redis_url: str = "") -> Iterator[tuple[Any, Any]]:
-    """The two of the project, for as long as the block lasts: for placements, and for open sessions."""
+    """Replace the project's two channel layers in the block: the one for placements, and the one for open sessions."""
     made = (
         (RedisChannelLayer(hosts=[redis_url]), RedisPubSubChannelLayer(hosts=[redis_url]))
         if redis_url
@@ -32,22 +33,40 @@ def layers(redis_url: str = "") -> Iterator[tuple[Any, Any]]:
                 channel_layers.set(alias, layer)
 
 
-async def until(true: Callable[[], object], *, within: float = 10.0) -> None:
-    """For what has no event to await, such as what another process does."""
+async def wait_until(condition: Callable[[], object], *, within: float = 10.0) -> None:
+    """Wait for what has no event to await, such as what another process does."""
     async with asyncio.timeout(within):
-        while not true():  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+def make_server(alias: str, engine: Any, *, slots: int = 0) -> Server:
+    """The server of a worker on the project's channel layers."""
+    return Server(alias, engine, placements=channel_layers["default"], stream=channel_layers["stream"], slots=slots)
 
 
 @asynccontextmanager
 async def serving(alias: str, engine: Any, *, slots: int = 0) -> AsyncIterator[Server]:
-    """A worker on the layers of the project."""
-    server = Server(alias, engine, placements=channel_layers["default"], stream=channel_layers["stream"], slots=slots)
+    """A server that is ready."""
+    server = make_server(alias, engine, slots=slots)
     task = asyncio.ensure_future(server.serve())
     try:
-        await until(lambda: server.state == "ready" and server.links.channel)
+        await wait_until(lambda: server.state == "ready" and server.links.channel)
         yield server
     finally:
         await server.close()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running_worker(engine: Any, *, drain: float = 5.0) -> AsyncIterator[tuple[Worker, asyncio.Task[None]]]:
+    """``Worker`` as the command runs it; yields it with the task that runs it."""
+    server = make_server("tts", engine)
+    worker = Worker([server], drain=drain)
+    task = asyncio.ensure_future(worker.run())
+    await wait_until(lambda: server.state == "ready")
+    yield worker, task
+    worker.stop()
+    worker.stop()
+    await task

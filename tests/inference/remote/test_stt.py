@@ -1,0 +1,78 @@
+"""Speech to text by a worker; in virtual time."""
+
+import asyncio
+
+import pytest
+
+from inference.engines.remote import RemoteSpeechToText
+from inference.engines.scripted import ScriptedSpeechToText
+from inference.types import EngineError, EngineTimeout
+from tests.inference.contract import leaving_no_task
+from tests.inference.remote.clients import SECOND, started
+from tests.inference.remote.serving import serving, wait_until
+from tests.virtual_time import in_virtual_time
+
+pytestmark = pytest.mark.usefixtures("memory_layers")
+
+
+@in_virtual_time
+async def test_an_unexpected_error_of_the_engine_fails_one_request_and_the_utterance_goes_on(caplog):
+    class Defective(ScriptedSpeechToText):
+        def open(self, **options):
+            utterance = super().open(**options)
+            utterance.snapshot = self.snapshot
+            return utterance
+
+        async def snapshot(self):
+            raise ZeroDivisionError("a defect")
+
+    async with serving("stt", Defective(final_delay=0.001)), started(RemoteSpeechToText()) as stt:
+        utterance = stt.open()
+        with pytest.raises(EngineError, match="ZeroDivisionError: a defect"):
+            await utterance.snapshot()
+        assert (await utterance.finish()).text
+    assert "unexpected error in a session" in caplog.text
+
+
+@in_virtual_time
+async def test_an_error_in_handling_a_partial_does_not_disturb_the_utterance(caplog):
+    def fail(words):
+        raise ZeroDivisionError("a defect")
+
+    engine = ScriptedSpeechToText(final_delay=0.001, partials=True)
+    async with serving("stt", engine), started(RemoteSpeechToText()) as stt:
+        utterance = stt.open(on_partial=fail)
+        for _ in range(5):
+            utterance.push(SECOND)
+            await utterance.snapshot()
+        assert (await utterance.finish()).samples == 5 * len(SECOND)
+    assert "error in handling a partial transcript" in caplog.text
+
+
+@in_virtual_time
+async def test_a_recogniser_that_never_answers_times_out():
+    engine = ScriptedSpeechToText(stalls=[{"on": 1, "seconds": 30.0}])
+    async with (
+        leaving_no_task(),
+        serving("stt", engine) as server,
+        started(RemoteSpeechToText(answer_timeout=0.1)) as stt,
+    ):
+        with pytest.raises(EngineTimeout):
+            await stt.open().finish()
+        await wait_until(lambda: server.free == server.slots)
+
+
+@in_virtual_time
+async def test_an_utterance_that_is_cancelled_while_it_is_placed_leaves_no_slot_taken():
+    async with (
+        leaving_no_task(),
+        serving("stt", ScriptedSpeechToText(), slots=128) as server,
+        started(RemoteSpeechToText()) as stt,
+    ):
+        for turns_of_the_loop in range(60):
+            utterance = stt.open()
+            utterance.push(SECOND)
+            for _ in range(turns_of_the_loop):  # so that it is cancelled at every point of its placement
+                await asyncio.sleep(0)
+            utterance.cancel()
+        await wait_until(lambda: server.free == server.slots and not stt._waiting)
