@@ -1,4 +1,4 @@
-"""Which telephone numbers may be dialled, and which country and time zones they belong to."""
+"""Which telephone numbers may be dialled, and to which country and time zones they belong. Pure."""
 
 import re
 from collections.abc import Collection
@@ -9,13 +9,14 @@ from phonenumbers import timezone as _timezone
 
 from calls.errors import CallsError
 
-# What settings may name. "001" is the networks without a country: satellites, universal freephone.
 REGIONS = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
+"""The country codes that settings may name. "001" stands for networks without a country, such as satellites."""
 TYPES = frozenset(map(PhoneNumberType.to_string, PhoneNumberType.values())) - {"UNKNOWN", "PREMIUM_RATE"}
+"""The number types that settings may name."""
 
 _WRITTEN = re.compile(r"\+[0-9 ().-]*")  # no letters, extensions, `tel:` or digits of other scripts
-_LONGEST = 40  # characters: 15 digits, each with a separator, and some room
-_SHORT_DIGITS = 6  # no international number is this short, and no emergency number longer
+_LONGEST = 40  # characters: 15 digits with a separator each, and some more
+_SHORT_DIGITS = 6  # every international number is longer, and no emergency number is
 _SERVICE = re.compile(r"[2-9]11")  # 211 to 911 of North America; no area code looks like this
 
 
@@ -28,15 +29,15 @@ class NumberRefused(CallsError, ValueError):
 
 def dialable(text: str, *, countries: Collection[str], types: Collection[str]) -> str:
     """
-    The number as E.164, if it may be dialled.
+    Return the number as E.164 if it may be dialled.
 
-    ``countries`` are ISO codes, or "*" for every one of them; numbers of no country ("001": satellites, a favourite
-    of toll fraud) must be named. ``types`` are names of ``PhoneNumberType``. Emergency and premium numbers are refused
-    whatever these say. Raises ``NumberRefused``: ``emergency-number``, ``invalid-number``, ``premium-number``,
+    ``countries`` are ISO codes, or "*" for all of them. Numbers without a country ("001": satellites, a favourite
+    of toll fraud) must be named. ``types`` are names of ``PhoneNumberType``. Emergency and premium numbers are always
+    refused. Raises ``NumberRefused``: ``emergency-number``, ``invalid-number``, ``premium-number``,
     ``country-not-allowed`` or ``number-type-not-allowed``.
     """
     written = text.strip()
-    # First, and on what was written: once normalised, an emergency number may look harmless.
+    # This comes first, and reads the text as written: a normalised emergency number may look like any other number.
     if len(written) <= _LONGEST and _reaches_emergency(written, countries):
         raise _emergency()
     number = _parse(written)
@@ -47,25 +48,26 @@ def dialable(text: str, *, countries: Collection[str], types: Collection[str]) -
     ):
         raise _emergency()
     if not phonenumbers.is_valid_number(number):
-        raise _invalid("This telephone number does not exist. Please check its digits.")
+        raise _invalid("This telephone number does not exist. Check its digits.")
     kind = phonenumbers.number_type(number)
     if kind == PhoneNumberType.PREMIUM_RATE:
-        raise NumberRefused("premium-number", "This is a premium-rate number. Those are never dialled.")
+        raise NumberRefused("premium-number", "This is a premium-rate number. Such numbers are never dialled.")
     region = phonenumbers.region_code_for_number(number)
     if region not in countries and ("*" not in countries or region == "001"):
         place = "a network without a country (001)" if region == "001" else region
         raise NumberRefused("country-not-allowed", f"This number belongs to {place}, where calls are not allowed.")
     if (name := PhoneNumberType.to_string(kind)) not in types:
         wanted = name.lower().replace("_", " ")
-        raise NumberRefused("number-type-not-allowed", f"This number's type ({wanted}) is not allowed.")
+        raise NumberRefused("number-type-not-allowed", f"Numbers of this type ({wanted}) are not allowed.")
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 def region_of(number: str) -> str:
     """
-    The ISO code of a number's country, or "001" for networks without one.
+    Return the ISO code of a number's country, or "001" for networks without a country.
 
-    Where a shared code (+1, +44, +7) does not tell, its main country. Raises ``NumberRefused`` for what is no number.
+    If several countries share the code (+1, +44, +7) and the number does not tell which one it is, the main one.
+    Raises ``NumberRefused`` if the text is not a number.
     """
     parsed = _parse(number)
     return phonenumbers.region_code_for_number(parsed) or phonenumbers.region_code_for_country_code(
@@ -75,11 +77,11 @@ def region_of(number: str) -> str:
 
 def zones_of(number: str) -> tuple[str, ...]:
     """
-    The names of every time zone in which a number may ring; never empty.
+    Return the names of all time zones in which a number may ring. The result is never empty.
 
-    A mobile or toll-free number has all the zones of its country code, more than forty in North America. Numbers of
-    no country may ring anywhere, and no hour is decent everywhere: they get UTC, and are dialled only where the
-    operator allowed "001". Raises ``NumberRefused`` for what is no number.
+    A mobile or toll-free number has all zones of its country code, which are more than forty in North America. A
+    number without a country may ring anywhere, and no hour is decent everywhere: it gets UTC, and is dialled only if
+    the operator has allowed "001". Raises ``NumberRefused`` if the text is not a number.
     """
     parsed = _parse(number)
     for zones in (_timezone.time_zones_for_number(parsed), _timezone.time_zones_for_geographical_number(parsed)):
@@ -91,28 +93,29 @@ def zones_of(number: str) -> tuple[str, ...]:
 def _parse(text: str) -> PhoneNumber:
     if len(text) <= _LONGEST and _WRITTEN.fullmatch(text):
         try:
-            # Digits only, so that the parser finds no extension or second number in the punctuation.
+            # Only digits, so that the parser does not read an extension or a second number into the punctuation.
             return phonenumbers.parse("+" + re.sub(r"[^0-9]", "", text))
         except phonenumbers.NumberParseException:
             pass
-    raise _invalid("Please write the number in international form, for example +1 212 555 0123.")
+    raise _invalid("Write the number in international form, for example +1 212 555 0123.")
 
 
 def _reaches_emergency(written: str, countries: Collection[str]) -> bool:
+    """Whether dialling the text as it is written could reach an emergency service."""
     bare = written.lstrip("+ ")
     if sum(map(str.isdigit, bare)) <= _SHORT_DIGITS and any(
         phonenumbers.is_emergency_number(bare, region) for region in phonenumbers.SUPPORTED_SHORT_REGIONS
     ):
         return True
-    # Without a country code, digits that follow an emergency number do not stop it from being reached. Telephones
-    # everywhere know 911, 112 and 999.
+    # Without a country code, further digits do not keep an emergency number from being reached. Phones everywhere
+    # know 911, 112 and 999.
     return not written.startswith("+") and any(
         phonenumbers.connects_to_emergency_number(bare, region) for region in {"US", "GB", *countries}
     )
 
 
 def _emergency() -> NumberRefused:
-    return NumberRefused("emergency-number", "This is an emergency or service number. Those are never dialled.")
+    return NumberRefused("emergency-number", "This is an emergency or service number. Such numbers are never dialled.")
 
 
 def _invalid(message: str) -> NumberRefused:

@@ -1,7 +1,7 @@
 """
 When a number may be dialled: calling hours, retries, pace and the limit per day.
 
-Pure: no clock is read, ``now`` is handed in. Moments are aware datetimes, durations seconds.
+Pure: no function reads a clock, and ``now`` is an argument. Times are aware datetimes, durations are seconds.
 """
 
 import itertools
@@ -16,10 +16,13 @@ from zoneinfo import ZoneInfo
 
 from calls.status import Status
 
-Window: TypeAlias = tuple[time, time | None]  # local wall clock, the end excluded; None: midnight
-Week: TypeAlias = tuple[tuple[Window, ...], ...]  # seven days, Monday first
+Window: TypeAlias = tuple[time, time | None]
+"""Local wall-clock times. The end is excluded; None means midnight."""
+Week: TypeAlias = tuple[tuple[Window, ...], ...]
+"""The windows of each of seven days, Monday first."""
 
 NEVER: Week = ((),) * 7
+"""A week without any window."""
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY = timedelta(days=1)
@@ -31,24 +34,27 @@ class CallingHours:
     """The hours in which people may be called, by region."""
 
     regions: Mapping[str, Week]
+    """By ISO country code, "001" or "*"."""
 
     @classmethod
     def parse(cls, table: Mapping[str, str]) -> Self:
         """
         Read ``{"*": "08:00-21:00", "US": "08:00-21:00; Sun 12:00-20:00", "FR": "Mon-Fri 10:00-13:00 14:00-20:00"}``.
 
-        A key is an ISO country code, "001" (numbers of no country) or "*" (all the others); a region that no key covers
-        is never called. The text is rules between ``;``. A rule is windows ``HH:MM-HH:MM`` in the called person's local
-        time (``24:00`` ends a day), after days such as ``Mon-Fri`` or ``Sat,Sun`` or, without them, for every
-        day. A later rule replaces the earlier ones on its days. Days without a rule, and an empty text: never.
+        A key is an ISO country code, "001" (numbers without a country) or "*" (all other regions). A region that no key
+        covers is never called. The text consists of rules separated by ``;``. A rule is one or more windows
+        ``HH:MM-HH:MM`` in the called person's local time (``24:00`` ends a day). Days such as ``Mon-Fri`` or
+        ``Sat,Sun`` may precede them; a rule without days holds for every day. A later rule replaces earlier ones on its
+        days. A day without a rule has no window, and neither has an empty text.
 
-        Raises ``ValueError`` naming the key and the text.
+        Raises ``ValueError``, which names the key and the text.
         """
         if not isinstance(table, Mapping):
-            raise ValueError('Calling hours must map regions to hours, as {"*": "08:00-21:00"} does.')
+            raise ValueError('Calling hours must map regions to hours, such as {"*": "08:00-21:00"}.')
         return cls({key: _parse_week(key, text) for key, text in table.items()})
 
     def of(self, region: str) -> Week:
+        """Return the hours of a region."""
         return self.regions.get(region, self.regions.get("*", NEVER))
 
 
@@ -56,29 +62,29 @@ def next_allowed(
     now: datetime, *, zones: Sequence[str], hours: Week, horizon: timedelta = timedelta(days=8)
 ) -> datetime | None:
     """
-    The earliest moment from ``now`` on, in UTC, at which every zone's wall clock shows one of the ``hours``.
+    Return the earliest time from ``now`` on, in UTC, at which the wall clocks of all zones are within the ``hours``.
 
-    ``None`` if there is none within the horizon. Wall clocks decide: a window that begins in an hour which spring
-    skips opens right after that hour, and one inside the hour which autumn repeats opens twice. Raises ``ValueError``
-    for an unknown zone, for no zone at all, and for a ``now`` without a zone.
+    None if there is no such time within the horizon. Wall clocks decide: a window that begins in the hour that is
+    skipped in spring opens right after that hour, and a window inside the hour that is repeated in autumn opens twice.
+    Raises ``ValueError`` for an unknown zone, for no zone at all, and for a ``now`` without a zone.
     """
     if now.tzinfo is None:
-        raise ValueError("The present moment needs a time zone.")
+        raise ValueError("The current time needs a time zone.")
     if not zones:
         raise ValueError("A number without a time zone cannot be dialled.")
-    places = [_zone(name) for name in zones]
+    wall_clocks = [_zone(name) for name in zones]
     moment = now.astimezone(UTC)
     try:
         end = moment + horizon
         agreed = 0
-        # Each zone can only put the moment off, so the first one that none of them puts off is the earliest.
-        for place in itertools.cycle(places):
-            opening = _opening(moment, place, hours, end)
+        # Each zone can only postpone the moment, so the first moment that no zone postpones is the earliest.
+        for zone in itertools.cycle(wall_clocks):
+            opening = _opening(moment, zone, hours, end)
             if opening is None:
                 return None
             agreed = agreed + 1 if opening == moment else 1
             moment = opening
-            if agreed == len(places):
+            if agreed == len(wall_clocks):
                 return moment
     except OverflowError:
         pass  # the calendar ends before the horizon
@@ -87,27 +93,33 @@ def next_allowed(
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often one call is tried, the first time included, and how many seconds pass before it is tried again."""
+    """How often a call is attempted, and how many seconds pass between two attempts."""
 
     max_attempts: int
+    """The first attempt included."""
     busy_after: float
     no_answer_after: float
     failed_after: float
 
 
-# 404, 410, 484, 604: no such number. 607, 608: the person, or the network for them, does not want these calls.
 HOPELESS_SIP_CODES = frozenset({404, 410, 484, 604, 607, 608})
+"""
+SIP codes after which another attempt is useless.
+
+404, 410, 484 and 604: there is no such number. 607 and 608: the person, or their network, does not want these calls.
+"""
 
 
 def retry_after(
     policy: RetryPolicy, *, status: str, attempts: int, sip_code: int | None = None, permanent: bool = False
 ) -> float | None:
     """
-    Seconds from the end of an attempt to the next one; ``None`` if there must be none.
+    Return the seconds from the end of an attempt to the next one; None if there must be no next one.
 
-    ``attempts`` counts those made; ``permanent`` is the carrier's word that another will fare no better. A completed
-    call was answered, even if by a machine, and a canceled one is not wanted; a number that does not exist, or whose
-    owner does not want the call, is not dialled again. Raises ``ValueError`` for a status that is not an end.
+    ``attempts`` counts those made so far. ``permanent`` means that the carrier expects another attempt to fail as well.
+    A completed call was answered, even if by a machine, and a canceled one is not wanted any more. A number that does
+    not exist, or whose owner does not want the call, is not dialled again. Raises ``ValueError`` for a status in which
+    an attempt has not ended.
     """
     match Status(status):
         case Status.COMPLETED | Status.CANCELED:
@@ -118,8 +130,8 @@ def retry_after(
             wait = policy.no_answer_after
         case Status.FAILED:
             wait = policy.failed_after
-        case going_on:
-            raise ValueError(f"An attempt that is {going_on} has not ended.")
+        case unfinished:
+            raise ValueError(f"An attempt that is {unfinished} has not ended.")
     if permanent or sip_code in HOPELESS_SIP_CODES or attempts >= policy.max_attempts:
         return None
     return wait
@@ -127,33 +139,34 @@ def retry_after(
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast calls may be started: so many a second on average, and at most ``burst`` at once after a pause."""
+    """How fast calls may be started: the average per second, and how many at once after a pause (``burst``)."""
 
     calls_per_second: float
     burst: int
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.calls_per_second <= 1000:
-            raise ValueError(f"The pace must be 0.001 to 1000 calls per second, not {self.calls_per_second}.")
+            raise ValueError(f"The pace must be 0.001 to 1000 calls per second. It is {self.calls_per_second}.")
         if not 1 <= self.burst <= 10_000:
-            raise ValueError(f"The burst must be 1 to 10000 calls, not {self.burst}.")
+            raise ValueError(f"The burst must be 1 to 10000 calls. It is {self.burst}.")
 
     @property
     def interval(self) -> timedelta:
-        # Rounded up, so that the pace is never exceeded.
+        """The time between two starts at an even pace, rounded up so that the pace is never exceeded."""
         return timedelta(microseconds=math.ceil(1e6 / self.calls_per_second))
 
 
 _CLOCK_STEP = timedelta(seconds=60)
+"""How far the clock may step back before ``reserve`` starts afresh instead of waiting for it."""
 
 
 def reserve(pace: Pace, *, next_at: datetime, now: datetime, wanted: int) -> tuple[int, datetime]:
     """
-    How many of ``wanted`` calls may start now, and the new ``next_at`` to store by compare-and-set.
+    Return how many of ``wanted`` calls may start now, and the new ``next_at``, which is stored by compare-and-set.
 
-    ``next_at`` is when the calls granted so far would all have started at an even pace (GCRA); none are granted while
-    it is more than a burst ahead. It gets further ahead than that only where the clock stepped back: by up to a
-    minute dialling waits for the clock to catch up, by more it begins afresh.
+    ``next_at`` is when all calls granted so far would have started at an even pace (GCRA). No calls are granted while
+    it is more than a burst ahead. It is further ahead than that only if the clock stepped back. After a step of up to a
+    minute, dialling waits for the clock to catch up; after a larger one it starts afresh.
     """
     allowance = pace.interval * pace.burst
     if not now < next_at <= now + allowance + _CLOCK_STEP:
@@ -164,10 +177,10 @@ def reserve(pace: Pace, *, next_at: datetime, now: datetime, wanted: int) -> tup
 
 def backoff(failures: int, *, first: float = 1.0, longest: float = 300.0, jitter: float) -> float:
     """
-    Seconds to wait after so many failures in a row: ``first``, doubled each time, up to ``longest``.
+    Return the seconds to wait after consecutive failures: ``first``, doubled with each failure, up to ``longest``.
 
-    ``jitter``, from 0 to 1 and at random, picks the place between half of that and all of it, so that those who failed
-    together do not come back together.
+    ``jitter`` is a random number from 0 to 1 that picks a value between half of that and all of it, so that processes
+    that failed together do not retry together.
     """
     if failures < 1:
         return 0.0
@@ -176,20 +189,20 @@ def backoff(failures: int, *, first: float = 1.0, longest: float = 300.0, jitter
 
 def day_is_full(starts: Sequence[datetime], *, now: datetime, per_day: int) -> datetime | None:
     """
-    When the next attempt is allowed, if the 24 hours before ``now`` have had ``per_day`` of them; ``None``: at once.
+    Return when the next attempt is allowed, if there were ``per_day`` in the last 24 hours. None: at once.
 
-    After a clock stepped back, starts up to a day in the future count as just now; later ones are not believed.
+    If the clock stepped back, starts up to a day in the future count as now. Later ones are ignored.
     """
     if per_day < 1:
-        raise ValueError(f"There must be at least one attempt a day, not {per_day}.")
+        raise ValueError(f"The attempts per day must be at least 1. They are {per_day}.")
     recent = sorted(min(start, now) for start in starts if abs(now - start) < _DAY)
     return None if len(recent) < per_day else recent[-per_day] + _DAY
 
 
-def _opening(moment: datetime, place: ZoneInfo, hours: Week, end: datetime) -> datetime | None:
-    """The first moment from ``moment`` to ``end`` at which the wall clock of ``place`` shows one of the ``hours``."""
+def _opening(moment: datetime, zone: ZoneInfo, hours: Week, end: datetime) -> datetime | None:
+    """Return the first time from ``moment`` to ``end`` at which the wall clock of ``zone`` is within the ``hours``."""
     while moment <= end:
-        local = moment.astimezone(place)
+        local = moment.astimezone(zone)
         wall = local.replace(tzinfo=None)
         clock = wall.time()
         starts = []
@@ -198,30 +211,30 @@ def _opening(moment: datetime, place: ZoneInfo, hours: Week, end: datetime) -> d
                 return moment
             if start > clock:
                 starts.append(datetime.combine(wall, start))
-        # The next window, or midnight, if the wall clock runs evenly until then; else look again where it jumps.
+        # Go to the next window or to midnight, or only to the change of the clocks if one comes before.
         target = min(starts, default=datetime.combine(wall, time.min) + _DAY)
         guess = moment + (target - wall)
         offset = local.utcoffset()
-        moment = guess if guess.astimezone(place).utcoffset() == offset else _jump(moment, guess, place)
+        moment = guess if guess.astimezone(zone).utcoffset() == offset else _clock_change(moment, guess, zone)
     return None
 
 
-def _jump(before: datetime, after: datetime, place: ZoneInfo) -> datetime:
-    """The first moment with another UTC offset than ``before``; clocks change on a whole second."""
-    offset = before.astimezone(place).utcoffset()
+def _clock_change(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
+    """Return the first time with another UTC offset than ``before``. Clocks change at a whole second."""
+    offset = before.astimezone(zone).utcoffset()
     low = before.replace(microsecond=0)
     steps = math.ceil((after - low) / _SECOND)
     fewest = 0
     while steps - fewest > 1:
         middle = (fewest + steps) // 2
-        if (low + middle * _SECOND).astimezone(place).utcoffset() == offset:
+        if (low + middle * _SECOND).astimezone(zone).utcoffset() == offset:
             fewest = middle
         else:
             steps = middle
     return low + steps * _SECOND
 
 
-@lru_cache(maxsize=1024)  # ZoneInfo itself keeps only the last eight: it read 42 zones from disk at every call
+@lru_cache(maxsize=1024)  # ZoneInfo itself caches eight: without this, 42 zones were read from disk for each call
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
@@ -255,7 +268,7 @@ def _parse_week(key: str, text: str) -> Week:
 
 
 def _parse_days(text: str) -> list[int]:
-    """Weekdays from 0, empty if ``text`` is not in the grammar. ``Sat-Mon`` goes around the end of the week."""
+    """Return weekdays from 0; none if ``text`` does not follow the grammar. ``Sat-Mon`` wraps around the week."""
     days: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
@@ -267,7 +280,7 @@ def _parse_days(text: str) -> list[int]:
 
 
 def _parse_minutes(text: str) -> tuple[int, int]:
-    """Minutes of the day at which a window begins and ends; (-1, -1) if ``text`` is no window."""
+    """Return the minutes of the day at which a window begins and ends; (-1, -1) if ``text`` is not a window."""
     match = re.fullmatch(r"([0-9]{2}):([0-5][0-9])-([0-9]{2}):([0-5][0-9])", text)
     if match is None:
         return -1, -1

@@ -1,4 +1,4 @@
-"""The legal moves of a call's status, as one table."""
+"""The moves that a call's status may make, as one table."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 
 class Status(StrEnum):
-    """In Twilio's words. ``initiated`` appears only in callbacks; ``completed`` means that somebody answered."""
+    """The status in Twilio's words. ``initiated`` occurs in callbacks only; ``completed`` means: it was answered."""
 
     QUEUED = "queued"
     INITIATED = "initiated"
@@ -23,7 +23,7 @@ _ENDS = {Status.COMPLETED, Status.BUSY, Status.NO_ANSWER, Status.FAILED, Status.
 
 MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
-        # Callbacks overtake each other and get lost, so a step may be skipped; none is ever taken back.
+        # Callbacks overtake each other and get lost, so a step may be skipped. No step is ever taken back.
         Status.QUEUED: frozenset({Status.INITIATED, Status.RINGING, Status.IN_PROGRESS, *_ENDS}),
         Status.INITIATED: frozenset({Status.RINGING, Status.IN_PROGRESS, *_ENDS}),
         Status.RINGING: frozenset({Status.IN_PROGRESS, *_ENDS}),
@@ -37,9 +37,10 @@ MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
 )
 
 TERMINAL = frozenset(status for status, moves in MOVES.items() if not moves)
+"""The statuses in which a call has ended."""
 
 UNANSWERED = frozenset({Status.QUEUED, Status.INITIATED, Status.RINGING})
-"""From these an outbound call, unlike an attempt, may go back to ``queued``: for another attempt."""
+"""The statuses before the answer. An outbound call, unlike an attempt, may return from them to ``queued``: a retry."""
 
 
 def may_move(old: str, new: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the workers do: call one service, end. Beat wakes them; a wake-up too many finds nothing to do."""
+"""The Celery tasks. Each calls one service. The beat wakes them; a wake-up too many finds nothing to do."""
 
 import logging
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Arguments = ParamSpec("Arguments")
 
 
 def task(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
-    """A Celery task that gives up quietly while the database is away: the next wake-up finds the same work."""
+    """Make a Celery task that only logs if the database is unavailable. The next wake-up finds the same work."""
 
     @shared_task
     @wraps(function)
@@ -26,14 +26,14 @@ def task(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
             function(*args, **kwargs)
         except (OperationalError, InterfaceError) as error:
             reason = str(error).strip().partition("\n")[0]
-            logger.warning("%s has to wait: the database is away: %s", function.__name__, reason)
+            logger.warning("Postponed %s: the database is unavailable: %s", function.__name__, reason)
 
     return run
 
 
 @task
 def dial_due() -> None:
-    """Claim what is due and have it dialled, each call by whichever worker is free."""
+    """Claim the calls that are due, and have each dialled by the next free worker."""
     for attempt_id in claiming.claim_due().attempts:
         wake("dial", str(attempt_id))
 
@@ -45,7 +45,7 @@ def dial(attempt_id: str) -> None:
 
 @task
 def reconcile() -> None:
-    """Ask the carrier about what nothing is heard of, and dial what somebody claimed and left."""
+    """Ask the carrier about silent attempts, and dial those that were claimed and not dialled."""
     for attempt_id in reconciling.reconcile().to_dial:
         wake("dial", str(attempt_id))
 
@@ -57,6 +57,6 @@ def deliver_webhooks() -> None:
 
 @task
 def tidy() -> None:
-    """Close what nobody closed, and delete what is past its age."""
+    """Close calls that were left open, and delete what has reached its retention age."""
     upkeep.clean_up()
     privacy.apply_retention()

@@ -1,4 +1,4 @@
-"""Wakes the workers. The database is the truth: a wake-up that is lost only makes something a second later."""
+"""Waking the workers. The database is the truth: if a wake-up is lost, the work is done by the next beat."""
 
 import logging
 
@@ -7,16 +7,17 @@ from django.db import transaction
 
 logger = logging.getLogger(__name__)
 
-_EXPIRES = 10.0  # seconds: by then beat has woken somebody
+_EXPIRES = 10.0
+"""Seconds after which a wake-up that no worker has taken is dropped. The beat has woken a worker by then."""
 
 
 def wake(task: str, *arguments: str) -> None:
-    """Run ``calls.tasks.<task>`` soon after the present transaction, wherever a worker is free."""
+    """Run ``calls.tasks.<task>`` in a free worker, soon after the present transaction is committed."""
     transaction.on_commit(lambda: _send(task, arguments))
 
 
 def _send(task: str, arguments: tuple[str, ...]) -> None:
     try:
         current_app.send_task(f"calls.tasks.{task}", args=arguments, expires=_EXPIRES, retry=False)
-    except Exception as error:  # the broker's library has no common base for what can go wrong there
-        logger.warning("Nobody could be woken for %s (the next beat will): %s", task, error)
+    except Exception as error:  # the broker's library has no common base class for its errors
+        logger.warning("Could not enqueue %s; the next beat retries: %s", task, error)

@@ -83,20 +83,13 @@ def fact_id_of(*parts: str) -> str:
     return uuid5(NAMESPACE_URL, "\n".join(parts)).hex
 
 
-def moment(at: datetime | str) -> datetime:
-    try:
-        moment = at if isinstance(at, datetime) else datetime.fromisoformat(at)
-    except ValueError as error:
-        raise CallsError(f"{at!r} is not a time: {error}") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def twilio_time(text: str) -> datetime:
     """Parse a time that Twilio sent: RFC 2822 for calls, ISO 8601 for streams. Returns now if it makes no sense."""
     now = timezone.now()
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
-            reported = moment(parse(text))
+            reported = parse(text)
+            reported = reported if reported.tzinfo else reported.replace(tzinfo=UTC)
             # A time that is far off would make calls that never end, or that are due in another century.
             return reported if abs(reported - now) < FAR_OFF else now
         except (ValueError, OverflowError):

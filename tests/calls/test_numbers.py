@@ -139,7 +139,7 @@ def test_only_listed_types_are_dialled():
 def test_every_refusal_says_what_is_wrong_to_a_person():
     with pytest.raises(NumberRefused, match=r"This number belongs to DE, where calls are not allowed\."):
         dialable("+49 30 123456", countries={"US"}, types=USUAL)
-    with pytest.raises(NumberRefused, match=r"This number's type \(toll free\) is not allowed\."):
+    with pytest.raises(NumberRefused, match=r"Numbers of this type \(toll free\) are not allowed\."):
         dialable("+1 800 555 0123", countries={"US"}, types=USUAL)
     with pytest.raises(NumberRefused, match=r"in international form, for example \+1 212 555 0123\."):
         dialable("212 555 0123", countries={"US"}, types=USUAL)
