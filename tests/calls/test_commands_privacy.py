@@ -73,7 +73,8 @@ def test_a_number_is_added_listed_and_removed():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [(["add", "555"], "in full"), (["remove", ANNA], "not on the list"), (["add"], "number")]
+    ("arguments", "message"),
+    [(["add", "555"], "in full"), (["remove", ANNA], "not on the do-not-call list"), (["add"], "number")],
 )
 def test_what_is_wrong_with_an_entry_is_told(arguments, message):
     with pytest.raises(CommandError, match=message):

@@ -1,32 +1,31 @@
-"""Several processes in one window."""
+"""``manage.py run``: several processes in one terminal."""
 
 import io
 import os
 import signal
 import sys
 import threading
-import time
 
 from calls.management.commands.run import run_together
 
 
 class Out(io.StringIO):
-    """Collects lines as Django's output wrapper does, and says when one has come."""
+    """Collects lines as Django's output wrapper does. ``wait_for`` returns when a line has come."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
-        self.came = threading.Condition()
+        self.written = threading.Condition()
 
     def write(self, line: str) -> int:
-        with self.came:
+        with self.written:
             self.lines.append(line)
-            self.came.notify_all()
+            self.written.notify_all()
         return len(line)
 
     def wait_for(self, line: str) -> None:
-        with self.came:
-            assert self.came.wait_for(lambda: line in self.lines, 20), self.lines
+        with self.written:
+            assert self.written.wait_for(lambda: line in self.lines, 20), self.lines
 
 
 def python(code: str) -> list[str]:
@@ -36,13 +35,13 @@ def python(code: str) -> list[str]:
 FOREVER = "import time; print('here'); time.sleep(600)"
 
 
-def test_when_one_ends_the_others_are_stopped_and_it_is_named():
+def test_when_one_process_ends_the_others_are_stopped_and_its_name_is_returned():
     out = Out()
     assert run_together({"web": python(FOREVER), "worker": python("print('ready')")}, out=out) == "worker"
     assert "worker | ready" in out.lines
 
 
-def test_ctrl_c_ends_them_all():
+def test_ctrl_c_ends_all_processes():
     out = Out()
 
     def interrupt() -> None:
@@ -53,15 +52,15 @@ def test_ctrl_c_ends_them_all():
     assert run_together({"web": python(FOREVER)}, out=out) == ""
 
 
-def test_who_is_impatient_ends_what_does_not_want_to_end():
+def test_a_second_ctrl_c_kills_a_process_that_ignores_the_first():
     out = Out()
-    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('here'); time.sleep(600)"
+    stubborn = f"import signal; signal.signal(signal.SIGTERM, lambda *_: print('ignored')); {FOREVER}"
 
     def interrupt_twice() -> None:
         out.wait_for("web | here")
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+        out.wait_for("web | ignored")  # now the command waits for its process to end
+        os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt_twice).start()
     assert run_together({"web": python(stubborn)}, out=out) == ""

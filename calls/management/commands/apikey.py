@@ -1,4 +1,4 @@
-"""``manage.py apikey``: keys to the REST API."""
+"""``manage.py apikey``: create, list and revoke keys to the REST API."""
 
 import re
 from argparse import ArgumentParser
@@ -16,18 +16,27 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 
 
 class Command(BaseCommand):
-    help = "Make, list and revoke keys to the REST API."
+    help = "Create, list and revoke keys to the REST API."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
-        create = actions.add_parser("create", help="make a key and print it, this once")
-        create.add_argument("name", help="who uses it")
+        create = actions.add_parser("create", help="create a key and print it once")
+        create.add_argument("name", help="who or what uses the key")
         create.add_argument(
-            "--scope", action="append", required=True, choices=ApiKey.Scope.values, help="what it may do; repeat it"
+            "--scope",
+            action="append",
+            required=True,
+            choices=ApiKey.Scope.values,
+            help="what it allows; may be repeated",
         )
-        create.add_argument("--rate", default="", help="requests allowed, such as 600/minute (default: API_RATE)")
-        create.add_argument("--expires", default="", metavar="90d", help="hours, days, weeks or years (12h 90d 4w 1y)")
-        actions.add_parser("list", help="every key, without its secret")
+        create.add_argument("--rate", default="", help="the requests allowed, such as 600/minute (default: API_RATE)")
+        create.add_argument(
+            "--expires",
+            default="",
+            metavar="90d",
+            help="when it expires: after 12h, 90d, 4w, 1y (default: never)",
+        )
+        actions.add_parser("list", help="list all keys without their secrets")
         revoke = actions.add_parser("revoke", help="refuse a key from now on")
         revoke.add_argument("name")
 
@@ -44,8 +53,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def _create(self, name: str, scopes: list[str], rate: str, expires: str) -> None:
-        key, secret = make_key(name=name, scopes=scopes, rate=rate, expires_at=_moment(expires))
-        self.stderr.write(f"{key} may {', '.join(key.scopes)}. Keep this key: it cannot be shown again.")
+        key, secret = make_key(name=name, scopes=scopes, rate=rate, expires_at=_expiry(expires))
+        self.stderr.write(f"Created the key {key} ({', '.join(key.scopes)}). Store it now: it cannot be shown again.")
         self.stdout.write(secret)
 
     def _list(self) -> None:
@@ -57,10 +66,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{key.prefix}…  {state:<8} {key.name}  ({', '.join(key.scopes)}; {used})")
 
 
-def _moment(text: str) -> datetime | None:
+def _expiry(text: str) -> datetime | None:
     if not text:
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,4})([hdwy])", text)
     if match is None:
-        raise CommandError(f"--expires {text}: write it as 12h, 90d, 4w or 1y")
+        raise CommandError(f"--expires {text}: write it as 12h, 90d, 4w or 1y.")
     return timezone.now() + int(match[1]) * _UNITS[match[2]]

@@ -18,24 +18,38 @@ from calls.services.stopping import cancel_call, hang_up
 from calls.status import TERMINAL
 
 LOOK_EVERY = 0.3
-"""Seconds between two looks at the records."""
+"""Seconds between two queries for news about the call."""
 NO_WORKER = timedelta(seconds=8)
-"""After that a call that is due and was not claimed has probably nobody to dial it."""
+"""If a call is due for this long and still not claimed, most likely no worker is running."""
 
 
 class Command(BaseCommand):
-    help = "Place a call and watch it until it is over."
+    help = "Place a call and show what happens until it has ended. Ctrl-C cancels it or hangs up."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("to", help="the number to call, such as +12025550123")
-        parser.add_argument("--agent", default="front-desk", help="who talks (default: front-desk)")
-        parser.add_argument("--from", dest="from_number", default="", help="the number to call from")
+        parser.add_argument("--agent", default="front-desk", help="the agent that talks (default: front-desk)")
         parser.add_argument(
-            "--var", action="append", default=[], metavar="NAME=VALUE", help="fills {{ NAME }} in the agent's lines"
+            "--from",
+            dest="from_number",
+            default="",
+            help="the number to call from (default: the agent's)",
         )
-        parser.add_argument("--max-duration", type=int, metavar="SECONDS")
-        parser.add_argument("--machine-detection", default="", choices=MachineDetection.values)
-        parser.add_argument("--no-wait", action="store_true", help="place it and return")
+        parser.add_argument(
+            "--var",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="fills {{ NAME }} in the agent's texts",
+        )
+        parser.add_argument("--max-duration", type=int, metavar="SECONDS", help="default: the agent's limit")
+        parser.add_argument(
+            "--machine-detection",
+            default="",
+            choices=MachineDetection.values,
+            help="what to do about answering machines (default: the agent's setting)",
+        )
+        parser.add_argument("--no-wait", action="store_true", help="place the call and return at once")
 
     def handle(self, to: str, agent: str, from_number: str, var: list[str], no_wait: bool, **options: Any) -> None:
         console = Console(highlight=False, soft_wrap=True)
@@ -43,7 +57,7 @@ class Command(BaseCommand):
             to=to,
             agent=agent,
             from_number=from_number,
-            variables=variables(var),
+            variables=parse_variables(var),
             max_duration=options["max_duration"],
             machine_detection=options["machine_detection"],
         )
@@ -60,7 +74,7 @@ class Command(BaseCommand):
             self._stop(call, console)
 
     def _watch(self, call: Call, console: Console) -> None:
-        """Print what happens until the call is over."""
+        """Print what happens until the call has ended."""
         seen: set[str] = set()
         warned = False
         while True:
@@ -68,14 +82,14 @@ class Command(BaseCommand):
             for line in list_progress(call):
                 if line.id not in seen:
                     seen.add(line.id)
-                    console.print(_printed(line))
+                    console.print(_format_line(line))
             if call.status in TERMINAL:
                 how = f", {call.duration:.0f} s" if call.duration else ""
                 console.print(f"[bold]{call.status}[/]{how} ({call.end_reason or 'no reason given'})")
                 return
             if not warned and call.due_at and timezone.now() - call.due_at > NO_WORKER:
                 warned = True
-                console.print("[yellow]Nobody has taken it yet. Is a worker running? `make run` starts one.[/]")
+                console.print("[yellow]No worker has taken the call yet. Is one running? `make run` starts it.[/]")
             time.sleep(LOOK_EVERY)
 
     def _stop(self, call: Call, console: Console) -> None:
@@ -88,18 +102,18 @@ class Command(BaseCommand):
             console.print("Hanging up.")
 
 
-def variables(pairs: list[str]) -> dict[str, str]:
-    """``["name=Anna"]`` as a mapping. Raises ``CommandError``."""
+def parse_variables(pairs: list[str]) -> dict[str, str]:
+    """Turn ``["name=Anna"]`` into a mapping. Raises ``CommandError``."""
     found = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise CommandError(f"--var {pair}: write it as NAME=VALUE")
+            raise CommandError(f"--var {pair}: write it as NAME=VALUE.")
         found[name.strip()] = value
     return found
 
 
-def _printed(line: ProgressLine) -> str:
+def _format_line(line: ProgressLine) -> str:
     at = timezone.localtime(line.at).strftime("%H:%M:%S")
     if line.speaker:
         colour = "cyan" if line.speaker == "agent" else "green"

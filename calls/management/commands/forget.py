@@ -1,4 +1,4 @@
-"""``manage.py forget +12025550123``: remove a person."""
+"""``manage.py forget +12025550123``: remove everything about a person."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -11,37 +11,43 @@ from calls.services.privacy import forget
 
 
 class Command(BaseCommand):
-    help = "Remove a person: all that was said in calls with this number, what was known beforehand, and the number."
+    help = (
+        "Remove everything about a person: all that was said in calls with this number, what was known beforehand, and "
+        "the number itself."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("number", help="such as +12025550123")
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("number", help="the person's number, such as +12025550123")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         parser.add_argument(
-            "--and-do-not-call", action="store_true", help="take the number off that list, too: it may be dialled again"
+            "--and-do-not-call",
+            action="store_true",
+            help="remove the number from that list as well: it may be dialled again",
         )
 
     def handle(self, *, number: str, yes: bool, and_do_not_call: bool, **_: Any) -> None:
         try:
             number = whole_number(number)
-            if not yes and not self._confirmed(number):
+            if not yes and not self._confirm(number):
                 raise CommandError("Nothing was removed.")
-            gone = forget(number=number, and_do_not_call=and_do_not_call)
+            removed = forget(number=number, and_do_not_call=and_do_not_call)
         except CallsError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
-            f"Forgotten: {gone.calls} calls, of which {gone.canceled} were waiting; {gone.recordings} recordings, "
-            f"the words of {gone.turns} turns, {gone.events} events, {gone.deliveries} webhook deliveries."
+            f"Removed: the data of {removed.calls} calls, of which {removed.canceled} were waiting; "
+            f"{removed.recordings} recordings, the words of {removed.turns} turns, {removed.events} events, "
+            f"{removed.deliveries} webhook deliveries."
         )
-        if gone.do_not_call:
+        if removed.do_not_call:
             self.stdout.write(
-                "The number stays on the do-not-call list, without a reason: nothing else keeps it from being dialled "
-                "again. --and-do-not-call takes it off."
+                "The number stays on the do-not-call list, without a reason: only that list keeps it from being "
+                "dialled again. --and-do-not-call removes it."
             )
-        self.stdout.write("Backups and the carrier have records of their own.")
+        self.stdout.write("Backups and the carrier have their own records, which this command does not change.")
 
-    def _confirmed(self, number: str) -> bool:
-        self.stdout.write(f"This removes all that was said with {number}. It cannot be undone.")
+    def _confirm(self, number: str) -> bool:
+        self.stdout.write(f"This removes everything that was said in calls with {number}. It cannot be undone.")
         try:
-            return input("Write the number again to go on: ").strip() == number
+            return input("Write the number again to confirm: ").strip() == number
         except EOFError:
-            raise CommandError("There is nobody to ask. Give --yes if you are sure.") from None
+            raise CommandError("There is no terminal to ask on. Add --yes to remove without confirmation.") from None

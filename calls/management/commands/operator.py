@@ -1,3 +1,5 @@
+"""``manage.py operator``: give an operator a login to the admin."""
+
 from argparse import ArgumentParser
 from typing import Any
 
@@ -7,10 +9,10 @@ from calls.services import make_login
 
 
 class Command(BaseCommand):
-    help = "Let an operator into the admin: makes a superuser, or gives an existing one a new random password."
+    help = "Create a superuser for the admin, or give an existing one a new random password."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("username", nargs="?", default="operator")
+        parser.add_argument("username", nargs="?", default="operator", help="default: operator")
 
     def handle(self, *, username: str, **_: Any) -> None:
         username, password = make_login(username=username)

@@ -1,4 +1,4 @@
-"""``manage.py run``: everything that one machine needs, in one window."""
+"""``manage.py run``: run all processes that one machine needs, in one terminal."""
 
 import os
 import signal
@@ -15,21 +15,24 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 PATIENCE = 15.0
-"""Seconds that a process gets to end what it is doing."""
-
-
+"""Seconds that a process gets to end by itself before it is killed."""
 _WORKER = ("worker", "--beat", "--without-mingle", "--without-gossip")
 
 
 class Command(BaseCommand):
     help = (
-        "Run the web server (with reload), the Celery worker with its beat, and, as long as no Twilio account is set, "
-        "the simulated telephone network. Ctrl-C ends them all."
+        "Run the web server (with reload), the Celery worker with its beat, and the simulated telephone network unless "
+        "a Twilio account is set. Ctrl-C stops them all."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("address", nargs="?", default="127.0.0.1:8000", help="where to listen (127.0.0.1:8000)")
-        parser.add_argument("--no-network", action="store_true", help="without the simulated telephone network")
+        parser.add_argument(
+            "address",
+            nargs="?",
+            default="127.0.0.1:8000",
+            help="where to listen (default: 127.0.0.1:8000)",
+        )
+        parser.add_argument("--no-network", action="store_true", help="do not run the simulated telephone network")
 
     def handle(self, address: str, no_network: bool, **_: Any) -> None:
         python = [sys.executable, "-u"]
@@ -43,14 +46,15 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         ended = run_together(commands, out=self.stdout)
         if ended:
-            raise CommandError(f"{ended} has ended by itself, so the others were stopped. Its last lines say why.")
+            raise CommandError(f"`{ended}` ended by itself, so the others were stopped. Its last lines say why.")
 
 
 def run_together(commands: Mapping[str, Sequence[str]], *, out: Any) -> str:
     """
-    Run these until one ends or Ctrl-C comes, then stop the rest. Returns the name of the one that ended, if one did.
+    Run these commands until one ends or Ctrl-C is pressed, then stop the rest.
 
-    Their lines go to ``out`` with the name in front.
+    Returns the name of the one that ended, or an empty string after Ctrl-C. The commands' output is written to ``out``,
+    each line after the name of its command.
     """
     ends: SimpleQueue[str] = SimpleQueue()
     writing = threading.Lock()
@@ -58,7 +62,7 @@ def run_together(commands: Mapping[str, Sequence[str]], *, out: Any) -> str:
     running: dict[str, subprocess.Popen[str]] = {}
     readers: list[threading.Thread] = []
 
-    def pass_on(name: str, lines: IO[str]) -> None:
+    def copy_lines(name: str, lines: IO[str]) -> None:
         with lines:
             for line in lines:
                 with writing:
@@ -67,7 +71,7 @@ def run_together(commands: Mapping[str, Sequence[str]], *, out: Any) -> str:
 
     try:
         for name, command in commands.items():
-            # A session of its own: Ctrl-C reaches it from here only, once, and with its children.
+            # In a session of its own, so that only this process passes Ctrl-C on, once, and to its children as well.
             running[name] = process = subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
@@ -77,7 +81,7 @@ def run_together(commands: Mapping[str, Sequence[str]], *, out: Any) -> str:
                 start_new_session=True,
             )
             assert process.stdout is not None
-            readers.append(threading.Thread(target=pass_on, args=(name, process.stdout), daemon=True))
+            readers.append(threading.Thread(target=copy_lines, args=(name, process.stdout), daemon=True))
             readers[-1].start()
         return ends.get()
     except KeyboardInterrupt:
@@ -89,7 +93,7 @@ def run_together(commands: Mapping[str, Sequence[str]], *, out: Any) -> str:
 
 
 def _stop(processes: Collection[subprocess.Popen[str]]) -> None:
-    """Ask them to end, all at once, and insist where that does not help, or where somebody is impatient."""
+    """Ask all processes to end. Kill them if they do not, or at once if Ctrl-C is pressed again."""
     try:
         _signal(processes, signal.SIGTERM)
         for process in processes:
@@ -104,7 +108,7 @@ def _stop(processes: Collection[subprocess.Popen[str]]) -> None:
 
 
 def _signal(processes: Collection[subprocess.Popen[str]], number: signal.Signals) -> None:
-    """To each with its children, which may outlive it."""
+    """Send a signal to each process and to its children, which may outlive it."""
     for process in processes:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
