@@ -1,4 +1,8 @@
-"""What is known of agents and calls. Every write goes through ``calls.services``, but for agents (the admin)."""
+"""
+The tables: agents, calls and what belongs to them.
+
+All writes go through ``calls.services``, except for agents, which the admin writes.
+"""
 
 import re
 import uuid
@@ -13,6 +17,7 @@ from calls import rates
 from calls.status import Status
 
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+"""A telephone number in international form. The text must match as a whole (``fullmatch``)."""
 _is_number = RegexValidator(r"^\+[1-9][0-9]{6,14}$", "Write it as +15551234567.")
 
 
@@ -24,77 +29,95 @@ def fits(text: str, model: type[models.Model], field: str) -> bool:
 
 
 def are_transfer_targets(value: Any) -> None:
-    """An object of names and numbers, such as ``{"sales": "+15551234567"}``."""
+    """Check that ``value`` is an object of names and numbers, such as ``{"sales": "+15551234567"}``."""
     if not isinstance(value, dict) or not all(
         re.fullmatch(r"[a-z0-9-]{1,40}", name) and isinstance(number, str) and E164.fullmatch(number)
         for name, number in value.items()
     ):
-        raise ValidationError('Write names in small letters and numbers in full, as {"sales": "+15551234567"}.')
+        raise ValidationError('Write names in lower case and numbers in full, as {"sales": "+15551234567"}.')
 
 
 class MachineDetection(models.TextChoices):
-    """What an outbound call does about answering machines."""
+    """What an outbound call does when an answering machine answers."""
 
-    OFF = "off", "off: talk to whoever answers"
-    TALK = "talk", "talk: note what answered, and talk"
+    OFF = "off", "off: talk to a machine as to a person"
+    TALK = "talk", "talk: record what answered, and talk"
     HANG_UP = "hang-up", "hang-up: end the call"
     MESSAGE = "message", "message: leave the voicemail message after the beep"
 
 
 class Agent(models.Model):
-    """Who talks: what it is told, how it greets, how it sounds, and how it dials."""
+    """One kind of conversation: its prompt, greeting and voice, and how its calls are dialled."""
 
-    name = models.SlugField(unique=True, help_text="Short and unique, such as front-desk.")
-    prompt = models.TextField(blank=True, help_text="What the language model is told before the call.")
-    greeting = models.TextField(blank=True, help_text="Said first. Empty: the caller speaks first.")
-    greeting_interruptible = models.BooleanField(default=True, help_text="May the caller talk over the greeting?")
-    voice = models.CharField(max_length=100, blank=True, help_text="A voice of the engine in use; empty: its default.")
+    name = models.SlugField(unique=True, help_text="A short, unique name such as front-desk.")
+    prompt = models.TextField(blank=True, help_text="The instructions for the language model.")
+    greeting = models.TextField(
+        blank=True, help_text="The first sentence of the agent. If it is empty, the caller speaks first."
+    )
+    greeting_interruptible = models.BooleanField(
+        default=True, help_text="Whether the caller can interrupt the greeting."
+    )
+    voice = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text="A voice of the speech engine. Empty: the engine's default.",
+    )
     language = models.CharField(max_length=16, default="en")
     max_duration = models.PositiveIntegerField(
         default=600,
         validators=[MinValueValidator(10)],
         help_text="Seconds after which the agent says goodbye.",
     )
-    record = models.BooleanField(default=True, help_text="Keep a stereo recording. Tell callers where the law asks it.")
+    record = models.BooleanField(
+        default=True, help_text="Keep a stereo recording. Where the law requires it, say so in the disclosure."
+    )
     phone_number = models.CharField(
         max_length=20,
         blank=True,
         validators=[_is_number],
-        help_text="The number that this agent answers and calls from, as +15551234567. Empty: it answers every number "
-        "without an agent of its own, and calls from TWILIO_PHONE_NUMBER.",
+        help_text="The number that this agent answers and calls from, as +15551234567. If it is empty, the agent "
+        "answers every number without an agent of its own, and calls from TWILIO_PHONE_NUMBER.",
     )
     disclosure = models.TextField(
         blank=True,
-        help_text="Said first and to its end, before anything is recorded, such as: This is an automated assistant, "
-        "and this call is recorded.",
+        help_text="Said to its end before anything else and before anything is recorded, for example: This is an "
+        "automated assistant, and this call is recorded.",
     )
     opt_out_key = models.CharField(
         max_length=1,
         blank=True,
         validators=[RegexValidator(r"^[0-9*#]$", "One key: 0 to 9, * or #.")],
-        help_text="The key with which callers get on the do-not-call list at any moment. Empty: none.",
+        help_text="The key that puts a caller on the do-not-call list at any time. If it is empty, no key does.",
     )
     transfer_targets = models.JSONField(
         default=dict,
         blank=True,
         validators=[are_transfer_targets],
-        help_text='Whom the agent may transfer a call to, such as {"sales": "+15551234567"}.',
+        help_text='The numbers to which the agent may transfer a call, such as {"sales": "+15551234567"}.',
     )
     ring_timeout = models.PositiveSmallIntegerField(
         default=25,
         validators=[MinValueValidator(5), MaxValueValidator(120)],
-        help_text="Seconds that an outbound call rings. More than 25 reaches mostly voicemail.",
+        help_text="Seconds that an outbound call rings. After 25 seconds, voicemail mostly answers.",
     )
     machine_detection = models.CharField(max_length=8, choices=MachineDetection, default=MachineDetection.OFF)
-    voicemail_message = models.TextField(blank=True, help_text="Left after the beep, where machine detection says so.")
+    voicemail_message = models.TextField(
+        blank=True, help_text="What the agent says after the beep, if machine detection is set to message."
+    )
     max_attempts = models.PositiveSmallIntegerField(
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(20)],
-        help_text="How often an outbound call is tried at most. 1: no retries.",
+        help_text="The number of attempts for an outbound call, the first one included.",
     )
-    retry_busy_after = models.PositiveIntegerField(default=600, help_text="Seconds to the next attempt, if busy.")
-    retry_no_answer_after = models.PositiveIntegerField(default=7200, help_text="Seconds, if nobody answers.")
-    retry_failed_after = models.PositiveIntegerField(default=1800, help_text="Seconds, if the call fails.")
+    retry_busy_after = models.PositiveIntegerField(
+        default=600, help_text="Seconds until the next attempt after a busy signal."
+    )
+    retry_no_answer_after = models.PositiveIntegerField(
+        default=7200, help_text="Seconds until the next attempt if the call is not answered."
+    )
+    retry_failed_after = models.PositiveIntegerField(
+        default=1800, help_text="Seconds until the next attempt if the call fails."
+    )
     active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -115,26 +138,28 @@ class Agent(models.Model):
 
     def clean(self) -> None:
         if self.machine_detection == MachineDetection.MESSAGE and not self.voicemail_message:
-            raise ValidationError({"voicemail_message": "Without it there is no message to leave."})
+            raise ValidationError({"voicemail_message": "Machine detection is set to message, so write the message."})
 
 
 class ApiKey(models.Model):
-    """A key to the REST API. Only its digest is kept."""
+    """A key to the REST API. Only its digest is stored."""
 
     class Scope(models.TextChoices):
         READ = "read"
         DIAL = "dial"
         CONTROL = "control"
 
-    name = models.CharField(max_length=100, unique=True, help_text="Who uses it.")
-    prefix = models.CharField(max_length=12, editable=False, help_text="The beginning of the key, to know it again.")
+    name = models.CharField(max_length=100, unique=True, help_text="Who or what uses this key.")
+    prefix = models.CharField(
+        max_length=12, editable=False, help_text="The beginning of the key, by which it is recognised."
+    )
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    scopes = models.JSONField(default=list, help_text='What it may do: any of ["read", "dial", "control"].')
+    scopes = models.JSONField(default=list, help_text='What the key allows, from ["read", "dial", "control"].')
     rate = models.CharField(
         max_length=20,
         blank=True,
         validators=[RegexValidator(rates.PATTERN, "Write it as 600/minute.")],
-        help_text="Requests allowed, such as 600/minute. Empty: API_RATE.",
+        help_text="The requests allowed, such as 600/minute. If it is empty, API_RATE.",
     )
     active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -151,10 +176,10 @@ class ApiKey(models.Model):
 
 class Call(models.Model):
     """
-    One phone call, whoever dialled it.
+    One phone call, inbound or outbound.
 
-    An outbound one is dialled in one or more attempts; ``sid``, ``status`` and the times are those of the latest. While
-    it waits for one, its status is ``queued`` and ``due_at`` says when the dialler looks at it next.
+    An outbound call is dialled in one or more attempts. Its ``sid``, ``status`` and times are those of the latest one.
+    While it waits for an attempt, its status is ``queued``, and ``due_at`` says when the dialler looks at it next.
     """
 
     class Direction(models.TextChoices):
@@ -167,13 +192,19 @@ class Call(models.Model):
     status = models.CharField(
         max_length=11, choices=[(status.value, status.value) for status in Status], default=Status.QUEUED.value
     )
-    from_number = models.CharField(max_length=128, blank=True, help_text="Or client:name, a SIP address, anonymous.")
+    from_number = models.CharField(
+        max_length=128, blank=True, help_text="A number, client:name, a SIP address, or anonymous."
+    )
     to_number = models.CharField(max_length=128, blank=True)
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="calls")
-    streams = models.PositiveSmallIntegerField(default=0, help_text="Media streams opened so far; over 1: reconnected.")
+    streams = models.PositiveSmallIntegerField(
+        default=0, help_text="The media streams opened so far. More than 1 means that the call was reconnected."
+    )
     stream_sid = models.CharField(max_length=64, blank=True)
     process = models.CharField(max_length=128, blank=True, help_text="The process that held the last stream.")
-    channel = models.CharField(max_length=128, blank=True, help_text="Where that process hears of orders to the call.")
+    channel = models.CharField(
+        max_length=128, blank=True, help_text="The channel on which that process is notified of orders to the call."
+    )
     created_at = models.DateTimeField(default=timezone.now)
     answered_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
@@ -182,18 +213,24 @@ class Call(models.Model):
     metadata = models.JSONField(default=dict, blank=True)
     recording = models.FileField(max_length=255, blank=True)
 
-    # Only what we dialled has these.
-    scheduled_for = models.DateTimeField(null=True, blank=True, help_text="Not to be dialled before.")
-    due_at = models.DateTimeField(null=True, help_text="When the dialler looks at it next; empty: it does not wait.")
+    # Only outbound calls have these.
+    scheduled_for = models.DateTimeField(null=True, blank=True, help_text="The call is not dialled before this time.")
+    due_at = models.DateTimeField(
+        null=True, help_text="When the dialler looks at the call next. Empty if the call does not wait to be dialled."
+    )
     attempts_made = models.PositiveSmallIntegerField(default=0)
-    canceled_at = models.DateTimeField(null=True, help_text="When somebody asked for it not to go on.")
-    variables = models.JSONField(default=dict, blank=True, help_text="Fill {{ name }} in the agent's prompt and lines.")
-    max_duration = models.PositiveIntegerField(null=True, help_text="Seconds; empty: the agent's.")
-    record = models.BooleanField(null=True, help_text="Empty: as the agent does.")
+    canceled_at = models.DateTimeField(
+        null=True, help_text="When the call was canceled. The status changes once the carrier has stopped."
+    )
+    variables = models.JSONField(default=dict, blank=True, help_text="The values for {{ name }} in the agent's texts.")
+    max_duration = models.PositiveIntegerField(null=True, help_text="Seconds. If it is empty, the agent's limit.")
+    record = models.BooleanField(null=True, help_text="If it is empty, the agent's setting.")
     machine_detection = models.CharField(max_length=8, choices=MachineDetection, blank=True)
-    timezone = models.CharField(max_length=64, blank=True, help_text="Where the person is, such as Europe/Berlin.")
-    answered_by = models.CharField(max_length=32, blank=True, help_text="What machine detection found.")
-    transfer_to = models.CharField(max_length=20, blank=True, help_text="Where the call goes after its stream.")
+    timezone = models.CharField(max_length=64, blank=True, help_text="The person's time zone, such as Europe/Berlin.")
+    answered_by = models.CharField(max_length=32, blank=True, help_text="The result of machine detection.")
+    transfer_to = models.CharField(
+        max_length=20, blank=True, help_text="The number to which the call is transferred after its stream."
+    )
     api_key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, blank=True, related_name="calls")
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)
     request_digest = models.CharField(max_length=64, blank=True)
@@ -202,7 +239,7 @@ class Call(models.Model):
         ordering = ["-created_at"]
         constraints = [
             models.UniqueConstraint(fields=["api_key", "idempotency_key"], name="one_call_per_idempotency_key"),
-            # Two absent keys are different in SQL.
+            # In SQL two absent keys are different, so calls without an API key need a constraint of their own.
             models.UniqueConstraint(
                 fields=["idempotency_key"],
                 condition=models.Q(api_key=None),
@@ -211,14 +248,14 @@ class Call(models.Model):
         ]
         indexes = [
             models.Index(fields=["due_at", "created_at"], condition=models.Q(due_at__isnull=False), name="call_due"),
-            # The history is read newest first, whole or filtered by one of these; the id makes the order total.
+            # The history is read newest first, as a whole or filtered by one of these. The id makes the order total.
             models.Index(fields=["-created_at", "-id"], name="call_newest"),
             models.Index(fields=["status", "-created_at", "-id"], name="call_status_newest"),
             models.Index(fields=["direction", "-created_at", "-id"], name="call_direction_newest"),
             models.Index(fields=["agent", "-created_at", "-id"], name="call_agent_newest"),
             models.Index(fields=["to_number", "-created_at", "-id"], name="call_to_newest"),
             models.Index(fields=["from_number", "-created_at", "-id"], name="call_from_newest"),
-            # Few calls have these, and lists of those few are asked for as well.
+            # Few calls have these, so the indexes contain only those few.
             models.Index(
                 fields=["answered_by", "-created_at", "-id"],
                 condition=~models.Q(answered_by=""),
@@ -252,21 +289,21 @@ class Call(models.Model):
 
     @property
     def far_number(self) -> str:
-        """The number of the person on the line."""
+        """The number of the person on the line, whoever dialled."""
         return self.to_number if self.direction == self.Direction.OUTBOUND else self.from_number
 
 
 class DialAttempt(models.Model):
     """
-    One try at dialling a call.
+    One attempt to dial a call.
 
-    The row is there before the carrier hears of it, and its id is in every address that the carrier calls back. Who
-    sets ``requested_at`` (compare-and-set) sends the request, and nobody ever sends it again.
+    The row exists before its request is sent, and its id is part of the address of every callback. The process that
+    sets ``requested_at`` (compare-and-set) sends the request. It is never sent again.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     call = models.ForeignKey(Call, on_delete=models.CASCADE, related_name="attempts")
-    number = models.PositiveSmallIntegerField(help_text="Counts within the call.")
+    number = models.PositiveSmallIntegerField(help_text="Counts the attempts of the call.")
     sid = models.CharField("CallSid", max_length=64, unique=True, null=True)
     status = models.CharField(
         max_length=11, choices=[(status.value, status.value) for status in Status], default=Status.QUEUED.value
@@ -274,13 +311,17 @@ class DialAttempt(models.Model):
     to_number = models.CharField(max_length=20)
     from_number = models.CharField(max_length=20)
     created_at = models.DateTimeField(default=timezone.now)
-    requested_at = models.DateTimeField(null=True, help_text="When the carrier was asked; empty: not yet.")
-    checked_at = models.DateTimeField(null=True, help_text="When the carrier was last asked what became of it.")
+    requested_at = models.DateTimeField(
+        null=True, help_text="When the request was sent to the carrier. Empty if it was not sent yet."
+    )
+    checked_at = models.DateTimeField(null=True, help_text="When the carrier was last asked about the attempt.")
     answered_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     answered_by = models.CharField(max_length=32, blank=True)
     sip_code = models.PositiveSmallIntegerField(null=True)
-    error_code = models.CharField(max_length=32, blank=True, help_text="The carrier's number, or a word of ours.")
+    error_code = models.CharField(
+        max_length=32, blank=True, help_text="The carrier's error number, or a word such as not-sent."
+    )
     error = models.TextField(blank=True)
 
     class Meta:
@@ -304,8 +345,8 @@ class DoNotCall(models.Model):
     """A number that is never dialled."""
 
     class Source(models.TextChoices):
-        CALLER = "caller", "said on the phone"
-        KEY = "key", "pressed on the phone"
+        CALLER = "caller", "said by the caller"
+        KEY = "key", "key pressed by the caller"
         AGENT = "agent", "understood by the agent"
         API = "api", "REST API"
         OPERATOR = "operator", "operator"
@@ -326,24 +367,32 @@ class DoNotCall(models.Model):
 
 
 class DialPace(models.Model):
-    """How fast the dialler may go: one row, moved by compare-and-set, so that any number of dispatchers share it."""
+    """
+    How fast the dialler may go.
 
-    next_at = models.DateTimeField(help_text="When the next place in the calls per second begins.")
+    There is one row. Any number of dispatchers share it and change it by compare-and-set.
+    """
+
+    next_at = models.DateTimeField(help_text="When the next call may start, by the calls per second.")
     paused_until = models.DateTimeField(null=True)
-    reason = models.CharField(max_length=255, blank=True, help_text="Why it is paused.")
-    failures = models.PositiveIntegerField(default=0, help_text="In a row; they set how long it pauses.")
-    limit = models.PositiveIntegerField(null=True, help_text="Calls at once that the carrier stands, as it seems.")
-    limit_at = models.DateTimeField(null=True)
+    reason = models.CharField(max_length=255, blank=True, help_text="Why dialling is paused.")
+    failures = models.PositiveIntegerField(
+        default=0, help_text="Consecutive failures. They decide how long dialling pauses."
+    )
+    limit = models.PositiveIntegerField(
+        null=True, help_text="The calls at once that the carrier has accepted. Empty if no limit was met."
+    )
+    limit_at = models.DateTimeField(null=True, help_text="When the carrier refused a call beyond that limit.")
 
     class Meta:
         verbose_name = verbose_name_plural = "dialling"
 
     def __str__(self) -> str:
-        return self.reason or "going"
+        return self.reason or "running"
 
 
 class CallOrder(models.Model):
-    """A message to a live call, for whichever process holds its stream."""
+    """A message to a live call, which the process that holds its stream takes."""
 
     class Kind(models.TextChoices):
         SAY = "say"
@@ -366,11 +415,13 @@ class CallOrder(models.Model):
 
 
 class WebhookEndpoint(models.Model):
-    """An address that wants to hear of calls."""
+    """An address of another system, which receives the events of calls."""
 
-    url = models.URLField(max_length=500, help_text="Gets a POST with JSON for each event.")
+    url = models.URLField(max_length=500, help_text="Receives a POST with JSON for each event.")
     secret = models.CharField(max_length=100, help_text="Signs every delivery, as standardwebhooks.com describes.")
-    events = models.JSONField(default=list, blank=True, help_text='Names such as ["call.completed"]. Empty: all.')
+    events = models.JSONField(
+        default=list, blank=True, help_text='Names such as ["call.completed"]. If the list is empty, all events.'
+    )
     active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -382,7 +433,7 @@ class WebhookEndpoint(models.Model):
 
 
 class WebhookDelivery(models.Model):
-    """One event on its way to one endpoint, and what became of it."""
+    """One event for one endpoint, and how its delivery went."""
 
     class Status(models.TextChoices):
         WAITING = "waiting"
@@ -399,8 +450,8 @@ class WebhookDelivery(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     due_at = models.DateTimeField(null=True, default=timezone.now)
     delivered_at = models.DateTimeField(null=True)
-    response_status = models.PositiveSmallIntegerField(null=True, help_text="Of the last attempt.")
-    log = models.JSONField(default=list, help_text="One entry per attempt: when, what came back, how long it took.")
+    response_status = models.PositiveSmallIntegerField(null=True, help_text="The HTTP status of the last attempt.")
+    log = models.JSONField(default=list, help_text="One entry per attempt: its time, its result, and how long it took.")
 
     class Meta:
         ordering = ["-created_at"]
@@ -415,22 +466,24 @@ class WebhookDelivery(models.Model):
 
 
 class Turn(models.Model):
-    """What one side said while it had the turn, and how long the answer took."""
+    """What one side said while it had the turn, and how long the response took."""
 
     class Speaker(models.TextChoices):
         CALLER = "caller"
         AGENT = "agent"
 
     call = models.ForeignKey(Call, on_delete=models.CASCADE, related_name="turns")
-    number = models.PositiveIntegerField(help_text="Counts over the whole call, reconnects included.")
+    number = models.PositiveIntegerField(help_text="Counts the turns of the whole call, over all its streams.")
     speaker = models.CharField(max_length=6, choices=Speaker)
     said = models.TextField(blank=True)
-    heard = models.TextField(blank=True, help_text="What of it reached the other side.")
+    heard = models.TextField(blank=True, help_text="The part of it that the other side heard.")
     interrupted = models.BooleanField(default=False)
-    fallback = models.BooleanField(default=False, help_text="A filler or another engine had to help.")
+    fallback = models.BooleanField(default=False, help_text="A filler or a fallback engine was needed.")
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
-    start_position = models.BigIntegerField(null=True, help_text="Samples into the stream, at 8000 Hz.")
+    start_position = models.BigIntegerField(
+        null=True, help_text="Samples from the beginning of the stream, at 8000 Hz."
+    )
     end_position = models.BigIntegerField(null=True)
     stages = models.JSONField(default=dict, blank=True, help_text="Seconds by stage.")
     response_latency = models.FloatField(null=True, db_index=True, help_text="Seconds.")
@@ -446,7 +499,7 @@ class Turn(models.Model):
 
 
 class CallEvent(models.Model):
-    """Something that happened to a call and is not a turn."""
+    """Something that happened to a call, other than a turn."""
 
     call = models.ForeignKey(Call, on_delete=models.CASCADE, related_name="events")
     kind = models.CharField(max_length=64)
@@ -463,10 +516,10 @@ class CallEvent(models.Model):
 
 class StreamToken(models.Model):
     """
-    The right to open stream number ``stream`` of a call, once and soon. Only the digest is kept.
+    The right to open stream number ``stream`` of a call, once and soon. Only the token's digest is stored.
 
-    The number is what makes duplicates harmless: every answer to a repeated webhook carries a token of its
-    own for the same stream, and the first one used (``Call.streams``, compare-and-set) turns away the others.
+    The number makes duplicates harmless. Every answer to a repeated callback contains its own token for the same
+    stream. The first token that is used (``Call.streams``, compare-and-set) makes the others worthless.
     """
 
     digest = models.CharField(max_length=64, unique=True)
@@ -481,14 +534,16 @@ class StreamToken(models.Model):
 
 class Lease(models.Model):
     """
-    A live call's place among ``MAX_LIVE_CALLS``, renewed while it lives.
+    The slot of a live call among ``MAX_LIVE_CALLS``, which is renewed while the call lives.
 
-    The unique slot holds the limit on every database, whatever two admissions see of each other.
+    The slot is unique. This keeps the limit on every database, even for two calls that are admitted at once.
     """
 
     call = models.OneToOneField(Call, on_delete=models.CASCADE, primary_key=True, related_name="lease")
     slot = models.PositiveIntegerField(unique=True)
-    stream = models.PositiveSmallIntegerField(default=0, help_text="The stream that holds it; 0 until one is open.")
+    stream = models.PositiveSmallIntegerField(
+        default=0, help_text="The stream that holds the slot; 0 until one is open."
+    )
     process = models.CharField(max_length=128, blank=True)
     expires_at = models.DateTimeField(db_index=True)
 

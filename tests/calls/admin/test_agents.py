@@ -39,9 +39,9 @@ def test_an_operator_empties_the_transfer_targets_of_an_agent(admin_client):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"machine_detection": "message"}, "there is no message to leave"),
+        ({"machine_detection": "message"}, "so write the message"),
         ({"opt_out_key": "x"}, "One key"),
-        ({"transfer_targets": '["+12025550109"]'}, "Write names in small letters"),
+        ({"transfer_targets": '["+12025550109"]'}, "Write names in lower case"),
         ({"transfer_targets": "{"}, "Enter a valid JSON"),
         ({"ring_timeout": 1}, "greater than or equal to 5"),
     ],
