@@ -1,12 +1,13 @@
-"""The agent's side of a call: what it is saying, what became of it, and what to do when its engines do not deliver."""
+"""What is the agent saying, what was heard of it, and what to do when its engines do not deliver?"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from inference.requests import NO_REQUESTS, ToolRequests
+from media.turns import events as ev
+from media.turns.agent_turn import AgentTurn, Kind, Reply
 from media.turns.commands import (
     ClearPlayout,
     Command,
@@ -18,97 +19,23 @@ from media.turns.commands import (
     SendMark,
     StartReply,
     StopReply,
-    TurnEnded,
 )
-from media.turns.events import ReplyEnded, Revision
 from media.turns.options import ConversationOptions
 from media.turns.playout import FinalMark, Heard, Playout, Segment
 from media.turns.timing import Timing
 
-
-class Kind(Enum):
-    REPLY = auto()
-    """The language model's answer."""
-    LINE = auto()
-    """Fixed words."""
-    FILLER = auto()
-    """Fixed words that bridge a wait."""
-
-
-@dataclass(slots=True, eq=False)
-class Reply:
-    """One revision being made. Until it is released its audio is held back."""
-
-    revision: Revision
-    kind: Kind
-    segment: Segment
-    timing: Timing
-    history: tuple[Line, ...] = ()
-    held: list[tuple[bytes, int]] = field(default_factory=list)
-    released: bool = False
-    ended: bool = False
-    requests: ToolRequests = NO_REQUESTS
-    """What the language model asks for beside its words."""
-    requested: bool = False
-    """Somebody outside asked for these words: they must not be lost."""
-
-    @property
-    def in_between(self) -> bool:
-        """Fixed words in the middle of being said."""
-        return self.kind is not Kind.REPLY and self.segment.received > 0 and not self.ended
-
-
-@dataclass(slots=True, eq=False)
-class AgentTurn:
-    """The agent has the floor: the speech of this turn, in the order in which it is said."""
-
-    started: float
-    timing: Timing
-    waiting_since: float
-    """Since when nothing new was asked of the engines: what the filler counts from."""
-    protected: bool = False
-    """Cannot be interrupted."""
-    replies: list[Reply] = field(default_factory=list)
-    """In the order in which they sound; those that have no sound yet come last."""
-    attempts: int = 0
-    fillers: int = 0
-    fallback: bool = False
-
-    @property
-    def pending(self) -> bool:
-        """Nothing of it has been sent yet."""
-        return self.timing.sent is None
-
-    @property
-    def complete(self) -> bool:
-        """All of its words were made into speech."""
-        return all(reply.segment.complete for reply in self.replies if reply.kind is not Kind.FILLER)
-
-    @property
-    def said(self) -> str:
-        return " ".join(reply.segment.text.strip() for reply in self.replies if reply.segment.received)
-
-    @property
-    def heard(self) -> str:
-        """The words heard, in order; what comes after a word that was not heard was not heard either."""
-        texts: list[str] = []
-        for reply in self.replies:
-            if not reply.segment.received:
-                continue
-            text = reply.segment.heard_text.strip()
-            if text:
-                texts.append(text)
-            if text != reply.segment.text.strip():
-                break
-        return " ".join(texts)
+MOST_FAILED_TURNS = 2
+"""After so many turns in succession in which the engines failed, another try is only more of the caller's time."""
 
 
 class Progress(Enum):
+    """How far the agent is with its turn."""
+
     GOING = auto()
     FINISHED = auto()
     """Everything that this turn will say was heard."""
     SPEECHLESS = auto()
-    """Not even fixed words can be said: the voice is gone."""
+    """Not even fixed words can be said: the voice has failed."""
 
 
 class Agent:
@@ -116,6 +43,9 @@ class Agent:
     Keeps the agent's turn going, from the first word asked for to the last one heard.
 
     Commands go to ``emit``. It is ``Conversation`` that decides when a turn begins, is held or ends.
+
+    When an engine does not deliver, the caller hears a filler, then the reply of a second try, or an apology; what
+    they hear after two such turns is up to ``Conversation``.
     """
 
     def __init__(self, options: ConversationOptions, emit: Callable[[Command], None]) -> None:
@@ -123,25 +53,27 @@ class Agent:
         self._emit = emit
         self.playout = Playout()
         self.turn: AgentTurn | None = None
+        """Set while the agent has the floor."""
         self.speculation: Reply | None = None
-        self.failed_turns = 0
-        """Turns in a row in which the engines did not deliver."""
-        self._exchange = 0
-        self._revision = 0
+        """The reply to a caller who may still go on. Set in the caller's turn only."""
+        self.lines: deque[str] = deque()
+        """What the agent is to say as soon as it may, in this order, beside its replies."""
+        self._failed_turns = 0
+        """In how many turns, one after the other, the engines have failed."""
+        self._turns = 0
+        """Counts the agent's turns: the first half of a revision."""
+        self._revisions = 0
+        """Counts the revisions of the call: the second half of a revision."""
         self._first_marks: dict[str, Timing] = {}
+        """The mark behind the first audio of a turn, and the timing that learns from its echo when that was heard."""
 
     # -- starting to speak --------------------------------------------------------------------------
 
-    def _new_reply(self, kind: Kind, timing: Timing) -> Reply:
-        self._revision += 1
-        # What is said outside a turn is said for the next one.
-        revision = Revision(self._exchange + (self.turn is None), self._revision)
-        return Reply(revision, kind, Segment(revision), timing)
-
     def speculate(self, history: tuple[Line, ...], timing: Timing) -> None:
-        """Begin to answer before the caller has surely finished."""
+        """Start a reply before it is certain that the caller has finished."""
         self.drop_speculation()
-        reply = self._new_reply(Kind.REPLY, timing)
+        # It belongs to the turn that the agent will have.
+        reply = self._new_reply(Kind.REPLY, timing, turn=self._turns + 1)
         reply.history = history
         self.speculation = reply
         self._emit(StartReply(reply.revision, history, speculative=True))
@@ -150,106 +82,85 @@ class Agent:
         """Whether the reply that was started early answers this."""
         return self.speculation is not None and self.speculation.history == history
 
-    def drop_speculation(self) -> bool:
-        """The caller went on: what was begun is dead. True if there was something."""
-        reply, self.speculation = self.speculation, None
-        if reply is None:
-            return False
-        self._emit(StopReply(reply.revision))
-        return True
+    def drop_speculation(self) -> None:
+        """The caller goes on: the reply that was started early is not needed."""
+        if self.speculation is not None:
+            self._emit(StopReply(self.speculation.revision))
+            self.speculation = None
 
     def answer(
         self, history: tuple[Line, ...], timing: Timing, now: float, *, waiting_since: float | None = None
     ) -> None:
-        """Take the turn and answer; what was speculated on the same words is used."""
-        self._exchange += 1
-        # A caller who was left to finish has waited already.
-        stopped = now if timing.caller_stopped is None else timing.caller_stopped
+        """
+        Take the turn and answer, with the reply that was started early if it answers the same.
+
+        ``waiting_since`` is given if the caller has been waiting for the answer to something they said before.
+        """
         if waiting_since is None:
+            # A caller whose end of turn was long in doubt has waited already.
+            stopped = now if timing.caller_stopped is None else timing.caller_stopped
             waiting_since = min(now, stopped + self._options.longest_silence - self._options.filler_after)
-        self.turn = AgentTurn(started=now, timing=timing, waiting_since=waiting_since)
-        speculation, self.speculation = self.speculation, None
-        if speculation is not None and speculation.history == history:
-            self.turn.replies.append(speculation)
-            speculation.released = True
-            self._pass_on()
+        turn = self._begin_turn(AgentTurn(started=now, timing=timing, waiting_since=waiting_since))
+        if self.speculation is not None and self.speculation.history == history:
+            reply, self.speculation = self.speculation, None
+            reply.released = True
+            turn.replies.append(reply)
+            self._release_audio(turn)
         else:
-            if speculation is not None:
-                self._emit(StopReply(speculation.revision))
-            self._start_reply(history)
+            self.drop_speculation()
+            self._start_reply(turn, history)
 
-    def say(self, text: str, now: float, *, protected: bool = False, requested: bool = False) -> None:
+    def say(self, text: str, now: float, *, protected: bool = False, queued: bool = False) -> None:
         """Say fixed words: in the turn that the agent has, else in a new one."""
-        if self.turn is None:
-            self._exchange += 1
-            self.turn = AgentTurn(started=now, timing=Timing(), waiting_since=now)
-        self.turn.protected = self.turn.protected or protected
-        self._say(Kind.LINE, text, now, requested=requested)
+        turn = self.turn
+        if turn is None:
+            turn = self._begin_turn(AgentTurn(started=now, timing=Timing(), waiting_since=now))
+        turn.protected = turn.protected or protected
+        self._say(turn, Kind.LINE, text, now, queued=queued)
 
-    @property
-    def held_since(self) -> float | None:
-        """When the sound was stopped provisionally; None while it is not."""
-        return self.playout.cleared_at
+    def say_next_line(self, now: float) -> None:
+        """Say the first of ``lines``."""
+        self.say(self.lines.popleft(), now, queued=True)
 
-    @property
-    def replying(self) -> bool:
-        """The language model is making a reply, speculative or not."""
-        replies = self.turn.replies if self.turn is not None else []
-        return self.speculation is not None or any(r.kind is Kind.REPLY and not r.ended for r in replies)
+    def _begin_turn(self, turn: AgentTurn) -> AgentTurn:
+        self._turns += 1
+        self.turn = turn
+        return turn
 
-    @property
-    def unsaid(self) -> list[str]:
-        """What was asked for from outside in this turn, and was not heard at all."""
-        replies = self.turn.replies if self.turn is not None else []
-        return [reply.segment.text for reply in replies if reply.requested and not reply.segment.heard]
+    def _new_reply(self, kind: Kind, timing: Timing, *, turn: int) -> Reply:
+        self._revisions += 1
+        revision = ev.Revision(turn, self._revisions)
+        return Reply(revision, kind, Segment(revision), timing)
 
-    def _start_reply(self, history: tuple[Line, ...]) -> None:
-        assert self.turn is not None
-        if self.turn.pending:
-            self.turn.timing.begin_anew()
-        reply = self._new_reply(Kind.REPLY, self.turn.timing)
+    def _start_reply(self, turn: AgentTurn, history: tuple[Line, ...]) -> None:
+        if turn.pending:
+            turn.timing.begin_anew()
+        reply = self._new_reply(Kind.REPLY, turn.timing, turn=self._turns)
         reply.history = history
         reply.released = True
-        self.turn.replies.append(reply)
+        turn.replies.append(reply)
         self._emit(StartReply(reply.revision, history, speculative=False))
 
-    def _say(self, kind: Kind, text: str, now: float, *, requested: bool = False) -> None:
-        assert self.turn is not None
-        reply = self._new_reply(kind, self.turn.timing if not self.turn.replies else Timing())
-        reply.requested = requested
+    def _say(self, turn: AgentTurn, kind: Kind, text: str, now: float, *, queued: bool = False) -> None:
+        reply = self._new_reply(kind, Timing() if turn.replies else turn.timing, turn=self._turns)
+        reply.queued = queued
         reply.segment.text = text
         reply.released = True
-        self.turn.replies.append(reply)
-        self.turn.waiting_since = now
+        turn.replies.append(reply)
+        turn.waiting_since = now
         self._emit(SayLine(reply.revision, text))
 
-    def _pass_on(self) -> None:
-        """Let sound what may; what is said in between is said to its end before a reply goes on."""
-        if self.turn is None:
-            return
-        for reply in list(self.turn.replies):
-            if not reply.released or any(other is not reply and other.in_between for other in self.turn.replies):
-                continue
-            if reply.held:
-                self._sounds(reply)
-            for audio, text_end in reply.held:
-                self.playout.add(reply.segment, audio, text_end)
-            reply.held.clear()
-            if reply.ended and not reply.segment.ended:
-                self.playout.end(reply.segment)
-
-    def _break_off(self, reply: Reply) -> None:
-        reply.ended = True
-        reply.held.clear()
-        reply.segment.break_off()
-        self.playout.end(reply.segment)
-        self._pass_on()
+    def _say_filler(self, turn: AgentTurn, now: float) -> None:
+        turn.fallback = True
+        if turn.fillers < len(self._options.fillers):
+            self._say(turn, Kind.FILLER, self._options.fillers[turn.fillers], now)
+            turn.fillers += 1
 
     # -- what the engines deliver ---------------------------------------------------------------------
 
-    def find(self, revision: Revision) -> Reply | None:
-        """The living reply of this revision; None for a dead one. One that never was raises ``ValueError``."""
-        if revision.number > self._revision:
+    def find(self, revision: ev.Revision) -> Reply | None:
+        """The reply of this revision; None if it has ended. Raises ``ValueError`` if it was never started."""
+        if revision.number > self._revisions:
             raise ValueError(f"{revision} was never started")
         if self.speculation is not None and self.speculation.revision == revision:
             return self.speculation
@@ -259,91 +170,112 @@ class Agent:
                     return None if reply.ended else reply
         return None
 
-    def token(self, revision: Revision, now: float) -> None:
-        reply = self.find(revision)
+    @property
+    def replying(self) -> bool:
+        """The language model is making a reply, speculative or not."""
+        return self.speculation is not None or (self.turn is not None and self.turn.replying)
+
+    def take_token(self, event: ev.ReplyToken, now: float) -> None:
+        reply = self.find(event.revision)
         if reply is not None and reply.timing.first_token is None:
             reply.timing.first_token = now
 
-    def text(self, revision: Revision, text: str, now: float) -> None:
-        reply = self.find(revision)
+    def take_text(self, event: ev.ReplyText, now: float) -> None:
+        reply = self.find(event.revision)
         if reply is None or reply.kind is not Kind.REPLY:
             return
-        reply.segment.text += text
+        reply.segment.text += event.text
         if reply.timing.first_clause is None:
             reply.timing.first_clause = now
 
-    def audio(self, revision: Revision, audio: bytes, text_end: int, now: float) -> None:
-        reply = self.find(revision)
-        if reply is None or not audio:
+    def take_audio(self, event: ev.ReplyAudio, now: float) -> None:
+        reply = self.find(event.revision)
+        if reply is None or not event.audio:
             return
         if reply.timing.first_speech is None:
             reply.timing.first_speech = now
-        reply.held.append((audio, text_end))
-        self._pass_on()
+        reply.held.append((event.audio, event.text_end))
+        if self.turn is not None:
+            self._release_audio(self.turn)
 
-    def ended(self, event: ReplyEnded, now: float) -> None:
+    def take_end(self, event: ev.ReplyEnded, now: float) -> None:
         reply = self.find(event.revision)
         if reply is None:
             return
-        if reply.segment.received == 0 and not reply.held and not event.requests:
-            self.failed(event.revision, "empty", now)
+        has_audio = bool(reply.segment.received or reply.held)
+        if not has_audio and not event.requests:
+            self._fail(reply, "empty", now)
             return
         reply.ended = True
         reply.requests = event.requests
-        reply.segment.complete = bool(reply.segment.received or reply.held)
-        self._pass_on()
+        reply.segment.complete = has_audio
+        if self.turn is not None:
+            self._release_audio(self.turn)
 
-    def failed(self, revision: Revision, reason: str, now: float) -> None:
-        """An engine gave up on this revision; see DESIGN: filler, then a second try, then an apology, then goodbye."""
-        reply = self.find(revision)
-        if reply is None:
-            return
+    def take_failure(self, event: ev.ReplyFailed, now: float) -> None:
+        reply = self.find(event.revision)
+        if reply is not None:
+            self._fail(reply, event.reason, now)
+
+    def _fail(self, reply: Reply, reason: str, now: float) -> None:
+        """An engine does not deliver this reply, or not all of it."""
         self._emit(Noted("engine-failed", now, {"reason": reason, "kind": reply.kind.name.lower()}))
         if reply is self.speculation:
             self.speculation = None
-            return
-        self._break_off(reply)
-        if reply.kind is Kind.REPLY:
-            self._go_on_without(reply, now)
+        elif self.turn is not None:
+            self._break_off(self.turn, reply)
+            if reply.kind is Kind.REPLY:
+                self._replace_failed(self.turn, reply, now)
 
-    def _go_on_without(self, reply: Reply, now: float) -> None:
-        turn = self.turn
-        assert turn is not None
+    def _replace_failed(self, turn: AgentTurn, reply: Reply, now: float) -> None:
         turn.fallback = True
-        turn.attempts += 1
+        turn.failures += 1
         if reply.segment.received:
-            self.failed_turns += 1
+            self._failed_turns += 1
             # The rest of a broken sentence is worth less than a clean new start.
-            self._say(Kind.LINE, self._options.lost_thread, now)
-        elif turn.attempts == 1:
+            self._say(turn, Kind.LINE, self._options.lost_thread, now)
+        elif turn.failures == 1:
             if not turn.fillers:
-                self._fill(now)
-            self._start_reply(reply.history)
+                self._say_filler(turn, now)
+            self._start_reply(turn, reply.history)
         else:
-            self.failed_turns += 1
-            self._say(Kind.LINE, self._options.apology, now)
+            self._failed_turns += 1
+            self._say(turn, Kind.LINE, self._options.apology, now)
 
-    def _fill(self, now: float) -> None:
-        assert self.turn is not None
-        self.turn.fallback = True
-        if self.turn.fillers < len(self._options.fillers):
-            self._say(Kind.FILLER, self._options.fillers[self.turn.fillers], now)
-            self.turn.fillers += 1
+    @property
+    def keeps_failing(self) -> bool:
+        """The engines have failed in several turns, one after the other."""
+        return self._failed_turns >= MOST_FAILED_TURNS
 
-    def _sounds(self, reply: Reply) -> None:
-        """Keep the order of ``replies`` when one of them gets its first sound, which makes a late filler needless."""
-        assert self.turn is not None
-        if reply.segment.received:
-            return
-        replies = self.turn.replies
-        replies.remove(reply)
-        replies.insert(sum(1 for other in replies if other.segment.received), reply)
-        if reply.kind is not Kind.REPLY:
-            return
-        for other in replies:
-            if other.kind is Kind.FILLER and not other.ended and not other.segment.received:
-                other.ended = True
-                self._emit(StopReply(other.revision))
+    def _release_audio(self, turn: AgentTurn) -> None:
+        """Queue the audio that may be sent. A reply waits until fixed words that have begun are said to their end."""
+        for reply in list(turn.replies):
+            if not reply.released or any(other is not reply and other.in_between for other in turn.replies):
+                continue
+            if reply.held and not reply.segment.received:
+                turn.put_first_unheard(reply)
+                if reply.kind is Kind.REPLY:
+                    self._drop_late_fillers(turn)
+            for audio, text_end in reply.held:
+                self.playout.add(reply.segment, audio, text_end)
+            reply.held.clear()
+            if reply.ended and not reply.segment.ended:
+                self.playout.end(reply.segment)
+
+    def _drop_late_fillers(self, turn: AgentTurn) -> None:
+        """The reply has its first sound, so a filler that has none yet is not needed."""
+        for reply in turn.replies:
+            if reply.kind is Kind.FILLER and not reply.ended and not reply.segment.received:
+                reply.ended = True
+                self._emit(StopReply(reply.revision))
+
+    def _break_off(self, turn: AgentTurn, reply: Reply) -> None:
+        """Nothing more comes of this reply: what was received of it is all that it says."""
+        reply.ended = True
+        reply.held.clear()
+        reply.segment.break_off()
+        self.playout.end(reply.segment)
+        self._release_audio(turn)
 
     # -- time -------------------------------------------------------------------------------------------
 
@@ -351,24 +283,22 @@ class Agent:
         """
         Send what is due and notice what was heard.
 
-        Without ``may_start`` (the caller's voice sounds) nothing new begins: neither a turn that has not sounded
-        yet nor a filler.
+        Without ``may_start`` (the caller is speaking) nothing new begins: neither a turn of which nothing has been
+        sent nor a filler.
         """
         turn = self.turn
         if turn is None or self.playout.held:
             return Progress.GOING
         if may_start or not turn.pending:
-            self._send(turn, now)
-        self._report(self.playout.take_heard(now))
+            self._send_due(turn, now)
+        self._emit_played(self.playout.take_heard(now))
         if self.playout.busy(now):
             return Progress.GOING
-        open_replies = [reply for reply in turn.replies if not reply.ended]
-        if not open_replies:
-            last = next((reply for reply in reversed(turn.replies) if reply.kind is not Kind.FILLER), None)
-            mute = last is not None and last.kind is Kind.LINE and not last.segment.received
-            return Progress.SPEECHLESS if mute else Progress.FINISHED
+        unfinished = turn.unfinished
+        if not unfinished:
+            return Progress.SPEECHLESS if turn.speechless else Progress.FINISHED
         if may_start and now >= self._patience_ends(turn):
-            self._fill_or_give_up(turn, open_replies, now)
+            self._bridge_silence(turn, unfinished, now)
             return self.tick(now, may_start=may_start)
         return Progress.GOING
 
@@ -379,31 +309,33 @@ class Agent:
             return None
         if not self.playout.empty:
             return self.playout.next_due if may_start or not turn.pending else None
-        if any(not reply.ended for reply in turn.replies):
+        if turn.unfinished:
             return self._patience_ends(turn) if may_start else None
         return self.playout.quiet_at
 
     def _patience_ends(self, turn: AgentTurn) -> float:
         return max(turn.waiting_since, self.playout.quiet_at) + self._options.filler_after
 
-    def _fill_or_give_up(self, turn: AgentTurn, open_replies: list[Reply], now: float) -> None:
-        for reply in open_replies:
+    def _bridge_silence(self, turn: AgentTurn, unfinished: list[Reply], now: float) -> None:
+        """The engines are slow: say the next filler. After the last one, what is still missing has failed."""
+        for reply in unfinished:
             if reply.kind is Kind.FILLER:
-                self._break_off(reply)
+                self._break_off(turn, reply)
                 self._emit(StopReply(reply.revision))
-        late = [reply for reply in open_replies if reply.kind is not Kind.FILLER]
+        late = [reply for reply in unfinished if reply.kind is not Kind.FILLER]
         if not late:
             return
         if turn.fillers < len(self._options.fillers):
             self._emit(Noted("filler", now, {"after": round(now - turn.started, 3)}))
-            self._fill(now)
+            self._say_filler(turn, now)
             return
         for reply in late:
-            turn.attempts = max(turn.attempts, 1)
+            # After so long a wait there is no second try.
+            turn.failures = max(turn.failures, 1)
             self._emit(StopReply(reply.revision))
-            self.failed(reply.revision, "too slow", now)
+            self._fail(reply, "too slow", now)
 
-    def _send(self, turn: AgentTurn, now: float) -> None:
+    def _send_due(self, turn: AgentTurn, now: float) -> None:
         underruns = self.playout.underruns
         sendings = self.playout.due(now)
         if self.playout.underruns > underruns:
@@ -419,7 +351,7 @@ class Agent:
                 if sending.mark:
                     self._first_marks[sending.mark] = turn.timing
 
-    def _report(self, heard: list[Heard]) -> None:
+    def _emit_played(self, heard: list[Heard]) -> None:
         for run in heard:
             self._emit(Played(run.audio, run.at))
 
@@ -435,65 +367,61 @@ class Agent:
             if timing is not None:
                 timing.heard = now
 
-    # -- the end of a turn ---------------------------------------------------------------------------------
+    # -- stopping -------------------------------------------------------------------------------------------
+
+    @property
+    def held_since(self) -> float | None:
+        """When the sound was stopped provisionally; None while it is not."""
+        return self.playout.cleared_at
 
     def hold(self, now: float, *, overlap_started: float) -> None:
-        """Stop the sound at once, keeping the place."""
-        assert self.turn is not None
+        """Stop the sound at once, so that it can go on from there."""
         heard = self.playout.hold(now)
         self._emit(ClearPlayout())
-        self.turn.timing.overlap_started = overlap_started
-        self.turn.timing.cleared = now
-        self._report(heard)
+        if self.turn is not None:
+            self.turn.timing.overlap_started = overlap_started
+            self.turn.timing.cleared = now
+        self._emit_played(heard)
 
     def resume(self) -> None:
-        """It was no interruption: go on from where it was held."""
-        assert self.turn is not None
+        """It was no interruption: go on from where the sound was held."""
         self.playout.resume()
-        self.turn.timing.overlap_started = self.turn.timing.cleared = None
+        if self.turn is not None:
+            self.turn.timing.overlap_started = self.turn.timing.cleared = None
 
     def withdraw(self) -> None:
         """Take back a turn of which nothing was sent."""
-        assert self.turn is not None
-        assert self.turn.pending
-        self._stop_all()
-        self.playout.discard()
-        self.turn = None
+        if self.turn is not None:
+            self._queue_again(self.turn)
+            self._stop(self.turn)
 
-    def finish(self, now: float, *, interrupted: bool = False) -> tuple[TurnEnded | None, list[ToolRequests]]:
-        """The turn is over. Returns what goes on record (None: nothing of it sounded), and what its replies request."""
+    def finish(self, now: float, *, interrupted: bool = False) -> AgentTurn | None:
+        """The turn is over. Returns it; None if the agent has none."""
         turn = self.turn
-        assert turn is not None
-        requests = [reply.requests for reply in turn.replies if reply.requests]
-        if interrupted:
-            if not self.playout.held:
-                unheard = self.playout.busy(now)
-                self._report(self.playout.hold(now))
-                if unheard:
-                    self._emit(ClearPlayout())
-            self._stop_all()
-            self.playout.discard()
-        elif any(reply.kind is Kind.REPLY and reply.segment.complete for reply in turn.replies):
-            self.failed_turns = 0
-        self.turn = None
-        if turn.pending:
-            return None, requests
-        fact = TurnEnded(
-            number=0,
-            speaker="agent",
-            said=turn.said,
-            heard=turn.heard,
-            started=turn.timing.sent if turn.timing.sent is not None else turn.started,
-            ended=now,
-            interrupted=interrupted,
-            fallback=turn.fallback,
-            stages=turn.timing.stages(),
-        )
-        return fact, requests
+        if turn is None:
+            return None
+        if not interrupted:
+            if turn.answered:
+                self._failed_turns = 0
+            self.turn = None
+            return turn
+        # Before the last piece counts as heard: of a line that has hardly begun the caller has understood nothing.
+        self._queue_again(turn)
+        if not self.playout.held:
+            unheard = self.playout.busy(now)
+            self._emit_played(self.playout.hold(now))
+            if unheard:
+                self._emit(ClearPlayout())
+        self._stop(turn)
+        return turn
 
-    def _stop_all(self) -> None:
-        assert self.turn is not None
-        for reply in self.turn.replies:
+    def _queue_again(self, turn: AgentTurn) -> None:
+        self.lines.extendleft(reversed(turn.unheard_lines))
+
+    def _stop(self, turn: AgentTurn) -> None:
+        for reply in turn.replies:
             if not reply.ended or reply.segment.heard < reply.segment.received:
                 self._emit(StopReply(reply.revision, reply.segment.heard))
                 reply.ended = True
+        self.playout.discard()
+        self.turn = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from inference.requests import ToolRequests
 from media.turns import events as ev
 from media.turns.agent import Agent, Progress
+from media.turns.agent_turn import AgentTurn
 from media.turns.barge_in import (
     HOLD_GUARD,
     Move,
@@ -95,7 +95,6 @@ class Conversation:
         self._closing = Closing(options, self._commands.append)
         self._keypad = Keypad(options, self._commands.append)
         self.floor = Floor.IDLE
-        self._lines: deque[str] = deque()
         self._now = 0.0
         self._idle_since = 0
         self._silences = 0
@@ -112,11 +111,11 @@ class Conversation:
             ev.TranscriptPartial: lambda event: self._consider(self.caller.take_partial(event, self._now)),
             ev.TranscriptReady: lambda event: self._consider(self.caller.take_snapshot(event, self._now)),
             ev.TranscriptFailed: lambda event: self._consider(self.caller.take_failure(event, self._now)),
-            ev.ReplyToken: lambda event: self.agent.token(event.revision, self._now),
-            ev.ReplyText: lambda event: self.agent.text(event.revision, event.text, self._now),
-            ev.ReplyAudio: lambda event: self.agent.audio(event.revision, event.audio, event.text_end, self._now),
-            ev.ReplyEnded: lambda event: self.agent.ended(event, self._now),
-            ev.ReplyFailed: lambda event: self.agent.failed(event.revision, event.reason, self._now),
+            ev.ReplyToken: lambda event: self.agent.take_token(event, self._now),
+            ev.ReplyText: lambda event: self.agent.take_text(event, self._now),
+            ev.ReplyAudio: lambda event: self.agent.take_audio(event, self._now),
+            ev.ReplyEnded: lambda event: self.agent.take_end(event, self._now),
+            ev.ReplyFailed: lambda event: self.agent.take_failure(event, self._now),
             ev.MarkReached: self._mark_reached,
             ev.KeyPressed: self._key_pressed,
             ev.SayRequested: self._say_requested,
@@ -386,7 +385,6 @@ class Conversation:
         """The caller's turn was not over after all, and nothing of the reply was sent: as if it never was."""
         self._note("caller-went-on")
         self.caller.went_on()
-        self._lines.extendleft(reversed(self.agent.unsaid))
         self.agent.withdraw()
         self._give_floor()
 
@@ -470,7 +468,7 @@ class Conversation:
 
     def _say_requested(self, event: ev.SayRequested) -> None:
         if event.text.strip():
-            self._lines.append(event.text)
+            self.agent.lines.append(event.text)
 
     def _end_requested(self, event: ev.EndRequested) -> None:
         if not self._closing.irrevocable:
@@ -502,7 +500,7 @@ class Conversation:
         if self.agent.turn is not None:
             self._finish_turn(interrupted=True)
         self._put_down_utterance()
-        self._lines.clear()
+        self.agent.lines.clear()
         self._disclosing = False
         self._disclosure_mark = None
 
@@ -548,15 +546,16 @@ class Conversation:
             self._answer_overlap(judge_hold_timeout(utterance), utterance)
         if self._keys_may_count and (pressed := self._keypad.take(self._now)) is not None:
             self._take_keys(pressed)
-        if self.floor is Floor.IDLE and self._lines:
-            self._say(self._lines.popleft(), requested=True)
+        if self.floor is Floor.IDLE and self.agent.lines:
+            self.floor = Floor.AGENT
+            self.agent.say_next_line(self._now)
         self._let_agent_speak()
         if self._closing.last_words_heard(self._now):
             self._hang_up()
 
     def _watch_duration(self) -> None:
         if self._closing.take_warning(self._now):
-            self._lines.append(self._options.warning)
+            self.agent.lines.append(self._options.warning)
         if self._closing.time_is_up(self._now):
             if self._closing.irrevocable:
                 self._hang_up()
@@ -584,12 +583,11 @@ class Conversation:
 
     def _disclosed(self) -> None:
         """The caller has surely heard the disclosure."""
-        assert self.agent.turn is not None
-        complete, owed = self.agent.turn.complete, self._history.answer_owed
+        owed = self._history.answer_owed
         self._disclosing = False
         self._disclosure_mark = None
-        self._finish_turn()
-        if not complete:
+        turn = self._finish_turn()
+        if turn is None or not turn.complete:
             # The voice broke off in the middle of what must be said.
             self._end(ENGINES_FAILED, self._options.trouble_goodbye)
             return
@@ -609,15 +607,16 @@ class Conversation:
 
     def _agent_finished(self) -> None:
         """The caller has heard all of the agent's turn."""
-        if self._lines and self._closing.ending is None and self.floor is Floor.AGENT:
-            self.agent.say(self._lines.popleft(), self._now, requested=True)
+        if self.agent.lines and self._closing.ending is None and self.floor is Floor.AGENT:
+            self.agent.say_next_line(self._now)
             return
         owed = self._history.answer_owed
-        for requests in self._finish_turn():
+        turn = self._finish_turn()
+        for requests in turn.requests if turn is not None else ():
             self._carry_out(requests)
         if self.agent.turn is not None:
             return
-        if self._closing.ending is None and self.agent.failed_turns >= 2:
+        if self._closing.ending is None and self.agent.keeps_failing:
             self._end(ENGINES_FAILED, self._options.trouble_goodbye)
         else:
             self._pass_floor(owed=owed)
@@ -634,18 +633,17 @@ class Conversation:
         else:
             self._be_idle()
 
-    def _finish_turn(self, *, interrupted: bool = False) -> list[ToolRequests]:
-        """Returns what the replies of the turn ask for, now that they were heard: nothing if they were not."""
-        if interrupted:
-            self._lines.extendleft(reversed(self.agent.unsaid))
-        fact, requests = self.agent.finish(self._now, interrupted=interrupted)
-        if fact is not None:
-            self._history.record(fact)
+    def _finish_turn(self, *, interrupted: bool = False) -> AgentTurn | None:
+        """The agent's turn is over: what was heard of it goes on record."""
+        turn = self.agent.finish(self._now, interrupted=interrupted)
+        record = turn.record(self._now, interrupted=interrupted) if turn is not None else None
+        if record is not None:
+            self._history.record(record)
             self._agent_turn_ended = True
-            if fact.heard:
-                self._history.add_agent(fact.heard)
+            if record.heard:
+                self._history.add_agent(record.heard)
         self._history.take_up_aside()
-        return [] if interrupted else requests
+        return turn
 
     def _close_call(self) -> None:
         """All was said: hang up when the caller's end has surely played it."""
@@ -675,7 +673,7 @@ class Conversation:
         target = self._closing.find_target(name)
         if target is None:
             self._closing.accept("transfer", self._now, allowed=False, target=name)
-            self._lines.append(self._options.no_transfer)
+            self.agent.lines.append(self._options.no_transfer)
         elif self._closing.accept("transfer", self._now, target=target):
             self._closing.decide(transferred(target, revocable=True))
             if self._history.caller_spoke_last and self.caller.utterance is None:
@@ -703,9 +701,9 @@ class Conversation:
         self.floor = Floor.AGENT
         self.agent.answer(self._history.lines, timing, self._now, waiting_since=waiting_since)
 
-    def _say(self, text: str, *, protected: bool = False, requested: bool = False) -> None:
+    def _say(self, text: str, *, protected: bool = False) -> None:
         self.floor = Floor.AGENT
-        self.agent.say(text, self._now, protected=protected, requested=requested)
+        self.agent.say(text, self._now, protected=protected)
 
     def _be_idle(self) -> None:
         self.floor = Floor.IDLE

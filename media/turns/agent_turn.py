@@ -1,0 +1,153 @@
+"""What the agent is saying in its turn, as far as it is made and heard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from inference.requests import NO_REQUESTS, ToolRequests
+from media.turns.commands import Line, TurnEnded
+from media.turns.events import Revision
+from media.turns.playout import Segment
+from media.turns.timing import Timing
+
+
+class Kind(Enum):
+    """Where the words of a reply come from."""
+
+    REPLY = auto()
+    """The language model."""
+    LINE = auto()
+    """Fixed words."""
+    FILLER = auto()
+    """Fixed words that bridge a wait."""
+
+
+@dataclass(slots=True, eq=False)
+class Reply:
+    """One revision: words and speech that are being made. Until it is released, its audio is held back."""
+
+    revision: Revision
+    kind: Kind
+    segment: Segment
+    """Its words, and how much of their audio was received and heard."""
+    timing: Timing
+    """The stages of the response that it belongs to. What is said later in a turn has a timing that is not used."""
+    history: tuple[Line, ...] = ()
+    """What the language model answers; of fixed words, empty."""
+    held: list[tuple[bytes, int]] = field(default_factory=list)
+    """Audio that may not be sent yet, each piece with how many characters of the text are said by the end of it."""
+    released: bool = False
+    """The turn is the agent's, so that the audio may be sent. A speculative reply is not released."""
+    ended: bool = False
+    """Nothing more comes from the engines: all has come, or the reply failed or was stopped."""
+    requests: ToolRequests = NO_REQUESTS
+    """What the language model requests beside its words. Known when the reply has ended."""
+    queued: bool = False
+    """The words come from the agent's queue of lines. If none of them is heard, they go back there."""
+
+    @property
+    def in_between(self) -> bool:
+        """Fixed words that have begun to sound and are not over."""
+        return self.kind is not Kind.REPLY and self.segment.received > 0 and not self.ended
+
+
+@dataclass(slots=True, eq=False)
+class AgentTurn:
+    """The agent has the floor: the replies of this turn, in the order in which they sound."""
+
+    started: float
+    """Session clock."""
+    timing: Timing
+    """The stages of the response to the caller."""
+    waiting_since: float
+    """The moment from which the wait for a filler counts: when fixed words were last asked for, or the turn began."""
+    protected: bool = False
+    """The caller cannot interrupt it."""
+    replies: list[Reply] = field(default_factory=list)
+    """Those that have no sound yet come last."""
+    failures: int = 0
+    """How many replies of the language model have failed in this turn."""
+    fillers: int = 0
+    """How many fillers were asked for."""
+    fallback: bool = False
+    """An engine was slow or failed, and fixed words stand for what it did not deliver."""
+
+    @property
+    def pending(self) -> bool:
+        """Nothing of it has been sent yet."""
+        return self.timing.sent is None
+
+    @property
+    def unfinished(self) -> list[Reply]:
+        """The replies that the engines are still making."""
+        return [reply for reply in self.replies if not reply.ended]
+
+    @property
+    def replying(self) -> bool:
+        """The language model is making a reply."""
+        return any(reply.kind is Kind.REPLY for reply in self.unfinished)
+
+    @property
+    def complete(self) -> bool:
+        """All of its words were made into speech."""
+        return all(reply.segment.complete for reply in self.replies if reply.kind is not Kind.FILLER)
+
+    @property
+    def answered(self) -> bool:
+        """The language model has made a whole reply."""
+        return any(reply.kind is Kind.REPLY and reply.segment.complete for reply in self.replies)
+
+    @property
+    def speechless(self) -> bool:
+        """Its last words were fixed ones, and the voice has failed to say them."""
+        last = next((reply for reply in reversed(self.replies) if reply.kind is not Kind.FILLER), None)
+        return last is not None and last.kind is Kind.LINE and not last.segment.received
+
+    @property
+    def said(self) -> str:
+        return " ".join(reply.segment.text.strip() for reply in self.replies if reply.segment.received)
+
+    @property
+    def heard(self) -> str:
+        """The words heard, in order. Words that come after one that was not heard were not heard either."""
+        texts: list[str] = []
+        for reply in self.replies:
+            if not reply.segment.received:
+                continue
+            text = reply.segment.heard_text.strip()
+            if text:
+                texts.append(text)
+            if text != reply.segment.text.strip():
+                break
+        return " ".join(texts)
+
+    @property
+    def unheard_lines(self) -> list[str]:
+        """The queued lines of which nothing was heard."""
+        return [reply.segment.text for reply in self.replies if reply.queued and not reply.segment.heard]
+
+    @property
+    def requests(self) -> list[ToolRequests]:
+        return [reply.requests for reply in self.replies if reply.requests]
+
+    def put_first_unheard(self, reply: Reply) -> None:
+        """The reply gets its first sound: it comes behind those that have sounded, before those that have not."""
+        self.replies.remove(reply)
+        self.replies.insert(sum(1 for other in self.replies if other.segment.received), reply)
+
+    def record(self, now: float, *, interrupted: bool) -> TurnEnded | None:
+        """The turn as it goes on record, over now; None if nothing of it was sent."""
+        if self.timing.sent is None:
+            return None
+        return TurnEnded(
+            number=0,
+            speaker="agent",
+            said=self.said,
+            heard=self.heard,
+            started=self.timing.sent,
+            ended=now,
+            interrupted=interrupted,
+            fallback=self.fallback,
+            stages=self.timing.stages(),
+        )
