@@ -44,15 +44,13 @@ from media.turns.commands import (
 )
 from media.turns.history import History
 from media.turns.keypad import KeyInput, Keypad
+from media.turns.opening import DISCLOSURE_MARK_TIMEOUT, Opening
 from media.turns.options import ConversationOptions
-from media.turns.playout import FinalMark
 from media.turns.timing import Timing
 from media.turns.utterance import Utterance
 
 STALLED = 1.0
 """Seconds on the clock without a frame: what the caller's voice does is not known any more."""
-DISCLOSED_AFTER = 1.0
-"""After the end of the disclosure should have been heard, its mark is awaited so long; the greeting waits for it."""
 
 
 class ImpossibleEvent(ValueError):
@@ -92,15 +90,13 @@ class Conversation:
         self.agent = Agent(options, self._commands.append)
         self.caller = Caller(options, clock=clock, agent_said=self._agent_said, emit=self._commands.append)
         self._history = History(self._commands.append, history)
+        self._opening = Opening(options)
         self._closing = Closing(options, self._commands.append)
         self._keypad = Keypad(options, self._commands.append)
         self.floor = Floor.IDLE
         self._now = 0.0
         self._idle_since = 0
         self._silences = 0
-        self._resumed = False
-        self._disclosing = False
-        self._disclosure_mark: FinalMark | None = None
         self._agent_turn_ended = False
         """The event in hand has ended a turn of the agent's: its words are new to the language model."""
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
@@ -158,8 +154,8 @@ class Conversation:
             due.append(keys_due)
         if self.floor is Floor.OVERLAP and not self._agent_may_start:
             due.append(self._clock.seen + STALLED)
-        if self._disclosure_mark is not None:
-            speaking: float | None = self._disclosure_mark.due
+        if self._opening.mark is not None:
+            speaking: float | None = self._opening.mark.due
         else:
             speaking = self.agent.deadline(may_start=self._agent_may_start)
         if speaking is not None and self.floor in (Floor.AGENT, Floor.OVERLAP):
@@ -224,23 +220,14 @@ class Conversation:
 
     def _call_started(self, event: ev.CallStarted) -> None:
         self._closing.start(self._now)
-        self._resumed = event.resumed
+        self._opening.start(event)
         self._emit(Warm(self._history.lines))
-        if self._options.disclosure and not event.disclosed:
-            self._disclosing = True
+        if self._opening.disclosing:
             self._say(self._options.disclosure, protected=True)
-        else:
-            self._emit(StartRecording())
-            self._open()
-
-    @property
-    def _opening(self) -> str:
-        return self._options.resumed if self._resumed else self._options.greeting
-
-    def _open(self) -> None:
-        """Say the first words, if there are any."""
-        if self._opening:
-            self._say(self._opening, protected=not (self._resumed or self._options.greeting_interruptible))
+            return
+        self._emit(StartRecording())
+        if self._opening.first_words:
+            self._say(self._opening.first_words, protected=self._opening.protected)
 
     def _speech_started(self, event: ev.SpeechStarted) -> None:
         self.caller.reach(event.position)
@@ -501,8 +488,7 @@ class Conversation:
             self._finish_turn(interrupted=True)
         self._put_down_utterance()
         self.agent.lines.clear()
-        self._disclosing = False
-        self._disclosure_mark = None
+        self._opening.end()
 
     def _put_down_utterance(self) -> None:
         """The caller will not be answered; what is known of their words goes on record."""
@@ -524,8 +510,7 @@ class Conversation:
         # It came the way that the caller's voice comes, and was held up like it.
         self.agent.mark_reached(event.name, self._now - self._clock.delay)
         self._closing.mark_reached(event.name, self._now)
-        if self._disclosure_mark is not None and self._disclosure_mark.name == event.name:
-            self._disclosure_mark.due = self._now
+        self._opening.mark_reached(event.name, self._now)
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -572,10 +557,10 @@ class Conversation:
                     self._hang_up(ending.reason_if_unsaid)
                 case Progress.SPEECHLESS:
                     self._end(ENGINES_FAILED, self._options.trouble_goodbye)
-                case Progress.FINISHED if self._disclosing:
-                    if self._disclosure_mark is None:
-                        self._disclosure_mark = self.agent.send_final_mark(self._now, patience=DISCLOSED_AFTER)
-                    if self._now < self._disclosure_mark.due:
+                case Progress.FINISHED if self._opening.disclosing:
+                    if self._opening.mark is None:
+                        self._opening.mark = self.agent.send_final_mark(self._now, patience=DISCLOSURE_MARK_TIMEOUT)
+                    if self._now < self._opening.mark.due:
                         return
                     self._disclosed()
                 case Progress.FINISHED:
@@ -584,8 +569,7 @@ class Conversation:
     def _disclosed(self) -> None:
         """The caller has surely heard the disclosure."""
         owed = self._history.answer_owed
-        self._disclosing = False
-        self._disclosure_mark = None
+        self._opening.end()
         turn = self._finish_turn()
         if turn is None or not turn.complete:
             # The voice broke off in the middle of what must be said.
@@ -593,13 +577,13 @@ class Conversation:
             return
         self._note("disclosed")
         self._emit(StartRecording())
-        if self._opening and self.caller.wait is not None:
+        if self._opening.first_words and self.caller.wait is not None:
             # What the caller has said into the disclosure, the greeting answers best.
             self._put_down_utterance()
         if self._closing.opted_out:
             self._opt_out("asked")
-        elif self._opening:
-            self._open()
+        elif self._opening.first_words:
+            self._say(self._opening.first_words, protected=self._opening.protected)
             if self.caller.utterance is not None:
                 self.floor = Floor.OVERLAP
         else:
