@@ -118,6 +118,11 @@ class Agent:
         turn.protected = turn.protected or protected
         self._say(turn, Kind.LINE, text, now, queued=queued)
 
+    def queue_line(self, text: str) -> None:
+        """Say this as soon as the agent may speak."""
+        if text.strip():
+            self.lines.append(text)
+
     def say_next_line(self, now: float) -> None:
         """Say the first of ``lines``."""
         self.say(self.lines.popleft(), now, queued=True)
@@ -392,7 +397,7 @@ class Agent:
     def withdraw(self) -> None:
         """Take back a turn of which nothing was sent."""
         if self.turn is not None:
-            self._queue_again(self.turn)
+            self.lines.extendleft(reversed(self.turn.unheard_lines))
             self._stop(self.turn)
 
     def finish(self, now: float, *, interrupted: bool = False) -> AgentTurn | None:
@@ -406,7 +411,7 @@ class Agent:
             self.turn = None
             return turn
         # Before the last piece counts as heard: of a line that has hardly begun the caller has understood nothing.
-        self._queue_again(turn)
+        self.lines.extendleft(reversed(turn.unheard_lines))
         if not self.playout.held:
             unheard = self.playout.busy(now)
             self._emit_played(self.playout.hold(now))
@@ -414,9 +419,6 @@ class Agent:
                 self._emit(ClearPlayout())
         self._stop(turn)
         return turn
-
-    def _queue_again(self, turn: AgentTurn) -> None:
-        self.lines.extendleft(reversed(turn.unheard_lines))
 
     def _stop(self, turn: AgentTurn) -> None:
         for reply in turn.replies:

@@ -79,7 +79,7 @@ def test_what_a_speculative_reply_asks_for_is_not_done_before_its_release():
         phone.caller_says("I would like to", start=0.5, end=1.5)  # plainly unfinished: 1.2 s to think
         phone.wait_until(2.5)
         assert phone.sent(cmd.StartReply)[0].speculative
-        assert phone.conversation.agent.speculation.ended  # and all of it is there
+        assert phone.conversation.control.agent.speculation.ended  # and all of it is there
         assert tool_calls(phone) == []
         phone.caller_says("know your prices.", start=2.55, end=3.5)
         phone.wait_until(9.0)

@@ -1,0 +1,505 @@
+"""Who has the floor?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+
+from inference.requests import ToolRequests
+from media.turns.agent import Agent, Progress
+from media.turns.agent_turn import AgentTurn
+from media.turns.barge_in import Move, classify, judge_hold, judge_overlap
+from media.turns.caller import Caller, CallerMove, Unheard
+from media.turns.clock import StreamClock
+from media.turns.closing import (
+    BY_AGENT,
+    ENGINES_FAILED,
+    OPTED_OUT,
+    SILENCE,
+    Closing,
+    Ending,
+    transferred,
+)
+from media.turns.commands import Command, Line, Noted, OptOutHow, StartRecording, TurnEnded
+from media.turns.events import CallStarted
+from media.turns.history import History
+from media.turns.keypad import KeyInput, Keypad
+from media.turns.opening import DISCLOSURE_MARK_TIMEOUT, Opening
+from media.turns.options import ConversationOptions
+from media.turns.silence import Silence, SilenceMove
+from media.turns.timing import Timing
+from media.turns.utterance import Utterance
+
+STALLED = 1.0
+"""
+Seconds on the clock without a frame, after which it is not known any more whether the caller is speaking. The agent
+then waits for the caller no longer.
+"""
+
+
+class Floor(Enum):
+    """Who has the right to speak."""
+
+    IDLE = auto()
+    """Neither side: the agent has finished and the caller has not begun."""
+    CALLER = auto()
+    AGENT = auto()
+    """The agent, which is speaking or about to."""
+    OVERLAP = auto()
+    """The agent, but the caller's voice has begun, and it is not yet clear why."""
+    HELD = auto()
+    """The agent, whose sound was stopped provisionally because the caller speaks."""
+    CLOSING = auto()
+    """The last words are out, and their mark is awaited."""
+    ENDED = auto()
+
+
+class FloorControl:
+    """
+    Passes the floor between the caller and the agent.
+
+    Each part below owns its facts and answers questions about them; here is what follows for the floor. Commands go to
+    ``emit``. ``Conversation`` tells what has happened and when something is due.
+    """
+
+    def __init__(
+        self,
+        options: ConversationOptions,
+        *,
+        clock: StreamClock,
+        history: Sequence[Line],
+        emit: Callable[[Command], None],
+    ) -> None:
+        self._options = options
+        self._clock = clock
+        self._emit = emit
+        self.now = 0.0
+        """The session clock at the event in hand. ``Conversation`` sets it."""
+        self.floor = Floor.IDLE
+        self.warm_due = False
+        """There is something new for the language model to read. ``Conversation`` emits ``Warm`` and resets it."""
+        self.agent = Agent(options, emit)
+        self.caller = Caller(options, clock=clock, agent_said=self._agent_said, emit=emit)
+        self.history = History(emit, history)
+        self.opening = Opening(options)
+        self.closing = Closing(options, emit)
+        self.silence = Silence(options)
+        self.keypad = Keypad(options, emit)
+
+    # -- the call and the caller's voice ---------------------------------------------------------------------
+
+    def start_call(self, event: CallStarted) -> None:
+        self.closing.start(self.now)
+        self.opening.start(event)
+        self.warm_due = True
+        if self.opening.disclosing:
+            self._say(self._options.disclosure, protected=True)
+            return
+        self._emit(StartRecording())
+        if self.opening.first_words:
+            self._say(self.opening.first_words, protected=self.opening.protected)
+
+    def begin_speech(self, position: int) -> None:
+        """The caller's voice has begun, or goes on after a pause."""
+        self.caller.reach(position)
+        if self.closing.to_a_machine:
+            return
+        match self.floor:
+            case Floor.IDLE:
+                self._open_utterance(position, Floor.CALLER)
+            case Floor.CLOSING if not self.closing.irrevocable:
+                self.closing.await_caller()
+                self._open_utterance(position, Floor.CALLER)
+            case Floor.AGENT:
+                self._open_utterance(position, Floor.OVERLAP)
+            case Floor.CALLER:
+                if self.caller.resume(position, overlapping=False):
+                    self.agent.drop_speculation()
+            case Floor.OVERLAP | Floor.HELD:
+                self.caller.resume(position, overlapping=True)
+            case _:
+                pass
+
+    def _open_utterance(self, position: int, floor: Floor) -> None:
+        turn = self.agent.turn
+        self.caller.open(position, answering=turn.timing if turn is not None else None)
+        self.floor = floor
+
+    # -- the caller's turn -----------------------------------------------------------------------------------
+
+    def consider(self, changed: bool = True) -> None:
+        """See what follows from the caller's voice, words or silence, if any of them has changed."""
+        if not changed:
+            return
+        utterance, turn = self.caller.utterance, self.agent.turn
+        match self.floor:
+            case Floor.IDLE:
+                self._consider_silence()
+            case Floor.CALLER if utterance is not None:
+                self._consider_turn(utterance)
+            case Floor.OVERLAP if utterance is not None and turn is not None:
+                position = self.caller.position
+                move = judge_overlap(utterance, position=position, pending=turn.pending, protected=turn.protected)
+                self.answer_overlap(move, utterance)
+            case Floor.HELD if utterance is not None:
+                self.answer_overlap(judge_hold(utterance, position=self.caller.position), utterance)
+            case _:
+                pass
+
+    def _consider_turn(self, utterance: Utterance) -> None:
+        move = self.caller.judge_turn()
+        if move is CallerMove.SPECULATE:
+            self._speculate(utterance)
+            move = self.caller.judge_turn()
+        match move:
+            case CallerMove.ASK:
+                self.caller.ask(self.now)
+            case CallerMove.GIVE_UP:
+                self._give_up_utterance()
+            case CallerMove.END_OF_TURN:
+                self._end_of_turn(utterance)
+            case _:
+                pass
+
+    def _consider_silence(self) -> None:
+        match self.silence.judge(self.caller.position):
+            case SilenceMove.ASK:
+                self._say(self._options.still_there)
+            case SilenceMove.HANG_UP:
+                self.end(SILENCE, self._options.silence_goodbye)
+            case SilenceMove.WAIT:
+                pass
+
+    def _speculate(self, utterance: Utterance) -> None:
+        """Start the reply to the caller's words, unless they are of the kind that no language model answers."""
+        self.caller.words_considered()
+        text = utterance.text
+        answered = not self.closing.is_goodbye(text) and not self.closing.asks_to_opt_out(text)
+        if answered and self._options.speculate:
+            utterance.speculations += 1
+            self.agent.speculate(self.history.with_caller(text), utterance.timing)
+
+    def _give_up_utterance(self) -> None:
+        """The pause has been long and no words were found."""
+        self.agent.drop_speculation()
+        stopped_at = self.caller.stopped_at
+        unheard = self.caller.give_up(self.now, keys_pending=self.keypad.pending is not None)
+        if self.history.caller_spoke_last:
+            # It was taken for the caller going on, and the agent still owes an answer.
+            self.closing.revoke()
+            self._answer(Timing(caller_stopped=stopped_at, released=self.now))
+        elif unheard is Unheard.RECOGNITION_FAILED:
+            self.end(ENGINES_FAILED, self._options.trouble_goodbye)
+        elif unheard is Unheard.MUMBLE:
+            self.closing.revoke()
+            self._say(self._options.not_caught)
+        elif self.closing.ending is not None:
+            self._close_call()
+        else:
+            self._be_idle()
+
+    def _end_of_turn(self, utterance: Utterance) -> None:
+        """The caller has finished: the agent's turn."""
+        timing = utterance.timing
+        timing.released = self.now
+        if self.closing.is_goodbye(utterance.text):
+            self._close_call()
+            return
+        self.closing.revoke()
+        self.history.add_caller(utterance.text)
+        hit = self.agent.has_speculated_on(self.history.lines)
+        self._record_caller(utterance, wait=self.caller.wait, speculation_hit=hit)
+        self.caller.close()
+        self._answer(timing)
+
+    def _record_caller(self, utterance: Utterance, *, wait: float | None = None, speculation_hit: bool = False) -> None:
+        self.silence.broken()
+        if self.closing.asks_to_opt_out(utterance.text):
+            # At once, whatever becomes of the answer: callers who say this often hang up while they say it.
+            self.closing.opt_out("asked", utterance.text)
+        self.history.record(self.caller.finish(utterance, self.now, wait=wait, speculation_hit=speculation_hit))
+
+    def _put_down_utterance(self) -> None:
+        """The caller will not be answered; what is known of their words goes on record."""
+        self.agent.drop_speculation()
+        utterance = self.caller.utterance
+        if utterance is None:
+            return
+        if utterance.text:
+            self._record_caller(utterance)
+            self.history.add_caller(utterance.text)
+        self.caller.close()
+
+    # -- the caller's voice in the agent's turn --------------------------------------------------------------
+
+    def answer_overlap(self, move: Move, utterance: Utterance) -> None:
+        """Do what was judged of the caller's voice in the agent's turn."""
+        match move:
+            case Move.ASK:
+                self.caller.ask(self.now)
+            case Move.WITHDRAW:
+                self._withdraw_reply()
+            case Move.HOLD:
+                self._hold(utterance)
+            case Move.PUT_ASIDE | Move.IGNORE:
+                if move is Move.PUT_ASIDE:
+                    self.history.put_aside(utterance.text)
+                    self._record_caller(utterance)
+                self._note("overlap", judged=classify(utterance.text).name.lower(), text=utterance.text)
+                self.caller.close()
+                self.floor = Floor.AGENT
+            case Move.INTERRUPT:
+                # The caller takes the turn. What they did not hear was never said.
+                self._finish_turn(interrupted=True)
+                self._give_floor()
+            case Move.RESUME | Move.RESUME_LISTENING:
+                self._resume(utterance, listening=move is Move.RESUME_LISTENING)
+            case Move.WAIT:
+                pass
+
+    def _withdraw_reply(self) -> None:
+        """The caller's turn was not over after all, and nothing of the reply was sent: as if it never was."""
+        self._note("caller-went-on")
+        self.caller.went_on()
+        self.agent.withdraw()
+        self._give_floor()
+
+    def _give_floor(self) -> None:
+        """It is the caller's turn, with all that they said."""
+        self.floor = Floor.CALLER
+        self.caller.judge_words_again(self.now)
+        self.consider()
+
+    def _hold(self, utterance: Utterance) -> None:
+        self.agent.hold(self.now, overlap_started=self._clock.time_of(utterance.overlap))
+        self.floor = Floor.HELD
+        if utterance.pause is None:
+            self.caller.ask(self.now)
+        # What is known already may be enough.
+        self.consider()
+
+    def _resume(self, utterance: Utterance, *, listening: bool) -> None:
+        held_since = self.agent.held_since
+        self._note(
+            "false-interruption",
+            judged=classify(utterance.text).name.lower(),
+            text=utterance.text,
+            gap=round(self.now - (held_since if held_since is not None else self.now), 3),
+        )
+        self.agent.resume()
+        if listening:
+            # The words are still to come, and may be more than a murmur.
+            self.floor = Floor.OVERLAP
+        else:
+            self.caller.close()
+            self.floor = Floor.AGENT
+
+    # -- keys ------------------------------------------------------------------------------------------------
+
+    def press_key(self, digit: str) -> None:
+        if not self.keypad.press(digit, self.now):
+            self._opt_out("key")
+            return
+        self.silence.broken()
+        if self.floor is Floor.IDLE:
+            self._be_idle()
+
+    @property
+    def keys_may_count(self) -> bool:
+        if self.floor is Floor.AGENT:
+            return self.agent.turn is not None and not self.agent.turn.protected
+        return self.floor is Floor.IDLE
+
+    def take_keys(self, pressed: KeyInput) -> None:
+        """The keys pressed are a turn of the caller's."""
+        turn = self.agent.turn
+        # A caller who is waiting for an answer goes on waiting.
+        waiting_since = turn.waiting_since if turn is not None else None
+        if turn is not None:
+            self._finish_turn(interrupted=True)
+        self.closing.revoke()
+        text, at = pressed.text, pressed.pressed_at
+        self.history.record(TurnEnded(0, "caller", text, text, started=at, ended=at))
+        self.history.add_caller(text)
+        self._answer(Timing(), waiting_since)
+
+    # -- the agent's turn ------------------------------------------------------------------------------------
+
+    @property
+    def agent_may_start(self) -> bool:
+        """Nobody is spoken over."""
+        return self.floor is Floor.AGENT or (self.floor is Floor.OVERLAP and self.now >= self._clock.seen + STALLED)
+
+    def let_agent_speak(self) -> None:
+        """Let the agent go on with its turn, or begin one if there is a line to say."""
+        if self.floor is Floor.IDLE and self.agent.lines:
+            self.floor = Floor.AGENT
+            self.agent.say_next_line(self.now)
+        while self.floor in (Floor.AGENT, Floor.OVERLAP):
+            ending = self.closing.ending
+            match self.agent.tick(self.now, may_start=self.agent_may_start):
+                case Progress.GOING:
+                    return
+                case Progress.SPEECHLESS if ending is not None and not ending.revocable:
+                    self.hang_up(ending.reason_if_unsaid)
+                case Progress.SPEECHLESS:
+                    self.end(ENGINES_FAILED, self._options.trouble_goodbye)
+                case Progress.FINISHED if self.opening.disclosing:
+                    if self.opening.mark is None:
+                        self.opening.mark = self.agent.send_final_mark(self.now, patience=DISCLOSURE_MARK_TIMEOUT)
+                    if self.now < self.opening.mark.due:
+                        return
+                    self._disclosed()
+                case Progress.FINISHED:
+                    self._agent_finished()
+
+    def _disclosed(self) -> None:
+        """The caller has surely heard the disclosure."""
+        owed = self.history.answer_owed
+        self.opening.end()
+        turn = self._finish_turn()
+        if turn is None or not turn.complete:
+            # The voice broke off in the middle of what must be said.
+            self.end(ENGINES_FAILED, self._options.trouble_goodbye)
+            return
+        self._note("disclosed")
+        self._emit(StartRecording())
+        if self.opening.first_words and self.caller.wait is not None:
+            # What the caller has said into the disclosure, the greeting answers best.
+            self._put_down_utterance()
+        if self.closing.opted_out:
+            self._opt_out("asked")
+        elif self.opening.first_words:
+            self._say(self.opening.first_words, protected=self.opening.protected)
+            if self.caller.utterance is not None:
+                self.floor = Floor.OVERLAP
+        else:
+            self._pass_floor(owed=owed)
+
+    def _agent_finished(self) -> None:
+        """The caller has heard all of the agent's turn."""
+        if self.agent.lines and self.closing.ending is None and self.floor is Floor.AGENT:
+            self.agent.say_next_line(self.now)
+            return
+        owed = self.history.answer_owed
+        turn = self._finish_turn()
+        for requests in turn.requests if turn is not None else ():
+            self._carry_out(requests)
+        if self.agent.turn is not None:
+            return
+        if self.closing.ending is None and self.agent.keeps_failing:
+            self.end(ENGINES_FAILED, self._options.trouble_goodbye)
+        else:
+            self._pass_floor(owed=owed)
+
+    def _pass_floor(self, *, owed: bool) -> None:
+        """The agent has finished; ``owed``: it has yet to answer what the caller said meanwhile."""
+        if self.caller.utterance is not None and not self.closing.irrevocable:
+            # The caller began before the agent was through.
+            self._give_floor()
+        elif self.closing.ending is not None:
+            self._close_call()
+        elif owed:
+            self._answer(Timing())
+        else:
+            self._be_idle()
+
+    def _finish_turn(self, *, interrupted: bool = False) -> AgentTurn | None:
+        """The agent's turn is over: what was heard of it goes on record."""
+        turn = self.agent.finish(self.now, interrupted=interrupted)
+        record = turn.record(self.now, interrupted=interrupted) if turn is not None else None
+        if record is not None:
+            self.history.record(record)
+            self.warm_due = True
+            if record.heard:
+                self.history.add_agent(record.heard)
+        self.history.take_up_aside()
+        return turn
+
+    def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
+        words = self.history.caller_said_last
+        if self.closing.opted_out or self.closing.asks_to_opt_out(words):
+            self._opt_out("asked", words)
+            return
+        self.floor = Floor.AGENT
+        self.agent.answer(self.history.lines, timing, self.now, waiting_since=waiting_since)
+
+    def _say(self, text: str, *, protected: bool = False) -> None:
+        self.floor = Floor.AGENT
+        self.agent.say(text, self.now, protected=protected)
+
+    def _be_idle(self) -> None:
+        self.floor = Floor.IDLE
+        self.silence.begin(max(self.caller.position, self._clock.position_at(self.now)))
+
+    # -- the end of the call ---------------------------------------------------------------------------------
+
+    def _opt_out(self, how: OptOutHow, words: str = "") -> None:
+        """Never call again, say so, and end the call."""
+        self.closing.opt_out(how, words)
+        if self.closing.ending != OPTED_OUT:
+            self.end(OPTED_OUT, self._options.opted_out)
+
+    def end(self, how: Ending, words: str) -> None:
+        """Say these last words, see that they were heard, and hang up."""
+        self._take_floor()
+        self.closing.decide(how)
+        self._say(words, protected=not how.revocable)
+
+    def _take_floor(self) -> None:
+        """Whatever goes on, the agent speaks now."""
+        if self.agent.turn is not None:
+            self._finish_turn(interrupted=True)
+        self._put_down_utterance()
+        self.agent.lines.clear()
+        self.opening.end()
+
+    def _close_call(self) -> None:
+        """All was said: hang up when the caller's end has surely played it."""
+        self._put_down_utterance()
+        self.floor = Floor.CLOSING
+        self.closing.await_mark(self.agent.send_final_mark(self.now, patience=self._options.mark_timeout))
+
+    def hang_up(self, reason: str = "") -> None:
+        self._take_floor()
+        self.floor = Floor.ENDED
+        self.closing.hang_up(reason)
+
+    def lose_caller(self, reason: str) -> None:
+        """The stream is over, and nothing can be said any more."""
+        self._take_floor()
+        self._note("ended", reason=reason)
+        self.floor = Floor.ENDED
+
+    # -- what the language model requests --------------------------------------------------------------------
+
+    def _carry_out(self, requests: ToolRequests) -> None:
+        """The words of the reply were heard: do what it requests beside them, if that is allowed."""
+        closing = self.closing
+        if requests.opt_out and closing.accept("opt_out", self.now, allowed=self._options.hears_opt_out):
+            self._opt_out("agent", self.history.caller_said_last)
+        if requests.transfer:
+            self._transfer_to(requests.transfer)
+        # A caller who was promised a transfer that is refused is not hung up on.
+        if requests.end_call and closing.accept("end_call", self.now, allowed=not requests.transfer):
+            closing.decide(BY_AGENT)
+
+    def _transfer_to(self, name: str) -> None:
+        target = self.closing.find_target(name)
+        if target is None:
+            self.closing.accept("transfer", self.now, allowed=False, target=name)
+            self.agent.queue_line(self._options.no_transfer)
+        elif self.closing.accept("transfer", self.now, target=target):
+            self.closing.decide(transferred(target, revocable=True))
+            if self.history.caller_spoke_last and self.caller.utterance is None:
+                # The reply had no words, and no caller is transferred without a word.
+                self._say(self._options.transferring)
+
+    # -- small things ----------------------------------------------------------------------------------------
+
+    def _agent_said(self) -> str:
+        """What the caller's words may be an answer to."""
+        return self.agent.turn.said if self.agent.turn is not None else self.history.agent_said_last
+
+    def _note(self, kind: str, **data: object) -> None:
+        self._emit(Noted(kind, self.now, data))
