@@ -1,7 +1,6 @@
 """The documentation leads where it says: links, commands, modules and the worked example."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,18 +80,6 @@ def test_every_make_target_that_a_page_names_exists():
     }
     assert named
     assert named <= targets
-
-
-def test_every_module_is_in_the_layout():
-    layout = (ROOT / "docs" / "layout.md").read_text(encoding="utf-8")
-    tracked = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *(f"{name}/*.py" for name in PACKAGES)],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    modules = {path for path in tracked if not path.endswith("__init__.py") and "/migrations/" not in path}
-    listed = set(re.findall(r"^\| `([\w/]+\.py)` \|", layout, re.MULTILINE))
-    assert modules - listed == set(), "add them to docs/layout.md"
-    assert listed - modules == set(), "they no longer exist: remove them from docs/layout.md"
 
 
 async def test_the_engine_of_the_worked_example_answers():
