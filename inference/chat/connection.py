@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,7 +20,7 @@ import aiohttp
 import msgspec
 
 from inference.chat.events import EventReader, read_chunk
-from inference.chat.refusals import refusal, retry_after
+from inference.chat.refusals import refusal, retry_after, without_quotations
 from inference.types import EngineError, EngineFull, EngineTimeout
 
 DRAIN = 0.1
@@ -80,7 +80,7 @@ class Connection:
                 client = self._client()
                 async with client.get(self._models_url, headers=self._headers, allow_redirects=False) as response:
                     if response.status in (401, 403):
-                        raise await self._refusal(response)
+                        raise await self._refusal(response, turns=())
                     # Only a response that was read to its end leaves its connection behind.
                     async for _ in response.content.iter_any():
                         pass
@@ -101,12 +101,14 @@ class Connection:
             response = await self._client().post(self.url, data=data, headers=headers, allow_redirects=False)
         if response.status == 200 and response.content_type != "application/json":
             return response
+        turns = [turn["content"] for turn in body["messages"] if turn["role"] != "system"]
         try:
-            raise await self._refusal(response)
+            raise await self._refusal(response, turns)
         finally:
             response.close()
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> EngineError:
+    async def _refusal(self, response: aiohttp.ClientResponse, turns: Sequence[str]) -> EngineError:
+        """The error for what the server answers instead of a stream."""
         said = b""
         with suppress(TimeoutError, aiohttp.ClientError):
             async with asyncio.timeout(REFUSAL):
@@ -114,8 +116,10 @@ class Connection:
                     said += data
         text = said[:ERROR_BYTES].decode(errors="replace").strip()
         if response.status == 200:
-            return EngineError(f"{self.where} does not stream: {text}", permanent=True)
-        error = refusal(response.status, text, where=self.where, model=self.model)
+            # Without choices it is an error that the operator has to read; with them it is what the agent would say.
+            answer = "a whole reply" if '"choices"' in text else without_quotations(text, turns)
+            return EngineError(f"{self.where} does not stream, it answers with {answer}", permanent=True)
+        error = refusal(response.status, text, where=self.where, model=self.model, turns=turns)
         if isinstance(error, EngineFull):
             wait = retry_after(response.headers.get("Retry-After"))
             self.full_until = asyncio.get_running_loop().time() + wait

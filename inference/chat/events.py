@@ -59,7 +59,7 @@ def read_chunk(event: bytes) -> tuple[str, str]:
     try:
         chunk = msgspec.json.decode(event, type=_Chunk)
     except msgspec.MsgspecError as error:
-        raise EngineError(f"this is no chat completion: {error}: {event[:200]!r}") from error
+        raise EngineError(f"this is no chat completion: {error}") from error
     if chunk.error is not None or chunk.object == "error":
         raise EngineError(f"it failed in mid-reply: {chunk.error or chunk.message}")
     if not chunk.choices:

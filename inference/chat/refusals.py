@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading
 
@@ -18,6 +19,11 @@ _TOO_LARGE = re.compile(
 )
 """In the words of OpenAI, Groq and vLLM, TensorRT-LLM (max_seq_len), Ollama and llama.cpp."""
 _LOADING = re.compile(r"\bloading\b|not (?:yet )?(?:ready|loaded)|starting up", re.I)
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_ESCAPE = re.compile(r"\\.")
+"""An escape in JSON, two characters: its letter is not part of the word behind it."""
+_QUOTED = 3
+"""So many words in a row are a quotation; fewer are found in any error message. A shorter turn is quoted as a whole."""
 _HINTS = (
     (re.compile(r"\bpriority\b", re.I), 'start vLLM with --scheduling-policy priority, or set "priority" to false'),
     (re.compile(r"use '?max_completion_tokens", re.I), 'set "server" to "openai"'),
@@ -25,9 +31,14 @@ _HINTS = (
 )
 
 
-def refusal(status: int, said: str, *, where: str, model: str) -> EngineError:
-    """The error for a response of this status; ``said`` is the beginning of its body."""
-    message = f"{where} refuses {model} with {status}{_hint(status, said, model)}: {said}"
+def refusal(status: int, said: str, *, where: str, model: str, turns: Sequence[str] = ()) -> EngineError:
+    """
+    The error for a response of this status; ``said`` is the beginning of its body.
+
+    The error is logged, so its message quotes nothing of ``turns``, the words of the conversation.
+    """
+    hint = _hint(status, said, model)
+    message = f"{where} refuses {model} with {status}{hint}: {without_quotations(said, turns)}"
     if status in (400, 413, 422, 429, 500) and _TOO_LARGE.search(said):
         return ContextTooLarge(message)
     if status == 503 and _LOADING.search(said):
@@ -36,6 +47,30 @@ def refusal(status: int, said: str, *, where: str, model: str) -> EngineError:
     if status in FULL_STATUSES and "insufficient_quota" not in said:
         return EngineFull(message)
     return EngineError(message, permanent=status < 500 and status not in TRANSIENT_STATUSES)
+
+
+def without_quotations(text: str, turns: Sequence[str]) -> str:
+    """Leave out what ``text`` quotes of these turns: some servers repeat the request that they refuse."""
+    quotable: set[tuple[str, ...]] = set()
+    for turn in turns:
+        quotable.update(_runs([word.lower() for word in _WORD.findall(turn)], _QUOTED))
+    matches = [*_WORD.finditer(_ESCAPE.sub("  ", text))]
+    words = [match[0].lower() for match in matches]
+    quoted: set[int] = set()
+    for size in range(1, _QUOTED + 1):
+        for at, run in enumerate(_runs(words, size)):
+            if run in quotable:
+                quoted.update(range(at, at + len(run)))
+    for at in sorted(quoted, reverse=True):
+        text = text[: matches[at].start()] + "…" + text[matches[at].end() :]
+    return text
+
+
+def _runs(words: list[str], size: int) -> list[tuple[str, ...]]:
+    """Each run of ``size`` words; all of them as one run if there are fewer."""
+    if len(words) <= size:
+        return [tuple(words)] if words else []
+    return [tuple(words[at : at + size]) for at in range(len(words) - size + 1)]
 
 
 def retry_after(header: str | None) -> float:

@@ -188,7 +188,7 @@ class Speaker:
             case Verdict.END if guard.reason == "immediate-end":
                 self._counts["unsaid"] += 1
                 clause.codes.clear()
-                self._end_reply(reply, EngineError(f"the voice does not say {clause.text!r}"))
+                self._end_reply(reply, EngineError(f"the voice does not say a clause of {len(clause.text)} characters"))
             case Verdict.END:
                 self._counts[guard.reason] += 1
                 self._end_clause(reply, clause)

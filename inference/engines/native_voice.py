@@ -162,7 +162,7 @@ class NativeSpeech:
             except EngineError as error:
                 deliver(error)
             except Exception as error:
-                deliver(EngineError(f"speech synthesis failed: {error!r}"))
+                deliver(EngineError(f"speech synthesis failed: {type(error).__name__}: {error}"))
 
         try:
             self._executor.submit(work)

@@ -141,7 +141,7 @@ class Trial:
                 self._member.report_failure(self._ticket, error)
         elif not self._is_excused():
             logger.error("Unexpected error in the %s", self._member.name, exc_info=error)
-            failure = EngineError(f"unexpected error in the {self._member.name}: {error!r}")
+            failure = EngineError(f"unexpected error in the {self._member.name}: {type(error).__name__}: {error}")
             self._member.report_failure(self._ticket, failure)
             raise failure from error
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference.chat.refusals import refusal, retry_after
+from inference.chat.refusals import refusal, retry_after, without_quotations
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading
 
 
@@ -79,3 +79,25 @@ def test_an_operator_is_told_what_to_do(status, said, hint):
 )
 def test_how_long_a_full_server_wants_peace(header, seconds):
     assert retry_after(header) == seconds
+
+
+@pytest.mark.parametrize(
+    ("body", "turns", "message"),
+    [
+        ("Invalid 'priority': got 1", ["What is the priority of my parcel?"], "Invalid 'priority': got 1"),
+        ("msg: bad, input: my name is Ada Lovelace", ["Hello, my name is Ada Lovelace."], "msg: bad, input: … … … … …"),
+        ('{"input":"I\'m Ada.\\nI live in Ockham"}', ["I'm Ada.", "I live in Ockham"], '{"input":"… ….\\n… … … …"}'),
+        ("cannot read: Ada", ["Ada"], "cannot read: …"),
+        ("cut off: my name is A", ["my name is Ada"], "cut off: … … … A"),
+        ("too many tokens", ["", "?"], "too many tokens"),
+        ("", ["Ada"], ""),
+    ],
+)
+def test_a_refusal_does_not_quote_what_was_said(body, turns, message):
+    assert without_quotations(body, turns) == message
+
+
+def test_what_is_left_out_of_a_refusal_still_tells_what_it_means():
+    error = refusal(503, "Loading model", where="http://gpu", model="gemma", turns=["Loading model?"])
+    assert isinstance(error, EngineLoading)
+    assert "oading" not in str(error)
