@@ -114,9 +114,10 @@ class Phrases:
             await self._keep([key], made=True)
             return True
         except (EngineError, TimeoutError) as error:
-            logger.warning("The phrase %r could not be made ready: %s", text, str(error) or "the voice hangs")
+            reason = str(error) or f"the voice made no phrase in {RENDER_TIMEOUT:.0f} s"
+            logger.warning("A phrase of %d characters could not be made ready: %s", len(text), reason)
         except Exception:
-            logger.exception("Making the phrase %r met something unknown", text)
+            logger.exception("Unexpected error in making a phrase of %d characters", len(text))
         finally:
             del self._making[key]
         return False

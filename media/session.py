@@ -232,7 +232,7 @@ class Session:
             self._recording.agent(self._clock.position_at(command.at), command.audio)
 
     def _end_turn(self, turn: cmd.TurnEnded) -> None:
-        logger.info("%s %s: %s", self._brief.call_id, turn.speaker, turn.heard)
+        logger.info("Call %s: turn %d, of the %s, has ended", self._brief.call_id, turn.number, turn.speaker)
         self._journal.turn_ended(turn)
         if turn.speaker == "caller" and self._hears_caller:
             began, ended = self._clock.position_at(turn.started), self._clock.position_at(turn.ended)

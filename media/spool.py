@@ -218,7 +218,8 @@ class FactSpool:
             self._overflow = self._overflow or _Segment.create(self._folder, self._next_age(), self._pwrite)
             self._overflow.append(_line(fact))
         except (OSError, CallsError) as error:
-            logger.error("A fact is lost, for neither database nor disk takes it (%s): %r", error, fact)
+            logger.error("Lost %s: neither the database nor the disk takes it (%s)", _name(fact), error)
+            logger.debug("Lost: %r", fact)
 
     def _next_age(self) -> int:
         """For a file that begins now; nanoseconds, if the clock was not set back. The caller holds the lock."""
@@ -285,7 +286,7 @@ class FactSpool:
             try:
                 lines += _line(fact)
             except CallsError as error:
-                self._reject(repr(fact), error)
+                self._reject(_name(fact), repr(fact), error)
         try:
             if lines:
                 if not (self._segments and self._segments[-1].whole):
@@ -346,7 +347,7 @@ class FactSpool:
                 line = encode(fact).decode()
             except CallsError:
                 line = repr(fact)
-            self._reject(line, error)
+            self._reject(_name(fact), line, error)
         if self._away:
             logger.info("The database is back")
         self._away = False
@@ -356,19 +357,28 @@ class FactSpool:
         try:
             fact = decode(line)
         except CallsError as error:  # torn by a crash
-            self._reject(line.decode(errors="replace"), error)
+            self._reject(f"a line of {len(line)} bytes", line.decode(errors="replace"), error)
             return True
         return self._settle(fact)
 
-    def _reject(self, fact: str, error: Exception) -> None:
+    def _reject(self, name: str, fact: str, error: Exception) -> None:
+        """Set a fact aside for good. Of an error of the database, which may quote the fact, only the type is logged."""
         reason = f"{type(error).__name__}: {error}"
-        logger.error("A fact cannot be written down (%s): %.300s", reason, fact, exc_info=error)
+        told = reason if isinstance(error, CallsError) else type(error).__name__
+        logger.error("Could not record %s, it is kept in %s: %s", name, self._folder / "rejected.jsonl", told)
+        logger.debug("Could not record %s: %s", name, reason, exc_info=error)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with open(self._folder / "rejected.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps({"reason": reason, "fact": fact.strip()}, ensure_ascii=False) + "\n")
         except OSError as failure:
-            logger.error("It cannot be set aside either (%s): %s", failure, fact)
+            logger.error("Lost %s: it cannot be kept in rejected.jsonl either (%s)", name, failure)
+            logger.debug("Lost: %s", fact)
+
+
+def _name(fact: Fact) -> str:
+    """The fact for the log, without what was said."""
+    return f"{type(fact).__name__} {fact.fact_id} of call {fact.call_id}"
 
 
 def _resolve(done: asyncio.Future[None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calls.services import CallsError
 from calls.services.facts import EventNoted
 from media.spool import FactSpool
 
@@ -50,7 +52,7 @@ class Database:
         if self.away:
             raise Away("no route to host")
         if fact.kind == "bad":
-            raise ValueError("there is no such call")
+            raise CallsError("there is no such call")
         self.facts.append(fact)
 
     @property
@@ -156,7 +158,7 @@ async def test_a_fact_that_can_never_be_applied_is_set_aside_and_the_rest_goes_o
     assert await facts.drain(10)
     assert database.numbers == [0, 2]
     (entry,) = rejected(folder)
-    assert entry["reason"] == "ValueError: there is no such call"
+    assert entry["reason"] == "CallsError: there is no such call"
     assert json.loads(entry["fact"])["data"]["n"] == 1
     assert "no such call" in caplog.text
 
@@ -216,15 +218,19 @@ async def test_a_full_disk_keeps_facts_in_memory(database, folder, caplog):
     await facts.close()
 
 
-async def test_without_memory_database_and_disk_a_fact_is_at_least_in_the_log(database, folder, caplog):
+async def test_without_memory_database_and_disk_a_fact_is_at_least_in_the_debug_log(database, folder, caplog):
+    caplog.set_level(logging.DEBUG)
+
     def full_disk(file: int, content: bytes, offset: int) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     facts = writer(database, folder, max_waiting=1, pwrite=full_disk)
     database.answers.clear()
     facts.record(note(0))
-    facts.record(note(1, said="the last words"))
+    facts.record(note(1, fact_id="lost", said="the last words"))
     assert "the last words" in caplog.text
+    (record,) = [record for record in caplog.records if record.levelno >= logging.INFO]
+    assert record.getMessage().startswith(f"Lost EventNoted lost of call {UUID(int=7)}: ")
     database.answers.set()
     assert await facts.drain(10)
     assert database.numbers == [0]
