@@ -1,4 +1,4 @@
-"""What a telephone line and a hostile or clumsy peer do to a call: seeded, so that a bad day can be had again."""
+"""What a bad line and a faulty or hostile peer do to a call. Everything random is seeded, so a run can be repeated."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ import numpy as np
 from media.audio import decode_mulaw, encode_mulaw
 from media.phone.frames import FRAME_BYTES, FRAME_SECONDS, RATE_HZ, SILENT_FRAME
 
+NOISE_SECONDS = 2
+"""Length of the loop of line noise: too long to be heard as a rhythm, short enough to cost little memory."""
 Item = TypeVar("Item")
 FrameKind = Literal["text", "binary"]
+"""The two kinds of WebSocket message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Nothing from the caller reaches the app for ``seconds``; then all of it does, at once."""
+    """Nothing reaches the application from ``at`` seconds after ``start`` on, for ``seconds``; then all of it does."""
 
     at: float
     seconds: float
@@ -32,16 +35,16 @@ class Stall:
 @dataclass(frozen=True, slots=True)
 class Fault:
     """
-    Something goes wrong ``at`` seconds after ``start`` was sent.
+    Something that goes wrong ``at`` seconds after ``start`` was sent.
 
-    ``kind`` is one of ``WIRE_FAULTS`` (a message that should not have been sent) or:
+    ``kind`` is one of ``WIRE_FAULTS`` (a message that Twilio would not send) or:
 
-    - ``early-media``: media before ``start`` (``at`` is ignored)
-    - ``drop``: the connection is reset without a word; ``close``: closed with the code ``value``
-    - ``gap``: ``value`` seconds of the caller's audio are dropped; ``sequence-gap``: ``value`` numbers are skipped
+    - ``early-media``: media is sent before ``start`` (``at`` is ignored)
+    - ``drop``: the connection is reset without a close frame; ``close``: it is closed with the code ``value``
+    - ``gap``: ``value`` seconds of the caller's audio are lost; ``sequence-gap``: ``value`` numbers are skipped
     - ``duplicate``: the next frame is sent twice; ``swap``: the next two change places
-    - ``stop-reading``: nothing is read from the app for ``value`` seconds
-    - ``lose-mark``: the next echo is lost; ``late-marks``: echoes are held back for ``value`` seconds
+    - ``stop-reading``: nothing is read from the application for ``value`` seconds
+    - ``lose-mark``: the next echo of a mark is lost; ``late-marks``: echoes are held back for ``value`` seconds
     """
 
     at: float
@@ -51,22 +54,24 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Impairments:
-    """
-    ``network_delay`` is what the internet adds each way and ``jitter`` up to how much more, in order as TCP
-    has it; ``carrier_delay`` what gateway, carrier and handset add each way (rounded to frames; it shows
-    on the tape). ``loss`` is the share of the caller's frames that never reach the gateway. ``noise_db`` is line
-    noise in dBFS. ``bunch`` frames arrive together. ``prebuffer`` is how long play-out waits after an empty
-    queue. ``start_delay`` holds back ``start``; infinity means that it never comes.
-    """
+    """What is wrong with the line of a call. Times are in seconds."""
 
     network_delay: float = 0.0
+    """What the internet adds each way."""
     jitter: float = 0.0
+    """Up to how much more it adds, at random; messages stay in order, as on TCP."""
     carrier_delay: float = 0.0
+    """What gateway, carrier and handset add each way, rounded to frames. The tape includes it."""
     loss: float = 0.0
+    """The share of the caller's frames that never reach the gateway."""
     noise_db: float | None = None
+    """Line noise in dBFS."""
     bunch: int = 1
+    """How many frames arrive together."""
     prebuffer: float = 0.0
+    """How long play-out waits after an empty queue."""
     start_delay: float = 0.0
+    """How long ``start`` is held back; with infinity it never comes."""
     stalls: Sequence[Stall] = ()
     faults: Sequence[Fault] = ()
     seed: int = 0
@@ -82,7 +87,7 @@ class DelayLine(Generic[Item]):
     """
     Delivers items late and in order, as a TCP connection over a poor network does.
 
-    Without a delay, jitter, stall or bunch an item is delivered inside ``push``.
+    An item that is not delayed is delivered inside ``push``.
     """
 
     def __init__(
@@ -98,13 +103,14 @@ class DelayLine(Generic[Item]):
         self._deliver = deliver
         self._random = random
         self._delay, self._jitter, self._stalls, self._bunch = delay, jitter, stalls, bunch
-        self._waiting: deque[tuple[float, Item]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-        self._last_due = 0.0
         self.origin = time.monotonic()
-        """The instant that ``Stall.at`` counts from."""
+        """The instant that stalls and bunches count from."""
+        self._waiting: deque[tuple[float, Item]] = deque()  # when each is due, and what it is
+        self._timer: asyncio.TimerHandle | None = None  # for the first that waits
+        self._last_due = 0.0  # of the item pushed last; a later one is not delivered before it
 
     def push(self, item: Item) -> None:
+        """Send an item on its way."""
         now = time.monotonic()
         due = max(self._due(now), self._last_due)
         if due <= now and not self._waiting:
@@ -116,7 +122,7 @@ class DelayLine(Generic[Item]):
             self._arm(now)
 
     def close(self) -> None:
-        """Forget what is under way."""
+        """Drop what is under way."""
         self._waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -148,16 +154,16 @@ class DelayLine(Generic[Item]):
 
 
 class Noise:
-    """White noise at a level in dBFS (RMS), added to mu-law frames; a loop of two seconds, so it costs little."""
+    """White noise at a level in dBFS (RMS), to be added to mu-law frames. It repeats, so that it costs little."""
 
     def __init__(self, level_db: float, *, seed: int = 0) -> None:
         amplitude = 32768.0 * 10.0 ** (level_db / 20.0)
-        noise = np.random.default_rng(seed).normal(0.0, amplitude, 2 * RATE_HZ)
-        self._pcm = noise.clip(-32768, 32767).astype(np.int16)
-        self._mulaw = encode_mulaw(self._pcm)
-        self._position = 0
+        noise = np.random.default_rng(seed).normal(0.0, amplitude, NOISE_SECONDS * RATE_HZ)
+        self._mulaw = encode_mulaw(noise.clip(-32768, 32767).astype(np.int16))
+        self._position = 0  # of the next frame in the loop
 
     def add(self, frame: bytes) -> bytes:
+        """Return the frame with noise."""
         start = self._position
         end = start + FRAME_BYTES
         self._position = end % len(self._mulaw)
@@ -167,7 +173,7 @@ class Noise:
 
 
 def mix(first: bytes, second: bytes) -> bytes:
-    """The sum of two mu-law pieces of the same length."""
+    """Return the sum of two pieces of mu-law audio of the same length."""
     total = decode_mulaw(first).astype(np.int32) + decode_mulaw(second)
     return encode_mulaw(total.clip(-32768, 32767).astype(np.int16))
 
@@ -179,7 +185,7 @@ _LINE_FAULTS = frozenset(
     }
 )
 Message = dict[str, Any]
-"""A well-formed ``media`` message of this stream, for a fault to spoil."""
+"""A well-formed ``media`` message of the stream, from which a fault makes its own."""
 
 
 def _text(message: Message) -> list[tuple[FrameKind, bytes]]:

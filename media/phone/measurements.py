@@ -1,4 +1,4 @@
-"""The figures of a call, worked out from the log on its tape and from nothing else."""
+"""The figures of a call, worked out from the log on its tape and from nothing that the server says."""
 
 from __future__ import annotations
 
@@ -13,45 +13,49 @@ import msgspec
 from media.phone.frames import FRAME_SECONDS
 from media.phone.tape import Tape
 
+OVERLAP_EFFECT_SECONDS = 1.0
+"""What the agent does until this long after an overlap counts as caused by it: a slow barge-in takes half a second."""
+REPLY_MARGIN_SECONDS = 0.5
+"""Audio after a dry queue is a reply if the caller spoke until this long before the queue ran dry, or later."""
+
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class CallerTurn:
     """
-    One thing the caller said that asks for an answer.
+    Something that the caller said and that asks for a reply. Times are in seconds.
 
-    ``response`` runs from the last loud sample on the app's socket to the first audible one received there;
-    ``heard`` is the same from mouth to ear. Both are None if no answer came, or if the agent was
-    already speaking. ``cut_in``: the agent started while the clip still had speech to come.
+    ``response`` and ``heard`` are None if no reply came, or if the agent was speaking already.
     """
 
     clip: str
     ended_at: float
     response: float | None
+    """From the caller's last loud sample on the application's socket to the first audible one received there."""
     heard: float | None
+    """The same from mouth to ear."""
     cut_in: bool
+    """Whether the agent started while the caller had more to say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """
-    The caller spoke while the agent did.
-
-    ``clear_after``: from the first loud sample on the socket to the ``clear`` received. ``silent_after``: from
-    mouth to ear, until the agent was last heard; None if it went on. ``resumed_after``: the longest
-    silence that the overlap caused, 0.0 if the agent went on, None if it stopped for good.
-    """
+    """The caller spoke while the agent did. Times are in seconds."""
 
     clip: str
     started_at: float
     backchannel: bool
+    """Whether the caller did not mean to interrupt."""
     clear_after: float | None
+    """From the caller's first loud sample on the socket to the ``clear`` received; None if none came."""
     silent_after: float | None
+    """From the caller's mouth until the agent was last heard at the ear; None if the agent went on."""
     resumed_after: float | None
+    """The longest silence that the overlap caused; 0.0 if the agent went on, None if it stopped for good."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The play-out queue was empty in mid-speech."""
+    """The play-out queue was empty in mid-speech for ``seconds``."""
 
     at: float
     seconds: float
@@ -59,20 +63,26 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    turns: list[Turn] = field(default_factory=list)
+    """What was measured of one call, or of many."""
+
+    turns: list[CallerTurn] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     agent_seconds: float = 0.0
     """How long the agent was audible."""
     unresolved_marks: int = 0
+    """How many marks were received and never echoed."""
     errors: list[int] = field(default_factory=list)
+    """The codes of Twilio's errors and warnings."""
 
     @property
     def responses(self) -> list[float]:
+        """Each response latency at the socket, in seconds."""
         return [turn.response for turn in self.turns if turn.response is not None]
 
     @property
     def heard(self) -> list[float]:
+        """Each response latency from mouth to ear, in seconds."""
         return [turn.heard for turn in self.turns if turn.heard is not None]
 
     @property
@@ -89,7 +99,7 @@ class Measurements:
 
     @classmethod
     def combine(cls, parts: Iterable[Measurements]) -> Measurements:
-        """The measurements of many calls as one set."""
+        """Combine the measurements of many calls."""
         parts = list(parts)
         return cls(
             turns=[turn for part in parts for turn in part.turns],
@@ -102,7 +112,7 @@ class Measurements:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that ``share`` of the values do not exceed (nearest rank); nan of nothing."""
+    """Return the value that ``share`` of the values do not exceed (nearest rank); NaN if there are none."""
     if not values:
         return float("nan")
     ordered = sorted(values)
@@ -110,7 +120,9 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 @dataclass(slots=True)
-class _Utterance:
+class _CallerSpeech:
+    """One clip that the caller said: seconds on the tape at the mouth, and on the application's socket (``sent``)."""
+
     clip: str
     kind: Literal["say", "talk over", "backchannel"]
     start: float
@@ -120,9 +132,9 @@ class _Utterance:
 
 
 def measure(tape: Tape | Path) -> Measurements:
-    """The figures of a call, from a tape or from the directory that it was written to."""
+    """Work out the figures of a call from its tape, or from the directory that the tape was written to."""
     events = _read(tape) if isinstance(tape, Path) else list(tape.events)
-    utterances: list[_Utterance] = []
+    utterances: list[_CallerSpeech] = []
     times: dict[str, list[float]] = {}
     speech: list[tuple[float, float]] = []  # when the agent was audible at the caller's ear
     for event in events:
@@ -130,7 +142,7 @@ def measure(tape: Tape | Path) -> Measurements:
         times.setdefault(name, []).append(event["at"])
         match name:
             case "caller_speech_start":
-                utterances.append(_Utterance(event["clip"], event["kind"], event["at"], event["sent_at"]))
+                utterances.append(_CallerSpeech(event["clip"], event["kind"], event["at"], event["sent_at"]))
             case "caller_speech_end":
                 utterances[-1].end, utterances[-1].end_sent = event["at"], event["sent_at"]
             case "agent_speech_start":
@@ -142,7 +154,11 @@ def measure(tape: Tape | Path) -> Measurements:
     turns, overlaps = [], []
     for utterance, following in zip_longest(utterances, utterances[1:]):
         next_start = following.start if following else float("inf")
-        clear = _first(times.get("clear_received", ()), utterance.start_sent, min(utterance.end_sent + 1.0, next_start))
+        clear = _first_between(
+            times.get("clear_received", ()),
+            utterance.start_sent,
+            min(utterance.end_sent + OVERLAP_EFFECT_SECONDS, next_start),
+        )
         talks_over = utterance.kind != "say" or any(start < utterance.start < end for start, end in speech)
         if talks_over:
             overlaps.append(_overlap(utterance, clear, speech, events, next_start))
@@ -164,34 +180,34 @@ def _read(directory: Path) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in (directory / "events.jsonl").read_bytes().splitlines()]
 
 
-def _first(instants: Iterable[float], after: float, before: float) -> float | None:
+def _first_between(instants: Iterable[float], after: float, before: float) -> float | None:
     return next((instant for instant in instants if after <= instant < before), None)
 
 
 def _turn(
-    utterance: _Utterance,
+    utterance: _CallerSpeech,
     clear: float | None,
     talks_over: bool,
     speech: Sequence[tuple[float, float]],
     received: Iterable[float],
     next_start: float,
-) -> Turn:
+) -> CallerTurn:
     clear = clear if talks_over else None
-    # Of an overlap only a new start after the clear can cut in: before it, the agent merely draws breath.
+    # After an overlap only a new start after the clear is a cut-in: an earlier one is a pause within the agent's turn.
     cut_in_from = utterance.start if not talks_over else clear
     cut_in = cut_in_from is not None and any(cut_in_from < start < utterance.end for start, _ in speech)
     speaking = clear is None and any(start < utterance.end < end for start, end in speech)
     response = heard = None
     if not cut_in and not speaking:
-        arrival = _first(received, max(utterance.end_sent, clear or 0.0), next_start)
-        onset = _first((start for start, _ in speech), max(utterance.end, clear or 0.0), next_start)
+        arrival = _first_between(received, max(utterance.end_sent, clear or 0.0), next_start)
+        onset = _first_between((start for start, _ in speech), max(utterance.end, clear or 0.0), next_start)
         response = None if arrival is None else round(arrival - utterance.end_sent, 4)
         heard = None if onset is None else round(onset - utterance.end, 4)
-    return Turn(utterance.clip, utterance.end, response, heard, cut_in)
+    return CallerTurn(utterance.clip, utterance.end, response, heard, cut_in)
 
 
 def _overlap(
-    utterance: _Utterance,
+    utterance: _CallerSpeech,
     clear: float | None,
     speech: Sequence[tuple[float, float]],
     events: Sequence[dict[str, Any]],
@@ -201,9 +217,9 @@ def _overlap(
     starts = [event["at"] for event in events if event["event"] == "play_start"]
     silences = []
     for stop in stops:
-        # A stop that the overlap can have caused: from its first sound to a second after its last.
-        if utterance.start_sent <= stop["at"] < min(utterance.end_sent + 1.0, next_start):
-            resumed = _first(starts, stop["at"], float("inf"))
+        # The overlap can have caused this stop: it lies between its first sound and a second after its last.
+        if utterance.start_sent <= stop["at"] < min(utterance.end_sent + OVERLAP_EFFECT_SECONDS, next_start):
+            resumed = _first_between(starts, stop["at"], float("inf"))
             silences.append(float("inf") if resumed is None else resumed - stop["at"])
     longest = max(silences, default=0.0)
     silent_after = None
@@ -220,13 +236,13 @@ def _overlap(
     )
 
 
-def _gaps(events: Iterable[dict[str, Any]], utterances: Sequence[_Utterance]) -> list[Gap]:
+def _gaps(events: Iterable[dict[str, Any]], utterances: Sequence[_CallerSpeech]) -> list[Gap]:
     gaps = []
     for event in events:
         if event["event"] != "underrun" or event["seconds"] <= FRAME_SECONDS:
             continue
-        # Audio that follows the caller's own words is an answer, not the rest of a torn sentence.
+        # Audio that follows the caller's own words is a reply, not the rest of an interrupted sentence.
         dry_from = event["at"] - event["seconds"]
-        if not any(said.start < event["at"] and said.end > dry_from - 0.5 for said in utterances):
+        if not any(said.start < event["at"] and said.end > dry_from - REPLY_MARGIN_SECONDS for said in utterances):
             gaps.append(Gap(round(dry_from, 4), event["seconds"]))
     return gaps

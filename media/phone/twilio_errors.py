@@ -1,8 +1,8 @@
 """
-Twilio's error codes, as far as a voice agent can meet them.
+Twilio's error codes, as far as they concern a voice agent.
 
-``CODES`` gives for each code the HTTP status of a REST answer and its text; codes of Twilio's debugger, which never
-leave over REST, stand in ``ALERTS`` beneath.
+``CODES`` has the HTTP status and the text of each error that REST answers with. ``ALERTS`` has the codes that only
+Twilio's debugger shows.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ ALERTS: dict[int, str] = {
 
 
 class TwilioError(MediaError):
-    """What Twilio would answer (REST) or log (debugger): a code of the tables above and, if useful, what exactly."""
+    """An error that REST would answer with or the debugger would show; ``detail`` says what exactly is wrong."""
 
     def __init__(self, code: int, detail: str = "") -> None:
         self.code = code
@@ -76,7 +76,7 @@ class TwilioError(MediaError):
         super().__init__(f"{code} {self.message}")
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON of a REST answer."""
+        """Return the JSON of the REST response."""
         return {
             "code": self.code,
             "message": self.message,

@@ -1,4 +1,4 @@
-"""TwiML as a document: what may stand in it, how an answer is read, and what Twilio warns of. Pure."""
+"""TwiML as a document: what it may contain, how it is read, and what Twilio warns of. Without I/O."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from xml.etree.ElementTree import Element
 
 from media.phone.twilio_errors import TwilioError
 
-LARGEST_BYTES = 64 * 1024
-LONGEST_PARAMETER = 500  # characters of a <Parameter>'s name and value together
-MOST_NUMBERS = 10  # children of one <Dial>
+MAX_DOCUMENT_BYTES = 64 * 1024
+"""Twilio's limit for TwiML that it fetches (11750)."""
+MAX_PARAMETER_CHARACTERS = 500
+"""Twilio's limit for the name and the value of a ``<Parameter>`` together."""
+MAX_NUMBERS = 10
+"""How many numbers one ``<Dial>`` may call at once."""
 
 _ACTION = frozenset({"action", "method"})
 PROMPTS = frozenset({"Say", "Play", "Pause"})
+"""The verbs that may be nested in ``<Gather>``."""
 _RECORDING_CALLBACK = frozenset(
     {"recordingStatusCallback", "recordingStatusCallbackMethod", "recordingStatusCallbackEvent", "trim"}
 )
 
 GRAMMAR: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    # element: (its attributes, its children)
     "Response": (
         frozenset(),
         frozenset(
@@ -61,45 +64,46 @@ GRAMMAR: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "Start": (frozenset(), frozenset({"Recording"})),
     "Recording": (_RECORDING_CALLBACK | {"track", "channels"}, frozenset()),
 }
+"""For each element, the attributes and the children that it may have."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """One ``<Response>``. ``url`` is where it came from, None for TwiML handed over in a REST request."""
+    """One ``<Response>``. ``url`` is where it came from; None for TwiML that was part of a REST request."""
 
     root: Element
     url: str | None
 
     def resolve(self, reference: str) -> str:
-        """Return a reference of this document as an absolute URL; raises 15004 where there is nothing to relate to."""
+        """Make a URL of this document absolute. Raises 15004 if it is relative and the document has no URL."""
         if self.url is None and not urlsplit(reference).scheme:
             raise TwilioError(15004, reference)
         return urljoin(self.url or "", reference)
 
 
 def parse(body: bytes, *, url: str | None, content_type: str = "text/xml") -> Document:
-    """Read an answer as TwiML; raises ``TwilioError`` with 11750, 12300 or 12100."""
-    if len(body) > LARGEST_BYTES:
+    """Read a response as TwiML. Raises ``TwilioError`` with 11750 (too large), 12300 (not XML) or 12100 (malformed)."""
+    if len(body) > MAX_DOCUMENT_BYTES:
         raise TwilioError(11750, f"{len(body)} bytes")
     if content_type not in ("text/xml", "application/xml"):
         raise TwilioError(12300, f"{content_type or 'no content type'} from {url}")
     try:
         root = ElementTree.fromstring(body)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise TwilioError(12100, f"{error} in the answer of {url}") from error
+        raise TwilioError(12100, f"{error} in the response of {url}") from error
     if root.tag != "Response":
         raise TwilioError(12100, f"the root element is {root.tag}, not Response")
     return Document(root, url)
 
 
 def warnings(document: Document) -> list[str]:
-    """Return what Twilio's schema finds strange (12200). The elements concerned are skipped, attributes ignored."""
+    """Return what Twilio's schema warns of (12200). The interpreter ignores the elements and attributes concerned."""
     return [warning for element in document.root.iter() for warning in _warnings_of(element)]
 
 
 def _warnings_of(element: Element) -> Iterable[str]:
     if element.tag not in GRAMMAR:
-        return  # its parent has said so
+        return  # the warning about its parent's children covers it
     attributes, children = GRAMMAR[element.tag]
     for name in element.keys():  # noqa: SIM118 (an Element iterates over its children)
         if name not in attributes:
@@ -107,7 +111,10 @@ def _warnings_of(element: Element) -> Iterable[str]:
     for child in element:
         if child.tag not in children:
             yield f"<{child.tag}> is not allowed in <{element.tag}>"
-    if element.tag == "Parameter" and len(element.get("name", "") + element.get("value", "")) >= LONGEST_PARAMETER:
-        yield f"<Parameter name={element.get('name')!r}> has {LONGEST_PARAMETER} characters or more"
-    if element.tag == "Dial" and len(element) > MOST_NUMBERS:
-        yield f"<Dial> has more than {MOST_NUMBERS} numbers"
+    if (
+        element.tag == "Parameter"
+        and len(element.get("name", "") + element.get("value", "")) >= MAX_PARAMETER_CHARACTERS
+    ):
+        yield f"<Parameter name={element.get('name')!r}> has {MAX_PARAMETER_CHARACTERS} characters or more"
+    if element.tag == "Dial" and len(element) > MAX_NUMBERS:
+        yield f"<Dial> has more than {MAX_NUMBERS} numbers"

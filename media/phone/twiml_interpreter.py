@@ -1,8 +1,8 @@
 """
-TwiML, as Twilio runs it: a document is parsed and checked (pure), then its verbs are carried out on a ``Line``.
+TwiML as Twilio runs it: the verbs of a document are carried out on a ``Line``, one after another.
 
-Nothing here knows of sockets or clocks. When the person hangs up or the call is changed over REST, the task that runs
-the ``Interpreter`` is cancelled; every verb tolerates that.
+Nothing here uses a socket or a clock. When the person hangs up or the call is changed over REST, the task that runs the
+``Interpreter`` is cancelled, which every verb tolerates.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from xml.etree.ElementTree import Element
 
 from media.phone.call_request import Callback, RecordingRequest
 from media.phone.twilio_errors import TwilioError
-from media.phone.twiml_document import MOST_NUMBERS, PROMPTS, Document, warnings
+from media.phone.twiml_document import MAX_NUMBERS, PROMPTS, Document, warnings
 
-FOREVER = 1000  # what loop="0" comes to
+ENDLESS_LOOPS = 1000
+"""How often ``loop="0"`` repeats, which means without end: more often than any call lasts."""
 
 
 @dataclass(frozen=True)
 class ConnectStream:
-    """``<Connect><Stream>``, its URLs absolute."""
+    """``<Connect><Stream>``, with absolute URLs."""
 
     url: str
     name: str
@@ -34,10 +35,11 @@ class ConnectStream:
 
 @dataclass(frozen=True)
 class Callee:
-    """One ``<Number>``; ``url`` is the TwiML played to it before it is bridged."""
+    """One ``<Number>`` of a ``<Dial>``."""
 
     number: str
     url: str | None = None
+    """TwiML that the callee hears before the bridge."""
     method: str = "POST"
     send_digits: str = ""
     callback: Callback | None = None
@@ -45,65 +47,78 @@ class Callee:
 
 @dataclass(frozen=True)
 class Dial:
+    """``<Dial>``: all callees are called at once, and the first to answer is connected with the caller."""
+
     callees: tuple[Callee, ...]
     timeout: float
+    """Seconds of ringing."""
     time_limit: float
+    """Seconds of conversation, in real time."""
     caller_id: str | None
+    """The number that the callees see; None for the number of the call."""
     hang_up_on_star: bool
+    """Whether the caller can end the bridge with the star key."""
     recording: RecordingRequest | None
 
 
 class Line(Protocol):
-    """A call, as far as TwiML can act on it. All times are in the seconds that TwiML means."""
+    """What TwiML can do with a call. All times are seconds as TwiML states them."""
 
     async def fetch(self, url: str, *, method: str, parameters: Mapping[str, str] | None = None) -> Document:
-        """Request the next document; raises ``TwilioError`` if it cannot be had."""
+        """Request the next document. Raises ``TwilioError`` if there is none that can be used."""
 
     async def answer(self) -> None:
-        """Answer an inbound call that still rings; otherwise a no-op."""
+        """Answer an inbound call that still rings. Otherwise does nothing."""
 
     def reject(self, status: str) -> None:
-        """Turn the call down with ``busy`` or ``no-answer``; one that was answered already just ends."""
+        """Reject the call with ``busy`` or ``no-answer``. If it was answered already, it ends as completed."""
 
-    def note(self, verb: str, attributes: Mapping[str, str]) -> None:
-        """Write down that a verb is carried out."""
+    def log_verb(self, verb: str, attributes: Mapping[str, str]) -> None:
+        """Log that a verb is carried out."""
 
-    async def say(self, text: str) -> None: ...
+    async def say(self, text: str) -> None:
+        """Return when the text was spoken."""
 
-    async def play(self, url: str) -> None: ...
+    async def play(self, url: str) -> None:
+        """Play a recording."""
 
-    async def play_digits(self, digits: str) -> None: ...
+    async def play_digits(self, digits: str) -> None:
+        """Play the tones of these keys."""
 
-    async def pause(self, seconds: float) -> None: ...
+    async def pause(self, seconds: float) -> None:
+        """Return after this time."""
 
-    async def key(self, within: float | None) -> str | None:
-        """Return the next key pressed, None after ``within`` seconds without one."""
+    async def next_key(self, within: float | None) -> str | None:
+        """Return the next key that the person presses, or None after ``within`` seconds without one."""
 
-    async def stream(self, stream: ConnectStream) -> None:
+    async def run_stream(self, stream: ConnectStream) -> None:
         """Return when the stream is over and the call is not."""
 
     async def dial(self, dial: Dial) -> dict[str, str]:
-        """Return the ``Dial...`` parameters for the action."""
+        """Call the callees, return when the bridge is over, with the ``Dial...`` parameters for the action."""
 
     async def record(
         self, request: RecordingRequest, *, longest: float, quiet: float, keys: str, beep: bool, action: tuple[str, str]
     ) -> dict[str, str] | None:
         """
-        Return the ``Record...`` parameters for the action, None if nothing was said.
+        Record what the person says; return the ``Record...`` parameters for the action, or None if nothing was said.
 
+        The recording ends after ``longest`` seconds, after ``quiet`` seconds of silence, or with one of the ``keys``.
         ``action`` (URL, method) is where to report if the person hangs up meanwhile.
         """
 
-    def start_recording(self, request: RecordingRequest) -> object: ...
+    def start_recording(self, request: RecordingRequest) -> object:
+        """Record the rest of the call in the background."""
 
-    def alert(self, error: TwilioError) -> None: ...
+    def alert(self, error: TwilioError) -> None:
+        """Write an error where Twilio's debugger would show it."""
 
 
-_NOTHING_MORE = Document(Element("Response"), None)
+_EMPTY_DOCUMENT = Document(Element("Response"), None)  # ends the call
 
 
 class Interpreter:
-    """Runs documents on a line, one after another, until one of them ends."""
+    """Runs a document on a line, and each document that follows it."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
@@ -122,7 +137,7 @@ class Interpreter:
         }
 
     async def run(self, document: Document) -> None:
-        """Return when the call shall end; raises ``TwilioError`` when a document cannot be had."""
+        """Return when the TwiML is over and the call shall end. Raises ``TwilioError`` if a document cannot be used."""
         following: Document | None = document
         while following is not None:
             document = following
@@ -137,13 +152,13 @@ class Interpreter:
                 continue
             if element.tag not in ("Reject", "Pause", "Redirect"):
                 await self._line.answer()
-            self._line.note(element.tag, element.attrib)
+            self._line.log_verb(element.tag, element.attrib)
             following = await verb(element, document)
             if following is not None:
                 return following
         return None
 
-    async def _action(
+    async def _fetch_action(
         self, verb: Element, document: Document, parameters: Mapping[str, str] | None = None
     ) -> Document | None:
         action = verb.get("action")
@@ -155,7 +170,7 @@ class Interpreter:
         element = verb.find("Stream")
         if element is None:
             return None
-        # Twilio starts no stream with these.
+        # Twilio does not start a stream with a connector or with other tracks.
         if element.get("connectorName"):
             self._line.alert(TwilioError(31940, element.get("connectorName", "")))
         elif element.get("track", "inbound_track") != "inbound_track":
@@ -165,7 +180,7 @@ class Interpreter:
             if not urlsplit(element.get("url", "")).scheme:
                 url = urlsplit(url)._replace(scheme="wss").geturl()
             callback = element.get("statusCallback", "")
-            await self._line.stream(
+            await self._line.run_stream(
                 ConnectStream(
                     url=url,
                     name=element.get("name", ""),
@@ -174,48 +189,48 @@ class Interpreter:
                     status_callback_method=element.get("statusCallbackMethod", "POST").upper(),
                 )
             )
-        return await self._action(verb, document)
+        return await self._fetch_action(verb, document)
 
     async def _say(self, verb: Element, document: Document) -> None:
         text = " ".join("".join(verb.itertext()).split())
-        for _ in range(_whole(verb, "loop", 1) or FOREVER):
+        for _ in range(_whole_number(verb, "loop", 1) or ENDLESS_LOOPS):
             await self._line.say(text)
 
     async def _play(self, verb: Element, document: Document) -> None:
-        for _ in range(_whole(verb, "loop", 1) or FOREVER):
+        for _ in range(_whole_number(verb, "loop", 1) or ENDLESS_LOOPS):
             if verb.get("digits"):
                 await self._line.play_digits(verb.get("digits", ""))
             else:
                 await self._line.play(document.resolve((verb.text or "").strip()))
 
     async def _pause(self, verb: Element, document: Document) -> None:
-        await self._line.pause(_whole(verb, "length", 1))
+        await self._line.pause(_whole_number(verb, "length", 1))
 
     async def _gather(self, verb: Element, document: Document) -> Document | None:
-        timeout, limit = _whole(verb, "timeout", 5), _whole(verb, "numDigits", 0)
+        timeout, limit = _whole_number(verb, "timeout", 5), _whole_number(verb, "numDigits", 0)
         finish = verb.get("finishOnKey", "#")
         digits = ""
-        key = await self._first_key(verb, document) or await self._line.key(timeout)
+        key = await self._play_prompts(verb, document) or await self._line.next_key(timeout)
         while key is not None and key not in finish:
             digits += key
             if len(digits) == limit:
                 break
-            key = await self._line.key(timeout)
+            key = await self._line.next_key(timeout)
         if not digits and verb.get("actionOnEmptyResult") != "true":
             return None
         url = document.resolve(verb.get("action", ""))
         return await self._line.fetch(url, method=_method(verb), parameters={"Digits": digits})
 
-    async def _first_key(self, verb: Element, document: Document) -> str | None:
-        """Return the key that was pressed during the prompts, which it cuts short."""
+    async def _play_prompts(self, verb: Element, document: Document) -> str | None:
+        """Play the prompts; return the key that interrupted them, if any."""
 
         async def prompts() -> None:
             for element in verb:
                 if element.tag in PROMPTS:
-                    self._line.note(element.tag, element.attrib)
+                    self._line.log_verb(element.tag, element.attrib)
                     await self._verbs[element.tag](element, document)
 
-        playing, pressing = asyncio.ensure_future(prompts()), asyncio.ensure_future(self._line.key(None))
+        playing, pressing = asyncio.ensure_future(prompts()), asyncio.ensure_future(self._line.next_key(None))
         try:
             await asyncio.wait({playing, pressing}, return_when=asyncio.FIRST_COMPLETED)
             if pressing.done():
@@ -236,7 +251,7 @@ class Interpreter:
                 send_digits=number.get("sendDigits", ""),
                 callback=_callback(number, document, "statusCallback"),
             )
-            for number in verb.findall("Number")[:MOST_NUMBERS]
+            for number in verb.findall("Number")[:MAX_NUMBERS]
         ]
         text = (verb.text or "").strip()
         if text:
@@ -245,21 +260,21 @@ class Interpreter:
         result = await self._line.dial(
             Dial(
                 callees=tuple(callees),
-                timeout=_whole(verb, "timeout", 30),
-                time_limit=_whole(verb, "timeLimit", 4 * 3600),
+                timeout=_whole_number(verb, "timeout", 30),
+                time_limit=_whole_number(verb, "timeLimit", 4 * 3600),
                 caller_id=verb.get("callerId"),
                 hang_up_on_star=verb.get("hangupOnStar") == "true",
                 recording=_recording(verb, document, "DialVerb") if recorded else None,
             )
         )
-        return await self._action(verb, document, result)
+        return await self._fetch_action(verb, document, result)
 
     async def _record(self, verb: Element, document: Document) -> Document | None:
         url = document.resolve(verb.get("action", ""))
         result = await self._line.record(
             _recording(verb, document, "RecordVerb"),
-            longest=_whole(verb, "maxLength", 3600),
-            quiet=_whole(verb, "timeout", 5),
+            longest=_whole_number(verb, "maxLength", 3600),
+            quiet=_whole_number(verb, "timeout", 5),
             keys=verb.get("finishOnKey", "1234567890*#"),
             beep=verb.get("playBeep") != "false",
             action=(url, _method(verb)),
@@ -273,10 +288,10 @@ class Interpreter:
 
     async def _reject(self, verb: Element, document: Document) -> Document:
         self._line.reject("busy" if verb.get("reason") == "busy" else "no-answer")
-        return _NOTHING_MORE
+        return _EMPTY_DOCUMENT
 
     async def _hangup(self, verb: Element, document: Document) -> Document:
-        return _NOTHING_MORE
+        return _EMPTY_DOCUMENT
 
     async def _start(self, verb: Element, document: Document) -> None:
         for element in verb.findall("Recording"):
@@ -287,7 +302,7 @@ def _method(verb: Element) -> str:
     return verb.get("method", "POST").upper()
 
 
-def _whole(verb: Element, name: str, default: int) -> int:
+def _whole_number(verb: Element, name: str, default: int) -> int:
     try:
         return max(0, int(verb.get(name, default)))
     except ValueError:

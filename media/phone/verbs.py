@@ -80,7 +80,7 @@ class LegVerbs:
         if not self._leg.audio.is_answered:
             self.rejected = "busy" if status == "busy" else "no-answer"
 
-    def note(self, verb: str, attributes: Mapping[str, str]) -> None:
+    def log_verb(self, verb: str, attributes: Mapping[str, str]) -> None:
         self._leg.log("twiml", verb=verb, **{f"@{name}": value for name, value in attributes.items()})
 
     def alert(self, error: TwilioError) -> None:
@@ -102,14 +102,14 @@ class LegVerbs:
     async def pause(self, seconds: float) -> None:
         await self._exchange.timing.pause(seconds)
 
-    async def key(self, within: float | None) -> str | None:
+    async def next_key(self, within: float | None) -> str | None:
         try:
             async with asyncio.timeout(None if within is None else within * self._exchange.timing.scale):
                 return await self._leg.audio.next_key()
         except TimeoutError:
             return None
 
-    async def stream(self, stream: ConnectStream) -> None:
+    async def run_stream(self, stream: ConnectStream) -> None:
         await self._stream.run(stream)
 
     def start_recording(self, request: RecordingRequest) -> None:
@@ -167,7 +167,7 @@ class LegVerbs:
         self._leg.log("bridged", leg=other.sid)
 
         async def press_star() -> None:
-            while await self.key(None) != "*":
+            while await self.next_key(None) != "*":
                 pass
 
         enders: set[asyncio.Future[Any]] = {asyncio.ensure_future(other.ended.wait())}
@@ -202,7 +202,7 @@ class LegVerbs:
                 spoke, quiet_seconds = True, 0.0
 
         async def press_finishing_key() -> str:
-            while (key := await self.key(None)) is None or key not in keys:
+            while (key := await self.next_key(None)) is None or key not in keys:
                 pass
             return key
 

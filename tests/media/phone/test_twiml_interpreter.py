@@ -39,7 +39,7 @@ class Line:
     def reject(self, status: str) -> None:
         self.rejected = status
 
-    def note(self, verb: str, attributes: Mapping[str, str]) -> None:
+    def log_verb(self, verb: str, attributes: Mapping[str, str]) -> None:
         self.verbs.append(verb)
 
     async def say(self, text: str) -> None:
@@ -56,12 +56,12 @@ class Line:
     async def pause(self, seconds: float) -> None:
         self.did.append(("pause", seconds))
 
-    async def key(self, within: float | None) -> str | None:
+    async def next_key(self, within: float | None) -> str | None:
         if not self.keys and within is None:
             await asyncio.Event().wait()
         return self.keys.pop(0) if self.keys else None
 
-    async def stream(self, stream: ConnectStream) -> None:
+    async def run_stream(self, stream: ConnectStream) -> None:
         self.did.append(stream)
 
     async def dial(self, dial: Dial) -> dict[str, str]:
