@@ -296,7 +296,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PAGINATION_CLASS": None,
     "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "calls.api.schema.Schema",
-    "EXCEPTION_HANDLER": "calls.api.problems.answer",
+    "EXCEPTION_HANDLER": "calls.api.problems.handle_exception",
     "URL_FORMAT_OVERRIDE": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }

@@ -1,1 +1,1 @@
-"""The REST API: thin views over ``calls.services``, JSON in and out, documented at ``/api/docs/``."""
+"""The REST API: views that each call one service, with JSON in and out. ``/api/docs/`` documents it."""

@@ -1,4 +1,4 @@
-"""Who asks, and what they may: API keys with scopes, or operators who are logged in to the admin."""
+"""Authentication and permissions: API keys with scopes, and operators who are logged in to the admin."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,18 +8,18 @@ from rest_framework import authentication, exceptions, permissions
 from rest_framework.request import Request
 
 from calls.api.problems import Problem
-from calls.api.throttling import REFUSED_RATE, count
+from calls.api.throttling import INVALID_KEY_RATE, count_request
 from calls.models import ApiKey
 from calls.services.keys import find_key
 
 READ, DIAL, CONTROL = ApiKey.Scope.READ, ApiKey.Scope.DIAL, ApiKey.Scope.CONTROL
 
 _PERMISSIONS = {READ: "calls.view_call", DIAL: "calls.add_call", CONTROL: "calls.change_call"}
-"""What operators need for each scope."""
+"""The permission that an operator needs where a key needs the scope."""
 
 
 class KeyAuthentication(authentication.BaseAuthentication):
-    """``Authorization: Bearer <key>``; ``Token`` instead of ``Bearer`` is understood as well."""
+    """Authenticates ``Authorization: Bearer <key>``. ``Token`` is accepted instead of ``Bearer``."""
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, ApiKey] | None:
         header = authentication.get_authorization_header(request).decode("latin-1")
@@ -28,9 +28,9 @@ class KeyAuthentication(authentication.BaseAuthentication):
             return None
         key = find_key(secret.strip())
         if key is None:
-            if wait := count(f"refused-{request.META.get('REMOTE_ADDR', '')}", REFUSED_RATE):
+            if wait := count_request(f"refused-{request.META.get('REMOTE_ADDR', '')}", INVALID_KEY_RATE):
                 raise exceptions.Throttled(wait)
-            raise exceptions.AuthenticationFailed("This key is unknown, revoked or expired.")
+            raise exceptions.AuthenticationFailed("This API key is unknown, revoked or expired.")
         return AnonymousUser(), key
 
     def authenticate_header(self, request: Request) -> str:
@@ -38,7 +38,7 @@ class KeyAuthentication(authentication.BaseAuthentication):
 
 
 class StaffAuthentication(authentication.SessionAuthentication):
-    """The session of somebody who may use the admin, with its CSRF token, so that the browsable docs work."""
+    """Authenticates the session of an operator, with its CSRF token, for requests from the documentation page."""
 
     def authenticate(self, request: Request) -> tuple[Any, None] | None:
         user = getattr(request._request, "user", None)
@@ -55,20 +55,20 @@ class StaffAuthentication(authentication.SessionAuthentication):
 
 
 class HasScope(permissions.BasePermission):
-    """The view's ``scopes`` say what each method needs."""
+    """Allows a request that has the scope which the view's ``scopes`` name for its method."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         if request.successful_authenticator is None:
             return False
         scopes: Mapping[str, ApiKey.Scope] = getattr(view, "scopes", {})
         scope = scopes.get("GET" if request.method == "HEAD" else request.method or "")
-        # Without one there is no such method, which is told next.
+        # A method without a scope does not exist; the view answers 405 next.
         if scope is None or self._has(request, scope):
             return True
         if request.auth is None:
-            raise Problem(403, "missing-scope", f"You need the permission {_PERMISSIONS[scope]} for that.")
+            raise Problem(403, "missing-scope", f"This needs the permission {_PERMISSIONS[scope]}.")
         challenge = f'Bearer realm="api", error="insufficient_scope", scope="{scope}"'
-        text = f"This key may not do that: it lacks the scope {scope}."
+        text = f"This needs the scope {scope}, which the API key does not have."
         raise Problem(403, "missing-scope", text, headers={"WWW-Authenticate": challenge})
 
     @staticmethod

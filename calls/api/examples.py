@@ -1,4 +1,4 @@
-"""The examples in the documentation of the REST API: one call, one agent, and everything around them."""
+"""The examples in the documentation of the REST API, all of which are about one call."""
 
 import json
 from typing import Any
@@ -114,8 +114,8 @@ SSE_EVENT: dict[str, Any] = {
     "required": ["event", "id", "data"],
     "properties": {
         "event": {"type": "string", "enum": ["status", "attempt", "event", "turn", "end"]},
-        "id": {"type": "string", "description": "For `Last-Event-ID`."},
-        "data": {"type": "string", "contentMediaType": "application/json", "description": "A TimelineItem."},
+        "id": {"type": "string", "description": "The value for `Last-Event-ID`."},
+        "data": {"type": "string", "contentMediaType": "application/json", "description": "A TimelineItem as JSON."},
     },
 }
 SSE = {"event": "turn", "id": "e7.t4711.a1-completed.s1-in-progress", "data": json.dumps(ITEM)}

@@ -1,4 +1,8 @@
-"""Serializer fields that take what their schema says, and nothing that merely looks like it."""
+"""
+Serializer fields that accept exactly the JSON type that their schema names.
+
+REST framework's own fields convert: they take ``"60"`` for a number and ``"yes"`` for a boolean.
+"""
 
 import json
 import re
@@ -9,33 +13,37 @@ from django.utils.dateparse import parse_datetime
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from calls.api.problems import refusal
+from calls.api.problems import unprocessable
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-VARIABLE = r"^[a-z_][a-z0-9_]{0,63}$"
-LONGEST_VARIABLE = 1000
-"""Characters of a variable's value."""
-LARGEST_OBJECT = 4096
-"""Bytes of ``metadata``, and of ``variables``, as JSON."""
+_EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+"""Any database can store these, and adding an offset or some days to them does not overflow."""
+VARIABLE_NAME = r"^[a-z_][a-z0-9_]{0,63}$"
+"""The names that ``{{ name }}`` in an agent's texts may have."""
+MAX_VARIABLE_LENGTH = 1000
+"""Characters in the value of a variable. The agent speaks it, and 1000 characters take over a minute."""
+MAX_OBJECT_BYTES = 4096
+"""Bytes of ``metadata``, and of ``variables``, as JSON. They are stored with each of maybe a million calls."""
 
 
-def moment(text: str) -> datetime:
+def parse_timestamp(text: str) -> datetime:
     """
-    An RFC 3339 time with its offset, in UTC. Raises ``ValueError``.
+    Parse an RFC 3339 time and convert it to UTC. Raises ``ValueError``.
 
-    Without an offset nobody can know when it is. Beyond the years that can be reckoned with it is the nearest of them.
+    The offset is required, because without it the moment is unknown. A time outside of the years 1900 to 9000 becomes
+    the nearest one within, since databases and time arithmetic fail beyond.
     """
     if not _RFC_3339.fullmatch(text):
-        raise ValueError("Write the time with its offset from UTC, as 2030-01-31T09:30:00+01:00.")
-    found = parse_datetime(text.upper().replace(":60", ":59", 1) if text[17:19] == "60" else text.upper())
-    if found is None:
-        raise ValueError("There is no such time.")
-    return min(max(found, _FIRST), _LAST).astimezone(UTC)
+        raise ValueError("Write the time with its offset from UTC, like 2030-01-31T09:30:00+01:00.")
+    # RFC 3339 allows a leap second, which Python does not have: the second before it stands for it.
+    parsed = parse_datetime(text.upper().replace(":60", ":59", 1) if text[17:19] == "60" else text.upper())
+    if parsed is None:
+        raise ValueError("This time does not exist.")
+    return min(max(parsed, _EARLIEST), _LATEST).astimezone(UTC)
 
 
-class Text(serializers.CharField):
-    """A text, and no number."""
+class StrictText(serializers.CharField):
+    """A string, with its white space as it is. A number is refused."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(trim_whitespace=False, **options)
@@ -46,8 +54,8 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class Whole(serializers.IntegerField):
-    """A whole number, and no text or truth value."""
+class StrictInteger(serializers.IntegerField):
+    """An integer, or a float without a fraction. A string or a boolean is refused."""
 
     def to_internal_value(self, data: Any) -> int:
         if isinstance(data, bool) or not (isinstance(data, int) or (isinstance(data, float) and data.is_integer())):
@@ -55,8 +63,8 @@ class Whole(serializers.IntegerField):
         return int(data)
 
 
-class Truth(serializers.BooleanField):
-    """``true`` or ``false``."""
+class StrictBoolean(serializers.BooleanField):
+    """``true`` or ``false``. A string or a number is refused."""
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -64,8 +72,8 @@ class Truth(serializers.BooleanField):
         return data
 
 
-class Choice(serializers.ChoiceField):
-    """One of a few words; none of them is null."""
+class StrictChoice(serializers.ChoiceField):
+    """One of a few strings. An empty one is shown as null."""
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -76,21 +84,21 @@ class Choice(serializers.ChoiceField):
         return super().to_representation(value) or None
 
 
-class Moment(serializers.DateTimeField):
-    """A time with its offset."""
+class Timestamp(serializers.DateTimeField):
+    """A time with its offset from UTC, as ``parse_timestamp`` takes it."""
 
     def to_internal_value(self, value: Any) -> datetime:
         if not isinstance(value, str):
-            raise serializers.ValidationError("Write the time as text.", code="invalid")
+            raise serializers.ValidationError("Write the time as a string.", code="invalid")
         try:
-            return moment(value)
+            return parse_timestamp(value)
         except ValueError as error:
             raise serializers.ValidationError(str(error), code="invalid") from error
 
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
-class Anything(serializers.Field[dict[str, Any], Any, Any, Any]):
-    """A small object of whatever JSON has."""
+class JSONObject(serializers.Field[dict[str, Any], Any, Any, Any]):
+    """A JSON object of at most ``MAX_OBJECT_BYTES``, with any contents."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
@@ -105,26 +113,28 @@ class Anything(serializers.Field[dict[str, Any], Any, Any, Any]):
 @extend_schema_field(
     {
         "type": "object",
-        "propertyNames": {"pattern": VARIABLE},
+        "propertyNames": {"pattern": VARIABLE_NAME},
         "additionalProperties": {
             "type": ["string", "number", "boolean", "null"],
-            "maxLength": LONGEST_VARIABLE,
+            "maxLength": MAX_VARIABLE_LENGTH,
         },
     }
 )
-class Variables(Anything):
-    """Names as agents' texts have them, each with something that can be said."""
+class Variables(JSONObject):
+    """Values for the ``{{ variables }}`` in an agent's texts, each of which can be spoken."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         variables = super().to_internal_value(data)
         wrong: dict[str, list[str]] = {}
         for name, value in variables.items():
-            if not re.fullmatch(VARIABLE[1:-1], name):
-                wrong[name] = ["Names are small letters, digits and _, up to 64."]
+            if not re.fullmatch(VARIABLE_NAME[1:-1], name):
+                wrong[name] = [
+                    "A name has up to 64 lower-case letters, digits and underscores, and does not begin with a digit."
+                ]
             elif not isinstance(value, (str, int, float, bool, type(None))):
-                wrong[name] = ["This must be a text, a number, true, false or null."]
-            elif isinstance(value, str) and len(value) > LONGEST_VARIABLE:
-                wrong[name] = [f"This must have {LONGEST_VARIABLE} characters at most."]
+                wrong[name] = ["This must be a string, a number, true, false or null."]
+            elif isinstance(value, str) and len(value) > MAX_VARIABLE_LENGTH:
+                wrong[name] = [f"This must not be longer than {MAX_VARIABLE_LENGTH} characters."]
         if wrong:
             raise serializers.ValidationError(wrong)
         return variables
@@ -132,6 +142,6 @@ class Variables(Anything):
 
 def _check_size(name: str, data: dict[str, Any]) -> None:
     size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
-    if size > LARGEST_OBJECT:
-        detail = f"{name} has {size} bytes as JSON; at most {LARGEST_OBJECT} are kept."
-        raise refusal("too-large", name, detail)
+    if size > MAX_OBJECT_BYTES:
+        detail = f"{name} has {size} bytes as JSON. At most {MAX_OBJECT_BYTES} are allowed."
+        raise unprocessable("too-large", name, detail)

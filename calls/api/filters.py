@@ -1,4 +1,4 @@
-"""Which calls a list holds. Each filter is made so that PostgreSQL can answer it from an index of ``Call``."""
+"""Filters for the list of calls. PostgreSQL can answer each of them from an index of ``Call``."""
 
 import re
 from collections import OrderedDict
@@ -16,71 +16,75 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from calls.api.fields import moment
-from calls.api.problems import refusal
+from calls.api.fields import parse_timestamp
+from calls.api.problems import unprocessable
 from calls.models import Agent, Call, DialAttempt
 from calls.services import END_REASONS
 from calls.status import Status
 
 _SID = re.compile(r"[A-Z]{2}[0-9a-f]{32}")
+"""An identifier of Twilio's, such as a CallSid."""
 _PREFIX = re.compile(r"\+?[0-9]{2,15}")
+"""The beginning of a telephone number. One digit would find most calls."""
 
 
 def check_parameters(request: Request, allowed: Mapping[str, bool]) -> None:
     """
-    Refuse parameters that nobody knows, that are empty, or that are given twice where that means nothing.
+    Refuse query parameters that are unknown, that are empty, or that are repeated where only one is used.
 
-    A filter with a typing error would give everything instead of what was looked for. ``allowed``: name to whether it
-    may be repeated.
+    If they were ignored, a misspelled filter would return all calls. ``allowed`` has the names of the parameters, and
+    whether each may be repeated.
     """
     wrong: dict[str, serializers.ErrorDetail] = {}
     for name, values in request.query_params.lists():
         if name not in allowed:
-            wrong[name] = serializers.ErrorDetail("There is no such parameter.", code="unknown-parameter")
+            wrong[name] = serializers.ErrorDetail("This parameter is unknown.", code="unknown-parameter")
         elif not all(values):
-            wrong[name] = serializers.ErrorDetail("Leave it out, or give it a value.", code="blank")
+            wrong[name] = serializers.ErrorDetail(
+                "This parameter is empty. Give it a value or leave it out.", code="blank"
+            )
         elif len(values) > 1 and not allowed[name]:
-            wrong[name] = serializers.ErrorDetail("Give it once.", code="repeated")
+            wrong[name] = serializers.ErrorDetail("This parameter may be given only once.", code="repeated")
     if wrong:
         raise serializers.ValidationError(wrong)
     for name, values in request.query_params.lists():
         if any("\0" in value for value in values):
-            raise refusal("invalid-text", name, "It has a NUL character.")
+            raise unprocessable("invalid-text", name, "The value has a NUL character.")
 
 
-def _unspaced(text: str) -> str:
-    """A ``+`` that was not written as %2B arrives as a space."""
+def _restore_plus(text: str) -> str:
+    """Turn spaces back into ``+``, which arrives as a space if the client does not write it as %2B."""
     return text.replace(" ", "+")
 
 
-class _MomentField(IsoDateTimeField):
+class _TimestampField(IsoDateTimeField):
     def to_python(self, value: Any) -> datetime | None:
         if not value:
             return None
         try:
-            return moment(_unspaced(value))
+            return parse_timestamp(_restore_plus(value))
         except ValueError as error:
             raise ValidationError(str(error), code="invalid") from error
 
 
 class _NumberField(forms.CharField):
     def to_python(self, value: Any) -> str | None:
-        return _unspaced(value) if value and re.fullmatch(r" \d+", value) else super().to_python(value)
+        return _restore_plus(value) if value and re.fullmatch(r" \d+", value) else super().to_python(value)
 
 
-class _TruthField(forms.ChoiceField):
+class _BooleanField(forms.ChoiceField):
     def __init__(self, **options: Any) -> None:
         super().__init__(choices=[("true", "true"), ("false", "false")], **options)
 
 
-class MomentFilter(filters.IsoDateTimeFilter):
-    field_class = _MomentField
+class TimestampFilter(filters.IsoDateTimeFilter):
+    field_class = _TimestampField
 
 
-class TruthFilter(filters.Filter):
-    """Unlike its base it refuses what is neither ``true`` nor ``false``."""
+class BooleanFilter(filters.Filter):
+    """Accepts ``true`` and ``false`` only, where django-filter's own ignores any other value."""
 
-    field_class = _TruthField
+    field_class = _BooleanField
 
 
 class NumberFilter(filters.CharFilter):
@@ -91,25 +95,27 @@ class NumberFilter(filters.CharFilter):
 
 
 class CallFilter(filters.FilterSet):
-    """The filters of the list of calls. Those whose names end in ``_`` are words of Python."""
+    """The filters of the list of calls. A name that Python reserves ends in ``_`` here and without it in the API."""
 
     status = filters.MultipleChoiceFilter(
-        choices=[(status.value, status.value) for status in Status], method="any_of", help_text="May be repeated."
+        choices=[(status.value, status.value) for status in Status],
+        method="filter_status",
+        help_text="Repeat it for several statuses.",
     )
     direction = filters.ChoiceFilter(choices=Call.Direction.choices)
-    agent = filters.CharFilter(method="of_agent", help_text="The name of the agent.")
-    to = NumberFilter(field_name="to_number", help_text="The number in full; write + as %2B.")
-    from_ = NumberFilter(field_name="from_number", help_text="The number in full; write + as %2B.")
-    created_after = MomentFilter(field_name="created_at", lookup_expr="gte", help_text="At this time or later.")
-    created_before = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Before this time.")
-    scheduled_after = MomentFilter(field_name="scheduled_for", lookup_expr="gte", help_text="At this time or later.")
-    scheduled_before = MomentFilter(field_name="scheduled_for", lookup_expr="lt", help_text="Before this time.")
-    answered_by = filters.CharFilter(help_text="What machine detection found, such as human.")
-    end_reason = filters.CharFilter(help_text=f"Such as {', '.join(sorted(END_REASONS)[:4])}.")
-    has_recording = TruthFilter(method="with_recording")
+    agent = filters.CharFilter(method="filter_agent", help_text="The name of the agent.")
+    to = NumberFilter(field_name="to_number", help_text="The full number. Write + as %2B.")
+    from_ = NumberFilter(field_name="from_number", help_text="The full number. Write + as %2B.")
+    created_after = TimestampFilter(field_name="created_at", lookup_expr="gte", help_text="At or after this time.")
+    created_before = TimestampFilter(field_name="created_at", lookup_expr="lt", help_text="Before this time.")
+    scheduled_after = TimestampFilter(field_name="scheduled_for", lookup_expr="gte", help_text="At or after this time.")
+    scheduled_before = TimestampFilter(field_name="scheduled_for", lookup_expr="lt", help_text="Before this time.")
+    answered_by = filters.CharFilter(help_text="The result of machine detection, such as human.")
+    end_reason = filters.CharFilter(help_text=f"Why the call ended, such as {', '.join(sorted(END_REASONS)[:4])}.")
+    has_recording = BooleanFilter(method="filter_recording")
     search = NumberFilter(
-        method="look_for",
-        help_text="A call's id or CallSid, the beginning of a number, or a caller's address.",
+        method="filter_search",
+        help_text="The id or CallSid of a call, the beginning of a number, or the full address of a caller.",
     )
 
     class Meta:
@@ -120,7 +126,7 @@ class CallFilter(filters.FilterSet):
     def get_filters(cls) -> OrderedDict[str, filters.Filter]:
         return OrderedDict((name.rstrip("_"), one) for name, one in super().get_filters().items())
 
-    def any_of(self, calls: QuerySet[Call], name: str, values: list[str]) -> QuerySet[Call]:
+    def filter_status(self, calls: QuerySet[Call], name: str, values: list[str]) -> QuerySet[Call]:
         match values:
             case []:
                 return calls
@@ -128,47 +134,51 @@ class CallFilter(filters.FilterSet):
                 return calls.filter(**{name: value})
         return calls.filter(**{f"{name}__in": values})
 
-    def of_agent(self, calls: QuerySet[Call], name: str, value: str) -> QuerySet[Call]:
+    def filter_agent(self, calls: QuerySet[Call], name: str, value: str) -> QuerySet[Call]:
         return calls.filter(agent=find_agent(value))
 
-    @extend_schema_field({"type": "boolean", "description": "Whether it can be heard."})
-    def with_recording(self, calls: QuerySet[Call], name: str, value: str) -> QuerySet[Call]:
+    @extend_schema_field({"type": "boolean", "description": "Whether the call has a recording."})
+    def filter_recording(self, calls: QuerySet[Call], name: str, value: str) -> QuerySet[Call]:
         return calls.exclude(recording="") if value == "true" else calls.filter(recording="")
 
-    def look_for(self, calls: QuerySet[Call], name: str, text: str) -> QuerySet[Call]:
+    def filter_search(self, calls: QuerySet[Call], name: str, text: str) -> QuerySet[Call]:
         text = text.strip()
         if (call_id := as_uuid(text)) is not None:
             return calls.filter(pk=call_id)
         if _SID.fullmatch(text):
-            # Looked up first: as one query it would be no matter of two indexes, but of reading all calls.
+            # Two queries, because the database would answer one with a join by reading all calls.
             earlier = list(DialAttempt.objects.filter(sid=text).values_list("call_id", flat=True))
             return calls.filter(Q(sid=text) | Q(pk__in=earlier))
         if _PREFIX.fullmatch(text):
             digits = f"+{text.lstrip('+')}"
-            return calls.filter(_begins("to_number", digits) | _begins("from_number", digits))
+            return calls.filter(_starts_with("to_number", digits) | _starts_with("from_number", digits))
         return calls.filter(Q(to_number=text) | Q(from_number=text))
 
 
 def find_agent(name: str) -> int:
-    """The id of the agent of this name, as a filter means it: a name of nobody is a typing error."""
+    """Return the id of the agent that a filter names. An unknown name is refused, because it is probably misspelled."""
     agent = Agent.objects.filter(name=name).values_list("pk", flat=True).first()
     if agent is None:
-        raise refusal("unknown-agent", "agent", f"There is no agent {name!r}.")
+        raise unprocessable("unknown-agent", "agent", f"No agent is called {name!r}.")
     return agent
 
 
 def as_uuid(text: str) -> UUID | None:
+    """Parse a UUID in its usual form, with hyphens. Return ``None`` for any other text."""
     try:
         return UUID(text) if len(text) == 36 else None
     except ValueError:
         return None
 
 
-def _begins(field: str, prefix: str) -> Q:
+def _starts_with(field: str, prefix: str) -> Q:
     """
-    What begins with these digits, and, for the index, the range that it lies in: LIKE needs an index of its own
-    unless the collation is C, while every collation puts digits in order.
+    Match the values that begin with ``prefix``, a ``+`` and digits.
+
+    The range of the values is part of the condition, so that an ordinary index can be used. For LIKE alone, PostgreSQL
+    needs an index of its own unless the collation is C. Every collation sorts digits in the same order.
     """
-    last = prefix.rstrip("9")
-    until = Q() if last == "+" else Q(**{f"{field}__lt": f"{last[:-1]}{int(last[-1]) + 1}"})
+    # The upper bound of +1999 is +2: its trailing nines go, and the digit before them grows. Nines alone have no bound.
+    stem = prefix.rstrip("9")
+    until = Q() if stem == "+" else Q(**{f"{field}__lt": f"{stem[:-1]}{int(stem[-1]) + 1}"})
     return Q(**{f"{field}__gte": prefix, f"{field}__startswith": prefix}) & until

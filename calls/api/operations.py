@@ -1,4 +1,4 @@
-"""How each operation of the REST API is documented: what it is for, what it takes and answers, with examples."""
+"""The documentation of every operation of the REST API: its purpose, parameters, bodies and examples."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -34,29 +34,32 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 _PATH: Final = "path"
 _HEADER: Final = "header"
-_CALL_ID = OpenApiParameter("call_id", OpenApiTypes.UUID, _PATH, description="The call's id.")
-_NAME = OpenApiParameter("name", {"type": "string"}, _PATH, description="The agent's name.")
+_CALL_ID = OpenApiParameter("call_id", OpenApiTypes.UUID, _PATH, description="The id of the call.")
+_NAME = OpenApiParameter("name", {"type": "string"}, _PATH, description="The name of the agent.")
 _NUMBER = OpenApiParameter(
-    "number", {"type": "string"}, _PATH, description="In full: +12125550123, the + as %2B if in doubt."
+    "number",
+    {"type": "string"},
+    _PATH,
+    description="The full number, such as +12125550123. The + may be written as %2B.",
 )
-_WEBHOOK_ID = OpenApiParameter("webhook_id", OpenApiTypes.INT64, _PATH, description="The webhook's id.")
+_WEBHOOK_ID = OpenApiParameter("webhook_id", OpenApiTypes.INT64, _PATH, description="The id of the webhook.")
 _IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
     _HEADER,
-    description="Any name for this request that no other has, such as a UUID. With it, repeating is safe.",
+    description="A name that no other request has, such as a UUID. With it, the request can be repeated safely.",
 )
 _REPLAYED = OpenApiParameter(
     "Idempotent-Replayed", str, _HEADER, response=[201, 202], required=False,
-    description="`true`: this answers a request that was answered before.",
+    description="`true` if this is the answer to an earlier request, sent again.",
 )  # fmt: skip
 _LOCATION = OpenApiParameter(
-    "Location", OpenApiTypes.URI, _HEADER, response=[201, 202], description="The call's address."
+    "Location", OpenApiTypes.URI, _HEADER, response=[201, 202], description="The address of the call."
 )
 
 
 def documented(operation_id: str) -> Callable[[_Method], _Method]:
-    """Decorate the method of a view that carries out this operation."""
+    """Decorate the method of a view that carries out the operation, to document it."""
     [(tag, operation)] = [(tag, group[operation_id]) for tag, group in OPERATIONS.items() if operation_id in group]
     decorate: Callable[[_Method], _Method] = extend_schema(operation_id=operation_id, tags=[tag], **operation)
     return decorate
@@ -66,25 +69,25 @@ def _operation(summary: str, description: str, **options: Any) -> dict[str, Any]
     return {"summary": summary, "description": description, **options}
 
 
-_ORDER = {"id": 12, "call": examples.CALL["id"], "created_at": "2030-01-31T09:30:20Z"}
+_ORDER: dict[str, Any] = {"id": 12, "call": examples.CALL["id"], "created_at": "2030-01-31T09:30:20Z"}
 
 OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "calls": {
         "list_calls": _operation(
             "List calls",
-            "Newest first, in pages, by any of the filters together.",
+            "The calls that match all the given filters, in pages, the newest first.",
             responses=CallSerializer(many=True),
             examples=[examples.response(examples.OVER)],
         ),
         "place_call": _operation(
             "Place a call",
-            "It is dialled as soon as it may be, by calling hours, pace and free lines, and not before "
-            "`scheduled_for`. What it answers is the call as it was accepted; follow it at its address.",
+            "The call is dialled as soon as calling hours, pace and free slots allow it, but not before "
+            "`scheduled_for`. The answer is the call as it was accepted. Follow it at its address.",
             parameters=[_IDEMPOTENCY_KEY, _REPLAYED, _LOCATION],
             request=NewCallSerializer,
             responses={
-                201: OpenApiResponse(CallSerializer, "Accepted: dialled now."),
-                202: OpenApiResponse(CallSerializer, "Accepted: dialled when it is scheduled for."),
+                201: OpenApiResponse(CallSerializer, "The call was accepted and is dialled now."),
+                202: OpenApiResponse(CallSerializer, "The call was accepted and is dialled at its scheduled time."),
             },
             examples=[
                 examples.request(examples.NEW_CALL, "Now"),
@@ -95,11 +98,11 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         ),
         "place_calls": _operation(
             "Place many calls",
-            "Up to 1000 at once, all or none: if one cannot be placed, none is, and `errors` tells what is "
+            "Up to 1000 calls in one request. If one of them cannot be placed, none is, and `errors` names what is "
             "wrong in which `row`, counted from 0.",
             parameters=[_IDEMPOTENCY_KEY, _REPLAYED],
             request=BatchSerializer,
-            responses={202: OpenApiResponse(BatchAcceptedSerializer, "Accepted, in this order.")},
+            responses={202: OpenApiResponse(BatchAcceptedSerializer, "The calls were accepted, in this order.")},
             examples=[
                 examples.request(examples.NEW_BATCH),
                 examples.response({"count": 1, "calls": [examples.CALL]}, status=202),
@@ -107,15 +110,16 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         ),
         "get_call": _operation(
             "Get a call",
-            "With transcript, turns and their stages, events, attempts, and an expiring link to the recording.",
+            "The call with its transcript, its turns and their stages, its events, its attempts, and a link to the "
+            "recording that expires.",
             parameters=[_CALL_ID],
             responses=CallDetailSerializer,
             examples=[examples.response(examples.DETAIL)],
         ),
         "cancel_call": _operation(
             "Cancel a call",
-            "Do not dial it, or stop dialling it. A call that was answered must be hung up instead. Repeating "
-            "does nothing.",
+            "Do not dial the call, or stop dialling it. A call that was answered must be hung up instead. A repeated "
+            "request changes nothing.",
             parameters=[_CALL_ID],
             request=None,
             responses={202: CallSerializer},
@@ -123,7 +127,8 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         ),
         "hang_up_call": _operation(
             "Hang up",
-            "End the call, whatever it is doing: politely where the agent talks. Repeating does nothing.",
+            "End the call in any state. If the agent is talking with the caller, it says goodbye first. A repeated "
+            "request changes nothing.",
             parameters=[_CALL_ID],
             request=None,
             responses={202: CallSerializer},
@@ -131,18 +136,18 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         ),
         "say_in_call": _operation(
             "Have the agent say something",
-            "It is said as soon as the agent may speak.",
+            "The agent says the text as soon as it may speak.",
             parameters=[_CALL_ID],
             request=SaySerializer,
             responses={202: OrderSerializer},
             examples=[
-                examples.request({"text": "Somebody from the workshop will join us in a minute."}),
-                examples.response({**_ORDER, "kind": "say", "data": {"text": "Somebody from …"}}, status=202),
+                examples.request({"text": "A colleague from the workshop will join us in a minute."}),
+                examples.response({**_ORDER, "kind": "say", "data": {"text": "A colleague from …"}}, status=202),
             ],
         ),
         "transfer_call": _operation(
             "Transfer a call",
-            "Hand the caller over to a number that may be dialled, or to one of the agent's transfer targets.",
+            "Connect the caller to a number that may be dialled, or to one of the agent's transfer targets.",
             parameters=[_CALL_ID],
             request=TransferSerializer,
             responses={202: OrderSerializer},
@@ -153,51 +158,60 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             ],
         ),
         "watch_call": _operation(
-            "Watch a call",
-            "Server-sent events (`text/event-stream`): `status`, `attempt`, `event` and `turn` as they happen, "
-            "then `end`, after which the stream closes. `Last-Event-ID` goes on where another stream has ended; after "
-            "the end it answers 204. With `Accept: application/json` it answers at once with what there is.",
+            "Follow a call",
+            "Server-sent events (`text/event-stream`): `status`, `attempt`, `event` and `turn` as they happen, then "
+            "`end`, after which the stream closes. With `Last-Event-ID`, the stream continues after that event; if "
+            "that was the `end`, the answer is 204. With `Accept: application/json`, the answer is what has happened "
+            "so far.",
             parameters=[
                 _CALL_ID,
-                OpenApiParameter("Last-Event-ID", str, _HEADER, description="The last `id:` received."),
+                OpenApiParameter("Last-Event-ID", str, _HEADER, description="The last `id:` that you received."),
             ],
             responses={
                 (200, "text/event-stream"): OpenApiResponse(
-                    examples.SSE_EVENT, "The stream, event by event.", [examples.response(examples.SSE, "Event")]
+                    examples.SSE_EVENT, "The stream of events.", [examples.response(examples.SSE, "Event")]
                 ),
                 (200, "application/json"): OpenApiResponse(
-                    TimelineSerializer, "So far.", [examples.response({"results": [examples.ITEM], "over": False})]
+                    TimelineSerializer,
+                    "What has happened so far.",
+                    [examples.response({"results": [examples.ITEM], "over": False})],
                 ),
-                204: OpenApiResponse(description="Nothing more will come."),
+                204: OpenApiResponse(description="The stream has ended before."),
             },
         ),
         "get_recording": _operation(
-            "Hear a call",
-            "The recording behind a link of `GET /api/calls/{call_id}/`: caller left, agent right. It needs no "
-            "key, and knows ranges. The link expires.",
+            "Get a recording",
+            "The recording at a link from `GET /api/calls/{call_id}/`, with the caller on the left channel and the "
+            "agent on the right. It needs no API key and supports ranges. The link expires.",
             auth=[],
             parameters=[
-                OpenApiParameter("token", str, _PATH, description="From the link."),
-                OpenApiParameter("Range", str, _HEADER, description="Such as bytes=0-65535."),
+                OpenApiParameter("token", str, _PATH, description="The last part of the link."),
+                OpenApiParameter("Range", str, _HEADER, description="A range of bytes, such as bytes=0-65535."),
             ],
             responses={
-                (200, "audio/wav"): OpenApiResponse(OpenApiTypes.BINARY, "All of it."),
-                (206, "audio/wav"): OpenApiResponse(OpenApiTypes.BINARY, "A part of it, of 1 MiB at most."),
-                416: OpenApiResponse(description="The range is beyond the end."),
+                (200, "audio/wav"): OpenApiResponse(OpenApiTypes.BINARY, "The whole recording."),
+                (206, "audio/wav"): OpenApiResponse(OpenApiTypes.BINARY, "A part of the recording, of at most 1 MiB."),
+                416: OpenApiResponse(description="The range begins after the end of the recording."),
             },
         ),
     },
     "stats": {
         "get_stats": _operation(
-            "See how it goes",
-            "Counts by status, answer rate, durations, and percentiles of the response latency and of each of "
-            "its stages, together and by period (UTC), over the calls created in a stretch of time: up to 31 days by "
-            "hour and 366 by day. `current` is about this moment.",
+            "Get statistics",
+            "Counts by status, the answer rate, durations, and percentiles of the response latency and of its stages, "
+            "for the calls that were created between two times: in total, and by hour (up to 31 days) or by day (up to "
+            "366 days) in UTC. `current` describes the present moment.",
             parameters=[
-                OpenApiParameter("from", OpenApiTypes.DATETIME, description="Left out: a day before, or 30 by day."),
-                OpenApiParameter("to", OpenApiTypes.DATETIME, description="Left out: now."),
+                OpenApiParameter(
+                    "from", OpenApiTypes.DATETIME, description="Default: a day before `to`, or 30 days by day."
+                ),
+                OpenApiParameter("to", OpenApiTypes.DATETIME, description="Default: now."),
                 OpenApiParameter("period", str, enum=["hour", "day"], default="hour"),
-                OpenApiParameter("agent", {"type": "string", "minLength": 1}, description="The name of an agent."),
+                OpenApiParameter(
+                    "agent",
+                    {"type": "string", "minLength": 1},
+                    description="Only the calls of the agent with this name.",
+                ),
                 OpenApiParameter("direction", str, enum=Call.Direction.values),
             ],
             responses=StatsSerializer,
@@ -207,13 +221,13 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "agents": {
         "list_agents": _operation(
             "List agents",
-            "By name. They are changed in the admin.",
+            "The agents in the order of their names. They are changed in the admin.",
             responses=AgentSerializer(many=True),
             examples=[examples.response(examples.AGENT)],
         ),
         "get_agent": _operation(
             "Get an agent",
-            "How an agent talks and dials.",
+            "What an agent says, how it sounds and how it dials.",
             parameters=[_NAME],
             responses=AgentSerializer,
             examples=[examples.response(examples.AGENT)],
@@ -221,18 +235,19 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
     },
     "do-not-call": {
         "list_do_not_call": _operation(
-            "List the numbers that are never dialled",
-            "The latest first.",
+            "List the do-not-call list",
+            "The numbers that are never dialled, the newest first.",
             responses=DoNotCallSerializer(many=True),
             examples=[examples.response(examples.DO_NOT_CALL)],
         ),
         "add_do_not_call": _operation(
-            "Never dial a number again",
-            "From this moment on, calls that wait for it included. Repeating does nothing.",
+            "Add a number to the do-not-call list",
+            "The number is not dialled any more, not even for calls that wait already. A repeated request changes "
+            "nothing.",
             request=NewDoNotCallSerializer,
             responses={
-                201: OpenApiResponse(DoNotCallSerializer, "It is on the list now."),
-                200: OpenApiResponse(DoNotCallSerializer, "It was on the list before."),
+                201: OpenApiResponse(DoNotCallSerializer, "The number was added."),
+                200: OpenApiResponse(DoNotCallSerializer, "The number was on the list before."),
             },
             examples=[
                 examples.request({"number": "+12125550123", "reason": "asked by letter"}),
@@ -241,29 +256,29 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             ],
         ),
         "get_do_not_call": _operation(
-            "Look a number up",
-            "404 if it may be dialled, as far as the list goes.",
+            "Look up a number on the do-not-call list",
+            "The answer is 404 if the number is not on the list.",
             parameters=[_NUMBER],
             responses=DoNotCallSerializer,
             examples=[examples.response(examples.DO_NOT_CALL)],
         ),
         "remove_do_not_call": _operation(
-            "Allow a number again",
-            "Only with the consent of the person whose number it is.",
+            "Remove a number from the do-not-call list",
+            "Do this only with the consent of the person whose number it is.",
             parameters=[_NUMBER],
-            responses={204: OpenApiResponse(description="It is off the list.")},
+            responses={204: OpenApiResponse(description="The number was removed.")},
         ),
     },
     "webhooks": {
         "list_webhooks": _operation(
             "List webhooks",
-            "Where events of calls are sent.",
+            "The addresses that events of calls are sent to.",
             responses=WebhookSerializer(many=True),
             examples=[examples.response(examples.WEBHOOK)],
         ),
         "make_webhook": _operation(
             "Make a webhook",
-            "Its `secret` signs every delivery, and is shown this once.",
+            "The `secret` signs every delivery. It is shown only in this answer.",
             request=NewWebhookSerializer,
             responses={201: WebhookWithSecretSerializer},
             examples=[
@@ -273,14 +288,14 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         ),
         "get_webhook": _operation(
             "Get a webhook",
-            "Without its secret.",
+            "The webhook, without its secret.",
             parameters=[_WEBHOOK_ID],
             responses=WebhookSerializer,
             examples=[examples.response(examples.WEBHOOK)],
         ),
         "change_webhook": _operation(
             "Change a webhook",
-            "What is left out stays. One that is not `active` gets nothing.",
+            "Fields that are left out keep their values. Nothing is sent to a webhook that is not `active`.",
             parameters=[_WEBHOOK_ID],
             request=NewWebhookSerializer(partial=True),
             responses=WebhookSerializer,
@@ -291,16 +306,17 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         ),
         "remove_webhook": _operation(
             "Remove a webhook",
-            "With the log of its deliveries.",
+            "Remove the webhook and the log of its deliveries.",
             parameters=[_WEBHOOK_ID],
-            responses={204: OpenApiResponse(description="It is gone.")},
+            responses={204: OpenApiResponse(description="The webhook was removed.")},
         ),
         "list_deliveries": _operation(
-            "See what became of the deliveries",
-            "The log of one webhook, the latest first.",
+            "List deliveries",
+            "The deliveries to one webhook and their results, the newest first.",
             parameters=[_WEBHOOK_ID],
             responses=DeliverySerializer(many=True),
             examples=[examples.response(examples.DELIVERY)],
         ),
     },
 }
+"""The documentation by tag and operation id, in the order in which the page shows it."""

@@ -1,9 +1,13 @@
-"""Pages by where the last one ended: as fast in the depth of a million rows as at their beginning, without counting."""
+"""
+Keyset pagination: a page begins where the previous one ended.
+
+The last page of a million rows is as fast as the first, and no rows are counted.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -16,34 +20,50 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from calls.api.problems import refusal
+from calls.api.problems import unprocessable
 
 PAGE_SIZE = 50
-LARGEST_PAGE = 200
+"""Rows of a page where the client does not ask for another number."""
+MAX_PAGE_SIZE = 200
+"""Rows that a client may ask for. The limit bounds the size of an answer."""
 _SALT = "calls.api.cursor"
+"""Keeps what is signed for another purpose from being accepted as a cursor."""
 
 _Model = TypeVar("_Model", bound=Model)
 _Row = TypeVar("_Row")
 
 
+class _OrderedView(Protocol):
+    orderings: Mapping[str, tuple[str, ...]]
+
+
 class KeysetPagination(BasePagination):
     """
-    ``?page_size=&cursor=``, and ``?ordering=`` where the view has ``orderings``.
+    Reads ``page_size`` and ``cursor``, and ``ordering`` where the view has several ``orderings``.
 
-    A view's ``orderings`` are names and the columns, one or two, by which they sort; the last column must be unique.
+    The keys of a view's ``orderings`` are their names, the first being the default. The values are the one or two
+    columns by which they sort. The last column must be unique.
     """
 
     parameters = ("page_size", "cursor", "ordering")
 
+    _request: Request
+    _ordering: str
+    """The name of the ordering that this request asks for."""
+    _columns: tuple[str, ...]
+    """The columns of the ordering, with ``-`` before those that sort in descending order."""
+    _last: object | None
+    """The last row of the page if another page follows, else ``None``. Set by ``paginate_queryset``, as those above."""
+
     def paginate_queryset(
         self, queryset: QuerySet[_Model, _Row] | Sequence[_Row], request: Request, view: APIView | None = None
     ) -> list[_Row]:
-        assert isinstance(queryset, QuerySet)  # the base class allows lists; no view has one
+        assert isinstance(queryset, QuerySet)  # the base class allows a list, but every view has a query set
         self._request = request
-        orderings: Mapping[str, tuple[str, ...]] = view.orderings  # type: ignore[union-attr]
+        orderings = cast(_OrderedView, view).orderings
         self._ordering = request.query_params.get("ordering", next(iter(orderings)))
         if self._ordering not in orderings:
-            raise _wrong("ordering", f"Order by one of {', '.join(orderings)}.", "invalid-choice")
+            raise _invalid_parameter("ordering", f"Choose from: {', '.join(orderings)}.", "invalid-choice")
         self._columns = orderings[self._ordering]
         size = self._page_size(request)
         queryset = queryset.order_by(*self._columns)
@@ -59,8 +79,8 @@ class KeysetPagination(BasePagination):
     @staticmethod
     def _page_size(request: Request) -> int:
         text = request.query_params.get("page_size", str(PAGE_SIZE))
-        if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= LARGEST_PAGE:
-            raise _wrong("page_size", f"This is a number from 1 to {LARGEST_PAGE}.", "invalid")
+        if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_PAGE_SIZE:
+            raise _invalid_parameter("page_size", f"Write a number from 1 to {MAX_PAGE_SIZE}.", "invalid")
         return int(text)
 
     def _read(self, cursor: str) -> list[Any]:
@@ -70,16 +90,16 @@ class KeysetPagination(BasePagination):
         except signing.BadSignature:
             ordering, values = None, []
         if ordering != self._ordering or len(values) != len(self._columns):
-            text = "Take the address of the next page from `next`, and change nothing."
-            raise refusal("invalid-cursor", "cursor", text)
+            text = "This cursor does not belong to this list and ordering. Use the address in `next` unchanged."
+            raise unprocessable("invalid-cursor", "cursor", text)
         return values
 
     def _next(self) -> str | None:
         if self._last is None:
             return None
         values = [getattr(self._last, column.lstrip("-")) for column in self._columns]
-        plain = [_plain(value) for value in values]
-        cursor = signing.dumps([self._ordering, *plain], salt=_SALT)
+        position = [_serializable(value) for value in values]
+        cursor = signing.dumps([self._ordering, *position], salt=_SALT)
         pairs = [(name, value) for name, values in self._request.query_params.lists() for value in values]
         query = urlencode([*(pair for pair in pairs if pair[0] != "cursor"), ("cursor", cursor)])
         return f"{settings.PUBLIC_BASE_URL}{self._request.path}?{query}"
@@ -88,22 +108,25 @@ class KeysetPagination(BasePagination):
         following = {
             "type": ["string", "null"],
             "format": "uri",
-            "description": "The address of the next page; null: this is the last one.",
+            "description": "The address of the next page, or null if this is the last one.",
             "example": None,
         }
         properties = {"results": schema, "next": following}
         return {"type": "object", "required": ["results", "next"], "properties": properties}
 
-    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        orderings = list(view.orderings)
-        size = {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": PAGE_SIZE}
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        orderings = list(cast(_OrderedView, view).orderings)
+        size = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE}
         described: dict[str, tuple[dict[str, Any], str]] = {
-            "page_size": (size, "Rows of a page."),
-            "cursor": ({"type": "string", "minLength": 1}, "From `next` of the page before."),
+            "page_size": (size, "Rows per page."),
+            "cursor": (
+                {"type": "string", "minLength": 1},
+                "Part of the address in `next`. Do not make cursors yourself.",
+            ),
         }
         if len(orderings) > 1:
             ordering = {"type": "string", "enum": orderings, "default": orderings[0]}
-            described["ordering"] = (ordering, "By what the rows are sorted; - is downwards.")
+            described["ordering"] = (ordering, "The column to sort by. With a leading -, in descending order.")
         return [
             {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
             for name, (schema, text) in described.items()
@@ -111,7 +134,7 @@ class KeysetPagination(BasePagination):
 
 
 def _after(columns: tuple[str, ...], values: list[Any]) -> Q:
-    """The rows behind the one with these values. The first condition, on one column, suits an index."""
+    """Match the rows after the one with these values. The first condition has one column, so that an index is used."""
 
     def beyond(column: str, value: Any, equal: str = "") -> Q:
         name, direction = column.lstrip("-"), "lt" if column.startswith("-") else "gt"
@@ -122,7 +145,7 @@ def _after(columns: tuple[str, ...], values: list[Any]) -> Q:
     return beyond(columns[0], values[0], "e") & (beyond(columns[0], values[0]) | beyond(columns[1], values[1]))
 
 
-def _plain(value: Any) -> Any:
+def _serializable(value: Any) -> Any:
     match value:
         case datetime():
             return value.isoformat()
@@ -131,5 +154,5 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _wrong(name: str, text: str, code: str) -> serializers.ValidationError:
+def _invalid_parameter(name: str, text: str, code: str) -> serializers.ValidationError:
     return serializers.ValidationError({name: serializers.ErrorDetail(text, code=code)})

@@ -1,4 +1,4 @@
-"""Bodies: JSON that can be stored as it is, and nothing else."""
+"""Parses the bodies of requests: JSON that every database can store."""
 
 import json
 import math
@@ -12,55 +12,58 @@ from rest_framework.parsers import BaseParser
 
 from calls.api.problems import Problem
 
-_DEEPEST = 32
+_MAX_DEPTH = 32
+"""Levels of nesting. Deeper JSON is a mistake or an attack: code that walks it recursively would fail."""
 
 
 class StrictJSON(BaseParser):
-    """UTF-8, no NaN, no NUL or lone surrogate in any text (databases store neither), no absurd nesting."""
+    """Accepts UTF-8 without NaN, without deep nesting, and without NUL or lone surrogates, which no database stores."""
 
     media_type = "application/json"
 
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        body = stream.read(most + 1)
-        if len(body) > most:
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = stream.read(limit + 1)
+        if len(body) > limit:
             raise RequestDataTooBig
         try:
-            data = json.loads(body.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
+            data = json.loads(body.decode("utf-8"), parse_constant=_parse_finite, parse_float=_parse_finite)
         except (ValueError, RecursionError) as error:
-            raise ParseError(f"The body is not JSON: {error}") from error
-        _check(data, 0)
+            raise ParseError(f"The body is not valid JSON: {error}") from error
+        _check_storable(data, 0)
         return data
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no number that JSON has")
+        raise ValueError(f"JSON has no number {text}")
     return number
 
 
-def storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
         return False
 
 
-def _check(value: Any, depth: int) -> None:
-    if depth > _DEEPEST:
-        raise Problem(422, "too-large", f"The body is nested more than {_DEEPEST} deep.")
+def _check_storable(value: Any, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise Problem(422, "too-large", f"The body is nested more than {_MAX_DEPTH} levels deep.")
     if isinstance(value, str):
-        if not storable(value):
+        if not is_storable(value):
             raise Problem(
-                422, "invalid-text", "The body has a text with a NUL or a lone surrogate, which cannot be kept."
+                422,
+                "invalid-text",
+                "A string in the body has a NUL character or a lone surrogate, which cannot be stored.",
             )
     elif isinstance(value, dict):
         for name, inner in value.items():
-            _check(name, depth)
-            _check(inner, depth + 1)
+            _check_storable(name, depth)
+            _check_storable(inner, depth + 1)
     elif isinstance(value, list):
         for inner in value:
-            _check(inner, depth + 1)
+            _check_storable(inner, depth + 1)

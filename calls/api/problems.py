@@ -1,4 +1,4 @@
-"""Whatever goes wrong in the API is answered as one kind of document: ``application/problem+json`` (RFC 9457)."""
+"""Answers every error of the API with one kind of document, ``application/problem+json`` (RFC 9457)."""
 
 import logging
 import math
@@ -16,53 +16,55 @@ from calls.errors import CallsError
 logger = logging.getLogger(__name__)
 
 CODES: Mapping[str, str] = {
-    "invalid-request": "Parts of the request are missing or wrong. `errors` names each.",
-    "malformed-json": "The body is no JSON.",
-    "not-authenticated": "There is no `Authorization: Bearer …` header, and no operator is logged in.",
-    "invalid-key": "The key is unknown, revoked or expired.",
-    "missing-scope": "The key lacks the scope that this needs.",
+    "invalid-request": "Parts of the request are missing or invalid. `errors` names each of them.",
+    "malformed-json": "The body is not valid JSON.",
+    "not-authenticated": "The request has no `Authorization: Bearer …` header, and no operator is logged in.",
+    "invalid-key": "The API key is unknown, revoked or expired.",
+    "missing-scope": "The API key does not have the scope that this needs.",
     "csrf-failed": "A request from a logged-in browser came without its CSRF token.",
-    "not-found": "There is no such thing.",
-    "method-not-allowed": "This address has no such method. The `Allow` header has those that it has.",
-    "not-acceptable": "The `Accept` header names nothing that can be given.",
-    "call-not-live": "Nobody is on the line.",
-    "call-over": "The call is over.",
-    "call-answered": "Somebody has answered: hang up instead.",
-    "link-expired": "The link to the recording is too old. Get the call again for a new one.",
+    "not-found": "Nothing was found at this address.",
+    "method-not-allowed": "The address does not have this method. The `Allow` header lists its methods.",
+    "not-acceptable": "The address cannot answer with any type in the `Accept` header.",
+    "call-not-live": "No caller is on the line.",
+    "call-over": "The call has ended.",
+    "call-answered": "The call has been answered. Use hang up instead.",
+    "link-expired": "The link to the recording has expired. Get the call again for a new one.",
     "body-too-large": "The body is too large.",
-    "unsupported-media-type": "Bodies are `application/json`.",
-    "invalid-batch": "Some calls of the batch cannot be placed, so none was. `errors` tells by `row`, from 0.",
-    "idempotency-key-reused": "The key came with another request before.",
-    "invalid-number": "No telephone number, or none that exists.",
+    "unsupported-media-type": "The body must be `application/json`.",
+    "invalid-batch": "Some calls of the batch cannot be placed, so none was. `errors` names each `row`, from 0.",
+    "idempotency-key-reused": "The idempotency key was used for a different request.",
+    "invalid-number": "This is not a telephone number, or it is not assigned.",
     "emergency-number": "Emergency and service numbers are never dialled.",
     "premium-number": "Premium-rate numbers are never dialled.",
     "country-not-allowed": "Calls to this country are not allowed (`DIAL_COUNTRIES`).",
     "number-type-not-allowed": "Calls to this type of number are not allowed (`DIAL_NUMBER_TYPES`).",
     "do-not-call": "The number is on the do-not-call list.",
-    "unknown-agent": "There is no active agent of this name.",
-    "missing-variables": "The agent's texts need variables that are not given.",
+    "unknown-agent": "No active agent has this name.",
+    "missing-variables": "The agent's texts use variables that the request does not have.",
     "no-voicemail-message": "The agent has no voicemail message to leave.",
-    "no-caller-id": "There is no number to call from.",
-    "unknown-timezone": "There is no such time zone.",
-    "in-the-past": "The time has passed.",
-    "invalid-text": "A text with a NUL or a lone surrogate, which cannot be kept.",
-    "invalid-cursor": "A cursor that was not given out for this list and order.",
-    "too-large": "More than may be kept of this.",
-    "invalid": "This value cannot be.",
-    "too-many-requests": "Too many requests. `Retry-After` tells the seconds to wait.",
-    "too-many-streams": "Too many event streams are open. `Retry-After` tells the seconds to wait.",
-    "carrier-failed": "The carrier cannot be reached or refuses. Try again.",
+    "no-caller-id": "No number to call from is configured.",
+    "unknown-timezone": "The time zone is unknown.",
+    "in-the-past": "The time is in the past.",
+    "invalid-text": "A string has a NUL character or a lone surrogate, which cannot be stored.",
+    "invalid-cursor": "The cursor does not belong to this list and ordering.",
+    "too-large": "The value is too large.",
+    "invalid": "The value is not allowed here.",
+    "too-many-requests": "The client sends too many requests. `Retry-After` has the seconds to wait.",
+    "too-many-streams": "Too many event streams are open. `Retry-After` has the seconds to wait.",
+    "carrier-failed": "The carrier cannot be reached, or refused the request. Try again.",
     "database-unavailable": "The database cannot be reached. Try again.",
-    "internal-error": "Something went wrong on our side. It is in the log.",
+    "internal-error": "An unexpected error occurred. The server has logged it.",
 }
-"""Every ``code`` at the top of a problem, and what it means. They stay the same."""
+"""Every ``code`` of a problem, and what it means. Clients depend on the codes, so none is ever renamed."""
 
 _CONFLICTS = ("call-not-live", "call-over", "call-answered")
-_RETRY_DATABASE = 5
+"""Codes of ``CallsError`` that are about the state of the call (409), and not about the request (422)."""
+_RETRY_AFTER = {"Retry-After": "5"}
+"""Seconds until a database or a carrier is likely to be back."""
 
 
 class Problem(exceptions.APIException):
-    """An answer that is no success. ``errors`` as the document holds them: ``field``, ``code``, ``detail``."""
+    """An error and its answer. Each of ``errors`` has a ``field``, a ``code`` and a ``detail``."""
 
     def __init__(
         self,
@@ -80,12 +82,12 @@ class Problem(exceptions.APIException):
         self.headers = dict(headers or {})
 
 
-def answer(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """REST framework's exception handler: a problem for every exception, the unexpected ones included."""
-    return respond(_problem_of(error))
+def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+    """Answer an exception with a problem, whether it was expected or not. REST framework calls this."""
+    return to_response(problem_for(error))
 
 
-def respond(problem: Problem) -> HttpResponse:
+def to_response(problem: Problem) -> HttpResponse:
     document: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status_code).phrase,
@@ -101,18 +103,18 @@ def respond(problem: Problem) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, **_: Any) -> HttpResponse:
-    """Under ``/api/`` strangers get a problem as well, and no page."""
-    return respond(Problem(404, "not-found", "There is nothing at this address. See /api/docs/."))
+    """Answer an unknown address below ``/api/`` with a problem instead of a page."""
+    return to_response(Problem(404, "not-found", "Nothing is at this address. See /api/docs/."))
 
 
-def _problem_of(error: Exception) -> Problem:
+def problem_for(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
         case CallsError():
-            return of_calls_error(error)
+            return problem_for_calls_error(error)
         case exceptions.ValidationError():
-            errors = list(flat(error.detail))
+            errors = list(flatten(error.detail))
             few = "; ".join(f"{one['field']}: {one['detail']}" if one["field"] else one["detail"] for one in errors[:3])
             return Problem(400, "invalid-request", few + (" …" if len(errors) > 3 else ""), errors=errors)
         case exceptions.ParseError():
@@ -123,13 +125,15 @@ def _problem_of(error: Exception) -> Problem:
         case exceptions.AuthenticationFailed():
             return Problem(401, "invalid-key", str(error.detail), headers=_challenge(error))
         case Http404() | exceptions.NotFound():
-            return Problem(404, "not-found", "There is no such thing.")
+            return Problem(404, "not-found", "Nothing was found at this address.")
         case PermissionDenied() | exceptions.PermissionDenied():
-            return Problem(403, "missing-scope", str(getattr(error, "detail", error)) or "You may not do that.")
+            return Problem(
+                403, "missing-scope", str(getattr(error, "detail", error)) or "You do not have the permission for this."
+            )
         case exceptions.MethodNotAllowed():
             return Problem(405, "method-not-allowed", str(error.detail))
         case exceptions.NotAcceptable():
-            return Problem(406, "not-acceptable", "The Accept header names nothing that can be given here.")
+            return Problem(406, "not-acceptable", "This address cannot answer with any type in the Accept header.")
         case exceptions.UnsupportedMediaType():
             return Problem(415, "unsupported-media-type", "Send the body as application/json.")
         case exceptions.Throttled():
@@ -139,42 +143,43 @@ def _problem_of(error: Exception) -> Problem:
         case RequestDataTooBig():
             return Problem(413, "body-too-large", "The body is too large.")
         case SuspiciousOperation():
-            return Problem(400, "invalid-request", "The request makes no sense.")
+            return Problem(400, "invalid-request", "The request is malformed.")
         case OperationalError() | InterfaceError():
-            logger.error("The database failed a request: %s", error)
-            text, again = "The database cannot be reached just now. Try again.", {"Retry-After": str(_RETRY_DATABASE)}
-            return Problem(503, "database-unavailable", text, headers=again)
-    logger.error("A request to the API failed", exc_info=error)
-    return Problem(500, "internal-error", "Something went wrong on our side. It is in the log.")
+            logger.error("The database is unavailable, so an API request was answered with 503: %s", error)
+            text = "The database cannot be reached. Try again."
+            return Problem(503, "database-unavailable", text, headers=_RETRY_AFTER)
+    logger.error("An API request failed with an unexpected error", exc_info=error)
+    return Problem(500, "internal-error", "An unexpected error occurred. The server has logged it.")
 
 
-def refusal(code: str, field: str, detail: str) -> Problem:
-    """Understood, and refused because of one field."""
+def unprocessable(code: str, field: str, detail: str) -> Problem:
+    """Return the problem of a request that is well-formed but not allowed, because of one field."""
     return Problem(422, code, detail, errors=[{"field": field, "code": code, "detail": detail}])
 
 
-def of_calls_error(error: CallsError) -> Problem:
-    """What a service refuses: the request, the moment, or, where another try may help, the circumstances."""
+def problem_for_calls_error(error: CallsError) -> Problem:
+    """Return the problem for what a service refused: 503 if another try may succeed, else 409 or 422."""
     errors = [error_entry(error)] if error.field else []
     if not error.permanent:
-        return Problem(503, error.code, str(error), errors=errors, headers={"Retry-After": "5"})
+        return Problem(503, error.code, str(error), errors=errors, headers=_RETRY_AFTER)
     return Problem(409 if error.code in _CONFLICTS else 422, error.code, str(error), errors=errors)
 
 
 def error_entry(error: CallsError) -> dict[str, Any]:
+    """Return an entry of ``errors``."""
     return {"field": error.field, "code": error.code, "detail": str(error)}
 
 
-def flat(detail: Any, path: str = "") -> Iterator[dict[str, Any]]:
-    """REST framework's nested details as entries of ``errors``; ``field`` is the path, such as ``variables.name``."""
+def flatten(detail: Any, path: str = "") -> Iterator[dict[str, Any]]:
+    """Convert REST framework's nested details to entries of ``errors``, with paths such as ``variables.name``."""
     if isinstance(detail, Mapping):
         for name, inner in detail.items():
             own = "" if name in ("non_field_errors", "__all__") else str(name)
-            yield from flat(inner, ".".join(filter(None, (path, own))))
+            yield from flatten(inner, ".".join(filter(None, (path, own))))
     elif isinstance(detail, list):
-        for place, inner in enumerate(detail):
-            # A list of texts is about one value; a list of anything else is about the items of a list.
-            yield from flat(inner, path if isinstance(inner, str) else f"{path}.{place}".lstrip("."))
+        for index, inner in enumerate(detail):
+            # A list of strings is about one value. A list of anything else is about the items of a list.
+            yield from flatten(inner, path if isinstance(inner, str) else f"{path}.{index}".lstrip("."))
     else:
         code = str(getattr(detail, "code", "invalid")).replace("_", "-")
         yield {"field": path, "code": code, "detail": str(detail)}

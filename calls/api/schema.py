@@ -1,4 +1,4 @@
-"""The OpenAPI document: what every operation has in common."""
+"""The OpenAPI document: its introduction, and the scopes and problems that its operations have in common."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -14,41 +14,65 @@ from calls.models import WebhookDelivery
 from calls.status import Status
 
 PROBLEM = "application/problem+json"
+"""The media type of problems (RFC 9457)."""
 CALL_STATUSES = [status.value for status in Status]
 DELIVERY_STATUSES = WebhookDelivery.Status.values
+"""The settings give these two lists their names in the document (``ENUM_NAME_OVERRIDES``)."""
 
 _PROBLEMS: Mapping[int, tuple[str, str, str]] = {
-    400: ("invalid-request", "to: This field is required.", "The request is malformed, or parts of it are."),
-    401: ("not-authenticated", "Send your API key: Authorization: Bearer <key>.", "No key, or none that fits."),
-    403: ("missing-scope", "This key may not do that: it lacks the scope dial.", "The key lacks the scope."),
-    404: ("not-found", "There is no such thing.", "There is no such thing."),
-    406: ("not-acceptable", "The Accept header names nothing that can be given here.", "Nothing acceptable to give."),
-    409: ("call-not-live", "This needs a call with somebody on the line.", "The call is in no state for that."),
+    400: ("invalid-request", "to: This field is required.", "The request or a part of it is malformed."),
+    401: ("not-authenticated", "Send your API key: Authorization: Bearer <key>.", "The API key is missing or invalid."),
+    403: (
+        "missing-scope",
+        "This needs the scope dial, which the API key does not have.",
+        "The API key does not have the scope.",
+    ),
+    404: ("not-found", "Nothing was found at this address.", "Nothing was found at this address."),
+    406: (
+        "not-acceptable",
+        "This address cannot answer with any type in the Accept header.",
+        "The `Accept` header allows no type of answer.",
+    ),
+    409: ("call-not-live", "No caller is on the line.", "The state of the call does not allow this."),
     410: ("link-expired", "This link has expired. Get the call again for a new one.", "The link has expired."),
     413: ("body-too-large", "The body is too large.", "The body is too large."),
-    415: ("unsupported-media-type", "Send the body as application/json.", "The body is no JSON."),
-    422: ("do-not-call", "This number is on the do-not-call list.", "Understood, and refused: `code` says why."),
-    429: ("too-many-requests", "Too many requests. Try again in 12 s.", "Too many requests: wait `Retry-After` s."),
-    500: ("internal-error", "Something went wrong on our side. It is in the log.", "Our mistake."),
-    503: ("database-unavailable", "The database cannot be reached just now. Try again.", "Try again a bit later."),
+    415: ("unsupported-media-type", "Send the body as application/json.", "The body is not JSON."),
+    422: (
+        "do-not-call",
+        "This number is on the do-not-call list.",
+        "The request is well-formed but not allowed: `code` says why.",
+    ),
+    429: ("too-many-requests", "Too many requests. Try again in 12 s.", "The client sends too many requests."),
+    500: ("internal-error", "An unexpected error occurred. The server has logged it.", "An unexpected error occurred."),
+    503: (
+        "database-unavailable",
+        "The database cannot be reached. Try again.",
+        "The service is unavailable. Try again.",
+    ),
 }
-_RETRY_AFTER = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+"""An example of each status: its code, its detail, and the description of the status."""
+_RETRY_AFTER = {"description": "Seconds to wait before the next request.", "schema": {"type": "integer"}}
+_RETRIABLE = (429, 503)
+"""The statuses whose problems have a ``Retry-After`` header."""
 _FIELDS = {"invalid-request": ("to", "required"), "do-not-call": ("to", "do-not-call")}
+"""The field and its code in the ``errors`` of an example, by the code of the problem."""
 
 _INTRODUCTION = """
-Place phone calls, schedule them, watch them, and stop them.
+Place phone calls, schedule them, follow them, and stop them.
 
-**Keys.** Send `Authorization: Bearer <key>`. A key is made with `manage.py apikey` or in the admin, and has scopes:
-`read` to look, `dial` to place calls, `control` to act on what is under way and to change lists. Operators who are
-logged in to the admin can use this page without a key.
+**API keys.** Send `Authorization: Bearer <key>`. Make keys with `manage.py apikey` or in the admin. A key has scopes:
+`read` to read, `dial` to place calls, `control` to act on calls and to change lists. Operators who are logged in to the
+admin can use this page without a key.
 
-**Repeating safely.** Send an `Idempotency-Key` with `POST /api/calls/` and `POST /api/calls/batch/`. The same key with
-the same body gets the first answer again, with `Idempotent-Replayed: true`, and no second call is made; with another
-body it is refused.
+**Idempotency.** Send an `Idempotency-Key` with `POST /api/calls/` and `POST /api/calls/batch/`. If you send the same
+body again with the same key, the answer is the first one, with `Idempotent-Replayed: true`, and no second call is
+placed. A different body with the same key is refused.
 
-**Lists** come newest first in pages; follow `next` until it is null. Times are RFC 3339 with an offset.
+**Lists** have pages, and the newest entry comes first. Follow `next` until it is null.
 
-**Errors** are `application/problem+json` (RFC 9457) with a `code` that stays the same, and `errors` that name the
+**Times** are RFC 3339 with an offset from UTC.
+
+**Errors** are `application/problem+json` (RFC 9457). Each has a `code` that never changes, and `errors` that name the
 fields.
 
 | code | meaning |
@@ -56,16 +80,16 @@ fields.
 """
 
 _TAGS = {
-    "calls": "Place calls, look at them, act on them.",
+    "calls": "Place calls, read them, and act on them.",
     "do-not-call": "Numbers that are never dialled.",
-    "agents": "Who talks. Agents are changed in the admin.",
-    "webhooks": "Addresses that hear of calls, by the specification of standardwebhooks.com.",
-    "stats": "How it goes.",
+    "agents": "What agents say and how they dial. Agents are changed in the admin.",
+    "webhooks": "Addresses that events of calls are sent to, as standardwebhooks.com specifies.",
+    "stats": "Counts, durations and latencies.",
 }
 
 
 class Schema(AutoSchema):
-    """Adds to every operation the scope that it needs and the problems that it may answer with."""
+    """Adds to each operation the scope that it needs and the problems with which it may answer."""
 
     def get_operation(self, *arguments: Any, **options: Any) -> dict[str, Any] | None:
         operation = super().get_operation(*arguments, **options)
@@ -76,7 +100,7 @@ class Schema(AutoSchema):
         for parameter in operation.get("parameters", ()):
             if parameter["in"] == "query" and parameter["schema"] == {"type": "string"}:
                 parameter["schema"]["minLength"] = 1
-        for status in self._problems(operation):
+        for status in self._problem_statuses(operation):
             operation["responses"].setdefault(str(status), self._problem(status))
         operation["responses"] = dict(sorted(operation["responses"].items()))
         return operation
@@ -84,7 +108,7 @@ class Schema(AutoSchema):
     def _scope(self) -> str:
         return str(getattr(self.view, "scopes", {}).get(self.method, ""))
 
-    def _problems(self, operation: Mapping[str, Any]) -> list[int]:
+    def _problem_statuses(self, operation: Mapping[str, Any]) -> list[int]:
         found = [406, 500, 503, *getattr(self.view, "problems", {}).get(self.method, ())]
         if self._scope():
             found += [401, 403, 429]
@@ -105,10 +129,10 @@ class Schema(AutoSchema):
             "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail,
         }  # fmt: skip
         if code in _FIELDS:
-            field, own = _FIELDS[code]
-            value["errors"] = [{"field": field, "code": own, "detail": detail.removeprefix("to: ")}]
+            field, field_code = _FIELDS[code]
+            value["errors"] = [{"field": field, "code": field_code, "detail": detail.removeprefix("to: ")}]
         response = OpenApiResponse(ProblemSerializer, description, [OpenApiExample(code, value)])
-        headers = {"headers": {"Retry-After": _RETRY_AFTER}} if status in (429, 503) else {}
+        headers = {"headers": {"Retry-After": _RETRY_AFTER}} if status in _RETRIABLE else {}
         # drf-spectacular annotates neither this function nor the next one.
         described: dict[str, Any] = self._get_response_for_code(response, str(status), [PROBLEM])  # type: ignore[no-untyped-call]
         return headers | described
@@ -125,7 +149,7 @@ class KeyScheme(OpenApiAuthenticationExtension):
     name = "key"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        return {"type": "http", "scheme": "bearer", "description": "An API key."}
+        return {"type": "http", "scheme": "bearer", "description": "An API key, as `Authorization: Bearer <key>`."}
 
 
 class StaffScheme(OpenApiAuthenticationExtension):
@@ -133,11 +157,16 @@ class StaffScheme(OpenApiAuthenticationExtension):
     name = "login"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        return {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "A login to the admin."}
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "sessionid",
+            "description": "The session of an operator who is logged in to the admin.",
+        }
 
 
 def describe(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Postprocessing: the introduction with the codes, and the tags."""
+    """Add the introduction, with the table of codes, and the tags. drf-spectacular calls this at the end."""
     table = "\n".join(f"| `{code}` | {meaning} |" for code, meaning in CODES.items())
     result["info"]["description"] = f"{_INTRODUCTION.strip()}\n{table}\n"
     result["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]

@@ -1,4 +1,4 @@
-"""How the calls of a stretch of time went: how many, how long, and how quickly the agent answered."""
+"""Statistics of calls: how many there were, how long they lasted, and how quickly the agent answered."""
 
 import math
 from collections import defaultdict
@@ -9,9 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection
-from django.db.models import Aggregate, Avg, Count, F, FloatField, Q, QuerySet
+from django.db.models import Aggregate, Avg, Count, Expression, F, FloatField, Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, TruncDay, TruncHour
+from django.db.models.functions.datetime import TruncBase
 
 from calls.models import Call, Turn
 from calls.services import live_calls
@@ -25,13 +26,14 @@ What is measured of each turn of the agent: the whole response, its stages in th
 caller heard it, and how quickly the agent fell silent when it was interrupted.
 """
 FRACTIONS = (0.5, 0.9, 0.95, 0.99)
-MOST_TURNS = 50_000
-"""Where the database has no percentiles, the newest so many turns stand for all."""
+"""The percentiles of a report, as fractions."""
+MAX_TURNS = 50_000
+"""Where the database has no percentiles, they are computed in Python, from at most so many of the newest turns."""
 _TRUNC = {"hour": TruncHour, "day": TruncDay}
 
 
-def report(calls: QuerySet[Call], *, period: str) -> dict[str, Any]:
-    """The figures of these calls, together and by ``hour`` or ``day`` (UTC)."""
+def report_calls(calls: QuerySet[Call], *, period: str) -> dict[str, Any]:
+    """Return the figures of these calls, in total and by ``hour`` or ``day`` (UTC)."""
     calls = calls.order_by()
     turns = Turn.objects.filter(call__in=calls, speaker=Turn.Speaker.AGENT).order_by()
     start = _TRUNC[period]
@@ -41,12 +43,12 @@ def report(calls: QuerySet[Call], *, period: str) -> dict[str, Any]:
         {"start": begin, **figures[begin], "latency": latencies.get(begin, {})}
         for begin in sorted(moment for moment in figures if moment is not None)
     ]
-    total = figures.get(None) or _counted([])
+    total = figures.get(None) or _count_calls([])
     return {"total": {**total, "latency": latencies.get(None, {})}, "periods": periods}
 
 
-def current() -> dict[str, Any]:
-    """What is going on at this moment."""
+def report_present() -> dict[str, Any]:
+    """Return the figures of the present moment: live and waiting calls, and the state of the dialler."""
     live, dialler = live_calls(), get_dialler_state()
     return {
         "live_calls": live,
@@ -61,8 +63,8 @@ def current() -> dict[str, Any]:
 # --- Calls -------------------------------------------------------------------------------------------------
 
 
-def _figures(calls: QuerySet[Call], start: Any) -> dict[datetime | None, dict[str, Any]]:
-    """By the start of the period; ``None`` is all of them together."""
+def _figures(calls: QuerySet[Call], start: TruncBase) -> dict[datetime | None, dict[str, Any]]:
+    """Return the figures by the start of the period. ``None`` is the key of the total."""
     rows = (
         calls.annotate(start=start)
         .values("start", "status")
@@ -77,10 +79,10 @@ def _figures(calls: QuerySet[Call], start: Any) -> dict[datetime | None, dict[st
     for row in rows:
         by_start[row["start"]].append(row)
         by_start[None].append(row)
-    return {start: _counted(some) for start, some in by_start.items()}
+    return {start: _count_calls(some) for start, some in by_start.items()}
 
 
-def _counted(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _count_calls(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     by_status = dict.fromkeys(map(str, Status), 0)
     answered = answered_or_over = measured = 0
     seconds = 0.0
@@ -103,62 +105,69 @@ def _counted(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 class _Percentiles(Aggregate):
-    """PostgreSQL's own, exact and interpolated, of a column that may be null."""
+    """PostgreSQL's percentiles at ``FRACTIONS``: exact, interpolated, and without the nulls of the column."""
 
     function = "percentile_cont"
     template = f"%(function)s(ARRAY{list(FRACTIONS)}) WITHIN GROUP (ORDER BY %(expressions)s)"
     output_field = ArrayField(FloatField())
 
 
-def _measure(name: str) -> Any:
-    # A null of JSON is a null of the database here: ->> makes it one.
+def _expression(name: str) -> Expression | F:
+    # KeyTextTransform is ->>, which makes the null of JSON a null of the database.
     return F(name) if name == "response_latency" else Cast(KeyTextTransform(name, "stages"), FloatField())
 
 
-def _latencies(turns: QuerySet[Turn], start: Any) -> dict[datetime | None, dict[str, Any]]:
-    """By the start of the period, by measure: the count and the percentiles, in seconds."""
+def _latencies(turns: QuerySet[Turn], start: TruncBase) -> dict[datetime | None, dict[str, Any]]:
+    """Return count and percentiles in seconds, by the start of the period and by measure. ``None`` is the total."""
     return _in_database(turns, start) if connection.vendor == "postgresql" else _in_python(turns, start)
 
 
-def _in_database(turns: QuerySet[Turn], start: Any) -> dict[datetime | None, dict[str, Any]]:
-    wanted: dict[str, Any] = {}
+def _in_database(turns: QuerySet[Turn], start: TruncBase) -> dict[datetime | None, dict[str, Any]]:
+    wanted: dict[str, Aggregate] = {}
     for name in MEASURES:
-        wanted |= {f"n_{name}": Count(_measure(name)), f"p_{name}": _Percentiles(_measure(name))}
+        wanted |= {f"n_{name}": Count(_expression(name)), f"p_{name}": _Percentiles(_expression(name))}
     by_start = turns.annotate(start=start).values("start").annotate(**wanted)
     rows: list[tuple[datetime | None, Mapping[str, Any]]] = [(row["start"], row) for row in by_start]
     if rows:
         rows.append((None, turns.aggregate(**wanted)))
     return {
-        begin: {name: _entry(row[f"n_{name}"], row[f"p_{name}"]) for name in MEASURES if row[f"n_{name}"]}
+        begin: {name: _percentiles_entry(row[f"n_{name}"], row[f"p_{name}"]) for name in MEASURES if row[f"n_{name}"]}
         for begin, row in rows
     }
 
 
-def _in_python(turns: QuerySet[Turn], start: Any) -> dict[datetime | None, dict[str, Any]]:
+def _in_python(turns: QuerySet[Turn], start: TruncBase) -> dict[datetime | None, dict[str, Any]]:
     values: dict[datetime | None, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     newest = turns.annotate(start=start).order_by("-pk").values_list("start", "response_latency", "stages")
-    for begin, latency, stages in newest[:MOST_TURNS]:
+    for begin, latency, stages in newest[:MAX_TURNS]:
         for name in MEASURES:
             value = latency if name == "response_latency" else stages.get(name)
             if value is not None:
                 values[begin][name].append(value)
                 values[None][name].append(value)
     return {
-        begin: {name: _entry(len(known), percentiles(known)) for name in MEASURES if (known := by_name.get(name))}
+        begin: {
+            name: _percentiles_entry(len(known), percentiles(known))
+            for name in MEASURES
+            if (known := by_name.get(name))
+        }
         for begin, by_name in values.items()
     }
 
 
-def _entry(count: int, at: Sequence[float]) -> dict[str, Any]:
-    return {"count": count, **{f"p{fraction * 100:.0f}": value for fraction, value in zip(FRACTIONS, at, strict=True)}}
+def _percentiles_entry(count: int, values: Sequence[float]) -> dict[str, Any]:
+    return {
+        "count": count,
+        **{f"p{fraction * 100:.0f}": value for fraction, value in zip(FRACTIONS, values, strict=True)},
+    }
 
 
 def percentiles(values: Sequence[float]) -> list[float]:
-    """At ``FRACTIONS``, interpolated as PostgreSQL's ``percentile_cont`` does."""
+    """Return the values at ``FRACTIONS``, interpolated as PostgreSQL's ``percentile_cont`` does."""
     ranked = sorted(values)
     found = []
     for fraction in FRACTIONS:
-        place = fraction * (len(ranked) - 1)
-        low, high = ranked[math.floor(place)], ranked[math.ceil(place)]
-        found.append(low + (high - low) * (place - math.floor(place)))
+        position = fraction * (len(ranked) - 1)
+        low, high = ranked[math.floor(position)], ranked[math.ceil(position)]
+        found.append(low + (high - low) * (position - math.floor(position)))
     return found

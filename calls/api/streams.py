@@ -1,8 +1,9 @@
 """
-The course of a call as it happens: server-sent events, read from the database twice a second.
+Event streams: the timeline of a call as it grows, as server-sent events.
 
-Any process can serve any call, and none holds a connection to the database while nothing happens: all streams of a
-process ask at the same instants, one after the other on one connection, which is closed when the last has asked.
+Each stream reads the database twice a second, so that any process can serve any call. Between these reads no connection
+is open: all streams of a process read at the same instants, one after the other in one thread, and the last one closes
+the connection.
 """
 
 import asyncio
@@ -30,19 +31,26 @@ from calls.status import TERMINAL
 
 logger = logging.getLogger(__name__)
 
-POLL = 0.5
-HEARTBEAT = 15.0
-OLDEST = 3600.0
-"""Seconds after which a stream ends; clients come again by themselves and miss nothing."""
-MOST_STREAMS = 100
-"""Of one process."""
+POLL_INTERVAL = 0.5
+"""Seconds between two reads of the database: how late a client may learn what happened."""
+HEARTBEAT_INTERVAL = 15.0
+"""Seconds without a message after which a comment is sent. Proxies close connections that are silent for longer."""
+MAX_AGE = 3600.0
+"""Seconds after which a stream ends, so that no forgotten client keeps one open. Others reconnect and miss nothing."""
+MAX_STREAMS = 100
+"""Streams of one process. All of them read in one thread, in which a read takes some milliseconds."""
 RETRY_AFTER = 10
+"""Seconds that a client waits for another stream to end."""
+RECONNECT_MS = 2000
+"""Milliseconds after which a client reconnects when its stream ends."""
 
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""Keep proxies from holding messages back; the second is nginx's."""
+_RETRY = f"retry: {RECONNECT_MS}\n\n".encode()
 
 
 class EventStreamRenderer(BaseRenderer):
-    """Lets REST framework know that this can be had."""
+    """Tells REST framework that a client may ask for this type. The view answers with the stream itself."""
 
     media_type = "text/event-stream"
     format = "sse"
@@ -54,39 +62,42 @@ class EventStreamRenderer(BaseRenderer):
 
 @dataclass(eq=False)
 class EventStream:
-    """The messages of one client, as an async iterable. ``close`` gives its place back."""
+    """The messages to one client, as an async iterable. ``close`` makes room for another stream."""
 
     call_id: UUID
     cursor: Cursor
+    """How far the client has read, in this stream and before."""
     sent: set[str] = field(default_factory=set)
+    """The ids of the items that the client has read."""
     _seen: tuple[Any, ...] = ()
+    """What the last read found of the call. If the next one finds the same, nothing has happened."""
 
     def close(self) -> None:
         _open.discard(self)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        began = spoken = time.monotonic()
-        yield b"retry: 2000\n\n"
-        while not self.cursor.over and time.monotonic() - began < OLDEST:
-            messages = await _ask(self._news)
+        began = last_sent = time.monotonic()
+        yield _RETRY
+        while not self.cursor.over and time.monotonic() - began < MAX_AGE:
+            messages = await _read_in_thread(self._new_messages)
             if messages is None:
                 return
             for message in messages:
                 yield message
-                spoken = time.monotonic()
-            if time.monotonic() - spoken >= HEARTBEAT:
+                last_sent = time.monotonic()
+            if time.monotonic() - last_sent >= HEARTBEAT_INTERVAL:
                 yield b": still here\n\n"
-                spoken = time.monotonic()
+                last_sent = time.monotonic()
             if not self.cursor.over:
-                # All streams at the same instants: then one connection serves them all.
-                await asyncio.sleep(POLL - time.monotonic() % POLL)
+                # All streams wake at the same instants, so that one connection serves them all.
+                await asyncio.sleep(POLL_INTERVAL - time.monotonic() % POLL_INTERVAL)
 
     def all_at_once(self) -> bytes:
-        """What there is now, for servers that cannot keep a connection open: clients then ask again."""
-        return b"retry: 2000\n\n" + b"".join(self._news() or ())
+        """Return the messages so far, for a server that cannot keep a connection open. The client then asks again."""
+        return _RETRY + b"".join(self._new_messages() or ())
 
-    def _news(self) -> list[bytes] | None:
-        """What has not been sent yet; ``None`` if the call is no more."""
+    def _new_messages(self) -> list[bytes] | None:
+        """Return the messages that were not sent yet, or ``None`` if the call was deleted."""
         call = (
             Call.objects.select_related("agent")
             .annotate(turn_count=Count("turns", distinct=True), event_count=Count("events", distinct=True))
@@ -103,72 +114,78 @@ class EventStream:
         return list(self._messages(timeline(call)[0]))
 
     def _messages(self, items: list[Item]) -> Iterator[bytes]:
-        # Rows may become visible in another order than they are counted in: within one stream, what was sent is known
-        # by name, and the cursor is for those who come again.
-        heard = {item.id for item in items if self.cursor.has(item)} if not self.sent else self.sent
-        self.sent |= heard
+        # A row may become visible after one with a higher number. Therefore a stream remembers the ids that it has
+        # sent, and only a client that reconnects depends on the numbers in the cursor.
+        if not self.sent:
+            self.sent = {item.id for item in items if self.cursor.includes(item)}
         for item in items:
             if item.id not in self.sent:
                 self.sent.add(item.id)
-                self.cursor.pass_by(item)
+                self.cursor.advance(item)
                 data = _json(item.as_dict())
                 yield f"event: {item.type}\nid: {self.cursor}\ndata: {data}\n\n".encode()
 
 
 def stream(call: Call, *, last_event_id: str, can_wait: bool) -> HttpResponseBase:
-    """Everything of the call from ``last_event_id`` on; ``can_wait``: and what is still to come."""
+    """
+    Answer with what has happened to the call after ``last_event_id``.
+
+    With ``can_wait``, the answer stays open for what happens next, which needs an ASGI server.
+    """
     cursor = Cursor.read(last_event_id)
     if cursor.over:
-        # To a browser's EventSource this says that there is no need to come again.
+        # The status 204 keeps a browser's EventSource from reconnecting.
         return HttpResponse(status=204)
     events = EventStream(call.pk, cursor)
     if not can_wait:
         return HttpResponse(events.all_at_once(), content_type="text/event-stream", headers=_HEADERS)
-    if len(_open) >= MOST_STREAMS:
-        text = f"{MOST_STREAMS} event streams are open already. Try again in {RETRY_AFTER} s."
+    if len(_open) >= MAX_STREAMS:
+        text = f"The server has {MAX_STREAMS} event streams open. Try again in {RETRY_AFTER} s."
         raise Problem(503, "too-many-streams", text, headers={"Retry-After": str(RETRY_AFTER)})
     _open.add(events)
-    _let_go()
+    _close_connections()
     return StreamingHttpResponse(events, content_type="text/event-stream", headers=_HEADERS)
 
 
 _open: WeakSet[EventStream] = WeakSet()
-"""Weak, because a client that leaves at once takes its stream along before anybody could close it."""
+"""The open streams. Weak, because ``close`` is never called for a client that disconnects before the first message."""
 
 
 # --- The database, from a thread ---------------------------------------------------------------------------
 
 _reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-streams")
+"""One thread, so that all streams of the process use one connection."""
 _waiting = 0
+"""Reads that are queued or running. The last one closes the connection."""
 _count_lock = threading.Lock()
 
 
-async def _ask(news: Callable[[], list[bytes] | None]) -> list[bytes] | None:
-    """Run ``news`` in the one thread that reads for all streams. While the database is away, there are none."""
+async def _read_in_thread(read: Callable[[], list[bytes] | None]) -> list[bytes] | None:
+    """Call ``read`` in the thread that reads for all streams. Without a database it returns no messages."""
     global _waiting
     with _count_lock:
         _waiting += 1
-    # Shielded, because it must run even if the client has left: it counts itself out.
-    return await asyncio.shield(asyncio.get_running_loop().run_in_executor(_reader, _read, news))
+    # Shielded, because it must run even if the client has disconnected: it decrements the counter.
+    return await asyncio.shield(asyncio.get_running_loop().run_in_executor(_reader, _read_and_count, read))
 
 
-def _read(news: Callable[[], list[bytes] | None]) -> list[bytes] | None:
+def _read_and_count(read: Callable[[], list[bytes] | None]) -> list[bytes] | None:
     global _waiting
     try:
-        return news()
+        return read()
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("The streams of events wait for the database: %s", error)
+        logger.warning("The database is unavailable, so event streams have no news until it is back: %s", error)
         return []
     finally:
         with _count_lock:
             _waiting -= 1
             last = _waiting == 0
         if last:
-            _let_go()
+            _close_connections()
 
 
-def _let_go() -> None:
-    """Close this thread's connections to the database."""
+def _close_connections() -> None:
+    """Close the database connections of the current thread, unless a transaction is open, as in tests."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()

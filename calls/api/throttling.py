@@ -1,4 +1,4 @@
-"""How many requests are too many: per key, per operator, and per address for keys that do not fit."""
+"""Limits the rate of requests per API key, per operator, and per IP address that sends invalid keys."""
 
 import logging
 import time
@@ -14,18 +14,25 @@ from calls.rates import parse_rate
 
 logger = logging.getLogger(__name__)
 
-REFUSED_RATE = "30/minute"
-"""Keys that do not fit, from one address. Keys that do are never held up by it."""
+INVALID_KEY_RATE = "30/minute"
+"""
+Requests with invalid keys from one IP address: enough for a mistake in a script, too few to guess a key.
+
+A request with a valid key is never refused because of them.
+"""
 
 
 class PerKey(BaseThrottle):
-    """The key's own rate, or ``API_RATE``."""
+    """Limits requests to the rate of the key, or to ``API_RATE`` where it has none, and for operators."""
+
+    _wait: float
+    """Seconds until the next request is allowed; 0 if this one is. Set by ``allow_request``."""
 
     def allow_request(self, request: Request, view: Any) -> bool:
         if isinstance(request.auth, ApiKey):
-            self._wait = count(f"key-{request.auth.pk}", request.auth.rate or settings.API_RATE)
+            self._wait = count_request(f"key-{request.auth.pk}", request.auth.rate or settings.API_RATE)
         elif request.user and request.user.is_authenticated:
-            self._wait = count(f"user-{request.user.pk}", settings.API_RATE)
+            self._wait = count_request(f"user-{request.user.pk}", settings.API_RATE)
         else:
             self._wait = 0.0
         return not self._wait
@@ -34,16 +41,17 @@ class PerKey(BaseThrottle):
         return self._wait
 
 
-def count(who: str, rate: str) -> float:
+def count_request(client: str, rate: str) -> float:
     """
-    Count a request of ``who``. Returns the seconds to wait if it is one too many, which is then not counted; else 0.
+    Count a request of ``client``. Returns 0, or the seconds to wait if the request exceeds the rate and is not counted.
 
-    A window slides over the present period and what is left of the one before, so that there is no burst at its edge.
+    The requests of the previous period count in part, in proportion to how much of it lies within one period from now.
+    Otherwise a client could send twice its rate around the beginning of a period.
     """
     limit, period = parse_rate(rate)
     now = time.time()
     window, into = divmod(now, period)
-    key, key_before = (f"rate:{who}:{rate}:{int(window) - back}" for back in (0, 1))
+    key, key_before = (f"rate:{client}:{rate}:{int(window) - back}" for back in (0, 1))
     try:
         cache.add(key, 0, timeout=2 * period + 1)
         used = cache.incr(key)
@@ -51,8 +59,8 @@ def count(who: str, rate: str) -> float:
         if before * (1 - into / period) + used <= limit:
             return 0.0
         used = cache.decr(key)
-    except Exception as error:  # every cache has errors of its own; none is a reason to refuse work
-        logger.warning("Requests cannot be counted: %s", error)
+    except Exception as error:  # each cache backend raises errors of its own, and none is a reason to refuse a request
+        logger.warning("Could not count API requests, so the rate is not limited: %s", error)
         return 0.0
     if used < limit:
         return max(1.0, period * (1 - (limit - used - 1) / before) - into)

@@ -1,5 +1,5 @@
 """
-What has happened to a call so far, as items in order, and how far a client has read them.
+What has happened to a call so far, as items in order, and how far a client has read.
 
 ``manage.py call`` reads turns and events as well (``calls.services.progress``), but as lines of text, and by the time
 at which a turn began. A client of the API gets a turn when it has ended, among attempts and statuses, so the two are
@@ -16,24 +16,31 @@ from typing import Any
 from django.utils import timezone
 
 from calls.api.serializers.calls import AttemptSerializer, EventSerializer, TurnSerializer
-from calls.models import Call, DialAttempt
+from calls.models import Call, DialAttempt, Turn
 from calls.status import TERMINAL
 
-SETTLING = 30.0
-"""Seconds after its end by which everything of a call is surely written."""
+SETTLE_TIME = 30.0
+"""
+Seconds after the end of a call until its timeline ends in any case.
+
+A live call writes its facts with some delay, or never, if its process was killed.
+"""
 _CURSOR = re.compile(r"e(\d{1,18})\.t(\d{1,18})\.a(\d{1,5})-([a-z-]*)\.s(\d{1,5})-([a-z-]*)(\.end)?")
+"""A cursor as text. The limits on digits are those of the columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something that happened. ``id`` stays the same however often it is read."""
+    """Something that happened to a call: an event, a turn, an attempt or status as it is now, or the end."""
 
     id: str
+    """The same whenever the item is read."""
     type: str
     at: datetime
     data: dict[str, Any]
+    """The fields of the row, as the API shows them."""
     rank: tuple[int, str]
-    """Its place among those of its type: the row's number; and what may change of the row."""
+    """The number of the row among those of its type, and the status in which the row is, where it has one."""
 
     def as_dict(self) -> dict[str, Any]:
         return {"id": self.id, "type": self.type, "at": self.at, "data": self.data}
@@ -41,17 +48,22 @@ class Item:
 
 @dataclass(slots=True)
 class Cursor:
-    """How far a client has heard; written into every message's id, so that it can go on from there."""
+    """How far a client has read. It is the id of each message, from which the client can continue later."""
 
     event: int = 0
+    """The highest number of an event that the client has read."""
     turn: int = 0
+    """The highest number of a turn that the client has read."""
     attempt: tuple[int, str] = (0, "")
+    """The number and the status of the attempt that the client read last."""
     status: tuple[int, str] = (0, "")
+    """The number of attempts and the status of the call that the client read last."""
     over: bool = False
+    """Whether the client has read the end."""
 
     @classmethod
     def read(cls, text: str) -> "Cursor":
-        """From a ``Last-Event-ID``; from the beginning if it is none of ours."""
+        """Read a ``Last-Event-ID``. An invalid one is a cursor at the beginning."""
         if (match := _CURSOR.fullmatch(text)) is None:
             return cls()
         event, turn, attempt, attempt_status, attempts, status, end = match.groups()
@@ -61,7 +73,8 @@ class Cursor:
         attempt, status = (f"{number}-{word}" for number, word in (self.attempt, self.status))
         return f"e{self.event}.t{self.turn}.a{attempt}.s{status}{'.end' if self.over else ''}"
 
-    def has(self, item: Item) -> bool:
+    def includes(self, item: Item) -> bool:
+        """Whether the client has read the item."""
         number = item.rank[0]
         match item.type:
             case "event":
@@ -74,7 +87,8 @@ class Cursor:
                 return item.rank == self.status
         return self.over
 
-    def pass_by(self, item: Item) -> None:
+    def advance(self, item: Item) -> None:
+        """Note that the client reads the item."""
         match item.type:
             case "event":
                 self.event = max(self.event, item.rank[0])
@@ -89,44 +103,49 @@ class Cursor:
 
 
 def timeline(call: Call) -> tuple[list[Item], bool]:
-    """All that has happened in a call so far, in order, and whether nothing will be added any more."""
+    """Return what has happened to the call so far, in order, and whether nothing will be added."""
     events, turns, attempts = list(call.events.order_by("pk")), list(call.turns.order_by("pk")), call.attempts.all()
     rows: list[list[Item]] = [
-        [_attempt(one) for one in attempts],
-        [_item("event", one.pk, one.at, EventSerializer(one).data, one.pk) for one in events],
-        [_item("turn", one.pk, one.ended_at or one.started_at, TurnSerializer(one).data, one.pk) for one in turns],
-        [_status_of(call)],
+        [_attempt_item(attempt) for attempt in attempts],
+        [_item("event", event.pk, event.at, EventSerializer(event).data, event.pk) for event in events],
+        [_turn_item(turn) for turn in turns],
+        [_status_item(call)],
     ]  # fmt: skip
-    # Each kind in the order in which it was written, which is what the cursor counts by.
+    # A merge keeps the rows of each type in the order of their numbers, by which the cursor counts.
     items = list(heapq.merge(*rows, key=lambda item: item.at))
-    over = _is_complete(call, [one.kind for one in events])
+    over = _is_complete(call, [event.kind for event in events])
     if over:
         end = {"status": call.status, "end_reason": call.end_reason, "duration": call.duration}
         items.append(_item("end", call.pk, call.ended_at or timezone.now(), end, 0))
     return items, over
 
 
-def _item(kind: str, name: Any, at: datetime, data: dict[str, Any], number: int, word: str = "") -> Item:
+def _item(kind: str, name: object, at: datetime, data: dict[str, Any], number: int, word: str = "") -> Item:
     return Item(f"{kind}-{name}", kind, at, data, (number, word))
 
 
-def _attempt(one: DialAttempt) -> Item:
-    at = one.ended_at or one.answered_at or one.requested_at or one.created_at
-    return _item("attempt", f"{one.number}-{one.status}", at, AttemptSerializer(one).data, one.number, one.status)
+def _turn_item(turn: Turn) -> Item:
+    return _item("turn", turn.pk, turn.ended_at or turn.started_at, TurnSerializer(turn).data, turn.pk)
 
 
-def _status_of(call: Call) -> Item:
+def _attempt_item(attempt: DialAttempt) -> Item:
+    at = attempt.ended_at or attempt.answered_at or attempt.requested_at or attempt.created_at
+    name = f"{attempt.number}-{attempt.status}"
+    return _item("attempt", name, at, AttemptSerializer(attempt).data, attempt.number, attempt.status)
+
+
+def _status_item(call: Call) -> Item:
     at = call.ended_at or call.answered_at or call.created_at
     data = {"status": call.status, "attempts_made": call.attempts_made, "due_at": call.due_at}
     return _item("status", f"{call.attempts_made}-{call.status}", at, data, call.attempts_made, call.status)
 
 
 def _is_complete(call: Call, kinds: Iterable[str]) -> bool:
-    """The call is over, and what its streams have left was written: facts come behind the call."""
+    """Whether the call has ended and the facts of its streams, which are written behind the call, have all arrived."""
     if call.status not in TERMINAL:
         return False
     kinds = list(kinds)
     recorded = bool(call.recording) or not call.is_recorded
     if kinds.count("stream-ended") >= call.streams and (recorded or not call.streams):
         return True
-    return call.ended_at is None or timezone.now() - call.ended_at > timedelta(seconds=SETTLING)
+    return call.ended_at is None or timezone.now() - call.ended_at > timedelta(seconds=SETTLE_TIME)

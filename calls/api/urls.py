@@ -1,4 +1,4 @@
-"""The addresses of the REST API, with or without a trailing slash and without a redirect."""
+"""The addresses of the REST API. A trailing slash is optional and never redirected."""
 
 from django.urls import re_path
 from drf_spectacular.views import SpectacularSwaggerView

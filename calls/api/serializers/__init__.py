@@ -1,1 +1,1 @@
-"""The bodies of requests and answers. Field names are those of the API; an attribute ``from_`` is its ``from``."""
+"""The bodies of requests and answers, with the field names of the API."""

@@ -1,4 +1,4 @@
-"""Calls, what is ordered of them, and what happens to them."""
+"""The bodies of calls, of orders to live calls, and of what happens during a call."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,59 +9,73 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from calls.api.fields import Anything, Choice, Moment, Text, Truth, Variables, Whole
+from calls.api.fields import JSONObject, StrictBoolean, StrictChoice, StrictInteger, StrictText, Timestamp, Variables
 from calls.api.serializers.shared import Named, Strict
 from calls.models import Agent, Call, CallEvent, CallOrder, DialAttempt, MachineDetection, Turn
 from calls.services.orders import LONGEST_TEXT
 from calls.services.placing import LONGEST_CALL, NewCall
 
-MOST_CALLS = 1000
-"""Calls of one batch."""
+MAX_BATCH_CALLS = 1000
+"""Calls in one batch. A thousand rows are checked and written in some seconds."""
 RECORDING_SALT = "calls.api.recording"
+"""Keeps what is signed for another purpose from being accepted as a link to a recording."""
 
 
 class NewCallSerializer(Named, Strict):
-    """A call to be placed."""
+    """A call to place."""
 
-    to = Text(max_length=40, help_text="Whom to call, in international form: +15551234567.")
-    agent = Text(max_length=50, help_text="The name of the agent who talks.")
-    from_ = Text(
+    to = StrictText(max_length=40, help_text="The number to call, in international form, such as +15551234567.")
+    agent = StrictText(max_length=50, help_text="The name of the agent that talks.")
+    from_ = StrictText(
         source="from_number", required=False, allow_null=True, max_length=20,
-        help_text="The number to call from. Left out: the agent's, or TWILIO_PHONE_NUMBER.",
+        help_text="The number to call from. Default: the agent's number, or TWILIO_PHONE_NUMBER.",
     )  # fmt: skip
-    scheduled_for = Moment(required=False, allow_null=True, help_text="Not to be dialled before. Left out: now.")
-    timezone = Text(
+    scheduled_for = Timestamp(
+        required=False, allow_null=True, help_text="The call is not dialled before this time. Default: now."
+    )
+    timezone = StrictText(
         required=False, allow_null=True, max_length=64,
-        help_text="Where the person is, such as Europe/Berlin. Left out: wherever the number may be.",
+        help_text="The person's time zone, such as Europe/Berlin. Default: each that the number may be in.",
     )  # fmt: skip
-    variables = Variables(required=False, allow_null=True, help_text="Fill {{ name }} in the agent's texts. 4 kB.")
-    metadata = Anything(required=False, allow_null=True, help_text="Yours; kept and given back. 4 kB as JSON.")
-    max_duration = Whole(
+    variables = Variables(
+        required=False,
+        allow_null=True,
+        help_text="Values for {{ name }} and the like in the agent's texts. 4 kB as JSON at most.",
+    )
+    metadata = JSONObject(
+        required=False,
+        allow_null=True,
+        help_text="Data of your own, which is stored and returned. 4 kB as JSON at most.",
+    )
+    max_duration = StrictInteger(
         required=False,
         allow_null=True,
         min_value=10,
         max_value=LONGEST_CALL,
-        help_text="Seconds. Left out: the agent's.",
+        help_text="The longest duration, in seconds. Default: as the agent's.",
     )
-    machine_detection = Choice(
+    machine_detection = StrictChoice(
         required=False, allow_null=True, choices=MachineDetection.choices,
-        help_text="What to do about answering machines. Left out: as the agent does.",
+        help_text="What to do about answering machines. Default: as the agent.",
     )  # fmt: skip
-    record = Truth(required=False, allow_null=True, help_text="Keep a recording. Left out: as the agent does.")
+    record = StrictBoolean(
+        required=False, allow_null=True, help_text="Whether to record the call. Default: as the agent."
+    )
 
-    def wanted(self) -> NewCall:
+    def to_new_call(self) -> NewCall:
+        """Return what the services take. Requires that ``is_valid`` was called."""
         return NewCall(**{name: value for name, value in self.validated_data.items() if value is not None})
 
 
 class CallSerializer(Named, serializers.ModelSerializer[Call]):
-    """A call, as in lists."""
+    """A call, as lists show it."""
 
     agent: serializers.SlugRelatedField[Agent] = serializers.SlugRelatedField(slug_field="name", read_only=True)
     from_ = serializers.CharField(source="from_number", read_only=True)
     to = serializers.CharField(source="to_number", read_only=True)
-    metadata = Anything(read_only=True)
+    metadata = JSONObject(read_only=True)
     variables = Variables(read_only=True)
-    machine_detection = Choice(choices=MachineDetection.choices, read_only=True, allow_null=True)
+    machine_detection = StrictChoice(choices=MachineDetection.choices, read_only=True, allow_null=True)
     has_recording = serializers.SerializerMethodField()
 
     class Meta:
@@ -78,11 +92,11 @@ class CallSerializer(Named, serializers.ModelSerializer[Call]):
 
 def as_accepted(call: Call) -> dict[str, Any]:
     """
-    The call as it was when it was accepted, whatever has become of it since.
+    Show the call as it was when it was accepted, whatever has happened to it since.
 
-    A repeated request gets the same answer as the first one, from the same row.
+    So a repeated request gets the same answer as the first one, from the same row.
     """
-    start = Call(
+    accepted = Call(
         **{
             name: getattr(call, name)
             for name in (
@@ -92,12 +106,12 @@ def as_accepted(call: Call) -> dict[str, Any]:
         },
         due_at=max(call.created_at, call.scheduled_for or call.created_at),
     )
-    return CallSerializer(start).data
+    return CallSerializer(accepted).data
 
 
 @extend_schema_serializer(deprecate_fields=["who"])
 class TurnSerializer(serializers.ModelSerializer[Turn]):
-    """What one side said. ``heard`` is what of it reached the other side."""
+    """What one side said in its turn. `heard` is the part that the other side heard."""
 
     who = serializers.ChoiceField(
         Turn.Speaker.choices,
@@ -106,7 +120,9 @@ class TurnSerializer(serializers.ModelSerializer[Turn]):
         help_text="Deprecated: the former name of `speaker`. The next release removes it.",
     )
     stages = serializers.DictField(
-        child=serializers.FloatField(allow_null=True), read_only=True, help_text="Seconds by stage of the response."
+        child=serializers.FloatField(allow_null=True),
+        read_only=True,
+        help_text="Seconds for each stage of the response.",
     )
 
     class Meta:
@@ -120,7 +136,7 @@ class TurnSerializer(serializers.ModelSerializer[Turn]):
 class EventSerializer(Named, serializers.ModelSerializer[CallEvent]):
     """Something that happened to the call and is not a turn."""
 
-    data_ = Anything(read_only=True)
+    data_ = JSONObject(read_only=True)
 
     class Meta:
         model = CallEvent
@@ -128,7 +144,7 @@ class EventSerializer(Named, serializers.ModelSerializer[CallEvent]):
 
 
 class AttemptSerializer(Named, serializers.ModelSerializer[DialAttempt]):
-    """One try at dialling."""
+    """One attempt to dial a call."""
 
     from_ = serializers.CharField(source="from_number", read_only=True)
     to = serializers.CharField(source="to_number", read_only=True)
@@ -142,16 +158,16 @@ class AttemptSerializer(Named, serializers.ModelSerializer[DialAttempt]):
 
 
 class RecordingSerializer(serializers.Serializer[dict[str, Any]]):
-    """Where to hear the call, without a key, until the link expires."""
+    """A link to the recording. It needs no API key, and expires."""
 
     url = serializers.URLField()
     expires_at = serializers.DateTimeField()
 
 
 class CallDetailSerializer(CallSerializer):
-    """A call with everything that is known of it."""
+    """A call with its transcript, turns, events, attempts and recording."""
 
-    transcript = serializers.SerializerMethodField(help_text="A line for each turn, of what was heard.")
+    transcript = serializers.SerializerMethodField(help_text="What was heard, with a line for each turn.")
     turns = TurnSerializer(many=True, read_only=True)
     events = EventSerializer(many=True, read_only=True)
     attempts = AttemptSerializer(many=True, read_only=True)
@@ -179,9 +195,9 @@ class CallDetailSerializer(CallSerializer):
 
 
 class BatchSerializer(Strict):
-    """Calls to be placed: all, or, if one cannot be, none."""
+    """Calls to place. If one of them cannot be placed, none is."""
 
-    calls = serializers.ListField(child=NewCallSerializer(), min_length=1, max_length=MOST_CALLS)
+    calls = serializers.ListField(child=NewCallSerializer(), min_length=1, max_length=MAX_BATCH_CALLS)
 
 
 class BatchAcceptedSerializer(serializers.Serializer[dict[str, Any]]):
@@ -190,22 +206,22 @@ class BatchAcceptedSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class SaySerializer(Strict):
-    """Something for the agent to say."""
+    """A text for the agent to say."""
 
-    text = Text(max_length=LONGEST_TEXT, help_text="Said as soon as the agent may speak.")
+    text = StrictText(max_length=LONGEST_TEXT, help_text="The agent says it as soon as it may speak.")
 
 
 class TransferSerializer(Strict):
-    """Where a call goes."""
+    """The destination of a transfer."""
 
-    to = Text(max_length=40, help_text="A number, or the name of one of the agent's transfer targets.")
+    to = StrictText(max_length=40, help_text="A number, or the name of one of the agent's transfer targets.")
 
 
 class OrderSerializer(Named, serializers.ModelSerializer[CallOrder]):
-    """An order on its way to the live call."""
+    """An order to a live call."""
 
     call = serializers.UUIDField(source="call_id", read_only=True)
-    data_ = Anything(read_only=True)
+    data_ = JSONObject(read_only=True)
 
     class Meta:
         model = CallOrder
@@ -213,14 +229,14 @@ class OrderSerializer(Named, serializers.ModelSerializer[CallOrder]):
 
 
 class TimelineItemSerializer(Named, serializers.Serializer[dict[str, Any]]):
-    """Something of a call's course. ``id`` stays the same; ``data`` is as in the call, by ``type``."""
+    """Something that happened during a call. `id` never changes. `data` has the fields of its `type`."""
 
     id = serializers.CharField()
     type = serializers.ChoiceField(choices=["status", "attempt", "event", "turn", "end"])
     at = serializers.DateTimeField()
-    data_ = Anything()
+    data_ = JSONObject()
 
 
 class TimelineSerializer(serializers.Serializer[dict[str, Any]]):
     results = TimelineItemSerializer(many=True)
-    over = serializers.BooleanField(help_text="Nothing will be added any more.")
+    over = serializers.BooleanField(help_text="Whether the call has ended and nothing will be added.")

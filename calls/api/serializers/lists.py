@@ -1,15 +1,15 @@
-"""Agents, the do-not-call list, and outgoing webhooks."""
+"""The bodies of agents, of the do-not-call list, and of webhooks."""
 
 from rest_framework import serializers
 
-from calls.api.fields import Anything, Choice, Text, Truth
+from calls.api.fields import JSONObject, StrictBoolean, StrictChoice, StrictText
 from calls.api.serializers.shared import Strict
 from calls.models import Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
 from calls.services.webhooks import EVENTS
 
 
 class AgentSerializer(serializers.ModelSerializer[Agent]):
-    """Who talks. Agents are changed in the admin."""
+    """An agent: what it says, how it sounds and how it dials. Agents are changed in the admin."""
 
     transfer_targets = serializers.DictField(child=serializers.CharField(), read_only=True)
 
@@ -24,10 +24,10 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
 
 
 class NewDoNotCallSerializer(Strict):
-    """A number that is never to be dialled again."""
+    """A number that must not be dialled again."""
 
-    number = Text(max_length=40, help_text="In international form: +15551234567.")
-    reason = Text(required=False, allow_blank=True, max_length=255)
+    number = StrictText(max_length=40, help_text="The number in international form, such as +15551234567.")
+    reason = StrictText(required=False, allow_blank=True, max_length=255)
 
 
 class DoNotCallSerializer(serializers.ModelSerializer[DoNotCall]):
@@ -41,9 +41,9 @@ class DoNotCallSerializer(serializers.ModelSerializer[DoNotCall]):
 
 
 class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):
-    """An address that hears of calls."""
+    """An address that events of calls are sent to."""
 
-    events = serializers.ListField(child=serializers.CharField(), help_text="Empty: all.")
+    events = serializers.ListField(child=serializers.CharField(), help_text="The events that are sent. Empty: all.")
 
     class Meta:
         model = WebhookEndpoint
@@ -51,28 +51,33 @@ class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):
 
 
 class NewWebhookSerializer(Strict):
-    """An address that wants to hear of calls."""
+    """An address to send events of calls to."""
 
-    url = Text(max_length=500, help_text="http:// or https://; gets a POST with JSON for each event.")
-    events = serializers.ListField(
-        child=Choice(choices=EVENTS), required=False, max_length=len(EVENTS), help_text="Empty: all."
+    url = StrictText(
+        max_length=500, help_text="An http or https address, to which each event is sent with POST, as JSON."
     )
-    active = Truth(required=False)
+    events = serializers.ListField(
+        child=StrictChoice(choices=EVENTS),
+        required=False,
+        max_length=len(EVENTS),
+        help_text="The events that are sent. Empty: all.",
+    )
+    active = StrictBoolean(required=False)
 
 
 class WebhookWithSecretSerializer(WebhookSerializer):
-    """A new one, with the secret that signs what it gets. It is shown this once."""
+    """A new webhook, with the secret that signs its deliveries. The secret is shown only once."""
 
     class Meta(WebhookSerializer.Meta):
         fields = read_only_fields = [*WebhookSerializer.Meta.fields, "secret"]
 
 
 class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
-    """One event on its way to one endpoint, and what became of it."""
+    """The delivery of one event to one webhook, and its result."""
 
     call = serializers.UUIDField(source="call_id", read_only=True)
-    payload = Anything(read_only=True)
-    log = serializers.ListField(child=Anything(), read_only=True, help_text="One entry per attempt.")
+    payload = JSONObject(read_only=True)
+    log = serializers.ListField(child=JSONObject(), read_only=True, help_text="One entry for each attempt.")
 
     class Meta:
         model = WebhookDelivery

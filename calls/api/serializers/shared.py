@@ -1,4 +1,4 @@
-"""What serializers have in common, and the problem documents that any address may answer with."""
+"""What the serializers have in common, and the problem document, with which any operation may answer."""
 
 from typing import Any
 
@@ -6,25 +6,25 @@ from rest_framework import serializers
 
 
 class Named:
-    """Fields may end in ``_``, which the API does not show."""
+    """Lets a field's name end in ``_``, which the API leaves out: ``from_`` is ``from``, which Python reserves."""
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         return {name.rstrip("_"): field for name, field in super().get_fields().items()}  # type: ignore[misc]
 
 
 class Strict(serializers.Serializer[None]):
-    """A field that nobody knows is a typing error, which must not pass for an omission."""
+    """The body of a request. An unknown field is refused: it is probably misspelled, and must not count as left out."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and (unknown := [name for name in data if name not in self.fields]):
             raise serializers.ValidationError(
-                {name: serializers.ErrorDetail("There is no such field.", code="unknown-field") for name in unknown}
+                {name: serializers.ErrorDetail("This field is unknown.", code="unknown-field") for name in unknown}
             )
         return super().to_internal_value(data)
 
 
 class ProblemEntrySerializer(serializers.Serializer[dict[str, Any]]):
-    """One thing that is wrong. ``row`` only in batches: the call's place, from 0."""
+    """One error. In batches, `row` is the position of the call, counted from 0."""
 
     field = serializers.CharField()
     code = serializers.CharField()
@@ -33,7 +33,7 @@ class ProblemEntrySerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class ProblemSerializer(Named, serializers.Serializer[dict[str, Any]]):
-    """What went wrong (RFC 9457). ``code`` stays the same; ``detail`` is for people."""
+    """An error (RFC 9457). `code` is for programs and never changes; `detail` is for people."""
 
     type = serializers.CharField()
     title = serializers.CharField()

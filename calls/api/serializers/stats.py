@@ -1,4 +1,4 @@
-"""The statistics of the calls of a period."""
+"""The statistics of the calls of a period of time."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from calls.api.serializers.shared import Named
 
 
 class PercentilesSerializer(serializers.Serializer[dict[str, Any]]):
-    """Seconds."""
+    """Percentiles in seconds, and the number of values."""
 
     count = serializers.IntegerField()
     p50 = serializers.FloatField()
@@ -20,10 +20,12 @@ class PercentilesSerializer(serializers.Serializer[dict[str, Any]]):
 class FiguresSerializer(serializers.Serializer[dict[str, Any]]):
     calls = serializers.IntegerField()
     by_status = serializers.DictField(child=serializers.IntegerField())
-    answer_rate = serializers.FloatField(allow_null=True, help_text="Of those that do not wait or ring any more.")
+    answer_rate = serializers.FloatField(
+        allow_null=True, help_text="The share of answered calls among those that were answered or have ended."
+    )
     average_duration = serializers.FloatField(allow_null=True, help_text="Seconds.")
     latency = serializers.DictField(
-        child=PercentilesSerializer(), help_text="By measure: response_latency, and each stage of it."
+        child=PercentilesSerializer(), help_text="Percentiles of response_latency and of each of its stages."
     )
 
 
@@ -34,8 +36,8 @@ class PeriodSerializer(FiguresSerializer):
 class CurrentSerializer(serializers.Serializer[dict[str, Any]]):
     live_calls = serializers.IntegerField()
     free_slots = serializers.IntegerField()
-    waiting_calls = serializers.IntegerField(help_text="To be dialled, now or later.")
-    due_calls = serializers.IntegerField(help_text="To be dialled now.")
+    waiting_calls = serializers.IntegerField(help_text="Calls that are due now or later.")
+    due_calls = serializers.IntegerField(help_text="Calls that are due now.")
     dialling_paused_until = serializers.DateTimeField(allow_null=True)
     dialling_paused_because = serializers.CharField()
 

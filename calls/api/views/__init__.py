@@ -1,1 +1,1 @@
-"""What the addresses of the REST API do: each method of a view reads the request, calls one service, and answers."""
+"""The views of the REST API. Each method reads the request, calls one service, and answers."""

@@ -1,4 +1,4 @@
-"""Calls: place them, look at them, and act on them."""
+"""The addresses of calls: placing, reading, following and ending them, and orders to live ones."""
 
 import re
 from operator import itemgetter
@@ -17,9 +17,9 @@ from calls.api import streams
 from calls.api.auth import CONTROL, DIAL, READ
 from calls.api.filters import CallFilter
 from calls.api.operations import documented
-from calls.api.problems import Problem, error_entry, flat
+from calls.api.problems import Problem, error_entry, flatten
 from calls.api.serializers.calls import (
-    MOST_CALLS,
+    MAX_BATCH_CALLS,
     BatchSerializer,
     CallDetailSerializer,
     CallSerializer,
@@ -36,23 +36,26 @@ from calls.services import orders
 from calls.services.placing import InvalidCalls, NewCall, place_call, place_calls
 from calls.services.stopping import cancel_call, hang_up
 
-_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+"""Visible ASCII, which every client and proxy passes on unchanged, as long as the column of ``Call`` is."""
 
 
-def own_key(request: Request) -> ApiKey | None:
+def api_key(request: Request) -> ApiKey | None:
+    """Return the API key of the request, or ``None`` if an operator sent it."""
     return request.auth if isinstance(request.auth, ApiKey) else None
 
 
 def idempotency_key(request: Request) -> str:
+    """Return the idempotency key of the request, or an empty string if it has none."""
     key = request.headers.get("Idempotency-Key")
-    if key is not None and not _VISIBLE_ASCII.fullmatch(key):
-        text = "An idempotency key has 1 to 255 visible ASCII characters and no space."
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        text = "An idempotency key must have 1 to 255 visible ASCII characters and no space."
         error = serializers.ErrorDetail(text, code="invalid")
         raise serializers.ValidationError({"Idempotency-Key": error})
     return key or ""
 
 
-def _replayed(new: bool) -> dict[str, str]:
+def _replayed_header(new: bool) -> dict[str, str]:
     return {} if new else {"Idempotent-Replayed": "true"}
 
 
@@ -66,14 +69,14 @@ class CallsView(ListEndpoint[Call]):
 
     @documented("list_calls")
     def get(self, request: Request) -> Response:
-        return self.page(self.get_queryset(), CallSerializer)
+        return self.get_page(self.get_queryset(), CallSerializer)
 
     @documented("place_call")
     def post(self, request: Request) -> Response:
-        wanted = valid(NewCallSerializer(data=request.data)).wanted()
-        call, new = place_call(wanted, api_key=own_key(request), idempotency_key=idempotency_key(request))
+        new_call = valid(NewCallSerializer(data=request.data)).to_new_call()
+        call, new = place_call(new_call, api_key=api_key(request), idempotency_key=idempotency_key(request))
         later = call.scheduled_for is not None and call.scheduled_for > call.created_at
-        headers = {"Location": f"{settings.PUBLIC_BASE_URL}/api/calls/{call.pk}/", **_replayed(new)}
+        headers = {"Location": f"{settings.PUBLIC_BASE_URL}/api/calls/{call.pk}/", **_replayed_header(new)}
         return Response(as_accepted(call), status=202 if later else 201, headers=headers)
 
 
@@ -83,41 +86,42 @@ class BatchView(Endpoint):
     @documented("place_calls")
     def post(self, request: Request) -> Response:
         key = idempotency_key(request)
-        wanted, errors = _rows(request.data)
+        new_calls, errors = _read_batch(request.data)
         try:
-            # Where a row is malformed the others are only looked at, so that all mistakes are told at once.
+            # If a row is malformed, the others are only checked, so that the answer has the errors of all rows.
             calls, new = place_calls(
-                list(wanted.values()), api_key=own_key(request), idempotency_key=key, dry_run=bool(errors)
+                list(new_calls.values()), api_key=api_key(request), idempotency_key=key, dry_run=bool(errors)
             )
         except InvalidCalls as error:
-            rows = list(wanted)
-            errors += [{"row": rows[place], **error_entry(one)} for place, one in error.errors.items()]
+            rows = list(new_calls)
+            errors += [{"row": rows[index], **error_entry(reason)} for index, reason in error.errors.items()]
         if errors:
             errors.sort(key=itemgetter("row"))
             text = f"{len({entry['row'] for entry in errors})} of the calls cannot be placed, so none was."
             raise Problem(422, "invalid-batch", text, errors=errors)
         data = {"count": len(calls), "calls": [as_accepted(call) for call in calls]}
-        return Response(data, status=202, headers=_replayed(new))
+        return Response(data, status=202, headers=_replayed_header(new))
 
 
-def _rows(data: Any) -> tuple[dict[int, NewCall], list[dict[str, Any]]]:
-    """The well-formed calls of a batch by row, and what is wrong with the others."""
+def _read_batch(data: Any) -> tuple[dict[int, NewCall], list[dict[str, Any]]]:
+    """Return the well-formed calls of a batch by row, and the entries of ``errors`` for the other rows."""
     rows = data.get("calls") if isinstance(data, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or len(data) > 1:
         valid(BatchSerializer(data=data))
-    if not 1 <= len(rows) <= MOST_CALLS:  # type: ignore[arg-type]
-        error = serializers.ErrorDetail(f"Give 1 to {MOST_CALLS} calls.", code="invalid")
+    assert isinstance(rows, list)  # or the serializer has refused the body
+    if not 1 <= len(rows) <= MAX_BATCH_CALLS:
+        error = serializers.ErrorDetail(f"A batch must have 1 to {MAX_BATCH_CALLS} calls.", code="invalid")
         raise serializers.ValidationError({"calls": error})
-    wanted: dict[int, NewCall] = {}
+    new_calls: dict[int, NewCall] = {}
     errors: list[dict[str, Any]] = []
-    for row, fields in enumerate(rows):  # type: ignore[arg-type]
+    for row, fields in enumerate(rows):
         try:
-            wanted[row] = valid(NewCallSerializer(data=fields)).wanted()
+            new_calls[row] = valid(NewCallSerializer(data=fields)).to_new_call()
         except serializers.ValidationError as error:
-            errors += [{"row": row, **entry} for entry in flat(error.detail)]
+            errors += [{"row": row, **entry} for entry in flatten(error.detail)]
         except Problem as problem:
             errors += [{"row": row, **entry} for entry in problem.errors]
-    return wanted, errors
+    return new_calls, errors
 
 
 class CallView(Endpoint):
@@ -173,7 +177,8 @@ class EventsView(Endpoint):
     def get(self, request: Request, call_id: str) -> HttpResponseBase:
         call = find_call(call_id)
         if request.accepted_renderer.format == "sse":
-            last = request.headers.get("Last-Event-ID", "")
-            return streams.stream(call, last_event_id=last, can_wait=isinstance(request._request, ASGIRequest))
+            last_event_id = request.headers.get("Last-Event-ID", "")
+            can_wait = isinstance(request._request, ASGIRequest)
+            return streams.stream(call, last_event_id=last_event_id, can_wait=can_wait)
         items, over = timeline(call)
         return Response({"results": [item.as_dict() for item in items], "over": over})

@@ -10,14 +10,14 @@ from rest_framework.response import Response
 
 
 class SchemaView(SpectacularAPIView):
-    """The OpenAPI document. It is made once per process: that takes long, and anybody may ask."""
+    """Serves the OpenAPI document without a key. A process makes it once, because that takes seconds."""
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *arguments: Any, **options: Any) -> Response:
-        return Response(_document())
+        return Response(openapi_document())
 
 
 @cache
-def _document() -> dict[str, Any]:
+def openapi_document() -> dict[str, Any]:
     document: dict[str, Any] = SpectacularAPIView.generator_class().get_schema(request=None, public=True)
     return document

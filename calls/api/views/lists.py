@@ -1,4 +1,4 @@
-"""What stands around the calls: agents, the do-not-call list, and outgoing webhooks."""
+"""The addresses of agents, of the do-not-call list, and of webhooks."""
 
 from django.http import Http404
 from rest_framework.request import Request
@@ -31,7 +31,7 @@ class AgentsView(ListEndpoint[Agent]):
 
     @documented("list_agents")
     def get(self, request: Request) -> Response:
-        return self.page(self.get_queryset(), AgentSerializer)
+        return self.get_page(self.get_queryset(), AgentSerializer)
 
 
 class AgentView(Endpoint):
@@ -56,7 +56,7 @@ class DoNotCallsView(ListEndpoint[DoNotCall]):
 
     @documented("list_do_not_call")
     def get(self, request: Request) -> Response:
-        return self.page(self.get_queryset(), DoNotCallSerializer)
+        return self.get_page(self.get_queryset(), DoNotCallSerializer)
 
     @documented("add_do_not_call")
     def post(self, request: Request) -> Response:
@@ -94,7 +94,7 @@ class WebhooksView(ListEndpoint[WebhookEndpoint]):
 
     @documented("list_webhooks")
     def get(self, request: Request) -> Response:
-        return self.page(self.get_queryset(), WebhookSerializer)
+        return self.get_page(self.get_queryset(), WebhookSerializer)
 
     @documented("make_webhook")
     def post(self, request: Request) -> Response:
@@ -110,18 +110,18 @@ class WebhookView(Endpoint):
 
     @documented("get_webhook")
     def get(self, request: Request, webhook_id: str) -> Response:
-        return Response(WebhookSerializer(_endpoint(webhook_id)).data)
+        return Response(WebhookSerializer(_find_endpoint(webhook_id)).data)
 
     @documented("change_webhook")
     def patch(self, request: Request, webhook_id: str) -> Response:
-        endpoint = _endpoint(webhook_id)
+        endpoint = _find_endpoint(webhook_id)
         fields = valid(NewWebhookSerializer(data=request.data, partial=True)).validated_data
         change_endpoint(endpoint, **fields)
         return Response(WebhookSerializer(endpoint).data)
 
     @documented("remove_webhook")
     def delete(self, request: Request, webhook_id: str) -> Response:
-        _endpoint(webhook_id).delete()
+        _find_endpoint(webhook_id).delete()
         return Response(status=204)
 
 
@@ -133,12 +133,13 @@ class DeliveriesView(ListEndpoint[WebhookDelivery]):
 
     @documented("list_deliveries")
     def get(self, request: Request, webhook_id: str) -> Response:
-        return self.page(_endpoint(webhook_id).deliveries.all(), DeliverySerializer)
+        return self.get_page(_find_endpoint(webhook_id).deliveries.all(), DeliverySerializer)
 
 
-def _endpoint(webhook_id: str) -> WebhookEndpoint:
-    known = webhook_id.isascii() and webhook_id.isdecimal() and len(webhook_id) <= 18
-    endpoint = WebhookEndpoint.objects.filter(pk=int(webhook_id)).first() if known else None
+def _find_endpoint(webhook_id: str) -> WebhookEndpoint:
+    # Longer numbers do not fit into the column.
+    is_id = webhook_id.isascii() and webhook_id.isdecimal() and len(webhook_id) <= 18
+    endpoint = WebhookEndpoint.objects.filter(pk=int(webhook_id)).first() if is_id else None
     if endpoint is None:
         raise Http404
     return endpoint

@@ -1,4 +1,4 @@
-"""Hear a call: the recording behind an expiring link."""
+"""The address of a recording, which is a link that expires."""
 
 from typing import Any
 
@@ -15,7 +15,9 @@ from calls.api.serializers.calls import RECORDING_SALT
 from calls.api.views.shared import Endpoint, find_call
 
 
-class _Wave(BaseRenderer):
+class _WaveRenderer(BaseRenderer):
+    """Tells REST framework the type of the answer. The view answers with the file itself."""
+
     media_type = "audio/wav"
     format = "wav"
     charset = None
@@ -23,10 +25,12 @@ class _Wave(BaseRenderer):
 
 
 class RecordingView(Endpoint):
+    """Serves a recording without an API key, because the player of a web page cannot send one."""
+
     authentication_classes: list[Any] = []
     permission_classes: list[Any] = []
     throttle_classes: list[Any] = []
-    renderer_classes = [_Wave]
+    renderer_classes = [_WaveRenderer]
     problems = {"GET": [410]}
 
     @documented("get_recording")

@@ -15,25 +15,33 @@ from calls.api.pagination import KeysetPagination
 from calls.models import Call
 
 METHODS = ["get", "post", "patch", "delete", "head"]
-"""What any address may have; OPTIONS would tell nothing that the schema does not."""
+"""The methods of all addresses. OPTIONS is not among them: the OpenAPI document tells more."""
 
 _Model = TypeVar("_Model", bound=Model)
 _Serializer = TypeVar("_Serializer", bound=BaseSerializer[Any])
 
 
 class Endpoint(APIView):
+    """
+    The base of the other views.
+
+    ``scopes`` has the scope that each method needs, and ``problems`` the statuses that the documentation cannot derive.
+    """
+
     http_method_names = METHODS
 
 
 class ListEndpoint(GenericAPIView[_Model]):
-    """A list of rows in pages, with filters if there are any, and no parameters beyond those."""
+    """The base of views of lists: pages, the filters of ``filterset_class``, and no other query parameters."""
 
     http_method_names = METHODS
     pagination_class = KeysetPagination
     orderings: Mapping[str, tuple[str, ...]]
+    """The names of the orderings and their columns, as ``KeysetPagination`` takes them."""
 
-    def page(self, queryset: QuerySet[_Model], serializer: type[BaseSerializer[_Model]]) -> Response:
+    def get_page(self, queryset: QuerySet[_Model], serializer: type[BaseSerializer[_Model]]) -> Response:
         filterset = getattr(self, "filterset_class", None)
+        # Only the filter by status may be repeated.
         names = {name: name == "status" for name in (filterset.get_filters() if filterset else ())}
         paging = {name: False for name in KeysetPagination.parameters if name != "ordering" or len(self.orderings) > 1}
         check_parameters(self.request, names | paging)
@@ -42,15 +50,16 @@ class ListEndpoint(GenericAPIView[_Model]):
 
 
 def find_call(call_id: str, *related: str) -> Call:
-    """The call with its agent, and with the lists that are named."""
-    known = as_uuid(call_id)
+    """Return the call with its agent and the named related rows. Raises ``Http404`` if there is none."""
+    pk = as_uuid(call_id)
     calls = Call.objects.select_related("agent").prefetch_related(*related)
-    call = calls.filter(pk=known).first() if known else None
+    call = calls.filter(pk=pk).first() if pk else None
     if call is None:
         raise Http404
     return call
 
 
 def valid(serializer: _Serializer) -> _Serializer:
+    """Return the serializer once its data are valid. Raises ``ValidationError``."""
     serializer.is_valid(raise_exception=True)
     return serializer

@@ -73,7 +73,7 @@ def _something_there(make_call, settings):
 
 @pytest.fixture
 def _no_limit_for_wrong_keys(monkeypatch):
-    monkeypatch.setattr("calls.api.auth.REFUSED_RATE", "1000000/second")
+    monkeypatch.setattr("calls.api.auth.INVALID_KEY_RATE", "1000000/second")
 
 
 @pytest.fixture

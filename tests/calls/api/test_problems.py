@@ -100,7 +100,7 @@ def test_both_forms_of_every_address_are_the_same(api, make_call):
 
 def test_every_code_that_is_written_in_the_api_is_documented():
     written = set()
-    for source in Path(api_package.__file__).parent.glob("*.py"):
+    for source in Path(api_package.__file__).parent.rglob("*.py"):
         written |= set(re.findall(r"Problem\(\s*\d+, \"([a-z-]+)\"", source.read_text(encoding="utf-8")))
     assert len(written) > 10
     assert written <= set(problems.CODES)

@@ -16,7 +16,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 @cache
 def document():
-    return json.loads(json.dumps(documentation._document(), default=str))
+    return json.loads(json.dumps(documentation.openapi_document(), default=str))
 
 
 def operations():

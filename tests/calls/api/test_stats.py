@@ -67,9 +67,9 @@ def test_the_database_and_python_agree(make_call, monkeypatch):
         call = make_call(created_at=START + timedelta(minutes=17 * n))
         said(call, (n * 37 % 50) / 50, release=(n * 13 % 50) / 50, send=None)
     calls = call.__class__.objects.all()
-    known = stats.report(calls, period="hour")
+    known = stats.report_calls(calls, period="hour")
     monkeypatch.setattr(stats.connection, "vendor", "sqlite")
-    python = stats.report(calls, period="hour")
+    python = stats.report_calls(calls, period="hour")
     assert len(known["periods"]) == 15
     for one, other in zip(known["periods"], python["periods"], strict=True):
         assert one["start"] == other["start"]

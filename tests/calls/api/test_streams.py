@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 async def _soon(monkeypatch):
-    monkeypatch.setattr(streams, "POLL", 0.01)
+    monkeypatch.setattr(streams, "POLL_INTERVAL", 0.01)
     yield
     # The thread of the views keeps a connection, which PostgreSQL minds when the database is dropped.
     await sync_to_async(connections.close_all)()
@@ -153,7 +153,7 @@ async def test_a_row_that_becomes_visible_late_is_not_lost(watcher, make_call):
 async def test_a_call_whose_last_facts_never_come_ends_all_the_same(watcher, talked):
     def lost():
         CallEvent.objects.filter(kind="stream-ended").delete()
-        Call.objects.update(ended_at=timezone.now() - timedelta(seconds=timeline.SETTLING + 1))
+        Call.objects.update(ended_at=timezone.now() - timedelta(seconds=timeline.SETTLE_TIME + 1))
 
     await sync_to_async(lost)()
     await watcher.opens(talked)
@@ -162,7 +162,7 @@ async def test_a_call_whose_last_facts_never_come_ends_all_the_same(watcher, tal
 
 
 async def test_a_quiet_call_has_a_heartbeat(watcher, make_call, monkeypatch):
-    monkeypatch.setattr(streams, "HEARTBEAT", 0.0)
+    monkeypatch.setattr(streams, "HEARTBEAT_INTERVAL", 0.0)
     await watcher.opens(await sync_to_async(make_call)(status="in-progress"))
     await watcher.hears()
     assert await anext(watcher._body) == b": still here\n\n"
@@ -170,7 +170,7 @@ async def test_a_quiet_call_has_a_heartbeat(watcher, make_call, monkeypatch):
 
 
 async def test_a_stream_ends_when_it_is_old(watcher, make_call, monkeypatch):
-    monkeypatch.setattr(streams, "OLDEST", 0.05)
+    monkeypatch.setattr(streams, "MAX_AGE", 0.05)
     await watcher.opens(await sync_to_async(make_call)(status="in-progress"))
     assert types(await watcher.hears_all()) == ["status"]
     await watcher.leaves()
@@ -186,7 +186,7 @@ async def test_a_call_that_is_deleted_ends_its_streams(watcher, make_call):
 
 
 async def test_the_streams_of_a_process_are_counted(watcher, key, make_call, monkeypatch):
-    monkeypatch.setattr(streams, "MOST_STREAMS", 1)
+    monkeypatch.setattr(streams, "MAX_STREAMS", 1)
     call = await sync_to_async(make_call)(status="in-progress")
     await watcher.opens(call)
     late = Watcher(key[1])
@@ -202,20 +202,20 @@ async def test_a_stream_outlives_an_absence_of_the_database(watcher, make_call, 
     call = await sync_to_async(make_call)(status="in-progress")
     await watcher.opens(call)
     await watcher.hears()
-    absent = asyncio.Event()
+    failed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def away(*_):
-        loop.call_soon_threadsafe(absent.set)
+    def unavailable(*_):
+        loop.call_soon_threadsafe(failed.set)
         raise OperationalError("connection refused")
 
     with monkeypatch.context() as patched:
-        patched.setattr(streams.EventStream, "_news", away)
+        patched.setattr(streams.EventStream, "_new_messages", unavailable)
         waiting = asyncio.create_task(watcher.hears())
-        await absent.wait()
+        await failed.wait()
     await sync_to_async(CallEvent.objects.create)(call=call, kind="key", at=START, fact_id="1")
     assert (await waiting)["event"] == "event"
-    assert "wait for the database" in caplog.text
+    assert "The database is unavailable" in caplog.text
     await watcher.leaves()
 
 
