@@ -30,6 +30,7 @@ from inference.engines.whisper import FasterWhisperSpeechToText
 from inference.types import Pcm
 from inference.whisper.mel import RATE_HZ
 from inference.whisper.model import Model, Piece, window_for
+from inference.whisper.options import WhisperOptions
 from inference.whisper.sound import BLOCK, Sound
 from tests.inference.tiny_whisper import make_tokenizer
 
@@ -57,8 +58,8 @@ class Talking:
     def __getattr__(self, name: str):
         return getattr(self._model, name)
 
-    def hear(self, pieces):
-        return self._model.hear(
+    def transcribe(self, pieces):
+        return self._model.transcribe(
             [Spoken(piece.spectrum, piece.speech, piece.language, piece.prefix, piece.plain) for piece in pieces]
         )
 
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 async def measure(model: str, device: str, runs: int, speech: Pcm, is_random: bool) -> Table:
-    engine = FasterWhisperSpeechToText(model=model, device=device, partials=False, max_batch=max(CALLS))
+    engine = FasterWhisperSpeechToText(WhisperOptions(model=model, device=device, partials=False, max_batch=max(CALLS)))
     if is_random:
         load = engine._load
         engine._load = lambda: Talking(load())  # type: ignore[assignment,return-value]

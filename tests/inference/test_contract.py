@@ -16,6 +16,7 @@ from inference.engines.scripted import (
     ScriptedTextToSpeech,
 )
 from inference.engines.whisper import FasterWhisperSpeechToText
+from inference.whisper.options import WhisperOptions
 from tests.inference.contract import LanguageModelContract, SpeechToTextContract, TextToSpeechContract
 from tests.inference.model_server import ModelServer
 from tests.inference.tiny_whisper import make_tiny_whisper
@@ -74,7 +75,7 @@ class TestFasterWhisper(SpeechToTextContract):
     @classmethod
     def make(cls, tmp_path_factory):
         folder = make_tiny_whisper(tmp_path_factory.mktemp("whisper"))
-        return partial(FasterWhisperSpeechToText, model=str(folder), device="cpu", cpu_threads=1)
+        return partial(FasterWhisperSpeechToText, WhisperOptions(model=str(folder), device="cpu", cpu_threads=1))
 
 
 class TestOpenAICompatible(LanguageModelContract):

@@ -5,16 +5,18 @@ import random
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from inference.engines import whisper
+from inference.backends import make_engine
 from inference.engines.whisper import FasterWhisperSpeechToText
 from inference.types import EngineError, EngineFull, EngineLoading
-from inference.whisper.guards import Heard
+from inference.whisper.hallucinations import Hypothesis
 from inference.whisper.mel import RATE_HZ
-from inference.whisper.sound import MAX_HELD
+from inference.whisper.options import WhisperOptions
+from inference.whisper.sound import LONGEST, MAX_HELD
 from tests.inference.contract import band_noise, leaving_no_task
 from tests.inference.tiny_whisper import HIGH_SENTENCE, LOW_SENTENCE, make_tiny_whisper
 
@@ -56,13 +58,13 @@ class Gate:
         """Of each row of each pass; the last two frames look beyond the sound."""
         return [len(piece.spectrum.rows) * 160 for pieces in self.passes for piece in pieces]
 
-    def hear(self, pieces):
+    def transcribe(self, pieces):
         self.passes.append(pieces)
         self._loop.call_soon_threadsafe(self.entered.set)
         assert self._open.wait(10)
         if self.says is not None:
             return [self.says(piece) for piece in pieces]
-        return self.model.hear(pieces)
+        return self.model.transcribe(pieces)
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +74,17 @@ def folder(tmp_path_factory):
 
 @asynccontextmanager
 async def running(folder, **options) -> AsyncIterator[tuple[FasterWhisperSpeechToText, Gate]]:
-    engine = FasterWhisperSpeechToText(model=str(folder), device="cpu", cpu_threads=1, **options)
+    engine = FasterWhisperSpeechToText(WhisperOptions(model=str(folder), device="cpu", cpu_threads=1, **options))
     load, loop = engine._load, asyncio.get_running_loop()
     engine._load = lambda: Gate(load(), loop)
     await engine.start()
-    gate, hand_out = engine._model, engine._heard
+    gate, hand_out = engine._model, engine._finish_batch
 
     def heard(jobs, hearing) -> None:
         hand_out(jobs, hearing)
         gate.heard.put_nowait(len(jobs))
 
-    engine._heard = heard
+    engine._finish_batch = heard
     yield engine, gate
     gate.open()
     await engine.close()
@@ -465,7 +467,7 @@ async def test_a_listener_that_fails_does_not_disturb_the_call(engine, gate, cap
         utterance.push(piece)
         await gate.heard.get()
     assert (await utterance.finish()).text == LOW_SENTENCE
-    assert "could not be handed on" in caplog.text
+    assert "Reporting a partial transcript failed" in caplog.text
 
 
 # -- long utterances ---------------------------------------------------------------------------------------------------
@@ -480,7 +482,7 @@ async def test_of_a_long_utterance_every_sample_is_heard_once(engine, gate, piec
     final = await utterance.finish()
     assert final.samples == len(sound)
     assert sum(gate.samples) == pytest.approx(len(sound), abs=320)
-    assert max(gate.samples) <= whisper.LONGEST
+    assert max(gate.samples) <= LONGEST
     assert final.text == " ".join([LOW_SENTENCE] * len(gate.passes))
 
 
@@ -506,7 +508,7 @@ async def test_what_is_held_of_an_endless_utterance_is_bounded(engine, gate):
     assert engine.counts["samples_dropped"] == 100 * len(LOW) - MAX_HELD
     gate.open()
     assert (await utterance.finish()).text.startswith(LOW_SENTENCE)
-    assert max(gate.samples) <= whisper.LONGEST
+    assert max(gate.samples) <= LONGEST
 
 
 async def test_endless_silence_behind_the_words_costs_nothing(engine, gate):
@@ -516,7 +518,7 @@ async def test_endless_silence_behind_the_words_costs_nothing(engine, gate):
     for _ in range(100):
         utterance.push(LINE)
         await turns(1)
-        assert utterance.sound.held <= whisper.LONGEST
+        assert utterance.sound.held <= LONGEST
     final = at_once(utterance.finish())
     assert (final.text, final.samples) == (LOW_SENTENCE, len(LOW) + 100 * RATE_HZ)
     assert gate.rows == [1]
@@ -535,13 +537,13 @@ async def hear(engine, sound=LOW) -> str:
 @pytest.mark.parametrize(
     ("says", "reason"),
     [
-        (Heard("...", 1.2), "no_words"),
-        (Heard("Yes.", 1.2, float("nan")), "not_finite"),
-        (Heard("", 1.2, runaway=True), "runaway"),
-        (Heard("ah " * 40, 9.0), "repetition"),
-        (Heard("a b c d e f g h i j k l", 1.2), "too_fast"),
-        (Heard("I came.", 1.2, -1.5, 0.9), "no_speech"),
-        (Heard("Thank you.", 0.4, -0.5, 0.8), "stock_phrase"),
+        (Hypothesis("...", 1.2), "no_words"),
+        (Hypothesis("Yes.", 1.2, float("nan")), "not_finite"),
+        (Hypothesis("", 1.2, runaway=True), "runaway"),
+        (Hypothesis("ah " * 40, 9.0), "repetition"),
+        (Hypothesis("a b c d e f g h i j k l", 1.2), "too_fast"),
+        (Hypothesis("I came.", 1.2, -1.5, 0.9), "no_speech"),
+        (Hypothesis("Thank you.", 0.4, -0.5, 0.8), "stock_phrase"),
     ],
 )
 async def test_each_guard_drops_what_it_does_not_believe_and_is_counted(engine, gate, says, reason):
@@ -564,10 +566,10 @@ async def test_hotwords_are_expected_and_left_away_where_they_spoil_the_text(tmp
     count = 1 + 2
     async with running(make_tiny_whisper(tmp_path, before_prompt=count), hotwords=words) as (engine, gate):
         assert await hear(engine) == LOW_SENTENCE
-        gate.says = lambda piece: Heard("Yes.", 1.2) if piece.plain else Heard("moment time " * 30, 9.0)
+        gate.says = lambda piece: Hypothesis("Yes.", 1.2) if piece.plain else Hypothesis("moment time " * 30, 9.0)
         assert await hear(engine) == "Yes."
         assert (engine.counts["repetition"], engine.counts["retried"]) == (1, 1)
-        gate.says = lambda piece: Heard("moment time " * 30, 9.0)
+        gate.says = lambda piece: Hypothesis("moment time " * 30, 9.0)
         assert await hear(engine) == ""
         assert (engine.counts["repetition"], engine.counts["retried"]) == (3, 2)
 
@@ -578,7 +580,9 @@ async def test_a_partial_that_its_prefix_spoiled_is_heard_once_more_without(engi
     for piece in (LOW, LOW):
         utterance.push(piece)
         await gate.heard.get()
-    gate.says = lambda piece: Heard(runaway=True, speech=1.2) if piece.prefix else gate.model.hear([piece])[0]
+    gate.says = lambda piece: (
+        Hypothesis(runaway=True, speech=1.2) if piece.prefix else gate.model.transcribe([piece])[0]
+    )
     utterance.push(LOW)
     for _ in range(2):
         await gate.heard.get()
@@ -630,7 +634,7 @@ async def test_a_failed_partial_is_logged_and_the_call_goes_on(engine, gate, cap
     await gate.heard.get()
     gate.says = None
     assert (await utterance.snapshot()).text == LOW_SENTENCE
-    assert "A partial transcript failed: recognition failed: CUDA out of memory" in caplog.text
+    assert "A partial transcript failed; the utterance goes on: recognition failed: CUDA out of memory" in caplog.text
 
 
 async def test_a_part_of_a_long_utterance_that_fails_is_lost_and_the_rest_is_heard(engine, gate, caplog):
@@ -640,7 +644,7 @@ async def test_a_part_of_a_long_utterance_that_fails_is_lost_and_the_rest_is_hea
     await gate.heard.get()
     gate.says = None
     assert (await utterance.finish()).text == LOW_SENTENCE
-    assert "A part of a long utterance is lost" in caplog.text
+    assert "Lost the first part of a long utterance" in caplog.text
 
 
 async def test_closed_with_answers_in_the_making_it_says_so_to_all_who_wait(folder):
@@ -662,6 +666,18 @@ async def test_closed_with_answers_in_the_making_it_says_so_to_all_who_wait(fold
             await waiting.snapshot()
 
 
+async def test_the_options_of_a_setting_are_those_that_operators_have_written():
+    options = {
+        **{"model": "m", "device": "cpu", "device_index": 1, "compute_type": "int8", "cpu_threads": 2},
+        **{"download_root": "d", "local_files_only": True, "partials": False, "partial_seconds": 1.0},
+        **{"hotwords": "Ann", "max_batch": 4, "gather": 0.01, "max_utterances": 9, "max_waiting": 3},
+    }
+    setting = {"BACKEND": "inference.engines.whisper.FasterWhisperSpeechToText", "OPTIONS": options}
+    assert asdict(make_engine("stt", setting)._options) == options
+    with pytest.raises(EngineError, match=r"has no option 'beam'\. Its options are: compute_type, cpu_threads"):
+        make_engine("stt", {**setting, "OPTIONS": {"beam": 5}})
+
+
 async def test_it_can_be_started_again(folder):
     async with running(folder) as (engine, _):
         await engine.close()
@@ -670,7 +686,7 @@ async def test_it_can_be_started_again(folder):
 
 
 async def test_while_it_loads_it_says_so(folder):
-    engine = FasterWhisperSpeechToText(model=str(folder), device="cpu", cpu_threads=1)
+    engine = FasterWhisperSpeechToText(WhisperOptions(model=str(folder), device="cpu", cpu_threads=1))
     with pytest.raises(EngineError, match="not been started"):
         engine.open()
     starting = asyncio.ensure_future(engine.start())
@@ -683,7 +699,7 @@ async def test_while_it_loads_it_says_so(folder):
 
 
 async def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path):
-    engine = FasterWhisperSpeechToText(model=str(tmp_path), device="cpu")
+    engine = FasterWhisperSpeechToText(WhisperOptions(model=str(tmp_path), device="cpu"))
     with pytest.raises(EngineError, match="option `model`") as refusal:
         await engine.start()
     assert refusal.value.permanent
@@ -691,7 +707,7 @@ async def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path):
 
 
 async def test_it_describes_itself_before_and_after_it_was_started(folder):
-    engine = FasterWhisperSpeechToText(model=str(folder), cpu_threads=1, max_utterances=30)
+    engine = FasterWhisperSpeechToText(WhisperOptions(model=str(folder), cpu_threads=1, max_utterances=30))
     before = engine.describe()
     assert str(folder) in before.weights
     assert (before.device, before.capacity) == ("auto", 30)
@@ -699,6 +715,6 @@ async def test_it_describes_itself_before_and_after_it_was_started(folder):
     await engine.start()
     assert engine.describe().device == "cpu"
     await engine.close()
-    named = FasterWhisperSpeechToText(model="large-v3-turbo", device="cuda", download_root=str(folder))
+    named = FasterWhisperSpeechToText(WhisperOptions(model="large-v3-turbo", device="cuda", download_root=str(folder)))
     assert named.describe().weights == "large-v3-turbo, from the model hub"
     assert 3 < named.describe().memory_bytes / 2**30 < 4

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from inference.types import EngineError
+from inference.whisper import loading
 from inference.whisper import model as module
+from inference.whisper.loading import load, memory_estimate, weights_bytes
 from inference.whisper.mel import RATE_HZ, LogMel
-from inference.whisper.model import Model, Piece, load, memory_estimate, weights_bytes, window_for
+from inference.whisper.model import Model, Piece, window_for
+from inference.whisper.options import WhisperOptions
 from tests.inference.contract import band_noise
 from tests.inference.tiny_whisper import HIGH_SENTENCE, LOW_SENTENCE, make_tiny_whisper
 
@@ -19,7 +22,7 @@ LANGUAGES = ("en", "de", "ja")
 
 
 def loaded(folder, **options) -> Model:
-    return load(str(folder), device="cpu", cpu_threads=1, **options)
+    return load(WhisperOptions(model=str(folder), device="cpu", cpu_threads=1, **options))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,7 @@ def noises(model: Model) -> list[Piece]:
 def test_it_hears_with_any_checkpoint(tmp_path, mels, languages):
     model = loaded(make_tiny_whisper(tmp_path, mels=mels, languages=languages))
     assert model.filters.shape == (mels, 201)
-    heard = model.hear([piece(model, LOW, languages[-1]), piece(model, HIGH)])
+    heard = model.transcribe([piece(model, LOW, languages[-1]), piece(model, HIGH)])
     assert [one.text for one in heard] == [LOW_SENTENCE, HIGH_SENTENCE]
     assert all(one.logprob > -0.5 and one.no_speech < 0.1 for one in heard)
 
@@ -64,7 +67,7 @@ def test_each_window_is_heard(english, frames):
     sound[-len(LOW) :] = LOW
     heard = piece(english, sound)
     assert heard.shape[0] == frames
-    assert english.hear([heard])[0].text == LOW_SENTENCE
+    assert english.transcribe([heard])[0].text == LOW_SENTENCE
 
 
 def test_a_window_leaves_a_margin_of_two_seconds():
@@ -76,9 +79,9 @@ def test_a_window_leaves_a_margin_of_two_seconds():
 def test_in_a_batch_each_row_is_heard_exactly_as_if_it_were_alone(random_folder):
     model = loaded(random_folder)  # int8
     pieces = noises(model)
-    alone = [model.hear([one])[0] for one in pieces]
-    assert model.hear(pieces) == alone
-    assert model.hear(pieces[::-1]) == alone[::-1]
+    alone = [model.transcribe([one])[0] for one in pieces]
+    assert model.transcribe(pieces) == alone
+    assert model.transcribe(pieces[::-1]) == alone[::-1]
     # The test would prove nothing if all rows said the same, or none came to an end.
     assert len({one.tokens for one in alone if not one.runaway}) > 3
     assert {one.runaway for one in alone} == {True, False}
@@ -89,7 +92,7 @@ def test_in_a_batch_each_row_is_heard_exactly_as_if_it_were_alone(random_folder)
 def test_with_floating_point_the_words_are_the_same_too(random_folder):
     model = loaded(random_folder, compute_type="float32")
     pieces = noises(model)
-    alone, batch = [model.hear([one])[0] for one in pieces], model.hear(pieces)
+    alone, batch = [model.transcribe([one])[0] for one in pieces], model.transcribe(pieces)
     assert [(one.text, one.tokens, one.runaway) for one in batch] == [
         (one.text, one.tokens, one.runaway) for one in alone
     ]
@@ -97,24 +100,24 @@ def test_with_floating_point_the_words_are_the_same_too(random_folder):
 
 
 def test_a_prefix_is_what_the_text_begins_with(english):
-    whole = english.hear([piece(english, LOW)])[0]
+    whole = english.transcribe([piece(english, LOW)])[0]
     for length in (1, 3):
-        heard = english.hear([piece(english, LOW, "en", whole.tokens[:length])])[0]
+        heard = english.transcribe([piece(english, LOW, "en", whole.tokens[:length])])[0]
         assert heard.tokens == whole.tokens
-    other = english.hear([piece(english, HIGH)])[0]
-    forced = english.hear([piece(english, HIGH, "en", whole.tokens[:2])])[0]
+    other = english.transcribe([piece(english, HIGH)])[0]
+    forced = english.transcribe([piece(english, HIGH, "en", whole.tokens[:2])])[0]
     assert forced.tokens == whole.tokens[:2] + other.tokens[2:]
 
 
 def test_a_text_may_have_twelve_tokens_a_second_and_no_more(english):
     # One second may have 28; the tiny model ends after 6 and the end of the text counts for one.
-    text = english.hear([piece(english, LOW)])[0]
+    text = english.transcribe([piece(english, LOW)])[0]
     assert len(text.tokens) == 6
     heard = piece(english, LOW)
     assert heard.max_tokens == 12 * len(heard.spectrum.rows) // 100 + 16
     long = [
-        english.hear([replace(heard, prefix=text.tokens * 3)])[0],
-        english.hear([replace(heard, prefix=text.tokens * 9)])[0],
+        english.transcribe([replace(heard, prefix=text.tokens * 3)])[0],
+        english.transcribe([replace(heard, prefix=text.tokens * 9)])[0],
     ]
     assert [one.runaway for one in long] == [False, True]
     assert long[1].text == ""
@@ -123,18 +126,18 @@ def test_a_text_may_have_twelve_tokens_a_second_and_no_more(english):
 def test_a_language_that_is_spelled_by_the_byte_may_fill_the_context(tmp_path):
     model = loaded(make_tiny_whisper(tmp_path, languages=("en", "hi")), hotwords="please")
     heard = piece(model, LOW, "hi")
-    text = model.hear([piece(model, LOW)])[0].tokens
+    text = model.transcribe([piece(model, LOW)])[0].tokens
     full = 448 - len(model._hotwords) - 4
     rows = [replace(heard, prefix=(text * 200)[: full - short]) for short in (2, 1, 0)]
-    assert [len(one.tokens) for one in model.hear(rows)] == [full - 1, 0, 0]
-    assert [one.runaway for one in model.hear(rows)] == [False, True, True]
+    assert [len(one.tokens) for one in model.transcribe(rows)] == [full - 1, 0, 0]
+    assert [one.runaway for one in model.transcribe(rows)] == [False, True, True]
 
 
 def test_hotwords_take_nothing_from_a_short_answer(tmp_path):
     words = "moment " * 190
     model = loaded(make_tiny_whisper(tmp_path, before_prompt=191), hotwords=words)
     assert len(model._hotwords) == 191
-    assert model.hear([piece(model, LOW[: RATE_HZ // 2])])[0].text == LOW_SENTENCE
+    assert model.transcribe([piece(model, LOW[: RATE_HZ // 2])])[0].text == LOW_SENTENCE
 
 
 def test_hotwords_stand_before_the_prompt_of_every_row(tmp_path):
@@ -143,20 +146,20 @@ def test_hotwords_stand_before_the_prompt_of_every_row(tmp_path):
     count = 1 + len(english._tokens.encode(f" {words}", add_special_tokens=False).ids)
     model = loaded(make_tiny_whisper(tmp_path / "shifted", before_prompt=count), hotwords=words)
     rows = [piece(model, LOW), piece(model, HIGH)]
-    assert [one.text for one in model.hear(rows)] == [LOW_SENTENCE, HIGH_SENTENCE]
+    assert [one.text for one in model.transcribe(rows)] == [LOW_SENTENCE, HIGH_SENTENCE]
     # Without them the prompt is shorter, so those rows go in a batch of their own.
     plain = replace(rows[0], plain=True)
     assert plain.shape != rows[0].shape
-    assert model.hear([plain])[0].text != LOW_SENTENCE
+    assert model.transcribe([plain])[0].text != LOW_SENTENCE
 
 
 def test_with_hotwords_too_each_row_is_heard_as_if_it_were_alone(random_folder):
     model, without = loaded(random_folder, hotwords="please hold"), loaded(random_folder)
     pieces = noises(model)
-    assert model.hear(pieces) == [model.hear([one])[0] for one in pieces]
-    assert model.hear(pieces) != without.hear(pieces)
+    assert model.transcribe(pieces) == [model.transcribe([one])[0] for one in pieces]
+    assert model.transcribe(pieces) != without.transcribe(pieces)
     plain = [replace(one, plain=True) for one in pieces]
-    assert model.hear(plain) == without.hear(pieces)
+    assert model.transcribe(plain) == without.transcribe(pieces)
 
 
 def test_hotwords_that_fill_the_context_are_refused(random_folder):
@@ -186,7 +189,7 @@ def test_no_special_token_is_forced(english):
 
 def test_the_confidence_of_a_text_is_that_of_what_was_not_forced(english):
     # Of four tokens three are forced; the fourth and the end of the text have -2 between them.
-    heard = english._heard(piece(english, LOW, "en", (1, 2, 3)), [1, 2, 3, 4], -0.5, 0.0)
+    heard = english._hypothesis(piece(english, LOW, "en", (1, 2, 3)), [1, 2, 3, 4], -0.5, 0.0)
     assert heard.logprob == pytest.approx(-1.0)
 
 
@@ -209,7 +212,7 @@ def test_a_model_that_loads_but_does_not_run_says_what_to_do(english, monkeypatc
     def fail(pieces):
         raise RuntimeError("CUDA failed with error out of memory")
 
-    monkeypatch.setattr(english, "hear", fail)
+    monkeypatch.setattr(english, "transcribe", fail)
     with pytest.raises(EngineError, match="`max_batch`") as refusal:
         english.warm_up(4)
     assert refusal.value.permanent
@@ -223,7 +226,7 @@ def test_a_compute_type_that_the_device_lacks_is_named(random_folder):
 def test_on_a_gpu_each_window_is_tried_with_all_numbers_of_rows(english, monkeypatch):
     tried = []
     monkeypatch.setattr(Model, "device", "cuda")
-    monkeypatch.setattr(english, "hear", lambda pieces: tried.append((pieces[0].shape[0], len(pieces))))
+    monkeypatch.setattr(english, "transcribe", lambda pieces: tried.append((pieces[0].shape[0], len(pieces))))
     english.warm_up(6)
     assert tried == [(window, rows) for window in module.WINDOWS for rows in (1, 2, 4, 6)]
 
@@ -231,7 +234,7 @@ def test_on_a_gpu_each_window_is_tried_with_all_numbers_of_rows(english, monkeyp
 def test_a_model_that_is_not_there_says_what_to_do(tmp_path):
     for name in ("small.en", "no-such-size", str(tmp_path)):
         with pytest.raises(EngineError, match="option `model`") as refusal:
-            load(name, device="cpu", download_root=str(tmp_path), local_files_only=True)
+            load(WhisperOptions(model=name, device="cpu", download_root=str(tmp_path), local_files_only=True))
         assert refusal.value.permanent
         assert name in str(refusal.value)
 
@@ -245,45 +248,45 @@ class TestDevice:
 
         def set_to(count: int, *, cublas: bool) -> None:
             monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: count)
-            monkeypatch.setattr(module, "_preload_cublas", lambda: cublas)
+            monkeypatch.setattr(loading, "_preload_cublas", lambda: cublas)
 
         return set_to
 
     def test_a_wrong_name_is_refused(self):
         with pytest.raises(EngineError, match="not 'gpu'"):
-            load("small", device="gpu")
+            load(WhisperOptions(model="small", device="gpu"))
 
     def test_without_a_gpu_cuda_says_so(self, gpus):
         gpus(0, cublas=True)
         with pytest.raises(EngineError, match="nvidia-smi") as refusal:
-            load("small", device="cuda")
+            load(WhisperOptions(model="small", device="cuda"))
         assert refusal.value.permanent
 
     def test_without_cublas_cuda_says_what_to_install(self, gpus):
         gpus(1, cublas=False)
         with pytest.raises(EngineError, match=r"requirements/stt\.txt") as refusal:
-            load("small", device="cuda")
+            load(WhisperOptions(model="small", device="cuda"))
         assert refusal.value.permanent
 
     @pytest.mark.parametrize(("count", "cublas", "device"), [(0, True, "cpu"), (1, True, "cuda"), (1, False, "cpu")])
     def test_auto_takes_the_gpu_if_all_is_there_for_it(self, gpus, count, cublas, device):
         gpus(count, cublas=cublas)
-        assert module._chosen_device("auto") == device
+        assert loading.choose_device("auto") == device
 
     def test_cublas_is_loaded_from_its_wheel_or_else_from_the_system(self, tmp_path, monkeypatch):
         opened = []
         monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: opened.append(name))
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        assert module._preload_cublas()
+        assert loading._preload_cublas()
         folder = tmp_path / "nvidia" / "cublas" / "lib"
         folder.mkdir(parents=True)
-        for library in module.CUBLAS:
+        for library in loading.CUBLAS:
             (folder / library).touch()
         spec = importlib.util.spec_from_loader("nvidia", None, is_package=True)
         spec.submodule_search_locations = [str(tmp_path / "nvidia")]
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
-        assert module._preload_cublas()
-        assert opened == [*module.CUBLAS, *(str(folder / library) for library in module.CUBLAS)]
+        assert loading._preload_cublas()
+        assert opened == [*loading.CUBLAS, *(str(folder / library) for library in loading.CUBLAS)]
 
 
 def test_memory_is_told_from_the_file_or_from_the_name(random_folder, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from faster_whisper.feature_extractor import FeatureExtractor
 
 from inference.resampling import Resampler
-from inference.whisper.guards import SHORTEST_SPEECH
+from inference.whisper.hallucinations import SHORTEST_SPEECH
 from inference.whisper.sound import LONGEST, MAX_HELD, RATE_HZ, Sound
 from tests.inference.contract import band_noise
 

@@ -11,10 +11,8 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import takewhile
 
 SHORTEST_SPEECH = 0.1
 """
@@ -55,9 +53,6 @@ _POLITE_PHRASES = frozenset(
 )
 """So are these, but callers say them too, and quickly: to be short is not enough to be doubted."""
 
-_UNSPACED = frozenset({"bo", "ja", "km", "lo", "my", "th", "yue", "zh"})
-"""Languages that are written without spaces: a character stands for a word."""
-
 
 class Reason(StrEnum):
     """Why a text is not believed; also its name in the engine's ``counts``."""
@@ -77,7 +72,7 @@ RETRIED = frozenset({Reason.RUNAWAY, Reason.REPETITION, Reason.TOO_FAST})
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Hypothesis:
     """
     One piece of sound as the model heard it.
 
@@ -97,26 +92,26 @@ class Heard:
         return math.exp(min(self.logprob, 0.0)) if math.isfinite(self.logprob) else 0.0
 
 
-def objection(heard: Heard) -> Reason | None:
+def objection(hypothesis: Hypothesis) -> Reason | None:
     """Why these cannot be the words of a caller, rather than the model's inventions about noise; None if they can."""
-    words = bare_words(heard.text)
-    if heard.speech < SHORTEST_SPEECH:
+    words = bare_words(hypothesis.text)
+    if hypothesis.speech < SHORTEST_SPEECH:
         return Reason.TOO_SHORT
-    if not math.isfinite(heard.logprob):
+    if not math.isfinite(hypothesis.logprob):
         return Reason.NOT_FINITE
-    if heard.runaway:
+    if hypothesis.runaway:
         return Reason.RUNAWAY
     if not words:
         return Reason.NO_WORDS
-    if heard.no_speech > MAX_NO_SPEECH and heard.logprob < MIN_LOGPROB:
+    if hypothesis.no_speech > MAX_NO_SPEECH and hypothesis.logprob < MIN_LOGPROB:
         return Reason.NO_SPEECH
-    doubtful = heard.no_speech > MAX_NO_SPEECH or heard.logprob < MIN_LOGPROB
+    doubtful = hypothesis.no_speech > MAX_NO_SPEECH or hypothesis.logprob < MIN_LOGPROB
     phrases = _STOCK_PHRASES | _POLITE_PHRASES if doubtful else _STOCK_PHRASES
-    if " ".join(words) in phrases and (doubtful or heard.speech < SHORT_SPEECH):
+    if " ".join(words) in phrases and (doubtful or hypothesis.speech < SHORT_SPEECH):
         return Reason.STOCK_PHRASE
-    if len(heard.text) >= LEAST_REPEATED and compression(heard.text) > MAX_COMPRESSION:
+    if len(hypothesis.text) >= LEAST_REPEATED and compression(hypothesis.text) > MAX_COMPRESSION:
         return Reason.REPETITION
-    if len(heard.text.split()) > MAX_WORDS_PER_SECOND * heard.speech + SPARE_WORDS:
+    if len(hypothesis.text.split()) > MAX_WORDS_PER_SECOND * hypothesis.speech + SPARE_WORDS:
         return Reason.TOO_FAST
     return None
 
@@ -129,20 +124,3 @@ def bare_words(text: str) -> list[str]:
 def compression(text: str) -> float:
     """Characters for each byte that zlib needs: what repeats itself shrinks much, in any script."""
     return len(text) / len(zlib.compress(text.encode()))
-
-
-def is_spaced(language: str) -> bool:
-    return language not in _UNSPACED
-
-
-def agreed_text(before: str, after: str, *, spaced: bool = True) -> str:
-    """The beginning of ``after`` that ``before`` has too, in whole words, whatever their case and punctuation."""
-    words: Sequence[str] = after.split() if spaced else after
-    pairs = zip(before.split() if spaced else before, words, strict=False)
-    agreed = sum(1 for _ in takewhile(lambda pair: bare_words(pair[0]) == bare_words(pair[1]), pairs))
-    return (" " if spaced else "").join(words[:agreed])
-
-
-def agreed_tokens(before: Sequence[int], after: Sequence[int]) -> tuple[int, ...]:
-    """The tokens with which both begin."""
-    return tuple(after[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False)))])

@@ -1,0 +1,239 @@
+"""One utterance being recognised by Whisper."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from inference.types import EngineError, Pcm, Transcript
+from inference.whisper.agreement import agreed_text, is_spaced
+from inference.whisper.batches import Urgency
+from inference.whisper.hallucinations import SHORTEST_SPEECH, Hypothesis, Reason
+from inference.whisper.jobs import Job
+from inference.whisper.model import Model, Piece
+from inference.whisper.sound import LONGEST, Sound
+
+log = logging.getLogger(__name__)
+
+
+class Recogniser(Protocol):
+    """What an utterance needs of the engine."""
+
+    counts: Counter[str]
+    partial_samples: int
+
+    def request(self, utterance: WhisperTranscription, urgency: Urgency) -> Job:
+        """The job that will recognise the utterance, shared by all requests before it begins."""
+
+    def withdraw(self, job: Job) -> None:
+        """The job is not wanted any more."""
+
+    def release(self, utterance: WhisperTranscription) -> None:
+        """The utterance is over."""
+
+
+class WhisperTranscription:
+    """
+    The sound that is not recognised for good yet, the words of the sound that is, and the last answer.
+
+    Both the sound and the work stay bounded: beyond one window, the first part of the sound is recognised for good.
+    """
+
+    def __init__(
+        self,
+        recogniser: Recogniser,
+        model: Model,
+        language: str,
+        on_partial: Callable[[Transcript], None] | None,
+    ) -> None:
+        self.sound = Sound(model.filters)
+        self.waiting: Job | None = None
+        self.running: Job | None = None
+        self._recogniser = recogniser
+        self._model = model
+        self._language = language
+        self._spaced = is_spaced(language)
+        self._on_partial = on_partial
+        self._final_parts: list[str] = []
+        """The words of the parts that are recognised for good and no longer held as sound."""
+        self._latest = Transcript("")
+        """The last answer, or the last words that could be one."""
+        self._final: Transcript | None = None
+        """Set by the end: the answer to all requests from then on."""
+        self._closed = False
+        """Whether ``finish`` or ``cancel`` was called, so that no more sound is taken."""
+        self._partial_at = recogniser.partial_samples
+        """The number of samples from which on the next partial is requested."""
+        self._hypothesis = Transcript("")
+        """The last hypothesis for a partial; the next one is compared with it."""
+        self._hypothesis_tokens: tuple[int, ...] = ()
+        self._prefix: tuple[int, ...] = ()
+        """The tokens on which the last two hypotheses agreed, with which the next partial must begin."""
+        self._reported = ""
+        """The words of the last partial."""
+
+    def push(self, pcm: Pcm) -> None:
+        if self._closed or not len(pcm):
+            return
+        before = self.sound.samples
+        self.sound.push(pcm)
+        self._recogniser.counts["samples_dropped"] += before + len(pcm) - self.sound.samples
+        if self.sound.held >= LONGEST:
+            self._finalise_first_part()
+        if self._on_partial is not None and self.sound.samples >= self._partial_at:
+            self._partial_at = self.sound.samples + self._recogniser.partial_samples
+            self._request_partial()
+
+    async def snapshot(self) -> Transcript:
+        return await self._answer()
+
+    async def finish(self) -> Transcript:
+        self._close()
+        final = await self._answer()
+        self._end(final)
+        return final
+
+    def cancel(self) -> None:
+        self._close()
+        self._end(self._final or self._latest)
+
+    # -- for jobs
+
+    def next_piece(self, job: Job) -> Piece:
+        """The first part of the sound if more is held than fits into a window, else all of it."""
+        prefix = self._prefix if job.urgency is Urgency.PARTIAL and not job.plain else ()
+        job.is_first_part = self.sound.held >= LONGEST
+        if job.is_first_part:
+            spectrum, speech, job.until = self.sound.cut_first()
+            return Piece(spectrum, speech, self._language, (), job.plain)
+        job.until = self.sound.samples
+        spectrum, speech = self.sound.cut()
+        return Piece(spectrum, speech, self._language, prefix, job.plain)
+
+    def accept(self, job: Job, hypothesis: Hypothesis, *, believed: bool) -> None:
+        assert job.piece is not None
+        if job.is_first_part:
+            self._final_parts += [hypothesis.text] if hypothesis.text else []
+            self._forget_before(job.until)
+            if job.until > self._latest.samples:
+                self._latest = self._transcript("", job.until, hypothesis.confidence)
+            return
+        transcript = self._transcript(hypothesis.text, job.until, hypothesis.confidence)
+        if not job.piece.prefix:
+            self._latest = transcript
+        if job.is_partial and believed and not self._closed and self._on_partial is not None:
+            self._report(self._on_partial, transcript, hypothesis.tokens)
+
+    # -- answers
+
+    async def _answer(self) -> Transcript:
+        """The words of everything that was pushed before this call."""
+        asked = self.sound.samples
+        has_waited = False
+        while self._final is None and not self._is_covered(asked):
+            await self._recognise(asked)
+            has_waited = True
+        if self._final is not None:
+            return self._final
+        self._recogniser.counts["answers"] += 1
+        self._recogniser.counts["answered_at_once"] += int(not has_waited)
+        if self._latest.samples < asked:
+            self._latest = replace(self._latest, samples=asked)
+        return self._latest
+
+    async def _recognise(self, asked: int) -> None:
+        """Wait for one job, which may cover the sound up to ``asked``."""
+        if self.sound.speech() < SHORTEST_SPEECH:
+            self._recogniser.counts[Reason.TOO_SHORT] += 1
+            self._latest = self._transcript("", asked, 1.0)
+            return
+        job = self.running
+        if job is None or not job.will_cover(asked):
+            job = self._recogniser.request(self, Urgency.ANSWER)
+        job.waiters += 1
+        try:
+            await asyncio.shield(job.done)
+        finally:
+            job.waiters -= 1
+            if not job.waiters and job is self.waiting and not job.finalises:
+                job.urgency = Urgency.PARTIAL
+                if self._closed or not job.is_partial:
+                    self._recogniser.withdraw(job)
+
+    def _is_covered(self, asked: int) -> bool:
+        """Whether the last answer has all words up to there, because only silence was pushed since, or nothing."""
+        return self._latest.samples >= asked or self.sound.is_quiet(self._latest.samples, asked)
+
+    # -- long utterances
+
+    def _finalise_first_part(self) -> None:
+        """Make room: have the first part of the sound recognised for good."""
+        if self.running is not None or (self.waiting is not None and self.waiting.finalises):
+            return
+        if self._is_covered(self.sound.samples):
+            self._final_parts = [self._latest.text] if self._latest.text else []
+            self._forget_before(self.sound.samples)
+            return
+        try:
+            self._recogniser.request(self, Urgency.ANSWER).finalises = True
+        except EngineError as error:
+            log.debug("A long utterance cannot be shortened yet: %s", error)
+
+    def _forget_before(self, until: int) -> None:
+        self.sound.drop(until)
+        self._prefix = self._hypothesis_tokens = ()
+
+    # -- partials
+
+    def _request_partial(self) -> None:
+        if self.running is not None or self._is_covered(self.sound.samples) or self.sound.speech() < SHORTEST_SPEECH:
+            return
+        try:
+            self._recogniser.request(self, Urgency.PARTIAL).is_partial = True
+        except EngineError as error:
+            log.debug("Left out a partial transcript: %s", error)
+
+    def _report(
+        self, on_partial: Callable[[Transcript], None], transcript: Transcript, tokens: tuple[int, ...]
+    ) -> None:
+        """Report the words on which this hypothesis and the one before agree, if they are more than before."""
+        before, self._hypothesis = self._hypothesis, transcript
+        self._prefix = self._model.safe_prefix(self._hypothesis_tokens, tokens, self._language)
+        self._hypothesis_tokens = tokens
+        words = agreed_text(before.text, transcript.text, spaced=self._spaced)
+        if len(words) > len(self._reported):
+            self._reported = words
+            self._recogniser.counts["partials"] += 1
+            try:
+                on_partial(Transcript(words, before.samples, transcript.confidence))
+            except Exception:
+                log.exception("Reporting a partial transcript failed; the utterance goes on")
+
+    def _transcript(self, text: str, samples: int, confidence: float) -> Transcript:
+        words = (" " if self._spaced else "").join(filter(None, [*self._final_parts, text]))
+        return Transcript(words, samples, confidence)
+
+    # -- the end
+
+    def _close(self) -> None:
+        self._closed = True
+        job = self.waiting
+        if job is not None and not job.waiters:
+            self._recogniser.withdraw(job)
+
+    def _end(self, final: Transcript) -> None:
+        """The answer is final: all requests get it, and no more sound or work is held."""
+        if self._final is not None:
+            return
+        self._final = final
+        for job in (self.waiting, self.running):
+            if job is not None:
+                self._recogniser.withdraw(job)
+                if not job.done.done():
+                    job.done.set_result(None)
+        self.running = None
+        self._recogniser.release(self)

@@ -1,0 +1,64 @@
+"""What Whisper invents about noise is dropped, and what a caller says is believed."""
+
+import math
+
+import pytest
+
+from inference.whisper.hallucinations import Hypothesis, Reason, objection
+
+
+def hypothesis(text, *, speech=1.5, logprob=-0.3, no_speech=0.1, runaway=False):
+    return Hypothesis(text, speech, logprob, no_speech, (), runaway)
+
+
+@pytest.mark.parametrize(
+    ("invention", "reason"),
+    [
+        (hypothesis("Yes.", speech=0.08), Reason.TOO_SHORT),
+        (hypothesis(""), Reason.NO_WORDS),
+        (hypothesis(" ... "), Reason.NO_WORDS),
+        (hypothesis("Hello.", logprob=math.nan), Reason.NOT_FINITE),
+        (hypothesis("", runaway=True), Reason.RUNAWAY),
+        (hypothesis("Thank you.", no_speech=0.8), Reason.STOCK_PHRASE),
+        (hypothesis("Bye.", logprob=-1.2), Reason.STOCK_PHRASE),
+        (hypothesis("you", speech=0.5), Reason.STOCK_PHRASE),
+        (hypothesis("Thanks for watching!", logprob=-1.2), Reason.STOCK_PHRASE),
+        (hypothesis("Untertitelung des ZDF, 2020", speech=0.4), Reason.STOCK_PHRASE),
+        (hypothesis("Sous-titres réalisés par la communauté d'Amara.org", speech=0.5), Reason.STOCK_PHRASE),
+        (hypothesis("I would like to come.", no_speech=0.8, logprob=-1.1), Reason.NO_SPEECH),
+        (hypothesis("one two three four five six seven eight nine ten", speech=1.0), Reason.TOO_FAST),
+        (hypothesis("no " * 40, speech=9.0), Reason.REPETITION),
+        (hypothesis("हाँ " * 40, speech=9.0), Reason.REPETITION),
+    ],
+)
+def test_what_whisper_invents_about_noise_is_not_believed(invention, reason):
+    assert objection(invention) is reason
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        hypothesis("Two.", speech=0.12),
+        hypothesis("Yes.", speech=0.3, no_speech=0.7),
+        hypothesis("Yes, it is.", speech=0.3),
+        hypothesis("Thank you.", speech=0.3),
+        hypothesis("Bye!", speech=0.2),
+        hypothesis("Vielen Dank.", speech=0.4),
+        hypothesis("No, no, no, no, no, no, no, no, no, no, no, no.", speech=3.0),
+        hypothesis("five five five five five five five five", speech=2.5),
+        hypothesis("A, B, C, D, E, F, G", speech=1.5),
+        hypothesis("மைசூர் செல்ல வேண்டும் என் மனைவியும் வர முடியாது எனவே தயவுசெய்து சொல்லுங்கள் " * 2, speech=6.0),
+        hypothesis("What time do you open?", no_speech=0.9),
+        hypothesis("My number is five five five, oh one oh one.", speech=1.6),
+        hypothesis("Können Sie mich verbinden?"),
+        hypothesis("明日の予約を変更したいのですが。"),
+    ],
+)
+def test_what_a_caller_says_is_believed(words):
+    assert objection(words) is None
+
+
+def test_confidence_is_the_mean_probability_of_a_token():
+    assert hypothesis("Yes.", logprob=-0.1).confidence == pytest.approx(0.905, abs=0.001)
+    assert hypothesis("Yes.", logprob=0.001).confidence == 1
+    assert hypothesis("Yes.", logprob=math.nan).confidence == 0
