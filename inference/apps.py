@@ -2,6 +2,6 @@ from django.apps import AppConfig
 
 
 class InferenceConfig(AppConfig):
-    """The engines: commands around them, and the worker that serves them to processes elsewhere."""
+    """The engines, the commands that try them, and the worker that serves them to other processes."""
 
     name = "inference"

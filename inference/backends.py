@@ -1,5 +1,5 @@
 """
-From the ``ENGINES`` setting to engines, as Django's ``CACHES`` does it.
+Makes engines from the ``ENGINES`` setting, in the manner of Django's ``CACHES``.
 
     ENGINES = {
         "stt": {"BACKEND": "inference.engines.scripted.ScriptedSpeechToText", "OPTIONS": {"final_delay": 0.05}},
@@ -8,7 +8,7 @@ From the ``ENGINES`` setting to engines, as Django's ``CACHES`` does it.
     }
 
 ``OPTIONS`` become an instance of the class's ``options_class`` if it has one (see ``inference.options``), else keyword
-arguments of its constructor. Engines know nothing of Django; this module knows nothing of any engine.
+arguments of its constructor. Engines know nothing about Django, and this module nothing about any engine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Engines:
     tts: TextToSpeech
 
     async def start(self) -> None:
-        """Start all three at once; if one fails the others are given up and closed again."""
+        """Start all three at the same time. If one fails, close all of them and raise its error."""
         starting = [asyncio.ensure_future(engine.start()) for engine in (self.stt, self.llm, self.tts)]
         try:
             await asyncio.gather(*starting)
@@ -49,7 +49,12 @@ class Engines:
 
 
 def make_engine(alias: str, setting: Mapping[str, Any]) -> Any:
-    """One engine from ``{"BACKEND": dotted path, "OPTIONS": {...}}``; a wrong one raises ``EngineError``."""
+    """
+    Make one engine from ``{"BACKEND": dotted path, "OPTIONS": {...}}``.
+
+    Raises a permanent ``EngineError`` if there is no such engine, or if it does not take the options. The error names
+    the ``alias``.
+    """
     path = setting.get("BACKEND", "")
     module_name, _, class_name = path.rpartition(".")
     try:
@@ -68,10 +73,10 @@ def make_engine(alias: str, setting: Mapping[str, Any]) -> Any:
 
 
 def make_engines(setting: Mapping[str, Mapping[str, Any]]) -> Engines:
-    """The set of engines that the ``ENGINES`` setting describes, not yet started."""
+    """Make the engines that the ``ENGINES`` setting describes. They are not started."""
     missing = {"stt", "llm", "tts"} - set(setting)
     if missing:
-        raise EngineError(f"ENGINES lacks {', '.join(sorted(missing))}", permanent=True)
+        raise EngineError(f"ENGINES has no {', '.join(sorted(missing))}", permanent=True)
     return Engines(
         stt=cast(SpeechToText, make_engine("stt", setting["stt"])),
         llm=cast(LanguageModel, make_engine("llm", setting["llm"])),

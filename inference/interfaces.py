@@ -1,10 +1,9 @@
 """
 The three engines of a call, as small Protocols.
 
-An engine is made once per process by ``inference.backends`` and serves many calls. What belongs to
-one utterance or to one call lives in the object that ``open()`` returns. All methods are called
-on the event loop's thread and none may block it: heavy work belongs in a worker process, a thread or
-a server elsewhere. Any method may raise ``EngineError``.
+``inference.backends`` makes each engine once for a process, and it serves many calls. What belongs to one utterance or
+to one call is in the object that ``open()`` returns. All methods are called on the event loop's thread and none may
+block it: heavy work belongs in another process, a thread or a server elsewhere. Any method may raise ``EngineError``.
 """
 
 from __future__ import annotations
@@ -19,32 +18,31 @@ class Engine(Protocol):
     """
     What all three have in common.
 
-    An engine may also have ``broken: str``: why it can serve nobody until its process is started again, "" while all is
-    well. Its worker then ends, so that no more calls come to it.
+    An engine may also have ``broken: str``: why it cannot serve any call until its process is restarted, or "" while it
+    can. The worker of a broken engine ends, so that it takes no more calls.
     """
 
     @property
     def may_speculate(self) -> bool:
-        """Whether work may be started that is likely to be thrown away (own hardware: yes; paid by the token: no)."""
+        """Whether work may be started that is likely to be discarded: yes on own hardware, no if it costs money."""
 
     async def start(self) -> None:
-        """Load what is needed; returns when the first request would be served at full speed. Idempotent."""
+        """Load the model. Returns when the first request would be served at full speed. Idempotent."""
 
     async def close(self) -> None:
         """Release everything. Idempotent."""
 
     def describe(self) -> Description:
-        """Where its weights come from, what it needs, how much it serves; at any time, without loading anything."""
+        """Say where the weights come from, what the engine needs and how much it serves. Loads nothing."""
 
 
 class Transcription(Protocol):
     """
-    One utterance being recognised.
+    The recognition of one utterance.
 
-    ``push`` never waits. ``snapshot`` gives the best words for everything pushed before it and does
-    not disturb recognition: pushing goes on as if it had not happened. ``finish`` gives the last word
-    and releases the utterance; ``cancel`` releases it without one. Both are idempotent; after either,
-    ``push`` is ignored.
+    ``push`` never waits. ``snapshot`` returns the best words for everything pushed before it and does not disturb
+    recognition; pushing may go on meanwhile. ``finish`` returns the final words and releases the utterance; ``cancel``
+    releases it without an answer. Both are idempotent, and after either ``push`` is ignored.
     """
 
     def push(self, pcm: Pcm) -> None:
@@ -60,11 +58,11 @@ class Transcription(Protocol):
 class SpeechToText(Engine, Protocol):
     @property
     def rate_hz(self) -> int:
-        """The rate of the sound that it is given."""
+        """The rate of the sound that is pushed."""
 
     @property
     def gives_partials(self) -> bool:
-        """Whether it calls ``on_partial``."""
+        """Whether the engine calls ``on_partial``."""
 
     def open(
         self,
@@ -76,9 +74,8 @@ class SpeechToText(Engine, Protocol):
         """
         Begin an utterance.
 
-        ``hint`` is what the agent said last, for engines that can bias recognition by it.
-        ``on_partial`` is called on the loop's thread each time the words so far change, if
-        ``gives_partials``.
+        ``hint`` is what the agent said last, for engines that can bias recognition by it. If ``gives_partials``,
+        ``on_partial`` is called on the loop's thread each time the words so far change.
         """
 
 
@@ -87,32 +84,32 @@ class LanguageModel(Engine, Protocol):
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
         """
-        Answer the conversation, piece by piece. Closing the iterator (``aclose``) cancels the work at its source.
+        Reply to the conversation, piece by piece. Closing the iterator (``aclose``) cancels the work at its source.
 
-        ``messages`` is append-only from one turn to the next as far as the call allows, so that a
-        prefix cache hits. A ``speculative`` request gives way to a real one. The model is told of ``tools``, and may
-        ask for others nevertheless.
+        From one turn to the next, messages are only appended as far as the call allows, so that a prefix cache hits. A
+        ``speculative`` request gives way to a real one. The model is told about ``tools``, and may nevertheless request
+        others.
         """
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
-        """Prepare for a ``stream`` that will begin with these messages and tools; where there is nothing, a no-op."""
+        """Prepare for a ``stream`` that begins with these messages and tools. May do nothing."""
 
 
 class Speech(Protocol):
-    """The voice of one call. It keeps what the engine wants to remember of it (prosody, context)."""
+    """The voice of one call. It keeps what the engine remembers of the call, such as prosody and context."""
 
     def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
         """
-        Say the clauses that ``text`` yields, as they come; ends when ``text`` has ended and all is said.
+        Say the clauses that ``text`` yields, as they come. Ends when ``text`` has ended and everything was said.
 
-        Audio of a clause starts before later clauses are known. Closing the iterator stops within a chunk.
+        The audio of a clause starts before later clauses are known. Closing the iterator stops within one chunk.
         """
 
     def heard(self, samples: int) -> None:
-        """Of the last ``speak()``, the caller heard only this many samples (at ``rate_hz``): forget the rest."""
+        """The caller heard only this many samples (at ``rate_hz``) of the last ``speak()``: forget the rest."""
 
     def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
-        """A turn of the caller, in words and sound, for a voice that answers to it. Never waits."""
+        """Take the caller's turn, in words and sound, if the voice adapts to it. Never waits."""
 
     async def close(self) -> None: ...
 
@@ -120,11 +117,11 @@ class Speech(Protocol):
 class TextToSpeech(Engine, Protocol):
     @property
     def rate_hz(self) -> int:
-        """The rate of the audio that it makes."""
+        """The rate of the audio that the engine makes."""
 
     @property
     def hears_caller(self) -> bool:
-        """Whether it wants to be told what the caller said; else nobody need keep the sound."""
+        """Whether ``caller_said`` is of use; otherwise the sound of the caller need not be kept for it."""
 
     def open(self, *, voice: str = "", language: str = "en") -> Speech:
-        """Prepare to speak on one call; ``""`` is the default voice. An unknown one raises a permanent error."""
+        """Prepare to speak in one call. ``""`` is the default voice; an unknown voice raises a permanent error."""

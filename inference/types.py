@@ -1,4 +1,4 @@
-"""What crosses the seam between a call and the engines that serve it."""
+"""The values that calls and engines exchange, and the errors of engines."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Transcript:
     """
     The words of one utterance so far.
 
-    ``samples`` is how much of the utterance these words account for, in samples at the engine's
-    own ``rate_hz``. ``confidence`` runs from 0 to 1; 1.0 where an engine gives none.
+    ``samples`` is how much of the utterance these words account for, in samples at the engine's own ``rate_hz``.
+    ``confidence`` runs from 0 to 1; an engine that gives none leaves it at 1.0.
     """
 
     text: str
@@ -50,10 +50,12 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the language model may ask for on this call, beside its end. The same for all requests of the call."""
+    """What the language model may request besides the end of the call. It is the same for all replies of a call."""
 
     transfer_targets: tuple[str, ...] = ()
+    """The names to which it may transfer the call."""
     opt_out: bool = False
+    """Whether it may request that the caller is never called again."""
 
 
 NO_TOOLS = Tools()
@@ -64,9 +66,8 @@ class AudioChunk:
     """
     A piece of synthesised speech at the engine's ``rate_hz``.
 
-    ``text_end`` is the number of characters, counted over all the text given to this ``speak()``,
-    that have been spoken by the end of the chunk; it never falls. ``exact`` tells whether the
-    engine knows that or estimates it.
+    ``text_end`` is how many characters of all the text given to this ``speak()`` have been spoken by the end of the
+    chunk; it never falls. ``exact`` says whether the engine knows this or estimates it.
     """
 
     pcm: Pcm
@@ -77,11 +78,11 @@ class AudioChunk:
 @dataclass(frozen=True, slots=True)
 class Description:
     """
-    What an operator asks of an engine before relying on it.
+    What an operator needs to know of an engine before relying on it.
 
-    ``weights`` says in words where they come from. ``memory_bytes`` is what the engine needs on ``device`` beside the
-    process itself: an estimate until it has started, 0 where it is not worth mentioning. ``capacity`` is the number of
-    calls (for text to speech), utterances or replies that it serves at once; 0 sets no limit.
+    ``weights`` says in words where they come from. ``memory_bytes`` is what the engine needs on ``device`` in addition
+    to the process itself: an estimate until it has started, 0 if it is negligible. ``capacity`` is the number of calls
+    (for text to speech), utterances or replies that it serves at once; 0 sets no limit.
     """
 
     weights: str
@@ -94,7 +95,7 @@ class EngineError(Exception):
     """
     An engine could not do its work.
 
-    ``permanent`` means that asking again is useless: a missing model, a refused key.
+    ``permanent`` means that a retry is useless: a missing model, a refused key.
     """
 
     def __init__(self, message: str, *, permanent: bool = False) -> None:
@@ -103,23 +104,23 @@ class EngineError(Exception):
 
 
 class EngineLoading(EngineError):
-    """It has not loaded its model yet; later it will answer."""
+    """The engine is still loading its model. A later request may succeed."""
 
 
 class EngineFull(EngineError):
-    """All its places are taken; another one, or this one later, may have room."""
+    """All slots of the engine are taken. Another engine, or this one later, may have a free one."""
 
 
 class EngineTimeout(EngineError):
-    """Nothing came in the time that was given."""
+    """The engine gave no output in time."""
 
 
 class NoWorker(EngineError):
-    """No worker took the request: none runs, none is reached, or none has a free place."""
+    """No worker took the request: none runs, none can be reached, or none has a free slot."""
 
 
 class ContextTooLarge(EngineError):
-    """What was asked does not fit into the model's context; the same request never will."""
+    """The request does not fit into the model's context, and never will."""
 
     def __init__(self, message: str, *, permanent: bool = True) -> None:
         super().__init__(message, permanent=permanent)

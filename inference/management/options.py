@@ -1,4 +1,4 @@
-"""What the commands around engines have in common."""
+"""What the commands for engines have in common."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def add_profile(parser: ArgumentParser) -> None:
         "--profile",
         choices=tuple(settings.ENGINES_PROFILES),
         default=settings.ENGINES_PROFILE,
-        help="instead of ENGINES_PROFILE (%(default)s)",
+        help="the engines to use (default: ENGINES_PROFILE, which is %(default)s)",
     )
 
 
 def engines_of(profile: str) -> dict[str, Any]:
-    """The ``ENGINES`` setting that the profile gives."""
+    """The engines of the profile. For the profile in use this is ``ENGINES``, which may have options of its own."""
     own: dict[str, Any] = settings.ENGINES
     return own if profile == settings.ENGINES_PROFILE else settings.ENGINES_PROFILES[profile]
 
 
 def interruptible(handle: Callable[..., None]) -> Callable[..., None]:
-    """Ctrl-C ends a command with a word instead of a traceback."""
+    """Let Ctrl-C end a command with one line instead of a traceback."""
 
     @wraps(handle)
     def wrapper(*args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""An authority of the tests' own, and what it signs, as files."""
+"""A certificate authority for the tests, and certificates that it signs, as files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
+    """``file`` holds its own certificate."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -25,7 +27,7 @@ class Authority:
         self.file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
     def sign(self, name: str) -> Path:
-        """A file with a certificate for 127.0.0.1 and its key."""
+        """Write a file with a certificate for 127.0.0.1 and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key).add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False

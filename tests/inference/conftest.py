@@ -1,4 +1,4 @@
-"""The assertions of the contract explain themselves like those of any test."""
+"""Failed assertions of the contract are explained in detail, as in any test file."""
 
 import pytest
 

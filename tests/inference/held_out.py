@@ -1,4 +1,4 @@
-"""Thirty sentences that the recogniser's language model has never seen, and what each wants."""
+"""Thirty sentences that are not in the recogniser's language model, each with its intent."""
 
 HELD_OUT = {
     "hello there how are things today": "how_are_you",

@@ -1,4 +1,4 @@
-"""A caller for the recogniser's tests: synthesised sentences as a telephone carries them."""
+"""Synthesised sentences as a telephone transmits them, for the tests of recognisers."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from inference.types import Pcm
 from media.audio import decode_mulaw, encode_mulaw
 
 RATE_HZ = 16_000
-"""PocketSphinx's."""
+"""The rate of PocketSphinx."""
 
 PRE_ROLL = 0.3
-"""The session gives the recogniser so much of what came before the voice."""
+"""Seconds of sound before the voice that a session gives to the recogniser."""
 
 
 def over_the_telephone(pcm: Pcm, rate_hz: int) -> Pcm:
-    """Through 8 kHz mu-law to the recogniser's rate."""
+    """Encode the sound as 8 kHz mu-law, decode it, and resample it to the recogniser's rate."""
     narrow = resample(pcm, rate_hz, 8000)
     return resample(decode_mulaw(encode_mulaw(narrow)), 8000, RATE_HZ)
 
 
 def spoken(voice_pcm: Pcm, *, silence: float) -> Pcm:
-    """The voiced part of a clip behind the pre-roll, and ``silence`` after its last voiced sample."""
+    """The voiced part of a clip, with the pre-roll before it and ``silence`` seconds after it."""
     voiced = np.flatnonzero(np.abs(voice_pcm.astype(np.int32)) > 400)
     clip = voice_pcm[voiced[0] : voiced[-1] + 1]
     return np.concatenate([_quiet(PRE_ROLL), clip, _quiet(silence)])
 
 
 async def say(tts, text: str, *, voice: str = "") -> Pcm:
-    """One sentence in one piece, at the engine's own rate."""
+    """Let the engine say a sentence, and return the sound at the engine's own rate."""
 
     async def clause() -> AsyncGenerator[str, None]:
         yield text

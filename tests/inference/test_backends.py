@@ -1,4 +1,4 @@
-"""From a setting to engines, with errors that name the setting."""
+"""A setting becomes engines, and an error in it names the setting."""
 
 import asyncio
 
@@ -15,8 +15,8 @@ SCRIPTED = {
 }
 
 
-class Journal:
-    """An engine that writes down what happens to it."""
+class RecordingEngine:
+    """Notes its start and its end."""
 
     def __init__(self, *, starts: bool = True) -> None:
         self.starts = starts
@@ -30,7 +30,7 @@ class Journal:
     async def close(self) -> None:
         self.events.append("close")
         if not self.starts:
-            raise RuntimeError("was never there")
+            raise RuntimeError("was never started")
 
 
 def test_a_setting_becomes_three_engines_with_their_options():
@@ -42,13 +42,13 @@ def test_a_setting_becomes_three_engines_with_their_options():
 
 
 def test_a_missing_engine_is_named():
-    with pytest.raises(EngineError, match="lacks llm, tts") as error:
+    with pytest.raises(EngineError, match="has no llm, tts") as error:
         make_engines({"stt": SCRIPTED["stt"]})
     assert error.value.permanent
 
 
 @pytest.mark.parametrize("path", ["", "nodots", "no.such.module.Engine", "inference.engines.scripted.NoSuchEngine"])
-def test_a_backend_that_cannot_be_loaded_is_named_with_its_alias(path):
+def test_a_backend_that_cannot_be_imported_is_named_with_its_alias(path):
     with pytest.raises(EngineError, match=r"ENGINES\['tts'\]") as error:
         make_engine("tts", {"BACKEND": path})
     assert repr(path) in str(error.value)
@@ -69,34 +69,34 @@ def test_the_former_module_of_the_remote_engines_has_nothing_else():
         make_engine("tts", {"BACKEND": "inference.client.Remote"})
 
 
-def test_options_that_the_engine_does_not_take_are_named():
+def test_options_that_an_engine_does_not_take_are_named():
     with pytest.raises(EngineError, match="no_such_option") as error:
         make_engine("stt", {**SCRIPTED["stt"], "OPTIONS": {"no_such_option": 1}})
     assert error.value.permanent
 
 
 async def test_all_engines_are_started_and_closed():
-    stt, llm, tts = Journal(), Journal(), Journal()
+    stt, llm, tts = RecordingEngine(), RecordingEngine(), RecordingEngine()
     engines = Engines(stt, llm, tts)
     await engines.start()
     await engines.close()
     assert stt.events == llm.events == tts.events == ["start", "close"]
 
 
-async def test_if_one_does_not_start_all_are_closed_and_its_error_is_raised():
-    stt, llm, tts = Journal(), Journal(starts=False), Journal()
+async def test_if_one_engine_does_not_start_all_are_closed_and_its_error_is_raised():
+    stt, llm, tts = RecordingEngine(), RecordingEngine(starts=False), RecordingEngine()
     with pytest.raises(EngineError, match="no model here"):
         await Engines(stt, llm, tts).start()
     assert stt.events == llm.events == tts.events == ["start", "close"]
 
 
-async def test_if_one_does_not_start_nobody_waits_for_the_others():
-    class Waiting(Journal):
+async def test_if_one_engine_does_not_start_the_others_are_not_waited_for():
+    class Waiting(RecordingEngine):
         async def start(self) -> None:
             self.events.append("start")
-            await asyncio.Event().wait()  # for a worker elsewhere, say
+            await asyncio.Event().wait()  # as a remote engine waits for a worker
 
-    waiting, broken = Waiting(), Journal(starts=False)
+    waiting, broken = Waiting(), RecordingEngine(starts=False)
     with pytest.raises(EngineError, match="no model here"):
-        await asyncio.wait_for(Engines(waiting, broken, Journal()).start(), 5)
+        await asyncio.wait_for(Engines(waiting, broken, RecordingEngine()).start(), 5)
     assert waiting.events == ["start", "close"]

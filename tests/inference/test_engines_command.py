@@ -1,4 +1,4 @@
-"""``manage.py engines``: what the engines are, what they need, and whether they work."""
+"""``manage.py engines`` shows what the engines are and what they need, and tries them."""
 
 import json
 import os
@@ -16,13 +16,15 @@ from django.test import override_settings
 ROOT = Path(__file__).parents[2]
 
 
-def engines(*arguments: str) -> str:
+def run_here(*arguments: str) -> str:
     out = StringIO()
     call_command("engines", *arguments, stdout=out)
     return out.getvalue()
 
 
-def run(*arguments: str, stderr: int = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_as_a_process(
+    *arguments: str, stderr: int = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "manage.py", "engines", *arguments],
         cwd=ROOT,
@@ -38,38 +40,38 @@ def run(*arguments: str, stderr: int = subprocess.PIPE, **environment: str) -> s
 
 @pytest.mark.parametrize("profile", settings.ENGINES_PROFILES)
 def test_the_engines_of_every_profile_are_described_without_loading_them(profile):
-    told = json.loads(engines("--no-check", "--json", "--profile", profile))
-    assert told["profile"] == profile
-    assert [engine["alias"] for engine in told["engines"]] == ["stt", "llm", "tts"]
-    for engine in told["engines"]:
+    shown = json.loads(run_here("--no-check", "--json", "--profile", profile))
+    assert shown["profile"] == profile
+    assert [engine["alias"] for engine in shown["engines"]] == ["stt", "llm", "tts"]
+    for engine in shown["engines"]:
         assert engine["backend"] == settings.ENGINES_PROFILES[profile][engine["alias"]]["BACKEND"]
         assert engine["weights"]
         assert engine["device"]
         assert engine["memory_bytes"] >= 0
-        # What is elsewhere says so itself, once it is reached.
+        # A remote engine learns it from its worker.
         assert engine["may_speculate"] in (True, False) or "Remote" in engine["backend"]
         assert engine["load_seconds"] is engine["words"] is engine["error"] is None
 
 
-def test_what_is_described_can_be_read():
-    shown = engines("--no-check", "--profile", "laptop")
+def test_the_table_names_engine_weights_and_memory():
+    shown = run_here("--no-check", "--profile", "laptop")
     assert "inference.engines.sphinx.SphinxSpeechToText" in shown
     assert "pocketsphinx wheel" in shown
     assert "116 MB" in shown
     assert "loaded in" not in shown
 
 
-def test_the_engines_of_a_laptop_speak_hear_and_answer():
-    told = {engine["alias"]: engine for engine in json.loads(engines("--json", "--profile", "laptop"))["engines"]}
-    assert "opening" in told["stt"]["words"]
-    assert told["stt"]["real_time_factor"] > 0
-    assert told["llm"]["words"].strip()
-    assert 0 < told["tts"]["first_seconds"] <= told["tts"]["seconds"]
-    assert all(engine["load_seconds"] >= 0 for engine in told.values())
+def test_the_engines_of_the_laptop_profile_speak_hear_and_answer():
+    by_alias = {engine["alias"]: engine for engine in json.loads(run_here("--json", "--profile", "laptop"))["engines"]}
+    assert "opening" in by_alias["stt"]["words"]
+    assert by_alias["stt"]["real_time_factor"] > 0
+    assert by_alias["llm"]["words"].strip()
+    assert 0 < by_alias["tts"]["first_seconds"] <= by_alias["tts"]["seconds"]
+    assert all(engine["load_seconds"] >= 0 for engine in by_alias.values())
 
 
-def test_only_the_engines_that_are_named_are_tried_and_a_recogniser_needs_no_voice():
-    (stt,) = json.loads(engines("stt", "--json", "--profile", "laptop"))["engines"]
+def test_only_the_named_engines_are_tried_and_a_recogniser_needs_no_voice():
+    (stt,) = json.loads(run_here("stt", "--json", "--profile", "laptop"))["engines"]
     assert stt["words"] == "what are your opening hours"
 
 
@@ -87,28 +89,28 @@ def test_an_engine_that_does_not_work_is_shown_with_its_error():
 
 
 @pytest.mark.parametrize("wrong", [["ears"], ["--profile", "quantum"]])
-def test_what_does_not_exist_is_refused(wrong):
+def test_an_engine_or_profile_that_does_not_exist_is_refused(wrong):
     with pytest.raises(CommandError, match=r"stt, llm, tts|laptop"):
         call_command("engines", *wrong)
 
 
-def test_a_script_gets_json_and_an_exit_status_and_nothing_else():
-    done = run("--json", ENGINES_PROFILE="scripted")
+def test_a_script_gets_only_json_and_an_exit_status():
+    done = run_as_a_process("--json", ENGINES_PROFILE="scripted")
     assert done.returncode == 0
     assert json.loads(done.stdout)["profile"] == "scripted"
     assert done.stderr == ""
 
     options = '{"llm": {"failures": [{"on": 1}]}}'
-    done = run("llm", "--json", ENGINES_PROFILE="scripted", ENGINES_OPTIONS=options)
+    done = run_as_a_process("llm", "--json", ENGINES_PROFILE="scripted", ENGINES_OPTIONS=options)
     assert done.returncode == 1
     assert json.loads(done.stdout)["engines"][0]["error"] == "scripted reply 1 fails, as its script says"
     assert done.stderr == "CommandError: Not ready: llm (1 of 1, profile scripted).\n"
 
 
-def test_whoever_watches_a_terminal_sees_what_is_going_on():
+def test_the_progress_is_shown_on_a_terminal():
     terminal, end = pty.openpty()
     try:
-        done = run("llm", stderr=end, ENGINES_PROFILE="scripted", TERM="xterm", COLUMNS="100")
+        done = run_as_a_process("llm", stderr=end, ENGINES_PROFILE="scripted", TERM="xterm", COLUMNS="100")
         assert done.returncode == 0
         assert b"trying ScriptedLanguageModel" in os.read(terminal, 100_000)
     finally:

@@ -8,25 +8,18 @@ from django.core.management.base import CommandError
 
 from tests.inference.remote.processes import worker_process
 
+REDIS_URL = "redis://127.0.0.1:1/0"
+"""A command that is refused does not connect to it."""
+
 
 @pytest.mark.parametrize(
     ("profile", "arguments", "redis_url", "message"),
     [
-        (
-            "scripted",
-            ("tts", "ears"),
-            "redis://127.0.0.1:1/0",
-            "There is no engine 'ears'. Choose from: stt, llm, tts.",
-        ),
-        (
-            "scripted",
-            ("tts", "--layer=x"),
-            "redis://127.0.0.1:1/0",
-            "CHANNEL_LAYERS has no 'x'; it has: default, stream",
-        ),
-        ("scripted", ("tts", "--slots=0"), "redis://127.0.0.1:1/0", "argument --slots: it must be at least 1"),
+        ("scripted", ("tts", "ears"), REDIS_URL, "There is no engine 'ears'. Choose from: stt, llm, tts."),
+        ("scripted", ("tts", "--layer=x"), REDIS_URL, "CHANNEL_LAYERS has no 'x'; it has: default, stream"),
+        ("scripted", ("tts", "--slots=0"), REDIS_URL, "argument --slots: it must be at least 1"),
         ("scripted", ("tts",), "", "REDIS_URL is not set."),
-        ("remote", ("tts",), "redis://127.0.0.1:1/0", "A worker cannot use ENGINES_PROFILE=remote"),
+        ("remote", ("tts",), REDIS_URL, "A worker cannot use ENGINES_PROFILE=remote"),
     ],
 )
 def test_a_wrong_command_is_refused_with_what_is_right(profile, arguments, redis_url, message, settings):

@@ -1,4 +1,4 @@
-"""``manage.py engines``: what each engine is and needs, and whether it works."""
+"""``manage.py engines``: what each engine is, what it needs, and whether it works."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from rich.box import SIMPLE
@@ -18,11 +18,11 @@ from inference.checking import Report, check, describe
 from inference.management.options import add_profile, engines_of, interruptible
 
 ALIASES = ("stt", "llm", "tts")
-WHAT = {"stt": "heard", "llm": "answered", "tts": "said"}
+WORDS_LABELS = {"stt": "heard", "llm": "answered", "tts": "said"}
 
 
 class Command(BaseCommand):
-    help = "Show the engines and where their weights come from, and try each with one utterance."
+    help = "Show the engines and where their weights come from, and try each of them with one utterance."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -31,11 +31,11 @@ class Command(BaseCommand):
             nargs="*",
             type=_alias,
             metavar="engine",
-            help="stt, llm or tts, as on a pod of one (default: all)",
+            help="stt, llm or tts; several may be given (default: all)",
         )
         add_profile(parser)
         parser.add_argument(
-            "--check", action=BooleanOptionalAction, default=True, help="load each and try it with one utterance"
+            "--check", action=BooleanOptionalAction, default=True, help="load each engine and try it with one utterance"
         )
         parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         if json:
             self.stdout.write(_as_json(profile, reports))
         else:
-            console = Console(file=self.stdout, highlight=False)
+            console = Console(file=cast(IO[str], self.stdout), highlight=False)
             console.print(f"Engines of the profile [bold]{profile}[/]")
             console.print(_table(reports))
         if broken := [report for report in reports if report.error]:
@@ -55,20 +55,20 @@ class Command(BaseCommand):
             raise CommandError(f"Not ready: {which} ({len(broken)} of {len(reports)}, profile {profile}).")
 
     def _check(self, setting: dict[str, Any], aliases: Sequence[str]) -> list[Report]:
-        # Beside the result, and nothing at all where nobody looks.
+        # The progress goes to stderr, apart from the result, and is shown on a terminal only.
         with Console(stderr=True).status("...") as status:
             return asyncio.run(check(setting, aliases, on_step=lambda step: status.update(escape(step))))
 
 
 def _alias(text: str) -> str:
-    # `choices` would refuse an empty list.
+    # argparse checks the empty list of nargs="*" against `choices` as well, and refuses it.
     if text not in ALIASES:
-        raise ArgumentTypeError(f"{text!r} is none of {', '.join(ALIASES)}")
+        raise ArgumentTypeError(f"there is no engine {text!r}; choose from {', '.join(ALIASES)}")
     return text
 
 
 def _table(reports: Sequence[Report]) -> Table:
-    """A block for each engine: names and answers are too long for columns."""
+    """One block of rows for each engine, because names and answers are too long for columns."""
     table = Table(box=SIMPLE, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(style="dim", no_wrap=True)
@@ -88,22 +88,22 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "weights", escape(about.weights)
         yield "device", escape(about.device)
         yield "memory", _bytes(about.memory_bytes)
-        yield "capacity", f"{about.capacity} at once" if about.capacity else "sets no limit"
-        yield "speculation", {True: "yes", False: "no", None: "not known before it is asked"}[report.may_speculate]
+        yield "capacity", f"{about.capacity} at once" if about.capacity else "no limit"
+        yield "speculation", {True: "yes", False: "no", None: "not known before it has started"}[report.may_speculate]
     if report.loaded is not None:
         yield "loaded in", _seconds(report.loaded)
     if done := report.utterance:
         factor = done.real_time_factor
-        of = "" if factor is None else f", real-time factor {factor:.3f}"
-        yield "utterance", f"first output after {_seconds(done.first)}, all of it after {_seconds(done.took)}{of}"
-        yield WHAT[report.alias], escape(done.words)
+        real_time = "" if factor is None else f", real-time factor {factor:.3f}"
+        yield "utterance", f"first output after {_seconds(done.first)}, all after {_seconds(done.took)}{real_time}"
+        yield WORDS_LABELS[report.alias], escape(done.words)
     if report.error:
         yield "[red]error[/]", f"[red]{escape(report.error)}[/]"
 
 
 def _bytes(number: int) -> str:
     if not number:
-        return "nothing worth mentioning here"
+        return "negligible"
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 

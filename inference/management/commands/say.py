@@ -1,4 +1,4 @@
-"""``manage.py say "text"``: hear a voice, and how fast it speaks."""
+"""``manage.py say "text"``: a text spoken by the text-to-speech engine, and how fast it was."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from inference.types import EngineError
 
 
 class Command(BaseCommand):
-    help = "Say a text with the text-to-speech engine, into a WAV file."
+    help = "Say a text with the text-to-speech engine, and write it to a WAV file."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("text", help="what to say; - reads it from the standard input")
-        parser.add_argument("--voice", default="", help="one that the engine has (default: its own)")
-        parser.add_argument("--language", default="en", help="%(default)s")
+        parser.add_argument("text", help="the text to say; - reads it from standard input")
+        parser.add_argument("--voice", default="", help="a voice that the engine has (default: the engine's default)")
+        parser.add_argument("--language", default="en", help="the language of the text (default: %(default)s)")
         add_profile(parser)
         parser.add_argument(
-            "--out", type=Path, default=Path("say.wav"), metavar="FILE", help="%(default)s; an old one is overwritten"
+            "--out",
+            type=Path,
+            default=Path("say.wav"),
+            metavar="FILE",
+            help="the WAV file to write; an existing one is overwritten (default: %(default)s)",
         )
         parser.add_argument(
-            "--clauses", action="store_true", help="give the text clause by clause, as it comes in a call"
+            "--clauses", action="store_true", help="pass the text to the engine clause by clause, as in a call"
         )
 
     @interruptible
@@ -40,9 +44,11 @@ class Command(BaseCommand):
             text = sys.stdin.read()
         text = " ".join(text.split())
         if not text:
-            raise CommandError("There is nothing to say.")
-        if out.is_dir() or not out.parent.is_dir():
-            raise CommandError(f"--out {out}: {'is a folder' if out.is_dir() else f'there is no folder {out.parent}'}")
+            raise CommandError("The text is empty.")
+        if out.is_dir():
+            raise CommandError(f"--out {out}: this is a folder")
+        if not out.parent.is_dir():
+            raise CommandError(f"--out {out}: there is no folder {out.parent}")
         try:
             said, loaded = asyncio.run(_say(text, **options))
         except EngineError as error:
@@ -50,10 +56,10 @@ class Command(BaseCommand):
         try:
             said.sound.save(out)
         except OSError as error:
-            raise CommandError(f"{out} cannot be written: {error.strerror or error}") from error
+            raise CommandError(f"Cannot write {out}: {error.strerror or error}") from error
         self.stdout.write(f"{out}: {said.sound.seconds:.2f} s of sound at {said.sound.rate_hz} Hz")
         self.stdout.write(
-            f"first audio after {1000 * said.first:.0f} ms, all of it in {said.took:.2f} s: "
+            f"first audio after {1000 * said.first:.0f} ms, all of it after {said.took:.2f} s: "
             f"real-time factor {said.took / said.sound.seconds:.3f} (loaded in {loaded:.1f} s)"
         )
 
@@ -61,7 +67,7 @@ class Command(BaseCommand):
 async def _say(
     text: str, *, voice: str, language: str, profile: str, clauses: bool, **_: Any
 ) -> tuple[Utterance, float]:
-    """What was said, and the seconds that loading took."""
+    """Return what was said, and how many seconds loading took."""
     engine = make_engine("tts", engines_of(profile)["tts"])
     with Console(stderr=True).status(f"Loading {type(engine).__name__} ...") as status:
         try:

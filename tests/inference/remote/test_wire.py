@@ -1,4 +1,4 @@
-"""What crosses to a worker and back: whole, numbered, and nothing else."""
+"""Messages to a worker and back arrive whole and numbered, and anything else is refused."""
 
 import msgspec
 import pytest
@@ -27,7 +27,7 @@ MESSAGES = [
     wire.Delta(2, "", ToolRequests(transfer="sales")),
     wire.Piece(3, 1, b"\x00\x01" * 1920, 12, exact=True),
     wire.Done(3, 1),
-    wire.Failed(3, 0, "full", "all places are taken", permanent=False),
+    wire.Failed(3, 0, "full", "all slots are taken", permanent=False),
 ]  # fmt: skip
 ENVELOPES = [
     wire.Packet("asgi.a!1", 0, 7, MESSAGES),
@@ -38,13 +38,13 @@ ENVELOPES = [
 
 
 @pytest.mark.parametrize("envelope", ENVELOPES)
-def test_what_is_packed_comes_out_the_same(envelope):
+def test_an_envelope_is_the_same_after_packing_and_unpacking(envelope):
     assert wire.unpack(wire.pack(envelope)) == envelope
 
 
-def test_sealed_messages_make_the_same_packet():
-    sealed = [wire.encode(message) for message in MESSAGES]
-    assert wire.unpack(wire.pack_encoded("asgi.a!1", 0, 7, sealed)) == ENVELOPES[0]
+def test_messages_that_are_encoded_already_make_the_same_packet():
+    encoded = [wire.encode(message) for message in MESSAGES]
+    assert wire.unpack(wire.pack_encoded("asgi.a!1", 0, 7, encoded)) == ENVELOPES[0]
 
 
 def body(*content: object) -> dict[str, object]:
@@ -52,7 +52,7 @@ def body(*content: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("garbage", "why"),
+    ("message", "reason"),
     [
         (None, "does not belong to the protocol"),
         ({}, "does not belong to the protocol"),
@@ -73,12 +73,12 @@ def body(*content: object) -> dict[str, object]:
         (body("Placement", "a", 1, dict.fromkeys(map(str, range(wire.MAX_WORKERS + 1)), 1.0)), "length <="),
     ],
 )
-def test_garbage_is_refused_with_a_reason(garbage, why):
-    with pytest.raises(wire.InvalidEnvelope, match=why):
-        wire.unpack(garbage)
+def test_an_invalid_envelope_is_refused_with_a_reason(message, reason):
+    with pytest.raises(wire.InvalidEnvelope, match=reason):
+        wire.unpack(message)
 
 
-def test_what_the_other_side_would_refuse_is_not_sent():
+def test_a_message_that_the_other_side_would_refuse_is_not_sent():
     with pytest.raises(ContextTooLarge, match=r"1,\d{3},\d{3} bytes") as refusal:
         wire.encode(wire.Clause(1, 1, "ä" * (wire.MAX_MESSAGE_BYTES // 2)))
     assert refusal.value.permanent
@@ -94,47 +94,47 @@ def test_what_the_other_side_would_refuse_is_not_sent():
 )
 @pytest.mark.parametrize("permanent", [True, False])
 def test_errors_keep_their_kind(kind, permanent):
-    failed = wire.Failed.from_error(5, 2, kind("out of luck", permanent=permanent))
-    (crossed,) = wire.unpack(wire.pack_encoded("a", 0, 0, [wire.encode(failed)])).messages
-    assert type(crossed.error) is kind
-    assert str(crossed.error) == "out of luck"
-    assert crossed.error.permanent is permanent
+    failed = wire.Failed.from_error(5, 2, kind("an error", permanent=permanent))
+    (received,) = wire.unpack(wire.pack_encoded("a", 0, 0, [wire.encode(failed)])).messages
+    assert type(received.error) is kind
+    assert str(received.error) == "an error"
+    assert received.error.permanent is permanent
 
 
-def test_an_error_of_an_engine_s_own_kind_crosses_as_what_it_is_known_as():
+def test_a_subclass_of_a_known_error_arrives_as_the_known_error():
     class OutOfMemory(EngineFull):
         pass
 
-    assert type(wire.Failed.from_error(5, 2, OutOfMemory("no room")).error) is EngineFull
+    assert type(wire.Failed.from_error(5, 2, OutOfMemory("no slot")).error) is EngineFull
 
 
-def numbered(*numbers: tuple[int, int]) -> list[str]:
+def check_numbers(*numbers: tuple[int, int]) -> list[str]:
     numbering = wire.Numbering()
     return [numbering.check(wire.Packet("a", link, number, [])) for link, number in numbers]
 
 
-def test_numbers_without_a_gap_are_the_next():
-    assert numbered((3, 0), (3, 1), (3, 2)) == ["new link", "next", "next"]
+def test_consecutive_numbers_are_accepted():
+    assert check_numbers((3, 0), (3, 1), (3, 2)) == ["new link", "next", "next"]
 
 
 def test_a_missing_number_is_a_gap_once():
-    assert numbered((3, 0), (3, 2), (3, 3)) == ["new link", "gap", "next"]
+    assert check_numbers((3, 0), (3, 2), (3, 3)) == ["new link", "gap", "next"]
 
 
-def test_what_comes_twice_or_late_is_ignored():
-    assert numbered((3, 0), (3, 1), (3, 1), (3, 0)) == ["new link", "next", "repeated", "repeated"]
+def test_a_packet_that_comes_twice_or_late_is_ignored():
+    assert check_numbers((3, 0), (3, 1), (3, 1), (3, 0)) == ["new link", "next", "repeated", "repeated"]
 
 
 def test_a_new_link_begins_with_0():
-    assert numbered((3, 0), (4, 0), (4, 1), (3, 1)) == ["new link", "new link", "next", "repeated"]
-    assert numbered((3, 0), (4, 1)) == ["new link", "gap"]
+    assert check_numbers((3, 0), (4, 0), (4, 1), (3, 1)) == ["new link", "new link", "next", "repeated"]
+    assert check_numbers((3, 0), (4, 1)) == ["new link", "gap"]
 
 
-def test_who_comes_into_the_middle_of_a_link_has_missed_something():
-    assert numbered((3, 7), (3, 8)) == ["gap", "next"]
+def test_a_link_that_is_received_from_its_middle_has_a_gap():
+    assert check_numbers((3, 7), (3, 8)) == ["gap", "next"]
 
 
-def test_long_sound_is_cut_and_short_sound_is_not():
+def test_only_sound_that_is_too_long_is_split():
     assert wire.split_sound(b"abcdef", 4) == [b"abcd", b"ef"]
     assert wire.split_sound(b"abcd", 4) == [b"abcd"]
     assert wire.split_sound(b"", 4) == [b""]
