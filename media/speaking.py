@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 
 from inference.backends import Engines
 from inference.types import EngineError, Message, Pcm, Tools
@@ -58,7 +59,8 @@ class Mouth:
         self._stop_warming()
         self._start(
             command.revision,
-            answer(
+            partial(
+                answer,
                 command.revision,
                 self._messages(command.history),
                 llm=self._engines.llm,
@@ -80,7 +82,8 @@ class Mouth:
             return
         self._start(
             command.revision,
-            say(
+            partial(
+                say,
                 command.revision,
                 command.text,
                 tts=self._engines.tts,
@@ -107,17 +110,20 @@ class Mouth:
         except EngineError as error:
             logger.warning("Call %s: closing the voice failed: %s", self._brief.call_id, error)
 
-    def _start(self, revision: ev.Revision, work: Coroutine[None, None, None]) -> None:
-        task = self._tasks.start(self._guarded(revision, work))
+    def _start(self, revision: ev.Revision, make: Callable[[], Coroutine[None, None, None]]) -> None:
+        task = self._tasks.start(self._guarded(revision, make))
         self._replies[revision] = task
         task.add_done_callback(lambda _: self._replies.pop(revision, None))
 
-    async def _guarded(self, revision: ev.Revision, work: Coroutine[None, None, None]) -> None:
-        """Make a reply; whatever goes wrong becomes an event."""
+    async def _guarded(self, revision: ev.Revision, make: Callable[[], Coroutine[None, None, None]]) -> None:
+        """
+        Make a reply; whatever goes wrong becomes an event. A task that is cancelled before its first step does not call
+        ``make``, so that no coroutine is left that was never awaited.
+        """
         # Only now: of a reply that was stopped before it began, the voice must not be told that nothing was heard.
         self._spoken_last = revision
         try:
-            await work
+            await make()
         except EngineError as error:
             logger.warning("Call %s: an engine failed: %s", self._brief.call_id, error)
             self._emit(ev.ReplyFailed(revision, str(error)))
