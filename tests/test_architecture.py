@@ -104,6 +104,7 @@ def test_only_one_module_reads_the_environment():
         for path in [ROOT / "manage.py", *(path for package in PACKAGES for path in files(package))]
         if path != ROOT / "clientcaller" / "environment.py"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute | ast.Name)
         if ast.unparse(node) in ("os.environ", "os.getenv", "environ", "getenv")
         if path not in (ROOT / "manage.py", ROOT / "clientcaller" / "asgi.py", ROOT / "clientcaller" / "celery.py")
     ]
