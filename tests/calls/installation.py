@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -19,7 +18,7 @@ from typing import Any
 
 from media.phone.answering import CarrierTiming, Outcome
 from media.phone.network import PhoneNetwork
-from tests.real_services import Process, migrate, process, process_env
+from tests.real_services import Process, free_port, migrate, process, process_env
 
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "0123456789abcdef" * 2, "development-auth-token"
 WEB = (
@@ -88,8 +87,7 @@ async def installation(
 
     Whoever is called is busy. ``include`` is a module that the workers load, ``more`` are further settings.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     network = PhoneNetwork(
         app_url=url,

@@ -38,7 +38,7 @@ async def leaving_no_task() -> AsyncIterator[None]:
     yield
     started = asyncio.all_tasks() - before
     if started:
-        _, running = await asyncio.wait(started, timeout=2)
+        _, running = await asyncio.wait(started, timeout=30)
         assert not running
 
 

@@ -1,6 +1,7 @@
 """Engines are tried as one chain; what goes wrong with one is told and stops nothing else."""
 
 import asyncio
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from inference import checking
 from inference.checking import QUESTION, RECORDING, Sound, check, clauses_of, describe
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
+from tests import virtual_time
 
 ALIASES = ("stt", "llm", "tts")
 
@@ -24,12 +26,17 @@ async def tried(setting, aliases=ALIASES):
     return await check(setting, aliases, on_step=lambda step: None)
 
 
-async def test_each_engine_is_tried_and_its_figures_are_those_of_its_script():
-    stt, llm, tts = await tried(
-        scripted(
-            stt={"final_delay": 0.02},
-            llm={"replies": ["From ten to six."], "first_delay": 0.03, "token_delay": 0.01},
-            tts={"first_delay": 0.02, "chunk_delay": 0.01, "chunk_seconds": 0.1},
+def test_each_engine_is_tried_and_its_figures_are_those_of_its_script(monkeypatch):
+    # Virtual time, so that the figures are those of the script alone.
+    clock = SimpleNamespace(perf_counter=lambda: asyncio.get_running_loop().time())
+    monkeypatch.setattr(checking, "time", clock)
+    stt, llm, tts = virtual_time.run(
+        tried(
+            scripted(
+                stt={"final_delay": 0.02},
+                llm={"replies": ["From ten to six."], "first_delay": 0.03, "token_delay": 0.01},
+                tts={"first_delay": 0.02, "chunk_delay": 0.01, "chunk_seconds": 0.1},
+            )
         )
     )
     assert not any(report.error for report in (stt, llm, tts))
@@ -37,9 +44,10 @@ async def test_each_engine_is_tried_and_its_figures_are_those_of_its_script():
     assert tts.utterance.sound.seconds == pytest.approx(len(QUESTION) * 0.04)
     assert 0.02 <= tts.utterance.first < tts.utterance.took
     assert tts.utterance.real_time_factor == tts.utterance.took / tts.utterance.sound.seconds
-    assert stt.utterance.first == stt.utterance.took >= 0.02
+    assert stt.utterance.first == stt.utterance.took == pytest.approx(0.02)
     assert llm.utterance.words == "From ten to six."
-    assert 0.03 <= llm.utterance.first <= llm.utterance.took - 0.03
+    assert llm.utterance.first == pytest.approx(0.03)
+    assert llm.utterance.took == pytest.approx(0.06)
     assert llm.utterance.real_time_factor is None
 
 

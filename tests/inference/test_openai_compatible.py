@@ -529,7 +529,9 @@ async def test_warming_gives_way_and_is_left_out_where_there_is_no_room(server, 
 
 async def test_a_full_queue_is_an_error_in_time(server, connect):
     server.answer = lambda body: hanging_after(event("We"))
-    engine = connect(max_concurrent=1, first_token_timeout=0.3)
+    engine = connect(
+        max_concurrent=1, first_token_timeout=2.0
+    )  # for the second one; the server answers the first at once
     first = engine.stream([HELLO])
     await anext(first)
     with pytest.raises(EngineFull, match="all 1 places"):
@@ -721,9 +723,9 @@ async def test_a_reply_that_stops_is_an_error_after_its_words(server, connect):
 
 
 async def test_a_reader_that_pauses_is_no_slow_server(server, connect):
-    deltas = connect(inter_token_timeout=0.2).stream([HELLO])
+    deltas = connect(inter_token_timeout=2.0).stream([HELLO])
     text = (await anext(deltas)).text
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(2.1)
     assert text + "".join([delta.text async for delta in deltas]) == "You said: Hello?"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -35,12 +36,12 @@ from tests.media.test_calls_end_to_end import phones
 logger = logging.getLogger(__name__)
 
 ANNA = "+12025550101"
-SHORTLY: tuple[Step, ...] = (WaitForAgent(quiet=0.2), HangUp())
+SHORTLY: tuple[Step, ...] = (WaitForAgent(quiet=1.0), HangUp())
 """Somebody who hears the greeting, and hangs up."""
 TAKES_LONG = 60.0
 """Seconds of ringing that no test waits for."""
 CARRIER_TIMEOUT = 1.0
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Worker:
@@ -48,6 +49,8 @@ class Worker:
 
     def __init__(self) -> None:
         self.failures: list[BaseException] = []
+        self.done: Counter[str] = Counter()
+        """How often each task has run to its end."""
         self._pool = ThreadPoolExecutor(6, thread_name_prefix="worker")
 
     def wake(self, task: str, arguments: tuple[str, ...] = ()) -> None:
@@ -61,6 +64,7 @@ class Worker:
             self.failures.append(error)
         finally:
             connections.close_all()
+            self.done[task] += 1
 
     async def beat(self) -> None:
         while True:
@@ -117,6 +121,13 @@ class Office:
         await self.until(lambda: Call.objects.get(pk=call.pk).status in TERMINAL)
         await self.quiet()
         return await sync_to_async(_read)(call)
+
+    async def beats(self, count: int) -> None:
+        """Until the periodic tasks have run so many times more, each from beginning to end."""
+        until = self.worker.done["dial_due"] + 1 + count  # one may be under way, which began before
+        async with asyncio.timeout(PATIENCE):
+            while self.worker.done["dial_due"] < until:  # noqa: ASYNC110 - threads do them
+                await asyncio.sleep(0.02)
 
     async def quiet(self) -> None:
         """Until nothing is under way, neither there nor here."""

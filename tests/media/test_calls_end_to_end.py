@@ -169,7 +169,8 @@ async def test_one_call_too_many_hears_a_busy_line(server, settings):
         first = await network.call_in(
             ScriptedCaller([WaitForAgent(), Wait(0.5), HangUp()]), from_number="+12025550123", to_number="+15005550006"
         )
-        await asyncio.sleep(0.7)
+        while not get_service().streams:  # noqa: ASYNC110 - a stream has no event for its start
+            await asyncio.sleep(0.01)
         second = await talk(network, Wait(5.0), HangUp(), number="+12025550124")
         await first.wait()
     assert (await books(first)).lines

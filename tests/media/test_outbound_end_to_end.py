@@ -175,7 +175,7 @@ async def test_an_account_that_is_refused_stops_dialling(office):
         first = await here.place()
         pace = await here.until(DialPace.objects.filter(paused_until__isnull=False).first)
         second = await here.place("+12025550102")
-        await asyncio.sleep(1.0)  # some beats, in which nothing must happen
+        await here.beats(3)  # in which nothing must happen
         assert pace.paused_until > timezone.now() + timedelta(minutes=1)
         assert len(here.network.rest.requests) == 1
         for call in (first, second):

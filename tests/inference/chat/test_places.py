@@ -51,7 +51,7 @@ async def desk():
     for task in desk.tasks.values():
         task.cancel()
     await asyncio.gather(*desk.tasks.values(), return_exceptions=True)
-    async with asyncio.timeout(1), desk.places.take(Rank.WARM, patience=1):
+    async with asyncio.timeout(30), desk.places.take(Rank.WARM, patience=1):
         """Whatever happened, no place is lost for good."""
 
 
