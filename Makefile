@@ -16,6 +16,12 @@ POD := DJANGO_SETTINGS_MODULE=clientcaller.pod ENGINES_PROFILE=$${ENGINES_PROFIL
 # Tests that bring a database of their own, or none, and say the same on either.
 OWN_DATABASES := test_many_dispatchers.py test_carrier.py test_run.py test_checks.py test_schedule.py test_numbers.py test_variables.py
 
+# Workers of pytest-xdist: "auto" takes the number that tests/conftest.py works out. Each takes a part of the tests and, when
+# it is done, some of another's. They share the compiled modules, which is why the cache is on even where the environment
+# turns it off: without it, each would compile the whole project again.
+WORKERS ?= auto
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist worksteal)
+
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
@@ -84,10 +90,10 @@ pod-tts: .venv-tts/.ready ## on a GPU: a worker that speaks
 pod-llm: .venv-stt/.ready ## beside `make llm`: a worker that passes questions on to it, where no port is open
 	@exec env $(POD) .venv-stt/bin/python manage.py runworker llm
 
-test: $(VENV)/.dev ## all tests (SPEECH=folder adds those on recordings of people)
-	@$(PY) -m pytest $(if $(SPEECH),--speech=$(SPEECH))
-	@echo "The same on PostgreSQL, as far as records go:"
-	@$(PY) -m pytest --database=postgres tests/calls tests/test_real_services.py $(OWN_DATABASES:%=--ignore=tests/calls/%)
+test: $(VENV)/.dev ## run all tests (SPEECH=folder adds those on recordings of people, WORKERS=1 runs one at a time)
+	@$(PYTEST) $(if $(SPEECH),--speech=$(SPEECH))
+	@echo "Repeating the tests of the records on PostgreSQL:"
+	@$(PYTEST) --database=postgres tests/calls tests/test_real_services.py $(OWN_DATABASES:%=--ignore=tests/calls/%)
 
 lint: $(VENV)/.dev ## style and types
 	@$(PY) -m ruff check .

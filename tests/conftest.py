@@ -1,8 +1,11 @@
 """What every test file shares: the recordings of people, a database of its own, and an untouched var/."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 from django.conf import settings as project_settings
 from django.db import connections
@@ -10,6 +13,29 @@ from django.db import connections
 pytest_plugins = ["tests.real_services"]
 
 _left_out = pytest.StashKey[int]()
+
+# Neither the time of one example nor the pace at which examples are made may depend on what else the machine does.
+hypothesis.settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        # The workers share the cores already: PyTorch's threads on top of them would only wait for each other.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """
+    The number of ``-n auto``. Calls in real time mostly wait, so there are more workers than cores. Each of them
+    collects all tests first, which takes ten seconds of processor time, so there are not many more. The tests on
+    PostgreSQL compute and rarely wait.
+    """
+    cores = os.cpu_count() or 1
+    return cores + 1 if config.getoption("database") == "postgres" else min(cores * 5 // 2 or 1, 12)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,6 +54,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=human)
         items[:] = [item for item in items if not item.get_closest_marker("human")]
     config.stash[_left_out] = len(human)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = len(human)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Under pytest-xdist each worker collects the same tests, and this process reports what they left out."""
+    node.config.stash[_left_out] = getattr(node, "workeroutput", {}).get("left_out", 0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -52,6 +86,8 @@ def django_db_modify_db_settings(
     database = connections["default"].settings_dict
     if database["ENGINE"] == "django.db.backends.sqlite3":
         database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        # In production a writer gives up after 5 s. On a busy machine a test may hold the lock for longer.
+        database["OPTIONS"] = {**database["OPTIONS"], "timeout": 60}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import pwd
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -163,6 +164,19 @@ def migrate(env: Mapping[str, str]) -> None:
     subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], env=env, cwd=ROOT, check=True)
 
 
+def free_port() -> int:
+    """
+    A port of this machine that a server can listen on now and after a restart.
+
+    It lies below the ports that the system gives to outgoing connections (from 32768 on Linux), one of which could
+    otherwise take it while the server is down.
+    """
+    while True:
+        port = secrets.choice(range(20_000, 32_000))
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 # --- Servers ---------------------------------------------------------------------------------------------
 
 
@@ -234,8 +248,7 @@ class RedisServer(_Server):
 
     def __init__(self) -> None:
         self._binary = _redis_binary()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
@@ -364,14 +377,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("database") != "postgres" or config.option.collectonly:
         return
+    if hasattr(config, "workerinput"):
+        _use_database(config, config.workerinput["database_url"])
+        return
     try:
         server = config.stash[_database] = PostgresServer()
     except NotInstalled as error:
         raise pytest.UsageError(f"--database=postgres: {error}") from None
     config.add_cleanup(server.remove)
+    _use_database(config, server.url)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """The processes of pytest-xdist share one server, in which each has a database."""
+    if server := node.config.stash.get(_database, None):
+        node.workerinput["database_url"] = server.url
+
+
+def _use_database(config: pytest.Config, url: str) -> None:
     # The server goes with its databases: nothing need be dropped, be it that somebody is still connected.
     config.option.reuse_db = True
-    os.environ["DATABASE_URL"] = server.url
+    os.environ["DATABASE_URL"] = url
     _read_the_settings_again()
 
 
