@@ -72,6 +72,7 @@ class Service:
         # Threads of our own: Channels' single one would let one slow query hold up every socket of the process.
         self._database = ThreadPoolExecutor(4, thread_name_prefix="calls-db")
         self._started: asyncio.Task[None] | None = None
+        self._remove_readiness_check: Callable[[], None] = lambda: None
         self._chores: set[asyncio.Task[Any]] = set()
 
     @property
@@ -83,6 +84,7 @@ class Service:
     def begin(self) -> None:
         """Start without waiting for it; a failure is logged and shows in ``problem``."""
         if self._started is None:
+            self._remove_readiness_check = services.add_readiness_check(lambda: self.problem)
             self._started = asyncio.ensure_future(self._start())
             self._started.add_done_callback(lambda task: task.cancelled() or task.exception())
 
@@ -122,7 +124,7 @@ class Service:
     async def database(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
         """Run a service of ``calls`` on a thread of its own."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._database, partial(_with_connection, function, *args, **kwargs))
+        return await loop.run_in_executor(self._database, partial(in_own_connection, function, *args, **kwargs))
 
     async def _take_orders(self) -> list[services.Order]:
         return await self.database(services.take_orders, process=PROCESS)
@@ -151,6 +153,7 @@ class Service:
 
     async def close(self) -> None:
         """End what is left, politely towards the books."""
+        self._remove_readiness_check()
         for session in list(self.sessions.values()):
             await session.close("drain")
         for task in list(self._chores):
@@ -165,7 +168,7 @@ class Service:
         self._database.shutdown(wait=False)
 
 
-def _with_connection(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+def in_own_connection(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
     close_old_connections()
     try:
         return function(*args, **kwargs)
@@ -174,7 +177,7 @@ def _with_connection(function: Callable[P, Result], *args: P.args, **kwargs: P.k
 
 
 def _record_fact(fact: services.Fact) -> None:
-    _with_connection(services.record_fact, fact)
+    in_own_connection(services.record_fact, fact)
 
 
 _service: Service | None = None
@@ -185,7 +188,6 @@ def get_service() -> Service:
     global _service
     if _service is None:
         _service = Service()
-        services.readiness_checks.append(lambda: _service.problem if _service is not None else "")
     return _service
 
 

@@ -28,8 +28,9 @@ from calls.services.admission import (
 from calls.services.bootstrap import ensure_demo_login, make_login
 from calls.services.facts import Fact, record_fact
 from calls.services.orders import Order, take_orders
+from calls.services.readiness import add_readiness_check, readiness_problems
 from calls.services.records import END_REASONS, find_call
 from calls.services.reports import record_status, record_stream_event, record_verdict
 from calls.services.slots import LEASE, live_calls, release_lease, renew_lease
-from calls.services.upkeep import clean_up, readiness_checks, readiness_problems
+from calls.services.upkeep import clean_up
 from calls.signatures import valid_stream_signature

@@ -1,11 +1,8 @@
-"""Closing calls that were left open, and the readiness of this process."""
+"""Closing calls that were left open."""
 
 import logging
-from collections.abc import Callable
 from datetime import timedelta
 
-from django.db import Error as DatabaseAway
-from django.db import connection
 from django.utils import timezone
 
 from calls.models import Call, StreamToken
@@ -38,19 +35,3 @@ def clean_up() -> int:
         Call.objects.filter(pk=call.pk, end_reason="").update(end_reason="stream-lost")
         closed += move(call, Status.COMPLETED, at=now)
     return closed
-
-
-readiness_checks: list[Callable[[], str]] = []
-"""Asked by ``/readyz``: each returns what is not ready yet, or an empty string."""
-
-
-def readiness_problems() -> list[str]:
-    """Return what keeps this process from taking calls, one entry for each problem."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM calls_agent LIMIT 1")
-        problems = []
-    except DatabaseAway as error:
-        logger.warning("The database is not ready: %s", error)
-        problems = ["database"]
-    return problems + [problem for check in readiness_checks if (problem := check())]

@@ -13,7 +13,7 @@ from twilio.request_validator import RequestValidator
 
 from calls import services, twiml
 from calls.models import Agent, Call, CallEvent, Lease, StreamToken
-from calls.services import facts, upkeep
+from calls.services import facts, readiness
 from tests.calls.twilio_double import BASE_URL, new_sid, token_in, verbs
 from tests.calls.twilio_double import twiml as parsed
 
@@ -387,13 +387,13 @@ def test_healthz_does_not_query_the_database(client):
 
 
 def test_readyz_lists_what_is_missing(client, monkeypatch, db):
-    monkeypatch.setattr(upkeep, "readiness_checks", [lambda: "", lambda: "speech-to-text is loading"])
+    monkeypatch.setattr(readiness, "_checks", [lambda: "", lambda: "speech-to-text is loading"])
     response = client.get("/readyz")
     assert (response.status_code, response.json()["problems"]) == (503, ["speech-to-text is loading"])
 
 
 def test_readyz_answers_200_when_nothing_is_missing(client, monkeypatch, db):
-    monkeypatch.setattr(upkeep, "readiness_checks", [])
+    monkeypatch.setattr(readiness, "_checks", [])
     assert client.get("/readyz").json() == {"ready": True, "problems": []}
 
 
@@ -402,6 +402,6 @@ def test_readyz_reports_that_the_database_is_unavailable(client, monkeypatch):
         def cursor(self):
             raise OperationalError("connection refused")
 
-    monkeypatch.setattr(upkeep, "connection", Unavailable())
-    monkeypatch.setattr(upkeep, "readiness_checks", [])
+    monkeypatch.setattr(readiness, "connection", Unavailable())
+    monkeypatch.setattr(readiness, "_checks", [])
     assert client.get("/readyz").json()["problems"] == ["database"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
+from calls.services import readiness_problems
 from media import runtime as service_module
-from media.runtime import Service
+from media.runtime import Service, close_service, get_service, in_own_connection
 from media.turns.options import ConversationOptions
 
 
@@ -48,3 +50,26 @@ async def test_the_phrases_of_the_process_before_are_there_at_the_start():
     service, ready = await serve(**quick)
     assert all(ready)
     assert service.engines.tts.deal_fate().name == "scripted speech 1"  # it was never asked
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_process_is_not_ready_while_its_engines_load_and_asks_no_more_once_it_has_stopped():
+    with override_settings(ENGINES=engines()):
+        service = Service()
+    service.begin()
+    assert await service.database(readiness_problems) == ["engines are loading"]
+    await service.start()
+    assert await service.database(readiness_problems) == []
+    service.problem = "engines: out of memory"
+    assert await service.database(readiness_problems) == ["engines: out of memory"]
+    await service.close()
+    assert await asyncio.to_thread(in_own_connection, readiness_problems) == []
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_each_service_of_a_process_leaves_no_check_behind():
+    for _ in range(3):
+        service = get_service()
+        service.begin()
+        await close_service()
+        assert await asyncio.to_thread(in_own_connection, readiness_problems) == []
