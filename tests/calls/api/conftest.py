@@ -1,4 +1,4 @@
-"""Fixtures of the tests on the REST API: keys, clients that use them, and calls to look at."""
+"""Fixtures of the tests of the REST API: keys, clients that use them, and calls."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ START = datetime(2030, 1, 31, 9, 30, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
-def _rules(settings: Any) -> None:
+def _dialling_settings(settings: Any) -> None:
     settings.DIAL_COUNTRIES = ("US",)
     settings.TWILIO_PHONE_NUMBER = "+15005550006"
     cache.clear()
@@ -23,19 +23,19 @@ def _rules(settings: Any) -> None:
 
 @pytest.fixture
 def key(db: None) -> tuple[ApiKey, str]:
-    """A key that may do everything, and its secret."""
+    """A key with every scope, and its secret."""
     return make_key(name="tests", scopes=ApiKey.Scope.values)
 
 
 @pytest.fixture
 def api(key: tuple[ApiKey, str]) -> APIClient:
-    """A client that may do everything."""
+    """A client with every scope."""
     return client_of(key[1])
 
 
 @pytest.fixture
 def api_with(db: None) -> Callable[..., APIClient]:
-    """Clients that may do less."""
+    """Make clients with the given scopes only."""
     return lambda *scopes: client_of(make_key(name=f"only {' '.join(scopes)}", scopes=scopes)[1])
 
 
@@ -52,7 +52,7 @@ def agent(db: None) -> Agent:
 
 @pytest.fixture
 def make_call(agent: Agent) -> Callable[..., Call]:
-    """Calls of the past, a minute apart; the later ones are made later."""
+    """Make calls, each a minute later than the one before."""
     made = 0
 
     def make(**fields: Any) -> Call:
@@ -74,7 +74,7 @@ def make_call(agent: Agent) -> Callable[..., Call]:
 
 @pytest.fixture
 def talked(make_call: Callable[..., Call]) -> Call:
-    """A call that took its whole course: dialled twice, answered, talked, ended."""
+    """A call that was dialled twice, was answered, had three turns, and ended."""
     call = make_call(
         attempts_made=2, streams=1, answered_at=START, ended_at=START + timedelta(seconds=20), duration=20.0,
         end_reason="caller-hung-up", record=False,

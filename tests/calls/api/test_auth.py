@@ -1,4 +1,4 @@
-"""Who may do what, how often, and how it is told."""
+"""Authentication, scopes and rates of the REST API."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from calls.services.keys import make_key
 
 pytestmark = pytest.mark.django_db
 
-NOBODY = APIClient(raise_request_exception=False)
+CLIENT = APIClient(raise_request_exception=False)
 
 
 def bearer(secret: str) -> dict[str, str]:
@@ -28,31 +28,31 @@ def code_of(response) -> str:
     return response.json()["code"]
 
 
-def test_without_a_key_there_is_a_challenge():
-    response = NOBODY.get("/api/calls/")
+def test_a_request_without_a_key_is_answered_with_a_challenge():
+    response = CLIENT.get("/api/calls/")
     assert (response.status_code, code_of(response)) == (401, "not-authenticated")
     assert response["WWW-Authenticate"] == 'Bearer realm="api"'
 
 
 @pytest.mark.parametrize("word", ["Bearer", "Token", "bearer"])
-def test_a_key_opens_the_door(key, word):
-    assert NOBODY.get("/api/calls/", HTTP_AUTHORIZATION=f"{word} {key[1]}").status_code == 200
+def test_a_request_with_a_key_is_answered(key, word):
+    assert CLIENT.get("/api/calls/", HTTP_AUTHORIZATION=f"{word} {key[1]}").status_code == 200
 
 
 @pytest.mark.parametrize("secret", ["", "cc_nonsense", "\xff\xfe", "a b c"])
-def test_what_is_no_key_is_refused(secret):
-    response = NOBODY.get("/api/calls/", **bearer(secret))
+def test_an_invalid_key_is_refused(secret):
+    response = CLIENT.get("/api/calls/", **bearer(secret))
     assert (response.status_code, code_of(response)) == (401, "invalid-key")
     assert response["WWW-Authenticate"] == 'Bearer realm="api"'
 
 
 def test_a_revoked_or_expired_key_is_refused(key):
     ApiKey.objects.update(active=False)
-    assert code_of(NOBODY.get("/api/calls/", **bearer(key[1]))) == "invalid-key"
+    assert code_of(CLIENT.get("/api/calls/", **bearer(key[1]))) == "invalid-key"
     soon = timezone.now() + timedelta(seconds=5)
     _, secret = make_key(name="short", scopes=["read"], expires_at=soon)
     with time_machine.travel(soon + timedelta(seconds=1)):
-        assert code_of(NOBODY.get("/api/calls/", **bearer(secret))) == "invalid-key"
+        assert code_of(CLIENT.get("/api/calls/", **bearer(secret))) == "invalid-key"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_revoked_or_expired_key_is_refused(key):
         ("post", "/api/webhooks/", "control"),
     ],
 )
-def test_each_thing_needs_its_scope(api_with, method, path, scope):
+def test_each_operation_needs_its_scope(api_with, method, path, scope):
     response = getattr(api_with(*(set(ApiKey.Scope.values) - {scope})), method)(path)
     assert response.status_code == 403
     assert f'scope="{scope}"' in response["WWW-Authenticate"]
@@ -90,7 +90,7 @@ def test_an_operator_may_use_the_api_from_the_docs(client, admin_user):
     assert client.get("/api/calls/").status_code == 200
 
 
-def test_an_operator_needs_the_permissions_and_a_stranger_with_a_login_is_a_stranger(client):
+def test_an_operator_needs_the_permissions_and_another_user_is_refused(client):
     user = User.objects.create_user("ada")
     client.force_login(user)
     assert client.get("/api/calls/").status_code == 401
@@ -111,61 +111,62 @@ def test_a_browser_needs_its_csrf_token(admin_user):
 def test_a_key_has_a_rate_of_its_own():
     _, secret = make_key(name="slow", scopes=["read"], rate="3/minute")
     with time_machine.travel("2030-01-01T00:00:10Z", tick=False) as clock:
-        statuses = [NOBODY.get("/api/agents/", **bearer(secret)).status_code for _ in range(4)]
+        statuses = [CLIENT.get("/api/agents/", **bearer(secret)).status_code for _ in range(4)]
         assert statuses == [200, 200, 200, 429]
-        response = NOBODY.get("/api/agents/", **bearer(secret))
+        response = CLIENT.get("/api/agents/", **bearer(secret))
         assert code_of(response) == "too-many-requests"
         clock.shift(int(response["Retry-After"]) + 1)
-        assert NOBODY.get("/api/agents/", **bearer(secret)).status_code == 200
+        assert CLIENT.get("/api/agents/", **bearer(secret)).status_code == 200
 
 
-def test_others_have_the_rate_of_the_settings(api, settings):
+def test_a_key_without_a_rate_has_that_of_the_settings(api, settings):
     settings.API_RATE = "2/hour"
     assert [api.get("/api/agents/").status_code for _ in range(3)] == [200, 200, 429]
 
 
-def test_a_window_slides_over_its_edge():
+def test_the_requests_of_the_previous_period_count_in_proportion():
     with time_machine.travel("2030-01-01T00:00:59Z", tick=False) as clock:
-        assert [throttling.count_request("me", "10/minute") for _ in range(10)] == [0.0] * 10
+        assert [throttling.count_request("client", "10/minute") for _ in range(10)] == [0.0] * 10
         clock.shift(2)  # a new minute, and still ten requests within the last one
-        assert throttling.count_request("me", "10/minute") > 0
+        assert throttling.count_request("client", "10/minute") > 0
         clock.shift(30)
-        assert throttling.count_request("me", "10/minute") == 0
+        assert throttling.count_request("client", "10/minute") == 0
 
 
-def test_refused_requests_do_not_make_the_wait_longer():
+def test_refused_requests_do_not_prolong_the_wait():
     with time_machine.travel("2030-01-01T00:00:00Z", tick=False):
-        waits = [throttling.count_request("me", "2/minute") for _ in range(50)]
+        waits = [throttling.count_request("client", "2/minute") for _ in range(50)]
     assert waits[2] == waits[-1] > 0
 
 
-def test_guessing_keys_becomes_slow_and_holds_up_nobody_who_has_one(key):
+def test_invalid_keys_are_limited_and_a_valid_key_from_the_same_address_is_not(key):
     with time_machine.travel("2030-01-01T00:00:00Z", tick=False):
-        statuses = [NOBODY.get("/api/agents/", **bearer("cc_guess")).status_code for _ in range(31)]
+        statuses = [CLIENT.get("/api/agents/", **bearer("cc_guess")).status_code for _ in range(31)]
         assert statuses == [401] * 30 + [429]
-        assert NOBODY.get("/api/agents/", **bearer(key[1])).status_code == 200
+        assert CLIENT.get("/api/agents/", **bearer(key[1])).status_code == 200
 
 
-def test_with_redis_all_processes_count_together_and_without_it_nobody_is_refused(own_redis, settings, caplog):
-    def another_process() -> None:
+def test_with_redis_all_processes_count_together_and_without_it_no_request_is_refused(own_redis, settings, caplog):
+    def use_cache_as_another_process() -> None:
+        """Make new connections to Redis, as another process has them."""
         options = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
         backend = "django.core.cache.backends.redis.RedisCache"
         settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": own_redis.url, "OPTIONS": options}}
 
     refused = []
     for _ in range(4):
-        another_process()
-        refused.append(throttling.count_request("us", "3/day") > 0)
+        use_cache_as_another_process()
+        refused.append(throttling.count_request("client", "3/day") > 0)
     assert refused == [False, False, False, True]
     own_redis.kill()
-    assert throttling.count_request("us", "3/day") == 0
+    assert throttling.count_request("client", "3/day") == 0
     assert "Could not count API requests" in caplog.text
 
 
-def test_without_its_cache_the_api_counts_nothing_and_works(api, monkeypatch, caplog):
-    def dead(*_, **__):
+def test_without_its_cache_the_api_answers_without_counting(api, monkeypatch, caplog):
+    def unavailable(*_, **__):
         raise ConnectionError("no Redis")
 
-    monkeypatch.setattr(cache, "add", dead, raising=False)
+    monkeypatch.setattr(cache, "add", unavailable, raising=False)
     assert api.get("/api/agents/").status_code == 200
     assert "Could not count API requests" in caplog.text

@@ -1,4 +1,4 @@
-"""Placing calls, looking at them, and acting on them."""
+"""The addresses of calls: placing, reading and ending them, their recordings, and orders to live ones."""
 
 import json
 from datetime import timedelta
@@ -23,7 +23,7 @@ UNKNOWN = "6c0a6f5e-0a2f-4f0e-9d52-3b1f3f0f6a11"
 
 
 def refusal(response) -> tuple[int, str, str]:
-    """Status, code, and the field of the first error."""
+    """Return status, code, and the field of the first error."""
     assert response["Content-Type"] == "application/problem+json"
     document = response.json()
     return response.status_code, document["code"], document["errors"][0]["field"]
@@ -37,7 +37,7 @@ def place(api, *, key: str = "", **fields):
 # --- Placing -----------------------------------------------------------------------------------------------
 
 
-def test_a_call_for_now(api, key, settings):
+def test_a_call_is_placed_for_now(api, key, settings):
     response = place(api, metadata={"order": 1815}, variables={"name": "Ada", "age": 36, "vip": True, "x": None})
     assert response.status_code == 201
     body = response.json()
@@ -50,7 +50,7 @@ def test_a_call_for_now(api, key, settings):
     assert call.due_at is not None
 
 
-def test_a_call_for_later(api):
+def test_a_call_is_placed_for_later(api):
     later = (timezone.now() + timedelta(days=2)).replace(microsecond=0)
     response = place(api, scheduled_for=later.isoformat(), timezone="America/New_York", max_duration=60, record=False)
     assert response.status_code == 202
@@ -59,7 +59,7 @@ def test_a_call_for_later(api):
     assert response.json()["due_at"] == later.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_null_is_as_good_as_leaving_it_out(api):
+def test_a_null_field_counts_as_left_out(api):
     fields = (
         "from",
         "scheduled_for",
@@ -73,7 +73,7 @@ def test_null_is_as_good_as_leaving_it_out(api):
     assert place(api, **dict.fromkeys(fields)).status_code == 201
 
 
-def test_an_order_of_ones_own_for_the_other_fields(api, agent):
+def test_a_call_may_have_its_own_caller_id_and_machine_detection(api, agent):
     agent.voicemail_message = "Call us back."
     agent.save()
     body = place(api, **{"from": "+12025550177", "machine_detection": "message"}).json()
@@ -105,7 +105,7 @@ def test_an_order_of_ones_own_for_the_other_fields(api, agent):
         ({"variables": {"name": "x" * 1001}}, "variables.name", "invalid"),
     ],
 )
-def test_what_is_malformed_is_refused_by_name(api, fields, field, code):
+def test_a_malformed_field_is_refused_and_named(api, fields, field, code):
     response = place(api, **fields)
     assert refusal(response) == (400, "invalid-request", field)
     assert response.json()["errors"][0]["code"] == code
@@ -129,25 +129,25 @@ def test_what_is_malformed_is_refused_by_name(api, fields, field, code):
         ({"variables": {f"x{n}": "y" * 500 for n in range(10)}}, (422, "too-large", "variables")),
     ],
 )
-def test_what_may_not_be_is_refused_by_name(api, fields, expected):
+def test_a_field_that_is_not_allowed_is_refused_and_named(api, fields, expected):
     DoNotCall.objects.create(number="+12025550199")
     assert refusal(place(api, **fields)) == expected
     assert not Call.objects.exists()
 
 
-def test_an_agent_that_needs_a_name_must_be_given_one(api, agent):
+def test_a_call_needs_the_variables_of_its_agent(api, agent):
     agent.greeting = "Hello {{ name }}."
     agent.save()
     assert refusal(place(api)) == (422, "missing-variables", "variables")
     assert place(api, variables={"name": "Ada"}).status_code == 201
 
 
-def test_several_mistakes_are_told_at_once(api):
+def test_all_malformed_fields_are_named_at_once(api):
     response = api.post("/api/calls/", {"record": "yes"})
     assert {error["field"] for error in response.json()["errors"]} == {"to", "agent", "record"}
 
 
-# --- Repeating ---------------------------------------------------------------------------------------------
+# --- Idempotency ---------------------------------------------------------------------------------------------
 
 
 def test_the_same_request_with_the_same_key_makes_one_call_and_gets_one_answer(api):
@@ -171,17 +171,17 @@ def test_a_repeated_request_for_later_is_still_for_later_when_its_time_has_come(
     assert first.json() == second.json()
 
 
-def test_a_key_is_not_for_two_requests(api):
+def test_an_idempotency_key_is_refused_for_a_second_request(api):
     place(api, key="a-1")
     assert refusal(place(api, key="a-1", record=False)) == (422, "idempotency-key-reused", "Idempotency-Key")
 
 
-def test_two_clients_may_use_the_same_key(api, api_with):
+def test_two_clients_may_use_the_same_idempotency_key(api, api_with):
     assert place(api, key="a-1").json()["id"] != place(api_with("dial"), key="a-1").json()["id"]
 
 
 @pytest.mark.parametrize("name", ["a b", "ä", "x" * 256])
-def test_an_idempotency_key_is_plain(api, name):
+def test_an_idempotency_key_must_be_visible_ascii(api, name):
     assert refusal(place(api, key=name)) == (400, "invalid-request", "Idempotency-Key")
 
 
@@ -204,7 +204,7 @@ def test_a_batch_is_accepted_in_order(api):
     assert {UUID(call["id"]) for call in response.json()["calls"]} == set(Call.objects.values_list("pk", flat=True))
 
 
-def test_a_batch_with_a_mistake_is_refused_as_a_whole_and_by_row(api):
+def test_a_batch_with_an_error_is_refused_as_a_whole_and_names_the_rows(api):
     DoNotCall.objects.create(number="+12025550102")
     response = batch(api, [row(101), row(102), row(103, agent="nobody")])
     assert (response.status_code, response.json()["code"]) == (422, "invalid-batch")
@@ -215,7 +215,7 @@ def test_a_batch_with_a_mistake_is_refused_as_a_whole_and_by_row(api):
     assert not Call.objects.exists()
 
 
-def test_malformed_and_refused_rows_are_told_all_at_once(api):
+def test_malformed_and_refused_rows_are_named_at_once(api):
     rows = [row(101), {"to": 1}, row(103, recrod=True), row(104, metadata={"x": "y" * 5000}), row(105, agent="nobody")]
     response = batch(api, rows, HTTP_IDEMPOTENCY_KEY="b-1")
     assert (response.status_code, response.json()["code"]) == (422, "invalid-batch")
@@ -228,12 +228,12 @@ def test_malformed_and_refused_rows_are_told_all_at_once(api):
     "body",
     [{}, [], {"calls": []}, {"calls": {}}, {"calls": [1]}, {"calls": [row(1)] * 1001}, {"calls": [row(1)], "x": 1}],
 )
-def test_what_is_no_batch_is_refused(api, body):
+def test_a_malformed_batch_is_refused(api, body):
     response = api.post("/api/calls/batch/", body)
     assert (response.status_code, response.json()["code"]) == (400, "invalid-request")
 
 
-def test_a_repeated_batch_makes_its_calls_once(api):
+def test_a_repeated_batch_places_its_calls_once(api):
     first = batch(api, [row(101), row(102)], HTTP_IDEMPOTENCY_KEY="b-1")
     Call.objects.update(status="completed")
     second = batch(api, [row(101), row(102)], HTTP_IDEMPOTENCY_KEY="b-1")
@@ -243,10 +243,10 @@ def test_a_repeated_batch_makes_its_calls_once(api):
     assert batch(api, [row(101), row(103)], HTTP_IDEMPOTENCY_KEY="b-1").status_code == 422
 
 
-# --- Looking -----------------------------------------------------------------------------------------------
+# --- Reading -----------------------------------------------------------------------------------------------
 
 
-def test_a_call_with_everything(api, talked):
+def test_a_call_is_read_with_turns_events_and_attempts(api, talked):
     body = api.get(f"/api/calls/{talked.pk}/").json()
     assert body["transcript"] == ["agent: Hello.", "caller: When?", "agent: We open"]
     assert [(turn["speaker"], turn["response_latency"]) for turn in body["turns"]] == [
@@ -289,12 +289,12 @@ def link(api, recorded, settings):
     return url.removeprefix(settings.PUBLIC_BASE_URL)
 
 
-def test_a_recording_is_heard_through_its_link_without_a_key(client, link):
+def test_a_recording_is_served_at_its_link_without_a_key(client, link):
     response = client.get(link)
     assert (response.status_code, response["Content-Type"], response.content) == (200, "audio/wav", SOUND)
 
 
-def test_a_player_may_seek(client, link):
+def test_a_range_of_a_recording_is_served(client, link):
     response = client.get(link, HTTP_RANGE="bytes=256-511")
     assert (response.status_code, response.content) == (206, SOUND[256:512])
     assert response["Content-Range"] == f"bytes 256-511/{len(SOUND)}"
@@ -308,7 +308,7 @@ def test_a_link_expires(client, link, settings):
     assert (response.status_code, response.json()["code"]) == (410, "link-expired")
 
 
-def test_a_link_that_was_changed_or_whose_sound_is_gone_leads_nowhere(client, link, recorded):
+def test_a_changed_link_and_a_missing_recording_are_answered_with_404(client, link, recorded):
     assert client.get(link[:-4] + "xyz/").status_code == 404
     recorded.recording.storage.delete(recorded.recording.name)
     assert client.get(link).status_code == 404
@@ -319,8 +319,8 @@ def test_a_link_that_was_changed_or_whose_sound_is_gone_leads_nowhere(client, li
 # --- Acting ------------------------------------------------------------------------------------------------
 
 
-def act(api, call, what, body=None):
-    return api.post(f"/api/calls/{call.pk}/{what}/", body)
+def act(api, call, action, body=None):
+    return api.post(f"/api/calls/{call.pk}/{action}/", body)
 
 
 @pytest.fixture
@@ -339,18 +339,18 @@ def test_a_waiting_call_is_canceled_and_canceling_again_does_nothing(api):
         assert (response.status_code, response.json()["status"]) == (202, "canceled")
 
 
-def test_what_is_over_or_answered_cannot_be_canceled(api, live, talked):
+def test_an_ended_or_answered_call_cannot_be_canceled(api, live, talked):
     assert (act(api, talked, "cancel").status_code, act(api, talked, "cancel").json()["code"]) == (409, "call-over")
     assert (act(api, live, "cancel").status_code, act(api, live, "cancel").json()["code"]) == (409, "call-answered")
 
 
-def test_hanging_up_a_live_call_is_an_order_to_its_process(api, live, talked):
+def test_hanging_up_a_live_call_sends_an_order_to_its_process(api, live, talked):
     assert act(api, live, "hangup").status_code == 202
     assert CallOrder.objects.get().kind == "hang-up"
     assert act(api, talked, "hangup").json()["status"] == "completed"
 
 
-def test_a_carrier_that_cannot_hang_up_may_be_asked_again(api, live, monkeypatch):
+def test_a_carrier_that_cannot_hang_up_now_is_answered_with_503(api, live, monkeypatch):
     Lease.objects.all().delete()
 
     monkeypatch.setattr(stopping, "get_carrier", lambda: FakeCarrier(faults=[carrier_refusal(FailureKind.LATER)]))
@@ -359,17 +359,17 @@ def test_a_carrier_that_cannot_hang_up_may_be_asked_again(api, live, monkeypatch
     assert "Retry-After" in response
 
 
-def test_the_agent_is_told_what_to_say(api, live):
-    response = act(api, live, "say", {"text": "Somebody will join us."})
+def test_a_text_is_ordered_for_the_agent_to_say(api, live):
+    response = act(api, live, "say", {"text": "A colleague will join us."})
     assert response.status_code == 202
     order = CallOrder.objects.get()
-    assert (order.kind, order.data) == ("say", {"text": "Somebody will join us."})
+    assert (order.kind, order.data) == ("say", {"text": "A colleague will join us."})
     assert response.json()["id"] == order.pk
     assert response.json()["call"] == str(live.pk)
 
 
 @pytest.mark.parametrize("body", [{}, {"text": ""}, {"text": 1}, {"text": "x" * 2001}, {"text": "x", "loud": True}])
-def test_something_must_be_said(api, live, body):
+def test_an_order_to_say_needs_a_text(api, live, body):
     assert refusal(act(api, live, "say", body))[:2] == (400, "invalid-request")
 
 
@@ -382,13 +382,13 @@ def test_a_live_call_is_transferred_to_a_target_or_a_number_that_may_be_dialled(
 
 
 @pytest.mark.parametrize(("what", "body"), [("say", {"text": "Hello?"}), ("transfer", {"to": ANNA})])
-def test_nobody_on_the_line(api, talked, what, body):
+def test_an_order_needs_a_live_call(api, talked, what, body):
     response = act(api, talked, what, body)
     assert (response.status_code, response.json()["code"]) == (409, "call-not-live")
 
 
 @pytest.mark.parametrize("what", ["cancel", "hangup", "say", "transfer", "events"])
-def test_there_is_no_such_call(api, what):
+def test_an_unknown_call_is_answered_with_404(api, what):
     body = {"say": {"text": "x"}, "transfer": {"to": ANNA}}.get(what)
     address = f"/api/calls/{UNKNOWN}/{what}/"
     response = api.get(address) if what == "events" else api.post(address, body)

@@ -1,6 +1,7 @@
 """
-Whatever the schema allows and whatever it forbids, thrown at the API: no 5xx, nothing undocumented, nothing malformed
-accepted. More by hand: ``FUZZ_EXAMPLES=500 pytest tests/calls/api/test_fuzz.py``.
+Random requests that the schema allows or forbids: no 5xx, no undocumented answer, and no malformed request is accepted.
+
+For more requests than usual: ``FUZZ_EXAMPLES=500 pytest tests/calls/api/test_fuzz.py``.
 """
 
 import os
@@ -24,14 +25,14 @@ CALLS = {
     "live": "00000000-0000-4000-8000-000000000002",
     "over": "00000000-0000-4000-8000-000000000003",
 }
-HOOK = 1_000_000  # beyond what a sequence comes to
+HOOK = 1_000_000  # beyond the ids that the database gives out
 
 config = schemathesis.Config.from_dict(
     {
         "seed": 1,
         "generation": {"max-examples": EXAMPLES, "deterministic": True, "database": "none"},
         "checks": {
-            # What is understood and refused: a number that does not exist, an agent that nobody knows.
+            # A well-formed request may still be refused: the number is not assigned, or the agent is unknown.
             "positive_data_acceptance": {"expected-statuses": ["2xx", "401", "403", "404", "409", "410", "422"]},
         },
     }
@@ -45,21 +46,22 @@ KNOWN = {
     "name": (r".*", ["front-desk"]),
     "number": (r".*", ["+12025550199"]),
 }
+"""The pattern of each path parameter, and values of it that exist."""
 
 
 @schema.hook
 def map_path_parameters(context, path_parameters):
-    """Let every other one that is well-formed be something that exists."""
+    """Replace about every second well-formed parameter by one that exists."""
     for name, value in (path_parameters or {}).items():
-        form, known = KNOWN.get(name, ("", []))
-        place = sum(map(ord, str(value)))
-        if known and place % 2 and re.fullmatch(form, str(value), re.DOTALL):
-            path_parameters[name] = known[place % len(known)]
+        pattern, known = KNOWN.get(name, ("", []))
+        chance = sum(map(ord, str(value)))
+        if known and chance % 2 and re.fullmatch(pattern, str(value), re.DOTALL):
+            path_parameters[name] = known[chance % len(known)]
     return path_parameters
 
 
 @pytest.fixture
-def _something_there(make_call, settings):
+def _existing_rows(make_call, settings):
     settings.ALLOWED_HOSTS = ["localhost"]
     settings.API_RATE = "1000000/second"
     now = timezone.now()
@@ -72,13 +74,13 @@ def _something_there(make_call, settings):
 
 
 @pytest.fixture
-def _no_limit_for_wrong_keys(monkeypatch):
+def _no_limit_for_invalid_keys(monkeypatch):
     monkeypatch.setattr("calls.api.auth.INVALID_KEY_RATE", "1000000/second")
 
 
 @pytest.fixture
 def _one_transaction():
-    """Else the end of the first request closes the connection that all of them share, as in production it should."""
+    """Keep the end of a request from closing the connection, as it does in production: all requests share one here."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield
@@ -90,6 +92,6 @@ def _one_transaction():
 @settings(
     suppress_health_check=list(HealthCheck), derandomize=True, database=None, deadline=None, max_examples=EXAMPLES
 )
-@pytest.mark.usefixtures("_something_there", "_no_limit_for_wrong_keys", "_one_transaction")
-def test_the_api_keeps_its_word(case, key):
+@pytest.mark.usefixtures("_existing_rows", "_no_limit_for_invalid_keys", "_one_transaction")
+def test_the_api_answers_as_its_schema_says(case, key):
     case.call_and_validate(headers={"Authorization": f"Bearer {key[1]}"})

@@ -1,4 +1,4 @@
-"""Lists: their pages, their filters, and what stands around the calls."""
+"""Lists: pages and filters; agents, the do-not-call list, and webhooks."""
 
 from datetime import timedelta
 
@@ -17,12 +17,12 @@ def ids(response) -> list[str]:
     return [row["id"] for row in response.json()["results"]]
 
 
-def names(*calls: Call) -> list[str]:
+def ids_of(*calls: Call) -> list[str]:
     return [str(call.pk) for call in calls]
 
 
-def walk(api, settings, address: str) -> list[str]:
-    """The ids of all pages."""
+def read_pages(api, settings, address: str) -> list[str]:
+    """Return the ids on all pages."""
     found = []
     while address:
         response = api.get(address.removeprefix(settings.PUBLIC_BASE_URL))
@@ -41,18 +41,18 @@ def test_pages_hold_every_call_once_and_in_order(api, make_call, settings, order
     calls = [make_call() for _ in range(7)]
     calls += [make_call(created_at=START + timedelta(hours=1)) for _ in range(5)]  # at the same instant
     expected = sorted(calls, key=lambda call: (call.created_at, call.pk))[::direction]
-    assert walk(api, settings, f"/api/calls/?page_size=3{ordering}") == names(*expected)
+    assert read_pages(api, settings, f"/api/calls/?page_size=3{ordering}") == ids_of(*expected)
 
 
-def test_a_page_follows_where_the_last_one_ended_though_calls_are_added(api, make_call, settings):
+def test_a_page_begins_where_the_last_one_ended_although_calls_were_added(api, make_call, settings):
     old = [make_call() for _ in range(4)]
     first = api.get("/api/calls/?page_size=2&status=completed")
     make_call()
-    rest = walk(api, settings, first.json()["next"])
-    assert ids(first) + rest == names(*old[::-1])
+    rest = read_pages(api, settings, first.json()["next"])
+    assert ids(first) + rest == ids_of(*old[::-1])
 
 
-def test_the_last_page_says_so(api, make_call):
+def test_the_last_page_has_no_next(api, make_call):
     make_call()
     assert api.get("/api/calls/?page_size=1").json()["next"] is None
     assert api.get("/api/agents/").json()["next"] is None
@@ -64,7 +64,7 @@ def test_the_last_page_says_so(api, make_call):
     "status= direction=up has_recording=maybe to=1&to=2 created_after=yesterday created_after=2030-01-01 format=x to= "
     "created_before=2030-01-01T00:00:00".split(),
 )
-def test_what_is_wrong_with_a_query_is_told(api, query):
+def test_a_malformed_query_is_refused_and_names_the_parameter(api, query):
     response = api.get(f"/api/calls/?{query}")
     assert response.status_code == 400, response.content
     assert [error["field"] for error in response.json()["errors"]] == [query.partition("=")[0]]
@@ -74,13 +74,13 @@ def test_what_is_wrong_with_a_query_is_told(api, query):
     ("query", "code"),
     [("cursor=x", "invalid-cursor"), ("agent=nobody", "unknown-agent"), ("search=%00", "invalid-text")],
 )
-def test_what_fits_nothing_is_told(api, query, code):
+def test_a_query_that_is_not_allowed_is_refused_and_names_the_parameter(api, query, code):
     response = api.get(f"/api/calls/?{query}")
     assert (response.status_code, response.json()["code"]) == (422, code)
     assert [error["field"] for error in response.json()["errors"]] == [query.partition("=")[0]]
 
 
-def test_a_cursor_is_for_the_list_it_came_from(api, make_call, settings):
+def test_a_cursor_is_valid_for_its_own_list_and_ordering_only(api, make_call, settings):
     for _ in range(3):
         make_call()
     address = api.get("/api/calls/?page_size=1").json()["next"].removeprefix(settings.PUBLIC_BASE_URL)
@@ -88,14 +88,14 @@ def test_a_cursor_is_for_the_list_it_came_from(api, make_call, settings):
     assert api.get(address.replace("cursor=", "cursor=x")).status_code == 422
 
 
-def test_a_list_is_read_in_as_many_queries_whatever_its_length(api, make_call):
+def test_a_list_takes_as_many_queries_when_it_is_long(api, make_call):
     def queries() -> int:
         with CaptureQueriesContext(connection) as context:
             api.get("/api/calls/?page_size=200")
         return len(context)
 
     make_call()
-    queries()  # notes the use of the key
+    queries()  # the first request updates when the key was used
     one = queries()
     for _ in range(49):
         make_call()
@@ -106,7 +106,7 @@ def test_a_list_is_read_in_as_many_queries_whatever_its_length(api, make_call):
 
 
 @pytest.fixture
-def some(make_call):
+def varied_calls(make_call):
     other = Agent.objects.create(name="sales")
     return {
         "busy": make_call(status="busy", to_number="+12025550107"),
@@ -150,27 +150,27 @@ def some(make_call):
         ("search=nobody", []),
     ],
 )
-def test_a_filter_finds(api, some, query, expected):
-    assert ids(api.get(f"/api/calls/?{query}")) == names(*(some[name] for name in expected))
+def test_a_filter_finds_its_calls(api, varied_calls, query, expected):
+    assert ids(api.get(f"/api/calls/?{query}")) == ids_of(*(varied_calls[name] for name in expected))
 
 
-def test_a_search_knows_ids_and_the_sids_of_earlier_attempts(api, some):
-    call = some["busy"]
+def test_a_search_finds_ids_and_the_sids_of_earlier_attempts(api, varied_calls):
+    call = varied_calls["busy"]
     DialAttempt.objects.create(call=call, number=1, sid="CA" + "e" * 32, to_number="+1", from_number="+2")
     for text in (str(call.pk), str(call.pk).upper(), "CA" + "e" * 32):
-        assert ids(api.get(f"/api/calls/?search={text}")) == names(call)
+        assert ids(api.get(f"/api/calls/?search={text}")) == ids_of(call)
 
 
-def test_a_prefix_that_ends_with_nines_finds_what_begins_with_it(api, make_call):
+def test_a_prefix_that_ends_with_nines_finds_the_numbers_that_begin_with_it(api, make_call):
     call = make_call(to_number="+19995550100", from_number="+15005550006")
     make_call(to_number="+12025550100", from_number="+15005550006")
-    assert ids(api.get("/api/calls/?search=1999")) == ids(api.get("/api/calls/?search=19995")) == names(call)
+    assert ids(api.get("/api/calls/?search=1999")) == ids(api.get("/api/calls/?search=19995")) == ids_of(call)
 
 
 # --- Agents ------------------------------------------------------------------------------------------------
 
 
-def test_agents_can_be_read_and_not_written(api, agent):
+def test_agents_can_be_read_but_not_changed(api, agent):
     Agent.objects.create(name="sales", transfer_targets={"boss": "+12025550111"})
     assert [row["name"] for row in api.get("/api/agents/").json()["results"]] == ["front-desk", "sales"]
     assert api.get("/api/agents/sales/").json()["transfer_targets"] == {"boss": "+12025550111"}
@@ -183,7 +183,7 @@ def test_agents_can_be_read_and_not_written(api, agent):
 # --- The do-not-call list ----------------------------------------------------------------------------------
 
 
-def test_a_number_goes_on_the_list_and_off_again(api):
+def test_a_number_is_added_to_the_list_and_removed(api):
     first = api.post("/api/do-not-call/", {"number": "+1 202 555 0101", "reason": "asked by letter"})
     assert (first.status_code, first.json()["number"], first.json()["source"]) == (201, "+12025550101", "api")
     again = api.post("/api/do-not-call/", {"number": "+12025550101"})
@@ -198,14 +198,14 @@ def test_a_number_goes_on_the_list_and_off_again(api):
     assert api.get("/api/do-not-call/+12025550101/").status_code == 404
 
 
-def test_numbers_may_be_on_the_list_that_would_not_be_dialled_anyhow(api):
+def test_a_number_that_is_never_dialled_may_be_added_to_the_list(api):
     assert api.post("/api/do-not-call/", {"number": "+4930901820"}).status_code == 201
     assert api.post("/api/do-not-call/", {"number": "+15005550006"}).status_code == 201
     response = api.post("/api/do-not-call/", {"number": "hello"})
     assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "number")
 
 
-def test_the_latest_comes_first(api, settings):
+def test_the_newest_entry_comes_first(api, settings):
     for n in range(5):
         DoNotCall.objects.create(number=f"+1202555010{n}")
     address, found = "/api/do-not-call/?page_size=2", []
@@ -255,14 +255,14 @@ def test_a_webhook_is_changed_and_removed(api, hook):
         ({}, 400),
     ],
 )
-def test_what_is_no_webhook_is_refused(api, settings, body, status):
+def test_an_invalid_webhook_is_refused(api, settings, body, status):
     settings.DEBUG = False
     response = api.post("/api/webhooks/", body)
     assert response.status_code == status
     assert response.json()["errors"]
 
 
-def test_the_log_of_a_webhook(api, hook, make_call):
+def test_the_deliveries_of_a_webhook_are_listed_with_their_log(api, hook, make_call):
     for n in range(3):
         WebhookDelivery.objects.create(
             endpoint_id=hook["id"], call=make_call(), event="call.completed", payload={"n": n}, status="failed",

@@ -1,4 +1,4 @@
-"""Everything that goes wrong is told in one form, with a code that is documented."""
+"""Problems: every error is answered with one kind of document, whose code is documented."""
 
 import re
 from pathlib import Path
@@ -17,6 +17,7 @@ UNKNOWN = "6c0a6f5e-0a2f-4f0e-9d52-3b1f3f0f6a11"
 
 
 def problem(response) -> tuple[int, str]:
+    """Check that the answer is a problem, and return its status and code."""
     assert response["Content-Type"] == "application/problem+json"
     document = response.json()
     assert {"type", "title", "status", "code", "detail"} <= set(document)
@@ -30,11 +31,11 @@ def problem(response) -> tuple[int, str]:
     f"/ nothing/ calls/1/ calls/{UNKNOWN}/ calls/{UNKNOWN}/x/ agents/nobody/ agents/%00/ do-not-call/%00/ "
     "do-not-call/12/ webhooks/9999999999999999999999/ recordings/nonsense/".split(),
 )
-def test_what_is_not_there(api, path):
+def test_an_address_at_which_nothing_is_found_answers_404(api, path):
     assert problem(api.get(f"/api/{path.lstrip('/')}")) == (404, "not-found")
 
 
-def test_a_wrong_method_names_the_right_ones(api):
+def test_an_unknown_method_is_answered_with_the_allowed_ones(api):
     response = api.put("/api/calls/", {})
     assert problem(response) == (405, "method-not-allowed")
     assert response["Allow"] == "GET, POST, HEAD"
@@ -62,49 +63,49 @@ def test_a_wrong_method_names_the_right_ones(api):
         (b" " * 2_700_000, "application/json", (413, "body-too-large")),
     ],
 )
-def test_bodies_that_are_no_request(api, body, content_type, expected):
+def test_a_malformed_body_is_refused(api, body, content_type, expected):
     assert problem(api.generic("POST", "/api/calls/", body, content_type=content_type)) == expected
 
 
-def test_nothing_acceptable_to_give(api):
+def test_an_accept_header_without_a_possible_type_is_refused(api):
     assert problem(api.get("/api/calls/", HTTP_ACCEPT="text/html")) == (406, "not-acceptable")
 
 
-def test_a_mistake_of_ours_is_logged_and_not_told(api, monkeypatch, caplog):
+def test_an_unexpected_error_is_logged_and_not_shown(api, monkeypatch, caplog):
     def broken(*_, **__):
-        raise RuntimeError("the secret of the house")
+        raise RuntimeError("a private detail")
 
     monkeypatch.setattr(calls, "find_call", broken)
     response = api.get(f"/api/calls/{UNKNOWN}/")
     assert problem(response) == (500, "internal-error")
-    assert b"secret of the house" not in response.content
-    assert "secret of the house" in caplog.text
+    assert b"private detail" not in response.content
+    assert "private detail" in caplog.text
 
 
-def test_while_the_database_is_away_there_is_hope(api, monkeypatch):
-    def away(*_, **__):
+def test_while_the_database_is_unavailable_the_client_is_asked_to_try_again(api, monkeypatch):
+    def unavailable(*_, **__):
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr(Call.objects, "select_related", away)
+    monkeypatch.setattr(Call.objects, "select_related", unavailable)
     response = api.get(f"/api/calls/{UNKNOWN}/")
     assert problem(response) == (503, "database-unavailable")
     assert response["Retry-After"] == "5"
 
 
-def test_both_forms_of_every_address_are_the_same(api, make_call):
+def test_an_address_with_and_without_the_trailing_slash_is_the_same(api, make_call):
     call = make_call()
     for path in ("/api/calls", f"/api/calls/{call.pk}", f"/api/calls/{call.pk}/events", "/api/stats", "/api/agents"):
         answers = [api.get(path + end, HTTP_ACCEPT="application/json") for end in ("", "/")]
         assert [answer.status_code for answer in answers] == [200, 200]
 
 
-def test_every_code_that_is_written_in_the_api_is_documented():
-    written = set()
+def test_every_code_in_the_source_of_the_api_is_documented():
+    used = set()
     for source in Path(api_package.__file__).parent.rglob("*.py"):
-        written |= set(re.findall(r"Problem\(\s*\d+, \"([a-z-]+)\"", source.read_text(encoding="utf-8")))
-    assert len(written) > 10
-    assert written <= set(problems.CODES)
+        used |= set(re.findall(r"Problem\(\s*\d+, \"([a-z-]+)\"", source.read_text(encoding="utf-8")))
+    assert len(used) > 10
+    assert used <= set(problems.CODES)
 
 
-def test_strangers_get_no_more_than_others():
+def test_a_client_without_a_key_gets_the_same_404():
     assert problem(APIClient().get("/api/nothing/")) == (404, "not-found")

@@ -1,4 +1,4 @@
-"""The documents of the API: complete, valid, with examples that hold, and served without a third party."""
+"""The OpenAPI document: it is complete and valid, its examples match it, and this server alone serves it."""
 
 import json
 from functools import cache
@@ -41,7 +41,7 @@ def test_every_address_is_documented():
 
 
 @pytest.mark.parametrize(("path", "method", "operation"), operations())
-def test_an_operation_says_what_it_does_and_what_may_go_wrong(path, method, operation):
+def test_an_operation_documents_its_purpose_and_its_problems(path, method, operation):
     assert operation["summary"]
     assert operation["description"]
     assert operation["tags"][0] in {tag["name"] for tag in document()["tags"]}
@@ -62,7 +62,7 @@ def test_an_operation_says_what_it_does_and_what_may_go_wrong(path, method, oper
 
 
 @pytest.mark.parametrize(("path", "method", "operation"), operations())
-def test_the_examples_are_there_and_hold(path, method, operation):
+def test_every_body_has_examples_that_match_its_schema(path, method, operation):
     bodies = [("request", "", operation["requestBody"])] if "requestBody" in operation else []
     bodies += [("response", status, one) for status, one in operation["responses"].items() if "content" in one]
     for kind, status, body in bodies:
@@ -89,12 +89,12 @@ def test_every_code_is_in_the_introduction():
     assert all(f"| `{code}` |" in document()["info"]["description"] for code in problems.CODES)
 
 
-def test_the_document_is_served_to_anybody(client):
+def test_the_document_is_served_without_a_key(client):
     assert client.get("/api/schema/", HTTP_ACCEPT="application/json").json()["openapi"].startswith("3.1")
     assert b"openapi: 3.1" in client.get("/api/schema").content
 
 
-def test_the_browsable_docs_come_from_this_server(client):
+def test_the_documentation_page_loads_nothing_from_other_servers(client):
     page = client.get("/api/docs/")
     assert page.status_code == 200
     text = page.content.decode()

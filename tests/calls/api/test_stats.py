@@ -1,4 +1,4 @@
-"""How it goes: the same figures from every database."""
+"""Statistics: every database gives the same figures."""
 
 from datetime import timedelta
 from itertools import count
@@ -14,27 +14,27 @@ pytestmark = pytest.mark.django_db
 _ids = count()
 
 
-def said(call, latency=None, **stages):
+def add_turn(call, latency=None, **stages):
     Turn.objects.create(
         call=call, number=1, speaker="agent", started_at=START, response_latency=latency, stages=stages,
         fact_id=f"stat-{next(_ids)}",
     )  # fmt: skip
 
 
-def ask(api, **query):
+def get_stats(api, **query):
     response = api.get("/api/stats/", {"from": "2030-01-31T00:00:00Z", "to": "2030-02-01T00:00:00Z", **query})
     assert response.status_code == 200, response.content
     return response.json()
 
 
-def test_counts_and_rates(api, make_call):
+def test_calls_are_counted_by_status_with_answer_rate_and_duration(api, make_call):
     for duration in (10.0, 20.0, 60.0):
         make_call(answered_at=START, duration=duration)
     make_call(status="busy")
     make_call(status="in-progress", answered_at=START)
     make_call(status="queued", sid=None)
     make_call(status="failed", created_at=START - timedelta(days=9))
-    total = ask(api)["total"]
+    total = get_stats(api)["total"]
     assert total["calls"] == 6
     assert total["by_status"] == {
         "queued": 1, "initiated": 0, "ringing": 0, "in-progress": 1, "completed": 3, "busy": 1, "no-answer": 0,
@@ -44,14 +44,14 @@ def test_counts_and_rates(api, make_call):
     assert total["average_duration"] == pytest.approx(30)
 
 
-def test_percentiles_of_the_whole_and_of_each_stage(api, make_call):
+def test_percentiles_of_the_response_latency_and_of_each_stage(api, make_call):
     for n in range(101):
         call = make_call(created_at=START)
-        said(call, n / 100, endpointing=0.2, first_token=n / 1000 if n % 2 else None)
+        add_turn(call, n / 100, endpointing=0.2, first_token=n / 1000 if n % 2 else None)
         Turn.objects.create(
             call=call, number=2, speaker="caller", started_at=START, response_latency=9.0, fact_id=f"c{n}"
         )
-    latency = ask(api)["total"]["latency"]
+    latency = get_stats(api)["total"]["latency"]
     assert latency["response_latency"] == pytest.approx(
         {"count": 101, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
     )
@@ -62,47 +62,47 @@ def test_percentiles_of_the_whole_and_of_each_stage(api, make_call):
     assert set(latency) == {"response_latency", "endpointing", "first_token"}
 
 
-def test_the_database_and_python_agree(make_call, monkeypatch):
+def test_the_database_and_python_compute_the_same_percentiles(make_call, monkeypatch):
     for n in range(50):
         call = make_call(created_at=START + timedelta(minutes=17 * n))
-        said(call, (n * 37 % 50) / 50, release=(n * 13 % 50) / 50, send=None)
+        add_turn(call, (n * 37 % 50) / 50, release=(n * 13 % 50) / 50, send=None)
     calls = call.__class__.objects.all()
-    known = stats.report_calls(calls, period="hour")
+    in_database = stats.report_calls(calls, period="hour")
     monkeypatch.setattr(stats.connection, "vendor", "sqlite")
-    python = stats.report_calls(calls, period="hour")
-    assert len(known["periods"]) == 15
-    for one, other in zip(known["periods"], python["periods"], strict=True):
+    in_python = stats.report_calls(calls, period="hour")
+    assert len(in_database["periods"]) == 15
+    for one, other in zip(in_database["periods"], in_python["periods"], strict=True):
         assert one["start"] == other["start"]
         for name in ("response_latency", "release"):
             assert one["latency"][name] == pytest.approx(other["latency"][name])
 
 
-def test_by_hour_and_by_day(api, make_call):
-    said(make_call(created_at=START, status="busy"), 0.3)
-    said(make_call(created_at=START + timedelta(hours=2)), 0.5)
-    hours = ask(api)["periods"]
+def test_figures_by_hour_and_by_day(api, make_call):
+    add_turn(make_call(created_at=START, status="busy"), 0.3)
+    add_turn(make_call(created_at=START + timedelta(hours=2)), 0.5)
+    hours = get_stats(api)["periods"]
     assert [(one["start"], one["calls"]) for one in hours] == [("2030-01-31T09:00:00Z", 1), ("2030-01-31T11:00:00Z", 1)]
     assert [one["latency"]["response_latency"]["p50"] for one in hours] == [0.3, 0.5]
-    days = ask(api, period="day")["periods"]
+    days = get_stats(api, period="day")["periods"]
     assert [(one["start"], one["calls"]) for one in days] == [("2030-01-31T00:00:00Z", 2)]
 
 
-def test_of_one_agent_and_one_direction(api, make_call):
+def test_figures_of_one_agent_and_of_one_direction(api, make_call):
     sales = Agent.objects.create(name="sales")
     make_call(agent=sales)
     make_call(direction="inbound")
     make_call()
-    assert ask(api)["total"]["calls"] == 3
-    assert ask(api, agent="sales")["total"]["calls"] == 1
-    assert ask(api, direction="inbound")["total"]["calls"] == 1
+    assert get_stats(api)["total"]["calls"] == 3
+    assert get_stats(api, agent="sales")["total"]["calls"] == 1
+    assert get_stats(api, direction="inbound")["total"]["calls"] == 1
 
 
-def test_nothing_yet(api):
-    body = ask(api)
+def test_figures_without_calls(api):
+    body = get_stats(api)
     assert (body["total"]["calls"], body["total"]["answer_rate"], body["periods"]) == (0, None, [])
 
 
-def test_what_is_going_on(api, make_call, settings):
+def test_the_figures_of_the_present_moment(api, make_call, settings):
     settings.MAX_LIVE_CALLS = 3
     now = timezone.now()
     Lease.objects.create(call=make_call(status="in-progress"), slot=1, expires_at=now + timedelta(seconds=30))
@@ -129,7 +129,7 @@ def test_what_is_going_on(api, make_call, settings):
         ("from=2020-01-01T00:00:00Z&to=2030-01-01T00:00:00Z&period=day", 422),
     ],
 )
-def test_what_cannot_be_asked(api, query, status):
+def test_an_invalid_query_is_refused(api, query, status):
     response = api.get(f"/api/stats/?{query}")
     assert response.status_code == status
     assert response["Content-Type"] == "application/problem+json"
@@ -137,6 +137,6 @@ def test_what_cannot_be_asked(api, query, status):
 
 def test_the_figures_take_a_few_queries(api, make_call, django_assert_max_num_queries):
     for n in range(20):
-        said(make_call(created_at=START + timedelta(hours=n)), 0.3)
+        add_turn(make_call(created_at=START + timedelta(hours=n)), 0.3)
     with django_assert_max_num_queries(9):
-        ask(api)
+        get_stats(api)
