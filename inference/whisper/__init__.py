@@ -1,1 +1,1 @@
-"""Whisper for many calls at once: features while sound comes, batches over calls, and no words out of noise."""
+"""Whisper for many calls at once: features while sound comes in, batches over calls, no words invented from noise."""

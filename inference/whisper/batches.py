@@ -1,8 +1,8 @@
 """
-Which utterances the model hears next, and together: pure, told the time, without a clock.
+Which utterances the model recognises next, and together. This module is pure: it is told the time.
 
-The model does one batch at a time and cannot be interrupted, and in a batch all rows have the same shape. Somebody is
-waiting on the line for an answer; a partial transcript is only of use.
+The model does one batch at a time and cannot be interrupted, and all rows of a batch have the same shape. A caller
+waits for an answer; a partial transcript is merely useful.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from inference.types import EngineFull
 
 class Urgency(IntEnum):
     ANSWER = 0
+    """A caller waits for it."""
     PARTIAL = 1
+    """It is useful if it comes soon."""
 
 
 class Waiting(Protocol):
-    """What can wait here. Both may change while it does."""
+    """A request that waits here. Both properties may change while it waits."""
 
     @property
     def urgency(self) -> Urgency: ...
@@ -35,11 +37,11 @@ R = TypeVar("R", bound=Waiting)
 
 class Batches(Generic[R]):
     """
-    Requests in the order of asking; ``take`` picks the next batch once the model is free.
+    Requests in the order in which they came; ``take`` picks the next batch once the model is free.
 
-    Answers go first. The one that has waited longest decides the shape; others of that shape come along, and until it
-    has waited for ``gather`` seconds there may be more of them, so that calls which end a sentence at the same moment
-    share one pass. Partials are taken only when no answer waits, few at a time, so that an answer that comes
+    Answers go first. The one that has waited longest decides the shape, and others of that shape join it. Until it has
+    waited for ``gather`` seconds the batch may still grow, so that calls that end a sentence at the same moment share
+    one pass. Partials are taken only when no answer waits, and only a few at a time, so that an answer that comes
     meanwhile does not wait long.
     """
 
@@ -47,23 +49,25 @@ class Batches(Generic[R]):
         self._max_rows = {Urgency.ANSWER: max_rows, Urgency.PARTIAL: max_partial_rows}
         self._gather = gather
         self._max_waiting = max_waiting
+        """For each urgency."""
         self._asked_at: dict[R, float] = {}
+        """When each waiting request came, the oldest first."""
 
     def __len__(self) -> int:
         return len(self._asked_at)
 
     def add(self, request: R, *, now: float) -> None:
-        """Raises ``EngineFull`` if ``max_waiting`` requests of this urgency wait already."""
+        """Raise ``EngineFull`` if ``max_waiting`` requests of this urgency wait already."""
         self.check(request.urgency)
         self._asked_at[request] = now
 
     def check(self, urgency: Urgency) -> None:
         """Raise ``EngineFull`` if no further request of this urgency may wait."""
         if sum(request.urgency is urgency for request in self._asked_at) >= self._max_waiting:
-            raise EngineFull(f"the recogniser is behind: {self._max_waiting} utterances wait for it")
+            raise EngineFull(f"the recogniser is behind: {self._max_waiting} utterances wait already (`max_waiting`)")
 
     def put_back(self, request: R, *, asked_at: float) -> None:
-        """Let a request that was taken wait once more, in the place that it had."""
+        """Let a request that was taken wait once more, at its old position."""
         self._asked_at[request] = asked_at
         self._asked_at = dict(sorted(self._asked_at.items(), key=lambda item: item[1]))
 
@@ -71,13 +75,13 @@ class Batches(Generic[R]):
         self._asked_at.pop(request, None)
 
     def clear(self) -> list[R]:
-        """Nobody waits any more; returns who did."""
+        """Remove and return all requests."""
         waiting = list(self._asked_at)
         self._asked_at.clear()
         return waiting
 
     def take(self, *, now: float) -> list[R]:
-        """The batch to begin at this moment, no longer waiting; empty if there is none, or not yet."""
+        """Remove and return the batch that should begin now; empty if none waits, or if it may still grow."""
         urgency = min((request.urgency for request in self._asked_at), default=Urgency.PARTIAL)
         waiting = [request for request in self._asked_at if request.urgency is urgency]
         rows = [request for request in waiting if request.shape == waiting[0].shape][: self._max_rows[urgency]]
@@ -90,7 +94,7 @@ class Batches(Generic[R]):
         return rows
 
     def due(self) -> float | None:
-        """When ``take`` will have a batch at the latest; None if nothing waits."""
+        """When ``take`` will return a batch at the latest; None if nothing waits."""
         answers = [asked_at for request, asked_at in self._asked_at.items() if request.urgency is Urgency.ANSWER]
         if answers:
             return answers[0] + self._gather

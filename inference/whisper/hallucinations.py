@@ -1,9 +1,9 @@
 """
-What Whisper hears in noise, and how to tell it from a caller's words.
+What Whisper invents about noise, and how to distinguish it from a caller's words.
 
-The usual transcription loop answers doubt with up to six more decodes at rising temperatures, which has no place in a
-conversation. Here each doubtful text has one reason, is counted under it, and is dropped; a text that a prefix may
-have spoiled is heard once more without.
+The usual transcription loop decodes a doubtful text up to six more times at rising temperatures, which takes too long
+for a conversation. Here a doubtful text is dropped and counted under one reason; a text that a prefix may have spoiled
+is decoded once more without it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 SHORTEST_SPEECH = 0.1
-"""
-Sound with less speech in it is not given to the model at all. A "two" or a "yes" may have 0.12 s that is loud, and who
-says it has been judged to be speaking already.
-"""
+"""Seconds. Sound with less speech is not given to the model at all. A "two" or a "yes" may have only 0.12 s that are
+loud, but then the voice detector has already judged it to be speech."""
 SHORT_SPEECH = 0.6
+"""Seconds. In less speech than this, a stock phrase is not believed even if the model is sure of it."""
 MAX_COMPRESSION = 2.4
+"""The limit of Whisper's own transcription loop. Text that repeats itself is compressed further."""
 LEAST_REPEATED = 100
-"""Characters. In less, repetition is how people talk: "no, no, no", "five five five five"."""
+"""Characters. In a shorter text, repetition is how people talk: "no, no, no", "five five five five"."""
 MAX_WORDS_PER_SECOND = 6.0
+"""Beyond the fastest speakers."""
 SPARE_WORDS = 3
-"""Short words that end in a consonant have little that is loud: "yes it is" may count as 0.3 s of speech."""
+"""Short words that end in a consonant are hardly loud: "yes it is" may count as 0.3 s of speech."""
 MIN_LOGPROB = -1.0
 MAX_NO_SPEECH = 0.6
+"""The limits of Whisper's own transcription loop."""
 
 _STOCK_PHRASES = frozenset(
     {
@@ -47,15 +49,15 @@ _STOCK_PHRASES = frozenset(
         "untertitelung des zdf 2020",
     }
 )
-"""What Whisper says of noise, from the captions that it learned from."""
+"""What Whisper says about noise, learned from the captions of its training data."""
 _POLITE_PHRASES = frozenset(
     {"bye", "bye bye", "thank you", "thank you very much", "thanks", "danke", "gracias", "merci", "vielen dank"}
 )
-"""So are these, but callers say them too, and quickly: to be short is not enough to be doubted."""
+"""These come from captions too, but callers also say them, and quickly: being short is not enough to doubt them."""
 
 
 class Reason(StrEnum):
-    """Why a text is not believed; also its name in the engine's ``counts``."""
+    """Why a text is not believed. The value is its name in the engine's ``counts``."""
 
     TOO_SHORT = "too_short"
     NO_WORDS = "no_words"
@@ -68,32 +70,32 @@ class Reason(StrEnum):
 
 
 RETRIED = frozenset({Reason.RUNAWAY, Reason.REPETITION, Reason.TOO_FAST})
-"""A forced prefix or hotwords can cause these: heard once more without either."""
+"""A forced prefix or hotwords can cause these, so the sound is decoded once more without either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """
-    One piece of sound as the model heard it.
-
-    ``speech`` is the seconds of the sound that may be speech, ``logprob`` the mean over the tokens, ``runaway`` that
-    the text had not ended where its limit was.
-    """
+    """The model's text for one piece of sound."""
 
     text: str = ""
     speech: float = 0.0
+    """Seconds of the sound that may be speech."""
     logprob: float = 0.0
+    """The mean over the tokens."""
     no_speech: float = 0.0
+    """The model's probability that there is no speech."""
     tokens: tuple[int, ...] = ()
     runaway: bool = False
+    """Whether the text had not ended at its limit."""
 
     @property
     def confidence(self) -> float:
+        """The mean probability of a token."""
         return math.exp(min(self.logprob, 0.0)) if math.isfinite(self.logprob) else 0.0
 
 
 def objection(hypothesis: Hypothesis) -> Reason | None:
-    """Why these cannot be the words of a caller, rather than the model's inventions about noise; None if they can."""
+    """Why this text is more likely invented than said by a caller; None if it may be believed."""
     words = bare_words(hypothesis.text)
     if hypothesis.speech < SHORTEST_SPEECH:
         return Reason.TOO_SHORT
@@ -117,10 +119,10 @@ def objection(hypothesis: Hypothesis) -> Reason | None:
 
 
 def bare_words(text: str) -> list[str]:
-    """The words without case and punctuation."""
+    """The words in lower case, without punctuation."""
     return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower())
 
 
 def compression(text: str) -> float:
-    """Characters for each byte that zlib needs: what repeats itself shrinks much, in any script."""
+    """Characters per byte that zlib needs: text that repeats itself shrinks much, in any script."""
     return len(text) / len(zlib.compress(text.encode()))

@@ -1,8 +1,8 @@
 """
-Whisper's features, made while the sound comes in.
+Whisper's features, computed while the sound comes in.
 
-Made at the end, they cost 10 to 37 ms of every answer; made as the sound comes, what is left at the end is the last
-two frames and the normalisation. Only numpy is needed here: the filters come from the model.
+Computed at the end, they would add 10 to 37 ms to every answer. Computed as the sound comes in, only the last two
+frames and the normalisation are left for the end. This module needs only numpy: the filters come from the model.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ RATE_HZ = 16000
 HOP = 160
 """Samples from one frame of features to the next: 10 ms."""
 WINDOW = 400
+"""Samples that one frame looks at: 25 ms."""
 EDGE = WINDOW // 2
-"""A frame looks this far to both sides; before the first sample it sees the beginning mirrored."""
+"""A frame looks so many samples to both sides. Before the first sample it sees the beginning mirrored."""
 
 SILENCE = -10.0
-"""log10 of the least power that the features know: what silent sound gives in every band."""
+"""log10 of the lowest power in the features: silence has it in every band."""
 DYNAMIC_RANGE = 8.0
-"""Whatever lies more than these powers of ten below the loudest of the clip is lifted to there."""
+"""Power that lies more than so many powers of ten below the loudest in the clip is raised to that level."""
 
 Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """The log-mel powers of one piece of sound, shape ``(frames, mels)``, and the greatest of them."""
+    """The log-mel powers of one piece of sound, shape ``(frames, mels)``, and the largest of them."""
 
     rows: Float32
     peak: float
@@ -41,9 +42,9 @@ class Spectrum:
         """
         Write the features, shape ``(mels, T)``, of this sound followed by silence.
 
-        Silence is added to the sound and not to its features (0.0, as faster-whisper does): so were the windows
-        filled that Whisper learned from. It needs no computing: silence gives the least power in every band, which
-        the normalisation lifts to the floor of the clip.
+        The sound is padded with silence, like the windows that Whisper was trained on; faster-whisper pads the features
+        with 0.0 instead. This needs no computing: silence has the lowest power in every band, which the normalisation
+        raises to the floor of the clip.
         """
         frames = min(len(self.rows), out.shape[1])
         floor = max(SILENCE, self.peak - DYNAMIC_RANGE)
@@ -55,24 +56,29 @@ class Spectrum:
 
 class LogMel:
     """
-    The spectrum of sound that is still coming; its features equal those of ``faster_whisper.FeatureExtractor`` to 1e-6.
+    The spectrum of sound that is still coming in. Its features equal those of ``faster_whisper.FeatureExtractor`` to
+    1e-6.
 
-    ``filters`` has the shape ``(mels, WINDOW // 2 + 1)``. Rows once made are never changed in place, so that a cut can
-    be read on another thread.
+    ``filters`` has the shape ``(mels, WINDOW // 2 + 1)``. Finished rows are never changed in place, so that another
+    thread can read a cut.
     """
 
     def __init__(self, filters: Float32) -> None:
         self._filters = np.ascontiguousarray(filters.T, np.float32)
         self._taper = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
         self._rows = np.empty((512, len(filters)), np.float32)
-        self._made = 0
+        """The frames, with room for more: 5 s at first."""
+        self._finished = 0
+        """How many of the rows are finished."""
         self._peak = SILENCE
+        """The largest power in them."""
         self._begun = False
+        """Whether there was enough sound to mirror the beginning."""
         self._rest = np.zeros(0, np.float32)
-        """The sound from the left edge of the next frame on; before the beginning can be mirrored, all of it."""
+        """The sound from the left edge of the next frame on; until the beginning can be mirrored, all of it."""
 
     def add(self, pcm: Pcm) -> None:
-        """Take the next samples. A call has a cost of its own, near that of 300 ms of sound: bring more at a time."""
+        """Take the next samples. A call costs about as much as 300 ms of sound, so add longer pieces."""
         self._rest = np.concatenate([self._rest, pcm.astype(np.float32) / np.float32(32768)])
         if not self._begun and len(self._rest) > EDGE:
             self._begun, self._rest = True, _mirrored(self._rest)
@@ -82,34 +88,36 @@ class LogMel:
             self._rest = self._rest[count * HOP :].copy()
 
     def cut(self) -> Spectrum:
-        """The spectrum of all that was added, as if silence followed."""
+        """The spectrum of everything that was added, as if silence followed."""
         rest = self._rest
         if not self._begun:
             rest = _mirrored(np.pad(rest, (0, EDGE + 1 - len(rest))))[: EDGE + len(rest)]
         count = -(-len(rest) // HOP)
         tail = self._frames(np.pad(rest, (0, WINDOW)), count)
-        rows = np.concatenate([self._rows[: self._made], tail])
+        rows = np.concatenate([self._rows[: self._finished], tail])
         return Spectrum(rows, max(self._peak, float(tail.max(initial=SILENCE))))
 
     def beginning(self, frames: int) -> Spectrum:
-        """The spectrum of the first ``frames`` alone, all of which must have been made."""
+        """The spectrum of the first ``frames`` only, all of which must be finished."""
         rows = self._rows[:frames]
         return Spectrum(rows, float(rows.max(initial=SILENCE)))
 
     def drop(self, frames: int) -> None:
-        """Forget the first ``frames``, all of which must have been made."""
-        self._rows = np.concatenate([self._rows[frames : self._made], np.empty((512, self._rows.shape[1]), np.float32)])
-        self._made -= frames
-        self._peak = float(self._rows[: self._made].max(initial=SILENCE))
+        """Drop the first ``frames``, all of which must be finished."""
+        self._rows = np.concatenate(
+            [self._rows[frames : self._finished], np.empty((512, self._rows.shape[1]), np.float32)]
+        )
+        self._finished -= frames
+        self._peak = float(self._rows[: self._finished].max(initial=SILENCE))
 
     def _append(self, rows: Float32) -> None:
-        end = self._made + len(rows)
+        end = self._finished + len(rows)
         if end > len(self._rows):
             grown = np.empty((max(end, 2 * len(self._rows)), self._rows.shape[1]), np.float32)
-            grown[: self._made] = self._rows[: self._made]
+            grown[: self._finished] = self._rows[: self._finished]
             self._rows = grown
-        self._rows[self._made : end] = rows
-        self._made = end
+        self._rows[self._finished : end] = rows
+        self._finished = end
         self._peak = max(self._peak, float(rows.max()))
 
     def _frames(self, sound: Float32, count: int) -> Float32:

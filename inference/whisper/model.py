@@ -45,9 +45,7 @@ LANGUAGE_ALIASES = {"fil": "tl", "iw": "he", "jv": "jw", "nb": "no"}
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """
-    One row of a batch: at most 28 s of one utterance.
-    """
+    """One row of a batch: at most 28 s of one utterance."""
 
     spectrum: Spectrum
     speech: float

@@ -1,4 +1,4 @@
-"""The sound of one utterance as recognition needs it: features, and how loud each moment was."""
+"""The sound of one utterance as recognition needs it: its features, and how loud each moment was."""
 
 from __future__ import annotations
 
@@ -9,51 +9,64 @@ from inference.types import Pcm
 from inference.whisper.mel import EDGE, HOP, RATE_HZ, Float32, LogMel, Spectrum
 
 MAX_HELD = 60 * RATE_HZ
-"""More waits only if the model is half a minute behind: no answer would come in time, and the rest is dropped."""
+"""Samples. More than this waits only if the model is half a minute behind. No answer would come in time, so the rest is
+dropped."""
 BLOCK = RATE_HZ // 50
-"""Loudness is measured by 20 ms."""
+"""Samples. Loudness is measured in blocks of 20 ms."""
 STEP = 16 * BLOCK
-"""Sound is worked on by 320 ms, 0.1 ms at a time: a sixth of what 20 ms would cost, 2 % of a core for 60 calls."""
+"""Samples. Sound is processed in steps of 320 ms, which take 0.1 ms each: 2 % of a core for 60 calls, a sixth of what
+steps of 20 ms would cost."""
 LONGEST = 28 * RATE_HZ
-"""What the largest window holds beside its margin. Of a longer utterance the first part is recognised for good."""
+"""Samples. The largest window holds this beside its margin. The first part of a longer utterance is recognised for
+good."""
 CUT_SEARCH = 10 * RATE_HZ
-"""The cut is made at the quietest moment of the last 10 s of the window."""
+"""Samples. A long utterance is cut at the quietest moment of the last 10 s of the window."""
 CUT_BLOCKS = 10
+"""The quietest moment is the middle of this many blocks, 200 ms: long enough to be a pause between words."""
 
 VOICE_RMS = 60
 SURE_VOICE_RMS = 300
-"""A block is no speech below the first, nor, below the second, if it lies 30 dB under the loudest."""
+"""Levels (16-bit RMS). A block below the first is not speech. Nor is a block below the second that is 30 dB quieter
+than the loudest block."""
 QUIET_RMS = 60
 SURE_SOUND_RMS = 200
 """
-Of sound after the words: a block below the first is silence, and none above the second. Between them it must lie 30 dB
-below the loudest, or 20 dB and no more than 6 dB above the noise of the line, not to be taken for more words.
+Levels (16-bit RMS) of sound after the words. A block below the first is silence, a block above the second is not. A
+block between them is silence if it is 30 dB quieter than the loudest block, or if it is 20 dB quieter and at most 6 dB
+louder than the noise of the line.
 """
 
 
 class Sound:
-    """Takes sound as it comes, by any number of samples. Positions are samples from the beginning of the utterance."""
+    """Takes sound as it comes, in pieces of any length. Positions are samples from the beginning of the utterance."""
 
     def __init__(self, filters: Float32) -> None:
         self._mel = LogMel(filters)
         self._pending = bytearray()
+        """Samples that are not processed yet."""
         self._part = np.zeros(0, np.int16)
+        """Processed samples that do not fill a block yet."""
         self._levels: list[float] = []
+        """The level of each block that is held."""
         self._loudest = 0.0
+        """The level of the loudest block of the whole utterance."""
         self.samples = 0
+        """How long the utterance is so far, without samples that were refused."""
         self.start = 0
-        """Before here nothing is held any more."""
+        """Where the sound that is held begins."""
 
     @property
     def held(self) -> int:
+        """How many samples are held."""
         return self.samples - self.start
 
     @property
     def frames(self) -> int:
-        """How long the spectrum of a ``cut`` is: the last frames begin within the sound and look beyond it."""
+        """The length of a ``cut``'s spectrum. Its last frames begin within the sound and look beyond it."""
         return -(-(self.held + EDGE) // HOP)
 
     def push(self, pcm: Pcm) -> None:
+        """Take the next samples; those beyond ``MAX_HELD`` are dropped."""
         pcm = pcm[: MAX_HELD - self.held]
         self._pending += pcm.tobytes()
         self.samples += len(pcm)
@@ -61,7 +74,7 @@ class Sound:
             self.advance()
 
     def advance(self) -> None:
-        """Work on what is left, so that the rest of this class knows all that was pushed."""
+        """Process what is pending, so that all other methods see everything that was pushed."""
         if not self._pending:
             return
         pcm = np.frombuffer(bytes(self._pending), np.int16)
@@ -76,26 +89,26 @@ class Sound:
             self._loudest = max(self._loudest, float(levels.max()))
 
     def speech(self) -> float:
-        """Seconds of what is held that may be speech."""
+        """How many seconds of the held sound may be speech."""
         self.advance()
         return speech_seconds(np.array(self._levels))
 
     def cut(self) -> tuple[Spectrum, float]:
-        """All that is held: its spectrum, and the seconds of it that may be speech."""
+        """The spectrum of the held sound, and how many seconds of it may be speech."""
         speech = self.speech()
         return self._mel.cut(), speech
 
     def cut_first(self) -> tuple[Spectrum, float, int]:
-        """The part to be recognised for good of more than ``LONGEST``; at last the position where it ends."""
+        """The part of a long utterance to be recognised for good: its spectrum, its seconds of speech, and its end."""
         self.advance()
         levels = np.array(self._levels[: LONGEST // BLOCK])
         blocks = quietest_block(levels)
         return self._mel.beginning(blocks * BLOCK // HOP), speech_seconds(levels[:blocks]), self.start + blocks * BLOCK
 
     def drop(self, until: int) -> None:
-        """Forget what lies before ``until``, to the block."""
+        """Drop the sound before ``until``, rounded down to a block."""
         self.advance()
-        # The last block has frames that wait for the sound behind it.
+        # Some frames of the last block wait for the sound after it.
         blocks = max(0, min((until - self.start) // BLOCK, len(self._levels) - 1))
         self._mel.drop(blocks * BLOCK // HOP)
         del self._levels[:blocks]
@@ -103,10 +116,10 @@ class Sound:
 
     def is_quiet(self, since: int, until: int) -> bool:
         """
-        Whether nothing between the two can be speech.
+        Whether nothing between the two positions can be speech.
 
-        A block that begins before ``since`` counts as a whole: rather one decode too many than a word lost. The
-        samples behind the last whole block, at most 20 ms, are shorter than any sound of speech.
+        A block that begins before ``since`` counts as a whole, because one decode too many is better than a lost word.
+        The samples behind the last whole block, at most 20 ms, are shorter than any sound of speech.
         """
         self.advance()
         first, end = max(0, since - self.start) // BLOCK, (until - self.start) // BLOCK
@@ -119,14 +132,14 @@ class Sound:
 
 
 def levels_of(pcm: Pcm) -> NDArray[np.floating]:
-    """Root mean square of each block; the samples must be whole blocks."""
+    """The root mean square of each block. The samples must fill whole blocks."""
     blocks = pcm.reshape(-1, BLOCK).astype(np.float32)
     levels: NDArray[np.floating] = np.sqrt(np.mean(blocks * blocks, axis=1))
     return levels
 
 
 def speech_seconds(levels: NDArray[np.floating]) -> float:
-    """How much of the sound is loud enough for speech."""
+    """How many seconds of the sound are loud enough for speech."""
     floor = max(VOICE_RMS, min(SURE_VOICE_RMS, levels.max(initial=0.0) / 30))
     return float(np.count_nonzero(levels > floor) * BLOCK / RATE_HZ)
 

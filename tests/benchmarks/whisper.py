@@ -2,13 +2,14 @@
 Whisper: how long does a final transcript take when 1 to 16 calls end a sentence at the same moment?
 
     python -m tests.benchmarks.whisper                                # a random model: tiny on a processor
-    python -m tests.benchmarks.whisper --device cuda                  # of large-v3-turbo's size on a GPU
+    python -m tests.benchmarks.whisper --device cuda                  # on a GPU, of large-v3-turbo's size
     python -m tests.benchmarks.whisper --device cuda --model FOLDER --sound speech.wav
 
-From ``finish()`` to the answer, through the whole engine: the last features, the queue, one pass, the guards. Nothing
-was heard before, so this is what a snapshot costs; a final after nothing but silence is the snapshot itself. A random
-model never ends by itself: it is given 3.5 tokens for each second of speech, as people talk. ``--keep FOLDER`` keeps
-it for the next time. Needs `pip install -r requirements/stt.txt`, and for a random model torch and transformers.
+Measured from ``finish()`` to the answer, through the whole engine: the last features, the queue, one pass, the checks
+of the text. Nothing was recognised before, so a snapshot takes as long; a final after only silence is the snapshot
+itself. A random model never ends a text by itself, so it gets 3.5 tokens for each second of speech, as people talk.
+``--keep FOLDER`` keeps it for the next run. Needs `pip install -r requirements/stt.txt`, and for a random model torch
+and transformers.
 """
 
 from __future__ import annotations
@@ -37,20 +38,21 @@ from tests.inference.tiny_whisper import make_tokenizer
 SPEECH = (2, 5, 10)
 CALLS = (1, 2, 4, 8, 16)
 TOKENS_PER_SECOND = 3.5
+"""Of ordinary speech."""
 TURBO = {"d_model": 1280, "encoder_layers": 32, "decoder_layers": 4, "heads": 20, "mels": 128, "vocabulary": 51866}
 TINY = {"d_model": 384, "encoder_layers": 4, "decoder_layers": 4, "heads": 6, "mels": 80, "vocabulary": 51865}
 
 
-class Spoken(Piece):
-    """As long a text as speech of this length has."""
+class PieceOfSpeech(Piece):
+    """A piece whose text is as long as that of ordinary speech."""
 
     @property
     def max_tokens(self) -> int:
         return round(TOKENS_PER_SECOND * self.speech)
 
 
-class Talking:
-    """The model, made to say as much as a caller would."""
+class TalkativeModel:
+    """The model, limited to as much text as a caller would say."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -60,17 +62,21 @@ class Talking:
 
     def transcribe(self, pieces):
         return self._model.transcribe(
-            [Spoken(piece.spectrum, piece.speech, piece.language, piece.prefix, piece.plain) for piece in pieces]
+            [PieceOfSpeech(piece.spectrum, piece.speech, piece.language, piece.prefix, piece.plain) for piece in pieces]
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--model", default="", help="the folder of a converted model, or a name")
-    parser.add_argument("--keep", default="", help="where a random model is made and looked for")
-    parser.add_argument("--sound", default="", help="16-bit mono WAV of 16 kHz, repeated as needed; noise if left out")
-    parser.add_argument("--runs", type=int, default=0, help="of each figure; 20 on a GPU, 3 on a processor")
+    parser.add_argument(
+        "--model", default="", help="the folder of a converted model, or a name (default: random weights)"
+    )
+    parser.add_argument("--keep", default="", help="the folder where a random model is kept for the next run")
+    parser.add_argument("--sound", default="", help="a 16-bit mono WAV of 16 kHz, repeated as needed (default: noise)")
+    parser.add_argument(
+        "--runs", type=int, default=0, help="measurements of each figure (default: 20 on a GPU, 3 on a processor)"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         model = options.model or random_model(
@@ -86,7 +92,7 @@ async def measure(model: str, device: str, runs: int, speech: Pcm, is_random: bo
     engine = FasterWhisperSpeechToText(WhisperOptions(model=model, device=device, partials=False, max_batch=max(CALLS)))
     if is_random:
         load = engine._load
-        engine._load = lambda: Talking(load())  # type: ignore[assignment,return-value]
+        engine._load = lambda: TalkativeModel(load())  # type: ignore[assignment,return-value]
     began = time.perf_counter()
     await engine.start()
     started = time.perf_counter() - began
@@ -115,7 +121,7 @@ async def measure(model: str, device: str, runs: int, speech: Pcm, is_random: bo
 
 
 async def finals(engine: FasterWhisperSpeechToText, sound: Pcm, calls: int) -> list[float]:
-    """Seconds from ``finish()`` to the answer, of calls that end together."""
+    """Seconds from ``finish()`` to the answer of each of several calls that end together."""
     utterances = [engine.open() for _ in range(calls)]
     for utterance in utterances:
         for start in range(0, len(sound), BLOCK):
@@ -130,7 +136,7 @@ async def finals(engine: FasterWhisperSpeechToText, sound: Pcm, calls: int) -> l
 
 
 def push_cost(speech: Pcm, filters) -> float:
-    """Mean seconds of a ``push`` of 20 ms, the features of the sound included."""
+    """Mean seconds of a ``push`` of 20 ms, with the features of the sound."""
     sound = np.resize(speech, 10 * RATE_HZ)
     pieces = [sound[start : start + BLOCK] for start in range(0, len(sound), BLOCK)]
 
@@ -158,7 +164,7 @@ def end_cost(sound: Pcm, filters) -> float:
 
 
 def stock_cost(sound: Pcm, filters) -> float:
-    """The same by faster-whisper's own extractor, of the window that we use; it pads to 30 s in truth."""
+    """The same with faster-whisper's own extractor for the window that this engine uses; by default it pads to 30 s."""
     from faster_whisper.feature_extractor import FeatureExtractor
 
     extractor = FeatureExtractor(feature_size=len(filters))
@@ -186,7 +192,7 @@ def read(path: str) -> Pcm:
 
 
 def random_model(folder: Path, size: dict[str, int]) -> Path:
-    """A converted model of this size with random weights, which never says that the text has ended."""
+    """A converted model of this size with random weights, which never ends a text."""
     if (folder / "model.bin").exists():
         return folder
     import torch

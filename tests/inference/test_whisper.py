@@ -1,4 +1,4 @@
-"""The Whisper engine: who is heard when, what is heard only once, and its bounds, on models that fit in a test."""
+"""The Whisper engine: what is recognised when and what only once, and its limits, on models that fit in a test."""
 
 import asyncio
 import random
@@ -26,14 +26,17 @@ LINE = (30 * np.random.default_rng(2).standard_normal(RATE_HZ)).astype(np.int16)
 
 
 class Gate:
-    """Stands before the model: writes down what each pass hears, can hold a pass back, and can speak in its place."""
+    """Wraps the model: records each pass, can hold a pass back, and can answer instead of the model."""
 
     def __init__(self, model, loop: asyncio.AbstractEventLoop) -> None:
         self.model = model
         self.passes = []
+        """The pieces of each pass."""
         self.says = None
+        """If set, gives the hypothesis for a piece instead of the model."""
         self.entered = asyncio.Event()
-        self.heard: asyncio.Queue[int] = asyncio.Queue()
+        """Set when a pass has begun."""
+        self.finished: asyncio.Queue[int] = asyncio.Queue()
         """The rows of each pass whose results have reached the calls."""
         self._loop = loop
         self._open = threading.Event()
@@ -55,7 +58,7 @@ class Gate:
 
     @property
     def samples(self) -> list[int]:
-        """Of each row of each pass; the last two frames look beyond the sound."""
+        """The length of each row of each pass. Its last two frames look beyond the sound."""
         return [len(piece.spectrum.rows) * 160 for pieces in self.passes for piece in pieces]
 
     def transcribe(self, pieces):
@@ -82,7 +85,7 @@ async def running(folder, **options) -> AsyncIterator[tuple[FasterWhisperSpeechT
 
     def heard(jobs, hearing) -> None:
         hand_out(jobs, hearing)
-        gate.heard.put_nowait(len(jobs))
+        gate.finished.put_nowait(len(jobs))
 
     engine._finish_batch = heard
     yield engine, gate
@@ -107,7 +110,7 @@ async def turns(count: int = 5) -> None:
 
 
 async def hold(engine, gate) -> asyncio.Task:
-    """Keep the model busy with somebody else's answer until the gate is opened."""
+    """Keep the model busy with the answer of another call until the gate is opened."""
     gate.shut()
     other = engine.open()
     other.push(LOW)
@@ -118,16 +121,16 @@ async def hold(engine, gate) -> asyncio.Task:
 
 
 def at_once(coroutine):
-    """The result of what need not wait for anything."""
+    """The result of a coroutine that must not wait for anything."""
     with pytest.raises(StopIteration) as done:
         coroutine.send(None)
     return done.value.value
 
 
-# -- what is heard ----------------------------------------------------------------------------------------------------
+# -- what is recognised
 
 
-async def test_it_hears_what_was_said(engine):
+async def test_speech_is_recognised(engine):
     for sound, sentence in ((LOW, LOW_SENTENCE), (HIGH, HIGH_SENTENCE)):
         utterance = engine.open()
         utterance.push(sound)
@@ -138,7 +141,7 @@ async def test_it_hears_what_was_said(engine):
 
 
 @pytest.mark.parametrize("sound", [SILENCE, LINE, LOW[: int(0.08 * RATE_HZ)], LOW // 200])
-async def test_silence_and_sound_too_short_for_speech_have_no_words_and_cost_no_pass(engine, gate, sound):
+async def test_silence_and_sound_too_short_for_speech_have_no_words_and_need_no_pass(engine, gate, sound):
     utterance = engine.open()
     utterance.push(sound)
     final = at_once(utterance.finish())
@@ -146,7 +149,7 @@ async def test_silence_and_sound_too_short_for_speech_have_no_words_and_cost_no_
     assert gate.passes == []
 
 
-async def test_calls_in_several_languages_that_end_at_different_times_do_not_disturb_each_other(tmp_path):
+async def test_calls_in_several_languages_that_end_at_different_times_do_not_mix(tmp_path):
     languages = ("en", "de", "ja")
     async with running(make_tiny_whisper(tmp_path, mels=128, languages=languages), max_batch=16) as (engine, gate):
         calls = []
@@ -166,14 +169,14 @@ async def test_calls_in_several_languages_that_end_at_different_times_do_not_dis
         assert max(gate.rows) > 1
 
 
-async def test_a_language_that_the_model_does_not_know_is_refused_for_good(engine):
+async def test_an_unknown_language_is_a_permanent_error(engine):
     with pytest.raises(EngineError, match="'de'") as refusal:
         engine.open(language="de")
     assert refusal.value.permanent
     engine.open(language="en-GB").cancel()
 
 
-# -- what is heard only once -------------------------------------------------------------------------------------------
+# -- what is recognised only once
 
 
 async def test_the_snapshot_at_the_pause_is_the_final_if_nothing_more_was_said(engine, gate):
@@ -192,7 +195,7 @@ async def test_the_snapshot_at_the_pause_is_the_final_if_nothing_more_was_said(e
 
 
 @pytest.mark.parametrize("more", [LOW, LOW // 10, LOW[:800] // 4])
-async def test_what_could_be_more_words_is_heard(engine, gate, more):
+async def test_sound_that_may_be_more_words_is_recognised(engine, gate, more):
     utterance = engine.open()
     utterance.push(LOW)
     await utterance.snapshot()
@@ -202,7 +205,7 @@ async def test_what_could_be_more_words_is_heard(engine, gate, more):
     assert gate.rows == [1, 1]
 
 
-async def test_snapshots_that_wait_together_are_one_piece_of_work(engine, gate):
+async def test_snapshots_that_wait_together_share_one_pass(engine, gate):
     holding, utterance = await hold(engine, gate), engine.open()
     utterance.push(LOW)
     asked = []
@@ -218,7 +221,7 @@ async def test_snapshots_that_wait_together_are_one_piece_of_work(engine, gate):
     assert answers[-1].samples == 6 * len(LOW)
 
 
-async def test_who_asks_while_just_that_is_being_heard_waits_for_it(engine, gate):
+async def test_a_request_for_what_is_being_recognised_waits_for_that_pass(engine, gate):
     gate.shut()
     utterance = engine.open()
     utterance.push(LOW)
@@ -233,7 +236,7 @@ async def test_who_asks_while_just_that_is_being_heard_waits_for_it(engine, gate
     assert gate.rows == [1]
 
 
-async def test_who_asks_after_more_words_does_not_get_what_was_begun_before_them(engine, gate):
+async def test_a_request_after_more_words_does_not_get_the_pass_before_them(engine, gate):
     gate.shut()
     utterance = engine.open()
     utterance.push(LOW)
@@ -248,7 +251,7 @@ async def test_who_asks_after_more_words_does_not_get_what_was_begun_before_them
     assert gate.samples == pytest.approx([len(LOW), 2 * len(LOW)], abs=320)
 
 
-# -- who is heard when -------------------------------------------------------------------------------------------------
+# -- what is recognised when
 
 
 async def test_sentences_that_end_at_the_same_moment_share_a_pass(folder):
@@ -262,7 +265,7 @@ async def test_sentences_that_end_at_the_same_moment_share_a_pass(folder):
         assert (engine.counts["batches"], engine.counts["rows"]) == (1, 5)
 
 
-async def test_a_longer_window_is_a_pass_of_its_own(engine, gate):
+async def test_a_longer_window_needs_a_pass_of_its_own(engine, gate):
     holding, utterances = await hold(engine, gate), [engine.open() for _ in range(3)]
     for utterance, sound in zip(utterances, (LOW, np.tile(LOW, 8), HIGH), strict=True):
         utterance.push(sound)
@@ -273,7 +276,7 @@ async def test_a_longer_window_is_a_pass_of_its_own(engine, gate):
     assert gate.rows == [2, 1]
 
 
-async def test_lengths_at_the_edge_of_a_window_are_told_apart(engine, gate):
+async def test_lengths_at_the_edge_of_a_window_are_distinguished(engine, gate):
     holding, utterances = await hold(engine, gate), [engine.open() for _ in range(6)]
     for utterance, samples in zip(utterances, (127400, 127800, 127801, 127960, 127961, 128001), strict=True):
         utterance.push(np.resize(LOW, samples))
@@ -298,18 +301,18 @@ async def test_an_answer_goes_before_partials_that_have_waited_longer(engine, ga
     assert gate.samples == pytest.approx([3 * len(HIGH), 2 * len(LOW)], abs=320)
 
 
-async def test_partials_go_few_at_a_time(engine, gate):
+async def test_only_a_few_partials_share_a_pass(engine, gate):
     holding = await hold(engine, gate)
     utterances = [engine.open(on_partial=lambda partial: None) for _ in range(11)]
     for utterance in utterances:
         utterance.push(LOW)
     gate.open()
     await holding
-    assert [await gate.heard.get() for _ in range(3)] == [1, 8, 3]
+    assert [await gate.finished.get() for _ in range(3)] == [1, 8, 3]
     assert gate.rows == [8, 3]
 
 
-async def test_what_nobody_waits_for_any_more_is_not_heard(engine, gate):
+async def test_requests_that_are_no_longer_wanted_are_not_recognised(engine, gate):
     holding = await hold(engine, gate)
     utterances = [engine.open(on_partial=lambda partial: None) for _ in range(4)]
     for utterance in utterances:
@@ -337,7 +340,7 @@ async def test_what_nobody_waits_for_any_more_is_not_heard(engine, gate):
     kept.cancel()
 
 
-async def test_an_abandoned_snapshot_becomes_the_partial_that_it_was(engine, gate):
+async def test_an_abandoned_snapshot_becomes_a_partial_again(engine, gate):
     holding, utterance, other = await hold(engine, gate), engine.open(on_partial=lambda partial: None), engine.open()
     utterance.push(LOW)
     asked = asyncio.ensure_future(utterance.snapshot())
@@ -352,7 +355,7 @@ async def test_an_abandoned_snapshot_becomes_the_partial_that_it_was(engine, gat
     assert gate.samples == pytest.approx([2 * len(HIGH), len(LOW)], abs=320)
 
 
-async def test_more_calls_than_it_takes_are_refused_until_one_ends(folder):
+async def test_too_many_utterances_are_refused_until_one_ends(folder):
     async with running(folder, max_utterances=2) as (engine, _):
         first, _second = engine.open(), engine.open()
         with pytest.raises(EngineFull, match="2 utterances open") as refusal:
@@ -362,11 +365,11 @@ async def test_more_calls_than_it_takes_are_refused_until_one_ends(folder):
         engine.open().cancel()
         await engine.open().finish()
         third = engine.open()
-        del third  # forgotten by its owner
+        del third  # its owner dropped it without a call
         engine.open().cancel()
 
 
-async def test_answers_that_would_come_too_late_are_refused_at_once(folder):
+async def test_too_many_waiting_answers_are_refused_at_once(folder):
     async with running(folder, max_waiting=1) as (engine, gate):
         holding, waiting, refused = await hold(engine, gate), engine.open(), engine.open()
         for utterance in (waiting, refused):
@@ -380,7 +383,7 @@ async def test_answers_that_would_come_too_late_are_refused_at_once(folder):
         assert (await refused.finish()).text == LOW_SENTENCE
 
 
-async def test_many_calls_that_do_all_that_calls_do_get_their_words(folder):
+async def test_many_calls_with_random_actions_get_their_words(folder):
     async def call(engine, chance: random.Random) -> None:
         for _ in range(2):
             utterance, sound, asked = engine.open(on_partial=lambda partial: None), [], []
@@ -408,35 +411,35 @@ async def test_many_calls_that_do_all_that_calls_do_get_their_words(folder):
         assert len(engine._batches) == 0
 
 
-# -- partials ----------------------------------------------------------------------------------------------------------
+# -- partials
 
 
-async def test_a_partial_is_what_two_hypotheses_in_a_row_agree_on(engine, gate):
+async def test_a_partial_has_the_words_on_which_two_consecutive_hypotheses_agree(engine, gate):
     partials = []
     utterance = engine.open(on_partial=partials.append)
     for number, piece in enumerate(np.array_split(np.tile(LOW, 2), 4), start=1):
         utterance.push(piece)
-        await gate.heard.get()
+        await gate.finished.get()
         assert len(partials) == (number > 1)
     assert partials[0].text == LOW_SENTENCE
     assert partials[0].samples == len(LOW) // 2
     utterance.cancel()
 
 
-async def test_partials_begin_with_what_was_agreed_and_answers_do_not(engine, gate):
+async def test_partials_have_the_agreed_words_as_a_prefix_but_answers_do_not(engine, gate):
     utterance = engine.open(on_partial=lambda partial: None)
     for piece in np.array_split(np.tile(LOW, 2), 4):
         utterance.push(piece)
-        await gate.heard.get()
+        await gate.finished.get()
     first, second, third, fourth = (pieces[0].prefix for pieces in gate.passes)
     assert first == second == ()
-    assert len(third) == len(fourth) == 5  # of six tokens, each a word
+    assert len(third) == len(fourth) == 5  # of six tokens, each of them a word
     assert gate.model._tokens.decode(list(third)) == " " + LOW_SENTENCE.rpartition(" ")[0]
     assert (await utterance.finish()).text == LOW_SENTENCE
     assert gate.passes[-1][0].prefix == ()
 
 
-async def test_no_partial_is_made_of_silence(engine, gate):
+async def test_silence_makes_no_partial(engine, gate):
     utterance = engine.open(on_partial=lambda partial: None)
     utterance.push(LOW)
     await utterance.snapshot()
@@ -447,7 +450,7 @@ async def test_no_partial_is_made_of_silence(engine, gate):
     assert gate.rows == [1]
 
 
-async def test_no_partial_comes_after_the_end_even_if_it_was_in_the_making(engine, gate):
+async def test_a_partial_that_was_in_progress_at_the_end_is_not_reported(engine, gate):
     gate.shut()
     partials = []
     utterance = engine.open(on_partial=partials.append)
@@ -461,20 +464,20 @@ async def test_no_partial_comes_after_the_end_even_if_it_was_in_the_making(engin
     assert gate.rows == [1]
 
 
-async def test_a_listener_that_fails_does_not_disturb_the_call(engine, gate, caplog):
+async def test_an_error_of_on_partial_does_not_disturb_the_call(engine, gate, caplog):
     utterance = engine.open(on_partial=lambda partial: 1 / 0)
     for piece in (LOW, LOW):
         utterance.push(piece)
-        await gate.heard.get()
+        await gate.finished.get()
     assert (await utterance.finish()).text == LOW_SENTENCE
     assert "Reporting a partial transcript failed" in caplog.text
 
 
-# -- long utterances ---------------------------------------------------------------------------------------------------
+# -- long utterances
 
 
 @pytest.mark.parametrize("pieces", [1, 50])
-async def test_of_a_long_utterance_every_sample_is_heard_once(engine, gate, pieces):
+async def test_every_sample_of_a_long_utterance_is_recognised_once(engine, gate, pieces):
     utterance, sound = engine.open(), np.tile(LOW, 48)  # 57.6 s
     for piece in np.array_split(sound, pieces):
         utterance.push(piece)
@@ -491,14 +494,14 @@ async def test_partials_of_a_long_utterance_grow_with_it(engine, gate):
     utterance = engine.open(on_partial=partials.append)
     for piece in [LOW] * 30:
         utterance.push(piece)
-        await gate.heard.get()
+        await gate.finished.get()
     final = await utterance.finish()
     assert final.text == partials[-1].text == f"{LOW_SENTENCE} {LOW_SENTENCE}"
     lengths = [len(partial.text) for partial in partials]
     assert lengths == sorted(lengths)
 
 
-async def test_what_is_held_of_an_endless_utterance_is_bounded(engine, gate):
+async def test_the_sound_held_of_an_endless_utterance_is_bounded(engine, gate):
     gate.shut()
     utterance = engine.open()
     for _ in range(100):
@@ -511,7 +514,7 @@ async def test_what_is_held_of_an_endless_utterance_is_bounded(engine, gate):
     assert max(gate.samples) <= LONGEST
 
 
-async def test_endless_silence_behind_the_words_costs_nothing(engine, gate):
+async def test_endless_silence_after_the_words_needs_no_pass(engine, gate):
     utterance = engine.open(on_partial=lambda partial: None)
     utterance.push(LOW)
     await utterance.snapshot()
@@ -525,10 +528,10 @@ async def test_endless_silence_behind_the_words_costs_nothing(engine, gate):
     assert engine.counts["samples_dropped"] == 0
 
 
-# -- guards ------------------------------------------------------------------------------------------------------------
+# -- hallucinations
 
 
-async def hear(engine, sound=LOW) -> str:
+async def recognised(engine, sound=LOW) -> str:
     utterance = engine.open()
     utterance.push(sound)
     return (await utterance.finish()).text
@@ -546,53 +549,53 @@ async def hear(engine, sound=LOW) -> str:
         (Hypothesis("Thank you.", 0.4, -0.5, 0.8), "stock_phrase"),
     ],
 )
-async def test_each_guard_drops_what_it_does_not_believe_and_is_counted(engine, gate, says, reason):
+async def test_each_objection_drops_the_text_and_is_counted(engine, gate, says, reason):
     gate.says = lambda piece: says
-    assert await hear(engine) == ""
+    assert await recognised(engine) == ""
     assert engine.counts[reason] == 1
     assert engine.counts["retried"] == 0
     assert gate.rows == [1]
     gate.says = None
-    assert await hear(engine) == LOW_SENTENCE
+    assert await recognised(engine) == LOW_SENTENCE
 
 
-async def test_too_little_speech_is_counted_too(engine):
-    assert await hear(engine, LOW[:1500]) == ""
+async def test_too_little_speech_is_also_counted(engine):
+    assert await recognised(engine, LOW[:1500]) == ""
     assert engine.counts["too_short"] == 1
 
 
-async def test_hotwords_are_expected_and_left_away_where_they_spoil_the_text(tmp_path):
+async def test_hotwords_are_left_out_in_a_second_attempt_if_they_spoil_the_text(tmp_path):
     words = "moment time"
     count = 1 + 2
     async with running(make_tiny_whisper(tmp_path, before_prompt=count), hotwords=words) as (engine, gate):
-        assert await hear(engine) == LOW_SENTENCE
+        assert await recognised(engine) == LOW_SENTENCE
         gate.says = lambda piece: Hypothesis("Yes.", 1.2) if piece.plain else Hypothesis("moment time " * 30, 9.0)
-        assert await hear(engine) == "Yes."
+        assert await recognised(engine) == "Yes."
         assert (engine.counts["repetition"], engine.counts["retried"]) == (1, 1)
         gate.says = lambda piece: Hypothesis("moment time " * 30, 9.0)
-        assert await hear(engine) == ""
+        assert await recognised(engine) == ""
         assert (engine.counts["repetition"], engine.counts["retried"]) == (3, 2)
 
 
-async def test_a_partial_that_its_prefix_spoiled_is_heard_once_more_without(engine, gate):
+async def test_a_partial_that_its_prefix_spoiled_is_recognised_once_more_without(engine, gate):
     partials = []
     utterance = engine.open(on_partial=partials.append)
     for piece in (LOW, LOW):
         utterance.push(piece)
-        await gate.heard.get()
+        await gate.finished.get()
     gate.says = lambda piece: (
         Hypothesis(runaway=True, speech=1.2) if piece.prefix else gate.model.transcribe([piece])[0]
     )
     utterance.push(LOW)
     for _ in range(2):
-        await gate.heard.get()
+        await gate.finished.get()
     assert [bool(pieces[0].prefix) for pieces in gate.passes] == [False, False, True, False]
     assert engine.counts["retried"] == 1
-    # It was heard without help, so it can be the answer.
+    # It was recognised without a prefix, so it can be the answer.
     assert at_once(utterance.finish()).text == LOW_SENTENCE
 
 
-# -- what goes wrong ---------------------------------------------------------------------------------------------------
+# -- what goes wrong
 
 
 def fail(piece):
@@ -610,7 +613,7 @@ async def test_an_error_of_the_model_is_an_engine_error_and_the_next_request_is_
     assert engine.counts["failed"] == 1
 
 
-async def test_a_model_that_fails_three_times_on_end_is_broken_until_it_hears_again(engine, gate):
+async def test_a_model_that_fails_three_times_in_a_row_is_broken_until_a_pass_succeeds(engine, gate):
     async def fails() -> bool:
         try:
             utterance = engine.open()
@@ -627,27 +630,27 @@ async def test_a_model_that_fails_three_times_on_end_is_broken_until_it_hears_ag
         assert bool(engine.broken) == bool(broken)
 
 
-async def test_a_failed_partial_is_logged_and_the_call_goes_on(engine, gate, caplog):
+async def test_a_failed_partial_is_logged_and_the_utterance_goes_on(engine, gate, caplog):
     gate.says = fail
     utterance = engine.open(on_partial=lambda partial: None)
     utterance.push(LOW)
-    await gate.heard.get()
+    await gate.finished.get()
     gate.says = None
     assert (await utterance.snapshot()).text == LOW_SENTENCE
     assert "A partial transcript failed; the utterance goes on: recognition failed: CUDA out of memory" in caplog.text
 
 
-async def test_a_part_of_a_long_utterance_that_fails_is_lost_and_the_rest_is_heard(engine, gate, caplog):
+async def test_a_part_of_a_long_utterance_that_fails_is_lost_and_the_rest_is_recognised(engine, gate, caplog):
     gate.says = fail
     utterance = engine.open()
     utterance.push(np.tile(LOW, 25))
-    await gate.heard.get()
+    await gate.finished.get()
     gate.says = None
     assert (await utterance.finish()).text == LOW_SENTENCE
     assert "Lost the first part of a long utterance" in caplog.text
 
 
-async def test_closed_with_answers_in_the_making_it_says_so_to_all_who_wait(folder):
+async def test_closing_ends_waiting_answers_with_an_error(folder):
     async with leaving_no_task(), running(folder) as (engine, gate):
         holding, waiting = await hold(engine, gate), engine.open(on_partial=lambda partial: None)
         waiting.push(LOW)
@@ -682,10 +685,10 @@ async def test_it_can_be_started_again(folder):
     async with running(folder) as (engine, _):
         await engine.close()
         await engine.start()
-        assert await hear(engine) == LOW_SENTENCE
+        assert await recognised(engine) == LOW_SENTENCE
 
 
-async def test_while_it_loads_it_says_so(folder):
+async def test_a_call_while_the_model_loads_is_told_so(folder):
     engine = FasterWhisperSpeechToText(WhisperOptions(model=str(folder), device="cpu", cpu_threads=1))
     with pytest.raises(EngineError, match="not been started"):
         engine.open()
@@ -698,7 +701,7 @@ async def test_while_it_loads_it_says_so(folder):
     await engine.close()
 
 
-async def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path):
+async def test_the_error_for_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path):
     engine = FasterWhisperSpeechToText(WhisperOptions(model=str(tmp_path), device="cpu"))
     with pytest.raises(EngineError, match="option `model`") as refusal:
         await engine.start()

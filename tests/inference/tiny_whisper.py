@@ -1,13 +1,13 @@
 """
 A Whisper small enough for a test, loaded and run by the same code as the real one, and made without torch.
 
-It hears one thing: whether the sound was low or high. Its encoder's first two channels carry the energy below and
-above ``SPLIT_HZ``; attention finds the moments where they differ most; the decoder's table of positions points at the
-tokens of both sentences at once, and the sign of the difference lifts those of one. So what it says depends on the
-audio that it was given, and is known exactly.
+It recognises one thing: whether the sound is low or high. The first two channels of its encoder carry the energy below
+and above ``SPLIT_HZ``. Attention finds the moments where they differ most. The decoder's table of positions points at
+the tokens of both sentences at once, and the sign of the difference raises those of one sentence. So its text depends
+on the audio, and is known exactly.
 
-With ``random`` weights it says nothing sensible instead, but everything it is told makes a difference to it: each
-frame of sound, the language, the prefix, the hotwords.
+With ``random`` weights its text makes no sense, but depends on all input: each frame of sound, the language, the
+prefix, the hotwords.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ SPLIT_HZ = 1800
 
 WIDTH = 32
 RANDOM_END = 16.0
-"""How much likelier the end of the text is than any other token, so that random texts end."""
+"""How much more likely the end of the text is than any other token, so that random texts end."""
 POSITIONS = 448
-WINDOW_FRAMES = 1500  # as the model counts: two of the features
+WINDOW_FRAMES = 1500  # the model has one for each two frames of the features
 POINTING = 12.0
-"""Weight with which a position points at its tokens."""
+"""The weight with which a position points at its tokens."""
 HEARING = 3.0
-"""Gain from what attention found to the tokens; must stay below ``POINTING``."""
+"""The gain from what attention found to the tokens. It must stay below ``POINTING``."""
 ATTENTION = 200.0
-"""Sharpness of attention, so that a short sound in a long silence is found."""
+"""The sharpness of attention, so that it finds a short sound in a long silence."""
 
 
 def make_tiny_whisper(
@@ -50,10 +50,10 @@ def make_tiny_whisper(
     random: bool = False,
 ) -> Path:
     """
-    Write a model that ``faster_whisper.WhisperModel`` loads from ``folder``; returns the folder.
+    Write a model that ``faster_whisper.WhisperModel`` loads from ``folder``, and return the folder.
 
-    With more than one language it is a multilingual one. ``before_prompt`` is the number of tokens, such as hotwords,
-    that will stand before the prompt: the sentences begin as many positions later.
+    With more than one language the model is multilingual. ``before_prompt`` is the number of tokens, such as hotwords,
+    that will come before the prompt: the sentences begin so many positions later.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer(languages)
@@ -61,7 +61,7 @@ def make_tiny_whisper(
     vocabulary = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
     prompt_tokens = before_prompt + 2
     if len(languages) > 1:
-        vocabulary.append("")  # how CTranslate2 knows a multilingual vocabulary
+        vocabulary.append("")  # by this CTranslate2 recognises a multilingual vocabulary
         prompt_tokens += 2
     end = tokenizer.token_to_id("<|endoftext|>")
     low, high = (tokenizer.encode(f" {text}", add_special_tokens=False).ids for text in sentences)
@@ -72,7 +72,7 @@ def make_tiny_whisper(
     used = list(dict.fromkeys([*low, *high, end]))
     embeddings = chance.standard_normal((len(vocabulary), WIDTH - len(used))) @ axes[len(used) :]
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    embeddings[used] = axes[: len(used)]  # at right angles to each other and to every other token
+    embeddings[used] = axes[: len(used)]  # orthogonal to each other and to every other token
     embeddings = _f32(embeddings)
 
     spec = WhisperSpec(1, 2, 1, 2)
@@ -93,7 +93,7 @@ def make_tiny_whisper(
 
 
 def make_tokenizer(languages: Sequence[str], *, size: int = 0) -> Tokenizer:
-    """One that knows the sentences, and Whisper's special tokens; with a ``size``, filled up to it."""
+    """A tokenizer of the sentences and of Whisper's special tokens; with ``size``, padded to so many tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -116,7 +116,7 @@ def _fill_encoder(encoder, mel_bins: int) -> None:
         first[channel, mels, 1] = 1 / mels.sum()
         second[channel, channel, 1] = 1
     bias = np.zeros(WIDTH)
-    bias[:2] = 4  # keeps both channels where GELU is straight
+    bias[:2] = 4  # keeps both channels where GELU is linear
     encoder.conv1.weight, encoder.conv1.bias = _f32(first), _f32(bias)
     encoder.conv2.weight, encoder.conv2.bias = _f32(second), _f32(np.zeros(WIDTH))
     encoder.position_encodings.encodings = _f32(np.zeros((WINDOW_FRAMES, WIDTH)))
@@ -142,7 +142,10 @@ def _fill_decoder(decoder, embeddings, low: list[int], high: list[int], end: int
         difference = np.zeros(WIDTH)
         difference[:2] = 1, -1
         query, keys_values, out = np.zeros(WIDTH), np.zeros((2 * WIDTH, WIDTH)), np.zeros((WIDTH, WIDTH))
-        for head, wanted in ((0, difference), (WIDTH // 2, -difference)):  # one looks for low sound, one for high
+        for head, wanted in (
+            (0, difference),
+            (WIDTH // 2, -difference),
+        ):  # one head looks for low sound, one for high sound
             query[head] = ATTENTION
             keys_values[head], keys_values[WIDTH + head] = wanted, difference
             out[:, head] = HEARING * (embeddings[low].sum(axis=0) - embeddings[high].sum(axis=0))

@@ -1,4 +1,4 @@
-"""Who is heard next, and with whom; in virtual time."""
+"""Which requests the model takes next, and together, in virtual time."""
 
 from dataclasses import dataclass
 
@@ -28,12 +28,12 @@ def names(requests: list[Request]) -> str:
     return "".join(request.name for request in requests)
 
 
-def test_without_requests_there_is_nothing_to_do(batches):
+def test_without_requests_there_is_no_batch(batches):
     assert batches.take(now=0.0) == []
     assert batches.due() is None
 
 
-def test_an_answer_waits_a_moment_for_others_and_no_longer(batches):
+def test_an_answer_waits_only_a_moment_for_others(batches):
     batches.add(Request("a"), now=1.0)
     assert batches.take(now=1.0) == []
     batches.add(Request("b"), now=1.002)
@@ -43,7 +43,7 @@ def test_an_answer_waits_a_moment_for_others_and_no_longer(batches):
     assert len(batches) == 0
 
 
-def test_a_full_batch_waits_for_nobody(batches):
+def test_a_full_batch_does_not_wait(batches):
     for name in "abcde":
         batches.add(Request(name), now=1.0)
     assert names(batches.take(now=1.0)) == "abcd"
@@ -57,14 +57,14 @@ def test_answers_that_waited_while_the_model_was_busy_go_at_once(batches):
     assert names(batches.take(now=1.030)) == "ab"
 
 
-def test_rows_of_one_batch_have_one_shape_and_the_oldest_decides(batches):
+def test_the_oldest_request_decides_the_shape_of_the_batch(batches):
     for name, shape in (("a", 1500), ("b", 1000), ("c", 1500), ("d", 1000)):
         batches.add(Request(name, shape=shape), now=1.0)
     assert names(batches.take(now=2.0)) == "ac"
     assert names(batches.take(now=2.0)) == "bd"
 
 
-def test_no_partial_begins_while_an_answer_waits_even_if_that_is_only_gathering(batches):
+def test_no_partial_begins_while_an_answer_waits_for_others(batches):
     batches.add(partial_of("p"), now=1.0)
     batches.add(Request("a"), now=1.5)
     assert batches.take(now=1.501) == []
@@ -72,7 +72,7 @@ def test_no_partial_begins_while_an_answer_waits_even_if_that_is_only_gathering(
     assert names(batches.take(now=1.503)) == "p"
 
 
-def test_partials_go_at_once_in_their_order_and_few_at_a_time(batches):
+def test_partials_go_at_once_in_their_order_but_only_a_few_at_a_time(batches):
     for name in "pqrst":
         batches.add(partial_of(name), now=1.0)
     assert batches.due() == 1.0
@@ -80,14 +80,14 @@ def test_partials_go_at_once_in_their_order_and_few_at_a_time(batches):
     assert taken == ["pq", "rs", "t"]
 
 
-def test_a_shape_that_few_have_is_not_left_behind(batches):
+def test_a_rare_shape_does_not_wait_longer(batches):
     batches.add(Request("a", shape=3000), now=1.0)
     for name in "bcdefg":
         batches.add(Request(name), now=1.001)
     assert names(batches.take(now=1.004)) == "a"
 
 
-def test_a_partial_that_became_an_answer_is_one(batches):
+def test_a_partial_that_became_an_answer_goes_with_the_answers(batches):
     late, other = partial_of("l"), partial_of("o")
     batches.add(other, now=1.0)
     batches.add(late, now=1.1)
@@ -95,7 +95,7 @@ def test_a_partial_that_became_an_answer_is_one(batches):
     assert names(batches.take(now=1.2)) == "l"
 
 
-def test_what_nobody_waits_for_any_more_costs_nothing(batches):
+def test_a_discarded_request_is_not_taken(batches):
     gone, kept = Request("g"), Request("k")
     batches.add(gone, now=1.0)
     batches.add(kept, now=1.0)
@@ -104,7 +104,7 @@ def test_what_nobody_waits_for_any_more_costs_nothing(batches):
     assert names(batches.take(now=2.0)) == "k"
 
 
-def test_what_is_put_back_keeps_its_place(batches):
+def test_a_request_that_is_put_back_keeps_its_position(batches):
     first, second = Request("a"), Request("b", shape=1500)
     batches.add(first, now=1.0)
     batches.add(second, now=1.001)
@@ -113,7 +113,7 @@ def test_what_is_put_back_keeps_its_place(batches):
     assert batches.take(now=1.003) == [first]
 
 
-def test_more_than_may_wait_are_refused_and_partials_take_no_place_of_an_answer(batches):
+def test_too_many_requests_are_refused_but_partials_do_not_count_as_answers(batches):
     for number in range(8):
         batches.add(partial_of(str(number)), now=1.0)
     with pytest.raises(EngineFull):

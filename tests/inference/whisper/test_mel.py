@@ -1,4 +1,4 @@
-"""The incremental spectrum is the stock one."""
+"""The incremental spectrum equals that of faster-whisper's own extractor."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def noise(samples: int, *, seed: int = 1, level: float = 3000) -> np.ndarray:
 
 
 def stock(pcm: np.ndarray, mels: int, frames: int) -> np.ndarray:
-    """The features of the sound, filled up with silence to the window."""
+    """The features of the sound, padded with silence to the window."""
     sound = np.zeros(frames * 160, np.float32)
     sound[: len(pcm)] = pcm
     return FeatureExtractor(feature_size=mels)(sound / 32768, padding=0)
@@ -36,7 +36,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize("mels", [80, 128])
 @pytest.mark.parametrize(("samples", "step", "frames"), [(20800, 320, 1000), (80123, 5120, 1000), (448000, 7777, 3000)])
-def test_added_piece_by_piece_it_equals_the_stock_features_of_the_whole(mels, samples, step, frames):
+def test_features_of_sound_in_pieces_equal_the_stock_features_of_the_whole(mels, samples, step, frames):
     pcm, mel = noise(samples), log_mel(mels)
     for start in range(0, samples, step):
         mel.add(pcm[start : start + step])
@@ -44,7 +44,7 @@ def test_added_piece_by_piece_it_equals_the_stock_features_of_the_whole(mels, sa
 
 
 @pytest.mark.parametrize("samples", [0, 1, 199, 200, 201, 399, 400, 401, 560, 4000])
-def test_however_short_the_sound_is(samples):
+def test_features_of_very_short_sound_equal_the_stock_ones(samples):
     pcm, mel = noise(samples), log_mel()
     for sample in pcm:
         mel.add(np.array([sample]))
@@ -52,7 +52,7 @@ def test_however_short_the_sound_is(samples):
 
 
 @pytest.mark.parametrize("level", [1, 50, 30000])
-def test_silence_is_the_floor_of_the_clip_however_loud_it_is(level):
+def test_silence_has_the_floor_of_the_clip_at_any_level(level):
     pcm, mel = noise(RATE_HZ, level=level), log_mel()
     mel.add(pcm)
     made = features(mel.cut(), 80, 1000)
@@ -60,7 +60,7 @@ def test_silence_is_the_floor_of_the_clip_however_loud_it_is(level):
     assert (made[:, 200:] == made.min()).all()
 
 
-def test_a_cut_does_not_disturb_and_does_not_change_afterwards():
+def test_a_cut_changes_nothing_and_is_not_changed_afterwards():
     pcm, mel = noise(3 * RATE_HZ), log_mel()
     mel.add(pcm[:20000])
     first = mel.cut()
@@ -70,7 +70,7 @@ def test_a_cut_does_not_disturb_and_does_not_change_afterwards():
     assert difference(features(mel.cut(), 80, 1000), stock(pcm, 80, 1000)) < 1e-6
 
 
-def test_what_is_dropped_is_gone_and_the_rest_stays_as_it_was():
+def test_a_drop_removes_the_beginning_and_leaves_the_rest_unchanged():
     pcm, mel = noise(4 * RATE_HZ), log_mel()
     mel.add(pcm)
     beginning, whole = mel.beginning(150), mel.cut()

@@ -1,4 +1,4 @@
-"""Checkpoints of each kind, and rows that do not know of each other."""
+"""Checkpoints of each kind, and rows of a batch that do not affect each other."""
 
 import ctypes
 import importlib.util
@@ -43,7 +43,7 @@ def piece(model: Model, pcm: np.ndarray, language: str = "en", prefix: tuple[int
 
 
 def noises(model: Model) -> list[Piece]:
-    """Of many lengths, in all languages, some with a prefix; two equal but for their language or prefix."""
+    """Pieces of many lengths in all languages, some with a prefix. Two differ from the first by one of these only."""
     chance, pieces = np.random.default_rng(5), []
     for row, seconds in enumerate((1.2, 3.0, 7.5, 0.5, 5.0, 2.0, 2.0)):
         pcm = (6000 * chance.standard_normal(int(seconds * RATE_HZ))).clip(-32768, 32767).astype(np.int16)
@@ -53,7 +53,7 @@ def noises(model: Model) -> list[Piece]:
 
 @pytest.mark.parametrize("mels", [80, 128])
 @pytest.mark.parametrize("languages", [("en",), LANGUAGES])
-def test_it_hears_with_any_checkpoint(tmp_path, mels, languages):
+def test_each_kind_of_checkpoint_recognises_both_sentences(tmp_path, mels, languages):
     model = loaded(make_tiny_whisper(tmp_path, mels=mels, languages=languages))
     assert model.filters.shape == (mels, 201)
     heard = model.transcribe([piece(model, LOW, languages[-1]), piece(model, HIGH)])
@@ -62,7 +62,7 @@ def test_it_hears_with_any_checkpoint(tmp_path, mels, languages):
 
 
 @pytest.mark.parametrize("frames", module.WINDOWS)
-def test_each_window_is_heard(english, frames):
+def test_sound_in_each_window_is_recognised(english, frames):
     sound = np.zeros((frames - module.MARGIN) * 160 - 400, np.int16)
     sound[-len(LOW) :] = LOW
     heard = piece(english, sound)
@@ -76,20 +76,20 @@ def test_a_window_leaves_a_margin_of_two_seconds():
     ]  # fmt: skip
 
 
-def test_in_a_batch_each_row_is_heard_exactly_as_if_it_were_alone(random_folder):
+def test_each_row_of_a_batch_is_recognised_exactly_as_if_it_were_alone(random_folder):
     model = loaded(random_folder)  # int8
     pieces = noises(model)
     alone = [model.transcribe([one])[0] for one in pieces]
     assert model.transcribe(pieces) == alone
     assert model.transcribe(pieces[::-1]) == alone[::-1]
-    # The test would prove nothing if all rows said the same, or none came to an end.
+    # The test would prove nothing if all rows had the same text, or none ended.
     assert len({one.tokens for one in alone if not one.runaway}) > 3
     assert {one.runaway for one in alone} == {True, False}
     assert alone[0].tokens != alone[-2].tokens
     assert alone[0].tokens != alone[-1].tokens
 
 
-def test_with_floating_point_the_words_are_the_same_too(random_folder):
+def test_in_floating_point_the_words_are_also_the_same(random_folder):
     model = loaded(random_folder, compute_type="float32")
     pieces = noises(model)
     alone, batch = [model.transcribe([one])[0] for one in pieces], model.transcribe(pieces)
@@ -99,7 +99,7 @@ def test_with_floating_point_the_words_are_the_same_too(random_folder):
     assert [one.logprob for one in batch] == pytest.approx([one.logprob for one in alone], abs=1e-4)
 
 
-def test_a_prefix_is_what_the_text_begins_with(english):
+def test_a_text_begins_with_its_prefix(english):
     whole = english.transcribe([piece(english, LOW)])[0]
     for length in (1, 3):
         heard = english.transcribe([piece(english, LOW, "en", whole.tokens[:length])])[0]
@@ -109,8 +109,8 @@ def test_a_prefix_is_what_the_text_begins_with(english):
     assert forced.tokens == whole.tokens[:2] + other.tokens[2:]
 
 
-def test_a_text_may_have_twelve_tokens_a_second_and_no_more(english):
-    # One second may have 28; the tiny model ends after 6 and the end of the text counts for one.
+def test_a_text_may_have_at_most_twelve_tokens_a_second(english):
+    # One second may have 28. The tiny model ends after 6, and the end of the text counts as one.
     text = english.transcribe([piece(english, LOW)])[0]
     assert len(text.tokens) == 6
     heard = piece(english, LOW)
@@ -133,27 +133,27 @@ def test_a_language_that_is_spelled_by_the_byte_may_fill_the_context(tmp_path):
     assert [one.runaway for one in model.transcribe(rows)] == [False, True, True]
 
 
-def test_hotwords_take_nothing_from_a_short_answer(tmp_path):
+def test_many_hotwords_do_not_cut_a_short_answer(tmp_path):
     words = "moment " * 190
     model = loaded(make_tiny_whisper(tmp_path, before_prompt=191), hotwords=words)
     assert len(model._hotwords) == 191
     assert model.transcribe([piece(model, LOW[: RATE_HZ // 2])])[0].text == LOW_SENTENCE
 
 
-def test_hotwords_stand_before_the_prompt_of_every_row(tmp_path):
+def test_hotwords_come_before_the_prompt_of_every_row(tmp_path):
     words = "moment time"
     english = loaded(make_tiny_whisper(tmp_path / "plain"))
     count = 1 + len(english._tokens.encode(f" {words}", add_special_tokens=False).ids)
     model = loaded(make_tiny_whisper(tmp_path / "shifted", before_prompt=count), hotwords=words)
     rows = [piece(model, LOW), piece(model, HIGH)]
     assert [one.text for one in model.transcribe(rows)] == [LOW_SENTENCE, HIGH_SENTENCE]
-    # Without them the prompt is shorter, so those rows go in a batch of their own.
+    # Without them the prompt is shorter, so those rows need a batch of their own.
     plain = replace(rows[0], plain=True)
     assert plain.shape != rows[0].shape
     assert model.transcribe([plain])[0].text != LOW_SENTENCE
 
 
-def test_with_hotwords_too_each_row_is_heard_as_if_it_were_alone(random_folder):
+def test_with_hotwords_each_row_is_also_recognised_as_if_it_were_alone(random_folder):
     model, without = loaded(random_folder, hotwords="please hold"), loaded(random_folder)
     pieces = noises(model)
     assert model.transcribe(pieces) == [model.transcribe([one])[0] for one in pieces]
@@ -168,47 +168,47 @@ def test_hotwords_that_fill_the_context_are_refused(random_folder):
     assert refusal.value.permanent
 
 
-def test_a_forced_prefix_ends_before_the_last_word_on_which_both_agree(english):
+def test_a_forced_prefix_ends_before_the_last_agreed_word(english):
     def tokens(text):
         return english._tokens.encode(f" {text}", add_special_tokens=False).ids
 
     before, after = tokens("please hold the line"), tokens("please hold the line one moment")
     assert english._tokens.decode(english.safe_prefix(before, after, "en")) == " please hold the"
     assert english.safe_prefix(tokens("what"), after, "en") == ()
-    # Each of these characters is three tokens here; none is cut in two.
+    # Each of these characters is three tokens here. No character is cut.
     before, after = (english._tokens.encode(text, add_special_tokens=False).ids for text in ("明日の", "明日のよ"))
     assert english._tokens.decode(english.safe_prefix(before, after, "ja")) == "明日"
 
 
-def test_no_special_token_is_forced(english):
+def test_a_forced_prefix_has_no_special_token(english):
     said, special = english._tokens.encode(" please hold the", add_special_tokens=False).ids, english._end
     before, after = [*said, special, *said], [*said, special, *said, *said]
     assert english.safe_prefix(before, after, "en") == tuple(said[:-1])
     assert english.safe_prefix(before, after, "ja") == tuple(said[:-2])
 
 
-def test_the_confidence_of_a_text_is_that_of_what_was_not_forced(english):
-    # Of four tokens three are forced; the fourth and the end of the text have -2 between them.
+def test_the_confidence_of_a_text_leaves_out_forced_tokens(english):
+    # Three of the four tokens are forced. The fourth and the end of the text share -2.
     heard = english._hypothesis(piece(english, LOW, "en", (1, 2, 3)), [1, 2, 3, 4], -0.5, 0.0)
     assert heard.logprob == pytest.approx(-1.0)
 
 
-def test_languages_are_those_of_the_checkpoint(english, random_folder):
+def test_the_languages_of_the_checkpoint_are_known(english, random_folder):
     assert [english.language(tag) for tag in ("en", "en-GB", "EN_us", "de")] == ["en", "en", "en", ""]
     several = loaded(random_folder)
     assert [several.language(tag) for tag in ("de-AT", "ja", "fr", "xx")] == ["de", "ja", "", ""]
 
 
 @pytest.mark.parametrize(("tag", "code"), [("nb-NO", "no"), ("fil", "tl")])
-def test_whispers_own_names_of_languages_are_found(tmp_path, tag, code):
+def test_languages_are_found_by_whispers_own_codes(tmp_path, tag, code):
     assert loaded(make_tiny_whisper(tmp_path, languages=("en", "no", "tl"))).language(tag) == code
 
 
-def test_it_warms_up(english):
+def test_a_model_warms_up(english):
     english.warm_up(4)
 
 
-def test_a_model_that_loads_but_does_not_run_says_what_to_do(english, monkeypatch):
+def test_the_error_of_a_model_that_does_not_run_says_what_to_do(english, monkeypatch):
     def fail(pieces):
         raise RuntimeError("CUDA failed with error out of memory")
 
@@ -218,12 +218,12 @@ def test_a_model_that_loads_but_does_not_run_says_what_to_do(english, monkeypatc
     assert refusal.value.permanent
 
 
-def test_a_compute_type_that_the_device_lacks_is_named(random_folder):
+def test_the_error_for_an_unsupported_compute_type_names_the_option(random_folder):
     with pytest.raises(EngineError, match="another `compute_type`"):
         loaded(random_folder, compute_type="float16")
 
 
-def test_on_a_gpu_each_window_is_tried_with_all_numbers_of_rows(english, monkeypatch):
+def test_on_a_gpu_each_window_is_tried_with_several_numbers_of_rows(english, monkeypatch):
     tried = []
     monkeypatch.setattr(Model, "device", "cuda")
     monkeypatch.setattr(english, "transcribe", lambda pieces: tried.append((pieces[0].shape[0], len(pieces))))
@@ -231,7 +231,7 @@ def test_on_a_gpu_each_window_is_tried_with_all_numbers_of_rows(english, monkeyp
     assert tried == [(window, rows) for window in module.WINDOWS for rows in (1, 2, 4, 6)]
 
 
-def test_a_model_that_is_not_there_says_what_to_do(tmp_path):
+def test_the_error_for_a_missing_model_says_what_to_do(tmp_path):
     for name in ("small.en", "no-such-size", str(tmp_path)):
         with pytest.raises(EngineError, match="option `model`") as refusal:
             load(WhisperOptions(model=name, device="cpu", download_root=str(tmp_path), local_files_only=True))
@@ -240,7 +240,7 @@ def test_a_model_that_is_not_there_says_what_to_do(tmp_path):
 
 
 class TestDevice:
-    """No GPU is needed to know what is said without one."""
+    """The choice of the device, which a test can simulate without a GPU."""
 
     @pytest.fixture
     def gpus(self, monkeypatch):
@@ -256,20 +256,20 @@ class TestDevice:
         with pytest.raises(EngineError, match="not 'gpu'"):
             load(WhisperOptions(model="small", device="gpu"))
 
-    def test_without_a_gpu_cuda_says_so(self, gpus):
+    def test_cuda_without_a_gpu_is_refused(self, gpus):
         gpus(0, cublas=True)
         with pytest.raises(EngineError, match="nvidia-smi") as refusal:
             load(WhisperOptions(model="small", device="cuda"))
         assert refusal.value.permanent
 
-    def test_without_cublas_cuda_says_what_to_install(self, gpus):
+    def test_cuda_without_cublas_is_refused_with_what_to_install(self, gpus):
         gpus(1, cublas=False)
         with pytest.raises(EngineError, match=r"requirements/stt\.txt") as refusal:
             load(WhisperOptions(model="small", device="cuda"))
         assert refusal.value.permanent
 
     @pytest.mark.parametrize(("count", "cublas", "device"), [(0, True, "cpu"), (1, True, "cuda"), (1, False, "cpu")])
-    def test_auto_takes_the_gpu_if_all_is_there_for_it(self, gpus, count, cublas, device):
+    def test_auto_takes_the_gpu_only_if_cublas_is_there(self, gpus, count, cublas, device):
         gpus(count, cublas=cublas)
         assert loading.choose_device("auto") == device
 
@@ -289,7 +289,7 @@ class TestDevice:
         assert opened == [*loading.CUBLAS, *(str(folder / library) for library in loading.CUBLAS)]
 
 
-def test_memory_is_told_from_the_file_or_from_the_name(random_folder, tmp_path):
+def test_memory_is_estimated_from_the_file_or_the_name(random_folder, tmp_path):
     size = (random_folder / "model.bin").stat().st_size
     assert weights_bytes(str(random_folder)) == size
     assert weights_bytes("large-v3-turbo", str(tmp_path)) == 1618e6

@@ -1,4 +1,4 @@
-"""What counts as speech, where a long utterance is cut, and when what follows the words is only silence."""
+"""What counts as speech, where a long utterance is cut, and when sound after the words is only silence."""
 
 import wave
 
@@ -41,7 +41,7 @@ def test_the_words_of_a_caller_far_from_the_telephone_are_speech():
 
 @pytest.mark.human
 @pytest.mark.parametrize("peak", [16000, 4000, 2000])
-def test_a_digit_is_enough_speech_to_be_heard(speech_dir, peak):
+def test_a_single_digit_is_enough_speech(speech_dir, peak):
     paths = sorted(speech_dir.glob("fsdd__*.wav"))
     assert paths
     for path in paths:
@@ -51,7 +51,7 @@ def test_a_digit_is_enough_speech_to_be_heard(speech_dir, peak):
         assert sound(SILENCE[:4800], loud, SILENCE[:1600]).speech() >= SHORTEST_SPEECH, path.name
 
 
-def test_a_clap_does_not_make_the_words_behind_it_too_quiet():
+def test_words_after_a_clap_are_still_loud_enough_for_speech():
     assert sound(rms(20000, 0.02), WORDS // 5).speech() == pytest.approx(1.2, abs=0.05)
 
 
@@ -81,28 +81,28 @@ def test_silence_and_the_noise_of_the_line_are_quiet(words, after):
         rms(250),
     ],
 )
-def test_what_could_be_speech_is_not_quiet(after):
+def test_sound_that_could_be_speech_is_not_quiet(after):
     assert not sound(WORDS, after).is_quiet(len(WORDS), len(WORDS) + len(after))
 
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_the_soft_end_of_a_word_is_not_quiet(times):
-    # 28 dB below the loudest; also where the line was rarely to be heard alone.
+    # 28 dB below the loudest, even where the noise of the line was rarely heard alone.
     begun, end = np.concatenate([SILENCE[:3200], np.tile(WORDS, times)]), rms(150, 0.1)
     assert not sound(begun, end).is_quiet(len(begun), len(begun) + len(end))
 
 
-def test_a_clap_does_not_make_quiet_speech_behind_it_silence():
+def test_quiet_speech_after_a_clap_is_not_quiet():
     clap, words = rms(20000, 0.1), WORDS // 10
     assert not sound(clap, words).is_quiet(len(clap), len(clap) + len(words))
 
 
-def test_nothing_is_quiet():
+def test_an_empty_range_is_quiet():
     assert sound().is_quiet(0, 0)
     assert sound(WORDS).is_quiet(len(WORDS), len(WORDS))
 
 
-def test_sound_pushed_since_is_left_out_where_it_was_not_asked_for():
+def test_sound_beyond_the_range_is_ignored():
     made = sound(WORDS, SILENCE, WORDS)
     assert made.is_quiet(len(WORDS), len(WORDS) + len(SILENCE))
     assert not made.is_quiet(len(WORDS), made.samples)
@@ -110,7 +110,7 @@ def test_sound_pushed_since_is_left_out_where_it_was_not_asked_for():
 
 def test_a_long_utterance_is_cut_where_it_is_quietest():
     parts = np.tile(WORDS, 25).copy()
-    parts[5 * RATE_HZ : 6 * RATE_HZ] = 0  # a pause, but too early
+    parts[5 * RATE_HZ : 6 * RATE_HZ] = 0  # a pause, but too early to be the cut
     parts[23 * RATE_HZ : 23 * RATE_HZ + 8000] //= 10
     made = sound(parts)
     spectrum, speech, until = made.cut_first()
@@ -121,7 +121,7 @@ def test_a_long_utterance_is_cut_where_it_is_quietest():
     assert (made.start, made.held) == (until, len(parts) - until)
 
 
-def test_after_a_drop_positions_go_on_counting_from_the_beginning():
+def test_positions_still_count_from_the_beginning_after_a_drop():
     made = sound(WORDS, SILENCE)
     made.drop(len(WORDS))
     assert made.start == len(WORDS)
@@ -134,7 +134,7 @@ def test_after_a_drop_positions_go_on_counting_from_the_beginning():
 
 
 @pytest.mark.parametrize("samples", [0, 1, 120, 121, 200, 201, 320, 19000, 19200, 127960, 127961, 128000])
-def test_it_knows_how_many_frames_a_cut_will_have(samples):
+def test_the_number_of_frames_of_a_cut_is_known_before(samples):
     made = sound(np.resize(WORDS, samples))
     assert made.frames == len(made.cut()[0].rows)
     made.push(WORDS)
@@ -142,7 +142,7 @@ def test_it_knows_how_many_frames_a_cut_will_have(samples):
     assert made.frames == len(made.cut()[0].rows)
 
 
-def test_no_more_is_held_than_a_minute():
+def test_at_most_a_minute_is_held():
     made = sound(*[np.tile(WORDS, 7)] * 10)
     assert made.samples == made.held == MAX_HELD
     assert made.cut_first()[2] <= LONGEST
