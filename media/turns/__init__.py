@@ -1,6 +1,6 @@
 """
-Turn taking for one phone call: pure decisions, told what happened and when.
+Turn taking for one phone call: who speaks when, decided without I/O.
 
-Nothing here reads a clock, awaits or imports anything but the standard library. ``Conversation`` is
-the way in; ``media.session`` is the shell that feeds it and obeys it.
+``Conversation`` is told what happened and when, and returns what is to be done; ``media.session`` carries it out.
+Nothing here reads a clock, awaits, or imports more than the standard library and modules that do not either.
 """

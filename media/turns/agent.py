@@ -139,7 +139,7 @@ class Agent:
 
     def _start_reply(self, turn: AgentTurn, history: tuple[Line, ...]) -> None:
         if turn.pending:
-            turn.timing.begin_anew()
+            turn.timing.restart_reply()
         reply = self._new_reply(Kind.REPLY, turn.timing, turn=self._turns)
         reply.history = history
         reply.released = True
@@ -346,14 +346,14 @@ class Agent:
         if self.playout.underruns > underruns:
             self._emit(Noted("underrun", now))
         for sending in sendings:
-            if sending.lead_mark:
+            if sending.lead_mark is not None:
                 self._emit(SendMark(sending.lead_mark))
             self._emit(SendAudio(sending.audio))
-            if sending.mark:
+            if sending.mark is not None:
                 self._emit(SendMark(sending.mark))
             if turn.timing.sent is None:
                 turn.timing.sent = now
-                if sending.mark:
+                if sending.mark is not None:
                     self._first_marks[sending.mark] = turn.timing
 
     def _emit_played(self, heard: list[Heard]) -> None:

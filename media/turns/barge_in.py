@@ -1,4 +1,9 @@
-"""Is this overlap an interruption or a backchannel?"""
+"""
+Is this overlap an interruption or a backchannel?
+
+There are two stages. ``judge_overlap`` decides whether the agent's sound is stopped provisionally, and ``judge_hold``
+whether it then goes on from there or the caller gets the turn.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +15,35 @@ from media.turns.endpointing import SPECULATE
 from media.turns.utterance import Utterance
 
 INTERRUPTION = 0.35
-"""Voice over the agent that stops the sound, provisionally: 300 ms, and 50 by which voice activity outlasts it."""
+"""
+Seconds of voice over the agent that stop the sound provisionally. Murmurs of up to 300 ms do not; the other 50 ms are
+those by which voice activity outlasts a voice.
+"""
 DECISION = 0.7
-"""From the onset of an overlap: voice that still goes on is an interruption, whatever the words."""
+"""Seconds from the onset of an overlap after which a voice that still goes on is an interruption, whatever it says."""
 OVERLAP_OVER = 1.0
-"""Silence after which a short overlap is past, and its words are put aside."""
+"""Seconds of silence after which a short overlap is over. A caller who is only pausing in it goes on sooner."""
 HOLD_GUARD = 1.2
-"""Seconds on the clock for which a held agent waits for words: longer, and the silence is worse than a wrong guess."""
+"""Seconds on the clock for which a held agent waits for words. A longer silence would be worse than a wrong guess."""
+MOST_MURMURED = 4
+"""A caller who murmurs four words ("yeah okay sure right") is still listening; one who says five wants the floor."""
 
 
 class Overlap(Enum):
+    """What the caller's words over the agent are."""
+
     NOTHING = auto()
-    """No words: a cough, a door, noise."""
+    """There are no words: it was a cough or another noise."""
     BACKCHANNEL = auto()
     """Words that take no turn: "mm-hm", "right"."""
     WORDS = auto()
     """The caller is saying something."""
     STOP = auto()
-    """Words that ask for silence, whatever follows."""
+    """Words that ask the agent to be silent, whatever follows them."""
 
 
-# What listeners murmur. "Yes" is here as well: over a running reply it agrees; as an answer it comes when the agent
-# has stopped, and is then a turn like any other. "No" is not: it objects.
+# What people murmur while they listen. "Yes" is among it, since over a running reply it only agrees; as an answer it
+# comes after the agent has stopped, and is then a turn like any other. "No" is not among it, since it objects.
 BACKCHANNELS = frozenset(
     """
     ah aha alright cool fine good great ha haha heh hm hmm huh interesting m mhm mkay mm mmm mmhm mm-hm mm-hmm mhmm
@@ -39,14 +51,14 @@ BACKCHANNELS = frozenset(
     exactly perfect absolutely lovely thanks
     """.split()
 )
-_FAREWELLS = BACKCHANNELS | frozenset(
+_FAREWELL_WORDS = BACKCHANNELS | frozenset(
     "bye goodbye bye-bye good-bye day night thank you too same to take care see have a lovely later that's all".split()
 )
-_PHRASES = re.compile(
+_BACKCHANNEL_PHRASES = re.compile(
     r"\b(i see|i know|i understand|of course|got it|go on|go ahead|all right|uh huh|mm hmm?|um hum|makes sense"
     r"|fair enough|no problem|thank you|sounds (good|great)|that's (right|true|good|great|fine|nice|okay))(?![\w'])"
 )
-_STOP = re.compile(
+_STOP_WORDS = re.compile(
     r"\b(stop|wait|hold on|hang on|shut up|(be )?quiet|enough|never ?mind|excuse me"
     r"|(one|just a) (moment|second|sec|minute))\b"
 )
@@ -54,9 +66,9 @@ _WORD = re.compile(r"[a-z'-]+")
 
 
 def is_farewell(text: str) -> bool:
-    """Nothing but what is said to someone who says goodbye."""
+    """Whether these words only return a goodbye."""
     words = re.findall(r"[\w'-]+", text.lower().replace("’", "'"))
-    return bool(words) and all(word in _FAREWELLS for word in words)
+    return bool(words) and all(word in _FAREWELL_WORDS for word in words)
 
 
 def classify(text: str) -> Overlap:
@@ -66,12 +78,11 @@ def classify(text: str) -> Overlap:
     if not words:
         return Overlap.NOTHING if not any(character.isalnum() for character in text) else Overlap.WORDS
     plain = " ".join(words)
-    plain = _PHRASES.sub("mm", plain)
-    if _STOP.search(plain):
+    plain = _BACKCHANNEL_PHRASES.sub("mm", plain)
+    if _STOP_WORDS.search(plain):
         return Overlap.STOP
-    # Four murmured words in a row ("yeah okay sure right") are still listening; a fifth is someone wanting the floor.
     remaining = plain.split()
-    if len(remaining) <= 4 and all(word in BACKCHANNELS for word in remaining):
+    if len(remaining) <= MOST_MURMURED and all(word in BACKCHANNELS for word in remaining):
         return Overlap.BACKCHANNEL
     return Overlap.WORDS
 
@@ -80,6 +91,7 @@ class Move(Enum):
     """What to do about an overlap."""
 
     WAIT = auto()
+    """Go on as before."""
     ASK = auto()
     """Ask recognition for the words so far."""
     WITHDRAW = auto()
@@ -102,7 +114,7 @@ def judge_overlap(utterance: Utterance, *, position: int, pending: bool, protect
     """
     The first stage: the caller's voice has begun in the agent's turn.
 
-    ``pending``: nothing of that turn has sounded yet. ``protected``: it is said to its end.
+    ``pending``: nothing of that turn has been sent yet. ``protected``: the caller cannot interrupt it.
     """
     pause = utterance.pause
     if pause is None:
@@ -110,7 +122,7 @@ def judge_overlap(utterance: Utterance, *, position: int, pending: bool, protect
             return Move.WAIT
         kind = classify(utterance.text)
         if pending:
-            # Nobody murmurs at silence: with the first word the caller goes on.
+            # People do not murmur into a silence: with the first word the caller goes on.
             return Move.WAIT if kind is Overlap.NOTHING else Move.WITHDRAW
         return Move.HOLD if kind is Overlap.STOP or utterance.voiced_until(position) >= INTERRUPTION else Move.WAIT
     silence = pause.silence(position)
@@ -130,21 +142,21 @@ def judge_overlap(utterance: Utterance, *, position: int, pending: bool, protect
 
 
 def judge_hold(utterance: Utterance, *, position: int) -> Move:
-    """The second stage: the agent was stopped, and it must be known why the caller speaks."""
+    """The second stage: the sound was stopped, and the caller's words decide whether it goes on."""
     kind = classify(utterance.text)
     if kind is Overlap.STOP:
         return Move.INTERRUPT
     pause = utterance.pause
     if pause is None:
-        # The first words of a murmur are easily misheard, and the agent is silent already: there is time.
-        # A voice in which recognition finds no word may yet prove a noise; nothing sounds meanwhile.
+        # The first words of a murmur are easily misrecognised. The agent is silent already, so there is time to wait.
+        # A voice in which recognition finds no words may still turn out to be a noise.
         noise = kind is Overlap.NOTHING and utterance.snapshot is None
         return Move.INTERRUPT if not noise and position - utterance.overlap >= samples(DECISION) else Move.WAIT
-    # Recognition has heard all of it but the last bit, which the voice may outlast.
-    heard_out = utterance.snapshot is None and utterance.asked_position >= pause.since - samples(SPECULATE)
-    if kind is Overlap.WORDS and heard_out:
+    # Recognition has had all of the voice but a last bit, by which voice activity may outlast it.
+    recognised = utterance.snapshot is None and utterance.asked_position >= pause.since - samples(SPECULATE)
+    if kind is Overlap.WORDS and recognised:
         return Move.INTERRUPT
-    if kind is Overlap.BACKCHANNEL and heard_out:
+    if kind is Overlap.BACKCHANNEL and recognised:
         return Move.RESUME
     if not pause.asked and pause.silence(position) >= SPECULATE:
         return Move.ASK

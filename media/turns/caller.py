@@ -199,7 +199,7 @@ class Caller:
         return late and self.take_failure(ev.TranscriptFailed(utterance.number, utterance.snapshot.number), now)
 
     def judge_words_again(self, now: float) -> None:
-        """The caller has got the turn: what they have said by now counts as said just now."""
+        """The caller has got the turn: what they have said so far is judged like something they have just said."""
         utterance = self.utterance
         if utterance is not None and utterance.pause is not None and utterance.pause.words is not None:
             self._take_words(utterance, utterance.pause.words.text, now)
@@ -222,7 +222,7 @@ class Caller:
             return
         pause.words = Words(text, self._endpointing.judge(text, agent_said=self._agent_said()))
         utterance.timing.transcript = now
-        utterance.timing.begin_anew()
+        utterance.timing.restart_reply()
 
     # -- is it over? ------------------------------------------------------------------------------------------
 
@@ -259,7 +259,7 @@ class Caller:
             pause.words.is_new = False
 
     def went_on(self) -> None:
-        """The caller's turn was not over when the agent took it: learn from the pause."""
+        """The caller's turn was not over when the agent took it: learn from that pause."""
         if self.utterance is not None and self.utterance.gap is not None:
             self._endpointing.resumed_after(self.utterance.gap)
 

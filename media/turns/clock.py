@@ -1,32 +1,37 @@
-"""One map between the caller's stream and the session's clock."""
+"""When was a position of the caller's stream spoken?"""
 
 from __future__ import annotations
 
 RATE_HZ = 8000
-
-
-# The two clocks drift apart by tens of parts per million at most; letting the offset creep by 200 ppm follows any
-# drift and forgets a lucky early frame within seconds, while a stall of a minute moves the map by 12 ms only.
+"""Samples per second of telephone audio. One sample of mu-law is one byte."""
 CREEP = 200e-6
+"""
+Seconds by which the offset of the two clocks may grow in a second. They drift apart by tens of parts per million at
+most, so 200 ppm follows any drift and forgets one frame that came very early within seconds, while a stall of a minute
+moves the map by no more than 12 ms.
+"""
 
 
 def samples(seconds: float) -> int:
+    """The number of samples in this time."""
     return round(seconds * RATE_HZ)
 
 
 class StreamClock:
     """
-    Ties positions (samples) to ``now`` by the least delayed frame seen, so that jitter and stalls do not count as time.
+    Maps positions (samples into the caller's stream) to the session clock, and back.
 
-    A frame that ends at ``position`` cannot arrive before it was spoken; the fastest one tells when that was.
+    A frame cannot arrive before it was spoken, so the frame with the least delay tells when that was. Jitter and stalls
+    therefore do not count as time.
     """
 
     def __init__(self) -> None:
         self._offset: float | None = None
+        """The session clock at position 0, by the frame with the least delay. None until a frame has arrived."""
         self.seen = 0.0
-        """When the last frame came."""
+        """When the last frame arrived; session clock."""
         self.delay = 0.0
-        """How much later than the fastest the last frame came, and with it all that travels the same way."""
+        """How many seconds later than the fastest frame the last one arrived, and everything that came with it."""
 
     def observe(self, position: int, now: float) -> None:
         """A frame ending at ``position`` arrived at ``now``."""
@@ -39,7 +44,7 @@ class StreamClock:
         self.delay = now - self.time_of(position)
 
     def time_of(self, position: int) -> float:
-        """When the sample at ``position`` was (or will be) spoken, on the session's clock."""
+        """When the sample at ``position`` was, or will be, spoken; session clock."""
         return (self._offset or 0.0) + position / RATE_HZ
 
     def position_at(self, now: float) -> int:

@@ -1,4 +1,4 @@
-"""What the session is to do, in the order given."""
+"""What the session is to do. It carries out the commands of one event in the order given."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from media.turns.events import Revision
 
 Speaker = Literal["caller", "agent"]
 OptOutHow = Literal["asked", "key", "agent"]
+"""The caller asked for it in words, pressed the key, or the language model understood that they want it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the conversation as it was heard: what the language model may know of it."""
+    """What one side said, as far as the other side heard it. The language model reads these lines."""
 
     speaker: Speaker
     text: str
@@ -22,16 +23,18 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class OpenUtterance:
-    """Begin to recognise, from a little before ``position`` on; ``hint`` is what the agent said last."""
+    """Begin to recognise an utterance."""
 
     utterance: int
     position: int
+    """The first voiced sample. Recognition gets a little of the sound before it as well."""
     hint: str = ""
+    """What the agent said last, which the utterance may be an answer to."""
 
 
 @dataclass(frozen=True, slots=True)
 class TakeSnapshot:
-    """Ask for the words so far; recognition goes on. ``TranscriptReady`` or ``TranscriptFailed`` answers."""
+    """Ask recognition for the words so far; it goes on. ``TranscriptReady`` or ``TranscriptFailed`` answers."""
 
     utterance: int
     snapshot: int
@@ -39,7 +42,7 @@ class TakeSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class CloseUtterance:
-    """No more words are wanted of this utterance."""
+    """Stop recognising this utterance."""
 
     utterance: int
 
@@ -49,7 +52,7 @@ class Warm:
     """
     Let the language model read ``history`` ahead, so that its next reply starts sooner.
 
-    It replaces an earlier ``Warm``; a later ``StartReply`` makes it needless.
+    A later ``Warm`` replaces it, and a later ``StartReply`` makes it needless.
     """
 
     history: tuple[Line, ...]
@@ -57,16 +60,17 @@ class Warm:
 
 @dataclass(frozen=True, slots=True)
 class StartReply:
-    """Let the agent answer ``history``; the audio is to be handed over as it comes, whether released or not."""
+    """Let the language model answer ``history`` and the voice say it. The audio is handed over as it is made."""
 
     revision: Revision
     history: tuple[Line, ...]
     speculative: bool
+    """The caller may still go on, so the reply may not be needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SayLine:
-    """Let the agent say exactly this."""
+    """Let the voice say exactly this."""
 
     revision: Revision
     text: str
@@ -74,42 +78,44 @@ class SayLine:
 
 @dataclass(frozen=True, slots=True)
 class StopReply:
-    """Cancel whatever is being made for this revision; ``heard_samples`` (8 kHz) is what the caller heard of it."""
+    """Cancel what is being made for this revision."""
 
     revision: Revision
     heard_samples: int = 0
+    """How much of it the caller has heard, at 8 kHz."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendAudio:
-    """Send mu-law audio to the caller now."""
+    """Send audio to the caller now: mu-law at 8 kHz."""
 
     audio: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SendMark:
-    """Send a mark behind the audio sent so far."""
+    """Send a mark behind the audio sent so far. ``MarkReached`` tells when it comes back."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClearPlayout:
-    """Drop what the carrier has queued."""
+    """Drop the audio that is queued, here and at the carrier."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartRecording:
-    """From here on the call may be recorded, both sides; at most once, and nothing before."""
+    """Record both sides of the call from now on. Nothing may be recorded before; emitted once at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The caller has heard this audio, beginning at ``at`` (session clock, as sent). For the recording."""
+    """The caller has heard this audio: it belongs in the recording."""
 
     audio: bytes
     at: float
+    """When it began to sound; session clock, as sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,37 +149,37 @@ class TurnEnded:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something worth a line in the call's event log."""
+    """Write this to the call's event log."""
 
     kind: str
     at: float
+    """Session clock."""
     data: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """
-    Never call this number again; at most once a call.
-
-    ``how``: the caller ``asked`` in these ``words``, pressed the ``key``, or was so understood by the ``agent``.
-    """
+    """Never call this number again. Emitted once a call at most."""
 
     how: OptOutHow
     words: str = ""
+    """What the caller said, if they said anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Hand the call on when it is hung up next; ``""`` is the number that is on record already."""
+    """Transfer the call to this target; ``HangUp`` follows at once."""
 
     target: str
+    """The name of the target. Empty: the number that is on record already."""
 
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """End the call now; ``reason`` goes on record."""
+    """End the stream now."""
 
     reason: str
+    """Why; it goes on record."""
 
 
 Command = (

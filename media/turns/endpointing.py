@@ -1,8 +1,8 @@
 """
-Has the caller finished, and how long to wait to be sure.
+Has the caller finished, and how long to wait before that is believed?
 
-The wait is graded: what the words promise sets a base, what the agent just asked shortens it, and how this caller
-pauses stretches it. It is counted in silence on the stream, from the last voiced sample.
+The wait is graded: the words set a base, what the agent just asked shortens it, and how this caller pauses lengthens
+it. It is counted in silence on the stream, from the last voiced sample.
 """
 
 from __future__ import annotations
@@ -12,20 +12,44 @@ from collections import deque
 from dataclasses import dataclass
 
 SPECULATE = 0.08
-"""Silence after which the transcript is asked for; shorter gaps are the stops inside words."""
+"""Seconds of silence after which recognition is asked for the words. Shorter gaps are the stops inside words."""
 
+# The waits, in seconds of silence after which the turn is over. Whole words are answered within 350 ms; where it is not
+# clear whether the caller has finished they get about twice as long, and plainly unfinished words get long enough that
+# most callers have gone on.
 COMPLETE = 0.25
+"""The words are a whole sentence, a question or an answer."""
+REQUESTED = 0.3
+"""The words are a whole question or request, though recognition has put no mark behind them."""
+OFTEN_PAUSES = 0.35
+"""The words are whole, but this caller often pauses between sentences."""
 LIKELY = 0.4
+"""The words may well be all that the caller says."""
+CLAUSE = 0.5
+"""The words are a clause, which may be followed by another."""
 UNSURE = 0.6
+"""The words say nothing about whether the caller has finished."""
 ADDRESS = 0.9
-"""It has parts, and people stop between them."""
+"""The agent asked for an address, which has parts, and people stop between them."""
 UNFINISHED = 1.2
+"""The words are plainly unfinished, or the caller hesitates, spells something out or asks for time."""
 LONGEST = 1.2
+"""No wait is longer: a caller who has finished after all takes a longer silence for a lost line."""
 SHORTEST = 0.2
+"""No wait is shorter: quick speakers make stops of nearly this length between two sentences."""
+
+CARD_DIGITS = 16
+"""A card number has so many digits; spelling fewer out is not finished."""
+TELEPHONE_DIGITS = 10
+"""A telephone number has so many digits, and is the longest of the other numbers that people spell out."""
+PAUSES_KNOWN = 3
+"""The caller has gone on after so many pauses: they often pause."""
+PAUSES_KEPT = 5
+"""Of so many pauses the middle one counts, so that a single long stop does not make every turn slow."""
 
 _WORD = re.compile(r"[a-z0-9'@.-]*[a-z0-9'@]")
 
-# A sentence does not end on these.
+# A sentence does not end with these words.
 _DANGLING = frozenset(
     """
     a an the and or but so because if when while which who to of for from with without in on at by about into
@@ -38,7 +62,7 @@ _DANGLING = frozenset(
 )
 _DANGLING_PAIRS = frozenset(("tell me", "give me", "show me", "send me", "you please", "know what", "think that"))
 _HESITATION = frozenset("um uh er erm hmm hm well like so anyway".split())
-# Short forms that end on a word that usually dangles.
+# These pairs end a sentence, although their last word alone does not.
 _WHOLE_PAIRS = frozenset(
     (
         "i do,i am,i will,i would,i could,it is,they are,we are,you are,i don't,i can't,i did,it does,that is,who is,"
@@ -46,7 +70,7 @@ _WHOLE_PAIRS = frozenset(
         "suppose so,as well,very well,of may,in may,by may,not really"
     ).split(",")
 )
-# These are whole behind other words only: "where are you", but "are you ..." has just begun.
+# These pairs end a sentence behind other words only: "where are you" does, but "are you ..." has just begun.
 _WHOLE_PAIRS_AT_THE_END = frozenset(
     (
         "are you,can i,do you,will you,is it,was it,is there,are there,i need,i want,i have,i can,i like,are they,"
@@ -84,38 +108,40 @@ _ASKS_FOR_SPELLING = re.compile(r"\b(number|spell|address|postcode|zip|e-?mail|c
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """``wait``: seconds of silence after which the turn is over; ``complete``: the words alone make a whole turn."""
+    """Whether the words make a whole turn."""
 
     wait: float
+    """Seconds of silence after which the turn is over."""
     complete: bool
+    """The words alone make a whole turn."""
     why: str
+    """What was noticed about them, for tests and logs."""
 
 
 class Endpointing:
-    """Judges pauses, and learns from those that the caller went on after."""
+    """Judges pauses, and learns from those after which the caller went on."""
 
     def __init__(self) -> None:
-        self._pauses: deque[float] = deque(maxlen=5)
+        self._pauses: deque[float] = deque(maxlen=PAUSES_KEPT)
+        """The last pauses after which the caller went on; seconds."""
 
     def resumed_after(self, pause: float) -> None:
-        """The caller went on speaking after a pause of so many seconds; a long one was no pause but a new thought."""
+        """The caller went on after a pause of so many seconds. After a very long one they began something new."""
         if SPECULATE <= pause <= 1.5 * LONGEST:
             self._pauses.append(min(pause, LONGEST))
 
     def judge(self, text: str, *, agent_said: str = "") -> Judgement:
         """How long to wait after these words; ``agent_said`` is what they may be an answer to."""
-        wait, why = _base(text, agent_said)
+        wait, why = _base_wait(text, agent_said)
         if self._pauses and wait > COMPLETE:
-            # Of the last few pauses, the middle one: a single long stop must not make every turn slow.
             usual = sorted(self._pauses)[len(self._pauses) // 2]
             wait = max(wait, min(wait * 1.5, usual * 1.25))
-        elif len(self._pauses) >= 3:
-            # Even whole sentences get the upper end of their range from someone who often pauses between them.
-            wait = 0.35
-        return Judgement(min(max(wait, SHORTEST), LONGEST), wait <= 0.35, why)
+        elif len(self._pauses) >= PAUSES_KNOWN:
+            wait = OFTEN_PAUSES
+        return Judgement(min(max(wait, SHORTEST), LONGEST), wait <= OFTEN_PAUSES, why)
 
 
-def _base(text: str, agent_said: str) -> tuple[float, str]:
+def _base_wait(text: str, agent_said: str) -> tuple[float, str]:
     lowered = text.lower().replace("’", "'").strip()
     words = _WORD.findall(lowered)
     if not words:
@@ -131,8 +157,9 @@ def _base(text: str, agent_said: str) -> tuple[float, str]:
         return UNFINISHED, "hesitating"
     if _WAIT_FOR_ME.match(lowered):
         return UNFINISHED, "wants time"
-    spelled = _spelled(words)
-    if 0 < spelled < (16 if "card" in question else 10) and (spelled > 1 or _ASKS_FOR_SPELLING.search(question)):
+    spelled = _count_spelled(words)
+    enough = CARD_DIGITS if "card" in question else TELEPHONE_DIGITS
+    if 0 < spelled < enough and (spelled > 1 or _ASKS_FOR_SPELLING.search(question)):
         return UNFINISHED, "spelling out"
     begins = next((index for index, word in enumerate(words) if word not in _LEADS), 0)
     first, second = words[begins], words[begins + 1] if begins + 1 < len(words) else ""
@@ -141,7 +168,7 @@ def _base(text: str, agent_said: str) -> tuple[float, str]:
         if lowered.endswith(("?", "!")):
             return LIKELY, "dangling, but asked"
         if asks and first in _WH and first != "how" and last in _STRANDED:
-            # "Where do I go to" is whole, "what do you have" may be.
+            # "Where do I go to" is a whole question, "what do you have" may be one.
             return UNSURE, "question that may go on"
         return UNFINISHED, "dangling"
     short = " ".join(words) in _WHOLE or (len(words) <= 3 and (words[0] in _ANSWERS or last in _ANSWERS))
@@ -156,18 +183,18 @@ def _base(text: str, agent_said: str) -> tuple[float, str]:
     if lowered.endswith("."):
         return (COMPLETE, "sentence") if len(words) >= 3 or asked else (LIKELY, "short sentence")
     if asks:
-        return 0.3, "question without a mark"
+        return REQUESTED, "question without a mark"
     if last == "please" and len(words) >= 3:
-        return 0.3, "request"
+        return REQUESTED, "request"
     if asked and len(words) <= 4:
         return LIKELY, "answers what was asked"
     if len(words) >= 4 and first not in _WH:
-        return 0.5, "clause without a mark"
+        return CLAUSE, "clause without a mark"
     return UNSURE, "a few words"
 
 
-def _spelled(words: list[str]) -> int:
-    """How many digits or letters the words end with."""
+def _count_spelled(words: list[str]) -> int:
+    """With how many digits or single letters the words end."""
     count = 0
     for word in reversed(words):
         stripped = word.strip(".-").replace("-", "")

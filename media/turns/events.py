@@ -1,7 +1,7 @@
 """
-What happened on a call. Each event is told to ``Conversation.receive`` with the ``now`` at which it was noticed.
+What happened on a call. Each event is passed to ``Conversation.receive`` with the ``now`` at which it was noticed.
 
-Positions are samples (8 kHz) into the caller's stream; times are seconds on the session's own monotonic clock.
+Positions are samples (8 kHz) into the caller's stream.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from inference.requests import NO_REQUESTS, ToolRequests
 
 class Revision(NamedTuple):
     """
-    Names one attempt at saying something: the agent's turn, and a number that never repeats in a call.
+    One attempt at saying something.
 
-    Everything that is started for it carries it, so what arrives late from a dead one is known at the door.
+    Everything that is started for an attempt carries its revision, so that what arrives late from one that was given up
+    is recognised and dropped.
     """
 
     turn: int
+    """The agent's turn that it is for."""
     number: int
+    """Never repeats in a conversation."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """
-    The stream is open. ``resumed`` when it replaces one that was lost in mid-call.
-
-    ``disclosed``: the caller has heard the disclosure in an earlier stream of this call.
-    """
+    """The stream is open. It comes first, and once."""
 
     resumed: bool = False
+    """The stream replaces one that was lost during the call."""
     disclosed: bool = False
+    """The caller has heard the disclosure in an earlier stream of this call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class SpeechStopped:
 
 @dataclass(frozen=True, slots=True)
 class PositionReached:
-    """Voice activity has judged the stream up to here. Sent once ``Conversation.wake_position`` has passed."""
+    """Voice activity has judged the stream up to here. It is due when ``Conversation.wake_position`` has passed."""
 
     position: int
 
@@ -75,7 +76,7 @@ class TranscriptReady:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptFailed:
-    """No answer to ``TakeSnapshot``: recognition failed."""
+    """Recognition has failed to answer ``TakeSnapshot``."""
 
     utterance: int
     snapshot: int
@@ -90,7 +91,7 @@ class ReplyToken:
 
 @dataclass(frozen=True, slots=True)
 class ReplyText:
-    """A piece of text was given to the voice; pieces of one revision join to the text that is said."""
+    """A piece of text was given to the voice. The pieces of one revision together are the text that is said."""
 
     revision: Revision
     text: str
@@ -98,28 +99,27 @@ class ReplyText:
 
 @dataclass(frozen=True, slots=True)
 class ReplyAudio:
-    """
-    Speech for this revision: ``audio`` is mu-law at 8 kHz.
-
-    ``text_end`` is how many characters of the revision's text are said by the end of it.
-    """
+    """Speech for this revision."""
 
     revision: Revision
     audio: bytes
+    """Mu-law at 8 kHz."""
     text_end: int
+    """How many characters of the revision's text are said by the end of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyEnded:
-    """All audio of this revision has been handed over; ``requests`` is what the model requests once it was heard."""
+    """All audio of this revision has been handed over."""
 
     revision: Revision
     requests: ToolRequests = NO_REQUESTS
+    """What the language model requests; it counts once the caller has heard the words."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyFailed:
-    """The engines could not go on with this revision."""
+    """An engine has failed, and no more comes for this revision."""
 
     revision: Revision
     reason: str = ""
@@ -127,47 +127,51 @@ class ReplyFailed:
 
 @dataclass(frozen=True, slots=True)
 class MarkReached:
-    """The carrier echoed a mark: play-out got there, or a ``clear`` dropped it."""
+    """The carrier has sent a mark back: play-out got there, or a ``clear`` dropped it."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPressed:
-    """A key on the caller's telephone: one of ``0-9 * # A-D``."""
+    """The caller has pressed a key of their telephone: one of ``0-9 * # A-D``."""
 
     digit: str
 
 
 @dataclass(frozen=True, slots=True)
 class SayRequested:
-    """Somebody outside asks the agent to say this as soon as it may."""
+    """The operator or the API wants the agent to say this as soon as it may."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class EndRequested:
-    """Somebody outside asks for the call to end, politely."""
+    """The operator or the API wants the call to end. The agent says goodbye first."""
 
     reason: str
+    """It goes on record."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferRequested:
-    """Somebody outside hands the call on, politely; where to is on record already."""
+    """
+    The operator or the API wants the call transferred. The agent announces it first; the number is on record already.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class VoicemailReached:
-    """A machine has answered, and listens now. It is left ``message``; without one the call just ends."""
+    """A machine has answered the call, and records what is said now."""
 
     message: str = ""
+    """What to leave on it. Empty: the call just ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallerHungUp:
-    """The stream is over; nothing can be sent any more."""
+    """The stream is over, and nothing can be sent any more."""
 
     reason: str = "caller-hung-up"
 

@@ -43,6 +43,7 @@ class Floor(Enum):
     IDLE = auto()
     """Neither side: the agent has finished and the caller has not begun."""
     CALLER = auto()
+    """The caller, who is speaking or has paused."""
     AGENT = auto()
     """The agent, which is speaking or about to."""
     OVERLAP = auto()
@@ -52,6 +53,7 @@ class Floor(Enum):
     CLOSING = auto()
     """The last words are out, and their mark is awaited."""
     ENDED = auto()
+    """The call is over."""
 
 
 class FloorControl:
@@ -180,12 +182,12 @@ class FloorControl:
             self.agent.speculate(self.history.with_caller(text), utterance.timing)
 
     def _give_up_utterance(self) -> None:
-        """The pause has been long and no words were found."""
+        """The pause has been long, and recognition has found no words."""
         self.agent.drop_speculation()
         stopped_at = self.caller.stopped_at
         unheard = self.caller.give_up(self.now, keys_pending=self.keypad.pending is not None)
         if self.history.caller_spoke_last:
-            # It was taken for the caller going on, and the agent still owes an answer.
+            # It was taken for the caller going on after words that the agent has not answered yet.
             self.closing.revoke()
             self._answer(Timing(caller_stopped=stopped_at, released=self.now))
         elif unheard is Unheard.RECOGNITION_FAILED:
@@ -199,7 +201,7 @@ class FloorControl:
             self._be_idle()
 
     def _end_of_turn(self, utterance: Utterance) -> None:
-        """The caller has finished: the agent's turn."""
+        """The caller has finished: it is the agent's turn."""
         timing = utterance.timing
         timing.released = self.now
         if self.closing.is_goodbye(utterance.text):
@@ -220,7 +222,7 @@ class FloorControl:
         self.history.record(self.caller.finish(utterance, self.now, wait=wait, speculation_hit=speculation_hit))
 
     def _put_down_utterance(self) -> None:
-        """The caller will not be answered; what is known of their words goes on record."""
+        """The caller is not answered. What is known of their words goes on record."""
         self.agent.drop_speculation()
         utterance = self.caller.utterance
         if utterance is None:
@@ -258,14 +260,14 @@ class FloorControl:
                 pass
 
     def _withdraw_reply(self) -> None:
-        """The caller's turn was not over after all, and nothing of the reply was sent: as if it never was."""
+        """The caller's turn was not over after all. Nothing of the reply was sent, so it is taken back."""
         self._note("caller-went-on")
         self.caller.went_on()
         self.agent.withdraw()
         self._give_floor()
 
     def _give_floor(self) -> None:
-        """It is the caller's turn, with all that they said."""
+        """It is the caller's turn, and what they have said in the agent's turn belongs to it."""
         self.floor = Floor.CALLER
         self.caller.judge_words_again(self.now)
         self.consider()
@@ -275,7 +277,7 @@ class FloorControl:
         self.floor = Floor.HELD
         if utterance.pause is None:
             self.caller.ask(self.now)
-        # What is known already may be enough.
+        # The words that are known already may be enough.
         self.consider()
 
     def _resume(self, utterance: Utterance, *, listening: bool) -> None:
@@ -297,6 +299,7 @@ class FloorControl:
     # -- keys ------------------------------------------------------------------------------------------------
 
     def press_key(self, digit: str) -> None:
+        """The caller has pressed a key."""
         if not self.keypad.press(digit, self.now):
             self._opt_out("key")
             return
@@ -306,6 +309,7 @@ class FloorControl:
 
     @property
     def keys_may_count(self) -> bool:
+        """Whether keys may be a turn of the caller's now: while nobody speaks, or the agent may be interrupted."""
         if self.floor is Floor.AGENT:
             return self.agent.turn is not None and not self.agent.turn.protected
         return self.floor is Floor.IDLE
@@ -313,7 +317,7 @@ class FloorControl:
     def take_keys(self, pressed: KeyInput) -> None:
         """The keys pressed are a turn of the caller's."""
         turn = self.agent.turn
-        # A caller who is waiting for an answer goes on waiting.
+        # A caller who is waiting for an answer already does not start to wait anew.
         waiting_since = turn.waiting_since if turn is not None else None
         if turn is not None:
             self._finish_turn(interrupted=True)
@@ -327,7 +331,7 @@ class FloorControl:
 
     @property
     def agent_may_start(self) -> bool:
-        """Nobody is spoken over."""
+        """The caller is not speaking, or has not been heard of for so long that it is not known."""
         return self.floor is Floor.AGENT or (self.floor is Floor.OVERLAP and self.now >= self._clock.seen + STALLED)
 
     def let_agent_speak(self) -> None:
@@ -354,18 +358,18 @@ class FloorControl:
                     self._agent_finished()
 
     def _disclosed(self) -> None:
-        """The caller has surely heard the disclosure."""
+        """The caller has heard the disclosure, or should have."""
         owed = self.history.answer_owed
         self.opening.end()
         turn = self._finish_turn()
         if turn is None or not turn.complete:
-            # The voice broke off in the middle of what must be said.
+            # The voice has failed in the middle of what must be said.
             self.end(ENGINES_FAILED, self._options.trouble_goodbye)
             return
         self._note("disclosed")
         self._emit(StartRecording())
         if self.opening.first_words and self.caller.wait is not None:
-            # What the caller has said into the disclosure, the greeting answers best.
+            # The greeting is the best answer to what the caller has said during the disclosure.
             self._put_down_utterance()
         if self.closing.opted_out:
             self._opt_out("asked")
@@ -393,9 +397,9 @@ class FloorControl:
             self._pass_floor(owed=owed)
 
     def _pass_floor(self, *, owed: bool) -> None:
-        """The agent has finished; ``owed``: it has yet to answer what the caller said meanwhile."""
+        """The agent has finished. ``owed``: it has yet to answer what the caller said in its turn."""
         if self.caller.utterance is not None and not self.closing.irrevocable:
-            # The caller began before the agent was through.
+            # The caller has begun before the agent had finished.
             self._give_floor()
         elif self.closing.ending is not None:
             self._close_call()
@@ -417,6 +421,7 @@ class FloorControl:
         return turn
 
     def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
+        """Answer what the caller has said."""
         words = self.history.caller_said_last
         if self.closing.opted_out or self.closing.asks_to_opt_out(words):
             self._opt_out("asked", words)
@@ -435,19 +440,19 @@ class FloorControl:
     # -- the end of the call ---------------------------------------------------------------------------------
 
     def _opt_out(self, how: OptOutHow, words: str = "") -> None:
-        """Never call again, say so, and end the call."""
+        """The caller is never called again: tell them so and end the call."""
         self.closing.opt_out(how, words)
         if self.closing.ending != OPTED_OUT:
             self.end(OPTED_OUT, self._options.opted_out)
 
-    def end(self, how: Ending, words: str) -> None:
-        """Say these last words, see that they were heard, and hang up."""
+    def end(self, ending: Ending, words: str) -> None:
+        """End the call: say these last words, wait until they were heard, and hang up."""
         self._take_floor()
-        self.closing.decide(how)
-        self._say(words, protected=not how.revocable)
+        self.closing.decide(ending)
+        self._say(words, protected=not ending.revocable)
 
     def _take_floor(self) -> None:
-        """Whatever goes on, the agent speaks now."""
+        """Stop whatever is going on, so that the agent can say something else or the call can end."""
         if self.agent.turn is not None:
             self._finish_turn(interrupted=True)
         self._put_down_utterance()
@@ -455,12 +460,13 @@ class FloorControl:
         self.opening.end()
 
     def _close_call(self) -> None:
-        """All was said: hang up when the caller's end has surely played it."""
+        """The last words are out: hang up when the caller has heard them."""
         self._put_down_utterance()
         self.floor = Floor.CLOSING
         self.closing.await_mark(self.agent.send_final_mark(self.now, patience=self._options.mark_timeout))
 
     def hang_up(self, reason: str = "") -> None:
+        """End the call now. Without a reason, that of the ending goes on record."""
         self._take_floor()
         self.floor = Floor.ENDED
         self.closing.hang_up(reason)

@@ -1,13 +1,13 @@
 """
-The ledger: what was sent, and what of it the caller has heard.
+What was sent, and what of it has the caller heard?
 
-The carrier plays what it is sent in order and in real time, so the end of its queue is known without asking: each
-send moves ``_ends_at``. Marks correct the estimate: a mark sent into an empty queue measures the round trip, one
-behind audio tells how much later than that the audio really played. All times are as sent: the carrier's own time
-less the way there, which cancels out when a ``clear`` travels the same way.
+``Playout`` is the ledger. The carrier plays what it is sent in order and in real time, so the end of its queue is known
+without asking: each send moves it. Marks correct the estimate. A mark sent into an empty queue measures the round trip;
+one behind audio shows how much later than that the audio was really played. All times are "as sent": the carrier's time
+less the way to it. That way cancels out, since a ``clear`` travels it too.
 
-A piece of audio belongs to a ``Segment``, the speech of one revision, which knows the text that it says. From here come
-the text that was heard, the recording and the latency figures; nothing else counts samples.
+A piece of audio belongs to a ``Segment``, the speech of one revision, which knows the text that the audio says. The
+text that was heard, the recording and the latency figures all come from here; nothing else counts samples.
 """
 
 from __future__ import annotations
@@ -20,13 +20,21 @@ from media.turns.clock import RATE_HZ
 from media.turns.events import Revision
 
 LOW_WATER = 0.24
-"""Seconds of lead at which more is sent: late wake-ups of 200 ms stay inaudible."""
+"""Seconds of lead at which more is sent. A wake-up that is 200 ms late stays inaudible."""
 HIGH_WATER = 0.36
-"""Seconds of lead that a send fills up to: more would make a barge-in and its bookkeeping worse."""
+"""Seconds of lead up to which is sent. With a longer one the agent stops later when it is interrupted."""
 PIECE_BYTES = 480
-"""60 ms a message. Smaller ones were heard as jitter on live calls, larger ones delay the first sound."""
+"""Bytes of audio in a message: 60 ms. Smaller ones were heard as jitter on live calls, larger ones delay the sound."""
 MARK_EVERY = 0.5
-"""Seconds of audio between marks; very frequent ones disturb the carrier's play-out."""
+"""Seconds of audio between marks. Very frequent marks disturb the carrier's play-out."""
+SURELY_EMPTY = 0.2
+"""Seconds after the end of its queue when the carrier has surely played all of it, however late packets arrived."""
+MOST_LAG = 1.0
+"""Seconds of lag that are believed. A mark that is later than this was delayed on its way back."""
+SAME_SAMPLE = 1e-9
+"""Sums of floats that differ by less than this are the same time."""
+SEAMLESS = 0.001
+"""Seconds between two pieces that were played without a gap: sums of floats are not exact."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +43,7 @@ class Segment:
 
     revision: Revision
     text: str = ""
+    """What is said, so far as it is known."""
     received: int = 0
     """Bytes of audio handed over."""
     heard: int = 0
@@ -44,17 +53,19 @@ class Segment:
     complete: bool = False
     """The audio says the whole text as it was given: it was not broken off."""
     _byte_ends: list[int] = field(default_factory=list)
+    """For each chunk of audio, the bytes received by the end of it."""
     _text_ends: list[int] = field(default_factory=list)
+    """For each chunk of audio, the characters said by the end of it."""
 
     def extend(self, audio_bytes: int, text_end: int) -> None:
         """Another chunk of audio was handed over, after which ``text_end`` characters are said."""
         self.received += audio_bytes
-        floor = self._text_ends[-1] if self._text_ends else 0
+        said = self._text_ends[-1] if self._text_ends else 0
         self._byte_ends.append(self.received)
-        self._text_ends.append(max(floor, text_end))
+        self._text_ends.append(max(said, text_end))
 
     def break_off(self) -> None:
-        """No more will be said of the text than the audio so far does."""
+        """No more audio will come: the text is cut to what the audio so far says."""
         self.text = self._words_until(self._text_ends[-1] if self._text_ends else 0)
 
     @property
@@ -71,7 +82,7 @@ class Segment:
         return self._words_until(text_end)
 
     def _words_until(self, text_end: int) -> str:
-        """The text up to there, rounded down to a whole word."""
+        """The text up to this character, rounded down to a whole word."""
         if text_end >= len(self.text):
             return self.text
         if not self.text[text_end].isspace():
@@ -81,27 +92,33 @@ class Segment:
 
 @dataclass(slots=True)
 class _Piece:
+    """Audio that is sent in one message."""
+
     segment: Segment
     audio: bytes
     starts_at: float = 0.0
+    """When the carrier begins to play it; session clock, as sent. Set when it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Audio that was heard, from ``at`` on (session clock, as sent)."""
+    """Audio that the caller has heard."""
 
     audio: bytes
     at: float
+    """When it began to sound; session clock, as sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """Something to send now: audio, then, if named, a mark behind it. ``lead_mark`` goes in front of the audio."""
+    """A message of audio to send now, and the marks around it."""
 
     segment: Segment
     audio: bytes
-    mark: str = ""
-    lead_mark: str = ""
+    mark: str | None = None
+    """The mark behind the audio."""
+    lead_mark: str | None = None
+    """The mark in front of the audio, which measures the round trip."""
 
 
 @dataclass(slots=True)
@@ -118,26 +135,44 @@ class Playout:
 
     def __init__(self) -> None:
         self._waiting: deque[_Piece] = deque()
+        """What is still to be sent."""
         self._playing: deque[_Piece] = deque()
+        """What was sent and is not known to be heard to its end."""
         self._rest: dict[Revision, bytearray] = {}
-        self._ends_at = -1.0  # before any ``now``: the first mark measures the way
+        """For each segment, the audio that does not fill a piece yet."""
+        self._ends_at = -1.0
+        """
+        When the carrier will have played everything that was sent; session clock, as sent. Before anything is sent it
+        lies before any ``now``, so that a mark in front of the first audio measures the round trip.
+        """
         self._now = 0.0
+        """The latest ``now``."""
         self._generation = 0
+        """How many times ``clear`` was sent. It is part of the names of marks, so that they are never used twice."""
         self._marks: dict[str, float] = {}
+        """The marks that have not come back, and when each is expected if there is no delay on the way."""
         self._mark_number = 0
         self._unmarked = 0
+        """Bytes sent since the last mark."""
         self._round_trip: float | None = None
+        """Seconds to the carrier and back, by the fastest echo. None until a mark came back from an empty queue."""
         self._lags: deque[float] = deque(maxlen=3)
+        """
+        Seconds by which audio was played later than sent, by the last three marks. The least counts: an echo may be
+        delayed on its way back, but it is never early.
+        """
         self._last: Segment | None = None
+        """The segment of the piece sent last."""
         self.underruns = 0
         """How often the queue ran dry in the middle of a segment."""
         self.cleared_at: float | None = None
+        """When ``hold`` stopped the sound; None unless it is held. Session clock."""
 
-    # -- what the conversation asks -------------------------------------------------------------
+    # -- how far it is -------------------------------------------------------------
 
     @property
     def lag(self) -> float:
-        """How much later than sent the carrier plays (its pre-buffer, and late packets), by the last marks; seconds."""
+        """Seconds by which the carrier plays audio later than it was sent, by the last marks."""
         return min(self._lags, default=0.0)
 
     @property
@@ -147,21 +182,21 @@ class Playout:
 
     @property
     def quiet_at(self) -> float:
-        """When everything sent so far will have been played, as sent. In the past: the queue is dry."""
+        """When everything sent so far will have been played, as sent. If that is in the past, the queue is empty."""
         return self._ends_at + self.lag
 
     @property
     def held(self) -> bool:
-        """Stopped by ``hold`` and not yet resumed or discarded."""
+        """The sound was stopped by ``hold``, and neither resumed nor discarded."""
         return self.cleared_at is not None
 
     @property
     def empty(self) -> bool:
-        """Nothing waits to be sent."""
+        """Whether nothing waits to be sent."""
         return not self._waiting
 
     def busy(self, now: float) -> bool:
-        """There is something still to be heard."""
+        """Whether there is something still to be heard."""
         return bool(self._waiting) or (not self.held and self.quiet_at > now)
 
     @property
@@ -171,7 +206,7 @@ class Playout:
             return None
         return self._ends_at - LOW_WATER
 
-    # -- what happens ---------------------------------------------------------------------------
+    # -- audio and marks ---------------------------------------------------------------------------
 
     def add(self, segment: Segment, audio: bytes, text_end: int) -> None:
         """Queue speech that may be heard; it is sent as the lead allows."""
@@ -185,42 +220,42 @@ class Playout:
             self._rest[segment.revision] = rest[whole:]
 
     def end(self, segment: Segment) -> None:
-        """No more audio will come for this segment: a last, shorter piece may go."""
+        """No more audio will come for this segment, so its last piece may be shorter."""
         segment.ended = True
         rest = self._rest.pop(segment.revision, None)
         if rest:
-            # Behind the other pieces of the same segment, which are at the end of the queue.
+            # It comes behind the other pieces of the segment, which are at the end of the queue.
             self._waiting.append(_Piece(segment, bytes(rest)))
 
     def due(self, now: float) -> list[Sending]:
         """What to send now so that the lead is kept."""
         self._advance(now)
         sendings: list[Sending] = []
-        if self.held or not self._waiting or self._ends_at - now > LOW_WATER + 1e-9:
+        if self.held or not self._waiting or self._ends_at - now > LOW_WATER + SAME_SAMPLE:
             return sendings
-        lead_mark = ""
+        lead_mark: str | None = None
         if self._ends_at <= now:
-            if self._ends_at + 0.2 < now:
-                # Surely nothing is queued there: what comes back at once measures the way.
+            if self._ends_at + SURELY_EMPTY < now:
+                # The carrier sends this mark back at once, which measures the round trip.
                 lead_mark = self._mark(now, "a")
             if self._waiting[0].segment is self._last:
                 self.underruns += 1
             self._ends_at = now
-        while self._waiting and self._ends_at - now < HIGH_WATER - 1e-9:
+        while self._waiting and self._ends_at - now < HIGH_WATER - SAME_SAMPLE:
             piece = self._waiting.popleft()
             piece.starts_at = self._ends_at
             self._ends_at += len(piece.audio) / RATE_HZ
             self._playing.append(piece)
             previous, self._last = self._last, piece.segment
             self._unmarked += len(piece.audio)
-            mark = ""
+            mark: str | None = None
             last = not self._waiting and piece.segment.ended
-            # One behind the first piece tells when the caller heard the agent begin.
+            # The mark behind the first piece tells when the caller heard the agent begin.
             if piece.segment is not previous or last or self._unmarked >= MARK_EVERY * RATE_HZ:
                 mark = self._mark(self._ends_at, "m")
                 self._unmarked = 0
             sendings.append(Sending(piece.segment, piece.audio, mark, lead_mark))
-            lead_mark = ""
+            lead_mark = None
         return sendings
 
     def mark_reached(self, name: str, now: float) -> bool:
@@ -234,15 +269,15 @@ class Playout:
             if late >= 0:
                 self._round_trip = late if self._round_trip is None else min(self._round_trip, late)
         elif self._round_trip is not None:
-            self._lags.append(min(max(0.0, late - self._round_trip), 1.0))
+            self._lags.append(min(max(0.0, late - self._round_trip), MOST_LAG))
         return True
 
     def last_mark(self) -> str:
-        """The name of a mark to send behind everything sent so far."""
+        """A mark to send behind everything sent so far; returns its name."""
         return self._mark(self._ends_at, "m")
 
     def take_heard(self, now: float) -> list[Heard]:
-        """The audio whose playing has ended since the last time this was asked, joined where it is seamless."""
+        """The audio that was heard to its end since this was last called. Pieces without a gap are joined."""
         self._advance(now)
         runs: list[tuple[float, bytearray]] = []
         while self._playing and self._heard_bytes(self._playing[0]) == len(self._playing[0].audio):
@@ -254,7 +289,7 @@ class Playout:
         """
         A ``clear`` is being sent: what was not heard by now goes back to the front of the queue.
 
-        Returns the last audio that was heard. ``resume`` goes on from there, ``discard`` forgets it.
+        Returns the last audio that was heard. ``resume`` goes on from there, ``discard`` drops what is left.
         """
         heard = self.take_heard(now)
         if self._playing:
@@ -276,11 +311,11 @@ class Playout:
         return heard
 
     def resume(self) -> None:
-        """Go on from where it was held."""
+        """Go on from where the sound was held."""
         self.cleared_at = None
 
     def discard(self) -> None:
-        """Forget everything that was not heard."""
+        """Drop everything that was not heard."""
         self._waiting.clear()
         self._rest.clear()
         self.cleared_at = None
@@ -297,14 +332,14 @@ class Playout:
         self._now = max(self._now, now)
 
     def _heard_bytes(self, piece: _Piece) -> int:
-        # Rounded, since sums of floats fall short of whole samples.
+        # Sums of floats fall short of whole samples, so the count is rounded.
         played = round((self._now - piece.starts_at - self.lag) * RATE_HZ)
         return min(max(played, 0), len(piece.audio))
 
     @staticmethod
     def _collect(runs: list[tuple[float, bytearray]], piece: _Piece) -> None:
         piece.segment.heard += len(piece.audio)
-        if runs and abs(runs[-1][0] + len(runs[-1][1]) / RATE_HZ - piece.starts_at) < 0.001:
+        if runs and abs(runs[-1][0] + len(runs[-1][1]) / RATE_HZ - piece.starts_at) < SEAMLESS:
             runs[-1][1].extend(piece.audio)
         else:
             runs.append((piece.starts_at, bytearray(piece.audio)))

@@ -1,4 +1,4 @@
-"""From the instants of one response to the stages that are published."""
+"""How long did each stage of a response take?"""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ class Timing:
     """
     When each thing happened on the way from the caller's last voiced sample to the agent's first audible one.
 
-    Session-clock seconds; None: it did not happen (yet).
+    Seconds on the session clock; None if it has not happened.
     """
 
     caller_stopped: float | None = None
     """The caller's last voiced sample."""
     snapshot_asked: float | None = None
+    """Recognition was asked for the words so far."""
     transcript: float | None = None
+    """The words were known."""
     first_token: float | None = None
+    """The language model's first token came."""
     first_clause: float | None = None
+    """The first clause was given to the voice."""
     first_speech: float | None = None
+    """The first audio of the reply was ready."""
     released: float | None = None
     """Endpointing decided that the turn was over."""
     sent: float | None = None
@@ -29,20 +34,21 @@ class Timing:
     heard: float | None = None
     """The mark behind that sample came back."""
     overlap_started: float | None = None
-    """First voiced sample of the overlap that stopped this turn."""
+    """The first voiced sample of the overlap that stopped the agent's turn."""
     cleared: float | None = None
+    """The agent's sound was stopped because of that overlap."""
 
-    def begin_anew(self) -> None:
-        """What was in the making is dead: what is made now has its instants yet to come."""
+    def restart_reply(self) -> None:
+        """The reply in the making is given up; what happens to the next one is still to come."""
         self.first_token = self.first_clause = self.first_speech = None
 
     def stages(self) -> dict[str, float]:
         """
-        Seconds of each stage that took place.
+        The seconds of each stage (see ``calls.stages``) and of the whole response.
 
-        Work is done while the endpointing still waits, so a stage counts from the latest of those before it: what hid
-        behind another counts nothing, nor does what came after the first sound (a filler's, say), and the sum of
-        the waterfall is the response latency.
+        The engines work while endpointing is still waiting, so a stage counts from the latest of those before it. Work
+        that was done during another stage counts nothing, and neither does work done after the first sound (that of a
+        filler, for example). So the stages add up to the response latency.
         """
         stages: dict[str, float] = {}
         if self.caller_stopped is not None and self.sent is not None:
