@@ -1,4 +1,4 @@
-"""Twilio's REST API as we ask it: the real SDK, over the wire, against the simulated network."""
+"""Requests to Twilio's REST API: the real SDK, over HTTP, against the simulated network."""
 
 import asyncio
 import os
@@ -25,11 +25,16 @@ PUBLIC = "https://voice.example"
 HERE = "+15005550006"
 THERE = "+12025550100"
 SOMEWHERE_ELSE = "+12025550142"
-PATIENCE = 0.4
+PATIENCE = 30.0
+"""Seconds that a carrier waits for an answer: longer than a busy machine needs."""
+IMPATIENCE = 2.0
+"""Seconds that a carrier waits in the tests in which no answer comes in time. The faults last much longer."""
+LONGEST_WAIT = 30.0
+"""Seconds after which a test fails whose condition does not come true."""
 
 
-class Silent:
-    """On the phone, and says nothing."""
+class SilentPerson:
+    """A person who answers the phone and says nothing."""
 
     hung_up = False
 
@@ -46,34 +51,36 @@ class Silent:
 
 class Application:
     """
-    Answers calls with a pause that nobody outlives, once it has failed as often as ``failures`` says, and keeps what it
-    was told, by path with its query.
+    The application that Twilio's callbacks reach. It answers each call with a pause that outlasts every test.
     """
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, str]]] = []
+        self.received: list[tuple[str, dict[str, str]]] = []
+        """The path with query, and the form, of each callback."""
         self.failures = 0
-        self._news = asyncio.Event()
+        """How many of the next callbacks are answered with a 500."""
+        self._new_callback = asyncio.Event()
 
     async def serve(self, request: web.Request) -> web.Response:
         form = dict(await request.post())
         signature = request.headers["X-Twilio-Signature"]
         assert RequestValidator(AUTH_TOKEN).validate(PUBLIC + request.path_qs, form, signature)
-        self.told.append((request.path_qs, form))
-        self._news.set()
+        self.received.append((request.path_qs, form))
+        self._new_callback.set()
         if self.failures:
             self.failures -= 1
             return web.Response(status=500)
         return web.Response(text="<Response><Pause length='360000'/></Response>", content_type="text/xml")
 
-    async def hears(self, path: str, **fields: str) -> dict[str, str]:
-        async with asyncio.timeout(5):
+    async def wait_for_callback(self, path: str, **fields: str) -> dict[str, str]:
+        """Return the form of the first callback to ``path`` with these fields."""
+        async with asyncio.timeout(LONGEST_WAIT):
             while True:
-                for at, form in self.told:
+                for at, form in self.received:
                     if at == path and fields.items() <= form.items():
                         return form
-                self._news.clear()
-                await self._news.wait()
+                self._new_callback.clear()
+                await self._new_callback.wait()
 
 
 @pytest.fixture
@@ -124,16 +131,16 @@ async def failure(work: Any) -> CarrierError:
     return raised.value
 
 
-def asked(network: PhoneNetwork, method: str = "POST") -> list[dict[str, list[str]]]:
-    return [form for asked_by, _, form in network.rest.requests if asked_by == method]
+def requests_to(network: PhoneNetwork, method: str = "POST") -> list[dict[str, list[str]]]:
+    return [form for used, _, form in network.rest.requests if used == method]
 
 
-# -- placing a call -------------------------------------------------------------------------------
+# --- Placing a call ----------------------------------------------------------------------------------------
 
 
-async def test_a_call_is_asked_for_with_every_report_and_both_limits(carrier, network):
+async def test_a_call_is_requested_with_all_callbacks_and_both_limits(carrier, network):
     call = await create(carrier)
-    assert asked(network) == [
+    assert requests_to(network) == [
         {
             "To": [THERE],
             "From": [HERE],
@@ -153,44 +160,44 @@ async def test_a_call_is_asked_for_with_every_report_and_both_limits(carrier, ne
     assert (call.started_at, call.ended_at, call.duration, call.answered_by) == (None, None, None, "")
 
 
-async def test_machine_detection_never_delays_the_first_word(carrier, network):
+async def test_machine_detection_is_asynchronous_so_that_it_does_not_delay_the_greeting(carrier, network):
     await create(carrier, machine_detection="DetectMessageEnd", amd_url=f"{PUBLIC}/twilio/amd/?attempt=7")
-    (form,) = asked(network)
+    (form,) = requests_to(network)
     assert form["MachineDetection"] == ["DetectMessageEnd"]
     assert form["AsyncAmd"] == ["true"]
     assert form["AsyncAmdStatusCallback"] == [f"{PUBLIC}/twilio/amd/?attempt=7#rc=3&rp=ct,rt,5xx"]
     assert form["AsyncAmdStatusCallbackMethod"] == ["POST"]
 
 
-async def test_a_limit_too_short_for_twilio_is_its_shortest(carrier, network):
+async def test_a_time_limit_below_twilios_minimum_becomes_the_minimum(carrier, network):
     await create(carrier, time_limit=20)
-    assert asked(network)[0]["TimeLimit"] == ["60"]
+    assert requests_to(network)[0]["TimeLimit"] == ["60"]
 
 
-async def test_a_report_that_met_an_error_comes_again_signed_without_the_fragment(carrier, network, app):
+async def test_a_callback_that_failed_is_repeated_and_signed_without_the_fragment(carrier, network, app):
     network.on_dial(THERE, Outcome.failed)
     app.failures = 2
     call = await create(carrier)
     await network.calls[call.sid].wait()
-    assert [(at, form["CallStatus"]) for at, form in app.told] == [
+    assert [(at, form["CallStatus"]) for at, form in app.received] == [
         ("/twilio/status/?attempt=7", status) for status in ("initiated", "initiated", "initiated", "failed")
     ]
 
 
-async def test_the_verdict_of_machine_detection_is_reported_and_kept(carrier, network, app):
-    network.on_dial(THERE, Silent, after=0, answered_by="machine")
+async def test_the_result_of_machine_detection_is_reported_and_can_be_fetched(carrier, network, app):
+    network.on_dial(THERE, SilentPerson, after=0, answered_by="machine")
     call = await create(carrier, machine_detection="Enable", amd_url=f"{PUBLIC}/twilio/amd/?attempt=7")
-    verdict = await app.hears("/twilio/amd/?attempt=7")
+    verdict = await app.wait_for_callback("/twilio/amd/?attempt=7")
     assert verdict["AnsweredBy"] == "machine_start"
     assert (await asyncio.to_thread(carrier.fetch_call, call.sid)).answered_by == "machine_start"
 
 
-async def test_threads_share_one_carrier(carrier, network):
+async def test_threads_may_share_one_carrier(carrier, network):
     made = await asyncio.gather(*(create(carrier) for _ in range(12)))
     assert {call.sid for call in made} == set(network.calls)
 
 
-# -- what an error means --------------------------------------------------------------------------
+# --- What an error means -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -207,19 +214,18 @@ async def test_threads_share_one_carrier(carrier, network):
         (FailureKind.ACCOUNT, {10001, 20003, 20005, 20006, 20008}),
     ],
 )
-async def test_every_code_of_twilios_means_something_to_the_dialler(carrier, network, kind, codes):
+async def test_every_error_code_of_twilio_has_a_kind(carrier, network, kind, codes):
     for code in codes:
         error = await failure(create(carrier, to_number=f"+199955{code}"))
         assert (error.kind, error.twilio_code, error.status) == (kind, code, CODES[code][0]), code
         assert error.permanent == (kind in (FailureKind.NUMBER, FailureKind.SETTINGS))
         assert CODES[code][1].rstrip(".") in str(error)
         assert f"https://www.twilio.com/docs/errors/{code}" in str(error)
-    assert len(asked(network)) == len(codes), "each was asked for once"
+    assert len(requests_to(network)) == len(codes), "each call was requested once"
     assert not network.calls
 
 
-def test_no_code_is_forgotten():
-    """Those without an entry go by their HTTP status, which says as much."""
+def test_only_codes_whose_http_status_says_as_much_have_no_entry():
     assert set(CODES) - set(KINDS) == {20404, 20500, 20503, 21220}
 
 
@@ -237,14 +243,14 @@ def test_no_code_is_forgotten():
         (503, FailureKind.UNKNOWN),
     ],
 )
-async def test_an_answer_that_is_not_twilios_goes_by_its_status(carrier, network, status, kind):
+async def test_the_http_status_decides_the_kind_of_an_answer_that_is_not_from_twilio(carrier, network, status, kind):
     network.injections.rest = [RestFault.html(status)]
     error = await failure(create(carrier))
     assert (error.kind, error.twilio_code, error.status) == (kind, None, status)
     assert f"HTTP status {status}" in str(error)
 
 
-async def test_an_error_in_the_form_of_newer_services(carrier, network):
+async def test_an_error_in_the_format_of_newer_services_is_read(carrier, network):
     problem = '{"type": "x", "title": "Bad", "status": 400, "code": 21211, "detail": "Not a number"}'
     network.injections.rest = [RestFault(status=400, body=problem, content_type="application/problem+json")]
     error = await failure(create(carrier))
@@ -262,47 +268,47 @@ async def test_an_error_in_the_form_of_newer_services(carrier, network):
         ({"Retry-After": "nan"}, None),
     ],
 )
-async def test_too_many_requests_says_how_long_to_wait_if_twilio_does(carrier, network, headers, seconds):
+async def test_too_many_requests_carries_the_wait_that_twilio_asks_for(carrier, network, headers, seconds):
     network.injections.rest = [RestFault.error(20429, headers=headers)]
     error = await failure(create(carrier))
     assert (error.kind, error.retry_after) == (FailureKind.LATER, seconds)
-    assert not network.calls, "it was not processed"
+    assert not network.calls, "the request was not processed"
 
 
-async def test_a_wait_may_be_a_date(carrier, network):
+async def test_the_wait_may_be_given_as_a_date(carrier, network):
     in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     network.injections.rest = [RestFault.error(20429, headers={"Retry-After": in_a_minute})]
     assert (await failure(create(carrier))).retry_after == pytest.approx(60, abs=5)
 
 
-async def test_too_many_live_calls(carrier, network):
+async def test_too_many_live_calls_are_a_matter_of_capacity(carrier, network):
     network.concurrent_calls = 0
     assert (await failure(create(carrier))).kind is FailureKind.CAPACITY
 
 
-async def test_wrong_credentials_stop_everything_and_are_not_repeated(network):
+async def test_wrong_credentials_are_a_matter_of_the_account_and_not_permanent(network):
     carrier = make_carrier(network.rest_url, auth_token="the-wrong-token")
     error = await failure(create(carrier))
     close(carrier)
     assert (error.kind, error.twilio_code) == (FailureKind.ACCOUNT, 20003)
-    assert not error.permanent, "the calls may be placed once the account is right"
+    assert not error.permanent, "the same calls can be placed once the credentials are right"
     assert "the-wrong-token" not in str(error)
 
 
-def test_without_credentials_nobody_is_asked():
+def test_without_credentials_no_carrier_can_be_made():
     with pytest.raises(CarrierError, match="TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN must be set") as raised:
         make_carrier("http://127.0.0.1:9", auth_token="")
     assert raised.value.kind is FailureKind.ACCOUNT
 
 
-# -- when nobody knows ----------------------------------------------------------------------------
+# --- Unknown outcomes --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        RestFault(delay=2 * PATIENCE),
-        RestFault(slow_body=5 * PATIENCE),
+        RestFault(delay=20 * PATIENCE),
+        RestFault(slow_body=5 * IMPATIENCE),  # each of its pieces comes in time
         RestFault(drop=True, takes_effect=True),
         RestFault.html(503, takes_effect=True),
         RestFault(status=201, body="", takes_effect=True),
@@ -315,22 +321,26 @@ def test_without_credentials_nobody_is_asked():
 async def test_a_call_may_exist_although_its_answer_was_lost(carrier, network, fault):
     before = datetime.now(UTC)
     network.injections.rest = [fault]
-    error = await failure(create(carrier))
+    carrier_in_a_hurry = make_carrier(network.rest_url, timeout=IMPATIENCE)
+    error = await failure(create(carrier_in_a_hurry))
+    close(carrier_in_a_hurry)
     assert error.kind is FailureKind.UNKNOWN
     assert not error.permanent
-    assert len(asked(network)) == 1, "and it is not asked for twice"
+    assert len(requests_to(network)) == 1, "the request is not repeated"
     found = await asyncio.to_thread(carrier.find_calls, to_number=THERE, from_number=HERE, since=before)
     assert [call.sid for call in found] == list(network.calls)
     assert len(found) == 1
 
 
-async def test_an_answer_in_drips_is_not_waited_for(carrier, network):
-    network.injections.rest = [RestFault(slow_body=60.0)]
-    async with asyncio.timeout(5):
+async def test_a_slow_answer_is_not_waited_for(network):
+    network.injections.rest = [RestFault(slow_body=20 * LONGEST_WAIT)]
+    carrier = make_carrier(network.rest_url, timeout=IMPATIENCE)
+    async with asyncio.timeout(LONGEST_WAIT):
         assert (await failure(create(carrier))).kind is FailureKind.UNKNOWN
+    close(carrier)
 
 
-async def test_where_nobody_listens_nothing_was_sent():
+async def test_a_refused_connection_means_that_nothing_was_sent():
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         carrier = make_carrier(f"http://127.0.0.1:{held.getsockname()[1]}")
@@ -339,14 +349,14 @@ async def test_where_nobody_listens_nothing_was_sent():
     assert str(error) == "Twilio cannot be reached at 127.0.0.1; nothing was sent."
 
 
-async def test_an_address_that_makes_no_sense_is_a_setting():
+async def test_an_invalid_address_is_a_matter_of_the_settings():
     assert (await failure(create(make_carrier("http://:0")))).kind is FailureKind.SETTINGS
 
 
-# -- looking for calls ----------------------------------------------------------------------------
+# --- Finding calls -----------------------------------------------------------------------------------------
 
 
-async def test_only_the_calls_between_two_numbers_and_since_then_are_found(carrier, network):
+async def test_only_recent_calls_between_the_two_numbers_are_found(carrier, network):
     older = await create(carrier)
     network.calls[older.sid].created_at -= timedelta(hours=1)
     first, second = await create(carrier), await create(carrier)
@@ -365,7 +375,7 @@ async def test_a_call_is_found_although_our_clock_is_ahead(carrier, network):
     assert [call.sid for call in found] == [made.sid]
 
 
-async def test_a_call_without_a_time_of_its_own_is_found(carrier, network):
+async def test_a_call_without_a_creation_time_is_found(carrier, network):
     resource = '{"sid": "CA%032x", "status": "queued", "date_created": %s}'
     yesterday = f'"{format_datetime(datetime.now(UTC) - timedelta(days=1))}"'
     body = f'{{"calls": [{resource % (1, yesterday)}, {resource % (2, "null")}], "page": 0}}'
@@ -374,20 +384,20 @@ async def test_a_call_without_a_time_of_its_own_is_found(carrier, network):
     assert [(call.sid, call.created_at) for call in found] == [(f"CA{2:032x}", None)]
 
 
-async def test_looking_asks_for_one_page(carrier, network):
+async def test_finding_calls_requests_one_page(carrier, network):
     await asyncio.to_thread(carrier.find_calls, to_number=THERE, from_number=HERE, since=datetime.now(UTC))
-    assert asked(network, "GET") == [{"To": [THERE], "From": [HERE], "PageSize": ["50"]}]
+    assert requests_to(network, "GET") == [{"To": [THERE], "From": [HERE], "PageSize": ["50"]}]
 
 
 @pytest.mark.parametrize("body", ["<html>", "[]", '{"calls": [{}]}', '{"a": 1, "b": 2}'])
-async def test_a_list_that_cannot_be_read_is_not_an_empty_one(carrier, network, body):
+async def test_an_unreadable_list_is_an_error_and_not_an_empty_list(carrier, network, body):
     network.injections.rest = [RestFault(method="GET", status=200, body=body)]
     since = datetime.now(UTC)
     error = await failure(asyncio.to_thread(carrier.find_calls, to_number=THERE, from_number=HERE, since=since))
     assert error.kind is FailureKind.UNKNOWN
 
 
-async def test_one_call_can_be_asked_after(carrier, network):
+async def test_a_call_can_be_fetched(carrier, network):
     network.on_dial(THERE, Outcome.busy)
     made = await create(carrier)
     await network.calls[made.sid].wait()
@@ -396,33 +406,33 @@ async def test_one_call_can_be_asked_after(carrier, network):
     assert call.created_at <= call.started_at <= call.ended_at
 
 
-async def test_a_call_that_twilio_does_not_know_is_none(carrier):
+async def test_fetching_an_unknown_call_returns_none(carrier):
     assert await asyncio.to_thread(carrier.fetch_call, "CA" + "0" * 32) is None
 
 
-async def test_a_page_of_a_proxys_does_not_say_that_a_call_is_unknown(carrier, network):
+async def test_a_404_page_of_a_proxy_does_not_mean_that_the_call_is_unknown(carrier, network):
     network.injections.rest = [RestFault(method="GET", path=".json", status=404, body="<html>")]
     error = await failure(asyncio.to_thread(carrier.fetch_call, "CA" + "0" * 32))
     assert (error.kind, error.status) == (FailureKind.SETTINGS, 404)
 
 
-# -- hanging up -----------------------------------------------------------------------------------
+# --- Hanging up --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def in_state(app: Application) -> Iterator[Callable[[PhoneNetwork, Carrier, str], Any]]:
+def call_in_state(app: Application) -> Iterator[Callable[[PhoneNetwork, Carrier, str], Any]]:
     async def reach(network: PhoneNetwork, carrier: Carrier, state: str) -> PhoneCall:
-        network.on_dial(THERE, Silent, after=0.0 if state == "in-progress" else 1e6)
+        network.on_dial(THERE, SilentPerson, after=0.0 if state == "in-progress" else 1e6)
         if state == "over":
             network.on_dial(THERE, Outcome.busy)
         if state == "queued":
-            await create(carrier)  # takes the only place of the hour
+            await create(carrier)  # takes the only start of this hour
         made = await create(carrier, ring_timeout=600)
         call = network.calls[made.sid]
         if state == "ringing":
-            await app.hears("/twilio/status/?attempt=7", CallStatus="ringing")
+            await app.wait_for_callback("/twilio/status/?attempt=7", CallStatus="ringing")
         if state == "in-progress":
-            await app.hears("/twilio/voice/?attempt=7")
+            await app.wait_for_callback("/twilio/voice/?attempt=7")
         if state == "over":
             await call.wait()
         return call
@@ -439,57 +449,57 @@ def hang_up(carrier: Carrier, call: PhoneCall, *, ringing: bool) -> Any:
     ("state", "ends_as", "rate"),
     [("queued", "canceled", 1 / 3600), ("ringing", "canceled", 1000), ("in-progress", "completed", 1000)],
 )
-async def test_a_call_is_ended_in_whatever_state_it_is(app, in_state, state, ends_as, rate, ringing):
-    """Also where we took it to be in another."""
+async def test_hanging_up_ends_a_call_in_every_state(app, call_in_state, state, ends_as, rate, ringing):
+    """Even if it is believed to be in another state."""
     timing = CarrierTiming(scale=0.001)
     async with PhoneNetwork(app_url=app.url, public_url=PUBLIC, calls_per_second=rate, timing=timing) as network:
         carrier = make_carrier(network.rest_url)
-        call = await in_state(network, carrier, state)
+        call = await call_in_state(network, carrier, state)
         assert call.status == state
         assert await hang_up(carrier, call, ringing=ringing) is True
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LONGEST_WAIT):
             end = await call.wait()
         assert (end.status, end.ended_by) == (ends_as, "app")
         close(carrier)
 
 
 @pytest.mark.parametrize("ringing", [True, False])
-async def test_a_call_that_is_over_is_no_error(network, carrier, in_state, ringing):
-    call = await in_state(network, carrier, "over")
+async def test_hanging_up_an_ended_call_is_no_error(network, carrier, call_in_state, ringing):
+    call = await call_in_state(network, carrier, "over")
     assert await hang_up(carrier, call, ringing=ringing) is False
 
 
 @pytest.mark.parametrize("ringing", [True, False])
-async def test_a_call_that_never_was_is_no_error(carrier, ringing):
+async def test_hanging_up_an_unknown_call_is_no_error(carrier, ringing):
     assert await asyncio.to_thread(carrier.hang_up, "CA" + "0" * 32, ringing=ringing) is False
 
 
-async def test_the_person_who_hangs_up_first_is_no_error(network, carrier, in_state):
-    call = await in_state(network, carrier, "in-progress")
+async def test_it_is_no_error_if_the_person_hangs_up_first(network, carrier, call_in_state):
+    call = await call_in_state(network, carrier, "in-progress")
     network.injections.rest = [RestFault(path=f"{call.sid}.json", hang_up_first=True)]
     assert await hang_up(carrier, call, ringing=False) is False
 
 
-async def test_a_cancellation_that_changed_nothing_is_followed_by_a_hang_up(network, carrier, in_state):
-    """The documentation says that it does not affect an answered call, and leaves open whether it is refused."""
-    call = await in_state(network, carrier, "in-progress")
-    unimpressed = f'{{"sid": "{call.sid}", "status": "in-progress"}}'
-    network.injections.rest = [RestFault(path=f"{call.sid}.json", status=200, body=unimpressed)]
+async def test_a_cancellation_without_effect_is_followed_by_a_hang_up(network, carrier, call_in_state):
+    """Twilio's documentation leaves open whether canceling an answered call is refused or has no effect."""
+    call = await call_in_state(network, carrier, "in-progress")
+    unchanged = f'{{"sid": "{call.sid}", "status": "in-progress"}}'
+    network.injections.rest = [RestFault(path=f"{call.sid}.json", status=200, body=unchanged)]
     assert await hang_up(carrier, call, ringing=True) is True
     assert (await call.wait()).status == "completed"
 
 
-async def test_a_hang_up_that_fails_says_so(network, carrier, in_state):
-    call = await in_state(network, carrier, "in-progress")
+async def test_a_failed_hang_up_is_an_error(network, carrier, call_in_state):
+    call = await call_in_state(network, carrier, "in-progress")
     network.injections.rest = [RestFault(path=f"{call.sid}.json", status=503)]
     assert (await failure(hang_up(carrier, call, ringing=False))).kind is FailureKind.UNKNOWN
     assert not call.is_over
 
 
-# -- the environment and the settings -------------------------------------------------------------
+# --- The environment and the settings ----------------------------------------------------------------------
 
 
-async def test_the_environment_leads_no_request_astray(network, monkeypatch):
+async def test_the_environment_does_not_redirect_requests_to_this_machine(network, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -501,14 +511,14 @@ async def test_the_environment_leads_no_request_astray(network, monkeypatch):
     close(carrier)
 
 
-async def test_a_proxy_of_the_environment_is_used_on_the_way_out(monkeypatch):
+async def test_requests_to_other_machines_use_the_proxy_of_the_environment(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     error = await failure(create(make_carrier("http://api.twilio.invalid")))
     assert "proxy" in repr(error.__cause__).lower()
 
 
-def test_the_settings_name_the_account_and_may_change(settings):
+def test_the_carrier_is_made_for_the_account_in_the_settings(settings):
     settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKEN = ACCOUNT_SID, AUTH_TOKEN
     settings.TWILIO_API_BASE_URL = "http://127.0.0.1:9"
     carrier = get_carrier()
@@ -517,7 +527,7 @@ def test_the_settings_name_the_account_and_may_change(settings):
     assert get_carrier() is not carrier
 
 
-def test_a_forked_worker_has_connections_of_its_own(settings, monkeypatch):
+def test_a_forked_process_gets_its_own_connections(settings, monkeypatch):
     settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKEN = ACCOUNT_SID, AUTH_TOKEN
     carrier = get_carrier()
     parent = os.getpid()
