@@ -48,13 +48,13 @@ def test_a_call_is_placed_and_the_command_returns(capsys):
         (["+12025550123", "--var", "name"], "NAME=VALUE"),
     ],
 )
-def test_what_cannot_be_called_is_told(arguments, message):
+def test_a_call_that_cannot_be_placed_is_an_error(arguments, message):
     with pytest.raises(CommandError, match=message):
         call_command("call", *arguments)
     assert not Call.objects.exists()
 
 
-def test_the_command_tells_what_happens_until_the_call_is_over(capsys, monkeypatch):
+def test_the_command_prints_what_happens_until_the_call_has_ended(capsys, monkeypatch):
     at = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
     def happens(_seconds: float) -> None:
@@ -98,7 +98,7 @@ def test_a_list_is_placed_with_its_times_and_variables(csv, capsys):
     assert (carl.scheduled_for, carl.record) == (None, True)
 
 
-def test_the_same_list_is_placed_once_unless_asked_for(csv, capsys):
+def test_the_same_list_is_placed_once_unless_again_is_given(csv, capsys):
     path = csv("to\n+12025550101\n")
     schedule(path)
     assert "placed before" in schedule(path, capsys=capsys)
@@ -120,13 +120,13 @@ def test_the_same_list_is_placed_once_unless_asked_for(csv, capsys):
         ("to,agent\n+12025550101,nobody\n", r"calls.csv:2: .*nobody"),
     ],
 )
-def test_a_list_with_a_mistake_is_not_placed_and_the_line_is_told(csv, text, message):
+def test_a_list_with_an_invalid_line_is_not_placed_and_the_line_is_named(csv, text, message):
     with pytest.raises(CommandError, match=message):
         schedule(csv(text))
     assert not Call.objects.exists()
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path):
+def test_a_file_that_is_not_text_is_an_error(tmp_path):
     path = tmp_path / "calls.csv"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CommandError, match="cannot be read"):
@@ -138,7 +138,7 @@ def test_a_list_can_be_checked_without_placing_it(csv, capsys):
     assert not Call.objects.exists()
 
 
-def test_a_list_can_be_watched_to_its_end(csv, capsys, monkeypatch):
+def test_a_list_can_be_watched_until_its_calls_have_ended(csv, capsys, monkeypatch):
     from calls.management.commands import schedule as module
 
     monkeypatch.setattr(module.time, "sleep", lambda _seconds: Call.objects.update(status="busy"))

@@ -24,14 +24,14 @@ def run(*arguments: object) -> str:
 # --- apikey ------------------------------------------------------------------------------------------------
 
 
-def test_a_key_is_made_and_printed_alone_so_that_a_script_can_take_it():
+def test_a_created_key_is_the_only_output_so_that_a_script_can_read_it():
     secret = run("apikey", "create", "crm", "--scope", "read", "--scope", "dial", "--rate", "60/minute").strip()
     key = find_key(secret)
     assert (key.name, key.scopes, key.rate, key.expires_at) == ("crm", ["read", "dial"], "60/minute", None)
 
 
 @pytest.mark.parametrize(("text", "days"), [("12h", 0.5), ("90d", 90), ("2w", 14), ("1y", 365)])
-def test_a_key_can_have_an_end(text, days):
+def test_a_key_can_expire(text, days):
     before = timezone.now()
     run("apikey", "create", "crm", "--scope", "read", "--expires", text)
     assert before <= ApiKey.objects.get().expires_at - timedelta(days=days) <= timezone.now()
@@ -47,12 +47,12 @@ def test_a_key_can_have_an_end(text, days):
         (["revoke", "crm"], "no key 'crm'"),
     ],
 )
-def test_what_is_wrong_with_a_key_is_told(arguments, message):
+def test_invalid_arguments_for_a_key_are_errors(arguments, message):
     with pytest.raises(CommandError, match=message):
         run("apikey", *arguments)
 
 
-def test_a_revoked_key_is_listed_as_such_and_no_list_shows_a_secret():
+def test_the_list_shows_revoked_keys_and_no_secrets():
     secrets = [run("apikey", "create", name, "--scope", "read").strip() for name in ("crm", "old")]
     run("apikey", "revoke", "old")
     assert find_key(secrets[1]) is None
@@ -76,7 +76,7 @@ def test_a_number_is_added_listed_and_removed():
     ("arguments", "message"),
     [(["add", "555"], "in full"), (["remove", ANNA], "not on the do-not-call list"), (["add"], "number")],
 )
-def test_what_is_wrong_with_an_entry_is_told(arguments, message):
+def test_invalid_arguments_for_an_entry_are_errors(arguments, message):
     with pytest.raises(CommandError, match=message):
         run("donotcall", *arguments)
 
@@ -92,7 +92,7 @@ def test_a_list_can_be_exported_and_imported_again(tmp_path):
     assert dict(DoNotCall.objects.values_list("number", "reason")) == {ANNA: "said so", BERT: ""}
 
 
-def test_of_a_file_with_mistakes_every_number_is_added_and_every_mistake_told(tmp_path):
+def test_every_valid_number_of_a_file_is_added_and_every_invalid_line_shown(tmp_path):
     file = tmp_path / "list.csv"
     file.write_text(
         f"\ufeffNumber,Reason\n\n# a remark\n{ANNA},stop\nhello\n {BERT} \n020 1234,local\n", encoding="utf-8"
@@ -105,7 +105,7 @@ def test_of_a_file_with_mistakes_every_number_is_added_and_every_mistake_told(tm
     assert set(DoNotCall.objects.values_list("number", flat=True)) == {ANNA, BERT}
 
 
-def test_of_many_mistakes_some_are_told_and_all_counted(tmp_path):
+def test_of_many_invalid_lines_some_are_shown_and_all_counted(tmp_path):
     file = tmp_path / "list.txt"
     file.write_text("nonsense\n" * 50)
     with pytest.raises(CommandError) as told:
@@ -115,7 +115,7 @@ def test_of_many_mistakes_some_are_told_and_all_counted(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
-def test_a_file_that_cannot_be_read_is_told(tmp_path, content):
+def test_an_unreadable_file_is_an_error(tmp_path, content):
     file = tmp_path / "list.csv"
     if content:
         file.write_bytes(content)
@@ -133,7 +133,7 @@ def call(db) -> Call:
     )
 
 
-def test_a_person_is_forgotten_and_what_went_is_told(call):
+def test_a_person_is_forgotten_and_what_was_removed_is_printed(call):
     run("donotcall", "add", ANNA)
     told = run("forget", "+1 (202) 555-0101", "--yes")
     assert "1 calls" in told
@@ -143,14 +143,14 @@ def test_a_person_is_forgotten_and_what_went_is_told(call):
     assert DoNotCall.objects.filter(number=ANNA).exists()
 
 
-def test_the_number_leaves_the_do_not_call_list_only_if_asked(call):
+def test_the_number_leaves_the_do_not_call_list_only_on_request(call):
     run("donotcall", "add", ANNA)
     assert "do-not-call" not in run("forget", ANNA, "--yes", "--and-do-not-call")
     assert not DoNotCall.objects.exists()
 
 
 @pytest.mark.parametrize(("answer", "forgotten"), [(ANNA, True), (f" {ANNA} ", True), ("yes", False), ("", False)])
-def test_without_yes_it_asks_for_the_number_once_more(call, monkeypatch, answer, forgotten):
+def test_without_yes_the_number_must_be_confirmed(call, monkeypatch, answer, forgotten):
     monkeypatch.setattr("builtins.input", lambda _: answer)
     if forgotten:
         run("forget", ANNA)
@@ -161,7 +161,7 @@ def test_without_yes_it_asks_for_the_number_once_more(call, monkeypatch, answer,
     assert (call.from_number == "forgotten") == forgotten
 
 
-def test_where_nobody_can_be_asked_nothing_goes(call, monkeypatch):
+def test_without_a_terminal_nothing_is_removed(call, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     with pytest.raises(CommandError, match="--yes"):
         run("forget", ANNA)
@@ -169,12 +169,12 @@ def test_where_nobody_can_be_asked_nothing_goes(call, monkeypatch):
     assert call.from_number == ANNA
 
 
-def test_who_is_on_the_line_is_told(call):
+def test_forgetting_a_person_on_the_line_is_an_error(call):
     Call.objects.update(status="in-progress")
     with pytest.raises(CommandError, match="Hang up first"):
         run("forget", ANNA, "--yes")
 
 
-def test_what_is_no_number_is_told():
+def test_forgetting_text_without_a_number_is_an_error():
     with pytest.raises(CommandError, match="in full"):
         run("forget", "Anna", "--yes")

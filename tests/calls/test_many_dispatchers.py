@@ -17,14 +17,14 @@ def all_ended_and_nobody_was_rung_twice(here: Installation, ledger: dict) -> Non
     assert (ledger["open_attempts"], ledger["leases"]) == (0, 0)
 
 
-async def test_each_of_many_calls_is_dialled_once_whatever_dies(own_postgres, own_redis, tmp_path):
+async def test_each_of_many_calls_is_dialled_once_whichever_process_dies(own_postgres, own_redis, tmp_path):
     servers = {"database_url": own_postgres.url, "redis_url": own_redis.url}
     async with installation(tmp_path, **servers, **FAST) as here:
         ledger = await survive(here, COUNT, redis=own_redis, postgres=own_postgres)
     all_ended_and_nobody_was_rung_twice(here, ledger)
 
 
-async def test_without_redis_and_postgresql_it_is_the_same(tmp_path):
+async def test_each_call_is_dialled_once_without_redis_and_postgresql(tmp_path):
     async with installation(tmp_path, **FAST) as here:
         ledger = await survive(here, COUNT)
     all_ended_and_nobody_was_rung_twice(here, ledger)

@@ -43,7 +43,7 @@ def test_a_number_becomes_e164_however_it_is_written(text):
         ("+33 1 12 34 56 78", "+33112345678"),  # 112 in the middle harms nobody
     ],
 )
-def test_what_a_country_writes_its_own_way_is_understood(text, number):
+def test_national_ways_to_write_a_number_are_understood(text, number):
     assert dialable(text, countries={"*"}, types=USUAL) == number
 
 
@@ -78,7 +78,7 @@ def test_what_a_country_writes_its_own_way_is_understood(text, number):
         "+1" + " " * 100_000 + "2125550123",
     ],
 )
-def test_what_is_no_number_in_international_form_is_refused(text):
+def test_text_that_is_not_a_number_in_international_form_is_refused(text):
     assert code_of(text) == "invalid-number"
 
 
@@ -99,13 +99,13 @@ def test_what_is_no_number_in_international_form_is_refused(text):
         "112,,1",
     ],
 )
-def test_an_emergency_number_is_refused_as_it_was_written(text):
+def test_an_emergency_number_is_recognised_as_it_was_written(text):
     assert code_of(text) == "emergency-number"
     assert code_of(text, countries={"*"}) == "emergency-number"
 
 
 @pytest.mark.parametrize("text", ["+1911", "+1 (911)", "+44 999", "+44 112", "+49 110", "+33 15", "+1 911 555 0123"])
-def test_an_emergency_number_behind_a_country_code_is_still_one(text):
+def test_an_emergency_number_after_a_country_code_is_recognised(text):
     assert code_of(text) == "emergency-number"
 
 
@@ -114,7 +114,7 @@ def test_the_service_codes_of_north_america_are_never_dialled(n):
     assert code_of(f"+1{n}11") == "emergency-number"
 
 
-def test_a_premium_number_is_refused_even_where_all_else_is_allowed():
+def test_a_premium_number_is_refused_even_if_everything_else_is_allowed():
     assert code_of("+1 900 555 1234", countries={"*"}, types={*TYPES, "PREMIUM_RATE"}) == "premium-number"
 
 
@@ -126,7 +126,7 @@ def test_only_listed_countries_are_dialled_even_within_a_shared_code():
 
 
 @pytest.mark.parametrize("number", ["+881612345678", "+870773111632"])
-def test_a_satellite_is_in_no_country_and_must_be_allowed_by_name(number):
+def test_satellite_numbers_must_be_allowed_by_name(number):
     assert code_of(number, countries={"*"}) == "country-not-allowed"
     assert dialable(number, countries={"001"}, types=TYPES) == number
 
@@ -136,7 +136,7 @@ def test_only_listed_types_are_dialled():
     assert dialable("+1 800 555 0123", countries={"US"}, types={"TOLL_FREE"}) == "+18005550123"
 
 
-def test_every_refusal_says_what_is_wrong_to_a_person():
+def test_every_refusal_has_a_message_for_a_person():
     with pytest.raises(NumberRefused, match=r"This number belongs to DE, where calls are not allowed\."):
         dialable("+49 30 123456", countries={"US"}, types=USUAL)
     with pytest.raises(NumberRefused, match=r"Numbers of this type \(toll free\) are not allowed\."):
@@ -165,7 +165,7 @@ def test_any_text_is_either_a_valid_number_or_refused(text, named):
 
 
 @given(text=numberish)
-def test_region_and_zones_refuse_what_is_no_number(text):
+def test_region_and_zones_refuse_text_that_is_not_a_number(text):
     found = outcome(lambda: (region_of(text), zones_of(text)))
     if isinstance(found, NumberRefused):
         assert found.code == "invalid-number"
@@ -203,21 +203,21 @@ def test_a_toll_free_number_has_every_zone_of_its_country_code():
     assert {"Pacific/Guam", "America/St_Johns", "Pacific/Pago_Pago"} <= {*zones}
 
 
-def test_a_number_that_the_plan_does_not_know_has_the_zones_of_its_code():
+def test_a_number_outside_the_numbering_plan_has_the_zones_of_its_country_code():
     assert timezone.time_zones_for_number(phonenumbers.parse("+441624000000")) == (timezone.UNKNOWN_TIMEZONE,)
     assert "Europe/Isle_of_Man" in zones_of("+441624000000")
 
 
-def test_a_number_of_no_country_is_dialled_by_utc():
+def test_a_number_without_a_country_has_utc():
     assert zones_of("+881612345678") == zones_of("+80012345678") == ("UTC",)
 
 
-def test_every_zone_that_a_number_may_have_is_known_here():
+def test_every_zone_that_a_number_may_have_is_known_to_zoneinfo():
     zones = {zone for known in timezone.TIMEZONE_DATA.values() for zone in known}
     assert zones <= available_timezones()
 
 
-def test_settings_may_name_real_countries_and_types_only():
+def test_the_settings_may_name_real_countries_and_types_only():
     assert {"US", "GB", "001"} <= REGIONS
     assert "UK" not in REGIONS
     assert USUAL | {"TOLL_FREE", "VOIP"} <= TYPES

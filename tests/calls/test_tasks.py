@@ -28,7 +28,7 @@ def test_every_task_that_beat_wakes_exists():
     assert tasks.dial.name == "calls.tasks.dial"
 
 
-def test_a_new_call_wakes_the_dialler_once_it_is_in_the_books(sent, settings, django_capture_on_commit_callbacks):
+def test_a_new_call_wakes_the_dialler_once_it_is_committed(sent, settings, django_capture_on_commit_callbacks):
     settings.DIAL_COUNTRIES = ("US",)
     with django_capture_on_commit_callbacks(execute=True):
         place_call(NewCall(to="+12025550101", agent=Agent.objects.get().name))
@@ -36,7 +36,7 @@ def test_a_new_call_wakes_the_dialler_once_it_is_in_the_books(sent, settings, dj
     assert sent == [("calls.tasks.dial_due", ())]
 
 
-def test_each_claimed_call_is_dialled_by_whichever_worker_is_free(sent, settings, django_capture_on_commit_callbacks):
+def test_each_claimed_call_is_dialled_by_a_task_of_its_own(sent, settings, django_capture_on_commit_callbacks):
     settings.DIAL_COUNTRIES, settings.CALLING_HOURS, settings.CALLS_PER_SECOND = ("US",), {"*": "00:00-24:00"}, 10.0
     for number in ("+12025550101", "+12025550102"):
         place_call(NewCall(to=number, agent=Agent.objects.get().name))
@@ -47,7 +47,7 @@ def test_each_claimed_call_is_dialled_by_whichever_worker_is_free(sent, settings
     assert len(attempts) == 2
 
 
-def test_a_broker_that_is_away_costs_a_log_line_and_no_call(
+def test_a_broker_that_is_unavailable_causes_only_a_log_line(
     monkeypatch, caplog, settings, django_capture_on_commit_callbacks
 ):
     def away(*_args, **_options):
@@ -59,7 +59,7 @@ def test_a_broker_that_is_away_costs_a_log_line_and_no_call(
     assert "the next beat retries" in caplog.text
 
 
-def test_while_the_database_is_away_a_task_only_says_so(monkeypatch, caplog):
+def test_a_task_only_logs_while_the_database_is_unavailable(monkeypatch, caplog):
     def away(**_):
         raise OperationalError("connection refused")
 

@@ -8,11 +8,11 @@ from calls.variables import fill, placeholders
 
 
 @pytest.mark.parametrize("text", ["Hello {{name}}!", "Hello {{ name }}!", "Hello {{\tname   }}!"])
-def test_a_name_in_double_braces_becomes_its_value(text):
+def test_a_placeholder_becomes_its_value(text):
     assert fill(text, {"name": "Ada"}) == "Hello Ada!"
 
 
-def test_every_occurrence_is_filled_and_any_value_has_a_text():
+def test_every_occurrence_is_filled_with_values_of_any_type():
     assert fill("{{ n }} and {{ n }} of {{ kind_2 }}", {"n": 3, "kind_2": "tea"}) == "3 and 3 of tea"
 
 
@@ -24,12 +24,12 @@ def test_an_unknown_name_becomes_nothing(variables):
 @pytest.mark.parametrize(
     "text", ["{name}", "{ {name} }", "{{Name}}", "{{ 2nd }}", "{{ a.b }}", "{{ a b }}", "{{}}", "{% if x %}", "{{ name"]
 )
-def test_other_braces_stay_untouched(text):
+def test_other_braces_are_unchanged(text):
     assert fill(text, {"name": "Ada", "a": "b"}) == text
     assert placeholders(text) == set()
 
 
-def test_a_value_goes_in_literally():
+def test_a_value_is_inserted_literally():
     variables = {"a": "{{ b }}", "b": r"\1 \g<0> {{ a }} $b %s"}
     assert fill("{{ a }}|{{ b }}|{{{a}}}", variables) == r"{{ b }}|\1 \g<0> {{ a }} $b %s|{{{ b }}}"
 
@@ -49,12 +49,12 @@ def test_a_value_becomes_one_line_without_control_characters(value, text):
 
 
 @given(value=st.text(st.characters(codec=None)))
-def test_no_value_leaves_its_line_or_its_encoding(value):
+def test_any_value_stays_on_one_line_and_can_be_encoded(value):
     filled = fill("{{ value }}", {"value": value})
     assert len(filled.splitlines()) <= 1
     assert filled.encode().decode() == filled
     assert "\x00" not in filled
 
 
-def test_the_names_that_a_text_asks_for():
+def test_the_placeholders_of_a_text_are_found():
     assert placeholders("{{ name }}, your {{what}} of {{ name }} {{ Odd }}") == {"name", "what"}

@@ -13,7 +13,7 @@ from tests.calls.services.dialler import answer, dial_due, place, reload, report
 pytestmark = pytest.mark.django_db
 
 
-def test_a_call_follows_its_attempt_to_the_end(agent, clock, carrier):
+def test_a_call_takes_the_status_of_its_attempt(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     for number, status in enumerate(["initiated", "ringing"]):
@@ -28,7 +28,7 @@ def test_a_call_follows_its_attempt_to_the_end(agent, clock, carrier):
     assert not Lease.objects.exists()
 
 
-def test_busy_and_no_answer_are_tried_again_by_policy_and_then_the_call_ends(agent, clock, carrier):
+def test_busy_and_no_answer_are_retried_by_the_agents_policy_until_the_call_ends(agent, clock, carrier):
     call = place()
     for number, (status, wait) in enumerate([("busy", 600), ("no-answer", 7200)], start=1):
         [attempt] = dial_due(carrier)
@@ -44,14 +44,14 @@ def test_busy_and_no_answer_are_tried_again_by_policy_and_then_the_call_ends(age
     assert [one.status for one in call.attempts.all()] == ["busy", "no-answer", "busy"]
 
 
-def test_a_number_that_does_not_exist_is_not_tried_again(agent, clock, carrier):
+def test_a_number_that_does_not_exist_is_not_retried(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     report(attempt, "failed", SipResponseCode="404")
     assert (reload(call).status, reload(call).end_reason) == ("failed", "failed")
 
 
-def test_what_is_heard_of_an_earlier_attempt_comes_too_late(agent, clock, carrier):
+def test_a_report_about_an_earlier_attempt_changes_nothing(agent, clock, carrier):
     call = place()
     [first] = dial_due(carrier)
     report(first, "busy")
@@ -66,7 +66,7 @@ def test_what_is_heard_of_an_earlier_attempt_comes_too_late(agent, clock, carrie
 
 
 @pytest.mark.parametrize("order", [("ringing", "in-progress", "completed"), ("completed", "ringing", "in-progress")])
-def test_callbacks_in_any_order_and_twice_lead_to_the_same_end(agent, clock, carrier, order):
+def test_callbacks_in_any_order_and_repeated_lead_to_the_same_result(agent, clock, carrier, order):
     call = place()
     [attempt] = dial_due(carrier)
     for status in (*order, *order):
@@ -75,7 +75,7 @@ def test_callbacks_in_any_order_and_twice_lead_to_the_same_end(agent, clock, car
     assert CallEvent.objects.filter(call=call, kind__startswith="status-").count() == 3
 
 
-def test_callbacks_before_the_carrier_has_answered_the_request_find_their_attempt(agent, clock, carrier):
+def test_callbacks_that_come_before_the_carriers_answer_find_their_attempt(agent, clock, carrier):
     call = place()
     [attempt_id] = claiming.claim_due().attempts
 
@@ -91,7 +91,7 @@ def test_callbacks_before_the_carrier_has_answered_the_request_find_their_attemp
     assert (call.status, call.sid) == ("in-progress", next(iter(carrier.calls)))
 
 
-def test_a_callback_for_another_call_with_our_attempt_changes_nothing(agent, clock, carrier):
+def test_a_callback_with_the_sid_of_another_call_changes_nothing(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     assert record_status(sid="CAother", status="completed", attempt_id=str(attempt.pk)) is None
@@ -99,7 +99,7 @@ def test_a_callback_for_another_call_with_our_attempt_changes_nothing(agent, clo
     assert record_status(sid="CAother", status="completed", attempt_id="garbage") is None
 
 
-def test_a_call_that_was_given_up_and_arrives_after_all_is_talked_to_and_not_dialled_again(agent, clock, carrier):
+def test_an_attempt_that_was_given_up_and_is_answered_after_all_is_reopened(agent, clock, carrier):
     call = place()
     carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)
@@ -113,7 +113,7 @@ def test_a_call_that_was_given_up_and_arrives_after_all_is_talked_to_and_not_dia
     assert dial_due(carrier) == []
 
 
-def test_once_the_next_attempt_has_begun_the_one_that_was_given_up_is_hung_up(agent, clock, carrier):
+def test_an_attempt_that_was_given_up_is_hung_up_once_the_next_one_has_begun(agent, clock, carrier):
     place()
     carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)

@@ -12,7 +12,7 @@ from tests.calls.services.dialler import call_request, place
 pytestmark = pytest.mark.django_db
 
 
-def test_dispatchers_that_look_at_the_same_time_keep_the_limit_together(agent, clock, carrier, settings, monkeypatch):
+def test_dispatchers_that_claim_at_the_same_time_keep_the_limit_together(agent, clock, carrier, settings, monkeypatch):
     settings.OUTBOUND_MAX_CALLS = 2
     for number in range(6):
         place(f"+1202555011{number}")
@@ -29,7 +29,7 @@ def test_dispatchers_that_look_at_the_same_time_keep_the_limit_together(agent, c
     assert DialAttempt.objects.count() == 2
 
 
-def test_what_is_put_off_costs_the_same_number_of_queries_however_much_it_is(
+def test_postponing_many_calls_takes_as_many_queries_as_postponing_few(
     agent, clock, carrier, django_assert_max_num_queries
 ):
     clock.move_to(datetime(2026, 11, 20, 4, 0, tzinfo=UTC))

@@ -27,7 +27,7 @@ def test_a_call_is_dialled_once_with_the_id_of_its_attempt_in_every_address(agen
     ("kind", "code", "reason"),
     [(FailureKind.NUMBER, 21211, "number-refused"), (FailureKind.SETTINGS, 21210, "settings-refused")],
 )
-def test_what_the_carrier_will_never_do_ends_the_call_with_the_reason(agent, clock, carrier, kind, code, reason):
+def test_a_permanent_refusal_ends_the_call_with_its_reason(agent, clock, carrier, kind, code, reason):
     call = place()
     carrier.faults = [refusal(kind, code)]
     [attempt] = dial_due(carrier)

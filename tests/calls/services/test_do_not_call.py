@@ -10,7 +10,7 @@ from tests.calls.services.dialler import ANNA, BERT
 pytestmark = pytest.mark.django_db
 
 
-def test_a_number_gets_on_the_list_once_and_its_first_reason_stays():
+def test_a_number_is_added_once_and_keeps_its_first_reason():
     call = Call.objects.create(direction="inbound", from_number=ANNA, agent=Agent.objects.get(name="front-desk"))
     entry, new = add_do_not_call(number=ANNA, source="caller", reason="take me off your list", call=call)
     assert (entry.number, entry.source, entry.call, new) == (ANNA, "caller", call, True)
@@ -19,18 +19,18 @@ def test_a_number_gets_on_the_list_once_and_its_first_reason_stays():
 
 
 @pytest.mark.parametrize("number", ["", "anonymous", "2025550101", "+0123456789", "client:anna", "+12", "+1202555٠١٠١"])
-def test_what_is_no_number_gets_on_no_list(number):
+def test_text_without_a_number_is_not_added_to_the_list(number):
     with pytest.raises(CallsError) as told:
         add_do_not_call(number=number, source="operator")
     assert (told.value.code, told.value.field) == ("invalid-number", "number")
 
 
-def test_a_source_that_does_not_exist_is_refused():
+def test_an_unknown_source_is_refused():
     with pytest.raises(CallsError, match="source"):
         add_do_not_call(number=ANNA, source="gossip")
 
 
-def test_a_number_can_be_taken_off_the_list():
+def test_a_number_can_be_removed_from_the_list():
     add_do_not_call(number=ANNA, source="operator")
     assert remove_do_not_call(number=ANNA)
     assert not remove_do_not_call(number=ANNA)
@@ -40,7 +40,7 @@ def test_a_long_reason_is_cut():
     assert len(add_do_not_call(number=ANNA, source="caller", reason="no " * 200)[0].reason) == 255
 
 
-def test_many_numbers_are_added_at_once_and_counted():
+def test_many_numbers_are_added_at_once_and_the_new_ones_counted():
     add_do_not_call(number=ANNA, source="caller", reason="said so")
     assert add_many_do_not_call(reasons={ANNA: "listed", BERT: "listed"}, source="operator") == 1
     assert dict(DoNotCall.objects.values_list("number", "reason")) == {ANNA: "said so", BERT: "listed"}

@@ -27,7 +27,7 @@ def test_a_key_is_found_by_its_secret():
     assert (key.scopes, key.rate, key.active) == (["read", "dial"], "600/minute", True)
 
 
-def test_the_secret_is_long_and_kept_nowhere():
+def test_the_secret_is_long_and_not_stored():
     key, secret = make_key(name="crm", scopes=["read"])
     assert secret.startswith("cc_")
     assert len(secret) == len("cc_") + 43
@@ -42,18 +42,18 @@ def test_garbage_finds_no_key(garbage):
     assert find_key(garbage) is None
 
 
-def test_a_digest_is_no_key():
+def test_the_digest_of_a_secret_is_not_accepted_as_a_secret():
     key, _ = make_key(name="crm", scopes=["read"])
     assert find_key(key.digest) is None
 
 
-def test_a_revoked_key_is_refused_and_stays_so():
+def test_a_revoked_key_stays_refused():
     key, secret = make_key(name="crm", scopes=["read"])
     assert revoke_key(name="crm") == revoke_key(name="crm") == key
     assert find_key(secret) is None
 
 
-def test_a_key_ends_when_it_expires(clock):
+def test_a_key_is_refused_after_its_expiry(clock):
     _, secret = make_key(name="crm", scopes=["read"], expires_at=NOON + timedelta(days=90))
     clock.shift(timedelta(days=90, seconds=-1))
     assert find_key(secret) is not None
@@ -61,7 +61,7 @@ def test_a_key_ends_when_it_expires(clock):
     assert find_key(secret) is None
 
 
-def test_its_use_is_noted_once_a_minute(clock, django_assert_num_queries):
+def test_the_use_of_a_key_is_noted_once_a_minute(clock, django_assert_num_queries):
     _, secret = make_key(name="crm", scopes=["read"])
     with django_assert_num_queries(2):
         assert find_key(secret).last_used_at == NOON
@@ -88,7 +88,7 @@ def test_its_use_is_noted_once_a_minute(clock, django_assert_num_queries):
         ({"expires_at": NOON - timedelta(seconds=1)}, "expires_at"),
     ],
 )
-def test_what_makes_no_key_is_told_by_its_field(clock, wrong, field):
+def test_an_invalid_key_is_refused_with_its_field(clock, wrong, field):
     make_key(name="taken", scopes=["read"])
     with pytest.raises(CallsError) as told:
         make_key(**{"name": "crm", "scopes": ["read"], **wrong})
@@ -96,6 +96,6 @@ def test_what_makes_no_key_is_told_by_its_field(clock, wrong, field):
     assert ApiKey.objects.count() == 1
 
 
-def test_a_key_that_does_not_exist_cannot_be_revoked():
+def test_an_unknown_key_cannot_be_revoked():
     with pytest.raises(CallsError, match="no key 'crm'"):
         revoke_key(name="crm")

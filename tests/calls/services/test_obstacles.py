@@ -19,7 +19,7 @@ from tests.calls.twilio_double import ACCOUNT_SID
 pytestmark = pytest.mark.django_db
 
 
-def test_a_number_on_the_do_not_call_list_is_refused_when_placed_and_when_dialled(agent, clock, carrier):
+def test_a_number_on_the_do_not_call_list_is_refused_when_placed_claimed_and_dialled(agent, clock, carrier):
     DoNotCall.objects.create(number=BERT)
     with pytest.raises(CallsError, match="do-not-call"):
         place(BERT)
@@ -41,7 +41,7 @@ def test_a_scheduled_call_waits_for_its_time(agent, clock, carrier):
     assert attempt.call == call
 
 
-def test_outside_calling_hours_a_call_waits_until_every_zone_of_the_number_allows_it(agent, clock, carrier):
+def test_outside_calling_hours_a_call_waits_until_every_zone_of_its_number_allows_it(agent, clock, carrier):
     clock.move_to(datetime(2026, 11, 20, 4, 0, tzinfo=UTC))  # 23:00 in Washington
     call = place()
     assert dial_due(carrier) == []
@@ -52,13 +52,13 @@ def test_outside_calling_hours_a_call_waits_until_every_zone_of_the_number_allow
     assert len(dial_due(carrier)) == 1
 
 
-def test_the_time_zone_of_the_person_counts_more_than_that_of_the_number(agent, clock, carrier):
+def test_the_calls_own_time_zone_replaces_those_of_its_number(agent, clock, carrier):
     call = place(timezone="Asia/Tokyo")
     assert dial_due(carrier) == []
     assert reload(call).due_at == datetime(2026, 11, 20, 23, 0, tzinfo=UTC)
 
 
-def test_hours_that_end_between_claim_and_dialling_hold(agent, clock, carrier):
+def test_calling_hours_that_end_after_the_claim_are_kept(agent, clock, carrier):
     clock.move_to(datetime(2026, 11, 21, 1, 59, 58, tzinfo=UTC))  # two seconds to nine in the evening
     call = place()
     [attempt_id] = claiming.claim_due().attempts
@@ -69,14 +69,14 @@ def test_hours_that_end_between_claim_and_dialling_hold(agent, clock, carrier):
     assert (call.status, call.due_at) == ("queued", datetime(2026, 11, 21, 13, 0, tzinfo=UTC))
 
 
-def test_a_country_where_nobody_may_ever_be_called_ends_the_call(agent, clock, carrier, settings):
+def test_a_call_to_a_country_without_calling_hours_ends(agent, clock, carrier, settings):
     settings.CALLING_HOURS = {"*": "08:00-21:00", "US": ""}
     call = place()
     assert dial_due(carrier) == []
     assert (reload(call).status, reload(call).end_reason) == ("failed", "no-calling-hours")
 
 
-def test_a_number_is_tried_only_so_often_in_a_day_whoever_asks(agent, clock, carrier, settings):
+def test_the_attempts_per_number_and_day_are_limited_over_all_calls(agent, clock, carrier, settings):
     settings.ATTEMPTS_PER_NUMBER_AND_DAY = 2
     for _ in range(3):
         place()
@@ -91,7 +91,7 @@ def test_a_number_is_tried_only_so_often_in_a_day_whoever_asks(agent, clock, car
     assert len(dial_due(carrier)) == 1
 
 
-def test_one_live_call_per_number(agent, clock, carrier):
+def test_a_number_is_in_one_call_at_a_time(agent, clock, carrier):
     place()
     place()
     [attempt] = dial_due(carrier)
@@ -102,21 +102,21 @@ def test_one_live_call_per_number(agent, clock, carrier):
     assert len(dial_due(carrier)) == 1
 
 
-def test_somebody_who_is_calling_us_is_not_called(agent, clock, carrier):
+def test_a_number_that_is_calling_us_is_not_dialled(agent, clock, carrier):
     receive_call(sid="CA1", from_number=ANNA, to_number="+15005550006", account_sid=ACCOUNT_SID, params={})
     call = place()
     assert dial_due(carrier) == []
     assert reload(call).due_at == NOON + timedelta(seconds=obstacles.NUMBER_BUSY)
 
 
-def test_a_call_that_was_canceled_halfway_does_not_take_a_place(agent, clock, carrier):
+def test_a_call_whose_cancellation_was_interrupted_is_not_dialled(agent, clock, carrier):
     call = place()
     Call.objects.filter(pk=call.pk).update(canceled_at=NOON)
     assert dial_due(carrier) == []
     assert (reload(call).status, reload(call).end_reason) == ("canceled", "canceled")
 
 
-def test_calls_of_an_agent_that_is_switched_off_wait_until_it_is_back(agent, clock, carrier):
+def test_calls_of_an_inactive_agent_wait_until_it_is_active_again(agent, clock, carrier):
     call = place()
     Agent.objects.update(active=False)
     assert dial_due(carrier) == []
@@ -125,7 +125,7 @@ def test_calls_of_an_agent_that_is_switched_off_wait_until_it_is_back(agent, clo
     assert len(dial_due(carrier)) == 1
 
 
-def test_a_number_whose_hours_are_unknown_ends_its_own_call_only(agent, clock, carrier):
+def test_unknown_calling_hours_end_only_the_call_that_has_them(agent, clock, carrier):
     broken, fine = place(timezone="Europe/Berlin"), place(BERT)
     Call.objects.filter(pk=broken.pk).update(timezone="Europe/Atlantis")
     [attempt] = dial_due(carrier)
@@ -133,7 +133,7 @@ def test_a_number_whose_hours_are_unknown_ends_its_own_call_only(agent, clock, c
     assert (reload(broken).status, reload(broken).end_reason) == ("failed", "unknown-hours")
 
 
-def test_hours_that_are_unknown_only_when_it_is_dialled_end_that_call_too_and_keep_no_other(agent, clock, carrier):
+def test_calling_hours_that_become_unknown_after_the_claim_end_only_the_call_that_has_them(agent, clock, carrier):
     broken, fine = place(timezone="America/New_York"), place(BERT, timezone="America/New_York")
     ids = claiming.claim_due().attempts
     queued = DialAttempt.objects.get(call=fine)

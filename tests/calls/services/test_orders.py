@@ -45,7 +45,7 @@ def comes_back(twilio: Twilio, status: str, stream: int = 1):
 # --- Orders ------------------------------------------------------------------------------------------------
 
 
-def test_an_order_reaches_the_process_that_holds_the_stream_once_and_in_order(connected):
+def test_orders_reach_the_process_that_holds_the_stream_once_and_in_order(connected):
     orders.say(call_id=connected.call_id, text="Your taxi is here.")
     orders.transfer(call_id=connected.call_id, to="sales")
     assert take_orders(process="web-2") == []
@@ -56,7 +56,7 @@ def test_an_order_reaches_the_process_that_holds_the_stream_once_and_in_order(co
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\0", "x" * 3000])
-def test_there_must_be_something_to_say(connected, text):
+def test_a_text_to_say_must_not_be_empty_or_too_long(connected, text):
     with pytest.raises(CallsError) as error:
         orders.say(call_id=connected.call_id, text=text)
     assert error.value.field == "text"
@@ -72,14 +72,14 @@ def test_a_call_is_transferred_only_to_a_target_or_to_a_number_that_may_be_diall
     assert Call.objects.get().transfer_to == "+12025550188"
 
 
-def test_a_call_without_a_live_stream_takes_no_orders(connected, twilio):
+def test_a_call_without_a_live_stream_accepts_no_orders(connected, twilio):
     Lease.objects.all().delete()
     with pytest.raises(orders.NotLive) as error:
         orders.say(call_id=connected.call_id, text="Hello?")
     assert error.value.code == "call-not-live"
 
 
-def test_with_redis_the_process_hears_a_doorbell_and_without_it_the_order_waits_all_the_same(
+def test_with_redis_the_process_is_notified_and_an_order_survives_a_failed_notification(
     connected, settings, monkeypatch, django_capture_on_commit_callbacks, caplog
 ):
     class Layer:
@@ -105,7 +105,7 @@ def test_with_redis_the_process_hears_a_doorbell_and_without_it_the_order_waits_
 # --- Transfers ---------------------------------------------------------------------------------------------
 
 
-def test_a_transfer_is_dialled_when_the_stream_has_ended_for_it(connected, twilio):
+def test_a_transfer_is_dialled_after_its_stream_has_ended(connected, twilio):
     record_fact(facts.TransferRequested(fact_id="t", call_id=connected.call_id, target="sales", at=AT))
     end_transferred(twilio.call)
     for _ in range(2):  # Twilio may ask twice
@@ -116,7 +116,7 @@ def test_a_transfer_is_dialled_when_the_stream_has_ended_for_it(connected, twili
         assert dial.find("Number").text == SALES
 
 
-def test_a_target_that_the_agent_does_not_have_is_refused_whatever_the_model_says(connected, twilio):
+def test_a_transfer_target_that_the_agent_does_not_have_is_refused(connected, twilio):
     record_fact(facts.TransferRequested(fact_id="t", call_id=connected.call_id, target="+19005551234", at=AT))
     assert twilio.call.transfer_to == ""
     assert ("transfer-refused", {"target": "+19005551234", "to": ""}) in events(twilio.call)
@@ -124,7 +124,7 @@ def test_a_target_that_the_agent_does_not_have_is_refused_whatever_the_model_say
     assert verbs(twilio.loses_stream()) == ["Hangup"]
 
 
-def test_after_a_talk_with_the_other_side_the_call_is_over(connected, twilio):
+def test_a_call_ends_after_an_answered_transfer(connected, twilio):
     record_fact(facts.TransferRequested(fact_id="t", call_id=connected.call_id, target="sales", at=AT))
     end_transferred(twilio.call)
     twilio.loses_stream()
@@ -134,7 +134,7 @@ def test_after_a_talk_with_the_other_side_the_call_is_over(connected, twilio):
     assert [kind for kind, _ in events(twilio.call)].count("transfer-completed") == 1
 
 
-def test_from_a_transfer_that_nobody_answers_the_caller_comes_back_to_the_agent(connected, twilio):
+def test_the_caller_returns_to_the_agent_from_a_transfer_that_is_not_answered(connected, twilio):
     record_fact(facts.TransferRequested(fact_id="t", call_id=connected.call_id, target="sales", at=AT))
     end_transferred(twilio.call)
     twilio.loses_stream()
@@ -148,7 +148,7 @@ def test_from_a_transfer_that_nobody_answers_the_caller_comes_back_to_the_agent(
 # --- Opting out --------------------------------------------------------------------------------------------
 
 
-def test_who_opts_out_is_never_called_again(connected, twilio):
+def test_a_caller_who_opts_out_is_put_on_the_do_not_call_list(connected, twilio):
     for _ in range(2):
         record_fact(
             facts.OptedOut(fact_id="o", call_id=connected.call_id, how="asked", words="take me off your list", at=AT)
@@ -158,12 +158,12 @@ def test_who_opts_out_is_never_called_again(connected, twilio):
     assert ("opt-out", {"how": "asked", "words": "take me off your list"}) in events(twilio.call)
 
 
-def test_who_has_opted_out_is_not_greeted_again_when_the_stream_was_lost(connected, twilio):
+def test_a_caller_who_opted_out_gets_no_new_stream_if_the_stream_is_lost(connected, twilio):
     record_fact(facts.OptedOut(fact_id="o", call_id=connected.call_id, how="key", at=AT))
     assert verbs(twilio.loses_stream()) == ["Hangup"]
 
 
-def test_a_withheld_number_cannot_be_put_on_the_list(client: Client, caplog):
+def test_a_withheld_number_is_not_put_on_the_do_not_call_list(client: Client, caplog):
     twilio = Twilio(client)
     twilio.rings(From="anonymous")
     record_fact(facts.OptedOut(fact_id="o", call_id=twilio.call.pk, how="key", at=AT))

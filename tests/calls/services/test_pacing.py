@@ -14,7 +14,7 @@ from tests.calls.services.dialler import BERT, CARL, NOON, dial_due, place, repo
 pytestmark = pytest.mark.django_db
 
 
-def test_no_faster_than_the_carrier_dials(agent, clock, carrier, settings):
+def test_calls_are_started_no_faster_than_the_calls_per_second(agent, clock, carrier, settings):
     settings.CALLS_PER_SECOND = 2.0
     for number in range(5):
         place(f"+1202555011{number}")
@@ -25,7 +25,7 @@ def test_no_faster_than_the_carrier_dials(agent, clock, carrier, settings):
     assert made == [2, 2, 1]
 
 
-def test_no_more_at_once_than_there_are_slots_and_some_are_left_to_those_who_call(agent, clock, carrier, settings):
+def test_outbound_calls_are_limited_by_the_slots_and_by_their_own_limit(agent, clock, carrier, settings):
     settings.OUTBOUND_MAX_CALLS = 3
     for number in range(6):
         place(f"+1202555011{number}")
@@ -38,7 +38,7 @@ def test_no_more_at_once_than_there_are_slots_and_some_are_left_to_those_who_cal
     assert len(dial_due(carrier)) == 2  # the slots of all calls are the limit
 
 
-def test_too_many_requests_put_dialling_off_and_count_for_nothing(agent, clock, carrier):
+def test_too_many_requests_pause_dialling_and_do_not_count_as_attempts(agent, clock, carrier):
     place()
     place(BERT)
     carrier.faults = [refusal(FailureKind.LATER, 20429, retry_after=7.0)]
@@ -53,7 +53,7 @@ def test_too_many_requests_put_dialling_off_and_count_for_nothing(agent, clock, 
     assert DialPace.objects.get().failures == 0
 
 
-def test_requests_that_fail_together_are_one_failure(agent, clock, carrier):
+def test_requests_that_fail_together_count_as_one_failure(agent, clock, carrier):
     for number in range(4):
         place(f"+1202555011{number}")
     attempts = [DialAttempt.objects.get(pk=pk) for pk in claiming.claim_due().attempts]
@@ -65,7 +65,7 @@ def test_requests_that_fail_together_are_one_failure(agent, clock, carrier):
     assert pace.paused_until <= NOON + timedelta(seconds=1)
 
 
-def test_a_success_that_was_under_way_does_not_end_a_pause(agent, clock, carrier):
+def test_a_success_that_was_requested_before_a_pause_does_not_end_it(agent, clock, carrier):
     place()
     [attempt_id] = claiming.claim_due().attempts
     carrier.on_create = lambda made: pacing.pause_dialling("stop", NOON, at_least=60.0)
@@ -73,7 +73,7 @@ def test_a_success_that_was_under_way_does_not_end_a_pause(agent, clock, carrier
     assert DialPace.objects.get().paused_until == NOON + timedelta(seconds=60)
 
 
-def test_the_carriers_limit_of_calls_at_once_is_learned_and_slowly_tried_again(agent, clock, carrier):
+def test_the_carriers_limit_of_live_calls_is_learned_and_slowly_raised_again(agent, clock, carrier):
     for number in range(5):
         place(f"+1202555011{number}")
     carrier.faults = [None, None, refusal(FailureKind.CAPACITY, 10004), refusal(FailureKind.CAPACITY, 10004)]
@@ -91,7 +91,7 @@ def test_the_carriers_limit_of_calls_at_once_is_learned_and_slowly_tried_again(a
     assert len(dial_due(carrier)) == 2
 
 
-def test_a_refused_account_stops_dialling_and_is_tried_again_later(agent, clock, carrier, caplog):
+def test_a_refused_account_pauses_dialling(agent, clock, carrier, caplog):
     place()
     place(BERT)
     carrier.faults = [refusal(FailureKind.ACCOUNT, 20003)]

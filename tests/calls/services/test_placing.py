@@ -29,21 +29,21 @@ pytestmark = pytest.mark.django_db
         ({"scheduled_for": NOON - timedelta(days=365)}, "in-the-past", "scheduled_for"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_told_by_name_and_nothing_is_written(agent, clock, fields, code, field):
+def test_an_invalid_request_is_refused_with_its_field_and_nothing_is_written(agent, clock, fields, code, field):
     with pytest.raises(CallsError) as error:
         place_call(NewCall(**{"to": ANNA, "agent": "front-desk", **fields}))
     assert (error.value.code, error.value.field) == (code, field)
     assert not Call.objects.exists()
 
 
-def test_variables_that_the_agent_needs_must_be_given(agent, clock):
+def test_a_call_needs_the_variables_of_its_agents_texts(agent, clock):
     Agent.objects.update(greeting="Hello {{ name }}, about {{ topic }}.")
     with pytest.raises(CallsError, match="topic"):
         place(variables={"name": "Anna"})
     assert place(variables={"name": "Anna", "topic": "your order"}).pk
 
 
-def test_the_same_idempotency_key_is_the_same_call(agent, clock):
+def test_the_same_idempotency_key_returns_the_same_call(agent, clock):
     first, is_new = place_call(call_request(), idempotency_key="k")
     again, is_new_again = place_call(call_request(), idempotency_key="k")
     assert (is_new, is_new_again) == (True, False)

@@ -117,7 +117,7 @@ def events_of(call: Call) -> dict[str, dict]:
 # --- What is old enough ------------------------------------------------------------------------------------
 
 
-def test_recordings_and_words_go_at_their_own_age():
+def test_recordings_and_words_are_deleted_at_their_own_ages():
     ages = {days: a_call(days_ago=days) for days in (29.9, 30.1, 59.9, 60.1)}
     retired = apply_retention()
     assert (retired.recordings, retired.transcripts) == (3, 1)
@@ -127,7 +127,7 @@ def test_recordings_and_words_go_at_their_own_age():
         assert (call.turns.get().heard == "I am Annabel.") == (days < 60)
 
 
-def test_of_an_old_call_no_word_is_left_and_every_figure():
+def test_an_old_call_loses_its_words_and_keeps_its_figures():
     call = a_call(days_ago=100)
     apply_retention()
     call.refresh_from_db()
@@ -140,7 +140,7 @@ def test_of_an_old_call_no_word_is_left_and_every_figure():
     assert set(call.events.filter(kind="retired").values_list("data__what", flat=True)) == {"recording", "transcript"}
 
 
-def test_what_was_retired_is_left_alone_afterwards():
+def test_applying_retention_again_changes_nothing():
     a_call(days_ago=100)
     apply_retention()
     before = everything()
@@ -148,14 +148,14 @@ def test_what_was_retired_is_left_alone_afterwards():
     assert everything() == before
 
 
-def test_a_fact_that_is_replayed_brings_no_words_back():
+def test_a_replayed_fact_does_not_bring_words_back():
     call = a_call(days_ago=100)
     apply_retention()
     says_her_name(call, NOW)
     assert call.turns.get().said == ""
 
 
-def test_zero_days_keep_everything(settings):
+def test_a_retention_of_zero_days_keeps_everything(settings):
     settings.RETENTION_RECORDINGS_DAYS = settings.RETENTION_TRANSCRIPTS_DAYS = 0
     a_call(days_ago=10_000)
     before = everything()
@@ -164,19 +164,19 @@ def test_zero_days_keep_everything(settings):
 
 
 @pytest.mark.parametrize("status", ["queued", "in-progress"])
-def test_a_call_that_is_not_over_keeps_what_it_has(status):
+def test_a_call_that_has_not_ended_keeps_everything(status):
     call = a_call(days_ago=100, status=status)
     apply_retention()
     assert call.turns.get().heard
     assert default_storage.exists(call.recording.name)
 
 
-def test_a_call_that_never_ended_properly_has_the_age_of_its_beginning():
+def test_the_age_of_a_call_without_an_end_counts_from_its_creation():
     a_call(days_ago=100, ended_at=None)
     assert apply_retention().transcripts == 1
 
 
-def test_a_file_that_cannot_be_deleted_keeps_no_other_and_is_tried_again(monkeypatch, caplog):
+def test_a_file_that_cannot_be_deleted_does_not_stop_others_and_is_retried(monkeypatch, caplog):
     stuck, other = a_call(days_ago=101), a_call(days_ago=100)
     delete = FileSystemStorage.delete
 
@@ -195,7 +195,7 @@ def test_a_file_that_cannot_be_deleted_keeps_no_other_and_is_tried_again(monkeyp
     assert apply_retention().recordings == 1
 
 
-def test_a_storage_that_is_down_is_not_asked_for_every_file(monkeypatch, caplog):
+def test_a_run_stops_after_many_failures_of_the_storage(monkeypatch, caplog):
     asked = []
     calls = [a_call(days_ago=100) for _ in range(25)]
 
@@ -208,13 +208,13 @@ def test_a_storage_that_is_down_is_not_asked_for_every_file(monkeypatch, caplog)
     assert len(asked) == 20 < len(calls)
 
 
-def test_a_file_that_is_gone_already_is_no_problem():
+def test_a_file_that_was_deleted_already_is_no_problem():
     call = a_call(days_ago=100)
     default_storage.delete(call.recording.name)
     assert apply_retention().recordings == 1
 
 
-def test_old_deliveries_of_webhooks_go_as_well():
+def test_retention_deletes_old_webhook_deliveries():
     call, endpoint = a_call(), WebhookEndpoint.objects.create(url="https://example.com/")
     old, new = (
         WebhookDelivery.objects.create(
@@ -226,7 +226,7 @@ def test_old_deliveries_of_webhooks_go_as_well():
     assert list(WebhookDelivery.objects.all()) == [new] != [old]
 
 
-def test_many_old_calls_cost_few_queries(django_assert_max_num_queries):
+def test_many_old_calls_take_few_queries(django_assert_max_num_queries):
     for _ in range(3):
         a_call(days_ago=100, sound=False)
     with django_assert_max_num_queries(40) as few:
@@ -241,7 +241,7 @@ def test_many_old_calls_cost_few_queries(django_assert_max_num_queries):
 
 
 @pytest.mark.parametrize("direction", ["outbound", "inbound"])
-def test_of_a_forgotten_person_nothing_is_left_but_that_there_were_calls(direction):
+def test_forgetting_removes_everything_about_a_person_except_that_there_were_calls(direction):
     call = a_call(direction=direction, timezone="America/New_York", transfer_to=BERT, stream_sid="MZ1")
     endpoint = WebhookEndpoint.objects.create(url="https://example.com/")
     payload = {
@@ -263,7 +263,7 @@ def test_of_a_forgotten_person_nothing_is_left_but_that_there_were_calls(directi
     assert WebhookDelivery.objects.get().payload["data"] == {"call": str(call.pk), "status": "completed"}
 
 
-def test_everybody_else_is_remembered():
+def test_forgetting_a_person_leaves_other_people_unchanged():
     bert = a_call(BERT)
     before = all_of(bert)
     a_call(ANNA)
@@ -272,7 +272,7 @@ def test_everybody_else_is_remembered():
     assert default_storage.exists(bert.recording.name)
 
 
-def test_our_own_number_is_nobody():
+def test_our_own_number_is_not_a_person_to_forget():
     a_call(direction="outbound")
     a_call(direction="inbound")
     before = everything()
@@ -280,7 +280,7 @@ def test_our_own_number_is_nobody():
     assert everything() == before
 
 
-def test_any_number_of_people_can_be_forgotten():
+def test_several_people_can_be_forgotten():
     for number in (ANNA, BERT):
         for _ in range(2):
             a_call(number)
@@ -288,7 +288,7 @@ def test_any_number_of_people_can_be_forgotten():
     assert DialAttempt.objects.filter(to_number=FORGOTTEN).count() == 4
 
 
-def test_a_call_that_waits_is_canceled_and_forgotten_and_its_receivers_learn_that_it_was():
+def test_a_waiting_call_is_canceled_forgotten_and_reported_without_its_person():
     WebhookEndpoint.objects.create(url="https://example.com/")
     call, _ = place_call(NewCall(to=ANNA, agent="front-desk"), idempotency_key="anna-1")
     gone = forget(number=ANNA)
@@ -301,7 +301,7 @@ def test_a_call_that_waits_is_canceled_and_forgotten_and_its_receivers_learn_tha
 
 
 @pytest.mark.parametrize("status", ["in-progress", "ringing", "queued"])
-def test_who_is_on_the_line_cannot_be_forgotten_yet(status):
+def test_a_person_on_the_line_cannot_be_forgotten_yet(status):
     call, over = a_call(status=status), a_call()
     with pytest.raises(CallsError, match=f"{call.pk}.*Hang up first") as told:
         forget(number=ANNA, carrier=FakeCarrier())
@@ -312,14 +312,14 @@ def test_who_is_on_the_line_cannot_be_forgotten_yet(status):
     assert forget(number=ANNA).calls == 2
 
 
-def test_an_attempt_that_may_still_ring_is_waited_for():
+def test_a_person_whose_phone_may_still_ring_cannot_be_forgotten_yet():
     call = a_call()
     DialAttempt.objects.create(call=call, number=2, to_number=ANNA, from_number=OURS)
     with pytest.raises(CallsError, match="Hang up first"):
         forget(number=ANNA)
 
 
-def test_the_do_not_call_entry_stays_without_its_words():
+def test_the_do_not_call_entry_stays_without_its_reason():
     call = a_call()
     add_do_not_call(number=ANNA, source="caller", reason="This is Annabel, stop it", call=call)
     assert forget(number=ANNA).do_not_call
@@ -327,7 +327,7 @@ def test_the_do_not_call_entry_stays_without_its_words():
     assert (entry.number, entry.source, entry.reason, entry.call) == (ANNA, "caller", "", None)
 
 
-def test_the_do_not_call_entry_goes_if_asked(admin_user):
+def test_the_do_not_call_entry_is_removed_on_request(admin_user):
     entry, _ = add_do_not_call(number=ANNA, source="operator")
     LogEntry.objects.log_actions(admin_user.pk, [entry], 1, single_object=True)
     assert not forget(number=ANNA, and_do_not_call=True).do_not_call
@@ -335,7 +335,7 @@ def test_the_do_not_call_entry_goes_if_asked(admin_user):
     assert LogEntry.objects.get().object_repr == FORGOTTEN
 
 
-def test_a_recording_that_cannot_be_deleted_keeps_its_call_findable(monkeypatch):
+def test_a_call_whose_recording_cannot_be_deleted_is_found_again(monkeypatch):
     stuck, other = a_call(), a_call()
     delete = FileSystemStorage.delete
 
@@ -356,7 +356,7 @@ def test_a_recording_that_cannot_be_deleted_keeps_its_call_findable(monkeypatch)
     assert ANNA not in everything()
 
 
-def test_what_arrives_late_of_a_forgotten_person_is_emptied_by_the_next_retirement():
+def test_late_reports_about_a_forgotten_person_are_removed_by_the_next_retention_run():
     call = a_call(sound=False)
     sid, attempt = call.sid, call.attempts.get()
     forget(number=ANNA)
@@ -382,10 +382,10 @@ def test_what_arrives_late_of_a_forgotten_person_is_emptied_by_the_next_retireme
         assert trace not in everything()
 
 
-def test_who_is_unknown_is_forgotten_already():
+def test_forgetting_an_unknown_number_changes_nothing():
     assert forget(number=ANNA).calls == 0
 
 
-def test_what_is_no_number_cannot_be_forgotten():
+def test_text_without_a_number_cannot_be_forgotten():
     with pytest.raises(CallsError, match="in full"):
         forget(number=FORGOTTEN)

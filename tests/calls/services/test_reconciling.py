@@ -20,7 +20,7 @@ from tests.calls.services.dialler import ANNA, BERT, NOON, answer, dial_due, pla
 pytestmark = pytest.mark.django_db
 
 
-def test_an_unknown_outcome_is_never_asked_for_again_but_found(agent, clock, carrier):
+def test_a_request_with_an_unknown_outcome_is_looked_for_and_not_repeated(agent, clock, carrier):
     call = place()
     carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)
@@ -35,7 +35,7 @@ def test_an_unknown_outcome_is_never_asked_for_again_but_found(agent, clock, car
     assert len(carrier.requests) == 1
 
 
-def test_a_request_that_never_arrived_is_made_again_only_when_that_is_certain(agent, clock, carrier):
+def test_a_request_is_repeated_only_when_it_certainly_never_arrived(agent, clock, carrier):
     call = place()
     carrier.faults = [refusal(FailureKind.UNKNOWN)]
     dial_due(carrier)
@@ -57,7 +57,7 @@ def test_a_request_that_never_arrived_is_made_again_only_when_that_is_certain(ag
     assert reload(call).attempts_made == 4
 
 
-def test_a_call_of_another_time_between_the_same_numbers_is_not_taken_for_ours(agent, clock, carrier):
+def test_an_older_call_between_the_same_numbers_is_not_taken_for_the_lost_one(agent, clock, carrier):
     carrier.add(ANNA, "+15005550006", created_at=NOON - timedelta(minutes=5), status="completed")
     place()
     carrier.faults = [refusal(FailureKind.UNKNOWN)]
@@ -68,7 +68,7 @@ def test_a_call_of_another_time_between_the_same_numbers_is_not_taken_for_ours(a
     assert reload(attempt).sid == sids[1]
 
 
-def test_an_attempt_that_was_claimed_by_a_process_that_died_is_dialled_by_another(agent, clock, carrier):
+def test_an_attempt_claimed_by_a_dead_process_is_dialled_by_another(agent, clock, carrier):
     place()
     [attempt_id] = claiming.claim_due().attempts
     assert reconciling.reconcile(carrier=carrier).to_dial == []
@@ -79,7 +79,7 @@ def test_an_attempt_that_was_claimed_by_a_process_that_died_is_dialled_by_anothe
     assert len(carrier.requests) == 1
 
 
-def test_a_call_of_which_nothing_is_heard_any_more_is_asked_after_and_closed(agent, clock, carrier):
+def test_the_carrier_is_asked_about_a_silent_call_which_then_ends(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     answer(attempt)
@@ -92,7 +92,7 @@ def test_a_call_of_which_nothing_is_heard_any_more_is_asked_after_and_closed(age
     assert (reload(call).status, reload(call).duration) == ("completed", 42.0)
 
 
-def test_a_carrier_that_cannot_be_asked_changes_nothing(agent, clock, carrier):
+def test_a_carrier_that_does_not_answer_changes_nothing(agent, clock, carrier):
     call = place()
     dial_due(carrier)
     clock.shift(600)
@@ -101,7 +101,7 @@ def test_a_carrier_that_cannot_be_asked_changes_nothing(agent, clock, carrier):
     assert reload(call).status == "queued"
 
 
-def test_a_hang_up_that_no_process_takes_is_done_at_the_carrier(agent, clock, carrier):
+def test_a_hang_up_that_no_process_takes_is_carried_out_at_the_carrier(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     claim_stream(token=answer(attempt).token, process="web-1")
@@ -113,7 +113,7 @@ def test_a_hang_up_that_no_process_takes_is_done_at_the_carrier(agent, clock, ca
 
 
 @pytest.mark.parametrize("status", ["ringing", "in-progress"])
-def test_a_callback_that_comes_while_the_carrier_is_asked_counts_more_than_its_silence(agent, clock, carrier, status):
+def test_a_callback_that_comes_during_the_search_outweighs_an_empty_result(agent, clock, carrier, status):
     call = place()
     carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)
@@ -130,7 +130,7 @@ def test_a_callback_that_comes_while_the_carrier_is_asked_counts_more_than_its_s
     assert reload(attempt).sid == made.sid
 
 
-def test_one_attempt_that_cannot_be_asked_after_does_not_keep_the_others(agent, clock, carrier):
+def test_a_failed_question_about_one_attempt_does_not_stop_the_others(agent, clock, carrier):
     place()
     place(BERT)
     carrier.faults = [refusal(FailureKind.UNKNOWN)]
@@ -147,7 +147,7 @@ def test_one_attempt_that_cannot_be_asked_after_does_not_keep_the_others(agent, 
     assert reload(attempt.call).status == "completed"
 
 
-def test_a_call_that_is_already_in_the_books_is_not_taken_for_a_lost_one(agent, clock, carrier):
+def test_a_call_that_is_in_the_database_already_is_not_taken_for_the_lost_one(agent, clock, carrier):
     place()
     carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)
@@ -159,7 +159,7 @@ def test_a_call_that_is_already_in_the_books_is_not_taken_for_a_lost_one(agent, 
     assert reload(attempt).sid == made.sid
 
 
-def test_whatever_the_carrier_calls_the_end_of_a_conversation_it_is_over(agent, clock, carrier):
+def test_a_conversation_ends_as_completed_whatever_the_carrier_calls_its_end(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     answer(attempt)
@@ -169,7 +169,7 @@ def test_whatever_the_carrier_calls_the_end_of_a_conversation_it_is_over(agent, 
     assert reload(call).status == "completed"
 
 
-def test_a_hang_up_that_the_carrier_fails_to_do_is_tried_again(agent, clock, carrier):
+def test_a_hang_up_that_fails_at_the_carrier_is_repeated(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     claim_stream(token=answer(attempt).token, process="web-1")
@@ -183,7 +183,7 @@ def test_a_hang_up_that_the_carrier_fails_to_do_is_tried_again(agent, clock, car
     assert carrier.calls[attempt.sid].status == "completed"
 
 
-def test_a_call_that_the_carrier_still_queues_when_the_hours_end_is_taken_back(agent, clock, carrier):
+def test_a_call_still_queued_at_the_carrier_when_calling_hours_end_is_taken_back(agent, clock, carrier):
     clock.move_to(datetime(2026, 11, 21, 1, 59, tzinfo=UTC))  # a minute to nine in the evening
     call = place()
     [attempt] = dial_due(carrier)

@@ -20,7 +20,9 @@ pytestmark = pytest.mark.django_db
         ("talk", "fax", [("voicemail", {"message": ""})]),
     ],
 )
-def test_what_answered_decides_by_the_agents_policy(agent, clock, carrier, wanted, answered_by, orders):
+def test_what_follows_an_answering_machine_depends_on_the_agents_setting(
+    agent, clock, carrier, wanted, answered_by, orders
+):
     Agent.objects.update(machine_detection=wanted, voicemail_message="Please call back, {{ name }}.")
     call = place(variables={"name": "Anna"})
     [attempt] = dial_due(carrier)
@@ -32,7 +34,7 @@ def test_what_answered_decides_by_the_agents_policy(agent, clock, carrier, wante
     assert reload(call).answered_by == answered_by
 
 
-def test_a_verdict_before_the_stream_is_open_waits_for_it_and_one_after_the_end_is_only_noted(agent, clock, carrier):
+def test_a_verdict_waits_for_the_stream_and_after_the_calls_end_it_is_only_recorded(agent, clock, carrier):
     Agent.objects.update(machine_detection="hang-up")
     call = place()
     [attempt] = dial_due(carrier)

@@ -27,7 +27,7 @@ def test_a_claimed_call_is_canceled_before_its_request(agent, clock, carrier):
     assert carrier.requests == []
 
 
-def test_a_ringing_call_is_canceled_at_the_carrier_which_may_say_nothing_of_it(agent, clock, carrier):
+def test_a_ringing_call_is_canceled_at_the_carrier_even_without_a_callback(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     assert stopping.cancel_call(call_id=call.pk, carrier=carrier).status == "canceled"
@@ -35,7 +35,7 @@ def test_a_ringing_call_is_canceled_at_the_carrier_which_may_say_nothing_of_it(a
     assert not Lease.objects.exists()
 
 
-def test_a_call_that_is_canceled_while_it_is_dialled_ends_as_soon_as_it_has_a_name(agent, clock, carrier):
+def test_a_call_canceled_during_its_request_ends_as_soon_as_its_sid_is_known(agent, clock, carrier):
     call = place()
     [attempt_id] = claiming.claim_due().attempts
     carrier.on_create = lambda made: stopping.cancel_call(call_id=call.pk, carrier=carrier)
@@ -44,14 +44,14 @@ def test_a_call_that_is_canceled_while_it_is_dialled_ends_as_soon_as_it_has_a_na
     assert [one.status for one in carrier.calls.values()] == ["canceled"]
 
 
-def test_a_canceled_call_that_is_answered_all_the_same_is_hung_up(agent, clock, carrier):
+def test_a_canceled_call_that_is_answered_after_all_is_hung_up(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     Call.objects.filter(pk=call.pk).update(canceled_at=NOON)
     assert answer(attempt).verdict == "over"
 
 
-def test_an_answered_call_cannot_be_canceled_but_hung_up_politely(agent, clock, carrier):
+def test_an_answered_call_cannot_be_canceled_but_its_agent_can_hang_up(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     claim_stream(token=answer(attempt).token, process="web-1")
@@ -72,7 +72,7 @@ def test_an_answered_call_without_a_stream_is_hung_up_at_the_carrier(agent, cloc
     assert carrier.calls[attempt.sid].status == "completed"
 
 
-def test_a_call_that_was_answered_while_it_was_canceled_ends_as_the_carrier_says(agent, clock, carrier):
+def test_a_call_answered_during_its_cancellation_ends_as_the_carrier_reports(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     carrier.now_is(attempt.sid, status="in-progress")

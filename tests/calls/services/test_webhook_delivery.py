@@ -151,7 +151,7 @@ def verified(secret: str, headers: dict[str, str], body: bytes, *, now: datetime
     return any(hmac.compare_digest(wanted, one) for one in offered)
 
 
-def test_the_signature_is_that_of_the_specification():
+def test_the_signature_follows_the_specification():
     """The example that the specification's reference libraries test themselves with."""
     headers = webhook_delivery.sign(
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
@@ -184,7 +184,7 @@ def test_a_delivery_is_a_signed_post_of_json(call, server):
     assert entry["ms"] >= 0
 
 
-def test_every_try_has_the_same_id_and_a_signature_of_its_own_time(call, server, clock):
+def test_every_attempt_has_the_same_id_and_its_own_timestamp(call, server, clock):
     endpoint = WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret())
     deliveries(call, endpoint, 1)
     server.answer = (500, {}, b"oh")
@@ -207,13 +207,13 @@ def test_a_redirect_is_not_followed(call, server):
     assert WebhookDelivery.objects.get().response_status == 302
 
 
-def test_a_long_answer_is_as_good_as_a_short_one(call, server):
+def test_a_long_answer_counts_like_a_short_one(call, server):
     server.answer = (200, {}, b"x" * 5_000_000)
     deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 2)
     assert deliver_due().delivered == 2
 
 
-def test_a_receiver_that_says_nothing_is_given_up_in_time(call, server, monkeypatch):
+def test_a_receiver_that_does_not_answer_times_out(call, server, monkeypatch):
     monkeypatch.setattr(webhook_delivery, "TIMEOUT", 0.05)
     server.silent = True
     deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 1)
@@ -221,7 +221,7 @@ def test_a_receiver_that_says_nothing_is_given_up_in_time(call, server, monkeypa
     assert WebhookDelivery.objects.get().log[0]["result"] == "no answer within 0.05 s"
 
 
-def test_where_nobody_listens_the_try_is_told_as_failed(call):
+def test_a_refused_connection_is_a_failed_attempt(call):
     with serving() as server:
         url = server.url
     deliveries(call, WebhookEndpoint.objects.create(url=url, secret=webhooks.make_secret()), 1)
@@ -234,7 +234,7 @@ def test_where_nobody_listens_the_try_is_told_as_failed(call):
 # --- Again and again ---------------------------------------------------------------------------------------
 
 
-def test_it_is_tried_nine_times_over_a_day_and_then_it_has_failed(call, clock):
+def test_a_delivery_fails_after_nine_attempts_over_twenty_hours(call, clock):
     [delivery] = deliveries(call, an_endpoint(), 1)
     for tries, wait in enumerate(BACKOFF, start=1):
         assert deliver_due(post=refuses).retried == 1
@@ -254,7 +254,7 @@ def test_it_is_tried_nine_times_over_a_day_and_then_it_has_failed(call, clock):
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503, 301])
-def test_only_success_counts(call, status):
+def test_only_a_2xx_status_counts_as_delivered(call, status):
     deliveries(call, an_endpoint("a.example.com"), 1)
     assert deliver_due(post=Receiver(a=status)).retried == 1
 
@@ -262,7 +262,7 @@ def test_only_success_counts(call, status):
 @pytest.mark.parametrize(
     "error", [aiohttp.InvalidURL("x"), aiohttp.ServerDisconnectedError(), OSError(), ValueError("bad address")]
 )
-def test_whatever_goes_wrong_on_the_way_is_noted(call, error):
+def test_every_error_on_the_way_is_logged_with_the_delivery(call, error):
     async def fails(url, body, headers):
         raise error
 
@@ -271,7 +271,7 @@ def test_whatever_goes_wrong_on_the_way_is_noted(call, error):
     assert WebhookDelivery.objects.get().log[0]["result"]
 
 
-def test_an_endpoint_that_is_gone_hears_of_nothing_more(call):
+def test_an_endpoint_that_answers_410_receives_nothing_more(call):
     endpoint = an_endpoint("a.example.com")
     first, *_ = deliveries(call, endpoint, 1 + 3 * CONCURRENT)
     receiver = Receiver(a=410)
@@ -284,7 +284,7 @@ def test_an_endpoint_that_is_gone_hears_of_nothing_more(call):
     assert not WebhookDelivery.objects.filter(event="call.completed").exists()
 
 
-def test_what_failed_can_be_delivered_again_by_hand(call):
+def test_a_failed_delivery_can_be_repeated_by_hand(call):
     [delivery] = deliveries(call, an_endpoint("a.example.com"), 1)
     WebhookDelivery.objects.update(status="failed", due_at=None, attempts=9, log=[{"result": 500}] * 9)
     assert redeliver(delivery.pk).status == "waiting"
@@ -293,7 +293,7 @@ def test_what_failed_can_be_delivered_again_by_hand(call):
     assert (delivery.status, delivery.attempts, len(delivery.log)) == ("delivered", 1, 10)
 
 
-def test_what_does_not_exist_cannot_be_delivered_again():
+def test_an_unknown_delivery_cannot_be_repeated():
     with pytest.raises(CallsError, match="no delivery"):
         redeliver(uuid4())
 
@@ -301,7 +301,7 @@ def test_what_does_not_exist_cannot_be_delivered_again():
 # --- Several at once ---------------------------------------------------------------------------------------
 
 
-def test_what_one_worker_sends_is_due_for_no_other(call, monkeypatch):
+def test_a_delivery_that_a_worker_has_claimed_is_not_due_for_others(call, monkeypatch):
     deliveries(call, an_endpoint(), 1)
     claim, due_for_others = webhook_delivery._claim, []
 
@@ -315,13 +315,13 @@ def test_what_one_worker_sends_is_due_for_no_other(call, monkeypatch):
     assert due_for_others == [0]
 
 
-def test_of_two_who_saw_it_due_one_gets_it(call):
+def test_of_two_workers_that_saw_a_delivery_due_one_claims_it(call):
     deliveries(call, an_endpoint(), 1)
     seen_by_one, seen_by_another = WebhookDelivery.objects.get(), WebhookDelivery.objects.get()
     assert [webhook_delivery._claim(seen_by_one), webhook_delivery._claim(seen_by_another)] == [True, False]
 
 
-def test_what_a_dead_worker_had_busy_is_sent_once_its_lease_is_over(call, clock):
+def test_a_delivery_of_a_dead_worker_is_sent_after_its_lease(call, clock):
     [delivery] = deliveries(call, an_endpoint(), 1)
     assert webhook_delivery._claim(delivery)
     receiver = Receiver()
@@ -332,7 +332,7 @@ def test_what_a_dead_worker_had_busy_is_sent_once_its_lease_is_over(call, clock)
     assert WebhookDelivery.objects.get().attempts == 2
 
 
-def test_a_worker_that_stalled_beyond_its_lease_does_not_spoil_what_another_has_done(call, monkeypatch):
+def test_a_worker_that_stalled_beyond_its_lease_does_not_overwrite_anothers_result(call, monkeypatch):
     [delivery] = deliveries(call, an_endpoint("a.example.com"), 1)
     settle = webhook_delivery._record_result
 
@@ -346,7 +346,7 @@ def test_a_worker_that_stalled_beyond_its_lease_does_not_spoil_what_another_has_
     assert (delivery.status, delivery.due_at, delivery.log) == ("delivered", None, [])
 
 
-def test_a_slow_endpoint_holds_up_nobody_else(call):
+def test_a_slow_endpoint_does_not_delay_others(call):
     slow, quick = an_endpoint("slow.example.com"), an_endpoint("quick.example.com")
     deliveries(call, slow, 1)
     deliveries(call, quick, 10)
@@ -373,7 +373,7 @@ def test_a_slow_endpoint_holds_up_nobody_else(call):
     assert most == CONCURRENT
 
 
-def test_an_endpoint_that_fails_all_the_time_costs_a_few_tries_and_the_rest_wait(call, clock):
+def test_an_endpoint_that_keeps_failing_costs_few_attempts_and_the_rest_waits(call, clock):
     broken, sound = an_endpoint("broken.example.com"), an_endpoint("sound.example.com")
     deliveries(call, broken, 50)
     deliveries(call, sound, 20)
@@ -390,7 +390,7 @@ def test_an_endpoint_that_fails_all_the_time_costs_a_few_tries_and_the_rest_wait
     assert not WebhookDelivery.objects.exclude(status="delivered").exists()
 
 
-def test_a_success_in_between_closes_the_circuit_again(call):
+def test_a_success_between_failures_keeps_the_endpoint_in_use(call):
     deliveries(call, an_endpoint(), 30)
     answers = iter([500, 500, 500, 204] * 10)
 
@@ -410,7 +410,7 @@ def test_no_endpoint_takes_the_whole_run(call):
     assert (hosts.count("busy.example.com"), hosts.count("calm.example.com")) == (5, 1)
 
 
-def test_a_run_that_has_more_to_do_wakes_the_next(call, django_capture_on_commit_callbacks):
+def test_a_run_that_leaves_deliveries_wakes_the_next_one(call, django_capture_on_commit_callbacks):
     deliveries(call, an_endpoint(), 5)
     for expected in (1, 1, 0):
         with django_capture_on_commit_callbacks() as callbacks:
@@ -425,7 +425,7 @@ def test_a_run_ends_in_time_and_leaves_the_rest(call, monkeypatch):
     assert WebhookDelivery.objects.filter(attempts=0).count() == 30
 
 
-def test_an_endpoint_busy_is_left_to_the_run_that_has_it(call):
+def test_an_endpoint_is_left_to_the_run_that_is_sending_to_it(call):
     """A slow endpoint then occupies one worker of a process, and not all of them."""
     endpoint = an_endpoint()
     deliveries(call, endpoint, 3)
@@ -438,7 +438,7 @@ def test_an_endpoint_busy_is_left_to_the_run_that_has_it(call):
     assert webhook_delivery._busy == set()
 
 
-def test_an_error_of_ours_leaves_nothing_busy(call):
+def test_a_bug_leaves_no_endpoint_marked_as_busy(call):
     async def broken(url, body, headers):
         raise RuntimeError("a bug")
 

@@ -49,7 +49,7 @@ def an_endpoint(host="example.com", **fields) -> WebhookEndpoint:
 # --- Who hears of what -------------------------------------------------------------------------------------
 
 
-def test_an_event_waits_for_everyone_who_wants_to_hear_of_it(call):
+def test_an_event_is_written_for_every_endpoint_that_receives_it(call):
     everything, endings = an_endpoint(), an_endpoint(events=["call.completed"])
     an_endpoint(active=False)
     announce(call, "call.ringing", at=NOON)
@@ -98,13 +98,13 @@ def test_the_workers_are_woken_once_the_event_is_committed(call, django_capture_
 # --- Endpoints ---------------------------------------------------------------------------------------------
 
 
-def test_an_endpoint_gets_a_secret_of_its_own():
+def test_each_endpoint_gets_its_own_secret():
     secrets = {make_endpoint(url="https://example.com/").secret for _ in range(3)}
     assert len(secrets) == 3
     assert all(len(base64.b64decode(secret.removeprefix("whsec_"))) == 32 for secret in secrets)
 
 
-def test_its_events_are_kept_in_order_and_once():
+def test_an_endpoints_events_are_stored_in_order_and_once():
     assert make_endpoint(url="https://example.com/", events=["call.failed", "call.queued", "call.failed"]).events == [
         "call.queued",
         "call.failed",
@@ -124,18 +124,18 @@ def test_its_events_are_kept_in_order_and_once():
         ({"secret": "whsec_not base64!"}, "secret"),
     ],
 )
-def test_what_makes_no_endpoint_is_told_by_its_field(wrong, field, settings):
+def test_an_invalid_endpoint_is_refused_with_its_field(wrong, field, settings):
     settings.DEBUG = False
     with pytest.raises(CallsError) as told:
         make_endpoint(**{"url": "https://example.com/", **wrong})
     assert told.value.field == field
 
 
-def test_only_in_development_events_travel_without_tls(settings):
+def test_only_in_development_are_events_sent_without_tls(settings):
     settings.DEBUG = True
     assert make_endpoint(url="http://127.0.0.1:9000/").url == "http://127.0.0.1:9000/"
 
 
-def test_every_status_that_a_call_can_get_is_told():
+def test_every_status_of_a_call_has_an_event():
     told = {f"call.{'answered' if status is Status.IN_PROGRESS else status}" for status in Status}
     assert told <= set(EVENTS)
