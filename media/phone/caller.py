@@ -1,8 +1,8 @@
 """
 A caller who follows a script: speaks, listens, waits, talks over the agent, presses keys, hangs up.
 
-He lives in the stream's own time, one frame at a step, and never looks at a clock. A script is a list of steps, or text
-with one step per line (``parse_script``).
+The caller lives in the time of the stream, one frame after another, and never reads a clock. A script is a list of
+steps; ``script.py`` reads one from text.
 """
 
 from __future__ import annotations
@@ -22,39 +22,48 @@ from media.phone.frames import AUDIBLE, FRAME_BYTES, FRAME_SECONDS, QUIET_SECOND
 from media.phone.impairments import Noise, mix
 from media.phone.party import Note
 
-Voice = Callable[[str], Awaitable[bytes]]
-"""Text to mu-law speech at 8 kHz."""
+CallerVoice = Callable[[str], Awaitable[bytes]]
+"""Turns text into mu-law speech at 8 kHz."""
 
-LOUD_SAMPLES = 8  # of the 160 in a frame: clicks have fewer, any voiced frame has more
-KEY_FRAMES = 8  # from one key to the next: 160 ms, a quick finger
+LOUD_SAMPLES = 8
+"""A frame is loud if this many of its 160 samples are audible: clicks have fewer, any voiced frame has more."""
+KEY_FRAMES = 8
+"""Frames from one key to the next: 160 ms, as quick as a person presses them."""
+AGENT_TIMEOUT = 20.0
+"""Seconds that a step waits for the agent before the caller goes on without it: longer than any reply should take."""
 _QUIET_FRAMES = round(QUIET_SECONDS / FRAME_SECONDS)
-_PATIENCE = 20.0
 
 
-# -- what he can do -------------------------------------------------------------------------------
+# -- what a caller can do -------------------------------------------------------------------------
 
 Sound = Clip | bytes | Path | str
 """A clip, mu-law audio, a WAV file, or text to be synthesised."""
 Frames = Iterator[bytes | None]
-"""One item per 20 ms: 160 bytes of voice (the last may be shorter), or None where he is silent."""
+"""One item per 20 ms: 160 bytes of voice (the last may be shorter), or None where the caller is silent."""
 
 
 class Step(Protocol):
+    """One thing that a caller does."""
+
     def frames(self, caller: ScriptedCaller) -> Frames:
-        """Do it, one frame at a time; ends in the frame after the last that it takes."""
+        """Do it, one frame at a time. The iterator ends in the frame after the last one that the step takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
+    """Say something."""
+
     sound: Sound
 
     def frames(self, caller: ScriptedCaller) -> Frames:
-        yield from caller.speak(_clip(self.sound), "say")
+        yield from caller.speak(_make_clip(self.sound), "say")
         caller.agent_has_spoken = False
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
+    """Stay silent for a time."""
+
     seconds: float
 
     def frames(self, caller: ScriptedCaller) -> Frames:
@@ -64,11 +73,12 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class WaitForAgent:
-    """Until the agent has begun to speak since the caller last did; or has, and been quiet for ``quiet`` seconds."""
+    """Wait until the agent has begun to speak (``start``), or has spoken and been quiet for a time (``finish``)."""
 
     until: Literal["start", "finish"] = "finish"
     quiet: float = 0.8
-    timeout: float = _PATIENCE
+    """Seconds without the agent's voice after which it has finished."""
+    timeout: float = AGENT_TIMEOUT
 
     def frames(self, caller: ScriptedCaller) -> Frames:
         for _ in range(round(self.timeout / FRAME_SECONDS)):
@@ -80,16 +90,13 @@ class WaitForAgent:
 
 @dataclass(frozen=True, slots=True)
 class TalkOver:
-    """
-    Speak once the agent has been speaking for ``after`` seconds.
-
-    A ``backchannel`` ("mm-hm") is not meant to stop the agent; it changes nothing but how the tape is measured.
-    """
+    """Speak once the agent has been speaking for ``after`` seconds."""
 
     sound: Sound
     after: float = 0.8
     backchannel: bool = False
-    timeout: float = _PATIENCE
+    """Whether this is a murmur ("mm-hm") that is not meant to stop the agent. Only the measurements differ."""
+    timeout: float = AGENT_TIMEOUT
 
     def frames(self, caller: ScriptedCaller) -> Frames:
         for _ in range(round(self.timeout / FRAME_SECONDS)):
@@ -98,13 +105,15 @@ class TalkOver:
             yield None
         else:
             caller.gave_up.append(self)
-        yield from caller.speak(_clip(self.sound), "backchannel" if self.backchannel else "talk over")
+        yield from caller.speak(_make_clip(self.sound), "backchannel" if self.backchannel else "talk over")
         if not self.backchannel:
             caller.forget_agent()
 
 
 @dataclass(frozen=True, slots=True)
 class Press:
+    """Press keys, one after another."""
+
     keys: str
 
     def frames(self, caller: ScriptedCaller) -> Frames:
@@ -116,12 +125,14 @@ class Press:
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
+    """Hang up."""
+
     def frames(self, caller: ScriptedCaller) -> Frames:
         caller.hang_up()
         yield None
 
 
-def _clip(sound: Sound) -> Clip:
+def _make_clip(sound: Sound) -> Clip:
     match sound:
         case Clip():
             return sound
@@ -130,20 +141,20 @@ def _clip(sound: Sound) -> Clip:
         case Path():
             return Clip.load(sound)
         case str():
-            raise ScriptError(f"nobody can say {sound!r} here: give the script to prepare() with a voice first")
+            raise ScriptError(f"There is no voice to say {sound!r}; pass the steps and a voice to prepare() first.")
 
 
-async def prepare(steps: Iterable[Step], voice: Voice | None = None) -> list[Step]:
-    """The steps with every text spoken and every file read, so that nothing slow is left for the call."""
+async def prepare(steps: Iterable[Step], voice: CallerVoice | None = None) -> list[Step]:
+    """Synthesise every text and read every file of the steps before the call, so that nothing slow happens in it."""
     prepared: list[Step] = []
     for step in steps:
         match step:
             case Say(sound) | TalkOver(sound) if isinstance(sound, str):
                 if voice is None:
-                    raise ScriptError(f"no voice to say {sound!r} with")
+                    raise ScriptError(f"There is no voice to say {sound!r}.")
                 prepared.append(replace(step, sound=Clip.of(await voice(sound), name=sound)))
             case Say(sound) | TalkOver(sound):
-                prepared.append(replace(step, sound=_clip(sound)))
+                prepared.append(replace(step, sound=_make_clip(sound)))
             case _:
                 prepared.append(step)
     return prepared
@@ -152,65 +163,67 @@ async def prepare(steps: Iterable[Step], voice: Voice | None = None) -> list[Ste
 # -- the caller -----------------------------------------------------------------------------------
 
 
-class Ear:
-    """What is made of the frames heard: is somebody speaking, for how long, how long has it been quiet?"""
+class SpeechMeter:
+    """Hears frames and tells whether somebody speaks, for how long, and how long it has been quiet."""
 
     def __init__(self) -> None:
-        self._speaking = 0
-        self._quiet: float = float("inf")
+        self._speaking_frames = 0
+        self._quiet_frames: float = float("inf")
 
     @property
     def speaking(self) -> float:
-        """Seconds since the voice began, with pauses shorter than ``QUIET_SECONDS`` inside; 0.0 once it has ended."""
-        return self._speaking * FRAME_SECONDS
+        """Seconds since the voice began, pauses below ``QUIET_SECONDS`` included; 0.0 once it has ended."""
+        return self._speaking_frames * FRAME_SECONDS
 
     @property
     def quiet(self) -> float:
-        """Seconds since the last loud frame."""
-        return self._quiet * FRAME_SECONDS
+        """Seconds since the last loud frame; infinite before the first."""
+        return self._quiet_frames * FRAME_SECONDS
 
     def hear(self, frame: bytes) -> None:
+        """Hear the next frame."""
         if frame != SILENT_FRAME and frame.translate(AUDIBLE).count(1) >= LOUD_SAMPLES:
-            self._quiet = 0
-            self._speaking += 1
+            self._quiet_frames = 0
+            self._speaking_frames += 1
             return
-        self._quiet += 1
-        self._speaking = self._speaking + 1 if self._speaking and self._quiet < _QUIET_FRAMES else 0
+        self._quiet_frames += 1
+        goes_on = self._speaking_frames and self._quiet_frames < _QUIET_FRAMES
+        self._speaking_frames = self._speaking_frames + 1 if goes_on else 0
 
 
 @dataclass
 class ScriptedCaller:
-    """
-    A ``Party`` that carries out steps and then stays silently on the line.
-
-    ``noise_db`` is the noise around him in dBFS; ``echo_db`` (negative) how loudly his telephone gives the agent's
-    voice back, ``echo_delay`` seconds later. ``gave_up`` holds the waits that ran into their timeout.
-    """
+    """A ``Party`` that carries out steps and then stays on the line in silence."""
 
     steps: Sequence[Step]
     noise_db: float | None = None
+    """Noise around the caller in dBFS."""
     echo_db: float | None = None
+    """How loudly the caller's telephone sends the agent's voice back, relative to it (negative); None for no echo."""
     echo_delay: float = 0.06
+    """Seconds by which the echo is late."""
     seed: int = 0
+    """Of the noise."""
     agent_has_spoken: bool = field(default=False, init=False)
-    """Since he last finished speaking himself."""
+    """Whether the agent has spoken since the caller last finished speaking."""
     gave_up: list[Step] = field(default_factory=list, init=False)
+    """The steps that waited for the agent until their time-out."""
     heard: bytearray | None = field(default=None, init=False)
-    """Set to ``bytearray()`` to keep what he hears."""
+    """What the caller hears, if this is set to ``bytearray()`` before the call."""
 
     def __post_init__(self) -> None:
-        self._pending = deque(self.steps)
-        self._frames: Frames = iter(())
-        self._ear = Ear()
-        self._ignore_agent = False
-        self._key: str | None = None
-        self._hung_up = False
+        self._pending = deque(self.steps)  # the steps after the present one
+        self._frames: Frames = iter(())  # the rest of the present step
         self._done = not self._pending
-        self._notes: list[Note] = []
+        self._meter = SpeechMeter()  # measures the agent's voice
+        self._ignore_agent = False  # while what the agent says does not count as a reply (`forget_agent`)
+        self._key: str | None = None  # pressed, but not yet sent
+        self._hung_up = False
+        self._notes: list[Note] = []  # of the present frame
         self._noise = None if self.noise_db is None else Noise(self.noise_db, seed=self.seed)
-        self._echo = deque([SILENT_FRAME] * (round(self.echo_delay / FRAME_SECONDS) + 1))
+        self._echo = deque([SILENT_FRAME] * (round(self.echo_delay / FRAME_SECONDS) + 1))  # heard, to be sent back
         factor = 0.0 if self.echo_db is None else 10 ** (self.echo_db / 20)
-        self._echo_table = encode_mulaw((decode_mulaw(bytes(range(256))) * factor).astype(np.int16))
+        self._echo_table = encode_mulaw((decode_mulaw(bytes(range(256))) * factor).astype(np.int16))  # attenuates bytes
 
     # Party
 
@@ -218,17 +231,17 @@ class ScriptedCaller:
         pass
 
     def next_frame(self) -> bytes:
-        frame = self._step() or SILENT_FRAME
+        frame = self._next_step_frame() or SILENT_FRAME
         if self.echo_db is not None:
             echo = self._echo[0].translate(self._echo_table)
             frame = echo if frame is SILENT_FRAME else mix(frame, echo)
         return frame if self._noise is None else self._noise.add(frame)
 
     def hear(self, frame: bytes) -> None:
-        self._ear.hear(frame)
+        self._meter.hear(frame)
         if self._ignore_agent:
-            self._ignore_agent = self._ear.speaking > 0
-        elif self._ear.speaking > 0:
+            self._ignore_agent = self._meter.speaking > 0
+        elif self._meter.speaking > 0:
             self.agent_has_spoken = True
         if self.echo_db is not None:
             self._echo.append(frame)
@@ -248,10 +261,10 @@ class ScriptedCaller:
         notes, self._notes = self._notes, []
         return notes
 
-    # for the steps, and for whoever directs him
+    # What steps and tests use
 
     def add(self, step: Step) -> None:
-        """One more thing to do, after all the others."""
+        """Add a step after all the others."""
         self._pending.append(step)
         self._done = False
 
@@ -262,31 +275,36 @@ class ScriptedCaller:
 
     @property
     def agent_speaking(self) -> float:
-        return self._ear.speaking
+        """Seconds since the agent began to speak; 0.0 while it is silent."""
+        return self._meter.speaking
 
     @property
     def agent_quiet(self) -> float:
-        return self._ear.quiet
+        """Seconds since the agent was last heard."""
+        return self._meter.quiet
 
     def forget_agent(self) -> None:
-        """What the agent is just saying is no answer; only what it begins after a pause counts as spoken."""
+        """Do not count what the agent says now as a reply, only what it begins to say after a pause."""
         self.agent_has_spoken = False
-        self._ignore_agent = self._ear.speaking > 0
+        self._ignore_agent = self._meter.speaking > 0
 
     def press(self, key: str) -> None:
+        """Press a key."""
         self._key = key
 
     def hang_up(self) -> None:
+        """Hang up, which the network notices before the next frame."""
         self._hung_up = True
 
-    def speak(self, clip: Clip, kind: str) -> Frames:
+    def speak(self, clip: Clip, kind: Literal["say", "talk over", "backchannel"]) -> Frames:
+        """Say a clip frame by frame, and note its first and last loud samples."""
         for start in range(0, ceil(len(clip.audio) / FRAME_BYTES) * FRAME_BYTES, FRAME_BYTES):
             for event, at in (("caller_speech_start", clip.first_loud), ("caller_speech_end", clip.last_loud)):
                 if start <= at < start + FRAME_BYTES:
                     self._notes.append(Note(event, at - start, {"clip": clip.name, "kind": kind}))
-            yield clip.audio[start : start + FRAME_BYTES].ljust(FRAME_BYTES, b"\xff")
+            yield clip.audio[start : start + FRAME_BYTES].ljust(FRAME_BYTES, SILENT_FRAME[:1])
 
-    def _step(self) -> bytes | None:
+    def _next_step_frame(self) -> bytes | None:
         while True:
             try:
                 return next(self._frames)

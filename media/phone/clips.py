@@ -1,4 +1,4 @@
-"""What a simulated caller can say: speech and recordings as mu-law at 8 kHz."""
+"""What a simulated caller can say: clips of mu-law audio at 8 kHz, made from speech or from WAV files."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from media.audio import decode_mulaw, encode_mulaw
 from media.errors import MediaError
 from media.phone.frames import RATE_HZ
 
-_LOUD_SHARE = 10 ** (-30 / 20)  # of a clip's peak: breath and room at the ends of a recording lie below it
+_LOUD_SHARE = 10 ** (-30 / 20)
+"""A sample is loud from 30 dB below the clip's peak: breath and room noise at the ends of a recording are quieter."""
 _WAVE_FORMATS = {1: "PCM", 6: "A-law", 7: "mu-law"}
 
 
 class ScriptError(MediaError):
-    """A step that cannot be done: an unknown line, an unreadable recording, text without a voice."""
+    """A script that cannot be followed: it has an unknown line, an unreadable recording, or text without a voice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
     """
-    Something to say: mu-law at 8 kHz, with the places of its first and last loud sample.
+    Something to say. ``name`` is what the log calls it.
 
-    "Loud" is within 30 dB of the clip's peak and above line noise; both are 0 in a silent clip.
+    A sample is loud if it is within 30 dB of the clip's peak and above line noise.
     """
 
     name: str
     audio: bytes
     first_loud: int
+    """Index of the first loud sample; 0 in a silent clip, like ``last_loud``."""
     last_loud: int
 
     @classmethod
     def of(cls, audio: bytes, *, name: str = "") -> Clip:
-        """From mu-law audio."""
+        """Make a clip of mu-law audio."""
         level = np.abs(decode_mulaw(audio).astype(np.int32))
         threshold = max(256, int(level.max(initial=0) * _LOUD_SHARE))
         loud = np.flatnonzero(level >= threshold)
@@ -45,7 +47,7 @@ class Clip:
 
     @classmethod
     def load(cls, path: Path) -> Clip:
-        """From a mono WAV file: 16-bit PCM or mu-law, at any rate."""
+        """Make a clip of a mono WAV file: 16-bit PCM or mu-law, at any rate."""
         return cls.of(read_wave(path), name=path.name)
 
     @property
@@ -54,28 +56,28 @@ class Clip:
 
 
 def read_wave(path: Path) -> bytes:
-    """The sound of a mono WAV file (16-bit PCM or mu-law, any rate) as mu-law at 8 kHz."""
+    """Return the sound of a mono WAV file (16-bit PCM or mu-law, any rate) as mu-law at 8 kHz."""
     try:
         encoding, channels, rate_hz, width, data = _read_riff(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ScriptError(f"cannot read {path}: {error}") from error
+        raise ScriptError(f"Cannot read {path}: {error}.") from error
     if channels != 1 or (encoding, width) not in ((1, 2), (7, 1)):
         what = f"{channels} channel(s) of {8 * width}-bit {_WAVE_FORMATS.get(encoding, f'format {encoding}')}"
-        raise ScriptError(f"{path} has {what}; mono, 16-bit PCM or mu-law is needed")
+        raise ScriptError(f"{path} has {what}. Convert it to mono, 16-bit PCM or mu-law.")
     if encoding == 7 and rate_hz == RATE_HZ:
         return data
     return to_mulaw(decode_mulaw(data) if encoding == 7 else np.frombuffer(data, "<i2").astype(np.int16), rate_hz)
 
 
 def to_mulaw(pcm: NDArray[np.int16], rate_hz: int) -> bytes:
-    """PCM at any rate as mu-law at 8 kHz."""
+    """Convert PCM at any rate to mu-law at 8 kHz."""
     return encode_mulaw(resample(pcm, rate_hz, RATE_HZ))
 
 
 def _read_riff(content: bytes) -> tuple[int, int, int, int, bytes]:
-    """Encoding, channels, rate, bytes per sample and data. The ``wave`` module refuses mu-law."""
+    """Return encoding, channels, rate, bytes per sample and data. The ``wave`` module refuses mu-law."""
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
-        raise ValueError("not a WAV file")
+        raise ValueError("it is not a WAV file")
     header = None
     position = 12
     while position + 8 <= len(content):
@@ -83,12 +85,14 @@ def _read_riff(content: bytes) -> tuple[int, int, int, int, bytes]:
         body = content[position + 8 : position + 8 + size]
         if chunk == b"fmt ":
             if len(body) < 16:
-                raise ValueError("a truncated header")
+                raise ValueError("its header is truncated")
             number = [int.from_bytes(body[at : at + 2], "little") for at in (0, 2, 14, 24)]
-            encoding = number[3] if number[0] == 0xFFFE else number[0]  # the real one of WAVE_FORMAT_EXTENSIBLE
+            encoding = (
+                number[3] if number[0] == 0xFFFE else number[0]
+            )  # WAVE_FORMAT_EXTENSIBLE has the real one elsewhere
             header = encoding, number[1], int.from_bytes(body[4:8], "little"), number[2] // 8
         elif chunk == b"data" and header is not None:
             width = max(1, header[3])
             return *header, body[: len(body) // width * width]
         position += 8 + size + size % 2
-    raise ValueError("a WAV file without sound")
+    raise ValueError("it is a WAV file without sound")

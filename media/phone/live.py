@@ -1,4 +1,4 @@
-"""A person at this machine on the phone: microphone and loudspeaker, or lines typed at the keyboard."""
+"""A person at this machine on the phone, with microphone and loudspeaker or with lines typed at the keyboard."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from inference.interfaces import TextToSpeech
 from inference.resampling import Resampler
 from media.audio import decode_mulaw, encode_mulaw
 from media.errors import MediaError
-from media.phone.caller import Ear, HangUp, Press, Say, ScriptedCaller, Voice
+from media.phone.caller import CallerVoice, HangUp, Press, Say, ScriptedCaller, SpeechMeter
 from media.phone.clips import Clip, to_mulaw
 from media.phone.frames import FRAME_BYTES, RATE_HZ, SILENT_FRAME, first_audible, last_audible
 from media.phone.party import Note
 
-# The sound card's clock and ours drift apart; what piles up beyond this is dropped rather than heard late.
 MAX_BUFFERED_BYTES = 10 * FRAME_BYTES
-# Most sound systems convert to the telephone's rate; some drivers insist on one of their own.
+"""The clocks of the sound card and of the call drift apart. Audio beyond 200 ms is dropped rather than heard late."""
 DEVICE_RATES_HZ = (RATE_HZ, 48_000, 44_100, 16_000)
+"""Most sound systems convert to the telephone's rate; some drivers accept only one of the others."""
 
 
 class SoundError(MediaError):
-    """This machine cannot play or record; the message says what to do about it."""
+    """This machine cannot play or record. The message says what to do about it."""
 
 
 def load_sound() -> Any:
-    """The ``sounddevice`` module, or a ``SoundError`` that says what to install."""
+    """Import the ``sounddevice`` module. Raises a ``SoundError`` that says what to install."""
     try:
         import sounddevice
     except ImportError as error:
         raise SoundError(
-            "The sounddevice package is not installed: pip install -r requirements/laptop.txt, or type with --type."
+            "The sounddevice package is missing. Install it (pip install -r requirements/laptop.txt), "
+            "or type with --type."
         ) from error
     except OSError as error:
         raise SoundError(
-            "The PortAudio library is missing: install it (Debian, Ubuntu: sudo apt install libportaudio2), "
+            "The PortAudio library is missing. Install it (Debian, Ubuntu: sudo apt install libportaudio2), "
             "or type with --type."
         ) from error
     return sounddevice
@@ -48,27 +49,29 @@ def load_sound() -> Any:
 
 class LiveCaller:
     """
-    A ``Party`` with the default microphone and loudspeaker. ``open`` before the call, ``close`` after it.
+    A ``Party`` with the default microphone and loudspeaker. ``open`` it before the call and ``close`` it afterwards.
 
-    PortAudio calls from threads of its own; the buffers between are deques, whose ends are safe to share.
+    PortAudio calls ``_record`` and ``_play`` from threads of its own. They share deques with the call, whose ends are
+    safe to use from several threads.
     """
 
     def __init__(self, sound: Any | None = None) -> None:
         self._sound = load_sound() if sound is None else sound
-        self._spoken: deque[bytes] = deque()
-        self._to_play: deque[bytes] = deque(maxlen=MAX_BUFFERED_BYTES // FRAME_BYTES)
-        self._said, self._playing = bytearray(), bytearray()
-        self._streams: list[Any] = []
+        self._spoken: deque[bytes] = deque()  # mu-law from the microphone
+        self._said = bytearray()  # the same on the call's side, to be cut into frames
+        self._to_play: deque[bytes] = deque(maxlen=MAX_BUFFERED_BYTES // FRAME_BYTES)  # frames for the loudspeaker
+        self._playing = bytearray()  # the same on the sound card's side, as PCM at its rate
+        self._streams: list[Any] = []  # of the sound card
         self._keys: deque[str] = deque()
         self._hung_up = False
-        self._ear = Ear()  # turned on himself: it finds his utterances for the tape
-        self._utterances = 0
-        self._frames = 0
-        self._last_loud = 0
+        self._meter = SpeechMeter()  # measures the person's own voice, to find utterances for the tape
+        self._utterances = 0  # found so far
+        self._frames = 0  # said so far
+        self._last_loud = 0  # index of the last audible sample, since the start of the call
         self._notes: list[Note] = []
 
     def open(self) -> None:
-        """Start recording and playing; a machine without a usable device raises ``SoundError``."""
+        """Start to record and play. Raises ``SoundError`` if the machine has no usable device."""
         try:
             self._open_stream(self._sound.RawInputStream, "microphone", self._record)
             self._open_stream(self._sound.RawOutputStream, "loudspeaker", self._play)
@@ -77,6 +80,7 @@ class LiveCaller:
             raise
 
     def close(self) -> None:
+        """Stop recording and playing."""
         for stream in self._streams:
             stream.close()
         self._streams.clear()
@@ -99,7 +103,7 @@ class LiveCaller:
             self._streams.append(stream)
             return
         raise SoundError(
-            f"No {name} can be used here ({problem}): connect one and make it the system's default, "
+            f"No {name} can be used here ({problem}). Connect one and make it the system's default, "
             "or type with --type."
         ) from problem
 
@@ -145,24 +149,28 @@ class LiveCaller:
         notes, self._notes = self._notes, []
         return notes
 
+    # What the command uses
+
     def hang_up(self) -> None:
+        """Hang up, which the network notices before the next frame."""
         self._hung_up = True
 
     def press(self, keys: str) -> None:
+        """Press these keys, one per frame."""
         self._keys.extend(keys)
 
     def _note_speech(self, frame: bytes) -> None:
-        was_speaking = self._ear.speaking > 0
-        self._ear.hear(frame)
+        was_speaking = self._meter.speaking > 0
+        self._meter.hear(frame)
         start = self._frames * FRAME_BYTES
         self._frames += 1
-        if self._ear.quiet == 0:
+        if self._meter.quiet == 0:
             self._last_loud = start + last_audible(frame)
             if not was_speaking:
                 self._utterances += 1
                 self._note("caller_speech_start", first_audible(frame))
-        elif was_speaking and self._ear.speaking == 0:
-            # Known only now; the offset lies in the past by the pause that ended it.
+        elif was_speaking and self._meter.speaking == 0:
+            # The pause has shown only now that speech has ended, so the offset lies in the past.
             self._note("caller_speech_end", self._last_loud - start)
 
     def _note(self, event: str, offset: int) -> None:
@@ -170,12 +178,12 @@ class LiveCaller:
 
 
 async def read_lines(source: TextIO | None = None) -> AsyncIterator[str]:
-    """Lines as they are typed (standard input by default), without blocking the call; ends with the input."""
+    """Yield lines as they are typed, by default on standard input, without blocking the call. Ends with the input."""
     source = source or sys.stdin
     lines: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
-    # A daemon thread: a read from a terminal cannot be cancelled, and must not keep the program from ending.
+    # A read from a terminal cannot be cancelled. In a daemon thread it does not keep the program from ending.
     def read() -> None:
         line = "first"
         while line:
@@ -190,12 +198,12 @@ async def read_lines(source: TextIO | None = None) -> AsyncIterator[str]:
         yield line.strip()
 
 
-async def speak_typed_lines(caller: ScriptedCaller, voice: Voice, lines: AsyncIterator[str]) -> None:
+async def speak_typed_lines(caller: ScriptedCaller, voice: CallerVoice, lines: AsyncIterator[str]) -> None:
     """
-    Let the caller say what is typed.
+    Let the caller say the lines that are typed.
 
-    A line that begins with ``/press`` is for the keypad, and ``/hang up`` or the end of the input ends the call,
-    after what was typed before it.
+    A line that begins with ``/press`` presses keys. ``/hang up``, ``/bye``, ``/quit`` or the end of the input ends the
+    call after what was typed before.
     """
     async for line in lines:
         match line.split():
@@ -210,8 +218,8 @@ async def speak_typed_lines(caller: ScriptedCaller, voice: Voice, lines: AsyncIt
     caller.add(HangUp())
 
 
-def caller_voice(engine: TextToSpeech, *, voice: str = "") -> Voice:
-    """A started synthesiser as a caller's voice."""
+def caller_voice(engine: TextToSpeech, *, voice: str = "") -> CallerVoice:
+    """Make a caller's voice of a synthesiser that was started."""
 
     async def say(text: str) -> bytes:
         async def once() -> AsyncIterator[str]:

@@ -1,13 +1,14 @@
 """
-Who lives on the simulated network: the last two digits of a number say who answers it.
+The people on the simulated network: the last two digits of a number say who answers it.
 
     await assign_people(network, voice=voice)
 
-They speak in the words of a front desk's callers, whom the laptop's recogniser understands.
+They use words of a front desk's callers, which the recogniser of the ``laptop`` profile understands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,43 +16,46 @@ import numpy as np
 
 from media.audio import encode_mulaw
 from media.phone.answering import Outcome
-from media.phone.caller import HangUp, Press, Say, ScriptedCaller, Step, Voice, Wait, WaitForAgent, prepare
+from media.phone.caller import CallerVoice, HangUp, Press, Say, ScriptedCaller, Step, Wait, WaitForAgent, prepare
 from media.phone.clips import Clip
 from media.phone.frames import RATE_HZ
 from media.phone.network import PhoneNetwork
+from media.phone.party import Party
 
 VOICE = "en-us+adam"
-"""Of eSpeak NG. Of all the voices on a laptop, its recogniser understands this one best."""
+"""A voice of eSpeak NG. The recogniser of the ``laptop`` profile understands it best of all that were tried."""
 OPT_OUT_KEY = "9"
 GREETING = "Hello. Nobody can come to the phone right now. Please leave a message after the tone."
-LISTENS_FOR = 20.0
-"""Seconds that a person waits for somebody to speak, and then goes on."""
+LISTEN_SECONDS = 20.0
+"""How long a person waits for the agent to speak before they go on: longer than any reply should take."""
 
 
 def tone(*, seconds: float = 0.5, pitch_hz: float = 1000.0) -> Clip:
-    """The beep of an answering machine, at -12 dBFS."""
+    """Make the beep of an answering machine, at -12 dBFS."""
     wave = 8192 * np.sin(2 * np.pi * pitch_hz * np.arange(round(seconds * RATE_HZ)) / RATE_HZ)
     return Clip.of(encode_mulaw(wave.astype(np.int16)), name="(beep)")
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """
-    Whoever answers the numbers with this ``ending``: by doing ``steps``, or not at all (``outcome``).
-
-    ``name`` and ``does`` say so to the reader.
-    """
+    """Who answers the numbers with one ending."""
 
     ending: str
+    """The last two digits; empty for all other numbers."""
     name: str
-    does: str
+    """Who it is, in the output of ``manage.py network``."""
+    behaviour: str
+    """What they do, in the output of ``manage.py network --people``."""
     steps: tuple[Step, ...] = ()
+    """What they do on the line."""
     outcome: Outcome | None = None
+    """Why the call is not answered; None if it is."""
     answered_by: str = "human"
+    """What machine detection finds (``Answerer.answered_by``)."""
 
 
-_listens = WaitForAgent(timeout=LISTENS_FOR)
-_GOODBYE: tuple[Step, ...] = (_listens, Wait(3.0), HangUp())
+_LISTEN = WaitForAgent(timeout=LISTEN_SECONDS)
+_GOODBYE: tuple[Step, ...] = (_LISTEN, Wait(3.0), HangUp())
 
 PEOPLE = (
     Person("01", "a busy line", "is busy", outcome=Outcome.busy()),
@@ -60,73 +64,79 @@ PEOPLE = (
     Person(
         "04",
         "an answering machine",
-        "greets, beeps, records until five seconds of silence",
+        "greets, beeps, and records until five seconds of silence",
         (Wait(0.8), Say(GREETING), Wait(0.3), Say(tone()), WaitForAgent(quiet=5.0, timeout=30.0), HangUp()),
         answered_by="machine",
     ),
     Person(
         "05",
-        "somebody who had enough",
-        "listens, and asks to be taken off the list",
-        (_listens, Say("Please take me off your list."), *_GOODBYE),
+        "a person who opts out",
+        "listens, then asks to be taken off the list",
+        (_LISTEN, Say("Please take me off your list."), *_GOODBYE),
     ),
-    Person("06", "somebody in a hurry", "answers, and hangs up at once", (Wait(0.3), HangUp())),
+    Person("06", "a person in a hurry", "answers, and hangs up at once", (Wait(0.3), HangUp())),
     Person(
         "07",
-        "somebody who wants a person",
-        "asks for one, and stays on the line to be put through",
-        (_listens, Say("Can I talk to a person please?"), _listens, Wait(15.0), HangUp()),
+        "a person who wants a human",
+        "asks for one, and stays on the line to be transferred",
+        (_LISTEN, Say("Can I talk to a person please?"), _LISTEN, Wait(15.0), HangUp()),
     ),
     Person(
         "08",
-        "somebody at the keypad",
+        "a person at the keypad",
         f"presses {OPT_OUT_KEY} while the agent speaks",
-        (WaitForAgent("start", timeout=LISTENS_FOR), Wait(1.0), Press(OPT_OUT_KEY), *_GOODBYE),
+        (WaitForAgent("start", timeout=LISTEN_SECONDS), Wait(1.0), Press(OPT_OUT_KEY), *_GOODBYE),
     ),
-    Person("09", "a silent line", "answers, says nothing, does not hang up"),
+    Person("09", "a silent line", "answers, says nothing, and does not hang up"),
     Person(
         "",
-        "somebody with questions",
-        "asks for hours and prices, says goodbye, hangs up",
+        "a person with questions",
+        "asks for opening hours and prices, says goodbye, hangs up",
         (
-            _listens,
+            _LISTEN,
             Say("What time do you open?"),
-            _listens,
+            _LISTEN,
             Say("How much does it cost?"),
-            _listens,
+            _LISTEN,
             Say("Thank you, goodbye."),
             *_GOODBYE,
         ),
     ),
 )
-"""The last is everybody else."""
+"""The last one answers all numbers that end in none of the others."""
 
 
 def person_at(number: str) -> Person:
+    """Return the person who answers this number."""
     return next(person for person in PEOPLE if number.endswith(person.ending))
 
 
-async def assign_people(network: PhoneNetwork, *, voice: Voice, patience: float | None = None) -> None:
+async def assign_people(network: PhoneNetwork, *, voice: CallerVoice, patience: float | None = None) -> None:
     """
-    Give every number of the network its person, with a voice.
+    Give every number of the network its person, who speaks with this voice.
 
-    A phone that nobody answers rings for ``patience`` seconds; by default for as long as whoever dialled wants to wait.
+    A phone that nobody answers rings for ``patience`` seconds, or by default until the ``Timeout`` of the call.
     """
     for person in PEOPLE:
+        steps = await prepare(person.steps, voice)
         outcome = person.outcome
         if outcome == Outcome.no_answer():
             outcome = Outcome("no-answer", patience)
-        steps = await prepare(person.steps, voice)
+        answer: Callable[[], Party | Outcome] = partial(_answer, outcome, steps)
         network.on_dial(
             f"*{person.ending}",
-            partial(ScriptedCaller, steps) if outcome is None else lambda outcome=outcome: outcome,
+            answer,
             answered_by=person.answered_by,
             beep_after=seconds_until_beep(steps) if person.answered_by == "machine" else None,
         )
 
 
+def _answer(outcome: Outcome | None, steps: list[Step]) -> Party | Outcome:
+    return ScriptedCaller(steps) if outcome is None else outcome
+
+
 def seconds_until_beep(steps: list[Step]) -> float:
-    """From the answer to the end of the last thing that the machine says."""
+    """Return the time from the answer to the end of the last thing that a machine says."""
     seconds = end = 0.0
     for step in steps:
         match step:

@@ -1,4 +1,4 @@
-"""What a simulated caller does, written as text: one step on a line."""
+"""The text format of scripts for a simulated caller: one step per line."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from media.phone.clips import ScriptError
 
 def parse_script(text: str, *, folder: Path = Path()) -> list[Step]:
     """
-    Steps from text, one on a line; empty lines and lines beginning with ``#`` are skipped.
+    Read the steps of a script, one per line. Empty lines and lines that begin with ``#`` are skipped.
 
         say Hello, is anyone there?
         play recordings/question.wav
         wait 1.5
         wait for agent                 until it has spoken and is quiet again
         wait for agent to start
-        talk over 0.8 stop             once it has been speaking for 0.8 s
+        talk over 0.8 stop             once the agent has been speaking for 0.8 s
         talk over 1.2 play hush.wav
-        murmur 1.0 mm-hm               the same, not meant to stop it
+        murmur 1.0 mm-hm               the same, without meaning to stop the agent
         press 12#
         hang up
 
-    Relative file names are looked up in ``folder``. A line that makes no sense raises ``ScriptError``.
+    Relative file names are looked up in ``folder``. Raises ``ScriptError`` for a line that is not a step.
     """
     steps = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -33,7 +33,7 @@ def parse_script(text: str, *, folder: Path = Path()) -> list[Step]:
         try:
             steps.append(_parse_line(words, folder))
         except ValueError as error:
-            raise ScriptError(f"line {number}: {line.strip()!r}: {error}") from error
+            raise ScriptError(f"Line {number} of the script, {line.strip()!r}: {error}.") from error
     return steps
 
 
@@ -48,27 +48,27 @@ def _parse_line(words: list[str], folder: Path) -> Step:
         case ["wait", "for", "agent", "to", "start"]:
             return WaitForAgent("start")
         case ["wait", seconds]:
-            return Wait(_seconds(seconds))
+            return Wait(_read_seconds(seconds))
         case ["talk", "over", seconds, _, *_]:
-            return TalkOver(_sound(words[3:], folder), _seconds(seconds))
+            return TalkOver(_read_sound(words[3:], folder), _read_seconds(seconds))
         case ["murmur", seconds, _, *_]:
-            return TalkOver(_sound(words[2:], folder), _seconds(seconds), backchannel=True)
+            return TalkOver(_read_sound(words[2:], folder), _read_seconds(seconds), backchannel=True)
         case ["press", keys]:
             if set(keys) - set("0123456789*#ABCD"):
-                raise ValueError("keys are 0 to 9, * and #")
+                raise ValueError("keys are 0 to 9, *, # and A to D")
             return Press(keys)
         case ["hang", "up"]:
             return HangUp()
         case _:
-            raise ValueError("say, play, wait, wait for agent, talk over, murmur, press or hang up?")
+            raise ValueError("a step is say, play, wait, wait for agent, talk over, murmur, press or hang up")
 
 
-def _sound(words: list[str], folder: Path) -> Sound:
+def _read_sound(words: list[str], folder: Path) -> Sound:
     return folder / " ".join(words[1:]) if words[0] == "play" and len(words) > 1 else " ".join(words)
 
 
-def _seconds(word: str) -> float:
+def _read_seconds(word: str) -> float:
     seconds = float(word)
     if not 0 <= seconds < float("inf"):
-        raise ValueError("a number of seconds, please")
+        raise ValueError("the number of seconds must be 0 or more")
     return seconds

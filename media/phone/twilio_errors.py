@@ -49,6 +49,8 @@ CODES: dict[int, tuple[int, str]] = {
     32205: (400, "No international permission"),
 }
 
+CLOSED_BY_APPLICATION = 31921
+"""Twilio counts it as an error that the application closes a stream. Every call that the agent ends does so."""
 ALERTS: dict[int, str] = {
     11200: "HTTP retrieval failure",
     11205: "HTTP connection failure",

@@ -1,8 +1,8 @@
 """
-A phone conversation with the real server, end to end, on this machine.
+``manage.py demo``: a phone conversation with the real server, on this machine.
 
-Starts the server, dials it over the simulated telephone network, and talks: several turns, one interruption, one
-murmur. Prints the conversation as it goes and the figures after it, and fails if what it promises did not happen.
+The command starts the server, calls it over the simulated telephone network and talks: several turns, one interruption,
+one murmur. It prints the conversation as it goes and the figures after it, and fails if something is missing.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -34,6 +35,7 @@ from media.phone.leg import PhoneCall
 from media.phone.measurements import Measurements, measure
 from media.phone.network import PhoneNetwork
 from media.phone.people import VOICE
+from media.phone.twilio_errors import CLOSED_BY_APPLICATION
 from media.reply import render
 
 SCRIPT: list[Step] = [
@@ -58,23 +60,61 @@ SCRIPT: list[Step] = [
     Wait(6.0),
     HangUp(),
 ]
-TURNS_PROMISED = 5
-READY_WITHIN = 90.0
-CLOSED_ON_PURPOSE = 31921
+TURNS_EXPECTED = 5
+"""Of the seven in the script; a recogniser may miss one on a busy machine."""
+READY_TIMEOUT = 90.0
+"""Seconds until the server must be ready: enough to load the laptop's engines from a slow disk."""
+STOP_TIMEOUT = 15.0
+"""Seconds that the server has to stop before it is killed."""
+RESUMED_WITHIN = 0.5
+"""Seconds: after a longer pause a murmur has stopped the agent."""
+POLL_SECONDS = 0.2
+"""How often the database is asked for new turns."""
+LOG_LINES = 15
+"""How much of the server's log an error shows."""
+
+
+class RecordedTurn(Protocol):
+    """What the demonstration shows of a turn in the database."""
+
+    @property
+    def pk(self) -> int: ...
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def speaker(self) -> str: ...
+
+    @property
+    def said(self) -> str: ...
+
+    @property
+    def heard(self) -> str: ...
+
+    @property
+    def interrupted(self) -> bool: ...
+
+    @property
+    def stages(self) -> Mapping[str, float]: ...
+
+    @property
+    def response_latency(self) -> float | None: ...
 
 
 class Command(BaseCommand):
     help = "Hold a phone conversation with the real server on this machine, and show what was said and how fast."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, default=0, help="where the server listens (default: any free port)")
-        parser.add_argument("--voice", default=VOICE, help="espeak-ng voice of the caller (default: %(default)s)")
+        parser.add_argument("--port", type=int, default=0, help="port of the server (default: any free port)")
+        parser.add_argument("--voice", default=VOICE, help="the caller's eSpeak NG voice (default: %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console(soft_wrap=True, highlight=False)
         port = options["port"] or _free_port()
         console.print(
-            f"[bold]Client Caller[/] — a phone conversation on this machine, engines: {settings.ENGINES_PROFILE}"
+            f"[bold]Client Caller[/]: a phone conversation on this machine, with the engines of the "
+            f"{settings.ENGINES_PROFILE} profile"
         )
         server, log = _start_server(port)
         try:
@@ -83,37 +123,38 @@ class Command(BaseCommand):
         finally:
             server.terminate()
             try:
-                server.wait(15)
+                server.wait(STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 server.kill()
         self._report(console, call)
 
     def _report(self, console: Console, call: PhoneCall) -> None:
-        """Figures from the books of the server, and independently from the tape of the phone."""
+        """Print the figures that the server recorded, and those that the phone measured independently."""
         record = find_call(sid=call.sid)
         if record is None:
-            raise CommandError("The call is not in the database.")
+            raise CommandError("The call is not in the database; does the server use another one?")
         measured = measure(call.tape)
-        turns = list(record.turns.all())
+        turns: list[RecordedTurn] = list(record.turns.all())
         console.print()
         console.print(_latency_table(turns))
-        console.print(_tape_line(measured))
+        console.print(_describe_measurements(measured))
         username, password = ensure_demo_login()
         console.print()
         if record.recording:
             console.print(
-                f"Recording (left: the caller, right: the agent): [bold]{_short(Path(record.recording.path))}[/]"
+                "The server's recording (left: the caller, right: the agent): "
+                f"[bold]{_shorten(Path(record.recording.path))}[/]"
             )
-        console.print(f"The phone's own tape of the same call: {_short(call.tape.directory)}")
-        console.print("To read the call in the admin: [bold]make run[/], then")
+        console.print(f"The phone's recording and log of the same call: {_shorten(call.tape.directory)}")
+        console.print("To see the call in the admin, run [bold]make run[/] and open")
         console.print(f"  http://127.0.0.1:8000/admin/calls/call/{record.pk}/change/")
         console.print(f"  user [bold]{username}[/], password [bold]{password}[/]")
-        problems = list(_broken_promises(turns, measured, recorded=bool(record.recording)))
+        problems = list(_find_problems(turns, measured, recorded=bool(record.recording)))
         if problems:
-            raise CommandError("The demonstration did not show what it should:\n  - " + "\n  - ".join(problems))
+            raise CommandError("Something was missing from the demonstration:\n  - " + "\n  - ".join(problems))
         console.print(
-            "\n[green]All of it happened:[/] a conversation of several turns, an interruption that stopped the agent, "
-            "and a murmur that did not."
+            "\n[green]The demonstration is complete:[/] a conversation of several turns, an interruption that stopped "
+            "the agent, and a murmur that did not."
         )
 
 
@@ -146,24 +187,24 @@ def _start_server(port: int) -> tuple[subprocess.Popen[bytes], Path]:
 
 
 def _await_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    give_up = time.monotonic() + READY_WITHIN
-    while time.monotonic() < give_up:
+    deadline = time.monotonic() + READY_TIMEOUT
+    while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise CommandError(f"The server stopped at its start; its last words:\n{_last_words(log)}")
+            raise CommandError(f"The server stopped while it was starting. The end of {log}:\n{_read_log_end(log)}")
         try:
             with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
                 return
         except (URLError, OSError):
-            time.sleep(0.2)
-    raise CommandError(f"The server was not ready within {READY_WITHIN:.0f} s; its last words:\n{_last_words(log)}")
+            time.sleep(POLL_SECONDS)
+    raise CommandError(f"The server was not ready after {READY_TIMEOUT:.0f} s. The end of {log}:\n{_read_log_end(log)}")
 
 
-def _last_words(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+def _read_log_end(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
 
 async def _converse(console: Console, port: int, voice: str) -> PhoneCall:
-    """Dial, talk, hang up; prints what is said on the way."""
+    """Call the server, talk and hang up; print what is said meanwhile."""
     tts = make_engine("tts", {"BACKEND": "inference.engines.espeak.EspeakTextToSpeech"})
 
     async def speak(text: str) -> bytes:
@@ -173,7 +214,7 @@ async def _converse(console: Console, port: int, voice: str) -> PhoneCall:
         await tts.start()
         steps = await prepare(SCRIPT, speak)
     except EngineError as error:
-        raise CommandError(f"The caller has no voice: {error}") from error
+        raise CommandError(f"There is no voice for the caller: {error}") from error
     finally:
         await tts.close()
     caller = ScriptedCaller(steps)
@@ -184,52 +225,52 @@ async def _converse(console: Console, port: int, voice: str) -> PhoneCall:
         auth_token=settings.TWILIO_AUTH_TOKEN,
         tape_directory=Path(settings.VAR_DIR) / "tapes",
     ) as network:
-        console.print("The phone rings ...\n")
+        console.print("Calling the server ...\n")
         call = await network.call_in(caller, from_number="+12025550123", to_number=settings.TWILIO_PHONE_NUMBER)
         call.tape.on_event = partial(_print_speech, console)
         printer = asyncio.ensure_future(_print_turns(console, call))
         await call.wait()
         await network.wait_until_idle()
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(5 * POLL_SECONDS)  # until the last turns are printed
         printer.cancel()
         await asyncio.gather(printer, return_exceptions=True)
     return call
 
 
 def _print_speech(console: Console, event: dict[str, Any]) -> None:
-    """What the caller says, in the moment in which he begins to."""
+    """Print what the caller says as soon as they begin to."""
     if event["event"] == "caller_speech_start":
-        how = {"say": "", "talk over": " [yellow](over the agent)[/]", "backchannel": " [yellow](only a murmur)[/]"}
-        console.print(f"  [cyan]caller[/]  {event['clip']}{how[event['kind']]}")
+        note = {"say": "", "talk over": " [yellow](over the agent)[/]", "backchannel": " [yellow](a murmur)[/]"}
+        console.print(f"  [cyan]caller[/]  {event['clip']}{note[event['kind']]}")
 
 
 async def _print_turns(console: Console, call: PhoneCall) -> None:
-    """Follow the books of the server: each turn is written as soon as it is over."""
+    """Print each turn when the server has written it to the database, which it does as soon as the turn is over."""
     seen: set[int] = set()
     while True:
-        await _print_new(console, call, seen)
-        await asyncio.sleep(0.2)
+        await _print_new_turns(console, call, seen)
+        await asyncio.sleep(POLL_SECONDS)
 
 
-async def _print_new(console: Console, call: PhoneCall, seen: set[int]) -> None:
-    for turn in await asyncio.to_thread(_turns_of, call.sid):
+async def _print_new_turns(console: Console, call: PhoneCall, seen: set[int]) -> None:
+    for turn in await asyncio.to_thread(_find_turns, call.sid):
         if turn.pk in seen:
             continue
         seen.add(turn.pk)
         if turn.speaker == "caller":
-            console.print(f"          [dim]understood: {turn.said}[/]")
+            console.print(f"          [dim]understood as: {turn.said}[/]")
             continue
         latency = f" [dim]({turn.response_latency * 1000:.0f} ms)[/]" if turn.response_latency is not None else ""
-        cut = " [yellow]— interrupted[/]" if turn.interrupted else ""
+        cut = " [yellow](interrupted)[/]" if turn.interrupted else ""
         console.print(f"  [green]agent[/]   {turn.heard}{cut}{latency}")
 
 
-def _turns_of(sid: str) -> list[Any]:
+def _find_turns(sid: str) -> list[RecordedTurn]:
     record = find_call(sid=sid)
     return list(record.turns.all()) if record is not None else []
 
 
-def _latency_table(turns: list[Any]) -> Table:
+def _latency_table(turns: list[RecordedTurn]) -> Table:
     title = "Response latency in ms: from the caller's last voiced sample to the first audible one of the reply"
     table = Table(title=title, box=SIMPLE, title_justify="left", padding=(0, 1), pad_edge=False)
     for heading in ("turn", *(stage.heading for stage in STAGES), "total", "heard"):
@@ -243,7 +284,7 @@ def _latency_table(turns: list[Any]) -> Table:
     return table
 
 
-def _tape_line(measured: Measurements) -> str:
+def _describe_measurements(measured: Measurements) -> str:
     parts = []
     if measured.responses:
         ordered = sorted(measured.responses)
@@ -254,14 +295,14 @@ def _tape_line(measured: Measurements) -> str:
         for overlap in measured.interruptions
         if overlap.clear_after is not None
     ]
-    parts.append(f"{len(measured.gaps)} gaps in its speech, {measured.cut_ins} cut-ins")
-    return "Measured by the phone, independently: " + "; ".join(parts) + "."
+    parts.append(f"{len(measured.gaps)} gaps in the agent's speech, {measured.cut_ins} cut-ins")
+    return "Measured independently by the phone: " + "; ".join(parts) + "."
 
 
-def _broken_promises(turns: list[Any], measured: Measurements, *, recorded: bool) -> Any:
+def _find_problems(turns: list[RecordedTurn], measured: Measurements, *, recorded: bool) -> Iterator[str]:
     answered = [turn for turn in turns if turn.speaker == "agent" and turn.response_latency is not None]
-    if len(answered) < TURNS_PROMISED:
-        yield f"{len(answered)} turns were answered; {TURNS_PROMISED} were promised"
+    if len(answered) < TURNS_EXPECTED:
+        yield f"{len(answered)} turns were answered; at least {TURNS_EXPECTED} were expected"
     if not any(turn.interrupted for turn in turns):
         yield "no turn of the agent was interrupted"
     if not any(overlap.clear_after is not None for overlap in measured.interruptions):
@@ -269,17 +310,17 @@ def _broken_promises(turns: list[Any], measured: Measurements, *, recorded: bool
     murmurs = measured.backchannels
     if not murmurs:
         yield "no murmur was heard"
-    if any(overlap.resumed_after is None or overlap.resumed_after > 0.5 for overlap in murmurs):
+    if any(overlap.resumed_after is None or overlap.resumed_after > RESUMED_WITHIN for overlap in murmurs):
         yield "a murmur stopped the agent"
     if measured.gaps:
         yield f"the agent's voice had {len(measured.gaps)} gaps"
-    if complaints := [code for code in measured.errors if code != CLOSED_ON_PURPOSE]:
-        yield f"the carrier complained: {complaints}"
+    if errors := [code for code in measured.errors if code != CLOSED_BY_APPLICATION]:
+        yield f"the carrier reported errors: {errors}"
     if not recorded:
         yield "there is no recording"
 
 
-def _short(path: Path | None) -> str:
+def _shorten(path: Path | None) -> str:
     if path is None:
         return "(none)"
     return str(path.relative_to(settings.BASE_DIR)) if path.is_relative_to(settings.BASE_DIR) else str(path)

@@ -11,8 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
-from urllib.parse import urlsplit
+from typing import IO, Any, cast
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -22,29 +21,31 @@ from rich.markup import escape
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.types import EngineError
 from media.phone.answering import CarrierTiming
-from media.phone.caller import Voice
+from media.phone.caller import CallerVoice
 from media.phone.exchange import CallEnd
 from media.phone.leg import PhoneCall
 from media.phone.live import caller_voice
 from media.phone.network import PhoneNetwork
 from media.phone.people import PEOPLE, VOICE, assign_people, person_at
+from media.phone.probe import is_listening
+from media.phone.twilio_errors import CLOSED_BY_APPLICATION
 
 EXAMPLES = """\
-Start it in one terminal, and in another the server, told to dial through it:
+Start the network in one terminal. In another, start the server so that it dials through the network:
 
   TWILIO_API_BASE_URL=http://127.0.0.1:8010 make run
 
-Then have the server call +12025550100, or any number with another ending: --people lists who
-answers which. No account and no telephone is needed, and nothing leaves this machine.
+Then let the server call +12025550100, or any number with another ending: --people lists who answers
+which. This needs no account and no telephone, and nothing leaves this machine.
 """
 QUICK = CarrierTiming(post_dial=(0.3, 0.8), answer=(1.5, 2.5), verdict=(1.0, 2.0), recording=(1.0, 2.0), scale=1.0)
-"""Nobody wants to wait for a simulated person to get up: two to three seconds from dialling to the answer."""
-PATIENCE = 5.0
-"""Seconds that a phone rings which nobody answers."""
+"""Two to three seconds from dialling to the answer: real people take longer, but the reader is waiting."""
+RING_SECONDS = 5.0
+"""How long a phone that nobody answers rings, for the same reason."""
 
 
 class Command(BaseCommand):
-    help = "Runs a telephone network on this machine: the server dials out through it as through Twilio."
+    help = "Run a simulated telephone network on this machine. The server dials out through it as through Twilio."
     requires_system_checks: list[str] = []
     suppressed_base_arguments = {
         *("--version", "--verbosity", "--settings", "--pythonpath", "--traceback", "--no-color", "--force-color"),
@@ -53,29 +54,38 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.formatter_class = RawDescriptionHelpFormatter
         parser.epilog = EXAMPLES
-        parser.add_argument("--people", action="store_true", help="list who answers which number, and end")
-        parser.add_argument("--host", default="127.0.0.1", help="where the REST API listens (%(default)s)")
-        parser.add_argument("--port", type=int, default=8010, help="and its port; 0 for any free one (%(default)s)")
+        parser.add_argument("--people", action="store_true", help="list who answers which number, and exit")
+        parser.add_argument("--host", default="127.0.0.1", help="address of the REST API (default: %(default)s)")
         parser.add_argument(
-            "--app-url", default="http://127.0.0.1:8000", metavar="URL", help="the running server (%(default)s)"
+            "--port", type=int, default=8010, help="port of the REST API; 0 picks a free one (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--app-url",
+            default="http://127.0.0.1:8000",
+            metavar="URL",
+            help="the running server (default: %(default)s)",
         )
         pace = parser.add_mutually_exclusive_group()
-        pace.add_argument("--realtime", action="store_true", help="phones ring for as long as real ones do")
+        pace.add_argument("--realtime", action="store_true", help="let phones ring for as long as real ones do")
         pace.add_argument(
-            "--scale", type=float, default=1.0, metavar="X", help="all waits but the conversation, times this"
+            "--scale", type=float, default=1.0, metavar="X", help="multiply all waits outside the conversation by X"
         )
         parser.add_argument(
-            "--calls-per-second", type=float, default=1.0, metavar="N", help="dialled at most (%(default)g, as Twilio)"
+            "--calls-per-second",
+            type=float,
+            default=1.0,
+            metavar="N",
+            help="dial at most N calls per second (default: %(default)g, as Twilio does)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        console = Console(file=self.stdout, highlight=False, soft_wrap=True)
+        console = Console(file=cast(IO[str], self.stdout), highlight=False, soft_wrap=True)
         if options["people"]:
             _print_people(console)
             return
         if settings.TWILIO_ACCOUNT_SID != settings.DEVELOPMENT_ACCOUNT_SID:
             raise CommandError(
-                "TWILIO_ACCOUNT_SID names an account of its own, and this network only plays the made-up one. "
+                "TWILIO_ACCOUNT_SID names a real account, and this network only simulates the made-up one. "
                 "Unset TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, here and for the server."
             )
         for option in ("scale", "calls_per_second"):
@@ -84,14 +94,14 @@ class Command(BaseCommand):
         try:
             asyncio.run(self.serve(console, options))
         except EngineError as error:
-            raise CommandError(f"The people have no voice: {error}") from error
+            raise CommandError(f"There is no voice for the people on the phone: {error}") from error
 
     async def serve(self, console: Console, options: dict[str, Any]) -> None:
-        """Be the network until SIGINT or SIGTERM; then hang up politely."""
+        """Run the network until SIGINT or SIGTERM, then hang up every call."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(NotImplementedError):  # Windows: Ctrl-C ends it at once
+            with suppress(NotImplementedError):  # on Windows, Ctrl-C ends the process at once
                 loop.add_signal_handler(number, stop.set)
         timing = CarrierTiming.real() if options["realtime"] else replace(QUICK, scale=options["scale"])
         network = PhoneNetwork(
@@ -106,49 +116,49 @@ class Command(BaseCommand):
             rest_host=options["host"],
             rest_port=options["port"],
         )
-        async with _voice() as voice:
-            await assign_people(network, voice=voice, patience=None if options["realtime"] else PATIENCE)
-        network.on_call = Watcher(console, network).begins
+        async with _open_voice() as voice:
+            await assign_people(network, voice=voice, patience=None if options["realtime"] else RING_SECONDS)
+        network.on_call = CallPrinter(console, network).follow
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(network)
             except OSError as error:
-                raise CommandError(_cannot_listen(error, options)) from error
-            await _introduce(console, network, options)
+                raise CommandError(_explain_listen_error(error, options)) from error
+            await _print_introduction(console, network, options)
             await stop.wait()
             if any(not call.is_over for call in network.calls.values()):
                 console.print("Hanging up ...")
-        console.print("The network is down.")
+        console.print("The network has stopped.")
 
 
-class Watcher:
-    """Prints what happens to each call, a line for each thing."""
+class CallPrinter:
+    """Prints what happens to each call, one line for each event."""
 
     def __init__(self, console: Console, network: PhoneNetwork) -> None:
         self._console, self._network = console, network
-        self._last: dict[str, str] = {}  # line of each call
+        self._last: dict[str, str] = {}  # the last line of each call, by SID
 
-    def begins(self, call: PhoneCall) -> None:
-        by = "from a call, to put it through" if call.parent else f"by {call.request.from_number}"
-        self._print(call, f"is dialled {by} ({person_at(call.request.to_number).name})")
-        call.tape.on_event = partial(self._happens, call)
-        self._network.spawn(self._follow(call))
+    def follow(self, call: PhoneCall) -> None:
+        """Print everything that happens to this call from now on."""
+        source = "by a transfer" if call.parent else f"by {call.request.from_number}"
+        self._print(call, f"is dialled {source} ({person_at(call.request.to_number).name})")
+        call.tape.on_event = partial(self._print_event, call)
+        self._network.spawn(self._print_end(call))
 
-    async def _follow(self, call: PhoneCall) -> None:
+    async def _print_end(self, call: PhoneCall) -> None:
         try:
             end = await call.wait()
-        except Exception as error:  # a fault of the simulation itself: say so, and go on with the other calls
+        except Exception as error:  # a fault of the simulation must not stop the other calls
             self._print(call, f"[red]the simulated call failed: {escape(repr(error))}[/]")
         else:
-            self._print(call, _ending(end))
+            self._print(call, _describe_end(end))
 
-    def _happens(self, call: PhoneCall, event: dict[str, Any]) -> None:
-        line = _LINES.get(event["event"])
-        # Twilio counts the end of every stream by the application as an error; here it is how calls end.
-        if line is None or event.get("code") == 31921:
+    def _print_event(self, call: PhoneCall, event: dict[str, Any]) -> None:
+        describe = _EVENT_LINES.get(event["event"])
+        if describe is None or event.get("code") == CLOSED_BY_APPLICATION:
             return
-        text = line(event)
-        # The agent's voice is told apart by its pauses: one line for all that it says in one go.
+        text = describe(event)
+        # The tape has one event for each stretch of the agent's voice; a whole reply is one line here.
         if text and text != self._last[call.sid]:
             self._print(call, text)
 
@@ -158,81 +168,69 @@ class Watcher:
         self._console.print(f"[dim]{now}[/]  [bold]{call.request.to_number}[/]  {text}")
 
 
-_STATUS = {"ringing": "rings", "in-progress": "answers"}
-_LINES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "call_status": lambda event: _STATUS.get(event["status"], ""),
-    "detected": lambda event: f"[dim]is taken for: {event['answered_by']}[/]",
+_STATUS_LINES = {"ringing": "rings", "in-progress": "answers"}
+_EVENT_LINES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "call_status": lambda event: _STATUS_LINES.get(event["status"], ""),
+    "detected": lambda event: f"[dim]machine detection finds: {event['answered_by']}[/]",
     "caller_speech_start": lambda event: f"[cyan]says[/] {escape(event['clip'])}",
     "agent_speech_start": lambda event: "[green]hears the agent[/]",
     "say": lambda event: f"[green]hears[/] {escape(event['text'])}",
     "dtmf": lambda event: f"[cyan]presses[/] {event['digit']}",
     "key": lambda event: f"[cyan]presses[/] {event['digit']}",
-    "bridged": lambda event: "is put through",
+    "bridged": lambda event: "is connected with the other phone",
     "error": lambda event: f"[red]error {event['code']}[/] {escape(event['detail'])}",
     "alert": lambda event: f"[red]error {event['code']}[/] {escape(event['message'])}",
 }
-_ENDINGS = {
+"""What the person at a number does or notices, for each event of the tape that is printed."""
+_END_LINES = {
     "caller": "hangs up",
     "app": "is hung up on by the server",
-    "twiml": "is hung up on, for the server's TwiML is over",
-    "time-limit": "has reached the time limit of the call",
+    "twiml": "is hung up on at the end of the server's TwiML",
+    "time-limit": "reaches the time limit of the call",
 }
-_NO_ANSWER = {
+_NOT_ANSWERED_LINES = {
     "busy": "is busy",
     "no-answer": "does not answer",
-    "canceled": "is called no more: cancelled by the server",
+    "canceled": "is no longer called: the server cancelled the call",
 }
 
 
-def _ending(end: CallEnd) -> str:
+def _describe_end(end: CallEnd) -> str:
     if end.status == "completed":
-        return f"{_ENDINGS.get(end.ended_by, 'is cut off')} after {end.duration:.0f} s"
-    return f"[yellow]{_NO_ANSWER.get(end.status, f'cannot be reached (SIP {end.sip_code})')}[/]"
+        return f"{_END_LINES.get(end.ended_by, 'is cut off')} after {end.duration:.0f} s"
+    return f"[yellow]{_NOT_ANSWERED_LINES.get(end.status, f'cannot be reached (SIP {end.sip_code})')}[/]"
 
 
 def _print_people(console: Console) -> None:
-    console.print("Who answers a number that ends in")
+    console.print("The last two digits of a number say who answers it:")
     for person in PEOPLE:
-        console.print(f"  [bold]{person.ending or 'any other':<9}[/]  {person.name:<27}  {person.does}")
+        console.print(f"  [bold]{person.ending or 'any other':<9}[/]  {person.name:<27}  {person.behaviour}")
 
 
-async def _introduce(console: Console, network: PhoneNetwork, options: dict[str, Any]) -> None:
-    console.print(f"The telephone network listens at [bold]{network.rest_url}[/] and calls {options['app_url']}.")
+async def _print_introduction(console: Console, network: PhoneNetwork, options: dict[str, Any]) -> None:
+    console.print(
+        f"The simulated telephone network listens at [bold]{network.rest_url}[/] and calls {options['app_url']}."
+    )
     _print_people(console)
     console.print()
     if network.rest_url != settings.TWILIO_API_BASE_URL:
         console.print(f"Start the server with [bold]TWILIO_API_BASE_URL={network.rest_url}[/] to dial through it.")
-    if not await _answers(options["app_url"]):
+    if not await is_listening(options["app_url"]):
         console.print(f"[yellow]No server answers at {options['app_url']} yet.[/] Start one with: make run")
-    console.print("Ctrl-C ends it.\n")
+    console.print("Press Ctrl-C to stop.\n")
 
 
-async def _answers(url: str) -> bool:
-    parts = urlsplit(url)
-    try:
-        _, writer = await asyncio.open_connection(
-            parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-        )
-    except OSError:
-        return False
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-    return True
-
-
-def _cannot_listen(error: OSError, options: dict[str, Any]) -> str:
-    where = f"{options['host']}:{options['port']}"
+def _explain_listen_error(error: OSError, options: dict[str, Any]) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            f"Port {options['port']} is taken, perhaps by another network. End that one, or choose another port: "
-            f"--port {options['port'] + 1}, and TWILIO_API_BASE_URL for the server likewise."
+            f"Port {options['port']} is taken, perhaps by another network. Stop that one, or choose another port here "
+            f"(--port {options['port'] + 1}) and in TWILIO_API_BASE_URL of the server."
         )
-    return f"The network cannot listen at {where}: {error.strerror or error}"
+    return f"The network cannot listen at {options['host']}:{options['port']}: {error.strerror or error}."
 
 
 @asynccontextmanager
-async def _voice() -> AsyncIterator[Voice]:
+async def _open_voice() -> AsyncIterator[CallerVoice]:
     engine = EspeakTextToSpeech()
     await engine.start()
     try:

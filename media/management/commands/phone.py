@@ -1,4 +1,4 @@
-"""``manage.py phone``: ring the running server from this machine."""
+"""``manage.py phone``: call the running server from this machine."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import IO, Any, cast
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -23,7 +22,8 @@ from inference.engines.laptop_voice import LaptopTextToSpeech
 from inference.types import EngineError
 from media.errors import MediaError
 from media.phone.answering import CarrierTiming
-from media.phone.caller import HangUp, Say, ScriptedCaller, Step, Voice, WaitForAgent, prepare
+from media.phone.caller import CallerVoice, HangUp, Say, ScriptedCaller, Step, WaitForAgent, prepare
+from media.phone.frames import RATE_HZ
 from media.phone.gateway import Gateway
 from media.phone.impairments import Impairments
 from media.phone.leg import PhoneCall
@@ -31,8 +31,10 @@ from media.phone.live import LiveCaller, caller_voice, read_lines, speak_typed_l
 from media.phone.measurements import Measurements, measure, percentile
 from media.phone.network import PhoneNetwork
 from media.phone.party import Party
+from media.phone.probe import is_listening
 from media.phone.script import parse_script
 from media.phone.tape import Tape
+from media.phone.twilio_errors import CLOSED_BY_APPLICATION
 
 EXAMPLES = """\
 examples:
@@ -41,36 +43,38 @@ examples:
   manage.py phone --play hello.wav bye.wav   play recordings, one after each reply
   manage.py phone --script call.txt          follow a script
   manage.py phone --type --delay 0.08 --jitter 0.06 --loss 0.02 --noise -45
-                                             the same from a moving train
+                                             the same on a bad line
 
-a script has one step on a line:
+a script has one step per line:
   say Hello, is anyone there?
   play question.wav
   wait 1.5
   wait for agent                             until it has spoken and is quiet again
-  talk over 0.8 stop                         once it has been speaking for 0.8 s
-  murmur 1.0 mm-hm                           the same, not meant to stop it
+  talk over 0.8 stop                         once the agent has been speaking for 0.8 s
+  murmur 1.0 mm-hm                           the same, without meaning to stop the agent
   press 12#
   hang up
 
-The call is recorded: left is you, right is what you heard. At the end come the figures, taken
-from that tape and not from what the server says about itself.
+The call is recorded: the left channel is you, the right one is what you heard. The figures that are
+printed at the end are measured on your side of the line, not reported by the server.
 """
 
 
 @dataclass(frozen=True)
-class Director:
-    """A party, and what to do beside the call for as long as it lasts."""
+class LocalCaller:
+    """The person at this machine, and how they control the call."""
 
     party: Party
     hint: str
-    work: Callable[[], Coroutine[Any, Any, None]] | None = None
+    """What to tell the person before the call."""
+    read_input: Callable[[], Coroutine[Any, Any, None]] | None = None
+    """Reads the keyboard for as long as the call lasts; None if the call needs no input."""
 
 
 class Command(BaseCommand):
-    help = "Rings the running server from this machine, as Twilio would: no account, no telephone."
+    help = "Call the running server from this machine, as Twilio would. Needs no account and no telephone."
     requires_system_checks: list[str] = []
-    # They work, but nobody who wants to make a call should have to read past them.
+    # They work, but would hide the options of the call in --help.
     suppressed_base_arguments = {
         *("--version", "--verbosity", "--settings", "--pythonpath", "--traceback", "--no-color", "--force-color"),
     }
@@ -78,23 +82,31 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.formatter_class = RawDescriptionHelpFormatter
         parser.epilog = EXAMPLES
-        callers = parser.add_argument_group("who calls")
-        who = callers.add_mutually_exclusive_group()
-        who.add_argument("--type", action="store_true", help="type lines, which are spoken for you")
-        who.add_argument("--script", type=Path, metavar="FILE", help="follow a script (see below)")
-        who.add_argument("--play", type=Path, nargs="+", metavar="WAV", help="play recordings (mono WAV)")
+        callers = parser.add_argument_group("the caller (default: your microphone and loudspeaker)")
+        caller = callers.add_mutually_exclusive_group()
+        caller.add_argument("--type", action="store_true", help="type lines, which are spoken for you")
+        caller.add_argument("--script", type=Path, metavar="FILE", help="follow a script (see below)")
+        caller.add_argument("--play", type=Path, nargs="+", metavar="WAV", help="play recordings (mono WAV)")
         callers.add_argument("--voice", default="", help="the voice that speaks typed lines and scripts")
-        where = parser.add_argument_group("where to")
-        where.add_argument("--url", default="http://127.0.0.1:8000", help="the running server (%(default)s)")
-        where.add_argument("--from", dest="from_number", default="+15005550100", metavar="NUMBER", help="%(default)s")
-        where.add_argument("--to", dest="to_number", metavar="NUMBER", help="TWILIO_PHONE_NUMBER")
+        call = parser.add_argument_group("the call")
+        call.add_argument("--url", default="http://127.0.0.1:8000", help="the running server (default: %(default)s)")
+        call.add_argument(
+            "--from",
+            dest="from_number",
+            default="+15005550100",
+            metavar="NUMBER",
+            help="your number (default: %(default)s)",
+        )
+        call.add_argument(
+            "--to", dest="to_number", metavar="NUMBER", help="the number to call (default: TWILIO_PHONE_NUMBER)"
+        )
+        call.add_argument("--tape", type=Path, metavar="DIR", help="where recordings are kept (default: var/phone)")
         line = parser.add_argument_group("the line")
-        decibels, seconds, share = _between(-96, 0), _between(0, 10), _between(0, 1)
+        decibels, seconds, share = _number_between(-96, 0), _number_between(0, 10), _number_between(0, 1)
         line.add_argument("--noise", type=decibels, metavar="DB", help="noise on the line in dBFS, such as -45")
-        line.add_argument("--delay", type=seconds, default=0.0, metavar="S", help="of the network each way, in seconds")
-        line.add_argument("--jitter", type=seconds, default=0.0, metavar="S", help="up to this much more, unevenly")
-        line.add_argument("--loss", type=share, default=0.0, metavar="SHARE", help="of your audio lost, 0 to 1")
-        line.add_argument("--tape", type=Path, metavar="DIR", help="where recordings go (var/phone)")
+        line.add_argument("--delay", type=seconds, default=0.0, metavar="S", help="delay each way, in seconds")
+        line.add_argument("--jitter", type=seconds, default=0.0, metavar="S", help="further random delay, up to S")
+        line.add_argument("--loss", type=share, default=0.0, metavar="SHARE", help="share of your audio lost, 0 to 1")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -103,10 +115,11 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     async def call(self, options: dict[str, Any]) -> Measurements:
-        """Make the call, show it as it goes, and its figures at the end."""
-        console = Console(file=self.stdout, highlight=False)
+        """Make the call, print it as it goes, and print and return its figures."""
+        console = Console(file=cast(IO[str], self.stdout), highlight=False)
         url = options["url"].rstrip("/")
-        await _must_answer(url)
+        if not await is_listening(url):
+            raise CommandError(f"No server answers at {url}. Start one with: make run")
         impairments = Impairments(
             network_delay=options["delay"],
             jitter=options["jitter"],
@@ -118,7 +131,7 @@ class Command(BaseCommand):
             return Gateway(party, tape=tape, impairments=impairments, strict=False)
 
         async with AsyncExitStack() as stack:
-            director = await stack.enter_async_context(self._direct(options))
+            caller = await stack.enter_async_context(self._open_caller(options))
             network = await stack.enter_async_context(
                 PhoneNetwork(
                     app_url=url,
@@ -131,66 +144,67 @@ class Command(BaseCommand):
                 )
             )
             to_number = options["to_number"] or settings.TWILIO_PHONE_NUMBER
-            console.print(f"Ringing {to_number} at {url} ... {director.hint}")
-            call = await network.call_in(director.party, from_number=options["from_number"], to_number=to_number)
-            call.tape.on_event = lambda event: _show(console, event)
+            console.print(f"Calling {to_number} at {url} ... {caller.hint}")
+            call = await network.call_in(caller.party, from_number=options["from_number"], to_number=to_number)
+            call.tape.on_event = partial(_print_event, console)
             loop = asyncio.get_running_loop()
-            with suppress(NotImplementedError):  # Windows: Ctrl-C ends the program, not only the call
+            with suppress(NotImplementedError):  # on Windows, Ctrl-C ends the program, not only the call
                 loop.add_signal_handler(signal.SIGINT, call.hang_up)
                 stack.callback(loop.remove_signal_handler, signal.SIGINT)
-            work = asyncio.ensure_future(director.work() if director.work else _nothing())
-            work.add_done_callback(partial(_hang_up_on_failure, call))
-            stack.callback(work.cancel)
+            reading = asyncio.ensure_future(caller.read_input() if caller.read_input else _do_nothing())
+            reading.add_done_callback(partial(_hang_up_on_failure, call))
+            stack.callback(reading.cancel)
             end = await call.wait()
-            if work.done():
-                work.result()  # raises what went wrong beside the call
+            if reading.done():
+                reading.result()  # raises what went wrong with the input or the voice
         console.print(f"The call is over: {end.status}, {end.duration:.0f} s, ended by {end.ended_by}.")
         measured = measure(call.tape)
-        for table in _tables(measured):
+        for table in _make_tables(measured):
             console.print(table)
         console.print(f"Recording and log: {call.tape.directory}", soft_wrap=True)
         return measured
 
     @asynccontextmanager
-    async def _direct(self, options: dict[str, Any]) -> AsyncIterator[Director]:
-        """Whoever the options say is calling."""
-        hint = "Ctrl-C hangs up."
+    async def _open_caller(self, options: dict[str, Any]) -> AsyncIterator[LocalCaller]:
+        """Open the caller that the options name."""
+        hint = "Press Ctrl-C to hang up."
         if options["play"]:
             steps: list[Step] = [step for path in options["play"] for step in (WaitForAgent(), Say(path))]
-            yield Director(ScriptedCaller(await prepare(_with_an_end(steps))), hint)
+            yield LocalCaller(ScriptedCaller(await prepare(_with_hang_up(steps))), hint)
         elif options["script"]:
-            steps = _with_an_end(_read_script(options["script"]))
-            async with _voice(options["voice"]) as voice:
-                yield Director(ScriptedCaller(await prepare(steps, voice)), hint)
+            steps = _with_hang_up(_read_script(options["script"]))
+            async with _open_voice(options["voice"]) as voice:
+                yield LocalCaller(ScriptedCaller(await prepare(steps, voice)), hint)
         elif options["type"]:
             caller = ScriptedCaller([])
-            async with _voice(options["voice"]) as voice:
-                yield Director(
+            async with _open_voice(options["voice"]) as voice:
+                yield LocalCaller(
                     caller,
-                    "Type, and Enter speaks. /press 12# is the keypad; /bye or Ctrl-D hangs up.",
+                    "Type a line and press Enter to say it. /press 12# presses keys; /bye or Ctrl-D hangs up.",
                     lambda: speak_typed_lines(caller, voice, read_lines()),
                 )
         else:
             live = LiveCaller()
             live.open()
             with closing(live):
-                yield Director(
+                yield LocalCaller(
                     live,
-                    "Wear headphones, or the agent hears itself. Digits and Enter: the keypad; Enter alone hangs up.",
-                    lambda: _keypad(live, read_lines()),
+                    "Wear headphones, or the agent hears itself. Type digits and Enter to press keys; "
+                    "Enter alone hangs up.",
+                    lambda: _read_keypad(live, read_lines()),
                 )
 
 
-async def _nothing() -> None: ...
+async def _do_nothing() -> None: ...
 
 
-def _hang_up_on_failure(call: PhoneCall, work: asyncio.Future[None]) -> None:
-    if not work.cancelled() and work.exception() is not None:
+def _hang_up_on_failure(call: PhoneCall, reading: asyncio.Future[None]) -> None:
+    if not reading.cancelled() and reading.exception() is not None:
         call.hang_up()
 
 
-def _between(least: float, most: float) -> Callable[[str], float]:
-    """A number in this range, for ``argparse``."""
+def _number_between(least: float, most: float) -> Callable[[str], float]:
+    """Make a type for ``argparse``: a number in this range."""
 
     def number(text: str) -> float:
         try:
@@ -198,7 +212,7 @@ def _between(least: float, most: float) -> Callable[[str], float]:
         except ValueError:
             value = float("nan")
         if not least <= value <= most:
-            raise ArgumentTypeError(f"a number from {least:g} to {most:g} is needed, not {text!r}")
+            raise ArgumentTypeError(f"must be a number from {least:g} to {most:g}, not {text!r}")
         return value
 
     return number
@@ -208,16 +222,16 @@ def _read_script(path: Path) -> list[Step]:
     try:
         return parse_script(path.read_text(encoding="utf-8"), folder=path.parent)
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"cannot read {path}: {error}") from error
+        raise CommandError(f"Cannot read {path}: {error}.") from error
 
 
-def _with_an_end(steps: list[Step]) -> list[Step]:
-    """A script that forgets to hang up lets the agent finish and then does."""
+def _with_hang_up(steps: list[Step]) -> list[Step]:
+    """Let a script that does not hang up wait for the agent to finish, and then hang up."""
     return steps if any(isinstance(step, HangUp) for step in steps) else [*steps, WaitForAgent(), HangUp()]
 
 
 @asynccontextmanager
-async def _voice(name: str) -> AsyncIterator[Voice]:
+async def _open_voice(name: str) -> AsyncIterator[CallerVoice]:
     engine = LaptopTextToSpeech()
     await engine.start()
     try:
@@ -226,7 +240,7 @@ async def _voice(name: str) -> AsyncIterator[Voice]:
         await engine.close()
 
 
-async def _keypad(caller: LiveCaller, lines: AsyncIterator[str]) -> None:
+async def _read_keypad(caller: LiveCaller, lines: AsyncIterator[str]) -> None:
     async for line in lines:
         keys = [key for key in line.upper() if key in "0123456789*#ABCD"]
         if not keys:
@@ -235,41 +249,28 @@ async def _keypad(caller: LiveCaller, lines: AsyncIterator[str]) -> None:
     caller.hang_up()
 
 
-async def _must_answer(url: str) -> None:
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        _, writer = await asyncio.open_connection(parts.hostname, port)
-    except OSError as error:
-        raise CommandError(f"No server answers at {url}. Start one with: make run") from error
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-
-
-_LINES: dict[str, Callable[[dict[str, Any]], str]] = {
+_EVENT_LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "call_status": lambda event: f"[bold]{event['status']}[/]",
     "caller_speech_start": lambda event: f"[cyan]you[/]    {escape(event['clip'])}",
     "agent_speech_start": lambda event: "[green]agent[/]  speaks",
-    "clear": lambda event: f"[yellow]agent[/]  stops itself, {event['dropped_bytes'] / 8000:.1f} s unsaid",
+    "clear": lambda event: f"[yellow]agent[/]  stops, {event['dropped_bytes'] / RATE_HZ:.1f} s of audio are dropped",
     "dtmf": lambda event: f"[cyan]you[/]    press {event['digit']}",
     "error": lambda event: f"[red]error {event['code']}[/] {escape(event['detail'])}",
     "alert": lambda event: f"[red]error {event['code']}[/] {escape(event['message'])}",
 }
 
 
-def _show(console: Console, event: dict[str, Any]) -> None:
-    line = _LINES.get(event["event"])
-    # Twilio counts the end of every stream by the app as an error; here it is how calls end.
-    if line is not None and event.get("code") != 31921:
-        console.print(f"[dim]{event['at']:7.2f}[/]  {line(event)}")
+def _print_event(console: Console, event: dict[str, Any]) -> None:
+    describe = _EVENT_LINES.get(event["event"])
+    if describe is not None and event.get("code") != CLOSED_BY_APPLICATION:
+        console.print(f"[dim]{event['at']:7.2f}[/]  {describe(event)}")
 
 
-def _tables(measured: Measurements) -> list[Table]:
+def _make_tables(measured: Measurements) -> list[Table]:
     tables = []
     if measured.turns:
-        table = Table(title="How long you waited (ms)", title_justify="left")
-        for name in ("you said", "at the server's socket", "mouth to ear", ""):
+        table = Table(title="How long you waited for each reply (ms)", title_justify="left")
+        for name in ("you said", "at the server's socket", "from mouth to ear", ""):
             table.add_column(name, justify="left" if name in ("you said", "") else "right")
         for turn in measured.turns:
             note = "[red]the agent cut in[/]" if turn.cut_in else ""
@@ -281,18 +282,18 @@ def _tables(measured: Measurements) -> list[Table]:
         tables.append(table)
     if measured.overlaps:
         table = Table(title="When you spoke over the agent (ms)", title_justify="left")
-        for name in ("you said", "it decided to stop after", "it was silent after", "its silence lasted"):
+        for name in ("you said", "the agent decided to stop after", "it was silent after", "its silence lasted"):
             table.add_column(name, justify="left" if name == "you said" else "right")
         for overlap in measured.overlaps:
-            resumed = "it gave up" if overlap.resumed_after is None else _ms(overlap.resumed_after)
+            resumed = "until the end" if overlap.resumed_after is None else _ms(overlap.resumed_after)
             table.add_row(escape(overlap.clip), _ms(overlap.clear_after), _ms(overlap.silent_after), resumed)
         tables.append(table)
-    table = Table(title="The sound", title_justify="left", show_header=False)
+    table = Table(title="The agent's voice", title_justify="left", show_header=False)
     longest = max((gap.seconds for gap in measured.gaps), default=0.0)
     gaps = f"{len(measured.gaps)}, the longest {_ms(longest)} ms"
-    table.add_row("agent spoke", f"{measured.agent_seconds:.1f} s")
+    table.add_row("time spoken", f"{measured.agent_seconds:.1f} s")
     table.add_row("gaps in its speech", gaps if measured.gaps else "none")
-    table.add_row("marks never returned", str(measured.unresolved_marks))
+    table.add_row("marks not echoed", str(measured.unresolved_marks))
     tables.append(table)
     return tables
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from media.audio import decode_mulaw
-from media.phone.caller import Ear, HangUp, Press, Say, ScriptedCaller, TalkOver, Wait, WaitForAgent, prepare
+from media.phone.caller import HangUp, Press, Say, ScriptedCaller, SpeechMeter, TalkOver, Wait, WaitForAgent, prepare
 from media.phone.clips import Clip, ScriptError
 from media.phone.frames import SILENT_FRAME
 from tests.media.phone.sounds import LOUD, sine, write_wave
@@ -136,16 +136,16 @@ def test_noise_and_echo_are_heard_under_his_voice_and_alone():
 
 
 def test_the_ear_forgives_short_pauses_and_ignores_clicks():
-    ear = Ear()
+    meter = SpeechMeter()
     for frame in agent("3+ 1- 2+"):
-        ear.hear(frame)
-    assert ear.speaking == pytest.approx(0.6)
+        meter.hear(frame)
+    assert meter.speaking == pytest.approx(0.6)
     for frame in agent("3-"):
-        ear.hear(frame)
-    assert ear.speaking == 0
-    assert ear.quiet == pytest.approx(0.3)
-    ear.hear(LOUD[:4] + SILENT_FRAME[4:])
-    assert ear.speaking == 0
+        meter.hear(frame)
+    assert meter.speaking == 0
+    assert meter.quiet == pytest.approx(0.3)
+    meter.hear(LOUD[:4] + SILENT_FRAME[4:])
+    assert meter.speaking == 0
 
 
 async def test_texts_are_spoken_and_files_read_before_the_call(tmp_path):
@@ -161,7 +161,7 @@ async def test_texts_are_spoken_and_files_read_before_the_call(tmp_path):
 
 
 async def test_text_without_a_voice_is_refused():
-    with pytest.raises(ScriptError, match="no voice to say 'hi'"):
+    with pytest.raises(ScriptError, match="There is no voice to say 'hi'"):
         await prepare([Say("hi")])
-    with pytest.raises(ScriptError, match="nobody can say 'hi'"):
+    with pytest.raises(ScriptError, match="There is no voice to say 'hi'; pass the steps and a voice to prepare"):
         ScriptedCaller([Say("hi")]).next_frame()

@@ -29,7 +29,7 @@ def test_mulaw_recordings_are_taken_as_they_are(tmp_path):
 
 
 def test_what_cannot_be_read_is_said_plainly(tmp_path):
-    with pytest.raises(ScriptError, match=r"cannot read .*nowhere\.wav"):
+    with pytest.raises(ScriptError, match=r"Cannot read .*nowhere\.wav"):
         read_wave(tmp_path / "nowhere.wav")
     (tmp_path / "text.wav").write_text("hello")
     with pytest.raises(ScriptError, match="not a WAV file"):

@@ -230,7 +230,7 @@ def test_the_people_can_be_listed():
     for person in PEOPLE:
         line = next(line for line in output.getvalue().splitlines() if person.name in line)
         assert line.split()[0] == (person.ending or "any")
-        assert line.endswith(person.does)
+        assert line.endswith(person.behaviour)
 
 
 def test_a_port_that_is_taken_is_one_sentence():
@@ -286,7 +286,7 @@ async def test_it_runs_as_a_process_shows_what_happens_and_ends_politely(app, tm
 
     try:
         listens = await until("listens at")
-        await until("Ctrl-C")
+        await until("Press Ctrl-C")
         rest_url = next(word for word in listens.split() if word.startswith("http://"))
         account, token = project_settings.DEVELOPMENT_ACCOUNT_SID, project_settings.DEVELOPMENT_AUTH_TOKEN
 
@@ -302,7 +302,7 @@ async def test_it_runs_as_a_process_shows_what_happens_and_ends_politely(app, tm
         await asyncio.to_thread(dial, "09")
         await until("09  answers")
         process.send_signal(signal.SIGTERM)
-        await until("The network is down.")
+        await until("The network has stopped.")
         assert await process.wait() == 0
     finally:
         if process.returncode is None:

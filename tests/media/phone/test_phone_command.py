@@ -144,7 +144,7 @@ async def test_a_voice_that_fails_ends_the_call_and_says_why(server, tmp_path, m
 
 
 async def test_an_unreadable_script_is_one_sentence(server, tmp_path):
-    with pytest.raises(CommandError, match=r"cannot read .*missing\.txt"):
+    with pytest.raises(CommandError, match=r"Cannot read .*missing\.txt"):
         await phone.Command().call(options("--script", str(tmp_path / "missing.txt"), "--url", server))
 
 

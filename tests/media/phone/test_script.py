@@ -41,5 +41,5 @@ def test_every_line_of_a_script():
 
 @pytest.mark.parametrize("line", ["sing", "wait a bit", "wait -1", "press here", "talk over now stop", "say"])
 def test_a_line_that_makes_no_sense_is_named_with_its_number(line):
-    with pytest.raises(ScriptError, match=rf"line 2: '{line}'"):
+    with pytest.raises(ScriptError, match=rf"Line 2 of the script, '{line}'"):
         parse_script(f"wait 1\n{line}\n")
