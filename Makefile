@@ -1,4 +1,4 @@
-# What a person types. `make help` lists it.
+# The commands of the project; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run serve worker llm pod-check pod-stt pod-tts pod-llm test lint bench bench-gpu clean python card
@@ -11,24 +11,24 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 SPEECH ?=
 CARD ?=
-# What a GPU worker needs of the environment, beside REDIS_URL.
+# The environment of a GPU worker, beside REDIS_URL.
 POD := DJANGO_SETTINGS_MODULE=clientcaller.pod ENGINES_PROFILE=$${ENGINES_PROFILE:-gpu}
-# Tests that bring a database of their own, or none, and say the same on either.
+# Tests that start their own database or use none, so that the choice of the database changes nothing for them.
 OWN_DATABASES := test_many_dispatchers.py test_carrier.py test_run.py test_checks.py test_schedule.py test_numbers.py test_variables.py
 
-# Workers of pytest-xdist: "auto" takes the number that tests/conftest.py works out. Each takes a part of the tests and, when
-# it is done, some of another's. They share the compiled modules, which is why the cache is on even where the environment
-# turns it off: without it, each would compile the whole project again.
+# The tests run in parallel processes of pytest-xdist, as many as tests/conftest.py works out ("auto"). Each gets a part
+# of the tests, and takes over some of another's when it has finished. Python's cache of compiled modules is on even where
+# the environment turns it off; without it, each process would compile the whole project again.
 WORKERS ?= auto
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist worksteal)
 
-help: ## list the commands
+help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-# The tested version is 3.11. PocketSphinx has no wheel of the pinned release for 3.12, and nothing was run on others.
+# The project is tested on Python 3.11 only. The pinned PocketSphinx has no wheel for 3.12.
 python:
-	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 is needed and no python3 was found."; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) and (f"Python 3.11 is needed, this is {v[0]}.{v[1]}: some of the pinned packages (PocketSphinx among them) have no wheel for it. Install Python 3.11, or point to one: make PYTHON=/path/to/python3.11 ..."))'
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 is needed, but no python3 was found."; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) and (f"Python 3.11 is needed, this is {v[0]}.{v[1]}: some of the pinned packages, such as PocketSphinx, have no wheel for it. Install Python 3.11, or name one: make PYTHON=/path/to/python3.11 ..."))'
 
 $(VENV)/.laptop: requirements/pod.txt requirements/base.txt requirements/laptop.txt requirements/no-deps.txt | python
 	@[ -x $(PY) ] || { echo "Making the environment in $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
@@ -38,29 +38,29 @@ $(VENV)/.laptop: requirements/pod.txt requirements/base.txt requirements/laptop.
 	@touch $@
 
 $(VENV)/.dev: requirements/cpu.txt requirements/dev.txt $(VENV)/.laptop
-	@echo "Installing what the tests need ..."
+	@echo "Installing the packages of the tests ..."
 	@$(PIP) -r requirements/dev.txt
 	@touch $@
 
-# One for each process on a GPU: what they need does not go together (README, "A GPU machine").
+# Each process on a GPU has its own environment, because their packages conflict.
 .venv-%/.ready: requirements/%.txt requirements/pod.txt | python
 	@[ -x $(@D)/bin/python ] || { echo "Making the environment in $(@D) ..."; $(PYTHON) -m venv $(@D); }
 	@echo "Installing $< (gigabytes the first time) ..."
 	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check -r $<
 	@touch $@
 
-setup: $(VENV)/.laptop ## make the environment and the database
+setup: $(VENV)/.laptop ## create the environment and the database
 	@$(PY) manage.py migrate --verbosity 0
 	@echo "Ready. Next: make demo, make run or make test."
 
-demo: $(VENV)/.laptop ## hold a phone conversation with the real server, on this machine
+demo: $(VENV)/.laptop ## hold a simulated phone conversation with the real server on this machine
 	@$(PY) manage.py migrate --verbosity 0
 	@$(PY) manage.py demo
 
-run: setup ## the server with reload, the worker that dials, and a simulated telephone network
+run: setup ## start the server with reload, a Celery worker and a simulated telephone network
 	@$(PY) manage.py run $(HOST):$(PORT)
 
-serve: $(VENV)/.laptop ## the server for production: settings from the environment, PORT, GET /healthz
+serve: $(VENV)/.laptop ## start the server for production, with the settings of the environment (HOST, PORT)
 	@$(PY) manage.py check --deploy --fail-level ERROR
 	@$(PY) manage.py migrate --verbosity 0
 	@$(PY) manage.py collectstatic --noinput --verbosity 0
@@ -68,26 +68,26 @@ serve: $(VENV)/.laptop ## the server for production: settings from the environme
 		--loop uvloop --http httptools --ws websockets-sansio --ws-max-size 65536 --lifespan on \
 		--no-access-log --timeout-graceful-shutdown 30
 
-worker: $(VENV)/.laptop ## dials, delivers webhooks, tidies up: beside `make serve`, any number of them with Redis
+worker: $(VENV)/.laptop ## start a Celery worker: it dials, delivers webhooks and cleans up (with Redis, several may run)
 	@exec $(PY) -m celery -A clientcaller worker --beat --without-mingle --without-gossip
 
 card:
-	@[ -n "$(CARD)" ] || { echo "Say how large the card is: make llm CARD=80 (H100), 48 (or an A100) or 24. docker/vllm/serve tells more."; exit 1; }
+	@[ -n "$(CARD)" ] || { echo "Give the memory of the GPU in GB: make llm CARD=80 (H100), 48 (also A100) or 24. See docker/vllm/serve."; exit 1; }
 
-llm: card .venv-llm/.ready ## on a GPU: the language model, for this machine only (CARD=80, 48 or 24)
+llm: card .venv-llm/.ready ## on a GPU: serve the language model to this machine (CARD=80, 48 or 24)
 	@PATH="$(CURDIR)/.venv-llm/bin:$$PATH" exec docker/vllm/serve $(CARD)
 
 pod-check: .venv-stt/.ready .venv-tts/.ready ## on a GPU: try each engine with one utterance
 	@failed=0; env $(POD) .venv-stt/bin/python manage.py engines stt llm || failed=1; \
 		env $(POD) .venv-tts/bin/python manage.py engines tts || failed=1; exit $$failed
 
-pod-stt: .venv-stt/.ready ## on a GPU: a worker that hears, for the web processes at the same REDIS_URL
+pod-stt: .venv-stt/.ready ## on a GPU: start a worker for speech recognition, for the web processes at the same REDIS_URL
 	@exec env $(POD) .venv-stt/bin/python manage.py runworker stt
 
-pod-tts: .venv-tts/.ready ## on a GPU: a worker that speaks
+pod-tts: .venv-tts/.ready ## on a GPU: start a worker for speech synthesis
 	@exec env $(POD) .venv-tts/bin/python manage.py runworker tts
 
-pod-llm: .venv-stt/.ready ## beside `make llm`: a worker that passes questions on to it, where no port is open
+pod-llm: .venv-stt/.ready ## beside `make llm`: start a worker that forwards requests to it, where no port is open
 	@exec env $(POD) .venv-stt/bin/python manage.py runworker llm
 
 test: $(VENV)/.dev ## run all tests (SPEECH=folder adds those on recordings of people, WORKERS=1 runs one at a time)
@@ -95,17 +95,17 @@ test: $(VENV)/.dev ## run all tests (SPEECH=folder adds those on recordings of p
 	@echo "Repeating the tests of the records on PostgreSQL:"
 	@$(PYTEST) --database=postgres tests/calls tests/test_real_services.py $(OWN_DATABASES:%=--ignore=tests/calls/%)
 
-lint: $(VENV)/.dev ## style and types
+lint: $(VENV)/.dev ## check style and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-bench-gpu: .venv-bench/.ready ## on a GPU: the speech engine and Whisper, true-size with random weights
+bench-gpu: .venv-bench/.ready ## on a GPU: measure CSM and Whisper at full size, with random weights
 	@.venv-bench/bin/python -m tests.benchmarks.csm $(BENCH)
 	@.venv-bench/bin/python -m tests.benchmarks.whisper --device cuda
 
-bench: $(VENV)/.dev ## measure: latency, barge-in, calls per core
+bench: $(VENV)/.dev ## measure response latency, barge-in and calls per core
 	@$(PY) -m tests.benchmarks.load $(BENCH)
 
-clean: ## forget the environments and everything that was recorded
+clean: ## delete the environments and var/, with the database and all recordings
 	@rm -rf $(VENV) .venv-stt .venv-tts .venv-llm .venv-bench var
