@@ -1,8 +1,8 @@
 """
 Twilio's callbacks: check the signature, call one service, answer TwiML.
 
-A callback may come late, twice, out of order, or for a call that is not in the database. A request whose signature does
-not prove that it comes from our Twilio account is answered with an empty 403, whatever else is wrong with it.
+A callback may come late, twice, out of order, or for a call that is not in the database. A request is answered with an
+empty 403 if its signature does not prove that it comes from our Twilio account, even if other parts are wrong as well.
 """
 
 import logging

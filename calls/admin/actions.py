@@ -38,7 +38,7 @@ def applicable_actions(call: Call) -> list[str]:
 
 def carry_out(name: str, call: Call, *, token: str = "") -> str:
     """
-    Carry out the action, and return the sentence that tells the operator, as HTML. Raises ``CallsError``.
+    Carry out the action, and return the sentence that reports it to the operator, as HTML. Raises ``CallsError``.
 
     A button that is pressed twice sends the same ``token`` twice, and then one call is placed.
     """

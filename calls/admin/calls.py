@@ -92,7 +92,7 @@ class DialAttemptInline(ReadOnly, admin.TabularInline[DialAttempt, Call]):
 
 
 class WaitingFilter(admin.SimpleListFilter):
-    """Filters queued calls by what they wait for, which no status tells."""
+    """Filters outbound calls by when they are dialled, which their status does not show."""
 
     title = "waiting"
     parameter_name = "waiting"

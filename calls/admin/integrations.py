@@ -26,7 +26,7 @@ def _choices(names: Iterable[str], **options: Any) -> forms.MultipleChoiceField:
 
 
 def _show_once(request: HttpRequest, what: str, secret: str) -> None:
-    """Show a secret with the next page. Later nothing can: a key is kept as a digest, and no page shows the other."""
+    """Show a secret on the next page and never again: the others show neither a key nor the secret of a webhook."""
     messages.warning(request, format_html("{}: <code>{}</code> — copy it now, it is shown only once.", what, secret))
 
 

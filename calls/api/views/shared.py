@@ -15,7 +15,7 @@ from calls.api.pagination import KeysetPagination
 from calls.models import Call
 
 METHODS = ["get", "post", "patch", "delete", "head"]
-"""The methods of all addresses. OPTIONS is not among them: the OpenAPI document tells more."""
+"""The methods of all addresses. OPTIONS is not among them, because the OpenAPI document says more."""
 
 _Model = TypeVar("_Model", bound=Model)
 _Serializer = TypeVar("_Serializer", bound=BaseSerializer[Any])

@@ -149,7 +149,7 @@ def test_invalid_keys_are_limited_and_a_valid_key_from_the_same_address_is_not(k
 def test_with_redis_all_processes_count_together_and_without_it_no_request_is_refused(own_redis, settings, caplog):
     def use_cache_as_another_process() -> None:
         """Make new connections to Redis, as another process has them."""
-        options = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
+        options = {"socket_connect_timeout": 20.0, "socket_timeout": 20.0}
         backend = "django.core.cache.backends.redis.RedisCache"
         settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": own_redis.url, "OPTIONS": options}}
 
