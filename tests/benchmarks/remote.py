@@ -1,14 +1,15 @@
 """
-What the way to a worker through Redis adds to the response latency, and what one worker process carries.
+Measure what a worker behind Redis adds to the response latency, and how many calls one worker process carries.
 
     python -m tests.benchmarks.remote
     python -m tests.benchmarks.remote --calls 1 128 --seconds 30
 
-Every call talks without a pause: 1.2 s of speech in real time, then an answer of 5 s, made at the pace of a listener in
+Each call talks without a pause: 1.2 s of speech in real time, then an answer of 5 s, which is made in real time in
 frames of 80 ms at 24 kHz. Scripted engines, with 50 ms each for transcript, first token and first sound, serve the same
-calls in this process and in one worker process (all three engines, real Redis), in turns. The latency runs from the end
-of the speech to the first sound of the answer; both ends are in this process. Ends with status 1 if the p95 of the
-first number of calls grows by more than 10 ms. Rounds in which this machine was busy otherwise are repeated.
+calls alternately in this process and in one worker process (all three engines, real Redis). The latency runs from the
+end of the speech to the first sound of the answer; both are measured in this process. The exit status is 1 if the p95
+of the first number of calls grows by more than 10 ms. Rounds in which the machine was busy with something else are
+repeated.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ from tests.inference.remote.serving import layers  # noqa: E402
 from tests.real_services import Process, RedisServer, process, process_env  # noqa: E402
 
 TARGET = 0.010
-LATE = 0.010
-"""Seconds. A round counts only if this process, which makes the load, was on time at p99."""
+"""Seconds that workers may add to the latency at p95."""
+MAX_LATENESS = 0.010
+"""Seconds. A round counts only if this process, which makes the load, was no later than this at p99."""
 TICKS = os.sysconf("SC_CLK_TCK")
 OPTIONS: dict[str, dict[str, Any]] = {
     "stt": {"rate_hz": 16000},
@@ -65,17 +67,23 @@ QUESTION = [Message("system", "You answer the telephone. " * 40), Message("user"
 
 @dataclass
 class Run:
+    """What was measured with one number of calls."""
+
     calls: int
     counting: bool = False
+    """False while the calls begin, before anything is measured."""
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
     worst_gap: float = 0.0
-    late: list[float] = field(default_factory=list)
+    """The longest time between two pieces of an answer, in seconds."""
+    lateness: list[float] = field(default_factory=list)
+    """How late this process was with each of its timers, in seconds."""
     cpu: dict[str, float] = field(default_factory=dict)
+    """By process: the share of a core that it used."""
 
     def add(self, other: Run) -> None:
         self.latencies += other.latencies
-        self.late += other.late
+        self.lateness += other.lateness
         self.errors += other.errors
         self.worst_gap = max(self.worst_gap, other.worst_gap)
         self.cpu = other.cpu
@@ -90,7 +98,7 @@ async def call(engines: Engines, number: int, run: Run) -> None:
     now = asyncio.get_running_loop().time
     speech = engines.tts.open()
     try:
-        # The golden ratio: no two calls have their frames at the same moments, as little as callers do.
+        # With the golden ratio no two calls have their frames at the same moments; neither do real callers.
         await asyncio.sleep((number * 0.6180339887) % 3.0)
         while True:
             try:
@@ -148,7 +156,7 @@ async def measure(setting: Mapping[str, Any], calls: int, seconds: float, others
     due = begun
     while (due := due + 0.01) < begun + seconds:
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        run.late.append(max(0.0, time.monotonic() - due))
+        run.lateness.append(max(0.0, time.monotonic() - due))
     spent = time.monotonic() - begun
     run.counting = False
     run.cpu = {name: (cpu_seconds(pid) - before[name]) / spent for name, pid in pids.items()}
@@ -160,7 +168,7 @@ async def measure(setting: Mapping[str, Any], calls: int, seconds: float, others
 
 
 def report(console: Console, runs: list[tuple[Run, Run]]) -> float:
-    """Print the table; the p95 that is added at the first number of calls, in ms."""
+    """Print the table. Return what was added at p95 with the first number of calls, in ms."""
     table = Table(title="Scripted engines in this process, and in one worker process behind Redis")
     for name in ("calls", "turns", "here p50/p95 ms", "there p50/p95 ms", "added p50/p95 ms", "longest pause"):
         table.add_column(name, justify="right")
@@ -179,7 +187,7 @@ def report(console: Console, runs: list[tuple[Run, Run]]) -> float:
             f"{here.cpu['here']:.0%} / {there.cpu['here']:.0%}",
             f"{there.cpu['worker']:.0%}",
             f"{there.cpu['redis']:.0%}",
-            f"{percentile(here.late, 0.99) * 1000:.1f} / {percentile(there.late, 0.99) * 1000:.1f}",
+            f"{percentile(here.lateness, 0.99) * 1000:.1f} / {percentile(there.lateness, 0.99) * 1000:.1f}",
             f"{here.errors}, {there.errors}",
         )
     console.print(table)
@@ -188,9 +196,16 @@ def report(console: Console, runs: list[tuple[Run, Run]]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, nargs="+", default=[10, 60, 128])
-    parser.add_argument("--seconds", type=float, default=20.0, help="that are measured of each round")
-    parser.add_argument("--rounds", type=int, default=2, help="here and there in turns, so often")
+    parser.add_argument("--calls", type=int, nargs="+", default=[10, 60, 128], help="numbers of calls to measure")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="seconds that are measured in each round (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=2,
+        help="rounds in this process and in a worker, alternately (default: %(default)s)",
+    )
     options = parser.parse_args()
     console = Console(width=170)
     redis = RedisServer()
@@ -218,7 +233,7 @@ def main() -> None:
     finally:
         redis.stop()
     if worst > TARGET * 1000:
-        raise SystemExit(f"{worst:.1f} ms are more than {TARGET * 1000:g} ms")
+        raise SystemExit(f"Workers added {worst:.1f} ms at p95; the target is {TARGET * 1000:g} ms.")
 
 
 def _pair(
@@ -232,16 +247,16 @@ def _pair(
             asyncio.run(measure(setting, calls, options.seconds, pids))
             for setting, pids in ((HERE, {}), (THERE, others))
         ]
-        late = max(percentile(run.late, 0.99) for run in pair)
+        lateness = max(percentile(run.lateness, 0.99) for run in pair)
         figures = ", ".join(f"p95 {percentile(run.latencies, 0.95) * 1000:.1f} ms" for run in pair)
-        if late > LATE:
-            console.print(f"{calls} calls: {figures}; does not count: this process was {late * 1000:.0f} ms late")
+        if lateness > MAX_LATENESS:
+            console.print(f"{calls} calls: {figures}; not counted: this process was {lateness * 1000:.0f} ms late")
             continue
         here.add(pair[0])
         there.add(pair[1])
         if (counted := counted + 1) == options.rounds:
             return here, there
-    raise SystemExit("This machine is too busy for a measurement.")
+    raise SystemExit("The machine is too busy to measure anything.")
 
 
 if __name__ == "__main__":
