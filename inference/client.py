@@ -6,13 +6,12 @@ import logging
 import warnings
 from typing import Any
 
+from inference.engines import remote
+
 logger = logging.getLogger(__name__)
 
 
 def __getattr__(name: str) -> Any:
-    # Imported here: whoever does not use the old path pays nothing for it.
-    from inference.engines import remote
-
     if name not in remote.__all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     message = f"BACKEND {__name__}.{name} has moved to {remote.__name__}.{name}; the next release drops the old path"

@@ -1,4 +1,4 @@
-"""Whether an engine is worth asking: a circuit breaker that is told the time. Pure."""
+"""A circuit breaker, which says whether an engine is worth asking. Pure: its callers pass the time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Breaker:
         self._retry_after = retry_after
         self._consecutive_failures = 0
         self._outcomes: deque[bool] = deque(maxlen=window)
-        """Of the last requests since the state changed; true is a success."""
+        """The outcomes of the last requests since the state changed; true is a success."""
 
     @property
     def closed(self) -> bool:

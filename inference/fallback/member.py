@@ -38,12 +38,12 @@ class Member(Generic[EngineT]):
     kind: str
     """``stt``, ``llm`` or ``tts``."""
     name: str
-    """For the log and for errors."""
+    """The name of the engine in the log and in errors."""
     engine: EngineT
     deadline: float
     """Seconds until its first output; each kind of engine says from when."""
     voices: Mapping[str, str]
-    """By the name that is asked for: the voice of this engine that is used for it."""
+    """Maps the name of a voice that is asked for to the voice of this engine that stands for it."""
     breaker: Breaker
     counts: Counts = field(default_factory=Counts)
     started: bool = False
@@ -116,7 +116,7 @@ class Trial:
     """
     One request to one engine, as a context whose outcome is reported to the engine's health.
 
-    Whatever the engine raises leaves the context as an ``EngineError``. If the listener stops before the first output,
+    Any error of the engine leaves the context as an ``EngineError``. If the listener stops before the first output,
     nothing is reported. ``is_excused`` says whether the engine is not to blame for an error.
     """
 

@@ -92,7 +92,7 @@ class Members(Generic[EngineT]):
         """
         An attribute of the first engine that knows it; some engines know theirs only once they have started.
 
-        When an engine has started, the answer is kept: what calls were told must not change.
+        When an engine has started, the answer is kept: it must not change during a call.
         """
         if name in self._facts:
             return self._facts[name]
@@ -201,11 +201,11 @@ class Members(Generic[EngineT]):
 
 
 def _make_member(kind: str, index: int, entry: Mapping[str, Any], deadline: float, breaker: Breaker) -> Member[EngineT]:
-    place = f"{kind}, engines[{index}]"
+    location = f"{kind}, engines[{index}]"
     known = {"BACKEND", "OPTIONS", "DEADLINE", *(("VOICES",) if kind == "tts" else ())}
     if not isinstance(entry, Mapping) or not known.issuperset(entry):
-        raise EngineError(f"ENGINES[{place!r}] takes {', '.join(sorted(known))}, not {entry!r}", permanent=True)
-    engine = make_engine(place, entry)
+        raise EngineError(f"ENGINES[{location!r}] takes {', '.join(sorted(known))}, not {entry!r}", permanent=True)
+    engine = make_engine(location, entry)
     name = f"{kind} engine {index + 1} ({type(engine).__name__})"
     return Member(kind, name, engine, float(entry.get("DEADLINE", deadline)), entry.get("VOICES", {}), breaker)
 
@@ -228,7 +228,7 @@ class FallbackEngine(Generic[EngineT]):
 
     @property
     def counts(self) -> dict[str, Counts]:
-        """By the name of the engine, in order of preference."""
+        """What became of the requests, by the name of the engine, in order of preference."""
         return {member.name: member.counts for member in self.members.all}
 
     def describe(self) -> Description:

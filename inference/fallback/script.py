@@ -14,10 +14,10 @@ class Script:
 
     def __init__(self, source: AsyncIterator[str]) -> None:
         self.text = ""
-        """What was read so far."""
+        """The text that was read so far."""
         self.ended = False
         self.error: Exception | None = None
-        """What reading the text has raised; there is no more text after it."""
+        """The error that reading the text has raised; there is no more text after it."""
         self._source = source
         self._reading: asyncio.Task[None] | None = None
         """Reads the next clause, while an engine waits for it or has stopped waiting."""
@@ -34,7 +34,7 @@ class Script:
         return self.text[position : self._clause_end(position)]
 
     def next_word(self, position: int) -> int:
-        """Where to continue if an engine failed at this character: after the word that it broke off."""
+        """Return where the next engine continues if one failed at this character: after the broken-off word."""
         if position == 0 or position in self._clause_ends:
             return position
         end = self._clause_end(position)
@@ -73,15 +73,15 @@ class ScriptReader:
 
     def __init__(self, script: Script, begin: int, *, deadline: float, name: str) -> None:
         self.position = begin
-        """Where the next clause begins that the engine will read."""
+        """The character with which the next clause that the engine reads will begin."""
         self.said = begin
         """How far the engine has spoken; set by the user of the reader."""
         self._script = script
         self._deadline = deadline
         self._name = name
-        """Of the engine, for the error."""
+        """The name of the engine, for the error."""
         self._knows_end = False
-        """The engine was told that the text has ended."""
+        """The engine has read to the end of the text."""
         self._timeout: asyncio.Timeout | None = None
         """Set while the engine is asked for a chunk."""
 

@@ -167,7 +167,7 @@ class FallbackTranscription:
             self._next_listener(error)
 
     def _cancel_if_unused(self, listener: _Listener) -> None:
-        # An engine with a pending request is left alone: the request ends at its own deadline.
+        # A pending request of the engine goes on until its own deadline.
         if listener is not self._listener and not listener.pending:
             listener.cancel()
 

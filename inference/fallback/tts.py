@@ -64,7 +64,7 @@ class _Part:
     member: Member[TextToSpeech]
     speech: Speech
     samples: int = 0
-    """At the rate of the fallback."""
+    """The length of its sound at the rate of the fallback."""
 
 
 class FallbackSpeech:
@@ -77,7 +77,7 @@ class FallbackSpeech:
         self._language = language
         self._open_speeches: dict[Member[TextToSpeech], Speech] = {}
         self._parts: list[_Part] = []
-        """Of the last ``speak()``."""
+        """The parts of the last ``speak()``, in order."""
         self._avoided_until: dict[Member[TextToSpeech], float] = {}
         """Until this time of the loop the call asks the others first, because this engine has failed it."""
 

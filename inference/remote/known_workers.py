@@ -32,7 +32,7 @@ class KnownWorkers:
         them."""
         self._alias = alias
         self._workers: dict[str, _KnownWorker] = {}
-        """By channel. Workers with another rate are left out."""
+        """The workers by channel, without those whose rate does not fit."""
         self._mismatched: set[str] = set()
         """Channels of the workers about whose rate a warning was logged."""
 

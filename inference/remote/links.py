@@ -37,7 +37,7 @@ _FORGET_AFTER = 3000
 """Beats (10 minutes) after which a peer without sessions is forgotten. If it comes back, nothing but its numbering was
 lost."""
 _PACKET_BYTES = wire.MAX_BYTES // 4
-"""Of encoded messages in one packet: one message of the largest size always fits, with room for the rest."""
+"""Limit of the encoded messages in one packet. It is that of a single message, so any message fits."""
 _PACKET_MESSAGES = 256
 """Messages in one packet, so that decoding a packet does not hold up the event loop."""
 _SEND_TIMEOUT = 2.0
@@ -139,7 +139,7 @@ class Links:
         self._on_envelope = on_envelope
         self._on_beat = on_beat
         self._peers: dict[str, _Peer] = {}
-        """By channel."""
+        """The processes that messages were sent to or received from, by channel."""
         self._link_numbers = count()
         self._has_unsent = asyncio.Event()
         """Set when the writer has something to do."""
@@ -147,7 +147,7 @@ class Links:
         """Set while no message waits to be sent."""
         self._send_outage = Outage(logger)
         self._warn_again_at: dict[str, float] = {}
-        """By warning about an invalid message: the loop's time from which it may be logged again."""
+        """For each warning about an invalid message, the loop's time from which it may be logged again."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:

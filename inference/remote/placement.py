@@ -318,7 +318,7 @@ class RemoteEngine:
 
     def _on_unknown_session(self, peer: str, message: wire.Message) -> None:
         if self._links is None:
-            return  # closed: all sessions were told
+            return  # closed: all sessions have ended
         match message:
             case wire.Offer():
                 if (session := self._waiting.pop(message.session, None)) is not None:

@@ -174,7 +174,7 @@ class ServedTurn:
     credit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(wire.WINDOW))
     task: asyncio.Task[None] | None = None
     characters: int = 0
-    """Of the text so far."""
+    """The length of the text so far."""
     begun: bool = False
     """The engine was asked to speak; before, the turn waits for the one before it to end."""
 

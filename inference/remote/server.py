@@ -1,4 +1,4 @@
-"""One engine of this process, served to clients elsewhere: who is taken in, and when."""
+"""One engine of this process, served to clients elsewhere: which sessions it takes, and when."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Server:
         self._releasing: set[asyncio.Task[None]] = set()
         """Sessions that are over and that the engine has not released yet; each still takes a slot."""
         self._was_full = False
-        """What the last announcement said."""
+        """Whether the last announcement said that no slot is free."""
         self._may_take = asyncio.Event()
         """Set while placements are taken."""
         self._changed = asyncio.Event()

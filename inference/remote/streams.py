@@ -1,4 +1,4 @@
-"""What a client receives of a reply or a turn, in order, and the credit that lets the worker send more."""
+"""The pieces of a reply or a turn that a client receives, and the credit that lets the worker send more."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class RemoteSpeechToText(RemoteEngine):
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A request for words that was not answered yet."""
+    """A request for words."""
 
     final: bool
     answer: asyncio.Future[Transcript]
@@ -87,7 +87,7 @@ class RemoteTranscription:
         self._kept_bytes = int(KEPT_SECONDS * engine.rate_hz) * 2
         self._numbers = count(1)
         self._requests: dict[int, _Request] = {}
-        """By number."""
+        """The requests that were not answered yet, by number."""
         self._final: asyncio.Future[Transcript] | None = None
         """The answer to the final request, once it was made."""
         self._error: EngineError | None = None

@@ -68,10 +68,11 @@ class RemoteTurn:
     """The text so far. If the worker is lost before the first sound, all of it is sent to another one."""
     text_ended: bool = False
     text_error: Exception | None = None
-    """What reading the text has raised. It is raised to the listener once the text before it was said."""
+    """The error that reading the text has raised. The listener gets it once the text before it was said."""
     characters: int = 0
-    """Of the text so far."""
+    """The length of the text so far."""
     characters_said: int = 0
+    """How many of them the received sound says."""
     owed_since: float = 0.0
     """The loop's time since which the worker owes sound."""
 
@@ -208,7 +209,7 @@ class RemoteSpeech:
     # -- the session ------------------------------------------------------------------------------------
 
     def opened(self, session: RemoteSession) -> None:
-        """A worker that takes over is not told what was said and heard before; if it ever is, then from here."""
+        """Open the voice and begin its turns. A worker that takes over does not learn what was said before."""
         session.send(wire.OpenSpeech(session.id, self._engine.rate_hz, self._voice, self._language))
         for turn in self._turns.values():
             if turn.session is session:

@@ -1,7 +1,7 @@
 """
 A process that serves its engines to clients elsewhere: how it loads, serves and drains.
 
-Channels' own worker makes a consumer for whatever message comes first, reads without a limit and cannot stop in an
+Channels' own worker makes a consumer for any message that comes, reads without a limit and cannot stop in an
 orderly way. This one loads its engines first, takes a placement only while a slot is free, and when it is stopped takes
 no more sessions and lets the open ones end.
 """

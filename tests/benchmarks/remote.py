@@ -79,7 +79,7 @@ class Run:
     lateness: list[float] = field(default_factory=list)
     """How late this process was with each of its timers, in seconds."""
     cpu: dict[str, float] = field(default_factory=dict)
-    """By process: the share of a core that it used."""
+    """The share of a core that each process used."""
 
     def add(self, other: Run) -> None:
         self.latencies += other.latencies

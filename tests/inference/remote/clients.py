@@ -21,7 +21,7 @@ QUICK: dict[str, Any] = {"first_delay": 0.0, "chunk_delay": 0.0}
 """Options of a scripted voice that makes its sound at once."""
 SENTENCE = "A sentence that takes a while to be spoken."
 SAMPLES_PER_CHARACTER = 320
-"""Of the scripted voice."""
+"""The length of the scripted voice's speech."""
 HELLO_SAMPLES = len("Hello.") * SAMPLES_PER_CHARACTER
 
 
@@ -46,7 +46,7 @@ async def spoken_samples(speech: Any, *clauses: str) -> int:
 
 
 class FakeClient:
-    """A client that sends nothing but what it is told to, to a worker of text to speech."""
+    """A client of text to speech that sends only what a test makes it send."""
 
     def __init__(self) -> None:
         self.received: asyncio.Queue[wire.Message] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""A session never goes on with a gap, whatever is lost on the way; in virtual time."""
+"""A session never goes on with a gap, no matter what is lost on the way; in virtual time."""
 
 import asyncio
 import logging
