@@ -1,9 +1,9 @@
 """
 One thread that makes the speech of all calls, frame by frame.
 
-It alone touches the model. Each round it does what other threads asked for, asks the scheduler what is most urgent,
-prefills at most one chunk, makes at most one frame for every call that is due, and hands the sound out. The decisions
-are elsewhere: when and for which calls in ``scheduler``, what each call says in ``speaker``.
+Only this thread touches the model. Each round it does what other threads have posted, asks the scheduler what is most
+urgent, prefills at most one chunk, makes at most one frame for every call that is due, and hands the sound out. The
+decisions are elsewhere: when and for which calls in ``scheduler``, what each call says in ``speaker``.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class CsmThread:
         self._lock = threading.Lock()
         """Guards the scheduler, which ``join`` asks on the caller's thread whether there is room."""
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        """What other threads asked for; None tells the thread to stop."""
+        """What other threads have posted; None stops the thread."""
         self._slots: dict[int, Slot] = {}
         """The calls that have joined and not left, by the number of their slot."""
         self._outbox: Outbox = {}
@@ -214,7 +214,7 @@ class CsmThread:
             self.scheduler.record_tick(range(bucket), now=ended, seconds=ended - began)
 
     def round(self) -> bool:
-        """Do what was posted and what is due, or wait until there is something. False when told to stop."""
+        """Do what was posted and what is due, or wait until something is. Return False if the thread is to stop."""
         if not self._do_posted(block=False):
             return False
         with self._lock:
@@ -231,7 +231,7 @@ class CsmThread:
         return self._do_posted(timeout=None if plan.wait_until is None else max(0.0, plan.wait_until - self._clock()))
 
     def _do_posted(self, *, block: bool = True, timeout: float | None = None) -> bool:
-        """Do all that was posted, waiting for the first of it. False if that is to stop."""
+        """Do everything that was posted, waiting for the first item. Return False if the thread is to stop."""
         with suppress(queue.Empty):
             posted = self._inbox.get(block, timeout)
             while posted is not None:

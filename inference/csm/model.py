@@ -1,9 +1,9 @@
 """
 CSM for many calls at once: the state of every call as one row of fixed tensors, and the computations over them.
 
-None of them waits for the host and every shape is fixed for a given number of rows, so that each is one CUDA graph. A
-computation over ``n`` rows works on the first n of the same storage: graphs captured for each number stay valid, and
-``swap_rows`` keeps the rows that speak in front. On a CPU the same code runs unchanged.
+No computation waits for the host, and every shape is fixed for a given number of rows, so that each can be one CUDA
+graph. A computation over ``n`` rows works on the first n of the same storage: graphs captured for each number stay
+valid, and ``swap_rows`` keeps the rows that speak in front. On a CPU the same code runs unchanged.
 
 One frame (80 ms) is a position of the backbone, which gives code 0, and 31 further codes from the depth decoder, whose
 cache starts empty each time. One position is fed as ``codebooks + 1`` numbers: the codes of a frame and 0, or a text

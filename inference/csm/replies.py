@@ -32,7 +32,7 @@ class Clause:
     tries: int = 0
     """How often it was begun again."""
     guard: ClauseGuard = field(init=False)
-    """Set anew each time the clause begins."""
+    """Created each time the clause begins."""
     is_complete: bool = False
     """Whether it was spoken to its end."""
     segment: ContextSegment | None = None

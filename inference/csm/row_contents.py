@@ -11,7 +11,7 @@ class RowContents:
     """
     The host's copy of what the model's cache holds for one call.
 
-    Whatever is wanted there is compared with it, so that only the difference is prefilled.
+    What the model should have been fed is compared with it, so that only the difference is prefilled.
     """
 
     def __init__(self, positions: int, codebooks: int) -> None:

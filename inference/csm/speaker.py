@@ -80,9 +80,9 @@ class Speaker:
     ) -> None:
         self.context = context
         self.is_open = False
-        """Between ``enter`` and ``leave``. Outside of that nothing is done for the call."""
+        """True between ``enter`` and ``leave``. Otherwise nothing is done for the call."""
         self.replies: list[SpokenReply] = []
-        """Those that have begun and not ended. A filler may be said while the reply waits for its text."""
+        """The replies that have begun and not ended. A filler may be spoken while the reply waits for its text."""
         self.speaking: SpokenReply | None = None
         """The reply of which a clause is being spoken."""
         self.last_speaker: SpokenReply | None = None
@@ -103,7 +103,7 @@ class Speaker:
     def enter(self) -> None:
         """The call begins: have its context prefilled."""
         self.is_open = True
-        self._prefill_to(self.context.written_out(), ask=False)
+        self._prefill_to(self.context.written_out(), then_speak=False)
 
     def leave(self) -> None:
         """The call is over: end its replies with an error, and clear its cache."""
@@ -154,7 +154,7 @@ class Speaker:
             if samples > clause.first_sample:
                 frames = (samples - clause.first_sample + clause.trimmed_samples) // self._model.frame_samples
             if clause.segment is not None and frames < len(clause.segment.codes):
-                # No clause after it was heard either, so that what remains of it is the last segment again.
+                # Nor was any clause after it heard, so that what remains of this one becomes the last segment.
                 self.context.forget(clause.segment)
                 self._remember_clause(clause, frames)
                 has_changed = True
@@ -241,10 +241,10 @@ class Speaker:
             return
         self._controls.prepare_row()
         words = text_positions(clause.tokens, self._model.codebooks)
-        self._prefill_to(np.concatenate([self.context.written_out(), words]), ask=True)
+        self._prefill_to(np.concatenate([self.context.written_out(), words]), then_speak=True)
 
     def _retry_clause(self, reply: SpokenReply, clause: Clause) -> None:
-        """Begin the same clause again; its codes are drawn anew."""
+        """Begin the same clause again. Its codes are drawn with new random numbers."""
         clause.tries += 1
         clause.codes.clear()
         self._controls.end_clause()
@@ -308,18 +308,18 @@ class Speaker:
         self.pending_context.clear()
         self.context.trim()
         self.context.make_room(0)
-        self._prefill_to(self.context.written_out(), ask=False)
+        self._prefill_to(self.context.written_out(), then_speak=False)
 
-    def _prefill_to(self, wanted: Positions, *, ask: bool) -> None:
-        """Have the model fed exactly ``wanted``, keeping what it shares with it; if asked, frames follow."""
+    def _prefill_to(self, wanted: Positions, *, then_speak: bool) -> None:
+        """Have the model fed exactly ``wanted``, apart from the beginning that it has already; frames may follow."""
         if len(wanted) >= self._model.positions:
             raise ContextTooLarge(f"{len(wanted)} positions do not fit into {self._model.positions - 1}")
         common, expected = self.row.common_beginning(wanted)
-        if ask:
+        if then_speak:
             common = min(common, len(wanted) - 1)  # a frame is drawn from the position that was fed last
         if common < expected:
             # In the middle of a reply the caller still hears what was delivered.
-            self._controls.stop(audio_goes_on=ask)
+            self._controls.stop(audio_goes_on=then_speak)
             if common < self.row.length:
                 self._rewind(common)
             self.row.waiting = wanted[self.row.length :]
@@ -327,7 +327,7 @@ class Speaker:
         else:
             self.row.waiting = np.concatenate([self.row.waiting, wanted[common:]])
             more = len(wanted) - common
-        if ask:
+        if then_speak:
             self._controls.start_clause(more)
         elif more:
             self._controls.prefill_later(more)

@@ -126,7 +126,7 @@ class CsmTextToSpeech:
         return dict(self._loaded.thread.counts) if self._loaded is not None else {}
 
     def _voices_in_words(self) -> str:
-        """With a digest of each recording, so that a cache of speech notices when a voice was recorded anew."""
+        """With a digest of each recording, so that a cache of speech notices when a voice is recorded again."""
         voices = (f"{name} {sha256(voice.codes.tobytes()).hexdigest()[:6]}" for name, voice in self._voices.items())
         return f", voices {', '.join(voices)}" if self._voices else ""
 

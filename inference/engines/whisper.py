@@ -119,7 +119,7 @@ class FasterWhisperSpeechToText:
     def open(
         self, *, language: str = "en", hint: str = "", on_partial: Callable[[Transcript], None] | None = None
     ) -> WhisperTranscription:
-        """``hint`` is not used: Whisper, told what was said before, tends to recognise it again."""
+        """``hint`` is not used: Whisper tends to repeat words that its prompt contains."""
         if self._model is None:
             if self._loading.locked():
                 raise EngineLoading("the recogniser is still loading its model")

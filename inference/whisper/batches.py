@@ -1,5 +1,5 @@
 """
-Which utterances the model recognises next, and together. This module is pure: it is told the time.
+Which utterances the model recognises next, and together. This module is pure: it gets the time as an argument.
 
 The model does one batch at a time and cannot be interrupted, and all rows of a batch have the same shape. A caller
 waits for an answer; a partial transcript is merely useful.
