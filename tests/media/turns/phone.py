@@ -28,6 +28,8 @@ CHARACTER_BYTES = 320
 VOICE_ON_AFTER = 0.06
 VOICE_OFF_AFTER = 0.07
 REPLY = "We open at nine in the morning every day. On Sundays we open at ten. Is there anything else?"
+SHORT = "We open at nine."
+GREETING = "Hello, this is the front desk."
 TEN_YEARS = 1e9
 
 

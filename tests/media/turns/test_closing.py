@@ -10,9 +10,8 @@ from inference.requests import ToolRequests
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.options import ConversationOptions
-from tests.media.turns.phone import REPLY, Engines, Floor, Phone
+from tests.media.turns.phone import GREETING, REPLY, SHORT, Engines, Floor, Phone
 
-GREETING = "Hello, this is the front desk."
 CONNECTING = "Of course, I'll put you through to sales."
 OPTIONS = ConversationOptions(transfer_targets=("sales", "support"), opt_out_key="9")
 LIST = "Please take me off your list."
@@ -357,3 +356,109 @@ def test_an_operators_end_of_the_call_is_not_undone_by_a_machine():
     phone.wait_until(12.0)
     assert phone.transcript == [("agent", phone.options.goodbye)]
     assert phone.conversation.floor is Floor.ENDED
+
+
+def test_the_agent_hangs_up_when_its_last_words_were_heard():
+    phone = Phone(engines=Engines(replies=["Thank you for calling. Goodbye!"], end_call_after=0))
+    phone.caller_says("That's all, goodbye.", start=0.5, end=1.5)
+    phone.wait_until(12.0)
+    assert phone.hung_up == "agent-ended"
+    assert phone.transcript[-1] == ("agent", "Thank you for calling. Goodbye!")
+    ended = phone.times(cmd.HangUp)[0]
+    assert phone.heard_frames[-1][0] < ended < phone.heard_frames[-1][0] + 0.3
+
+
+def test_a_lost_mark_does_not_keep_the_call_open():
+    phone = Phone(engines=Engines(replies=["Goodbye!"], end_call_after=0))
+    phone.marks_are_lost()
+    phone.caller_says("That's all, goodbye.", start=0.5, end=1.5)
+    phone.wait_until(12.0)
+    assert phone.hung_up == "agent-ended"
+
+
+def test_a_caller_who_interrupts_the_goodbye_is_not_hung_up_on():
+    phone = Phone(engines=Engines(replies=["Thank you for calling. Goodbye and have a nice day!", SHORT]))
+    phone.engines.end_call_after = 0
+    phone.caller_says("That's all, goodbye.", start=0.5, end=1.5)
+    phone.caller_says("oh sorry I have one more thing", start=2.8, end=4.0)
+    phone.wait_until(4.2)
+    assert phone.hung_up is None
+    assert phone.turns[-1].interrupted
+
+
+def goodbye(*, caller: str, start: float) -> Phone:
+    phone = Phone(engines=Engines(replies=["Thank you for calling. Goodbye!", SHORT], end_call_after=0))
+    phone.caller_says("That's all, I have to go.", start=0.5, end=1.5)
+    phone.caller_says(caller, start=start, end=start + 0.3 * len(caller.split()))
+    return phone.wait_until(12.0)
+
+
+def test_goodbye_into_the_goodbye_ends_the_call_and_is_on_record():
+    phone = goodbye(caller="bye bye", start=2.95)
+    assert phone.hung_up == "agent-ended"
+    assert phone.transcript[1:] == [("agent", "Thank you for calling. Goodbye!"), ("caller", "bye bye")]
+    assert phone.times(cmd.HangUp)[0] < 4.5
+
+
+@pytest.mark.parametrize("start", [2.0, 2.95, 3.05])
+def test_a_question_into_the_goodbye_keeps_the_call(start):
+    phone = goodbye(caller="oh what about Sundays", start=start)
+    assert ("caller", "oh what about Sundays") in phone.transcript
+    assert phone.transcript[-1][0] == "agent"
+
+
+def test_a_call_that_lasts_too_long_is_warned_and_then_ended():
+    phone = Phone(ConversationOptions(greeting=GREETING, max_duration=60.0, still_there_after=1000.0))
+    phone.wait_until(70.0)
+    assert [text for _, text in phone.transcript] == [GREETING, phone.options.warning, phone.options.time_up]
+    assert phone.hung_up == "max-duration"
+
+
+def test_somebody_outside_may_end_the_call():
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.at(1.0, ev.EndRequested("operator"))
+    phone.wait_until(8.0)
+    assert phone.hung_up == "operator"
+    assert phone.transcript[-1] == ("agent", phone.options.goodbye)
+
+
+@pytest.mark.parametrize("when", [0.3, 1.7, 2.45, 2.6, 3.0])
+def test_somebody_outside_may_end_the_call_whoever_has_the_floor(when):
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.caller_says("no I meant the other office", start=2.0, end=3.6)
+    phone.at(when, ev.EndRequested("operator"))
+    phone.wait_until(9.0)
+    assert phone.transcript[-1] == ("agent", phone.options.goodbye)
+    assert phone.hung_up == "operator"
+    assert phone.open_utterances == {}
+
+
+def test_the_end_is_asked_for_once():
+    phone = Phone()
+    for when in (1.0, 1.8, 3.0):
+        phone.at(when, ev.EndRequested("operator"))
+    phone.wait_until(8.0)
+    assert phone.transcript == [("agent", phone.options.goodbye)]
+
+
+def test_what_had_just_ended_when_the_call_was_ended_was_heard():
+    phone = Phone(engines=Engines(first_token=30.0))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(3.0)
+    filled = phone.times(cmd.SendAudio)[0] + len(phone.options.fillers[0]) * 0.04
+    phone.at(max(3.0, filled + 0.1), ev.EndRequested("operator"))
+    phone.wait_until(8.0)
+    assert phone.transcript[1] == ("agent", phone.options.fillers[0])
+
+
+def test_the_caller_may_hang_up_at_any_moment():
+    for moment in (0.0, 0.5, 1.2, 1.75, 1.8, 1.9, 2.5, 4.0):
+        phone = Phone(ConversationOptions(greeting=GREETING))
+        phone.caller_says("What time do you open?", start=1.5, end=2.2)
+        phone.wait_until(moment)
+        phone.tell(ev.CallerHungUp())
+        count = len(phone.commands)
+        phone.wait_until(10.0)
+        assert len(phone.commands) == count
+        assert phone.open_utterances == {}
+        assert phone.conversation.deadline is None

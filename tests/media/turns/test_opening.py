@@ -9,7 +9,7 @@ import pytest
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.options import ConversationOptions
-from tests.media.turns.phone import Engines, Phone
+from tests.media.turns.phone import Engines, Floor, Phone
 
 DISCLOSURE = "I am a computer, and this call is recorded."
 GREETING = "Hello, this is the front desk. How can I help?"
@@ -159,3 +159,16 @@ def test_a_stream_that_takes_over_discloses_what_was_not_yet(disclosed, said):
     phone.wait_until(9.0)
     assert [text for _, text in phone.transcript] == [*said, OPTIONS.resumed]
     assert (recording_started(phone) == 0.0) is disclosed
+
+
+def test_the_agent_greets_and_then_listens():
+    phone = Phone(ConversationOptions(greeting=GREETING)).wait_until(3.0)
+    assert phone.transcript == [("agent", GREETING)]
+    assert phone.conversation.floor is Floor.IDLE
+
+
+def test_a_lost_stream_is_taken_up_again():
+    phone = Phone(ConversationOptions(greeting=GREETING), start=False)
+    phone.tell(ev.CallStarted(resumed=True))
+    phone.wait_until(4.0)
+    assert phone.transcript == [("agent", phone.options.resumed)]

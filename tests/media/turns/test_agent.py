@@ -1,0 +1,142 @@
+"""The agent speaks, and its engines are slow, fail or break off."""
+
+from __future__ import annotations
+
+import pytest
+
+from calls.stages import STAGE_NAMES
+from media.turns import commands as cmd
+from media.turns import events as ev
+from media.turns.options import ConversationOptions
+from tests.media.turns.phone import GREETING, SHORT, Engines, Phone, characters_in
+
+
+def test_a_slow_engine_is_bridged_by_a_filler():
+    phone = Phone(engines=Engines(first_token=2.2, replies=[SHORT]))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(9.0)
+    assert phone.transcript[-1] == ("agent", f"{phone.options.fillers[0]} {SHORT}")
+    assert phone.turns[-1].fallback
+    assert phone.agent_turns[0] - 1.5 < 2.0
+
+
+def test_a_broken_engine_gets_a_second_try_behind_a_filler():
+    phone = Phone(
+        engines=Engines(fails=lambda attempt: attempt == 1, replies=[SHORT]),
+        options=ConversationOptions(speculate=False),
+    )
+    phone.caller_says("Hello there, how are you?", start=0.5, end=1.5)
+    phone.caller_says("What time do you open?", start=5.0, end=6.0)
+    phone.wait_until(12.0)
+    assert phone.transcript[-1] == ("agent", f"{phone.options.fillers[0]} {SHORT}")
+
+
+def test_engines_that_keep_failing_lead_to_an_apology_and_then_a_polite_end():
+    phone = Phone(engines=Engines(fails=lambda attempt: True))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.caller_says("What time do you open?", start=8.0, end=9.0)
+    phone.wait_until(25.0)
+    said = [text for speaker, text in phone.transcript if speaker == "agent"]
+    assert phone.options.apology in said[0]
+    assert said[-1] == phone.options.trouble_goodbye
+    assert phone.hung_up == "engines-failed"
+
+
+def test_an_engine_that_goes_silent_in_mid_call_never_leaves_two_seconds_of_nothing():
+    phone = Phone(engines=Engines(first_token=1000.0))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(12.0)
+    gaps = [
+        later[0] - earlier[1]
+        for earlier, later in zip([(0, 1.5), *phone.agent_stretches], phone.agent_stretches, strict=False)
+    ]
+    assert max(gaps) < 2.0
+    assert phone.transcript[-1] == ("agent", " ".join([*phone.options.fillers, phone.options.apology]))
+
+
+def test_an_empty_answer_counts_as_a_failure():
+    phone = Phone(ConversationOptions(speculate=False), Engines(empty=lambda attempt: attempt == 0, replies=[SHORT]))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(7.0)
+    assert phone.transcript[-1][1].endswith(SHORT)
+    assert phone.turns[-1].fallback
+
+
+def test_a_reply_that_breaks_off_is_owned_up_to():
+    phone = Phone(ConversationOptions(speculate=False), Engines(breaks=lambda attempt: attempt == 0))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(9.0)
+    said, heard = phone.turns[-1].said, phone.turns[-1].heard
+    # What the voice never came to say is not on record as said.
+    assert heard == said == f"We open at nine {phone.options.lost_thread}"
+
+
+def test_a_voice_that_is_gone_ends_the_call_for_the_carrier_to_apologise():
+    phone = Phone(ConversationOptions(greeting=GREETING), Engines(mute=True)).wait_until(3.0)
+    assert phone.hung_up == "engines-failed"
+
+
+def test_a_voice_that_fails_once_says_a_ready_goodbye():
+    phone = Phone(ConversationOptions(greeting=GREETING))
+    phone.tell(ev.ReplyFailed(phone.revisions[0], "the voice is gone"))
+    phone.wait_until(9.0)
+    assert phone.transcript == [("agent", phone.options.trouble_goodbye)]
+    assert phone.hung_up == "engines-failed"
+
+
+def test_a_slow_engine_after_a_long_pause_is_bridged_before_two_seconds():
+    phone = Phone(ConversationOptions(speculate=False), Engines(first_token=5.0))
+    phone.caller_says("I would like to", start=0.5, end=1.5)
+    phone.wait_until(6.0)
+    assert phone.agent_turns[0] - 1.5 < 2.0
+
+
+def test_no_filler_is_spoken_over_the_caller():
+    phone = Phone(engines=Engines(first_token=5.0, hears=lambda text: ""))
+    phone.at(0.5, ev.KeyPressed("#"))  # an answer is due, and slow
+    phone.caller_makes_noise(start=1.5, end=2.4)  # the filler would come at 1.7
+    phone.wait_until(4.0)
+    assert phone.agent_turns[0] > 2.4
+
+
+def test_a_slow_engine_that_then_fails_gets_no_second_filler_at_once():
+    phone = Phone(ConversationOptions(speculate=False), Engines(first_token=1.6, fails=lambda attempt: attempt == 0))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(3.8)
+    assert [line.text for line in phone.sent(cmd.SayLine)] == [phone.options.fillers[0]]
+
+
+def test_a_reply_does_not_sound_into_a_filler_that_is_still_being_made():
+    phone = Phone(ConversationOptions(speculate=False), Engines(first_token=1.3, replies=[SHORT], pace=1.1))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(8.0)
+    tape = b"".join(frame for _, frame in phone.heard_frames)
+    order = [number for run in range(0, len(tape), 320) for number in characters_in(tape[run : run + 320])]
+    assert order == sorted(order, reverse=True)  # the filler was begun later
+    assert phone.transcript[1] == ("agent", f"{phone.options.fillers[0]} {SHORT}")
+
+
+def test_audio_slower_than_real_time_is_heard_to_its_end():
+    phone = Phone(engines=Engines(replies=[SHORT], pace=0.5))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(15.0)
+    assert phone.transcript[1][1] == SHORT
+    assert phone.notes("underrun")
+
+
+def test_the_stages_of_a_response_add_up_to_it():
+    phone = Phone()
+    phone.caller_says("What time do you open?", start=1.0, end=2.2)
+    phone.wait_until(9.0)
+    stages = phone.turns[-1].stages
+    assert sum(stages[name] for name in STAGE_NAMES) == pytest.approx(stages["response_latency"], abs=0.001)
+    assert stages["response_latency"] == pytest.approx(phone.agent_turns[0] - 2.2, abs=0.06)
+    assert stages["heard_latency"] > stages["response_latency"]
+
+
+def test_the_stages_add_up_behind_a_filler_too():
+    phone = Phone(engines=Engines(first_token=2.2, replies=[SHORT]))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(9.0)
+    stages = phone.turns[-1].stages
+    assert sum(stages[name] for name in STAGE_NAMES) == pytest.approx(stages["response_latency"], abs=0.001)

@@ -1,0 +1,182 @@
+"""Who has the floor: stories of turns that pass between the caller and the agent."""
+
+from __future__ import annotations
+
+import pytest
+
+from media.turns import commands as cmd
+from media.turns import events as ev
+from media.turns.options import ConversationOptions
+from tests.media.turns.phone import GREETING, REPLY, Engines, Phone
+
+
+def test_a_question_is_answered_soon_after_it_ends():
+    phone = Phone()
+    phone.caller_says("What time do you open?", start=1.0, end=2.2)
+    phone.wait_until(8.0)
+    # 240 ms of engine work, begun at 100 ms of silence; the rest is the way here and the windows of voice.
+    assert phone.agent_turns == [pytest.approx(2.2 + 0.36, abs=0.05)]
+    assert phone.transcript == [("caller", "What time do you open?"), ("agent", REPLY)]
+
+
+def test_fast_engines_wait_for_the_end_of_the_turn_and_no_longer():
+    phone = Phone(engines=Engines(snapshot=0.01, first_token=0.01, clause=0.01, first_audio=0.01))
+    phone.caller_says("What time do you open?", start=1.0, end=2.2)
+    phone.wait_until(4.0)
+    assert phone.agent_turns == [pytest.approx(2.2 + 0.25, abs=0.07)]
+
+
+def test_a_pause_inside_a_sentence_keeps_the_turn():
+    phone = Phone()
+    phone.caller_says("I would like to", start=0.0, end=1.2)  # plainly unfinished: a long wait
+    phone.caller_says("change my booking.", start=1.9, end=2.9)  # complete: a short one
+    phone.wait_until(4.0)
+    assert len(phone.agent_turns) == 1
+    assert phone.agent_turns[0] > 2.9
+    assert phone.transcript[0] == ("caller", "I would like to change my booking.")
+
+
+def test_what_was_begun_in_a_pause_is_dropped_when_the_caller_goes_on():
+    phone = Phone()
+    phone.caller_says("I would like to", start=0.0, end=1.2)
+    phone.caller_says("know your prices.", start=1.7, end=2.6)
+    phone.wait_until(7.0)
+    begun = phone.sent(cmd.StartReply)
+    assert [reply.speculative for reply in begun] == [True, True]
+    assert begun[0].revision in phone.dead
+    assert phone.turns[0].speculations == 2
+    assert phone.turns[0].speculation_hit
+
+
+def test_without_speculation_the_answer_begins_when_the_turn_is_over():
+    phone = Phone(ConversationOptions(speculate=False))
+    phone.caller_says("What time do you open?", start=0.5, end=1.7)
+    phone.wait_until(4.0)
+    assert [reply.speculative for reply in phone.sent(cmd.StartReply)] == [False]
+    assert phone.times(cmd.StartReply)[0] >= 1.7 + 0.25
+
+
+def test_the_caller_who_goes_on_before_the_agent_sounds_takes_the_turn_back():
+    phone = Phone(engines=Engines(first_token=0.8))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.caller_says("On Sundays I mean.", start=2.0, end=3.0)
+    phone.wait_until(9.0)
+    assert phone.notes("caller-went-on")
+    assert phone.sent(cmd.StartReply)[-1].history[-1].text == "What time do you open? On Sundays I mean."
+    assert len(phone.agent_turns) == 1
+
+
+def test_a_cough_before_the_agent_sounds_does_not_lose_the_answer():
+    phone = Phone(engines=Engines(first_token=0.8))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.caller_makes_noise(start=2.0, end=2.15)
+    phone.wait_until(9.0)
+    assert phone.transcript[-1] == ("agent", REPLY)
+
+
+def test_a_short_answer_before_the_agent_sounds_is_part_of_the_turn():
+    """Nobody murmurs at silence."""
+    phone = Phone(engines=Engines(first_token=0.8))
+    phone.caller_says("Is it Tuesday that you mean?", start=0.5, end=1.5)
+    phone.caller_says("yes", start=2.0, end=2.2)
+    phone.wait_until(9.0)
+    assert phone.sent(cmd.StartReply)[-1].history[-1].text == "Is it Tuesday that you mean? yes"
+
+
+def test_words_spoken_into_the_end_of_a_reply_are_the_next_turn():
+    phone = Phone(ConversationOptions(greeting="Would you like to hear our opening hours?"))
+    end = 41 * 0.04
+    phone.caller_says("Yes.", start=end - 0.2, end=end + 0.15)
+    phone.wait_until(7.0)
+    assert [speaker for speaker, _ in phone.transcript] == ["agent", "caller", "agent"]
+    assert not phone.turns[0].interrupted
+
+
+def test_a_protected_greeting_is_finished_and_the_question_in_it_answered():
+    phone = Phone(ConversationOptions(greeting=GREETING, greeting_interruptible=False))
+    phone.caller_says("Can I ask you something?", start=0.3, end=1.1)
+    phone.wait_until(8.0)
+    assert phone.sent(cmd.ClearPlayout) == []
+    assert [speaker for speaker, _ in phone.transcript] == ["agent", "caller", "agent"]
+
+
+def test_stop_in_a_protected_greeting_is_not_lost():
+    phone = Phone(ConversationOptions(greeting=REPLY, greeting_interruptible=False))
+    phone.caller_says("Wait, I have a question", start=0.5, end=1.2)
+    phone.wait_until(9.0)
+    assert phone.sent(cmd.StartReply)[-1].history[-1].text == "Wait, I have a question"
+
+
+def test_a_noise_before_the_greeting_does_not_cost_the_greeting():
+    phone = Phone(ConversationOptions(greeting=GREETING), Engines(line=0.5))
+    phone.caller_makes_noise(start=0.3, end=0.9)
+    phone.wait_until(5.0)
+    assert phone.transcript == [("agent", GREETING)]
+
+
+def test_a_stalled_network_is_no_end_of_turn():
+    phone = Phone()
+    phone.caller_says("What time do you open on the Sunday after Christmas?", start=0.5, end=3.5)
+    phone.network_stalls(start=1.5, end=6.0)
+    phone.wait_until(5.9)
+    assert phone.sent(cmd.StartReply) == []
+    phone.wait_until(12.0)
+    assert phone.transcript[0] == ("caller", "What time do you open on the Sunday after Christmas?")
+
+
+def test_a_caller_who_talks_for_minutes_has_the_turn_until_the_time_is_up():
+    phone = Phone(ConversationOptions(max_duration=200.0))
+    phone.caller_says("and then " * 300, start=1.0, end=400.0)
+    phone.wait_until(195.0)
+    assert phone.agent_turns == []
+    phone.wait_until(230.0)
+    assert phone.hung_up == "max-duration"
+    assert phone.transcript[-1] == ("agent", phone.options.time_up)
+
+
+def test_a_voice_that_flickers_in_a_sentence_keeps_the_turn():
+    phone = Phone()
+    for number, word in enumerate("what time do you open on Sundays then?".split()):
+        phone.caller_says(word, start=1.0 + number * 0.3, end=1.1 + number * 0.3)
+    phone.wait_until(9.0)
+    assert phone.transcript[0] == ("caller", "what time do you open on Sundays then?")
+    assert len(phone.agent_turns) == 1
+
+
+def test_an_agent_that_starts_while_the_caller_only_paused_is_counted():
+    phone = Phone(engines=Engines(snapshot=0.01, first_token=0.01, clause=0.01, first_audio=0.01))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.caller_says("I mean on Sundays", start=2.0, end=3.0)
+    phone.wait_until(6.0)
+    assert len(phone.notes("cut-in")) == 1
+
+
+def test_a_murmur_after_the_agent_began_is_no_cut_in():
+    phone = Phone()
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.caller_says("mm-hm", start=2.2, end=2.4)
+    phone.wait_until(9.0)
+    assert phone.notes("cut-in") == []
+
+
+def test_somebody_outside_may_have_the_agent_say_something():
+    phone = Phone(ConversationOptions(greeting=GREETING))
+    phone.at(0.5, ev.SayRequested("Your table is ready."))
+    phone.wait_until(5.0)
+    assert phone.transcript == [("agent", f"{GREETING} Your table is ready.")]
+
+
+def test_somebody_outside_is_not_lost_to_a_caller_who_speaks_first():
+    phone = Phone(engines=Engines(line=0.3))
+    phone.caller_says("What time do you open?", start=1.0, end=2.0)
+    phone.at(0.9, ev.SayRequested("Your table is ready."))
+    phone.wait_until(12.0)
+    assert phone.transcript[-1] == ("agent", f"{REPLY} Your table is ready.")
+
+
+def test_asking_for_nothing_says_nothing():
+    phone = Phone()
+    phone.at(1.0, ev.SayRequested("  "))
+    phone.wait_until(3.0)
+    assert phone.transcript == []
+    assert phone.hung_up is None
