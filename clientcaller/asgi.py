@@ -11,7 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clientcaller.settings")
 http = get_asgi_application()
 
 # These modules import models, so Django's apps must be loaded first.
-from media.lifespan import lifespan, starting_service  # noqa: E402
+from media.lifespan import beginning_runtime, lifespan  # noqa: E402
 from media.routing import websocket_urlpatterns  # noqa: E402
 
 
@@ -26,7 +26,7 @@ _sockets = URLRouter([*websocket_urlpatterns, re_path(r"", refuse)])  # type: ig
 
 application = ProtocolTypeRouter(
     {
-        "http": starting_service(http),
+        "http": beginning_runtime(http),
         # There is no origin validator and no session: Twilio sends neither Origin nor cookies. The socket is
         # authenticated by Twilio's signature and a one-time token instead.
         "websocket": _sockets,

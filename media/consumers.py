@@ -1,17 +1,17 @@
 """
-The WebSocket of one stream: check who knocks, parse, hand to the session.
+The WebSocket of one stream: check the request, read messages, pass them to the session.
 
-Channels' stock consumer makes a thread hop before every message and dispatches through names; at 50 messages a second
-and call that was two thirds of the cost. This one overrides ``__call__`` and receives in a loop of its own.
+Channels' stock consumer changes threads before every message and dispatches by name. At 50 messages per second and call
+that took two thirds of the time, so this one overrides ``__call__`` and receives in a loop of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer
@@ -20,56 +20,65 @@ from django.db import Error as DatabaseError
 from calls import services
 from calls.services import facts
 from inference.types import EngineError
-from media.brief import CallBrief, brief_of
+from media.brief import brief_of
 from media.messages import BadMessage, KeyPress, MarkEcho, Media, Message, Start, Stop, parse
 from media.recorder import Recording
-from media.runtime import PROCESS, Service, get_service
+from media.runtime import PROCESS, Runtime, get_runtime
 from media.session import Session
 
 logger = logging.getLogger(__name__)
 
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
 START_TIMEOUT = 10.0
-"""From accepting the socket to ``start``: longer is nobody we know."""
+"""Seconds from accepting the socket to its ``start`` message. Twilio sends it within a second."""
 SILENT_SOCKET = 60.0
-"""Frames come 50 times a second; a socket without any for so long is dead without having said so."""
+"""Seconds without a message after which the stream counts as lost: frames come 50 times a second."""
 MAX_BAD_MESSAGES = 100
-"""Garbage is ignored, but not for ever."""
-RENEW_EVERY = 10.0
-BOOKS_TIMEOUT = 2.0
-"""How long the end of a call waits for its reason to be written, which decides what the carrier does next."""
+"""Bad messages are ignored, because Twilio may add fields; a socket that sends so many is not Twilio's."""
+RENEW_INTERVAL = 10.0
+"""Seconds between renewals of the lease: three may fail before it expires."""
+RECORD_TIMEOUT = 2.0
+"""Seconds for which the end of a stream waits until its reason is recorded: the carrier's next answer depends on it."""
 
 NORMAL, POLICY, TOO_BAD, INTERNAL = 1000, 1008, 1007, 1011
+"""Close codes of WebSocket (RFC 6455, section 7.4.1)."""
 
 
 class MediaStreamConsumer(AsyncConsumer):
     """Serves ``wss /twilio/media/<token>``."""
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await _Stream(scope, receive, send, get_service()).serve()
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        await StreamConnection(scope, receive, send, get_runtime()).serve()
 
 
 class _Refused(Exception):
-    """The socket is not to be served; the message says why, for the log."""
+    """The socket is not served; the message says why, for the log."""
 
     def __init__(self, reason: str, code: int = POLICY) -> None:
         super().__init__(reason)
         self.code = code
 
 
-class _Stream:
-    """One socket, from the knock to the last word in the books."""
+class StreamConnection:
+    """One WebSocket, from its handshake to the last record of its stream."""
 
-    def __init__(self, scope: Any, receive: Any, send: Any, service: Service) -> None:
+    def __init__(self, scope: dict[str, Any], receive: Receive, send: Send, runtime: Runtime) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._service = service
+        self._runtime = runtime
         self._session: Session | None = None
+        """The session; set once the ``start`` message has come."""
         self._recording: Recording | None = None
         self._hung_up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """The reason for which our side ends the stream, once it does."""
         self._bad_messages = 0
-        self._received = True
+        self._was_active = True
+        """A message has come since the last look of ``_watch``."""
         self._sid = ""
+        """Twilio's name of the stream; messages of another one are bad."""
 
     async def serve(self) -> None:
         message = await self._receive()
@@ -78,108 +87,65 @@ class _Stream:
         try:
             claim = await self._admit()
         except _Refused as refusal:
-            logger.warning("Media socket refused: %s", refusal)
+            logger.warning("Refused a media socket: %s", refusal)
             await self._send({"type": "websocket.close", "code": refusal.code})
             return
-        self._service.streams.add(self)
+        self._runtime.streams.add(self)
         reason = "stream-lost"
         code = NORMAL
         try:
             await self._send({"type": "websocket.accept"})
             reason = await self._run(claim)
         except _Refused as refusal:
-            logger.warning("Call %s: stream closed: %s", claim.call_id, refusal)
+            logger.warning("Call %s: closed the stream: %s", claim.call_id, refusal)
             reason, code = "refused", refusal.code
         except EngineError as error:
-            logger.error("Call %s: no engine: %s", claim.call_id, error)
+            logger.error("Call %s: ended the stream, an engine is missing: %s", claim.call_id, error)
             reason = "engines-failed"
         except Exception:
-            logger.exception("Call %s: the stream failed", claim.call_id)
+            logger.exception("Call %s: unexpected error in the stream", claim.call_id)
             reason, code = "engines-failed", INTERNAL
         finally:
             try:
                 await self._finish(claim, reason, code)
-                await self._save_recording(claim)
+                await self._keep_recording(claim)
             finally:
-                # Also where the server cuts this short: a place that is not given back is lost for good.
-                self._service.streams.discard(self)
+                # Also if the server cancels this task: a slot that is not released is lost for good.
+                self._runtime.streams.discard(self)
 
-    # -- letting in ---------------------------------------------------------------------------------------
+    # -- admission ------------------------------------------------------------------------------------------
 
     async def _admit(self) -> services.StreamClaim:
-        """Signature, room and token, in the order of their cost; nothing is allocated before."""
+        """Check signature, slot and token, the cheapest first; nothing is allocated before."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._scope["headers"]}
         if not services.valid_stream_signature(self._scope["path"], headers):
-            raise _Refused("bad signature")
-        if self._service.full:
-            raise _Refused("this process carries as many calls as it may")
+            raise _Refused("its signature is invalid")
+        if self._runtime.is_full:
+            raise _Refused("all slots of this process are taken")
         token = self._scope["url_route"]["kwargs"]["token"]
         try:
-            claim = await self._service.database(
-                services.claim_stream, token=token, process=PROCESS, channel=self._service.orders.channel
+            claim = await self._runtime.database(
+                services.claim_stream, token=token, process=PROCESS, channel=self._runtime.orders.channel
             )
         except DatabaseError as error:
             raise _Refused(f"the database is away: {error}", INTERNAL) from error
         if claim is None:
-            raise _Refused("its token opens nothing")
+            raise _Refused("its token opens no stream")
         return claim
 
-    # -- the stream ----------------------------------------------------------------------------------------
-
-    async def _run(self, claim: services.StreamClaim) -> str:
-        """Serve until one side has had enough; returns why."""
-        await self._service.start()
-        start = await self._await_start(claim)
-        brief = brief_of(claim, speculate=self._service.speculate)
-        self._service.chore(self._prepare_phrases(brief, claim.agent.lasting))
-        if claim.agent.record:
-            self._recording = self._service.recordings.open(str(claim.call_id))
-        session = self._session = Session(
-            brief,
-            engines=self._service.engines,
-            detector=self._service.detector,
-            phrases=self._service.phrases,
-            facts=self._service.facts,
-            hang_up=self._hang_up,
-            recording=self._recording,
-        )
-        self._service.sessions[claim.call_id] = session
-        self._service.orders.look()
-        self._sid = start.stream_sid
-        chores = [asyncio.ensure_future(work) for work in (self._write(), self._renew(claim), self._watch())]
-        reader = asyncio.ensure_future(self._read())
-        try:
-            session.start(start.stream_sid)
-            await asyncio.wait([reader, self._hung_up], return_when=asyncio.FIRST_COMPLETED)
-            reason = self._hung_up.result() if self._hung_up.done() else reader.result()
-            await session.close(reason)
-            return reason
-        finally:
-            for task in (reader, *chores):
-                task.cancel()
-            await asyncio.gather(reader, *chores, return_exceptions=True)
-            await session.close("stream-lost")
-            # A later stream of the call may have taken its place.
-            if self._service.sessions.get(claim.call_id) is session:
-                del self._service.sessions[claim.call_id]
-
-    def _hang_up(self, reason: str) -> None:
-        if not self._hung_up.done():
-            self._hung_up.set_result(reason)
-
     async def _await_start(self, claim: services.StreamClaim) -> Start:
-        """The first thing that counts; whatever else comes before it is not for us."""
+        """The ``start`` message; other messages that come before it are ignored."""
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 while True:
-                    message = await self._next()
+                    message = await self._next_message()
                     if message is None:
-                        raise _Refused("gone before it started")
+                        raise _Refused("it was closed before its start message")
                     if isinstance(message, Start):
                         break
         except TimeoutError:
-            raise _Refused("no start message") from None
-        confirmed = await self._service.database(
+            raise _Refused(f"no start message came within {START_TIMEOUT:.0f} s") from None
+        confirmed = await self._runtime.database(
             services.confirm_stream,
             call_id=claim.call_id,
             call_sid=message.call_sid,
@@ -187,20 +153,70 @@ class _Stream:
             account_sid=message.account_sid,
         )
         if not confirmed:
-            raise _Refused("its start message is not of its call")
+            raise _Refused("its start message is of another call")
         return message
 
-    async def _read(self) -> str:
-        """Hand every message to the session; returns why there are no more."""
-        session = self._session
-        assert session is not None
+    # -- the stream -----------------------------------------------------------------------------------------
+
+    async def _run(self, claim: services.StreamClaim) -> str:
+        """Serve the stream until either side ends it; returns the reason."""
+        await self._runtime.start()
+        start = await self._await_start(claim)
+        self._sid = start.stream_sid
+        session = self._session = self._open_session(claim)
+        self._runtime.sessions[claim.call_id] = session
+        self._runtime.orders.check()
+        reader = asyncio.ensure_future(self._read(session))
+        others = [asyncio.ensure_future(work) for work in (self._write(session), self._renew(claim), self._watch())]
+        try:
+            session.start(start.stream_sid)
+            await asyncio.wait([reader, self._hung_up], return_when=asyncio.FIRST_COMPLETED)
+            reason = self._hung_up.result() if self._hung_up.done() else reader.result()
+            await session.close(reason)
+            return reason
+        finally:
+            for task in (reader, *others):
+                task.cancel()
+            await asyncio.gather(reader, *others, return_exceptions=True)
+            await session.close("stream-lost")
+            # A later stream of the call may have replaced this one.
+            if self._runtime.sessions.get(claim.call_id) is session:
+                del self._runtime.sessions[claim.call_id]
+
+    def _open_session(self, claim: services.StreamClaim) -> Session:
+        runtime = self._runtime
+        brief = brief_of(claim, speculate=runtime.speculate)
+        runtime.prepare_phrases(
+            brief.options.stock_phrases, claim.agent.lasting, voice=brief.voice, language=brief.language
+        )
+        if claim.agent.record:
+            self._recording = runtime.recordings.open(str(claim.call_id))
+        return Session(
+            brief,
+            engines=runtime.engines,
+            detector=runtime.detector,
+            phrases=runtime.phrases,
+            facts=runtime.facts,
+            hang_up=self._hang_up,
+            recording=self._recording,
+        )
+
+    def _hang_up(self, reason: str) -> None:
+        if not self._hung_up.done():
+            self._hung_up.set_result(reason)
+
+    async def _read(self, session: Session) -> str:
+        """Pass every message to the session until there are no more; returns why."""
         while True:
-            match message := await self._next():
+            match message := await self._next_message():
                 case None:
-                    # Without `stop` it was the line that went, or a process between us.
+                    # Twilio says `stop` when the caller hangs up. Without it the connection was lost.
                     return "stream-lost"
                 case Media() if message.stream_sid == self._sid:
-                    self._tolerate(session.media, message)
+                    try:
+                        session.media(message)
+                    except BadMessage as error:
+                        self._count_bad_message(str(error))
                 case MarkEcho(stream_sid=self._sid):
                     session.mark(message.name)
                 case KeyPress(stream_sid=self._sid):
@@ -208,79 +224,66 @@ class _Stream:
                 case Stop():
                     return "caller-hung-up"
                 case Start() | Media() | MarkEcho() | KeyPress():
-                    self._bad("not of this stream")
+                    self._count_bad_message("it is of another stream")
                 case _:
                     pass
 
-    def _tolerate(self, take: Any, message: Message) -> None:
-        try:
-            take(message)
-        except BadMessage as error:
-            self._bad(str(error))
-
-    async def _next(self) -> Message | None:
-        """The next message that can be read; None at the end of the socket."""
+    async def _next_message(self) -> Message | None:
+        """The next message that can be read, or None when the socket is closed."""
         while True:
             frame = await self._receive()
-            self._received = True
+            self._was_active = True
             if frame["type"] == "websocket.disconnect":
                 return None
             text = frame.get("text")
             if text is None:
-                self._bad("binary frame")
+                self._count_bad_message("it is a binary frame")
                 continue
             try:
                 return parse(text)
             except BadMessage as error:
-                self._bad(str(error))
+                self._count_bad_message(str(error))
 
-    def _bad(self, reason: str) -> None:
+    def _count_bad_message(self, reason: str) -> None:
         self._bad_messages += 1
         if self._bad_messages == 1:
-            logger.warning("A message is ignored, and so will be others: %.200s", reason)
+            logger.warning("Stream %s: ignored a bad message, more are not logged: %.200s", self._sid, reason)
         if self._bad_messages > MAX_BAD_MESSAGES:
-            raise _Refused(f"too much garbage, last: {reason:.200}", TOO_BAD)
+            raise _Refused(f"it sent more than {MAX_BAD_MESSAGES} bad messages, the last: {reason:.200}", TOO_BAD)
 
-    async def _write(self) -> None:
-        session = self._session
-        assert session is not None
+    async def _write(self, session: Session) -> None:
         while True:
             await self._send({"type": "websocket.send", "text": await session.outgoing()})
 
     async def _watch(self) -> None:
-        """One look a minute instead of one timeout a frame."""
-        while self._received:
-            self._received = False
+        """Hang up when no message comes any more. A look each minute costs less than a time-out for each frame."""
+        while self._was_active:
+            self._was_active = False
             await asyncio.sleep(SILENT_SOCKET)
         self._hang_up("stream-lost")
 
     async def _renew(self, claim: services.StreamClaim) -> None:
-        """Keep the slot. A database that is away keeps it for us."""
+        """Keep the slot of the call. While the database is away, leases do not expire either."""
         while True:
-            await asyncio.sleep(RENEW_EVERY)
+            await asyncio.sleep(RENEW_INTERVAL)
             with suppress(DatabaseError):
-                await self._service.database(services.renew_lease, call_id=claim.call_id, stream=claim.stream)
+                await self._runtime.database(services.renew_lease, call_id=claim.call_id, stream=claim.stream)
 
-    # -- the end ----------------------------------------------------------------------------------------------
+    # -- the end --------------------------------------------------------------------------------------------
 
     async def _finish(self, claim: services.StreamClaim, reason: str, code: int) -> None:
-        """Write down why before the socket closes: the carrier asks what comes next as soon as it does."""
+        """Record the reason, then close the socket: as soon as it is closed, the carrier asks what comes next."""
         ended = facts.StreamEnded(call_id=claim.call_id, reason=reason, stream=claim.stream, at=datetime.now(UTC))
-        self._service.facts.record(ended)
-        await self._service.facts.drain(BOOKS_TIMEOUT)
+        self._runtime.facts.record(ended)
+        await self._runtime.facts.drain(RECORD_TIMEOUT)
         with suppress(DatabaseError):
-            await self._service.database(services.release_lease, call_id=claim.call_id, stream=claim.stream)
-        # The other side may have closed before us.
+            await self._runtime.database(services.release_lease, call_id=claim.call_id, stream=claim.stream)
+        # The other side may have closed the socket already.
         with suppress(Exception):
             await self._send({"type": "websocket.close", "code": code})
         logger.info("Call %s: stream %d ended: %s", claim.call_id, claim.stream, reason)
 
-    async def _prepare_phrases(self, brief: CallBrief, lasting: tuple[str, ...]) -> None:
-        prepare = partial(self._service.phrases.prepare, voice=brief.voice, language=brief.language)
-        await prepare(lasting, lasting=True)
-        await prepare(brief.options.stock_phrases)
-
-    async def _save_recording(self, claim: services.StreamClaim) -> None:
-        """Last, because it may be long and nobody waits for it."""
+    async def _keep_recording(self, claim: services.StreamClaim) -> None:
+        """Last, because finishing a recording may take long and the carrier does not wait for it."""
         if self._recording is not None and (path := await self._recording.finish()) is not None:
-            self._service.book_recording(str(claim.call_id), path)
+            self._runtime.keep_recording(claim.call_id, path)

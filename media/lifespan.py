@@ -1,35 +1,35 @@
-"""Start and stop with the server."""
+"""Starting and stopping the runtime with the server."""
 
 from __future__ import annotations
 
-from typing import Any
+from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 
 from inference.types import EngineError
-from media.runtime import close_service, get_service
+from media.runtime import close_runtime, get_runtime
 
 
-async def lifespan(scope: Any, receive: Any, send: Any) -> None:
-    """ASGI's lifespan: servers that have it (uvicorn) load the engines before the first request."""
+async def lifespan(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """ASGI's lifespan protocol. Servers that have it (uvicorn) load the engines before the first request."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
             try:
-                await get_service().start()
+                await get_runtime().start()
             except EngineError as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
-            await close_service()
+            await close_runtime()
             await send({"type": "lifespan.shutdown.complete"})
             return
 
 
-def starting_service(application: Any) -> Any:
-    """Servers without a lifespan (daphne) load the engines at the first request, which need not wait for it."""
+def beginning_runtime(application: ASGI3Application) -> ASGI3Application:
+    """Begin to load the engines at the first request, without delaying it: for servers without a lifespan (daphne)."""
 
-    async def start_and_go_on(scope: Any, receive: Any, send: Any) -> None:
-        get_service().begin()
+    async def begin_and_serve(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        get_runtime().begin()
         await application(scope, receive, send)
 
-    return start_and_go_on
+    return begin_and_serve

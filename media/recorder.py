@@ -1,11 +1,10 @@
 """
-The sound of a call as a stereo WAV: the caller on the left, the agent on the right as it was heard.
+The sound of a call as a stereo WAV: the caller on the left, the agent as it was heard on the right.
 
-Each recording keeps the last seconds in memory, because what the agent said is known to be heard only after the
-caller's voice of the same moment has come; one thread per process writes what changed, once a second. A call never
-waits for the disk: if it fails or is full, the recording is dropped and the call goes on. A process that dies leaves
-files that are whole up to the last second; ``recover`` hands them to the next one. An advisory lock on each
-file tells whether its process is alive.
+Each recording keeps the last seconds in memory, because it is known only later what the caller heard of the agent. One
+thread per process writes what changed, once a second. A call never waits for the disk: if the disk fails or is full,
+the recording is dropped and the call goes on. A process that dies leaves files that are complete up to the last second;
+``recover`` gives them to the next process. An advisory lock on each file tells whether its process is alive.
 """
 
 from __future__ import annotations
@@ -31,12 +30,17 @@ from media.messages import RATE_HZ
 logger = logging.getLogger(__name__)
 
 WINDOW = 10 * RATE_HZ
-"""Samples kept in memory, 160 kB a call. What comes later than 8 s is lost to the recording."""
+"""Samples kept in memory, 160 kB a call. What comes more than 8 s late is missing from the recording."""
 _SHIFT = 2 * RATE_HZ
-_EVERY = RATE_HZ  # samples between two writes: what a crash may cost
-_MAX_JUMP = 60 * RATE_HZ  # audio further ahead than this is a mistake, not a pause
-_JOIN = 160  # samples: pieces that touch within a frame are joined, for a gap of a few samples is a click
-_MAX_WAITING = 600  # writes (10 MB): ten seconds of sixty calls for a disk that hangs
+"""Samples by which the window moves: seldom enough that moving it costs nothing, and 8 s of it always remain."""
+_WRITE_INTERVAL = RATE_HZ
+"""Samples between two writes: what a crash may cost."""
+_MAX_JUMP = 60 * RATE_HZ
+"""Audio further ahead than this is a mistake and not a pause; it would fill the disk with silence."""
+_JOIN = 160
+"""Samples: pieces of the agent that touch within a frame are joined, because a gap of a few samples is a click."""
+_MAX_WAITING = 600
+"""Writes that may wait for the disk (10 MB): ten seconds of sixty calls for a disk that hangs."""
 _HEADER_BYTES = 44
 _FRAME_BYTES = 4
 
@@ -50,6 +54,19 @@ def _header(payload_bytes: int) -> bytes:
     return riff + layout + struct.pack("<4sI", b"data", payload_bytes)
 
 
+class RecordingFile:
+    """The file of one recording. The writing thread alone uses it, except for ``path`` and ``is_dropped``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_dropped = False
+        """The recording was given up: nothing more is written."""
+        self.descriptor: int | None = None
+        """The open and locked file; None until the first write, and again once it is dropped."""
+        self.payload_bytes = 0
+        """The PCM that the file's header announces."""
+
+
 class Recording:
     """
     The sound of one stream of a call; made by ``RecordingSpool.open``, used on the loop's thread.
@@ -58,26 +75,29 @@ class Recording:
     """
 
     def __init__(self, spool: RecordingSpool, path: Path) -> None:
-        self.path = path
         self._spool = spool
+        self._file = RecordingFile(path)
         self._window = np.full((WINDOW, 2), SILENCE[0], np.uint8)
-        self._base = 0  # position of the window's first row
-        self._end = 0  # of what was recorded so far
-        self._unwritten: int | None = None  # where the changes begin that are not on their way to the disk
-        self._due = _EVERY
+        """Mu-law of both sides, a row for each position from ``_base`` on."""
+        self._base = 0
+        """The position of the window's first row."""
+        self._end = 0
+        """The position up to which something was recorded."""
+        self._unwritten: int | None = None
+        """The position from which on changes were not given to the spool; None if all were."""
+        self._write_at = _WRITE_INTERVAL
+        """The position at which the next write is due."""
         self._agent_end = 0
+        """The position at which the agent's last piece ended."""
         self._finished: asyncio.Future[Path | None] | None = None
-        # The writing thread's own:
-        self._file: int | None = None
-        self._payload_bytes = 0
-        self.failed = False
+        """Set once ``finish`` was called: what comes later is ignored."""
 
     def caller(self, position: int, mulaw: bytes) -> None:
         """What the caller said, as it comes."""
         self._place(0, position, mulaw)
 
     def agent(self, position: int, mulaw: bytes) -> None:
-        """What the caller was played, once it is certain that it was; up to 8 s late."""
+        """What the caller heard of the agent, once that is certain; up to 8 s late."""
         if abs(position - self._agent_end) <= _JOIN:
             position = self._agent_end
         self._agent_end = position + len(mulaw)
@@ -85,19 +105,17 @@ class Recording:
 
     async def finish(self) -> Path | None:
         """
-        Write what is left; the finished file, or None if there is none (nothing was said, the disk failed).
+        Write what is left. Returns the finished file, or None if there is none (nothing was said, the disk failed).
 
         The file stays locked until it is moved or deleted, or the spool is closed.
         """
         if self._finished is None:
-            loop = asyncio.get_running_loop()
-            self._finished = loop.create_future()
             self._write()
-            self._spool._do(partial(self._spool._settle, self, loop, self._finished))
+            self._finished = self._spool.finish(self._file)
         return await asyncio.shield(self._finished)
 
     def _place(self, side: int, position: int, mulaw: bytes) -> None:
-        if self.failed or self._finished is not None or position > self._end + _MAX_JUMP:
+        if self._file.is_dropped or self._finished is not None or position > self._end + _MAX_JUMP:
             return
         late = max(0, self._base - position)
         position, sound = position + late, np.frombuffer(mulaw, np.uint8)[late:]
@@ -107,31 +125,30 @@ class Recording:
             row = position - self._base
             self._window[row : row + len(part), side] = part
             position += len(part)
-            # Between the end and what begins after it lies silence, which is to be written too.
-            self._changed(min(self._end, position - len(part)), position)
-        if self._end >= self._due and self._spool.has_room:
+            # If the part begins after the end, the silence between the two has to be written too.
+            self._mark_changed(min(self._end, position - len(part)), position)
+        if self._end >= self._write_at and self._spool.has_room:
             self._write()
 
-    def _changed(self, begin: int, end: int) -> None:
-        self._unwritten = begin if self._unwritten is None else min(self._unwritten, begin)
+    def _mark_changed(self, start: int, end: int) -> None:
+        self._unwritten = start if self._unwritten is None else min(self._unwritten, start)
         self._end = max(self._end, end)
 
     def _write(self) -> None:
-        self._due = self._end + _EVERY
+        self._write_at = self._end + _WRITE_INTERVAL
         if self._unwritten is not None:
             rows = self._window[self._unwritten - self._base : self._end - self._base]
-            self._spool._do(partial(self._spool._write, self, self._unwritten, rows.tobytes()))
+            self._spool.write(self._file, self._unwritten, rows.tobytes())
             self._unwritten = None
 
     def _slide(self) -> None:
         if self._end < self._base + _SHIFT:
-            self._changed(self._end, self._base + _SHIFT)
+            self._mark_changed(self._end, self._base + _SHIFT)
         if self._spool.has_room:
             self._write()
         elif self._unwritten is not None and self._unwritten < self._base + _SHIFT:
-            self._spool._do(partial(self._spool._drop, self, "the disk does not keep up"))
+            self._spool.drop(self._file, "the disk does not keep up")
             self._unwritten = None
-            self.failed = True
         self._window[:-_SHIFT] = self._window[_SHIFT:]
         self._window[-_SHIFT:] = SILENCE[0]
         self._base += _SHIFT
@@ -144,35 +161,59 @@ def _resolve(future: asyncio.Future[Path | None], path: Path | None) -> None:
 
 class RecordingSpool:
     """
-    The recordings of one process on their way to storage, in ``directory``, one file a stream: ``<call id>.<x>.wav``.
+    The recordings of one process on their way to storage, in ``directory``: ``<call id>.<x>.wav`` for each stream.
 
-    ``pwrite`` is ``os.pwrite``, or what stands for it in a test.
+    ``open``, ``write``, ``drop`` and ``finish`` return at once; the work is done on a thread, in this order. ``pwrite``
+    is ``os.pwrite``, or a test's replacement.
     """
 
     def __init__(self, directory: Path, *, pwrite: Pwrite = os.pwrite) -> None:
         self._directory = directory
         self._pwrite = pwrite
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        """What the thread has to do; None ends it."""
         self._thread: threading.Thread | None = None
         self._locks: dict[Path, int] = {}
+        """The descriptors of the files that this process has locked."""
 
     def open(self, call_id: str) -> Recording:
-        """A recording at position 0. Touches no disk; the file comes with the first second of sound."""
+        """A recording at position 0. The file is created with the first second of sound."""
         if not re.fullmatch(r"[\w-]+", call_id):
-            raise ValueError(f"{call_id!r} cannot be part of a file's name")
+            raise ValueError(f"the call id {call_id!r} cannot be part of a file name")
         return Recording(self, self._directory / f"{call_id}.{uuid4().hex[:12]}.wav")
+
+    def write(self, file: RecordingFile, position: int, mulaw: bytes) -> None:
+        """Write both sides from ``position`` on, their samples in turn."""
+        self._submit(partial(self._write, file, position, mulaw))
+
+    def drop(self, file: RecordingFile, reason: str) -> None:
+        """Give up a recording and delete its file."""
+        file.is_dropped = True
+        self._submit(partial(self._drop, file, reason))
+
+    def finish(self, file: RecordingFile) -> asyncio.Future[Path | None]:
+        """The file's path once everything is written, or None if there is no file."""
+        loop = asyncio.get_running_loop()
+        finished: asyncio.Future[Path | None] = loop.create_future()
+        self._submit(partial(self._finish, file, loop, finished))
+        return finished
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the disk keeps up, so that another write may wait for it."""
+        return self._jobs.qsize() < _MAX_WAITING
 
     def recover(self) -> list[tuple[str, Path]]:
         """
         The call ids and files that dead processes have left, with their headers put right. Blocks.
 
-        They are this process's from now on: no other that asks will get them while it lives.
+        The files belong to this process from now on: no other process that asks gets them while this one lives.
         """
         adopted = filter(self._adopt, sorted(self._directory.glob("*.wav")))
         return [(path.name.partition(".")[0], path) for path in adopted]
 
     async def close(self) -> None:
-        """Wait until everything is written, then let go of the files that nobody has fetched. Idempotent."""
+        """Wait until everything is written, then release the files that are left. Idempotent."""
         if self._thread is not None:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
@@ -180,11 +221,7 @@ class RecordingSpool:
         while self._locks:
             os.close(self._locks.popitem()[1])
 
-    @property
-    def has_room(self) -> bool:
-        return self._jobs.qsize() < _MAX_WAITING
-
-    def _do(self, job: Callable[[], None]) -> None:
+    def _submit(self, job: Callable[[], None]) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
             self._thread.start()
@@ -197,81 +234,83 @@ class RecordingSpool:
             try:
                 job()
             except Exception:
-                logger.exception("The recording thread met something that it does not know")
+                logger.exception("Unexpected error in writing a recording")
 
-    def _write(self, recording: Recording, position: int, rows: bytes) -> None:
-        if recording.failed:
+    def _write(self, file: RecordingFile, position: int, mulaw: bytes) -> None:
+        if file.is_dropped:
             return
         try:
-            if recording._file is None:
-                recording._file = self._create(recording.path)
-            pcm = decode_mulaw(rows).tobytes()
-            self._write_all(recording._file, pcm, _HEADER_BYTES + position * _FRAME_BYTES)
+            if file.descriptor is None:
+                file.descriptor = self._create(file.path)
+            pcm = decode_mulaw(mulaw).tobytes()
+            self._write_all(file.descriptor, pcm, _HEADER_BYTES + position * _FRAME_BYTES)
             payload_bytes = position * _FRAME_BYTES + len(pcm)
-            if payload_bytes > recording._payload_bytes:
-                recording._payload_bytes = payload_bytes
-                self._write_all(recording._file, _header(payload_bytes), 0)
+            if payload_bytes > file.payload_bytes:
+                file.payload_bytes = payload_bytes
+                self._write_all(file.descriptor, _header(payload_bytes), 0)
         except OSError as error:
-            self._drop(recording, str(error))
+            self._drop(file, str(error))
 
     def _create(self, path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if not os.fstat(file).st_nlink:  # taken for a dead process's, before it was locked
-            os.close(file)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not os.fstat(descriptor).st_nlink:  # another process recovered it, as empty, before it was locked
+            os.close(descriptor)
             return self._create(path)
-        self._locks[path] = file
-        return file
+        self._locks[path] = descriptor
+        return descriptor
 
-    def _write_all(self, file: int, content: bytes, offset: int) -> None:
+    def _write_all(self, descriptor: int, content: bytes, offset: int) -> None:
         view = memoryview(content)
         while view:
-            written = self._pwrite(file, bytes(view), offset)
+            written = self._pwrite(descriptor, bytes(view), offset)
             view, offset = view[written:], offset + written
 
-    def _drop(self, recording: Recording, reason: str) -> None:
-        logger.error("The recording %s is dropped: %s", recording.path.name, reason)
-        recording.failed = True
-        if recording._file is not None:
-            recording.path.unlink(missing_ok=True)
-            recording._file = None
-        self._let_go_of_the_gone()
+    def _drop(self, file: RecordingFile, reason: str) -> None:
+        logger.error("Dropped the recording %s: %s", file.path.name, reason)
+        file.is_dropped = True
+        if file.descriptor is not None:
+            file.path.unlink(missing_ok=True)
+            file.descriptor = None
+        self._release_deleted()
 
-    def _settle(
-        self, recording: Recording, loop: asyncio.AbstractEventLoop, finished: asyncio.Future[Path | None]
+    def _finish(
+        self, file: RecordingFile, loop: asyncio.AbstractEventLoop, finished: asyncio.Future[Path | None]
     ) -> None:
-        path = recording.path if recording._file is not None else None
-        self._let_go_of_the_gone()
+        path = file.path if file.descriptor is not None else None
+        self._release_deleted()
         try:
             loop.call_soon_threadsafe(_resolve, finished, path)
         except RuntimeError:
-            logger.warning("Nobody waits for the recording %s any more", recording.path.name)
+            logger.warning("The recording %s stays in the spool: its event loop is closed", file.path.name)
 
-    def _let_go_of_the_gone(self) -> None:
-        for path, file in list(self._locks.items()):
-            if os.fstat(file).st_nlink == 0 or not path.exists():
+    def _release_deleted(self) -> None:
+        """Close the files that were moved into storage or deleted."""
+        for path, descriptor in list(self._locks.items()):
+            if os.fstat(descriptor).st_nlink == 0 or not path.exists():
                 os.close(self._locks.pop(path))
 
     def _adopt(self, path: Path) -> bool:
+        """Lock a file that a dead process has left and put its header right; False if there is nothing to keep."""
         try:
-            file = os.open(path, os.O_RDWR)
+            descriptor = os.open(path, os.O_RDWR)
         except OSError:
             return False
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            state = os.fstat(file)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            state = os.fstat(descriptor)
             payload_bytes = (state.st_size - _HEADER_BYTES) // _FRAME_BYTES * _FRAME_BYTES
             if state.st_nlink and payload_bytes > 0:
-                os.ftruncate(file, _HEADER_BYTES + payload_bytes)
-                self._write_all(file, _header(payload_bytes), 0)
-                self._locks[path] = file
+                os.ftruncate(descriptor, _HEADER_BYTES + payload_bytes)
+                self._write_all(descriptor, _header(payload_bytes), 0)
+                self._locks[path] = descriptor
                 return True
             if state.st_nlink:
                 path.unlink(missing_ok=True)
         except BlockingIOError:
             pass  # its process lives
         except OSError as error:
-            logger.error("The recording %s cannot be recovered: %s", path.name, error)
-        os.close(file)
+            logger.error("Could not recover the recording %s, it stays in the spool: %s", path.name, error)
+        os.close(descriptor)
         return False

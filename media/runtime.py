@@ -1,4 +1,4 @@
-"""What the calls of one process share: engines, voice activity, phrases, the books. Made once, on the server's loop."""
+"""What the calls of one process share: engines, voice activity, phrases and spools. Made once, on the server's loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from channels.layers import get_channel_layer
@@ -22,8 +22,9 @@ from calls import services
 from calls.services import facts
 from inference.backends import Engines, make_engines
 from inference.types import EngineError
+from media.background import BackgroundTasks
 from media.brief import conversation_options
-from media.order_inbox import Orders
+from media.order_inbox import ChannelLayer, OrderInbox
 from media.phrases import Phrases
 from media.recorder import RecordingSpool
 from media.session import Session
@@ -32,143 +33,147 @@ from media.spool import FactSpool
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
+Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
-PHRASES_PATIENCE = 10.0
-"""How long calls wait for phrases that have to be made first: a voice that is slow must not keep them out for long."""
+MAX_WAIT_FOR_PHRASES = 10.0
+"""Seconds for which calls wait until the phrases of the process are ready: a slow voice must not keep calls out."""
+DATABASE_THREADS = 4
+"""Channels has one thread for all its work, so that one slow query would hold up every socket of the process."""
 
-# In a container every process has the same number: the rest tells one life of it from the next.
 PROCESS = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
+"""The name of this process in the records. In a container every process has the same number, so a random part tells a
+restarted process from the one before."""
 
 
-class Service:
+class Runtime:
     """
     The media side of this process.
 
-    ``start`` loads the engines and may take seconds; calls that come before it is done wait for it. ``close`` ends
-    the calls that are left, writes down what is not yet written and releases everything.
+    ``start`` loads the engines and may take seconds; calls that arrive before it is done wait for it. ``close`` ends
+    the calls that are left, records what is not yet recorded and releases everything.
     """
 
     def __init__(self) -> None:
+        folder = Path(settings.SPOOL_DIR)
         self.engines: Engines = make_engines(settings.ENGINES)
         self.detector = VoiceDetector()
-        # Whatever is set for a voice may change how it sounds.
-        self.phrases = Phrases(
-            self.engines.tts, folder=Path(settings.SPOOL_DIR) / "phrases", version=repr(settings.ENGINES["tts"])
-        )
-        self.recordings = RecordingSpool(Path(settings.SPOOL_DIR) / "recordings")
-        self.facts = FactSpool(
-            _record_fact,
-            folder=Path(settings.SPOOL_DIR) / "facts",
-            transient=(OperationalError, InterfaceError),
-        )
+        # Any option of the voice may change how it sounds, so all of them together are the version of its phrases.
+        self.phrases = Phrases(self.engines.tts, folder=folder / "phrases", version=repr(settings.ENGINES["tts"]))
+        self.recordings = RecordingSpool(folder / "recordings")
+        self.facts = FactSpool(_record_fact, folder=folder / "facts", transient=(OperationalError, InterfaceError))
         self.sessions: dict[UUID, Session] = {}
-        """The live ones, by call."""
-        self.orders = Orders(self._take_orders, self.sessions)
+        """The live sessions, by call."""
+        self.orders = OrderInbox(self._take_orders, self.sessions)
         self.streams: set[object] = set()
-        """Sockets that were let in and whose books are not closed yet."""
+        """The streams that were let in and whose records are not complete yet. Each takes a slot of the process."""
         self.problem = "engines are loading"
-        # Threads of our own: Channels' single one would let one slow query hold up every socket of the process.
-        self._database = ThreadPoolExecutor(4, thread_name_prefix="calls-db")
+        """Why this process cannot take calls; empty when it can."""
+        self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="calls-db")
         self._started: asyncio.Task[None] | None = None
+        """The start, once it has begun: it is shared by all who wait for it."""
         self._remove_readiness_check: Callable[[], None] = lambda: None
-        self._chores: set[asyncio.Task[Any]] = set()
+        self._tasks = BackgroundTasks("The media runtime")
 
     @property
     def speculate(self) -> bool:
-        """Every engine may be put to work on a guess."""
+        """Whether every engine may be put to work on a reply that is perhaps not used."""
         engines = self.engines
         return engines.stt.may_speculate and engines.llm.may_speculate and engines.tts.may_speculate
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every slot of this process is taken; admission has usually refused the call before."""
+        return len(self.streams) >= settings.MAX_LIVE_CALLS
 
     def begin(self) -> None:
         """Start without waiting for it; a failure is logged and shows in ``problem``."""
         if self._started is None:
             self._remove_readiness_check = services.add_readiness_check(lambda: self.problem)
             self._started = asyncio.ensure_future(self._start())
+            # Read the exception, or asyncio would log it once more as one that was never retrieved.
             self._started.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def start(self) -> None:
-        """Returns when calls can be taken. Safe to await many times; raises ``EngineError`` if engines do not load."""
+        """Return when calls can be taken. Idempotent. Raises ``EngineError`` if an engine does not load."""
         self.begin()
         assert self._started is not None
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
-        self.chore(self.orders.watch())
+        self._tasks.start(self.orders.poll())
         if settings.REDIS_URL:
-            self.chore(self.orders.listen(get_channel_layer()))
+            # The stubs give the base class, whose ``new_channel`` takes no prefix; that of every layer does.
+            self._tasks.start(self.orders.listen(cast(ChannelLayer, get_channel_layer())))
         try:
             await self.engines.start()
         except EngineError as error:
             self.problem = f"engines: {error}"
             logger.error("The engines of profile %s did not start: %s", settings.ENGINES_PROFILE, error)
             raise
-        preparing = self.chore(
-            self.phrases.prepare(conversation_options().stock_phrases, voice="", language="en", lasting=True)
-        )
-        await asyncio.wait([preparing], timeout=PHRASES_PATIENCE)
+        phrases = conversation_options().stock_phrases
+        preparing = self._tasks.start(self.phrases.prepare(phrases, voice="", language="en", lasting=True))
+        await asyncio.wait([preparing], timeout=MAX_WAIT_FOR_PHRASES)
         self.problem = ""
-        self.chore(self._settle_leftovers())
+        self._tasks.start(self._recover())
         logger.info(
             "Ready to take calls: profile %s, up to %d at once", settings.ENGINES_PROFILE, settings.MAX_LIVE_CALLS
         )
 
-    async def _settle_leftovers(self) -> None:
-        """What a process that died has left: calls without an end, recordings without a header."""
+    async def _recover(self) -> None:
+        """Complete the records of a process that died: recordings without a header, calls without an end."""
         for call_id, path in await asyncio.to_thread(self.recordings.recover):
-            self.book_recording(call_id, path)
+            try:
+                self.keep_recording(UUID(call_id), path)
+            except ValueError:
+                logger.error("The recording %s stays in the spool: it is not named after a call", path.name)
         if closed := await self.database(services.clean_up):
-            logger.warning("Closed the books of %d calls that a dead process had left open", closed)
+            logger.warning("Closed %d calls that a dead process had left open", closed)
 
-    async def database(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-        """Run a service of ``calls`` on a thread of its own."""
+    async def database(self, function: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
+        """Run a service of ``calls`` on one of the runtime's threads."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._database, partial(in_own_connection, function, *args, **kwargs))
 
-    async def _take_orders(self) -> list[services.Order]:
-        return await self.database(services.take_orders, process=PROCESS)
+    def keep_recording(self, call_id: UUID, path: Path) -> None:
+        """
+        Have a finished recording moved to its call.
 
-    def book_recording(self, call_id: str, path: Path) -> None:
-        """Have a recording kept with its call. Its fact id follows from the file: two who find it say the same."""
+        The fact's id follows from the file, so that two processes that find the same file record it once.
+        """
         fact_id = uuid5(NAMESPACE_URL, path.name).hex
-        self.facts.record(facts.RecordingFinished(call_id=UUID(call_id), fact_id=fact_id, path=str(path)))
+        self.facts.record(facts.RecordingFinished(call_id=call_id, fact_id=fact_id, path=str(path)))
 
-    def chore(self, work: Any) -> asyncio.Task[Any]:
-        """Something that goes on beside the calls; a failure is logged."""
-        task = asyncio.ensure_future(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chore_done)
-        return task
+    def prepare_phrases(self, texts: tuple[str, ...], lasting: tuple[str, ...], *, voice: str, language: str) -> None:
+        """Have phrases of a call made in the background; ``lasting`` are those that name nobody."""
 
-    def _chore_done(self, task: asyncio.Task[Any]) -> None:
-        self._chores.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("A chore failed", exc_info=error)
+        async def prepare() -> None:
+            await self.phrases.prepare(lasting, voice=voice, language=language, lasting=True)
+            await self.phrases.prepare(texts, voice=voice, language=language)
 
-    @property
-    def full(self) -> bool:
-        """This process carries as many streams as it may; admission has usually said so before."""
-        return len(self.streams) >= settings.MAX_LIVE_CALLS
+        self._tasks.start(prepare())
 
     async def close(self) -> None:
-        """End what is left, politely towards the books."""
+        """End the sessions that are left, record what they report, and release everything."""
         self._remove_readiness_check()
         for session in list(self.sessions.values()):
             await session.close("drain")
-        for task in list(self._chores):
-            task.cancel()
         if self._started is not None and not self._started.done():
             self._started.cancel()
+        await self._tasks.cancel()
         await self.phrases.close()
         await self.engines.close()
-        # The books first: letting go of a recording's lock hands it to whoever recovers it.
+        # The facts first: once the lock of a recording is released, another process may recover the file.
         await self.facts.close()
         await self.recordings.close()
         self._database.shutdown(wait=False)
 
+    async def _take_orders(self) -> list[services.Order]:
+        return await self.database(services.take_orders, process=PROCESS)
 
-def in_own_connection(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+
+def in_own_connection(function: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
+    """Call a service on a thread that Django does not manage: its connection is closed when it is too old or broken."""
     close_old_connections()
     try:
         return function(*args, **kwargs)
@@ -180,19 +185,20 @@ def _record_fact(fact: services.Fact) -> None:
     in_own_connection(services.record_fact, fact)
 
 
-_service: Service | None = None
+_runtime: Runtime | None = None
 
 
-def get_service() -> Service:
-    """The one of this process, made at the first use. Its loop is the one it is started on."""
-    global _service
-    if _service is None:
-        _service = Service()
-    return _service
+def get_runtime() -> Runtime:
+    """The runtime of this process, made at the first call. It belongs to the loop on which it is started."""
+    global _runtime
+    if _runtime is None:
+        _runtime = Runtime()
+    return _runtime
 
 
-async def close_service() -> None:
-    global _service
-    if _service is not None:
-        service, _service = _service, None
-        await service.close()
+async def close_runtime() -> None:
+    """Close the runtime of this process, if there is one; the next call of ``get_runtime`` makes another."""
+    global _runtime
+    if _runtime is not None:
+        runtime, _runtime = _runtime, None
+        await runtime.close()

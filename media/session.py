@@ -28,7 +28,8 @@ from media.speech import VoiceDetector, VoiceWindow
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
-from media.turns.conversation import Conversation, Floor
+from media.turns.conversation import Conversation
+from media.turns.floor import Floor
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from media.phone.caller import HangUp, ScriptedCaller, Step, WaitForAgent
 from media.phone.injections import Injections
 from media.phone.leg import PhoneCall
 from media.phone.network import PhoneNetwork
-from media.runtime import get_service
+from media.runtime import get_runtime
 from tests.media.test_calls_end_to_end import phones
 
 logger = logging.getLogger(__name__)
@@ -131,12 +131,12 @@ class Office:
 
     async def quiet(self) -> None:
         """Until nothing is under way, neither there nor here."""
-        service = get_service()
+        runtime = get_runtime()
         async with asyncio.timeout(PATIENCE):
             await self.network.wait_until_idle()
-            while service.streams:  # noqa: ASYNC110 - nobody else waits for this
+            while runtime.streams:  # noqa: ASYNC110 - nobody else waits for this
                 await asyncio.sleep(0.01)
-            assert await service.facts.drain(10)
+            assert await runtime.facts.drain(10)
 
     def check(self) -> None:
         """What the database says is what the network knows, and nothing is left behind."""

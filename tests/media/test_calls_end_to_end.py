@@ -26,7 +26,7 @@ from media.phone.injections import CallbackFault, Injections
 from media.phone.leg import PhoneCall
 from media.phone.measurements import measure
 from media.phone.network import PhoneNetwork
-from media.runtime import close_service, get_service
+from media.runtime import close_runtime, get_runtime
 from tests.media.test_session import voice
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -67,7 +67,7 @@ async def server(settings, engines_options) -> AsyncIterator[str]:
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     serving.should_exit = True
     await task
-    await close_service()
+    await close_runtime()
 
 
 @asynccontextmanager
@@ -95,10 +95,10 @@ async def talk(network: PhoneNetwork, *steps: Step, number: str = "+12025550123"
 
 async def books(call: PhoneCall) -> Call:
     """The records of a call, once all of it is written: that happens behind the call."""
-    service = get_service()
-    while service.streams:  # noqa: ASYNC110 - nobody else waits for this
+    runtime = get_runtime()
+    while runtime.streams:  # noqa: ASYNC110 - nobody else waits for this
         await asyncio.sleep(0.01)
-    assert await service.facts.drain(10)
+    assert await runtime.facts.drain(10)
     return await read_books(call)
 
 
@@ -169,7 +169,7 @@ async def test_one_call_too_many_hears_a_busy_line(server, settings):
         first = await network.call_in(
             ScriptedCaller([WaitForAgent(), Wait(0.5), HangUp()]), from_number="+12025550123", to_number="+15005550006"
         )
-        while not get_service().streams:  # noqa: ASYNC110 - a stream has no event for its start
+        while not get_runtime().streams:  # noqa: ASYNC110 - a stream has no event for its start
             await asyncio.sleep(0.01)
         second = await talk(network, Wait(5.0), HangUp(), number="+12025550124")
         await first.wait()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from media.consumers import _Stream
+from media.consumers import StreamConnection
 
 
 async def test_a_stream_that_is_cut_short_gives_its_place_back(monkeypatch):
@@ -26,11 +26,11 @@ async def test_a_stream_that_is_cut_short_gives_its_place_back(monkeypatch):
     async def send(message: Any) -> None:
         pass
 
-    monkeypatch.setattr(_Stream, "_admit", admit)
-    monkeypatch.setattr(_Stream, "_run", cut_short)
-    monkeypatch.setattr(_Stream, "_finish", cut_short)
-    service = SimpleNamespace(streams=set())
-    stream = _Stream({}, receive, send, service)
+    monkeypatch.setattr(StreamConnection, "_admit", admit)
+    monkeypatch.setattr(StreamConnection, "_run", cut_short)
+    monkeypatch.setattr(StreamConnection, "_finish", cut_short)
+    runtime = SimpleNamespace(streams=set())
+    stream = StreamConnection({}, receive, send, runtime)
     with pytest.raises(asyncio.CancelledError):
         await stream.serve()
-    assert service.streams == set()
+    assert runtime.streams == set()

@@ -1,4 +1,4 @@
-"""Orders from outside reach the calls of this process, with a doorbell, without one, and while either is away."""
+"""Orders reach the calls of this process: with notifications, without, and while the database or Redis is away."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from uuid import UUID
 import pytest
 
 from calls.services import Order
-from media import order_inbox as orders
-from media.order_inbox import KEPT, LOOK_EVERY, LOOK_EVERY_BEHIND_BELL, Orders
+from media import order_inbox
+from media.order_inbox import KEEP_SECONDS, NOTIFIED_POLL_INTERVAL, POLL_INTERVAL, OrderInbox
 from media.turns import events as ev
 from tests.virtual_time import run
 
 CALL, OTHER = UUID(int=1), UUID(int=2)
 
 
-class Ear:
-    """A session: what it is told, and when."""
+class RecordedSession:
+    """Keeps the events that it receives, and when."""
 
     def __init__(self) -> None:
-        self.told: list[ev.Event] = []
+        self.events: list[ev.Event] = []
         self.times: list[float] = []
 
     def receive(self, event: ev.Event) -> None:
-        self.told.append(event)
+        self.events.append(event)
         self.times.append(asyncio.get_running_loop().time())
 
 
 class Database:
-    """Gives each order once, from the time on at which it was left; counts who asks."""
+    """Hands out each order once, from its time on, and counts how often it is asked."""
 
     def __init__(self) -> None:
-        self.left: list[tuple[float, Order]] = []
+        self.orders: list[tuple[float, Order]] = []
         self.asked = 0
         self.away_until = 0.0
 
-    def leave(self, kind: str, data: dict[str, Any], *, call_id: UUID = CALL, at: float = 0.0) -> None:
-        self.left.append((at, Order(len(self.left) + 1, call_id, kind, data)))
+    def add(self, kind: str, data: dict[str, Any], *, call_id: UUID = CALL, at: float = 0.0) -> None:
+        self.orders.append((at, Order(len(self.orders) + 1, call_id, kind, data)))
 
     async def take(self) -> list[Order]:
         now = asyncio.get_running_loop().time()
         self.asked += 1
         if now < self.away_until:
             raise RuntimeError("the database is away")
-        taken = [order for at, order in self.left if at <= now]
-        self.left = [(at, order) for at, order in self.left if at > now]
+        taken = [order for at, order in self.orders if at <= now]
+        self.orders = [(at, order) for at, order in self.orders if at > now]
         return taken
 
 
-class Layer:
+class FakeChannelLayer:
     """A channel layer that may be away."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Layer:
         self._reach()
         return message
 
-    def leave_off(self) -> None:
+    def fail(self) -> None:
         self.away = True
         self.messages.put_nowait({})
 
@@ -83,23 +83,23 @@ class Layer:
             raise ConnectionError("Redis is away")
 
 
-def watching(
+def run_inbox(
     database: Database,
-    sessions: dict[UUID, Ear],
+    sessions: dict[UUID, RecordedSession],
     *,
     seconds: float,
-    layer: Layer | None = None,
-    during: Callable[[Orders], Coroutine[Any, Any, None]] | None = None,
-) -> Orders:
-    """Watch for so many seconds of virtual time."""
+    layer: FakeChannelLayer | None = None,
+    during: Callable[[OrderInbox], Coroutine[Any, Any, None]] | None = None,
+) -> OrderInbox:
+    """Run an inbox for so many seconds of virtual time, with notifications if there is a ``layer``."""
 
-    async def work() -> Orders:
-        watched = Orders(database.take, sessions)
-        tasks = [asyncio.ensure_future(watched.watch())]
+    async def work() -> OrderInbox:
+        inbox = OrderInbox(database.take, sessions)
+        tasks = [asyncio.ensure_future(inbox.poll())]
         if layer is not None:
-            tasks.append(asyncio.ensure_future(watched.listen(layer)))
+            tasks.append(asyncio.ensure_future(inbox.listen(layer)))
         if during is not None:
-            tasks.append(asyncio.ensure_future(during(watched)))
+            tasks.append(asyncio.ensure_future(during(inbox)))
         await asyncio.sleep(seconds)
         for task in tasks:
             if task.done():
@@ -107,7 +107,7 @@ def watching(
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        return watched
+        return inbox
 
     return run(work())
 
@@ -123,132 +123,132 @@ def watching(
         ("voicemail", {"message": ""}, ev.VoicemailReached("")),
     ],
 )
-def test_an_order_is_told_to_the_session_of_its_call(kind, data, event):
-    database, ear, other = Database(), Ear(), Ear()
-    database.leave(kind, data)
-    watching(database, {OTHER: other, CALL: ear}, seconds=1.0)
-    assert ear.told == [event]
-    assert other.told == []
+def test_an_order_reaches_the_session_of_its_call_only(kind, data, event):
+    database, session, other = Database(), RecordedSession(), RecordedSession()
+    database.add(kind, data)
+    run_inbox(database, {OTHER: other, CALL: session}, seconds=1.0)
+    assert session.events == [event]
+    assert other.events == []
 
 
-def test_orders_keep_their_order_and_come_within_a_quarter_of_a_second():
-    database, ear = Database(), Ear()
+def test_orders_arrive_in_their_order_within_a_quarter_of_a_second():
+    database, session = Database(), RecordedSession()
     for number in range(20):
-        database.leave("say", {"text": str(number)}, at=number * 0.13)
-    watching(database, {CALL: ear}, seconds=4.0)
-    assert [event.text for event in ear.told] == [str(number) for number in range(20)]
-    assert all(0 <= time - number * 0.13 <= LOOK_EVERY + 0.001 for number, time in enumerate(ear.times))
+        database.add("say", {"text": str(number)}, at=number * 0.13)
+    run_inbox(database, {CALL: session}, seconds=4.0)
+    assert [event.text for event in session.events] == [str(number) for number in range(20)]
+    assert all(0 <= time - number * 0.13 <= POLL_INTERVAL + 0.001 for number, time in enumerate(session.times))
 
 
-def test_nobody_is_asked_while_there_is_no_call():
+def test_the_database_is_not_polled_while_there_is_no_call():
     database = Database()
-    watching(database, {}, seconds=60.0)
+    run_inbox(database, {}, seconds=60.0)
     assert database.asked == 0
 
 
 def test_all_calls_of_a_process_cost_one_query():
     database = Database()
-    watching(database, {UUID(int=number): Ear() for number in range(50)}, seconds=10.01)
+    run_inbox(database, {UUID(int=number): RecordedSession() for number in range(50)}, seconds=10.01)
     assert database.asked == 40
 
 
 def test_an_order_for_a_stream_that_is_about_to_open_waits_for_it():
-    database, ear = Database(), Ear()
-    sessions = {OTHER: Ear()}
-    database.leave("voicemail", {"message": ""})
+    database, session = Database(), RecordedSession()
+    sessions = {OTHER: RecordedSession()}
+    database.add("voicemail", {"message": ""})
 
-    async def open_later(watched: Orders) -> None:
+    async def open_later(inbox: OrderInbox) -> None:
         await asyncio.sleep(3.1)
-        sessions[CALL] = ear
-        watched.look()
+        sessions[CALL] = session
+        inbox.check()
 
-    watching(database, sessions, seconds=5.0, during=open_later)
-    assert ear.told == [ev.VoicemailReached("")]
-    assert ear.times == [pytest.approx(3.1)]
-
-
-def test_an_order_that_nobody_is_there_for_is_forgotten(caplog):
-    database, ear = Database(), Ear()
-    sessions = {OTHER: Ear()}
-    database.leave("say", {"text": "Hello?"})
-
-    async def open_too_late(watched: Orders) -> None:
-        await asyncio.sleep(KEPT + 1.0)
-        sessions[CALL] = ear
-
-    watching(database, sessions, seconds=KEPT + 3.0, during=open_too_late)
-    assert ear.told == []
-    assert "nobody is there any more" in caplog.text
+    run_inbox(database, sessions, seconds=5.0, during=open_later)
+    assert session.events == [ev.VoicemailReached("")]
+    assert session.times == [pytest.approx(3.1)]
 
 
-def test_an_order_that_makes_no_sense_costs_only_itself(caplog):
-    database, ear = Database(), Ear()
-    database.leave("dance", {})
-    database.leave("say", {})
-    database.leave("say", {"text": "Hello."})
-    watching(database, {CALL: ear}, seconds=1.0)
-    assert ear.told == [ev.SayRequested("Hello.")]
-    assert caplog.text.count("makes no sense") == 2
+def test_an_order_without_a_session_is_dropped_after_a_while(caplog):
+    database, session = Database(), RecordedSession()
+    sessions = {OTHER: RecordedSession()}
+    database.add("say", {"text": "Hello?"})
+
+    async def open_too_late(inbox: OrderInbox) -> None:
+        await asyncio.sleep(KEEP_SECONDS + 1.0)
+        sessions[CALL] = session
+
+    run_inbox(database, sessions, seconds=KEEP_SECONDS + 3.0, during=open_too_late)
+    assert session.events == []
+    assert "has no session here" in caplog.text
 
 
-def test_a_database_that_is_away_is_asked_again_and_complained_of_once(caplog):
-    database, ear = Database(), Ear()
+def test_an_invalid_order_is_dropped_and_the_next_one_arrives(caplog):
+    database, session = Database(), RecordedSession()
+    database.add("dance", {})
+    database.add("say", {})
+    database.add("say", {"text": "Hello."})
+    run_inbox(database, {CALL: session}, seconds=1.0)
+    assert session.events == [ev.SayRequested("Hello.")]
+    assert caplog.text.count("it is invalid") == 2
+
+
+def test_a_database_that_is_away_is_polled_again_and_logged_once(caplog):
+    database, session = Database(), RecordedSession()
     database.away_until = 5.0
-    database.leave("say", {"text": "Hello."})
-    watching(database, {CALL: ear}, seconds=6.0)
-    assert ear.times == [pytest.approx(5.0, abs=LOOK_EVERY)]
+    database.add("say", {"text": "Hello."})
+    run_inbox(database, {CALL: session}, seconds=6.0)
+    assert session.times == [pytest.approx(5.0, abs=POLL_INTERVAL)]
     assert caplog.text.count("the database is away") == 1
 
 
-def test_behind_a_doorbell_the_database_is_asked_seldom():
+def test_with_notifications_the_database_is_polled_seldom():
     database = Database()
-    watched = watching(database, {CALL: Ear()}, seconds=60.0, layer=Layer())
-    assert database.asked <= 60.0 / LOOK_EVERY_BEHIND_BELL + 2
-    assert watched.channel == "calls.this!process"
+    inbox = run_inbox(database, {CALL: RecordedSession()}, seconds=60.0, layer=FakeChannelLayer())
+    assert database.asked <= 60.0 / NOTIFIED_POLL_INTERVAL + 2
+    assert inbox.channel == "calls.this!process"
 
 
-def test_the_doorbell_is_answered_at_once():
-    database, ear, layer = Database(), Ear(), Layer()
-    database.leave("hang-up", {"reason": "operator"}, at=7.0)
+def test_a_notified_order_arrives_at_once():
+    database, session, layer = Database(), RecordedSession(), FakeChannelLayer()
+    database.add("hang-up", {"reason": "operator"}, at=7.0)
 
-    async def ring(_: Orders) -> None:
+    async def notify(_: OrderInbox) -> None:
         await asyncio.sleep(7.0)
         await layer.send("calls.this!process", {"type": "orders"})
 
-    watching(database, {CALL: ear}, seconds=9.0, layer=layer, during=ring)
-    assert ear.times == [pytest.approx(7.0, abs=0.001)]
+    run_inbox(database, {CALL: session}, seconds=9.0, layer=layer, during=notify)
+    assert session.times == [pytest.approx(7.0, abs=0.001)]
 
 
-def test_while_the_doorbell_is_out_of_order_orders_are_looked_for(caplog):
-    database, ear, layer = Database(), Ear(), Layer()
+def test_while_notifications_are_unavailable_the_database_is_polled_often(caplog):
+    database, session, layer = Database(), RecordedSession(), FakeChannelLayer()
     for at in (11.1, 31.1):
-        database.leave("say", {"text": "Hello."}, at=at)
+        database.add("say", {"text": "Hello."}, at=at)
 
-    async def break_and_mend(_: Orders) -> None:
+    async def fail_and_recover(_: OrderInbox) -> None:
         await asyncio.sleep(10.0)
-        layer.leave_off()
+        layer.fail()
         await asyncio.sleep(10.0)
         layer.away = False
 
-    watching(database, {CALL: ear}, seconds=40.0, layer=layer, during=break_and_mend)
-    asked_in_vain = database.asked
-    assert ear.times[0] == pytest.approx(11.1, abs=LOOK_EVERY)
-    # Mended, it is trusted again: the database is asked seldom.
-    assert 31.1 <= ear.times[1] <= 31.1 + LOOK_EVERY_BEHIND_BELL
-    assert asked_in_vain < 10.0 / LOOK_EVERY + 12
-    assert caplog.text.count("out of order") == 1
+    run_inbox(database, {CALL: session}, seconds=40.0, layer=layer, during=fail_and_recover)
+    polls = database.asked
+    assert session.times[0] == pytest.approx(11.1, abs=POLL_INTERVAL)
+    # Notifications arrive again, so the database is polled seldom.
+    assert 31.1 <= session.times[1] <= 31.1 + NOTIFIED_POLL_INTERVAL
+    assert polls < 10.0 / POLL_INTERVAL + 12
+    assert caplog.text.count("are unavailable") == 1
 
 
-def test_a_doorbell_that_never_worked_disturbs_nobody(caplog):
-    database, ear, layer = Database(), Ear(), Layer()
+def test_orders_arrive_although_notifications_never_worked(caplog):
+    database, session, layer = Database(), RecordedSession(), FakeChannelLayer()
     layer.away = True
-    database.leave("say", {"text": "Hello."}, at=3.0)
-    watching(database, {CALL: ear}, seconds=5.0, layer=layer)
-    assert ear.times == [pytest.approx(3.0, abs=LOOK_EVERY)]
-    assert caplog.text.count("out of order") == 1
+    database.add("say", {"text": "Hello."}, at=3.0)
+    run_inbox(database, {CALL: session}, seconds=5.0, layer=layer)
+    assert session.times == [pytest.approx(3.0, abs=POLL_INTERVAL)]
+    assert caplog.text.count("are unavailable") == 1
 
 
 def test_every_kind_of_order_has_an_event():
     from calls.models import CallOrder
 
-    assert set(orders._EVENTS) == set(CallOrder.Kind.values)
+    assert set(order_inbox._EVENTS) == set(CallOrder.Kind.values)

@@ -1,4 +1,4 @@
-"""A recording holds what was said and heard, at its place; it never holds up a call, and survives the process."""
+"""A recording has what was said and heard at its place, never delays a call, and survives its process."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_the_caller_is_left_and_the_agent_right_where_each_was_heard(spool
     assert right.tolist() == sound(SILENCE * 8000, REPLY * 4000, SILENCE * 8000, REPLY * 800, SILENCE * 19_200).tolist()
 
 
-async def test_what_was_heard_may_be_told_seconds_later(spool):
+async def test_what_was_heard_of_the_agent_may_come_seconds_later(spool):
     recording = spool.open("call-1")
     listen(recording, 30)
     recording.agent(22 * 8000 + 5, REPLY * 160)  # just inside
@@ -90,7 +90,7 @@ pieces = st.lists(st.tuples(st.booleans(), st.integers(0, 50_000), st.integers(1
 
 @settings(max_examples=25, deadline=None)
 @given(pieces)
-def test_any_order_of_pieces_lays_each_at_its_place(tmp_path_factory, pieces):
+def test_each_piece_is_at_its_place_whatever_their_order(tmp_path_factory, pieces):
     async def record() -> Path:
         spool = RecordingSpool(tmp_path_factory.mktemp("spool"))
         recording = spool.open(uuid4().hex)
@@ -120,7 +120,7 @@ async def test_a_call_without_a_sound_leaves_no_file(spool, folder):
     assert not folder.exists() or not list(folder.iterdir())
 
 
-async def test_finishing_twice_gives_the_same_and_what_comes_after_is_ignored(spool):
+async def test_finishing_twice_returns_the_same_file_and_later_sound_is_ignored(spool):
     recording = spool.open("call-1")
     listen(recording, 1)
     path = await recording.finish()
@@ -167,7 +167,7 @@ async def test_a_full_disk_costs_the_recording_and_nothing_else(folder, caplog):
     await spool.close()
 
 
-async def test_a_disk_that_hangs_never_holds_up_the_call(folder, monkeypatch, caplog):
+async def test_a_disk_that_hangs_does_not_delay_the_call(folder, monkeypatch, caplog):
     monkeypatch.setattr(recorder, "_MAX_WAITING", 3)
     awake = threading.Event()
 
@@ -186,7 +186,7 @@ async def test_a_disk_that_hangs_never_holds_up_the_call(folder, monkeypatch, ca
     await spool.close()
 
 
-async def test_a_finished_file_is_let_go_of_once_it_is_gone(spool):
+async def test_a_finished_file_is_released_once_it_is_deleted(spool):
     first = spool.open("call-1")
     listen(first, 1)
     (await first.finish()).unlink()
@@ -196,7 +196,7 @@ async def test_a_finished_file_is_let_go_of_once_it_is_gone(spool):
     assert list(spool._locks) == [path]
 
 
-async def test_recordings_of_the_living_are_not_recovered(spool, folder):
+async def test_recordings_of_a_living_process_are_not_recovered(spool, folder):
     recording = spool.open("call-1")
     listen(recording, 2)
     path = await recording.finish()
@@ -218,7 +218,7 @@ recording = spool.open("crashed")
 for position in range(0, 5 * 8000, 160):
     recording.caller(position, b"\\x10" * 160)
 written = threading.Event()
-spool._do(written.set)
+spool._submit(written.set)
 written.wait()
 os._exit(9)
 """
@@ -245,5 +245,5 @@ async def test_a_crash_costs_at_most_the_last_second(folder):
     await spool.close()
 
 
-async def test_a_folder_that_is_not_there_has_nothing_to_recover(folder):
+async def test_a_missing_folder_has_nothing_to_recover(folder):
     assert RecordingSpool(folder).recover() == []

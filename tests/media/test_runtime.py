@@ -11,8 +11,8 @@ from django.conf import settings
 from django.test import override_settings
 
 from calls.services import readiness_problems
-from media import runtime as service_module
-from media.runtime import Service, close_service, get_service, in_own_connection
+from media import runtime as media_runtime
+from media.runtime import Runtime, close_runtime, get_runtime, in_own_connection
 from media.turns.options import ConversationOptions
 
 
@@ -22,20 +22,20 @@ def engines(**tts: Any) -> dict[str, dict[str, Any]]:
     return {alias: {"BACKEND": backend + kind, "OPTIONS": of} for alias, (kind, of) in options.items()}
 
 
-async def serve(**tts: Any) -> tuple[Service, list[bool]]:
-    """A service that was started and closed, and which of its phrases were ready when it took calls."""
+async def serve(**tts: Any) -> tuple[Runtime, list[bool]]:
+    """A runtime that was started and closed, and which of its phrases were ready when it took calls."""
     with override_settings(ENGINES=engines(**tts)):
-        service = Service()
-    await service.start()
-    assert service.problem == ""
-    ready = [bool(service.phrases.get(text, voice="", language="en")) for text in ConversationOptions().stock_phrases]
-    await service.close()
-    return service, ready
+        runtime = Runtime()
+    await runtime.start()
+    assert runtime.problem == ""
+    ready = [bool(runtime.phrases.get(text, voice="", language="en")) for text in ConversationOptions().stock_phrases]
+    await runtime.close()
+    return runtime, ready
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_calls_do_not_wait_for_phrases_that_the_voice_does_not_make(monkeypatch):
-    monkeypatch.setattr(service_module, "PHRASES_PATIENCE", 0.05)
+    monkeypatch.setattr(media_runtime, "MAX_WAIT_FOR_PHRASES", 0.05)
     _, ready = await serve(stalls=[{"rate": 1.0, "seconds": 3600.0}])
     assert not any(ready)
 
@@ -47,29 +47,29 @@ async def test_the_phrases_of_the_process_before_are_there_at_the_start():
     assert all(ready)
     files = list((Path(settings.SPOOL_DIR) / "phrases").iterdir())
     assert len(files) == len(ConversationOptions().stock_phrases)
-    service, ready = await serve(**quick)
+    runtime, ready = await serve(**quick)
     assert all(ready)
-    assert service.engines.tts.deal_fate().name == "scripted speech 1"  # it was never asked
+    assert runtime.engines.tts.deal_fate().name == "scripted speech 1"  # it was never asked
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_process_is_not_ready_while_its_engines_load_and_asks_no_more_once_it_has_stopped():
     with override_settings(ENGINES=engines()):
-        service = Service()
-    service.begin()
-    assert await service.database(readiness_problems) == ["engines are loading"]
-    await service.start()
-    assert await service.database(readiness_problems) == []
-    service.problem = "engines: out of memory"
-    assert await service.database(readiness_problems) == ["engines: out of memory"]
-    await service.close()
+        runtime = Runtime()
+    runtime.begin()
+    assert await runtime.database(readiness_problems) == ["engines are loading"]
+    await runtime.start()
+    assert await runtime.database(readiness_problems) == []
+    runtime.problem = "engines: out of memory"
+    assert await runtime.database(readiness_problems) == ["engines: out of memory"]
+    await runtime.close()
     assert await asyncio.to_thread(in_own_connection, readiness_problems) == []
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_each_service_of_a_process_leaves_no_check_behind():
     for _ in range(3):
-        service = get_service()
-        service.begin()
-        await close_service()
+        runtime = get_runtime()
+        runtime.begin()
+        await close_runtime()
         assert await asyncio.to_thread(in_own_connection, readiness_problems) == []

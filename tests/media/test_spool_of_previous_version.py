@@ -13,7 +13,7 @@ from django.test import override_settings
 
 from calls.models import Agent, Call, CallEvent, DoNotCall, Turn
 from calls.services import facts
-from media.runtime import Service
+from media.runtime import Runtime
 from tests.media.test_runtime import engines
 
 SPOOLED = """\
@@ -54,10 +54,10 @@ async def record_spooled(text: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "01795893697408280302-5715aeb8.jsonl").write_text(text)
     with override_settings(ENGINES=engines()):
-        service = Service()
-    service.facts.start()
-    assert await service.facts.drain(10)
-    await service.close()
+        runtime = Runtime()
+    runtime.facts.start()
+    assert await runtime.facts.drain(10)
+    await runtime.close()
     assert list(folder.iterdir()) == []
 
 
