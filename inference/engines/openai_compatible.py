@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 
 from inference.chat.connection import Connection
-from inference.chat.places import Places, expire
 from inference.chat.prompt import prompt, tokens
-from inference.chat.reply import ReplyFilter
+from inference.chat.reply_filter import ReplyFilter
 from inference.chat.servers import Rank, server_of
+from inference.chat.slots import Places, expire
 from inference.types import (
     NO_TOOLS,
     ContextTooLarge,

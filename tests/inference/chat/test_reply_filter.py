@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference.chat.reply import ReplyFilter
+from inference.chat.reply_filter import ReplyFilter
 
 
 def said(text: str, *, size: int, marker: str = "[END_CALL]") -> tuple[str, ReplyFilter]:

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from inference.chat.places import Place, Places, expire
 from inference.chat.servers import Rank
+from inference.chat.slots import Place, Places, expire
 from inference.types import EngineFull
 
 
