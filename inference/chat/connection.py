@@ -1,9 +1,9 @@
 """
-The way to a model server: pooled connections, one streamed completion per request.
+Connects to a model server: pooled connections, one streamed completion for each request.
 
-The reader of server-sent events is our own on a well-kept HTTP client: the usual client package costs some 10 ms per
-request where this costs about one. A reply that is left before its end closes its connection at once, which is how
-such servers learn that the work is no longer wanted.
+The server-sent events are parsed here, on top of a well-kept HTTP client: the usual client package adds about 10 ms to
+a request, this about 1 ms. A reply that is left before its end closes its connection at once, which tells the server
+that the work is no longer needed.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ from inference.chat.refusals import refusal, retry_after, without_quotations
 from inference.types import EngineError, EngineFull, EngineTimeout
 
 DRAIN = 0.1
-"""After the last event the end of the body is awaited so long, so that the connection can be used again."""
+"""Seconds to wait after the last event for the end of the body, so that the connection can be used again."""
 REFUSAL = 0.5
-"""Seconds for the words of a refusal, which may come in pieces and behind its status."""
+"""Seconds to wait for the body of a refusal, which may come in pieces and later than its status."""
 KEEP_ALIVE = 60.0
-"""Seconds for which an unused connection is kept; many servers give it up sooner, some after 5."""
+"""Seconds for which an unused connection is kept. Many servers close it sooner, some after 5 s."""
 DNS_CACHE = 60
+"""Seconds for which an address is used without resolving the name again."""
 ERROR_BYTES = 2000
+"""Bytes that are read of a refusal: enough for its reason."""
 
 
 class Connection:
     """
-    One model at one server; any number of requests at once. All its methods raise ``EngineError``.
+    One model at one server, for any number of requests at once. All methods raise ``EngineError``.
 
-    ``ca_file`` replaces the authorities that are trusted; ``client_cert_file`` (with ``client_key_file``, if the key is
-    not in it) is shown to servers that ask for one.
+    ``ca_file`` replaces the certificate authorities that are trusted. ``client_cert_file`` is presented to a server
+    that asks for a certificate; ``client_key_file`` is needed if the key is in a file of its own.
     """
 
     def __init__(
@@ -56,13 +58,13 @@ class Connection:
         base_url = base_url.rstrip("/")
         self.url = f"{base_url}/chat/completions"
         self.where = re.sub(r"//[^/@]*@", "//", self.url)
-        """The URL for people: without a password."""
+        """The URL for messages: without a password."""
         self.model = model
         self.full_until = 0.0
-        """On the loop's clock: when the server wants to be asked again."""
+        """The time on the loop's clock until which the server, being full, wants no requests."""
         self._models_url = f"{base_url}/models"
         key = {"Authorization": f"Bearer {api_key.strip()}"} if api_key else {}
-        # Compressed, the events would be gathered before they are sent.
+        # With compression the server would collect events before it sends them.
         self._headers = {"Accept-Encoding": "identity", **key, **(headers or {})}
         self._ssl = _ssl_context(ca_file, client_cert_file, client_key_file)
         self._connect_timeout = connect_timeout
@@ -74,19 +76,19 @@ class Connection:
             await client.close()
 
     async def touch(self) -> None:
-        """Have a connection ready and the key looked at, at no cost. A missing answer is none of our business."""
+        """Open a connection and have the key checked, without the cost of a completion. A missing answer is ignored."""
         with self._engine_errors("answer"):
             async with asyncio.timeout(2 * self._connect_timeout):
                 client = self._client()
                 async with client.get(self._models_url, headers=self._headers, allow_redirects=False) as response:
                     if response.status in (401, 403):
                         raise await self._refusal(response, turns=())
-                    # Only a response that was read to its end leaves its connection behind.
+                    # Only a response that was read to its end returns its connection to the pool.
                     async for _ in response.content.iter_any():
                         pass
 
     def ask(self, body: Mapping[str, Any], *, inter_token_timeout: float, reply_timeout: float) -> Reply:
-        """A request, not sent yet."""
+        """Prepare a request; it is sent when its texts are read."""
         return Reply(self, body, inter_token_timeout, reply_timeout)
 
     async def _post(self, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
@@ -97,7 +99,7 @@ class Connection:
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            # The server closed a pooled connection just as it was picked: nothing was answered, so ask once more.
+            # The server closed a pooled connection just as it was used. Nothing was answered, so send it once more.
             response = await self._client().post(self.url, data=data, headers=headers, allow_redirects=False)
         if response.status == 200 and response.content_type != "application/json":
             return response
@@ -129,7 +131,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            # aiohttp sets TCP_NODELAY on what it opens.
+            # aiohttp sets TCP_NODELAY on its sockets.
             connector = aiohttp.TCPConnector(
                 limit=0, ttl_dns_cache=DNS_CACHE, keepalive_timeout=KEEP_ALIVE, ssl=self._ssl
             )
@@ -161,7 +163,7 @@ class Reply:
         self, connection: Connection, body: Mapping[str, Any], inter_token_timeout: float, reply_timeout: float
     ) -> None:
         self.finish_reason = ""
-        """Why it ended, in the server's words; ``""`` while it has not."""
+        """Why the reply ended, in the server's words; ``""`` until then."""
         self._connection = connection
         self._body = body
         self._inter_token_timeout = inter_token_timeout
@@ -171,9 +173,10 @@ class Reply:
 
     async def texts(self, first: asyncio.Timeout) -> AsyncGenerator[str, None]:
         """
-        Its pieces of text; empty ones are none. However it is left, the connection is closed unless it came to its end.
+        Send the request and yield the pieces of text, none of them empty.
 
-        ``first`` ends the wait for the first text. Only time spent waiting for the server counts.
+        ``first`` limits the wait for the first text; only time spent waiting for the server counts. If the iteration is
+        left before the end of the reply, the connection is closed.
         """
         loop = asyncio.get_running_loop()
         errors = self._connection._engine_errors
@@ -197,13 +200,13 @@ class Reply:
                 self._response.close()
 
     async def _next(self) -> list[str]:
-        """The texts that come next, whatever else comes with them; none at the end of the reply."""
+        """Return the next texts; none at the end of the reply."""
         assert self._response is not None
         texts: list[str] = []
         while not texts and not self.finish_reason:
             data = await self._response.content.readany()
             if not data:
-                raise EngineError(f"{self._connection.where} broke off in mid-reply")
+                raise EngineError(f"{self._connection.where} broke off in the middle of the reply")
             try:
                 for event in self._events.feed(data):
                     text, self.finish_reason = read_chunk(event)
@@ -224,15 +227,15 @@ class Reply:
 
 
 def _ssl_context(ca_file: str, client_cert_file: str, client_key_file: str) -> ssl.SSLContext | bool:
-    """True: what the HTTP client does anyway, which is to look at the certificate."""
+    """Return the context, or True for the default of the HTTP client, which checks the server's certificate."""
     if not (ca_file or client_cert_file):
         return True
     try:
         context = ssl.create_default_context(cafile=ca_file or None)
         if client_cert_file:
-            # Without a password OpenSSL would ask for one at the terminal, and wait.
+            # Without a password here, OpenSSL would wait for one at the terminal.
             context.load_cert_chain(client_cert_file, client_key_file or None, password="")
     except OSError as error:  # ssl.SSLError is one
         files = " or ".join(filter(None, (ca_file, client_cert_file, client_key_file)))
-        raise EngineError(f"cannot read the certificates of {files}: {error}", permanent=True) from error
+        raise EngineError(f"cannot read the certificates in {files}: {error}", permanent=True) from error
     return context

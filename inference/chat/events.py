@@ -1,4 +1,4 @@
-"""Server-sent events, and what of a chat completion is in them."""
+"""Server-sent events, and the chat completion chunks in them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ import msgspec
 from inference.types import EngineError
 
 LONGEST_EVENT_BYTES = 1 << 20
+"""A chunk of a reply is a few hundred bytes; a stream without line ends must not fill the memory."""
 
 
 class EventReader:
-    """Server-sent events from bytes that are cut anywhere, even inside a character."""
+    """Parses server-sent events from bytes that are cut anywhere, even inside a character."""
 
     def __init__(self) -> None:
         self._rest = b""
+        """An unfinished line."""
         self._data: list[bytes] = []
+        """The data lines of an unfinished event."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The payloads of the events that these bytes complete."""
+        """Return the payloads of the events that these bytes complete."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         events = []
         for line in (line.removesuffix(b"\r").removeprefix(BOM_UTF8) for line in lines):
@@ -30,7 +33,7 @@ class EventReader:
                 events.append(b"\n".join(self._data))
                 self._data.clear()
         if len(self._rest) + sum(map(len, self._data)) > LONGEST_EVENT_BYTES:
-            raise EngineError(f"an event of more than {LONGEST_EVENT_BYTES} bytes from the model server")
+            raise EngineError(f"the model server sent an event of more than {LONGEST_EVENT_BYTES} bytes")
         return events
 
 
@@ -44,7 +47,7 @@ class _Choice(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    """What is read of one event; reasoning, usage and the rest are left aside."""
+    """The fields of one event that are read. Reasoning, usage and others are ignored."""
 
     choices: list[_Choice] | None = None
     error: Any = None
@@ -53,7 +56,7 @@ class _Chunk(msgspec.Struct):
 
 
 def read_chunk(event: bytes) -> tuple[str, str]:
-    """The text of one event, and why the reply ends with it (``""``: it does not). Raises ``EngineError``."""
+    """Return the text of one event and why the reply ends with it (``""`` if it does not). Raises ``EngineError``."""
     if event == b"[DONE]":
         return "", "done"
     try:

@@ -1,9 +1,9 @@
 """
-From a conversation to the messages of a request.
+Builds the messages of a request from a conversation.
 
-What is sent for one turn begins with what was sent for the turn before, so that the server finds its work on it in its
-prefix cache: the system message never changes during a call, turns are only added, and when the context is full
-enough are dropped at once for the next ones to be added again.
+Each request begins with the messages of the request before it, so that the server finds them in its prefix cache: the
+system message never changes during a call, and turns are only added. When the context is full, so many of the oldest
+turns are dropped at once that there is room for many new ones.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from itertools import groupby
 from inference.types import Message, Tools
 
 PICKS_UP = "(The call is connected.)"
-"""Stands for the caller's first turn where the agent spoke first: some chat templates insist that a user begins."""
+"""The caller's first turn where the agent spoke first, since some chat templates require that a user begins."""
 GOES_ON = "..."
-"""Stands for the caller's next turn where it is not known yet: some chat templates insist that a user ends."""
+"""The caller's next turn while it is not known, since some chat templates require that a user ends."""
 GOODBYE = "When the conversation is over and you have said goodbye, write {marker} at the very end of that reply."
 TRANSFER = (
     "You can hand the caller on to: {names}. When the caller wants or needs that, say in one short sentence that you "
@@ -26,7 +26,7 @@ TRANSFER_MARKER = "[TRANSFER name]"
 OPT_OUT = "When the caller asks not to be called any more, answer with {marker} and nothing else."
 OPT_OUT_MARKER = "[DO_NOT_CALL]"
 KEPT = 0.6
-"""Share of the room that the turns take after the oldest were dropped."""
+"""Share of the room that the turns take after the oldest ones were dropped."""
 
 Turn = tuple[str, str]
 """Role and content."""
@@ -34,7 +34,7 @@ Turn = tuple[str, str]
 
 def tokens(text: str) -> int:
     """
-    About how many tokens a turn is, rather too many than too few.
+    Estimate how many tokens a turn has, rather too high than too low.
 
     English has 4 to 5 bytes to the token, other languages in Latin script 3 to 4, the rest about 3 or more; the
     template adds some 5 tokens to each turn.
@@ -46,9 +46,9 @@ def prompt(
     messages: Sequence[Message], tools: Tools, *, end_call_marker: str, room: int, ends_with_user: bool = False
 ) -> list[dict[str, str]]:
     """
-    The conversation as strict chat templates want it: one system message, then user and agent by turns.
+    Return the conversation as strict chat templates require it: one system message, then user and assistant by turns.
 
-    Of the turns the last ones are kept that fit into ``room`` tokens together with the system message.
+    The last turns are kept that fit into ``room`` tokens together with the system message.
     """
     system = [message.content for message in messages if message.role == "system"]
     if end_call_marker:
@@ -70,10 +70,10 @@ def prompt(
 
 def fitting(turns: Sequence[Turn], room: int) -> Sequence[Turn]:
     """
-    The last turns that fit into ``room`` tokens, beginning with a user's; the very last one is always among them.
+    Return the last turns that fit into ``room`` tokens, beginning with a user's. The last turn is always kept.
 
-    Where they stop fitting, so many are dropped that ``KEPT`` of the room is used. Each time is found by going
-    through the conversation as it came, so that every request until the next drop begins with the same turn.
+    When the turns no longer fit, so many are dropped that ``KEPT`` of the room is used. To find those points the
+    conversation is followed from its beginning, so that every request until the next drop begins with the same turn.
     """
     start = total = 0
     for end, (role, text) in enumerate(turns, 1):

@@ -1,4 +1,4 @@
-"""What a model server means by refusing a request."""
+"""Which error a model server's refusal is."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading
 
 TRANSIENT_STATUSES = frozenset({408, 409, 425})
-"""Beside every 5xx: the refusals that a later request may not get."""
+"""Beside every 5xx, the refusals that a later request may not get."""
 FULL_STATUSES = frozenset({429, 498, 503, 529})
-"""Too many requests, or a full queue: 498 is Groq's, 503 vLLM's (``--max-num-queued-reqs``), 529 Anthropic's."""
+"""Too many requests, or a full queue. 498 is Groq's, 503 vLLM's (``--max-num-queued-reqs``), 529 Anthropic's."""
 
 _TOO_LARGE = re.compile(
     r"context[ _-]?(?:length|size|window)|max(?:imum)?[ _](?:model|input|seq|prompt|sequence)\w*[ _]len"
     r"|prompt.{0,30}too (?:long|large)|reduce the length|request too large|max_tokens must be at least 1, got -",
     re.I,
 )
-"""In the words of OpenAI, Groq and vLLM, TensorRT-LLM (max_seq_len), Ollama and llama.cpp."""
+"""How OpenAI, Groq and vLLM, TensorRT-LLM (max_seq_len), Ollama and llama.cpp say that a prompt is too long."""
 _LOADING = re.compile(r"\bloading\b|not (?:yet )?(?:ready|loaded)|starting up", re.I)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ESCAPE = re.compile(r"\\.")
@@ -43,7 +43,7 @@ def refusal(status: int, said: str, *, where: str, model: str, turns: Sequence[s
         return ContextTooLarge(message)
     if status == 503 and _LOADING.search(said):
         return EngineLoading(message)
-    # An empty purse, which does not fill itself, is no full house.
+    # An exhausted quota does not come back by waiting, so it is not the same as a full server.
     if status in FULL_STATUSES and "insufficient_quota" not in said:
         return EngineFull(message)
     return EngineError(message, permanent=status < 500 and status not in TRANSIENT_STATUSES)
@@ -74,7 +74,7 @@ def _runs(words: list[str], size: int) -> list[tuple[str, ...]]:
 
 
 def retry_after(header: str | None) -> float:
-    """Seconds to leave the server alone after it was full; HTTP's other form, a date, counts as none given."""
+    """Seconds to send no request after the server was full. A date, HTTP's other form, counts as no header."""
     try:
         return min(60.0, max(0.0, float(header or "")))
     except ValueError:

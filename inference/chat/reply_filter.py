@@ -1,4 +1,4 @@
-"""What a model writes beside the words of its reply: markers that ask for something, and what should not be there."""
+"""Separates the words of a model's reply from its markers and from text that must not be spoken."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ OPENINGS = (
 )
 """The role that some models write before their words."""
 THOUGHTS = ("<think>", "</think>")
-"""Between these, at the beginning, reasoning that the server did not take out."""
+"""Between these, at the beginning, is reasoning that the server did not remove."""
 ENDINGS = (
     *("<end_of_turn>", "<start_of_turn>", "<turn|>", "<eos>", "</s>", "<|im_end|>", "<|im_start|>", "<|eot_id|>"),
     *("<|end|>", "<|endoftext|>", "\nuser:", "\ncaller:", "\ncustomer:", "\nhuman:", "\nuser\n"),
 )
-"""After these a model no longer answers: it has ended, or it plays the caller's part too."""
+"""After these the model has ended its turn, or writes the caller's next one."""
 
 _NAME = r"[\s:=][^\[\]\n]{0,60}"
 _BEGUN_TRANSFER = re.compile(rf"\[transfer{_NAME}")
@@ -30,10 +30,10 @@ _ENDING = re.compile("|".join(map(re.escape, ENDINGS)), re.IGNORECASE)
 
 class ReplyFilter:
     """
-    Takes out of text that comes in pieces what is not to be said.
+    Removes from streamed text what must not be spoken.
 
-    ``requests`` is what its markers so far ask for; other text in brackets stays. ``ended`` tells that whatever comes
-    now is no reply any more.
+    Pass each piece to ``feed`` and call ``rest`` at the end; both return text to speak. Text in brackets that is no
+    marker is kept.
     """
 
     def __init__(self, end_call_marker: str, tools: Tools = NO_TOOLS) -> None:
@@ -44,16 +44,21 @@ class ReplyFilter:
             marker.lower() for marker in (end_call_marker, OPT_OUT_MARKER, "[transfer", *ENDINGS) if marker
         )
         self._first = frozenset(marker[0] for marker in self._markers)
-        self._held = ""
-        self._opening = True
-        self._thinking = False
-        # A transfer to no name goes to the first target: there may be no doubt. The server refuses "nobody".
+        # A transfer marker without a name means the first target. Without targets the server refuses the name "nobody".
         self._transfer_to = next(iter(tools.transfer_targets), "nobody")
+        self._held = ""
+        """The end of the text so far, which may be the beginning of a marker."""
+        self._opening = True
+        """No words of the reply have come yet."""
+        self._thinking = False
+        """Inside the reasoning at the beginning."""
         self.ended = False
+        """The model has ended its reply: what comes now is not spoken."""
         self.requests = NO_REQUESTS
+        """What the markers so far request."""
 
     def feed(self, text: str) -> str:
-        """What is certain to be said; the beginning of what may become something else is held back."""
+        """Return the text that is certainly spoken. The beginning of what may become a marker is held back."""
         text, self._held = self._held + text, ""
         if self.ended:
             return ""
@@ -65,14 +70,14 @@ class ReplyFilter:
         text = self._pattern.sub(self._take, text)
         if self.ended or not text:
             return text
-        held = next((at for at in range(len(text)) if self._may_come(text, at)), None)
+        held = next((at for at in range(len(text)) if self._may_begin_marker(text, at)), None)
         if held is None:
             return text
         self._held = text[held:]
         return text[:held]
 
     def rest(self) -> str:
-        """What was held back and is to be said after all. A transfer that only lacks its bracket is one."""
+        """Return the held text that is spoken after all. A transfer marker without its last bracket counts as one."""
         self._opening = False
         text, self._held = self._held, ""
         if self._thinking or (text[:2] in ("<e", "<s", "<t", "</", "<|") and _begins(text.lower(), ENDINGS)):
@@ -80,7 +85,7 @@ class ReplyFilter:
         return "" if _CUT_TRANSFER.fullmatch(text) and not self.feed(f"{text}]") else text
 
     def _without_opening(self, text: str) -> str:
-        """The text behind it and behind all space; what may still become an opening is held."""
+        """Return the text after a role, reasoning and white space; hold what may still become one."""
         start, end = THOUGHTS
         while True:
             if self._thinking:
@@ -113,13 +118,14 @@ class ReplyFilter:
                 self.requests = replace(self.requests, transfer=name or self._transfer_to)
         return ""
 
-    def _may_come(self, text: str, at: int) -> bool:
+    def _may_begin_marker(self, text: str, at: int) -> bool:
         if text[at].lower() not in self._first:
             return False
-        rest = text[at:].lower()  # not of the whole text: some letters become two
+        # Not lower() of the whole text: some letters become two, and positions would shift.
+        rest = text[at:].lower()
         return _begins(rest, self._markers) or _BEGUN_TRANSFER.fullmatch(rest) is not None
 
 
 def _begins(text: str, literals: tuple[str, ...]) -> bool:
-    """The text is the beginning of one of them."""
+    """Whether the text is the beginning of one of the literals."""
     return any(literal.startswith(text) for literal in literals)

@@ -1,4 +1,4 @@
-"""How the model servers differ that all speak OpenAI's chat completions."""
+"""How model servers that implement OpenAI's chat completions differ."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from inference.types import EngineError
 
 
 class Rank(IntEnum):
-    """Who goes first; an index into ``Server.priorities``."""
+    """Which request goes first; an index into ``Server.priorities``."""
 
     REAL = 0
-    """A turn that somebody waits for."""
+    """A turn whose answer the caller waits for."""
     SPECULATIVE = 1
+    """A turn that may still go on."""
     WARM = 2
     """Only prepares for a later request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What holds for a kind of server where the options say nothing else."""
+    """The defaults for a kind of server; the engine's options replace them."""
 
     host: str = ""
-    """The service that a base_url with this host means."""
+    """A base_url with this host means this kind of server."""
     length_field: str = "max_tokens"
-    """What the limit of the reply is called."""
+    """The field that limits the length of a reply."""
     priorities: tuple[float, float, float] | None = None
-    """The field ``priority`` by ``Rank``. Servers that do not know the field refuse it."""
+    """The value of the field ``priority`` for each ``Rank``. Servers that do not know the field refuse the request."""
     paid: bool = False
-    """Every token costs, so none is wasted: no speculation, no warming."""
+    """Every token costs money, so requests are neither speculative nor for warming."""
     context_tokens: int = 4096
+    """The size of the context that the server offers by default."""
 
 
 SERVERS = {
     "": Server(),
     "ollama": Server(),
     "vllm": Server(priorities=(0, 5, 10), context_tokens=8192),
-    # trtllm-serve has a priority too, the other way round; releases before it refuse the field.
+    # trtllm-serve has a priority as well, but the other way round, and earlier releases refuse the field.
     "tensorrt-llm": Server(context_tokens=8192),
     # OpenAI's newer models refuse max_tokens; Groq calls it deprecated. The others know only max_tokens, or both.
     "openai": Server("api.openai.com", "max_completion_tokens", paid=True, context_tokens=128_000),
@@ -47,7 +49,7 @@ SERVERS = {
 
 
 def server_of(name: str, base_url: str) -> Server:
-    """The server of this name, or without one what the URL tells. An unknown name is a permanent ``EngineError``."""
+    """Return the server of this name, or without a name the one of the URL. Raises a permanent ``EngineError``."""
     if name:
         try:
             return SERVERS[name]

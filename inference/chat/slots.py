@@ -1,4 +1,4 @@
-"""Who may use a model server that serves only so many requests at once."""
+"""Which request may use a model server that serves only a limited number at once."""
 
 from __future__ import annotations
 
@@ -12,75 +12,76 @@ from inference.chat.servers import Rank
 from inference.types import EngineFull
 
 
-class Place:
-    """
-    Held for one request. ``give_way``, while it is set, ends that request for one of a better rank.
-
-    A request clears it once its first words are out: whoever hears them may have taken the turn meanwhile.
-    """
+class Slot:
+    """Held for one request."""
 
     def __init__(self, rank: Rank) -> None:
         self.rank = rank
         self.give_way: Callable[[], object] | None = None
+        """Ends the request in favour of one with a better rank. The request sets it while it may be ended, and clears
+        it with its first words: by then it may have become the turn that the caller hears."""
         self.lost = False
+        """``give_way`` was called."""
 
 
-class Places:
-    """At most ``limit`` at once (0: any number), the best rank first, and among equals whoever came first."""
+class Slots:
+    """At most ``limit`` requests at once (0: any number). The best rank comes first, among equals the earliest."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: set[Place] = set()
-        self._waiting: list[tuple[Rank, int, asyncio.Future[Place]]] = []
+        self._held: set[Slot] = set()
+        self._waiting: list[tuple[Rank, int, asyncio.Future[Slot]]] = []
+        """A heap: rank, order of arrival, and the future that gets the slot."""
         self._order = count()
 
     @asynccontextmanager
-    async def take(self, rank: Rank, *, patience: float) -> AsyncIterator[Place]:
-        """A place for as long as the block runs; ``EngineFull`` if none is free within ``patience`` seconds."""
-        place = await self._place(rank, patience) if self._limit else Place(rank)
+    async def take(self, rank: Rank, *, patience: float) -> AsyncIterator[Slot]:
+        """Hold a slot while the block runs. Raise ``EngineFull`` if none is free within ``patience`` seconds."""
+        slot = await self._acquire(rank, patience) if self._limit else Slot(rank)
         try:
-            yield place
+            yield slot
         finally:
-            self._release(place)
+            self._release(slot)
 
-    async def _place(self, rank: Rank, patience: float) -> Place:
+    async def _acquire(self, rank: Rank, patience: float) -> Slot:
         if len(self._held) < self._limit:
             return self._grant(rank)
-        if (loser := self._loser(rank)) is not None:
+        if (loser := self._find_loser(rank)) is not None:
             loser.lost = True
             assert loser.give_way is not None
             loser.give_way()
-        granted: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        granted: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         heappush(self._waiting, (rank, next(self._order), granted))
         try:
             async with asyncio.timeout(patience):
                 return await granted
         except TimeoutError as error:
-            self._refuse(granted)
-            raise EngineFull(f"all {self._limit} places at the model server were taken for {patience:g} s") from error
+            self._withdraw(granted)
+            raise EngineFull(f"all {self._limit} slots at the model server were taken for {patience:.1f} s") from error
         except BaseException:
-            self._refuse(granted)
+            self._withdraw(granted)
             raise
 
-    def _loser(self, rank: Rank) -> Place | None:
-        may = [place for place in self._held if place.rank > rank and place.give_way is not None and not place.lost]
-        return max(may, key=lambda place: place.rank, default=None)
+    def _find_loser(self, rank: Rank) -> Slot | None:
+        """The slot of the worst rank whose request can be ended for one of this rank."""
+        candidates = [slot for slot in self._held if slot.rank > rank and slot.give_way is not None and not slot.lost]
+        return max(candidates, key=lambda slot: slot.rank, default=None)
 
-    def _grant(self, rank: Rank) -> Place:
-        place = Place(rank)
-        self._held.add(place)
-        return place
+    def _grant(self, rank: Rank) -> Slot:
+        slot = Slot(rank)
+        self._held.add(slot)
+        return slot
 
-    def _refuse(self, granted: asyncio.Future[Place]) -> None:
-        """Whoever waited has gone; a place that it was given in that moment goes to the next."""
+    def _withdraw(self, granted: asyncio.Future[Slot]) -> None:
+        """The request no longer waits. If it was granted a slot in the same moment, the next request gets that."""
         if granted.done() and not granted.cancelled():
             self._release(granted.result())
         granted.cancel()
 
-    def _release(self, place: Place) -> None:
-        if place not in self._held:
+    def _release(self, slot: Slot) -> None:
+        if slot not in self._held:
             return
-        self._held.remove(place)
+        self._held.remove(slot)
         while self._waiting:
             rank, _, granted = heappop(self._waiting)
             if not granted.done():
@@ -89,6 +90,6 @@ class Places:
 
 
 def expire(timeout: asyncio.Timeout) -> None:
-    """A way to give way: the time is up now."""
-    if not timeout.expired():  # it may be up in this very moment
+    """Let the timeout expire now, unless it has already. For ``Slot.give_way``."""
+    if not timeout.expired():
         timeout.reschedule(asyncio.get_running_loop().time())

@@ -1,7 +1,7 @@
 """
-Any model server that speaks OpenAI's chat completions: Ollama by default, vLLM, TensorRT-LLM, llama.cpp, paid ones.
+Any model server that implements OpenAI's chat completions: Ollama (the default), vLLM, TensorRT-LLM, llama.cpp, ...
 
-What servers differ in is in ``inference/chat/servers.py``; the rest of the work is beside it.
+``inference/chat/servers.py`` says how servers differ; the parts of the work are in the modules beside it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import ClassVar
 
 from inference.chat.connection import Connection
+from inference.chat.options import ModelServerOptions
 from inference.chat.prompt import prompt, tokens
 from inference.chat.reply_filter import ReplyFilter
 from inference.chat.servers import Rank, server_of
-from inference.chat.slots import Places, expire
+from inference.chat.slots import Slots, expire
 from inference.types import (
     NO_TOOLS,
     ContextTooLarge,
@@ -34,100 +35,68 @@ from inference.types import (
 log = logging.getLogger(__name__)
 
 LOADING_PAUSE = 0.5
-"""Seconds between two questions to a server that is loading its model."""
+"""Seconds between two requests to a server that is loading its model."""
 IDLE = 20.0
-"""A connection unused for so long may be gone: where prompts are not warmed, it is."""
+"""After so many seconds without a request the server may have closed the connection. It is then opened again, unless
+warming does that."""
 SHRINK = 0.9
-"""Of what the server found too large; the count of tokens is an estimate."""
+"""The context is reduced to this share of what the server found too large; the count of tokens is an estimate."""
 
 
 class OpenAICompatibleLanguageModel:
     """
-    ``server`` ("vllm", "ollama", "tensorrt-llm", "openai", "groq") sets what follows from the kind of server; it need
-    not be given for OpenAI and Groq, whose ``base_url`` tells. What it sets can be set singly: ``may_speculate`` and
-    ``warm`` (off where tokens are paid for), ``priority`` (on for vLLM; others refuse the field) and
-    ``context_tokens``, beyond which the oldest turns are left out. ``extra_body`` is added to every request; null takes
-    a field out of it, as does a ``temperature`` of null.
+    Asks a model server and streams its reply.
 
-    ``first_token_timeout`` runs from the request to the first text, ``inter_token_timeout`` between pieces of text,
-    ``reply_timeout`` over all waiting after the first. With ``max_concurrent`` so many requests run at once, and a real
-    one takes the place of a speculative one that has no words yet, which is asked again. With ``warm`` the model is
-    loaded by ``start()`` (which waits up to ``load_timeout``) and its prefix cache filled by ``warm()``.
-
-    The model asks for the end of the call by writing ``end_call_marker``, and for a tool by another marker; they are
-    taken out of the text. The system prompt says so of those that apply.
+    What the model requests (``inference.requests``) it writes as markers, which are removed from the text. The system
+    prompt describes those that apply to the call.
     """
 
-    def __init__(
-        self,
-        *,
-        server: str = "",
-        base_url: str = "http://127.0.0.1:11434/v1",
-        model: str = "gemma3:1b",
-        api_key: str = "",
-        headers: Mapping[str, str] | None = None,
-        ca_file: str = "",
-        client_cert_file: str = "",
-        client_key_file: str = "",
-        temperature: float | None = 0.7,
-        max_tokens: int = 160,
-        context_tokens: int | None = None,
-        connect_timeout: float = 1.0,
-        first_token_timeout: float = 5.0,
-        inter_token_timeout: float = 2.0,
-        reply_timeout: float = 30.0,
-        load_timeout: float = 120.0,
-        warm: bool | None = None,
-        priority: bool | None = None,
-        max_concurrent: int = 0,
-        extra_body: Mapping[str, Any] | None = None,
-        end_call_marker: str = "[END_CALL]",
-        may_speculate: bool | None = None,
-    ) -> None:
-        kind = server_of(server, base_url)
-        self.may_speculate = not kind.paid if may_speculate is None else may_speculate
-        self._warms = not kind.paid if warm is None else warm
-        sends_priority = kind.priorities is not None if priority is None else priority
+    options_class: ClassVar[type[ModelServerOptions]] = ModelServerOptions
+
+    def __init__(self, options: ModelServerOptions = ModelServerOptions()) -> None:  # noqa: B008 (it is frozen)
+        kind = server_of(options.server, options.base_url)
+        self._options = options
+        self.may_speculate = not kind.paid if options.may_speculate is None else options.may_speculate
+        self._warms = not kind.paid if options.warm is None else options.warm
+        sends_priority = kind.priorities is not None if options.priority is None else options.priority
         self._priorities = (kind.priorities or (0, 5, 10)) if sends_priority else None
-        self._context_tokens = context_tokens or kind.context_tokens
+        self._context_tokens = options.context_tokens or kind.context_tokens
+        """The size of the context; reduced when the server finds a request too large."""
         self._length_field = kind.length_field
-        self._max_tokens = max_tokens
-        self._fixed = {"model": model, "temperature": temperature, "stream": True, **(extra_body or {})}
-        self._marker = end_call_marker
-        self._first_token_timeout = first_token_timeout
-        self._inter_token_timeout = inter_token_timeout
-        self._reply_timeout = reply_timeout
-        self._load_timeout = load_timeout
-        self._max_concurrent = max_concurrent
-        self._places = Places(max_concurrent)
+        self._fixed = {
+            "model": options.model, "temperature": options.temperature, "stream": True, **options.extra_body,
+        }  # fmt: skip
+        """The fields that are the same in every request."""
+        self._slots = Slots(options.max_concurrent)
         self._used_at = -IDLE
+        """When a request was last sent, on the loop's clock."""
         self._connection = Connection(
-            base_url,
-            model=model,
-            api_key=api_key,
-            headers=headers,
-            ca_file=ca_file,
-            client_cert_file=client_cert_file,
-            client_key_file=client_key_file,
-            connect_timeout=connect_timeout,
+            options.base_url,
+            model=options.model,
+            api_key=options.api_key,
+            headers=options.headers,
+            ca_file=options.ca_file,
+            client_cert_file=options.client_cert_file,
+            client_key_file=options.client_key_file,
+            connect_timeout=options.connect_timeout,
         )
 
     def describe(self) -> Description:
         connection = self._connection
         weights = f"served by {connection.where.removesuffix('/chat/completions')} as {connection.model}"
-        return Description(weights, device="server", capacity=self._max_concurrent)
+        return Description(weights, device="server", capacity=self._options.max_concurrent)
 
     async def start(self) -> None:
-        """Have the server load the model. A server that is away may come back: only what is permanent raises."""
-        give_up_at = asyncio.get_running_loop().time() + self._load_timeout
+        """Have the server load the model. Raise only permanent errors: a server that is away may come back."""
+        give_up_at = asyncio.get_running_loop().time() + self._options.load_timeout
         while True:
             try:
-                return await self._prepare([Message("user", "Hello")], NO_TOOLS, self._load_timeout)
+                return await self._prepare([Message("user", "Hello")], NO_TOOLS, self._options.load_timeout)
             except EngineError as error:
                 if error.permanent:
                     raise
                 if not isinstance(error, EngineLoading) or asyncio.get_running_loop().time() >= give_up_at:
-                    return log.warning("The language model cannot answer yet: %s", error)
+                    return log.warning("The language model does not answer yet; calls try it again: %s", error)
             await asyncio.sleep(LOADING_PAUSE)
 
     async def close(self) -> None:
@@ -135,30 +104,32 @@ class OpenAICompatibleLanguageModel:
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
         try:
-            await self._prepare(messages, tools, self._first_token_timeout)
+            await self._prepare(messages, tools, self._options.first_token_timeout)
         except EngineFull as error:
-            log.debug("Not warmed: %s", error)
+            log.debug("The language model was not warmed: %s", error)
         except EngineError as error:
-            log.warning("Warming the language model failed: %s", error)
+            log.warning("Warming the language model failed; the next reply may start later: %s", error)
 
     async def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
         rank = Rank.SPECULATIVE if speculative else Rank.REAL
-        said = ReplyFilter(self._marker, tools)
+        reply_filter = ReplyFilter(self._options.end_call_marker, tools)
         blank = True
-        async with aclosing(self._texts(messages, tools, rank, self._max_tokens, self._first_token_timeout)) as texts:
+        async with aclosing(
+            self._texts(messages, tools, rank, self._options.max_tokens, self._options.first_token_timeout)
+        ) as texts:
             async for text in texts:
-                if text := said.feed(text):
+                if text := reply_filter.feed(text):
                     blank = blank and not text.strip()
                     yield TextDelta(text)
-                if said.ended:
+                if reply_filter.ended:
                     break
-        if text := said.rest():
+        if text := reply_filter.rest():
             blank = blank and not text.strip()
             yield TextDelta(text)
-        if said.requests:
-            yield TextDelta(requests=said.requests)
+        if reply_filter.requests:
+            yield TextDelta(requests=reply_filter.requests)
         elif blank:
             raise self._empty("blank")
 
@@ -174,11 +145,11 @@ class OpenAICompatibleLanguageModel:
     async def _texts(
         self, messages: Sequence[Message], tools: Tools, rank: Rank, max_tokens: int, patience: float
     ) -> AsyncGenerator[str, None]:
-        """The pieces of text of one reply, once it is its turn; ``patience`` ends with the first of them."""
+        """Yield the text of one reply. ``patience`` is the time until its first text, waiting for a slot included."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
         if rank is not Rank.REAL and (wait := self._connection.full_until - loop.time()) > 0:
-            raise EngineFull(f"{self._connection.where} wants no request for another {wait:.1f} s")
+            raise EngineFull(f"{self._connection.where} is full and wants no request for another {wait:.1f} s")
         while True:
             context_tokens = self._context_tokens
             turns = self._turns(messages, tools, rank)
@@ -187,22 +158,24 @@ class OpenAICompatibleLanguageModel:
                 body["priority"] = self._priorities[rank]
             body = {name: value for name, value in body.items() if value is not None}
             begun = False
-            # Where there is no room to warm anything, nothing needs to be warm.
-            async with self._places.take(rank, patience=0 if rank is Rank.WARM else deadline - loop.time()) as place:
+            # Warming does not wait for a slot: at a full server it would only delay requests.
+            async with self._slots.take(rank, patience=0 if rank is Rank.WARM else deadline - loop.time()) as slot:
                 self._used_at = loop.time()
                 first = asyncio.timeout_at(deadline)
                 if rank is not Rank.REAL:
-                    place.give_way = partial(expire, first)
+                    slot.give_way = partial(expire, first)
                 reply = self._connection.ask(
-                    body, inter_token_timeout=self._inter_token_timeout, reply_timeout=self._reply_timeout
+                    body,
+                    inter_token_timeout=self._options.inter_token_timeout,
+                    reply_timeout=self._options.reply_timeout,
                 )
                 try:
                     async with aclosing(reply.texts(first)) as texts:
                         async for text in texts:
-                            begun, place.give_way = True, None
+                            begun, slot.give_way = True, None
                             yield text
                 except EngineTimeout:
-                    if begun or not place.lost:
+                    if begun or not slot.lost:
                         raise
                 except ContextTooLarge:
                     if not self._shrink(turns, context_tokens):
@@ -211,24 +184,27 @@ class OpenAICompatibleLanguageModel:
                     if not begun and rank is not Rank.WARM:
                         raise self._empty(reply.finish_reason)
                     return
-            if place.lost and rank is Rank.WARM:
+            if slot.lost and rank is Rank.WARM:
                 return
 
     def _turns(self, messages: Sequence[Message], tools: Tools, rank: Rank) -> list[dict[str, str]]:
-        room = self._context_tokens - self._max_tokens
-        return prompt(messages, tools, end_call_marker=self._marker, room=room, ends_with_user=rank is Rank.WARM)
+        room = self._context_tokens - self._options.max_tokens
+        return prompt(
+            messages, tools, end_call_marker=self._options.end_call_marker, room=room, ends_with_user=rank is Rank.WARM
+        )
 
     def _shrink(self, turns: Sequence[Mapping[str, str]], context_tokens: int) -> bool:
         """
-        These, for so many tokens, were too many for the server: send fewer from now on. False if there is none to leave
-        out. Requests that were refused at the same time tell the same.
+        These turns were too many for the server: send fewer from now on. False if none can be left out.
+
+        ``context_tokens`` is the size that the refused request was built for: several requests may be refused at once.
         """
         if sum(turn["role"] != "system" for turn in turns) < 2:
             return False
-        size = sum(tokens(turn["content"]) for turn in turns) + self._max_tokens
+        size = sum(tokens(turn["content"]) for turn in turns) + self._options.max_tokens
         self._context_tokens = min(self._context_tokens, int(SHRINK * min(size, context_tokens)))
         log.warning(
-            "The context of %s is smaller than its option context_tokens says: now %d are used",
+            "The context of %s is smaller than its option context_tokens says; %d tokens are used from now on",
             self._connection.model,
             self._context_tokens,
         )
@@ -236,4 +212,4 @@ class OpenAICompatibleLanguageModel:
 
     def _empty(self, why: str) -> EngineError:
         connection = self._connection
-        return EngineError(f"{connection.model} at {connection.where} gave an empty reply ({why})")
+        return EngineError(f"{connection.model} at {connection.where} sent an empty reply ({why})")

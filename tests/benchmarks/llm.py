@@ -26,6 +26,7 @@ from aiohttp import web
 from rich.console import Console
 from rich.table import Table
 
+from inference.chat.options import ModelServerOptions
 from inference.engines.openai_compatible import OpenAICompatibleLanguageModel
 from inference.types import Message
 from tests.inference.model_server import DONE, event
@@ -72,7 +73,7 @@ async def serve(tokens: int) -> None:
 
 
 async def ours(base_url: str) -> Client:
-    engine = OpenAICompatibleLanguageModel(base_url=base_url, model="m", end_call_marker="")
+    engine = OpenAICompatibleLanguageModel(ModelServerOptions(base_url=base_url, model="m", end_call_marker=""))
 
     async def ask() -> AsyncIterator[str]:
         async with aclosing(engine.stream(MESSAGES)) as deltas:

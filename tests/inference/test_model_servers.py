@@ -17,6 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from inference.chat.options import ModelServerOptions
 from inference.engines.openai_compatible import OpenAICompatibleLanguageModel
 from inference.types import EngineError, EngineTimeout, Message
 from tests.inference.contract import LanguageModelContract
@@ -83,8 +84,9 @@ class TransformersServe:
             self.process.end()
 
     def engine(self, **options) -> OpenAICompatibleLanguageModel:
+        url = f"http://127.0.0.1:{self.port}/v1"
         return OpenAICompatibleLanguageModel(
-            base_url=f"http://127.0.0.1:{self.port}/v1", model=self.model, first_token_timeout=30.0, **options
+            ModelServerOptions(base_url=url, model=self.model, first_token_timeout=30.0, **options)
         )
 
 

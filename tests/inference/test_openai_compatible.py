@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from inference.chat.events import LONGEST_EVENT_BYTES
+from inference.chat.options import ModelServerOptions
 from inference.chat.prompt import (
     GOODBYE,
     OPT_OUT,
@@ -39,7 +40,7 @@ async def connect(server):
     engines = []
 
     def connect(**options):
-        engines.append(OpenAICompatibleLanguageModel(**{"base_url": server.base_url, **options}))
+        engines.append(OpenAICompatibleLanguageModel(ModelServerOptions(**{"base_url": server.base_url, **options})))
         return engines[-1]
 
     yield connect
@@ -127,7 +128,7 @@ async def test_turns_alternate_and_a_user_begins_as_strict_templates_demand(serv
 
 @pytest.mark.parametrize("may", [True, False])
 def test_the_operator_says_whether_tokens_may_be_wasted(may):
-    assert OpenAICompatibleLanguageModel(may_speculate=may).may_speculate is may
+    assert OpenAICompatibleLanguageModel(ModelServerOptions(may_speculate=may)).may_speculate is may
 
 
 @pytest.mark.parametrize(
@@ -143,12 +144,12 @@ def test_the_operator_says_whether_tokens_may_be_wasted(may):
     ],
 )
 def test_nothing_is_wasted_where_tokens_are_paid_for(options, wastes):
-    assert OpenAICompatibleLanguageModel(**options).may_speculate is wastes
+    assert OpenAICompatibleLanguageModel(ModelServerOptions(**options)).may_speculate is wastes
 
 
 def test_an_unknown_server_is_refused_with_the_known_ones():
     with pytest.raises(EngineError, match="ollama, vllm, tensorrt-llm, openai, groq") as refusal:
-        OpenAICompatibleLanguageModel(server="vlm")
+        OpenAICompatibleLanguageModel(ModelServerOptions(server="vlm"))
     assert refusal.value.permanent
 
 
@@ -189,7 +190,9 @@ async def test_headers_of_the_operator_are_sent_and_nothing_is_to_be_compressed(
 
 @pytest.mark.parametrize("options", [{}, {"max_concurrent": 4}])
 def test_it_is_described_without_its_password(options):
-    described = OpenAICompatibleLanguageModel(base_url="https://me:secret@gpu/v1/", model="llm", **options).describe()
+    described = OpenAICompatibleLanguageModel(
+        ModelServerOptions(base_url="https://me:secret@gpu/v1/", model="llm", **options)
+    ).describe()
     assert described.weights == "served by https://gpu/v1 as llm"
     assert described.device == "server"
     assert described.capacity == options.get("max_concurrent", 0)
@@ -534,7 +537,7 @@ async def test_a_full_queue_is_an_error_in_time(server, connect):
     )  # for the second one; the server answers the first at once
     first = engine.stream([HELLO])
     await anext(first)
-    with pytest.raises(EngineFull, match="all 1 places"):
+    with pytest.raises(EngineFull, match="all 1 slots"):
         await deltas_of(engine)
     await first.aclose()
     server.answer = lambda body: replying("Yes.")
@@ -587,7 +590,7 @@ def test_certificates_that_cannot_be_read_are_named_at_once(tmp_path):
     (tmp_path / "empty.pem").touch()
     for options in ({"ca_file": "no/such/file.pem"}, {"client_cert_file": str(tmp_path / "empty.pem")}):
         with pytest.raises(EngineError, match=r"file\.pem|empty\.pem") as refusal:
-            OpenAICompatibleLanguageModel(**options)
+            OpenAICompatibleLanguageModel(ModelServerOptions(**options))
         assert refusal.value.permanent
 
 
@@ -751,7 +754,7 @@ async def test_a_pooled_connection_that_the_server_has_closed_is_replaced():
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        engine = OpenAICompatibleLanguageModel(base_url=f"http://127.0.0.1:{port}/v1")
+        engine = OpenAICompatibleLanguageModel(ModelServerOptions(base_url=f"http://127.0.0.1:{port}/v1"))
         for _ in range(3):
             assert await deltas_of(engine) == [TextDelta("Hello.")]
         await engine.close()

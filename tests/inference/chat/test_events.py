@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes that are cut anywhere."""
+"""Server-sent events are parsed from bytes that are cut anywhere."""
 
 import json
 from codecs import BOM_UTF8
@@ -36,5 +36,5 @@ def test_events_are_the_same_wherever_the_bytes_are_cut(newline):
         (b'{"choices": null, "usage": {}}', ("", "")),
     ],
 )
-def test_of_a_chunk_its_text_and_its_end_are_read(payload, read):
+def test_the_text_and_the_finish_reason_of_a_chunk_are_read(payload, read):
     assert read_chunk(payload) == read

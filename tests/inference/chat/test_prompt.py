@@ -1,4 +1,4 @@
-"""The messages of a request: what templates want, what fits, and what stays the same from one turn to the next."""
+"""The messages of a request: what chat templates require, what fits, and what stays the same from turn to turn."""
 
 import pytest
 
@@ -9,7 +9,7 @@ SYSTEM = Message("system", "You answer the telephone.")
 
 
 def conversation(turns: int) -> list[Message]:
-    """A greeting, and then caller and agent by turns."""
+    """A greeting, then caller and agent by turns."""
     words = "number {} of some words that are said on the telephone"
     roles = ("assistant", "user")
     return [SYSTEM, *(Message(roles[n % 2], words.format(n)) for n in range(turns))]
@@ -20,24 +20,24 @@ def sent(messages: list[Message], room: int = 100_000, **options) -> list[tuple[
     return [(turn["role"], turn["content"]) for turn in turns]
 
 
-def test_a_request_begins_with_the_one_of_the_turn_before():
+def test_a_request_begins_with_the_request_of_the_turn_before():
     for turns in range(2, 20, 2):
         before, after = sent(conversation(turns)), sent(conversation(turns + 2))
         assert after[: len(before)] == before
 
 
-def test_what_is_warmed_is_what_the_next_request_begins_with():
+def test_the_next_request_begins_with_what_was_warmed():
     for turns in range(1, 19, 2):
         warmed, asked = sent(conversation(turns), ends_with_user=True), sent(conversation(turns + 1))
         assert warmed[:-1] == asked[:-1]
         assert warmed[-1] == ("user", GOES_ON)
 
 
-def test_a_prompt_alone_is_warmed_with_a_user_who_has_just_picked_up():
+def test_a_prompt_without_turns_is_warmed_with_a_user_who_has_just_picked_up():
     assert sent([SYSTEM], ends_with_user=True) == [("system", SYSTEM.content), ("user", PICKS_UP)]
 
 
-def test_what_does_not_fit_goes_at_once_so_that_the_beginning_stays_the_same_for_many_turns():
+def test_many_old_turns_are_dropped_at_once_so_that_requests_keep_their_beginning():
     room = 400
     begins, drops = [], 0
     for turns in range(2, 200, 2):
@@ -51,7 +51,7 @@ def test_what_does_not_fit_goes_at_once_so_that_the_beginning_stays_the_same_for
     assert 5 < drops < 25, "one turn at a time would make it 90"
 
 
-def test_the_last_words_are_kept_however_long_they_are():
+def test_the_last_turn_is_kept_however_long_it_is():
     long = Message("user", "word " * 1000)
     assert sent([*conversation(9), long], 100) == [("system", SYSTEM.content), ("user", long.content)]
     assert fitting([("user", "Hello?")], -50) == [("user", "Hello?")]
@@ -66,6 +66,6 @@ def test_the_last_words_are_kept_however_long_they_are():
         "日曜日は何時に開きますか",
     ],
 )
-def test_a_turn_counts_for_rather_too_many_tokens(text):
+def test_the_tokens_of_a_turn_are_overestimated_rather_than_underestimated(text):
     """A token is seldom longer than a word, never much longer than four letters on average, and seldom one letter."""
     assert max(len(text.split()) * 1.4, len(text) / 4) + 4 <= tokens(text) <= len(text) + 5

@@ -1,4 +1,4 @@
-"""What refusals mean, in words such as known servers use: a sample of them, and they change from release to release."""
+"""Which error a refusal is, in a sample of the words that known servers use."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_a_prompt_that_is_too_long_is_recognised(status, said):
         (301, "Moved Permanently", EngineError, True),
     ],
 )
-def test_other_refusals_say_whether_to_come_back(status, said, kind, permanent):
+def test_other_refusals_say_whether_a_retry_is_useful(status, said, kind, permanent):
     error = refused(status, said)
     assert type(error) is kind
     assert error.permanent is permanent
@@ -67,7 +67,7 @@ def test_other_refusals_say_whether_to_come_back(status, said, kind, permanent):
         (400, "Unsupported value: 'temperature' does not support 0.7 with this model.", '"temperature" to null'),
     ],
 )
-def test_an_operator_is_told_what_to_do(status, said, hint):
+def test_the_error_tells_the_operator_what_to_do(status, said, hint):
     error = refused(status, said)
     assert hint in str(error)
     assert error.permanent
@@ -77,7 +77,7 @@ def test_an_operator_is_told_what_to_do(status, said, hint):
     ("header", "seconds"),
     [("2", 2), ("0.5", 0.5), (None, 1), ("Wed, 21 Oct 2026 07:28:00 GMT", 1), ("-3", 0), ("1e9", 60), ("nan", 0)],
 )
-def test_how_long_a_full_server_wants_peace(header, seconds):
+def test_how_long_no_request_is_sent_to_a_full_server(header, seconds):
     assert retry_after(header) == seconds
 
 
@@ -97,7 +97,7 @@ def test_a_refusal_does_not_quote_what_was_said(body, turns, message):
     assert without_quotations(body, turns) == message
 
 
-def test_what_is_left_out_of_a_refusal_still_tells_what_it_means():
+def test_the_words_left_out_of_a_refusal_still_decide_its_kind():
     error = refusal(503, "Loading model", where="http://gpu", model="gemma", turns=["Loading model?"])
     assert isinstance(error, EngineLoading)
     assert "oading" not in str(error)

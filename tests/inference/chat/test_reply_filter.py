@@ -1,4 +1,4 @@
-"""What is taken out of a model's words before they are spoken."""
+"""What is removed from a model's reply before it is spoken."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from inference.chat.reply_filter import ReplyFilter
 
 
 def said(text: str, *, size: int, marker: str = "[END_CALL]") -> tuple[str, ReplyFilter]:
-    """The text as it is said when it comes in pieces of this size."""
+    """The text that is spoken when the reply comes in pieces of this size."""
     reply = ReplyFilter(marker)
     pieces = [reply.feed(text[start : start + size]) for start in range(0, len(text), size)]
     return "".join(pieces) + reply.rest(), reply
@@ -19,7 +19,7 @@ SIZES = (1, 2, 3, 5, 1000)
     "text", ["See [END", "[", "a [E] b [END CALL]", "[[END_CALL", "2 < 3", "Yes\n", "a <b", "I am"]
 )
 @pytest.mark.parametrize("size", SIZES)
-def test_what_only_begins_like_a_marker_is_text(text, size):
+def test_text_that_only_begins_like_a_marker_is_spoken(text, size):
     words, reply = said(text, size=size)
     assert words == text
     assert not reply.requests
@@ -30,7 +30,7 @@ def test_what_only_begins_like_a_marker_is_text(text, size):
     "leak",
     ["<end_of_turn>", "<start_of_turn>user\nAnd then?", "<|im_end|>", "</s>", "<eos>", "\nUser: And?", "\nCaller: Hm"],
 )
-def test_nothing_is_said_after_the_model_has_ended_or_plays_the_caller(leak, size):
+def test_nothing_is_spoken_after_the_model_has_ended_or_writes_the_callers_turn(leak, size):
     words, reply = said(f"We open at nine.{leak} [END_CALL]", size=size)
     assert words == "We open at nine."
     assert reply.ended
@@ -38,14 +38,14 @@ def test_nothing_is_said_after_the_model_has_ended_or_plays_the_caller(leak, siz
 
 
 @pytest.mark.parametrize("size", range(9, 20))
-def test_a_letter_that_becomes_two_when_it_is_made_small_hides_no_marker(size):
+def test_a_letter_whose_lower_case_has_two_characters_hides_no_marker(size):
     words, reply = said("Hello, İ! [END_CALL]", size=size)
     assert words == "Hello, İ! "
     assert reply.requests.end_call
 
 
 @pytest.mark.parametrize("cut", ["<end_of", "<|im", "</", "<start_of_turn"])
-def test_a_control_token_that_the_limit_of_the_reply_cuts_is_not_said(cut):
+def test_a_control_token_cut_off_by_the_length_limit_is_not_spoken(cut):
     assert said(f"Goodbye.{cut}", size=4)[0] == "Goodbye."
 
 
@@ -62,19 +62,19 @@ def test_a_control_token_that_the_limit_of_the_reply_cuts_is_not_said(cut):
         " \n<|im_start|>assistant\n",
     ],
 )
-def test_the_role_before_the_words_is_not_said(opening, size):
+def test_a_role_before_the_words_is_not_spoken(opening, size):
     assert said(f"{opening}Agents open it: at nine.", size=size)[0] == "Agents open it: at nine."
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_thoughts_before_the_words_are_not_said(size):
+def test_reasoning_before_the_words_is_not_spoken(size):
     assert said("\n<think>\nThey ask. <b> [END_CALL]\n</think>\n\nAt nine.", size=size)[0].strip() == "At nine."
     words, reply = said("<think>They ask, and so on", size=size)
     assert words == ""
     assert not reply.requests
 
 
-def test_words_are_held_back_no_longer_than_needed():
+def test_text_is_held_back_no_longer_than_needed():
     reply = ReplyFilter("[END_CALL]")
     assert [reply.feed(piece) for piece in ("W", "e op", "en [", "9]", " <", "3")] == [
         "W",
