@@ -7,12 +7,13 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
@@ -25,7 +26,7 @@ from calls.models import Call, CallEvent, DialAttempt, Turn
 from calls.stages import STAGE_NAMES
 from calls.status import TERMINAL, UNANSWERED
 
-MOST_ERRORS = 5
+MAX_ERRORS = 5
 """How many errors of one action on many calls are shown. The others are only counted, or they would fill the page."""
 _LATENCIES = "latencies"
 """The attribute of a call that holds the response latencies of its turns while a page is made."""
@@ -184,7 +185,7 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
         context = {**(extra_context or {}), "can_place": self.has_place_permission(request)}
         return super().changelist_view(request, context)
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         changelist = super().get_changelist_instance(request)
         changelist.result_list = calls = list(changelist.result_list)
         # SQLite has no median, so one query fetches the latencies of all calls on the page.
@@ -261,10 +262,10 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
         if succeeded:
             many = f"{succeeded} calls were {CALL_ACTIONS[name].done}."
             messages.success(request, report if succeeded == 1 else many)
-        for message in errors[:MOST_ERRORS]:
+        for message in errors[:MAX_ERRORS]:
             messages.error(request, message)
-        if len(errors) > MOST_ERRORS:
-            messages.error(request, f"The action failed for {len(errors) - MOST_ERRORS} more calls.")
+        if len(errors) > MAX_ERRORS:
+            messages.error(request, f"The action failed for {len(errors) - MAX_ERRORS} more calls.")
 
     def _act(self, request: HttpRequest, call: Call, name: str, token: str = "") -> str:
         report = carry_out(name, call, token=token)
@@ -274,7 +275,7 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
     def _has_action_permission(self, request: HttpRequest, name: str) -> bool:
         return self.has_place_permission(request) if name == "again" else self.has_control_permission(request)
 
-    def _buttons(self, request: HttpRequest, call: Call) -> list[dict[str, Any]]:
+    def _buttons(self, request: HttpRequest, call: Call) -> list[dict[str, str | bool]]:
         return [
             {
                 "name": name,
@@ -286,12 +287,14 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
             if self._has_action_permission(request, name)
         ]
 
-    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
         if call := kwargs.get("obj"):
             context |= {"buttons": self._buttons(request, call), "token": uuid.uuid4()}
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def get_urls(self) -> list[Any]:
+    def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         return [
             path("<uuid:call_id>/recording/", view(self.recording), name="calls_call_recording"),

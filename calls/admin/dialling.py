@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import URLPattern, path, reverse
 
 from calls.admin.shared import EMPTY, ReadOnly, checked_by, is_permitted, link_to
 from calls.models import DialPace, DoNotCall
@@ -22,7 +22,7 @@ class DialPaceAdmin(ReadOnly, admin.ModelAdmin[DialPace]):
     def has_delete_permission(self, *_: Any) -> bool:
         return False
 
-    def get_urls(self) -> list[Any]:
+    def get_urls(self) -> list[URLPattern]:
         return [path("", self.admin_site.admin_view(self.page), name="calls_dialpace_changelist")]
 
     def page(self, request: HttpRequest) -> HttpResponse:

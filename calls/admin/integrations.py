@@ -112,7 +112,7 @@ class WebhookEndpointAdmin(admin.ModelAdmin[WebhookEndpoint]):
             )
         )
 
-    def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: WebhookEndpointForm, change: bool) -> None:
         if change:
             super().save_model(request, obj, form, change)
             return

@@ -1,8 +1,9 @@
 """Authentication and permissions: API keys with scopes, and operators who are logged in to the admin."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from rest_framework import authentication, exceptions, permissions
 from rest_framework.request import Request
@@ -11,6 +12,9 @@ from calls.api.problems import Problem
 from calls.api.throttling import INVALID_KEY_RATE, count_request
 from calls.models import ApiKey
 from calls.services.keys import find_key
+
+if TYPE_CHECKING:  # rest_framework.views imports this module, which the settings name
+    from rest_framework.views import APIView
 
 READ, DIAL, CONTROL = ApiKey.Scope.READ, ApiKey.Scope.DIAL, ApiKey.Scope.CONTROL
 
@@ -40,7 +44,7 @@ class KeyAuthentication(authentication.BaseAuthentication):
 class StaffAuthentication(authentication.SessionAuthentication):
     """Authenticates the session of an operator, with its CSRF token, for requests from the documentation page."""
 
-    def authenticate(self, request: Request) -> tuple[Any, None] | None:
+    def authenticate(self, request: Request) -> tuple[AbstractBaseUser, None] | None:
         user = getattr(request._request, "user", None)
         if user is None or not user.is_active or not user.is_staff:
             return None
@@ -57,7 +61,7 @@ class StaffAuthentication(authentication.SessionAuthentication):
 class HasScope(permissions.BasePermission):
     """Allows a request that has the scope which the view's ``scopes`` name for its method."""
 
-    def has_permission(self, request: Request, view: Any) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         if request.successful_authenticator is None:
             return False
         scopes: Mapping[str, ApiKey.Scope] = getattr(view, "scopes", {})

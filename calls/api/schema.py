@@ -148,7 +148,7 @@ class KeyScheme(OpenApiAuthenticationExtension):
     target_class = "calls.api.auth.KeyAuthentication"
     name = "key"
 
-    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
         return {"type": "http", "scheme": "bearer", "description": "An API key, as `Authorization: Bearer <key>`."}
 
 
@@ -156,7 +156,7 @@ class StaffScheme(OpenApiAuthenticationExtension):
     target_class = "calls.api.auth.StaffAuthentication"
     name = "login"
 
-    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
         return {
             "type": "apiKey",
             "in": "cookie",

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.cache import cache
@@ -11,6 +11,9 @@ from rest_framework.throttling import BaseThrottle
 
 from calls.models import ApiKey
 from calls.rates import parse_rate
+
+if TYPE_CHECKING:  # rest_framework.views imports this module, which the settings name
+    from rest_framework.views import APIView
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ class PerKey(BaseThrottle):
     _wait: float
     """Seconds until the next request is allowed; 0 if this one is. Set by ``allow_request``."""
 
-    def allow_request(self, request: Request, view: Any) -> bool:
+    def allow_request(self, request: Request, view: "APIView") -> bool:
         if isinstance(request.auth, ApiKey):
             self._wait = count_request(f"key-{request.auth.pk}", request.auth.rate or settings.API_RATE)
         elif request.user and request.user.is_authenticated:

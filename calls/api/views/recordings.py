@@ -1,12 +1,13 @@
 """The address of a recording, which is a link that expires."""
 
-from typing import Any
-
 from django.conf import settings
 from django.core import signing
 from django.http import Http404, HttpResponse
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
 
 from calls import recordings
 from calls.api.operations import documented
@@ -27,9 +28,9 @@ class _WaveRenderer(BaseRenderer):
 class RecordingView(Endpoint):
     """Serves a recording without an API key, because the player of a web page cannot send one."""
 
-    authentication_classes: list[Any] = []
-    permission_classes: list[Any] = []
-    throttle_classes: list[Any] = []
+    authentication_classes: list[type[BaseAuthentication]] = []
+    permission_classes: list[type[BasePermission]] = []
+    throttle_classes: list[type[BaseThrottle]] = []
     renderer_classes = [_WaveRenderer]
     problems = {"GET": [410]}
 
