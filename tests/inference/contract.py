@@ -33,7 +33,7 @@ def band_noise(low_hz: float, high_hz: float, seconds: float, rate_hz: int, *, s
 
 @asynccontextmanager
 async def leaving_no_task() -> AsyncIterator[None]:
-    """The tasks that the block has started end with it, or at most 2 s later."""
+    """Fail unless the tasks that the block has started end with it or soon after it."""
     before = asyncio.all_tasks()
     yield
     started = asyncio.all_tasks() - before
