@@ -1,4 +1,4 @@
-"""An office that calls people: the server, the simulated network, and a worker in threads of this process."""
+"""A system that places calls: the server, the simulated network, and a worker in threads of this process."""
 
 from __future__ import annotations
 
@@ -36,21 +36,27 @@ from tests.media.test_calls_end_to_end import phones
 logger = logging.getLogger(__name__)
 
 ANNA = "+12025550101"
-SHORTLY: tuple[Step, ...] = (WaitForAgent(quiet=1.0), HangUp())
-"""Somebody who hears the greeting, and hangs up."""
+HEARS_GREETING: tuple[Step, ...] = (WaitForAgent(quiet=1.0), HangUp())
+"""
+A person who hears the greeting and hangs up. The second of silence before it gives the mark of the greeting time to
+come back on a busy machine.
+"""
 TAKES_LONG = 60.0
 """Seconds of ringing that no test waits for."""
 CARRIER_TIMEOUT = 1.0
+"""Seconds after which a request to the carrier fails, here instead of 10."""
 PATIENCE = 60.0
+"""Seconds that a test waits for what should happen within a few."""
 
 
 class Worker:
-    """Celery's part: does what somebody is woken for, and wakes as beat does, only more often."""
+    """A Celery worker and its scheduler, as threads. The scheduler runs faster than in production."""
 
     def __init__(self) -> None:
         self.failures: list[BaseException] = []
+        """What the tasks raised."""
         self.done: Counter[str] = Counter()
-        """How often each task has run to its end."""
+        """How often each task has ended."""
         self._pool = ThreadPoolExecutor(6, thread_name_prefix="worker")
 
     def wake(self, task: str, arguments: tuple[str, ...] = ()) -> None:
@@ -77,16 +83,16 @@ class Worker:
 
 
 @dataclass
-class Office:
-    """``network`` is where people are; by default they hear the greeting and hang up."""
+class OutboundSystem:
+    """``network`` has the people who are called. By default each hears the greeting and hangs up."""
 
     network: PhoneNetwork
     worker: Worker
 
-    def answers(self, number: str, *steps: Step, **options: Any) -> None:
+    def will_answer(self, number: str, *steps: Step, **options: Any) -> None:
         self.network.on_dial(number, lambda: ScriptedCaller(steps), **{"after": 1.0, **options})
 
-    def does_not_answer(self, number: str, outcome: Outcome) -> None:
+    def will_not_answer(self, number: str, outcome: Outcome) -> None:
         self.network.on_dial(number, lambda: outcome, after=1.0)
 
     async def place(self, to: str = ANNA, **fields: Any) -> Call:
@@ -98,51 +104,51 @@ class Office:
         return (await sync_to_async(place_calls)(wanted))[0]
 
     @property
-    def phones(self) -> list[PhoneCall]:
-        """What the carrier has been asked for, in order."""
+    def legs(self) -> list[PhoneCall]:
+        """The calls that the carrier was asked to place, in order."""
         return [call for call in self.network.calls.values() if call.direction == "outbound-api"]
 
-    async def until(self, condition: Callable[[], Any]) -> Any:
-        """What the condition, asked in a thread, gives once it is true."""
+    async def wait_until(self, condition: Callable[[], Any]) -> Any:
+        """Ask the condition in a thread until its result is true, and return that."""
         async with asyncio.timeout(PATIENCE):
-            while not (found := await sync_to_async(condition)()):  # noqa: ASYNC110 - the database has no event
+            while not (found := await sync_to_async(condition)()):  # noqa: ASYNC110 (the database has no event)
                 await asyncio.sleep(0.02)
         return found
 
-    async def becomes(self, call: Call, status: str) -> Call:
-        return await self.until(Call.objects.filter(pk=call.pk, status=status).first)
+    async def wait_for_status(self, call: Call, status: str) -> Call:
+        return await self.wait_until(Call.objects.filter(pk=call.pk, status=status).first)
 
-    async def talks(self, call: Call) -> Call:
-        """Once its agent was heard."""
-        return await self.until(Call.objects.filter(pk=call.pk, turns__speaker="agent").first)
+    async def wait_for_agent_turn(self, call: Call) -> Call:
+        """The call once its agent was heard."""
+        return await self.wait_until(Call.objects.filter(pk=call.pk, turns__speaker="agent").first)
 
-    async def over(self, call: Call) -> Call:
-        """The call once it has ended and all is written, with its ``lines``, ``kinds``, and the bytes recorded."""
-        await self.until(lambda: Call.objects.get(pk=call.pk).status in TERMINAL)
-        await self.quiet()
+    async def wait_until_over(self, call: Call) -> Call:
+        """The call once it has ended and its record is complete, with ``lines``, ``kinds`` and ``recorded_bytes``."""
+        await self.wait_until(lambda: Call.objects.get(pk=call.pk).status in TERMINAL)
+        await self.wait_until_idle()
         return await sync_to_async(_read)(call)
 
-    async def beats(self, count: int) -> None:
-        """Until the periodic tasks have run so many times more, each from beginning to end."""
-        until = self.worker.done["dial_due"] + 1 + count  # one may be under way, which began before
+    async def wait_for_beats(self, count: int) -> None:
+        """Wait until the periodic tasks have run ``count`` more times."""
+        end = self.worker.done["dial_due"] + 1 + count  # one may be running already
         async with asyncio.timeout(PATIENCE):
-            while self.worker.done["dial_due"] < until:  # noqa: ASYNC110 - threads do them
+            while self.worker.done["dial_due"] < end:  # noqa: ASYNC110 (threads run them)
                 await asyncio.sleep(0.02)
 
-    async def quiet(self) -> None:
-        """Until nothing is under way, neither there nor here."""
+    async def wait_until_idle(self) -> None:
+        """Wait until neither the network nor the server has anything to do."""
         runtime = get_runtime()
         async with asyncio.timeout(PATIENCE):
             await self.network.wait_until_idle()
-            while runtime.streams:  # noqa: ASYNC110 - nobody else waits for this
+            while runtime.streams:  # noqa: ASYNC110 (there is no event for it)
                 await asyncio.sleep(0.01)
             assert await runtime.facts.drain(10)
 
-    def check(self) -> None:
-        """What the database says is what the network knows, and nothing is left behind."""
+    def check_records(self) -> None:
+        """Check that the records agree with the network and that nothing is left over."""
         attempts = {str(attempt.pk): attempt for attempt in DialAttempt.objects.select_related("call")}
-        dialled = {_attempt_of(phone): phone for phone in self.phones}
-        assert len(dialled) == len(self.phones), "one attempt is one call"
+        dialled = {_attempt_of(leg): leg for leg in self.legs}
+        assert len(dialled) == len(self.legs), "an attempt was dialled twice"
         assert {pk for pk, attempt in attempts.items() if attempt.sid} == set(dialled)
         for pk, attempt in attempts.items():
             assert attempt.ended_at, attempt
@@ -156,9 +162,9 @@ class Office:
         assert self.worker.failures == []
 
 
-def _attempt_of(phone: PhoneCall) -> str:
-    assert phone.request.program is not None
-    return parse_qs(urlsplit(phone.request.program.url or "").query)["attempt"][0]
+def _attempt_of(leg: PhoneCall) -> str:
+    assert leg.request.program is not None
+    return parse_qs(urlsplit(leg.request.program.url or "").query)["attempt"][0]
 
 
 def _read(call: Call) -> Call:
@@ -170,10 +176,10 @@ def _read(call: Call) -> Call:
 
 
 @asynccontextmanager
-async def office(
+async def outbound_system(
     server: str, monkeypatch: pytest.MonkeyPatch, injections: Injections | None = None
-) -> AsyncIterator[Office]:
-    """With everything checked in the end (``Office.check``), where the block has not failed."""
+) -> AsyncIterator[OutboundSystem]:
+    """A running system. When the block ends without an error, its records are checked."""
     limits = {
         "MAX_LIVE_CALLS": 40,
         "OUTBOUND_MAX_CALLS": 30,
@@ -182,7 +188,7 @@ async def office(
     }
     for name, limit in limits.items():
         monkeypatch.setattr(settings, name, limit)
-    # Minutes of patience in earnest.
+    # In production these are minutes.
     for name, seconds in {"UNANSWERED_REQUEST": 1.2, "NEVER_ARRIVED": 2.0, "ORDER_IGNORED": 1.0}.items():
         monkeypatch.setattr(reconciling, name, seconds)
     monkeypatch.setattr(dialling, "CAPACITY_PAUSE", 0.5)
@@ -199,13 +205,13 @@ async def office(
             timeout=CARRIER_TIMEOUT,
         )
         monkeypatch.setattr(dialling, "get_carrier", lambda: carrier)
-        here = Office(network, worker)
-        here.answers("*", *SHORTLY)
+        system = OutboundSystem(network, worker)
+        system.will_answer("*", *HEARS_GREETING)
         beat = asyncio.ensure_future(worker.beat())
         try:
-            yield here
-            await here.quiet()
+            yield system
+            await system.wait_until_idle()
         finally:
             beat.cancel()
             await asyncio.to_thread(worker.close)
-    await sync_to_async(here.check)()
+    await sync_to_async(system.check_records)()

@@ -1,4 +1,4 @@
-"""Whole outbound calls: placed, dialled over Twilio's API by the real SDK, answered, talked, reported, in the books."""
+"""Whole outbound calls: placed, dialled with Twilio's SDK, answered, reported by callbacks, recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from media.phone.caller import HangUp, Press, ScriptedCaller, Wait, WaitForAgent
 from media.phone.injections import CallbackFault, Injections, RestFault
 from tests.calls.installation import installation
 from tests.media import outbound
-from tests.media.outbound import ANNA, CARRIER_TIMEOUT, SHORTLY, TAKES_LONG, Office
+from tests.media.outbound import ANNA, CARRIER_TIMEOUT, HEARS_GREETING, TAKES_LONG, OutboundSystem
 from tests.media.test_calls_end_to_end import ask, server
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,52 +35,52 @@ FAST = {"first_delay": 0.001, "chunk_delay": 0.001, "seconds_per_character": 0.0
 
 @pytest.fixture
 def engines_options(request) -> dict[str, dict]:
-    """A voice that speaks quickly and is made quickly; further options by parametrization."""
+    """Short and quickly made speech, and the options that a test adds by parametrization."""
     return {"tts": FAST, **getattr(request, "param", {})}
 
 
 @pytest.fixture
-def office(server, monkeypatch):
-    """Opens the office, perhaps with ``Injections``."""
-    return partial(outbound.office, server, monkeypatch)
+def outbound_system(server, monkeypatch):
+    """Starts the system, with ``Injections`` where a test gives them."""
+    return partial(outbound.outbound_system, server, monkeypatch)
 
 
 async def agent(**fields) -> None:
     await sync_to_async(Agent.objects.update)(**{"greeting": "Hello.", **fields})
 
 
-async def one_call(here: Office, **fields) -> Call:
-    """Placed, dialled once, answered, talked, over."""
-    record = await here.over(await here.place(**fields))
-    assert len(here.phones) == 1
+async def one_call(system: OutboundSystem, **fields) -> Call:
+    """Place a call that is dialled once and ends well; return its record."""
+    record = await system.wait_until_over(await system.place(**fields))
+    assert len(system.legs) == 1
     assert (record.status, record.end_reason) == ("completed", "caller-hung-up")
     assert record.lines == [("agent", "Hello.")]
     assert (record.kinds.count("stream-started"), record.kinds.count("voice-request")) == (1, 1)
     return record
 
 
-def answers(here: Office) -> list[int]:
-    """The status of each answer to a webhook."""
-    return [delivery.response.status for delivery in here.network.deliveries if delivery.response is not None]
+def callback_statuses(system: OutboundSystem) -> list[int]:
+    """The HTTP status of each answer to a callback."""
+    return [delivery.response.status for delivery in system.network.deliveries if delivery.response is not None]
 
 
-async def test_a_call_is_placed_dialled_answered_talked_and_closed(office):
+async def test_a_call_is_placed_dialled_answered_and_closed(outbound_system):
     await agent(greeting="Hello {{ name }}.")
-    async with office() as here:
-        here.answers(ANNA, WaitForAgent(quiet=0.4), ask(), WaitForAgent("start"), Wait(0.5), HangUp())
-        record = await here.over(await here.place(variables={"name": "Anna"}))
-    [phone] = here.phones
-    assert (phone.request.to_number, phone.request.from_number) == (ANNA, "+15005550006")
+    async with outbound_system() as system:
+        system.will_answer(ANNA, WaitForAgent(quiet=0.4), ask(), WaitForAgent("start"), Wait(0.5), HangUp())
+        record = await system.wait_until_over(await system.place(variables={"name": "Anna"}))
+    [leg] = system.legs
+    assert (leg.request.to_number, leg.request.from_number) == (ANNA, "+15005550006")
     assert [speaker for speaker, _ in record.lines] == ["agent", "caller", "agent"]
     assert record.lines[0] == ("agent", "Hello Anna.")
     assert record.lines[1] == ("caller", "What time do you open?")
-    assert (record.status, record.duration, record.sid) == ("completed", phone.duration, phone.sid)
+    assert (record.status, record.duration, record.sid) == ("completed", leg.duration, leg.sid)
     assert record.recorded_bytes > 3 * 8000
-    assert set(answers(here)) == {200, 204}
-    assert here.network.alerts == []
+    assert set(callback_statuses(system)) == {200, 204}
+    assert system.network.alerts == []
 
 
-# --- What goes wrong on the way ----------------------------------------------------------------------------
+# --- Faults of requests and callbacks ----------------------------------------------------------------------
 
 CALLBACKS = ("status", "stream-status", "amd")
 
@@ -90,23 +90,28 @@ CALLBACKS = ("status", "stream-status", "amd")
     [
         pytest.param(Injections(reorder=True), id="completed comes first"),
         pytest.param(Injections(callbacks=[CallbackFault(extra=True)]), id="everything twice"),
-        pytest.param(Injections(callbacks=[CallbackFault(extra=True, new_token=True)]), id="everything twice anew"),
+        pytest.param(
+            Injections(callbacks=[CallbackFault(extra=True, new_token=True)]), id="everything twice with a new token"
+        ),
         pytest.param(Injections(callbacks=[CallbackFault(kinds=CALLBACKS, delay=1.0)]), id="callbacks late"),
         pytest.param(Injections(callbacks=[CallbackFault(extra=True, delay=1.0)]), id="everything again later"),
         pytest.param(Injections(rest=[RestFault(after="status")]), id="reported before the create is answered"),
         pytest.param(Injections(rest=[RestFault(after="voice")]), id="answered before the create is answered"),
-        pytest.param(Injections(rest=[RestFault(slow_body=0.5)]), id="the answer to the create drips"),
+        pytest.param(Injections(rest=[RestFault(slow_body=0.5)]), id="the answer to the create is slow"),
         pytest.param(Injections(rest=[RestFault(drop=True, takes_effect=True)]), id="the answer is lost"),
         pytest.param(Injections(rest=[RestFault(delay=2 * CARRIER_TIMEOUT)]), id="the answer takes too long"),
-        pytest.param(Injections(rest=[RestFault(slow_body=3 * CARRIER_TIMEOUT)]), id="the answer drips too long"),
-        pytest.param(Injections(rest=[RestFault.html(503, takes_effect=True)]), id="a proxy lies"),
+        pytest.param(Injections(rest=[RestFault(slow_body=3 * CARRIER_TIMEOUT)]), id="the answer is too slow"),
+        pytest.param(
+            Injections(rest=[RestFault.html(503, takes_effect=True)]),
+            id="a proxy reports an error for a call that is placed",
+        ),
     ],
 )
-async def test_whatever_happens_to_requests_and_callbacks_it_is_one_call(office, injections):
+async def test_a_call_is_dialled_once_despite_faults_of_requests_and_callbacks(outbound_system, injections):
     await agent()
-    async with office(injections) as here:
-        await one_call(here)
-    assert set(answers(here)) <= {200, 204}
+    async with outbound_system(injections) as system:
+        await one_call(system)
+    assert set(callback_statuses(system)) <= {200, 204}
 
 
 @pytest.mark.parametrize(
@@ -119,23 +124,23 @@ async def test_whatever_happens_to_requests_and_callbacks_it_is_one_call(office,
         (CallbackFault(extra=True, call_sid="CA" + "0" * 32), 204),
     ],
 )
-async def test_a_copy_that_is_not_twilios_or_of_an_unknown_call_changes_nothing(office, fault, expected):
+async def test_a_callback_that_is_forged_or_of_an_unknown_call_changes_nothing(outbound_system, fault, expected):
     await agent()
-    async with office(Injections(callbacks=[fault])) as here:
-        record = await one_call(here)
-    assert answers(here).count(expected) >= len(answers(here)) / 2 - 1
-    assert max(answers(here)) < 500
+    async with outbound_system(Injections(callbacks=[fault])) as system:
+        record = await one_call(system)
+    assert callback_statuses(system).count(expected) >= len(callback_statuses(system)) / 2 - 1
+    assert max(callback_statuses(system)) < 500
     assert await sync_to_async(Call.objects.exclude(pk=record.pk).count)() == 0
 
 
-async def test_callbacks_that_are_replayed_later_change_nothing(office):
+async def test_callbacks_that_are_replayed_later_change_nothing(outbound_system):
     await agent()
-    async with office() as here:
-        record = await one_call(here)
-        for delivery in list(here.network.deliveries):
-            assert await here.network.replay(delivery) in (200, 204)
-        await here.quiet()
-        after = await here.over(record)
+    async with outbound_system() as system:
+        record = await one_call(system)
+        for delivery in list(system.network.deliveries):
+            assert await system.network.replay(delivery) in (200, 204)
+        await system.wait_until_idle()
+        after = await system.wait_until_over(record)
     assert (after.status, after.duration, after.ended_at) == (record.status, record.duration, record.ended_at)
     assert sorted(after.kinds) == sorted(record.kinds)
 
@@ -144,100 +149,102 @@ async def test_callbacks_that_are_replayed_later_change_nothing(office):
     ("fault", "why"),
     [
         pytest.param(RestFault.error(20429), "20429", id="too many requests"),
-        pytest.param(RestFault.error(20429, headers={"Retry-After": "1"}), "20429", id="and when to come again"),
+        pytest.param(
+            RestFault.error(20429, headers={"Retry-After": "1"}), "20429", id="too many requests, with a time to wait"
+        ),
         pytest.param(RestFault.error(10004), "10004", id="too many calls at once"),
         pytest.param(RestFault.html(503), "not-sent", id="a proxy is down"),
         pytest.param(RestFault(drop=True), "not-sent", id="the request is lost"),
     ],
 )
-async def test_a_request_that_came_to_nothing_is_made_again_and_counts_for_nothing(office, fault, why):
+async def test_a_request_without_effect_is_repeated_and_does_not_count_as_an_attempt(outbound_system, fault, why):
     await agent()
-    async with office(Injections(rest=[fault])) as here:
-        record = await one_call(here)
+    async with outbound_system(Injections(rest=[fault])) as system:
+        record = await one_call(system)
     assert [attempt.error_code for attempt in record.attempts.all()] == [why, ""]
-    creates = [request for request in here.network.rest.requests if request[0] == "POST"]
+    creates = [request for request in system.network.rest.requests if request[0] == "POST"]
     assert len(creates) == 2
 
 
-async def test_requests_that_fail_together_are_one_failure_and_dialling_goes_on_soon(office):
+async def test_requests_that_fail_together_slow_the_dialling_down_only_once(outbound_system):
     await agent()
-    under_way_together = replace(RestFault.error(20429, times=6), delay=0.5)
-    async with office(Injections(rest=[under_way_together])) as here:
+    simultaneous = replace(RestFault.error(20429, times=6), delay=0.5)
+    async with outbound_system(Injections(rest=[simultaneous])) as system:
         people = [f"+120255501{n:02}" for n in range(6)]
-        records = [await here.over(call) for call in await here.place_all(people)]
+        records = [await system.wait_until_over(call) for call in await system.place_all(people)]
     assert {record.status for record in records} == {"completed"}
-    assert sorted(phone.request.to_number for phone in here.phones) == people
+    assert sorted(leg.request.to_number for leg in system.legs) == people
 
 
-async def test_an_account_that_is_refused_stops_dialling(office):
+async def test_dialling_pauses_when_the_account_is_refused(outbound_system):
     await agent()
-    async with office(Injections(rest=[RestFault.error(20003, times=None)])) as here:
-        first = await here.place()
-        pace = await here.until(DialPace.objects.filter(paused_until__isnull=False).first)
-        second = await here.place("+12025550102")
-        await here.beats(3)  # in which nothing must happen
+    async with outbound_system(Injections(rest=[RestFault.error(20003, times=None)])) as system:
+        first = await system.place()
+        pace = await system.wait_until(DialPace.objects.filter(paused_until__isnull=False).first)
+        second = await system.place("+12025550102")
+        await system.wait_for_beats(3)  # which must dial nothing
         assert pace.paused_until > timezone.now() + timedelta(minutes=1)
-        assert len(here.network.rest.requests) == 1
+        assert len(system.network.rest.requests) == 1
         for call in (first, second):
             assert (await sync_to_async(stopping.cancel_call)(call_id=call.pk)).status == "canceled"
-    assert here.phones == []
+    assert system.legs == []
 
 
-async def test_a_number_that_twilio_refuses_ends_the_call_with_the_reason(office):
-    async with office() as here:
-        here.network.refusals[ANNA] = 21211
-        record = await here.over(await here.place())
+async def test_a_number_that_twilio_refuses_ends_the_call_with_that_reason(outbound_system):
+    async with outbound_system() as system:
+        system.network.refusals[ANNA] = 21211
+        record = await system.wait_until_over(await system.place())
     assert (record.status, record.end_reason) == ("failed", "number-refused")
-    assert here.phones == []
+    assert system.legs == []
 
 
-# --- Who is, or is not, there ------------------------------------------------------------------------------
+# --- Answered or not ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("outcome", "attempts"),
     [(Outcome.busy(), ["busy"] * 2), (Outcome.no_answer(), ["no-answer"] * 2), (Outcome.failed(404), ["failed"])],
 )
-async def test_whom_nobody_reaches_is_tried_again_by_policy(office, outcome, attempts):
+async def test_a_call_without_an_answer_is_retried_as_the_agent_says(outbound_system, outcome, attempts):
     await agent(max_attempts=2, retry_busy_after=0, retry_no_answer_after=0, retry_failed_after=0)
-    async with office() as here:
-        here.does_not_answer(ANNA, outcome)
-        record = await here.over(await here.place())
+    async with outbound_system() as system:
+        system.will_not_answer(ANNA, outcome)
+        record = await system.wait_until_over(await system.place())
     assert [attempt.status for attempt in record.attempts.all()] == attempts
-    assert [phone.status for phone in here.phones] == attempts
+    assert [leg.status for leg in system.legs] == attempts
     assert (record.status, record.end_reason) == (attempts[-1], attempts[-1])
 
 
-async def test_a_machine_is_hung_up_on(office):
+async def test_the_agent_hangs_up_on_an_answering_machine(outbound_system):
     await agent(machine_detection="hang-up")
-    async with office() as here:
-        here.answers(ANNA, Wait(20.0), answered_by="machine")
-        record = await here.over(await here.place())
+    async with outbound_system() as system:
+        system.will_answer(ANNA, Wait(20.0), answered_by="machine")
+        record = await system.wait_until_over(await system.place())
     assert (record.status, record.end_reason, record.answered_by) == ("completed", "voicemail", "machine_start")
 
 
-async def test_a_machine_is_told_the_message_after_its_beep(office):
+async def test_a_message_is_left_after_the_beep_of_an_answering_machine(outbound_system):
     await agent(machine_detection="message", voicemail_message="Please call {{ name }} back.")
-    async with office() as here:
-        here.answers(ANNA, Wait(20.0), answered_by="machine", beep_after=1.5)
-        record = await here.over(await here.place(variables={"name": "Anna"}))
+    async with outbound_system() as system:
+        system.will_answer(ANNA, Wait(20.0), answered_by="machine", beep_after=1.5)
+        record = await system.wait_until_over(await system.place(variables={"name": "Anna"}))
     assert (record.end_reason, record.answered_by) == ("voicemail", "machine_end_beep")
     assert record.lines[-1] == ("agent", "Please call Anna back.")
 
 
 @pytest.mark.parametrize("late", [False, True])
-async def test_a_person_is_talked_to_whenever_the_verdict_comes(office, late):
+async def test_the_agent_talks_to_a_person_however_late_the_detection_is(outbound_system, late):
     await agent(machine_detection="message", voicemail_message="Please call back.")
-    async with office(Injections(amd_after_end=late)) as here:
-        record = await one_call(here)
+    async with outbound_system(Injections(amd_after_end=late)) as system:
+        record = await one_call(system)
     assert record.answered_by == "human"
 
 
-async def test_a_verdict_on_a_machine_after_the_end_is_only_noted(office):
+async def test_a_detection_after_the_end_of_the_call_is_only_recorded(outbound_system):
     await agent(machine_detection="hang-up")
-    async with office(Injections(amd_after_end=True)) as here:
-        here.answers(ANNA, *SHORTLY, answered_by="machine")
-        record = await one_call(here)
+    async with outbound_system(Injections(amd_after_end=True)) as system:
+        system.will_answer(ANNA, *HEARS_GREETING, answered_by="machine")
+        record = await one_call(system)
     assert record.answered_by == "machine_start"
     assert not await sync_to_async(CallOrder.objects.exists)()
 
@@ -246,162 +253,162 @@ async def test_a_verdict_on_a_machine_after_the_end_is_only_noted(office):
 
 
 @pytest.mark.parametrize("stop", [stopping.cancel_call, stopping.hang_up])
-async def test_a_call_is_stopped_while_it_rings(office, stop):
+async def test_a_ringing_call_can_be_stopped(outbound_system, stop):
     await agent(ring_timeout=120)
-    async with office() as here:
-        here.answers(ANNA, *SHORTLY, after=TAKES_LONG)
-        call = await here.becomes(await here.place(), "ringing")
+    async with outbound_system() as system:
+        system.will_answer(ANNA, *HEARS_GREETING, after=TAKES_LONG)
+        call = await system.wait_for_status(await system.place(), "ringing")
         await sync_to_async(stop)(call_id=call.pk)
-        record = await here.over(call)
+        record = await system.wait_until_over(call)
     assert (record.status, record.end_reason) == ("canceled", "canceled")
-    assert [phone.status for phone in here.phones] == ["canceled"]
+    assert [leg.status for leg in system.legs] == ["canceled"]
 
 
-async def test_a_call_that_is_canceled_while_it_is_requested_never_rings_for_long(office):
+async def test_a_call_that_is_canceled_during_its_request_is_canceled_at_the_carrier(outbound_system):
     await agent(ring_timeout=120)
-    async with office(Injections(rest=[RestFault(delay=0.5)])) as here:
-        here.answers(ANNA, *SHORTLY, after=TAKES_LONG)
-        call = await here.place()
-        await here.until(lambda: here.phones)
+    async with outbound_system(Injections(rest=[RestFault(delay=0.5)])) as system:
+        system.will_answer(ANNA, *HEARS_GREETING, after=TAKES_LONG)
+        call = await system.place()
+        await system.wait_until(lambda: system.legs)
         await sync_to_async(stopping.cancel_call)(call_id=call.pk)
-        record = await here.over(call)
+        record = await system.wait_until_over(call)
     assert record.status == "canceled"
-    assert [phone.status for phone in here.phones] == ["canceled"]
+    assert [leg.status for leg in system.legs] == ["canceled"]
 
 
-async def test_to_hang_up_on_somebody_who_has_just_hung_up_is_no_error(office):
+async def test_hanging_up_after_the_caller_has_just_hung_up_is_no_error(outbound_system):
     await agent(transfer_targets={"sales": TARGET})
-    async with office() as here:
-        here.answers(ANNA, Wait(20.0))
-        here.answers(TARGET, Wait(20.0))
-        call = await here.talks(await here.place())
+    async with outbound_system() as system:
+        system.will_answer(ANNA, Wait(20.0))
+        system.will_answer(TARGET, Wait(20.0))
+        call = await system.wait_for_agent_turn(await system.place())
         await sync_to_async(orders.transfer)(call_id=call.pk, to="sales")
-        await here.until(lambda: any(phone.direction == "outbound-dial" for phone in here.network.calls.values()))
-        here.network.injections.rest.append(RestFault(path=f"/{here.phones[0].sid}.json", hang_up_first=True))
+        await system.wait_until(lambda: any(leg.direction == "outbound-dial" for leg in system.network.calls.values()))
+        system.network.injections.rest.append(RestFault(path=f"/{system.legs[0].sid}.json", hang_up_first=True))
         await sync_to_async(stopping.hang_up)(call_id=call.pk)
-        record = await here.over(call)
+        record = await system.wait_until_over(call)
     assert record.status == "completed"
-    assert (await here.phones[0].wait()).ended_by == "caller"
-    assert here.network.rest.requests[-1][1].endswith(f"/{here.phones[0].sid}.json")
+    assert (await system.legs[0].wait()).ended_by == "caller"
+    assert system.network.rest.requests[-1][1].endswith(f"/{system.legs[0].sid}.json")
 
 
-# --- While it lasts ----------------------------------------------------------------------------------------
+# --- During the call ---------------------------------------------------------------------------------------
 
 
-async def test_the_agent_says_what_the_operator_asks_for_and_hangs_up_when_told(office):
+async def test_the_agent_says_an_ordered_text_and_hangs_up_when_ordered(outbound_system):
     await agent()
-    async with office() as here:
-        here.answers(ANNA, Wait(20.0))
-        call = await here.talks(await here.place())
+    async with outbound_system() as system:
+        system.will_answer(ANNA, Wait(20.0))
+        call = await system.wait_for_agent_turn(await system.place())
         await sync_to_async(orders.say)(call_id=call.pk, text="Your table is ready.")
-        await here.until(lambda: call.turns.filter(heard="Your table is ready.").exists())
+        await system.wait_until(lambda: call.turns.filter(heard="Your table is ready.").exists())
         await sync_to_async(stopping.hang_up)(call_id=call.pk)
-        record = await here.over(call)
+        record = await system.wait_until_over(call)
     assert (record.status, record.end_reason) == ("completed", "operator")
     with pytest.raises(CallsError, match="agent is on the line"):
         await sync_to_async(orders.say)(call_id=call.pk, text="Too late.")
 
 
-async def test_a_call_is_handed_over(office):
+async def test_a_call_is_transferred(outbound_system):
     await agent(transfer_targets={"sales": TARGET})
-    async with office() as here:
-        here.answers(ANNA, Wait(20.0))
-        here.answers(TARGET, Wait(0.5), HangUp())
-        call = await here.talks(await here.place())
+    async with outbound_system() as system:
+        system.will_answer(ANNA, Wait(20.0))
+        system.will_answer(TARGET, Wait(0.5), HangUp())
+        call = await system.wait_for_agent_turn(await system.place())
         await sync_to_async(orders.transfer)(call_id=call.pk, to="sales")
-        record = await here.over(call)
-    [leg] = [phone for phone in here.network.calls.values() if phone.direction == "outbound-dial"]
+        record = await system.wait_until_over(call)
+    [leg] = [leg for leg in system.network.calls.values() if leg.direction == "outbound-dial"]
     assert (leg.request.to_number, leg.request.from_number, leg.status) == (TARGET, "+15005550006", "completed")
     assert (record.status, record.end_reason, record.streams) == ("completed", "transferred", 1)
     assert "transfer-completed" in record.kinds
 
 
-async def test_who_hangs_up_before_the_hand_over_is_not_connected_to_anybody(office):
+async def test_a_caller_who_hangs_up_before_the_transfer_is_not_connected(outbound_system):
     await agent(transfer_targets={"sales": TARGET})
-    async with office() as here:
-        here.answers(ANNA, Wait(20.0))
-        here.answers(TARGET, Wait(20.0))
-        call = await here.talks(await here.place())
+    async with outbound_system() as system:
+        system.will_answer(ANNA, Wait(20.0))
+        system.will_answer(TARGET, Wait(20.0))
+        call = await system.wait_for_agent_turn(await system.place())
         await sync_to_async(orders.transfer)(call_id=call.pk, to="sales")
-        await here.until(CallOrder.objects.exclude(taken_at=None).exists)
-        here.phones[0].hang_up()
-        record = await here.over(call)
+        await system.wait_until(CallOrder.objects.exclude(taken_at=None).exists)
+        system.legs[0].hang_up()
+        record = await system.wait_until_over(call)
     assert record.status == "completed"
-    assert [phone.request.to_number for phone in here.network.calls.values()] == [ANNA]
+    assert [leg.request.to_number for leg in system.network.calls.values()] == [ANNA]
 
 
-async def test_a_call_that_nobody_takes_over_comes_back(office):
+async def test_a_call_returns_to_the_agent_when_its_transfer_is_not_answered(outbound_system):
     await agent(transfer_targets={"sales": TARGET})
-    async with office() as here:
-        here.answers(ANNA, Wait(20.0))
-        here.does_not_answer(TARGET, Outcome.busy())
-        call = await here.talks(await here.place())
+    async with outbound_system() as system:
+        system.will_answer(ANNA, Wait(20.0))
+        system.will_not_answer(TARGET, Outcome.busy())
+        call = await system.wait_for_agent_turn(await system.place())
         await sync_to_async(orders.transfer)(call_id=call.pk, to="sales")
-        await here.until(lambda: call.turns.filter(heard__contains="nobody answered").exists())
+        await system.wait_until(lambda: call.turns.filter(heard__contains="nobody answered").exists())
         await sync_to_async(stopping.hang_up)(call_id=call.pk)
-        record = await here.over(call)
+        record = await system.wait_until_over(call)
     assert (record.status, record.end_reason, record.streams) == ("completed", "operator", 2)
     assert "transfer-failed" in record.kinds
 
 
 @pytest.mark.parametrize("engines_options", [{"stt": {"transcripts": ["Take me off your list."]}}], indirect=True)
 @pytest.mark.parametrize("how", ["key", "words"])
-async def test_who_wants_no_more_calls_gets_no_more(office, how):
+async def test_a_caller_who_opts_out_gets_no_more_calls(outbound_system, how):
     await agent(opt_out_key="9")
     steps = [Press("9")] if how == "key" else [ask()]
-    async with office() as here:
-        here.answers(ANNA, WaitForAgent(quiet=0.4), *steps, Wait(20.0))
-        waiting = await here.place(scheduled_for=timezone.now() + timedelta(seconds=1))
-        record = await here.over(await here.place())
-        refused = await here.over(waiting)
+    async with outbound_system() as system:
+        system.will_answer(ANNA, WaitForAgent(quiet=0.4), *steps, Wait(20.0))
+        waiting = await system.place(scheduled_for=timezone.now() + timedelta(seconds=1))
+        record = await system.wait_until_over(await system.place())
+        refused = await system.wait_until_over(waiting)
     assert (record.status, record.end_reason) == ("completed", "opted-out")
     assert await sync_to_async(lambda: DoNotCall.objects.get().number)() == ANNA
     assert (refused.status, refused.end_reason) == ("canceled", "do-not-call")
     with pytest.raises(CallsError, match="do-not-call"):
-        await here.place()
+        await system.place()
 
 
-# --- Many, and strange times -------------------------------------------------------------------------------
+# --- Many calls, and a changing clock ----------------------------------------------------------------------
 
 
-async def test_twenty_calls_at_once(office):
+async def test_twenty_calls_at_once(outbound_system):
     await agent()
-    async with office() as here:
+    async with outbound_system() as system:
         people = [f"+120255501{n:02}" for n in range(20)]
-        records = [await here.over(call) for call in await here.place_all(people)]
+        records = [await system.wait_until_over(call) for call in await system.place_all(people)]
     assert [(record.status, record.lines) for record in records] == [("completed", [("agent", "Hello.")])] * 20
-    assert sorted(phone.request.to_number for phone in here.phones) == people
+    assert sorted(leg.request.to_number for leg in system.legs) == people
 
 
 @pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(hours=-1)])
-async def test_a_step_of_the_clock_in_the_middle_of_a_call_does_no_harm(office, monkeypatch, step):
+async def test_a_step_of_the_clock_during_a_call_changes_nothing(outbound_system, monkeypatch, step):
     await agent()
     now, offset = timezone.now, timedelta()
     monkeypatch.setattr(timezone, "now", lambda: now() + offset)
-    async with office() as here:
-        here.answers(ANNA, WaitForAgent(quiet=1.0), HangUp())
-        call = await here.talks(await here.place())
+    async with outbound_system() as system:
+        system.will_answer(ANNA, WaitForAgent(quiet=1.0), HangUp())
+        call = await system.wait_for_agent_turn(await system.place())
         offset = step
-        record = await here.over(call)
-        second = await here.over(await here.place("+12025550102"))
+        record = await system.wait_until_over(call)
+        second = await system.wait_until_over(await system.place("+12025550102"))
     assert (record.status, second.status) == ("completed", "completed")
-    assert len(here.phones) == 2
+    assert len(system.legs) == 2
     assert await sync_to_async(CallEvent.objects.filter(kind="retry-scheduled").count)() == 0
 
 
-# --- In earnest --------------------------------------------------------------------------------------------
+# --- In processes ------------------------------------------------------------------------------------------
 
 
-async def test_in_processes_of_their_own_with_redis_and_postgresql(postgres_server, redis_server, tmp_path):
-    """REST API, Celery, carrier, webhooks, stream, orders by doorbell, records."""
+async def test_a_call_through_separate_processes_with_redis_and_postgresql(postgres_server, redis_server, tmp_path):
+    """REST API, Celery, carrier, callbacks, stream, orders announced over Redis, records."""
     servers = {
         "database_url": postgres_server.create_database("outbound_end_to_end"),
         "redis_url": redis_server.url,
     }
-    async with installation(tmp_path, **servers, ENGINES_OPTIONS=json.dumps({"tts": FAST})) as here:
-        here.network.on_dial(ANNA, lambda: ScriptedCaller([WaitForAgent(), Wait(60.0)]), after=0.5)
-        headers = {"Authorization": f"Bearer {await here.ledger('key')}"}
-        async with aiohttp.ClientSession(here.url, headers=headers) as api:
+    async with installation(tmp_path, **servers, ENGINES_OPTIONS=json.dumps({"tts": FAST})) as system:
+        system.network.on_dial(ANNA, lambda: ScriptedCaller([WaitForAgent(), Wait(60.0)]), after=0.5)
+        headers = {"Authorization": f"Bearer {await system.ledger('key')}"}
+        async with aiohttp.ClientSession(system.url, headers=headers) as api:
 
             async def post(path: str, **body: str) -> dict:
                 async with api.post(path, json=body) as answer:
@@ -409,7 +416,7 @@ async def test_in_processes_of_their_own_with_redis_and_postgresql(postgres_serv
                     return await answer.json()
 
             async def until(condition: Callable[[dict], Any]) -> dict:
-                """The call's resource, once it is so."""
+                """The call as the API shows it, once the condition holds."""
                 async with asyncio.timeout(30):
                     while True:
                         async with api.get(path) as answer:
@@ -418,20 +425,20 @@ async def test_in_processes_of_their_own_with_redis_and_postgresql(postgres_serv
                             return record
                         await asyncio.sleep(0.1)
 
-            worker = here.start_worker()
+            worker = system.start_worker()
             path = f"/api/calls/{(await post('/api/calls/', to=ANNA, agent='front-desk'))['id']}/"
             await until(lambda record: record["transcript"])
             await post(f"{path}say/", text="Your table is ready.")
             await until(lambda record: "agent: Your table is ready." in record["transcript"])
             await post(f"{path}hangup/")
             await until(lambda record: record["status"] == "completed")
-            await here.network.wait_until_idle()
-            [phone] = here.network.calls.values()
-            # The stream's own end is in the books before the carrier has told how long it was.
-            record = await until(lambda record: record["recording"] and record["duration"] == phone.duration)
+            await system.network.wait_until_idle()
+            [leg] = system.network.calls.values()
+            # The end of the stream is recorded before the carrier has reported the duration of the call.
+            record = await until(lambda record: record["recording"] and record["duration"] == leg.duration)
             async with api.get(urlsplit(record["recording"]["url"]).path) as answer:
                 assert (await answer.read())[:4] == b"RIFF"
     assert record["end_reason"] == "operator"
-    assert [(attempt["sid"], attempt["status"]) for attempt in record["attempts"]] == [(phone.sid, phone.status)]
-    assert {delivery.response.status for delivery in here.network.deliveries} <= {200, 204}
+    assert [(attempt["sid"], attempt["status"]) for attempt in record["attempts"]] == [(leg.sid, leg.status)]
+    assert {delivery.response.status for delivery in system.network.deliveries} <= {200, 204}
     assert "Traceback" not in worker.text
