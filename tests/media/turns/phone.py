@@ -1,9 +1,9 @@
 """
 A telephone in virtual time: the caller, the carrier and the engines around one ``Conversation``.
 
-Ten minutes of call take milliseconds. The carrier plays what it is sent on a clock of its own, and the tape keeps
-what the caller really heard, so that the ledger's account can be held against it. Each character of speech is 40 ms
-of audio that says which revision and which character it is.
+Ten minutes of a call take milliseconds. The carrier plays what it is sent on a clock of its own, and the tape keeps
+what the caller really heard, so that tests can compare the ledger with it. Each character of speech is 40 ms of audio
+that says which revision and which character it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from inference.requests import ToolRequests
 from media.turns import commands as cmd
@@ -23,14 +23,20 @@ from media.turns.conversation import Conversation, Floor
 from media.turns.events import Revision
 from media.turns.options import ConversationOptions
 
+T = TypeVar("T", bound=cmd.Command)
+
 FRAME = 0.02
+"""Seconds of audio in a frame."""
 CHARACTER_BYTES = 320
+"""Bytes of audio that say one character."""
 VOICE_ON_AFTER = 0.06
+"""Seconds of voice after which voice activity notices it."""
 VOICE_OFF_AFTER = 0.07
+"""Seconds by which voice activity outlasts a voice."""
 REPLY = "We open at nine in the morning every day. On Sundays we open at ten. Is there anything else?"
 SHORT = "We open at nine."
 GREETING = "Hello, this is the front desk."
-TEN_YEARS = 1e9
+NEVER = 1e9
 
 
 def audio_of(revision: Revision, start: int, end: int) -> bytes:
@@ -41,7 +47,7 @@ def audio_of(revision: Revision, start: int, end: int) -> bytes:
 
 
 def characters_in(audio: bytes) -> dict[int, dict[int, int]]:
-    """Revision number -> character -> milliseconds of it in the audio."""
+    """For each revision's number, the characters in the audio, and how many milliseconds there are of each."""
     found: dict[int, dict[int, int]] = {}
     at = audio.find(0xFE)
     while at >= 0 and at + 3 < len(audio):
@@ -54,31 +60,46 @@ def characters_in(audio: bytes) -> dict[int, dict[int, int]]:
 
 @dataclass
 class Engines:
-    """How the engines behave; a reply is the text of ``replies`` in turn (the last one stays)."""
+    """How the engines behave. Durations are seconds; replies are counted from 0."""
 
     snapshot: float = 0.05
+    """What recognition takes to answer."""
     line: float = 0.005
-    """Fixed words, which mostly are kept ready."""
+    """What fixed words take, which are mostly stored."""
     first_token: float = 0.05
+    """What the language model takes for its first token."""
     clause: float = 0.09
+    """What it takes from there to the first clause."""
     first_audio: float = 0.05
+    """What the voice takes from there to the first audio."""
     replies: list[str] = field(default_factory=lambda: [REPLY])
+    """The texts of the replies, one after the other; the last one is used again and again."""
     fails: Callable[[int], bool] = lambda attempt: False
-    """Whether the n-th reply asked for fails before it says anything (0-based)."""
-    breaks: Callable[[int], bool] = lambda attempt: False
-    """... or after its first words."""
-    empty: Callable[[int], bool] = lambda attempt: False
-    hears: Callable[[str], str] = lambda text: text
+    """Whether a reply fails before it says anything."""
+    breaks_off: Callable[[int], bool] = lambda attempt: False
+    """Whether a reply fails after its first words."""
+    is_empty: Callable[[int], bool] = lambda attempt: False
+    """Whether a reply ends without words."""
+    recognises: Callable[[str], str] = lambda text: text
+    """What recognition makes of the caller's words."""
     mute: bool = False
-    """Not even lines can be spoken."""
+    """The voice fails, even for fixed words."""
     end_call_after: int | None = None
-    asks: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """What the n-th reply asks for beside its words: fields of ``ToolRequests``."""
+    """The replies from this one on request the end of the call."""
+    requests: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """What replies request beside their words, by their number: fields of ``ToolRequests``."""
     pace: float = 10.0
-    """Speech is made so many times faster than it plays."""
+    """Speech is made this many times faster than it plays."""
 
 
 class Phone:
+    """
+    A call to the conversation.
+
+    Say with ``caller_says`` and ``at`` what is to happen and when, run the call with ``wait_until``, then look at what
+    was said, heard and commanded. All times are seconds of the call.
+    """
+
     def __init__(
         self,
         options: ConversationOptions | None = None,
@@ -102,10 +123,10 @@ class Phone:
         self._spoken: dict[Revision, str] = {}
         self._attempts = 0
         self.marks_lost = False
-        # the carrier
+        # The carrier's queue of audio and marks, and since when it has nothing to play.
         self._queue: deque[bytes | str] = deque()
         self._dry_since: float | None = 0.0
-        # what is looked at afterwards
+        # What tests look at.
         self.commands: list[tuple[float, cmd.Command]] = []
         self.heard_frames: list[tuple[float, bytes]] = []
         self.floors: list[tuple[float, Floor]] = []
@@ -118,7 +139,7 @@ class Phone:
         self._at(0.0, self._frame)
         self._at(0.005, self._play)
         if start:
-            self.tell(ev.CallStarted())
+            self.receive(ev.CallStarted())
 
     # -- the script -----------------------------------------------------------------------------------
 
@@ -130,22 +151,22 @@ class Phone:
         self.caller_says("", start=start, end=end)
 
     def network_stalls(self, *, start: float, end: float) -> None:
-        """Nothing of the caller arrives, then all of it at once."""
+        """Nothing of the caller's stream arrives, and then all of it at once."""
         self._stalls.append((start, end))
 
     def marks_are_lost(self) -> None:
         self.marks_lost = True
 
     def at(self, when: float, event: ev.Event) -> None:
-        self._at(when, lambda: self.tell(event))
+        self._at(when, lambda: self.receive(event))
 
     def wait_until(self, when: float) -> Phone:
         while True:
             deadline = self.conversation.deadline
-            next_time = self._heap[0][0] if self._heap else TEN_YEARS
+            next_time = self._heap[0][0] if self._heap else NEVER
             if deadline is not None and deadline <= min(next_time, when):
                 self.now = max(self.now, deadline)
-                self.tell(ev.TimerFired())
+                self.receive(ev.TimerFired())
                 again = self.conversation.deadline
                 assert again is None or again > self.now - 1e-9, f"deadline {again} still due at {self.now}"
                 if again is not None and again <= self.now:
@@ -157,11 +178,11 @@ class Phone:
             self.now, _, happen = heapq.heappop(self._heap)
             happen()
 
-    # -- what came of it ---------------------------------------------------------------------------------
+    # -- what happened ------------------------------------------------------------------------------------
 
     @property
     def agent_turns(self) -> list[float]:
-        """When each stretch of the agent's sound began at the caller's end, as sent (less the way there)."""
+        """When each stretch of the agent's sound began at the caller's end, less the way there."""
         starts: list[float] = []
         last = -1.0
         for when, _ in self.heard_frames:
@@ -180,10 +201,12 @@ class Phone:
                 stretches.append((when, when + FRAME))
         return stretches
 
-    def sent(self, kind: type) -> list:
+    def sent(self, kind: type[T]) -> list[T]:
+        """The commands of this kind, in order."""
         return [command for _, command in self.commands if isinstance(command, kind)]
 
     def times(self, kind: type) -> list[float]:
+        """When the commands of this kind were given."""
         return [when for when, command in self.commands if isinstance(command, kind)]
 
     @property
@@ -192,25 +215,26 @@ class Phone:
 
     @property
     def transcript(self) -> list[tuple[str, str]]:
+        """Who said what, as it was heard."""
         return [(turn.speaker, turn.heard) for turn in self.turns]
 
     def notes(self, kind: str) -> list[cmd.Noted]:
         return [note for note in self.sent(cmd.Noted) if note.kind == kind]
 
     def really_heard(self, revision: Revision) -> str:
-        """What of this revision's text sounded at the caller's end, to the character."""
+        """The part of this revision's text that sounded at the caller's end, to the character."""
         tape = b"".join(frame for _, frame in self.heard_frames)
         spoken = characters_in(tape).get(revision.number % 250, {})
         sounded = {index for index, count in spoken.items() if count >= CHARACTER_BYTES // 16}
         text = self.text_of(revision)
-        # Up to 100 ms may be lost where the sound was stopped and went on.
+        # Up to 100 ms may be lost where the sound was stopped and resumed.
         until = max(sounded, default=-1) + 1
         if until - len(sounded) <= 3 * (len(self.sent(cmd.ClearPlayout)) + 1):
             return text[:until]
         return "".join(letter for index, letter in enumerate(text) if index in sounded)
 
     def words_heard(self, revision: Revision) -> list[str]:
-        """The words of it that sounded to their end."""
+        """The words of this revision that sounded to their end."""
         heard, text = self.really_heard(revision), self.text_of(revision)
         whole = heard == text or text[len(heard) :].startswith(" ")
         return heard.split() if whole else heard.split()[:-1]
@@ -226,19 +250,19 @@ class Phone:
     def revisions(self) -> list[Revision]:
         return list(self._spoken)
 
-    # -- the world ----------------------------------------------------------------------------------------
+    # -- the simulation ---------------------------------------------------------------------------------------
 
     def _at(self, when: float, happen: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (when, next(self._order), happen))
 
-    def tell(self, event: ev.Event) -> None:
+    def receive(self, event: ev.Event) -> None:
         for command in self.conversation.receive(event, now=self.now):
             self.commands.append((self.now, command))
-            self._obey(command)
+            self._carry_out(command)
         if not self.floors or self.floors[-1][1] is not self.conversation.floor:
             self.floors.append((self.now, self.conversation.floor))
 
-    def _obey(self, command: cmd.Command) -> None:
+    def _carry_out(self, command: cmd.Command) -> None:
         now = self.now
         match command:
             case cmd.OpenUtterance(utterance, position, _):
@@ -247,14 +271,14 @@ class Phone:
                 del self.open_utterances[utterance]
             case cmd.TakeSnapshot(utterance, snapshot):
                 text = self._words(self.open_utterances[utterance], self.position)
-                answer = ev.TranscriptReady(utterance, snapshot, self.engines.hears(text))
-                self._at(now + self.engines.snapshot, lambda: self.tell(answer))
+                answer = ev.TranscriptReady(utterance, snapshot, self.engines.recognises(text))
+                self._at(now + self.engines.snapshot, lambda: self.receive(answer))
             case cmd.StartReply(revision, _, _):
                 self._reply(revision)
             case cmd.SayLine(revision, text):
                 self._spoken[revision] = text
                 if self.engines.mute:
-                    self._at(now + 0.01, lambda: self.tell(ev.ReplyFailed(revision, "mute")))
+                    self._at(now + 0.01, lambda: self.receive(ev.ReplyFailed(revision, "mute")))
                 else:
                     self._speak(revision, text, now + self.engines.line)
             case cmd.StopReply(revision, _):
@@ -278,19 +302,19 @@ class Phone:
         text = engines.replies[min(attempt, len(engines.replies) - 1)]
         token = self.now + engines.first_token
         if engines.fails(attempt):
-            self._at(token, lambda: self.tell(ev.ReplyFailed(revision, "broken")))
+            self._at(token, lambda: self.receive(ev.ReplyFailed(revision, "broken")))
             return
-        if engines.empty(attempt):
-            self._at(token, lambda: self.tell(ev.ReplyEnded(revision)))
+        if engines.is_empty(attempt):
+            self._at(token, lambda: self.receive(ev.ReplyEnded(revision)))
             return
         self._spoken[revision] = text
-        self._at(token, lambda: self.tell(ev.ReplyToken(revision)))
+        self._at(token, lambda: self.receive(ev.ReplyToken(revision)))
         clause = token + engines.clause
-        self._at(clause, lambda: self.tell(ev.ReplyText(revision, text)))
+        self._at(clause, lambda: self.receive(ev.ReplyText(revision, text)))
         end_call = engines.end_call_after is not None and attempt >= engines.end_call_after
-        requests = ToolRequests(**{"end_call": end_call, **engines.asks.get(attempt, {})})
+        requests = ToolRequests(**{"end_call": end_call, **engines.requests.get(attempt, {})})
         ended = ev.ReplyEnded(revision, requests)
-        self._speak(revision, text, clause + engines.first_audio, ended, broken=engines.breaks(attempt))
+        self._speak(revision, text, clause + engines.first_audio, ended, broken=engines.breaks_off(attempt))
 
     def _speak(
         self, revision: Revision, text: str, when: float, ended: ev.ReplyEnded | None = None, *, broken: bool = False
@@ -301,14 +325,14 @@ class Phone:
         for number, start in enumerate(range(0, len(text), step)):
             end = min(start + step, len(text))
             event = ev.ReplyAudio(revision, audio_of(revision, start, end), end)
-            self._at(when + number * every, lambda event=event: self.tell(event))
+            self._at(when + number * every, lambda event=event: self.receive(event))
             if broken and number == 2:
-                self._at(when + number * every, lambda: self.tell(ev.ReplyFailed(revision, "broken")))
+                self._at(when + number * every, lambda: self.receive(ev.ReplyFailed(revision, "broken")))
                 return
-        self._at(when + len(text) / step * every, lambda: self.tell(ended))
+        self._at(when + len(text) / step * every, lambda: self.receive(ended))
 
     def _words(self, onset: int, position: int) -> str:
-        """The words whose sound lies between two positions."""
+        """The words that the caller says between two positions."""
         words: list[str] = []
         for start, end, text in self._voices:
             spoken = text.split()
@@ -322,14 +346,14 @@ class Phone:
         return any(start + VOICE_ON_AFTER <= seconds < end + VOICE_OFF_AFTER for start, end, _ in self._voices)
 
     def _frame(self) -> None:
-        """A frame of the caller's stream leaves; it arrives in order, later if the network stalls."""
+        """A frame of the caller's stream leaves. Frames arrive in order, and late if the network stalls."""
         number = round(self.now / FRAME)
         arrival = self._arrived = max(self._arrival(self.now + FRAME), self._arrived)
         self._at(arrival, lambda: self._arrive((number + 1) * 160))
         self._at((number + 1) * FRAME, self._frame)
 
     def _arrival(self, left: float) -> float:
-        """When something that leaves the carrier now is with us."""
+        """When something that leaves the carrier now arrives."""
         arrival = left + self.delay
         for start, end in self._stalls:
             if start <= arrival < end:
@@ -346,16 +370,16 @@ class Phone:
             self._voiced = voiced
             if voiced:
                 onset = max(start for start, _, _ in self._voices if start <= position / 8000)
-                self.tell(ev.SpeechStarted(round(onset * 8000)))
+                self.receive(ev.SpeechStarted(round(onset * 8000)))
             else:
                 ended = max(end for _, end, _ in self._voices if end <= position / 8000)
-                self.tell(ev.SpeechStopped(round(ended * 8000)))
+                self.receive(ev.SpeechStopped(round(ended * 8000)))
         wake = self.conversation.wake_position
         if wake is not None and position >= wake:
-            self.tell(ev.PositionReached(position))
+            self.receive(ev.PositionReached(position))
 
     def _play(self) -> None:
-        """The carrier's own 20 ms tick."""
+        """The carrier plays the next 20 ms."""
         self._at(self.now + FRAME, self._play)
         if self._dry_since is not None:
             if not any(isinstance(item, bytes) for item in self._queue):
@@ -394,7 +418,7 @@ class Phone:
 
     def _echo(self, name: str) -> None:
         if not self.marks_lost:
-            self._at(self._arrival(self.now), lambda: self.tell(ev.MarkReached(name)))
+            self._at(self._arrival(self.now), lambda: self.receive(ev.MarkReached(name)))
 
     def _clear(self) -> None:
         for item in self._queue:

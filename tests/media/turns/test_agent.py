@@ -20,7 +20,7 @@ def test_a_slow_engine_is_bridged_by_a_filler():
     assert phone.agent_turns[0] - 1.5 < 2.0
 
 
-def test_a_broken_engine_gets_a_second_try_behind_a_filler():
+def test_an_engine_that_fails_is_tried_a_second_time_behind_a_filler():
     phone = Phone(
         engines=Engines(fails=lambda attempt: attempt == 1, replies=[SHORT]),
         options=ConversationOptions(speculate=False),
@@ -42,7 +42,7 @@ def test_engines_that_keep_failing_lead_to_an_apology_and_then_a_polite_end():
     assert phone.hung_up == "engines-failed"
 
 
-def test_an_engine_that_goes_silent_in_mid_call_never_leaves_two_seconds_of_nothing():
+def test_an_engine_that_stops_answering_never_leaves_two_seconds_of_silence():
     phone = Phone(engines=Engines(first_token=1000.0))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(12.0)
@@ -54,31 +54,31 @@ def test_an_engine_that_goes_silent_in_mid_call_never_leaves_two_seconds_of_noth
     assert phone.transcript[-1] == ("agent", " ".join([*phone.options.fillers, phone.options.apology]))
 
 
-def test_an_empty_answer_counts_as_a_failure():
-    phone = Phone(ConversationOptions(speculate=False), Engines(empty=lambda attempt: attempt == 0, replies=[SHORT]))
+def test_an_empty_reply_counts_as_a_failure():
+    phone = Phone(ConversationOptions(speculate=False), Engines(is_empty=lambda attempt: attempt == 0, replies=[SHORT]))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(7.0)
     assert phone.transcript[-1][1].endswith(SHORT)
     assert phone.turns[-1].fallback
 
 
-def test_a_reply_that_breaks_off_is_owned_up_to():
-    phone = Phone(ConversationOptions(speculate=False), Engines(breaks=lambda attempt: attempt == 0))
+def test_the_agent_admits_that_a_reply_has_broken_off():
+    phone = Phone(ConversationOptions(speculate=False), Engines(breaks_off=lambda attempt: attempt == 0))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(9.0)
     said, heard = phone.turns[-1].said, phone.turns[-1].heard
-    # What the voice never came to say is not on record as said.
+    # What the voice did not say is not on record as said.
     assert heard == said == f"We open at nine {phone.options.lost_thread}"
 
 
-def test_a_voice_that_is_gone_ends_the_call_for_the_carrier_to_apologise():
+def test_the_call_ends_at_once_when_the_voice_has_failed():
     phone = Phone(ConversationOptions(greeting=GREETING), Engines(mute=True)).wait_until(3.0)
     assert phone.hung_up == "engines-failed"
 
 
-def test_a_voice_that_fails_once_says_a_ready_goodbye():
+def test_a_voice_that_fails_once_still_says_a_stored_goodbye():
     phone = Phone(ConversationOptions(greeting=GREETING))
-    phone.tell(ev.ReplyFailed(phone.revisions[0], "the voice is gone"))
+    phone.receive(ev.ReplyFailed(phone.revisions[0], "the voice has failed"))
     phone.wait_until(9.0)
     assert phone.transcript == [("agent", phone.options.trouble_goodbye)]
     assert phone.hung_up == "engines-failed"
@@ -91,8 +91,8 @@ def test_a_slow_engine_after_a_long_pause_is_bridged_before_two_seconds():
     assert phone.agent_turns[0] - 1.5 < 2.0
 
 
-def test_no_filler_is_spoken_over_the_caller():
-    phone = Phone(engines=Engines(first_token=5.0, hears=lambda text: ""))
+def test_the_agent_says_no_filler_over_the_caller():
+    phone = Phone(engines=Engines(first_token=5.0, recognises=lambda text: ""))
     phone.at(0.5, ev.KeyPressed("#"))  # an answer is due, and slow
     phone.caller_makes_noise(start=1.5, end=2.4)  # the filler would come at 1.7
     phone.wait_until(4.0)
@@ -106,17 +106,17 @@ def test_a_slow_engine_that_then_fails_gets_no_second_filler_at_once():
     assert [line.text for line in phone.sent(cmd.SayLine)] == [phone.options.fillers[0]]
 
 
-def test_a_reply_does_not_sound_into_a_filler_that_is_still_being_made():
+def test_a_reply_waits_for_the_end_of_a_filler_that_has_begun():
     phone = Phone(ConversationOptions(speculate=False), Engines(first_token=1.3, replies=[SHORT], pace=1.1))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(8.0)
     tape = b"".join(frame for _, frame in phone.heard_frames)
     order = [number for run in range(0, len(tape), 320) for number in characters_in(tape[run : run + 320])]
-    assert order == sorted(order, reverse=True)  # the filler was begun later
+    assert order == sorted(order, reverse=True)  # the filler was started later
     assert phone.transcript[1] == ("agent", f"{phone.options.fillers[0]} {SHORT}")
 
 
-def test_audio_slower_than_real_time_is_heard_to_its_end():
+def test_audio_that_is_made_slower_than_real_time_is_heard_to_its_end():
     phone = Phone(engines=Engines(replies=[SHORT], pace=0.5))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(15.0)
@@ -134,7 +134,7 @@ def test_the_stages_of_a_response_add_up_to_it():
     assert stages["heard_latency"] > stages["response_latency"]
 
 
-def test_the_stages_add_up_behind_a_filler_too():
+def test_the_stages_add_up_behind_a_filler_as_well():
     phone = Phone(engines=Engines(first_token=2.2, replies=[SHORT]))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(9.0)

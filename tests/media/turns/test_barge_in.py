@@ -46,7 +46,7 @@ def test_murmurs_take_no_turn(text):
         "just a second",
     ],
 )
-def test_some_words_ask_for_silence(text):
+def test_some_words_ask_the_agent_to_be_silent(text):
     assert classify(text) is Overlap.STOP
 
 
@@ -68,26 +68,26 @@ def test_some_words_ask_for_silence(text):
         "hello",
     ],
 )
-def test_anything_else_is_somebody_speaking(text):
+def test_other_words_are_the_caller_speaking(text):
     assert classify(text) is Overlap.WORDS
 
 
 @pytest.mark.parametrize("text", ["", "  ", "...", "—"])
-def test_no_words_are_nothing(text):
+def test_a_text_without_words_is_nothing(text):
     assert classify(text) is Overlap.NOTHING
 
 
-def test_many_murmurs_in_a_row_want_the_floor():
+def test_five_murmured_words_want_the_floor():
     assert classify("yeah yeah yeah okay right") is Overlap.WORDS
 
 
 @pytest.mark.parametrize("text", ["bye", "Okay, thank you, goodbye!", "bye bye", "have a nice day", "you too"])
-def test_a_farewell_is_known(text):
+def test_words_that_only_return_a_goodbye_are_a_farewell(text):
     assert is_farewell(text)
 
 
 @pytest.mark.parametrize("text", ["", "bye but one more thing", "what about Sunday", "no", "да", "555"])
-def test_whatever_says_more_is_no_farewell(text):
+def test_words_that_say_more_are_not_a_farewell(text):
     assert not is_farewell(text)
 
 
@@ -100,7 +100,7 @@ def test_a_murmur_does_not_stop_the_agent():
     assert len(phone.agent_stretches) == 1
 
 
-def test_a_longer_murmur_only_makes_the_agent_hesitate():
+def test_a_longer_murmur_only_interrupts_the_sound_for_a_moment():
     phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("mm-hm", start=1.5, end=1.9)
     phone.wait_until(8.0)
@@ -135,14 +135,14 @@ def test_nothing_of_an_interrupted_reply_sounds_after_the_clear():
     assert phone.heard_frames[-1][0] <= cleared + phone.delay + 0.02
 
 
-def test_stop_stops_at_once():
+def test_the_word_stop_stops_the_agent_at_once():
     phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("stop", start=2.0, end=2.24)
     phone.wait_until(2.7)
     assert phone.turns[0].interrupted
 
 
-def test_words_after_a_murmur_are_not_lost_to_an_early_judgement():
+def test_words_right_after_a_murmur_count_as_an_interruption():
     phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("okay", start=2.0, end=2.3)
     phone.caller_says("but Sunday", start=2.3, end=2.62)
@@ -150,14 +150,14 @@ def test_words_after_a_murmur_are_not_lost_to_an_early_judgement():
     assert phone.turns[0].interrupted
 
 
-def test_a_noise_of_a_second_is_no_interruption():
+def test_a_noise_of_a_second_is_not_an_interruption():
     phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_makes_noise(start=1.5, end=2.5)
     phone.wait_until(9.0)
     assert phone.transcript == [("agent", REPLY)]
 
 
-def test_the_stop_is_measured_from_the_first_sample_of_a_flickering_voice():
+def test_the_stop_is_measured_from_the_first_sample_of_a_voice_with_short_gaps():
     phone = Phone(ConversationOptions(greeting=REPLY))
     for number in range(6):
         phone.caller_makes_noise(start=2.0 + number * 0.14, end=2.1 + number * 0.14)
@@ -168,7 +168,7 @@ def test_the_stop_is_measured_from_the_first_sample_of_a_flickering_voice():
     assert turn.stages["barge_in_stop"] == pytest.approx(phone.times(cmd.ClearPlayout)[0] - 2.0, abs=0.05)
 
 
-def test_several_interruptions_in_a_row_each_keep_what_was_heard():
+def test_each_of_several_interruptions_keeps_what_was_heard():
     phone = Phone(ConversationOptions(greeting=REPLY))
     for start in (2.0, 6.0, 10.0):
         phone.caller_says("no I meant the other office", start=start, end=start + 1.5)
@@ -177,7 +177,7 @@ def test_several_interruptions_in_a_row_each_keep_what_was_heard():
     assert [line.speaker for line in phone.sent(cmd.StartReply)[-1].history] == ["agent", "caller"] * 3
 
 
-def test_an_interruption_of_the_first_sound_leaves_nothing_heard():
+def test_an_interruption_of_the_first_sound_is_answered_as_a_whole():
     phone = Phone()
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(1.9)
@@ -201,7 +201,7 @@ def test_the_heard_text_agrees_with_the_tape():
         assert len(truth[len(heard) :].split()) <= 1, (heard, truth)
 
 
-def test_marks_that_a_stalled_network_held_up_do_not_spoil_the_ledger():
+def test_marks_delayed_by_a_stalled_network_do_not_spoil_the_ledger():
     phone = Phone(ConversationOptions(greeting=REPLY))
     phone.network_stalls(start=0.8, end=2.4)
     phone.caller_says("no I meant the other office", start=2.6, end=4.0)

@@ -1,3 +1,5 @@
+"""When a position of the caller's stream was spoken."""
+
 from __future__ import annotations
 
 import pytest
@@ -21,14 +23,14 @@ def test_a_stall_does_not_stretch_time():
     assert clock.time_of(80_000) == pytest.approx(10.0, abs=0.01)
 
 
-def test_a_drifting_clock_is_followed():
+def test_the_map_follows_a_drifting_clock():
     clock = StreamClock()
     for frame in range(1, 30_000):  # ten minutes, 50 ppm slow
         clock.observe(frame * 160, frame * 0.02 * 1.00005)
     assert clock.time_of(29_999 * 160) == pytest.approx(29_999 * 0.02 * 1.00005, abs=0.002)
 
 
-def test_what_a_stall_held_up_is_known_to_be_late():
+def test_the_delay_of_frames_held_up_by_a_stall_is_known():
     clock = StreamClock()
     clock.observe(160, 0.03)
     clock.observe(320, 5.05)

@@ -1,15 +1,18 @@
-"""How a call is ended, handed on or left to a machine: by the language model, the caller, or somebody outside."""
+"""How a call is ended, transferred or left to a machine: by the language model, the caller or the operator."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from inference.requests import ToolRequests
 from media.turns import commands as cmd
 from media.turns import events as ev
+from media.turns.closing import BY_AGENT, LAST_WORDS, MAX_DURATION, SILENCE, Closing, transferred
 from media.turns.options import ConversationOptions
+from media.turns.playout import FinalMark
 from tests.media.turns.phone import GREETING, REPLY, SHORT, Engines, Floor, Phone
 
 CONNECTING = "Of course, I'll put you through to sales."
@@ -17,9 +20,9 @@ OPTIONS = ConversationOptions(transfer_targets=("sales", "support"), opt_out_key
 LIST = "Please take me off your list."
 
 
-def answered(asks: dict[str, object], *, reply: str = CONNECTING, options: ConversationOptions = OPTIONS) -> Phone:
-    """The caller says something, and the reply asks for this."""
-    phone = Phone(options, Engines(replies=[reply, REPLY], asks={0: asks}))
+def call_with(requests: dict[str, object], *, reply: str = CONNECTING, options: ConversationOptions = OPTIONS) -> Phone:
+    """A call in which the caller says something and the reply requests this."""
+    phone = Phone(options, Engines(replies=[reply, REPLY], requests={0: requests}))
     phone.caller_says("Can I talk to somebody in sales?", start=0.5, end=1.5)
     return phone
 
@@ -32,37 +35,37 @@ def kinds(phone: Phone) -> list[type]:
     return [type(command) for _, command in phone.commands]
 
 
-# The language model hands the call on
+# The language model transfers or ends the call
 
 
-def test_the_agent_hands_the_call_on_when_its_last_words_were_heard():
-    phone = answered({"transfer": "sales"}).wait_until(9.0)
+def test_the_model_transfers_the_call_once_its_last_words_were_heard():
+    phone = call_with({"transfer": "sales"}).wait_until(9.0)
     assert phone.sent(cmd.Transfer) == [cmd.Transfer("sales")]
     assert phone.hung_up == "transferred"
     assert kinds(phone)[-2:] == [cmd.Transfer, cmd.HangUp]
-    (handed_on,) = phone.times(cmd.Transfer)
-    assert phone.heard_frames[-1][0] < handed_on < phone.heard_frames[-1][0] + 0.3
+    (transferred,) = phone.times(cmd.Transfer)
+    assert phone.heard_frames[-1][0] < transferred < phone.heard_frames[-1][0] + 0.3
     assert phone.transcript[-1] == ("agent", CONNECTING)
     assert tool_calls(phone) == [{"tool": "transfer", "target": "sales", "accepted": True}]
 
 
-def test_the_name_of_a_target_is_known_in_any_case():
-    assert answered({"transfer": "SALES"}).wait_until(9.0).sent(cmd.Transfer) == [cmd.Transfer("sales")]
+def test_the_name_of_a_transfer_target_matches_in_any_case():
+    assert call_with({"transfer": "SALES"}).wait_until(9.0).sent(cmd.Transfer) == [cmd.Transfer("sales")]
 
 
 @pytest.mark.parametrize("before_the_end", [1.0, 0.3, 0.05, -0.03])
-def test_a_caller_who_hangs_up_during_the_last_words_is_not_handed_on(before_the_end):
-    ended = answered({"transfer": "sales"}).wait_until(9.0).heard_frames[-1][0]
-    phone = answered({"transfer": "sales"})
+def test_a_caller_who_hangs_up_during_the_last_words_is_not_transferred(before_the_end):
+    ended = call_with({"transfer": "sales"}).wait_until(9.0).heard_frames[-1][0]
+    phone = call_with({"transfer": "sales"})
     phone.at(ended - before_the_end, ev.CallerHungUp())
     phone.wait_until(9.0)
     assert phone.sent(cmd.Transfer) == []
     assert phone.sent(cmd.HangUp) == []
 
 
-def test_what_an_interrupted_reply_asked_for_is_not_done():
-    for asks in ({"transfer": "sales"}, {"end_call": True}, {"opt_out": True}):
-        phone = answered(asks, reply=REPLY)
+def test_the_requests_of_an_interrupted_reply_are_not_carried_out():
+    for requests in ({"transfer": "sales"}, {"end_call": True}, {"opt_out": True}):
+        phone = call_with(requests, reply=REPLY)
         phone.caller_says("no I meant the other office", start=3.0, end=4.5)
         phone.wait_until(12.0)
         assert phone.turns[1].interrupted
@@ -71,14 +74,14 @@ def test_what_an_interrupted_reply_asked_for_is_not_done():
         assert tool_calls(phone) == []
 
 
-def test_what_a_speculative_reply_asks_for_is_not_done_before_its_release():
-    for asks in ({"transfer": "sales"}, {"end_call": True}, {"opt_out": True}):
-        fast = Engines(replies=["Sure.", REPLY], asks={0: asks}, snapshot=0.01, first_token=0.01, clause=0.0)
+def test_the_requests_of_a_speculative_reply_are_not_carried_out_before_it_is_said():
+    for requests in ({"transfer": "sales"}, {"end_call": True}, {"opt_out": True}):
+        fast = Engines(replies=["Sure.", REPLY], requests={0: requests}, snapshot=0.01, first_token=0.01, clause=0.0)
         phone = Phone(OPTIONS, fast)
         phone.caller_says("I would like to", start=0.5, end=1.5)  # plainly unfinished: 1.2 s to think
         phone.wait_until(2.5)
         assert phone.sent(cmd.StartReply)[0].speculative
-        assert phone.conversation.control.agent.speculation.ended  # and all of it is there
+        assert phone.conversation.control.agent.speculation.ended  # all of it has been made
         assert tool_calls(phone) == []
         phone.caller_says("know your prices.", start=2.55, end=3.5)
         phone.wait_until(9.0)
@@ -87,8 +90,8 @@ def test_what_a_speculative_reply_asks_for_is_not_done_before_its_release():
         assert phone.hung_up is None
 
 
-def test_a_target_that_nobody_allowed_is_refused_and_the_talk_goes_on():
-    phone = answered({"transfer": "the president"})
+def test_a_transfer_to_an_unknown_target_is_refused_and_the_conversation_goes_on():
+    phone = call_with({"transfer": "the president"})
     phone.caller_says("What time do you open?", start=8.0, end=9.0)
     phone.wait_until(15.0)
     assert tool_calls(phone) == [{"tool": "transfer", "target": "the president", "accepted": False}]
@@ -101,74 +104,74 @@ def test_a_target_that_nobody_allowed_is_refused_and_the_talk_goes_on():
     assert phone.hung_up is None
 
 
-def test_who_was_promised_a_transfer_that_is_refused_is_not_hung_up_on():
-    phone = answered({"transfer": "the president", "end_call": True}).wait_until(9.0)
+def test_a_caller_whose_transfer_is_refused_is_not_hung_up_on():
+    phone = call_with({"transfer": "the president", "end_call": True}).wait_until(9.0)
     assert [call["accepted"] for call in tool_calls(phone)] == [False, False]
     assert phone.transcript[-1] == ("agent", OPTIONS.no_transfer)
     assert phone.hung_up is None
 
 
-def test_a_caller_who_talks_over_the_last_words_is_not_handed_on():
-    phone = answered({"transfer": "sales"})
+def test_a_caller_who_talks_over_the_last_words_is_not_transferred():
+    phone = call_with({"transfer": "sales"})
     phone.caller_says("no wait I have a question first", start=2.6, end=4.0)
     phone.wait_until(9.0)
     assert phone.sent(cmd.Transfer) == []
     assert phone.transcript[-1] == ("agent", REPLY)
 
 
-def test_a_caller_who_speaks_into_the_end_of_the_last_words_is_not_handed_on():
-    spoken = answered({"transfer": "sales"}).wait_until(9.0).heard_frames[-1][0]
+def test_a_caller_who_speaks_at_the_end_of_the_last_words_is_not_transferred():
+    spoken = call_with({"transfer": "sales"}).wait_until(9.0).heard_frames[-1][0]
     for start in (spoken - 0.3, spoken - 0.2, spoken - 0.1):
-        phone = answered({"transfer": "sales"})
+        phone = call_with({"transfer": "sales"})
         phone.caller_says("no wait I have a question first", start=start, end=start + 1.4)
         phone.wait_until(12.0)
         assert phone.sent(cmd.Transfer) == []
         assert phone.transcript[-1] == ("agent", REPLY)
 
 
-def test_a_caller_who_says_thanks_is_handed_on():
-    spoken = answered({"transfer": "sales"}).wait_until(9.0).heard_frames[-1][0]
-    phone = answered({"transfer": "sales"})
+def test_a_caller_who_says_thanks_is_transferred():
+    spoken = call_with({"transfer": "sales"}).wait_until(9.0).heard_frames[-1][0]
+    phone = call_with({"transfer": "sales"})
     phone.caller_says("okay thank you", start=spoken - 0.1, end=spoken + 0.6)
     phone.wait_until(12.0)
     assert phone.sent(cmd.Transfer) == [cmd.Transfer("sales")]
 
 
-def test_nobody_is_handed_on_without_a_word():
+def test_a_transfer_without_words_is_announced():
     phone = Phone(OPTIONS, Engines(first_token=30.0))
     phone.caller_says("Can I talk to somebody in sales?", start=0.5, end=1.5)
     phone.wait_until(1.75)
     (reply,) = phone.sent(cmd.StartReply)
-    phone.tell(ev.ReplyEnded(reply.revision, ToolRequests(transfer="sales")))
+    phone.receive(ev.ReplyEnded(reply.revision, ToolRequests(transfer="sales")))
     phone.wait_until(9.0)
     assert phone.transcript[-1] == ("agent", OPTIONS.transferring)
     assert phone.hung_up == "transferred"
 
 
-def test_the_end_of_the_call_is_logged_as_a_tool_call():
-    phone = answered({"end_call": True}, reply="Thank you for calling. Goodbye!").wait_until(9.0)
+def test_the_end_of_the_call_is_noted_as_a_tool_call():
+    phone = call_with({"end_call": True}, reply="Thank you for calling. Goodbye!").wait_until(9.0)
     assert phone.hung_up == "agent-ended"
     assert tool_calls(phone) == [{"tool": "end_call", "accepted": True}]
 
 
-# Not to be called again
+# The caller opts out
 
 
-def test_the_agent_may_see_that_the_caller_is_never_called_again():
-    phone = answered({"opt_out": True}, reply="I understand.").wait_until(12.0)
+def test_the_model_may_put_the_caller_on_the_do_not_call_list():
+    phone = call_with({"opt_out": True}, reply="I understand.").wait_until(12.0)
     assert phone.sent(cmd.OptOut) == [cmd.OptOut("agent", "Can I talk to somebody in sales?")]
     assert phone.transcript[-2:] == [("agent", "I understand."), ("agent", OPTIONS.opted_out)]
     assert phone.hung_up == "opted-out"
     assert tool_calls(phone) == [{"tool": "opt_out", "accepted": True}]
 
 
-def test_the_agent_may_not_where_it_was_not_asked_to_listen_for_it():
-    phone = answered({"opt_out": True}, reply="I see.", options=replace(OPTIONS, hears_opt_out=False)).wait_until(6.0)
+def test_the_model_may_not_do_so_where_opting_out_is_switched_off():
+    phone = call_with({"opt_out": True}, reply="I see.", options=replace(OPTIONS, hears_opt_out=False)).wait_until(6.0)
     assert phone.sent(cmd.OptOut) == []
     assert tool_calls(phone) == [{"tool": "opt_out", "accepted": False}]
 
 
-def test_a_caller_who_asks_not_to_be_called_is_taken_at_their_word_and_no_model_is_asked():
+def test_a_caller_who_asks_not_to_be_called_opts_out_without_asking_the_model():
     phone = Phone(OPTIONS)
     phone.caller_says(LIST, start=0.5, end=1.5)
     phone.wait_until(9.0)
@@ -179,7 +182,7 @@ def test_a_caller_who_asks_not_to_be_called_is_taken_at_their_word_and_no_model_
     assert phone.agent_turns[0] - 1.5 < 0.6
 
 
-def test_the_demand_may_be_cut_by_a_pause():
+def test_the_demand_may_have_a_pause_in_it():
     phone = Phone(OPTIONS)
     phone.caller_says("please take me off your", start=0.5, end=1.7)
     phone.caller_says("list", start=2.4, end=2.7)
@@ -198,7 +201,7 @@ def test_the_demand_may_come_over_the_greeting(interruptible):
     assert phone.transcript[-1] == ("agent", OPTIONS.opted_out)
 
 
-def test_who_says_so_and_hangs_up_is_heard():
+def test_a_caller_who_opts_out_and_hangs_up_is_put_on_the_list():
     phone = Phone(OPTIONS)
     phone.caller_says("don't ever call me again", start=0.5, end=1.5)
     phone.at(1.45, ev.TranscriptPartial(1, "don't ever call me again"))
@@ -207,7 +210,7 @@ def test_who_says_so_and_hangs_up_is_heard():
     assert phone.sent(cmd.OptOut) == [cmd.OptOut("asked", "don't ever call me again")]
 
 
-def test_where_nobody_is_to_listen_for_it_the_model_answers():
+def test_the_model_answers_the_demand_where_opting_out_is_switched_off():
     phone = Phone(replace(OPTIONS, hears_opt_out=False))
     phone.caller_says(LIST, start=0.5, end=1.5)
     phone.wait_until(9.0)
@@ -237,7 +240,7 @@ def test_the_key_stops_a_protected_greeting():
     assert (confirmed.heard, confirmed.interrupted) == (OPTIONS.opted_out, False)
 
 
-def test_the_confirmation_is_said_to_its_end_and_once():
+def test_the_confirmation_is_said_once_and_to_its_end():
     phone = Phone(OPTIONS)
     phone.at(0.5, ev.KeyPressed("9"))
     phone.caller_says("no wait I have a question first", start=1.0, end=2.4)
@@ -249,16 +252,16 @@ def test_the_confirmation_is_said_to_its_end_and_once():
     assert phone.hung_up == "opted-out"
 
 
-def test_the_key_counts_even_when_the_call_is_being_handed_on():
-    ended = answered({"transfer": "sales"}).wait_until(9.0).heard_frames[-1][0]
-    phone = answered({"transfer": "sales"})
+def test_the_key_opts_out_even_while_the_call_is_being_transferred():
+    ended = call_with({"transfer": "sales"}).wait_until(9.0).heard_frames[-1][0]
+    phone = call_with({"transfer": "sales"})
     phone.at(ended + 0.02, ev.KeyPressed("9"))
     phone.wait_until(12.0)
     assert phone.sent(cmd.Transfer) == []
     assert phone.hung_up == "opted-out"
 
 
-def test_other_keys_are_a_turn_as_ever():
+def test_other_keys_are_still_a_turn():
     phone = Phone(OPTIONS)
     phone.at(1.0, ev.KeyPressed("8"))
     phone.wait_until(8.0)
@@ -266,11 +269,11 @@ def test_other_keys_are_a_turn_as_ever():
     assert phone.sent(cmd.OptOut) == []
 
 
-# Somebody outside hands the call on
+# The operator transfers the call
 
 
 @pytest.mark.parametrize("when", [0.3, 1.7, 2.45, 2.6, 3.0, 5.0])
-def test_somebody_outside_may_hand_the_call_on_whoever_has_the_floor(when):
+def test_the_operator_may_transfer_the_call_whoever_has_the_floor(when):
     phone = Phone(replace(OPTIONS, greeting=REPLY))
     phone.caller_says("no I meant the other office", start=2.0, end=3.6)
     phone.at(when, ev.TransferRequested())
@@ -281,7 +284,7 @@ def test_somebody_outside_may_hand_the_call_on_whoever_has_the_floor(when):
     assert phone.open_utterances == {}
 
 
-def test_a_voice_that_is_gone_does_not_keep_the_call_from_being_handed_on():
+def test_the_call_is_transferred_even_if_the_voice_has_failed():
     phone = Phone(OPTIONS, Engines(mute=True))
     phone.at(1.0, ev.TransferRequested())
     phone.wait_until(4.0)
@@ -289,7 +292,7 @@ def test_a_voice_that_is_gone_does_not_keep_the_call_from_being_handed_on():
     assert phone.hung_up == "transferred"
 
 
-def test_a_call_that_is_being_ended_is_not_handed_on():
+def test_a_call_that_is_being_ended_is_not_transferred():
     phone = Phone(OPTIONS)
     phone.at(1.0, ev.EndRequested("operator"))
     phone.at(1.5, ev.TransferRequested())
@@ -304,7 +307,7 @@ MESSAGE = "This is Harper Hall. Your appointment is on Tuesday at nine. Please c
 
 
 @pytest.mark.parametrize("when", [0.5, 1.5, 2.8, 3.5])
-def test_a_machine_that_is_left_no_message_is_hung_up_on_at_once(when):
+def test_the_call_ends_at_once_when_a_machine_answers_and_there_is_no_message(when):
     phone = Phone(ConversationOptions(greeting=GREETING))
     phone.caller_says("you have reached Michael", start=2.0, end=3.2)
     phone.at(when, ev.VoicemailReached(""))
@@ -315,7 +318,7 @@ def test_a_machine_that_is_left_no_message_is_hung_up_on_at_once(when):
 
 
 @pytest.mark.parametrize("when", [0.5, 1.7, 2.2, 2.8, 3.5, 4.5])
-def test_a_machine_is_left_a_message_that_nothing_interrupts(when):
+def test_nothing_interrupts_the_message_that_is_left_on_a_machine(when):
     phone = Phone(ConversationOptions(greeting=REPLY, still_there_after=2.0))
     phone.caller_says("you have reached Michael please leave a message", start=1.5, end=3.2)
     for number in range(8):
@@ -331,7 +334,7 @@ def test_a_machine_is_left_a_message_that_nothing_interrupts(when):
     assert phone.agent_stretches[-1][1] == pytest.approx(when + len(MESSAGE) * 0.04, abs=0.2)
 
 
-def test_a_machine_is_found_out_once():
+def test_a_second_report_of_a_machine_has_no_effect():
     phone = Phone()
     phone.at(1.0, ev.VoicemailReached(MESSAGE))
     phone.at(1.5, ev.VoicemailReached(""))
@@ -339,17 +342,17 @@ def test_a_machine_is_found_out_once():
     assert phone.transcript == [("agent", MESSAGE)]
 
 
-def test_a_transfer_that_was_promised_to_a_machine_does_not_happen():
-    ended = answered({"transfer": "sales"}).wait_until(9.0).heard_frames[-1][0]
+def test_a_machine_is_not_transferred():
+    ended = call_with({"transfer": "sales"}).wait_until(9.0).heard_frames[-1][0]
     for message in ("", MESSAGE):
-        phone = answered({"transfer": "sales"})
+        phone = call_with({"transfer": "sales"})
         phone.at(ended + 0.02, ev.VoicemailReached(message))
         phone.wait_until(12.0)
         assert phone.sent(cmd.Transfer) == []
         assert phone.hung_up == "voicemail"
 
 
-def test_an_operators_end_of_the_call_is_not_undone_by_a_machine():
+def test_a_machine_does_not_undo_the_end_that_the_operator_requested():
     phone = Phone()
     phone.at(1.0, ev.EndRequested("operator"))
     phone.at(1.5, ev.VoicemailReached(MESSAGE))
@@ -368,7 +371,7 @@ def test_the_agent_hangs_up_when_its_last_words_were_heard():
     assert phone.heard_frames[-1][0] < ended < phone.heard_frames[-1][0] + 0.3
 
 
-def test_a_lost_mark_does_not_keep_the_call_open():
+def test_the_call_ends_even_if_its_last_mark_is_lost():
     phone = Phone(engines=Engines(replies=["Goodbye!"], end_call_after=0))
     phone.marks_are_lost()
     phone.caller_says("That's all, goodbye.", start=0.5, end=1.5)
@@ -393,7 +396,7 @@ def goodbye(*, caller: str, start: float) -> Phone:
     return phone.wait_until(12.0)
 
 
-def test_goodbye_into_the_goodbye_ends_the_call_and_is_on_record():
+def test_a_caller_who_returns_the_goodbye_ends_the_call_and_is_on_record():
     phone = goodbye(caller="bye bye", start=2.95)
     assert phone.hung_up == "agent-ended"
     assert phone.transcript[1:] == [("agent", "Thank you for calling. Goodbye!"), ("caller", "bye bye")]
@@ -401,7 +404,7 @@ def test_goodbye_into_the_goodbye_ends_the_call_and_is_on_record():
 
 
 @pytest.mark.parametrize("start", [2.0, 2.95, 3.05])
-def test_a_question_into_the_goodbye_keeps_the_call(start):
+def test_a_question_during_the_goodbye_keeps_the_call(start):
     phone = goodbye(caller="oh what about Sundays", start=start)
     assert ("caller", "oh what about Sundays") in phone.transcript
     assert phone.transcript[-1][0] == "agent"
@@ -414,7 +417,7 @@ def test_a_call_that_lasts_too_long_is_warned_and_then_ended():
     assert phone.hung_up == "max-duration"
 
 
-def test_somebody_outside_may_end_the_call():
+def test_the_operator_may_end_the_call():
     phone = Phone(ConversationOptions(greeting=REPLY))
     phone.at(1.0, ev.EndRequested("operator"))
     phone.wait_until(8.0)
@@ -423,7 +426,7 @@ def test_somebody_outside_may_end_the_call():
 
 
 @pytest.mark.parametrize("when", [0.3, 1.7, 2.45, 2.6, 3.0])
-def test_somebody_outside_may_end_the_call_whoever_has_the_floor(when):
+def test_the_operator_may_end_the_call_whoever_has_the_floor(when):
     phone = Phone(ConversationOptions(greeting=REPLY))
     phone.caller_says("no I meant the other office", start=2.0, end=3.6)
     phone.at(when, ev.EndRequested("operator"))
@@ -433,7 +436,7 @@ def test_somebody_outside_may_end_the_call_whoever_has_the_floor(when):
     assert phone.open_utterances == {}
 
 
-def test_the_end_is_asked_for_once():
+def test_the_agent_says_goodbye_once_if_the_end_is_requested_again():
     phone = Phone()
     for when in (1.0, 1.8, 3.0):
         phone.at(when, ev.EndRequested("operator"))
@@ -441,7 +444,7 @@ def test_the_end_is_asked_for_once():
     assert phone.transcript == [("agent", phone.options.goodbye)]
 
 
-def test_what_had_just_ended_when_the_call_was_ended_was_heard():
+def test_words_that_ended_just_before_the_call_is_ended_count_as_heard():
     phone = Phone(engines=Engines(first_token=30.0))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.wait_until(3.0)
@@ -456,9 +459,64 @@ def test_the_caller_may_hang_up_at_any_moment():
         phone = Phone(ConversationOptions(greeting=GREETING))
         phone.caller_says("What time do you open?", start=1.5, end=2.2)
         phone.wait_until(moment)
-        phone.tell(ev.CallerHungUp())
+        phone.receive(ev.CallerHungUp())
         count = len(phone.commands)
         phone.wait_until(10.0)
         assert len(phone.commands) == count
         assert phone.open_utterances == {}
         assert phone.conversation.deadline is None
+
+
+# Closing by itself
+
+
+def started(**options: Any) -> Closing:
+    closing = Closing(ConversationOptions(**options), lambda command: None)
+    closing.start(100.0)
+    return closing
+
+
+def test_the_caller_is_warned_once_and_the_time_is_up_later():
+    call = started(max_duration=60.0, warn_before=10.0)
+    assert (call.deadline, call.take_warning(149.9)) == (150.0, False)
+    assert (call.take_warning(150.0), call.take_warning(150.0)) == (True, False)
+    assert (call.deadline, call.time_is_up(159.9), call.time_is_up(160.0)) == (160.0, False, True)
+    call.decide(MAX_DURATION)
+    assert not call.time_is_up(160.0)  # the last words get their time
+    assert call.time_is_up(160.0 + LAST_WORDS)
+
+
+def test_a_call_that_is_shorter_than_the_warning_has_none():
+    assert not started(max_duration=20.0, warn_before=30.0).take_warning(119.0)
+
+
+def test_the_last_words_are_heard_when_their_mark_comes_back_or_is_overdue():
+    for reached, heard_at in ((True, 108.0), (False, 110.0)):
+        call = started()
+        call.decide(BY_AGENT)
+        call.await_mark(FinalMark("m0.7", due=110.0))
+        call.mark_reached("m0.6", 107.0)
+        assert not call.last_words_heard(107.9)
+        if reached:
+            call.mark_reached("m0.7", 108.0)
+        assert (call.deadline, call.last_words_heard(heard_at)) == (heard_at, True)
+
+
+def test_only_a_goodbye_that_the_agent_has_said_can_be_returned():
+    call = started()
+    assert not call.is_goodbye("bye bye")
+    call.decide(SILENCE)
+    assert not call.is_goodbye("bye bye")
+    call.decide(BY_AGENT)
+    assert call.is_goodbye("bye bye")
+    assert not call.is_goodbye("what about Sundays")
+
+
+def test_nothing_is_accepted_while_the_call_is_ending():
+    call = started()
+    assert call.accept("end_call", 101.0)
+    assert not call.accept("transfer", 101.0, allowed=False)
+    call.decide(transferred("sales", revocable=True))
+    assert not call.accept("end_call", 101.0)
+    call.revoke()
+    assert call.accept("end_call", 101.0)

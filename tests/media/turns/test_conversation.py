@@ -1,4 +1,4 @@
-"""What the conversation is told, and what it answers."""
+"""Which events the conversation accepts, and when the language model reads ahead."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def test_the_model_does_not_read_ahead_while_it_replies():
     assert phone.times(cmd.Warm) == [0.0]
 
 
-def test_late_and_repeated_events_change_nothing():
+def test_late_and_repeated_events_have_no_effect():
     phone = Phone()
     phone.caller_says("What time do you open?", start=1.0, end=2.2)
     phone.wait_until(3.5)
     revision = phone.revisions[0]
     before = len(phone.commands)
-    phone.tell(ev.TranscriptReady(1, 1, "something else"))
-    phone.tell(ev.MarkReached("never sent"))
-    phone.tell(ev.ReplyEnded(revision))
-    phone.tell(ev.ReplyEnded(revision))
-    phone.tell(ev.ReplyAudio(revision, b"\xff" * 160, 1))
+    phone.receive(ev.TranscriptReady(1, 1, "something else"))
+    phone.receive(ev.MarkReached("never sent"))
+    phone.receive(ev.ReplyEnded(revision))
+    phone.receive(ev.ReplyEnded(revision))
+    phone.receive(ev.ReplyAudio(revision, b"\xff" * 160, 1))
     assert not any(isinstance(command, cmd.StartReply) for _, command in phone.commands[before:])
 
 
@@ -64,7 +64,7 @@ def test_late_and_repeated_events_change_nothing():
 def test_impossible_events_raise_and_change_nothing(event):
     phone = Phone()
     with pytest.raises(ImpossibleEvent):
-        phone.tell(event)
+        phone.receive(event)
     assert phone.conversation.floor is Floor.IDLE
 
 

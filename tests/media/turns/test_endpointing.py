@@ -1,3 +1,5 @@
+"""How long to wait in silence before the caller has finished."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -91,7 +93,7 @@ def test_words_that_may_go_on_wait_longer(text):
         "I would like to.",
     ],
 )
-def test_a_sentence_in_the_air_waits_longest(text):
+def test_an_unfinished_sentence_waits_longest(text):
     assert wait(text) == UNFINISHED
 
 
@@ -108,21 +110,21 @@ def test_a_sentence_in_the_air_waits_longest(text):
         ("john dot smith at", "What is your e-mail address?"),
     ],
 )
-def test_somebody_spelling_out_is_left_to_finish(text, agent_said):
+def test_a_caller_who_spells_something_out_may_finish(text, agent_said):
     assert wait(text, agent_said) == UNFINISHED
 
 
-def test_a_whole_telephone_number_is_whole():
+def test_a_whole_telephone_number_is_not_unfinished():
     assert wait("five five five one two three four five six seven", "What is your number?") < UNFINISHED
 
 
-def test_an_address_has_parts():
+def test_an_address_waits_for_its_parts():
     assert wait("fourteen main street", "What is your address?") > wait("fourteen main street")
     assert wait("john dot smith at gmail dot com", "What is your e-mail address?") < UNFINISHED
     assert wait("yes", "Is that your address?") <= 0.35
 
 
-def test_answers_to_what_was_asked_need_less_proof():
+def test_an_answer_to_a_question_waits_less():
     assert wait("two people", "How many will you be?") < wait("two people")
 
 
@@ -141,14 +143,14 @@ def test_one_long_stop_does_not_make_every_turn_slow():
     assert endpointing.judge("the blue one").wait < 0.7
 
 
-def test_a_new_thought_after_seconds_is_no_pause():
+def test_a_gap_of_several_seconds_does_not_count_as_a_pause():
     endpointing = Endpointing()
     for _ in range(5):
         endpointing.resumed_after(4.0)
     assert endpointing.judge("the blue one").wait == Endpointing().judge("the blue one").wait
 
 
-def test_a_whole_turn_stays_in_its_range_for_whoever_pauses():
+def test_a_whole_turn_waits_at_most_350_ms_even_for_a_caller_who_pauses_long():
     endpointing = Endpointing()
     for _ in range(5):
         endpointing.resumed_after(1.0)

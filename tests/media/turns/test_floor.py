@@ -36,7 +36,7 @@ def test_a_pause_inside_a_sentence_keeps_the_turn():
     assert phone.transcript[0] == ("caller", "I would like to change my booking.")
 
 
-def test_what_was_begun_in_a_pause_is_dropped_when_the_caller_goes_on():
+def test_a_reply_started_in_a_pause_is_dropped_when_the_caller_goes_on():
     phone = Phone()
     phone.caller_says("I would like to", start=0.0, end=1.2)
     phone.caller_says("know your prices.", start=1.7, end=2.6)
@@ -48,7 +48,7 @@ def test_what_was_begun_in_a_pause_is_dropped_when_the_caller_goes_on():
     assert phone.turns[0].speculation_hit
 
 
-def test_without_speculation_the_answer_begins_when_the_turn_is_over():
+def test_without_speculation_the_reply_is_started_when_the_turn_is_over():
     phone = Phone(ConversationOptions(speculate=False))
     phone.caller_says("What time do you open?", start=0.5, end=1.7)
     phone.wait_until(4.0)
@@ -56,7 +56,7 @@ def test_without_speculation_the_answer_begins_when_the_turn_is_over():
     assert phone.times(cmd.StartReply)[0] >= 1.7 + 0.25
 
 
-def test_the_caller_who_goes_on_before_the_agent_sounds_takes_the_turn_back():
+def test_a_caller_who_goes_on_before_the_agent_sounds_takes_the_turn_back():
     phone = Phone(engines=Engines(first_token=0.8))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.caller_says("On Sundays I mean.", start=2.0, end=3.0)
@@ -75,7 +75,7 @@ def test_a_cough_before_the_agent_sounds_does_not_lose_the_answer():
 
 
 def test_a_short_answer_before_the_agent_sounds_is_part_of_the_turn():
-    """Nobody murmurs at silence."""
+    """People do not murmur into a silence."""
     phone = Phone(engines=Engines(first_token=0.8))
     phone.caller_says("Is it Tuesday that you mean?", start=0.5, end=1.5)
     phone.caller_says("yes", start=2.0, end=2.2)
@@ -92,7 +92,7 @@ def test_words_spoken_into_the_end_of_a_reply_are_the_next_turn():
     assert not phone.turns[0].interrupted
 
 
-def test_a_protected_greeting_is_finished_and_the_question_in_it_answered():
+def test_a_protected_greeting_is_finished_and_a_question_during_it_is_answered():
     phone = Phone(ConversationOptions(greeting=GREETING, greeting_interruptible=False))
     phone.caller_says("Can I ask you something?", start=0.3, end=1.1)
     phone.wait_until(8.0)
@@ -100,21 +100,21 @@ def test_a_protected_greeting_is_finished_and_the_question_in_it_answered():
     assert [speaker for speaker, _ in phone.transcript] == ["agent", "caller", "agent"]
 
 
-def test_stop_in_a_protected_greeting_is_not_lost():
+def test_words_that_begin_with_wait_in_a_protected_greeting_are_not_lost():
     phone = Phone(ConversationOptions(greeting=REPLY, greeting_interruptible=False))
     phone.caller_says("Wait, I have a question", start=0.5, end=1.2)
     phone.wait_until(9.0)
     assert phone.sent(cmd.StartReply)[-1].history[-1].text == "Wait, I have a question"
 
 
-def test_a_noise_before_the_greeting_does_not_cost_the_greeting():
+def test_a_noise_before_the_greeting_does_not_stop_it():
     phone = Phone(ConversationOptions(greeting=GREETING), Engines(line=0.5))
     phone.caller_makes_noise(start=0.3, end=0.9)
     phone.wait_until(5.0)
     assert phone.transcript == [("agent", GREETING)]
 
 
-def test_a_stalled_network_is_no_end_of_turn():
+def test_a_stalled_network_does_not_count_as_the_end_of_a_turn():
     phone = Phone()
     phone.caller_says("What time do you open on the Sunday after Christmas?", start=0.5, end=3.5)
     phone.network_stalls(start=1.5, end=6.0)
@@ -134,7 +134,7 @@ def test_a_caller_who_talks_for_minutes_has_the_turn_until_the_time_is_up():
     assert phone.transcript[-1] == ("agent", phone.options.time_up)
 
 
-def test_a_voice_that_flickers_in_a_sentence_keeps_the_turn():
+def test_short_gaps_between_words_keep_the_turn():
     phone = Phone()
     for number, word in enumerate("what time do you open on Sundays then?".split()):
         phone.caller_says(word, start=1.0 + number * 0.3, end=1.1 + number * 0.3)
@@ -143,7 +143,7 @@ def test_a_voice_that_flickers_in_a_sentence_keeps_the_turn():
     assert len(phone.agent_turns) == 1
 
 
-def test_an_agent_that_starts_while_the_caller_only_paused_is_counted():
+def test_a_cut_in_is_counted_when_the_agent_starts_in_a_pause_of_the_caller():
     phone = Phone(engines=Engines(snapshot=0.01, first_token=0.01, clause=0.01, first_audio=0.01))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.caller_says("I mean on Sundays", start=2.0, end=3.0)
@@ -151,7 +151,7 @@ def test_an_agent_that_starts_while_the_caller_only_paused_is_counted():
     assert len(phone.notes("cut-in")) == 1
 
 
-def test_a_murmur_after_the_agent_began_is_no_cut_in():
+def test_a_murmur_just_after_the_agent_began_is_not_a_cut_in():
     phone = Phone()
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.caller_says("mm-hm", start=2.2, end=2.4)
@@ -159,14 +159,14 @@ def test_a_murmur_after_the_agent_began_is_no_cut_in():
     assert phone.notes("cut-in") == []
 
 
-def test_somebody_outside_may_have_the_agent_say_something():
+def test_the_agent_says_what_the_operator_requests():
     phone = Phone(ConversationOptions(greeting=GREETING))
     phone.at(0.5, ev.SayRequested("Your table is ready."))
     phone.wait_until(5.0)
     assert phone.transcript == [("agent", f"{GREETING} Your table is ready.")]
 
 
-def test_somebody_outside_is_not_lost_to_a_caller_who_speaks_first():
+def test_a_requested_line_is_said_later_if_the_caller_speaks_first():
     phone = Phone(engines=Engines(line=0.3))
     phone.caller_says("What time do you open?", start=1.0, end=2.0)
     phone.at(0.9, ev.SayRequested("Your table is ready."))
@@ -174,7 +174,7 @@ def test_somebody_outside_is_not_lost_to_a_caller_who_speaks_first():
     assert phone.transcript[-1] == ("agent", f"{REPLY} Your table is ready.")
 
 
-def test_asking_for_nothing_says_nothing():
+def test_a_request_to_say_nothing_is_ignored():
     phone = Phone()
     phone.at(1.0, ev.SayRequested("  "))
     phone.wait_until(3.0)

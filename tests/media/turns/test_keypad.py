@@ -1,14 +1,16 @@
-"""Keys that the caller presses are a turn."""
+"""When the keys that the caller presses count as input."""
 
 from __future__ import annotations
 
+from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.conversation import Floor
+from media.turns.keypad import Keypad
 from media.turns.options import ConversationOptions
 from tests.media.turns.phone import REPLY, Engines, Phone
 
 
-def test_keys_are_a_turn():
+def test_the_keys_pressed_are_a_turn():
     phone = Phone()
     for number, digit in enumerate("12#"):
         phone.at(1.0 + number * 0.3, ev.KeyPressed(digit))
@@ -16,7 +18,7 @@ def test_keys_are_a_turn():
     assert phone.transcript == [("caller", "[pressed 1 2 #]"), ("agent", REPLY)]
 
 
-def test_a_key_does_not_make_the_caller_wait_anew():
+def test_a_key_pressed_while_waiting_does_not_start_the_wait_again():
     phone = Phone(engines=Engines(first_token=30.0))
     phone.caller_says("What time do you open?", start=0.5, end=1.5)
     phone.at(2.8, ev.KeyPressed("#"))
@@ -28,6 +30,36 @@ def test_a_key_pressed_in_the_goodbye_keeps_the_call():
     phone = Phone(ConversationOptions(still_there_after=2.0))
     phone.wait_until(6.0)
     assert phone.conversation.floor is Floor.AGENT  # "I can't hear you any more ..."
-    phone.tell(ev.KeyPressed("#"))
+    phone.receive(ev.KeyPressed("#"))
     phone.wait_until(10.0)
     assert phone.hung_up is None
+
+
+def test_keys_are_complete_when_no_other_key_follows():
+    commands: list[cmd.Command] = []
+    keypad = Keypad(ConversationOptions(keys_after=2.0), commands.append)
+    assert keypad.deadline is None
+    keypad.press("1", 10.0)
+    keypad.press("2", 11.5)
+    assert keypad.deadline == 13.5
+    assert keypad.take(13.4) is None
+    taken = keypad.take(13.5)
+    assert taken is not None
+    assert (taken.text, taken.pressed_at) == ("[pressed 1 2]", 11.5)
+    assert keypad.take(20.0) is None
+    assert commands == [cmd.Noted("key", 10.0, {"digit": "1"}), cmd.Noted("key", 11.5, {"digit": "2"})]
+
+
+def test_the_hash_key_completes_the_input_at_once():
+    keypad = Keypad(ConversationOptions(), lambda command: None)
+    keypad.press("7", 10.0)
+    keypad.press("#", 10.2)
+    assert keypad.deadline == 10.2
+
+
+def test_the_key_that_opts_out_is_not_part_of_an_input():
+    keypad = Keypad(ConversationOptions(opt_out_key="9"), lambda command: None)
+    assert keypad.press("1", 10.0)
+    assert not keypad.press("9", 10.5)
+    assert keypad.pending is not None
+    assert keypad.pending.keys == "1"

@@ -1,4 +1,4 @@
-"""The disclosure comes first and is said to its end; until the caller has heard it, nothing is recorded."""
+"""The disclosure comes first and is said to its end, and nothing is recorded until the caller has heard it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_disclosure_is_heard_before_recording_starts_and_the_greeting_comes(
     phone = Phone(OPTIONS, delay=delay).wait_until(8.0)
     started = recording_started(phone)
     assert phone.transcript == [("agent", DISCLOSURE), ("agent", GREETING)]
-    # At the caller's end, not by our own reckoning.
+    # It has ended for the caller, and not only by the ledger.
     until = phone.heard_frames[0][0] + len(DISCLOSURE) * 0.04
     assert until <= started <= until + delay + 0.05
     assert phone.times(cmd.SayLine)[1] == started
@@ -59,7 +59,7 @@ def test_the_disclosure_cannot_be_interrupted():
     assert recording_started(phone) is not None
 
 
-def test_a_hello_into_the_disclosure_is_answered_by_the_greeting():
+def test_a_hello_during_the_disclosure_is_answered_by_the_greeting():
     phone = Phone(replace(OPTIONS, disclosure=f"{DISCLOSURE} You can say stop at any moment, of course."))
     phone.caller_says("Hello who is this?", start=0.3, end=0.9)
     phone.wait_until(9.0)
@@ -85,7 +85,7 @@ def test_without_a_greeting_the_caller_has_the_floor_after_the_disclosure():
     assert [speaker for speaker, _ in phone.transcript] == ["agent", "caller", "agent"]
 
 
-def test_what_was_asked_in_a_disclosure_without_a_greeting_is_answered():
+def test_a_question_during_a_disclosure_without_a_greeting_is_answered():
     phone = Phone(replace(OPTIONS, greeting="", disclosure=f"{DISCLOSURE} You can say stop at any moment."))
     phone.caller_says("Hello who is this?", start=0.3, end=0.9)
     phone.wait_until(12.0)
@@ -93,7 +93,7 @@ def test_what_was_asked_in_a_disclosure_without_a_greeting_is_answered():
 
 
 @pytest.mark.parametrize("when", [0.0, 0.3, 1.0, 1.7])
-def test_nothing_is_recorded_of_a_caller_who_hangs_up_in_the_disclosure(when):
+def test_nothing_is_recorded_of_a_caller_who_hangs_up_during_the_disclosure(when):
     phone = Phone(OPTIONS)
     phone.at(when, ev.CallerHungUp())
     phone.wait_until(9.0)
@@ -105,7 +105,7 @@ def test_nothing_is_recorded_of_a_caller_who_hangs_up_in_the_disclosure(when):
     "event", [ev.KeyPressed("9"), ev.EndRequested("operator"), ev.TransferRequested(), ev.VoicemailReached("Hello.")]
 )
 @pytest.mark.parametrize("when", [0.5, 1.8])
-def test_nothing_is_recorded_of_a_call_that_ends_in_the_disclosure(event, when):
+def test_nothing_is_recorded_of_a_call_that_ends_during_the_disclosure(event, when):
     phone = Phone(OPTIONS)
     phone.at(when, event)
     phone.wait_until(12.0)
@@ -113,7 +113,7 @@ def test_nothing_is_recorded_of_a_call_that_ends_in_the_disclosure(event, when):
     assert recording_started(phone) is None
 
 
-def test_who_opts_out_in_the_disclosure_hears_no_greeting():
+def test_a_caller_who_opts_out_during_the_disclosure_hears_no_greeting():
     phone = Phone(replace(OPTIONS, disclosure=f"{DISCLOSURE} You can say stop at any moment, of course."))
     phone.caller_says("take me off your list", start=0.3, end=1.1)
     phone.wait_until(12.0)
@@ -133,7 +133,7 @@ def test_lost_marks_delay_the_greeting_by_a_second_and_no_more():
 
 def test_a_disclosure_that_breaks_off_ends_the_call_unrecorded():
     phone = Phone(OPTIONS)
-    phone.at(0.02, ev.ReplyFailed(phone.revisions[0], "the voice is gone"))
+    phone.at(0.02, ev.ReplyFailed(phone.revisions[0], "the voice has failed"))
     phone.wait_until(12.0)
     assert recording_started(phone) is None
     assert phone.transcript[-1] == ("agent", OPTIONS.trouble_goodbye)
@@ -145,7 +145,7 @@ def test_a_slow_voice_does_not_lose_the_disclosure():
     assert [text for _, text in phone.transcript] == [DISCLOSURE, GREETING]
 
 
-def test_what_somebody_outside_wants_said_comes_after_the_greeting():
+def test_a_requested_line_comes_after_the_greeting():
     phone = Phone(OPTIONS)
     phone.at(0.5, ev.SayRequested("Your table is ready."))
     phone.wait_until(9.0)
@@ -153,9 +153,9 @@ def test_what_somebody_outside_wants_said_comes_after_the_greeting():
 
 
 @pytest.mark.parametrize(("disclosed", "said"), [(True, []), (False, [DISCLOSURE])])
-def test_a_stream_that_takes_over_discloses_what_was_not_yet(disclosed, said):
+def test_a_new_stream_says_the_disclosure_only_if_the_caller_has_not_heard_it(disclosed, said):
     phone = Phone(OPTIONS, start=False)
-    phone.tell(ev.CallStarted(resumed=True, disclosed=disclosed))
+    phone.receive(ev.CallStarted(resumed=True, disclosed=disclosed))
     phone.wait_until(9.0)
     assert [text for _, text in phone.transcript] == [*said, OPTIONS.resumed]
     assert (recording_started(phone) == 0.0) is disclosed
@@ -167,8 +167,8 @@ def test_the_agent_greets_and_then_listens():
     assert phone.conversation.floor is Floor.IDLE
 
 
-def test_a_lost_stream_is_taken_up_again():
+def test_a_new_stream_takes_over_from_a_lost_one():
     phone = Phone(ConversationOptions(greeting=GREETING), start=False)
-    phone.tell(ev.CallStarted(resumed=True))
+    phone.receive(ev.CallStarted(resumed=True))
     phone.wait_until(4.0)
     assert phone.transcript == [("agent", phone.options.resumed)]

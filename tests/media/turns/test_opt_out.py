@@ -1,4 +1,4 @@
-"""Who asks never to be called again, and who only sounds like it."""
+"""Which words ask never to be called again, and which only sound like it."""
 
 from __future__ import annotations
 
@@ -227,12 +227,12 @@ def lines(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("text", lines(DEMANDS))
-def test_a_demand_is_heard(text):
+def test_a_plain_demand_is_recognised(text):
     assert asks_not_to_be_called(text)
 
 
 @pytest.mark.parametrize("text", lines(DEMANDS))
-def test_spelling_does_not_matter(text):
+def test_capitals_and_punctuation_do_not_matter(text):
     assert asks_not_to_be_called(text.upper())
     bare = text.lower().replace("-", " ")
     assert asks_not_to_be_called("".join(letter for letter in bare if letter.isalpha() or letter == " "))
@@ -244,9 +244,9 @@ def test_words_around_a_demand_do_not_matter(text):
 
 
 @pytest.mark.parametrize("text", lines(OTHERS))
-def test_other_words_are_no_demand(text):
+def test_other_words_are_not_a_demand(text):
     assert not asks_not_to_be_called(text)
 
 
-def test_nothing_asks_for_nothing():
+def test_an_empty_text_is_not_a_demand():
     assert not asks_not_to_be_called("")

@@ -1,3 +1,5 @@
+"""What was sent, and what of it the caller has heard."""
+
 from __future__ import annotations
 
 import pytest
@@ -15,7 +17,7 @@ def segment(text: str = TEXT) -> Segment:
 
 
 def speak(playout: Playout, speech: Segment, seconds: float) -> None:
-    """The whole text, evenly, in the given time."""
+    """Audio of so many seconds that says the whole text evenly."""
     playout.add(speech, b"\x10" * round(seconds * 8000), len(speech.text))
     speech.complete = True
     playout.end(speech)
@@ -40,7 +42,7 @@ def test_audio_waits_for_a_whole_message_unless_it_is_the_last():
     assert [len(sending.audio) for sending in playout.due(0.0)] == [100]
 
 
-def test_heard_words_are_rounded_down():
+def test_the_words_heard_are_rounded_down_to_whole_words():
     playout, speech = Playout(), segment()
     speak(playout, speech, 3.3)  # 100 ms a character
     playout.due(0.0)
@@ -55,7 +57,7 @@ def test_heard_words_are_rounded_down():
     assert speech.heard_text == "one two"
 
 
-def test_what_was_held_goes_on_where_it_stopped():
+def test_held_sound_goes_on_where_it_stopped():
     playout, speech = Playout(), segment()
     audio = bytes(range(256)) * 32  # 1.024 s
     playout.add(speech, audio, len(TEXT))
@@ -82,7 +84,7 @@ def test_a_mark_returned_by_a_clear_proves_nothing():
     assert not any(playout.mark_reached(mark, 1.1) for mark in marks)
 
 
-def test_marks_tell_how_late_the_carrier_plays():
+def test_marks_measure_how_late_the_carrier_plays():
     playout, speech = Playout(), segment()
     speak(playout, speech, 2.0)
     now, marks = 1.0, []
@@ -99,7 +101,7 @@ def test_marks_tell_how_late_the_carrier_plays():
     assert playout.lag == pytest.approx(0.06)
 
 
-def test_a_dry_queue_in_mid_speech_is_an_underrun():
+def test_a_queue_that_runs_dry_within_speech_is_an_underrun():
     playout, speech = Playout(), segment()
     playout.add(speech, b"\x10" * 4800, 5)
     playout.due(0.0)
@@ -110,8 +112,8 @@ def test_a_dry_queue_in_mid_speech_is_an_underrun():
 
 
 @given(st.lists(st.tuples(st.sampled_from("adthm"), st.floats(0, 0.7), st.integers(1, 4000)), max_size=40))
-def test_whatever_happens_the_ledger_adds_up(script):
-    """Heard is a prefix of sent in bytes and text, never shrinks, and nothing is heard twice."""
+def test_the_ledger_adds_up_whatever_happens(script):
+    """What was heard is a prefix of what was sent, in bytes and in text. It never shrinks and has nothing twice."""
     playout, speech = Playout(), segment()
     given_audio, heard, text_end, now, before = bytearray(), bytearray(), 0, 0.0, 0
     marks: list[str] = []

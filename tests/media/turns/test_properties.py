@@ -1,4 +1,4 @@
-"""Whatever the order of events: what must hold on every call."""
+"""What must hold on every call, in whatever order things happen."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def calls(draw) -> Phone:
         first_audio=draw(st.sampled_from([0.0, 0.05, 0.6])),
         replies=draw(st.permutations(REPLIES)),
         fails=draw(st.sampled_from([lambda n: False, lambda n: n % 2 == 0, lambda n: n > 1])),
-        breaks=draw(st.sampled_from([lambda n: False, lambda n: n % 3 == 1])),
-        empty=draw(st.sampled_from([lambda n: False, lambda n: n % 3 == 2])),
+        breaks_off=draw(st.sampled_from([lambda n: False, lambda n: n % 3 == 1])),
+        is_empty=draw(st.sampled_from([lambda n: False, lambda n: n % 3 == 2])),
         mute=draw(st.sampled_from([False, False, False, True])),
         end_call_after=draw(st.sampled_from([None, None, 2])),
-        asks=draw(
+        requests=draw(
             st.sampled_from([{}, {}, {1: {"transfer": "sales"}}, {1: {"transfer": "nobody"}}, {1: {"opt_out": True}}])
         ),
     )
@@ -102,14 +102,14 @@ def calls(draw) -> Phone:
 
 COMMON = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 LONG_OVER = 130.0
-"""Longer than all that a caller of ``calls`` says, and than the watchdogs take to end a silent call."""
-AGENTS = (Floor.AGENT, Floor.OVERLAP, Floor.HELD)
+"""Seconds: longer than a caller of ``calls`` ever speaks, and than a silent call takes to be ended."""
+AGENT_HAS_TURN = (Floor.AGENT, Floor.OVERLAP, Floor.HELD)
 
 
 @COMMON
 @given(calls())
-def test_what_holds_on_every_call(phone: Phone):
-    # The phone itself asserts that no audio of a dead revision is sent, that nothing is sent after hanging up, and
+def test_the_invariants_of_every_call(phone: Phone):
+    # The phone itself asserts that no audio of a stopped revision is sent, that nothing is sent after hanging up, and
     # that no timer stays due.
     phone.wait_until(LONG_OVER)
     for turn in phone.turns:
@@ -120,7 +120,7 @@ def test_what_holds_on_every_call(phone: Phone):
             waterfall = sum(turn.stages[name] for name in STAGE_NAMES)
             assert abs(waterfall - turn.stages["response_latency"]) < 0.001
     assert [turn.number for turn in phone.turns] == list(range(1, len(phone.turns) + 1))
-    # No timer is lost: once the caller has fallen silent, every turn ends and the watchdogs end the call.
+    # No timer is lost: once the caller is silent for good, every turn ends, and then the call.
     assert phone.conversation.floor is Floor.ENDED
     assert phone.open_utterances == {}
     played = [(command.at, len(command.audio) / 8000) for command in phone.sent(cmd.Played)]
@@ -132,7 +132,7 @@ def test_what_holds_on_every_call(phone: Phone):
 
 @COMMON
 @given(calls())
-def test_the_end_of_every_call_keeps_the_rules(phone: Phone):
+def test_the_invariants_of_the_end_of_every_call(phone: Phone):
     phone.wait_until(LONG_OVER)
     assert len(phone.sent(cmd.OptOut)) <= 1
     assert len(phone.sent(cmd.StartRecording)) <= 1
@@ -151,7 +151,7 @@ def test_the_end_of_every_call_keeps_the_rules(phone: Phone):
 
 
 def spoken(phone: Phone) -> list[tuple[cmd.TurnEnded, list[ev.Revision]]]:
-    """Each turn of the agent's, and the revisions of which something was sent in it, in that order."""
+    """Each turn of the agent's, with the revisions of which something was sent in it, in that order."""
     found: list[tuple[cmd.TurnEnded, list[ev.Revision]]] = []
     sent: list[ev.Revision] = []
     by_number = {revision.number: revision for revision in phone.revisions}
@@ -166,18 +166,18 @@ def spoken(phone: Phone) -> list[tuple[cmd.TurnEnded, list[ev.Revision]]]:
 
 @COMMON
 @given(calls())
-def test_the_ledger_agrees_with_the_tape(phone: Phone):
-    """What counts as heard was heard, to within one word: in every turn, interrupted or not."""
+def test_the_ledger_agrees_with_the_tape_on_every_call(phone: Phone):
+    """What counts as heard was heard, to within one word, whether the turn was interrupted or not."""
     phone.wait_until(LONG_OVER)
     for turn, revisions in spoken(phone):
         heard = turn.heard.split()
         words = [phone.words_heard(revision) for revision in revisions]
-        # A filler in the middle of a reply counts only once the reply was heard out.
+        # A filler in the middle of a reply counts only once all of the reply was heard.
         replies = [said for said, it in zip(words, revisions, strict=True) if phone.text_of(it) not in FILLERS]
         assert any(
             (truth[: len(heard)] == heard and len(truth) <= len(heard) + 1)
             or truth == heard[:-1]
-            # Without marks the carrier's buffer is not known: 60 ms, and its tick, may be a short word more.
+            # Without marks the carrier's buffer of 60 ms and its tick are not known, which may be a short word more.
             or (phone.marks_lost and truth == heard[:-2])
             for truth in (list(chain(*words)), list(chain(*replies)))
         ), (heard, words)
@@ -185,7 +185,7 @@ def test_the_ledger_agrees_with_the_tape(phone: Phone):
 
 @COMMON
 @given(calls())
-def test_the_model_is_told_what_was_said_and_heard_and_nothing_else(phone: Phone):
+def test_the_model_reads_what_was_said_and_heard_and_nothing_else(phone: Phone):
     phone.wait_until(LONG_OVER)
     caller: list[str] = []
     agent: list[str] = []
@@ -194,15 +194,15 @@ def test_the_model_is_told_what_was_said_and_heard_and_nothing_else(phone: Phone
         if isinstance(command, cmd.TurnEnded):
             (caller if command.speaker == "caller" else agent).extend(command.heard.split())
         elif isinstance(command, cmd.StartReply):
-            told = {
+            read = {
                 speaker: [word for line in command.history if line.speaker == speaker for word in line.text.split()]
                 for speaker in ("caller", "agent")
             }
-            again = command.history in histories  # a second try at the same
+            again = command.history in histories  # a second try to answer the same
             histories.append(command.history)
-            assert told["agent"] == agent
+            assert read["agent"] == agent
             assert (
-                told["caller"] == caller or again or (command.speculative and told["caller"][: len(caller)] == caller)
+                read["caller"] == caller or again or (command.speculative and read["caller"][: len(caller)] == caller)
             )
             assert command.history[-1].speaker == "caller"
             assert all(one.speaker == "agent" or two.speaker == "agent" for one, two in pairwise(command.history))
@@ -213,7 +213,7 @@ def test_the_model_is_told_what_was_said_and_heard_and_nothing_else(phone: Phone
 def test_the_agent_never_leaves_two_seconds_of_silence(phone: Phone):
     assume(not phone.engines.mute)
     phone.wait_until(LONG_OVER)
-    way = 2 * phone.delay + phone.prebuffer + 0.1  # there and back, and what voice activity takes to notice
+    way = 2 * phone.delay + phone.prebuffer + 0.1  # there, back, and until voice activity notices
     voices = [(start, end + way) for start, end, _ in phone.voices]
     keys = [
         (when, when)
@@ -222,7 +222,7 @@ def test_the_agent_never_leaves_two_seconds_of_silence(phone: Phone):
     ]
     sounds = sorted(voices + keys + [(when, when + 0.03) for when, _ in phone.heard_frames])
     for (since, floor), (until, _) in pairwise(phone.floors):
-        if floor not in AGENTS:
+        if floor not in AGENT_HAS_TURN:
             continue
         quiet_since = max([since, *(end for start, end in sounds if start <= since)])
         for start, end in [*((start, end) for start, end in sounds if since < start < until), (until, until)]:
@@ -242,7 +242,7 @@ def test_a_stall_never_ends_a_turn(phone: Phone, start: float, length: float):
         return
     ended = [turn for turn in phone.turns if turn.speaker == "caller" and not turn.said.startswith("[")]
     released = [turn for turn in ended[turns:] if turn.wait is not None]
-    # A transcript that was on its way when the stall began may still end the turn: its silence had been heard.
+    # An answer of recognition that was due when the stall began may still end the turn: its silence had been heard.
     for turn in released:
         assert before / 8000 - turn.ended >= turn.wait - 0.05
 
@@ -280,8 +280,8 @@ EVENTS = st.one_of(
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(EVENTS, st.floats(0, 2.0)), max_size=60), st.sampled_from(["", "I am a computer."]))
-def test_any_order_of_any_events_is_survived(script, disclosure):
-    """Nonsense raises ``ImpossibleEvent`` at worst, and time never runs backwards in the ledger."""
+def test_events_in_any_order_leave_the_conversation_working(script, disclosure):
+    """An impossible event raises ``ImpossibleEvent`` and nothing else, and the ledger never goes back in time."""
     clock = StreamClock()
     options = ConversationOptions(
         disclosure=disclosure, greeting="Hello there.", transfer_targets=("sales",), opt_out_key="9"

@@ -51,7 +51,7 @@ def test_what_comes_after_the_first_sound_is_not_counted():
     assert timing.stages()["response_latency"] == 1.5
 
 
-def test_a_turn_that_answers_nobody_has_no_response_latency():
+def test_a_turn_that_does_not_answer_the_caller_has_no_response_latency():
     assert Timing(sent=3.0, heard=3.1).stages() == {}
 
 
