@@ -1,4 +1,4 @@
-"""The caller's mu-law and linear PCM. Pure."""
+"""Between the telephone's mu-law and linear PCM, and where sound begins and ends. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ SILENCE = b"\xff"
 """One sample of mu-law silence."""
 
 AUDIBLE_DBFS = -50.0
-"""The least level that counts as sound, as the RMS of a short window; line noise lies below it."""
+"""The lowest level that counts as sound, as the RMS of a short window; line noise is below it."""
 
-_WINDOW = 40  # samples: 5 ms at 8 kHz, half a period of the deepest voices
+_WINDOW = 40
+"""Samples of that window: 5 ms at 8 kHz, half a period of the deepest voices."""
 
 
 def _decode_table() -> Pcm:
@@ -51,7 +52,7 @@ def encode_mulaw(pcm: Pcm) -> bytes:
 
 
 def level_dbfs(pcm: Pcm) -> float:
-    """RMS level against a full-scale square wave; -96 for silence or nothing."""
+    """RMS level relative to a full-scale square wave; -96 for silence or no samples."""
     if not len(pcm):
         return -96.0
     samples = pcm.astype(np.float64)
@@ -60,12 +61,12 @@ def level_dbfs(pcm: Pcm) -> float:
 
 
 def first_audible(mulaw: bytes) -> int | None:
-    """Index of the first sample of sound, or None: the first loud one of the first loud 5 ms."""
+    """Index of the first audible sample, or None: the first loud sample of the first loud 5 ms."""
     return _loud_sample(_POWER.take(np.frombuffer(mulaw, np.uint8)))
 
 
 def last_audible(mulaw: bytes) -> int | None:
-    """Index of the last sample of sound, or None: the last loud one of the last loud 5 ms."""
+    """Index of the last audible sample, or None: the last loud sample of the last loud 5 ms."""
     from_end = _loud_sample(_POWER.take(np.frombuffer(mulaw, np.uint8)[::-1]))
     return None if from_end is None else len(mulaw) - 1 - from_end
 

@@ -1,8 +1,8 @@
 """
 Twilio Media Streams: JSON text frames to typed messages and back.
 
-Pure. Twilio's spelling ends here: outside there are only the flat messages below. Counters come as
-decimal strings, or as numbers from other senders; unknown fields are ignored.
+Pure. Twilio's spelling stays in this file: the rest of the project sees only the flat messages below. Counters come as
+decimal strings, or as numbers from other senders. Unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from media.errors import MediaError
 
 MAX_MESSAGE_BYTES = 64 * 1024
-"""A frame of 20 ms is about 370 bytes; nothing that we want to hear comes near this."""
+"""A frame of 20 ms takes about 370 bytes, and no message of the protocol takes much more."""
 
 RATE_HZ = 8000
 ENCODING = "audio/x-mulaw"
@@ -35,7 +35,7 @@ class Connected(Struct, frozen=True):
 
 
 class Start(Struct, frozen=True):
-    """The stream opens; mu-law at 8000 Hz, one channel, was checked. ``parameters`` are those of the TwiML."""
+    """The stream opens. Its format was checked: mu-law, 8000 Hz, one channel. ``parameters`` are those of the TwiML."""
 
     stream_sid: str
     call_sid: str
@@ -46,7 +46,7 @@ class Start(Struct, frozen=True):
 
 
 class Media(Struct, frozen=True):
-    """Some of the caller's voice. ``timestamp_ms`` counts from a start that is not 0; ``chunk`` is 0 if not given."""
+    """A frame of the caller's sound. ``timestamp_ms`` counts from a start that is not 0; ``chunk`` is 0 if missing."""
 
     stream_sid: str
     payload: str
@@ -71,7 +71,7 @@ class KeyPress(Struct, frozen=True):
 
 
 class MarkEcho(Struct, frozen=True):
-    """Playout reached a mark of ours, or a ``clear`` dropped it."""
+    """Playout reached a mark that we sent, or a ``clear`` dropped it."""
 
     stream_sid: str
     name: str
@@ -87,7 +87,7 @@ class Stop(Struct, frozen=True):
 
 
 class Unknown(Struct, frozen=True):
-    """An event that the protocol did not have when this was written: to be ignored."""
+    """An event that the protocol did not have when this was written; it is to be ignored."""
 
     event: str
 
@@ -132,7 +132,7 @@ class _StopBody(Struct, rename="camel", gc=False):
 
 
 class _Wire(Struct, tag_field="event", rename="camel"):
-    """One JSON object of the socket; ``typed()`` is what the rest of the project sees of it."""
+    """One JSON object of the socket; ``typed()`` makes of it what the rest of the project sees."""
 
     def typed(self) -> Message:
         raise NotImplementedError
@@ -152,10 +152,10 @@ class _StartWire(_Wire, tag="start"):
     sequence_number: Counter = 0
 
     def typed(self) -> Start:
-        body, heard = self.start, self.start.media_format
-        if (heard.encoding, heard.sample_rate, heard.channels) != (ENCODING, RATE_HZ, 1):
+        body, offered = self.start, self.start.media_format
+        if (offered.encoding, offered.sample_rate, offered.channels) != (ENCODING, RATE_HZ, 1):
             raise BadMessage(
-                f"start offers {heard.encoding} {heard.sample_rate} Hz x {heard.channels}, not mu-law 8000"
+                f"start offers {offered.encoding} {offered.sample_rate} Hz x {offered.channels}, not mu-law 8000"
             )
         if body.stream_sid not in ("", self.stream_sid):
             raise BadMessage("start names two different streams")
@@ -220,12 +220,12 @@ _decode_event = msgspec.json.Decoder(_AnyEvent).decode
 
 
 def parse(text: str | bytes) -> Message:
-    """One frame of the socket. Raises ``BadMessage`` with the reason for anything that is not the protocol."""
+    """The message in one text frame. Raises ``BadMessage`` with the reason if the frame is not of the protocol."""
     if len(text) > MAX_MESSAGE_BYTES:
-        raise BadMessage(f"message of {len(text)} is over the limit of {MAX_MESSAGE_BYTES}")
+        raise BadMessage(f"a message of {len(text)} characters is over the limit of {MAX_MESSAGE_BYTES}")
     try:
         return _decode_wire(text).typed()
-    except (ValueError, RecursionError) as error:  # every error of msgspec is a ValueError
+    except (ValueError, RecursionError) as error:  # all errors of msgspec are ValueErrors
         event = _event_of(text)
         if event is None or event in _EVENTS:
             raise BadMessage(f"{event or 'message'}: {error}") from error
@@ -257,11 +257,12 @@ class _ClearOut(Struct, tag_field="event", tag="clear", rename="camel"):
     stream_sid: str
 
 
-_encode = msgspec.json.Encoder().encode  # base64 for bytes; no spaces; fields in the order written above
+# Bytes become base64, and fields keep the order written above.
+_encode = msgspec.json.Encoder().encode
 
 
 def media_message(stream_sid: str, audio: bytes) -> str:
-    """Play this mu-law audio after all that was sent before."""
+    """Play this mu-law audio after everything that was sent before."""
     return _encode(_MediaOut(stream_sid, _OutBody(audio))).decode()
 
 
@@ -271,5 +272,5 @@ def mark_message(stream_sid: str, name: str) -> str:
 
 
 def clear_message(stream_sid: str) -> str:
-    """Drop what was sent and not yet played; every mark that is out comes back."""
+    """Drop what was sent and was not played yet; every mark that is still out comes back."""
     return _encode(_ClearOut(stream_sid)).decode()

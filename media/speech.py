@@ -1,10 +1,11 @@
 """
-Is the caller speaking: Silero's 8 kHz model over all the calls of this process, on the loop's own thread.
+Voice activity: whether the caller is speaking, by Silero's 8 kHz model for all the calls of this process.
 
-The model judges windows of 32 ms. Windows that become complete within a few milliseconds of each other
-run as one batch, with a row and a state for each call: 83 us for one alone, 35 us each in a batch of sixty, and
-no executor hop. Its answer comes late at both ends (SPEECH.md: 52 ms at the start, 68 at
-the end, median), so a change also carries the ``edge``, where the energy says that it really happened.
+The model judges windows of 32 ms on the loop's own thread. Windows that are complete within a few milliseconds of each
+other run as one batch, with a row and a state for each call: that takes 83 µs for one alone and 35 µs each in a batch
+of sixty; a hop to another thread would cost more. The model's answer comes late at both ends (52 ms at the start and
+68 at the end, the medians over recordings of people), so a change also carries its ``edge``: where the energy says that
+it happened.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from media.audio import Pcm
+from inference.types import Pcm
 from media.errors import MediaError
 from media.messages import RATE_HZ
 
@@ -29,24 +30,39 @@ logger = logging.getLogger(__name__)
 WINDOW = 256
 """Samples in one judgement: 32 ms."""
 
-_CONTEXT = 32  # samples of the window before, which the model wants again
-_MODEL = "silero_vad_op18_ifless.onnx"  # the same weights as silero_vad.onnx, 30 % faster for one row
+_CONTEXT = 32
+"""Samples of the previous window that the model needs in front of the next one."""
+_MODEL = "silero_vad_op18_ifless.onnx"
+"""It has the weights of silero_vad.onnx and is 30 % faster for one row."""
 _SCALE = np.float32(1 / 32768)
 
-_BLOCK = 32  # samples whose energy is one number: 4 ms
+_BLOCK = 32
+"""Samples whose energy is one number: 4 ms, the resolution of an edge."""
 _PER_WINDOW = WINDOW // _BLOCK
 _HISTORY = 5 * _PER_WINDOW
-"""Blocks in which an edge is searched. Looking further back than 160 ms takes the quiet end of a word for silence."""
-_LEAST_FLOOR = 1e-7  # -70 dBFS
-_LEAST_VOICE = 1e-6  # -60 dBFS: below it lies only the rounding of mu-law
-_RISE = 10.0  # a start is 10 dB over the noise
-_FALL = 6.0  # an end comes within 8 dB of the noise
-_RANGE = 1e-3  # ... or 30 dB under the loudest that was said just before
-_FADE = 0.9  # per window: how that loudest is forgotten
-_SILENT = 14  # blocks (56 ms) of quiet that end a voice: closures of stop consonants are shorter as a rule
-_DIP = 7  # blocks (28 ms) of quiet that do not part a start from what follows: the closure of a stop consonant
-_LEARN, _LEARN_DOWN = 0.05, 0.3  # per window: the noise floor rises slowly and falls fast; the first ones are averaged
-_MAX_BATCH = 64  # rows at once, 2.3 ms: the loop is not held longer
+"""Blocks in which an edge is searched. Further back than 160 ms, the quiet end of a word would be taken for silence."""
+
+# Powers are relative to full scale; factors of power are given in dB as well.
+_LEAST_FLOOR = 1e-7
+"""-70 dBFS: a lower noise floor would make the rounding of mu-law a voice."""
+_LEAST_VOICE = 1e-6
+"""-60 dBFS: below it there is only the rounding of mu-law."""
+_RISE = 10.0
+"""10 dB: a voice starts so far above the noise."""
+_FALL = 6.0
+"""8 dB: a voice ends so close to the noise ..."""
+_RANGE = 1e-3
+"""... or 30 dB below the loudest sound just before."""
+_FADE = 0.9
+"""The share of that loudest sound which is left after each window, so that a quieter sentence can follow."""
+_SILENT = 14
+"""Blocks (56 ms) of quiet that end a voice: the closure of a stop consonant is usually shorter."""
+_DIP = 7
+"""Blocks (28 ms) of quiet that do not separate a start from what follows: the closure of a stop consonant."""
+_LEARN, _LEARN_DOWN = 0.05, 0.3
+"""How far the noise floor follows each quiet window, up and down: a voice must not raise it. The first are averaged."""
+_MAX_BATCH = 64
+"""Rows at once: they take 2.3 ms, for which the loop does nothing else."""
 
 
 class VoiceModelError(MediaError):
@@ -55,17 +71,16 @@ class VoiceModelError(MediaError):
 
 @dataclass(frozen=True, slots=True)
 class VoiceWindow:
-    """
-    One judgement.
-
-    ``position`` counts the samples of the stream judged so far. ``edge`` is the position of the latest change
-    by energy: the first sample of voice if ``voiced``, else the first after the last one; it never falls.
-    """
+    """The judgement on one window of a stream."""
 
     position: int
+    """The samples of the stream that were judged so far."""
     voiced: bool
     changed: bool
+    """``voiced`` differs from the window before."""
     edge: int
+    """The position of the latest change by energy: the first sample of voice if ``voiced``, else the first one after
+    the voice. It never decreases."""
 
 
 OnWindow = Callable[[VoiceWindow], None]
@@ -78,36 +93,46 @@ class VoiceStream:
         self._detector = detector
         self._on_window = on_window
         self.slot = slot
+        """The row of the detector's state that belongs to this stream."""
         self.queued = False
+        """A window waits for the next batch."""
         self.closed = False
+        self.position = 0
+        """The samples that were judged."""
         self._samples = np.zeros(4096, np.float32)
-        self._begin, self._end = 0, _CONTEXT  # of what is waiting, the context of its first window included
-        self._position = 0
+        self._begin, self._end = 0, _CONTEXT
+        """The part of ``_samples`` that waits, with the context of its first window."""
         self._voiced = False
         self._edge = 0
+        """The position of the latest change."""
         self._floor = _LEAST_FLOOR
+        """The power of the noise between the words."""
         self._quiet_windows = 0
+        """The windows that the noise floor was learnt from."""
         self._loudest = 0.0
+        """The power of the loudest block of the voice that is heard; it fades. 0 while nothing is heard."""
 
     def push(self, pcm: Pcm) -> None:
         """Take the next samples at 8 kHz, shape ``(n,)``, any n. Judgements follow within the gathering time."""
         if self.closed:
             return
-        self._append(pcm)
+        self.append(pcm)
         if not self.queued and self.has_window:
-            self._detector._enqueue(self)
+            self._detector.enqueue(self)
 
     def close(self) -> None:
         """No judgement comes after this. Idempotent."""
         if not self.closed:
             self.closed = True
-            self._detector._release(self)
+            self._detector.release(self)
 
     @property
     def has_window(self) -> bool:
+        """Whether a complete window waits."""
         return self._end - self._begin >= _CONTEXT + WINDOW
 
-    def _append(self, pcm: Pcm) -> None:
+    def append(self, pcm: Pcm) -> None:
+        """Take the next samples without asking for a judgement."""
         count = len(pcm)
         if self._end + count > len(self._samples):
             waiting = self._samples[self._begin : self._end]
@@ -118,21 +143,21 @@ class VoiceStream:
         self._end += count
 
     def take(self, row: NDArray[np.float32]) -> None:
-        """Move the next window and its context into ``row``."""
+        """Move the next window, behind its context, into ``row``."""
         row[:] = self._samples[self._begin : self._begin + _CONTEXT + WINDOW]
         self._begin += WINDOW
 
     def judge(self, probability: float, power: float, peak: float, history: NDArray[np.float32]) -> None:
         """
-        Take the model's word for one window, and tell whoever opened the stream.
+        Judge one window and report it to ``on_window``.
 
-        ``power`` is the window's mean power and ``peak`` that of its loudest block; ``history`` has the
-        power of the last blocks, this window's included.
+        ``probability`` is the model's, ``power`` the window's mean power and ``peak`` that of its loudest block;
+        ``history`` has the power of the last blocks, those of this window included.
         """
         detector = self._detector
-        self._position += WINDOW
+        self.position += WINDOW
         if self._voiced:
-            # The model goes on for some 120 ms after a voice; where nothing sounds any more, the energy says so sooner.
+            # The model reports voice for some 120 ms after its end; where all is quiet, the energy shows it sooner.
             changed = probability < detector.stop or float(history[-_SILENT:].max()) < self._least_voice
         else:
             changed = probability >= detector.start and peak >= self._least_voice
@@ -146,21 +171,22 @@ class VoiceStream:
             self._quiet_windows += 1
             learn = max(_LEARN if power > self._floor else _LEARN_DOWN, 1 / self._quiet_windows)
             self._floor = max(self._floor + learn * (power - self._floor), _LEAST_FLOOR)
-        self._on_window(VoiceWindow(self._position, self._voiced, changed, self._edge))
+        self._on_window(VoiceWindow(self.position, self._voiced, changed, self._edge))
 
     @property
     def _least_voice(self) -> float:
-        """The power below which a sound is not the voice that has just been heard."""
+        """The power below which a sound does not belong to the voice that has just been heard."""
         return max(self._floor * _FALL, _LEAST_VOICE, self._loudest * _RANGE)
 
     def _find_edge(self, history: NDArray[np.float32]) -> int:
-        known = min(_HISTORY, (self._position - self._edge) // _BLOCK)
-        first = self._position - known * _BLOCK
+        """The position at which the energy changed, no earlier than the edge before."""
+        known = min(_HISTORY, (self.position - self._edge) // _BLOCK)
+        first = self.position - known * _BLOCK
         smooth = np.convolve(history, np.ones(3, np.float32) / 3, "same")[_HISTORY - known :]
         if self._voiced:
             loud = np.flatnonzero(smooth >= max(self._floor * _RISE, _LEAST_VOICE, float(smooth.max()) * _RANGE))
             if not len(loud):
-                return self._position - WINDOW
+                return self.position - WINDOW
             breaks = np.flatnonzero(np.diff(loud) > _DIP)
             return first + int(loud[breaks[-1] + 1 if len(breaks) else 0]) * _BLOCK
         loud = np.flatnonzero(smooth >= self._least_voice)
@@ -169,11 +195,11 @@ class VoiceStream:
 
 class VoiceDetector:
     """
-    Silero for all calls of the process; one is enough, and it belongs to the loop's thread.
+    Voice activity for all calls of the process; one detector is enough, and it is used on the loop's thread.
 
-    ``gather`` is how long a complete window may wait for those of other calls; when every open
-    stream has one, nothing waits. ``start`` and ``stop`` are the probabilities at which voice begins and ends.
-    Raises ``VoiceModelError`` if the model is missing.
+    ``gather`` is how many seconds a complete window may wait for those of other calls; once every open stream has one,
+    the batch runs at once. ``start`` and ``stop`` are the probabilities at which voice begins and ends. Raises
+    ``VoiceModelError`` if the model is missing.
     """
 
     def __init__(self, gather: float = 0.008, *, start: float = 0.5, stop: float = 0.35) -> None:
@@ -183,11 +209,17 @@ class VoiceDetector:
         self._rate = np.array(RATE_HZ, np.int64)
         self._batch = np.zeros((_MAX_BATCH, _CONTEXT + WINDOW), np.float32)
         self._free: list[int] = []
+        """The rows of ``_state`` and ``_history`` that no stream has; more are made when there are none left."""
         self._state = np.zeros((2, 0, 128), np.float32)
+        """What the model remembers of each stream."""
         self._history = np.zeros((0, _HISTORY), np.float32)
+        """The power of each stream's last blocks."""
         self._open = 0
+        """The number of open streams."""
         self._ready: list[VoiceStream] = []
+        """The streams whose windows wait for the next batch, in their order."""
         self._timer: asyncio.Handle | None = None
+        """Runs the next batch; None while none waits."""
 
     def open(self, on_window: OnWindow) -> VoiceStream:
         """Begin a stream at position 0. ``on_window`` is called on the loop, once for each window and in order."""
@@ -203,30 +235,32 @@ class VoiceDetector:
         return VoiceStream(self, slot, on_window)
 
     def run(self, pcm: Pcm) -> list[VoiceWindow]:
-        """Every judgement of a whole clip at 8 kHz, at once; needs no loop."""
+        """Every judgement on a whole clip at 8 kHz; needs no event loop."""
         windows: list[VoiceWindow] = []
         stream = self.open(windows.append)
-        stream._append(pcm)
+        stream.append(pcm)
         while stream.has_window:
             self._judge([stream])
         stream.close()
         return windows
 
-    def _enqueue(self, stream: VoiceStream) -> None:
+    def enqueue(self, stream: VoiceStream) -> None:
+        """Judge the stream's next window in the next batch."""
         stream.queued = True
         self._ready.append(stream)
         if len(self._ready) >= self._open:
-            self._arm(None)
+            self._schedule(None)
         elif self._timer is None:
-            self._arm(self._gather)
+            self._schedule(self._gather)
 
-    def _arm(self, delay: float | None) -> None:
+    def _schedule(self, delay: float | None) -> None:
         if self._timer:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
         self._timer = loop.call_soon(self._run_batch) if delay is None else loop.call_later(delay, self._run_batch)
 
-    def _release(self, stream: VoiceStream) -> None:
+    def release(self, stream: VoiceStream) -> None:
+        """Forget a stream that was closed."""
         self._free.append(stream.slot)
         self._open -= 1
         if stream.queued:
@@ -245,8 +279,8 @@ class VoiceDetector:
         for stream in more:
             stream.queued = True
         self._ready += more
-        if more or len(self._ready) >= _MAX_BATCH:  # a stream that brought much is heard in turns with the loop
-            self._arm(None)
+        if more or len(self._ready) >= _MAX_BATCH:  # between the windows of a long piece, the loop does other work
+            self._schedule(None)
 
     def _judge(self, streams: Sequence[VoiceStream]) -> None:
         batch = self._batch[: len(streams)]
@@ -261,18 +295,18 @@ class VoiceDetector:
         history[:, :-_PER_WINDOW] = history[:, _PER_WINDOW:]
         history[:, -_PER_WINDOW:] = power
         self._history[slots] = history
-        facts = zip(probability[:, 0].tolist(), power.mean(1).tolist(), power.max(1).tolist(), history, strict=True)
-        for stream, fact in zip(streams, facts, strict=True):
-            if stream.closed:  # by the listener of another
+        rows = zip(probability[:, 0].tolist(), power.mean(1).tolist(), power.max(1).tolist(), history, strict=True)
+        for stream, row in zip(streams, rows, strict=True):
+            if stream.closed:  # while the judgement on another stream was reported
                 continue
             try:
-                stream.judge(*fact)
-            except Exception:  # one call's trouble is not the others'
-                logger.exception("A listener to voice activity failed at %d", stream._position)
+                stream.judge(*row)
+            except Exception:  # an error in one call must not cost the others their judgements
+                logger.exception("Unexpected error in handling voice activity at sample %d", stream.position)
 
 
 def _load_model() -> onnxruntime.InferenceSession:
-    """Find the model in the ``silero-vad`` package without importing it, for its Python side wants torch."""
+    """Find the model in the ``silero-vad`` package without importing it, because its Python code needs torch."""
     package = importlib.util.find_spec("silero_vad")
     if package is None or package.origin is None:
         raise VoiceModelError("The silero-vad package is missing: pip install --no-deps -r requirements/no-deps.txt")

@@ -1,142 +1,48 @@
 """
-What happened in the calls, written down behind them: in order, each fact once by its id, none lost.
+The facts of the calls, recorded behind them: in order, each fact once by its id, and none lost.
 
-A call puts a fact into memory, and one thread of the process applies it to the database. While the database is
-away, facts wait in files: one JSON array a line, in order. What a dead process has left there is applied before
-anything new. A fact that can never be applied is set aside in ``rejected.jsonl`` with the reason.
+A call puts a fact into memory, and one thread of the process records it in the database. While the database is away,
+facts wait in files: one JSON object a line, in order. What a dead process has left in its files is recorded before
+anything new. A fact that can never be recorded is set aside in ``rejected.jsonl``, with the reason.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 from calls.services import CallsError, Fact
 from calls.services.facts import decode, encode
+from media.spool_file import Pwrite, SpoolFile
 
 logger = logging.getLogger(__name__)
 
-Pwrite = Callable[[int, bytes, int], int]
-
 MAX_WAITING = 5000
-"""Facts in memory, about 5 MB. There are so many only if the database hangs; then they go to a file at once."""
-_SYNC_EVERY = 1.0  # seconds: what a power cut may cost
-_DONE = b"#"  # in place of a line's first character once its fact is applied
-
-
-class _Segment:
-    """One file of the spool, locked as long as the process that owns it lives."""
-
-    def __init__(self, path: Path, file: int, pwrite: Pwrite) -> None:
-        self._path = path
-        self.age = int(path.name.partition("-")[0])
-        self._file = file
-        self._pwrite = pwrite
-        self._read_to = 0
-        self._written_to = os.fstat(file).st_size
-        self._synced_at = 0.0
-        self.whole = not self._written_to  # not the file of another, whose last line may be torn
-
-    @classmethod
-    def create(cls, folder: Path, age: int, pwrite: Pwrite) -> _Segment:
-        """A new file; names sort by ``age``, so that the next process finds them in their order."""
-        folder.mkdir(parents=True, exist_ok=True)
-        while True:
-            path = folder / f"{age:020d}-{uuid4().hex[:8]}.jsonl"
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            if _locked(file):
-                return cls(path, file, pwrite)
-
-    @classmethod
-    def leftovers(cls, folder: Path, pwrite: Pwrite) -> Iterator[_Segment]:
-        """The files of dead processes, oldest first; one process gets them all, so that their order is kept."""
-        if not folder.is_dir():
-            return
-        lock = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for path in sorted(folder.glob(f"{'[0-9]' * 20}-*.jsonl")):
-                with suppress(FileNotFoundError):  # its process lives, and has just done with it
-                    file = os.open(path, os.O_RDWR)
-                    if _locked(file):
-                        yield cls(path, file, pwrite)
-        finally:
-            os.close(lock)
-
-    def append(self, lines: bytes) -> None:
-        """All of it or, with an ``OSError``, nothing."""
-        view, end = memoryview(lines), self._written_to
-        try:
-            while view:
-                written = self._pwrite(self._file, bytes(view), end)
-                view, end = view[written:], end + written
-        except OSError:
-            os.ftruncate(self._file, self._written_to)
-            raise
-        self._written_to = end
-        if (now := time.monotonic()) - self._synced_at >= _SYNC_EVERY:
-            self._synced_at = now
-            os.fsync(self._file)
-
-    def lines(self) -> Iterator[bytes]:
-        """The lines that are not done yet; one is done when the next is asked for."""
-        with open(self._file, "rb", closefd=False) as file:
-            file.seek(self._read_to)
-            for line in file:
-                if not line.startswith(_DONE):
-                    yield line
-                    with suppress(OSError):
-                        os.pwrite(self._file, _DONE, self._read_to)
-                self._read_to += len(line)
-
-    def release(self) -> None:
-        """Leave it to whoever comes next."""
-        os.close(self._file)
-
-    def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
-        os.close(self._file)
-
-
-def _locked(file: int) -> bool:
-    """Lock it; or, if another was faster or the file is gone, close it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file).st_nlink:
-            return True
-    except BlockingIOError:
-        pass
-    os.close(file)
-    return False
-
-
-def _line(fact: Fact) -> bytes:
-    return encode(fact) + b"\n"
+"""Facts in memory, about 5 MB. There are so many only if the database hangs; more of them go to a file at once."""
+REJECTED = "rejected.jsonl"
+"""The file, in the spool's folder, of facts that can never be recorded."""
 
 
 class FactSpool:
     """
-    The facts of one process.
+    The facts of one process on their way to the database.
 
-    ``apply`` is called on the spool's own thread with a fact; what it raises of type ``transient`` means "later",
-    anything else "never". ``folder`` is one that processes may share. From
-    ``first_retry`` to ``last_retry`` seconds lie between attempts, doubling. ``pwrite`` is
-    ``os.pwrite``, or what stands for it in a test.
+    ``record_fact`` is called on the spool's own thread. What it raises of the types ``transient`` means that it will
+    succeed later, anything else that it never will. ``folder`` may be shared by processes. From ``first_retry`` to
+    ``last_retry`` seconds pass between attempts, doubling. ``pwrite`` is ``os.pwrite``, or a test's replacement.
     """
 
     def __init__(
         self,
-        apply: Callable[[Fact], None],
+        record_fact: Callable[[Fact], None],
         *,
         folder: Path,
         transient: tuple[type[Exception], ...],
@@ -145,84 +51,92 @@ class FactSpool:
         last_retry: float = 15.0,
         pwrite: Pwrite = os.pwrite,
     ) -> None:
-        self._apply = apply
+        self._record_fact = record_fact
         self._folder = folder
         self._transient = transient
         self._max_waiting = max_waiting
         self._first_retry, self._last_retry = first_retry, last_retry
         self._pwrite = pwrite
         self._changed = threading.Condition()
-        # Three ages of facts: the segments are older than what waits in memory, the overflow is younger.
-        self._segments: deque[_Segment] = deque()  # the thread's own
+        """Guards what the thread shares with the others, and wakes it."""
+        # Facts wait in three places: those in the files are older than those in memory, those in the overflow younger.
+        self._files: deque[SpoolFile] = deque()
+        """Used by the thread only."""
         self._waiting: deque[Fact] = deque()
-        self._overflow: _Segment | None = None
+        self._overflow: SpoolFile | None = None
+        """The file for facts for which there is no room in memory; None while there is room."""
         self._age = 0
-        self._idle = True
-        self._closing = False
-        self._away = False
-        self._retry = 0.0
+        """The age of the file that was begun last."""
+        self._is_idle = True
+        """Every fact is recorded or rejected."""
+        self._is_closing = False
+        self._database_is_away = False
+        """The last attempt failed for a transient reason, and that was logged."""
+        self._retry_after = 0.0
+        """Seconds from the last failed attempt to the next; 0 while the database answers."""
         self._thread: threading.Thread | None = None
         self._drains: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        """What waits in ``drain``, and on which loops."""
 
     def start(self) -> None:
-        """Begin, with what dead processes have left. The first ``record`` does it too. Idempotent."""
+        """Start, first with what dead processes have left. The first ``record`` does it too. Idempotent."""
         with self._changed:
-            if self._thread is None and not self._closing:
-                self._idle = False
+            if self._thread is None and not self._is_closing:
+                self._is_idle = False
                 self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
                 self._thread.start()
 
     def record(self, fact: Fact) -> None:
         """
-        Have a fact applied, in its turn; from any thread.
+        Have a fact recorded in its turn; from any thread.
 
         Never raises, and touches the disk in one case only: the database hangs and memory is full.
         """
         self.start()
         with self._changed:
-            self._idle = False
-            if self._closing or self._overflow or len(self._waiting) >= self._max_waiting:
-                self._put_aside(fact)
+            self._is_idle = False
+            if self._is_closing or self._overflow or len(self._waiting) >= self._max_waiting:
+                self._append_to_overflow(fact)
             else:
                 self._waiting.append(fact)
             self._changed.notify_all()
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109
-        """Wait until every fact is applied or rejected; False if that takes longer than ``timeout``."""
+        """Wait until every fact is recorded or rejected; False if that takes longer than ``timeout`` seconds."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        drained: asyncio.Future[None] = loop.create_future()
         with self._changed:
-            if self._idle:
+            if self._is_idle:
                 return True
-            self._drains.append((loop, done))
+            self._drains.append((loop, drained))
         try:
             async with asyncio.timeout(timeout):
-                await done
+                await drained
         except TimeoutError:
             return False
         return True
 
     async def close(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109
-        """Apply what waits in memory; what cannot be applied within ``timeout`` stays on disk for the next process."""
+        """Record what waits in memory; after ``timeout`` seconds the rest is left on disk for the next process."""
         with self._changed:
-            self._closing = True
+            self._is_closing = True
             self._changed.notify_all()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, timeout)
             if self._thread.is_alive():
-                logger.error("The database hangs: %d facts are left on disk for the next process", len(self._waiting))
-                self._save_waiting()
+                logger.error("The database hangs, leaving %d facts to the next process", len(self._waiting))
+                self._move_waiting_to_disk()
 
-    def _put_aside(self, fact: Fact) -> None:
+    def _append_to_overflow(self, fact: Fact) -> None:
         try:
-            self._overflow = self._overflow or _Segment.create(self._folder, self._next_age(), self._pwrite)
+            self._overflow = self._overflow or SpoolFile.create(self._folder, self._next_age(), self._pwrite)
             self._overflow.append(_line(fact))
         except (OSError, CallsError) as error:
             logger.error("Lost %s: neither the database nor the disk takes it (%s)", _name(fact), error)
             logger.debug("Lost: %r", fact)
 
     def _next_age(self) -> int:
-        """For a file that begins now; nanoseconds, if the clock was not set back. The caller holds the lock."""
+        """The age of a file that begins now, younger than every earlier one even if the clock was set back."""
         self._age = max(self._age + 1000, time.time_ns())
         return self._age
 
@@ -230,54 +144,55 @@ class FactSpool:
 
     def _run(self) -> None:
         try:
-            self._segments.extend(_Segment.leftovers(self._folder, self._pwrite))
+            self._files.extend(SpoolFile.left_by_dead_processes(self._folder, self._pwrite))
         except OSError as error:
-            logger.error("The facts of earlier processes cannot be read: %s", error)
+            logger.error("Could not read the facts of earlier processes, they stay in the spool: %s", error)
         while True:
-            last = self._closing  # nothing is put into memory after that, so one more round takes all that is there
+            # Nothing is put into memory once the spool is closing, so one more round takes everything.
+            is_last_round = self._is_closing
             try:
-                here = self._replay() and self._apply_waiting()
+                all_recorded = self._record_files() and self._record_waiting()
             except Exception:
-                logger.exception("Writing down facts met something unknown")
-                here = False
-            if not here:
-                self._save_waiting()
-            if last:
+                logger.exception("Unexpected error in recording facts, trying again")
+                all_recorded = False
+            if not all_recorded:
+                self._move_waiting_to_disk()
+            if is_last_round:
                 break
-            self._rest(here)
+            self._rest(all_recorded)
         with self._changed:
-            left = [*self._segments, self._overflow] if self._overflow else [*self._segments]
-            self._segments.clear()
+            left = [*self._files, self._overflow] if self._overflow else [*self._files]
+            self._files.clear()
             self._overflow = None
-            if here and not left:
+            if all_recorded and not left:
                 self._become_idle()
-        for segment in left:
-            segment.release()
+        for file in left:
+            file.release()
 
-    def _replay(self) -> bool:
-        """Apply what lies on disk; False if the database is away or there is no time left."""
-        while self._segments:
-            for line in self._segments[0].lines():
-                if self._closing or not self._settle_line(line):
+    def _record_files(self) -> bool:
+        """Record what is on disk; False if the database is away or the spool is closing."""
+        while self._files:
+            for line in self._files[0].lines():
+                if self._is_closing or not self._try_to_record_line(line):
                     return False
-            self._segments.popleft().remove()
+            self._files.popleft().remove()
         return True
 
-    def _apply_waiting(self) -> bool:
-        """Apply what lies in memory; False if the database is away."""
+    def _record_waiting(self) -> bool:
+        """Record what is in memory; False if the database is away."""
         while True:
             with self._changed:
                 if not self._waiting:
                     return True
                 fact = self._waiting[0]
-            if not self._settle(fact):
+            if not self._try_to_record(fact):
                 return False
             with self._changed:
                 if self._waiting and self._waiting[0] is fact:
                     self._waiting.popleft()
 
-    def _save_waiting(self) -> None:
-        """Move what lies in memory to the disk, behind what is there; if the disk is full, it stays."""
+    def _move_waiting_to_disk(self) -> None:
+        """Move the facts from memory to the disk, behind those that are there. If the disk is full, they stay."""
         with self._changed:
             facts = list(self._waiting)
             age = self._overflow.age - 1 if self._overflow else self._next_age()
@@ -289,11 +204,11 @@ class FactSpool:
                 self._reject(_name(fact), repr(fact), error)
         try:
             if lines:
-                if not (self._segments and self._segments[-1].whole):
-                    self._segments.append(_Segment.create(self._folder, age, self._pwrite))
-                self._segments[-1].append(bytes(lines))
+                if not (self._files and self._files[-1].is_own):
+                    self._files.append(SpoolFile.create(self._folder, age, self._pwrite))
+                self._files[-1].append(bytes(lines))
         except OSError as error:
-            logger.error("%d facts wait in memory only, for the disk fails as well: %s", len(facts), error)
+            logger.error("%d facts wait in memory only, because the disk fails as well: %s", len(facts), error)
             return
         with self._changed:
             for fact in facts:
@@ -302,45 +217,46 @@ class FactSpool:
             self._adopt_overflow()
 
     def _adopt_overflow(self) -> None:
+        """Once nothing older is in memory, the overflow is a file like the others."""
         if self._overflow and not self._waiting:
-            self._segments.append(self._overflow)
+            self._files.append(self._overflow)
             self._overflow = None
 
-    def _rest(self, here: bool) -> None:
-        """Wait for something to do or, with the database away, for the next attempt."""
+    def _rest(self, all_recorded: bool) -> None:
+        """Wait for a fact or, while the database is away, for the next attempt."""
         with self._changed:
-            if here:
-                self._retry = 0.0
+            if all_recorded:
+                self._retry_after = 0.0
                 self._adopt_overflow()
-                if not self._waiting and not self._segments:
+                if not self._waiting and not self._files:
                     self._become_idle()
-                    self._changed.wait_for(lambda: self._waiting or self._overflow or self._closing)
+                    self._changed.wait_for(lambda: self._waiting or self._overflow or self._is_closing)
                 return
-        self._retry = min(max(2 * self._retry, self._first_retry), self._last_retry)
-        until = time.monotonic() + self._retry
+        self._retry_after = min(max(2 * self._retry_after, self._first_retry), self._last_retry)
+        until = time.monotonic() + self._retry_after
         known = len(self._waiting)
-        while not self._closing and (left := until - time.monotonic()) > 0:
+        while not self._is_closing and (left := until - time.monotonic()) > 0:
             with self._changed:
-                self._changed.wait_for(lambda: len(self._waiting) > known or self._closing, left)  # noqa: B023
+                self._changed.wait_for(lambda: len(self._waiting) > known or self._is_closing, left)  # noqa: B023
             if len(self._waiting) > known:
-                self._save_waiting()
+                self._move_waiting_to_disk()
                 known = len(self._waiting)
 
     def _become_idle(self) -> None:
-        self._idle = True
+        self._is_idle = True
         drains, self._drains = self._drains, []
-        for loop, done in drains:
-            with suppress(RuntimeError):  # nobody waits any more: the loop is closed
-                loop.call_soon_threadsafe(_resolve, done)
+        for loop, drained in drains:
+            with suppress(RuntimeError):  # the loop is closed, so nothing waits on it any more
+                loop.call_soon_threadsafe(_resolve, drained)
 
-    def _settle(self, fact: Fact) -> bool:
-        """Apply or reject it; False if the database is away."""
+    def _try_to_record(self, fact: Fact) -> bool:
+        """Record or reject a fact; False if the database is away."""
         try:
-            self._apply(fact)
+            self._record_fact(fact)
         except self._transient as error:
-            if not self._away:
+            if not self._database_is_away:
                 logger.warning("The database is away, facts wait on disk: %s", error)
-            self._away = True
+            self._database_is_away = True
             return False
         except Exception as error:
             try:
@@ -348,32 +264,36 @@ class FactSpool:
             except CallsError:
                 line = repr(fact)
             self._reject(_name(fact), line, error)
-        if self._away:
-            logger.info("The database is back")
-        self._away = False
+        if self._database_is_away:
+            logger.info("The database is back, recording the facts that waited")
+        self._database_is_away = False
         return True
 
-    def _settle_line(self, line: bytes) -> bool:
+    def _try_to_record_line(self, line: bytes) -> bool:
         try:
             fact = decode(line)
-        except CallsError as error:  # torn by a crash
+        except CallsError as error:  # a crash has torn the line
             self._reject(f"a line of {len(line)} bytes", line.decode(errors="replace"), error)
             return True
-        return self._settle(fact)
+        return self._try_to_record(fact)
 
     def _reject(self, name: str, fact: str, error: Exception) -> None:
         """Set a fact aside for good. Of an error of the database, which may quote the fact, only the type is logged."""
         reason = f"{type(error).__name__}: {error}"
-        told = reason if isinstance(error, CallsError) else type(error).__name__
-        logger.error("Could not record %s, it is kept in %s: %s", name, self._folder / "rejected.jsonl", told)
+        logged = reason if isinstance(error, CallsError) else type(error).__name__
+        logger.error("Could not record %s, it is kept in %s: %s", name, self._folder / REJECTED, logged)
         logger.debug("Could not record %s: %s", name, reason, exc_info=error)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with open(self._folder / "rejected.jsonl", "a", encoding="utf-8") as file:
+            with open(self._folder / REJECTED, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"reason": reason, "fact": fact.strip()}, ensure_ascii=False) + "\n")
         except OSError as failure:
-            logger.error("Lost %s: it cannot be kept in rejected.jsonl either (%s)", name, failure)
+            logger.error("Lost %s: it cannot be kept in %s either (%s)", name, REJECTED, failure)
             logger.debug("Lost: %s", fact)
+
+
+def _line(fact: Fact) -> bytes:
+    return encode(fact) + b"\n"
 
 
 def _name(fact: Fact) -> str:
@@ -381,6 +301,6 @@ def _name(fact: Fact) -> str:
     return f"{type(fact).__name__} {fact.fact_id} of call {fact.call_id}"
 
 
-def _resolve(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)
+def _resolve(drained: asyncio.Future[None]) -> None:
+    if not drained.done():
+        drained.set_result(None)
