@@ -1,4 +1,4 @@
-"""Stock phrases as sound, made before they are needed: they must come when an engine is slow or gone."""
+"""Stock phrases as sound, made before they are needed: they must be there when an engine is slow or away."""
 
 from __future__ import annotations
 
@@ -6,53 +6,56 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
-import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
-from uuid import uuid4
 
 from inference.interfaces import TextToSpeech
 from inference.types import EngineError
+from media.phrase_files import PhraseFiles
 from media.reply import render
 
 logger = logging.getLogger(__name__)
 
 MAX_PHRASES = 500
-"""Some 3 s of mu-law each: 12 MB. Greetings with a name in them are many: what was not used for longest goes."""
-MAX_FILES = 2000
-MAX_FILE_BYTES = 64 * 2**20
-"""Of all files together, for all the voices that were ever tried; what was not used for longest goes."""
+"""Phrases in memory: about 3 s of mu-law each, 12 MB. There are many greetings with a name in them, so the phrase that
+was not used for longest makes room."""
 RENDER_TIMEOUT = 20.0
-"""For one phrase: a voice that takes longer hangs."""
+"""Seconds for one phrase of a few seconds: a voice that takes longer hangs."""
 MAX_FAILURES = 2
-"""In a row: then the voice is away, and the other phrases are not tried either. One alone may be the phrase's fault."""
-_TOUCH_EVERY = 3600.0  # a file is marked as used at most so often
-_HASH = 32  # bytes
+"""Consecutive failures after which the voice counts as away. After a single one, the phrase may be at fault."""
+_TOUCH_INTERVAL = 3600.0
+"""Seconds between two marks that a file is used: the order of use need not be finer, and each mark is a write."""
 
 _Key = tuple[str, str, str]
+"""Text, voice and language of a phrase."""
 
 
 class Phrases:
     """
-    The phrases of one process, by voice and language, all in the voice that they are asked for.
+    The phrases of one process, by voice and language.
 
-    A voice of several engines (one with an attribute ``preferred``) makes them with that one or not at all, for
-    what a stand-in said would stay in its voice. Those that say nothing of a person also lie in ``folder``, which
-    processes may share: the next one has them although its voice is away. Where the engine's weights have changed
-    they are made anew, and said as they are until then. ``version`` is whatever else changes how the voice sounds.
+    If the voice is a fallback over several engines (it then has an attribute ``preferred``), its preferred engine makes
+    the phrases or none does, because a phrase made by another one would keep that voice.
+
+    Phrases that name no person are also kept in ``folder``, which processes may share: the next process has them even
+    if its voice is away. When the engine's weights have changed, they are made again, and used as they are until then.
+    ``version`` stands for everything else that changes how the voice sounds.
     """
 
     def __init__(self, tts: TextToSpeech, *, folder: Path | None = None, version: str = "") -> None:
         self._tts: TextToSpeech = getattr(tts, "preferred", tts)
-        self._shelf = _Shelf(folder) if folder is not None else None
+        self._files = PhraseFiles(folder) if folder is not None else None
         self._version = version
         self._ready: dict[_Key, bytes] = {}
+        """The sound of each phrase, the one that was used last at the end."""
         self._outdated: set[_Key] = set()
+        """The ready phrases that were made with other weights."""
         self._making: dict[_Key, asyncio.Task[bool]] = {}
+        """The phrases that are being made; the result says whether that succeeded."""
         self._lasting: set[str] = set()
+        """The texts that may be kept in files."""
         self._touched: dict[_Key, float] = {}
+        """When each file was last marked as used, on the loop's clock."""
 
     def get(self, text: str, *, voice: str, language: str) -> bytes:
         """The phrase as mu-law audio; ``b""`` if it is not ready."""
@@ -60,10 +63,10 @@ class Phrases:
 
     async def prepare(self, texts: Iterable[str], *, voice: str, language: str, lasting: bool = False) -> None:
         """
-        Read or make those that are missing, one after the other.
+        Read or make the phrases that are missing, one after the other.
 
-        ``lasting``: nobody's name or number is in them, so they may lie on disk, now and whenever they are asked for
-        again, in any voice. A voice that fails is logged, and tried again next time.
+        ``lasting`` texts contain no name and no number of a person. They may be kept on disk, now and whenever they are
+        prepared again, in any voice. A voice that fails is logged, and tried again the next time.
         """
         keys = [(text, voice, language) for text in dict.fromkeys(texts) if text]
         if lasting:
@@ -76,7 +79,7 @@ class Phrases:
                 continue
             making = self._making.get(key) or asyncio.ensure_future(self._make(key))
             self._making[key] = making
-            # Several calls may wait for the same: none of them takes it along when it goes.
+            # Several calls may wait for the same phrase, so a call that ends does not cancel it.
             await asyncio.wait([making])
             failures = 0 if not making.cancelled() and making.result() else failures + 1
         await self._keep([key for key in keys if key in self._ready], made=False)
@@ -91,7 +94,7 @@ class Phrases:
     def _use(self, key: _Key) -> bytes:
         audio = self._ready.pop(key, b"")
         if audio:
-            self._ready[key] = audio  # the last again
+            self._ready[key] = audio  # at the end, as the one that was used last
         return audio
 
     def _put(self, key: _Key, audio: bytes, *, outdated: bool = False) -> None:
@@ -122,133 +125,33 @@ class Phrases:
             del self._making[key]
         return False
 
-    # -- the files ------------------------------------------------------------------------------------------
+    # -- files ----------------------------------------------------------------------------------------------
 
     async def _read(self, keys: list[_Key]) -> None:
-        if self._shelf is None or not (labels := self._labels(keys)):
+        if self._files is None or not (labels := self._labels(keys)):
             return
         weights = self._weights()
-        for key, (audio, made_with) in (await asyncio.to_thread(self._shelf.read, labels)).items():
+        for key, (audio, made_with) in (await asyncio.to_thread(self._files.read, labels)).items():
             if key not in self._ready:
                 self._put(key, audio, outdated=made_with != weights)
                 self._touched[key] = asyncio.get_running_loop().time()
 
     async def _keep(self, keys: list[_Key], *, made: bool) -> None:
-        """Have on disk what belongs there: written if it was just ``made`` or is not there, else marked as used."""
-        if self._shelf is None:
+        """Write the phrases that were just ``made`` or have no file; mark the files of the others as used."""
+        if self._files is None:
             return
         now = asyncio.get_running_loop().time()
         if not made:
-            idle = [key for key in keys if now - self._touched.get(key, -_TOUCH_EVERY) >= _TOUCH_EVERY]
+            idle = [key for key in keys if now - self._touched.get(key, -_TOUCH_INTERVAL) >= _TOUCH_INTERVAL]
             keys = [key for key in idle if key not in self._outdated]
         if labels := self._labels(keys):
             self._touched.update(dict.fromkeys(labels, now))
             phrases = {label: self._ready[key] for key, label in labels.items() if key in self._ready}
-            await asyncio.to_thread(self._shelf.keep, phrases, self._weights(), made)
+            await asyncio.to_thread(self._files.keep, phrases, self._weights(), made)
 
     def _labels(self, keys: list[_Key]) -> dict[_Key, bytes]:
-        """The names of those that may lie on disk."""
+        """The labels of those phrases that may be kept on disk."""
         return {key: json.dumps([1, self._version, *key]).encode() for key in keys if key[0] in self._lasting}
 
     def _weights(self) -> bytes:
         return hashlib.sha256(self._tts.describe().weights.encode()).digest()
-
-
-class _Shelf:
-    """
-    A folder of phrases. Its methods block and never raise.
-
-    A file is named by its label, is written whole or not at all, and begins with a seal and the hash of the weights
-    that it was made with: what is cut off, changed or somebody else's is not taken for a phrase. The time of its last
-    use is its time of modification.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._ailing = False
-
-    def read(self, labels: Mapping[_Key, bytes]) -> dict[_Key, tuple[bytes, bytes]]:
-        """Sound and weights of those that are there."""
-        found = {key: self._read(label) for key, label in labels.items()}
-        return {key: phrase for key, phrase in found.items() if phrase is not None}
-
-    def keep(self, phrases: Mapping[bytes, bytes], weights: bytes, made: bool) -> None:
-        """Sounds by label: write those that were just ``made`` or are not there, mark the others as used; make room."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for label, audio in phrases.items():
-                if made or not self._touch(label):
-                    self._write(label, weights, audio)
-            self._make_room()
-        except OSError as error:
-            self._complain(error)
-        else:
-            self._ailing = False
-
-    def _complain(self, error: OSError) -> None:
-        """Once, until it works again."""
-        if not self._ailing:
-            logger.error("Phrases are kept in memory only, for their folder fails: %s", error)
-        self._ailing = True
-
-    def _path(self, label: bytes) -> Path:
-        return self._folder / f"{hashlib.sha256(label).hexdigest()[:40]}.phrase"
-
-    def _touch(self, label: bytes) -> bool:
-        try:
-            os.utime(self._path(label))
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _read(self, label: bytes) -> tuple[bytes, bytes] | None:
-        path = self._path(label)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self._complain(error)
-            return None
-        seal, weights, audio = content[:_HASH], content[_HASH : 2 * _HASH], content[2 * _HASH :]
-        whole = bool(audio) and seal == _seal(label, weights, audio)
-        with suppress(OSError):  # the disk may be read-only
-            if whole:
-                os.utime(path)
-            else:
-                logger.warning("The file %s is no whole phrase, and is made anew", path.name)
-                path.unlink()
-        return (audio, weights) if whole else None
-
-    def _write(self, label: bytes, weights: bytes, audio: bytes) -> None:
-        path = self._path(label)
-        new = path.with_suffix(f".{uuid4().hex}.new")
-        try:
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(_seal(label, weights, audio) + weights + audio)
-            os.replace(new, path)
-        except OSError:
-            with suppress(OSError):
-                new.unlink(missing_ok=True)
-            raise
-
-    def _make_room(self) -> None:
-        phrases = []
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):  # another process makes room too
-                    state = entry.stat()
-                    if entry.name.endswith(".phrase"):
-                        phrases.append((state.st_mtime_ns, state.st_size, entry.path))
-                    elif entry.name.endswith(".new") and state.st_mtime < time.time() - _TOUCH_EVERY:
-                        os.unlink(entry.path)  # its process died over it
-        total_bytes = 0
-        for number, (_, file_bytes, path) in enumerate(sorted(phrases, reverse=True), start=1):
-            total_bytes += file_bytes
-            if number > MAX_FILES or total_bytes > MAX_FILE_BYTES:
-                with suppress(FileNotFoundError):
-                    os.unlink(path)
-
-
-def _seal(label: bytes, weights: bytes, audio: bytes) -> bytes:
-    return hashlib.sha256(b"%d %b%b%b" % (len(label), label, weights, audio)).digest()

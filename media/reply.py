@@ -1,13 +1,13 @@
 """
-From what is to be said to mu-law audio: tokens, clauses, speech, each as it comes.
+From what the agent is to say to mu-law audio: tokens, clauses, speech, each as it comes.
 
-Nothing waits for a whole output. Progress is told through ``emit`` as events of the conversation; cancelling the
-coroutine closes every stage behind it, down to the model's own connection.
+No stage waits for the whole output of another. Progress is emitted as events of the conversation. Cancelling the
+coroutine closes every stage behind it, down to the connection to the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 from inference.interfaces import LanguageModel, Speech, TextToSpeech
@@ -23,7 +23,7 @@ from media.turns import events as ev
 Emit = Callable[[ev.Event], None]
 
 ONSET = 40
-"""Samples (5 ms) kept in front of the first audible one, so that a soft consonant is not cut."""
+"""Samples (5 ms) that are kept before the first audible one, so that a soft consonant is not cut."""
 
 
 async def answer(
@@ -38,10 +38,10 @@ async def answer(
     emit: Emit,
     tools: Tools = NO_TOOLS,
 ) -> None:
-    """Let the language model answer ``messages`` and the voice say it. Raises ``EngineError``."""
+    """Let the language model answer ``messages`` and the voice say the answer. Raises ``EngineError``."""
     requests = NO_REQUESTS
 
-    async def tokens() -> AsyncIterator[str]:
+    async def tokens() -> AsyncGenerator[str, None]:
         nonlocal requests
         first = True
         async with aclosing(llm.stream(messages, speculative=speculative, tools=tools)) as deltas:
@@ -54,7 +54,7 @@ async def answer(
                 if delta.text:
                     yield delta.text
 
-    async def spoken() -> AsyncIterator[str]:
+    async def spoken() -> AsyncGenerator[str, None]:
         gap = ""
         async with aclosing(tokens()) as source, aclosing(clauses(source)) as parts:
             async for part in parts:
@@ -64,7 +64,7 @@ async def answer(
                     gap = " "
 
     async with aclosing(spoken()) as text:
-        await _voice(revision, text, tts=tts, speech=speech, emit=emit, scale=1.0)
+        await _speak(revision, text, tts=tts, speech=speech, emit=emit, scale=1.0)
     emit(ev.ReplyEnded(revision, requests))
 
 
@@ -74,17 +74,17 @@ async def say(
     """Say exactly this line. Raises ``EngineError``."""
     spoken = speakable(line, language) or line
 
-    async def text() -> AsyncIterator[str]:
+    async def text() -> AsyncGenerator[str, None]:
         yield spoken
 
     async with aclosing(text()) as source:
-        # The ledger knows the line as it was written.
-        await _voice(revision, source, tts=tts, speech=speech, emit=emit, scale=len(line) / len(spoken))
+        # The ledger counts the characters of the line as it was written.
+        await _speak(revision, source, tts=tts, speech=speech, emit=emit, scale=len(line) / len(spoken))
     emit(ev.ReplyEnded(revision))
 
 
 async def render(line: str, *, tts: TextToSpeech, voice: str, language: str) -> bytes:
-    """The whole of a line as mu-law audio, for phrases that are kept ready. Raises ``EngineError``."""
+    """A whole line as mu-law audio, for phrases that are made beforehand. Raises ``EngineError``."""
     pieces: list[bytes] = []
 
     def collect(event: ev.Event) -> None:
@@ -99,7 +99,7 @@ async def render(line: str, *, tts: TextToSpeech, voice: str, language: str) -> 
     return b"".join(pieces)
 
 
-async def _voice(
+async def _speak(
     revision: ev.Revision,
     text: AsyncIterator[str],
     *,
@@ -108,6 +108,7 @@ async def _voice(
     emit: Emit,
     scale: float,
 ) -> None:
+    """Emit the sound of ``text``; ``scale`` converts its characters to those that the ledger counts."""
     resampler = Resampler(tts.rate_hz, RATE_HZ)
     sounding = False
     text_end = 0
@@ -116,7 +117,7 @@ async def _voice(
             audio = encode_mulaw(resampler.push(chunk.pcm))
             text_end = int(chunk.text_end * scale)
             if not sounding:
-                # Silence in front of a reply is nothing but latency.
+                # Silence at the beginning of a reply only adds latency.
                 start = first_audible(audio)
                 if start is None:
                     continue
