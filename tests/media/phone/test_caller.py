@@ -17,7 +17,7 @@ def clip(seconds: float, name: str = "clip") -> Clip:
 
 
 def talk(caller: ScriptedCaller, agent: Iterator[bytes] | list[bytes]) -> list[bytes]:
-    """What the caller says while the agent is heard saying these frames."""
+    """Let the caller hear these frames of the agent; return what the caller says meanwhile."""
     said = []
     for frame in agent:
         caller.hear(frame)
@@ -30,7 +30,7 @@ def loud_frames(said: list[bytes]) -> list[int]:
 
 
 def agent(pattern: str) -> list[bytes]:
-    """``"3- 5+ 2-"``: tenths of a second of quiet and of speech."""
+    """Make frames of a pattern such as ``"3- 5+ 2-"``: tenths of a second of silence (-) and of speech (+)."""
     frames: list[bytes] = []
     for piece in pattern.split():
         frames += [LOUD if piece[-1] == "+" else SILENT_FRAME] * (5 * int(piece[:-1]))
@@ -40,7 +40,7 @@ def agent(pattern: str) -> list[bytes]:
 # -- the script -----------------------------------------------------------------------------------
 
 
-def test_he_waits_speaks_and_then_keeps_the_line_open():
+def test_the_caller_waits_speaks_and_then_stays_on_the_line():
     caller = ScriptedCaller([Wait(0.1), Say(clip(0.06))])
     said = talk(caller, agent("3-"))
     assert loud_frames(said) == [5, 6, 7]
@@ -53,13 +53,13 @@ def test_the_last_frame_of_a_clip_is_filled_with_silence():
     assert talk(caller, agent("1-"))[1] == LOUD[:40] + SILENT_FRAME[:120]
 
 
-def test_he_waits_until_the_agent_has_spoken_and_is_quiet():
+def test_the_caller_waits_until_the_agent_has_spoken_and_is_quiet():
     caller = ScriptedCaller([WaitForAgent(quiet=0.5), Say(clip(0.02))])
     said = talk(caller, agent("10- 5+ 3- 5+ 10-"))
-    assert loud_frames(said) == [139]  # half a second after 2.3 s
+    assert loud_frames(said) == [139]  # half a second after the end of the second stretch, at 2.3 s
 
 
-def test_what_was_said_before_his_own_words_is_not_the_answer_to_them():
+def test_what_the_agent_said_before_the_callers_words_is_not_a_reply_to_them():
     caller = ScriptedCaller([WaitForAgent(quiet=0.3), Say(clip(0.1)), WaitForAgent(quiet=0.3), HangUp()])
     talk(caller, agent("5+ 20-"))
     assert not caller.hung_up
@@ -67,27 +67,27 @@ def test_what_was_said_before_his_own_words_is_not_the_answer_to_them():
     assert caller.hung_up
 
 
-def test_he_talks_over_the_agent_once_it_has_been_speaking_for_a_while():
+def test_the_caller_talks_over_the_agent_once_it_has_been_speaking_for_a_while():
     caller = ScriptedCaller([TalkOver(clip(0.02), after=0.6)])
-    said = talk(caller, agent("4+ 3- 4+ 1- 10+"))  # the first stretch is too short, and a pause begins anew
-    assert loud_frames(said) == [35 + 29]  # and a short one does not
+    said = talk(caller, agent("4+ 3- 4+ 1- 10+"))  # the first stretch is too short, and its pause resets the count
+    assert loud_frames(said) == [35 + 29]  # 0.6 s into the second stretch, whose short pause does not reset it
 
 
-def test_after_an_interruption_only_a_new_beginning_counts_as_the_answer():
+def test_after_an_interruption_only_what_the_agent_begins_to_say_counts_as_a_reply():
     caller = ScriptedCaller([TalkOver(clip(0.1), after=0.2), WaitForAgent(quiet=0.3), HangUp()])
-    talk(caller, agent("6+ 10-"))  # the interrupted sentence trails off
+    talk(caller, agent("6+ 10-"))  # the rest of the interrupted sentence
     assert not caller.hung_up
     talk(caller, agent("5+ 4-"))
     assert caller.hung_up
 
 
-def test_after_a_backchannel_the_agent_is_still_heard_to_the_end():
+def test_after_a_backchannel_the_rest_of_what_the_agent_says_counts():
     caller = ScriptedCaller([TalkOver(clip(0.1), after=0.2, backchannel=True), WaitForAgent(quiet=0.3), HangUp()])
     talk(caller, agent("6+ 4-"))
     assert caller.hung_up
 
 
-def test_patience_ends_and_is_remembered():
+def test_a_step_whose_time_out_ends_is_listed_in_gave_up():
     step = WaitForAgent(timeout=0.2)
     caller = ScriptedCaller([step, HangUp()])
     talk(caller, agent("3-"))
@@ -105,7 +105,7 @@ def test_keys_are_pressed_one_at_a_time():
     assert keys.index("2") - keys.index("1") > 1
 
 
-def test_more_can_be_added_to_a_script_that_ran_out():
+def test_steps_can_be_added_after_the_last_one():
     caller = ScriptedCaller([])
     assert caller.done
     talk(caller, agent("1-"))
@@ -114,7 +114,7 @@ def test_more_can_be_added_to_a_script_that_ran_out():
     assert loud_frames(talk(caller, agent("1-"))) == [0]
 
 
-def test_his_notes_say_where_the_loud_samples_of_a_clip_lie():
+def test_notes_mark_the_first_and_the_last_loud_sample_of_a_clip():
     quiet, loud = SILENT_FRAME[:1], LOUD[:1]
     caller = ScriptedCaller([Say(Clip.of(quiet * 200 + loud * 400 + quiet * 300, name="hello"))])
     notes = []
@@ -125,7 +125,7 @@ def test_his_notes_say_where_the_loud_samples_of_a_clip_lie():
     assert notes == [("caller_speech_start", 200, fields), ("caller_speech_end", 599, fields)]
 
 
-def test_noise_and_echo_are_heard_under_his_voice_and_alone():
+def test_noise_and_echo_are_added_to_the_voice_and_to_silence():
     noisy = talk(ScriptedCaller([Wait(0.1), Say(clip(0.1))], noise_db=-40), agent("3-"))
     assert len(set(noisy[0])) > 10
     assert np.abs(decode_mulaw(noisy[6])).mean() > 10 * np.abs(decode_mulaw(noisy[0])).mean()
@@ -135,7 +135,7 @@ def test_noise_and_echo_are_heard_under_his_voice_and_alone():
     assert loud_frames([echo[0], echo[1], echo[3]]) == []
 
 
-def test_the_ear_forgives_short_pauses_and_ignores_clicks():
+def test_the_speech_meter_bridges_short_pauses_and_ignores_clicks():
     meter = SpeechMeter()
     for frame in agent("3+ 1- 2+"):
         meter.hear(frame)
@@ -148,7 +148,7 @@ def test_the_ear_forgives_short_pauses_and_ignores_clicks():
     assert meter.speaking == 0
 
 
-async def test_texts_are_spoken_and_files_read_before_the_call(tmp_path):
+async def test_prepare_synthesises_texts_and_reads_files(tmp_path):
     async def voice(text: str) -> bytes:
         return LOUD * len(text)
 

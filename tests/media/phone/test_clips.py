@@ -1,4 +1,4 @@
-"""What a simulated caller can say."""
+"""Clips, from audio in memory and from WAV files."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_a_recording_at_any_rate_is_the_same_sound_at_8_khz(tmp_path, rate_hz):
     assert np.abs(decode_mulaw(audio)).max() == pytest.approx(8000, rel=0.05)
 
 
-def test_mulaw_recordings_are_taken_as_they_are(tmp_path):
+def test_a_mulaw_recording_is_used_as_it_is(tmp_path):
     audio = encode_mulaw(sine(8000))
     header = b"RIFF" + (50 + len(audio)).to_bytes(4, "little") + b"WAVEfmt " + (18).to_bytes(4, "little")
     header += b"\x07\0\x01\0" + (8000).to_bytes(4, "little") * 2 + b"\x01\0\x08\0\0\0"
@@ -28,7 +28,7 @@ def test_mulaw_recordings_are_taken_as_they_are(tmp_path):
     assert read_wave(path) == audio
 
 
-def test_what_cannot_be_read_is_said_plainly(tmp_path):
+def test_an_unreadable_recording_raises_an_error_that_says_why(tmp_path):
     with pytest.raises(ScriptError, match=r"Cannot read .*nowhere\.wav"):
         read_wave(tmp_path / "nowhere.wav")
     (tmp_path / "text.wav").write_text("hello")
@@ -41,7 +41,7 @@ def test_what_cannot_be_read_is_said_plainly(tmp_path):
         read_wave(write_wave(tmp_path / "stereo.wav", sine(8000), 8000, channels=2))
 
 
-def test_a_clip_knows_its_loud_part_and_survives_silence():
+def test_a_clip_has_the_place_of_its_loud_part_and_may_be_silent():
     sound = Clip.of(to_mulaw(np.concatenate([np.zeros(80, np.int16), sine(8000), np.zeros(80, np.int16)]), 8000))
     assert sound.first_loud == pytest.approx(80, abs=10)
     assert sound.last_loud == pytest.approx(4079, abs=10)

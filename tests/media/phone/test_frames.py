@@ -1,4 +1,4 @@
-"""What is audible in a frame."""
+"""Which samples of a frame are audible."""
 
 from media.phone.frames import SILENT_FRAME, first_audible, last_audible
 from tests.media.phone.sounds import LOUD

@@ -1,4 +1,4 @@
-"""The figures that are read off a tape."""
+"""The figures that are measured from the log of a tape."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from media.phone.tape import Tape
 
 
 class Story:
-    """A call told as events on a tape; the caller's mouth is 50 ms from the socket."""
+    """A call as events on a tape. The caller's mouth is 50 ms away from the socket."""
 
     def __init__(self) -> None:
         self.tape = Tape()
-        self._told: list[tuple[float, str, dict[str, Any]]] = []
+        self._events: list[tuple[float, str, dict[str, Any]]] = []
 
     def caller_says(self, clip: str, start: float, end: float, kind: str = "say") -> None:
         for event, at in (("caller_speech_start", start), ("caller_speech_end", end)):
@@ -30,10 +30,10 @@ class Story:
             self.event("clear_received", end)
 
     def event(self, event: str, at: float, **fields: Any) -> None:
-        self._told.append((at, event, fields))
+        self._events.append((at, event, fields))
 
     def measure(self) -> Measurements:
-        for at, event, fields in sorted(self._told, key=lambda told: told[0]):
+        for at, event, fields in sorted(self._events, key=lambda event: event[0]):
             self.tape.log(event, at=self.tape.origin + at, **fields)
         return measure(self.tape)
 
@@ -49,7 +49,7 @@ def test_response_latency_at_the_socket_and_from_mouth_to_ear():
     assert not turn.cut_in
 
 
-def test_an_agent_that_answers_into_a_pause_cuts_in():
+def test_an_agent_that_replies_during_a_pause_cuts_in():
     story = Story()
     story.caller_says("I would like to ... change my booking", 1.0, 4.0)
     story.agent_says(2.5, 5.0)
@@ -58,7 +58,7 @@ def test_an_agent_that_answers_into_a_pause_cuts_in():
     assert measured.responses == []
 
 
-def test_a_caller_who_gets_no_answer():
+def test_a_caller_who_gets_no_reply_has_no_latency():
     story = Story()
     story.caller_says("hello?", 1.0, 1.5)
     story.caller_says("hello?", 5.0, 5.5)
@@ -68,7 +68,7 @@ def test_a_caller_who_gets_no_answer():
     assert second.response == pytest.approx(0.44)
 
 
-def test_an_interruption_from_the_first_loud_sample_to_the_clear_and_to_silence():
+def test_an_interruption_is_measured_to_the_clear_and_to_silence():
     story = Story()
     story.agent_says(0.5, 3.4, cleared=True)
     story.caller_says("stop", 3.0, 3.3, "talk over")
@@ -81,7 +81,7 @@ def test_an_interruption_from_the_first_loud_sample_to_the_clear_and_to_silence(
     assert measured.cut_ins == 0
 
 
-def test_an_agent_that_cannot_be_interrupted():
+def test_an_agent_that_continues_through_an_interruption():
     story = Story()
     story.agent_says(0.5, 6.0)
     story.caller_says("stop", 3.0, 3.3, "talk over")
@@ -92,7 +92,7 @@ def test_an_agent_that_cannot_be_interrupted():
     assert measured.cut_ins == 0
 
 
-def test_an_agent_that_goes_on_after_a_clear_while_the_caller_still_speaks_cuts_in():
+def test_an_agent_that_resumes_while_the_caller_still_speaks_cuts_in():
     story = Story()
     story.agent_says(0.5, 3.4, cleared=True)
     story.caller_says("no, wait, that is wrong", 3.0, 5.0, "talk over")
@@ -101,7 +101,7 @@ def test_an_agent_that_goes_on_after_a_clear_while_the_caller_still_speaks_cuts_
 
 
 @pytest.mark.parametrize(("resumes_at", "silence"), [(None, None), (3.6, 0.3)])
-def test_a_backchannel_that_stopped_the_agent_for_a_while_or_for_good(resumes_at, silence):
+def test_a_backchannel_can_stop_the_agent_for_a_while_or_for_good(resumes_at, silence):
     story = Story()
     story.agent_says(0.5, 3.3, cleared=True)
     story.caller_says("mm-hm", 3.0, 3.3, "backchannel")
@@ -113,7 +113,7 @@ def test_a_backchannel_that_stopped_the_agent_for_a_while_or_for_good(resumes_at
     assert measured.turns == []
 
 
-def test_a_backchannel_that_changed_nothing():
+def test_an_agent_that_continues_through_a_backchannel():
     story = Story()
     story.agent_says(0.5, 6.0)
     story.caller_says("mm-hm", 3.0, 3.3, "backchannel")
@@ -121,7 +121,7 @@ def test_a_backchannel_that_changed_nothing():
     assert overlap.resumed_after == 0.0
 
 
-def test_gaps_are_dry_queues_in_mid_speech_and_not_the_silence_before_an_answer():
+def test_a_gap_is_a_dry_queue_in_mid_speech_and_not_the_silence_before_a_reply():
     story = Story()
     story.event("underrun", 2.0, seconds=0.02)
     story.event("underrun", 4.0, seconds=0.06)
@@ -130,7 +130,7 @@ def test_gaps_are_dry_queues_in_mid_speech_and_not_the_silence_before_an_answer(
     assert story.measure().gaps == [Gap(3.94, 0.06)]
 
 
-def test_marks_that_never_came_back_and_errors_are_counted():
+def test_marks_without_an_echo_and_errors_are_counted():
     story = Story()
     story.event("mark_received", 1.0, name="a")
     story.event("mark_received", 1.1, name="b")
@@ -141,7 +141,7 @@ def test_marks_that_never_came_back_and_errors_are_counted():
     assert measured.errors == [31951]
 
 
-def test_a_call_that_breaks_off_in_mid_word():
+def test_a_call_that_ends_in_mid_word_is_measured():
     story = Story()
     story.event("agent_speech_start", 1.0, heard_at=1.05)
     story.event("caller_speech_start", 1.5, clip="but", kind="say", sent_at=1.55)
@@ -151,7 +151,7 @@ def test_a_call_that_breaks_off_in_mid_word():
     assert measure(Tape()) == Measurements()
 
 
-def test_figures_can_be_read_from_the_folder_and_put_together(tmp_path):
+def test_figures_can_be_read_from_a_directory_and_combined(tmp_path):
     with Tape(tmp_path) as tape:
         at = tape.origin
         tape.log("caller_speech_start", at=at + 1, sent_at=1.0, clip="hi", kind="say")
@@ -162,7 +162,7 @@ def test_figures_can_be_read_from_the_folder_and_put_together(tmp_path):
     assert Measurements.combine([measured, measured]).responses == [pytest.approx(0.3)] * 2
 
 
-def test_percentiles_are_values_that_occurred():
+def test_a_percentile_is_one_of_the_values():
     assert percentile([4.0, 1.0, 3.0, 2.0], 0.5) == 3.0
     assert percentile(list(map(float, range(100))), 0.95) == 95.0
     assert np.isnan(percentile([], 0.5))

@@ -23,6 +23,7 @@ from media.phone import live
 from media.phone.caller import ScriptedCaller
 from media.phone.frames import SILENT_FRAME
 from media.phone.live import LiveCaller, SoundError, caller_voice, load_sound, read_lines, speak_typed_lines
+from tests.media.phone.doubles import DEADLINE
 from tests.media.phone.sounds import LOUD, write_wave
 
 # -- the command ----------------------------------------------------------------------------------
@@ -32,7 +33,7 @@ def options(*arguments: str) -> dict[str, Any]:
     return vars(phone.Command().create_parser("manage.py", "phone").parse_args([*arguments]))
 
 
-def test_help_shows_what_can_be_done(capsys):
+def test_help_shows_examples_and_options(capsys):
     with pytest.raises(SystemExit):
         options("--help")
     text = capsys.readouterr().out
@@ -44,19 +45,19 @@ def test_help_shows_what_can_be_done(capsys):
 @pytest.mark.parametrize(
     "arguments", [["--loss", "3"], ["--delay", "soon"], ["--noise", "20"], ["--type", "--script", "x"]]
 )
-def test_nonsense_is_refused_before_the_call(arguments):
+def test_invalid_options_are_refused_before_the_call(arguments):
     with pytest.raises(CommandError):
         call_command("phone", *arguments)
 
 
-def test_without_a_server_it_says_how_to_start_one(unused_port):
+def test_without_a_server_the_error_says_how_to_start_one(closed_port):
     with pytest.raises(CommandError, match=r"No server answers at http://127\.0\.0\.1:\d+\. Start one with: make run"):
-        call_command("phone", "--type", "--url", f"http://127.0.0.1:{unused_port}")
+        call_command("phone", "--type", "--url", f"http://127.0.0.1:{closed_port}")
 
 
 @pytest.fixture
 async def server(settings, tmp_path) -> AsyncIterator[str]:
-    """An application that answers, waits until the caller was heard, replies for 0.3 s and takes no more part."""
+    """Serve an application that greets for 0.3 s, and replies as long to each thing that the caller says."""
     settings.PUBLIC_BASE_URL = "https://agent.example.com"
     settings.TWILIO_AUTH_TOKEN = "the-token"
 
@@ -83,13 +84,13 @@ async def server(settings, tmp_path) -> AsyncIterator[str]:
             heard = heard or loud
         return socket
 
-    async def anything(request: web.Request) -> web.Response:
+    async def answer_empty(request: web.Request) -> web.Response:
         return web.Response()
 
     app = web.Application()
     app.router.add_post("/twilio/voice/", voice)
     app.router.add_get("/media", media)
-    app.router.add_route("*", "/{path:.*}", anything)
+    app.router.add_route("*", "/{path:.*}", answer_empty)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -97,17 +98,12 @@ async def server(settings, tmp_path) -> AsyncIterator[str]:
     await runner.cleanup()
 
 
-@pytest.fixture
-def unused_port(unused_tcp_port: int) -> int:
-    return unused_tcp_port
-
-
-async def test_a_script_is_a_whole_call_with_its_figures_and_its_recording(server, tmp_path):
+async def test_a_script_makes_a_call_and_leaves_figures_and_a_recording(server, tmp_path):
     write_wave(tmp_path / "question.wav", decode_mulaw(LOUD * 10))
     (tmp_path / "call.txt").write_text("wait for agent\nplay question.wav\nwait for agent\nhang up\n")
     command = phone.Command(stdout=io.StringIO())
     arguments = ["--script", str(tmp_path / "call.txt"), "--url", server, "--tape", str(tmp_path / "tapes")]
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(DEADLINE):
         measured = await command.call(options(*arguments))
     (turn,) = measured.turns
     assert turn.clip == "question.wav"
@@ -129,7 +125,7 @@ async def test_typed_lines_are_spoken(server, tmp_path, monkeypatch):
     monkeypatch.setattr(phone, "LaptopTextToSpeech", ScriptedTextToSpeech)
     monkeypatch.setattr("sys.stdin", io.StringIO("Hi\n/press 1\n/bye\n"))
     command = phone.Command(stdout=io.StringIO())
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(DEADLINE):
         measured = await command.call(options("--type", "--url", server, "--tape", str(tmp_path)))
     assert measured.errors == []
     assert "completed" in command.stdout.getvalue()
@@ -138,17 +134,17 @@ async def test_typed_lines_are_spoken(server, tmp_path, monkeypatch):
 async def test_a_voice_that_fails_ends_the_call_and_says_why(server, tmp_path, monkeypatch):
     monkeypatch.setattr(phone, "LaptopTextToSpeech", lambda: ScriptedTextToSpeech(failures=[{"on": 1}]))
     monkeypatch.setattr("sys.stdin", io.StringIO("Hi\n"))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(DEADLINE):
         with pytest.raises(EngineError):
             await phone.Command(stdout=io.StringIO()).call(options("--type", "--url", server, "--tape", str(tmp_path)))
 
 
-async def test_an_unreadable_script_is_one_sentence(server, tmp_path):
+async def test_an_unreadable_script_is_explained(server, tmp_path):
     with pytest.raises(CommandError, match=r"Cannot read .*missing\.txt"):
         await phone.Command().call(options("--script", str(tmp_path / "missing.txt"), "--url", server))
 
 
-async def test_a_machine_without_a_microphone_is_one_sentence(server, monkeypatch):
+async def test_a_missing_microphone_is_explained(server, monkeypatch):
     monkeypatch.setattr(live, "load_sound", lambda: FakeSound(refuses={"RawInputStream"}))
     with pytest.raises(SoundError, match=r"No microphone can be used here .*--type"):
         await phone.Command().call(options("--url", server))
@@ -158,7 +154,7 @@ async def test_a_machine_without_a_microphone_is_one_sentence(server, monkeypatc
 
 
 class FakeSound:
-    """The part of ``sounddevice`` that is used; ``rate_hz`` is the only one that its devices take."""
+    """The part of ``sounddevice`` that is used. Its devices accept only ``rate_hz``."""
 
     class PortAudioError(Exception):
         pass
@@ -204,7 +200,7 @@ class FakeSound:
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 48000])
-def test_what_the_microphone_hears_is_said_and_what_is_heard_is_played(rate_hz):
+def test_audio_passes_from_the_microphone_and_to_the_loudspeaker(rate_hz):
     sound = FakeSound(rate_hz=rate_hz)
     caller = LiveCaller(sound)
     caller.open()
@@ -221,11 +217,11 @@ def test_what_the_microphone_hears_is_said_and_what_is_heard_is_played(rate_hz):
     assert all(stream.closed for stream in sound.streams.values())
 
 
-def test_a_drifting_sound_card_costs_a_little_sound_and_no_delay():
+def test_audio_that_piles_up_is_dropped_rather_than_delayed():
     sound = FakeSound()
     caller = LiveCaller(sound)
     caller.open()
-    sound.record(np.full(8000, 8000, np.int16))  # a second at once
+    sound.record(np.full(8000, 8000, np.int16))  # one second at once
     assert caller.next_frame() != SILENT_FRAME
     assert caller.next_frame() == SILENT_FRAME
     for _ in range(50):
@@ -234,7 +230,7 @@ def test_a_drifting_sound_card_costs_a_little_sound_and_no_delay():
     assert sum(bool(np.any(block)) for block in blocks) == 10
 
 
-def test_his_utterances_are_noted_for_the_tape():
+def test_utterances_are_noted_for_the_tape():
     sound = FakeSound()
     caller = LiveCaller(sound)
     caller.open()
@@ -249,7 +245,7 @@ def test_his_utterances_are_noted_for_the_tape():
     ]
 
 
-def test_keys_and_hanging_up():
+def test_keys_are_pressed_one_per_frame_and_the_caller_can_hang_up():
     caller = LiveCaller(FakeSound())
     caller.press("1#")
     assert [caller.next_key() for _ in range(3)] == ["1", "#", None]
@@ -267,7 +263,7 @@ def test_a_missing_library_says_what_to_install(monkeypatch):
 # -- the keyboard ---------------------------------------------------------------------------------
 
 
-async def test_lines_become_speech_keys_and_the_end():
+async def test_typed_lines_become_speech_keys_and_the_end_of_the_call():
     async def voice(text: str) -> bytes:
         return LOUD * len(text)
 
@@ -281,7 +277,7 @@ async def test_lines_become_speech_keys_and_the_end():
     assert [key for key in keys if key] == ["1", "2"]
 
 
-async def test_a_synthesiser_is_a_voice():
+async def test_a_synthesiser_becomes_a_callers_voice():
     engine = ScriptedTextToSpeech()
     await engine.start()
     audio = await caller_voice(engine)("Hello there.")

@@ -3,7 +3,7 @@
 from media.phone.playout_queue import PlayoutQueue
 
 
-def test_playout_joins_pieces_of_any_length_into_frames():
+def test_pieces_of_any_length_are_joined_into_frames():
     playout = PlayoutQueue()
     assert playout.add(b"\x01" * 100)
     assert playout.add(b"\x02" * 100)
@@ -13,7 +13,7 @@ def test_playout_joins_pieces_of_any_length_into_frames():
     assert playout.played_bytes == 200
 
 
-def test_a_mark_comes_back_when_everything_before_it_was_heard_to_the_end():
+def test_a_mark_has_passed_when_everything_before_it_was_heard_to_the_end():
     playout = PlayoutQueue()
     playout.add(bytes(320))
     assert playout.mark("end")
@@ -21,7 +21,7 @@ def test_a_mark_comes_back_when_everything_before_it_was_heard_to_the_end():
     assert not playout.mark("now")
 
 
-def test_clear_returns_the_marks_in_order_and_lets_the_frame_in_flight_finish():
+def test_clear_returns_the_marks_in_order_and_lets_the_present_frame_finish():
     playout = PlayoutQueue()
     playout.add(bytes(480))
     playout.mark("a")
@@ -41,7 +41,7 @@ def test_a_prebuffer_holds_the_first_frames_back_after_an_empty_queue():
     assert [playout.next_frame()[0] is None for _ in range(3)] == [True, True, False]
 
 
-def test_ten_minutes_are_the_most_that_is_queued():
+def test_at_most_ten_minutes_are_queued():
     playout = PlayoutQueue()
     assert playout.add(bytes(4_800_000))
     assert not playout.add(bytes(1))

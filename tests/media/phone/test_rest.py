@@ -1,4 +1,4 @@
-"""The fake of Twilio's REST API, asked by the real SDK."""
+"""The simulated REST API, called by Twilio's own SDK."""
 
 import asyncio
 import base64
@@ -17,24 +17,21 @@ from media.phone.answering import Outcome
 from media.phone.injections import RestFault
 from media.phone.network import ACCOUNT_SID, AUTH_TOKEN, PhoneNetwork
 from media.phone.twilio_errors import CODES
-
-PUBLIC = "https://voice.example"
-HERE = "+15005550006"
-THERE = "+15005550100"
+from tests.media.phone.doubles import DEADLINE, HERE, PUBLIC_URL, THERE, Person
 
 
 @pytest.fixture
 async def network(app) -> AsyncIterator[PhoneNetwork]:
-    async with PhoneNetwork(app_url=app.url, public_url=PUBLIC, calls_per_second=1000) as network:
+    async with PhoneNetwork(app_url=app.url, public_url=PUBLIC_URL, calls_per_second=1000) as network:
         yield network
 
 
 @pytest.fixture
 def ask(network):
-    """Run a function of the SDK's client in a thread, as an application does."""
+    """Run a function with a client of the SDK, in a thread as an application does."""
     clients = []
 
-    def client(timeout: float = 5.0, token: str = AUTH_TOKEN) -> Client:
+    def client(timeout: float = DEADLINE, token: str = AUTH_TOKEN) -> Client:
         http = TwilioHttpClient(timeout=timeout)
         made = Client(ACCOUNT_SID, token, http_client=http)
         made.api.base_url = network.rest_url
@@ -50,7 +47,7 @@ def ask(network):
 
 
 def create(client: Client, **parameters):
-    return client.calls.create(**{"to": THERE, "from_": HERE, "url": f"{PUBLIC}/twilio/voice/", **parameters})
+    return client.calls.create(**{"to": THERE, "from_": HERE, "url": f"{PUBLIC_URL}/twilio/voice/", **parameters})
 
 
 async def refusal(ask, **parameters) -> TwilioRestException:
@@ -76,7 +73,7 @@ async def test_a_created_call_is_queued(ask, network):
 
 
 async def test_calls_beyond_the_rate_wait_in_the_queue(app, ask):
-    async with PhoneNetwork(app_url=app.url, public_url=PUBLIC, calls_per_second=1) as network:
+    async with PhoneNetwork(app_url=app.url, public_url=PUBLIC_URL, calls_per_second=1) as network:
 
         def five(client: Client):
             client.api.base_url = network.rest_url
@@ -87,7 +84,7 @@ async def test_calls_beyond_the_rate_wait_in_the_queue(app, ask):
     assert [round(wait / 1000) for wait in waits] == [0, 1, 2, 3, 4], "accepted, but not dialled at once"
 
 
-async def test_every_answer_carries_twilios_headers(network):
+async def test_every_response_has_twilios_headers(network):
     async with (
         aiohttp.ClientSession() as session,
         session.get(f"{network.rest_url}/2010-04-01/Accounts/{ACCOUNT_SID}/Nothing.json") as response,
@@ -129,21 +126,21 @@ async def test_every_answer_carries_twilios_headers(network):
         ({"from_": "+15005550001"}, 21212),
     ],
 )
-async def test_a_call_that_twilio_would_not_place(ask, network, parameters, code):
+async def test_a_call_that_twilio_would_not_place_is_refused(ask, network, parameters, code):
     error = await refusal(ask, **parameters)
     assert (error.code, error.status) == (code, 400)
     assert not network.calls
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
-async def test_every_code_has_its_number(ask, code):
+async def test_every_error_code_has_a_magic_number(ask, code):
     error = await refusal(ask, to=f"+199955{code}")
     status, text = CODES[code]
     assert (error.code, error.status) == (code, status)
     assert text in error.msg
 
 
-async def test_rules_of_the_account(ask, network):
+async def test_the_rules_of_the_account_refuse_calls(ask, network):
     network.refusals = {THERE: 13224}
     assert (await refusal(ask)).code == 13224
     network.refusals = {}
@@ -154,16 +151,16 @@ async def test_rules_of_the_account(ask, network):
     assert (await refusal(ask)).code == 10004
 
 
-async def test_wrong_credentials(ask):
+async def test_wrong_credentials_are_refused(ask):
     with pytest.raises(TwilioRestException) as raised:
         await ask(create, token="another")
     assert (raised.value.status, raised.value.code) == (401, 20003)
 
 
-async def test_an_unknown_parameter_is_a_mistake(network):
+async def test_an_unknown_parameter_is_refused(network):
     login = base64.b64encode(f"{ACCOUNT_SID}:{AUTH_TOKEN}".encode()).decode()
     url = f"{network.rest_url}/2010-04-01/Accounts/{ACCOUNT_SID}/Calls.json"
-    form = {"To": THERE, "From": HERE, "Url": PUBLIC, "Colour": "red"}
+    form = {"To": THERE, "From": HERE, "Url": PUBLIC_URL, "Colour": "red"}
     async with (
         aiohttp.ClientSession(headers={"Authorization": f"Basic {login}"}) as session,
         session.post(url, data=form) as response,
@@ -177,11 +174,11 @@ async def test_an_unknown_parameter_is_a_mistake(network):
         }
 
 
-async def test_common_mistakes_are_alerts(ask, network):
+async def test_common_mistakes_cause_alerts(ask, network):
     await ask(
         lambda client: create(
             client,
-            status_callback=f"{PUBLIC}/status/",
+            status_callback=f"{PUBLIC_URL}/status/",
             status_callback_event=["initiated ringing"],
             machine_detection="Enable",
             async_amd="true",
@@ -203,7 +200,7 @@ async def test_a_call_can_be_fetched(ask, network):
     assert call.start_time <= call.end_time
 
 
-async def test_an_unknown_call(ask):
+async def test_an_unknown_call_is_not_found(ask):
     with pytest.raises(TwilioRestException) as raised:
         await ask(lambda client: client.calls("CA" + "0" * 32).fetch())
     assert (raised.value.status, raised.value.code) == (404, 20404)
@@ -213,7 +210,7 @@ async def test_a_call_that_is_over_cannot_be_changed(ask, network):
     network.on_dial(THERE, Outcome.busy, after=0)
     created = await ask(create)
     await network.calls[created.sid].wait()
-    for change in ({"status": "completed"}, {"status": "canceled"}, {"url": PUBLIC}, {"twiml": "<Response/>"}):
+    for change in ({"status": "completed"}, {"status": "canceled"}, {"url": PUBLIC_URL}, {"twiml": "<Response/>"}):
         with pytest.raises(TwilioRestException) as raised:
             await ask(lambda client, change=change: client.calls(created.sid).update(**change))
         assert (raised.value.status, raised.value.code) == (400, 21220)
@@ -245,23 +242,23 @@ async def test_the_list_finds_the_calls_of_an_attempt(ask):
     assert await search(to=THERE, status="busy") == []
 
 
-async def test_a_recording_needs_a_call_in_progress(ask, network, app, person):
+async def test_a_recording_needs_a_call_in_progress(ask, network, app):
     app.answers = {"/twilio/voice/": "<Pause length='3600'/>"}
-    network.on_dial(THERE, person, after=0)
+    network.on_dial(THERE, Person, after=0)
     created = await ask(create)
     call = network.calls[created.sid]
-    await app.hears("/twilio/voice/")
+    await app.wait_for_request("/twilio/voice/")
     recording = await ask(
         lambda client: client.calls(created.sid).recordings.create(
             recording_channels="dual",
-            recording_status_callback=f"{PUBLIC}/recorded/",
+            recording_status_callback=f"{PUBLIC_URL}/recorded/",
             recording_status_callback_event=["in-progress", "completed"],
         )
     )
     assert (recording.status, recording.source, recording.channels) == ("in-progress", "StartCallRecordingAPI", 2)
     call.hang_up()
     await call.wait()
-    done = await app.hears("/recorded/", times=2)
+    done = await app.wait_for_request("/recorded/", times=2)
     assert done.form["RecordingStatus"] == "completed"
     assert done.form["RecordingSid"] == recording.sid
     with pytest.raises(TwilioRestException) as raised:
@@ -273,63 +270,66 @@ async def test_a_recording_needs_a_call_in_progress(ask, network, app, person):
 
 
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "1"}])
-async def test_too_many_requests(ask, network, headers):
+async def test_a_fault_can_refuse_a_request_with_429(ask, network, headers):
     network.injections.rest = [RestFault.error(20429, headers=headers)]
     error = await refusal(ask)
     assert (error.status, error.code) == (429, 20429)
-    assert not network.calls, "it was not processed"
-    assert (await ask(create)).status == "queued", "and the next one is"
+    assert not network.calls, "it was refused"
+    assert (await ask(create)).status == "queued", "the next one is accepted"
 
 
-async def test_a_proxys_html(ask, network):
+async def test_a_fault_can_answer_with_a_proxys_html(ask, network):
     network.injections.rest = [RestFault.html(503)]
     error = await refusal(ask)
     assert (error.status, error.code) == (503, 503)
     assert not network.calls
 
 
-async def test_a_create_that_times_out_although_the_call_exists(ask, network):
+async def test_a_create_can_time_out_although_the_call_exists(ask, network):
     network.injections.rest = [RestFault(delay=1.0)]
     with pytest.raises(requests.exceptions.ReadTimeout):
         await ask(create, timeout=0.2)
+    async with asyncio.timeout(DEADLINE):
+        while not network.calls:  # noqa: ASYNC110 - the network has no event for it
+            await asyncio.sleep(0.01)
     assert len(network.calls) == 1
 
 
-async def test_a_connection_cut_after_the_call_was_made(ask, network):
+async def test_a_connection_can_be_cut_after_the_call_was_created(ask, network):
     network.injections.rest = [RestFault(drop=True, takes_effect=True)]
     with pytest.raises(requests.exceptions.ConnectionError):
         await ask(create)
     assert len(network.calls) == 1
 
 
-async def test_a_slow_body_arrives_whole(ask, network):
+async def test_a_slow_body_arrives_completely(ask, network):
     network.injections.rest = [RestFault(slow_body=0.1)]
     assert (await ask(create)).status == "queued"
 
 
-async def test_callbacks_overtake_the_answer(ask, network, app, person):
-    network.on_dial(THERE, person, after=0)
+async def test_callbacks_can_overtake_the_response(ask, network, app):
+    network.on_dial(THERE, Person, after=0)
     network.injections.rest = [RestFault(after="status"), RestFault(after="voice")]
     first = await ask(
-        lambda client: create(client, status_callback=f"{PUBLIC}/status/", status_callback_event=["initiated"])
+        lambda client: create(client, status_callback=f"{PUBLIC_URL}/status/", status_callback_event=["initiated"])
     )
-    assert [request.form["CallSid"] for request in app.to("/status/")] == [first.sid]
+    assert [request.form["CallSid"] for request in app.requests_to("/status/")] == [first.sid]
     second = await ask(create)
-    assert second.sid in [request.form["CallSid"] for request in app.to("/twilio/voice/")]
+    assert second.sid in [request.form["CallSid"] for request in app.requests_to("/twilio/voice/")]
     assert second.status == "queued"
 
 
-async def test_the_caller_hangs_up_between_decision_and_update(ask, network, app, person):
+async def test_the_person_can_hang_up_just_before_an_update(ask, network, app):
     app.answers = {"/twilio/voice/": "<Pause length='3600'/>"}
-    network.on_dial(THERE, person, after=0)
+    network.on_dial(THERE, Person, after=0)
     created = await ask(create)
-    await app.hears("/twilio/voice/")
+    await app.wait_for_request("/twilio/voice/")
     network.injections.rest = [RestFault(path=f"/Calls/{created.sid}.json", hang_up_first=True)]
     with pytest.raises(TwilioRestException) as raised:
         await ask(lambda client: client.calls(created.sid).update(status="completed"))
     assert raised.value.code == 21220
 
 
-def test_an_error_body_is_twilios():
+def test_an_error_body_has_twilios_fields():
     body = json.loads(RestFault.error(21211).body)
     assert body["more_info"] == "https://www.twilio.com/docs/errors/21211"

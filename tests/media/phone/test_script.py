@@ -1,4 +1,4 @@
-"""A caller's script as text."""
+"""Scripts as text."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ hang up
 """
 
 
-def test_every_line_of_a_script():
+def test_every_kind_of_line_is_read():
     assert parse_script(SCRIPT, folder=Path("clips")) == [
         Say("Hello, is anyone there?"),
         Say(Path("clips/question.wav")),
@@ -40,6 +40,6 @@ def test_every_line_of_a_script():
 
 
 @pytest.mark.parametrize("line", ["sing", "wait a bit", "wait -1", "press here", "talk over now stop", "say"])
-def test_a_line_that_makes_no_sense_is_named_with_its_number(line):
+def test_an_invalid_line_is_quoted_with_its_number(line):
     with pytest.raises(ScriptError, match=rf"Line 2 of the script, '{line}'"):
         parse_script(f"wait 1\n{line}\n")

@@ -1,4 +1,4 @@
-"""The tape."""
+"""What a tape records, on disk and in memory."""
 
 import json
 import time
@@ -18,7 +18,7 @@ def read_stereo(path: Path) -> np.ndarray:
         return np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
 
 
-def test_both_sides_stand_on_one_clock(tmp_path):
+def test_both_sides_are_recorded_on_one_clock(tmp_path):
     with Tape(tmp_path) as tape:
         for frame in range(150):
             at = tape.origin + 0.5 + frame * 0.02
@@ -30,7 +30,7 @@ def test_both_sides_stand_on_one_clock(tmp_path):
     assert np.count_nonzero(left) == np.count_nonzero(right) == 160
 
 
-def test_a_pause_between_two_streams_stays_a_pause(tmp_path):
+def test_a_pause_between_two_streams_is_recorded_as_a_pause(tmp_path):
     with Tape(tmp_path) as tape:
         tape.record_said(tape.origin, LOUD)
         tape.record_said(tape.origin + 3.0, LOUD)
@@ -40,7 +40,7 @@ def test_a_pause_between_two_streams_stays_a_pause(tmp_path):
     assert np.flatnonzero(right)[0] == 24_000
 
 
-def test_rounding_of_the_schedule_puts_no_holes_into_the_sound(tmp_path):
+def test_rounding_of_the_schedule_leaves_no_gaps_in_the_recording(tmp_path):
     with Tape(tmp_path) as tape:
         for frame in range(100):
             tape.record_said(tape.origin + frame * 0.02 + (frame % 3 - 1) * 0.0003, LOUD)
@@ -55,10 +55,10 @@ def test_the_recording_is_on_disk_before_the_call_is_over(tmp_path):
     assert len(read_stereo(tmp_path / "call.wav")) >= 8 * 8000
     tape.close()
     tape.close()
-    tape.record_said(tape.origin + 20, LOUD)  # after the end nothing is recorded
+    tape.record_said(tape.origin + 20, LOUD)  # after it was closed, nothing is recorded
 
 
-def test_the_log_is_json_lines_and_in_memory_too(tmp_path):
+def test_the_log_is_kept_in_memory_and_as_json_lines(tmp_path):
     with Tape(tmp_path / "call") as tape:
         tape.log("clear", at=tape.origin + 1.5, marks=["a"])
         tape.log("dtmf", digit="5")
@@ -68,7 +68,7 @@ def test_the_log_is_json_lines_and_in_memory_too(tmp_path):
     assert 0 <= lines[2]["at"] <= time.monotonic() - tape.origin + 1
 
 
-def test_a_tape_without_a_directory_keeps_the_log_only():
+def test_a_tape_without_a_directory_keeps_only_the_log():
     tape = Tape()
     tape.record_said(tape.origin, LOUD)
     tape.log("dtmf", digit="1")

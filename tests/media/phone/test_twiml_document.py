@@ -19,13 +19,13 @@ HERE = "https://voice.example/twilio/voice/"
         (b"<Answer/>", "text/xml", 12100),
     ],
 )
-def test_a_document_that_twilio_cannot_use(body, content_type, code):
+def test_a_document_that_twilio_cannot_use_raises_its_error(body, content_type, code):
     with pytest.raises(TwilioError) as raised:
         parse(body, url=HERE, content_type=content_type)
     assert raised.value.code == code
 
 
-def test_what_the_schema_finds_strange_is_a_warning():
+def test_what_the_schema_does_not_allow_is_a_warning():
     def warned_of(twiml: str) -> list[str]:
         return warnings(parse(f"<Response>{twiml}</Response>".encode(), url=HERE))
 

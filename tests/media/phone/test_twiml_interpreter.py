@@ -1,3 +1,5 @@
+"""What the interpreter asks of a line for each verb of TwiML."""
+
 import asyncio
 from collections.abc import Mapping
 
@@ -16,7 +18,7 @@ def document(twiml: str, url: str | None = HERE) -> Document:
 
 
 class Line:
-    """A line that writes down what TwiML does to it."""
+    """A line that lists what TwiML does with it. ``pages`` is the TwiML of other documents by the end of their URL."""
 
     def __init__(self, *, keys: str = "", **pages: str) -> None:
         self.did: list = []
@@ -84,7 +86,7 @@ async def run(twiml: str, line: Line, url: str | None = HERE) -> Line:
     return line
 
 
-async def test_an_unknown_verb_is_logged_and_skipped():
+async def test_an_unknown_verb_causes_an_alert_and_is_skipped():
     line = await run("<Shout>Hello</Shout><Say>Hi</Say>", Line())
     assert line.alerts == [12200]
     assert line.did == [("say", "Hi")]
@@ -93,7 +95,7 @@ async def test_an_unknown_verb_is_logged_and_skipped():
 # -- connect --------------------------------------------------------------------------------------
 
 
-async def test_connect_opens_the_stream_and_then_asks_the_action():
+async def test_connect_opens_the_stream_and_then_requests_the_action():
     line = await run(
         """
         <Connect action="/twilio/after-stream/?stream=1">
@@ -118,20 +120,20 @@ async def test_connect_opens_the_stream_and_then_asks_the_action():
     assert not line.alerts
 
 
-async def test_connect_without_an_action_goes_on_with_the_next_verb():
+async def test_connect_without_an_action_continues_with_the_next_verb():
     line = await run('<Connect><Stream url="/twilio/media/t"/></Connect><Say>Goodbye</Say>', Line())
     stream, said = line.did
-    assert stream.url == "wss://voice.example/twilio/media/t", "a relative address is one of a socket all the same"
+    assert stream.url == "wss://voice.example/twilio/media/t", "a relative URL is one of a socket as well"
     assert said == ("say", "Goodbye")
 
 
-async def test_a_stream_that_hears_other_tracks_is_not_started():
+async def test_a_stream_with_other_tracks_is_not_started():
     line = await run('<Connect><Stream url="wss://voice.example/x" track="both_tracks"/></Connect>', Line())
     assert line.alerts == [31941]
     assert line.did == []
 
 
-async def test_twiml_without_an_address_needs_absolute_urls():
+async def test_twiml_without_a_url_of_its_own_needs_absolute_urls():
     with pytest.raises(TwilioError) as raised:
         await run('<Connect action="/after"/><Redirect>/after</Redirect>', Line(), url=None)
     assert raised.value.code == 15004
@@ -157,14 +159,14 @@ async def test_some_verbs_do_not_answer_the_call(twiml, is_answered):
 
 
 @pytest.mark.parametrize(("attribute", "status"), [("", "no-answer"), ('reason="busy"', "busy")])
-async def test_reject_says_how(attribute, status):
+async def test_reject_sets_the_status(attribute, status):
     assert (await run(f"<Reject {attribute}/><Say>too late</Say>", Line())).rejected == status
 
 
 # -- the other verbs ------------------------------------------------------------------------------
 
 
-async def test_say_play_and_pause():
+async def test_say_play_and_pause_are_carried_out_in_order():
     twiml = '<Say loop="2">Good  day</Say><Play digits="1w2"/><Pause length="4"/><Play>/hold.wav</Play>'
     line = await run(twiml, Line())
     assert line.did == [
@@ -195,24 +197,24 @@ async def test_gather_collects_keys(attributes, keys, digits):
     assert line.did == [("fetch", "POST", "https://voice.example/keys", {"Digits": digits})]
 
 
-async def test_gather_without_an_action_asks_the_document_itself():
+async def test_gather_without_an_action_requests_the_document_itself():
     line = await run('<Gather numDigits="1"/>', Line(keys="5"))
     assert line.did == [("fetch", "POST", HERE, {"Digits": "5"})]
 
 
-async def test_gather_without_keys_goes_on():
+async def test_gather_without_keys_continues_with_the_next_verb():
     line = await run("<Gather><Say>Press one</Say></Gather><Say>Nobody there</Say>", Line())
     assert line.did == [("say", "Press one"), ("say", "Nobody there")]
 
 
-async def test_a_key_cuts_the_prompt_short():
+async def test_a_key_interrupts_the_prompt():
     line = Line(keys="1#")
     line.say_forever = True
     await run('<Gather action="/keys"><Say>Press one of many</Say></Gather>', line)
     assert line.did[-1] == ("fetch", "POST", "https://voice.example/keys", {"Digits": "1"})
 
 
-async def test_dial_rings_all_numbers_and_reports():
+async def test_dial_calls_all_numbers_and_reports_to_the_action():
     line = await run(
         """
         <Dial action="/after-dial" timeout="20" callerId="+15005550006" record="record-from-answer-dual">
@@ -238,7 +240,7 @@ async def test_a_bare_number_can_be_dialled():
     assert line.did[1] == ("say", "Nobody answered")
 
 
-async def test_record_reports_what_was_said_and_passes_over_silence():
+async def test_record_reports_a_message_and_ignores_silence():
     line = await run('<Record action="/message" maxLength="30" timeout="3"/>', Line())
     (request, how), action = line.did
     assert request.source == "RecordVerb"
