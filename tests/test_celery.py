@@ -90,7 +90,7 @@ def test_beat_ends_with_a_killed_worker_and_leaves_no_file(tmp_path):
     with process(*WORKER, "--beat", env=env) as worker:
         worker.wait_for("said tick")
         worker.signal(signal.SIGKILL)
-        worker.wait_for_silence()
+        worker.wait_for_group()
     assert not [*ROOT.glob("celerybeat*"), *tmp_path.glob("celerybeat*")]
 
 

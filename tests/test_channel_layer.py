@@ -1,4 +1,4 @@
-"""The layer that open sessions travel on lives through what happens to its connection to Redis."""
+"""The channel layer of open sessions recovers when its connection to Redis is lost."""
 
 import asyncio
 import errno
@@ -18,12 +18,12 @@ def redis():
 
 
 def vanishes(transport):
-    """What the kernel reports when keepalive has given up on the other side."""
+    """Report what the kernel reports when keepalive gets no answer."""
     transport._fatal_error(OSError(errno.ETIMEDOUT, "Connection timed out"))
 
 
 @pytest.mark.parametrize("ends", [vanishes, lambda transport: transport.abort()], ids=["vanished", "reset"])
-async def test_a_connection_that_ends_is_made_again_and_holds_nobody_up(redis, ends):
+async def test_a_lost_connection_is_replaced_and_does_not_block_the_process(redis, ends):
     layer = PubSubChannelLayer(hosts=[redis.url])
     channel = await layer.new_channel()
     await layer.send(channel, {"type": "before"})
@@ -32,9 +32,9 @@ async def test_a_connection_that_ends_is_made_again_and_holds_nobody_up(redis, e
     ends(layer._get_layer()._shards[0]._pubsub.connection._writer.transport)
 
     received = asyncio.ensure_future(layer.receive(channel))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not received.done():
-            # Whoever is not listening just then misses it: at most once is all that such a layer promises.
+            # The layer delivers at most once, so a message that is sent before the reconnection is lost.
             with suppress(OSError):
                 await layer.send(channel, {"type": "after"})
             await asyncio.wait([received], timeout=0.05)

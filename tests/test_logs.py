@@ -1,4 +1,4 @@
-"""Log lines keep phone numbers and tokens to themselves."""
+"""Log lines contain neither phone numbers nor stream tokens."""
 
 import io
 import logging
@@ -17,7 +17,7 @@ from clientcaller.logs import DiscreetFormatter, discreet
         ("/twilio/media/abc-DEF_123 refused", "/twilio/media/… refused"),
     ],
 )
-def test_numbers_and_tokens_are_cut_short(line, written):
+def test_numbers_and_tokens_are_masked(line, written):
     assert discreet(line) == written
 
 
@@ -31,11 +31,11 @@ def test_numbers_and_tokens_are_cut_short(line, written):
         "0.1234567890123",
     ],
 )
-def test_other_figures_stay_whole(line):
+def test_other_digits_are_kept(line):
     assert discreet(line) == line
 
 
-def test_a_traceback_is_covered_too():
+def test_a_traceback_is_masked_too():
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(DiscreetFormatter("%(message)s"))

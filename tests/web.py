@@ -1,4 +1,4 @@
-"""A web server on this machine, for as long as a test wants one."""
+"""A web server on this machine for the length of a test."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ from aiohttp import web
 
 @asynccontextmanager
 async def serving(answer: Any) -> AsyncIterator[str]:
-    """Let ``answer`` answer every request; gives the address."""
+    """Serve every request with ``answer``. The server's URL."""
     server = web.Application()
     server.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(server, access_log=None, shutdown_timeout=0.1)

@@ -1,4 +1,4 @@
-"""The command that starts the language model on a GPU: well formed, and within the memory of its card."""
+"""The command that starts vLLM is well formed, and its memory fits on the GPU beside the speech engines."""
 
 import os
 import shlex
@@ -18,11 +18,11 @@ VALUED = {
 """Options of ``vllm serve`` 0.33 that take a value; the others below take none."""
 SWITCHES = {"--language-model-only", "--enable-prefix-caching", "--disable-uvicorn-access-log"}
 FREE_GIB = {"80": 78.0, "48": 45.0, "24": 23.0}
-"""Of a card, without what the driver keeps."""
+"""The memory of a card without that of the driver."""
 WEIGHTS_GIB = {"80": 26.5, "48": 16.0, "24": 8.0}
 OVERHEAD_GIB = {"80": 3.0, "48": 3.0, "24": 2.5}
 SPEECH_GIB = {"80": 9.5, "48": 8.5, "24": 6.0}
-"""CSM with its slots, and Whisper: estimates, as are those above."""
+"""The memory of CSM with its slots and of Whisper. Like those above, these are estimates."""
 
 
 def serve(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +31,7 @@ def serve(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def options_of(card: str, *more: str) -> tuple[str, dict[str, str]]:
-    """The checkpoint and the options of the printed command; the last of the same name counts."""
+    """The checkpoint and the options of the printed command. The last of several options of one name counts."""
     printed = serve("--print", card, *more, MODEL="some/checkpoint" if card == "24" else "")
     assert printed.returncode == 0, printed.stderr
     priority, *command = shlex.split(printed.stdout)
@@ -45,47 +45,47 @@ def options_of(card: str, *more: str) -> tuple[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("card", FREE_GIB)
-def test_the_model_its_cache_and_speech_fit_on_the_card_together(card):
+def test_the_model_its_cache_and_the_speech_engines_fit_on_the_card(card):
     _, options = options_of(card)
     cache_gib = float(options["--kv-cache-memory-bytes"].removesuffix("G"))
-    takes = WEIGHTS_GIB[card] + OVERHEAD_GIB[card] + cache_gib
-    assert takes + SPEECH_GIB[card] <= FREE_GIB[card]
-    # What vLLM wants to find free at its start must be there beside the speech engines, whoever starts first.
+    needed_gib = WEIGHTS_GIB[card] + OVERHEAD_GIB[card] + cache_gib
+    assert needed_gib + SPEECH_GIB[card] <= FREE_GIB[card]
+    # vLLM demands this much free memory at its start, also if the speech engines have started before.
     assert float(options["--gpu-memory-utilization"]) * int(card) <= FREE_GIB[card] - SPEECH_GIB[card]
 
 
 @pytest.mark.parametrize("card", FREE_GIB)
-def test_calls_get_what_the_engine_counts_on(card):
+def test_the_server_has_the_options_that_the_engine_relies_on(card):
     _, options = options_of(card)
     assert options["--served-model-name"] == "llm"
     assert options["--scheduling-policy"] == "priority"
     assert "--enable-prefix-caching" in options
     assert int(options["--max-num-queued-reqs"]) > int(options["--max-num-seqs"])
-    # A conversation that outgrows this is refused, and the engine learns it; only on the small card should it have to.
+    # vLLM refuses a longer conversation, and the engine then learns this limit. Only the small card may come to that.
     assert int(options["--max-model-len"]) >= (4096 if card == "24" else SERVERS["vllm"].context_tokens)
 
 
-def test_the_precision_suits_the_card():
+def test_the_checkpoint_suits_the_card():
     assert "FP8" in options_of("80")[0]
     assert "w4a16" in options_of("48")[0]
     assert options_of("24")[0] == "some/checkpoint"
 
 
-def test_an_operators_options_come_last_and_win():
+def test_the_options_of_an_operator_override_the_defaults():
     _, options = options_of("80", "--host", "0.0.0.0", "--api-key", "secret")
     assert options["--host"] == "0.0.0.0"
     assert options["--api-key"] == "secret"
 
 
-@pytest.mark.parametrize(("arguments", "says"), [((), "usage"), (("64",), "usage"), (("--print", "24"), "MODEL=")])
-def test_what_is_missing_is_said(arguments, says):
+@pytest.mark.parametrize(("arguments", "message"), [((), "usage"), (("64",), "usage"), (("--print", "24"), "MODEL=")])
+def test_a_missing_argument_is_named(arguments, message):
     failed = serve(*arguments)
     assert failed.returncode != 0
-    assert says in failed.stderr
+    assert message in failed.stderr
 
 
 def test_without_print_the_command_is_run(tmp_path):
-    """A stand-in for vLLM that shows what it was given."""
+    """A script in place of vLLM prints its arguments."""
     (tmp_path / "vllm").write_text('#!/bin/sh\necho "$CUDA_MPS_CLIENT_PRIORITY $*"\n')
     (tmp_path / "vllm").chmod(0o755)
     ran = serve("48", PATH=f"{tmp_path}:{os.environ['PATH']}")

@@ -31,6 +31,6 @@ def test_a_wrong_command_is_refused_with_what_is_right(profile, arguments, redis
 def test_an_engine_that_cannot_be_made_is_named_with_the_reason(redis_server, tmp_path):
     with worker_process(tmp_path, redis_server.url, "tts", tts={"pitch": 3}) as worker:
         assert worker.wait() == 1
-        worker.wait_for_silence()
+        worker.wait_for_group()
         assert "Cannot serve the engines: ENGINES['tts']" in worker.text
         assert "'pitch'" in worker.text
