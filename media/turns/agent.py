@@ -59,7 +59,7 @@ class Agent:
         self.lines: deque[str] = deque()
         """What the agent is to say as soon as it may, in this order, beside its replies."""
         self._failed_turns = 0
-        """In how many turns, one after the other, the engines have failed."""
+        """How many turns in succession have had failing engines."""
         self._turns = 0
         """Counts the agent's turns: the first half of a revision."""
         self._revisions = 0

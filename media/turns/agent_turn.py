@@ -34,7 +34,7 @@ class Reply:
     timing: Timing
     """The stages of the response that it belongs to. What is said later in a turn has a timing that is not used."""
     history: tuple[Line, ...] = ()
-    """What the language model answers; of fixed words, empty."""
+    """What the language model answers. Empty for fixed words."""
     held: list[tuple[bytes, int]] = field(default_factory=list)
     """Audio that may not be sent yet, each piece with how many characters of the text are said by the end of it."""
     released: bool = False

@@ -41,7 +41,7 @@ class CallerMove(Enum):
 
 
 class Unheard(Enum):
-    """What an utterance without words was."""
+    """The kinds of utterances without words."""
 
     NOISE = auto()
     """Nothing to react to."""

@@ -127,7 +127,7 @@ class TurnEnded:
     speaker: Speaker
     said: str
     heard: str
-    """What of ``said`` was heard; of the caller's turns, all of it."""
+    """The part of ``said`` that was heard. All that a caller says is."""
     started: float
     ended: float
     interrupted: bool = False
@@ -136,15 +136,14 @@ class TurnEnded:
     """An engine was slow or failed, and the agent bridged that with fixed words."""
     stages: Mapping[str, float] = field(default_factory=dict)
     """
-    Of an agent's turn: the seconds of each stage of the response. Those of the waterfall add up to
-    ``response_latency``; see ``media.turns.timing``.
+    The seconds of each stage of the response, and of the whole; see ``media.turns.timing``. A caller's turn has none.
     """
     wait: float | None = None
-    """Of a caller's turn that endpointing ended: how many seconds of silence it waited for."""
+    """How many seconds of silence endpointing waited for. None for every other turn."""
     speculations: int = 0
-    """Of such a turn: how many replies to it were started while the caller might have gone on."""
+    """How many replies to a turn that endpointing ended were started before it was certain that it was over."""
     speculation_hit: bool = False
-    """Of such a turn: the last of these replies is the one that is said."""
+    """Whether the last of these replies is the one that is said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ TELEPHONE_DIGITS = 10
 PAUSES_KNOWN = 3
 """The caller has gone on after so many pauses: they often pause."""
 PAUSES_KEPT = 5
-"""Of so many pauses the middle one counts, so that a single long stop does not make every turn slow."""
+"""The middle one of the last so many pauses counts, so that a single long stop does not make every turn slow."""
 
 _WORD = re.compile(r"[a-z0-9'@.-]*[a-z0-9'@]")
 
@@ -115,7 +115,7 @@ class Judgement:
     complete: bool
     """The words alone make a whole turn."""
     why: str
-    """What was noticed about them, for tests and logs."""
+    """What was noticed about the words."""
 
 
 class Endpointing:
@@ -194,7 +194,7 @@ def _base_wait(text: str, agent_said: str) -> tuple[float, str]:
 
 
 def _count_spelled(words: list[str]) -> int:
-    """With how many digits or single letters the words end."""
+    """How many digits or single letters the words end with."""
     count = 0
     for word in reversed(words):
         stripped = word.strip(".-").replace("-", "")

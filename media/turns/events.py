@@ -151,7 +151,7 @@ class EndRequested:
     """The operator or the API wants the call to end. The agent says goodbye first."""
 
     reason: str
-    """It goes on record."""
+    """Why; it goes on record."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,7 @@ class FloorControl:
     def _record_caller(self, utterance: Utterance, *, wait: float | None = None, speculation_hit: bool = False) -> None:
         self.silence.broken()
         if self.closing.asks_to_opt_out(utterance.text):
-            # At once, whatever becomes of the answer: callers who say this often hang up while they say it.
+            # It is done before the agent answers: callers who say this often hang up right after it.
             self.closing.opt_out("asked", utterance.text)
         self.history.record(self.caller.finish(utterance, self.now, wait=wait, speculation_hit=speculation_hit))
 
@@ -309,7 +309,7 @@ class FloorControl:
 
     @property
     def keys_may_count(self) -> bool:
-        """Whether keys may be a turn of the caller's now: while nobody speaks, or the agent may be interrupted."""
+        """Whether keys may be a turn of the caller's now: neither side speaks, or the agent may be interrupted."""
         if self.floor is Floor.AGENT:
             return self.agent.turn is not None and not self.agent.turn.protected
         return self.floor is Floor.IDLE
@@ -504,7 +504,7 @@ class FloorControl:
     # -- small things ----------------------------------------------------------------------------------------
 
     def _agent_said(self) -> str:
-        """What the caller's words may be an answer to."""
+        """The words of the agent that the caller may be answering."""
         return self.agent.turn.said if self.agent.turn is not None else self.history.agent_said_last
 
     def _note(self, kind: str, **data: object) -> None:

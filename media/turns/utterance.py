@@ -16,7 +16,7 @@ class Words:
     text: str
     """Empty: recognition found no words."""
     judgement: Judgement
-    """Whether they make a whole turn, and how long to wait before that is believed."""
+    """How long to wait in silence before the caller is taken to have finished."""
     is_new: bool = True
     """No reply to these words was considered yet."""
 
@@ -80,7 +80,7 @@ class Utterance:
     timing: Timing = field(default_factory=Timing)
     """The stages of the answer, up to now. Renewed whenever recognition is asked in a pause."""
     speculations: int = 0
-    """How many replies to it were started while the caller might have gone on."""
+    """How many replies to it were started before it was certain that the caller had finished."""
 
     def voiced_until(self, position: int) -> float:
         """Seconds of voice up to ``position``."""

@@ -130,7 +130,7 @@ class Phone:
         self.commands: list[tuple[float, cmd.Command]] = []
         self.heard_frames: list[tuple[float, bytes]] = []
         self.floors: list[tuple[float, Floor]] = []
-        self.dead: set[Revision] = set()
+        self.stopped: set[Revision] = set()
         self.open_utterances: dict[int, int] = {}
         self.hung_up: str | None = None
         self.position = 0
@@ -282,11 +282,13 @@ class Phone:
                 else:
                     self._speak(revision, text, now + self.engines.line)
             case cmd.StopReply(revision, _):
-                self.dead.add(revision)
+                self.stopped.add(revision)
             case cmd.SendAudio(audio):
                 assert self.hung_up is None
                 for number in characters_in(audio):
-                    assert number not in {revision.number % 250 for revision in self.dead}, "audio of a dead revision"
+                    assert number not in {revision.number % 250 for revision in self.stopped}, (
+                        "audio of a stopped revision"
+                    )
                 self._at(now + self.delay, lambda: self._queue.append(audio))
             case cmd.SendMark(name):
                 self._at(now + self.delay, lambda: self._mark_arrives(name))

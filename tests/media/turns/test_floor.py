@@ -43,7 +43,7 @@ def test_a_reply_started_in_a_pause_is_dropped_when_the_caller_goes_on():
     phone.wait_until(7.0)
     begun = phone.sent(cmd.StartReply)
     assert [reply.speculative for reply in begun] == [True, True]
-    assert begun[0].revision in phone.dead
+    assert begun[0].revision in phone.stopped
     assert phone.turns[0].speculations == 2
     assert phone.turns[0].speculation_hit
 

@@ -289,7 +289,7 @@ def test_events_in_any_order_leave_the_conversation_working(script, disclosure):
     conversation = Conversation(options, clock=clock)
     now = 0.0
     heard_until = -1.0
-    dead: set[ev.Revision] = set()
+    stopped: set[ev.Revision] = set()
     for event, later in [(ev.CallStarted(), 0.0), *script, (ev.CallerHungUp(), 0.0)]:
         now += later
         clock.observe(int(now * 8000), now)
@@ -304,9 +304,9 @@ def test_events_in_any_order_leave_the_conversation_working(script, disclosure):
                 assert command.at >= heard_until - 0.001
                 heard_until = command.at + len(command.audio) / 8000
             elif isinstance(command, cmd.StopReply):
-                dead.add(command.revision)
+                stopped.add(command.revision)
             elif isinstance(command, cmd.StartReply | cmd.SayLine):
-                assert command.revision not in dead
+                assert command.revision not in stopped
         deadline = conversation.deadline
         if isinstance(event, ev.TimerFired) and deadline is not None:
             assert deadline > now - 1e-9
