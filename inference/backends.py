@@ -67,8 +67,9 @@ def make_engine(alias: str, setting: Mapping[str, Any]) -> Any:
     try:
         return engine_class(**options)
     except TypeError as error:
+        # Only the names: a value may be a password or an API key.
         raise EngineError(
-            f"ENGINES[{alias!r}]: {path} does not take OPTIONS {options}: {error}", permanent=True
+            f"ENGINES[{alias!r}]: {path} does not take its OPTIONS ({', '.join(options)}): {error}", permanent=True
         ) from error
 
 

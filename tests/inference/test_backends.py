@@ -75,6 +75,13 @@ def test_options_that_an_engine_does_not_take_are_named():
     assert error.value.permanent
 
 
+def test_an_error_about_options_names_them_and_hides_their_values():
+    options = {"api_key": "sk-secret", "final_delay": 0.2}
+    with pytest.raises(EngineError, match="api_key, final_delay") as error:
+        make_engine("stt", {**SCRIPTED["stt"], "OPTIONS": options})
+    assert "sk-secret" not in str(error.value)
+
+
 async def test_all_engines_are_started_and_closed():
     stt, llm, tts = RecordingEngine(), RecordingEngine(), RecordingEngine()
     engines = Engines(stt, llm, tts)
