@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
+from inference.chat.options import ModelServerOptions
 from inference.engines import flite
 from inference.engines.echo import STORE, EchoLanguageModel, EchoSpeechToText, EchoTextToSpeech
 from inference.engines.espeak import EspeakTextToSpeech
@@ -53,7 +54,7 @@ class TestEchoSpeechToText(SpeechToTextContract):
     @classmethod
     def words(cls, transcript):
         # Each utterance has a name of its own. The sound that it stands for must be equal.
-        return tuple(sound.tobytes() for sound in STORE.sounds(transcript.text))
+        return tuple(sound.tobytes() for sound in STORE.find_sounds(transcript.text))
 
 
 class TestEchoLanguageModel(LanguageModelContract):
@@ -83,7 +84,7 @@ class TestOpenAICompatible(LanguageModelContract):
     @classmethod
     async def make(cls):
         async with ModelServer().serving() as server:
-            yield partial(OpenAICompatibleLanguageModel, base_url=server.base_url)
+            yield partial(OpenAICompatibleLanguageModel, ModelServerOptions(base_url=server.base_url))
 
 
 class TestEspeak(TextToSpeechContract):
