@@ -37,21 +37,21 @@ _NAME = re.compile(rf"\becho\W+({_DIGIT})\W+({_DIGIT})\W+({_DIGIT})\b", re.IGNOR
 class EchoStore:
     """The sound of the last utterances by name; the oldest is forgotten first."""
 
-    def __init__(self, kept: int = KEPT_UTTERANCES) -> None:
-        self._kept = kept
+    def __init__(self, max_utterances: int = KEPT_UTTERANCES) -> None:
+        self._max_utterances = max_utterances
         self._numbers = itertools.count(1)
         self._sounds: OrderedDict[str, Pcm] = OrderedDict()
 
-    def new_name(self) -> str:
+    def make_name(self) -> str:
         return "Echo {} {} {}.".format(*(DIGITS[int(digit)] for digit in f"{next(self._numbers) % 1000:03d}"))
 
     def put(self, name: str, pcm: Pcm) -> None:
         self._sounds[name.lower()] = pcm
         self._sounds.move_to_end(name.lower())
-        while len(self._sounds) > self._kept:
+        while len(self._sounds) > self._max_utterances:
             self._sounds.popitem(last=False)
 
-    def sounds(self, text: str) -> list[Pcm]:
+    def find_sounds(self, text: str) -> list[Pcm]:
         """The sounds that ``text`` names, in its order."""
         names = ["echo {} {} {}.".format(*match.groups()).lower() for match in _NAME.finditer(text)]
         return [self._sounds[name] for name in names if name in self._sounds]
@@ -63,7 +63,7 @@ class EchoStore:
 STORE = EchoStore()
 
 
-class _Echo:
+class _EchoEngine:
     may_speculate: ClassVar[bool] = True
 
     async def start(self) -> None:
@@ -76,7 +76,7 @@ class _Echo:
         return Description("none: the caller's own voice")
 
 
-class EchoSpeechToText(_Echo):
+class EchoSpeechToText(_EchoEngine):
     """Names each utterance; one that was silent has no words."""
 
     rate_hz: ClassVar[int] = RATE_HZ
@@ -87,11 +87,11 @@ class EchoSpeechToText(_Echo):
 
     def open(
         self, *, language: str = "en", hint: str = "", on_partial: Callable[[Transcript], None] | None = None
-    ) -> _Utterance:
-        return _Utterance()
+    ) -> EchoTranscription:
+        return EchoTranscription()
 
 
-class _Utterance:
+class EchoTranscription:
     def __init__(self) -> None:
         self._name = ""
         self._chunks: list[Pcm] = []
@@ -106,12 +106,12 @@ class _Utterance:
             self._samples += min(len(pcm), room)
 
     async def snapshot(self) -> Transcript:
-        return self._final or self._keep()
+        return self._final or self._store_sound()
 
     async def finish(self) -> Transcript:
         self._closed = True
         if self._final is None:
-            self._final = self._keep()
+            self._final = self._store_sound()
             self._chunks.clear()
         return self._final
 
@@ -119,24 +119,24 @@ class _Utterance:
         self._closed = True
         self._chunks.clear()
 
-    def _keep(self) -> Transcript:
+    def _store_sound(self) -> Transcript:
         self._chunks = [np.concatenate(self._chunks)] if self._chunks else []
-        voice = _trimmed(self._chunks[0]) if self._chunks else np.zeros(0, np.int16)
+        voice = _trim_silence(self._chunks[0]) if self._chunks else np.zeros(0, np.int16)
         if not len(voice):
             return Transcript("", self._samples)
-        self._name = self._name or STORE.new_name()
+        self._name = self._name or STORE.make_name()
         STORE.put(self._name, voice)
         return Transcript(self._name, self._samples)
 
 
-def _trimmed(pcm: Pcm) -> Pcm:
+def _trim_silence(pcm: Pcm) -> Pcm:
     """A copy of what lies between the first and the last loud block, both included."""
     starts = np.arange(0, len(pcm), BLOCK_SAMPLES)
     loud = np.flatnonzero(np.maximum.reduceat(pcm, starts) > VOICE_PEAK)
     return pcm[starts[loud[0]] : starts[loud[-1]] + BLOCK_SAMPLES].copy() if len(loud) else pcm[:0].copy()
 
 
-class EchoLanguageModel(_Echo):
+class EchoLanguageModel(_EchoEngine):
     """Repeats what the caller said last."""
 
     async def stream(
@@ -151,27 +151,27 @@ class EchoLanguageModel(_Echo):
         """Nothing to prepare."""
 
 
-class EchoTextToSpeech(_Echo):
+class EchoTextToSpeech(_EchoEngine):
     """Plays the utterances that a clause names; a clause that names none is a short beep."""
 
     rate_hz: ClassVar[int] = RATE_HZ
     hears_caller: ClassVar[bool] = False
 
-    def open(self, *, voice: str = "", language: str = "en") -> _Voice:
+    def open(self, *, voice: str = "", language: str = "en") -> EchoSpeech:
         if voice:
             raise EngineError(f"the echo has no voice {voice!r}, only the caller's own", permanent=True)
-        return _Voice()
+        return EchoSpeech()
 
 
 _BEEP: Pcm = (4000 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ // 5) / RATE_HZ)).astype(np.int16)
 _BEEP.flags.writeable = False
 
 
-class _Voice:
+class EchoSpeech:
     async def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
         said = 0
         async for clause in text:
-            pcm = np.concatenate(STORE.sounds(clause) or [_BEEP])
+            pcm = np.concatenate(STORE.find_sounds(clause) or [_BEEP])
             for start in range(0, len(pcm), CHUNK_SAMPLES):
                 await asyncio.sleep(0)
                 end = min(start + CHUNK_SAMPLES, len(pcm))

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from inference.engines.native_voice import NativeSpeech, Sink, Spoken
+from inference.engines.native_voice import NativeSpeech, Sink, SpokenUntil
 from inference.types import Description, EngineError
 
 RATE_HZ = 22_050
@@ -59,7 +59,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class _Library:
-    """The one eSpeak of this process. Two threads inside it at once corrupt its heap, so ``say`` holds a lock."""
+    """The one eSpeak NG of this process. Two threads in it at once corrupt its heap: ``synthesise`` holds a lock."""
 
     def __init__(self) -> None:
         try:
@@ -94,7 +94,7 @@ class _Library:
             yield ctypes.string_at(entries[index].contents.languages + 1).decode()
             index += 1
 
-    def say(self, text: str, voice: str, rate: int, pitch: int, sink: Sink) -> None:
+    def synthesise(self, text: str, voice: str, rate: int, pitch: int, sink: Sink) -> None:
         """Block until ``text`` is synthesised or ``sink`` stops it."""
         content = text.replace("\0", " ").encode("utf-8", "replace") + b"\0"
         with self._lock:
@@ -111,31 +111,31 @@ class _Library:
 
     def _on_audio(self, samples: Any, count: int, events: Any) -> int:
         try:
-            spoken = list(self._words(events))
+            spoken = list(self._words_of(events))
             pcm = np.ctypeslib.as_array(samples, (count,)).copy() if samples and count > 0 else np.zeros(0, np.int16)
             return int(self._sink(pcm, spoken))
         except BaseException as error:  # ctypes would print it and go on
             self._failure = error
             return 1
 
-    def _words(self, events: Any) -> Iterator[Spoken]:
+    def _words_of(self, events: Any) -> Iterator[SpokenUntil]:
         """A word has been spoken when the next one begins."""
         index = 0
         while (event := events[index]).type != _EVENT_END_OF_LIST:
             if event.type == _EVENT_WORD:
-                yield Spoken(event.sample, self._word_end)
+                yield SpokenUntil(event.sample, self._word_end)
                 self._word_end = max(self._word_end, event.text_position - 1 + event.length)
             index += 1
 
 
 # The library cannot be unloaded, and its state is global: whoever asks shares it.
-_load = cache(_Library)
+_load_library = cache(_Library)
 _load_lock = threading.Lock()
 
 
-def _library() -> _Library:
+def _shared_library() -> _Library:
     with _load_lock:
-        return _load()
+        return _load_library()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class _EspeakVoice:
     rate_hz: int = RATE_HZ
 
     def synthesise(self, text: str, sink: Sink) -> None:
-        self.library.say(text, self.name, self.rate, self.pitch, sink)
+        self.library.synthesise(text, self.name, self.rate, self.pitch, sink)
 
 
 class EspeakTextToSpeech:
@@ -172,16 +172,16 @@ class EspeakTextToSpeech:
         if self._executor is None:
             executor = ThreadPoolExecutor(1, "espeak")
             try:
-                self._library = await asyncio.get_running_loop().run_in_executor(executor, self._warm)
+                self._library = await asyncio.get_running_loop().run_in_executor(executor, self._load_and_warm)
             except BaseException:
                 executor.shutdown(wait=False)
                 raise
             self._executor = executor
 
-    def _warm(self) -> _Library:
-        library = _library()
+    def _load_and_warm(self) -> _Library:
+        library = _shared_library()
         # The first use of a voice reads its dictionary: 35 ms that the first caller need not wait for.
-        library.say("Ready.", self._voice, self._rate, self._pitch, lambda pcm, spoken: True)
+        library.synthesise("Ready.", self._voice, self._rate, self._pitch, lambda pcm, spoken: True)
         return library
 
     async def close(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from inference.engines.native_voice import NativeSpeech, Sink, Spoken
+from inference.engines.native_voice import NativeSpeech, Sink, SpokenUntil
 from inference.types import Description, EngineError
 
 RATE_HZ = 16_000
@@ -71,7 +71,7 @@ _lock = threading.Lock()
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def _load_library() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL("libflite.so.1", mode=ctypes.RTLD_GLOBAL)
         for part in ("cmulex", "usenglish"):
@@ -97,12 +97,12 @@ def _library() -> ctypes.CDLL:
 
 
 class _FliteVoice:
-    """One voice of the library; implements ``native_voice.Voice``."""
+    """One voice of the library; implements ``native_voice.NativeVoice``."""
 
     rate_hz = RATE_HZ
 
     def __init__(self, name: str) -> None:
-        self._c = library = _library()
+        self._c = library = _load_library()
         try:
             register = getattr(ctypes.CDLL(f"libflite_cmu_us_{name}.so.1"), f"register_cmu_us_{name}")
         except (OSError, AttributeError) as error:
@@ -120,7 +120,7 @@ class _FliteVoice:
         library.feat_set(features, b"streaming_info", library.audio_streaming_info_val(info))
 
     def synthesise(self, text: str, sink: Sink) -> None:
-        content = _ascii(text).encode()
+        content = _to_ascii(text).encode()
         with _lock:
             self._sink, self._failure = sink, None
             wave = self._c.flite_text_to_wave(content, self._voice)
@@ -134,23 +134,23 @@ class _FliteVoice:
             if wave.contents.rate_hz != RATE_HZ:
                 raise EngineError(f"Flite gave {wave.contents.rate_hz} Hz instead of {RATE_HZ} Hz")
             # The timing of the whole clause is settled before its first sample is made.
-            spoken = list(self._tokens(info.contents.utterance)) if start == 0 else []
+            spoken = list(self._tokens_of(info.contents.utterance)) if start == 0 else []
             samples = np.ctypeslib.as_array(wave.contents.samples, (wave.contents.count,))[start : start + count]
             return _STOP if self._sink((samples * self._loudness).astype(np.int16), spoken) else _CONTINUE
         except BaseException as error:  # ctypes would print it and go on
             self._failure = error
             return _STOP
 
-    def _tokens(self, utterance: int) -> Iterator[Spoken]:
+    def _tokens_of(self, utterance: int) -> Iterator[SpokenUntil]:
         token = self._c.relation_head(self._c.utt_relation(utterance, b"Token"))
         while token:
             end = self._c.flite_ffeature_float(token, _TOKEN_END)
             # file_pos counts the character behind the token too.
-            yield Spoken(int(end * RATE_HZ), int(self._c.flite_ffeature_float(token, b"file_pos")) - 1)
+            yield SpokenUntil(int(end * RATE_HZ), int(self._c.flite_ffeature_float(token, b"file_pos")) - 1)
             token = self._c.item_next(token)
 
 
-def _ascii(text: str) -> str:
+def _to_ascii(text: str) -> str:
     """As many characters as ``text``, so that positions agree: Flite knows English in ASCII only."""
     table = {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "."}
     plain = (unicodedata.normalize("NFKD", table.get(character, character))[0] for character in text)
@@ -175,14 +175,14 @@ class FliteTextToSpeech:
         if self._executor is None:
             executor = ThreadPoolExecutor(1, "flite")
             try:
-                self._voices = await asyncio.get_running_loop().run_in_executor(executor, self._load)
+                self._voices = await asyncio.get_running_loop().run_in_executor(executor, self._load_voices)
             except BaseException:
                 executor.shutdown(wait=False)
                 raise
             self._executor = executor
 
-    def _load(self) -> dict[str, _FliteVoice]:
-        voices = {name: _voice(name) for name in LOUDNESS}
+    def _load_voices(self) -> dict[str, _FliteVoice]:
+        voices = {name: _shared_voice(name) for name in LOUDNESS}
         voices[self._voice].synthesise("Ready.", lambda pcm, spoken: True)
         return voices
 
@@ -204,20 +204,20 @@ class FliteTextToSpeech:
 
 
 @cache
-def _loaded_voice(name: str) -> _FliteVoice:
+def _load_voice(name: str) -> _FliteVoice:
     return _FliteVoice(name)
 
 
-def _voice(name: str) -> _FliteVoice:
+def _shared_voice(name: str) -> _FliteVoice:
     """Libraries and voices cannot be unloaded: whoever asks shares them."""
     with _lock:
-        return _loaded_voice(name)
+        return _load_voice(name)
 
 
 def is_installed() -> bool:
     """Whether Flite and its default voice are on this machine."""
     try:
-        _voice("slt")
+        _shared_voice("slt")
     except EngineError:
         return False
     return True

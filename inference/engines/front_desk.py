@@ -119,7 +119,7 @@ patterns that match are added up, and where two intents weigh the same the earli
 """
 
 
-def _compile() -> dict[str, list[tuple[float, re.Pattern[str]]]]:
+def _compile_patterns() -> dict[str, list[tuple[float, re.Pattern[str]]]]:
     table: dict[str, list[tuple[float, re.Pattern[str]]]] = {}
     for line in re.sub(r"\n\s+\|", "|", _PATTERNS.strip()).splitlines():
         if not line.startswith(" "):
@@ -132,12 +132,12 @@ def _compile() -> dict[str, list[tuple[float, re.Pattern[str]]]]:
     return table
 
 
-_COMPILED = _compile()
+_COMPILED = _compile_patterns()
 
 
 def intent_of(text: str) -> str:
     """What the caller wants, one of the intents above, or ``"unclear"``. Casing and punctuation do not matter."""
-    words = _plain(text)
+    words = _plain_words(text)
     scores = {
         intent: sum(weight for weight, pattern in patterns if pattern.search(words))
         for intent, patterns in _COMPILED.items()
@@ -146,7 +146,7 @@ def intent_of(text: str) -> str:
     return best if scores[best] >= 0.7 else "unclear"
 
 
-def _plain(text: str) -> str:
+def _plain_words(text: str) -> str:
     """Lower-case words, digits spelled out one by one."""
     text = text.lower().replace("’", "'")
     text = re.sub(r"\d", lambda digit: f" {DIGIT_WORDS[digit.group()]} ", text)
@@ -157,7 +157,7 @@ def _plain(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class DeskReply:
     text: str
     requests: ToolRequests = NO_REQUESTS
 
@@ -233,7 +233,7 @@ _ANSWERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def answer(messages: Sequence[Message], tools: Tools = NO_TOOLS) -> Reply:
+def answer(messages: Sequence[Message], tools: Tools = NO_TOOLS) -> DeskReply:
     """
     What the desk says next in this conversation; ``messages`` ends with the caller's words.
 
@@ -242,46 +242,46 @@ def answer(messages: Sequence[Message], tools: Tools = NO_TOOLS) -> Reply:
     said = [message for message in messages if message.role != "system"]
     last = max((index for index, message in enumerate(said) if message.role == "user"), default=-1)
     if last < 0:
-        return Reply("Hello, this is the front desk of Harper Hall. How can I help you?")
-    words = _plain(said[last].content)
+        return DeskReply("Hello, this is the front desk of Harper Hall. How can I help you?")
+    words = _plain_words(said[last].content)
     intent = intent_of(words)
     before = said[:last]
     if intent == "repeat":
-        return _again(before)
+        return _repeat(before)
     colleagues = tools.transfer_targets
-    named = next((name for name in colleagues if re.search(rf"\b{re.escape(_plain(name))}\b", words)), "")
+    named = next((name for name in colleagues if re.search(rf"\b{re.escape(_plain_words(name))}\b", words)), "")
     if colleagues and (intent == "human" or (named and _CONNECT.search(words))):
-        return Reply("Of course. One moment, I'll connect you.", requests=ToolRequests(transfer=named or colleagues[0]))
+        return DeskReply("Of course. One moment, I'll connect you.", ToolRequests(transfer=named or colleagues[0]))
     if intent == "opt_out" and tools.opt_out:
-        return Reply("I understand.", ToolRequests(opt_out=True))
+        return DeskReply("I understand.", ToolRequests(opt_out=True))
     asked = next((message.content for message in reversed(before) if message.role == "assistant"), "")
     times = sum(message.role == "user" and intent_of(message.content) == intent for message in before)
     turn = _Turn(words, intent, asked, times)
     if intent == "unclear":
-        return _repair(turn, before)
-    if special := _SPECIAL.get(intent):
+        return _ask_again(turn, before)
+    if special := _SPECIAL_ANSWERS.get(intent):
         return special(turn)
-    return _usual(turn)
+    return _answer_in_turn(turn)
 
 
 _CONNECT = re.compile(r"\b(?:talk|speak|connect|transfer|put)\b")
 
 
-def _usual(turn: _Turn) -> Reply:
+def _answer_in_turn(turn: _Turn) -> DeskReply:
     answers = _ANSWERS[turn.intent]
-    return Reply(answers[turn.times % len(answers)])
+    return DeskReply(answers[turn.times % len(answers)])
 
 
-def _again(before: Sequence[Message]) -> Reply:
+def _repeat(before: Sequence[Message]) -> DeskReply:
     """What was answered to the caller's last other words: in full, even if the caller heard only half of it."""
     for end in range(len(before), 0, -1):
         if before[end - 1].role == "user" and intent_of(before[end - 1].content) != "repeat":
             return answer(before[:end])
     greeting = next((message.content for message in before if message.role == "assistant"), "")
-    return Reply(greeting) if greeting else answer([])
+    return DeskReply(greeting) if greeting else answer([])
 
 
-def _repair(turn: _Turn, before: Sequence[Message]) -> Reply:
+def _ask_again(turn: _Turn, before: Sequence[Message]) -> DeskReply:
     """Ask again once, then offer a menu, then an end."""
     misses = 0
     for message in reversed(before):
@@ -289,25 +289,25 @@ def _repair(turn: _Turn, before: Sequence[Message]) -> Reply:
             if intent_of(message.content) != "unclear":
                 break
             misses += 1
-    return Reply(_REPAIRS[misses % len(_REPAIRS)])
+    return DeskReply(_REPAIRS[misses % len(_REPAIRS)])
 
 
-def _hours(turn: _Turn) -> Reply:
+def _answer_hours(turn: _Turn) -> DeskReply:
     day = next((day for day in DAYS if re.search(rf"\b{day}", turn.words)), "")
     match day:
         case "sunday":
-            return Reply("On Sunday we are closed. On all other days we open at nine, and on Saturday at ten.")
+            return DeskReply("On Sunday we are closed. On all other days we open at nine, and on Saturday at ten.")
         case "saturday":
-            return Reply("On Saturday we are open from ten to two.")
+            return DeskReply("On Saturday we are open from ten to two.")
         case "":
             if "weekend" in turn.words:
-                return Reply("On Saturday we are open from ten to two, and on Sunday we are closed.")
-            return Reply(f"We are open {_HOURS}.")
+                return DeskReply("On Saturday we are open from ten to two, and on Sunday we are closed.")
+            return DeskReply(f"We are open {_HOURS}.")
         case _:
-            return Reply(f"On {day.title()} we are open from nine to five.")
+            return DeskReply(f"On {day.title()} we are open from nine to five.")
 
 
-def _name(turn: _Turn) -> Reply:
+def _answer_name(turn: _Turn) -> DeskReply:
     named = re.findall(rf"\b{_NAME}\b", turn.words)
     # A recogniser with a larger vocabulary hears names that are not in ours.
     other = re.search(
@@ -315,61 +315,61 @@ def _name(turn: _Turn) -> Reply:
     )
     name = named[-1] if named else other.group(1) if other else ""
     if not name:
-        return Reply("Tell me your name, and I will spell it back to you.")
-    return Reply(f"{name.title()}. I spell it {', '.join(name.upper())}. How can I help you, {name.title()}?")
+        return DeskReply("Tell me your name, and I will spell it back to you.")
+    return DeskReply(f"{name.title()}. I spell it {', '.join(name.upper())}. How can I help you, {name.title()}?")
 
 
-def _number(turn: _Turn) -> Reply:
+def _answer_number(turn: _Turn) -> DeskReply:
     digits = [DIGITS[word] for word in turn.words.split() if word in DIGITS]
     if len(digits) < 2:
-        return Reply("Tell me the number digit by digit, and I will read it back to you.")
+        return DeskReply("Tell me the number digit by digit, and I will read it back to you.")
     # By threes, and four at the end, as telephone numbers are read.
     groups = [digits[start : start + 3] for start in range(0, len(digits), 3)]
     if len(groups) > 1 and len(groups[-1]) == 1:
         groups[-2:] = [groups[-2] + groups[-1]]
     read = ", ".join(" ".join(DIGIT_WORDS[digit] for digit in group) for group in groups)
-    return Reply(f"I heard {read}. Is that right?")
+    return DeskReply(f"I heard {read}. Is that right?")
 
 
-def _yes(turn: _Turn) -> Reply:
-    match _question(turn.asked):
+def _answer_yes(turn: _Turn) -> DeskReply:
+    match _question_in(turn.asked):
         case "end":
-            return _bye(turn)
+            return _say_goodbye(turn)
         case "right":
-            return Reply(f"Great, I have got it. {_ANYTHING_ELSE}")
+            return DeskReply(f"Great, I have got it. {_ANYTHING_ELSE}")
         case "hours":
-            return _hours(turn)
+            return _answer_hours(turn)
         case _:
-            return _usual(turn)
+            return _answer_in_turn(turn)
 
 
-def _no(turn: _Turn) -> Reply:
-    match _question(turn.asked):
+def _answer_no(turn: _Turn) -> DeskReply:
+    match _question_in(turn.asked):
         case "else":
-            return _bye(turn)
+            return _say_goodbye(turn)
         case "right":
-            return Reply("Sorry about that. Please say it once more, slowly.")
+            return DeskReply("Sorry about that. Please say it once more, slowly.")
         case "end":
-            return Reply(f"Good, then let us try again. {_MENU}")
+            return DeskReply(f"Good, then let us try again. {_MENU}")
         case _:
-            return _usual(turn)
+            return _answer_in_turn(turn)
 
 
-def _bye(turn: _Turn) -> Reply:
-    return Reply("Thank you for calling Harper Hall. Goodbye!", ToolRequests(end_call=True))
+def _say_goodbye(turn: _Turn) -> DeskReply:
+    return DeskReply("Thank you for calling Harper Hall. Goodbye!", ToolRequests(end_call=True))
 
 
-def _question(asked: str) -> str:
+def _question_in(asked: str) -> str:
     """Which of the desk's questions the caller answers."""
     questions = {"end the call": "end", "is that right": "right", "when we are open": "hours", "anything else": "else"}
     return next((name for words, name in questions.items() if words in asked.lower()), "")
 
 
-_SPECIAL: dict[str, Callable[[_Turn], Reply]] = {
-    "hours": _hours,
-    "name": _name,
-    "number": _number,
-    "yes": _yes,
-    "no": _no,
-    "bye": _bye,
+_SPECIAL_ANSWERS: dict[str, Callable[[_Turn], DeskReply]] = {
+    "hours": _answer_hours,
+    "name": _answer_name,
+    "number": _answer_number,
+    "yes": _answer_yes,
+    "no": _answer_no,
+    "bye": _say_goodbye,
 }

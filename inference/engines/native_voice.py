@@ -40,18 +40,18 @@ QUIET = 160
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SpokenUntil:
     """By ``sample`` of a clause, ``text_end`` of its characters have been spoken."""
 
     sample: int
     text_end: int
 
 
-Sink = Callable[[Pcm, Sequence[Spoken]], bool]
+Sink = Callable[[Pcm, Sequence[SpokenUntil]], bool]
 """Takes the next samples and what became known about words, on the library's thread; True stops the synthesis."""
 
 
-class Voice(Protocol):
+class NativeVoice(Protocol):
     """One voice of a library, ready to speak. ``synthesise`` blocks and may raise ``EngineError``."""
 
     @property
@@ -61,19 +61,19 @@ class Voice(Protocol):
 
 
 @dataclass(slots=True)
-class Clause:
+class NativeClause:
     """One clause on its way out: silence is trimmed, and chunks know how much of the text they end."""
 
     text: str
     rate_hz: int
     offset: int = 0
-    spoken: list[Spoken] = field(default_factory=list)
+    spoken: list[SpokenUntil] = field(default_factory=list)
     _held: Pcm = field(default_factory=lambda: np.zeros(0, np.int16))
     _position: int = 0
     """Of the first held sample, in the library's own count."""
     _voiced: bool = False
 
-    def feed(self, pcm: Pcm, spoken: Sequence[Spoken]) -> Iterator[AudioChunk]:
+    def feed(self, pcm: Pcm, spoken: Sequence[SpokenUntil]) -> Iterator[AudioChunk]:
         self.spoken.extend(spoken)
         held = np.concatenate((self._held, pcm))
         loud = np.flatnonzero(np.abs(held.astype(np.int32)) > QUIET)
@@ -89,7 +89,7 @@ class Clause:
         self._held = held[end:]
         yield from self._chunks(held[:end])
 
-    def end(self) -> Iterator[AudioChunk]:
+    def finish(self) -> Iterator[AudioChunk]:
         """What is left, and the pause behind it; the last chunk ends the text."""
         loud = np.flatnonzero(np.abs(self._held.astype(np.int32)) > QUIET)
         voiced = int(loud[-1]) + 1 if loud.size else 0
@@ -111,14 +111,14 @@ class Clause:
 class NativeSpeech:
     """``Speech`` in a voice of a C library; nothing of a call is remembered."""
 
-    def __init__(self, voice: Voice, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, voice: NativeVoice, executor: ThreadPoolExecutor) -> None:
         self._voice = voice
         self._executor = executor
 
     async def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
         offset = 0
         async for clause in text:
-            async with aclosing(self._say(Clause(clause, self._voice.rate_hz, offset))) as chunks:
+            async with aclosing(self._speak_clause(NativeClause(clause, self._voice.rate_hz, offset))) as chunks:
                 async for chunk in chunks:
                     yield chunk
             offset += len(clause)
@@ -132,7 +132,7 @@ class NativeSpeech:
     async def close(self) -> None:
         pass
 
-    async def _say(self, clause: Clause) -> AsyncGenerator[AudioChunk, None]:
+    async def _speak_clause(self, clause: NativeClause) -> AsyncGenerator[AudioChunk, None]:
         if not any(character.isalnum() for character in clause.text):
             return
         loop = asyncio.get_running_loop()
@@ -146,17 +146,17 @@ class NativeSpeech:
                 except RuntimeError:  # the loop has closed: nobody listens any more
                     stop.set()
 
-        def sink(pcm: Pcm, spoken: Sequence[Spoken]) -> bool:
+        def sink(pcm: Pcm, spoken: Sequence[SpokenUntil]) -> bool:
             for chunk in clause.feed(pcm, spoken):
                 deliver(chunk)
             return stop.is_set()
 
-        def work() -> None:
+        def synthesise() -> None:
             if stop.is_set():
                 return
             try:
                 self._voice.synthesise(clause.text, sink)
-                for chunk in clause.end():
+                for chunk in clause.finish():
                     deliver(chunk)
                 deliver(None)
             except EngineError as error:
@@ -165,7 +165,7 @@ class NativeSpeech:
                 deliver(EngineError(f"speech synthesis failed: {type(error).__name__}: {error}"))
 
         try:
-            self._executor.submit(work)
+            self._executor.submit(synthesise)
         except RuntimeError as error:
             raise EngineError("the synthesiser is closed") from error
         try:

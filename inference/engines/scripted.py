@@ -54,33 +54,34 @@ class _Troubles:
     """Deals each request of one engine its share of trouble."""
 
     def __init__(
-        self, failures: Iterable[Mapping[str, Any]], stalls: Iterable[Mapping[str, Any]], seed: int, what: str
+        self, failures: Iterable[Mapping[str, Any]], stalls: Iterable[Mapping[str, Any]], seed: int, kind: str
     ) -> None:
         self._failures = [Trouble(**failure) for failure in failures]
         self._stalls = [Trouble(**stall) for stall in stalls]
         self._random = random.Random(seed)
-        self._what = what
-        self._requests = 0
+        self._kind = kind
+        self._request_count = 0
 
-    def next(self) -> _Fate:
-        self._requests += 1
-        return _Fate(f"{self._what} {self._requests}", self._deal(self._failures), self._deal(self._stalls))
+    def draw_for_next_request(self) -> _DrawnTroubles:
+        self._request_count += 1
+        name = f"{self._kind} {self._request_count}"
+        return _DrawnTroubles(name, self._draw(self._failures), self._draw(self._stalls))
 
-    def _deal(self, troubles: list[Trouble]) -> list[Trouble]:
+    def _draw(self, troubles: list[Trouble]) -> list[Trouble]:
         # The lot is drawn for each trouble in turn, so that one never changes what another one draws.
         lots = [self._random.random() for _ in troubles]
-        return [t for t, lot in zip(troubles, lots, strict=True) if t.on == self._requests or lot < t.rate]
+        return [t for t, lot in zip(troubles, lots, strict=True) if t.on == self._request_count or lot < t.rate]
 
 
 @dataclass(frozen=True, slots=True)
-class _Fate:
+class _DrawnTroubles:
     """What will go wrong with one request."""
 
     name: str
     failures: list[Trouble]
     stalls: list[Trouble]
 
-    async def meet(self, at: Literal["first", "middle"]) -> float:
+    async def apply(self, at: Literal["first", "middle"]) -> float:
         """Stall, then fail, where that was dealt for this point; returns the seconds lost."""
         lost = sum(stall.seconds for stall in self.stalls if stall.at == at)
         if lost:
@@ -91,7 +92,7 @@ class _Fate:
         return lost
 
 
-class _Scripted:
+class _ScriptedEngine:
     may_speculate: ClassVar[bool] = True
 
     async def start(self) -> None:
@@ -107,7 +108,7 @@ class _Scripted:
 # Speech to text
 
 
-class ScriptedSpeechToText(_Scripted):
+class ScriptedSpeechToText(_ScriptedEngine):
     """
     Answers every utterance from a list, ``final_delay`` after it is asked, by ``snapshot`` and ``finish`` alike.
 
@@ -140,24 +141,24 @@ class ScriptedSpeechToText(_Scripted):
         self.backchannel_below = backchannel_below
         self.voice_peak = voice_peak
         self._transcripts = list(transcripts)
-        self._dealt = 0
+        self._next_text = 0
         self._troubles = _Troubles(failures, stalls, seed, "scripted utterance")
 
     def open(
         self, *, language: str = "en", hint: str = "", on_partial: Callable[[Transcript], None] | None = None
-    ) -> _Utterance:
-        return _Utterance(self, on_partial if self.gives_partials else None)
+    ) -> ScriptedTranscription:
+        return ScriptedTranscription(self, on_partial if self.gives_partials else None)
 
-    def deal_text(self) -> str:
-        text = self._transcripts[self._dealt % len(self._transcripts)]
-        self._dealt += 1
+    def next_text(self) -> str:
+        text = self._transcripts[self._next_text % len(self._transcripts)]
+        self._next_text += 1
         return text
 
-    def deal_fate(self) -> _Fate:
-        return self._troubles.next()
+    def draw_troubles(self) -> _DrawnTroubles:
+        return self._troubles.draw_for_next_request()
 
 
-class _Utterance:
+class ScriptedTranscription:
     def __init__(self, engine: ScriptedSpeechToText, on_partial: Callable[[Transcript], None] | None) -> None:
         self._engine = engine
         self._on_partial = on_partial
@@ -167,9 +168,9 @@ class _Utterance:
         self._rest = np.zeros(0, np.int16)
         self._samples = 0
         self._voiced_samples = 0
-        self._words_shown = 0
+        self._words_revealed = 0
         self._text: str | None = None
-        self._fate: _Fate | None = None
+        self._drawn: _DrawnTroubles | None = None
         self._final: Transcript | None = None
         self._closed = False
 
@@ -180,35 +181,35 @@ class _Utterance:
         if self._counts_voice:
             self._count_voice(pcm)
         if self._on_partial is not None:
-            self._show_words()
+            self._reveal_words()
 
     async def snapshot(self) -> Transcript:
-        return self._final or await self._answer()
+        return self._final or await self._transcribe()
 
     async def finish(self) -> Transcript:
         self._closed = True
         if self._final is None:
-            self._final = await self._answer()
+            self._final = await self._transcribe()
         return self._final
 
     def cancel(self) -> None:
         self._closed = True
         self._on_partial = None
 
-    async def _answer(self) -> Transcript:
+    async def _transcribe(self) -> Transcript:
         due = self._loop.time() + self._engine.final_delay
-        text, samples = self._words(), self._samples
-        if self._fate is None:
-            self._fate = self._engine.deal_fate()
-        due += await self._fate.meet("first")
+        text, samples = self._choose_text(), self._samples
+        if self._drawn is None:
+            self._drawn = self._engine.draw_troubles()
+        due += await self._drawn.apply("first")
         await _sleep_until(due)
         return Transcript(text, samples)
 
-    def _words(self) -> str:
+    def _choose_text(self) -> str:
         if self._voiced_samples < self._engine.backchannel_below * self._engine.rate_hz:
             return self._engine.backchannel
         if self._text is None:
-            self._text = self._engine.deal_text()
+            self._text = self._engine.next_text()
         return self._text
 
     def _count_voice(self, pcm: Pcm) -> None:
@@ -220,17 +221,17 @@ class _Utterance:
             peaks = pcm[:whole].reshape(-1, self._block_samples).max(axis=1)
             self._voiced_samples += self._block_samples * int(np.count_nonzero(peaks > self._engine.voice_peak))
 
-    def _show_words(self) -> None:
+    def _reveal_words(self) -> None:
         due = int(self._voiced_samples / (self._engine.seconds_per_word * self._engine.rate_hz))
-        if due <= self._words_shown:
+        if due <= self._words_revealed:
             return
-        words = self._words().split()
-        if min(due, len(words)) > self._words_shown:
-            self._words_shown = min(due, len(words))
+        words = self._choose_text().split()
+        if min(due, len(words)) > self._words_revealed:
+            self._words_revealed = min(due, len(words))
             # Not called from inside push(): whoever pushes need not expect to be called back meanwhile.
-            self._loop.call_soon(self._report, Transcript(" ".join(words[: self._words_shown]), self._samples))
+            self._loop.call_soon(self._pass_partial, Transcript(" ".join(words[: self._words_revealed]), self._samples))
 
-    def _report(self, partial: Transcript) -> None:
+    def _pass_partial(self, partial: Transcript) -> None:
         if self._on_partial is not None and not self._closed:
             self._on_partial(partial)
 
@@ -238,7 +239,7 @@ class _Utterance:
 # Language model
 
 
-class ScriptedLanguageModel(_Scripted):
+class ScriptedLanguageModel(_ScriptedEngine):
     """
     Replies from a list: the first token ``first_delay`` after the request, then one per ``token_delay``.
 
@@ -265,7 +266,7 @@ class ScriptedLanguageModel(_Scripted):
         self._replies = [re.findall(r"\s*\S+", reply) for reply in replies]
         self._first_delay = first_delay
         self._token_delay = token_delay
-        self._asks_after = [
+        self._requests_after = [
             (end_call_after, TextDelta(requests=ToolRequests(end_call=True))),
             (transfer_after, TextDelta(requests=ToolRequests(transfer=transfer_to))),
             (opt_out_after, TextDelta(requests=ToolRequests(opt_out=True))),
@@ -277,31 +278,31 @@ class ScriptedLanguageModel(_Scripted):
     ) -> AsyncGenerator[TextDelta, None]:
         lines = sum(message.role == "user" for message in messages)
         tokens = self._replies[max(lines - 1, 0) % len(self._replies)]
-        asks = [delta for after, delta in self._asks_after if 0 < after <= lines]
-        return self._stream(tokens, asks, self._troubles.next(), asyncio.get_running_loop().time())
+        requests = [delta for after, delta in self._requests_after if 0 < after <= lines]
+        return self._stream(tokens, requests, self._troubles.draw_for_next_request(), asyncio.get_running_loop().time())
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
         """Nothing to prepare."""
 
     async def _stream(
-        self, tokens: list[str], asks: list[TextDelta], fate: _Fate, asked_at: float
+        self, tokens: list[str], requests: list[TextDelta], drawn: _DrawnTroubles, requested_at: float
     ) -> AsyncGenerator[TextDelta, None]:
-        due = asked_at + self._first_delay + await fate.meet("first")
+        due = requested_at + self._first_delay + await drawn.apply("first")
         middle = len(tokens) // 2
         for number, token in enumerate(tokens):
             if number == middle:
-                due += await fate.meet("middle")
+                due += await drawn.apply("middle")
             await _sleep_until(due)
             yield TextDelta(token)
             due += self._token_delay
-        for delta in asks:
+        for delta in requests:
             yield delta
 
 
 # Text to speech
 
 
-class ScriptedTextToSpeech(_Scripted):
+class ScriptedTextToSpeech(_ScriptedEngine):
     """
     Says a clause as a tone: the first chunk ``first_delay`` after the clause is given, then one per ``chunk_delay``.
 
@@ -341,22 +342,22 @@ class ScriptedTextToSpeech(_Scripted):
         """What it was told of callers, the last of it."""
         self._troubles = _Troubles(failures, stalls, seed, "scripted speech")
 
-    def open(self, *, voice: str = "", language: str = "en") -> _Voice:
+    def open(self, *, voice: str = "", language: str = "en") -> ScriptedSpeech:
         if voice and voice not in self._voices:
             known = ", ".join(sorted(self._voices))
             raise EngineError(f"no scripted voice {voice!r}; there is: {known}", permanent=True)
-        return _Voice(self)
+        return ScriptedSpeech(self)
 
-    def deal_fate(self) -> _Fate:
-        return self._troubles.next()
+    def draw_troubles(self) -> _DrawnTroubles:
+        return self._troubles.draw_for_next_request()
 
 
-class _Voice:
+class ScriptedSpeech:
     def __init__(self, engine: ScriptedTextToSpeech) -> None:
         self._engine = engine
 
     def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
-        return self._speak(text, self._engine.deal_fate())
+        return self._speak(text, self._engine.draw_troubles())
 
     def heard(self, samples: int) -> None:
         """Nothing is remembered."""
@@ -367,20 +368,20 @@ class _Voice:
     async def close(self) -> None:
         """Nothing to release."""
 
-    async def _speak(self, text: AsyncIterator[str], fate: _Fate) -> AsyncGenerator[AudioChunk, None]:
+    async def _speak(self, text: AsyncIterator[str], drawn: _DrawnTroubles) -> AsyncGenerator[AudioChunk, None]:
         engine, loop = self._engine, asyncio.get_running_loop()
         phase = said = 0
         middle_met = False
         async for clause in text:
             due = loop.time() + engine.first_delay
             if not said:
-                due += await fate.meet("first")
+                due += await drawn.apply("first")
             samples = round(len(clause) * engine.samples_per_character)
             for start in range(0, samples, engine.chunk_samples):
                 end = min(start + engine.chunk_samples, samples)
                 if not middle_met and 2 * end > samples:
                     middle_met = True
-                    due += await fate.meet("middle")
+                    due += await drawn.apply("middle")
                 await _sleep_until(due)
                 spoken = len(clause) if end == samples else int(end / engine.samples_per_character)
                 yield AudioChunk(engine.tone[phase : phase + end - start], said + spoken, exact=True)

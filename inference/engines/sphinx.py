@@ -47,12 +47,12 @@ _DATA = Path(__file__).with_name("sphinx_data")
 class SphinxTranscription:
     """One utterance, pinned to one worker process."""
 
-    def __init__(self, worker: _Worker, number: int, on_partial: Callable[[Transcript], None] | None) -> None:
+    def __init__(self, worker: _WorkerProcess, number: int, on_partial: Callable[[Transcript], None] | None) -> None:
         self._worker = worker
         self._number = number
         self._on_partial = on_partial
         self._pending = bytearray()
-        self._asked = itertools.count()
+        self._snapshot_numbers = itertools.count()
         self._snapshots: dict[int, asyncio.Future[Transcript]] = {}
         self._final: asyncio.Future[Transcript] | None = None
         self._error: EngineError | None = None
@@ -62,15 +62,15 @@ class SphinxTranscription:
         if self._final is None and self._error is None:
             self._pending += pcm.astype("<i2", copy=False).tobytes()
             if len(self._pending) >= BATCH_BYTES:
-                self._flush()
+                self._send_pending()
 
     async def snapshot(self) -> Transcript:
         if self._final is not None:
             return await self.finish()
-        self._check()
-        self._flush()
+        self._raise_if_failed()
+        self._send_pending()
         future: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
-        asked = next(self._asked) % 2**32
+        asked = next(self._snapshot_numbers) % 2**32
         self._snapshots[asked] = future
         self._worker.send(b"s", self._number, asked.to_bytes(4, "little"))
         try:
@@ -80,8 +80,8 @@ class SphinxTranscription:
 
     async def finish(self) -> Transcript:
         if self._final is None:
-            self._check()
-            self._flush()
+            self._raise_if_failed()
+            self._send_pending()
             self._final = asyncio.get_running_loop().create_future()
             self._worker.send(b"f", self._number)
         # Shielded: who asks a second time shall have it even if the first one was cancelled.
@@ -94,7 +94,7 @@ class SphinxTranscription:
             self._final = asyncio.get_running_loop().create_future()
             self._final.set_result(Transcript(""))
             for future in self._snapshots.values():
-                _settle(future, Transcript(""))
+                _resolve(future, Transcript(""))
 
     def receive(self, kind: str, answer: dict[str, Any]) -> None:
         """What the worker says about this utterance."""
@@ -106,12 +106,12 @@ class SphinxTranscription:
             case "partial" if self._on_partial is not None and self._final is None:
                 self._on_partial(transcript)
             case "snapshot" if answer["asked"] in self._snapshots:
-                _settle(self._snapshots[answer["asked"]], transcript)
+                _resolve(self._snapshots[answer["asked"]], transcript)
             case "final" if self._final is not None:
                 self._worker.utterances.pop(self._number, None)
                 # A snapshot still on its way comes from another process and could be overtaken: it is this one now.
                 for future in (self._final, *self._snapshots.values()):
-                    _settle(future, transcript)
+                    _resolve(future, transcript)
 
     def fail(self, error: EngineError) -> None:
         self._error = error
@@ -119,19 +119,19 @@ class SphinxTranscription:
         self._worker.utterances.pop(self._number, None)
         for future in (self._final, *self._snapshots.values()):
             if future is not None:
-                _settle(future, error)
+                _resolve(future, error)
 
-    def _check(self) -> None:
+    def _raise_if_failed(self) -> None:
         if self._error is not None:
             raise self._error
 
-    def _flush(self) -> None:
+    def _send_pending(self) -> None:
         if self._pending:
             self._worker.send(b"a", self._number, bytes(self._pending))
             self._pending.clear()
 
 
-def _settle(future: asyncio.Future[Transcript], outcome: Transcript | EngineError) -> None:
+def _resolve(future: asyncio.Future[Transcript], outcome: Transcript | EngineError) -> None:
     if future.done():
         return
     if isinstance(outcome, EngineError):
@@ -141,10 +141,10 @@ def _settle(future: asyncio.Future[Transcript], outcome: Transcript | EngineErro
         future.set_result(outcome)
 
 
-class _Worker(asyncio.SubprocessProtocol):
+class _WorkerProcess(asyncio.SubprocessProtocol):
     """The parent's end of one recognising process."""
 
-    def __init__(self, on_exit: Callable[[_Worker], None]) -> None:
+    def __init__(self, on_exit: Callable[[_WorkerProcess], None]) -> None:
         loop = asyncio.get_running_loop()
         self.utterances: dict[int, SphinxTranscription] = {}
         self.ready: asyncio.Future[None] = loop.create_future()
@@ -232,7 +232,7 @@ class SphinxSpeechToText:
     def __init__(self, *, processes: int = 0, decoders: int = 4) -> None:
         self._processes = processes or min(2, os.cpu_count() or 1)
         self._decoders = decoders
-        self._workers: list[_Worker] = []
+        self._workers: list[_WorkerProcess] = []
         self._replacing: set[asyncio.Task[None]] = set()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._command: list[str] = []
@@ -244,7 +244,7 @@ class SphinxSpeechToText:
             raise EngineError("PocketSphinx is not installed: pip install -r requirements/laptop.txt", permanent=True)
         self._folder = tempfile.TemporaryDirectory(prefix="sphinx-")
         try:
-            options = await asyncio.to_thread(_decoder_options, Path(self._folder.name))
+            options = await asyncio.to_thread(_prepare_decoder, Path(self._folder.name))
             arguments = json.dumps({"decoder": options, "decoders": self._decoders})
             # -P keeps this folder, whose modules have common names, off the worker's path.
             self._command = [sys.executable, "-P", str(_WORKER), arguments]
@@ -285,7 +285,7 @@ class SphinxSpeechToText:
     async def _add_worker(self) -> None:
         """Returns when one more process is ready."""
         loop = asyncio.get_running_loop()
-        worker = _Worker(self._worker_exited)
+        worker = _WorkerProcess(self._on_worker_exit)
         await loop.subprocess_exec(lambda: worker, *self._command, stderr=None)
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -297,15 +297,15 @@ class SphinxSpeechToText:
             raise
         self._workers.append(worker)
 
-    def _worker_exited(self, worker: _Worker) -> None:
+    def _on_worker_exit(self, worker: _WorkerProcess) -> None:
         if worker in self._workers and self._folder is not None:
             self._workers.remove(worker)
             logger.error("a recogniser process ended; starting another")
-            task = asyncio.get_running_loop().create_task(self._replace())
+            task = asyncio.get_running_loop().create_task(self._start_replacement())
             self._replacing.add(task)
             task.add_done_callback(self._replacing.discard)
 
-    async def _replace(self) -> None:
+    async def _start_replacement(self) -> None:
         while True:
             try:
                 return await self._add_worker()
@@ -314,7 +314,7 @@ class SphinxSpeechToText:
                 await asyncio.sleep(RESTART_DELAY)
 
 
-def _decoder_options(folder: Path) -> dict[str, Any]:
+def _prepare_decoder(folder: Path) -> dict[str, Any]:
     """Builds the language model and the dictionary in ``folder``; 0.3 s."""
     from pocketsphinx import get_model_path
     from pocketsphinx.lm import ArpaBoLM

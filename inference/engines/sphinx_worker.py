@@ -29,15 +29,15 @@ class Utterance:
         """Whether there are new words so far."""
         self.decoder.process_raw(payload)
         self.samples += len(payload) // 2
-        before, self.text = self.text, self.words()["text"]
+        before, self.text = self.text, self.transcript()["text"]
         return self.text not in ("", before)
 
-    def words(self) -> dict[str, Any]:
+    def transcript(self) -> dict[str, Any]:
         hypothesis = self.decoder.hyp()
         text = hypothesis.hypstr if hypothesis is not None else ""
         return {"text": text, "samples": self.samples, "confidence": 1.0}
 
-    def end(self) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
         """
         The last word, with the mean of the words' posterior probabilities for a confidence.
 
@@ -45,21 +45,21 @@ class Utterance:
         (over 50 %: 0.53) with an area under the curve of 0.90 (n = 313); before the end there is none.
         """
         self.decoder.end_utt()
-        words = self.words()
+        transcript = self.transcript()
         posteriors = [segment.prob for segment in self.decoder.seg() or () if segment.word[0] not in "<["]
-        words["confidence"] = min(1.0, sum(posteriors) / len(posteriors)) if posteriors else 0.0
-        return words
+        transcript["confidence"] = min(1.0, sum(posteriors) / len(posteriors)) if posteriors else 0.0
+        return transcript
 
 
 class Worker:
     def __init__(self, decoder_options: dict[str, Any], decoders: int) -> None:
         self._options = decoder_options
         self._utterances: dict[int, Utterance] = {}
-        self._ready = [Decoder(**decoder_options) for _ in range(decoders)]
-        self._keep = decoders
+        self._free_decoders = [Decoder(**decoder_options) for _ in range(decoders)]
+        self._max_free = decoders
 
     def serve(self) -> None:
-        reply(kind="ready")
+        write_line(kind="ready")
         while len(header := sys.stdin.buffer.read(HEADER.size)) == HEADER.size:
             request, utterance, size = HEADER.unpack(header)
             payload = sys.stdin.buffer.read(size)
@@ -67,11 +67,11 @@ class Worker:
                 self._handle(request, utterance, payload)
             except Exception as error:
                 self._utterances.pop(utterance, None)  # its decoder may be spoilt: let it go
-                reply(kind="error", utterance=utterance, error=repr(error))
+                write_line(kind="error", utterance=utterance, error=repr(error))
 
     def _handle(self, request: bytes, number: int, payload: bytes) -> None:
         if request == b"o":
-            decoder = self._ready.pop() if self._ready else Decoder(**self._options)
+            decoder = self._free_decoders.pop() if self._free_decoders else Decoder(**self._options)
             decoder.set_cmn(self._options["cmninit"])  # without this it would go on with the last caller's
             decoder.start_utt()
             self._utterances[number] = Utterance(decoder)
@@ -82,11 +82,11 @@ class Worker:
         match request:
             case b"a":
                 if utterance.push(payload):
-                    reply(kind="partial", utterance=number, **utterance.words())
+                    write_line(kind="partial", utterance=number, **utterance.transcript())
             case b"s":
                 self._snapshot(number, utterance, int.from_bytes(payload, "little"))
             case b"f":
-                reply(kind="final", utterance=number, **utterance.end())
+                write_line(kind="final", utterance=number, **utterance.finish())
                 self._release(number)
             case b"c":
                 utterance.decoder.end_utt()
@@ -105,21 +105,21 @@ class Worker:
         except OSError:
             child = -1
         if child < 0:
-            reply(kind="snapshot", utterance=number, asked=asked, **utterance.words())
+            write_line(kind="snapshot", utterance=number, asked=asked, **utterance.transcript())
         if child != 0:
             return
         try:
-            reply(kind="snapshot", utterance=number, asked=asked, **utterance.end())
+            write_line(kind="snapshot", utterance=number, asked=asked, **utterance.finish())
         finally:
             os._exit(0)
 
     def _release(self, number: int) -> None:
         utterance = self._utterances.pop(number)
-        if len(self._ready) < self._keep:
-            self._ready.append(utterance.decoder)
+        if len(self._free_decoders) < self._max_free:
+            self._free_decoders.append(utterance.decoder)
 
 
-def reply(**content: Any) -> None:
+def write_line(**content: Any) -> None:
     os.write(1, json.dumps(content).encode() + b"\n")
 
 

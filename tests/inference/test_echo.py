@@ -77,12 +77,12 @@ async def test_what_names_no_utterance_is_a_beep():
 async def test_the_oldest_utterances_are_forgotten(store):
     names = [await hear(VOICE) for _ in range(echo.KEPT_UTTERANCES + 2)]
     assert len(store) == echo.KEPT_UTTERANCES
-    assert store.sounds(names[1]) == []
-    assert len(store.sounds(names[2])) == 1
+    assert store.find_sounds(names[1]) == []
+    assert len(store.find_sounds(names[2])) == 1
     assert len(set(names)) == len(names)
 
 
 async def test_an_endless_utterance_is_kept_only_up_to_its_bound(store):
     name = await hear(*[VOICE] * 100)
-    (sound,) = store.sounds(name)
+    (sound,) = store.find_sounds(name)
     assert len(sound) == echo.LONGEST_SECONDS * echo.RATE_HZ

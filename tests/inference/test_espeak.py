@@ -124,7 +124,7 @@ async def test_a_voice_cannot_be_opened_before_the_start():
 
 async def test_a_missing_package_is_said_with_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    espeak._load.cache_clear()  # only this test must not share the library: it is never initialised here
+    espeak._load_library.cache_clear()  # only this test must not share the library: it is never initialised here
     with pytest.raises(EngineError, match="pip install") as refusal:
         await EspeakTextToSpeech().start()
     assert refusal.value.permanent

@@ -43,7 +43,7 @@ def no_flite(monkeypatch):
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    for cached in (flite._library, flite._loaded_voice):
+    for cached in (flite._load_library, flite._load_voice):
         monkeypatch.setattr(flite, cached.__name__, cached.__wrapped__)
 
 

@@ -71,7 +71,7 @@ class TestContract(SpeechToTextContract):
 
 
 def test_every_word_of_the_language_model_can_be_pronounced(tmp_path):
-    options = sphinx._decoder_options(tmp_path)
+    options = sphinx._prepare_decoder(tmp_path)
     known = {line.split()[0] for line in Path(options["dict"]).read_text().splitlines()}
     assert {word for text in sentences() for word in text.split()} <= known
 
