@@ -1,12 +1,12 @@
 """
-The history of calls with a million rows on PostgreSQL: how long do the pages of ``GET /api/calls/`` take?
+How long do the pages of ``GET /api/calls/`` take with a million calls on PostgreSQL?
 
     python -m tests.benchmarks.history
     python -m tests.benchmarks.history --calls 100000 --locale en_US.utf8
-    python -m tests.benchmarks.history --database-url postgres://…/empty    # yours; it stays filled
+    python -m tests.benchmarks.history --database-url postgres://…/empty    # an empty one of yours; it stays filled
 
-Every page goes through the real views (key, scope, throttle, filters, serializers), only without a socket. Ends with
-status 1 if a page takes more than 50 ms at p95, or its calls are looked up without an index.
+Every page goes through the real views (key, scope, throttle, filters, serializers), but not through a socket. The exit
+status is 1 if a page takes more than 50 ms at p95, or if its calls are found without an index.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from rich.table import Table
 from tests.real_services import PostgresServer
 
 RUNS = 20
+"""Requests for each page."""
 TARGET = 0.050
+"""Seconds that a page may take at p95."""
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 YEAR = 365 * 86400
 AGENTS = 20
@@ -39,8 +41,10 @@ AGENTS = 20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=1_000_000)
-    parser.add_argument("--database-url", default="", help="instead of a PostgreSQL of its own")
-    parser.add_argument("--locale", default="", help="the database's collation, one of `locale -a`; C if left out")
+    parser.add_argument(
+        "--database-url", default="", help="the database to use (default: a PostgreSQL server of its own)"
+    )
+    parser.add_argument("--locale", default="", help="the collation of the database, from `locale -a` (default: C)")
     options = parser.parse_args()
     with ExitStack() as stack:
         url = options.database_url
@@ -59,7 +63,7 @@ def main() -> None:
 
 
 def make_database(server: PostgresServer, locale: str) -> str:
-    """With a collation as most installations have it, where LIKE finds no use for a plain index. Its URL."""
+    """Create a database with a collation in which LIKE cannot use a plain index, as most have. Returns its URL."""
     with psycopg.connect(server.url_of("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE history LOCALE {} TEMPLATE template0").format(locale))
     return server.url_of("history")
@@ -72,7 +76,7 @@ def _disconnect() -> None:
 
 
 def fill(calls: int) -> None:
-    """Calls of a year, evenly spread: a few agents with most of them, and of everything a rare kind."""
+    """Write the calls of a year, evenly spread. A few agents have most of them, and every field has a rare value."""
     from django.core.management import call_command
     from django.db import connection
 
@@ -80,7 +84,7 @@ def fill(calls: int) -> None:
 
     call_command("migrate", verbosity=0)
     if Call.objects.exists():
-        sys.exit("The database has calls already; give an empty one.")
+        sys.exit("The database contains calls already. Use an empty one.")
     Agent.objects.bulk_create(Agent(name=f"agent-{n}") for n in range(AGENTS))
     first = Agent.objects.get(name="agent-0").pk
     began = time.monotonic()
@@ -146,7 +150,7 @@ def pages() -> Mapping[str, str]:
         "agent and status": "agent=agent-3&status=failed",
         "to": f"to={number}",
         "from, most calls": "from=%2B12025550100",
-        "to nobody": "to=%2B12025550199",
+        "to a number without calls": "to=%2B12025550199",
         "a month": between,
         "a month and a status": f"{between}&status=failed",
         "a month of an agent": f"{between}&agent=agent-{AGENTS - 1}",
@@ -168,7 +172,7 @@ def pages() -> Mapping[str, str]:
 
 
 def measure() -> bool:
-    """Print a line for each page; whether all are quick and use an index."""
+    """Measure each page and print a line for it. Returns whether all are fast and use an index."""
     from rest_framework.test import APIClient
 
     from calls.models import ApiKey
@@ -177,25 +181,25 @@ def measure() -> bool:
     client = APIClient(HTTP_HOST="localhost")
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {make_key(name='history', scopes=ApiKey.Scope.values)[1]}")
     addresses = {name: f"/api/calls/?{query}" for name, query in pages().items()}
-    addresses["page 1000, of 200"] = _deep(client)
+    addresses["page 1000, of 200"] = _address_of_deep_page(client)
     table = Table(title=f"GET /api/calls/, {RUNS} runs each")
     for column in ("page", "rows", "median", "p95", "by"):
         table.add_column(column, justify="left" if column in ("page", "by") else "right")
     good = True
     for name, address in addresses.items():
-        rows, found = _explained(client, address)
-        seconds = sorted(_timed(client, address) for _ in range(RUNS))
+        rows, found = _explain(client, address)
+        seconds = sorted(_time_request(client, address) for _ in range(RUNS))
         p95 = seconds[round(0.95 * (RUNS - 1))]
-        slow, blind = p95 > TARGET, not found or any("Seq Scan" in node for node in found)
-        good = good and not slow and not blind
-        style = "red" if slow or blind else ""
+        slow, unindexed = p95 > TARGET, not found or any("Seq Scan" in node for node in found)
+        good = good and not slow and not unindexed
+        style = "red" if slow or unindexed else ""
         figures = (f"{statistics.median(seconds) * 1000:.1f} ms", f"{p95 * 1000:.1f} ms")
         table.add_row(name, str(rows), *figures, ", ".join(found), style=style)
     Console(width=140).print(table)
     return good
 
 
-def _timed(client: Any, address: str) -> float:
+def _time_request(client: Any, address: str) -> float:
     began = time.perf_counter()
     response = client.get(address)
     elapsed = time.perf_counter() - began
@@ -203,15 +207,15 @@ def _timed(client: Any, address: str) -> float:
     return elapsed
 
 
-def _deep(client: Any) -> str:
-    """The address of a page far down, as a client that has read on and on would have it."""
+def _address_of_deep_page(client: Any) -> str:
+    """Return the address of a page far down the list, as a client would have it that has read all pages before."""
     from calls.api.pagination import KeysetPagination
     from calls.models import Call
 
-    place = min(200_000, Call.objects.count() // 2)
+    offset = min(200_000, Call.objects.count() // 2)
     address = client.get("/api/calls/?page_size=200").json()["next"]
     original = KeysetPagination._read
-    last = Call.objects.order_by("-created_at", "-id")[place]
+    last = Call.objects.order_by("-created_at", "-id")[offset]
     KeysetPagination._read = lambda self, cursor: [last.created_at.isoformat(), str(last.pk)]  # type: ignore[method-assign]
     try:
         address = client.get(address.replace(_host(address), "")).json()["next"]
@@ -224,8 +228,8 @@ def _host(address: str) -> str:
     return address[: address.index("/api/")]
 
 
-def _explained(client: Any, address: str) -> tuple[int, list[str]]:
-    """How many rows the page has, and by what the database finds its calls."""
+def _explain(client: Any, address: str) -> tuple[int, list[str]]:
+    """Return how many rows the page has, and the indexes by which the database finds its calls."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -240,7 +244,7 @@ def _explained(client: Any, address: str) -> tuple[int, list[str]]:
 
 
 def _scans(node: Mapping[str, Any]) -> Iterator[str]:
-    """The indexes by which a plan finds calls."""
+    """Yield the indexes by which a plan finds calls."""
     if node["Node Type"] == "Seq Scan" and node.get("Relation Name") == "calls_call":
         yield "Seq Scan"
     if "Index Name" in node and node["Index Name"].startswith("call"):

@@ -1,4 +1,4 @@
-"""Fixtures of the tests on calls: our account, and calls at Twilio's end."""
+"""Fixtures of the tests of calls: our account at Twilio, and calls as Twilio has them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def _our_account(settings: Any) -> None:
 
 @pytest.fixture
 def twilio(client: Client) -> Twilio:
-    """One call at Twilio's end."""
+    """One call as Twilio has it."""
     return Twilio(client)
 
 

@@ -1,4 +1,4 @@
-"""A carrier in memory: takes calls, loses requests, and can be asked what it has."""
+"""A carrier in memory that accepts calls, loses requests, and can be asked which calls it has."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from calls.carrier import CarrierCall
 from calls.errors import CarrierError, FailureKind
 
 LEEWAY = timedelta(minutes=2)
+"""As ``calls.carrier.CLOCK_LEEWAY``."""
 _numbers = itertools.count(1)
 
 
 @dataclass
 class FakeCarrier:
-    """``faults`` are raised by the requests that come, in order; ``None`` lets one pass."""
+    """Has the methods of ``calls.carrier.Carrier``."""
 
     calls: dict[str, CarrierCall] = field(default_factory=dict)
+    """The calls that the carrier has, by sid."""
     requests: list[dict[str, Any]] = field(default_factory=list)
+    """The arguments of each request to create a call."""
     faults: list[CarrierError | None] = field(default_factory=list)
+    """Raised by the next requests, in order; None lets a request pass."""
     on_create: Callable[[CarrierCall], None] | None = None
-    """Called when a call exists, before the request is answered."""
+    """Called when a call has been created, before its request is answered."""
     _lock: Any = field(default_factory=threading.Lock)
 
     def create_call(self, **request: Any) -> CarrierCall:
@@ -41,7 +45,7 @@ class FakeCarrier:
         return call
 
     def add(self, to_number: str, from_number: str, **fields: Any) -> CarrierCall:
-        """A call that exists, however it came about."""
+        """Add a call that was not requested here."""
         call = CarrierCall(
             sid=f"CA{next(_numbers):032x}",
             status="queued",
@@ -57,27 +61,28 @@ class FakeCarrier:
         self.calls[call.sid] = call = replace(call, **fields)
         return call
 
-    def now_is(self, sid: str, **fields: Any) -> None:
+    def change(self, sid: str, **fields: Any) -> None:
+        """Change the state of a call."""
         self.calls[sid] = replace(self.calls[sid], **fields)
 
     def find_calls(self, *, to_number: str, from_number: str, since: datetime) -> list[CarrierCall]:
-        self._fail()
+        self._raise_fault()
         found = [call for call in self.calls.values() if (call.to_number, call.from_number) == (to_number, from_number)]
         return [call for call in reversed(found) if call.created_at is None or call.created_at >= since - LEEWAY]
 
     def fetch_call(self, sid: str) -> CarrierCall | None:
-        self._fail()
+        self._raise_fault()
         return self.calls.get(sid)
 
     def hang_up(self, sid: str, *, ringing: bool) -> bool:
-        self._fail()
+        self._raise_fault()
         call = self.calls.get(sid)
         if call is None or call.status in ("completed", "canceled", "busy", "no-answer", "failed"):
             return False
-        self.now_is(sid, status="canceled" if call.status in ("queued", "ringing") else "completed")
+        self.change(sid, status="canceled" if call.status in ("queued", "ringing") else "completed")
         return True
 
-    def _fail(self) -> None:
+    def _raise_fault(self) -> None:
         with self._lock:
             if self.faults and (fault := self.faults.pop(0)) is not None:
                 raise fault

@@ -1,4 +1,4 @@
-"""The project's settings for the workers of tests, which ask after lost calls every second."""
+"""The project's settings for the workers of tests, which ask the carrier about lost calls every second."""
 
 from clientcaller.settings import *  # noqa: F403
 from clientcaller.settings import CELERY_BEAT_SCHEDULE

@@ -1,6 +1,6 @@
 """
-A whole installation in processes of its own, for what only those can show: a web server, workers, the database and the
-broker, each of which can be killed; and, in this process, the telephone network that counts what is dialled.
+A whole installation in processes of its own: a web server, workers, the database and the broker. A test can kill each
+of them. The telephone network, which counts what is dialled, runs in the process of the test.
 """
 
 from __future__ import annotations
@@ -27,20 +27,25 @@ WEB = (
 )
 WORKER = "-m celery -A clientcaller worker --beat --without-mingle --without-gossip --loglevel WARNING"
 BUSY_WITHIN = CarrierTiming(post_dial=(0.05, 0.3), scale=1.0)
-"""How long it takes until a call is found busy."""
+"""How long it takes until a dialled number is reported as busy."""
 
 
 @dataclass
 class Installation:
-    """``url`` is that of its web server, ``env`` that of its processes. ``workers`` lists all that were started."""
+    """A running installation."""
 
     url: str
+    """The address of its web server."""
     network: PhoneNetwork
     env: Mapping[str, str]
+    """The environment of its processes."""
     include: str
+    """A module that its workers import, or nothing."""
     workers: list[Process] = field(default_factory=list)
+    """All workers that were started, the killed ones included."""
     _stack: ExitStack = field(default_factory=ExitStack)
     _milestones: dict[int, asyncio.Event] = field(default_factory=dict)
+    """By number of dialled calls: set once there are so many."""
 
     def start_worker(self) -> Process:
         include = ["--include", self.include] if self.include else []
@@ -49,26 +54,26 @@ class Installation:
         self.workers.append(worker)
         return worker
 
-    async def dialled(self, count: int) -> None:
-        """Return once the network has got so many calls."""
+    async def wait_until_dialled(self, count: int) -> None:
+        """Return once the network has received ``count`` calls."""
         if len(self.network.calls) < count:
             await self._milestones.setdefault(count, asyncio.Event()).wait()
 
-    def rung(self) -> Counter[str]:
-        """How many calls each number has got."""
+    def calls_by_number(self) -> Counter[str]:
+        """Return how often each number was dialled."""
         return Counter(call.request.to_number for call in self.network.calls.values())
 
-    async def ledger(self, *question: str, patience: float = 60.0) -> Any:
-        """Ask ``tests.calls.ledger`` in a process of the installation; its answer, in so many seconds at most."""
-        return await asyncio.to_thread(ask_ledger, self.env, *question, patience=patience)
+    async def ask_database(self, *question: str, patience: float = 60.0) -> Any:
+        """Ask ``tests.calls.database_probe`` in a process of the installation. ``patience`` is in seconds."""
+        return await asyncio.to_thread(ask_database, self.env, *question, patience=patience)
 
-    def note(self, _call: object) -> None:
+    def note_call(self, _call: object) -> None:
         if event := self._milestones.get(len(self.network.calls)):
             event.set()
 
 
-def ask_ledger(env: Mapping[str, str], *question: str, patience: float = 60.0) -> Any:
-    with process(sys.executable, "-m", "tests.calls.ledger", *question, env=env) as asked:
+def ask_database(env: Mapping[str, str], *question: str, patience: float = 60.0) -> Any:
+    with process(sys.executable, "-m", "tests.calls.database_probe", *question, env=env) as asked:
         return json.loads(asked.wait_for(r"^answer: (.*)$", timeout=patience)[1])
 
 
@@ -83,9 +88,9 @@ async def installation(
     **more: str,
 ) -> AsyncIterator[Installation]:
     """
-    Web server and network are up, workers are not; everything ends with the block.
+    Run an installation. The web server and the network are started, workers are not. Everything ends with the block.
 
-    Whoever is called is busy. ``include`` is a module that the workers load, ``more`` are further settings.
+    Every number is busy. ``include`` is a module that the workers import, ``more`` are further settings.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -112,7 +117,7 @@ async def installation(
             },
         )
         here = Installation(url, network, env, include)
-        network.on_call = here.note
+        network.on_call = here.note_call
         with here._stack as stack:
             await asyncio.to_thread(migrate, env)
             web = stack.enter_context(process(sys.executable, *WEB.format(port=port).split(), env=env))
@@ -122,18 +127,19 @@ async def installation(
 
 async def survive(here: Installation, count: int, *, redis: Any = None, postgres: Any = None) -> dict[str, Any]:
     """
-    Dial ``count`` calls that are due at once while things break, and return what the ledger says in the end.
+    Dial ``count`` calls that are due at once while processes die. Returns what the database contains in the end.
 
-    Two workers, of which one is killed after a quarter and started again; then Redis restarts, then PostgreSQL.
+    There are two workers. After a quarter of the calls one is killed and another one is started, after the half Redis
+    restarts, and after three quarters PostgreSQL.
     """
     first, _second = here.start_worker(), here.start_worker()
-    await here.ledger("place", str(count))
-    await here.dialled(count // 4)
+    await here.ask_database("place", str(count))
+    await here.wait_until_dialled(count // 4)
     first.signal(signal.SIGKILL)
     await asyncio.to_thread(first.wait)
     here.start_worker()
     for quarter, server in ((2, redis), (3, postgres)):
-        await here.dialled(quarter * count // 4)
+        await here.wait_until_dialled(quarter * count // 4)
         if server is not None:
             await asyncio.to_thread(server.restart)
-    return await here.ledger("wait", patience=60.0 + count)
+    return await here.ask_database("wait", patience=60.0 + count)

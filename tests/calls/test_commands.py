@@ -1,4 +1,4 @@
-"""Placing calls from the shell."""
+"""``manage.py call`` and ``manage.py schedule``."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Keys, the do-not-call list and forgetting, from the shell."""
+"""``manage.py apikey``, ``donotcall`` and ``forget``."""
 
 import io
 from datetime import timedelta
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 ANNA, BERT = "+12025550101", "+12025550102"
 
 
-def run(*arguments: object) -> str:
+def run_command(*arguments: object) -> str:
     out = io.StringIO()
     call_command(*map(str, arguments), stdout=out, stderr=io.StringIO())
     return out.getvalue()
@@ -25,7 +25,7 @@ def run(*arguments: object) -> str:
 
 
 def test_a_created_key_is_the_only_output_so_that_a_script_can_read_it():
-    secret = run("apikey", "create", "crm", "--scope", "read", "--scope", "dial", "--rate", "60/minute").strip()
+    secret = run_command("apikey", "create", "crm", "--scope", "read", "--scope", "dial", "--rate", "60/minute").strip()
     key = find_key(secret)
     assert (key.name, key.scopes, key.rate, key.expires_at) == ("crm", ["read", "dial"], "60/minute", None)
 
@@ -33,7 +33,7 @@ def test_a_created_key_is_the_only_output_so_that_a_script_can_read_it():
 @pytest.mark.parametrize(("text", "days"), [("12h", 0.5), ("90d", 90), ("2w", 14), ("1y", 365)])
 def test_a_key_can_expire(text, days):
     before = timezone.now()
-    run("apikey", "create", "crm", "--scope", "read", "--expires", text)
+    run_command("apikey", "create", "crm", "--scope", "read", "--expires", text)
     assert before <= ApiKey.objects.get().expires_at - timedelta(days=days) <= timezone.now()
 
 
@@ -49,14 +49,14 @@ def test_a_key_can_expire(text, days):
 )
 def test_invalid_arguments_for_a_key_are_errors(arguments, message):
     with pytest.raises(CommandError, match=message):
-        run("apikey", *arguments)
+        run_command("apikey", *arguments)
 
 
 def test_the_list_shows_revoked_keys_and_no_secrets():
-    secrets = [run("apikey", "create", name, "--scope", "read").strip() for name in ("crm", "old")]
-    run("apikey", "revoke", "old")
+    secrets = [run_command("apikey", "create", name, "--scope", "read").strip() for name in ("crm", "old")]
+    run_command("apikey", "revoke", "old")
     assert find_key(secrets[1]) is None
-    lines = run("apikey", "list").splitlines()
+    lines = run_command("apikey", "list").splitlines()
     assert [line.split()[1:3] for line in lines] == [["active", "crm"], ["revoked", "old"]]
     assert not any(secret[8:] in line for secret in secrets for line in lines)
 
@@ -65,10 +65,10 @@ def test_the_list_shows_revoked_keys_and_no_secrets():
 
 
 def test_a_number_is_added_listed_and_removed():
-    assert "is on" in run("donotcall", "add", "+1 202 555 0101", "--reason", "asked, twice")
-    assert "was already" in run("donotcall", "add", ANNA)
-    assert run("donotcall", "list").startswith(f'{ANNA},"asked, twice",operator,')
-    assert "may be dialled again" in run("donotcall", "remove", ANNA)
+    assert "is on" in run_command("donotcall", "add", "+1 202 555 0101", "--reason", "asked, twice")
+    assert "was already" in run_command("donotcall", "add", ANNA)
+    assert run_command("donotcall", "list").startswith(f'{ANNA},"asked, twice",operator,')
+    assert "may be dialled again" in run_command("donotcall", "remove", ANNA)
     assert not DoNotCall.objects.exists()
 
 
@@ -78,17 +78,17 @@ def test_a_number_is_added_listed_and_removed():
 )
 def test_invalid_arguments_for_an_entry_are_errors(arguments, message):
     with pytest.raises(CommandError, match=message):
-        run("donotcall", *arguments)
+        run_command("donotcall", *arguments)
 
 
 def test_a_list_can_be_exported_and_imported_again(tmp_path):
-    run("donotcall", "add", ANNA, "--reason", "said so")
-    run("donotcall", "add", BERT)
+    run_command("donotcall", "add", ANNA, "--reason", "said so")
+    run_command("donotcall", "add", BERT)
     file = tmp_path / "list.csv"
-    file.write_text(run("donotcall", "list"))
+    file.write_text(run_command("donotcall", "list"))
     DoNotCall.objects.all().delete()
-    assert run("donotcall", "import", file).startswith("2 numbers are new")
-    assert run("donotcall", "import", file).startswith("0 numbers are new")
+    assert run_command("donotcall", "import", file).startswith("2 numbers are new")
+    assert run_command("donotcall", "import", file).startswith("0 numbers are new")
     assert dict(DoNotCall.objects.values_list("number", "reason")) == {ANNA: "said so", BERT: ""}
 
 
@@ -98,7 +98,7 @@ def test_every_valid_number_of_a_file_is_added_and_every_invalid_line_shown(tmp_
         f"\ufeffNumber,Reason\n\n# a remark\n{ANNA},stop\nhello\n {BERT} \n020 1234,local\n", encoding="utf-8"
     )
     with pytest.raises(CommandError) as told:
-        run("donotcall", "import", file)
+        run_command("donotcall", "import", file)
     lines = str(told.value).splitlines()
     assert [line.split(":")[1] for line in lines[:2]] == ["5", "7"]
     assert lines[2] == "2 lines were left out."
@@ -109,7 +109,7 @@ def test_of_many_invalid_lines_some_are_shown_and_all_counted(tmp_path):
     file = tmp_path / "list.txt"
     file.write_text("nonsense\n" * 50)
     with pytest.raises(CommandError) as told:
-        run("donotcall", "import", file)
+        run_command("donotcall", "import", file)
     assert len(str(told.value).splitlines()) == 22
     assert "50 lines were left out" in str(told.value)
 
@@ -120,7 +120,7 @@ def test_an_unreadable_file_is_an_error(tmp_path, content):
     if content:
         file.write_bytes(content)
     with pytest.raises(CommandError, match="cannot be read"):
-        run("donotcall", "import", file)
+        run_command("donotcall", "import", file)
 
 
 # --- forget ------------------------------------------------------------------------------------------------
@@ -134,8 +134,8 @@ def call(db) -> Call:
 
 
 def test_a_person_is_forgotten_and_what_was_removed_is_printed(call):
-    run("donotcall", "add", ANNA)
-    told = run("forget", "+1 (202) 555-0101", "--yes")
+    run_command("donotcall", "add", ANNA)
+    told = run_command("forget", "+1 (202) 555-0101", "--yes")
     assert "1 calls" in told
     assert "stays on the do-not-call list" in told
     call.refresh_from_db()
@@ -144,8 +144,8 @@ def test_a_person_is_forgotten_and_what_was_removed_is_printed(call):
 
 
 def test_the_number_leaves_the_do_not_call_list_only_on_request(call):
-    run("donotcall", "add", ANNA)
-    assert "do-not-call" not in run("forget", ANNA, "--yes", "--and-do-not-call")
+    run_command("donotcall", "add", ANNA)
+    assert "do-not-call" not in run_command("forget", ANNA, "--yes", "--and-do-not-call")
     assert not DoNotCall.objects.exists()
 
 
@@ -153,10 +153,10 @@ def test_the_number_leaves_the_do_not_call_list_only_on_request(call):
 def test_without_yes_the_number_must_be_confirmed(call, monkeypatch, answer, forgotten):
     monkeypatch.setattr("builtins.input", lambda _: answer)
     if forgotten:
-        run("forget", ANNA)
+        run_command("forget", ANNA)
     else:
         with pytest.raises(CommandError, match="Nothing was removed"):
-            run("forget", ANNA)
+            run_command("forget", ANNA)
     call.refresh_from_db()
     assert (call.from_number == "forgotten") == forgotten
 
@@ -164,7 +164,7 @@ def test_without_yes_the_number_must_be_confirmed(call, monkeypatch, answer, for
 def test_without_a_terminal_nothing_is_removed(call, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     with pytest.raises(CommandError, match="--yes"):
-        run("forget", ANNA)
+        run_command("forget", ANNA)
     call.refresh_from_db()
     assert call.from_number == ANNA
 
@@ -172,9 +172,9 @@ def test_without_a_terminal_nothing_is_removed(call, monkeypatch):
 def test_forgetting_a_person_on_the_line_is_an_error(call):
     Call.objects.update(status="in-progress")
     with pytest.raises(CommandError, match="Hang up first"):
-        run("forget", ANNA, "--yes")
+        run_command("forget", ANNA, "--yes")
 
 
 def test_forgetting_text_without_a_number_is_an_error():
     with pytest.raises(CommandError, match="in full"):
-        run("forget", "Anna", "--yes")
+        run_command("forget", "Anna", "--yes")

@@ -14,7 +14,7 @@ from calls.numbers import REGIONS, TYPES, NumberRefused, dialable, region_of, zo
 USUAL = {"FIXED_LINE", "MOBILE", "FIXED_LINE_OR_MOBILE"}
 
 
-def outcome(decide):
+def result_or_refusal(decide):
     try:
         return decide()
     except NumberRefused as refused:
@@ -38,9 +38,9 @@ def test_a_number_becomes_e164_however_it_is_written(text):
 @pytest.mark.parametrize(
     ("text", "number"),
     [
-        ("+44 (0)20 7946 0018", "+442079460018"),  # the bracketed zero is for callers at home
+        ("+44 (0)20 7946 0018", "+442079460018"),  # the zero in brackets is dialled within the country only
         ("+39 06 1234 5678", "+390612345678"),  # Italy's zero is part of the number
-        ("+33 1 12 34 56 78", "+33112345678"),  # 112 in the middle harms nobody
+        ("+33 1 12 34 56 78", "+33112345678"),  # contains 112, which is not an emergency call here
     ],
 )
 def test_national_ways_to_write_a_number_are_understood(text, number):
@@ -152,7 +152,7 @@ numberish = st.text(st.sampled_from("+0123456789 ()-.x#;,*/٣９\x00\n")) | st.f
 @example(text="+1911\x00", named=("*",))
 @example(text="tel:911;ext=" + "9" * 10_000, named=("*",))
 def test_any_text_is_either_a_valid_number_or_refused(text, named):
-    number = outcome(lambda: dialable(text, countries=named, types=TYPES))
+    number = result_or_refusal(lambda: dialable(text, countries=named, types=TYPES))
     if isinstance(number, NumberRefused):
         assert re.fullmatch(r"[a-z]+(-[a-z]+)+", number.code)
         assert str(number)
@@ -166,7 +166,7 @@ def test_any_text_is_either_a_valid_number_or_refused(text, named):
 
 @given(text=numberish)
 def test_region_and_zones_refuse_text_that_is_not_a_number(text):
-    found = outcome(lambda: (region_of(text), zones_of(text)))
+    found = result_or_refusal(lambda: (region_of(text), zones_of(text)))
     if isinstance(found, NumberRefused):
         assert found.code == "invalid-number"
     else:
@@ -185,10 +185,10 @@ def test_region_and_zones_refuse_text_that_is_not_a_number(text):
         ("+447400123456", "GB"),
         ("+77012345678", "KZ"),
         ("+881612345678", "001"),
-        ("+15555550123", "US"),  # in no plan: the main country of the code
+        ("+15555550123", "US"),  # outside the numbering plan: the main country of the code
     ],
 )
-def test_the_region_of_a_number(number, region):
+def test_a_number_has_the_region_of_its_country(number, region):
     assert region_of(number) == region
 
 

@@ -114,7 +114,7 @@ def test_a_value_that_is_not_a_table_is_refused():
         CallingHours.parse("08:00-21:00")
 
 
-# The next moment that everybody's wall clock allows
+# The next time that the wall clocks of all zones allow
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_days_are_those_of_the_called_person():
 
 
 def test_a_weekly_hour_is_found_within_the_horizon():
-    now = local("2026-01-14T10:00", NEW_YORK)  # a Wednesday, its hour just over
+    now = local("2026-01-14T10:00", NEW_YORK)  # a Wednesday, at the end of its hour
     week, wait = hours("Wed 09:00-10:00"), timedelta(days=7, hours=-1)
     assert next_allowed(now, zones=[NEW_YORK], hours=week) == now + wait
     assert next_allowed(now, zones=[NEW_YORK], hours=week, horizon=wait) == now + wait
@@ -186,19 +186,19 @@ def test_an_offset_of_a_quarter_hour_counts_in_kathmandu():
 @pytest.mark.parametrize(
     ("window", "then"),
     [
-        ("02:30-05:00", "2026-03-08T03:00"),  # begins in the hour that does not exist: right after it
-        ("02:00-02:30", "2026-03-09T02:00"),  # lies in it: not today
+        ("02:30-05:00", "2026-03-08T03:00"),  # begins in the skipped hour: opens right after it
+        ("02:00-02:30", "2026-03-09T02:00"),  # lies in the skipped hour: not on this day
         ("01:30-02:30", "2026-03-08T01:30"),
         ("03:00-05:00", "2026-03-08T03:00"),
         ("08:00-21:00", "2026-03-08T08:00"),
     ],
 )
-def test_the_night_in_which_new_york_loses_an_hour(window, then):
+def test_windows_in_the_night_in_which_new_york_skips_an_hour(window, then):
     now = local("2026-03-08T00:10", NEW_YORK)
     assert next_allowed(now, zones=[NEW_YORK], hours=hours(window)) == local(then, NEW_YORK)
 
 
-def test_a_window_that_begins_in_the_skipped_hour_opens_after_it():
+def test_a_window_that_reaches_into_the_skipped_hour_ends_where_that_hour_begins():
     almost = local("2026-03-08T01:59:59.5", NEW_YORK)
     week = hours("01:30-02:30")
     assert next_allowed(almost, zones=[NEW_YORK], hours=week) == almost
@@ -211,7 +211,7 @@ def test_a_window_that_begins_in_the_skipped_hour_opens_after_it():
     ("window", "now", "fold", "then", "then_fold"),
     [
         ("01:00-01:30", "2026-11-01T00:10", 0, "2026-11-01T01:00", 0),
-        ("01:00-01:30", "2026-11-01T01:30", 0, "2026-11-01T01:00", 1),  # the hour comes again, and so does the window
+        ("01:00-01:30", "2026-11-01T01:30", 0, "2026-11-01T01:00", 1),  # the hour is repeated, and so is the window
         ("01:00-01:30", "2026-11-01T01:30", 1, "2026-11-02T01:00", 0),
         ("01:20-03:00", "2026-11-01T01:10", 1, "2026-11-01T01:20", 1),
         ("01:20-03:00", "2026-11-01T01:59", 0, "2026-11-01T01:59", 0),
@@ -219,7 +219,7 @@ def test_a_window_that_begins_in_the_skipped_hour_opens_after_it():
         ("08:00-21:00", "2026-11-01T01:30", 0, "2026-11-01T08:00", 0),
     ],
 )
-def test_the_night_in_which_new_york_gains_an_hour(window, now, fold, then, then_fold):
+def test_windows_in_the_night_in_which_new_york_repeats_an_hour(window, now, fold, then, then_fold):
     found = next_allowed(local(now, NEW_YORK, fold), zones=[NEW_YORK], hours=hours(window))
     assert found == local(then, NEW_YORK, then_fold).astimezone(UTC)
 
@@ -232,11 +232,11 @@ def test_the_night_in_which_new_york_gains_an_hour(window, now, fold, then, then
         ("01:30-01:45", "2026-04-04T14:45", "2026-04-04T15:00"),  # 02:00 becomes 01:30, again
     ],
 )
-def test_lord_howe_changes_its_clocks_by_half_an_hour(window, now, then):
+def test_windows_on_lord_howe_which_changes_its_clocks_by_half_an_hour(window, now, then):
     assert next_allowed(utc(now), zones=["Australia/Lord_Howe"], hours=hours(window)) == utc(then)
 
 
-def test_samoa_once_skipped_a_friday():
+def test_windows_of_a_day_that_samoa_skipped():
     thursday_night = local("2011-12-29T22:00", "Pacific/Apia")
     found = next_allowed(thursday_night, zones=["Pacific/Apia"], hours=hours("Fri 08:00-21:00; Sat 09:00-12:00"))
     assert found == local("2011-12-31T09:00", "Pacific/Apia")
@@ -328,7 +328,7 @@ def test_the_next_time_is_the_first_that_every_zone_allows(now, zones, week, see
     assert now <= end
     if found is not None:
         assert all(is_open(found, zone, week) for zone in zones)
-    # Hours and changes of the clock fall on multiples of five minutes: so do the moments at which anything opens.
+    # Hours and clock changes fall on multiples of five minutes, and so does every time at which a window opens.
     first = now + (utc("1970-01-01T00:00") - now) % timedelta(minutes=5)
     grid = [first + step * timedelta(minutes=5) for step in range((end - first) // timedelta(minutes=5) + 1)]
     for moment in [now, *random.Random(seed).sample(grid, min(len(grid), 300)), *grid[-30:], end - MICROSECOND]:

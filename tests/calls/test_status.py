@@ -1,4 +1,4 @@
-"""The table of moves."""
+"""The moves of a call's status."""
 
 import itertools
 

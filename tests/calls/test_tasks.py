@@ -1,4 +1,4 @@
-"""The tasks that wake the services, and what wakes the tasks."""
+"""The Celery tasks, and how they are woken."""
 
 import pytest
 from celery import current_app
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def sent(monkeypatch) -> list[tuple[str, tuple]]:
-    """The wake-ups that were sent."""
+    """The name and the arguments of each task that was enqueued."""
     messages: list[tuple[str, tuple]] = []
     monkeypatch.setattr(current_app, "send_task", lambda name, args, **_: messages.append((name, tuple(args))))
     return messages

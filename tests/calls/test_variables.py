@@ -1,4 +1,4 @@
-"""Variables in prompts and greetings."""
+"""Placeholders in prompts and greetings."""
 
 import pytest
 from hypothesis import given

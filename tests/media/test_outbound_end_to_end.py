@@ -407,7 +407,7 @@ async def test_a_call_through_separate_processes_with_redis_and_postgresql(postg
     }
     async with installation(tmp_path, **servers, ENGINES_OPTIONS=json.dumps({"tts": FAST})) as system:
         system.network.on_dial(ANNA, lambda: ScriptedCaller([WaitForAgent(), Wait(60.0)]), after=0.5)
-        headers = {"Authorization": f"Bearer {await system.ledger('key')}"}
+        headers = {"Authorization": f"Bearer {await system.ask_database('key')}"}
         async with aiohttp.ClientSession(system.url, headers=headers) as api:
 
             async def post(path: str, **body: str) -> dict:

@@ -1,4 +1,4 @@
-"""What becomes of a dial attempt, and of its call."""
+"""How an attempt moves, and how its call follows."""
 
 from datetime import UTC, datetime
 

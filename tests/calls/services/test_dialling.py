@@ -1,4 +1,4 @@
-"""Each call is dialled once."""
+"""The one request of each attempt, and its refusals."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What keeps a call from being dialled now."""
+"""The rules against dialling a call now."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -143,6 +143,6 @@ def test_calling_hours_that_become_unknown_after_the_claim_end_only_the_call_tha
         dialling.dial(attempt_id, carrier=carrier)
     assert (reload(broken).status, reload(broken).end_reason) == ("failed", "unknown-hours")
     clock.shift(200)
-    carrier.now_is(reload(queued).sid, status="completed")
+    carrier.change(reload(queued).sid, status="completed")
     reconciling.reconcile(carrier=carrier)
     assert reload(fine).status == "completed"

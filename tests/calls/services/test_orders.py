@@ -1,4 +1,4 @@
-"""Orders to a live call, and what follows a stream that they end: transfers, the way back, opting out."""
+"""Orders to a live call, and what follows after a stream that they end: transfers, the return, opting out."""
 
 from datetime import UTC, datetime
 
@@ -38,7 +38,7 @@ def end_transferred(call, stream=1):
     record_fact(facts.StreamEnded(fact_id=f"end-{stream}", call_id=call.pk, reason="transferred", at=AT, stream=stream))
 
 
-def comes_back(twilio: Twilio, status: str, stream: int = 1):
+def after_transfer(twilio: Twilio, status: str, stream: int = 1):
     return twiml(twilio.post(f"/twilio/after-transfer/?stream={stream}", DialCallStatus=status))
 
 
@@ -108,7 +108,7 @@ def test_with_redis_the_process_is_notified_and_an_order_survives_a_failed_notif
 def test_a_transfer_is_dialled_after_its_stream_has_ended(connected, twilio):
     record_fact(facts.TransferRequested(fact_id="t", call_id=connected.call_id, target="sales", at=AT))
     end_transferred(twilio.call)
-    for _ in range(2):  # Twilio may ask twice
+    for _ in range(2):  # Twilio may repeat its request
         [dial] = twilio.loses_stream()
         assert dial.tag == "Dial"
         assert dial.get("action") == "https://phone.example.com/twilio/after-transfer/?stream=1"
@@ -129,7 +129,7 @@ def test_a_call_ends_after_an_answered_transfer(connected, twilio):
     end_transferred(twilio.call)
     twilio.loses_stream()
     for _ in range(2):
-        assert verbs(comes_back(twilio, "completed")) == ["Hangup"]
+        assert verbs(after_transfer(twilio, "completed")) == ["Hangup"]
     assert twilio.call.status == "completed"
     assert [kind for kind, _ in events(twilio.call)].count("transfer-completed") == 1
 
@@ -138,9 +138,9 @@ def test_the_caller_returns_to_the_agent_from_a_transfer_that_is_not_answered(co
     record_fact(facts.TransferRequested(fact_id="t", call_id=connected.call_id, target="sales", at=AT))
     end_transferred(twilio.call)
     twilio.loses_stream()
-    claim = claim_stream(token=token_in(comes_back(twilio, "no-answer")), process="web-1")
+    claim = claim_stream(token=token_in(after_transfer(twilio, "no-answer")), process="web-1")
     assert (claim.stream, claim.is_reconnect, claim.transfer_failed) == (2, True, True)
-    # The end of that stream is an end like any other.
+    # The end of that stream ends the call as usual.
     record_fact(facts.StreamEnded(fact_id="end-2", call_id=claim.call_id, reason="agent-ended", at=AT, stream=2))
     assert verbs(twilio.loses_stream(stream=2)) == ["Hangup"]
 

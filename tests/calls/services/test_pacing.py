@@ -35,7 +35,7 @@ def test_outbound_calls_are_limited_by_the_slots_and_by_their_own_limit(agent, c
     report(attempts[0], "busy")
     assert len(dial_due(carrier)) == 1
     settings.OUTBOUND_MAX_CALLS = 9
-    assert len(dial_due(carrier)) == 2  # the slots of all calls are the limit
+    assert len(dial_due(carrier)) == 2  # the slots of all live calls are the limit
 
 
 def test_too_many_requests_pause_dialling_and_do_not_count_as_attempts(agent, clock, carrier):
@@ -44,7 +44,7 @@ def test_too_many_requests_pause_dialling_and_do_not_count_as_attempts(agent, cl
     carrier.faults = [refusal(FailureKind.LATER, 20429, retry_after=7.0)]
     for attempt_id in claiming.claim_due().attempts:
         dialling.dial(attempt_id, carrier=carrier)
-    # What was claimed before the pause is held back as well.
+    # A call that was claimed before the pause is held back as well.
     assert len(carrier.requests) == 1
     assert {call.due_at for call in Call.objects.all()} == {NOON + timedelta(seconds=7)}
     assert dial_due(carrier) == []
@@ -86,7 +86,7 @@ def test_the_carriers_limit_of_live_calls_is_learned_and_slowly_raised_again(age
     assert dial_due(carrier) == []
     clock.shift(11)
     assert len(DialAttempt.objects.filter(ended_at=None)) == 3
-    assert dial_due(carrier) == []  # two are out, one is being dialled: that is what it stands
+    assert dial_due(carrier) == []  # two are out and one is being dialled, which is the limit
     clock.shift(400)
     assert len(dial_due(carrier)) == 2
 

@@ -1,4 +1,4 @@
-"""The do-not-call list, retention, and forgetting a person."""
+"""Retention, and forgetting a person."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -65,7 +65,7 @@ def says_her_name(call: Call, at: datetime) -> None:
 
 
 def a_call(number=ANNA, *, direction="outbound", days_ago=0.0, status="completed", sound=True, **fields) -> Call:
-    """A call in which everything that can be known of somebody is known."""
+    """Create a call with every kind of data about a person, whose name is Annabel."""
     at = NOW - timedelta(days=days_ago)
     from_number, to_number = (OURS, number) if direction == "outbound" else (number, OURS)
     call = Call.objects.create(
@@ -100,7 +100,7 @@ def a_call(number=ANNA, *, direction="outbound", days_ago=0.0, status="completed
 
 
 def everything() -> str:
-    """All that stands in the database about calls."""
+    """Return everything that the database contains about calls, as text."""
     return "".join(serializers.serialize("json", model.objects.all()) for model in EVERYTHING)
 
 
@@ -114,7 +114,7 @@ def events_of(call: Call) -> dict[str, dict]:
     return dict(call.events.values_list("kind", "data"))
 
 
-# --- What is old enough ------------------------------------------------------------------------------------
+# --- Retention ---------------------------------------------------------------------------------------------
 
 
 def test_recordings_and_words_are_deleted_at_their_own_ages():

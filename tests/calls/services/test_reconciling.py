@@ -1,4 +1,4 @@
-"""What the carrier is asked about attempts that nothing was heard of."""
+"""Asking the carrier about attempts of which nothing was heard."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -25,9 +25,9 @@ def test_a_request_with_an_unknown_outcome_is_looked_for_and_not_repeated(agent,
     carrier.faults = [refusal(FailureKind.UNKNOWN)]
     [attempt] = dial_due(carrier)
     assert (reload(call).status, attempt.sid) == ("queued", None)
-    carrier.now_is(next(iter(carrier.calls)), status="in-progress")
+    carrier.change(next(iter(carrier.calls)), status="in-progress")
     reconciling.reconcile(carrier=carrier)
-    assert reload(attempt).sid is None  # a request lasts longer than that
+    assert reload(attempt).sid is None  # the request may still be under way
     clock.shift(reconciling.UNANSWERED_REQUEST)
     assert dial_due(carrier) == []
     assert reconciling.reconcile(carrier=carrier).settled == 1
@@ -48,7 +48,7 @@ def test_a_request_is_repeated_only_when_it_certainly_never_arrived(agent, clock
     assert reconciling.reconcile(carrier=carrier).lost == 1
     [attempt] = dial_due(carrier)
     assert (attempt.number, reload(call).attempts_made) == (2, 2)
-    # Nobody's telephone rang: the attempt counts for nothing.
+    # No phone rang, so the attempt does not count against the agent's policy.
     for status in ("busy", "busy", "busy"):
         report(attempt, status)
         if reload(call).due_at:
@@ -83,7 +83,7 @@ def test_the_carrier_is_asked_about_a_silent_call_which_then_ends(agent, clock, 
     call = place()
     [attempt] = dial_due(carrier)
     answer(attempt)
-    carrier.now_is(attempt.sid, status="completed", ended_at=NOON + timedelta(seconds=42), duration=42.0)
+    carrier.change(attempt.sid, status="completed", ended_at=NOON + timedelta(seconds=42), duration=42.0)
     clock.shift(30)
     reconciling.reconcile(carrier=carrier)
     assert reload(call).status == "in-progress"
@@ -105,7 +105,7 @@ def test_a_hang_up_that_no_process_takes_is_carried_out_at_the_carrier(agent, cl
     call = place()
     [attempt] = dial_due(carrier)
     claim_stream(token=answer(attempt).token, process="web-1")
-    carrier.now_is(attempt.sid, status="in-progress")
+    carrier.change(attempt.sid, status="in-progress")
     stopping.hang_up(call_id=call.pk, carrier=carrier)
     clock.shift(reconciling.ORDER_IGNORED + 1)
     reconciling.reconcile(carrier=carrier)
@@ -141,7 +141,7 @@ def test_a_failed_question_about_one_attempt_does_not_stop_the_others(agent, clo
         raise refusal(FailureKind.UNKNOWN)
 
     carrier.find_calls = find_calls
-    carrier.now_is(attempt.sid, status="completed")
+    carrier.change(attempt.sid, status="completed")
     clock.shift(200)
     reconciling.reconcile(carrier=carrier)
     assert reload(attempt.call).status == "completed"
@@ -163,7 +163,7 @@ def test_a_conversation_ends_as_completed_whatever_the_carrier_calls_its_end(age
     call = place()
     [attempt] = dial_due(carrier)
     answer(attempt)
-    carrier.now_is(attempt.sid, status="no-answer")
+    carrier.change(attempt.sid, status="no-answer")
     clock.shift(200)
     reconciling.reconcile(carrier=carrier)
     assert reload(call).status == "completed"
@@ -173,7 +173,7 @@ def test_a_hang_up_that_fails_at_the_carrier_is_repeated(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
     claim_stream(token=answer(attempt).token, process="web-1")
-    carrier.now_is(attempt.sid, status="in-progress")
+    carrier.change(attempt.sid, status="in-progress")
     stopping.hang_up(call_id=call.pk, carrier=carrier)
     clock.shift(reconciling.ORDER_IGNORED + 1)
     carrier.faults = [refusal(FailureKind.UNKNOWN)]

@@ -1,4 +1,4 @@
-"""What machine detection reports."""
+"""Reports of machine detection."""
 
 import pytest
 

@@ -67,7 +67,7 @@ def test_an_answered_call_without_a_stream_is_hung_up_at_the_carrier(agent, cloc
     call = place()
     [attempt] = dial_due(carrier)
     answer(attempt)
-    carrier.now_is(attempt.sid, status="in-progress")
+    carrier.change(attempt.sid, status="in-progress")
     stopping.hang_up(call_id=call.pk, carrier=carrier)
     assert carrier.calls[attempt.sid].status == "completed"
 
@@ -75,6 +75,6 @@ def test_an_answered_call_without_a_stream_is_hung_up_at_the_carrier(agent, cloc
 def test_a_call_answered_during_its_cancellation_ends_as_the_carrier_reports(agent, clock, carrier):
     call = place()
     [attempt] = dial_due(carrier)
-    carrier.now_is(attempt.sid, status="in-progress")
+    carrier.change(attempt.sid, status="in-progress")
     stopping.cancel_call(call_id=call.pk, carrier=carrier)
     assert reload(call).status == "completed"

@@ -1,4 +1,4 @@
-"""Outgoing webhooks: who hears of what, signed how, tried how often."""
+"""Delivering webhooks: the signature, the attempts, and several workers at once."""
 
 import asyncio
 import base64
@@ -67,7 +67,7 @@ def deliveries(call, endpoint, count) -> list[WebhookDelivery]:
 
 
 class Receiver:
-    """Answers with ``statuses`` by host, or as ``then`` says; remembers what came."""
+    """Answers with ``statuses`` by the first label of the host, else with 204. ``got`` has what it received."""
 
     def __init__(self, **statuses: int) -> None:
         self.statuses = statuses
@@ -78,15 +78,15 @@ class Receiver:
         return self.statuses.get(url.split("/")[2].split(".")[0], 204)
 
 
-async def refuses(url, body, headers) -> int:
-    raise ConnectionRefusedError("nobody listens")
+async def refuse_connection(url, body, headers) -> int:
+    raise ConnectionRefusedError("connection refused")
 
 
-# --- A real receiver ---------------------------------------------------------------------------------------
+# --- A real receiver ----------------------------------------------------------------------------------------
 
 
 class Server(ThreadingHTTPServer):
-    """An HTTP server of this machine, with what it was sent, and how it answers."""
+    """An HTTP server on this machine. ``got`` has what it received, ``answer`` is what it answers."""
 
     daemon_threads = True
 
@@ -95,7 +95,7 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/hooks"
         self.answer = (204, {}, b"")
         self.release = threading.Event()
-        self.silent = False
+        self.is_silent = False
         self.got: list[tuple[str, dict[str, str], bytes]] = []
 
 
@@ -103,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.got.append((self.path, dict(self.headers), body))
-        if self.server.silent:
+        if self.server.is_silent:
             self.server.release.wait(30)
             return
         status, headers, content = self.server.answer
@@ -112,11 +112,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        with suppress(ConnectionError):  # nobody reads a long answer to its end
+        with suppress(ConnectionError):  # the sender does not read a long answer to its end
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Do not log requests."""
 
 
 @contextmanager
@@ -138,8 +138,8 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def verified(secret: str, headers: dict[str, str], body: bytes, *, now: datetime) -> bool:
-    """The receiver's side, from the text of the specification and not from our code."""
+def is_signed(secret: str, headers: dict[str, str], body: bytes, *, now: datetime) -> bool:
+    """Verify a signature as the specification says, independently of the code under test."""
     message_id, stamp = headers["webhook-id"], headers["webhook-timestamp"]
     if abs(now.timestamp() - int(stamp)) > 300:
         return False
@@ -152,7 +152,7 @@ def verified(secret: str, headers: dict[str, str], body: bytes, *, now: datetime
 
 
 def test_the_signature_follows_the_specification():
-    """The example that the specification's reference libraries test themselves with."""
+    """The example from the tests of the specification's reference libraries."""
     headers = webhook_delivery.sign(
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
     )
@@ -169,9 +169,9 @@ def test_a_delivery_is_a_signed_post_of_json(call, server):
     assert json.loads(body) == delivery.payload
     assert "Müller-7".encode() in body
     assert UUID(headers["webhook-id"]) == delivery.pk
-    assert verified(endpoint.secret, headers, body, now=NOON)
-    assert not verified(endpoint.secret, headers, body + b" ", now=NOON)
-    assert not verified(webhooks.make_secret(), headers, body, now=NOON)
+    assert is_signed(endpoint.secret, headers, body, now=NOON)
+    assert not is_signed(endpoint.secret, headers, body + b" ", now=NOON)
+    assert not is_signed(webhooks.make_secret(), headers, body, now=NOON)
     assert (delivery.status, delivery.response_status, delivery.attempts, delivery.due_at) == (
         "delivered",
         204,
@@ -194,8 +194,8 @@ def test_every_attempt_has_the_same_id_and_its_own_timestamp(call, server, clock
     (_, first, one), (_, second, two) = server.got
     assert first["webhook-id"] == second["webhook-id"]
     assert int(second["webhook-timestamp"]) == int(first["webhook-timestamp"]) + 600
-    assert verified(endpoint.secret, first, one, now=NOON)
-    assert verified(endpoint.secret, second, two, now=NOON + timedelta(seconds=600))
+    assert is_signed(endpoint.secret, first, one, now=NOON)
+    assert is_signed(endpoint.secret, second, two, now=NOON + timedelta(seconds=600))
 
 
 def test_a_redirect_is_not_followed(call, server):
@@ -215,7 +215,7 @@ def test_a_long_answer_counts_like_a_short_one(call, server):
 
 def test_a_receiver_that_does_not_answer_times_out(call, server, monkeypatch):
     monkeypatch.setattr(webhook_delivery, "TIMEOUT", 0.05)
-    server.silent = True
+    server.is_silent = True
     deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 1)
     assert deliver_due().retried == 1
     assert WebhookDelivery.objects.get().log[0]["result"] == "no answer within 0.05 s"
@@ -231,26 +231,26 @@ def test_a_refused_connection_is_a_failed_attempt(call):
     assert "connect" in delivery.log[0]["result"].lower()
 
 
-# --- Again and again ---------------------------------------------------------------------------------------
+# --- Retries ------------------------------------------------------------------------------------------------
 
 
 def test_a_delivery_fails_after_nine_attempts_over_twenty_hours(call, clock):
     [delivery] = deliveries(call, an_endpoint(), 1)
     for tries, wait in enumerate(BACKOFF, start=1):
-        assert deliver_due(post=refuses).retried == 1
+        assert deliver_due(post=refuse_connection).retried == 1
         delivery.refresh_from_db()
         seconds = (delivery.due_at - datetime.now(UTC)).total_seconds()
         assert (delivery.status, delivery.attempts) == ("waiting", tries)
         assert wait <= seconds <= wait * 1.2
         clock.move_to(delivery.due_at - timedelta(seconds=1))
-        assert deliver_due(post=refuses).retried == 0
+        assert deliver_due(post=refuse_connection).retried == 0
         clock.move_to(delivery.due_at)
-    assert deliver_due(post=refuses).failed == 1
+    assert deliver_due(post=refuse_connection).failed == 1
     delivery.refresh_from_db()
     assert (delivery.status, delivery.due_at, delivery.attempts, len(delivery.log)) == ("failed", None, 9, 9)
-    assert delivery.log[-1]["result"] == "nobody listens"
+    assert delivery.log[-1]["result"] == "connection refused"
     clock.shift(timedelta(days=2))
-    assert deliver_due(post=refuses).retried == 0
+    assert deliver_due(post=refuse_connection).retried == 0
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503, 301])
@@ -298,19 +298,19 @@ def test_an_unknown_delivery_cannot_be_repeated():
         redeliver(uuid4())
 
 
-# --- Several at once ---------------------------------------------------------------------------------------
+# --- Several workers ----------------------------------------------------------------------------------------
 
 
 def test_a_delivery_that_a_worker_has_claimed_is_not_due_for_others(call, monkeypatch):
     deliveries(call, an_endpoint(), 1)
     claim, due_for_others = webhook_delivery._claim, []
 
-    def claims(delivery):
+    def count_due_after_claim(delivery):
         claimed = claim(delivery)
         due_for_others.append(WebhookDelivery.objects.filter(due_at__lte=timezone.now()).count())
         return claimed
 
-    monkeypatch.setattr(webhook_delivery, "_claim", claims)
+    monkeypatch.setattr(webhook_delivery, "_claim", count_due_after_claim)
     assert deliver_due(post=Receiver()).delivered == 1
     assert due_for_others == [0]
 
@@ -334,13 +334,13 @@ def test_a_delivery_of_a_dead_worker_is_sent_after_its_lease(call, clock):
 
 def test_a_worker_that_stalled_beyond_its_lease_does_not_overwrite_anothers_result(call, monkeypatch):
     [delivery] = deliveries(call, an_endpoint("a.example.com"), 1)
-    settle = webhook_delivery._record_result
+    record_result = webhook_delivery._record_result
 
-    def settles_late(*arguments):
+    def record_late(*arguments):
         WebhookDelivery.objects.update(status="delivered", due_at=None, delivered_at=NOON)
-        settle(*arguments)
+        record_result(*arguments)
 
-    monkeypatch.setattr(webhook_delivery, "_record_result", settles_late)
+    monkeypatch.setattr(webhook_delivery, "_record_result", record_late)
     deliver_due(post=Receiver(a=500))
     delivery.refresh_from_db()
     assert (delivery.status, delivery.due_at, delivery.log) == ("delivered", None, [])
@@ -350,7 +350,7 @@ def test_a_slow_endpoint_does_not_delay_others(call):
     slow, quick = an_endpoint("slow.example.com"), an_endpoint("quick.example.com")
     deliveries(call, slow, 1)
     deliveries(call, quick, 10)
-    quick_ones = []
+    quick_bodies = []
     most = 0
     under_way = 0
 
@@ -363,8 +363,8 @@ def test_a_slow_endpoint_does_not_delay_others(call):
         most = max(most, under_way)
         await asyncio.sleep(0)
         under_way -= 1
-        quick_ones.append(body)
-        if len(quick_ones) == 10:
+        quick_bodies.append(body)
+        if len(quick_bodies) == 10:
             all_quick.set()
         return 204
 
@@ -426,7 +426,7 @@ def test_a_run_ends_in_time_and_leaves_the_rest(call, monkeypatch):
 
 
 def test_an_endpoint_is_left_to_the_run_that_is_sending_to_it(call):
-    """A slow endpoint then occupies one worker of a process, and not all of them."""
+    """So a slow endpoint occupies one worker of a process, not all of them."""
     endpoint = an_endpoint()
     deliveries(call, endpoint, 3)
     webhook_delivery._busy.add(endpoint.pk)

@@ -1,4 +1,4 @@
-"""Outgoing webhooks: who hears of what, signed how, tried how often."""
+"""Webhooks: their endpoints, and which events are written for which endpoint."""
 
 import base64
 from datetime import UTC, datetime
@@ -46,7 +46,7 @@ def an_endpoint(host="example.com", **fields) -> WebhookEndpoint:
     return endpoint
 
 
-# --- Who hears of what -------------------------------------------------------------------------------------
+# --- Announcing events --------------------------------------------------------------------------------------
 
 
 def test_an_event_is_written_for_every_endpoint_that_receives_it(call):

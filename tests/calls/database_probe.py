@@ -1,9 +1,9 @@
 """
-What the database of an installation says, for those outside: ``python -m tests.calls.ledger <question>``.
+Questions to the database of an installation: ``python -m tests.calls.database_probe <question>``.
 
-``place N`` places N calls that are due at once. ``wait`` says how they ended once all have. ``claims`` claims those
-that are due, as one dispatcher alone, and says how many milliseconds each took, and how many queries. ``key`` makes
-a key to the REST API.
+``place N`` places N calls that are due at once. ``wait`` waits until all calls have ended, and counts how they ended.
+``claims`` claims the due calls as the only dispatcher, and tells the milliseconds and queries of each claim. ``key``
+creates a key to the REST API. The answer is printed as JSON.
 """
 
 import json
@@ -54,7 +54,7 @@ def claims() -> dict[str, Any]:
         count = len(claiming.claim_due(wanted=50).attempts)
     queries, costs = len(asked) / count, []
     while Call.objects.filter(due_at__isnull=False).exists():
-        # They are over at once, so that there is room for the next.
+        # End the attempts at once, so that the next calls can be claimed.
         DialAttempt.objects.filter(ended_at=None).update(ended_at=timezone.now())
         Lease.objects.all().delete()
         started = time.perf_counter()
@@ -75,7 +75,7 @@ def main() -> None:
     while True:
         try:
             answer = QUESTIONS[question](*arguments)
-        except Error:  # the database is being restarted, by whoever asks
+        except Error:  # the test that asks is restarting the database
             connection.close()
             time.sleep(0.2)
         else:
