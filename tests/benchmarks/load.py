@@ -4,10 +4,10 @@ Latency, barge-in and calls per core, measured from the other end of the line.
     python -m tests.benchmarks.load                      # 1, 10 and 60 calls, three runs each
     python -m tests.benchmarks.load --calls 10 --runs 5 --seconds 60 --server daphne
 
-The server runs on processor 0 with scripted engines (``inference/engines/scripted.py``: 240 ms of work between
-the end of the caller's speech and the first sound, were nothing done ahead), the callers on processor 1. Everything but
-processor time and memory is measured by the phone (``media/phone/tape.py``). A run counts only if the load
-generator itself was never more than 20 ms late at p99.
+The server runs on processor 0 with scripted engines, the callers run on processor 1. The engines
+(``inference/engines/scripted.py``) would need 240 ms from the end of the caller's speech to the first sound if nothing
+were done ahead. The phone measures everything except processor time and memory (``media/phone/measurements.py``). A run
+counts only if the load generator was at most 20 ms late at p99.
 """
 
 from __future__ import annotations
@@ -47,8 +47,20 @@ from media.phone.ticker import Ticker  # noqa: E402
 from media.reply import render  # noqa: E402
 
 PUBLIC_URL = settings.PUBLIC_BASE_URL
-TICKS = os.sysconf("SC_CLK_TCK")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+"""The unit of processor time in ``/proc``."""
 MURMURS_MS = (200, 300, 350)
+"""Lengths of the murmurs, up to the longest that the agent should ignore."""
+MAX_LATENESS = 0.02
+"""Seconds at p99: a load generator that is later than a frame distorts what it measures."""
+WARM_UP_SECONDS = 3.0
+"""From the last call to the measurement, so that the start of the calls is not measured."""
+READY_TIMEOUT = 60.0
+"""Seconds until the server must be ready. Scripted engines load nothing."""
+RESUMED_WITHIN = 0.5
+"""Seconds: after a longer pause a murmur has stopped the agent."""
+STEPS_PER_CALL = 400
+"""More than any run takes; each is a second or more."""
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = {
     "uvicorn": (
@@ -61,23 +73,28 @@ SERVERS = {
 
 @dataclass(frozen=True)
 class Server:
+    """The server under test."""
+
     process: subprocess.Popen[bytes]
     url: str
     log: Path
 
     @property
     def cpu_seconds(self) -> float:
+        """Processor time so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
     @property
     def memory_mb(self) -> float:
+        """Resident memory now."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
 @contextmanager
 def serving(kind: str, directory: Path, *, calls: int) -> Iterator[Server]:
+    """Run the server with room for this many calls, and with a database in ``directory``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -105,21 +122,21 @@ def serving(kind: str, directory: Path, *, calls: int) -> Iterator[Server]:
 
 
 def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    give_up = time.monotonic() + 60
-    while time.monotonic() < give_up and process.poll() is None:
+    deadline = time.monotonic() + READY_TIMEOUT
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             urlopen(f"{url}/readyz", timeout=5).close()
             return
         except (URLError, OSError):
             time.sleep(0.2)
-    raise SystemExit(f"The server did not start:\n{log.read_text(errors='replace')[-2000:]}")
+    raise SystemExit(f"The server did not start. The end of {log}:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 # -- the callers ------------------------------------------------------------------------------------
 
 
 async def make_clips() -> dict[str, Clip]:
-    """What the callers say, with the voice of the laptop profile."""
+    """Synthesise what the callers say, with the voice of the ``laptop`` profile."""
     tts = make_engine("tts", {"BACKEND": "inference.engines.espeak.EspeakTextToSpeech"})
     await tts.start()
     try:
@@ -138,7 +155,7 @@ async def make_clips() -> dict[str, Clip]:
 
 
 def script(clips: dict[str, Clip], number: int) -> Iterator[Step]:
-    """An endless conversation: plain questions, and over every third reply a murmur, over another an interruption."""
+    """An endless conversation of questions. The caller murmurs over every third reply and interrupts another third."""
     yield WaitForAgent()
     yield Wait((number * 0.37) % 3.0)
     turn = number
@@ -159,20 +176,28 @@ def script(clips: dict[str, Clip], number: int) -> Iterator[Step]:
 
 @dataclass(frozen=True)
 class Run:
+    """What one run measured."""
+
     calls: int
     measured: Measurements
-    late: float
+    lateness: float
+    """Of the load generator: seconds at p99."""
     cpu_ms: float
+    """Processor time of the server for one call and second."""
     memory_mb: float
+    """Resident memory of the server at the end of the measurement."""
     failed: int
+    """How many calls got no reply at all."""
 
     @property
     def counts(self) -> bool:
-        return self.late <= 0.02
+        """Whether the load generator was fast enough for the figures to mean something."""
+        return self.lateness <= MAX_LATENESS
 
 
-async def load(server: Server, clips: dict[str, Clip], *, calls: int, seconds: float) -> Run:
-    steps = [[*islice(script(clips, number), 400), HangUp()] for number in range(calls)]
+async def measure_calls(server: Server, clips: dict[str, Clip], *, calls: int, seconds: float) -> Run:
+    """Let this many callers talk to the server, and measure them for this long."""
+    steps = [[*islice(script(clips, number), STEPS_PER_CALL), HangUp()] for number in range(calls)]
     callers = [ScriptedCaller(script) for script in steps]
     async with PhoneNetwork(
         app_url=server.url,
@@ -183,8 +208,8 @@ async def load(server: Server, clips: dict[str, Clip], *, calls: int, seconds: f
         lines = []
         for caller in callers:
             lines.append(await network.call_in(caller, from_number="+12025550123", to_number="+15005550006"))
-            await asyncio.sleep(min(0.1, 3.0 / calls))
-        await asyncio.sleep(3.0)
+            await asyncio.sleep(min(0.1, 3.0 / calls))  # callers do not call at the same instant
+        await asyncio.sleep(WARM_UP_SECONDS)
         lateness = Ticker.shared().lateness
         lateness.clear()
         began, cpu = time.monotonic(), server.cpu_seconds
@@ -214,35 +239,40 @@ FIGURES = {
     "barge-in p50 ms": lambda run: ms(percentile(clears(run), 0.5)),
     "barge-in p95 ms": lambda run: ms(percentile(clears(run), 0.95)),
     "interruptions": lambda run: len(clears(run)),
-    "murmurs kept %": lambda run: 100 * kept(run),
+    "murmurs kept %": lambda run: 100 * murmurs_kept(run),
     "gaps over 20 ms": lambda run: len(run.measured.gaps),
     "cut-ins": lambda run: run.measured.cut_ins,
     "carrier errors": lambda run: len(run.measured.errors),
     "CPU ms per call and second": lambda run: run.cpu_ms,
     "server memory MB": lambda run: run.memory_mb,
-    "generator late p99 ms": lambda run: ms(run.late),
+    "generator late p99 ms": lambda run: ms(run.lateness),
     "calls without an answer": lambda run: run.failed,
 }
 
 
 def clears(run: Run) -> list[float]:
+    """Return the seconds from each interruption to the ``clear`` that it caused."""
     return [overlap.clear_after for overlap in run.measured.interruptions if overlap.clear_after is not None]
 
 
-def kept(run: Run) -> float:
-    """Share of the murmurs after which the agent went on, or was back within 500 ms."""
+def murmurs_kept(run: Run) -> float:
+    """Return the share of the murmurs after which the agent went on, or resumed in time."""
     murmurs = run.measured.backchannels
-    good = sum(overlap.resumed_after is not None and overlap.resumed_after <= 0.5 for overlap in murmurs)
+    good = sum(overlap.resumed_after is not None and overlap.resumed_after <= RESUMED_WITHIN for overlap in murmurs)
     return good / len(murmurs) if murmurs else float("nan")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, nargs="+", default=[1, 10, 60])
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=40.0, help="of conversation that are measured")
-    parser.add_argument("--server", choices=SERVERS, default="uvicorn")
-    parser.add_argument("--profile", type=Path, help="write a py-spy flame graph of the server here (needs py-spy)")
+    parser.add_argument(
+        "--calls", type=int, nargs="+", default=[1, 10, 60], help="calls at once, one set of runs for each"
+    )
+    parser.add_argument("--runs", type=int, default=3, help="runs of each set (default: %(default)d)")
+    parser.add_argument(
+        "--seconds", type=float, default=40.0, help="seconds of conversation to measure (default: %(default)g)"
+    )
+    parser.add_argument("--server", choices=SERVERS, default="uvicorn", help="ASGI server (default: %(default)s)")
+    parser.add_argument("--profile", type=Path, help="profile the server with py-spy (to be installed) into this file")
     options = parser.parse_args()
     os.sched_setaffinity(0, {1} if (os.cpu_count() or 1) > 1 else {0})
     clips = asyncio.run(make_clips())
@@ -258,7 +288,7 @@ def main() -> None:
                 if options.profile:
                     command = ["py-spy", "record", "-d", str(int(options.seconds)), "-o", str(options.profile)]
                     profiler = subprocess.Popen([*command, "--format", "raw", "-p", str(server.process.pid)])
-                run = asyncio.run(load(server, clips, calls=calls, seconds=options.seconds))
+                run = asyncio.run(measure_calls(server, clips, calls=calls, seconds=options.seconds))
                 if profiler:
                     profiler.wait()
                 if run.failed or run.measured.errors:
@@ -266,14 +296,14 @@ def main() -> None:
             middle, slow = (FIGURES[f"response {name} ms"](run) for name in ("p50", "p95"))
             console.print(
                 f"{calls} calls: p50 {middle:.0f} ms, p95 {slow:.0f} ms, "
-                f"{run.cpu_ms:.1f} ms CPU per call and second, generator late {ms(run.late):.1f} ms"
+                f"{run.cpu_ms:.1f} ms CPU per call and second, generator late {ms(run.lateness):.1f} ms"
                 + ("" if run.counts else "  [red](does not count: the load generator was late)[/]")
             )
             runs.append(run)
-    report(console, options, runs)
+    print_report(console, options, runs)
 
 
-def report(console: Console, options: argparse.Namespace, runs: list[Run]) -> None:
+def print_report(console: Console, options: argparse.Namespace, runs: list[Run]) -> None:
     table = Table(title=f"{options.server}, scripted engines, one core for the server; medians of the runs that count")
     table.add_column("")
     good = {calls: [run for run in runs if run.calls == calls and run.counts] for calls in options.calls}
