@@ -2,6 +2,6 @@ from django.apps import AppConfig
 
 
 class MediaConfig(AppConfig):
-    """The sound of a call."""
+    """The application that carries the sound of calls."""
 
     name = "media"

@@ -1,10 +1,10 @@
 """
 From the tokens of a language model to clauses that can be spoken, the first one as early as possible.
 
-The first clause is short, so that speech starts early; after it come whole sentences, whose melody a voice gets
-right. A cut never falls into a number, a time, an abbreviation, an address of the web or a name with
-initials. Lists and headings become sentences, and a reply that goes on too long ends at the end of a sentence. How
-the text was cut into tokens makes no difference to what comes out.
+The first clause is short, so that speech starts early. Whole sentences follow, because a voice gets their melody right.
+A number, a time, an abbreviation, a web address or a name with initials is never cut in two. Lists and headings become
+sentences, and a reply that is too long ends after a whole sentence. The clauses do not depend on how the text was cut
+into tokens.
 """
 
 from __future__ import annotations
@@ -14,35 +14,39 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 FIRST_WORDS = 3
-"""A first clause of fewer words gives the voice nothing to work with, and is over before the next one is ready."""
+"""Words of the shortest first clause: a shorter one has no melody, and is over before the next clause is ready."""
 LONG_FIRST_WORDS = 8
-"""A first clause without punctuation is cut after this many, where a phrase ends ..."""
-_LONGEST_FIRST_WORDS = 14  # ... and after this many wherever it does no harm
+"""Words after which a first clause without punctuation is cut where a phrase ends: the caller waits for it ..."""
+_LONGEST_FIRST_WORDS = 14
+"""... and after which it is cut behind any word that may end a clause."""
 MAX_CLAUSE = 160
 """Characters. A longer sentence is cut at a comma, so that an interruption or a late token costs less."""
-_MIN_PART = 40  # characters of such a part
+_MIN_PART = 40
+"""Characters of the shortest part that a long sentence is cut into: shorter ones sound chopped."""
 
 _ENDS = ".!?…"
 _PAUSES = ",;:"
 _CLOSERS = "\"'”’)]*_`"
 
-_IN_FRONT = frozenset(
+_NEVER_LAST = frozenset(
     "dr mr mrs ms mx prof st rev hon gen col sgt capt lt sen rep gov pres fr mt ft approx appt dept est fig vs e.g i.e"
     " cf ca al jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat tel ext apt"
     " ste".split()
 )
-"""Abbreviations that stand in front of something: no sentence ends with them."""
+"""Abbreviations that need a word behind them: no sentence ends with one."""
 _MAYBE_LAST = frozenset("etc inc ltd co corp jr sr ave blvd rd ln hwy hr hrs min mins lb lbs oz".split())
-"""Abbreviations that may end a sentence, as may a.m. and U.S.: a capital letter after them tells."""
+"""Abbreviations that may end a sentence, like a.m. and U.S.: it has ended if the next word has a capital letter."""
 _NUMBER_SIGN = "no"
-"""``No. 5`` goes on and ``No. We do not.`` does not: a digit after it tells."""
+"""``No. 5`` goes on and ``No. We do not.`` ends after one word: the sentence goes on if a digit follows."""
 _BREAKS_BEFORE = frozenset(
     "and but or so because that which who when where while if since although until unless then"
     " for with at on in from by to as than about after before".split()
 )
+"""Words that begin a phrase, so that a cut before one sounds natural."""
 _WEAK_LAST = _BREAKS_BEFORE | frozenset(
     "a an the my your our his her its their this of is are was were be not very".split()
 )
+"""Words that a clause must not end with, because they belong to the next word."""
 _ADDRESS = re.compile(r"://|www\.|@|\w\.\w+/")
 _PART = re.compile(r"(?<=[,;:]) |(?<=—)| (?=[-–] )")
 _SIGN = r"(?:#{1,6}|[-*+•‣–>]|\d{1,2}[.)])"
@@ -53,26 +57,33 @@ _RULE = re.compile(r"\s*[-*_=]{3,}\s*")
 
 @dataclass(frozen=True, slots=True)
 class ReplyGuard:
-    """How much of a reply is spoken. The sentence that reaches a limit is still finished."""
+    """How much of a reply is spoken. The sentence that reaches a limit is spoken to its end."""
 
     max_sentences: int = 4
     max_characters: int = 600
 
 
 class _Lines:
-    """Markdown as running text: items, headings and lines that do not end become sentences, fenced code goes."""
+    """Markdown as running text: items, headings and unfinished lines become sentences, and fenced code is left out."""
 
     def __init__(self) -> None:
-        self._head: str | None = ""  # of the line, as long as it may yet turn out to be a marker
+        self._head: str | None = ""
+        """The beginning of the line, as long as it may still turn out to be a marker; None after that."""
         self._skipping = False
+        """The line is left out: it is a rule, or code."""
         self._fenced = False
+        """The line is between the fences of a code block."""
         self._item = False
-        self._last = ""  # character that was neither a space nor a closing quote
-        self._open = False  # the line before had no end, and what follows tells whether that is one
+        """The line is a heading or an item of a list."""
+        self._last = ""
+        """The last character that was neither a space nor a closing quote."""
+        self._open = False
+        """The line before has no full stop; whether it is a sentence depends on what follows."""
         self._must_end = False
+        """The line before is a sentence whatever follows, because it was an item or an empty line came after it."""
 
     def take(self, character: str) -> str:
-        """The text that this character makes certain."""
+        """The text that is certain with this character."""
         if character == "\n":
             return self._end_line()
         if self._head is None:
@@ -116,21 +127,28 @@ class _Lines:
 
 class ClauseSplitter:
     """
-    The clauses of one reply: ``push`` what came, ``finish`` at its end; both give what can be spoken now.
+    Splits one reply into clauses.
 
-    ``done`` turns true when the guard has heard enough; nothing comes after that.
+    ``push`` the text as it comes and ``finish`` at its end; both return the clauses that can be spoken now.
     """
 
     def __init__(self, guard: ReplyGuard | None = None) -> None:
         self.done = False
+        """The reply has reached a limit of the guard or its end: no clause follows."""
         self._guard = guard or ReplyGuard()
         self._lines = _Lines()
         self._waiting = ""
+        """The text that is not part of a clause yet."""
         self._first = True
+        """The first clause is still to come."""
         self._sentences = 0
         self._characters = 0
-        self._unless: str | None = None  # what the next word must not begin with for a sentence to have ended
+        """How much was put into clauses, for the guard."""
+        self._unless: str | None = None
+        """What continues the sentence ("digit" or "small" letter) if the next word begins with it; else it has ended.
+        None if there is no such doubt."""
         self._ready: list[str] = []
+        """The clauses that were not returned yet."""
 
     def push(self, text: str) -> list[str]:
         for character in text:
@@ -190,7 +208,7 @@ class ClauseSplitter:
     def _full_stop(self, word: str) -> None:
         name = word.rstrip(".…").lower()
         initials = re.fullmatch(r"(?:\w\.)*\w", name) and not name[-1].isdigit()
-        if name in _IN_FRONT or (initials and "." not in name):
+        if name in _NEVER_LAST or (initials and "." not in name):
             return
         if name == _NUMBER_SIGN:
             self._unless = "digit"
@@ -215,7 +233,7 @@ class ClauseSplitter:
             self._cut(len(self._waiting), sentence=False)
 
     def _phrase_end(self) -> int:
-        """Where the last phrase begins that a cut may stand before, or 0."""
+        """Where the last phrase begins before which the text may be cut, or 0."""
         words = self._waiting.split()
         for index in range(len(words) - 1, FIRST_WORDS, -1):
             before, word = words[index - 1].lower(), words[index].lower()
@@ -238,9 +256,9 @@ class ClauseSplitter:
 
 async def clauses(deltas: AsyncIterator[str], *, guard: ReplyGuard | None = None) -> AsyncGenerator[str, None]:
     """
-    The clauses of ``deltas`` as they become speakable.
+    The clauses of ``deltas``, each as soon as it is complete.
 
-    ``deltas`` is closed at the end, which comes early when the guard has heard enough or this is closed.
+    ``deltas`` is closed at the end, also if the guard or the consumer ends the clauses early.
     """
     splitter = ClauseSplitter(guard)
     try:

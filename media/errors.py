@@ -1,7 +1,7 @@
-"""What goes wrong with the sound of a call."""
+"""The errors of this package."""
 
 from __future__ import annotations
 
 
 class MediaError(Exception):
-    """Base of every error that this package raises on purpose; its message is for whoever reads the log."""
+    """Base of the errors that this package raises on purpose; the message is for the log."""

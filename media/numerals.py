@@ -9,12 +9,14 @@ MONTHS = (
 )
 _DIGITS = "zero one two three four five six seven eight nine".split()
 _PARTS = {2: "half", 4: "quarter"}
-_LONGEST = 12  # digits that are still said as one number, if they are grouped by commas
-_LONGEST_PLAIN = 6  # and if they are not: 1234567 is a code
+_LONGEST = 12
+"""Digits of the longest number that is said as one, if they are grouped by commas."""
+_LONGEST_PLAIN = 6
+"""The same without commas: 1234567 is a code, said digit by digit."""
 
 
 def digits(text: str) -> str:
-    """Each digit by itself; anything else is left out."""
+    """Each digit on its own; all other characters are left out."""
     return " ".join(_DIGITS[int(character)] for character in text if character in "0123456789")
 
 
@@ -27,18 +29,18 @@ def ordinal(value: int) -> str:
 
 
 def year(value: int) -> str:
-    """1999 is nineteen ninety-nine, 2005 two thousand five, 2026 twenty twenty-six."""
+    """1999 becomes nineteen ninety-nine, 2005 two thousand five, 2026 twenty twenty-six."""
     return str(num2words(value, to="year")).replace(" and ", " ").replace("oh-", "oh ")
 
 
 def decade(value: int) -> str:
-    """1990 is nineteen nineties."""
+    """1990 becomes nineteen nineties."""
     words = year(value)
     return words[:-1] + "ies" if words.endswith("y") else words + "s"
 
 
 def number(text: str) -> str:
-    """``1,234.5`` with or without commas and fraction; what is too long or begins with 0 goes digit by digit."""
+    """``1,234.5``, with or without commas and fraction. If it is too long or begins with 0, digit by digit."""
     whole, _, fraction = text.partition(".")
     longest = _LONGEST if "," in whole else _LONGEST_PLAIN
     whole = whole.replace(",", "") or "0"
@@ -60,7 +62,7 @@ def clock(hour: int, minute: int, half: str) -> str:
 
 
 def house(text: str) -> str:
-    """221 is two twenty-one, 1600 sixteen hundred, 12345 goes digit by digit."""
+    """A house number: 221 becomes two twenty-one, 1600 sixteen hundred; 12345 is said digit by digit."""
     value = int(text)
     front, rest = divmod(value, 100)
     if value < 100 or text[0] == "0" or len(text) > 4:
@@ -71,7 +73,7 @@ def house(text: str) -> str:
 
 
 def telephone(text: str) -> str:
-    """Digit by digit in the groups it is written in, or in the usual ones."""
+    """A telephone number, digit by digit, in the groups in which it is written or else in the usual ones."""
     groups = "".join(c if c in "0123456789" else " " for c in text).split()
     if len(groups) == 1:
         only = groups[0]
@@ -82,7 +84,7 @@ def telephone(text: str) -> str:
 
 
 def fraction(above: int, below: int) -> str:
-    """1/2 is one half, 3/4 three quarters, 9/10 nine out of ten."""
+    """1/2 becomes one half, 3/4 three quarters, 9/10 nine out of ten."""
     if not 2 <= below <= 9 or above >= below:
         return f"{cardinal(above)} {'out of' if below in (10, 100) else 'slash'} {cardinal(below)}"
     name = _PARTS.get(below) or ordinal(below)

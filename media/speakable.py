@@ -1,9 +1,9 @@
 """
-What a language model writes, as a voice should say it.
+From what a language model writes to what a voice says.
 
-Markdown, emoji and symbols go; numbers, money, times, dates, telephone numbers and addresses become the words
-that a person would use. English only; of other languages nothing is touched but markdown and
-emoji. Saying a result again gives the same.
+Markdown, emoji and symbols are removed; numbers, money, times, dates, telephone numbers and addresses become the words
+that a person would say. The words are English; in other languages only markdown and emoji are removed. Converting a
+result again does not change it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from media.numerals import (
 Match = re.Match[str]
 Rule = tuple[re.Pattern[str], str | Callable[[Match], str]]
 
-_PASSES = 4  # what one pass uncovers, the next one says; more than two were never seen in real replies
+_PASSES = 4
+"""One pass may uncover something for the next one. Real replies never needed more than two."""
 
 
 def speakable(text: str, language: str = "en") -> str:
@@ -40,7 +41,7 @@ def speakable(text: str, language: str = "en") -> str:
         before, text = text, say(text)
         if text == before:
             return text
-    return _tidy(re.sub(r"[^\w\s]|[\d_]", " ", text).lower())  # garbage that never settles
+    return _tidy(re.sub(r"[^\w\s]|[\d_]", " ", text).lower())  # each pass changed it: keep its words only
 
 
 def _plain(text: str) -> str:
@@ -69,7 +70,7 @@ def _tidy(text: str) -> str:
 
 
 def _without_pictures(text: str) -> str:
-    """Emoji and what holds them together, private and broken characters."""
+    """The text without emoji, the characters that join them, and private or broken characters."""
     return text if text.isascii() and text.isprintable() else "".join(map(_unless_picture, text))
 
 
@@ -79,7 +80,8 @@ def _unless_picture(character: str) -> str:
     return "" if "\ufe00" <= character <= "\ufe0f" else character
 
 
-_PICTURES = frozenset(("So", "Sk", "Me", "Cs", "Co", "Cn", "Cf", "Cc"))  # backticks (Sk) went with the markdown
+_PICTURES = frozenset(("So", "Sk", "Me", "Cs", "Co", "Cn", "Cf", "Cc"))
+"""Unicode categories of what cannot be said. Backticks (Sk) were removed with the markdown."""
 
 
 def _rule(pattern: str, said: str | Callable[[Match], str], flags: int = 0) -> Rule:
@@ -87,7 +89,7 @@ def _rule(pattern: str, said: str | Callable[[Match], str], flags: int = 0) -> R
 
 
 def _stop(match: Match) -> str:
-    """The full stop of an abbreviation that is also that of its sentence."""
+    """The full stop of an abbreviation if it also ends the sentence."""
     return "." if match[0].endswith(".") and re.match(r"\s*$|\s+[A-Z]", match.string[match.end() :]) else ""
 
 
@@ -118,7 +120,7 @@ _ANYTHING = re.compile(
     r"[^A-Za-z ,.!?']|[A-Za-z]\.\S|\b(?:[A-Z][a-z]{1,4}|etc|vs|approx|appt|dept)\.|'\s|\s'|\s\s"
     r"|\b(?:St|Ave|Rd|Blvd|Ln|Hwy|Pkwy|Dr|Mr|Mrs|Ms|Prof|Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)\b"
 )
-"""What the rules below could want to change in ASCII; most clauses have nothing of it."""
+"""Anything in ASCII that a rule below may change. Most clauses have none of it and are returned at once."""
 
 _TYPOGRAPHY = str.maketrans(
     {"’": "'", "‘": "'", "“": '"', "”": '"', "−": "-", "‐": "-", "‑": "-", "²": " squared", "³": " cubed", "™": None}
@@ -129,7 +131,8 @@ _TYPOGRAPHY = str.maketrans(
 # --- The web -----------------------------------------------------------------------------------------------
 
 _TOP = r"(?:com|org|net|edu|gov|info|io|co|ai|app|dev|me|tv|us|uk|ca|de|fr|es|it|nl|eu|ch|at|au|in)"
-_SURE_TOP = r"(?:com|org|net|edu|gov|info|io|co|uk|ca|de|fr|es|eu|nl)"  # no word that a missing space could expose
+_SURE_TOP = r"(?:com|org|net|edu|gov|info|io|co|uk|ca|de|fr|es|eu|nl)"
+"""Top-level domains that are not English words: "done.in" may only lack a space."""
 _NAMES = r"(?:[A-Za-z0-9-]{1,63}\.){1,5}"
 _SIGNS = {".": " dot ", "-": " dash ", "_": " underscore ", "/": " slash ", "@": " at ", "+": " plus "}
 
@@ -303,7 +306,7 @@ def _street(match: Match) -> str:
 
 
 def _code(match: Match) -> str:
-    """B12, X7K9: letters as they are, short numbers as numbers, long ones digit by digit."""
+    """A code such as B12 or X7K9: its letters as they are, short numbers as numbers, long ones digit by digit."""
 
     def run(part: Match) -> str:
         return f" {number(part[0]) if len(part[0]) < 3 else digits(part[0])} "
@@ -392,7 +395,7 @@ _ABBREVIATIONS: list[Rule] = [
         rf"\b(Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)\b(?:\.|(?=,? (?:{'|'.join(MONTHS)})\b))",
         lambda m: _day(m[1]) + _stop(m),
     ),
-    _rule(r"(?<=[a-z0-9,] )([A-Z][a-z]+) St\.(?=\s+[A-Z])", r"\1 Street."),  # unless it is Saint Somebody
+    _rule(r"(?<=[a-z0-9,] )([A-Z][a-z]+) St\.(?=\s+[A-Z])", r"\1 Street."),  # otherwise Saint follows below
     _rule(r"\b([A-Z][a-z]+) St\b\.?(?!\s+[A-Z])", lambda m: f"{m[1]} Street{_stop(m)}"),
     _rule(r"\b([A-Z][a-z]+) (Ave|Rd|Blvd|Ln|Hwy|Pkwy)\b\.?", lambda m: f"{m[1]} {_STREETS[m[2]]}{_stop(m)}"),
     _rule(r"\b(Dr|Mr|Mrs|Ms|Prof|St)\b\.?(?=\s+[A-Z])", lambda m: _TITLES[m[1]]),

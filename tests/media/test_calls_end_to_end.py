@@ -28,7 +28,7 @@ from media.phone.measurements import measure
 from media.phone.network import PhoneNetwork
 from media.phone.ticker import Ticker
 from media.runtime import close_runtime, get_runtime
-from tests.media.test_session import voice
+from tests.media.scripted_call import voice
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

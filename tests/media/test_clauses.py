@@ -1,4 +1,4 @@
-"""Tokens become clauses: the first one early, then sentences, never a cut inside something that belongs together."""
+"""Tokens become clauses: a short one first, then sentences, and numbers or abbreviations are never cut in two."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def test_the_first_clause_is_short_and_sentences_follow(text, spoken):
         "On Nov. 21 we are closed.",
     ],
 )
-def test_nothing_that_belongs_together_is_cut(sentence):
+def test_numbers_times_abbreviations_and_addresses_are_not_cut(sentence):
     assert split("Here you are. " + sentence) == ["Here you are.", sentence]
 
 
-def test_an_abbreviation_ends_a_sentence_when_a_capital_follows():
+def test_an_abbreviation_ends_a_sentence_if_a_capital_letter_follows():
     text = "We close then. We open at 9 a.m. Come early. No. We are shut. Ask the U.S. office. Well... Yes."
     assert split(text) == [
         "We close then.",
@@ -80,7 +80,7 @@ def test_an_abbreviation_ends_a_sentence_when_a_capital_follows():
     ]
 
 
-def test_nothing_waits_that_need_not():
+def test_a_clause_is_returned_as_soon_as_it_is_certain():
     splitter = ClauseSplitter()
     assert splitter.push("How are you") == []
     assert splitter.push("?") == ["How are you?"]
@@ -118,7 +118,7 @@ def test_fenced_code_is_left_out():
     ]
 
 
-def test_what_only_looks_like_a_marker_stays():
+def test_text_that_only_looks_like_a_marker_stays():
     assert split("5 of us came. *Really* so.\n-5 degrees.\n10 a day.") == [
         "5 of us came.",
         "Really* so.",
@@ -127,7 +127,7 @@ def test_what_only_looks_like_a_marker_stays():
     ]
 
 
-def test_the_guard_ends_a_reply_at_the_end_of_a_sentence():
+def test_the_guard_ends_a_reply_after_a_whole_sentence():
     text = "One two three, four. Two two. Three three. Four four. Five five. "
     assert split(text, guard=ReplyGuard(max_sentences=2)) == ["One two three,", "four.", "Two two."]
     assert split(text, guard=ReplyGuard(max_characters=25)) == ["One two three,", "four.", "Two two."]
@@ -137,13 +137,13 @@ def test_the_guard_ends_a_reply_at_the_end_of_a_sentence():
     ]
 
 
-def test_the_guard_ends_a_sentence_that_never_ends():
+def test_the_guard_ends_a_reply_without_the_end_of_a_sentence():
     spoken = split("word " * 10_000, guard=ReplyGuard())
     assert sum(map(len, spoken)) < 600 + 3 * MAX_CLAUSE
 
 
 class Source:
-    """A model that says when it was closed."""
+    """The tokens of a model. ``closed`` says whether it was closed, ``read`` how many tokens were asked for."""
 
     def __init__(self, *deltas: str) -> None:
         self._deltas = iter(deltas)
@@ -170,14 +170,14 @@ async def test_a_reply_is_streamed_and_its_source_closed_at_the_end():
     assert source.closed
 
 
-async def test_the_source_is_closed_when_the_guard_has_heard_enough():
+async def test_the_source_is_closed_when_the_guard_ends_the_reply():
     source = Source(*["This is a sentence. "] * 100)
     assert len([clause async for clause in clauses(source, guard=ReplyGuard(max_sentences=3))]) == 3
     assert source.closed
     assert source.read == 3
 
 
-async def test_the_source_is_closed_when_nobody_listens_any_more():
+async def test_the_source_is_closed_when_the_consumer_stops():
     source = Source(*["This is a sentence. "] * 100)
     spoken = clauses(source)
     assert await anext(spoken) == "This is a sentence."
@@ -186,7 +186,7 @@ async def test_the_source_is_closed_when_nobody_listens_any_more():
     assert source.read == 1
 
 
-async def test_a_source_that_cannot_be_closed_will_do():
+async def test_a_source_need_not_have_a_way_to_be_closed():
     class Plain(Source):
         aclose = None
 
@@ -200,7 +200,7 @@ pieces = st.lists(st.sampled_from([*WORDS, "\n"]) | st.text(max_size=6), max_siz
 
 
 @given(pieces, st.integers(1, 9))
-def test_how_the_text_was_cut_into_tokens_changes_nothing(words, size):
+def test_the_clauses_do_not_depend_on_how_the_text_is_cut_into_tokens(words, size):
     text = " ".join(words)
     assert split(text, size=size) == split(text)
 
@@ -213,5 +213,5 @@ def test_every_word_is_spoken_once_and_in_order(words):
 
 
 @given(st.text(max_size=300))
-def test_any_text_is_taken_and_every_clause_has_something_to_say(text):
+def test_any_text_is_accepted_and_every_clause_has_a_word(text):
     assert all(any(map(str.isalnum, clause)) and clause == clause.strip() for clause in split(text))

@@ -1,4 +1,4 @@
-"""Endpointing on recordings of real people: does the agent wait through hesitations, and not through more than that?"""
+"""Endpointing on recordings of real people: the agent waits through most hesitations, and not long after an answer."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Pause:
 
 def pauses(folder: Path, line: dict) -> list[Pause]:
     """
-    The pauses of one recording, long enough to be thought over.
+    The pauses of one recording that are long enough to be judged.
 
-    There are no word times, so the words before a pause are as many as the share of the voice before it.
+    The recordings have no times of words, so the share of the words before a pause is that of the voice before it.
     """
     with wave.open(str(folder / line["file"])) as sound:
         pcm = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
@@ -59,14 +59,14 @@ def manifest(folder: Path, *kinds: str) -> list[dict]:
     return [line for line in lines if line["kind"] in kinds and line["transcript"]]
 
 
-def test_people_who_hesitate_are_mostly_waited_for(speech_dir):
+def test_the_agent_waits_through_most_hesitations(speech_dir):
     inside = [
         pause
         for line in manifest(speech_dir, "spontaneous-hesitant", "hesitation", "phrase", "read")
         for pause in pauses(speech_dir, line)
         if pause.goes_on
     ]
-    # Beyond 1.2 s nobody on the phone waits without a word; these recordings have stops of several seconds.
+    # On the telephone, people speak up after 1.2 s of silence; these recordings have stops of several seconds.
     inside = [pause for pause in inside if pause.seconds <= 1.2]
     cut = []
     endpointing, file = Endpointing(), ""
@@ -82,7 +82,7 @@ def test_people_who_hesitate_are_mostly_waited_for(speech_dir):
     assert share <= 0.2
 
 
-def test_short_answers_and_questions_are_not_waited_for_long(speech_dir):
+def test_the_agent_answers_short_turns_soon(speech_dir):
     waits = [
         Endpointing().judge(pause.words, agent_said="What can I do for you?").wait
         for line in manifest(speech_dir, "dialog-turn", "command")

@@ -1,4 +1,4 @@
-"""The caller's stream has no holes, no repeats and no wandering clock, whatever the timestamps do."""
+"""The caller's stream has no gaps and no repetitions, and its clock is steady, whatever the timestamps do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def chunk(timestamp_ms: int, number: int = 0, audio: bytes = VOICE) -> Media:
     return Media("MZ", base64.b64encode(audio).decode(), timestamp_ms, number)
 
 
-def test_frames_that_follow_each_other_are_passed_on_as_they_are():
+def test_consecutive_frames_are_passed_on_unchanged():
     intake = Intake()
     stream = b"".join(intake.accept(chunk(155 + 20 * n, n + 1)) for n in range(50))
     assert stream == VOICE * 50
@@ -32,7 +32,7 @@ def test_wandering_timestamps_change_nothing(wander, start_ms):
     assert stream == VOICE * len(wander)
 
 
-def test_a_clock_that_runs_differently_for_an_hour_changes_nothing():
+def test_a_sender_with_a_different_clock_rate_changes_nothing_in_an_hour():
     for frame_ms in (19.95, 20.05):
         intake = Intake()
         appended = sum(len(intake.accept(chunk(round(171 + frame_ms * n), n + 1))) for n in range(180_000))
@@ -77,7 +77,7 @@ def test_chunks_that_come_twice_or_too_late_are_dropped():
     assert intake.accept(chunk(100, 6)) == VOICE
 
 
-def test_the_part_of_a_long_chunk_that_was_heard_before_is_cut_off():
+def test_the_part_of_a_long_chunk_that_came_before_is_cut_off():
     intake = Intake()
     intake.accept(chunk(0, 1, b"\x10" * 8000))
     assert intake.accept(chunk(900, 2, b"\x20" * 8000)) == b"\x20" * 7200
@@ -93,7 +93,7 @@ def test_a_payload_may_have_any_length(length):
     assert stream == audio * 30
 
 
-def test_a_clock_that_was_set_back_does_not_leave_the_call_deaf():
+def test_after_the_sender_s_clock_was_set_back_its_chunks_are_taken_again():
     intake = Intake()
     for n in range(100):
         intake.accept(chunk(10_000 + 20 * n, n + 1))
@@ -111,7 +111,7 @@ def test_a_bad_payload_changes_nothing():
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**53), st.integers(0, 50), st.integers(0, 400)), max_size=60))
-def test_the_stream_only_ever_grows_by_what_is_returned(arrivals):
+def test_the_position_grows_by_what_is_returned(arrivals):
     intake = Intake()
     total = 0
     for timestamp_ms, number, length in arrivals:

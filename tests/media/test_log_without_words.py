@@ -22,7 +22,7 @@ from media.phrases import Phrases
 from media.spool import FactSpool
 from media.turns import events as ev
 from media.turns.options import ConversationOptions
-from tests.media.test_session import Line, call
+from tests.media.scripted_call import CallResult, run_call
 from tests.virtual_time import run
 
 TRANSCRIPTS = ("marzipan zeppelin ocelot", "harpsichord rutabaga", "please take me off your list jellyfish")
@@ -58,13 +58,13 @@ def log(caplog) -> Iterator[pytest.LogCaptureFixture]:
     assert quoted == []
 
 
-def talk(**engines: Any) -> Line:
+def talk(**engines: Any) -> CallResult:
     """Two questions and an order to say something, over a session with these engines."""
     says = [(5.0, "What time do you open?"), (13.0, "And what about Sunday mornings?"), (24.0, "Thank you very much.")]
     settings: dict[str, dict[str, Any]] = {"stt": {"transcripts": TRANSCRIPTS}, "llm": {"replies": REPLIES}, "tts": {}}
     for alias, options in engines.items():
         settings[alias] = {**settings[alias], **options}
-    return call(
+    return run_call(
         says,
         seconds=40.0,
         options=OPTIONS,
@@ -75,8 +75,8 @@ def talk(**engines: Any) -> Line:
 
 
 def test_a_whole_conversation(log):
-    line = talk()
-    said = " ".join(heard for _, heard in line.turns)
+    result = talk()
+    said = " ".join(heard for _, heard in result.turns)
     for words in (PHRASES["disclosure"], PHRASES["greeting"], *TRANSCRIPTS, ORDER):
         assert words in said
     assert "Platypus haberdashery" in said
@@ -143,5 +143,7 @@ def test_a_language_model_that_cannot_be_warmed(log):
         async def warm(self, messages: Any, **options: Any) -> None:
             raise EngineError("the model server is away")
 
-    line = call([(1.0, "Hello?")], seconds=8, stt={"transcripts": TRANSCRIPTS}, llm={"replies": REPLIES}, model=Cold)
-    assert line.turns
+    result = run_call(
+        [(1.0, "Hello?")], seconds=8, stt={"transcripts": TRANSCRIPTS}, llm={"replies": REPLIES}, model=Cold
+    )
+    assert result.turns

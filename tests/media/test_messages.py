@@ -1,4 +1,4 @@
-"""Media Streams: what Twilio sends is understood, what we send has the exact shape, garbage has a reason."""
+"""Media Streams: every message of Twilio is understood, sent ones have their exact shape, errors have a reason."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_payload_that_is_not_base64_is_refused(payload):
         (json.dumps(start(customParameters={"a": 1})), "customParameters"),
     ],
 )
-def test_garbage_is_refused_with_a_reason(text, reason):
+def test_an_invalid_message_is_refused_with_a_reason(text, reason):
     with pytest.raises(BadMessage, match=reason) as refusal:
         parse(text)
     assert isinstance(refusal.value, MediaError)
@@ -128,20 +128,20 @@ events = st.sampled_from(["connected", "start", "media", "dtmf", "mark", "stop",
 
 
 @given(st.binary() | st.text() | st.builds(lambda e, v: json.dumps(wire(e, **{e: v})), events, json_values))
-def test_nothing_but_a_bad_message_ever_comes_out_of_parsing(text):
+def test_parsing_raises_no_other_error_than_bad_message(text):
     with contextlib.suppress(BadMessage):  # any other error fails the test
         message = parse(text)
         if isinstance(message, Media):
             message.audio()
 
 
-def test_what_we_send_has_exactly_the_three_shapes():
+def test_sent_messages_have_exactly_these_three_shapes():
     assert media_message(SID, b"\xff\x7f") == f'{{"event":"media","streamSid":"{SID}","media":{{"payload":"/38="}}}}'
     assert mark_message(SID, "r1.2") == f'{{"event":"mark","streamSid":"{SID}","mark":{{"name":"r1.2"}}}}'
     assert clear_message(SID) == f'{{"event":"clear","streamSid":"{SID}"}}'
 
 
 @given(st.text(), st.text(), st.binary())
-def test_what_we_send_is_json_whatever_the_names(sid, name, audio):
+def test_sent_messages_are_json_whatever_the_names(sid, name, audio):
     assert base64.b64decode(json.loads(media_message(sid, audio))["media"]["payload"]) == audio
     assert json.loads(mark_message(sid, name)) == {"event": "mark", "streamSid": sid, "mark": {"name": name}}

@@ -53,7 +53,7 @@ def listen(recording, seconds: float, *, start: float = 0.0) -> None:
         recording.caller(position, VOICE * 160)
 
 
-async def test_the_caller_is_left_and_the_agent_right_where_each_was_heard(spool):
+async def test_the_caller_is_on_the_left_and_the_agent_on_the_right_where_each_was_heard(spool):
     recording = spool.open("call-1")
     listen(recording, 5)
     recording.agent(8000, REPLY * 4000)
@@ -75,7 +75,7 @@ async def test_what_was_heard_of_the_agent_may_come_seconds_later(spool):
     assert np.flatnonzero(right).tolist() == list(range(22 * 8000 + 5, 22 * 8000 + 165))
 
 
-async def test_pieces_of_the_agent_that_nearly_touch_are_joined_without_a_click(spool):
+async def test_pieces_of_the_agent_that_nearly_touch_are_joined(spool):
     recording = spool.open("call-1")
     listen(recording, 3)
     for number, wander in enumerate((0, 3, -2, 90, -120)):
@@ -90,7 +90,7 @@ pieces = st.lists(st.tuples(st.booleans(), st.integers(0, 50_000), st.integers(1
 
 @settings(max_examples=25, deadline=None)
 @given(pieces)
-def test_each_piece_is_at_its_place_whatever_their_order(tmp_path_factory, pieces):
+def test_each_piece_is_at_its_place_whatever_tnext_spool_order(tmp_path_factory, pieces):
     async def record() -> Path:
         spool = RecordingSpool(tmp_path_factory.mktemp("spool"))
         recording = spool.open(uuid4().hex)
@@ -137,12 +137,12 @@ async def test_memory_does_not_grow_with_the_call(spool):
 
 
 @pytest.mark.parametrize("call_id", ["", "../x", "a.b", "a/b"])
-def test_a_call_id_cannot_lead_out_of_the_folder(folder, call_id):
+def test_a_call_id_that_is_not_a_file_name_is_refused(folder, call_id):
     with pytest.raises(ValueError, match="name"):
         RecordingSpool(folder).open(call_id)
 
 
-async def test_a_full_disk_costs_the_recording_and_nothing_else(folder, caplog):
+async def test_a_full_disk_drops_the_recording_and_the_next_one_succeeds(folder, caplog):
     room = [100_000]
 
     def full_disk(file: int, content: bytes, offset: int) -> int:
@@ -176,11 +176,11 @@ async def test_a_disk_that_hangs_does_not_delay_the_call(folder, monkeypatch, ca
         return os.pwrite(file, content, offset)
 
     spool = RecordingSpool(folder, pwrite=hanging)
-    patient, long = spool.open("short"), spool.open("long")
-    listen(patient, 8)
+    short, long = spool.open("short"), spool.open("long")
+    listen(short, 8)
     listen(long, 60)  # returns at once: more than the window holds is lost with its recording
     awake.set()
-    assert len(sides(await patient.finish())[0]) == 8 * 8000
+    assert len(sides(await short.finish())[0]) == 8 * 8000
     assert await long.finish() is None
     assert "does not keep up" in caplog.text
     await spool.close()
@@ -202,10 +202,10 @@ async def test_recordings_of_a_living_process_are_not_recovered(spool, folder):
     path = await recording.finish()
     assert RecordingSpool(folder).recover() == []
     await spool.close()
-    heir = RecordingSpool(folder)
-    assert heir.recover() == [("call-1", path)]
+    next_spool = RecordingSpool(folder)
+    assert next_spool.recover() == [("call-1", path)]
     assert RecordingSpool(folder).recover() == []
-    await heir.close()
+    await next_spool.close()
 
 
 CRASH = """

@@ -1,4 +1,4 @@
-"""What a model writes is said as a person would say it."""
+"""Written text becomes the words that a person would say."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ SAYINGS = [
 
 
 @pytest.mark.parametrize(("written", "said"), SAYINGS)
-def test_it_is_said_as_a_person_would_say_it(written, said):
+def test_written_text_becomes_spoken_words(written, said):
     assert speakable(written) == said
 
 
 @pytest.mark.parametrize(("written", "said"), SAYINGS)
-def test_saying_it_again_changes_nothing(written, said):
+def test_converting_the_result_again_does_not_change_it(written, said):
     assert speakable(said) == said
 
 
@@ -102,11 +102,11 @@ def test_saying_it_again_changes_nothing(written, said):
     "plain",
     ["We open at nine.", "Well, I do not know!", "Sunny days in May.", "twenty-one, please", "It's the boss' turn."],
 )
-def test_plain_words_are_left_alone(plain):
+def test_plain_words_are_not_changed(plain):
     assert speakable(plain) == plain.replace("boss'", "boss")
 
 
-def test_other_languages_lose_markdown_and_emoji_only():
+def test_in_other_languages_only_markdown_and_emoji_are_removed():
     assert speakable("**Um 9:30 Uhr** 😀 [hier](http://x.de): 5 €", "de") == "Um 9:30 Uhr hier: 5 €"
     assert speakable("می‌خواهم", "fa") == "می‌خواهم"
     assert speakable("At 9", "en-GB") == "At nine"
@@ -126,7 +126,7 @@ anything = st.lists(st.sampled_from(WRITTEN) | st.text(max_size=5), max_size=15)
 
 @settings(max_examples=300)
 @given(anything, st.sampled_from(["en", "de"]))
-def test_any_text_is_taken_and_its_saying_is_final(text, language):
+def test_any_text_is_accepted_and_the_result_is_final(text, language):
     said = speakable(text, language)
     assert speakable(said, language) == said
     assert len(said) <= 10 + 40 * len(text)
@@ -140,5 +140,5 @@ def test_no_digit_and_no_markdown_is_left(text):
 
 
 @pytest.mark.parametrize("text", ["[" * 5000, "9" * 5000, "1," * 3000, "a." * 3000, "&amp;" * 2000, "&" + "amp;" * 500])
-def test_hostile_text_stays_in_bounds(text):
+def test_hostile_text_takes_bounded_time(text):
     assert len(speakable(text)) <= 10 + 40 * len(text)

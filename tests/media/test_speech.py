@@ -1,4 +1,4 @@
-"""Voice activity: every word is noticed, its edges lie where the energy is, and a batch judges as one call alone."""
+"""Voice activity: every word is detected, its edges agree with the energy, and a batch judges like one call alone."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def changes(windows: list[VoiceWindow]) -> list[VoiceWindow]:
 
 
 def loud_blocks(pcm: np.ndarray) -> np.ndarray:
-    """The truth by energy, known only afterwards: the 10 ms blocks of a clean clip that hold sound."""
+    """The blocks of 10 ms with sound in a clean clip, by an energy threshold that needs the whole clip."""
     power = (pcm[: len(pcm) // 80 * 80].astype(float).reshape(-1, 80) ** 2).mean(1) / 2**30
     noise_power, voice_power = np.percentile(power[power > 1e-8], [10, 95])
     return np.flatnonzero(power > max(min(10 * noise_power, voice_power / 100), voice_power / 1000, 1e-6))
 
 
 def end_errors(windows: list[VoiceWindow], loud: np.ndarray) -> list[float]:
-    """For each stop: how far its edge lies from the end of the last loud block before the judgement; seconds."""
+    """For each stop, the seconds from the end of the last loud block before the judgement to its edge."""
     stops = [window for window in changes(windows) if not window.voiced]
     before = [loud[loud < stop.position // 80] for stop in stops]
     return [(stop.edge - 80 * (past[-1] + 1)) / 8000 for stop, past in zip(stops, before, strict=True) if len(past)]
 
 
 def start_errors(windows: list[VoiceWindow], loud: np.ndarray) -> list[float]:
-    """For each start: how far its edge lies from the beginning of the sound around it (gaps to 50 ms bridged)."""
+    """For each start, the seconds from the beginning of the sound around it to its edge; gaps to 50 ms are bridged."""
     errors = []
     for start in (window for window in changes(windows) if window.voiced):
         past = loud[loud < start.position // 80]
@@ -130,7 +130,7 @@ def test_edges_hold_in_noise(detector, sentence):
     assert last.edge == pytest.approx((loud[-1] + 1) * 80, abs=80 * MS)
 
 
-def test_edges_never_fall_and_never_pass_the_position(detector, sentence):
+def test_edges_never_decrease_and_never_exceed_the_position(detector, sentence):
     twice = np.concatenate([sentence, sentence[4000:], noise(4000, -30), sentence])
     edge = 0
     for window in detector.run(twice):
@@ -152,7 +152,7 @@ def test_silence_ends_a_voice_before_the_model_does(sentence):
     assert last.position - last.edge <= 110 * MS
 
 
-async def test_a_stream_judges_as_a_whole_clip_does_however_it_is_cut(detector, sentence):
+async def test_a_stream_in_pieces_of_any_length_is_judged_like_the_whole_clip(detector, sentence):
     expected = detector.run(sentence)
     for size in (1, 37, 160, 255, 4096, len(sentence)):
         listener = Listener()
@@ -164,7 +164,7 @@ async def test_a_stream_judges_as_a_whole_clip_does_however_it_is_cut(detector, 
         stream.close()
 
 
-async def test_calls_in_one_batch_are_judged_exactly_as_each_alone(detector, sentence):
+async def test_calls_in_one_batch_are_judged_exactly_like_each_alone(detector, sentence):
     clips = [np.roll(sentence, 997 * n) + noise(len(sentence), -80 + 2 * n) for n in range(20)]
     alone = [detector.run(clip) for clip in clips]
     listeners = [Listener() for _ in clips]
@@ -198,23 +198,23 @@ async def test_windows_of_many_calls_wait_for_each_other_and_run_as_one_batch(mo
     assert batches == [3, 5]
 
 
-async def test_a_window_that_waits_for_nobody_runs_at_once():
+async def test_a_window_runs_at_once_if_every_open_stream_has_one():
     detector = VoiceDetector(gather=3600)
     listener = Listener()
     detector.open(listener).push(silence(0.04))
     await listener.until(1)
 
 
-async def test_a_flood_is_judged_in_turns_with_the_loop(detector):
-    flood, trickle = Listener(), Listener()
-    detector.open(flood).push(silence(10))
-    detector.open(trickle).push(silence(0.04))
-    await trickle.until(1)
-    assert len(flood) < 10
-    await flood.until(312)
+async def test_a_long_piece_does_not_hold_up_other_calls(detector):
+    long_call, short_call = Listener(), Listener()
+    detector.open(long_call).push(silence(10))
+    detector.open(short_call).push(silence(0.04))
+    await short_call.until(1)
+    assert len(long_call) < 10
+    await long_call.until(312)
 
 
-async def test_a_closed_stream_hears_nothing_more_and_its_place_is_used_again_afresh(detector, sentence):
+async def test_a_closed_stream_reports_nothing_more_and_its_row_is_used_again_without_its_state(detector, sentence):
     expected = detector.run(sentence)
     listener = Listener()
     stream = detector.open(listener)
@@ -231,7 +231,7 @@ async def test_a_closed_stream_hears_nothing_more_and_its_place_is_used_again_af
     assert len(listener) == heard
 
 
-async def test_a_listener_that_fails_or_closes_others_does_not_harm_them(detector, caplog):
+async def test_a_listener_that_fails_or_closes_another_stream_does_not_disturb_the_others(detector, caplog):
     def failing(window: VoiceWindow) -> None:
         closed.close()
         raise RuntimeError("broken session")
@@ -272,7 +272,7 @@ def test_every_window_is_judged_once_and_in_order(detector, lengths, seed):
 
 
 def recordings(folder: Path) -> list[np.ndarray]:
-    """Every clip of under 30 s but the studies of falsetto and of breath, between two stretches of silence."""
+    """Every clip under 30 s, except the studies of falsetto and breath, between two stretches of silence."""
     clips = []
     for path in sorted(folder.glob("*.wav")):
         if path.stem in ("mfa__falsetto2", "mfa__mfa_breaths"):
@@ -287,7 +287,7 @@ def recordings(folder: Path) -> list[np.ndarray]:
 
 @pytest.mark.human
 @pytest.mark.parametrize(("snr_db", "start_limit", "end_limit"), [(None, 0.04, 0.035), (20, 0.035, 0.045)])
-def test_no_human_turn_is_missed_and_its_edges_are_near_the_energy(
+def test_every_human_turn_is_detected_and_its_edges_are_near_the_energy(
     detector, speech_dir, record_property, snr_db, start_limit, end_limit
 ):
     starts, ends, late = [], [], []

@@ -32,7 +32,7 @@ def note(n: int, *, kind: str = "note", fact_id: str = "", **data: Any) -> Event
     return EventNoted(call_id=UUID(int=7), fact_id=fact_id, kind=kind, at=AT, data={"n": n, **data})
 
 
-class Away(Exception):
+class DatabaseAway(Exception):
     """The database does not answer."""
 
 
@@ -50,7 +50,7 @@ class Database:
         self.asked.set()
         self.answers.wait()
         if self.away:
-            raise Away("no route to host")
+            raise DatabaseAway("no route to host")
         if fact.kind == "bad":
             raise CallsError("there is no such call")
         self.facts.append(fact)
@@ -74,13 +74,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "facts"
 
 
-def writer(database: Database, folder: Path, **options) -> FactSpool:
-    return FactSpool(database, folder=folder, transient=(Away,), first_retry=0.005, last_retry=0.01, **options)
+def make_spool(database: Database, folder: Path, **options) -> FactSpool:
+    return FactSpool(database, folder=folder, transient=(DatabaseAway,), first_retry=0.005, last_retry=0.01, **options)
 
 
 @pytest.fixture
 async def facts(database: Database, folder: Path):
-    facts = writer(database, folder)
+    facts = make_spool(database, folder)
     yield facts
     database.away = False
     database.answers.set()
@@ -97,13 +97,13 @@ def rejected(folder: Path) -> list[dict]:
 
 
 async def until(condition) -> None:
-    """A thread changes files: there is nothing to be awaited but their change."""
+    """Wait for the condition. A thread changes the files, so there is no event to wait for."""
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
 
-async def test_facts_are_applied_in_order_each_with_an_id_of_its_own(database, facts, folder):
+async def test_facts_are_recorded_in_order(database, facts, folder):
     for n in range(100):
         facts.record(note(n))
     facts.record(note(100, fact_id="mine"))
@@ -114,7 +114,7 @@ async def test_facts_are_applied_in_order_each_with_an_id_of_its_own(database, f
     assert not folder.exists()
 
 
-async def test_a_hanging_database_holds_up_nobody(database, facts):
+async def test_a_database_that_hangs_does_not_delay_the_calls(database, facts):
     database.answers.clear()
     facts.record(note(0))
     await database.was_asked()
@@ -139,7 +139,7 @@ async def test_while_the_database_is_away_facts_wait_on_disk_in_order(database, 
     assert list(folder.iterdir()) == []
 
 
-async def test_times_and_ids_survive_the_disk_as_text(database, facts, folder):
+async def test_times_ids_and_odd_text_survive_the_disk(database, facts, folder):
     database.away = True
     at, call = datetime(2026, 11, 21, tzinfo=UTC), UUID(int=7)
     facts.record(EventNoted(call_id=call, kind="note", at=at, data={"n": 0, "said": "Zoë \ud800"}))
@@ -151,7 +151,7 @@ async def test_times_and_ids_survive_the_disk_as_text(database, facts, folder):
     assert fact.data["said"] == "Zoë ?"
 
 
-async def test_a_fact_that_can_never_be_applied_is_set_aside_and_the_rest_goes_on(database, facts, folder, caplog):
+async def test_a_fact_that_can_never_be_recorded_is_set_aside_and_the_next_is_recorded(database, facts, folder, caplog):
     facts.record(note(0))
     facts.record(note(1, kind="bad"))
     facts.record(note(2))
@@ -163,14 +163,14 @@ async def test_a_fact_that_can_never_be_applied_is_set_aside_and_the_rest_goes_o
     assert "no such call" in caplog.text
 
 
-async def test_a_fact_that_no_file_can_hold_is_applied_or_set_aside(database, facts, folder):
-    knot: list = []
-    knot.append(knot)
-    facts.record(note(0, knot=knot))
+async def test_a_fact_that_is_not_json_is_recorded_or_set_aside(database, facts, folder):
+    circular: list = []
+    circular.append(circular)
+    facts.record(note(0, circular=circular))
     assert await facts.drain(10)
     assert database.numbers == [0]
     database.away = True
-    facts.record(note(1, knot=knot))
+    facts.record(note(1, circular=circular))
     facts.record(note(2))
     await until(lambda: folder.exists() and on_disk(folder) == [2])
     database.away = False
@@ -179,8 +179,8 @@ async def test_a_fact_that_no_file_can_hold_is_applied_or_set_aside(database, fa
     assert "is not JSON" in rejected(folder)[0]["reason"]
 
 
-async def test_more_facts_than_memory_may_hold_go_to_disk_and_keep_their_order(database, folder):
-    facts = writer(database, folder, max_waiting=3)
+async def test_facts_beyond_the_limit_of_memory_go_to_disk_and_keep_their_order(database, folder):
+    facts = make_spool(database, folder, max_waiting=3)
     database.answers.clear()
     for n in range(20):
         facts.record(note(n))
@@ -204,7 +204,7 @@ async def test_a_full_disk_keeps_facts_in_memory(database, folder, caplog):
             return os.pwrite(file, content[:7], offset)  # the last bytes there are
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    facts = writer(database, folder, pwrite=disk)
+    facts = make_spool(database, folder, pwrite=disk)
     database.away = True
     facts.record(note(0))
     facts.record(note(1))
@@ -224,7 +224,7 @@ async def test_without_memory_database_and_disk_a_fact_is_at_least_in_the_debug_
     def full_disk(file: int, content: bytes, offset: int) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    facts = writer(database, folder, max_waiting=1, pwrite=full_disk)
+    facts = make_spool(database, folder, max_waiting=1, pwrite=full_disk)
     database.answers.clear()
     facts.record(note(0))
     facts.record(note(1, fact_id="lost", said="the last words"))
@@ -237,43 +237,43 @@ async def test_without_memory_database_and_disk_a_fact_is_at_least_in_the_debug_
     await facts.close()
 
 
-async def test_what_a_closed_process_left_is_applied_first_by_the_next(database, folder):
+async def test_facts_that_a_closed_process_has_left_are_recorded_first_by_the_next(database, folder):
     database.away = True
-    first = writer(database, folder)
+    first = make_spool(database, folder)
     for n in range(5):
         first.record(note(n))
     await database.was_asked()
     await first.close()
-    first.record(note(5))  # a straggler
+    first.record(note(5))  # after the close
     assert on_disk(folder) == list(range(6))
     database.away = False
-    second = writer(database, folder)
+    second = make_spool(database, folder)
     second.record(note(6))
     assert await second.drain(10)
-    assert database.numbers == [0, 1, 2, 3, 4, 6]  # the straggler's process lives
+    assert database.numbers == [0, 1, 2, 3, 4, 6]  # the process of number 5 lives
     await second.close()
 
 
-async def test_the_files_of_a_living_process_are_its_own(database, folder):
+async def test_the_files_of_a_living_process_are_left_to_it(database, folder):
     other = Database()
     other.away = True
-    living = writer(other, folder)
+    living = make_spool(other, folder)
     living.record(note(0))
     await until(lambda: folder.exists() and on_disk(folder) == [0])
-    newcomer = writer(database, folder)
-    newcomer.start()
-    assert await newcomer.drain(10)
+    second = make_spool(database, folder)
+    second.start()
+    assert await second.drain(10)
     assert database.facts == []
     other.away = False
     assert await living.drain(10)
     assert other.numbers == [0]
-    await newcomer.close()
+    await second.close()
     await living.close()
 
 
-async def test_a_replay_that_is_cut_short_goes_on_where_it_stopped(database, folder):
+async def test_a_replay_that_was_interrupted_continues_where_it_stopped(database, folder):
     database.away = True
-    first = writer(database, folder)
+    first = make_spool(database, folder)
     for n in range(6):
         first.record(note(n))
     await until(lambda: folder.exists() and len(on_disk(folder)) == 6)
@@ -283,12 +283,12 @@ async def test_a_replay_that_is_cut_short_goes_on_where_it_stopped(database, fol
         database.away = fact.data["n"] >= 3
         database(fact)
 
-    second = writer(fragile, folder)
+    second = make_spool(fragile, folder)
     second.start()
     await until(lambda: on_disk(folder) == [3, 4, 5])
     await second.close()
     database.away = False
-    third = writer(database, folder)
+    third = make_spool(database, folder)
     third.start()
     assert await third.drain(10)
     assert database.numbers == list(range(6))
@@ -306,11 +306,11 @@ from tests.media.test_spool import note
 class Away(Exception):
     pass
 
-def apply(fact):
+def record(fact):
     raise Away
 
 folder = Path(sys.argv[1])
-facts = FactSpool(apply, folder=folder, transient=(Away,), first_retry=0.001)
+facts = FactSpool(record, folder=folder, transient=(Away,), first_retry=0.001)
 for n in range(50):
     facts.record(note(n))
 while not folder.is_dir() or sum(path.read_bytes().count(b"\\n") for path in folder.iterdir()) < 50:
@@ -319,14 +319,14 @@ os._exit(9)
 """
 
 
-async def test_a_crash_loses_nothing_that_was_on_disk_and_a_torn_line_harms_no_other(database, folder):
+async def test_a_crash_loses_no_fact_on_disk_and_a_torn_line_is_set_aside(database, folder):
     root = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", CRASH, str(folder)]
     crashed = await asyncio.to_thread(subprocess.run, command, check=False, cwd=root, timeout=60)
     assert crashed.returncode == 9
     with max(folder.iterdir()).open("ab") as file:
         file.write(b'{"type":"turn","number":50,"sa')
-    facts = writer(database, folder)
+    facts = make_spool(database, folder)
     facts.record(note(51))
     assert await facts.drain(10)
     assert database.numbers == [*range(50), 51]
@@ -334,7 +334,7 @@ async def test_a_crash_loses_nothing_that_was_on_disk_and_a_torn_line_harms_no_o
     await facts.close()
 
 
-async def test_files_of_others_in_the_folder_are_left_alone(database, facts, folder):
+async def test_other_files_in_the_folder_are_left_alone(database, facts, folder):
     folder.mkdir()
     (folder / "2026.jsonl").write_text("mine")
     facts.start()
@@ -345,7 +345,7 @@ async def test_files_of_others_in_the_folder_are_left_alone(database, facts, fol
 
 
 async def test_a_database_that_hangs_until_the_end_leaves_its_facts_to_the_next_process(database, folder):
-    facts = writer(database, folder)
+    facts = make_spool(database, folder)
     database.answers.clear()
     facts.record(note(0))
     facts.record(note(1))
@@ -356,22 +356,22 @@ async def test_a_database_that_hangs_until_the_end_leaves_its_facts_to_the_next_
     await asyncio.to_thread(facts._thread.join)
 
 
-async def test_closing_applies_what_waits_and_may_be_done_twice(database, folder):
-    facts = writer(database, folder)
+async def test_closing_records_what_waits_and_is_idempotent(database, folder):
+    facts = make_spool(database, folder)
     for n in range(100):
         facts.record(note(n))
     await facts.close()
     await facts.close()
     assert database.numbers == list(range(100))
-    await writer(database, folder).close()
+    await make_spool(database, folder).close()
 
 
 async def test_many_threads_may_record(database, facts):
-    def put(start: int) -> None:
+    def record(start: int) -> None:
         for n in range(start, start + 200):
             facts.record(note(n))
 
-    await asyncio.gather(*(asyncio.to_thread(put, 1000 * k) for k in range(4)))
+    await asyncio.gather(*(asyncio.to_thread(record, 1000 * k) for k in range(4)))
     assert await facts.drain(10)
     assert sorted(database.numbers) == sorted(1000 * k + n for k in range(4) for n in range(200))
     for k in range(4):
@@ -380,20 +380,20 @@ async def test_many_threads_may_record(database, facts):
 
 
 @settings(max_examples=20, deadline=None)
-@given(steps=st.lists(st.sampled_from(["put", "put", "put", "away", "back", "restart", "drain"]), max_size=40))
-def test_whatever_happens_every_fact_is_applied_once_and_in_order(tmp_path_factory, steps):
+@given(steps=st.lists(st.sampled_from(["record", "record", "record", "away", "back", "restart", "drain"]), max_size=40))
+def test_every_fact_is_recorded_once_and_in_order_whatever_happens(tmp_path_factory, steps):
     folder = tmp_path_factory.mktemp("facts")
     database = Database()
 
     async def story() -> int:
-        facts, put = writer(database, folder, max_waiting=4), 0
+        facts, recorded = make_spool(database, folder, max_waiting=4), 0
         for step in steps:
-            if step == "put":
-                facts.record(note(put))
-                put += 1
+            if step == "record":
+                facts.record(note(recorded))
+                recorded += 1
             elif step == "restart":
                 await facts.close()
-                facts = writer(database, folder, max_waiting=4)
+                facts = make_spool(database, folder, max_waiting=4)
                 facts.start()
             elif step == "drain":
                 await facts.drain(0.003)
@@ -402,7 +402,7 @@ def test_whatever_happens_every_fact_is_applied_once_and_in_order(tmp_path_facto
         database.away = False
         assert await facts.drain(10)
         await facts.close()
-        return put
+        return recorded
 
-    put = asyncio.run(story())
-    assert database.numbers == list(range(put))
+    recorded = asyncio.run(story())
+    assert database.numbers == list(range(recorded))
