@@ -118,7 +118,7 @@ def _continue(continuation: Continuation) -> HttpResponse:
     match continuation.next:
         case Next.RECONNECT:
             return _twiml(_connect(continuation.token, continuation.stream, first_say=twiml.RECONNECTING))
-        case Next.NOBODY_THERE:
+        case Next.TRANSFER_FAILED:
             return _twiml(_connect(continuation.token, continuation.stream))
         case Next.TRANSFER:
             document = twiml.transfer(

@@ -1,13 +1,13 @@
 """
-Every write to the records of calls, keyword-only, and safe to repeat.
+All writes to the records of calls. Each is keyword-only and safe to repeat.
 
-Twilio's requests come late, twice and out of order; the facts of a live call come through a queue that may
-replay them. So statuses move by compare-and-set along the table of ``calls.status``, everything reported has
-an id under which it is written once, and a write that finds its work done changes nothing. No write relies
-on ``select_for_update``, which SQLite silently drops.
+Twilio's requests come late, repeated and out of order, and the facts of a live call come through a queue that may
+replay them. Therefore a status moves by compare-and-set along the table of ``calls.status``, everything reported has an
+id under which it is written once, and a write whose work is done already changes nothing. No write relies on
+``select_for_update``, which SQLite ignores.
 
-Any of these may raise Django's ``OperationalError`` or ``InterfaceError`` while the database is away: try again.
-``CallsError`` is about the request itself. What is imported here is what the other packages may use.
+While the database is unavailable, each of them may raise Django's ``OperationalError`` or ``InterfaceError``: repeat it
+later. A ``CallsError`` is about the request itself. The other packages may use what is imported here.
 """
 
 from calls.errors import CallsError

@@ -276,7 +276,7 @@ class Next(StrEnum):
     """Open the next stream of the call."""
     TRANSFER = "transfer"
     """Dial ``number`` as ``caller_id``, and request TwiML again afterwards."""
-    NOBODY_THERE = "nobody-there"
+    TRANSFER_FAILED = "transfer-failed"
     """The transfer was not answered: tell the caller, then do as for ``RECONNECT``."""
 
 
@@ -346,4 +346,4 @@ def after_transfer(*, sid: str, stream: int, dial_status: str) -> Continuation:
         if not 1 <= stream < MAX_STREAMS or not take_slot(call, now):
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.GIVE_UP)
-        return Continuation(Next.NOBODY_THERE, _make_token(call, stream=stream + 1, now=now), stream + 1)
+        return Continuation(Next.TRANSFER_FAILED, _make_token(call, stream=stream + 1, now=now), stream + 1)

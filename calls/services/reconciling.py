@@ -50,7 +50,7 @@ class Reconciled:
     to_dial: list[UUID] = field(default_factory=list)
     """Attempts that must be passed to ``dial`` again."""
     settled: int = 0
-    """Attempts whose state the carrier told."""
+    """Attempts whose state the carrier reported."""
     lost: int = 0
     """Attempts whose requests never arrived."""
 
