@@ -97,9 +97,9 @@ def test_every_valid_number_of_a_file_is_added_and_every_invalid_line_shown(tmp_
     file.write_text(
         f"\ufeffNumber,Reason\n\n# a remark\n{ANNA},stop\nhello\n {BERT} \n020 1234,local\n", encoding="utf-8"
     )
-    with pytest.raises(CommandError) as told:
+    with pytest.raises(CommandError) as raised:
         run_command("donotcall", "import", file)
-    lines = str(told.value).splitlines()
+    lines = str(raised.value).splitlines()
     assert [line.split(":")[1] for line in lines[:2]] == ["5", "7"]
     assert lines[2] == "2 lines were left out."
     assert set(DoNotCall.objects.values_list("number", flat=True)) == {ANNA, BERT}
@@ -108,10 +108,10 @@ def test_every_valid_number_of_a_file_is_added_and_every_invalid_line_shown(tmp_
 def test_of_many_invalid_lines_some_are_shown_and_all_counted(tmp_path):
     file = tmp_path / "list.txt"
     file.write_text("nonsense\n" * 50)
-    with pytest.raises(CommandError) as told:
+    with pytest.raises(CommandError) as raised:
         run_command("donotcall", "import", file)
-    assert len(str(told.value).splitlines()) == 22
-    assert "50 lines were left out" in str(told.value)
+    assert len(str(raised.value).splitlines()) == 22
+    assert "50 lines were left out" in str(raised.value)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
@@ -135,9 +135,9 @@ def call(db) -> Call:
 
 def test_a_person_is_forgotten_and_what_was_removed_is_printed(call):
     run_command("donotcall", "add", ANNA)
-    told = run_command("forget", "+1 (202) 555-0101", "--yes")
-    assert "1 calls" in told
-    assert "stays on the do-not-call list" in told
+    printed = run_command("forget", "+1 (202) 555-0101", "--yes")
+    assert "1 calls" in printed
+    assert "stays on the do-not-call list" in printed
     call.refresh_from_db()
     assert call.from_number == "forgotten"
     assert DoNotCall.objects.filter(number=ANNA).exists()

@@ -20,9 +20,9 @@ def test_a_number_is_added_once_and_keeps_its_first_reason():
 
 @pytest.mark.parametrize("number", ["", "anonymous", "2025550101", "+0123456789", "client:anna", "+12", "+1202555٠١٠١"])
 def test_text_without_a_number_is_not_added_to_the_list(number):
-    with pytest.raises(CallsError) as told:
+    with pytest.raises(CallsError) as raised:
         add_do_not_call(number=number, source="operator")
-    assert (told.value.code, told.value.field) == ("invalid-number", "number")
+    assert (raised.value.code, raised.value.field) == ("invalid-number", "number")
 
 
 def test_an_unknown_source_is_refused():

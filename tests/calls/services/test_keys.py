@@ -90,9 +90,9 @@ def test_the_use_of_a_key_is_noted_once_a_minute(clock, django_assert_num_querie
 )
 def test_an_invalid_key_is_refused_with_its_field(clock, wrong, field):
     make_key(name="taken", scopes=["read"])
-    with pytest.raises(CallsError) as told:
+    with pytest.raises(CallsError) as raised:
         make_key(**{"name": "crm", "scopes": ["read"], **wrong})
-    assert told.value.field == field
+    assert raised.value.field == field
     assert ApiKey.objects.count() == 1
 
 

@@ -48,7 +48,7 @@ def _clock():
         yield
 
 
-def says_her_name(call: Call, at: datetime) -> None:
+def record_turn_with_her_name(call: Call, at: datetime) -> None:
     record_fact(
         facts.TurnEnded(
             fact_id=f"turn-{call.pk}",
@@ -64,7 +64,7 @@ def says_her_name(call: Call, at: datetime) -> None:
     )
 
 
-def a_call(number=ANNA, *, direction="outbound", days_ago=0.0, status="completed", sound=True, **fields) -> Call:
+def create_call(number=ANNA, *, direction="outbound", days_ago=0.0, status="completed", sound=True, **fields) -> Call:
     """Create a call with every kind of data about a person, whose name is Annabel."""
     at = NOW - timedelta(days=days_ago)
     from_number, to_number = (OURS, number) if direction == "outbound" else (number, OURS)
@@ -82,7 +82,7 @@ def a_call(number=ANNA, *, direction="outbound", days_ago=0.0, status="completed
     if sound:
         name = default_storage.save(f"recordings/{call.pk}.wav", ContentFile(b"Annabel's voice"))
         Call.objects.filter(pk=call.pk).update(recording=name)
-    says_her_name(call, at)
+    record_turn_with_her_name(call, at)
     for kind, data in [
         ("overlap", {"judged": "murmur", "text": "Annabel"}),
         ("key", {"digit": "5"}),
@@ -99,12 +99,12 @@ def a_call(number=ANNA, *, direction="outbound", days_ago=0.0, status="completed
     return call
 
 
-def everything() -> str:
+def dump_database() -> str:
     """Return everything that the database contains about calls, as text."""
     return "".join(serializers.serialize("json", model.objects.all()) for model in EVERYTHING)
 
 
-def all_of(call: Call) -> str:
+def dump_call(call: Call) -> str:
     parts = (call.turns, call.events, call.orders, call.attempts, call.deliveries)
     call.refresh_from_db()
     return serializers.serialize("json", [call, *(row for part in parts for row in part.all())])
@@ -118,7 +118,7 @@ def events_of(call: Call) -> dict[str, dict]:
 
 
 def test_recordings_and_words_are_deleted_at_their_own_ages():
-    ages = {days: a_call(days_ago=days) for days in (29.9, 30.1, 59.9, 60.1)}
+    ages = {days: create_call(days_ago=days) for days in (29.9, 30.1, 59.9, 60.1)}
     retired = apply_retention()
     assert (retired.recordings, retired.transcripts) == (3, 1)
     for days, call in ages.items():
@@ -128,7 +128,7 @@ def test_recordings_and_words_are_deleted_at_their_own_ages():
 
 
 def test_an_old_call_loses_its_words_and_keeps_its_figures():
-    call = a_call(days_ago=100)
+    call = create_call(days_ago=100)
     apply_retention()
     call.refresh_from_db()
     turn = call.turns.get()
@@ -141,43 +141,43 @@ def test_an_old_call_loses_its_words_and_keeps_its_figures():
 
 
 def test_applying_retention_again_changes_nothing():
-    a_call(days_ago=100)
+    create_call(days_ago=100)
     apply_retention()
-    before = everything()
+    before = dump_database()
     assert (apply_retention().recordings, apply_retention().transcripts) == (0, 0)
-    assert everything() == before
+    assert dump_database() == before
 
 
 def test_a_replayed_fact_does_not_bring_words_back():
-    call = a_call(days_ago=100)
+    call = create_call(days_ago=100)
     apply_retention()
-    says_her_name(call, NOW)
+    record_turn_with_her_name(call, NOW)
     assert call.turns.get().said == ""
 
 
 def test_a_retention_of_zero_days_keeps_everything(settings):
     settings.RETENTION_RECORDINGS_DAYS = settings.RETENTION_TRANSCRIPTS_DAYS = 0
-    a_call(days_ago=10_000)
-    before = everything()
+    create_call(days_ago=10_000)
+    before = dump_database()
     apply_retention()
-    assert everything() == before
+    assert dump_database() == before
 
 
 @pytest.mark.parametrize("status", ["queued", "in-progress"])
 def test_a_call_that_has_not_ended_keeps_everything(status):
-    call = a_call(days_ago=100, status=status)
+    call = create_call(days_ago=100, status=status)
     apply_retention()
     assert call.turns.get().heard
     assert default_storage.exists(call.recording.name)
 
 
 def test_the_age_of_a_call_without_an_end_counts_from_its_creation():
-    a_call(days_ago=100, ended_at=None)
+    create_call(days_ago=100, ended_at=None)
     assert apply_retention().transcripts == 1
 
 
 def test_a_file_that_cannot_be_deleted_does_not_stop_others_and_is_retried(monkeypatch, caplog):
-    stuck, other = a_call(days_ago=101), a_call(days_ago=100)
+    stuck, other = create_call(days_ago=101), create_call(days_ago=100)
     delete = FileSystemStorage.delete
 
     def fails(self, name):
@@ -197,7 +197,7 @@ def test_a_file_that_cannot_be_deleted_does_not_stop_others_and_is_retried(monke
 
 def test_a_run_stops_after_many_failures_of_the_storage(monkeypatch, caplog):
     asked = []
-    calls = [a_call(days_ago=100) for _ in range(25)]
+    calls = [create_call(days_ago=100) for _ in range(25)]
 
     def fails(self, name):
         asked.append(name)
@@ -209,13 +209,13 @@ def test_a_run_stops_after_many_failures_of_the_storage(monkeypatch, caplog):
 
 
 def test_a_file_that_was_deleted_already_is_no_problem():
-    call = a_call(days_ago=100)
+    call = create_call(days_ago=100)
     default_storage.delete(call.recording.name)
     assert apply_retention().recordings == 1
 
 
 def test_retention_deletes_old_webhook_deliveries():
-    call, endpoint = a_call(), WebhookEndpoint.objects.create(url="https://example.com/")
+    call, endpoint = create_call(), WebhookEndpoint.objects.create(url="https://example.com/")
     old, new = (
         WebhookDelivery.objects.create(
             endpoint=endpoint, call=call, event="call.queued", payload={}, created_at=NOW - timedelta(days=days)
@@ -228,11 +228,11 @@ def test_retention_deletes_old_webhook_deliveries():
 
 def test_many_old_calls_take_few_queries(django_assert_max_num_queries):
     for _ in range(3):
-        a_call(days_ago=100, sound=False)
+        create_call(days_ago=100, sound=False)
     with django_assert_max_num_queries(40) as few:
         apply_retention()
     for _ in range(30):
-        a_call(days_ago=100, sound=False)
+        create_call(days_ago=100, sound=False)
     with django_assert_max_num_queries(len(few)):
         assert apply_retention().transcripts == 30
 
@@ -242,7 +242,7 @@ def test_many_old_calls_take_few_queries(django_assert_max_num_queries):
 
 @pytest.mark.parametrize("direction", ["outbound", "inbound"])
 def test_forgetting_removes_everything_about_a_person_except_that_there_were_calls(direction):
-    call = a_call(direction=direction, timezone="America/New_York", transfer_to=BERT, stream_sid="MZ1")
+    call = create_call(direction=direction, timezone="America/New_York", transfer_to=BERT, stream_sid="MZ1")
     endpoint = WebhookEndpoint.objects.create(url="https://example.com/")
     payload = {
         "type": "call.completed",
@@ -251,9 +251,9 @@ def test_forgetting_removes_everything_about_a_person_except_that_there_were_cal
     WebhookDelivery.objects.create(endpoint=endpoint, call=call, event="call.completed", payload=payload)
     gone = forget(number=ANNA)
     assert (gone.calls, gone.recordings, gone.turns, gone.events, gone.deliveries) == (1, 1, 1, 3, 1)
-    told = everything()
+    database = dump_database()
     for trace in (ANNA, ANNA.lstrip("+"), "nnabel", "ANNABEL", call.sid, BERT, "MZ1", "New_York"):
-        assert trace not in told
+        assert trace not in database
     assert not default_storage.exists(f"recordings/{call.pk}.wav")
     call.refresh_from_db()
     assert (call.far_number, call.status, call.duration) == (FORGOTTEN, "completed", 60.0)
@@ -264,26 +264,26 @@ def test_forgetting_removes_everything_about_a_person_except_that_there_were_cal
 
 
 def test_forgetting_a_person_leaves_other_people_unchanged():
-    bert = a_call(BERT)
-    before = all_of(bert)
-    a_call(ANNA)
+    bert = create_call(BERT)
+    before = dump_call(bert)
+    create_call(ANNA)
     forget(number=ANNA)
-    assert all_of(bert) == before
+    assert dump_call(bert) == before
     assert default_storage.exists(bert.recording.name)
 
 
 def test_our_own_number_is_not_a_person_to_forget():
-    a_call(direction="outbound")
-    a_call(direction="inbound")
-    before = everything()
+    create_call(direction="outbound")
+    create_call(direction="inbound")
+    before = dump_database()
     assert forget(number=OURS).calls == 0
-    assert everything() == before
+    assert dump_database() == before
 
 
 def test_several_people_can_be_forgotten():
     for number in (ANNA, BERT):
         for _ in range(2):
-            a_call(number)
+            create_call(number)
         assert forget(number=number).calls == 2
     assert DialAttempt.objects.filter(to_number=FORGOTTEN).count() == 4
 
@@ -297,15 +297,15 @@ def test_a_waiting_call_is_canceled_forgotten_and_reported_without_its_person():
     assert (call.status, call.to_number, call.idempotency_key) == ("canceled", FORGOTTEN, None)
     canceled = WebhookDelivery.objects.get(event="call.canceled")
     assert (canceled.status, canceled.payload["data"]["call"]) == ("waiting", str(call.pk))
-    assert ANNA not in everything()
+    assert ANNA not in dump_database()
 
 
 @pytest.mark.parametrize("status", ["in-progress", "ringing", "queued"])
 def test_a_person_on_the_line_cannot_be_forgotten_yet(status):
-    call, over = a_call(status=status), a_call()
-    with pytest.raises(CallsError, match=f"{call.pk}.*Hang up first") as told:
+    call, over = create_call(status=status), create_call()
+    with pytest.raises(CallsError, match=f"{call.pk}.*Hang up first") as raised:
         forget(number=ANNA, carrier=FakeCarrier())
-    assert told.value.code == "call-live"
+    assert raised.value.code == "call-live"
     over.refresh_from_db()
     assert over.to_number == ANNA
     Call.objects.filter(pk=call.pk).update(status="completed")
@@ -313,14 +313,14 @@ def test_a_person_on_the_line_cannot_be_forgotten_yet(status):
 
 
 def test_a_person_whose_phone_may_still_ring_cannot_be_forgotten_yet():
-    call = a_call()
+    call = create_call()
     DialAttempt.objects.create(call=call, number=2, to_number=ANNA, from_number=OURS)
     with pytest.raises(CallsError, match="Hang up first"):
         forget(number=ANNA)
 
 
 def test_the_do_not_call_entry_stays_without_its_reason():
-    call = a_call()
+    call = create_call()
     add_do_not_call(number=ANNA, source="caller", reason="This is Annabel, stop it", call=call)
     assert forget(number=ANNA).do_not_call
     entry = DoNotCall.objects.get()
@@ -336,7 +336,7 @@ def test_the_do_not_call_entry_is_removed_on_request(admin_user):
 
 
 def test_a_call_whose_recording_cannot_be_deleted_is_found_again(monkeypatch):
-    stuck, other = a_call(), a_call()
+    stuck, other = create_call(), create_call()
     delete = FileSystemStorage.delete
 
     def fails(self, name):
@@ -345,19 +345,19 @@ def test_a_call_whose_recording_cannot_be_deleted_is_found_again(monkeypatch):
         delete(self, name)
 
     monkeypatch.setattr(FileSystemStorage, "delete", fails)
-    with pytest.raises(CallsError, match="1 calls cannot be deleted") as told:
+    with pytest.raises(CallsError, match="1 calls cannot be deleted") as raised:
         forget(number=ANNA)
-    assert (told.value.code, told.value.permanent) == ("storage-failed", False)
+    assert (raised.value.code, raised.value.permanent) == ("storage-failed", False)
     stuck.refresh_from_db()
     other.refresh_from_db()
     assert (stuck.to_number, other.to_number) == (ANNA, FORGOTTEN)
     monkeypatch.undo()
     assert forget(number=ANNA).calls == 1
-    assert ANNA not in everything()
+    assert ANNA not in dump_database()
 
 
 def test_late_reports_about_a_forgotten_person_are_removed_by_the_next_retention_run():
-    call = a_call(sound=False)
+    call = create_call(sound=False)
     sid, attempt = call.sid, call.attempts.get()
     forget(number=ANNA)
     record_status(
@@ -375,11 +375,11 @@ def test_late_reports_about_a_forgotten_person_are_removed_by_the_next_retention
             ended_at=NOW,
         )
     )
-    assert ANNA in everything()
-    assert "Annabel" in everything()
+    assert ANNA in dump_database()
+    assert "Annabel" in dump_database()
     apply_retention()
     for trace in (ANNA, "Annabel", sid):
-        assert trace not in everything()
+        assert trace not in dump_database()
 
 
 def test_forgetting_an_unknown_number_changes_nothing():

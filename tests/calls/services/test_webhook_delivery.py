@@ -51,7 +51,7 @@ def call(db) -> Call:
     )
 
 
-def an_endpoint(host="example.com", **fields) -> WebhookEndpoint:
+def create_endpoint(host="example.com", **fields) -> WebhookEndpoint:
     endpoint = make_endpoint(url=f"https://{host}/hooks")
     for name, value in fields.items():
         setattr(endpoint, name, value)
@@ -59,7 +59,7 @@ def an_endpoint(host="example.com", **fields) -> WebhookEndpoint:
     return endpoint
 
 
-def deliveries(call, endpoint, count) -> list[WebhookDelivery]:
+def create_deliveries(call, endpoint, count) -> list[WebhookDelivery]:
     return [
         WebhookDelivery.objects.create(endpoint=endpoint, call=call, event="call.ringing", payload={"number": number})
         for number in range(count)
@@ -186,7 +186,7 @@ def test_a_delivery_is_a_signed_post_of_json(call, server):
 
 def test_every_attempt_has_the_same_id_and_its_own_timestamp(call, server, clock):
     endpoint = WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret())
-    deliveries(call, endpoint, 1)
+    create_deliveries(call, endpoint, 1)
     server.answer = (500, {}, b"oh")
     deliver_due()
     clock.shift(600)
@@ -201,7 +201,7 @@ def test_every_attempt_has_the_same_id_and_its_own_timestamp(call, server, clock
 def test_a_redirect_is_not_followed(call, server):
     with serving() as elsewhere:
         server.answer = (302, {"Location": elsewhere.url}, b"")
-        deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 1)
+        create_deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 1)
         assert deliver_due().retried == 1
         assert elsewhere.got == []
     assert WebhookDelivery.objects.get().response_status == 302
@@ -209,14 +209,14 @@ def test_a_redirect_is_not_followed(call, server):
 
 def test_a_long_answer_counts_like_a_short_one(call, server):
     server.answer = (200, {}, b"x" * 5_000_000)
-    deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 2)
+    create_deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 2)
     assert deliver_due().delivered == 2
 
 
 def test_a_receiver_that_does_not_answer_times_out(call, server, monkeypatch):
     monkeypatch.setattr(webhook_delivery, "TIMEOUT", 0.05)
     server.is_silent = True
-    deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 1)
+    create_deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 1)
     assert deliver_due().retried == 1
     assert WebhookDelivery.objects.get().log[0]["result"] == "no answer within 0.05 s"
 
@@ -224,7 +224,7 @@ def test_a_receiver_that_does_not_answer_times_out(call, server, monkeypatch):
 def test_a_refused_connection_is_a_failed_attempt(call):
     with serving() as server:
         url = server.url
-    deliveries(call, WebhookEndpoint.objects.create(url=url, secret=webhooks.make_secret()), 1)
+    create_deliveries(call, WebhookEndpoint.objects.create(url=url, secret=webhooks.make_secret()), 1)
     assert deliver_due().retried == 1
     delivery = WebhookDelivery.objects.get()
     assert delivery.response_status is None
@@ -235,7 +235,7 @@ def test_a_refused_connection_is_a_failed_attempt(call):
 
 
 def test_a_delivery_fails_after_nine_attempts_over_twenty_hours(call, clock):
-    [delivery] = deliveries(call, an_endpoint(), 1)
+    [delivery] = create_deliveries(call, create_endpoint(), 1)
     for tries, wait in enumerate(BACKOFF, start=1):
         assert deliver_due(post=refuse_connection).retried == 1
         delivery.refresh_from_db()
@@ -255,7 +255,7 @@ def test_a_delivery_fails_after_nine_attempts_over_twenty_hours(call, clock):
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503, 301])
 def test_only_a_2xx_status_counts_as_delivered(call, status):
-    deliveries(call, an_endpoint("a.example.com"), 1)
+    create_deliveries(call, create_endpoint("a.example.com"), 1)
     assert deliver_due(post=Receiver(a=status)).retried == 1
 
 
@@ -266,14 +266,14 @@ def test_every_error_on_the_way_is_logged_with_the_delivery(call, error):
     async def fails(url, body, headers):
         raise error
 
-    deliveries(call, an_endpoint(), 1)
+    create_deliveries(call, create_endpoint(), 1)
     assert deliver_due(post=fails).retried == 1
     assert WebhookDelivery.objects.get().log[0]["result"]
 
 
 def test_an_endpoint_that_answers_410_receives_nothing_more(call):
-    endpoint = an_endpoint("a.example.com")
-    first, *_ = deliveries(call, endpoint, 1 + 3 * CONCURRENT)
+    endpoint = create_endpoint("a.example.com")
+    first, *_ = create_deliveries(call, endpoint, 1 + 3 * CONCURRENT)
     receiver = Receiver(a=410)
     assert deliver_due(post=receiver).failed == len(receiver.got) == CONCURRENT
     endpoint.refresh_from_db()
@@ -285,7 +285,7 @@ def test_an_endpoint_that_answers_410_receives_nothing_more(call):
 
 
 def test_a_failed_delivery_can_be_repeated_by_hand(call):
-    [delivery] = deliveries(call, an_endpoint("a.example.com"), 1)
+    [delivery] = create_deliveries(call, create_endpoint("a.example.com"), 1)
     WebhookDelivery.objects.update(status="failed", due_at=None, attempts=9, log=[{"result": 500}] * 9)
     assert redeliver(delivery.pk).status == "waiting"
     assert deliver_due(post=Receiver()).delivered == 1
@@ -302,7 +302,7 @@ def test_an_unknown_delivery_cannot_be_repeated():
 
 
 def test_a_delivery_that_a_worker_has_claimed_is_not_due_for_others(call, monkeypatch):
-    deliveries(call, an_endpoint(), 1)
+    create_deliveries(call, create_endpoint(), 1)
     claim, due_for_others = webhook_delivery._claim, []
 
     def count_due_after_claim(delivery):
@@ -316,13 +316,13 @@ def test_a_delivery_that_a_worker_has_claimed_is_not_due_for_others(call, monkey
 
 
 def test_of_two_workers_that_saw_a_delivery_due_one_claims_it(call):
-    deliveries(call, an_endpoint(), 1)
+    create_deliveries(call, create_endpoint(), 1)
     seen_by_one, seen_by_another = WebhookDelivery.objects.get(), WebhookDelivery.objects.get()
     assert [webhook_delivery._claim(seen_by_one), webhook_delivery._claim(seen_by_another)] == [True, False]
 
 
 def test_a_delivery_of_a_dead_worker_is_sent_after_its_lease(call, clock):
-    [delivery] = deliveries(call, an_endpoint(), 1)
+    [delivery] = create_deliveries(call, create_endpoint(), 1)
     assert webhook_delivery._claim(delivery)
     receiver = Receiver()
     clock.shift(LEASE - 1)
@@ -333,7 +333,7 @@ def test_a_delivery_of_a_dead_worker_is_sent_after_its_lease(call, clock):
 
 
 def test_a_worker_that_stalled_beyond_its_lease_does_not_overwrite_anothers_result(call, monkeypatch):
-    [delivery] = deliveries(call, an_endpoint("a.example.com"), 1)
+    [delivery] = create_deliveries(call, create_endpoint("a.example.com"), 1)
     record_result = webhook_delivery._record_result
 
     def record_late(*arguments):
@@ -347,9 +347,9 @@ def test_a_worker_that_stalled_beyond_its_lease_does_not_overwrite_anothers_resu
 
 
 def test_a_slow_endpoint_does_not_delay_others(call):
-    slow, quick = an_endpoint("slow.example.com"), an_endpoint("quick.example.com")
-    deliveries(call, slow, 1)
-    deliveries(call, quick, 10)
+    slow, quick = create_endpoint("slow.example.com"), create_endpoint("quick.example.com")
+    create_deliveries(call, slow, 1)
+    create_deliveries(call, quick, 10)
     quick_bodies = []
     most = 0
     under_way = 0
@@ -374,9 +374,9 @@ def test_a_slow_endpoint_does_not_delay_others(call):
 
 
 def test_an_endpoint_that_keeps_failing_costs_few_attempts_and_the_rest_waits(call, clock):
-    broken, sound = an_endpoint("broken.example.com"), an_endpoint("sound.example.com")
-    deliveries(call, broken, 50)
-    deliveries(call, sound, 20)
+    broken, sound = create_endpoint("broken.example.com"), create_endpoint("sound.example.com")
+    create_deliveries(call, broken, 50)
+    create_deliveries(call, sound, 20)
     receiver = Receiver(broken=500)
     done = deliver_due(post=receiver)
     assert done.delivered == 20
@@ -391,7 +391,7 @@ def test_an_endpoint_that_keeps_failing_costs_few_attempts_and_the_rest_waits(ca
 
 
 def test_a_success_between_failures_keeps_the_endpoint_in_use(call):
-    deliveries(call, an_endpoint(), 30)
+    create_deliveries(call, create_endpoint(), 30)
     answers = iter([500, 500, 500, 204] * 10)
 
     async def post(url, body, headers):
@@ -402,8 +402,8 @@ def test_a_success_between_failures_keeps_the_endpoint_in_use(call):
 
 
 def test_no_endpoint_takes_the_whole_run(call):
-    deliveries(call, an_endpoint("busy.example.com"), 30)
-    deliveries(call, an_endpoint("calm.example.com"), 1)
+    create_deliveries(call, create_endpoint("busy.example.com"), 30)
+    create_deliveries(call, create_endpoint("calm.example.com"), 1)
     receiver = Receiver()
     deliver_due(limit=10, post=receiver)
     hosts = [url.split("/")[2] for url, *_ in receiver.got]
@@ -411,7 +411,7 @@ def test_no_endpoint_takes_the_whole_run(call):
 
 
 def test_a_run_that_leaves_deliveries_wakes_the_next_one(call, django_capture_on_commit_callbacks):
-    deliveries(call, an_endpoint(), 5)
+    create_deliveries(call, create_endpoint(), 5)
     for expected in (1, 1, 0):
         with django_capture_on_commit_callbacks() as callbacks:
             deliver_due(limit=2, post=Receiver())
@@ -419,7 +419,7 @@ def test_a_run_that_leaves_deliveries_wakes_the_next_one(call, django_capture_on
 
 
 def test_a_run_ends_in_time_and_leaves_the_rest(call, monkeypatch):
-    deliveries(call, an_endpoint(), 30)
+    create_deliveries(call, create_endpoint(), 30)
     monkeypatch.setattr(webhook_delivery, "RUN", -1.0)
     assert deliver_due(post=Receiver()).delivered == 0
     assert WebhookDelivery.objects.filter(attempts=0).count() == 30
@@ -427,8 +427,8 @@ def test_a_run_ends_in_time_and_leaves_the_rest(call, monkeypatch):
 
 def test_an_endpoint_is_left_to_the_run_that_is_sending_to_it(call):
     """So a slow endpoint occupies one worker of a process, not all of them."""
-    endpoint = an_endpoint()
-    deliveries(call, endpoint, 3)
+    endpoint = create_endpoint()
+    create_deliveries(call, endpoint, 3)
     webhook_delivery._busy.add(endpoint.pk)
     try:
         assert deliver_due(post=Receiver()).delivered == 0
@@ -442,14 +442,14 @@ def test_a_bug_leaves_no_endpoint_marked_as_busy(call):
     async def broken(url, body, headers):
         raise RuntimeError("a bug")
 
-    deliveries(call, an_endpoint(), 3)
+    create_deliveries(call, create_endpoint(), 3)
     with pytest.raises(RuntimeError):
         deliver_due(post=broken)
     assert webhook_delivery._busy == set()
 
 
 def test_old_deliveries_are_deleted(call):
-    old, new = deliveries(call, an_endpoint(), 2)
+    old, new = create_deliveries(call, create_endpoint(), 2)
     WebhookDelivery.objects.filter(pk=old.pk).update(created_at=NOON - timedelta(days=31), status="delivered")
     assert delete_old_deliveries() == 1
     assert list(WebhookDelivery.objects.all()) == [new]

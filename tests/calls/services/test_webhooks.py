@@ -38,7 +38,7 @@ def call(db) -> Call:
     )
 
 
-def an_endpoint(host="example.com", **fields) -> WebhookEndpoint:
+def create_endpoint(host="example.com", **fields) -> WebhookEndpoint:
     endpoint = make_endpoint(url=f"https://{host}/hooks")
     for name, value in fields.items():
         setattr(endpoint, name, value)
@@ -50,8 +50,8 @@ def an_endpoint(host="example.com", **fields) -> WebhookEndpoint:
 
 
 def test_an_event_is_written_for_every_endpoint_that_receives_it(call):
-    everything, endings = an_endpoint(), an_endpoint(events=["call.completed"])
-    an_endpoint(active=False)
+    everything, endings = create_endpoint(), create_endpoint(events=["call.completed"])
+    create_endpoint(active=False)
     announce(call, "call.ringing", at=NOON)
     announce(call, "call.completed", at=NOON, data={"seconds": 5})
     waiting = WebhookDelivery.objects.order_by("endpoint", "event").values_list("endpoint", "event", "status")
@@ -77,7 +77,7 @@ def test_an_event_is_written_for_every_endpoint_that_receives_it(call):
 
 
 def test_many_calls_are_announced_in_as_many_queries_as_one(call, django_assert_num_queries):
-    an_endpoint()
+    create_endpoint()
     with django_assert_num_queries(2):
         announce_each([call] * 50, "call.queued", at=NOON)
     assert WebhookDelivery.objects.count() == 50
@@ -89,7 +89,7 @@ def test_without_an_endpoint_nothing_is_written(call):
 
 
 def test_the_workers_are_woken_once_the_event_is_committed(call, django_capture_on_commit_callbacks):
-    an_endpoint()
+    create_endpoint()
     with django_capture_on_commit_callbacks() as callbacks:
         announce(call, "call.ringing", at=NOON)
     assert len(callbacks) == 1
@@ -126,9 +126,9 @@ def test_an_endpoints_events_are_stored_in_order_and_once():
 )
 def test_an_invalid_endpoint_is_refused_with_its_field(wrong, field, settings):
     settings.DEBUG = False
-    with pytest.raises(CallsError) as told:
+    with pytest.raises(CallsError) as raised:
         make_endpoint(**{"url": "https://example.com/", **wrong})
-    assert told.value.field == field
+    assert raised.value.field == field
 
 
 def test_only_in_development_are_events_sent_without_tls(settings):
@@ -137,5 +137,5 @@ def test_only_in_development_are_events_sent_without_tls(settings):
 
 
 def test_every_status_of_a_call_has_an_event():
-    told = {f"call.{'answered' if status is Status.IN_PROGRESS else status}" for status in Status}
-    assert told <= set(EVENTS)
+    announced = {f"call.{'answered' if status is Status.IN_PROGRESS else status}" for status in Status}
+    assert announced <= set(EVENTS)
