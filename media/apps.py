@@ -1,3 +1,5 @@
+"""The Django application of the media side."""
+
 from django.apps import AppConfig
 
 

@@ -1,4 +1,4 @@
-"""Tasks that go on beside something, kept until they are done."""
+"""Tasks that run in the background of their owner, kept until they are done."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class _Lines:
         self._open = False
         """The line before has no full stop; whether it is a sentence depends on what follows."""
         self._must_end = False
-        """The line before is a sentence whatever follows, because it was an item or an empty line came after it."""
+        """The line before is a sentence in any case, because it was an item or an empty line came after it."""
 
     def take(self, character: str) -> str:
         """The text that is certain with this character."""

@@ -6,7 +6,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import takewhile
 from uuid import UUID
 
 import numpy as np
@@ -28,7 +27,7 @@ KEPT_FOR_RECOGNITION = 1.0
 KEPT_FOR_VOICE = 10.0
 """Seconds of sound that are kept where the agent's voice answers to how something was said."""
 _PIECE = int(0.1 * RATE_HZ)
-"""Samples that are given to recognition at once: each time costs it some work, whatever the amount."""
+"""Samples (0.1 s) that are given to recognition at once, because each piece costs it some work of its own."""
 
 
 @dataclass(slots=True)
@@ -129,10 +128,14 @@ class Ear:
     def _recognise(self, utterance: _Utterance) -> None:
         """Give recognition the sound that it has not got yet."""
         start = utterance.recognised_to
-        # From the end, because that is a few pieces out of many.
-        pending = [*takewhile(lambda piece: piece[0] > start, reversed(self._sound))]
+        pending: list[tuple[int, Pcm]] = []
+        for piece in reversed(self._sound):  # from the end, because that is a few pieces out of many
+            if piece[0] <= start:
+                break
+            pending.append(piece)
         for end, pcm in reversed(pending):
-            utterance.transcription.push(utterance.resampler.push(pcm[max(0, start - (end - len(pcm))) :]))
+            known = start - (end - len(pcm))
+            utterance.transcription.push(utterance.resampler.push(pcm[known:] if known > 0 else pcm))
             utterance.recognised_to = end
 
     async def _snapshot(self, command: cmd.TakeSnapshot, transcription: Transcription) -> None:

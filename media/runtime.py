@@ -42,8 +42,8 @@ DATABASE_THREADS = 4
 """Channels has one thread for all its work, so that one slow query would hold up every socket of the process."""
 
 PROCESS = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
-"""The name of this process in the records. In a container every process has the same number, so a random part tells a
-restarted process from the one before."""
+"""The name of this process in the records. In a container every process has the same number, so a random part
+distinguishes a restarted process from the one before."""
 
 
 class Runtime:
@@ -145,7 +145,7 @@ class Runtime:
         self.facts.record(facts.RecordingFinished(call_id=call_id, fact_id=fact_id, path=str(path)))
 
     def prepare_phrases(self, texts: tuple[str, ...], lasting: tuple[str, ...], *, voice: str, language: str) -> None:
-        """Have phrases of a call made in the background; ``lasting`` are those that name nobody."""
+        """Have phrases of a call made in the background; the ``lasting`` ones contain no name of a person."""
 
         async def prepare() -> None:
             await self.phrases.prepare(lasting, voice=voice, language=language, lasting=True)

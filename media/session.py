@@ -174,7 +174,7 @@ class Session:
                 for command in commands:
                     self._handlers[type(command)](command)
         except Exception:
-            # The one outer handler of a call: an error of ours must not leave the caller in silence.
+            # The one outer handler of a call: a bug must not leave the caller in silence.
             logger.exception("Call %s: the session failed on %s", self._brief.call_id, type(event).__name__)
             self._hang_up("engines-failed")
         finally:

@@ -20,7 +20,7 @@ def add_readiness_check(check: Callable[[], str]) -> Callable[[], None]:
     Returns the function that removes the check again; calling it twice does no harm.
     """
 
-    # A check may be added twice, and equal ones are told apart by this wrapper.
+    # The same check may be added twice; this wrapper makes each addition a check of its own.
     def added() -> str:
         return check()
 

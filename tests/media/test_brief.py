@@ -1,4 +1,4 @@
-"""What a session is told of its call follows from the agent and from the earlier streams of the call."""
+"""The brief of a session follows from the agent, the setting and the earlier streams of the call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The socket's place in its process."""
+"""The connection of a stream releases its slot."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from media.consumers import StreamConnection
 
 
-async def test_a_stream_that_is_cut_short_gives_its_place_back(monkeypatch):
-    """A server that stops an application in the middle must not leave the process looking full for ever."""
+async def test_a_stream_that_is_cancelled_releases_its_slot(monkeypatch):
+    """If the server cancels the application, the process must not seem full from then on."""
 
     async def cut_short(self: Any, *arguments: Any) -> None:
         raise asyncio.CancelledError

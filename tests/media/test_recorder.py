@@ -90,7 +90,7 @@ pieces = st.lists(st.tuples(st.booleans(), st.integers(0, 50_000), st.integers(1
 
 @settings(max_examples=25, deadline=None)
 @given(pieces)
-def test_each_piece_is_at_its_place_whatever_tnext_spool_order(tmp_path_factory, pieces):
+def test_each_piece_is_at_its_place_whatever_their_order(tmp_path_factory, pieces):
     async def record() -> Path:
         spool = RecordingSpool(tmp_path_factory.mktemp("spool"))
         recording = spool.open(uuid4().hex)
