@@ -1,9 +1,9 @@
 """
-Engines that give the caller their own voice back, a moment later: for testing a line, and nothing else.
+Engines that play the caller's own voice back, a moment later, to test a line.
 
-The recogniser keeps the sound of each utterance and calls it by a name made of plain words, "Echo one two three.",
-which the language model repeats and which survives whatever is done to text on its way to speech; the synthesiser
-plays the sound of that name. The three find each other through one store per process, bounded in
+The recogniser stores the sound of each utterance and returns a name for it, made of plain words: "Echo one two three."
+The language model repeats the name, and the synthesiser plays the sound that it names. Plain words pass unchanged
+through all that is done to text on its way to speech. The engines of a process share one store, which is limited in
 utterances and in seconds.
 """
 
@@ -21,13 +21,17 @@ import numpy as np
 from inference.types import NO_TOOLS, AudioChunk, Description, EngineError, Message, Pcm, TextDelta, Tools, Transcript
 
 RATE_HZ = 8000
+"""The rate of the telephone, so that nothing is resampled."""
 KEPT_UTTERANCES = 64
-"""With the longest utterance of 30 s: at most 31 MB in all."""
+"""How many utterances the store holds: 31 MB if each has the longest duration."""
 LONGEST_SECONDS = 30
+"""The rest of a longer utterance is discarded."""
 CHUNK_SAMPLES = RATE_HZ // 10
+"""Samples of a chunk of speech: 100 ms, so that an interruption stops the engine soon."""
 BLOCK_SAMPLES = RATE_HZ // 50
+"""Samples of a block of which the peak decides whether it is silence: 20 ms, one frame."""
 VOICE_PEAK = 300
-"""Blocks that stay below are silence at either end of an utterance and are not played."""
+"""Blocks with a lower peak, at the beginning and the end of an utterance, are silence and are not played."""
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _DIGIT = "|".join(DIGITS)
@@ -35,7 +39,7 @@ _NAME = re.compile(rf"\becho\W+({_DIGIT})\W+({_DIGIT})\W+({_DIGIT})\b", re.IGNOR
 
 
 class EchoStore:
-    """The sound of the last utterances by name; the oldest is forgotten first."""
+    """The sound of the last ``max_utterances`` utterances by name; the oldest is discarded first."""
 
     def __init__(self, max_utterances: int = KEPT_UTTERANCES) -> None:
         self._max_utterances = max_utterances
@@ -52,7 +56,7 @@ class EchoStore:
             self._sounds.popitem(last=False)
 
     def find_sounds(self, text: str) -> list[Pcm]:
-        """The sounds that ``text`` names, in its order."""
+        """Return the stored sounds that ``text`` names, in the order of their names."""
         names = ["echo {} {} {}.".format(*match.groups()).lower() for match in _NAME.finditer(text)]
         return [self._sounds[name] for name in names if name in self._sounds]
 
@@ -61,23 +65,24 @@ class EchoStore:
 
 
 STORE = EchoStore()
+"""Shared by the three engines of a process."""
 
 
 class _EchoEngine:
     may_speculate: ClassVar[bool] = True
 
     async def start(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there is nothing to load."""
 
     async def close(self) -> None:
-        """Nothing to release: the store is bounded and shared."""
+        """Do nothing: the store is limited, and other engines use it."""
 
     def describe(self) -> Description:
         return Description("none: the caller's own voice")
 
 
 class EchoSpeechToText(_EchoEngine):
-    """Names each utterance; one that was silent has no words."""
+    """Stores each utterance under a name and returns the name as its words. Silence has no words."""
 
     rate_hz: ClassVar[int] = RATE_HZ
     gives_partials: ClassVar[bool] = False
@@ -94,16 +99,18 @@ class EchoSpeechToText(_EchoEngine):
 class EchoTranscription:
     def __init__(self) -> None:
         self._name = ""
+        """The name of the utterance; ``""`` until a voice was stored."""
         self._chunks: list[Pcm] = []
         self._samples = 0
+        """The length of ``_chunks``, in samples."""
         self._final: Transcript | None = None
         self._closed = False
 
     def push(self, pcm: Pcm) -> None:
-        room = LONGEST_SECONDS * RATE_HZ - self._samples
-        if not self._closed and room > 0 and len(pcm):
-            self._chunks.append(pcm[:room].copy())
-            self._samples += min(len(pcm), room)
+        remaining = LONGEST_SECONDS * RATE_HZ - self._samples
+        if not self._closed and remaining > 0 and len(pcm):
+            self._chunks.append(pcm[:remaining].copy())
+            self._samples += min(len(pcm), remaining)
 
     async def snapshot(self) -> Transcript:
         return self._final or self._store_sound()
@@ -130,59 +137,60 @@ class EchoTranscription:
 
 
 def _trim_silence(pcm: Pcm) -> Pcm:
-    """A copy of what lies between the first and the last loud block, both included."""
+    """Return a copy of the sound from the first to the last loud block."""
     starts = np.arange(0, len(pcm), BLOCK_SAMPLES)
     loud = np.flatnonzero(np.maximum.reduceat(pcm, starts) > VOICE_PEAK)
     return pcm[starts[loud[0]] : starts[loud[-1]] + BLOCK_SAMPLES].copy() if len(loud) else pcm[:0].copy()
 
 
 class EchoLanguageModel(_EchoEngine):
-    """Repeats what the caller said last."""
+    """Repeats the caller's last words."""
 
     async def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
-        said = next((message.content for message in reversed(messages) if message.role == "user"), "")
-        for token in re.findall(r"\s*\S+", said):
+        words = next((message.content for message in reversed(messages) if message.role == "user"), "")
+        for token in re.findall(r"\s*\S+", words):
             await asyncio.sleep(0)
             yield TextDelta(token)
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
-        """Nothing to prepare."""
+        """Do nothing: there is nothing to prepare."""
 
 
 class EchoTextToSpeech(_EchoEngine):
-    """Plays the utterances that a clause names; a clause that names none is a short beep."""
+    """Plays the utterances that a clause names, or a short beep if it names none."""
 
     rate_hz: ClassVar[int] = RATE_HZ
     hears_caller: ClassVar[bool] = False
 
     def open(self, *, voice: str = "", language: str = "en") -> EchoSpeech:
         if voice:
-            raise EngineError(f"the echo has no voice {voice!r}, only the caller's own", permanent=True)
+            raise EngineError(f"the echo engine has no voice {voice!r}; leave the voice empty", permanent=True)
         return EchoSpeech()
 
 
+# 200 ms of 440 Hz at a quarter of the full scale.
 _BEEP: Pcm = (4000 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ // 5) / RATE_HZ)).astype(np.int16)
 _BEEP.flags.writeable = False
 
 
 class EchoSpeech:
     async def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
-        said = 0
+        spoken = 0  # characters of the clauses before this one
         async for clause in text:
             pcm = np.concatenate(STORE.find_sounds(clause) or [_BEEP])
             for start in range(0, len(pcm), CHUNK_SAMPLES):
                 await asyncio.sleep(0)
                 end = min(start + CHUNK_SAMPLES, len(pcm))
-                yield AudioChunk(pcm[start:end], said + len(clause) * end // len(pcm))
-            said += len(clause)
+                yield AudioChunk(pcm[start:end], spoken + len(clause) * end // len(pcm))
+            spoken += len(clause)
 
     def heard(self, samples: int) -> None:
-        """Nothing is remembered."""
+        """Do nothing: a call has no context."""
 
     def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
-        """Nothing is remembered."""
+        """Do nothing: a call has no context."""
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""

@@ -1,7 +1,8 @@
 """
-eSpeak NG through ctypes, from the ``espeakng-loader`` wheel: robotic, clear, in a hundred languages, at once.
+Speaks with eSpeak NG: robotic but clear, fast, and in a hundred languages.
 
-The library is GPL-3. It is an optional requirement, loaded when this engine starts and nowhere else.
+The library comes from the ``espeakng-loader`` wheel and is called through ctypes. Its licence is GPL-3, so it is an
+optional requirement that is loaded only when this engine starts.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from inference.engines.native_voice import NativeSpeech, Sink, SpokenUntil
 from inference.types import Description, EngineError
 
 RATE_HZ = 22_050
+"""The rate of all its voices."""
 MEMORY_BYTES = 3_000_000
-"""What the process grows by (resident), once a voice has spoken."""
+"""The growth of the process (resident memory) once a voice has spoken."""
 
 # From speak_lib.h of eSpeak NG 1.52.
 _SYNCHRONOUS = 2
@@ -80,8 +82,11 @@ class _Library:
         self._callback = _Callback(self._on_audio)
         self._c.espeak_SetSynthCallback(self._callback)
         self._sink: Sink = lambda pcm, spoken: True
+        """Takes the sound of the current ``synthesise``."""
         self._word_end = 0
+        """Characters of the current text up to the end of the last word that began."""
         self._failure: BaseException | None = None
+        """What was raised in the callback; ``synthesise`` raises it again."""
         self.voices = frozenset(self._list_voices())
         self.variants = frozenset(path.name for path in (data / "voices" / "!v").iterdir())
 
@@ -90,7 +95,7 @@ class _Library:
         entries = self._c.espeak_ListVoices(None)
         index = 0
         while entries[index]:
-            # A byte of priority, then the language's name; we take the first, which is unique to the voice.
+            # A byte of priority, then the name of the first language, which is unique to the voice.
             yield ctypes.string_at(entries[index].contents.languages + 1).decode()
             index += 1
 
@@ -114,12 +119,12 @@ class _Library:
             spoken = list(self._words_of(events))
             pcm = np.ctypeslib.as_array(samples, (count,)).copy() if samples and count > 0 else np.zeros(0, np.int16)
             return int(self._sink(pcm, spoken))
-        except BaseException as error:  # ctypes would print it and go on
+        except BaseException as error:  # ctypes would print it and continue
             self._failure = error
             return 1
 
     def _words_of(self, events: Any) -> Iterator[SpokenUntil]:
-        """A word has been spoken when the next one begins."""
+        """Return the timing of words. A word has been spoken when the next one begins."""
         index = 0
         while (event := events[index]).type != _EVENT_END_OF_LIST:
             if event.type == _EVENT_WORD:
@@ -128,7 +133,7 @@ class _Library:
             index += 1
 
 
-# The library cannot be unloaded, and its state is global: whoever asks shares it.
+# The library cannot be unloaded, and its state is global: all engines of the process share it.
 _load_library = cache(_Library)
 _load_lock = threading.Lock()
 
@@ -152,9 +157,9 @@ class _EspeakVoice:
 
 class EspeakTextToSpeech:
     """
-    eSpeak NG. A voice is a language and perhaps a variant: ``"en-us"``, ``"en-us+f3"``.
+    Speaks with eSpeak NG. A voice is a language, with or without a variant: ``"en-us"``, ``"en-us+f3"``.
 
-    ``rate`` is in words per minute (80 to 450), ``pitch`` from 0 to 100.
+    ``rate`` is in words per minute (80 to 450). ``pitch`` is from 0 to 100.
     """
 
     rate_hz: ClassVar[int] = RATE_HZ
@@ -180,7 +185,7 @@ class EspeakTextToSpeech:
 
     def _load_and_warm(self) -> _Library:
         library = _shared_library()
-        # The first use of a voice reads its dictionary: 35 ms that the first caller need not wait for.
+        # The first use of a voice reads its dictionary: 35 ms that the first caller does not wait for.
         library.synthesise("Ready.", self._voice, self._rate, self._pitch, lambda pcm, spoken: True)
         return library
 
@@ -195,7 +200,7 @@ class EspeakTextToSpeech:
     def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
         if self._executor is None or self._library is None:
             raise EngineError("eSpeak NG is not started")
-        # English is what is asked for when nobody chose: it leaves the choice to our default voice.
+        # English is the default language, so it means the default voice.
         name = voice or (self._voice if language.startswith(("en", self._voice.partition("-")[0])) else language)
         base, _, variant = name.partition("+")
         if base not in self._library.voices or (variant and variant not in self._library.variants):

@@ -1,7 +1,8 @@
 """
-Flite through ctypes, from Debian's ``libflite1``: the most natural voices that need no download.
+Speaks with Flite: the most natural voices that need no download.
 
-Its licence is BSD-like. The voices are libraries of their own (slt, rms, awb).
+The library comes from Debian's ``libflite1`` and is called through ctypes. Its licence is BSD-like. Each voice (slt,
+rms, awb) is a library of its own.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from inference.engines.native_voice import NativeSpeech, Sink, SpokenUntil
 from inference.types import Description, EngineError
 
 RATE_HZ = 16_000
+"""The rate of the three voices."""
 MEMORY_BYTES = 12_000_000
-"""What the process grows by (resident) with the three voices, once one has spoken."""
+"""The growth of the process (resident memory) with the three voices, once one has spoken."""
 
 LOUDNESS = {"slt": 0.55, "rms": 1.0, "awb": 0.9}
-"""The voices, and what brings each to -20 dBFS: as loud as eSpeak NG, with headroom for mu-law."""
+"""The factor for each voice that brings it to -20 dBFS: as loud as eSpeak NG, with headroom for mu-law."""
 
-_MIN_CHUNK = 320
+_MIN_CHUNK = 320  # samples: 20 ms
 _STOP, _CONTINUE = -1, 0
 _TOKEN_END = b"R:Token.daughtern.R:SylStructure.daughtern.daughtern.R:Segment.end"
 
@@ -47,7 +49,7 @@ class _VoiceStruct(ctypes.Structure):
 
 
 class _StreamingInfo(ctypes.Structure):
-    """From cst_audio.h of Flite 2.x."""
+    """``cst_audio_streaming_info`` in ``cst_audio.h`` of Flite 2.x."""
 
 
 _Callback = ctypes.CFUNCTYPE(
@@ -67,7 +69,7 @@ _StreamingInfo._fields_ = [
 ]
 
 _lock = threading.Lock()
-"""Flite keeps its state in its voices, and we have one of each: one thread in the library at a time."""
+"""Flite keeps its state in its voices, and the process has one of each: only one thread at a time may call it."""
 
 
 @cache
@@ -112,7 +114,9 @@ class _FliteVoice:
         self._loudness = LOUDNESS[name]
         self._callback = _Callback(self._on_audio)
         self._sink: Sink = lambda pcm, spoken: True
+        """Takes the sound of the current ``synthesise``."""
         self._failure: BaseException | None = None
+        """What was raised in the callback; ``synthesise`` raises it again."""
         info = library.new_audio_streaming_info()
         streaming = _StreamingInfo.from_address(info)
         streaming.min_chunk, streaming.callback = _MIN_CHUNK, self._callback
@@ -132,12 +136,12 @@ class _FliteVoice:
     def _on_audio(self, wave: Any, start: int, count: int, last: int, info: Any) -> int:
         try:
             if wave.contents.rate_hz != RATE_HZ:
-                raise EngineError(f"Flite gave {wave.contents.rate_hz} Hz instead of {RATE_HZ} Hz")
-            # The timing of the whole clause is settled before its first sample is made.
+                raise EngineError(f"Flite returned sound at {wave.contents.rate_hz} Hz instead of {RATE_HZ} Hz")
+            # Flite computes the timing of the whole clause before its first sample.
             spoken = list(self._tokens_of(info.contents.utterance)) if start == 0 else []
             samples = np.ctypeslib.as_array(wave.contents.samples, (wave.contents.count,))[start : start + count]
             return _STOP if self._sink((samples * self._loudness).astype(np.int16), spoken) else _CONTINUE
-        except BaseException as error:  # ctypes would print it and go on
+        except BaseException as error:  # ctypes would print it and continue
             self._failure = error
             return _STOP
 
@@ -145,20 +149,20 @@ class _FliteVoice:
         token = self._c.relation_head(self._c.utt_relation(utterance, b"Token"))
         while token:
             end = self._c.flite_ffeature_float(token, _TOKEN_END)
-            # file_pos counts the character behind the token too.
+            # file_pos includes the character after the token.
             yield SpokenUntil(int(end * RATE_HZ), int(self._c.flite_ffeature_float(token, b"file_pos")) - 1)
             token = self._c.item_next(token)
 
 
 def _to_ascii(text: str) -> str:
-    """As many characters as ``text``, so that positions agree: Flite knows English in ASCII only."""
+    """Return ASCII, the only characters that Flite knows, with the same length so that positions agree."""
     table = {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "."}
     plain = (unicodedata.normalize("NFKD", table.get(character, character))[0] for character in text)
     return "".join(character if " " <= character <= "~" else " " for character in plain)
 
 
 class FliteTextToSpeech:
-    """Flite's larger voices: ``"slt"`` (a woman), ``"rms"`` and ``"awb"`` (men). English only."""
+    """Speaks English with one of Flite's larger voices: ``"slt"`` (a woman), ``"rms"`` or ``"awb"`` (men)."""
 
     rate_hz: ClassVar[int] = RATE_HZ
     may_speculate: ClassVar[bool] = True
@@ -209,13 +213,13 @@ def _load_voice(name: str) -> _FliteVoice:
 
 
 def _shared_voice(name: str) -> _FliteVoice:
-    """Libraries and voices cannot be unloaded: whoever asks shares them."""
+    """Return the voice. It cannot be unloaded, so all engines of the process share it."""
     with _lock:
         return _load_voice(name)
 
 
 def is_installed() -> bool:
-    """Whether Flite and its default voice are on this machine."""
+    """Return whether Flite and its default voice are on this machine."""
     try:
         _shared_voice("slt")
     except EngineError:

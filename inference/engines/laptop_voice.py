@@ -1,4 +1,4 @@
-"""The voice of a laptop: Flite where Debian's ``libflite1`` is installed, for it is the nicer one, else eSpeak NG."""
+"""Speaks with Flite if Debian's ``libflite1`` is installed, because it sounds better, or else with eSpeak NG."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from inference.types import Description, EngineError
 
 class LaptopTextToSpeech:
     """
-    Either of the two, chosen when it is made; ``name`` says which.
+    Chooses one of the two engines when it is created.
 
-    A voice that the chosen engine does not have is answered with its default: an ``Agent`` set up on one
-    laptop should still speak on another.
+    If the chosen engine does not have a voice, its default voice speaks, so that an ``Agent`` that was set up on one
+    laptop also speaks on another.
     """
 
     may_speculate: ClassVar[bool] = True
@@ -24,6 +24,7 @@ class LaptopTextToSpeech:
 
     def __init__(self) -> None:
         self.name = "flite" if flite.is_installed() else "espeak"
+        """The engine that was chosen."""
         self._engine = FliteTextToSpeech() if self.name == "flite" else EspeakTextToSpeech()
         self.rate_hz: int = self._engine.rate_hz
 

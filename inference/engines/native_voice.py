@@ -1,8 +1,8 @@
 """
-What the synthesisers that live in a C library share: one thread, streaming, cancelling, trimming.
+What the speech engines on C libraries share: one thread, streaming, cancelling and the trimming of silence.
 
-A clause is spoken hundreds of times faster than it lasts, so one thread serves every call of the
-process; it is also what such libraries need, for their state is global.
+These libraries synthesise a clause hundreds of times faster than it lasts, so one thread serves all calls of the
+process. They also need a single thread, because their state is global.
 """
 
 from __future__ import annotations
@@ -22,37 +22,38 @@ import numpy as np
 from inference.types import AudioChunk, EngineError, Pcm
 
 MIN_CHUNK, MAX_CHUNK = 0.02, 0.06
-"""A chunk is the grain of cancelling and of ``text_end``."""
+"""Seconds. Cancelling takes effect, and ``text_end`` advances, once per chunk."""
 
 LEADING_SILENCE = 0.03
 SENTENCE_PAUSE = 0.15
 CLAUSE_PAUSE = 0.08
 """
-The silence around a clause is set here and not by the library: Flite puts about 200 ms before a clause and
-as much behind it, dead air that the caller would wait through; eSpeak NG puts none, and sentences run together.
+Seconds of silence before a clause, after a sentence and after any other clause. They replace the library's own: Flite
+adds about 200 ms before and after a clause, during which the caller would wait; eSpeak NG adds none, so that sentences
+would run together.
 """
 
 HELD_BACK = 0.01
-"""Kept until the clause is over, so that there is always a last chunk to carry the end of the text."""
+"""Seconds of sound that are held until the clause ends, so that there is always a last chunk to carry its end."""
 
 QUIET = 160
-"""Samples below this (-46 dBFS) are silence; both libraries' own silence is nearly digital zero."""
+"""Samples up to this (-46 dBFS) are silence. The silence of both libraries is nearly digital zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpokenUntil:
-    """By ``sample`` of a clause, ``text_end`` of its characters have been spoken."""
+    """At ``sample`` of a clause, ``text_end`` of its characters have been spoken."""
 
     sample: int
     text_end: int
 
 
 Sink = Callable[[Pcm, Sequence[SpokenUntil]], bool]
-"""Takes the next samples and what became known about words, on the library's thread; True stops the synthesis."""
+"""Takes the next samples and the timing of words, on the library's thread. Returns True to stop the synthesis."""
 
 
 class NativeVoice(Protocol):
-    """One voice of a library, ready to speak. ``synthesise`` blocks and may raise ``EngineError``."""
+    """One loaded voice of a library. ``synthesise`` blocks and may raise ``EngineError``."""
 
     @property
     def rate_hz(self) -> int: ...
@@ -62,18 +63,23 @@ class NativeVoice(Protocol):
 
 @dataclass(slots=True)
 class NativeClause:
-    """One clause on its way out: silence is trimmed, and chunks know how much of the text they end."""
+    """Cuts the sound of one clause into chunks: trims its silence and says how far in the text each chunk ends."""
 
     text: str
     rate_hz: int
     offset: int = 0
+    """Characters of the clauses before this one."""
     spoken: list[SpokenUntil] = field(default_factory=list)
+    """The timing of words that is known so far."""
     _held: Pcm = field(default_factory=lambda: np.zeros(0, np.int16))
+    """Sound that is not in a chunk yet."""
     _position: int = 0
-    """Of the first held sample, in the library's own count."""
+    """The library's sample number of the first held sample."""
     _voiced: bool = False
+    """Whether the silence before the voice has ended."""
 
     def feed(self, pcm: Pcm, spoken: Sequence[SpokenUntil]) -> Iterator[AudioChunk]:
+        """Take the next sound from the library and yield the chunks that are complete."""
         self.spoken.extend(spoken)
         held = np.concatenate((self._held, pcm))
         loud = np.flatnonzero(np.abs(held.astype(np.int32)) > QUIET)
@@ -82,7 +88,7 @@ class NativeClause:
             drop = max(0, (int(loud[0]) if loud.size else len(held)) - lead)
             held, self._position, loud = held[drop:], self._position + drop, loud - drop
             self._voiced = bool(loud.size)
-        # Silence waits until a voice follows it: only then is it a pause and not the end.
+        # Hold silence until voice follows it: only then is it a pause and not the end.
         end = min(int(loud[-1]) + 1, len(held) - int(HELD_BACK * self.rate_hz)) if loud.size else 0
         if end < MIN_CHUNK * self.rate_hz:
             end = 0
@@ -90,7 +96,7 @@ class NativeClause:
         yield from self._chunks(held[:end])
 
     def finish(self) -> Iterator[AudioChunk]:
-        """What is left, and the pause behind it; the last chunk ends the text."""
+        """Yield the rest of the voice and the pause after it. The last chunk ends the text."""
         loud = np.flatnonzero(np.abs(self._held.astype(np.int32)) > QUIET)
         voiced = int(loud[-1]) + 1 if loud.size else 0
         pause = SENTENCE_PAUSE if self.text.rstrip().endswith((".", "!", "?")) else CLAUSE_PAUSE
@@ -103,13 +109,13 @@ class NativeClause:
     def _chunks(self, pcm: Pcm) -> Iterator[AudioChunk]:
         for piece in np.array_split(pcm, ceil(len(pcm) / (MAX_CHUNK * self.rate_hz))) if len(pcm) else ():
             self._position += len(piece)
-            known = bisect_right(self.spoken, self._position, key=lambda mark: mark.sample)
+            known = bisect_right(self.spoken, self._position, key=lambda until: until.sample)
             text_end = min(self.spoken[known - 1].text_end, len(self.text)) if known else 0
             yield AudioChunk(piece, self.offset + text_end, exact=True)
 
 
 class NativeSpeech:
-    """``Speech`` in a voice of a C library; nothing of a call is remembered."""
+    """Speaks with a voice of a C library. A call has no context."""
 
     def __init__(self, voice: NativeVoice, executor: ThreadPoolExecutor) -> None:
         self._voice = voice
@@ -143,7 +149,7 @@ class NativeSpeech:
             if not stop.is_set():
                 try:
                     loop.call_soon_threadsafe(arrived.put_nowait, item)
-                except RuntimeError:  # the loop has closed: nobody listens any more
+                except RuntimeError:  # the loop is closed, so the chunks are not needed any more
                     stop.set()
 
         def sink(pcm: Pcm, spoken: Sequence[SpokenUntil]) -> bool:
@@ -167,7 +173,7 @@ class NativeSpeech:
         try:
             self._executor.submit(synthesise)
         except RuntimeError as error:
-            raise EngineError("the synthesiser is closed") from error
+            raise EngineError("the speech engine is closed") from error
         try:
             while (item := await arrived.get()) is not None:
                 if isinstance(item, EngineError):

@@ -1,11 +1,11 @@
 """
-Engines with known delays, for tests and for load: what they say and when is written down beforehand.
+Engines for tests and load tests whose output and delays are options.
 
-Times are kept on an absolute schedule, so that a late wake-up does not delay what follows. Beyond the delays, options
-make an engine misbehave: ``failures`` and ``stalls`` are lists of ``Trouble`` in plain dictionaries, such as
-``{"on": 3}`` (the third request), ``{"rate": 0.1}`` (every tenth by lot) and ``{"on": 2, "at": "middle"}``.
-A request is one utterance for speech to text, one ``stream()`` for the language model and one ``speak()`` for text
-to speech.
+Outputs follow an absolute schedule, so that a late wake-up does not delay the outputs after it. Two more options make
+an engine fail or stall: ``failures`` and ``stalls`` are lists of ``Trouble`` as plain dictionaries, such as
+``{"on": 3}`` (the third request), ``{"rate": 0.1}`` (a tenth of the requests, at random) and
+``{"on": 2, "at": "middle"}``. A request is one utterance for speech to text, one ``stream()`` for the language model
+and one ``speak()`` for text to speech.
 """
 
 from __future__ import annotations
@@ -30,28 +30,29 @@ DEFAULT_REPLY = (
     "We shut at six and you can come before then. "
     "Is there any way that I can be of use?"
 )
-"""30 tokens in 3 sentences of 46, 44 and 38 characters; the first has no place where it could be cut into clauses."""
+"""30 tokens in 3 sentences of 46, 44 and 38 characters. The first sentence cannot be cut into clauses."""
 BLOCK_SECONDS = 0.02
-"""Voice is counted in blocks of this length."""
+"""The voice in an utterance is measured in blocks of this length: one frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """
-    When a request goes wrong: the request number ``on`` (from 1), or a share ``rate`` of all, drawn by lot.
-
-    ``at`` says whether that is before the first output or halfway through; ``seconds`` is how long a stall lasts.
-    """
+    """A failure or a stall, and the requests that it affects: one by its number, a random share of all, or both."""
 
     on: int = 0
+    """The number of the request, from 1; 0 is none."""
     rate: float = 0.0
+    """The probability for each request, from 0 to 1."""
     at: Literal["first", "middle"] = "first"
+    """Before the first output, or halfway through."""
     seconds: float = 0.0
+    """How long a stall lasts."""
     permanent: bool = False
+    """Whether a failure is a permanent ``EngineError``."""
 
 
 class _Troubles:
-    """Deals each request of one engine its share of trouble."""
+    """Decides which failures and stalls each request of one engine meets."""
 
     def __init__(
         self, failures: Iterable[Mapping[str, Any]], stalls: Iterable[Mapping[str, Any]], seed: int, kind: str
@@ -60,6 +61,7 @@ class _Troubles:
         self._stalls = [Trouble(**stall) for stall in stalls]
         self._random = random.Random(seed)
         self._kind = kind
+        """What the error messages call a request, such as ``scripted reply``."""
         self._request_count = 0
 
     def draw_for_next_request(self) -> _DrawnTroubles:
@@ -68,38 +70,38 @@ class _Troubles:
         return _DrawnTroubles(name, self._draw(self._failures), self._draw(self._stalls))
 
     def _draw(self, troubles: list[Trouble]) -> list[Trouble]:
-        # The lot is drawn for each trouble in turn, so that one never changes what another one draws.
-        lots = [self._random.random() for _ in troubles]
-        return [t for t, lot in zip(troubles, lots, strict=True) if t.on == self._request_count or lot < t.rate]
+        # One number is drawn for every trouble, so that no trouble changes what is drawn for the next.
+        drawn = [self._random.random() for _ in troubles]
+        return [t for t, number in zip(troubles, drawn, strict=True) if t.on == self._request_count or number < t.rate]
 
 
 @dataclass(frozen=True, slots=True)
 class _DrawnTroubles:
-    """What will go wrong with one request."""
+    """The failures and stalls of one request."""
 
     name: str
     failures: list[Trouble]
     stalls: list[Trouble]
 
     async def apply(self, at: Literal["first", "middle"]) -> float:
-        """Stall, then fail, where that was dealt for this point; returns the seconds lost."""
-        lost = sum(stall.seconds for stall in self.stalls if stall.at == at)
-        if lost:
-            await asyncio.sleep(lost)
+        """Stall and then fail, if that was drawn for this point. Return the seconds of the stall."""
+        stalled = sum(stall.seconds for stall in self.stalls if stall.at == at)
+        if stalled:
+            await asyncio.sleep(stalled)
         for failure in self.failures:
             if failure.at == at:
                 raise EngineError(f"{self.name} fails, as its script says", permanent=failure.permanent)
-        return lost
+        return stalled
 
 
 class _ScriptedEngine:
     may_speculate: ClassVar[bool] = True
 
     async def start(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there is nothing to load."""
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     def describe(self) -> Description:
         return Description("none: it follows a script")
@@ -110,12 +112,12 @@ class _ScriptedEngine:
 
 class ScriptedSpeechToText(_ScriptedEngine):
     """
-    Answers every utterance from a list, ``final_delay`` after it is asked, by ``snapshot`` and ``finish`` alike.
+    Returns transcripts from a list. ``snapshot`` and ``finish`` each take ``final_delay`` seconds.
 
-    ``transcripts`` are dealt in order and again from the start, one per utterance that is asked about. An utterance
-    with less than ``backchannel_below`` seconds of voice (blocks whose peak is over ``voice_peak``) is answered by
-    ``backchannel`` instead and uses up none. With ``partials``, one more word is revealed for every
-    ``seconds_per_word`` of voice.
+    Each utterance that is asked for its words gets the next of ``transcripts``, and after the last one the first again.
+    An utterance with less than ``backchannel_below`` seconds of voice (blocks whose peak is above ``voice_peak``) gets
+    ``backchannel`` instead, and the list does not advance. With ``partials``, every ``seconds_per_word`` of voice
+    reveals one more word.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class ScriptedSpeechToText(_ScriptedEngine):
         self.voice_peak = voice_peak
         self._transcripts = list(transcripts)
         self._next_text = 0
+        """The number of transcripts that were used."""
         self._troubles = _Troubles(failures, stalls, seed, "scripted utterance")
 
     def open(
@@ -166,11 +169,17 @@ class ScriptedTranscription:
         self._counts_voice = on_partial is not None or engine.backchannel_below > 0
         self._block_samples = int(engine.rate_hz * BLOCK_SECONDS)
         self._rest = np.zeros(0, np.int16)
+        """The samples that do not fill a block yet."""
         self._samples = 0
+        """All samples pushed so far."""
         self._voiced_samples = 0
+        """The samples in blocks with voice, if they are counted."""
         self._words_revealed = 0
+        """The number of words in the last partial."""
         self._text: str | None = None
+        """The transcript; None until the utterance is asked for its words."""
         self._drawn: _DrawnTroubles | None = None
+        """The troubles of this utterance, drawn when it is first asked for its words."""
         self._final: Transcript | None = None
         self._closed = False
 
@@ -228,7 +237,7 @@ class ScriptedTranscription:
         words = self._choose_text().split()
         if min(due, len(words)) > self._words_revealed:
             self._words_revealed = min(due, len(words))
-            # Not called from inside push(): whoever pushes need not expect to be called back meanwhile.
+            # Deferred: the caller of push() does not expect on_partial to run during the call.
             self._loop.call_soon(self._pass_partial, Transcript(" ".join(words[: self._words_revealed]), self._samples))
 
     def _pass_partial(self, partial: Transcript) -> None:
@@ -241,12 +250,12 @@ class ScriptedTranscription:
 
 class ScriptedLanguageModel(_ScriptedEngine):
     """
-    Replies from a list: the first token ``first_delay`` after the request, then one per ``token_delay``.
+    Replies from a list: the first token ``first_delay`` seconds after the request, then one every ``token_delay``.
 
-    The nth line that the caller said gets the nth of ``replies`` (and again from the start), so a request that is
-    made twice is answered alike. ``""`` is an empty reply. From line ``end_call_after`` on the reply asks for the end
-    of the call, from ``transfer_after`` for a transfer to ``transfer_to``, from ``opt_out_after`` never to call again;
-    0 is never.
+    The caller's nth turn gets the nth of ``replies``, and after the last one the first again, so that a repeated
+    request gets the same reply. ``""`` is an empty reply. From turn ``end_call_after`` on, the reply requests the end
+    of the call, from ``transfer_after`` on a transfer to ``transfer_to``, and from ``opt_out_after`` on that the caller
+    is never called again; 0 is never.
     """
 
     def __init__(
@@ -276,13 +285,13 @@ class ScriptedLanguageModel(_ScriptedEngine):
     def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
-        lines = sum(message.role == "user" for message in messages)
-        tokens = self._replies[max(lines - 1, 0) % len(self._replies)]
-        requests = [delta for after, delta in self._requests_after if 0 < after <= lines]
+        turns = sum(message.role == "user" for message in messages)
+        tokens = self._replies[max(turns - 1, 0) % len(self._replies)]
+        requests = [delta for after, delta in self._requests_after if 0 < after <= turns]
         return self._stream(tokens, requests, self._troubles.draw_for_next_request(), asyncio.get_running_loop().time())
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
-        """Nothing to prepare."""
+        """Do nothing: there is nothing to prepare."""
 
     async def _stream(
         self, tokens: list[str], requests: list[TextDelta], drawn: _DrawnTroubles, requested_at: float
@@ -304,10 +313,10 @@ class ScriptedLanguageModel(_ScriptedEngine):
 
 class ScriptedTextToSpeech(_ScriptedEngine):
     """
-    Says a clause as a tone: the first chunk ``first_delay`` after the clause is given, then one per ``chunk_delay``.
+    Speaks a clause as a tone: the first chunk ``first_delay`` seconds after the clause, then one every ``chunk_delay``.
 
-    A clause lasts ``seconds_per_character`` for each of its characters and is given when the text's iterator yields
-    it. The tone's phase runs on from clause to clause.
+    The time of a clause is when the text's iterator yields it. The clause lasts ``seconds_per_character`` for each of
+    its characters. The phase of the tone continues from clause to clause.
     """
 
     def __init__(
@@ -332,20 +341,20 @@ class ScriptedTextToSpeech(_ScriptedEngine):
         self.chunk_samples = int(chunk_seconds * rate_hz)
         self.samples_per_character = seconds_per_character * rate_hz
         self.period_samples = rate_hz // math.gcd(rate_hz, tone_hz)
-        # Chunks are views into one table, long enough to cut a chunk at any phase: a call costs no arithmetic.
+        # Chunks are views of one table, which is long enough to cut a chunk at any phase: speaking costs no arithmetic.
         at = np.arange(self.period_samples + self.chunk_samples) / rate_hz
         self.tone: Pcm = np.rint(tone_peak * np.sin(2 * np.pi * tone_hz * at)).astype(np.int16)
         self.tone.flags.writeable = False
         self._voices = frozenset(voices)
         self.hears_caller = hears_caller
         self.caller_said: deque[tuple[str, Pcm, int]] = deque(maxlen=100)
-        """What it was told of callers, the last of it."""
+        """The last calls of ``ScriptedSpeech.caller_said``, for tests."""
         self._troubles = _Troubles(failures, stalls, seed, "scripted speech")
 
     def open(self, *, voice: str = "", language: str = "en") -> ScriptedSpeech:
         if voice and voice not in self._voices:
             known = ", ".join(sorted(self._voices))
-            raise EngineError(f"no scripted voice {voice!r}; there is: {known}", permanent=True)
+            raise EngineError(f"there is no scripted voice {voice!r}; the voices are: {known}", permanent=True)
         return ScriptedSpeech(self)
 
     def draw_troubles(self) -> _DrawnTroubles:
@@ -360,34 +369,34 @@ class ScriptedSpeech:
         return self._speak(text, self._engine.draw_troubles())
 
     def heard(self, samples: int) -> None:
-        """Nothing is remembered."""
+        """Do nothing: a call has no context."""
 
     def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
         self._engine.caller_said.append((text, pcm, rate_hz))
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     async def _speak(self, text: AsyncIterator[str], drawn: _DrawnTroubles) -> AsyncGenerator[AudioChunk, None]:
         engine, loop = self._engine, asyncio.get_running_loop()
-        phase = said = 0
-        middle_met = False
+        phase = spoken = 0  # samples into the tone's period; characters of the clauses before this one
+        past_middle = False
         async for clause in text:
             due = loop.time() + engine.first_delay
-            if not said:
+            if not spoken:
                 due += await drawn.apply("first")
             samples = round(len(clause) * engine.samples_per_character)
             for start in range(0, samples, engine.chunk_samples):
                 end = min(start + engine.chunk_samples, samples)
-                if not middle_met and 2 * end > samples:
-                    middle_met = True
+                if not past_middle and 2 * end > samples:
+                    past_middle = True
                     due += await drawn.apply("middle")
                 await _sleep_until(due)
-                spoken = len(clause) if end == samples else int(end / engine.samples_per_character)
-                yield AudioChunk(engine.tone[phase : phase + end - start], said + spoken, exact=True)
+                characters = len(clause) if end == samples else int(end / engine.samples_per_character)
+                yield AudioChunk(engine.tone[phase : phase + end - start], spoken + characters, exact=True)
                 phase = (phase + end - start) % engine.period_samples
                 due += engine.chunk_delay
-            said += len(clause)
+            spoken += len(clause)
 
 
 async def _sleep_until(due: float) -> None:

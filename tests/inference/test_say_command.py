@@ -58,7 +58,7 @@ def test_the_sound_is_the_same_when_the_text_is_passed_clause_by_clause(tmp_path
     ("arguments", "message"),
     [
         (["  \n"], "The text is empty"),
-        (["Hello.", "--voice", "nobody"], "no scripted voice 'nobody'; there is: tone"),
+        (["Hello.", "--voice", "nobody"], "no scripted voice 'nobody'; the voices are: tone"),
         (["Hello.", "--out", "no/such/folder/x.wav"], "there is no folder no/such/folder"),
         (["Hello.", "--out", str(ROOT)], "is a folder"),
     ],

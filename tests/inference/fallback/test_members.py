@@ -38,8 +38,8 @@ HERE = f"{__name__}."
         ({"engines": ["inference.engines.echo"]}, r"llm, engines\[0\].*takes BACKEND"),
         ({"engines": []}, "at least one engine"),
         ({"engines": [llm()], "failures": 0}, "failures >= 1"),
-        ({}, "does not take OPTIONS"),
-        ({"engines": [llm()], "hedge": 1}, "does not take OPTIONS"),
+        ({}, "does not take its OPTIONS"),
+        ({"engines": [llm()], "hedge": 1}, "does not take its OPTIONS"),
     ],
 )
 def test_a_wrong_option_is_refused_and_located(options, message):
