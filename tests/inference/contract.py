@@ -218,7 +218,7 @@ class SpeechToTextContract(EngineContract):
             finishing = asyncio.ensure_future(pending.finish())
             await asyncio.sleep(0)
             await engine.close()
-            (outcome,) = await asyncio.wait_for(asyncio.gather(finishing, return_exceptions=True), 5)
+            (outcome,) = await asyncio.wait_for(asyncio.gather(finishing, return_exceptions=True), 60)
             assert isinstance(outcome, Transcript | EngineError)
             idle.push(self.sounds(engine.rate_hz)[0])
             idle.cancel()
@@ -346,7 +346,7 @@ class TextToSpeechContract(EngineContract):
 
         async def clauses():
             yield self.clauses[0]
-            await asyncio.wait_for(first_heard.wait(), 10)
+            await asyncio.wait_for(first_heard.wait(), 60)
             yield self.clauses[1]
 
         ends = []

@@ -59,7 +59,7 @@ class Gate:
     def transcribe(self, pieces):
         self.passes.append(pieces)
         self._loop.call_soon_threadsafe(self.entered.set)
-        assert self._open.wait(10)
+        assert self._open.wait(60)
         if self.says is not None:
             return [self.says(piece) for piece in pieces]
         return self.model.transcribe(pieces)

@@ -105,5 +105,5 @@ async def test_if_one_engine_does_not_start_the_others_are_not_waited_for():
 
     waiting, broken = Waiting(), RecordingEngine(starts=False)
     with pytest.raises(EngineError, match="no model here"):
-        await asyncio.wait_for(Engines(waiting, broken, RecordingEngine()).start(), 5)
+        await asyncio.wait_for(Engines(waiting, broken, RecordingEngine()).start(), 60)
     assert waiting.events == ["start", "close"]

@@ -232,7 +232,7 @@ async def test_missing_speech_is_an_error_but_missing_text_is_not(make, monkeypa
         gate = asyncio.Event()
 
         async def slow():
-            await asyncio.wait_for(gate.wait(), 10)
+            await asyncio.wait_for(gate.wait(), 60)
             yield "Hello."
 
         async def wait():
@@ -248,7 +248,7 @@ async def test_missing_speech_is_an_error_but_missing_text_is_not(make, monkeypa
 
         monkeypatch.setattr(asyncio, "timeout", counted)
         waiting = asyncio.ensure_future(wait())
-        await asyncio.wait_for(waited_long.wait(), 10)
+        await asyncio.wait_for(waited_long.wait(), 60)
         assert not waiting.done()
         engine._loaded.thread._make_frames = lambda slots: None  # from now on no frame is made
         gate.set()
@@ -287,7 +287,7 @@ async def test_a_cancelled_start_leaves_no_engine_behind(make):
 
     def load():
         begun.set()
-        go.wait(10)
+        go.wait(60)
         return SimpleNamespace(close=closed.set)
 
     engine._load = load

@@ -248,5 +248,5 @@ asyncio.run(main())
     with subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, cwd=root) as parent:
         assert parent.stdout.readline() == b"started\n"
         parent.kill()
-        _, stderr = parent.communicate(timeout=20)
+        _, stderr = parent.communicate(timeout=60)
     assert stderr == b""

@@ -142,7 +142,7 @@ class OutboundSystem:
             await self.network.wait_until_idle()
             while runtime.streams:  # noqa: ASYNC110 (there is no event for it)
                 await asyncio.sleep(0.01)
-            assert await runtime.facts.drain(10)
+            assert await runtime.facts.drain(60)
 
     def check_records(self) -> None:
         """Check that the records agree with the network and that nothing is left over."""

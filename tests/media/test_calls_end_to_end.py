@@ -106,7 +106,7 @@ async def finished_record(call: PhoneCall) -> Call:
     runtime = get_runtime()
     while runtime.streams:  # noqa: ASYNC110 (there is no event for it)
         await asyncio.sleep(0.01)
-    assert await runtime.facts.drain(10)
+    assert await runtime.facts.drain(60)
     return await read_record(call)
 
 

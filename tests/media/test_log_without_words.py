@@ -117,7 +117,7 @@ def test_a_fact_that_cannot_be_recorded(log, tmp_path: Path, failure: type[Excep
         spool = FactSpool(refuse, folder=tmp_path, transient=())
         for fact in facts:
             spool.record(fact)
-        assert await spool.drain(10)
+        assert await spool.drain(60)
         await spool.close()
 
     asyncio.run(record())  # not in virtual time: the spool has a thread

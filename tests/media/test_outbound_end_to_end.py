@@ -417,7 +417,7 @@ async def test_a_call_through_separate_processes_with_redis_and_postgresql(postg
 
             async def until(condition: Callable[[dict], Any]) -> dict:
                 """The call as the API shows it, once the condition holds."""
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while True:
                         async with api.get(path) as answer:
                             record = await answer.json()

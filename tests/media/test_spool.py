@@ -98,7 +98,7 @@ def rejected(folder: Path) -> list[dict]:
 
 async def until(condition) -> None:
     """Wait for the condition. A thread changes the files, so there is no event to wait for."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
@@ -107,7 +107,7 @@ async def test_facts_are_recorded_in_order(database, facts, folder):
     for n in range(100):
         facts.record(note(n))
     facts.record(note(100, fact_id="mine"))
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert database.numbers == list(range(101))
     assert len({fact.fact_id for fact in database.facts}) == 101
     assert database.facts[-1] == note(100, fact_id="mine")
@@ -121,20 +121,20 @@ async def test_a_database_that_hangs_does_not_delay_the_calls(database, facts):
     facts.record(note(1))
     assert not await facts.drain(0.01)
     database.answers.set()
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert database.numbers == [0, 1]
 
 
 async def test_while_the_database_is_away_facts_wait_on_disk_in_order(database, facts, folder):
     facts.record(note(0))
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     database.away = True
     for n in range(1, 10):
         facts.record(note(n))
     await until(lambda: on_disk(folder) == list(range(1, 10)))
     database.away = False
     facts.record(note(10))
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert database.numbers == list(range(11))
     assert list(folder.iterdir()) == []
 
@@ -145,7 +145,7 @@ async def test_times_ids_and_odd_text_survive_the_disk(database, facts, folder):
     facts.record(EventNoted(call_id=call, kind="note", at=at, data={"n": 0, "said": "Zoë \ud800"}))
     await until(lambda: on_disk(folder) == [0])
     database.away = False
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     (fact,) = database.facts
     assert (fact.at, fact.call_id) == (at, call)
     assert fact.data["said"] == "Zoë ?"
@@ -155,7 +155,7 @@ async def test_a_fact_that_can_never_be_recorded_is_set_aside_and_the_next_is_re
     facts.record(note(0))
     facts.record(note(1, kind="bad"))
     facts.record(note(2))
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert database.numbers == [0, 2]
     (entry,) = rejected(folder)
     assert entry["reason"] == "CallsError: there is no such call"
@@ -167,14 +167,14 @@ async def test_a_fact_that_is_not_json_is_recorded_or_set_aside(database, facts,
     circular: list = []
     circular.append(circular)
     facts.record(note(0, circular=circular))
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert database.numbers == [0]
     database.away = True
     facts.record(note(1, circular=circular))
     facts.record(note(2))
     await until(lambda: folder.exists() and on_disk(folder) == [2])
     database.away = False
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert database.numbers == [0, 2]
     assert "is not JSON" in rejected(folder)[0]["reason"]
 
@@ -187,9 +187,9 @@ async def test_facts_beyond_the_limit_of_memory_go_to_disk_and_keep_their_order(
     assert on_disk(folder) == list(range(3, 20))
     assert len(facts._waiting) == 3
     database.answers.set()
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     facts.record(note(20))
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert database.numbers == list(range(21))
     await facts.close()
 
@@ -213,7 +213,7 @@ async def test_a_full_disk_keeps_facts_in_memory(database, folder, caplog):
     full = False
     await until(lambda: on_disk(folder) == [0, 1])
     database.away = False
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert database.numbers == [0, 1]
     await facts.close()
 
@@ -232,7 +232,7 @@ async def test_without_memory_database_and_disk_a_fact_is_at_least_in_the_debug_
     (record,) = [record for record in caplog.records if record.levelno >= logging.INFO]
     assert record.getMessage().startswith(f"Lost EventNoted lost of call {UUID(int=7)}: ")
     database.answers.set()
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert database.numbers == [0]
     await facts.close()
 
@@ -249,7 +249,7 @@ async def test_facts_that_a_closed_process_has_left_are_recorded_first_by_the_ne
     database.away = False
     second = make_spool(database, folder)
     second.record(note(6))
-    assert await second.drain(10)
+    assert await second.drain(60)
     assert database.numbers == [0, 1, 2, 3, 4, 6]  # the process of number 5 lives
     await second.close()
 
@@ -262,10 +262,10 @@ async def test_the_files_of_a_living_process_are_left_to_it(database, folder):
     await until(lambda: folder.exists() and on_disk(folder) == [0])
     second = make_spool(database, folder)
     second.start()
-    assert await second.drain(10)
+    assert await second.drain(60)
     assert database.facts == []
     other.away = False
-    assert await living.drain(10)
+    assert await living.drain(60)
     assert other.numbers == [0]
     await second.close()
     await living.close()
@@ -290,7 +290,7 @@ async def test_a_replay_that_was_interrupted_continues_where_it_stopped(database
     database.away = False
     third = make_spool(database, folder)
     third.start()
-    assert await third.drain(10)
+    assert await third.drain(60)
     assert database.numbers == list(range(6))
     await third.close()
 
@@ -328,7 +328,7 @@ async def test_a_crash_loses_no_fact_on_disk_and_a_torn_line_is_set_aside(databa
         file.write(b'{"type":"turn","number":50,"sa')
     facts = make_spool(database, folder)
     facts.record(note(51))
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert database.numbers == [*range(50), 51]
     assert rejected(folder)[0]["fact"] == '{"type":"turn","number":50,"sa'
     await facts.close()
@@ -339,7 +339,7 @@ async def test_other_files_in_the_folder_are_left_alone(database, facts, folder)
     (folder / "2026.jsonl").write_text("mine")
     facts.start()
     facts.record(note(0))
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert database.numbers == [0]
     assert (folder / "2026.jsonl").read_text() == "mine"
 
@@ -372,7 +372,7 @@ async def test_many_threads_may_record(database, facts):
             facts.record(note(n))
 
     await asyncio.gather(*(asyncio.to_thread(record, 1000 * k) for k in range(4)))
-    assert await facts.drain(10)
+    assert await facts.drain(60)
     assert sorted(database.numbers) == sorted(1000 * k + n for k in range(4) for n in range(200))
     for k in range(4):
         mine = [n for n in database.numbers if n // 1000 == k]
@@ -400,7 +400,7 @@ def test_every_fact_is_recorded_once_and_in_order_whatever_happens(tmp_path_fact
             else:
                 database.away = step == "away"
         database.away = False
-        assert await facts.drain(10)
+        assert await facts.drain(60)
         await facts.close()
         return recorded
 

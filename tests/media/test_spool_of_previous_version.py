@@ -56,7 +56,7 @@ async def record_spooled(text: str) -> None:
     with override_settings(ENGINES=engines()):
         runtime = Runtime()
     runtime.facts.start()
-    assert await runtime.facts.drain(10)
+    assert await runtime.facts.drain(60)
     await runtime.close()
     assert list(folder.iterdir()) == []
 

@@ -76,7 +76,7 @@ class Machine:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if any(self.number[row] == self.stops_before for row in rows):
             self.stopped.set()
-            assert self.go.wait(10)
+            assert self.go.wait(60)
         self.frames_made.append((tuple(rows), tuple(fresh)))
         size = self.bucket(max(rows) + 1)
         pcm, levels = np.zeros((size, FRAME), np.int16), np.full(size, -20.0, np.float32)
@@ -137,7 +137,7 @@ class Caller:
         return item
 
     async def next_item(self) -> AudioChunk | None:
-        item = await asyncio.wait_for(self.items.get(), 10)
+        item = await asyncio.wait_for(self.items.get(), 60)
         if isinstance(item, EngineError):
             raise item
         return item

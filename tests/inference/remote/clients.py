@@ -81,7 +81,7 @@ class FakeClient:
         await channel_layers["default"].send("inference.tts", wire.pack(placement))
 
     async def receive(self) -> wire.Message:
-        return await asyncio.wait_for(self.received.get(), 5)
+        return await asyncio.wait_for(self.received.get(), 60)
 
     async def receive_error(self) -> Exception:
         message = await self.receive()
