@@ -164,7 +164,7 @@ async def prepare(steps: Iterable[Step], voice: CallerVoice | None = None) -> li
 
 
 class SpeechMeter:
-    """Hears frames and tells whether somebody speaks, for how long, and how long it has been quiet."""
+    """Hears frames and measures how long a voice has been speaking, and how long it has been quiet."""
 
     def __init__(self) -> None:
         self._speaking_frames = 0

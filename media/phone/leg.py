@@ -75,7 +75,7 @@ class PhoneCall:
         self.events: list[dict[str, Any]] = []
         """What happened to the call, in order; the tape has the same events with their times."""
         self.gateway: Gateway | None = exchange.gateway(party, self.tape) if party else None
-        """Runs the media streams; None until somebody has answered."""
+        """Runs the media streams; None until the call is answered."""
         self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """For a leg of ``<Dial>``: done once it is known whether the leg was answered and may be bridged."""
         self.ended = asyncio.Event()
@@ -213,7 +213,7 @@ class PhoneCall:
                 working.exception()  # marks it as retrieved; after a change, an error of the work does not matter
 
     async def _place(self) -> CallChange | None:
-        """Dial out. Return None once somebody has answered, else how the call ended."""
+        """Dial out. Return None once the call is answered, else how it ended."""
         outcome = await self._until_changed(self._ring())
         if isinstance(outcome, CallChange):
             return CallChange(outcome.by, status="canceled")

@@ -43,7 +43,7 @@ class Uplink:
         """``chunk`` of the last media message."""
         self.sent_frames = 0
         self.lost_frames = 0
-        """Frames of the caller that never reached the application, for whatever reason."""
+        """Frames of the caller that were lost on the line, or discarded because the application reads too slowly."""
         self.repeat_next = False
         """Set by a fault: the next media message is sent twice."""
         self.swap_next = False

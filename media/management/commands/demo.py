@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,29 +77,14 @@ LOG_LINES = 15
 class RecordedTurn(Protocol):
     """What the demonstration shows of a turn in the database."""
 
-    @property
-    def pk(self) -> int: ...
-
-    @property
-    def number(self) -> int: ...
-
-    @property
-    def speaker(self) -> str: ...
-
-    @property
-    def said(self) -> str: ...
-
-    @property
-    def heard(self) -> str: ...
-
-    @property
-    def interrupted(self) -> bool: ...
-
-    @property
-    def stages(self) -> Mapping[str, float]: ...
-
-    @property
-    def response_latency(self) -> float | None: ...
+    pk: int
+    number: int
+    speaker: str
+    said: str
+    heard: str
+    interrupted: bool
+    stages: dict[str, float]
+    response_latency: float | None
 
 
 class Command(BaseCommand):

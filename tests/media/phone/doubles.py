@@ -85,7 +85,7 @@ class Person:
     hung_up: bool = False
     is_connected: bool = False
     said_frames: int = 0
-    """How many frames the network has taken so far: the clock of the stream, whatever the machine does."""
+    """How many frames the network has taken so far: the clock of the stream, at any speed of the machine."""
     heard: bytearray = field(default_factory=bytearray)
     _frame_arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
