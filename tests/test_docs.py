@@ -71,6 +71,15 @@ def test_every_path_that_a_page_names_exists(page):
     assert missing == []
 
 
+def test_every_module_is_in_the_layout():
+    layout = (ROOT / "docs" / "layout.md").read_text(encoding="utf-8")
+    paths = [path.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    modules = {path for path in paths if not path.endswith("__init__.py") and "/migrations/" not in path}
+    listed = set(re.findall(r"^\| `([\w/]+\.py)` \|", layout, re.MULTILINE))
+    assert modules - listed == set(), "add them to docs/layout.md"
+    assert listed - modules == set(), "they no longer exist: remove them from docs/layout.md"
+
+
 def test_every_make_target_that_a_page_names_exists():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = {
