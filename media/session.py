@@ -94,7 +94,11 @@ class Session:
         self._timer_at = 0.0
         """The time of the loop's clock for which the timer was armed."""
         self._closed = False
-        self._handlers: dict[type[cmd.Command], Callable[[Any], None]] = {
+        self._handlers = self._command_handlers()
+
+    def _command_handlers(self) -> dict[type[cmd.Command], Callable[[Any], None]]:
+        """What carries out each kind of command."""
+        return {
             cmd.OpenUtterance: self._ear.open,
             cmd.TakeSnapshot: self._ear.take_snapshot,
             cmd.CloseUtterance: self._ear.close_utterance,
