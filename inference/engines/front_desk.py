@@ -1,8 +1,8 @@
 """
-The zero-download agent's wits: the front desk of Harper Hall, a house that exists only in this demonstration.
+The rules by which the agent that needs no download answers: the front desk of Harper Hall, an invented company.
 
-``intent_of`` tells what a caller wants, ``answer`` what the desk says to it. Pure: the conversation so far is
-the only state. What callers may say stands in ``front_desk_phrases``.
+``intent_of`` returns what a caller wants, and ``answer`` what the desk replies. Both are pure: the conversation so far
+is the only state. ``front_desk_phrases`` lists what callers may say.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from inference.engines.front_desk_phrases import DAYS, DIGIT_WORDS, DIGITS, NAME
 from inference.requests import NO_REQUESTS, ToolRequests
 from inference.types import NO_TOOLS, Message, Tools
 
-_NAME = rf"(?:{'|'.join(NAMES)})"
-_VOCABULARY = {"NAME": _NAME, "NUMBER": rf"(?:{'|'.join(DIGITS)}|double)", "DAY": rf"(?:{'|'.join(DAYS)})s?"}
+_NAME_PATTERN = rf"(?:{'|'.join(NAMES)})"
+_VOCABULARY = {"NAME": _NAME_PATTERN, "NUMBER": rf"(?:{'|'.join(DIGITS)}|double)", "DAY": rf"(?:{'|'.join(DAYS)})s?"}
 
 _PATTERNS = r"""
 bye
@@ -114,8 +114,8 @@ hello
     0.8  \b(hello|hi|hey|good (morning|afternoon|evening))\b
 """
 """
-An intent, then its patterns behind their weights; a line that begins with a bar goes on. The weights of the
-patterns that match are added up, and where two intents weigh the same the earlier one wins.
+An intent, then its patterns, each with its weight before it; a line that begins with a bar continues the line above.
+The weights of the patterns that match are added up. If two intents have the same sum, the earlier one wins.
 """
 
 
@@ -135,25 +135,29 @@ def _compile_patterns() -> dict[str, list[tuple[float, re.Pattern[str]]]]:
 _COMPILED = _compile_patterns()
 
 
+LOWEST_SCORE = 0.7
+"""The lowest weight of a pattern that decides by itself; less evidence than that is unclear."""
+
+
 def intent_of(text: str) -> str:
-    """What the caller wants, one of the intents above, or ``"unclear"``. Casing and punctuation do not matter."""
+    """Return what the caller wants: an intent from the table above, or ``"unclear"``. Ignores case and punctuation."""
     words = _plain_words(text)
     scores = {
         intent: sum(weight for weight, pattern in patterns if pattern.search(words))
         for intent, patterns in _COMPILED.items()
     }
     best = max(scores, key=lambda intent: scores[intent])
-    return best if scores[best] >= 0.7 else "unclear"
+    return best if scores[best] >= LOWEST_SCORE else "unclear"
 
 
 def _plain_words(text: str) -> str:
-    """Lower-case words, digits spelled out one by one."""
+    """Return the lower-case words, without punctuation and with each digit as a word."""
     text = text.lower().replace("’", "'")
     text = re.sub(r"\d", lambda digit: f" {DIGIT_WORDS[digit.group()]} ", text)
     return " ".join(re.findall(r"[a-z']+", text))
 
 
-# What is said to it
+# Answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +168,14 @@ class DeskReply:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """What an answer may depend on."""
+    """The caller's turn and the parts of the conversation on which its answer may depend."""
 
     words: str
     intent: str
-    asked: str
+    agents_words: str
     """The agent's last words, as far as they were heard."""
-    times: int
-    """How often this was wanted before: the second joke is another one."""
+    times_before: int
+    """How often the caller had this intent before: the second joke is another one."""
 
 
 _HOURS = "from nine to five, Monday to Friday, and from ten to two on Saturday"
@@ -235,28 +239,28 @@ _ANSWERS: dict[str, tuple[str, ...]] = {
 
 def answer(messages: Sequence[Message], tools: Tools = NO_TOOLS) -> DeskReply:
     """
-    What the desk says next in this conversation; ``messages`` ends with the caller's words.
+    Return the desk's next turn. ``messages`` ends with the caller's words.
 
-    A caller who wants a person is handed on to the target that they name, else to the first.
+    A caller who wants a person is transferred to the target that they name, or else to the first one.
     """
-    said = [message for message in messages if message.role != "system"]
-    last = max((index for index, message in enumerate(said) if message.role == "user"), default=-1)
+    turns = [message for message in messages if message.role != "system"]
+    last = max((index for index, message in enumerate(turns) if message.role == "user"), default=-1)
     if last < 0:
         return DeskReply("Hello, this is the front desk of Harper Hall. How can I help you?")
-    words = _plain_words(said[last].content)
+    words = _plain_words(turns[last].content)
     intent = intent_of(words)
-    before = said[:last]
+    before = turns[:last]
     if intent == "repeat":
         return _repeat(before)
-    colleagues = tools.transfer_targets
-    named = next((name for name in colleagues if re.search(rf"\b{re.escape(_plain_words(name))}\b", words)), "")
-    if colleagues and (intent == "human" or (named and _CONNECT.search(words))):
-        return DeskReply("Of course. One moment, I'll connect you.", ToolRequests(transfer=named or colleagues[0]))
+    targets = tools.transfer_targets
+    named = next((name for name in targets if re.search(rf"\b{re.escape(_plain_words(name))}\b", words)), "")
+    if targets and (intent == "human" or (named and _CONNECT.search(words))):
+        return DeskReply("Of course. One moment, I'll connect you.", ToolRequests(transfer=named or targets[0]))
     if intent == "opt_out" and tools.opt_out:
         return DeskReply("I understand.", ToolRequests(opt_out=True))
-    asked = next((message.content for message in reversed(before) if message.role == "assistant"), "")
-    times = sum(message.role == "user" and intent_of(message.content) == intent for message in before)
-    turn = _Turn(words, intent, asked, times)
+    agents_words = next((message.content for message in reversed(before) if message.role == "assistant"), "")
+    times_before = sum(message.role == "user" and intent_of(message.content) == intent for message in before)
+    turn = _Turn(words, intent, agents_words, times_before)
     if intent == "unclear":
         return _ask_again(turn, before)
     if special := _SPECIAL_ANSWERS.get(intent):
@@ -269,11 +273,11 @@ _CONNECT = re.compile(r"\b(?:talk|speak|connect|transfer|put)\b")
 
 def _answer_in_turn(turn: _Turn) -> DeskReply:
     answers = _ANSWERS[turn.intent]
-    return DeskReply(answers[turn.times % len(answers)])
+    return DeskReply(answers[turn.times_before % len(answers)])
 
 
 def _repeat(before: Sequence[Message]) -> DeskReply:
-    """What was answered to the caller's last other words: in full, even if the caller heard only half of it."""
+    """Give the last answer again, in full even if the caller heard only half of it."""
     for end in range(len(before), 0, -1):
         if before[end - 1].role == "user" and intent_of(before[end - 1].content) != "repeat":
             return answer(before[:end])
@@ -282,7 +286,7 @@ def _repeat(before: Sequence[Message]) -> DeskReply:
 
 
 def _ask_again(turn: _Turn, before: Sequence[Message]) -> DeskReply:
-    """Ask again once, then offer a menu, then an end."""
+    """Ask the caller to repeat, the second time offer a menu, and the third time offer to end the call."""
     misses = 0
     for message in reversed(before):
         if message.role == "user":
@@ -308,8 +312,8 @@ def _answer_hours(turn: _Turn) -> DeskReply:
 
 
 def _answer_name(turn: _Turn) -> DeskReply:
-    named = re.findall(rf"\b{_NAME}\b", turn.words)
-    # A recogniser with a larger vocabulary hears names that are not in ours.
+    named = re.findall(rf"\b{_NAME_PATTERN}\b", turn.words)
+    # Other recognisers know names that are not in NAMES.
     other = re.search(
         r"\b(?:my name is|my name's|call me|spell(?: the name)?) (?!my|it|that|the)([a-z]{2,})", turn.words
     )
@@ -323,7 +327,7 @@ def _answer_number(turn: _Turn) -> DeskReply:
     digits = [DIGITS[word] for word in turn.words.split() if word in DIGITS]
     if len(digits) < 2:
         return DeskReply("Tell me the number digit by digit, and I will read it back to you.")
-    # By threes, and four at the end, as telephone numbers are read.
+    # In groups of three, with four at the end if one digit would be left, as people read telephone numbers.
     groups = [digits[start : start + 3] for start in range(0, len(digits), 3)]
     if len(groups) > 1 and len(groups[-1]) == 1:
         groups[-2:] = [groups[-2] + groups[-1]]
@@ -332,7 +336,7 @@ def _answer_number(turn: _Turn) -> DeskReply:
 
 
 def _answer_yes(turn: _Turn) -> DeskReply:
-    match _question_in(turn.asked):
+    match _question_in(turn.agents_words):
         case "end":
             return _say_goodbye(turn)
         case "right":
@@ -344,7 +348,7 @@ def _answer_yes(turn: _Turn) -> DeskReply:
 
 
 def _answer_no(turn: _Turn) -> DeskReply:
-    match _question_in(turn.asked):
+    match _question_in(turn.agents_words):
         case "else":
             return _say_goodbye(turn)
         case "right":
@@ -359,10 +363,10 @@ def _say_goodbye(turn: _Turn) -> DeskReply:
     return DeskReply("Thank you for calling Harper Hall. Goodbye!", ToolRequests(end_call=True))
 
 
-def _question_in(asked: str) -> str:
-    """Which of the desk's questions the caller answers."""
+def _question_in(words: str) -> str:
+    """Return which of the desk's questions these words of the agent contain, or ``""``."""
     questions = {"end the call": "end", "is that right": "right", "when we are open": "hours", "anything else": "else"}
-    return next((name for words, name in questions.items() if words in asked.lower()), "")
+    return next((name for question, name in questions.items() if question in words.lower()), "")
 
 
 _SPECIAL_ANSWERS: dict[str, Callable[[_Turn], DeskReply]] = {

@@ -1,8 +1,8 @@
 """
 What a caller may say to the front desk: the text from which the recogniser's language model is built.
 
-A model this small (some 7,500 sentences of 490 words) hears what it was built for and little else; that is what makes
-a recogniser without downloads good enough for a guided demonstration. ``front_desk`` understands what is said here.
+A language model this small (about 7,500 sentences of 490 words) recognises what it was built from and little else. This
+makes a recogniser without a download good enough for a guided demonstration. ``front_desk`` answers these sentences.
 """
 
 from __future__ import annotations
@@ -233,42 +233,42 @@ backchannel 30
     (uh huh|mm hmm|hm|huh|um|uh|i see|oh|oh okay|ah)
 """
 """
-An intent and how many sentences it puts into the model at least, then its templates:
-``(a|b|)`` is a choice, ``{day}`` one of the lists above.
+An intent and about how many sentences it adds to the model, then its templates. ``(a|b|)`` is a choice, and ``{day}``
+is a word from the list of that name above.
 """
 
 
 def sentences() -> list[str]:
     """
-    Lower-case sentences without punctuation, repeated by how likely they are.
+    Return lower-case sentences without punctuation; a likely sentence occurs several times.
 
-    The same every time: recognition should not depend on the day.
+    They are the same each time, so that recognition is.
     """
     random = Random(1)
     result: list[str] = []
-    for share, template in _shares():
+    for count, template in _counts_and_templates():
         expanded = sorted({" ".join(text.split()) for text in _expand(template)})
         random.shuffle(expanded)
-        # All of a small template, several times over; a sample of a large one.
-        result += [expanded[index % len(expanded)] for index in range(max(share, min(len(expanded), 80)))]
+        # All sentences of a small template, repeated; a sample of those of a large one.
+        result += [expanded[index % len(expanded)] for index in range(max(count, min(len(expanded), 80)))]
     openings = ("", "it's ", "my number is ", "my phone number is ", "the number is ", "call me at ")
     for index in range(220):
         digits = random.choices(list(DIGITS), k=random.choice([1, 2, 3, 4, 5, 6, 7, 10]))
         result.append(openings[index % len(openings)] + " ".join(digits))
-    result += [f"{random.choice(_BEFORE)} {text}" for text in random.sample(result, len(result) // 8)]
-    result += [f"{text} {random.choice(_BEHIND)}" for text in random.sample(result, len(result) // 16)]
-    # Any name and any day can stand where one of them can: the samples above may miss some.
+    result += [f"{random.choice(_OPENERS)} {text}" for text in random.sample(result, len(result) // 8)]
+    result += [f"{text} {random.choice(_CLOSERS)}" for text in random.sample(result, len(result) // 16)]
+    # Every name, day and hour at least once: the samples above may miss some.
     result += [text for name in NAMES for text in (f"my name is {name}", name)]
     result += [text for day in _CHOICES["day"] for text in (day, f"on {day}", f"{day} please", f"for {day}")]
     result += ["a m", "p m", *(text for hour in _CHOICES["hour"] for text in (hour, f"{hour} o'clock"))]
     return result
 
 
-_BEFORE = "hi|hello|hey|okay|so|well|um|uh|and|sorry|yes|no|oh|good morning|hello there|excuse me|please".split("|")
-_BEHIND = "please|thank you|thanks|then|today|for me|right now".split("|")
+_OPENERS = "hi|hello|hey|okay|so|well|um|uh|and|sorry|yes|no|oh|good morning|hello there|excuse me|please".split("|")
+_CLOSERS = "please|thank you|thanks|then|today|for me|right now".split("|")
 
 
-def _shares() -> Iterator[tuple[int, str]]:
+def _counts_and_templates() -> Iterator[tuple[int, str]]:
     for block in re.split(r"\n(?=\w)", _TEMPLATES.strip()):
         head, *templates = block.splitlines()
         for template in templates:
@@ -276,7 +276,7 @@ def _shares() -> Iterator[tuple[int, str]]:
 
 
 def _expand(template: str) -> Iterator[str]:
-    """Every sentence of a template, choice by choice from the innermost outwards."""
+    """Yield every sentence of a template; the innermost choices are replaced first."""
     if group := re.search(r"\(([^()]*)\)|\{(\w+)\}", template):
         for choice in _CHOICES[group[2]] if group[2] else group[1].split("|"):
             yield from _expand(template[: group.start()] + choice + template[group.end() :])

@@ -1,4 +1,4 @@
-"""A rule-based responder: the language model of the zero-download profile. It talks about ``front_desk`` only."""
+"""The language model of the profile that needs no download: it answers by the rules of ``front_desk``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from inference.types import NO_TOOLS, Description, Message, TextDelta, Tools
 
 class ReceptionistLanguageModel:
     """
-    Answers from rules, word by word as a model does, in under a millisecond.
+    Answers by rules in under a millisecond, and streams the answer word by word as a model does.
 
-    The messages are its only state, so every call and every retry gets the same answer to the same conversation.
+    It has no state, so that every call and every retry gets the same answer to the same conversation.
     """
 
     may_speculate: ClassVar[bool] = True

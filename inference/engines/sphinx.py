@@ -1,7 +1,7 @@
 """
-PocketSphinx with a small language model of its own: recognition without a download, for a guided demonstration.
+Recognises speech with PocketSphinx and a small language model, for a guided demonstration without a download.
 
-Inside what ``front_desk_phrases`` foresees it hears people well; it is no recogniser for free conversation.
+It recognises people well as long as they say what ``front_desk_phrases`` lists. It cannot recognise free conversation.
 """
 
 from __future__ import annotations
@@ -24,38 +24,44 @@ from inference.engines.front_desk_phrases import sentences
 from inference.types import Description, EngineError, Pcm, Transcript
 
 RATE_HZ = 16_000
+"""The rate of the acoustic model."""
 BATCH_BYTES = 2 * RATE_HZ // 10
-"""Sound is sent to the worker by 100 ms; a snapshot or a finish sends what there is."""
+"""Sound is sent to the worker process in pieces of 100 ms, to save requests. A snapshot or a finish sends the rest."""
 
 MAX_UNSENT_BYTES = 4 * 2**20
-"""Two minutes of speech that a worker has not read: it hangs, and is ended."""
+"""Two minutes of speech. A process that has not read so much hangs, and is killed."""
 
 START_TIMEOUT = 30.0
+"""Seconds until a new process must be ready. It takes about 0.6 s; a busy machine may take much longer."""
 PROCESS_BYTES, DECODER_BYTES = 14_000_000, 11_000_000
-"""Resident memory of a recognising process with 1, 4 and 8 decoders, each used: 25, 57 and 100 MB."""
+"""For the estimate of resident memory. A process with 1, 4 and 8 decoders, all used, has 25, 57 and 100 MB."""
 RESTART_DELAY = 1.0
-"""Before a worker that did not even start is tried again."""
+"""Seconds before the next attempt to start a process that did not start, so that the attempts take little time."""
 
 logger = logging.getLogger(__name__)
 
-# A letter, the utterance's number and the payload's bytes; sphinx_worker says the same.
+# The request's letter, the number of the utterance and the length of the payload, as in sphinx_worker.
 _HEADER = struct.Struct("<cII")
 _WORKER = Path(__file__).with_name("sphinx_worker.py")
 _DATA = Path(__file__).with_name("sphinx_data")
 
 
 class SphinxTranscription:
-    """One utterance, pinned to one worker process."""
+    """One utterance, recognised by one worker process."""
 
     def __init__(self, worker: _WorkerProcess, number: int, on_partial: Callable[[Transcript], None] | None) -> None:
         self._worker = worker
         self._number = number
         self._on_partial = on_partial
         self._pending = bytearray()
+        """Sound that has not been sent to the process yet."""
         self._snapshot_numbers = itertools.count()
         self._snapshots: dict[int, asyncio.Future[Transcript]] = {}
+        """The snapshots without an answer yet, by their numbers."""
         self._final: asyncio.Future[Transcript] | None = None
+        """The final words; set by ``finish`` and ``cancel``."""
         self._error: EngineError | None = None
+        """Why recognition failed, once it has."""
         worker.send(b"o", number)
 
     def push(self, pcm: Pcm) -> None:
@@ -70,13 +76,13 @@ class SphinxTranscription:
         self._raise_if_failed()
         self._send_pending()
         future: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
-        asked = next(self._snapshot_numbers) % 2**32
-        self._snapshots[asked] = future
-        self._worker.send(b"s", self._number, asked.to_bytes(4, "little"))
+        number = next(self._snapshot_numbers) % 2**32
+        self._snapshots[number] = future
+        self._worker.send(b"s", self._number, number.to_bytes(4, "little"))
         try:
             return await future
         finally:
-            self._snapshots.pop(asked, None)
+            self._snapshots.pop(number, None)
 
     async def finish(self) -> Transcript:
         if self._final is None:
@@ -84,7 +90,7 @@ class SphinxTranscription:
             self._send_pending()
             self._final = asyncio.get_running_loop().create_future()
             self._worker.send(b"f", self._number)
-        # Shielded: who asks a second time shall have it even if the first one was cancelled.
+        # Shielded, so that a second finish() gets the answer even if the first was cancelled.
         return await asyncio.shield(self._final)
 
     def cancel(self) -> None:
@@ -97,7 +103,7 @@ class SphinxTranscription:
                 _resolve(future, Transcript(""))
 
     def receive(self, kind: str, answer: dict[str, Any]) -> None:
-        """What the worker says about this utterance."""
+        """Take an answer of the process about this utterance."""
         if kind == "error":
             self.fail(EngineError(f"recognition failed: {answer['error']}"))
             return
@@ -105,15 +111,16 @@ class SphinxTranscription:
         match kind:
             case "partial" if self._on_partial is not None and self._final is None:
                 self._on_partial(transcript)
-            case "snapshot" if answer["asked"] in self._snapshots:
-                _resolve(self._snapshots[answer["asked"]], transcript)
+            case "snapshot" if answer["number"] in self._snapshots:
+                _resolve(self._snapshots[answer["number"]], transcript)
             case "final" if self._final is not None:
                 self._worker.utterances.pop(self._number, None)
-                # A snapshot still on its way comes from another process and could be overtaken: it is this one now.
+                # A forked process answers the open snapshots and may be later: give them the final words.
                 for future in (self._final, *self._snapshots.values()):
                     _resolve(future, transcript)
 
     def fail(self, error: EngineError) -> None:
+        """End the utterance: this error is raised wherever its words are awaited."""
         self._error = error
         self._pending.clear()
         self._worker.utterances.pop(self._number, None)
@@ -136,22 +143,26 @@ def _resolve(future: asyncio.Future[Transcript], outcome: Transcript | EngineErr
         return
     if isinstance(outcome, EngineError):
         future.set_exception(outcome)
-        future.exception()  # it may be that nobody waits any more, which is no error of its own
+        future.exception()  # marks it as retrieved: asyncio must not complain if the words are not awaited any more
     else:
         future.set_result(outcome)
 
 
 class _WorkerProcess(asyncio.SubprocessProtocol):
-    """The parent's end of one recognising process."""
+    """Controls one worker process and passes its answers to the utterances."""
 
     def __init__(self, on_exit: Callable[[_WorkerProcess], None]) -> None:
         loop = asyncio.get_running_loop()
         self.utterances: dict[int, SphinxTranscription] = {}
+        """The open utterances by their numbers."""
         self.ready: asyncio.Future[None] = loop.create_future()
+        """Done when the process can take utterances; fails if it ends before that."""
         self.exited: asyncio.Future[None] = loop.create_future()
+        """Done when the process has ended."""
         self._on_exit = on_exit
         self._numbers = itertools.count(1)
         self._received = b""
+        """An unfinished line of output."""
         self._transport: asyncio.SubprocessTransport | None = None
 
     @property
@@ -166,10 +177,10 @@ class _WorkerProcess(asyncio.SubprocessProtocol):
     def send(self, request: bytes, number: int, payload: bytes = b"") -> None:
         stdin = self._stdin()
         if stdin is None or stdin.is_closing():
-            return  # process_exited() tells the utterances
+            return  # connection_lost() fails the utterances
         stdin.write(_HEADER.pack(request, number, len(payload)) + payload)
         if stdin.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            logger.error("a recogniser process hangs and is ended")
+            logger.error("A PocketSphinx process has stopped reading sound. It is killed and replaced.")
             self.kill()
 
     def kill(self) -> None:
@@ -180,7 +191,7 @@ class _WorkerProcess(asyncio.SubprocessProtocol):
         if self._transport is not None:
             stdin = self._stdin()
             if stdin is not None:
-                stdin.close()  # it ends when its input does
+                stdin.close()  # the process ends when its input does
             self._transport.close()
             await self.exited
 
@@ -208,10 +219,10 @@ class _WorkerProcess(asyncio.SubprocessProtocol):
         if self._transport is not None:
             self._transport.close()
         if not self.ready.done():
-            self.ready.set_exception(EngineError("a recogniser process ended before it was ready"))
+            self.ready.set_exception(EngineError("the PocketSphinx process ended before it was ready"))
             self.ready.exception()
         for utterance in list(self.utterances.values()):
-            utterance.fail(EngineError("the recogniser process ended in mid-utterance"))
+            utterance.fail(EngineError("the PocketSphinx process ended during the utterance"))
         if not self.exited.done():
             self.exited.set_result(None)
         self._on_exit(self)
@@ -219,10 +230,10 @@ class _WorkerProcess(asyncio.SubprocessProtocol):
 
 class SphinxSpeechToText:
     """
-    English only. ``processes`` recognise side by side (default: two, or one on a single core), each with
-    ``decoders`` ready for utterances at the same time; a further one takes 50 ms to make.
+    Recognises English in ``processes`` worker processes (0: two, or one on a single core).
 
-    A process that dies takes its open utterances with it (they raise ``EngineError``) and is replaced.
+    Each process keeps ``decoders`` decoders ready, one for each utterance at the same time; to create another takes
+    50 ms. If a process ends, its open utterances raise ``EngineError``, and it is replaced.
     """
 
     rate_hz: ClassVar[int] = RATE_HZ
@@ -234,8 +245,11 @@ class SphinxSpeechToText:
         self._decoders = decoders
         self._workers: list[_WorkerProcess] = []
         self._replacing: set[asyncio.Task[None]] = set()
+        """The tasks that start a process in place of one that ended."""
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        """Holds the language model and the dictionary; None unless the engine is started."""
         self._command: list[str] = []
+        """The command line of a worker process."""
 
     async def start(self) -> None:
         if self._folder is not None:
@@ -246,7 +260,7 @@ class SphinxSpeechToText:
         try:
             options = await asyncio.to_thread(_prepare_decoder, Path(self._folder.name))
             arguments = json.dumps({"decoder": options, "decoders": self._decoders})
-            # -P keeps this folder, whose modules have common names, off the worker's path.
+            # -P: do not import from the folder of the script, whose modules have common names.
             self._command = [sys.executable, "-P", str(_WORKER), arguments]
             await asyncio.gather(*(self._add_worker() for _ in range(self._processes)))
         except BaseException:
@@ -277,13 +291,13 @@ class SphinxSpeechToText:
         on_partial: Callable[[Transcript], None] | None = None,
     ) -> SphinxTranscription:
         if not language.startswith("en"):
-            raise EngineError(f"PocketSphinx hears English here, not {language!r}", permanent=True)
+            raise EngineError(f"PocketSphinx recognises English only, not {language!r}", permanent=True)
         if not self._workers:
-            raise EngineError("no recogniser process is running")
+            raise EngineError("no PocketSphinx process is running")
         return min(self._workers, key=lambda worker: len(worker.utterances)).open(on_partial)
 
     async def _add_worker(self) -> None:
-        """Returns when one more process is ready."""
+        """Start one more process and return when it is ready."""
         loop = asyncio.get_running_loop()
         worker = _WorkerProcess(self._on_worker_exit)
         await loop.subprocess_exec(lambda: worker, *self._command, stderr=None)
@@ -293,14 +307,14 @@ class SphinxSpeechToText:
         except BaseException as error:
             await worker.close()
             if isinstance(error, TimeoutError):
-                raise EngineError(f"a recogniser process was not ready after {START_TIMEOUT:.0f} s") from error
+                raise EngineError(f"the PocketSphinx process was not ready after {START_TIMEOUT:.0f} s") from error
             raise
         self._workers.append(worker)
 
     def _on_worker_exit(self, worker: _WorkerProcess) -> None:
         if worker in self._workers and self._folder is not None:
             self._workers.remove(worker)
-            logger.error("a recogniser process ended; starting another")
+            logger.error("A PocketSphinx process ended, and recognition failed in its calls. Starting another one.")
             task = asyncio.get_running_loop().create_task(self._start_replacement())
             self._replacing.add(task)
             task.add_done_callback(self._replacing.discard)
@@ -310,12 +324,12 @@ class SphinxSpeechToText:
             try:
                 return await self._add_worker()
             except (EngineError, OSError) as error:
-                logger.error("cannot start a recogniser process: %s", error)
+                logger.error("Cannot start a PocketSphinx process; trying again in %.0f s: %s", RESTART_DELAY, error)
                 await asyncio.sleep(RESTART_DELAY)
 
 
 def _prepare_decoder(folder: Path) -> dict[str, Any]:
-    """Builds the language model and the dictionary in ``folder``; 0.3 s."""
+    """Build the language model and the dictionary in ``folder``, which takes 0.3 s. Return the options of a decoder."""
     from pocketsphinx import get_model_path
     from pocketsphinx.lm import ArpaBoLM
 
@@ -335,10 +349,10 @@ def _prepare_decoder(folder: Path) -> dict[str, Any]:
         "mllr": str(_DATA / "telephone.mllr"),
         "cmn": "live",
         "cmninit": (_DATA / "cmninit.txt").read_text(encoding="ascii").strip(),
-        # One pass, and the best path through its lattice: 3 ms from the last sample to the words. A second pass wins
-        # three points of word error on eSpeak's voices, none on Flite's, and doubles the cost.
+        # One pass, and the best path through its lattice: 3 ms from the last sample to the words. A second pass lowers
+        # the word error rate by three points with eSpeak's voices and not at all with Flite's, and doubles the cost.
         "fwdflat": False,
         "bestpath": True,
-        "lw": 9.0,  # a small model deserves more trust than the default of 6.5: a fifth fewer word errors
+        "lw": 9.0,  # more weight for so small a language model than the default of 6.5: a fifth fewer word errors
         "loglevel": "FATAL",
     }

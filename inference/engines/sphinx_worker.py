@@ -1,8 +1,8 @@
 """
-PocketSphinx in a process of its own, run as a script by ``sphinx``: the library holds the GIL while it works.
+The worker process of ``sphinx``, run as a script: PocketSphinx holds the GIL while it works.
 
-It reads requests from stdin, each a header (letter, utterance, payload bytes) and its payload, and answers with
-lines of JSON on stdout. It ends when stdin does, so it never outlives the process that started it.
+It reads requests from stdin, each a header (letter, utterance, length of the payload) and a payload, and writes its
+answers as lines of JSON to stdout. It ends when stdin ends, so it does not outlive the process that started it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ HEADER = struct.Struct("<cII")
 
 
 class Utterance:
+    """One utterance and its decoder."""
+
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
         self.samples = 0
         self.text = ""
+        """The last words so far, to notice when they change."""
 
     def push(self, payload: bytes) -> bool:
-        """Whether there are new words so far."""
+        """Recognise the sound and return whether the words so far have changed."""
         self.decoder.process_raw(payload)
         self.samples += len(payload) // 2
         before, self.text = self.text, self.transcript()["text"]
@@ -39,10 +42,10 @@ class Utterance:
 
     def finish(self) -> dict[str, Any]:
         """
-        The last word, with the mean of the words' posterior probabilities for a confidence.
+        Return the final words, with the mean of the words' posterior probabilities as the confidence.
 
-        That mean tells the good transcripts (under 25 % of errors: 0.79 in the median) from the bad ones
-        (over 50 %: 0.53) with an area under the curve of 0.90 (n = 313); before the end there is none.
+        The mean separates good transcripts (under 25 % word errors: 0.79 in the median) from bad ones (over 50 %: 0.53)
+        with an area under the curve of 0.90 (n = 313). Before the end there are no posterior probabilities.
         """
         self.decoder.end_utt()
         transcript = self.transcript()
@@ -55,6 +58,7 @@ class Worker:
     def __init__(self, decoder_options: dict[str, Any], decoders: int) -> None:
         self._options = decoder_options
         self._utterances: dict[int, Utterance] = {}
+        """The open utterances by their numbers."""
         self._free_decoders = [Decoder(**decoder_options) for _ in range(decoders)]
         self._max_free = decoders
 
@@ -66,25 +70,25 @@ class Worker:
             try:
                 self._handle(request, utterance, payload)
             except Exception as error:
-                self._utterances.pop(utterance, None)  # its decoder may be spoilt: let it go
+                self._utterances.pop(utterance, None)  # its decoder may be in any state: do not use it again
                 write_line(kind="error", utterance=utterance, error=repr(error))
 
     def _handle(self, request: bytes, number: int, payload: bytes) -> None:
         if request == b"o":
             decoder = self._free_decoders.pop() if self._free_decoders else Decoder(**self._options)
-            decoder.set_cmn(self._options["cmninit"])  # without this it would go on with the last caller's
+            decoder.set_cmn(self._options["cmninit"])  # otherwise it adapts from the last caller's sound
             decoder.start_utt()
             self._utterances[number] = Utterance(decoder)
             return
         utterance = self._utterances.get(number)
-        if utterance is None:  # it failed, and that was reported
+        if utterance is None:  # it failed, and the failure was reported
             return
         match request:
             case b"a":
                 if utterance.push(payload):
                     write_line(kind="partial", utterance=number, **utterance.transcript())
             case b"s":
-                self._snapshot(number, utterance, int.from_bytes(payload, "little"))
+                self._answer_snapshot(number, utterance, int.from_bytes(payload, "little"))
             case b"f":
                 write_line(kind="final", utterance=number, **utterance.finish())
                 self._release(number)
@@ -92,24 +96,24 @@ class Worker:
                 utterance.decoder.end_utt()
                 self._release(number)
 
-    def _snapshot(self, number: int, utterance: Utterance, asked: int) -> None:
+    def _answer_snapshot(self, number: int, utterance: Utterance, snapshot: int) -> None:
         """
-        Ends the utterance in a copy of this process, and goes on in this one.
+        Fork this process, end the utterance in the copy, and continue it in this one.
 
-        The words at the end of an utterance settle only when it ends: 100 ms after the last voice the plain hypothesis
-        is the final one in 56 of 67 sentences, the ended one in 66. The copy costs a few milliseconds, and one line is
-        written whole (it is shorter than a pipe's buffer).
+        The last words of an utterance are final only when it ends: 100 ms after the voice, the running hypothesis is
+        equal to the final words in 56 of 67 sentences, that of an ended copy in 66. A fork takes a few milliseconds.
+        The answers of both processes do not mix, because a line is shorter than a pipe's buffer.
         """
         try:
             child = os.fork() if hasattr(os, "fork") else -1
         except OSError:
             child = -1
         if child < 0:
-            write_line(kind="snapshot", utterance=number, asked=asked, **utterance.transcript())
+            write_line(kind="snapshot", utterance=number, number=snapshot, **utterance.transcript())
         if child != 0:
             return
         try:
-            write_line(kind="snapshot", utterance=number, asked=asked, **utterance.finish())
+            write_line(kind="snapshot", utterance=number, number=snapshot, **utterance.finish())
         finally:
             os._exit(0)
 
@@ -124,9 +128,9 @@ def write_line(**content: Any) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # snapshots leave no zombies
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the forked processes of snapshots leave no zombies
     options = json.loads(sys.argv[1])
     try:
         Worker(options["decoder"], options["decoders"]).serve()
