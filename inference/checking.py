@@ -1,9 +1,9 @@
 """
-Trying engines out, one utterance each: what ``manage.py engines`` and ``manage.py say`` share.
+Tries engines with one utterance each, for ``manage.py engines`` and ``manage.py say``.
 
-The three are tried as one chain, each closed before the next is loaded: the voice asks a question, the recogniser
-hears it over a telephone, the language model answers the words that were heard. Where no voice is tried, a recording
-stands in.
+The engines are tried in a chain, and each is closed before the next is loaded: text to speech asks a question, the
+recogniser hears it as over a telephone, and the language model answers the recognised words. If text to speech is not
+tried, a recording asks the question.
 """
 
 from __future__ import annotations
@@ -17,32 +17,36 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from inference.backends import make_engine
-from inference.interfaces import LanguageModel, SpeechToText, TextToSpeech
+from inference.interfaces import Engine, LanguageModel, SpeechToText, TextToSpeech
 from inference.resampling import resample
 from inference.types import Description, EngineError, Message, Pcm, Transcript
 
 QUESTION = "What are your opening hours?"
+"""Every recogniser and every language model knows these words."""
 RECORDING = Path(__file__).with_name("checking.wav")
-"""``QUESTION`` at 8 kHz, spoken by Flite: for a recogniser that is tried without a voice, as on a pod of its own."""
+"""``QUESTION`` at 8 kHz, spoken by Flite: for a recogniser that is tried without text to speech, as on its own pod."""
 INSTRUCTIONS = "You answer the telephone of a shop that opens at ten. Answer in one short sentence."
 CHAIN = ("tts", "stt", "llm")
+"""The order in which engines are tried."""
 TELEPHONE_HZ = 8000
-QUIET_SECONDS = 0.3
-PATIENCE = 60.0
-"""Seconds for one utterance, and for closing. Loading has no limit: a model may have to be downloaded first."""
+SILENCE_SECONDS = 0.3
+"""Silence before and after the question, as a session sends it."""
+TRIAL_TIMEOUT = 60.0
+"""Seconds for one utterance, and for closing. Loading has no limit, because a model may have to be downloaded first."""
 BATCH_SECONDS = 0.1
+"""The recogniser gets the sound in pieces of this length, as in a call."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """``pcm`` has shape ``(n,)``."""
+    """A recording; ``pcm`` has shape ``(n,)``."""
 
     pcm: Pcm
     rate_hz: int
@@ -51,17 +55,17 @@ class Sound:
     def seconds(self) -> float:
         return len(self.pcm) / self.rate_hz
 
-    def at(self, rate_hz: int) -> Pcm:
-        """The same at another rate."""
+    def resampled(self, rate_hz: int) -> Pcm:
+        """Return the samples at another rate."""
         return resample(self.pcm, self.rate_hz, rate_hz)
 
     def over_the_telephone(self) -> Sound:
-        """As a recogniser gets what callers say: at 8 kHz, with a moment of quiet before it and behind."""
-        quiet = int(QUIET_SECONDS * TELEPHONE_HZ)
-        return Sound(np.pad(self.at(TELEPHONE_HZ), quiet), TELEPHONE_HZ)
+        """Return the sound as a recogniser gets it in a call: at 8 kHz, with silence before and after it."""
+        silence = int(SILENCE_SECONDS * TELEPHONE_HZ)
+        return Sound(np.pad(self.resampled(TELEPHONE_HZ), silence), TELEPHONE_HZ)
 
     def save(self, path: Path) -> None:
-        """As a WAV file, 16-bit mono. Raises ``OSError``."""
+        """Write a WAV file, 16-bit mono. Raises ``OSError``."""
         with wave.open(str(path), "wb") as file:
             file.setparams((1, 2, self.rate_hz, len(self.pcm), "NONE", ""))
             file.writeframes(self.pcm.astype("<i2").tobytes())
@@ -76,44 +80,49 @@ NO_SOUND = Sound(np.zeros(0, np.int16), 8000)
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
-    """
-    What an engine did: the words that it said, heard or answered, and the sound that it made or heard.
-
-    ``first`` and ``took`` are the seconds until the first and the last of its output.
-    """
+class Trial:
+    """What one engine did with one utterance."""
 
     words: str
+    """What it spoke, recognised or answered."""
     first: float
+    """Seconds until its first output."""
     took: float
+    """Seconds until its last output."""
     sound: Sound = NO_SOUND
+    """What it spoke or heard; empty for a language model."""
 
     @property
     def real_time_factor(self) -> float | None:
-        """Seconds of work for each second of sound; None where there is no sound."""
+        """The seconds of work for each second of sound; None without sound."""
         return self.took / self.sound.seconds if self.sound.seconds else None
 
 
 @dataclass(slots=True)
 class Report:
-    """One engine of a profile: ``description`` is None where it could not be made, ``error`` empty if all is well."""
+    """What is known about one engine of a profile."""
 
     alias: str
     backend: str
     description: Description | None = None
+    """None if the engine cannot be made."""
     may_speculate: bool | None = None
+    """None as long as an engine elsewhere has not been asked."""
     loaded: float | None = None
-    utterance: Utterance | None = None
+    """Seconds that loading took; None if the engine was not loaded."""
+    trial: Trial | None = None
+    """None if the engine was not tried, or failed."""
     error: str = ""
+    """Why the engine does not work; "" if it does, as far as it was tried."""
 
-    def look_at(self, engine: Any) -> None:
+    def add_description(self, engine: Engine) -> None:
         self.description = engine.describe()
-        # An engine that is elsewhere has yet to be asked.
+        # An engine elsewhere does not know it before it has started.
         with suppress(EngineError):
             self.may_speculate = engine.may_speculate
 
     def as_json(self) -> dict[str, Any]:
-        about, done = self.description, self.utterance
+        about, trial = self.description, self.trial
         return {
             "alias": self.alias,
             "backend": self.backend,
@@ -123,92 +132,93 @@ class Report:
             "capacity": about and about.capacity,
             "may_speculate": self.may_speculate,
             "load_seconds": self.loaded,
-            "first_seconds": done and done.first,
-            "seconds": done and done.took,
-            "sound_seconds": done and done.sound.seconds,
-            "real_time_factor": done and done.real_time_factor,
-            "words": done and done.words,
+            "first_seconds": trial and trial.first,
+            "seconds": trial and trial.took,
+            "sound_seconds": trial and trial.sound.seconds,
+            "real_time_factor": trial and trial.real_time_factor,
+            "words": trial and trial.words,
             "error": self.error or None,
         }
 
 
 def describe(setting: Mapping[str, Mapping[str, Any]], aliases: Collection[str]) -> list[Report]:
-    """What the engines of an ``ENGINES`` setting say of themselves, with nothing loaded."""
-    return [_made(alias, setting[alias])[0] for alias in aliases]
+    """Return what the engines of an ``ENGINES`` setting say about themselves. Loads nothing."""
+    return [_make_engine(alias, setting[alias])[0] for alias in aliases]
 
 
 async def check(
     setting: Mapping[str, Mapping[str, Any]], aliases: Collection[str], *, on_step: Callable[[str], None]
 ) -> list[Report]:
-    """Load these engines one after the other and try each with one utterance; ``on_step`` is told what is going on."""
+    """Load these engines one after the other and try each with one utterance. ``on_step`` gets a text for each step."""
     chain = _Chain()
     reports = {}
     for alias in [alias for alias in CHAIN if alias in aliases]:
-        reports[alias], engine = _made(alias, setting[alias])
+        reports[alias], engine = _make_engine(alias, setting[alias])
         if engine is not None:
-            await _try(reports[alias], engine, chain, on_step)
+            await _try_engine(reports[alias], engine, chain, on_step)
     return [reports[alias] for alias in aliases]
 
 
 @dataclass(slots=True)
 class _Chain:
-    """What one engine of the chain leaves for the next."""
+    """Passes the output of one engine to the next."""
 
     sound: Sound = field(default_factory=lambda: Sound.load(RECORDING))
+    """What the recogniser hears: the recording until text to speech has spoken."""
     words: str = QUESTION
+    """What the language model answers: the question until the recogniser has heard it."""
 
-    async def link(self, alias: str, engine: Any) -> Utterance:
+    async def try_engine(self, alias: str, engine: Engine) -> Trial:
         match alias:
             case "tts":
-                said = await speak(engine, [QUESTION])
-                self.sound = said.sound
-                return said
+                trial = await speak(cast(TextToSpeech, engine), [QUESTION])
+                self.sound = trial.sound
             case "stt":
-                heard = await hear(engine, self.sound.over_the_telephone())
-                self.words = heard.words
-                return heard
+                trial = await recognise(cast(SpeechToText, engine), self.sound.over_the_telephone())
+                self.words = trial.words
             case _:
-                return await answer(engine, self.words)
+                trial = await answer(cast(LanguageModel, engine), self.words)
+        return trial
 
 
-def _made(alias: str, setting: Mapping[str, Any]) -> tuple[Report, Any]:
-    """The engine, not yet started (None where that fails), and the first part of its report."""
+def _make_engine(alias: str, setting: Mapping[str, Any]) -> tuple[Report, Engine | None]:
+    """Make the engine (None if that fails) and begin its report."""
     report, engine = Report(alias, setting.get("BACKEND", "")), None
-    with _failures_into(report):
+    with _report_failures(report):
         engine = make_engine(alias, setting)
-        report.look_at(engine)
+        report.add_description(engine)
     return report, engine
 
 
 @contextmanager
-def _failures_into(report: Report) -> Iterator[None]:
-    """Whatever goes wrong with an engine is what the operator asked about."""
+def _report_failures(report: Report) -> Iterator[None]:
+    """Put any exception into the report: to find failures is the purpose of the check."""
     try:
         yield
     except EngineError as error:
         report.error = str(error)
     except TimeoutError:
-        report.error = f"it was not done after {PATIENCE:.0f} s"
+        report.error = f"the engine was not done after {TRIAL_TIMEOUT:.0f} s"
     except Exception as error:
-        logger.debug("%s failed", report.backend, exc_info=True)
+        logger.debug("The engine %s failed", report.backend, exc_info=True)
         report.error = f"{type(error).__name__}: {error}"
 
 
-async def _try(report: Report, engine: Any, chain: _Chain, on_step: Callable[[str], None]) -> None:
+async def _try_engine(report: Report, engine: Engine, chain: _Chain, on_step: Callable[[str], None]) -> None:
     name = type(engine).__name__
-    with _failures_into(report):
+    with _report_failures(report):
         try:
             on_step(f"{report.alias}: loading {name}")
             begun = time.perf_counter()
             await engine.start()
             report.loaded = time.perf_counter() - begun
             on_step(f"{report.alias}: trying {name}")
-            async with asyncio.timeout(PATIENCE):
-                report.utterance = await chain.link(report.alias, engine)
-            report.look_at(engine)
+            async with asyncio.timeout(TRIAL_TIMEOUT):
+                report.trial = await chain.try_engine(report.alias, engine)
+            report.add_description(engine)
         finally:
             on_step(f"{report.alias}: closing {name}")
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TRIAL_TIMEOUT):
                 await engine.close()
 
 
@@ -219,10 +229,10 @@ async def speak(
     voice: str = "",
     language: str = "en",
     on_sound: Callable[[float], None] = lambda seconds: None,
-) -> Utterance:
-    """Say these; ``on_sound`` is told how many seconds there are so far. No sound at all raises ``EngineError``."""
+) -> Trial:
+    """Speak the clauses. ``on_sound`` gets the seconds of sound so far. Raise ``EngineError`` if there is no sound."""
 
-    async def given() -> AsyncIterator[str]:
+    async def iterate() -> AsyncIterator[str]:
         for clause in clauses:
             yield clause
 
@@ -230,7 +240,7 @@ async def speak(
     pieces: list[Pcm] = []
     speech = tts.open(voice=voice, language=language)
     try:
-        async with aclosing(speech.speak(given())) as chunks:
+        async with aclosing(speech.speak(iterate())) as chunks:
             async for chunk in chunks:
                 if len(chunk.pcm):
                     first = first or time.perf_counter() - begun
@@ -240,36 +250,36 @@ async def speak(
     finally:
         await speech.close()
     if not samples:
-        raise EngineError("it made no sound of a text")
+        raise EngineError("the engine made no sound from a text")
     took = time.perf_counter() - begun
-    return Utterance("".join(clauses), first, took, Sound(np.concatenate(pieces), tts.rate_hz))
+    return Trial("".join(clauses), first, took, Sound(np.concatenate(pieces), tts.rate_hz))
 
 
-async def hear(stt: SpeechToText, sound: Sound, *, language: str = "en") -> Utterance:
-    """Recognise this as fast as it can be. No words at all raise ``EngineError``."""
+async def recognise(stt: SpeechToText, sound: Sound, *, language: str = "en") -> Trial:
+    """Recognise the sound as fast as the engine can. Raise ``EngineError`` if there are no words."""
     begun, firsts = time.perf_counter(), []
 
     def on_partial(partial: Transcript) -> None:
         firsts.append(time.perf_counter() - begun)
 
-    pcm = sound.at(stt.rate_hz)
-    utterance = stt.open(language=language, on_partial=on_partial)
+    pcm = sound.resampled(stt.rate_hz)
+    transcription = stt.open(language=language, on_partial=on_partial)
     try:
         batch = int(BATCH_SECONDS * stt.rate_hz)
         for start in range(0, len(pcm), batch):
-            utterance.push(pcm[start : start + batch])
-        final = await utterance.finish()
+            transcription.push(pcm[start : start + batch])
+        final = await transcription.finish()
     except BaseException:
-        utterance.cancel()
+        transcription.cancel()
         raise
     took = time.perf_counter() - begun
     if not final.text.strip():
-        raise EngineError(f"it heard no words in {sound.seconds:.1f} s of speech ({QUESTION!r})")
-    return Utterance(final.text, min([took, *firsts]), took, sound)
+        raise EngineError(f"the engine heard no words in {sound.seconds:.1f} s of speech ({QUESTION!r})")
+    return Trial(final.text, min([took, *firsts]), took, sound)
 
 
-async def answer(llm: LanguageModel, question: str) -> Utterance:
-    """Have this answered as on the telephone."""
+async def answer(llm: LanguageModel, question: str) -> Trial:
+    """Answer the question as in a call. Raise ``EngineError`` if there are no words."""
     begun, first, words = time.perf_counter(), 0.0, ""
     messages = [Message("system", INSTRUCTIONS), Message("user", question)]
     async with aclosing(llm.stream(messages)) as deltas:
@@ -278,10 +288,10 @@ async def answer(llm: LanguageModel, question: str) -> Utterance:
                 first = first or time.perf_counter() - begun
                 words += delta.text
     if not words.strip():
-        raise EngineError(f"it answered nothing to {question!r}")
-    return Utterance(words.strip(), first, time.perf_counter() - begun)
+        raise EngineError(f"the engine answered nothing to {question!r}")
+    return Trial(words.strip(), first, time.perf_counter() - begun)
 
 
 def clauses_of(text: str) -> list[str]:
-    """Cut behind punctuation, as the clauses of a reply come in a call; joined they are ``text`` again."""
+    """Cut the text after punctuation, like the clauses of a reply in a call. Joined, the clauses are ``text``."""
     return re.findall(r".+?(?:[.!?;:,…]+[\"')\]]*\s+|$)", text, re.DOTALL)

@@ -1,4 +1,4 @@
-"""Sound from one sample rate to another, as a stream or as a whole. Pure."""
+"""Converts sound from one sample rate to another, as a stream or as a whole. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from inference.types import Pcm
 
-_HALF_TAPS = 16  # samples of the slower rate on each side: 2 ms at 8 kHz
-_KAISER_BETA = 7.0  # images and aliases under -83 dB
-_ROLL_OFF = 0.94  # of the slower Nyquist frequency
-_BLOCK_TAPS = 1 << 16  # multiplied at once: stays in the cache, and a whole sentence needs little memory
+_HALF_TAPS = 16  # samples of the lower rate on each side: 2 ms at 8 kHz
+_KAISER_BETA = 7.0  # images and aliases are below -83 dB
+_ROLL_OFF = 0.94  # the cut-off, as a share of the lower Nyquist frequency
+_BLOCK_TAPS = 1 << 16  # taps that are multiplied at once: they fit in the cache, and a sentence needs little memory
 
 
 @cache
 def _kernels(up: int, down: int) -> tuple[int, NDArray[np.float32]]:
-    """Half length in input samples, and one windowed sinc for each of the ``up`` phases, shape ``(up, 2 * half)``."""
+    """Return half the length in input samples, and a windowed sinc for each phase, shape ``(up, 2 * half)``."""
     half = ceil(_HALF_TAPS * max(1, down / up))
     cut_off = min(1.0, up / down) * _ROLL_OFF
     offset = np.arange(2 * half) - (half - 1) - np.arange(up)[:, None] / up
@@ -30,11 +30,11 @@ def _kernels(up: int, down: int) -> tuple[int, NDArray[np.float32]]:
 
 class Resampler:
     """
-    A stream of PCM from one rate to another, in pieces of any length.
+    Converts a stream of PCM from one rate to another, in pieces of any length.
 
-    A polyphase filter: 2 ms are held back as look-ahead (16 samples of the slower rate), and nothing is heard
-    of where the pieces were cut. Output sample k stands at the instant of input sample ``k * src_hz /
-    dst_hz``; after ``flush`` there are ``ceil(n * dst_hz / src_hz)`` of them for n that went in.
+    It is a polyphase filter. It holds back 2 ms as look-ahead (16 samples of the lower rate), and the cuts between the
+    pieces are inaudible. Output sample k has the time of input sample ``k * src_hz / dst_hz``. After ``flush``, n input
+    samples have become ``ceil(n * dst_hz / src_hz)`` output samples.
     """
 
     def __init__(self, src_hz: int, dst_hz: int) -> None:
@@ -47,26 +47,28 @@ class Resampler:
 
     def _reset(self) -> None:
         self._input = np.zeros(self._half - 1, np.float32)
-        self._next = 0  # where the next output's kernel begins in _input, in steps of 1 / up
+        """The input samples that later outputs need."""
+        self._next = 0
+        """Where the kernel of the next output begins in ``_input``, in steps of 1 / ``up`` samples."""
 
     def push(self, pcm: Pcm) -> Pcm:
-        """The output that these samples, shape ``(n,)``, complete."""
+        """Take samples of shape ``(n,)`` and return the output that they complete."""
         if self._up == self._down:
             return pcm
         self._input = np.concatenate([self._input, pcm], dtype=np.float32)
-        ready = len(self._input) - 2 * self._half + 1  # kernels may begin before this sample
+        ready = len(self._input) - 2 * self._half + 1  # kernels that begin before this sample are complete
         count = max(0, -((self._next - ready * self._up) // self._down))
         out = np.empty(count, np.int16)
         block = _BLOCK_TAPS // (2 * self._half)
         for begin in range(0, count, block):
             self._render(out[begin : begin + block])
-        spent = min(self._next // self._up, len(self._input))
-        self._input = self._input[spent:]
-        self._next -= spent * self._up
+        used = min(self._next // self._up, len(self._input))
+        self._input = self._input[used:]
+        self._next -= used * self._up
         return out
 
     def flush(self) -> Pcm:
-        """What was held back; the next ``push`` begins a new stream."""
+        """Return what was held back. The next ``push`` begins a new stream."""
         if self._up == self._down:
             return np.empty(0, np.int16)
         out = self.push(np.zeros(self._half, np.int16))
@@ -84,6 +86,6 @@ class Resampler:
 
 
 def resample(pcm: Pcm, src_hz: int, dst_hz: int) -> Pcm:
-    """A whole recording, ``ceil(n * dst_hz / src_hz)`` samples."""
+    """Convert a whole recording of n samples to ``ceil(n * dst_hz / src_hz)`` samples."""
     resampler = Resampler(src_hz, dst_hz)
     return np.concatenate([resampler.push(pcm), resampler.flush()])

@@ -1,4 +1,4 @@
-"""Engines are tried as one chain; what goes wrong with one is told and stops nothing else."""
+"""Engines are tried in a chain. The failure of one is reported, and the others are still tried."""
 
 import asyncio
 from types import SimpleNamespace
@@ -22,16 +22,16 @@ def scripted(**options):
     }
 
 
-async def tried(setting, aliases=ALIASES):
+async def try_engines(setting, aliases=ALIASES):
     return await check(setting, aliases, on_step=lambda step: None)
 
 
-def test_each_engine_is_tried_and_its_figures_are_those_of_its_script(monkeypatch):
+def test_the_figures_of_each_engine_are_those_of_its_script(monkeypatch):
     # Virtual time, so that the figures are those of the script alone.
     clock = SimpleNamespace(perf_counter=lambda: asyncio.get_running_loop().time())
     monkeypatch.setattr(checking, "time", clock)
     stt, llm, tts = virtual_time.run(
-        tried(
+        try_engines(
             scripted(
                 stt={"final_delay": 0.02},
                 llm={"replies": ["From ten to six."], "first_delay": 0.03, "token_delay": 0.01},
@@ -40,61 +40,61 @@ def test_each_engine_is_tried_and_its_figures_are_those_of_its_script(monkeypatc
         )
     )
     assert not any(report.error for report in (stt, llm, tts))
-    assert tts.utterance.words == QUESTION
-    assert tts.utterance.sound.seconds == pytest.approx(len(QUESTION) * 0.04)
-    assert 0.02 <= tts.utterance.first < tts.utterance.took
-    assert tts.utterance.real_time_factor == tts.utterance.took / tts.utterance.sound.seconds
-    assert stt.utterance.first == stt.utterance.took == pytest.approx(0.02)
-    assert llm.utterance.words == "From ten to six."
-    assert llm.utterance.first == pytest.approx(0.03)
-    assert llm.utterance.took == pytest.approx(0.06)
-    assert llm.utterance.real_time_factor is None
+    assert tts.trial.words == QUESTION
+    assert tts.trial.sound.seconds == pytest.approx(len(QUESTION) * 0.04)
+    assert 0.02 <= tts.trial.first < tts.trial.took
+    assert tts.trial.real_time_factor == tts.trial.took / tts.trial.sound.seconds
+    assert stt.trial.first == stt.trial.took == pytest.approx(0.02)
+    assert llm.trial.words == "From ten to six."
+    assert llm.trial.first == pytest.approx(0.03)
+    assert llm.trial.took == pytest.approx(0.06)
+    assert llm.trial.real_time_factor is None
 
 
-async def test_the_recogniser_hears_the_voice_and_the_language_model_what_was_heard():
-    def echoes(name):
+async def test_the_recogniser_hears_the_speech_and_the_language_model_answers_the_recognised_words():
+    def echo_engine(name):
         return {"BACKEND": f"inference.engines.echo.{name}"}
 
     setting = {
-        "stt": echoes("EchoSpeechToText"),
-        "llm": echoes("EchoLanguageModel"),
+        "stt": echo_engine("EchoSpeechToText"),
+        "llm": echo_engine("EchoLanguageModel"),
         "tts": scripted()["tts"],
     }
-    stt, llm, tts = await tried(setting)
-    assert stt.utterance.sound.rate_hz == 8000
-    assert stt.utterance.sound.seconds == pytest.approx(tts.utterance.sound.seconds + 2 * checking.QUIET_SECONDS)
-    assert llm.utterance.words == stt.utterance.words
+    stt, llm, tts = await try_engines(setting)
+    assert stt.trial.sound.rate_hz == 8000
+    assert stt.trial.sound.seconds == pytest.approx(tts.trial.sound.seconds + 2 * checking.SILENCE_SECONDS)
+    assert llm.trial.words == stt.trial.words
 
 
-async def test_without_a_voice_a_recording_is_heard():
-    (stt,) = await tried(scripted(), ["stt"])
-    assert stt.utterance.sound.seconds == Sound.load(RECORDING).seconds + 2 * checking.QUIET_SECONDS
+async def test_without_text_to_speech_the_recogniser_hears_a_recording():
+    (stt,) = await try_engines(scripted(), ["stt"])
+    assert stt.trial.sound.seconds == Sound.load(RECORDING).seconds + 2 * checking.SILENCE_SECONDS
 
 
-async def test_each_is_closed_before_the_next_is_loaded(monkeypatch):
-    journal = []
+async def test_each_engine_is_closed_before_the_next_is_loaded(monkeypatch):
+    calls = []
     for engine_class in (ScriptedSpeechToText, ScriptedLanguageModel, ScriptedTextToSpeech):
         for method in ("start", "close"):
 
-            async def write(self, method=method):
-                journal.append((method, type(self).__name__))
+            async def note(self, method=method):
+                calls.append((method, type(self).__name__))
 
-            monkeypatch.setattr(engine_class, method, write)
-    await tried(scripted())
-    assert journal == [
+            monkeypatch.setattr(engine_class, method, note)
+    await try_engines(scripted())
+    assert calls == [
         (method, name)
         for name in ("ScriptedTextToSpeech", "ScriptedSpeechToText", "ScriptedLanguageModel")
         for method in ("start", "close")
     ]
 
 
-async def test_an_engine_that_fails_says_why_and_the_others_are_tried():
-    stt, llm, tts = await tried(scripted(tts={"failures": [{"on": 1}]}))
+async def test_the_report_says_why_an_engine_failed_and_the_others_are_tried():
+    stt, llm, tts = await try_engines(scripted(tts={"failures": [{"on": 1}]}))
     assert tts.error == "scripted speech 1 fails, as its script says"
     assert tts.description.weights
-    assert tts.utterance is None
-    assert stt.utterance.words
-    assert llm.utterance.words
+    assert tts.trial is None
+    assert stt.trial.words
+    assert llm.trial.words
 
 
 @pytest.mark.parametrize(
@@ -105,56 +105,56 @@ async def test_an_engine_that_fails_says_why_and_the_others_are_tried():
         ("llm", {"replies": [""]}, "answered nothing"),
     ],
 )
-async def test_nothing_is_no_answer(alias, options, message):
-    (report,) = await tried(scripted(**{alias: options}), [alias])
+async def test_an_empty_output_is_a_failure(alias, options, message):
+    (report,) = await try_engines(scripted(**{alias: options}), [alias])
     assert message in report.error
 
 
-async def test_an_engine_that_cannot_be_made_is_named():
+async def test_the_report_names_an_engine_that_cannot_be_made():
     setting = {**scripted(), "tts": {"BACKEND": "no.such.Engine"}}
-    _, _, tts = await tried(setting)
+    _, _, tts = await try_engines(setting)
     assert "no.such.Engine" in tts.error
     assert tts.description is None
 
 
-async def test_a_fault_of_an_engine_is_reported_and_not_raised(monkeypatch):
-    async def burst(self):
+async def test_an_unexpected_exception_of_an_engine_is_reported_and_not_raised(monkeypatch):
+    async def fail(self):
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(ScriptedTextToSpeech, "start", burst)
-    _, _, tts = await tried(scripted())
+    monkeypatch.setattr(ScriptedTextToSpeech, "start", fail)
+    _, _, tts = await try_engines(scripted())
     assert tts.error == "RuntimeError: CUDA out of memory"
 
 
-async def test_an_engine_that_never_answers_is_given_up(monkeypatch):
-    monkeypatch.setattr(checking, "PATIENCE", 0.05)
-    (llm,) = await tried(scripted(llm={"stalls": [{"on": 1, "seconds": 60}]}), ["llm"])
+async def test_an_engine_that_does_not_answer_fails_after_the_timeout(monkeypatch):
+    monkeypatch.setattr(checking, "TRIAL_TIMEOUT", 0.05)
+    (llm,) = await try_engines(scripted(llm={"stalls": [{"on": 1, "seconds": 60}]}), ["llm"])
     assert "not done after" in llm.error
 
 
-async def test_a_check_that_is_stopped_closes_what_it_loaded(monkeypatch):
-    closed, asked = [], asyncio.Event()
+async def test_a_cancelled_check_closes_the_engine_that_it_loaded(monkeypatch):
+    closed, trying = [], asyncio.Event()
 
     async def close(self):
         closed.append(type(self).__name__)
 
     def on_step(step):
         if "trying" in step:
-            asked.set()
+            trying.set()
 
     monkeypatch.setattr(ScriptedLanguageModel, "close", close)
     setting = scripted(llm={"stalls": [{"on": 1, "seconds": 60}]})
-    checking_it = asyncio.ensure_future(check(setting, ["llm"], on_step=on_step))
-    await asked.wait()
-    checking_it.cancel()
+    task = asyncio.ensure_future(check(setting, ["llm"], on_step=on_step))
+    await trying.wait()
+    task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await checking_it
+        await task
     assert closed == ["ScriptedLanguageModel"]
 
 
 def test_describing_loads_nothing(monkeypatch):
     async def start(self):
-        pytest.fail("it was started")
+        pytest.fail("describe() started the engine")
 
     monkeypatch.setattr(ScriptedTextToSpeech, "start", start)
     reports = describe(scripted(), ALIASES)
@@ -162,15 +162,15 @@ def test_describing_loads_nothing(monkeypatch):
     assert all(report.description.weights and report.loaded is None for report in reports)
 
 
-def test_a_sound_keeps_its_length_and_its_pitch_at_another_rate():
+def test_a_resampled_sound_keeps_its_duration_and_its_pitch():
     at = np.arange(24000) / 24000
     sound = Sound((8000 * np.sin(2 * np.pi * 440 * at)).astype(np.int16), 24000)
-    slower = Sound(sound.at(8000), 8000)
-    assert slower.seconds == sound.seconds
-    assert np.abs(np.fft.rfft(slower.pcm)).argmax() == 440
+    resampled = Sound(sound.resampled(8000), 8000)
+    assert resampled.seconds == sound.seconds
+    assert np.abs(np.fft.rfft(resampled.pcm)).argmax() == 440
 
 
-def test_a_sound_survives_its_file(tmp_path):
+def test_a_saved_sound_is_loaded_unchanged(tmp_path):
     sound = Sound(np.array([0, 1, -32768, 32767], np.int16), 24000)
     sound.save(tmp_path / "x.wav")
     loaded = Sound.load(tmp_path / "x.wav")
@@ -187,6 +187,6 @@ def test_a_sound_survives_its_file(tmp_path):
         ("no end to it", ["no end to it"]),
     ],
 )
-def test_a_text_is_cut_behind_its_punctuation_and_nothing_of_it_is_lost(text, clauses):
+def test_a_text_is_cut_after_its_punctuation_and_the_clauses_join_to_the_text(text, clauses):
     assert clauses_of(text) == clauses
     assert "".join(clauses) == text

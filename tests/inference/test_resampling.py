@@ -1,4 +1,4 @@
-"""A resampled stream sounds as if it had never been cut."""
+"""Resampling keeps pitch, level and timing, and the cuts between the pieces of a stream change nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def tone(hz: float, rate_hz: int, seconds: float, peak: float = 10_000) -> np.nd
     return (peak * np.sin(2 * np.pi * hz * np.arange(round(rate_hz * seconds)) / rate_hz)).astype(np.int16)
 
 
-def in_pieces(resampler: Resampler, pcm: np.ndarray, sizes: list[int]) -> np.ndarray:
+def resample_in_pieces(resampler: Resampler, pcm: np.ndarray, sizes: list[int]) -> np.ndarray:
     out, begin, turn = [], 0, 0
     while begin < len(pcm):
         size = sizes[turn % len(sizes)] if sizes else len(pcm)
@@ -33,32 +33,32 @@ def level_dbfs(samples: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("src_hz", "dst_hz"), PAIRS)
-def test_a_tone_keeps_its_pitch_level_and_place(src_hz, dst_hz):
-    out = in_pieces(Resampler(src_hz, dst_hz), tone(1000, src_hz, 0.5), [src_hz // 50])
-    wanted = tone(1000, dst_hz, 0.5)
-    assert len(out) == len(wanted)
+def test_a_tone_keeps_its_pitch_level_and_timing(src_hz, dst_hz):
+    out = resample_in_pieces(Resampler(src_hz, dst_hz), tone(1000, src_hz, 0.5), [src_hz // 50])
+    expected = tone(1000, dst_hz, 0.5)
+    assert len(out) == len(expected)
     middle = slice(dst_hz // 50, -dst_hz // 50)
-    error = out[middle].astype(float) - wanted[middle]
-    assert level_dbfs(error) < level_dbfs(wanted) - 60
+    error = out[middle].astype(float) - expected[middle]
+    assert level_dbfs(error) < level_dbfs(expected) - 60
 
 
 @pytest.mark.parametrize("src_hz", [16000, 24000, 48000])
-def test_what_would_alias_is_removed(src_hz):
-    out = in_pieces(Resampler(src_hz, 8000), tone(5000, src_hz, 0.5), [src_hz // 50])
+def test_frequencies_that_would_alias_are_removed(src_hz):
+    out = resample_in_pieces(Resampler(src_hz, 8000), tone(5000, src_hz, 0.5), [src_hz // 50])
     assert level_dbfs(out[200:-200]) < level_dbfs(tone(5000, src_hz, 0.5)) - 70
 
 
 @pytest.mark.parametrize(("src_hz", "dst_hz"), PAIRS)
 @given(st.integers(0, 3000), st.lists(st.integers(1, 700), max_size=5))
-def test_cutting_a_stream_changes_nothing(src_hz, dst_hz, length, sizes):
+def test_the_length_of_the_pieces_changes_nothing(src_hz, dst_hz, length, sizes):
     noise = np.random.default_rng(length).integers(-32768, 32767, length, dtype=np.int16)
-    whole = in_pieces(Resampler(src_hz, dst_hz), noise, [])
+    whole = resample_in_pieces(Resampler(src_hz, dst_hz), noise, [])
     assert len(whole) == ceil(length * dst_hz / src_hz)
-    assert in_pieces(Resampler(src_hz, dst_hz), noise, sizes).tolist() == whole.tolist()
+    assert resample_in_pieces(Resampler(src_hz, dst_hz), noise, sizes).tolist() == whole.tolist()
 
 
 @pytest.mark.parametrize(("src_hz", "dst_hz"), [pair for pair in PAIRS if pair != (8000, 8000)])
-def test_two_milliseconds_are_held_back_and_no_more(src_hz, dst_hz):
+def test_two_milliseconds_are_held_back(src_hz, dst_hz):
     resampler = Resampler(src_hz, dst_hz)
     sent = received = 0
     for _ in range(50):
@@ -69,17 +69,17 @@ def test_two_milliseconds_are_held_back_and_no_more(src_hz, dst_hz):
 
 def test_loud_peaks_are_clipped_and_do_not_wrap():
     square = np.where(tone(700, 8000, 0.1) > 0, 32767, -32768).astype(np.int16)
-    out = in_pieces(Resampler(8000, 16000), square, [])
+    out = resample_in_pieces(Resampler(8000, 16000), square, [])
     assert out.max() == 32767
     assert out.min() == -32768
     assert np.abs(np.diff(out.astype(int))).max() < 60_000
 
 
-def test_equal_rates_pass_through_and_flush_begins_anew():
+def test_equal_rates_change_nothing_and_flush_begins_a_new_stream():
     pcm = tone(440, 8000, 0.1)
-    assert in_pieces(Resampler(8000, 8000), pcm, [77]).tolist() == pcm.tolist()
+    assert resample_in_pieces(Resampler(8000, 8000), pcm, [77]).tolist() == pcm.tolist()
     resampler = Resampler(8000, 16000)
-    assert in_pieces(resampler, pcm, []).tolist() == in_pieces(resampler, pcm, [33]).tolist()
+    assert resample_in_pieces(resampler, pcm, []).tolist() == resample_in_pieces(resampler, pcm, [33]).tolist()
 
 
 def test_impossible_rates_are_refused():
@@ -87,7 +87,7 @@ def test_impossible_rates_are_refused():
         Resampler(0, 8000)
 
 
-def test_a_recording_keeps_what_fits_and_loses_what_would_fold_over():
+def test_a_recording_keeps_the_frequencies_that_fit_and_loses_those_that_would_alias():
     time = np.arange(48000) / 48000
     sound = 16000 * (np.sin(2 * np.pi * 9000 * time) + np.sin(2 * np.pi * 15000 * time))
     got = resample(sound.astype(np.int16), 48000, 24000)[1000:-1000] / 16000
@@ -95,6 +95,6 @@ def test_a_recording_keeps_what_fits_and_loses_what_would_fold_over():
     assert len(resample(sound[:1001].astype(np.int16), 44100, 24000)) == 545
 
 
-def test_the_end_of_a_recording_is_not_carried_round_to_its_beginning():
+def test_the_end_of_a_recording_does_not_affect_its_beginning():
     sound = np.where(np.arange(24000) < 12000, 0.0, 0.5 * 32768).astype(np.int16)
     assert np.abs(resample(sound, 16000, 24000)[:1000] / 32768).max() < 1e-3

@@ -92,11 +92,11 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "speculation", {True: "yes", False: "no", None: "not known before it has started"}[report.may_speculate]
     if report.loaded is not None:
         yield "loaded in", _seconds(report.loaded)
-    if done := report.utterance:
-        factor = done.real_time_factor
+    if trial := report.trial:
+        factor = trial.real_time_factor
         real_time = "" if factor is None else f", real-time factor {factor:.3f}"
-        yield "utterance", f"first output after {_seconds(done.first)}, all after {_seconds(done.took)}{real_time}"
-        yield WORDS_LABELS[report.alias], escape(done.words)
+        yield "utterance", f"first output after {_seconds(trial.first)}, all after {_seconds(trial.took)}{real_time}"
+        yield WORDS_LABELS[report.alias], escape(trial.words)
     if report.error:
         yield "[red]error[/]", f"[red]{escape(report.error)}[/]"
 

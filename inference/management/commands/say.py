@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 
 from inference.backends import make_engine
-from inference.checking import Utterance, clauses_of, speak
+from inference.checking import Trial, clauses_of, speak
 from inference.management.options import add_profile, engines_of, interruptible
 from inference.types import EngineError
 
@@ -64,9 +64,7 @@ class Command(BaseCommand):
         )
 
 
-async def _say(
-    text: str, *, voice: str, language: str, profile: str, clauses: bool, **_: Any
-) -> tuple[Utterance, float]:
+async def _say(text: str, *, voice: str, language: str, profile: str, clauses: bool, **_: Any) -> tuple[Trial, float]:
     """Return what was said, and how many seconds loading took."""
     engine = make_engine("tts", engines_of(profile)["tts"])
     with Console(stderr=True).status(f"Loading {type(engine).__name__} ...") as status:
