@@ -11,7 +11,7 @@ class ToolRequests:
     What a reply requests of the server; false if it requests nothing.
 
     A request is considered once the caller has heard the reply. The server decides whether it is carried out. To add
-    one, add a field here, say in ``inference.chat`` how a model writes it, and in ``media.turns.conversation`` what it
+    one, add a field here, say in ``inference.chat`` how a model writes it, and in ``media.turns.floor`` what it
     does: everything between passes this value on as it is.
     """
 
