@@ -1,11 +1,12 @@
 """
-What our way to a model server costs: against one that answers at once, beside the usual client package, in one run.
+Measures what the client of a model server adds to a reply, beside the usual client package, in one run.
 
     python -m tests.benchmarks.llm
     python -m tests.benchmarks.llm --requests 1000 --tokens 160
 
-The server is a process of its own, so the processor time is that of the client. Both clients keep their connection,
-send the same conversation and read the same reply, by turns. `openai` comes with requirements/dev.txt.
+The server answers at once. It is a process of its own, so that the processor time is that of the client. Both clients
+keep their connection, send the same conversation and read the same reply, in turn. `openai` comes with
+requirements/dev.txt.
 """
 
 from __future__ import annotations
@@ -37,22 +38,25 @@ MESSAGES = [
     Message("user", "What time do you open?"),
 ]
 WARM_UP = 20
+"""Requests that are not measured: they open connections and fill caches."""
 Ask = Callable[[], AsyncIterator[str]]
 Client = tuple[Ask, Callable[[], Awaitable[None]]]
-"""How to get a reply, and how to be done with the client."""
+"""Functions that request a reply and that close the client."""
 
 
 @dataclass
 class Figures:
     first: list[float] = field(default_factory=list)
+    """Seconds from each request to its first token."""
     cpu: list[float] = field(default_factory=list)
+    """Seconds of processor time of each request."""
 
     def percentile(self, share: float) -> float:
         return sorted(self.first)[min(len(self.first) - 1, int(share * len(self.first)))]
 
 
 async def serve(tokens: int) -> None:
-    """Answer every request with this many tokens, each an event, and say at which port."""
+    """Answer every request with this many tokens, each in an event, and print the port."""
     reply = [event("", role="assistant"), *(event(" word") for _ in range(tokens)), event(finish_reason="stop"), DONE]
 
     async def complete(request: web.Request) -> web.StreamResponse:
@@ -72,7 +76,7 @@ async def serve(tokens: int) -> None:
     await asyncio.Event().wait()
 
 
-async def ours(base_url: str) -> Client:
+async def connect_this_one(base_url: str) -> Client:
     engine = OpenAICompatibleLanguageModel(ModelServerOptions(base_url=base_url, model="m", end_call_marker=""))
 
     async def ask() -> AsyncIterator[str]:
@@ -83,7 +87,7 @@ async def ours(base_url: str) -> Client:
     return ask, engine.close
 
 
-async def theirs(base_url: str) -> Client:
+async def connect_openai(base_url: str) -> Client:
     from openai import AsyncOpenAI
 
     client = AsyncOpenAI(base_url=base_url, api_key="none")
@@ -112,7 +116,7 @@ async def measure(ask: Ask, figures: Figures, tokens: int) -> None:
 
 
 async def compare(base_url: str, requests: int, tokens: int) -> dict[str, Figures]:
-    clients = {"ours": await ours(base_url), "openai": await theirs(base_url)}
+    clients = {"this one": await connect_this_one(base_url), "openai": await connect_openai(base_url)}
     figures = {name: Figures() for name in clients}
     for number in range(WARM_UP + requests):
         for name, (ask, _) in clients.items():
@@ -134,18 +138,18 @@ def show(figures: dict[str, Figures], tokens: int) -> None:
             f"{cpu[name] * 1e3:.2f} ms",
             f"{cpu[name] / tokens * 1e6:.0f} us",
         )
-    ratios = (figures["openai"].percentile(share) / figures["ours"].percentile(share) for share in (0.5, 0.95))
+    ratios = (figures["openai"].percentile(share) / figures["this one"].percentile(share) for share in (0.5, 0.95))
     table.add_row(
-        "openai / ours", *(f"{ratio:.1f} x" for ratio in ratios), *[f"{cpu['openai'] / cpu['ours']:.1f} x"] * 2
+        "openai / this one", *(f"{ratio:.1f} x" for ratio in ratios), *[f"{cpu['openai'] / cpu['this one']:.1f} x"] * 2
     )
     Console(width=110).print(table)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=300)
-    parser.add_argument("--tokens", type=int, default=40)
-    parser.add_argument("--serve", action="store_true", help="be the server")
+    parser.add_argument("--requests", type=int, default=300, help="measured requests of each client")
+    parser.add_argument("--tokens", type=int, default=40, help="tokens of each reply")
+    parser.add_argument("--serve", action="store_true", help="run the server only")
     options = parser.parse_args()
     if options.serve:
         return uvloop.run(serve(options.tokens))

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible model server over real HTTP, whose answers a test writes."""
+"""An OpenAI-compatible model server over real HTTP that gives the answers of a test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Answer = Callable[[dict[str, Any]], "AsyncIterator[bytes] | web.StreamResponse |
 
 
 def event(content: str | None = None, *, finish_reason: str | None = None, **delta: Any) -> bytes:
-    """One server-sent event of a streamed chat completion."""
+    """Encode one server-sent event of a streamed chat completion."""
     choice = {"index": 0, "delta": {"content": content, **delta}, "finish_reason": finish_reason}
     payload = {"id": "1", "object": "chat.completion.chunk", "choices": [choice]}
     return b"data: " + json.dumps(payload, ensure_ascii=False).encode() + b"\n\n"
@@ -26,7 +26,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 async def replying(*texts: str) -> AsyncIterator[bytes]:
-    """A whole reply in these pieces, as servers send it."""
+    """Yield a whole reply in these pieces, as a server sends it."""
     yield event("", role="assistant")
     for text in texts:
         yield event(text)
@@ -35,24 +35,36 @@ async def replying(*texts: str) -> AsyncIterator[bytes]:
 
 
 def repeat_the_caller(body: dict[str, Any]) -> AsyncIterator[bytes]:
+    """Reply with the last message of the conversation."""
     return replying(*re.findall(r"\s*\S+", f"You said: {body['messages'][-1]['content']}"))
 
 
 class ModelServer:
     def __init__(self) -> None:
         self.answer: Answer = repeat_the_caller
+        """Returns the reply to a request for a completion, given its body. A test may replace it."""
         self.bodies: list[dict[str, Any]] = []
+        """The bodies of the requests for completions, in order."""
         self.headers: list[dict[str, str]] = []
+        """The headers of all requests, in order."""
         self.requests: list[web.Request] = []
+        """The requests for completions, in order."""
         self.connections: set[Any] = set()
+        """The transports of all requests: as many as there were connections."""
         self.models_status = 200
-        self.models_asked = 0
-        self.asked = asyncio.Event()
-        self.abandoned = asyncio.Event()
+        """The status of the answer to a request for the list of models."""
+        self.models_requests = 0
+        """How often the list of models was requested."""
+        self.requested = asyncio.Event()
+        """Set with the first request for a completion."""
+        self.disconnected = asyncio.Event()
+        """Set when a client has disconnected before the end of its reply."""
         self.base_url = ""
+        """Set while it is ``serving``."""
 
     @asynccontextmanager
     async def serving(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[ModelServer]:
+        """Serve at a free port while the block runs."""
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._complete)
         app.router.add_get("/v1/models", self._models)
@@ -67,7 +79,7 @@ class ModelServer:
             await runner.cleanup()
 
     async def _models(self, request: web.Request) -> web.Response:
-        self.models_asked += 1
+        self.models_requests += 1
         self.headers.append(dict(request.headers))
         self.connections.add(request.transport)
         return web.json_response(
@@ -78,7 +90,7 @@ class ModelServer:
         self.bodies.append(await request.json())
         self.headers.append(dict(request.headers))
         self.connections.add(request.transport)
-        self.asked.set()
+        self.requested.set()
         self.requests.append(request)
         answer = self.answer(self.bodies[-1])
         if isinstance(answer, Awaitable):
@@ -91,6 +103,6 @@ class ModelServer:
             async for data in answer:
                 await response.write(data)
         except (asyncio.CancelledError, ConnectionError):
-            self.abandoned.set()
+            self.disconnected.set()
             raise
         return response

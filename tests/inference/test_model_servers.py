@@ -1,7 +1,7 @@
 """
-Our client against a real model server: ``transformers serve`` in a process of its own, with a real (if tiny) Gemma 3.
+The client with a real model server: ``transformers serve`` in its own process, with a real but tiny Gemma 3.
 
-The server is as it is installed; it only says one line more, when it drops a request whose client has gone.
+The server is used as installed, except that it prints a line when it drops a request whose client has disconnected.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from transformers.cli.transformers import main
 torch.set_num_threads(1)
 cancel = CBStreamer.cancel
 
-def cancel_and_say_so(self):
+def cancel_and_print(self):
     cancel(self)
     print(f"{self._request_id} dropped after {self.total_tokens} tokens", flush=True)
 
-CBStreamer.cancel = cancel_and_say_so
+CBStreamer.cancel = cancel_and_print
 sys.argv = ["transformers", *sys.argv[1:]]
 main()
 """
@@ -49,25 +49,28 @@ SYSTEM = Message("system", "You answer the telephone.")
 OPENING = Message("user", "What time do you open?")
 WHERE = Message("user", "Where are you?")
 ENDLESS = Message("user", "Please count.")
+"""The reply to it never ends."""
 
 
 class TransformersServe:
+    """The server's process."""
+
     def __init__(self, folder: Path, port: int) -> None:
         self.model = str(make_tiny_gemma(folder))
         self.port = port
         self.process: Process | None = None
 
     def start(self) -> None:
-        """Have it run and serve; nothing to do if it does."""
+        """Start the server and wait until it serves. Does nothing if it is running."""
         if self.process is not None and self.process.running:
             return
         self.end()
         offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-        # Few and small batches: otherwise the first request waits 12 s for its buffers.
+        # Small batches: with the default, the first request takes 12 s to allocate its buffers.
         batches = ("--continuous-batching", "--cb-num-blocks", "256", "--cb-max-batch-tokens", "256")
-        where = ("--device", "cpu", "--host", "127.0.0.1", "--port", str(self.port))
+        address = ("--device", "cpu", "--host", "127.0.0.1", "--port", str(self.port))
         self.process = Process(
-            *(sys.executable, "-c", PROGRAM, "serve", self.model, *where, *batches),
+            *(sys.executable, "-c", PROGRAM, "serve", self.model, *address, *batches),
             env={**os.environ, **offline},
         )
         self.process.wait_for("Uvicorn running", timeout=START_TIMEOUT)
@@ -91,16 +94,16 @@ class TransformersServe:
 
 
 @pytest.fixture(scope="session")
-def started(tmp_path_factory, unused_tcp_port_factory):
+def process_of_the_session(tmp_path_factory, unused_tcp_port_factory):
     server = TransformersServe(tmp_path_factory.mktemp("gemma"), unused_tcp_port_factory())
     yield server
     server.end()
 
 
 @pytest.fixture
-def server(started):
-    started.start()
-    return started
+def server(process_of_the_session):
+    process_of_the_session.start()
+    return process_of_the_session
 
 
 @pytest.fixture
@@ -118,40 +121,40 @@ async def connect(server):
 
 async def reply_to(engine, *messages: Message, **options) -> str:
     async with aclosing(engine.stream([SYSTEM, *messages], **options)) as deltas:
-        return await rest_of(deltas)
+        return await read_rest(deltas)
 
 
-async def rest_of(deltas) -> str:
+async def read_rest(deltas) -> str:
     return "".join([delta.text async for delta in deltas])
 
 
 class TestTransformersServe(LanguageModelContract):
     @pytest.fixture(scope="class")
     @classmethod
-    def make(cls, started):
-        started.start()
-        return partial(started.engine)
+    def make(cls, process_of_the_session):
+        process_of_the_session.start()
+        return partial(process_of_the_session.engine)
 
 
-async def test_the_model_answers_the_last_question_whatever_came_before(connect):
+async def test_the_model_answers_the_last_question_of_any_conversation(connect):
     engine = connect()
     await engine.start()
     history: list[Message] = []
     for question, key in ((OPENING, "time"), (WHERE, "Where"), (OPENING, "time")):
         await engine.warm([SYSTEM, *history])
         history.append(question)
-        said = await reply_to(engine, *history)
-        assert said == ANSWERS[key]
-        history.append(Message("assistant", said))
+        reply = await reply_to(engine, *history)
+        assert reply == ANSWERS[key]
+        history.append(Message("assistant", reply))
     assert await reply_to(engine, Message("user", "Hm.")) == OTHERWISE
 
 
-async def test_words_come_one_by_one(connect):
+async def test_words_arrive_one_by_one(connect):
     deltas = [delta.text async for delta in connect().stream([SYSTEM, OPENING])]
     assert deltas[:3] == ["We", " open", " at"]
 
 
-async def test_many_calls_are_answered_side_by_side_while_one_goes_on(connect):
+async def test_many_replies_are_streamed_at_once_while_another_continues(connect):
     engine = connect(max_tokens=5000, reply_timeout=60.0)
     async with aclosing(engine.stream([ENDLESS])) as endless:
         await anext(endless)
@@ -160,11 +163,11 @@ async def test_many_calls_are_answered_side_by_side_while_one_goes_on(connect):
         assert (await anext(endless)).text
 
 
-async def test_the_reply_is_cut_where_the_limit_says(connect):
+async def test_the_reply_ends_at_the_limit_of_tokens(connect):
     assert await reply_to(connect(max_tokens=5), ENDLESS) == ANSWERS[COUNT][: len("Certainly 1 2 3 4")]
 
 
-async def test_the_server_drops_what_nobody_waits_for_any_more(server, connect):
+async def test_the_server_drops_a_request_whose_reply_is_closed(server, connect):
     engine = connect(max_tokens=5000, headers={"X-Request-ID": "unwanted"})
     async with aclosing(engine.stream([ENDLESS])) as endless:
         await anext(endless)
@@ -173,26 +176,26 @@ async def test_the_server_drops_what_nobody_waits_for_any_more(server, connect):
     assert await reply_to(connect(), OPENING) == ANSWERS["time"]
 
 
-async def test_a_field_that_the_server_does_not_know_is_refused_with_what_to_do(connect):
+async def test_the_error_about_a_refused_field_says_what_to_do(connect):
     with pytest.raises(EngineError, match='"priority" to false') as refusal:
         await connect(server="vllm").start()
     assert refusal.value.permanent
 
 
-async def test_a_server_without_a_list_of_its_models_can_be_used_all_the_same(connect):
-    """Offline, this one answers ``/v1/models`` with 500."""
+async def test_a_server_that_cannot_list_its_models_can_be_used(connect):
+    """Without a network this server answers ``/v1/models`` with status 500."""
     engine = connect(warm=False)
     await engine.start()
     assert await reply_to(engine, OPENING) == ANSWERS["time"]
 
 
-async def test_a_server_that_is_killed_in_mid_reply_is_an_error_at_once_and_is_found_again(server, connect):
+async def test_killing_the_server_fails_its_reply_at_once_and_a_restarted_server_is_used_again(server, connect):
     engine = connect(max_tokens=5000, inter_token_timeout=60.0)
     async with aclosing(engine.stream([ENDLESS])) as endless:
         await anext(endless)
         await asyncio.to_thread(server.kill)
         with pytest.raises(EngineError) as failure:
-            await asyncio.wait_for(rest_of(endless), 60)
+            await asyncio.wait_for(read_rest(endless), 60)
     assert not isinstance(failure.value, EngineTimeout)
     assert not failure.value.permanent
     with pytest.raises(EngineError, match="cannot reach"):

@@ -1,4 +1,4 @@
-"""The rule-based responder and what it can talk about."""
+"""The language model that answers by rules: what it understands and what it answers."""
 
 import pytest
 
@@ -18,31 +18,31 @@ class TestContract(LanguageModelContract):
         return ReceptionistLanguageModel
 
 
-class Talk:
+class Conversation:
     """A conversation with the front desk."""
 
     def __init__(self) -> None:
         self.messages = [Message("system", "You are the front desk.")]
         self.ended = False
 
-    def says(self, text: str) -> str:
+    def reply_to(self, text: str) -> str:
         self.messages.append(Message("user", text))
         reply = front_desk.answer(self.messages)
         self.messages.append(Message("assistant", reply.text))
         self.ended = reply.requests.end_call
         return reply.text
 
-    def heard_only(self, words: int) -> None:
-        """The last reply was interrupted."""
+    def interrupt_reply(self, *, words: int) -> None:
+        """Let the caller hear only this many words of the last reply."""
         self.messages[-1] = Message("assistant", " ".join(self.messages[-1].content.split()[:words]))
 
 
 @pytest.fixture
-def talk():
-    return Talk()
+def conversation():
+    return Conversation()
 
 
-def test_thirty_sentences_outside_the_language_model_are_understood_when_heard_right():
+def test_thirty_sentences_outside_the_language_model_are_understood_when_transcribed_correctly():
     assert not set(HELD_OUT) & set(sentences())
     assert {text: intent_of(text) for text in HELD_OUT} == HELD_OUT
 
@@ -60,105 +60,105 @@ def test_thirty_sentences_outside_the_language_model_are_understood_when_heard_r
         ("", "unclear"),
     ],
 )
-def test_casing_punctuation_and_digits_of_other_recognisers_do_not_matter(text, intent):
+def test_case_punctuation_and_digits_of_other_recognisers_do_not_matter(text, intent):
     assert intent_of(text) == intent
 
 
-def test_almost_all_that_the_recogniser_may_hear_has_an_answer():
+def test_almost_all_sentences_that_the_recogniser_knows_have_an_answer():
     unclear = [text for text in sentences() if intent_of(text) == "unclear"]
     assert len(unclear) < 0.05 * len(sentences())
 
 
-def test_replies_are_short_and_without_lists(talk):
+def test_replies_are_short_and_without_lists(conversation):
     for text in [*HELD_OUT, "what is your name", "what time is it", "are you there", "yes", "no", "i'm fine", "mm hmm"]:
-        reply = talk.says(text)
+        reply = conversation.reply_to(text)
         assert 1 <= len(reply.split()) <= 80
         assert not set(reply) & set("0123456789*-\n")
 
 
-def test_a_longer_story_can_be_interrupted_and_told_again(talk):
-    story = talk.says("Tell me about yourself.")
-    assert story.count(".") >= 4
-    talk.heard_only(words=9)
-    assert talk.says("Wait a second.") == "Sure, take your time."
-    assert talk.says("Tell me something about you.") != story
-    talk.heard_only(words=3)
-    assert talk.says("Sorry, can you say that again?").startswith("There is not much more to tell.")
+def test_a_longer_answer_can_be_interrupted_and_repeated(conversation):
+    long_answer = conversation.reply_to("Tell me about yourself.")
+    assert long_answer.count(".") >= 4
+    conversation.interrupt_reply(words=9)
+    assert conversation.reply_to("Wait a second.") == "Sure, take your time."
+    assert conversation.reply_to("Tell me something about you.") != long_answer
+    conversation.interrupt_reply(words=3)
+    assert conversation.reply_to("Sorry, can you say that again?").startswith("There is not much more to tell.")
 
 
-def test_repeating_says_the_whole_of_the_last_answer_even_if_half_of_it_was_heard(talk):
-    price = talk.says("How much is it?")
-    talk.heard_only(words=2)
-    assert talk.says("Pardon?") == price
-    assert talk.says("Once more please.") == price
+def test_a_repetition_is_the_whole_last_answer_even_if_only_a_part_was_heard(conversation):
+    price = conversation.reply_to("How much is it?")
+    conversation.interrupt_reply(words=2)
+    assert conversation.reply_to("Pardon?") == price
+    assert conversation.reply_to("Once more please.") == price
 
 
-def test_repeating_before_anything_was_asked_repeats_the_greeting(talk):
-    talk.messages.append(Message("assistant", "Hello, Harper Hall."))
-    assert talk.says("Sorry, what was that?") == "Hello, Harper Hall."
+def test_a_repetition_before_the_first_question_is_the_greeting(conversation):
+    conversation.messages.append(Message("assistant", "Hello, Harper Hall."))
+    assert conversation.reply_to("Sorry, what was that?") == "Hello, Harper Hall."
 
 
-def test_a_day_is_answered_for_that_day(talk):
-    assert "nine to five" in talk.says("Are you open on Tuesday?")
-    assert "closed" in talk.says("And on Sunday?")
-    assert "ten to two" in talk.says("What about the weekend?")
+def test_a_question_about_a_day_gets_the_hours_of_that_day(conversation):
+    assert "nine to five" in conversation.reply_to("Are you open on Tuesday?")
+    assert "closed" in conversation.reply_to("And on Sunday?")
+    assert "ten to two" in conversation.reply_to("What about the weekend?")
 
 
-def test_a_name_is_spelled_back(talk):
-    assert "L, I, N, D, A" in talk.says("Hi, my name is Linda.")
-    assert "S, I, O, B, H, A, N" in talk.says("My name is Siobhan.")
+def test_a_name_is_spelled_back(conversation):
+    assert "L, I, N, D, A" in conversation.reply_to("Hi, my name is Linda.")
+    assert "S, I, O, B, H, A, N" in conversation.reply_to("My name is Siobhan.")
 
 
-def test_a_number_is_read_back_and_confirmed(talk):
-    assert "five five five, two one nine four" in talk.says("My number is 555 2194")
-    assert "once more" in talk.says("No.")
-    assert "oh" not in talk.says("It's oh one two three.").split()
-    assert "got it" in talk.says("Yes, that's right.")
+def test_a_number_is_read_back_for_confirmation(conversation):
+    assert "five five five, two one nine four" in conversation.reply_to("My number is 555 2194")
+    assert "once more" in conversation.reply_to("No.")
+    assert "oh" not in conversation.reply_to("It's oh one two three.").split()
+    assert "got it" in conversation.reply_to("Yes, that's right.")
 
 
-def test_it_cannot_book_and_says_what_it_can_do(talk):
-    reply = talk.says("I'd like to book a room for Friday.")
+def test_it_refuses_a_booking_and_says_what_it_can_do(conversation):
+    reply = conversation.reply_to("I'd like to book a room for Friday.")
     assert "can't book" in reply
     assert "opening hours" in reply
 
 
-def test_nothing_understood_asks_again_once_then_offers_a_menu_then_an_end(talk):
-    assert "say it again" in talk.says("blah")
-    assert "You can ask for" in talk.says("blah blah")
-    assert "end the call" in talk.says("blah blah blah")
-    assert not talk.ended
-    talk.says("Yes.")
-    assert talk.ended
+def test_unclear_turns_are_answered_with_a_question_then_the_menu_then_an_offer_to_end(conversation):
+    assert "say it again" in conversation.reply_to("blah")
+    assert "You can ask for" in conversation.reply_to("blah blah")
+    assert "end the call" in conversation.reply_to("blah blah blah")
+    assert not conversation.ended
+    conversation.reply_to("Yes.")
+    assert conversation.ended
 
 
-def test_an_understood_turn_forgives_the_misses_before_it(talk):
-    talk.says("blah")
-    talk.says("Where are you?")
-    assert "say it again" in talk.says("blah")
+def test_an_understood_turn_resets_the_count_of_unclear_turns(conversation):
+    conversation.reply_to("blah")
+    conversation.reply_to("Where are you?")
+    assert "say it again" in conversation.reply_to("blah")
 
 
-def test_the_offer_to_end_can_be_declined(talk):
+def test_the_caller_can_decline_the_offer_to_end_the_call(conversation):
     for _ in range(3):
-        talk.says("blah")
-    assert "try again" in talk.says("No.")
-    assert not talk.ended
+        conversation.reply_to("blah")
+    assert "try again" in conversation.reply_to("No.")
+    assert not conversation.ended
 
 
-def test_nothing_else_ends_the_call(talk):
-    assert "anything else" in talk.says("Thank you.")
-    assert "Goodbye" in talk.says("No, that's all.")
-    assert talk.ended
+def test_a_caller_who_wants_nothing_else_ends_the_call(conversation):
+    assert "anything else" in conversation.reply_to("Thank you.")
+    assert "Goodbye" in conversation.reply_to("No, that's all.")
+    assert conversation.ended
 
 
-async def test_goodbye_asks_for_the_end_of_the_call_after_its_words():
+async def test_goodbye_requests_the_end_of_the_call_after_its_words():
     messages = [Message("user", "Goodbye!")]
     deltas = [delta async for delta in ReceptionistLanguageModel().stream(messages)]
     assert [delta.requests.end_call for delta in deltas] == [False] * (len(deltas) - 1) + [True]
     assert "".join(delta.text for delta in deltas).endswith("Goodbye!")
 
 
-async def transfer_of(text: str, *targets: str) -> tuple[str, str]:
-    """What the desk says to it, and whom it hands the caller on to."""
+async def answer_and_transfer(text: str, *targets: str) -> tuple[str, str]:
+    """Return the answer and the target of the requested transfer."""
     model = ReceptionistLanguageModel()
     deltas = [delta async for delta in model.stream([Message("user", text)], tools=Tools(targets))]
     return "".join(delta.text for delta in deltas), "".join(delta.requests.transfer for delta in deltas)
@@ -176,19 +176,19 @@ async def transfer_of(text: str, *targets: str) -> tuple[str, str]:
         ("How much are your sales?", ""),
     ],
 )
-async def test_a_caller_who_wants_a_person_is_handed_on(text, target):
-    said, transfer = await transfer_of(text, "sales", "the night porter")
+async def test_a_caller_who_wants_a_person_is_transferred(text, target):
+    said, transfer = await answer_and_transfer(text, "sales", "the night porter")
     assert transfer == target
     assert not target or said == "Of course. One moment, I'll connect you."
 
 
-async def test_where_nobody_else_is_there_the_desk_says_so():
-    said, transfer = await transfer_of("Can I talk to a person, please?")
+async def test_without_transfer_targets_the_desk_says_that_there_is_no_one_else():
+    said, transfer = await answer_and_transfer("Can I talk to a person, please?")
     assert "the only one here" in said
     assert transfer == ""
 
 
-async def test_a_caller_who_wants_no_more_calls_is_taken_at_their_word():
+async def test_a_caller_who_wants_no_more_calls_is_opted_out():
     messages = [Message("user", "Take me off your list.")]
     model = ReceptionistLanguageModel()
     deltas = [delta async for delta in model.stream(messages, tools=Tools(opt_out=True))]
@@ -196,6 +196,6 @@ async def test_a_caller_who_wants_no_more_calls_is_taken_at_their_word():
     assert not any([delta.requests.opt_out async for delta in model.stream(messages)])
 
 
-async def test_without_a_word_of_the_caller_it_greets():
+async def test_it_greets_a_caller_who_has_not_spoken_yet():
     deltas = [delta async for delta in ReceptionistLanguageModel().stream([Message("system", "Be kind.")])]
     assert deltas[0].text == "Hello, "

@@ -1,4 +1,4 @@
-"""Recognition by PocketSphinx in processes of its own."""
+"""Recognition with PocketSphinx, and its worker processes."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from tests.inference.held_out import HELD_OUT
 from tests.inference.telephone import over_the_telephone, say, spoken
 
 CALLER = "en-us+adam"
-"""Of eSpeak's voices the one that PocketSphinx hears best: 9 % of word errors, en-us itself 54 %."""
+"""The voice of eSpeak NG that PocketSphinx recognises best: 9 % word errors, against 54 % for en-us."""
 
 QUESTION = "what time do you open"
 ANSWER = "thank you very much"
@@ -34,7 +34,7 @@ OPT_OUTS = ("please take me off your list", "don't call me again", "stop calling
 
 @pytest.fixture(scope="module")
 def voices():
-    """Sentences by eSpeak's best voice, as a telephone carries them."""
+    """Return the sound of the sentences, spoken by ``CALLER`` over a telephone."""
 
     async def speak() -> dict[str, Pcm]:
         tts = EspeakTextToSpeech()
@@ -67,7 +67,7 @@ class TestContract(SpeechToTextContract):
     @classmethod
     def sounds(cls, rate_hz):
         sounds = [spoken(cls.voices[text], silence=0.2) for text in (QUESTION, ANSWER)]
-        return tuple(sound[: len(sound) // 160 * 160] for sound in sounds)  # whole pieces of 10 ms
+        return tuple(sound[: len(sound) // 160 * 160] for sound in sounds)  # a whole number of 10 ms
 
 
 def test_every_word_of_the_language_model_can_be_pronounced(tmp_path):
@@ -81,7 +81,7 @@ def test_the_language_model_is_the_same_every_time():
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_snapshot_100_ms_after_the_voice_gives_the_words_that_the_end_will_give(engine, voices):
+async def test_a_snapshot_100_ms_after_the_voice_has_the_final_words(engine, voices):
     same = 0
     for text in HELD_OUT:
         utterance = engine.open()
@@ -98,7 +98,7 @@ async def test_a_snapshot_100_ms_after_the_voice_gives_the_words_that_the_end_wi
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_partials_grow_while_the_caller_speaks(engine, voices):
+async def test_partials_cover_more_and_more_sound_while_the_caller_speaks(engine, voices):
     partials = []
     utterance = engine.open(on_partial=partials.append)
     for piece in np.array_split(spoken(voices[QUESTION], silence=0.3), 20):
@@ -110,39 +110,39 @@ async def test_partials_grow_while_the_caller_speaks(engine, voices):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_what_was_heard_well_is_more_certain_than_noise(engine, voices):
-    certain = engine.open()
-    certain.push(spoken(voices[QUESTION], silence=0.3))
-    uncertain = engine.open()
-    uncertain.push(spoken(voices[QUESTION][::-1], silence=0.3))
-    assert (await uncertain.finish()).confidence < (await certain.finish()).confidence <= 1
+async def test_the_confidence_is_higher_for_speech_than_for_noise(engine, voices):
+    speech = engine.open()
+    speech.push(spoken(voices[QUESTION], silence=0.3))
+    noise = engine.open()
+    noise.push(spoken(voices[QUESTION][::-1], silence=0.3))
+    assert (await noise.finish()).confidence < (await speech.finish()).confidence <= 1
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_another_language_is_refused_for_good(engine):
+async def test_another_language_is_a_permanent_error(engine):
     with pytest.raises(EngineError) as refusal:
         engine.open(language="de")
     assert refusal.value.permanent
 
 
-async def _understood(engine, sounds: dict[str, Pcm]) -> list[str]:
-    right = []
+async def _understood_sentences(engine, sounds: dict[str, Pcm]) -> list[str]:
+    understood = []
     for text, sound in sounds.items():
         utterance = engine.open()
         utterance.push(spoken(sound, silence=0.3))
         if intent_of((await utterance.finish()).text) == HELD_OUT[text]:
-            right.append(text)
-    return right
+            understood.append(text)
+    return understood
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_25_of_30_unseen_sentences_are_understood_from_espeak(engine, voices):
+async def test_25_of_30_unseen_sentences_spoken_by_espeak_are_understood(engine, voices):
     assert len(HELD_OUT) == 30
-    assert len(await _understood(engine, {text: voices[text] for text in HELD_OUT})) >= 25
+    assert len(await _understood_sentences(engine, {text: voices[text] for text in HELD_OUT})) >= 25
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_caller_who_wants_no_more_calls_is_heard(engine, voices):
+async def test_requests_for_no_more_calls_are_recognised(engine, voices):
     for text in OPT_OUTS:
         utterance = engine.open()
         utterance.push(spoken(voices[text], silence=0.3))
@@ -152,22 +152,22 @@ async def test_a_caller_who_wants_no_more_calls_is_heard(engine, voices):
 @pytest.mark.skipif(not is_installed(), reason="Flite (Debian's libflite1) is not installed")
 @pytest.mark.parametrize("voice", ["slt", "rms", "awb"])
 @pytest.mark.asyncio(loop_scope="module")
-async def test_25_of_30_unseen_sentences_are_understood_from_flite(engine, voice):
+async def test_25_of_30_unseen_sentences_spoken_by_flite_are_understood(engine, voice):
     tts = FliteTextToSpeech(voice=voice)
     await tts.start()
     sounds = {text: over_the_telephone(await say(tts, text), tts.rate_hz) for text in HELD_OUT}
     await tts.close()
-    assert len(await _understood(engine, sounds)) >= 25
+    assert len(await _understood_sentences(engine, sounds)) >= 25
 
 
 @pytest.mark.human
 @pytest.mark.asyncio(loop_scope="module")
-async def test_people_are_heard_inside_the_domain(engine, speech_dir):
-    """Short turns of dialogues; the sentences stand in the language model, the voices are strangers to it."""
+async def test_people_who_say_sentences_of_the_language_model_are_recognised(engine, speech_dir):
+    """The sentences are in the language model. The voices are of real people, in recordings of short dialogues."""
     manifest = map(json.loads, (speech_dir / "manifest.jsonl").read_text().splitlines())
     known = set(sentences())
     turns = {entry["file"]: entry["transcript"] for entry in manifest if entry["transcript"] in known}
-    heard = {}
+    recognised = {}
     for name in turns:
         if name.startswith(("google-samples", "azure-samples")):
             with wave.open(str(speech_dir / name)) as clip:
@@ -175,9 +175,9 @@ async def test_people_are_heard_inside_the_domain(engine, speech_dir):
                 sound = over_the_telephone(pcm, clip.getframerate())
             utterance = engine.open()
             utterance.push(spoken(sound, silence=0.3))
-            heard[name] = (await utterance.finish()).text
-    assert len(heard) >= 6
-    assert heard == {name: turns[name] for name in heard}
+            recognised[name] = (await utterance.finish()).text
+    assert len(recognised) >= 6
+    assert recognised == {name: turns[name] for name in recognised}
 
 
 # Processes
@@ -187,7 +187,7 @@ def _pids(engine) -> list[int]:
     return [worker.pid for worker in engine._workers]
 
 
-async def test_a_dead_process_fails_its_utterances_and_is_replaced():
+async def test_the_utterances_of_a_killed_process_fail_and_the_process_is_replaced():
     engine = SphinxSpeechToText(processes=1, decoders=1)
     await engine.start()
     (pid,) = _pids(engine)
@@ -212,7 +212,7 @@ async def test_without_a_process_an_utterance_cannot_be_opened():
         SphinxSpeechToText().open()
 
 
-async def test_ctrl_c_is_for_the_parent_to_answer():
+async def test_ctrl_c_does_not_end_a_process():
     engine = SphinxSpeechToText(processes=1, decoders=1)
     await engine.start()
     (pid,) = _pids(engine)
@@ -222,7 +222,7 @@ async def test_ctrl_c_is_for_the_parent_to_answer():
     await engine.close()
 
 
-async def test_calls_are_spread_over_the_processes():
+async def test_utterances_are_spread_over_the_processes():
     engine = SphinxSpeechToText(processes=2, decoders=1)
     await engine.start()
     for _ in range(4):
@@ -244,7 +244,7 @@ async def main():
 asyncio.run(main())
 """
     root = Path(sphinx.__file__).parents[2]
-    # The recogniser shares its parent's stderr: that reaches its end when both are gone.
+    # The worker process shares the stderr of its parent, which is closed only when both have ended.
     with subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, cwd=root) as parent:
         assert parent.stdout.readline() == b"started\n"
         parent.kill()

@@ -1,9 +1,9 @@
 """
-A Gemma 3 small enough for a test, loaded and served by the same code as the real one. Nothing is trained.
+A Gemma 3 that is small enough for a test, and is loaded and served by the same code as the real one.
 
-Its weights are written by hand. The output layer is a chain: each word is followed by the next one of its reply.
-Attention looks for a key word among the last few words and so chooses the reply's first word. So what it answers
-depends on the last question, and is known exactly; ``COUNT`` never ends.
+Its weights are written by hand, without training. The output layer is a chain: each word is followed by the next word
+of its reply. Attention looks for a key word among the last few words, which chooses the first word of the reply. The
+answer therefore depends on the last question and is known exactly. The reply to ``COUNT`` never ends.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from __future__ import annotations
 from pathlib import Path
 
 WINDOW = 16
-"""Words that attention sees: the last question and no other."""
+"""The number of words that attention sees: those of the last question only."""
 COUNT = "count"
 ANSWERS = {
     "time": "We open at nine and shut before half past six.",
     "Where": "You will find us in Mill Lane behind the station.",
     COUNT: " ".join(["Certainly", *map(str, range(1, 301))]),
 }
-"""The reply to a question in which the word stands; ``COUNT`` goes on with 1 after its end."""
+"""Key words, and the reply to a question that contains each. The reply to ``COUNT`` continues with 1 after its end."""
 OTHERWISE = "I can not help you there."
+"""The reply to a question without a key word."""
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
 TEMPLATE = (
     "{{ bos_token }}{%- if messages[0]['role'] == 'system' -%}"
@@ -32,19 +33,19 @@ TEMPLATE = (
     " + (first if loop.first else '') + turn['content'] | trim + '<end_of_turn>\n' }}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}"
 )
-"""Gemma's own, for text."""
+"""The chat template of Gemma, for text."""
 CERTAIN = 20.0
-"""Lead of the right word over all others, in nats: temperature changes nothing."""
+"""How far the right word leads all others, in nats: so far that the temperature changes nothing."""
 
 
 def make_tiny_gemma(folder: Path) -> Path:
-    """Write a model that ``transformers`` loads from ``folder``; returns the folder."""
+    """Write a model that ``transformers`` can load to ``folder``, and return the folder."""
     import torch
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig, GenerationConfig, PreTrainedTokenizerFast
 
     cut = pre_tokenizers.Split(Regex(r" ?\w+|\n|[^\w\n]"), "isolated")
-    replies = [[word for word, _ in cut.pre_tokenize_str(said)] for said in (*ANSWERS.values(), OTHERWISE)]
+    replies = [[word for word, _ in cut.pre_tokenize_str(reply)] for reply in (*ANSWERS.values(), OTHERWISE)]
     keys = [(key, f" {key}") for key in ANSWERS]
     chain_words = [word for reply in replies for word in reply if word != "."]
     assert len(set(chain_words)) == len(chain_words), "every word may have only one successor"
@@ -66,7 +67,7 @@ def make_tiny_gemma(folder: Path) -> Path:
         clean_up_tokenization_spaces=False,
     ).save_pretrained(folder)
 
-    # One channel for each word, and one for each key word that attention may have found.
+    # One channel for each word, and one for each key word that attention may find.
     width = len(words) + len(keys)
     head = 8
     config = Gemma3TextConfig(
@@ -90,13 +91,13 @@ def make_tiny_gemma(folder: Path) -> Path:
     state = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
     state["model.embed_tokens.weight"][range(len(words)), range(len(words))] = 1
     for layer in range(2):
-        # Gemma's norms multiply by 1 + weight: this silences the feed-forward layers, and attention in the second.
+        # Gemma's norms multiply by 1 + weight: -1 removes the feed-forward layers, and attention in layer 1.
         state[f"model.layers.{layer}.post_feedforward_layernorm.weight"][:] = -1
     state["model.layers.1.post_attention_layernorm.weight"][:] = -1
     for channel, forms in enumerate(keys):
         state["model.layers.0.self_attn.v_proj.weight"][channel, [number[form] for form in forms]] = 1
         state["model.layers.0.self_attn.o_proj.weight"][len(words) + channel, channel] = 1
-    # Two channels of equal size are what is left after the last norm (one where no key word was found).
+    # After the last norm two channels of equal size are left, or one if no key word was found.
     gain = CERTAIN / (width / 2) ** 0.5
     follows = state["lm_head.weight"]
     for reply in replies:

@@ -127,7 +127,7 @@ async def test_no_first_text_in_time_is_an_error_whatever_else_arrives(server, c
 
     server.answer = lambda body: chatter()
     assert "too slow" in str(await failure_of(connect(first_token_timeout=0.1)))
-    await asyncio.wait_for(server.abandoned.wait(), 60)
+    await asyncio.wait_for(server.disconnected.wait(), 60)
 
 
 async def test_single_bytes_do_not_count_as_text(server, connect):
@@ -166,7 +166,7 @@ async def test_a_reply_without_an_end_times_out(server, connect):
     server.answer = lambda body: dribble()
     with pytest.raises(EngineTimeout, match="next words"):
         await deltas_of(connect(reply_timeout=0.1))
-    await asyncio.wait_for(server.abandoned.wait(), 60)
+    await asyncio.wait_for(server.disconnected.wait(), 60)
 
 
 async def test_a_reply_that_stops_is_an_error_after_its_text(server, connect):

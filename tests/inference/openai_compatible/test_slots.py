@@ -16,17 +16,17 @@ async def test_closing_the_stream_stops_the_server_at_once(server, connect):
     deltas = connect().stream([HELLO])
     await anext(deltas)
     await deltas.aclose()
-    await asyncio.wait_for(server.abandoned.wait(), 60)
+    await asyncio.wait_for(server.disconnected.wait(), 60)
 
 
 async def test_cancelling_before_the_first_token_stops_the_server_at_once(server, connect):
     server.answer = lambda body: hanging_after(event("", role="assistant"))
     reading = asyncio.ensure_future(deltas_of(connect()))
-    await server.asked.wait()
+    await server.requested.wait()
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    await asyncio.wait_for(server.abandoned.wait(), 60)
+    await asyncio.wait_for(server.disconnected.wait(), 60)
 
 
 @pytest.fixture
@@ -74,17 +74,17 @@ async def test_a_tls_handshake_that_hangs_times_out(connect, silent):
 async def test_a_reply_that_turns_into_the_callers_turn_is_cancelled(server, connect):
     server.answer = lambda body: hanging_after(event("We open at nine."), event("<end_of_turn>\nuser"))
     assert [delta.text for delta in await deltas_of(connect())] == ["We open at nine."]
-    await asyncio.wait_for(server.abandoned.wait(), 60)
+    await asyncio.wait_for(server.disconnected.wait(), 60)
 
 
 async def test_a_real_turn_takes_the_slot_of_a_speculative_one_which_is_sent_again(server, connect):
     server.answer = lambda body: hanging_after()
     engine = connect(max_concurrent=1)
     guess = asyncio.ensure_future(deltas_of(engine, Message("user", "guess"), speculative=True))
-    await server.asked.wait()
+    await server.requested.wait()
     server.answer = lambda body: replying(body["messages"][-1]["content"])
     assert await asyncio.wait_for(deltas_of(engine, Message("user", "real")), 60) == [TextDelta("real")]
-    await asyncio.wait_for(server.abandoned.wait(), 60)
+    await asyncio.wait_for(server.disconnected.wait(), 60)
     assert await asyncio.wait_for(guess, 60) == [TextDelta("guess")]
     assert [body["messages"][-1]["content"] for body in server.bodies] == ["guess", "real", "guess"]
 
@@ -112,7 +112,7 @@ async def test_warming_gives_way_and_does_not_wait_for_a_slot(server, connect):
     server.answer = lambda body: hanging_after()
     engine = connect(max_concurrent=1)
     warming = asyncio.ensure_future(engine.warm([SYSTEM]))
-    await server.asked.wait()
+    await server.requested.wait()
     server.answer = lambda body: hanging_after(event("We"))
     real = engine.stream([HELLO])
     assert (await asyncio.wait_for(anext(real), 60)).text == "We"

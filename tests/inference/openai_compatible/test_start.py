@@ -60,7 +60,7 @@ async def test_where_tokens_are_paid_for_only_the_connection_is_opened(server, c
     await engine.start()
     await engine.warm([SYSTEM])
     assert server.bodies == []
-    assert server.models_asked == 1
+    assert server.models_requests == 1
     assert server.headers[0]["Authorization"] == "Bearer secret"
     await deltas_of(engine)
     assert len(server.connections) == 1
@@ -76,4 +76,4 @@ async def test_a_refused_key_is_found_at_the_start_without_a_completion(server, 
     else:
         await engine.start()
     assert server.bodies == []
-    assert server.models_asked == 1
+    assert server.models_requests == 1
