@@ -1,4 +1,4 @@
-"""The scheduler of the periodic wake-ups: Celery's, for a schedule of seconds that needs no memory."""
+"""The scheduler of the periodic tasks: Celery's, for a schedule of seconds that needs no memory."""
 
 import logging
 import os
