@@ -14,7 +14,8 @@ CARD ?=
 # The environment of a GPU worker, beside REDIS_URL.
 POD := DJANGO_SETTINGS_MODULE=clientcaller.pod ENGINES_PROFILE=$${ENGINES_PROFILE:-gpu}
 # Tests that start their own database or use none, so that the choice of the database changes nothing for them.
-OWN_DATABASES := test_many_dispatchers.py test_carrier.py test_run.py test_checks.py test_schedule.py test_numbers.py test_variables.py
+OWN_DATABASES := test_many_dispatchers.py test_carrier.py test_run.py test_checks.py test_schedule.py test_numbers.py test_variables.py \
+	api/test_schema.py
 
 # The tests run in parallel processes of pytest-xdist, as many as tests/conftest.py works out ("auto"). Each gets a part
 # of the tests, and takes over some of another's when it has finished. Python's cache of compiled modules is on even where
@@ -93,7 +94,8 @@ pod-llm: .venv-stt/.ready ## beside `make llm`: start a worker that forwards req
 test: $(VENV)/.dev ## run all tests (SPEECH=folder adds those on recordings of people, WORKERS=1 runs one at a time)
 	@$(PYTEST) $(if $(SPEECH),--speech=$(SPEECH))
 	@echo "Repeating the tests of the records on PostgreSQL:"
-	@$(PYTEST) --database=postgres tests/calls tests/test_real_services.py $(OWN_DATABASES:%=--ignore=tests/calls/%)
+	@$(PYTEST) --database=postgres tests/calls $(OWN_DATABASES:%=--ignore=tests/calls/%) \
+		tests/test_real_services.py::test_the_option_chooses_the_database_of_django
 
 lint: $(VENV)/.dev ## check style and types
 	@$(PY) -m ruff check .

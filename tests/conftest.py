@@ -36,7 +36,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     PostgreSQL compute and rarely wait.
     """
     cores = os.cpu_count() or 1
-    return cores + 1 if config.getoption("database") == "postgres" else min(cores * 5 // 2 or 1, 12)
+    return cores if config.getoption("database") == "postgres" else min(cores * 5 // 2, 12)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
