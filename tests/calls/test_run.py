@@ -5,8 +5,19 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+
+import pytest
 
 from calls.management.commands.run import run_together
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_interrupts() -> Iterator[None]:
+    """A shell ignores Ctrl-C on behalf of what it runs in the background, and the tests would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Out(io.StringIO):
