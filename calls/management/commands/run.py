@@ -8,7 +8,7 @@ import threading
 from argparse import ArgumentParser
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from django.conf import settings
@@ -16,6 +16,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 PATIENCE = 15.0
 """Seconds that a process gets to end by itself before it is killed."""
+LOOK_EVERY = 0.5
+"""Seconds after which the wait for an end begins anew. Ctrl-C in the moment before a wait begins does not interrupt it,
+and would have no effect until a process ends."""
 _WORKER = ("worker", "--beat", "--without-mingle", "--without-gossip")
 
 
@@ -83,7 +86,9 @@ def run_together(commands: Mapping[str, Sequence[str]], *, out: Any) -> str:
             assert process.stdout is not None
             readers.append(threading.Thread(target=copy_lines, args=(name, process.stdout), daemon=True))
             readers[-1].start()
-        return ends.get()
+        while True:
+            with suppress(Empty):
+                return ends.get(timeout=LOOK_EVERY)
     except KeyboardInterrupt:
         return ""
     finally:
