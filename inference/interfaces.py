@@ -55,6 +55,10 @@ class Transcription(Protocol):
     def cancel(self) -> None: ...
 
 
+OnPartial = Callable[[Transcript], None]
+"""Gets the words of an utterance that goes on, on the event loop's thread."""
+
+
 class SpeechToText(Engine, Protocol):
     @property
     def rate_hz(self) -> int:
@@ -64,13 +68,7 @@ class SpeechToText(Engine, Protocol):
     def gives_partials(self) -> bool:
         """Whether the engine calls ``on_partial``."""
 
-    def open(
-        self,
-        *,
-        language: str = "en",
-        hint: str = "",
-        on_partial: Callable[[Transcript], None] | None = None,
-    ) -> Transcription:
+    def open(self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None) -> Transcription:
         """
         Begin an utterance.
 

@@ -13,11 +13,12 @@ import asyncio
 import itertools
 import re
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import ClassVar
 
 import numpy as np
 
+from inference.interfaces import OnPartial
 from inference.types import NO_TOOLS, AudioChunk, Description, EngineError, Message, Pcm, TextDelta, Tools, Transcript
 
 RATE_HZ = 8000
@@ -90,9 +91,7 @@ class EchoSpeechToText(_EchoEngine):
     def describe(self) -> Description:
         return Description("none: the caller's own voice", memory_bytes=KEPT_UTTERANCES * LONGEST_SECONDS * RATE_HZ * 2)
 
-    def open(
-        self, *, language: str = "en", hint: str = "", on_partial: Callable[[Transcript], None] | None = None
-    ) -> EchoTranscription:
+    def open(self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None) -> EchoTranscription:
         return EchoTranscription()
 
 

@@ -15,12 +15,13 @@ import math
 import random
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from inference.interfaces import OnPartial
 from inference.requests import ToolRequests
 from inference.types import NO_TOOLS, AudioChunk, Description, EngineError, Message, Pcm, TextDelta, Tools, Transcript
 
@@ -148,7 +149,7 @@ class ScriptedSpeechToText(_ScriptedEngine):
         self._troubles = _Troubles(failures, stalls, seed, "scripted utterance")
 
     def open(
-        self, *, language: str = "en", hint: str = "", on_partial: Callable[[Transcript], None] | None = None
+        self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None
     ) -> ScriptedTranscription:
         return ScriptedTranscription(self, on_partial if self.gives_partials else None)
 
@@ -162,7 +163,7 @@ class ScriptedSpeechToText(_ScriptedEngine):
 
 
 class ScriptedTranscription:
-    def __init__(self, engine: ScriptedSpeechToText, on_partial: Callable[[Transcript], None] | None) -> None:
+    def __init__(self, engine: ScriptedSpeechToText, on_partial: OnPartial | None) -> None:
         self._engine = engine
         self._on_partial = on_partial
         self._loop = asyncio.get_running_loop()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from inference.engines.front_desk_phrases import sentences
+from inference.interfaces import OnPartial
 from inference.types import Description, EngineError, Pcm, Transcript
 
 RATE_HZ = 16_000
@@ -49,7 +50,7 @@ _DATA = Path(__file__).with_name("sphinx_data")
 class SphinxTranscription:
     """One utterance, recognised by one worker process."""
 
-    def __init__(self, worker: _WorkerProcess, number: int, on_partial: Callable[[Transcript], None] | None) -> None:
+    def __init__(self, worker: _WorkerProcess, number: int, on_partial: OnPartial | None) -> None:
         self._worker = worker
         self._number = number
         self._on_partial = on_partial
@@ -169,7 +170,7 @@ class _WorkerProcess(asyncio.SubprocessProtocol):
     def pid(self) -> int | None:
         return self._transport.get_pid() if self._transport is not None else None
 
-    def open(self, on_partial: Callable[[Transcript], None] | None) -> SphinxTranscription:
+    def open(self, on_partial: OnPartial | None) -> SphinxTranscription:
         number = next(self._numbers) % 2**32
         self.utterances[number] = SphinxTranscription(self, number, on_partial)
         return self.utterances[number]
@@ -283,13 +284,7 @@ class SphinxSpeechToText:
             memory_bytes=self._processes * (PROCESS_BYTES + self._decoders * DECODER_BYTES),
         )
 
-    def open(
-        self,
-        *,
-        language: str = "en",
-        hint: str = "",
-        on_partial: Callable[[Transcript], None] | None = None,
-    ) -> SphinxTranscription:
+    def open(self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None) -> SphinxTranscription:
         if not language.startswith("en"):
             raise EngineError(f"PocketSphinx recognises English only, not {language!r}", permanent=True)
         if not self._workers:

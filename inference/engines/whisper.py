@@ -24,7 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from inference.types import Description, EngineError, EngineFull, EngineLoading, Transcript
+from inference.interfaces import OnPartial
+from inference.types import Description, EngineError, EngineFull, EngineLoading
 from inference.whisper.batches import Batches, Urgency
 from inference.whisper.hallucinations import RETRIED, SHORTEST_SPEECH, Hypothesis, objection
 from inference.whisper.jobs import Job
@@ -117,7 +118,7 @@ class FasterWhisperSpeechToText:
         )
 
     def open(
-        self, *, language: str = "en", hint: str = "", on_partial: Callable[[Transcript], None] | None = None
+        self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None
     ) -> WhisperTranscription:
         """``hint`` is not used: Whisper tends to repeat words that its prompt contains."""
         if self._model is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any
 
 from inference.fallback.member import Member, answer_by, loop_time
 from inference.fallback.members import FallbackEngine, Members
-from inference.interfaces import SpeechToText, Transcription
+from inference.interfaces import OnPartial, SpeechToText, Transcription
 from inference.resampling import Resampler
 from inference.types import EngineError, Pcm, Transcript
 
@@ -41,7 +41,7 @@ class FallbackSpeechToText(FallbackEngine[SpeechToText]):
         return bool(self.members.fact("gives_partials"))
 
     def open(
-        self, *, language: str = "en", hint: str = "", on_partial: Callable[[Transcript], None] | None = None
+        self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None
     ) -> FallbackTranscription:
         return FallbackTranscription(self, language, hint, on_partial if self.gives_partials else None)
 
@@ -73,13 +73,7 @@ class _Listener:
 class FallbackTranscription:
     """One utterance, heard by as many engines as it takes, one after the other."""
 
-    def __init__(
-        self,
-        engine: FallbackSpeechToText,
-        language: str,
-        hint: str,
-        on_partial: Callable[[Transcript], None] | None,
-    ) -> None:
+    def __init__(self, engine: FallbackSpeechToText, language: str, hint: str, on_partial: OnPartial | None) -> None:
         self._members = engine.members
         self._language = language
         self._hint = hint

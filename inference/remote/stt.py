@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from inference.interfaces import OnPartial
 from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
 from inference.types import EngineError, EngineTimeout, Pcm, Transcript
@@ -47,9 +47,7 @@ class RemoteSpeechToText(RemoteEngine):
     def gives_partials(self) -> bool:
         return self.facts.gives_partials
 
-    def open(
-        self, *, language: str = "en", hint: str = "", on_partial: Callable[[Transcript], None] | None = None
-    ) -> RemoteTranscription:
+    def open(self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None) -> RemoteTranscription:
         """Raises at once if there is no worker. Later errors are raised by ``snapshot`` and ``finish``."""
         self.check()
         return RemoteTranscription(self, language, hint, on_partial)
@@ -66,13 +64,7 @@ class _Request:
 class RemoteTranscription:
     """One utterance. Its sound is kept while it is short enough, so that a second worker can hear it from the start."""
 
-    def __init__(
-        self,
-        engine: RemoteSpeechToText,
-        language: str,
-        hint: str,
-        on_partial: Callable[[Transcript], None] | None,
-    ) -> None:
+    def __init__(self, engine: RemoteSpeechToText, language: str, hint: str, on_partial: OnPartial | None) -> None:
         self._engine = engine
         self._language = language
         self._hint = hint

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from inference.interfaces import OnPartial
 from inference.types import EngineError, Pcm, Transcript
 from inference.whisper.agreement import agreed_text, is_spaced
 from inference.whisper.batches import Urgency
@@ -43,13 +43,7 @@ class WhisperTranscription:
     Both the sound and the work stay bounded: beyond one window, the first part of the sound is recognised for good.
     """
 
-    def __init__(
-        self,
-        recogniser: Recogniser,
-        model: Model,
-        language: str,
-        on_partial: Callable[[Transcript], None] | None,
-    ) -> None:
+    def __init__(self, recogniser: Recogniser, model: Model, language: str, on_partial: OnPartial | None) -> None:
         self.sound = Sound(model.filters)
         self.waiting: Job | None = None
         self.running: Job | None = None
@@ -197,9 +191,7 @@ class WhisperTranscription:
         except EngineError as error:
             log.debug("Left out a partial transcript: %s", error)
 
-    def _report(
-        self, on_partial: Callable[[Transcript], None], transcript: Transcript, tokens: tuple[int, ...]
-    ) -> None:
+    def _report(self, on_partial: OnPartial, transcript: Transcript, tokens: tuple[int, ...]) -> None:
         """Report the words on which this hypothesis and the one before agree, if they are more than before."""
         before, self._hypothesis = self._hypothesis, transcript
         self._prefix = self._model.safe_prefix(self._hypothesis_tokens, tokens, self._language)
