@@ -20,6 +20,7 @@ import aiohttp
 import msgspec
 
 from inference.chat.events import EventReader, read_chunk
+from inference.chat.options import ModelServerOptions
 from inference.chat.refusals import refusal, retry_after, without_quotations
 from inference.types import EngineError, EngineFull, EngineTimeout
 
@@ -36,38 +37,21 @@ ERROR_BYTES = 2000
 
 
 class Connection:
-    """
-    One model at one server, for any number of requests at once. All methods raise ``EngineError``.
+    """One model at one server, for any number of requests at once. All methods raise ``EngineError``."""
 
-    ``ca_file`` replaces the certificate authorities that are trusted. ``client_cert_file`` is presented to a server
-    that asks for a certificate; ``client_key_file`` is needed if the key is in a file of its own.
-    """
-
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        model: str,
-        api_key: str = "",
-        headers: Mapping[str, str] | None = None,
-        ca_file: str = "",
-        client_cert_file: str = "",
-        client_key_file: str = "",
-        connect_timeout: float,
-    ) -> None:
-        base_url = base_url.rstrip("/")
+    def __init__(self, options: ModelServerOptions) -> None:
+        self.options = options
+        base_url = options.base_url.rstrip("/")
         self.url = f"{base_url}/chat/completions"
         self.where = re.sub(r"//[^/@]*@", "//", self.url)
         """The URL for messages: without a password."""
-        self.model = model
         self.full_until = 0.0
         """The time on the loop's clock until which the server, being full, wants no requests."""
         self._models_url = f"{base_url}/models"
-        key = {"Authorization": f"Bearer {api_key.strip()}"} if api_key else {}
+        key = {"Authorization": f"Bearer {options.api_key.strip()}"} if options.api_key else {}
         # With compression the server would collect events before it sends them.
-        self._headers = {"Accept-Encoding": "identity", **key, **(headers or {})}
-        self._ssl = _ssl_context(ca_file, client_cert_file, client_key_file)
-        self._connect_timeout = connect_timeout
+        self._headers = {"Accept-Encoding": "identity", **key, **options.headers}
+        self._ssl = _ssl_context(options)
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
 
     async def close(self) -> None:
@@ -78,7 +62,7 @@ class Connection:
     async def touch(self) -> None:
         """Open a connection and have the key checked, without the cost of a completion. A missing answer is ignored."""
         with self._engine_errors("answer"):
-            async with asyncio.timeout(2 * self._connect_timeout):
+            async with asyncio.timeout(2 * self.options.connect_timeout):
                 client = self._client()
                 async with client.get(self._models_url, headers=self._headers, allow_redirects=False) as response:
                     if response.status in (401, 403):
@@ -86,10 +70,6 @@ class Connection:
                     # Only a response that was read to its end returns its connection to the pool.
                     async for _ in response.content.iter_any():
                         pass
-
-    def ask(self, body: Mapping[str, Any], *, inter_token_timeout: float, reply_timeout: float) -> Reply:
-        """Prepare a request; it is sent when its texts are read."""
-        return Reply(self, body, inter_token_timeout, reply_timeout)
 
     async def _post(self, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
         headers = {**self._headers, "Content-Type": "application/json"}
@@ -121,7 +101,7 @@ class Connection:
             # Without choices it is an error that the operator has to read; with them it is what the agent would say.
             answer = "a whole reply" if '"choices"' in text else without_quotations(text, turns)
             return EngineError(f"{self.where} does not stream, it answers with {answer}", permanent=True)
-        error = refusal(response.status, text, where=self.where, model=self.model, turns=turns)
+        error = refusal(response.status, text, where=self.where, model=self.options.model, turns=turns)
         if isinstance(error, EngineFull):
             wait = retry_after(response.headers.get("Retry-After"))
             self.full_until = asyncio.get_running_loop().time() + wait
@@ -135,7 +115,7 @@ class Connection:
             connector = aiohttp.TCPConnector(
                 limit=0, ttl_dns_cache=DNS_CACHE, keepalive_timeout=KEEP_ALIVE, ssl=self._ssl
             )
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout)
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.options.connect_timeout)
             client = aiohttp.ClientSession(timeout=timeout, connector=connector)
             self._clients[loop] = client
         return client
@@ -153,21 +133,17 @@ class Connection:
         except aiohttp.ClientError as error:
             raise EngineError(f"the connection to {self.where} broke: {error!r}") from error
         except TimeoutError as error:
-            raise EngineTimeout(f"{self.model} at {self.where} was too slow with its {awaited}") from error
+            raise EngineTimeout(f"{self.options.model} at {self.where} was too slow with its {awaited}") from error
 
 
 class Reply:
-    """One streamed completion."""
+    """One streamed completion. The request is sent when its texts are read."""
 
-    def __init__(
-        self, connection: Connection, body: Mapping[str, Any], inter_token_timeout: float, reply_timeout: float
-    ) -> None:
+    def __init__(self, connection: Connection, body: Mapping[str, Any]) -> None:
         self.finish_reason = ""
         """Why the reply ended, in the server's words; ``""`` until then."""
         self._connection = connection
         self._body = body
-        self._inter_token_timeout = inter_token_timeout
-        self._reply_timeout = reply_timeout
         self._events = EventReader()
         self._response: aiohttp.ClientResponse | None = None
 
@@ -180,7 +156,8 @@ class Reply:
         """
         loop = asyncio.get_running_loop()
         errors = self._connection._engine_errors
-        left = self._reply_timeout
+        options = self._connection.options
+        left = options.reply_timeout
         try:
             with errors("first words"):
                 async with first:
@@ -191,7 +168,7 @@ class Reply:
                     yield text
                 began = loop.time()
                 with errors("next words"):
-                    async with asyncio.timeout(min(self._inter_token_timeout, left)):
+                    async with asyncio.timeout(min(options.inter_token_timeout, left)):
                         texts = await self._next()
                 left -= loop.time() - began
             await self._drain()
@@ -226,16 +203,17 @@ class Reply:
                     pass
 
 
-def _ssl_context(ca_file: str, client_cert_file: str, client_key_file: str) -> ssl.SSLContext | bool:
+def _ssl_context(options: ModelServerOptions) -> ssl.SSLContext | bool:
     """Return the context, or True for the default of the HTTP client, which checks the server's certificate."""
-    if not (ca_file or client_cert_file):
+    ca_file, certificate, key = options.ca_file, options.client_cert_file, options.client_key_file
+    if not (ca_file or certificate):
         return True
     try:
         context = ssl.create_default_context(cafile=ca_file or None)
-        if client_cert_file:
+        if certificate:
             # Without a password here, OpenSSL would wait for one at the terminal.
-            context.load_cert_chain(client_cert_file, client_key_file or None, password="")
+            context.load_cert_chain(certificate, key or None, password="")
     except OSError as error:  # ssl.SSLError is one
-        files = " or ".join(filter(None, (ca_file, client_cert_file, client_key_file)))
+        files = " or ".join(filter(None, (ca_file, certificate, key)))
         raise EngineError(f"cannot read the certificates in {files}: {error}", permanent=True) from error
     return context

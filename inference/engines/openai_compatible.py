@@ -13,7 +13,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import ClassVar
 
-from inference.chat.connection import Connection
+from inference.chat.connection import Connection, Reply
 from inference.chat.options import ModelServerOptions
 from inference.chat.prompt import prompt, tokens
 from inference.chat.reply_filter import ReplyFilter
@@ -70,20 +70,10 @@ class OpenAICompatibleLanguageModel:
         self._slots = Slots(options.max_concurrent)
         self._used_at = -IDLE
         """When a request was last sent, on the loop's clock."""
-        self._connection = Connection(
-            options.base_url,
-            model=options.model,
-            api_key=options.api_key,
-            headers=options.headers,
-            ca_file=options.ca_file,
-            client_cert_file=options.client_cert_file,
-            client_key_file=options.client_key_file,
-            connect_timeout=options.connect_timeout,
-        )
+        self._connection = Connection(options)
 
     def describe(self) -> Description:
-        connection = self._connection
-        weights = f"served by {connection.where.removesuffix('/chat/completions')} as {connection.model}"
+        weights = f"served by {self._connection.where.removesuffix('/chat/completions')} as {self._options.model}"
         return Description(weights, device="server", capacity=self._options.max_concurrent)
 
     async def start(self) -> None:
@@ -164,11 +154,7 @@ class OpenAICompatibleLanguageModel:
                 first = asyncio.timeout_at(deadline)
                 if rank is not Rank.REAL:
                     slot.give_way = partial(expire, first)
-                reply = self._connection.ask(
-                    body,
-                    inter_token_timeout=self._options.inter_token_timeout,
-                    reply_timeout=self._options.reply_timeout,
-                )
+                reply = Reply(self._connection, body)
                 try:
                     async with aclosing(reply.texts(first)) as texts:
                         async for text in texts:
@@ -205,11 +191,10 @@ class OpenAICompatibleLanguageModel:
         self._context_tokens = min(self._context_tokens, int(SHRINK * min(size, context_tokens)))
         log.warning(
             "The context of %s is smaller than its option context_tokens says; %d tokens are used from now on",
-            self._connection.model,
+            self._options.model,
             self._context_tokens,
         )
         return True
 
     def _empty(self, why: str) -> EngineError:
-        connection = self._connection
-        return EngineError(f"{connection.model} at {connection.where} sent an empty reply ({why})")
+        return EngineError(f"{self._options.model} at {self._connection.where} sent an empty reply ({why})")
