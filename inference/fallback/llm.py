@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from inference.fallback.member import Member, answer_by, loop_time
-from inference.fallback.members import FallbackEngine, Members
+from inference.fallback.members import FallbackEngine
 from inference.interfaces import LanguageModel
 from inference.types import NO_TOOLS, EngineError, Message, TextDelta, Tools
 
@@ -24,19 +24,19 @@ class FallbackLanguageModel(FallbackEngine[LanguageModel]):
     kind = "llm"
 
     def __init__(self, *, deadline: float = 1.0, stall: float = 2.0, **options: Any) -> None:
-        super().__init__(Members.from_options(self.kind, deadline=deadline, **options))
+        super().__init__(deadline=deadline, **options)
         self._stall = stall
 
     async def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
         failure: EngineError | None = None
-        willing = self.members.all
+        willing = self.members
         if speculative:
             if not self.may_speculate:
                 raise EngineError("the llm engine that would be asked takes no speculative requests")
             willing = [member for member in willing if not member.started or member.engine.may_speculate]
-        for member, ticket in self.members.candidates(willing):
+        for member, ticket in self.candidates(willing):
             begun = False
             try:
                 reply = self._reply(member, ticket, messages, speculative=speculative, tools=tools)
@@ -49,12 +49,12 @@ class FallbackLanguageModel(FallbackEngine[LanguageModel]):
                 if begun:
                     raise
                 failure = error
-        raise failure or self.members.none_started_error(willing)
+        raise failure or self.none_started_error(willing)
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
         """Warms the engine that would be asked now."""
-        if self.members.preferred.healthy:
-            await self.members.preferred.engine.warm(messages, tools=tools)
+        if self.first_choice.healthy:
+            await self.first_choice.engine.warm(messages, tools=tools)
 
     async def _reply(
         self,

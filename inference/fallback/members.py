@@ -29,24 +29,13 @@ from inference.types import Description, EngineError, EngineLoading
 logger = logging.getLogger(__name__)
 
 
-class Members(Generic[EngineT]):
-    """The engines of a fallback in order of preference: their start, and which of them is asked."""
+class FallbackEngine(Generic[EngineT]):
+    """The part that the three fallbacks share: their engines, how they start, and which of them is asked."""
+
+    kind: ClassVar[str]
 
     def __init__(
-        self, kind: str, members: Sequence[Member[EngineT]], *, retry_after: float, start_patience: float
-    ) -> None:
-        self.kind = kind
-        self.all = members
-        self.retry_after = retry_after
-        self._start_patience = start_patience
-        self._background_tasks: set[asyncio.Task[None]] = set()
-        self._facts: dict[str, Any] = {}
-        """Attributes of the engines that were asked for after the start. From then on they stay the same."""
-
-    @classmethod
-    def from_options(
-        cls,
-        kind: str,
+        self,
         *,
         engines: Sequence[Mapping[str, Any]],
         deadline: float,
@@ -55,38 +44,57 @@ class Members(Generic[EngineT]):
         window: int = 20,
         retry_after: float = 10.0,
         start_patience: float = 10.0,
-    ) -> Members[EngineT]:
+    ) -> None:
         """
-        Make the engines that the options of a fallback describe.
+        Make the engines that the options describe.
 
         ``failures``, ``share``, ``window`` and ``retry_after`` are those of ``Breaker``. ``start_patience`` is how many
         seconds ``start`` waits for the other engines once one has started.
         """
         if not engines:
-            raise EngineError(f"the fallback for {kind} needs at least one engine in OPTIONS", permanent=True)
-        members: list[Member[EngineT]] = []
+            raise EngineError(f"the fallback for {self.kind} needs at least one engine in OPTIONS", permanent=True)
+        self.members: list[Member[EngineT]] = []
+        """The engines in order of preference."""
         for index, entry in enumerate(engines):
             try:
                 breaker = Breaker(failures=failures, share=share, window=window, retry_after=retry_after)
             except ValueError as error:
-                raise EngineError(f"the fallback for {kind}: {error}", permanent=True) from error
-            members.append(_make_member(kind, index, entry, deadline, breaker))
-        return cls(kind, members, retry_after=retry_after, start_patience=start_patience)
+                raise EngineError(f"the fallback for {self.kind}: {error}", permanent=True) from error
+            self.members.append(_make_member(self.kind, index, entry, deadline, breaker))
+        self.retry_after = retry_after
+        self._start_patience = start_patience
+        self._background_tasks: set[asyncio.Task[None]] = set()
+        self._facts: dict[str, Any] = {}
+        """Attributes of the engines that were asked for after the start. From then on they stay the same."""
 
-    def first_only(self) -> Members[EngineT]:
-        """The first engine and no other. Its health and the facts stay shared with this object."""
-        first = Members(self.kind, self.all[:1], retry_after=self.retry_after, start_patience=self._start_patience)
-        first._facts, first._background_tasks = self._facts, self._background_tasks
-        return first
+    @property
+    def may_speculate(self) -> bool:
+        """Whether the engine may that would be asked now; false while it does not know."""
+        try:
+            return bool(self.first_choice.engine.may_speculate)
+        except EngineError:
+            return False
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """What became of the requests, by the name of the engine, in order of preference."""
+        return {member.name: member.counts for member in self.members}
+
+    def describe(self) -> Description:
+        """The weights of all engines, the memory of those on the first one's device, and the capacity of the first."""
+        first, *others = [member.engine.describe() for member in self.members]
+        weights = [first.weights, *(f"{other.weights} (on {other.device})" for other in others)]
+        memory_bytes = sum(each.memory_bytes for each in (first, *others) if each.device == first.device)
+        return Description("; then ".join(weights), memory_bytes, first.device, first.capacity)
 
     @property
     def any_started(self) -> bool:
-        return any(member.started for member in self.all)
+        return any(member.started for member in self.members)
 
     @property
-    def preferred(self) -> Member[EngineT]:
+    def first_choice(self) -> Member[EngineT]:
         """The engine that would be asked now."""
-        return next((member for member in self.all if member.healthy), self.all[0])
+        return next((member for member in self.members if member.healthy), self.members[0])
 
     def fact(self, name: str) -> Any:
         """
@@ -97,7 +105,7 @@ class Members(Generic[EngineT]):
         if name in self._facts:
             return self._facts[name]
         failure: EngineError | None = None
-        for member in self.all:
+        for member in self.members:
             try:
                 fact = getattr(member.engine, name)
             except EngineError as error:
@@ -134,11 +142,16 @@ class Members(Generic[EngineT]):
     # -- start and end ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        for member in self.all:
+        """
+        Start all engines. Returns when one has started, and all others have, or ``start_patience`` is over.
+
+        The others are started in the background. Raises ``EngineError`` if none starts.
+        """
+        for member in self.members:
             if member.starter is None:
                 member.start_tried.clear()
                 member.starter = asyncio.create_task(self._start_until_it_has(member))
-        waits = [asyncio.create_task(member.start_tried.wait()) for member in self.all]
+        waits = [asyncio.create_task(member.start_tried.wait()) for member in self.members]
         try:
             await asyncio.wait(waits, timeout=self._start_patience)
             while not self.any_started and (untried := [wait for wait in waits if not wait.done()]):
@@ -148,22 +161,22 @@ class Members(Generic[EngineT]):
                 wait.cancel()
         if self.any_started:
             return
-        errors = [member.start_error for member in self.all if member.start_error is not None]
+        errors = [member.start_error for member in self.members if member.start_error is not None]
         await self.close()
         reasons = "; ".join(map(str, errors)) or "it was closed meanwhile"
         permanent = bool(errors) and all(error.permanent for error in errors)
         raise EngineError(f"no {self.kind} engine starts: {reasons}", permanent=permanent)
 
     async def close(self) -> None:
-        tasks = [member.starter for member in self.all if member.starter is not None]
+        tasks = [member.starter for member in self.members if member.starter is not None]
         tasks += self._background_tasks
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for member in self.all:
+        for member in self.members:
             member.starter, member.started, member.start_error = None, False, None
-        closing = (member.engine.close() for member in self.all)
-        for member, error in zip(self.all, await asyncio.gather(*closing, return_exceptions=True), strict=True):
+        closing = (member.engine.close() for member in self.members)
+        for member, error in zip(self.members, await asyncio.gather(*closing, return_exceptions=True), strict=True):
             if isinstance(error, BaseException):
                 logger.error("Closing the %s failed: %s", member.name, error)
 
@@ -208,43 +221,3 @@ def _make_member(kind: str, index: int, entry: Mapping[str, Any], deadline: floa
     engine = make_engine(location, entry)
     name = f"{kind} engine {index + 1} ({type(engine).__name__})"
     return Member(kind, name, engine, float(entry.get("DEADLINE", deadline)), entry.get("VOICES", {}), breaker)
-
-
-class FallbackEngine(Generic[EngineT]):
-    """What the three fallbacks have in common."""
-
-    kind: ClassVar[str]
-
-    def __init__(self, members: Members[EngineT]) -> None:
-        self.members = members
-
-    @property
-    def may_speculate(self) -> bool:
-        """Whether the engine may that would be asked now; false while it does not know."""
-        try:
-            return bool(self.members.preferred.engine.may_speculate)
-        except EngineError:
-            return False
-
-    @property
-    def counts(self) -> dict[str, Counts]:
-        """What became of the requests, by the name of the engine, in order of preference."""
-        return {member.name: member.counts for member in self.members.all}
-
-    def describe(self) -> Description:
-        """The weights of all engines, the memory of those on the first one's device, and the capacity of the first."""
-        first, *others = [member.engine.describe() for member in self.members.all]
-        weights = [first.weights, *(f"{other.weights} (on {other.device})" for other in others)]
-        memory_bytes = sum(each.memory_bytes for each in (first, *others) if each.device == first.device)
-        return Description("; then ".join(weights), memory_bytes, first.device, first.capacity)
-
-    async def start(self) -> None:
-        """
-        Start all engines. Returns when one has started, and all others have, or ``start_patience`` is over.
-
-        The others are started in the background. Raises ``EngineError`` if none starts.
-        """
-        await self.members.start()
-
-    async def close(self) -> None:
-        await self.members.close()

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from inference.fallback.member import Member, answer_by, loop_time
-from inference.fallback.members import FallbackEngine, Members
+from inference.fallback.members import FallbackEngine
 from inference.interfaces import OnPartial, SpeechToText, Transcription
 from inference.resampling import Resampler
 from inference.types import EngineError, Pcm, Transcript
@@ -30,15 +30,15 @@ class FallbackSpeechToText(FallbackEngine[SpeechToText]):
     kind = "stt"
 
     def __init__(self, *, deadline: float = 0.7, **options: Any) -> None:
-        super().__init__(Members.from_options(self.kind, deadline=deadline, **options))
+        super().__init__(deadline=deadline, **options)
 
     @property
     def rate_hz(self) -> int:
-        return int(self.members.fact("rate_hz"))
+        return int(self.fact("rate_hz"))
 
     @property
     def gives_partials(self) -> bool:
-        return bool(self.members.fact("gives_partials"))
+        return bool(self.fact("gives_partials"))
 
     def open(
         self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None
@@ -74,7 +74,7 @@ class FallbackTranscription:
     """One utterance, heard by as many engines as it takes, one after the other."""
 
     def __init__(self, engine: FallbackSpeechToText, language: str, hint: str, on_partial: OnPartial | None) -> None:
-        self._members = engine.members
+        self._engine = engine
         self._language = language
         self._hint = hint
         self._on_partial = on_partial
@@ -131,7 +131,7 @@ class FallbackTranscription:
         """Begin again with the first engine. Each engine is asked once before any is asked again."""
         if self._cancelled:
             raise EngineError("the utterance was cancelled")
-        self._candidates = self._members.candidates(self._members.all)
+        self._candidates = self._engine.candidates(self._engine.members)
         return self._next_listener(None)
 
     def _next_listener(self, failure: EngineError | None) -> _Listener:
@@ -151,7 +151,7 @@ class FallbackTranscription:
                 continue
             self._listener = listener
             return listener
-        raise failure or self._members.none_started_error(self._members.all)
+        raise failure or self._engine.none_started_error(self._engine.members)
 
     def _replace(self, listener: _Listener, error: EngineError) -> None:
         """Let the next engine hear the utterance because ``listener`` failed, unless that was done already."""

@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from inference.fallback.member import Member, loop_time
-from inference.fallback.members import FallbackEngine, Members
+from inference.fallback.members import FallbackEngine
 from inference.fallback.script import Script, ScriptReader, has_sound
 from inference.interfaces import Speech, TextToSpeech
 from inference.resampling import Resampler
@@ -35,21 +36,23 @@ class FallbackTextToSpeech(FallbackEngine[TextToSpeech]):
 
     kind = "tts"
 
-    def __init__(self, *, deadline: float = 1.0, members: Members[TextToSpeech] | None = None, **options: Any) -> None:
-        super().__init__(members or Members.from_options(self.kind, deadline=deadline, **options))
+    def __init__(self, *, deadline: float = 1.0, **options: Any) -> None:
+        super().__init__(deadline=deadline, **options)
 
     @cached_property
     def preferred(self) -> FallbackTextToSpeech:
         """The first engine and no other, for what is to be said in its voice or not at all."""
-        return FallbackTextToSpeech(members=self.members.first_only())
+        first = copy(self)
+        first.members = self.members[:1]
+        return first
 
     @property
     def rate_hz(self) -> int:
-        return int(self.members.fact("rate_hz"))
+        return int(self.fact("rate_hz"))
 
     @property
     def hears_caller(self) -> bool:
-        return any(member.engine.hears_caller for member in self.members.all)
+        return any(member.engine.hears_caller for member in self.members)
 
     def open(self, *, voice: str = "", language: str = "en") -> FallbackSpeech:
         speech = FallbackSpeech(self, voice, language)
@@ -72,7 +75,6 @@ class FallbackSpeech:
 
     def __init__(self, engine: FallbackTextToSpeech, voice: str, language: str) -> None:
         self._engine = engine
-        self._members = engine.members
         self._voice = voice
         self._language = language
         self._open_speeches: dict[Member[TextToSpeech], Speech] = {}
@@ -84,12 +86,12 @@ class FallbackSpeech:
     def open(self) -> None:
         """Open the voice of the engine that would speak now. Raises what this engine would raise alone."""
         failure: EngineError | None = None
-        for member in (member for member in self._members.all if member.healthy):
+        for member in (member for member in self._engine.members if member.healthy):
             try:
                 self._open_speech(member, member.breaker.ticket)
                 return
             except EngineError as error:
-                if error.permanent and member is self._members.all[0]:
+                if error.permanent and member is self._engine.members[0]:
                     raise
                 failure = error
         if failure is not None:
@@ -101,7 +103,7 @@ class FallbackSpeech:
         said = begin = 0
         failure: EngineError | None = None
         try:
-            for member, ticket in self._members.candidates(sorted(self._members.all, key=self._is_avoided)):
+            for member, ticket in self._engine.candidates(sorted(self._engine.members, key=self._is_avoided)):
                 try:
                     async with aclosing(self._speak_with(member, ticket, script, begin)) as chunks:
                         async for chunk in chunks:
@@ -112,11 +114,11 @@ class FallbackSpeech:
                     if script.error is not None:
                         raise script.error from None
                     failure = error
-                    self._avoided_until[member] = loop_time() + self._members.retry_after
+                    self._avoided_until[member] = loop_time() + self._engine.retry_after
                     begin = script.next_word(said)
                     if script.ended and begin == len(script.text):
                         return
-            raise failure or self._members.none_started_error(self._members.all)
+            raise failure or self._engine.none_started_error(self._engine.members)
         finally:
             await script.close()
 
@@ -149,7 +151,7 @@ class FallbackSpeech:
                 with member.failures_reported(ticket):
                     speech = member.engine.open(voice=voice, language=self._language)
             except EngineError as error:
-                if not (error.permanent and voice and member is not self._members.all[0]):
+                if not (error.permanent and voice and member is not self._engine.members[0]):
                     raise
                 with member.failures_reported(ticket):
                     speech = member.engine.open(voice="", language=self._language)
@@ -181,7 +183,7 @@ class FallbackSpeech:
         except EngineError:
             if script.error is None and self._open_speeches.get(member) is speech:
                 del self._open_speeches[member]
-                self._members.run_in_background(_close(member, speech))
+                self._engine.run_in_background(_close(member, speech))
             raise
         if len(tail := resampler.flush()):
             part.samples += len(tail)
