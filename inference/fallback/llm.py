@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from inference.fallback.member import Member, answer_by, loop_time
+from inference.fallback.member import Member, Trial, answer_by, loop_time
 from inference.fallback.members import FallbackEngine
 from inference.interfaces import LanguageModel
 from inference.types import NO_TOOLS, EngineError, Message, TextDelta, Tools
@@ -57,17 +57,11 @@ class FallbackLanguageModel(FallbackEngine[LanguageModel]):
             await self.first_choice.engine.warm(messages, tools=tools)
 
     async def _reply(
-        self,
-        member: Member[LanguageModel],
-        ticket: int,
-        messages: Sequence[Message],
-        *,
-        speculative: bool,
-        tools: Tools,
+        self, member: Member[LanguageModel], ticket: int, messages: Sequence[Message], speculative: bool, tools: Tools
     ) -> AsyncGenerator[TextDelta, None]:
         held: list[TextDelta] = []  # deltas before the first word
         deadline = loop_time() + member.deadline
-        with member.trial(ticket) as trial:
+        with Trial(member, ticket) as trial:
             stream = member.engine.stream(messages, speculative=speculative, tools=tools)
             async with aclosing(stream) as deltas:
                 while (delta := await answer_by(deadline, anext(deltas, None), member.name)) is not None:

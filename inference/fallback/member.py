@@ -64,9 +64,6 @@ class Member(Generic[EngineT]):
         self._log_change(before)
         return ticket
 
-    def trial(self, ticket: int, is_excused: Callable[[], bool] = lambda: False) -> Trial:
-        return Trial(self, ticket, is_excused)
-
     @contextmanager
     def failures_reported(self, ticket: int) -> Iterator[None]:
         """Report an ``EngineError`` of the block as a failure; a success is reported by a trial."""
@@ -120,7 +117,7 @@ class Trial:
     nothing is reported. ``is_excused`` says whether the engine is not to blame for an error.
     """
 
-    def __init__(self, member: Member[EngineT], ticket: int, is_excused: Callable[[], bool]) -> None:
+    def __init__(self, member: Member[EngineT], ticket: int, is_excused: Callable[[], bool] = lambda: False) -> None:
         self.produced = False
         """Set by the user of the context when the engine has produced output."""
         self._member = member

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from inference.fallback.member import Member, answer_by, loop_time
+from inference.fallback.member import Member, Trial, answer_by, loop_time
 from inference.fallback.members import FallbackEngine
 from inference.interfaces import OnPartial, SpeechToText, Transcription
 from inference.resampling import Resampler
@@ -172,7 +172,7 @@ class FallbackTranscription:
             listener.pending += 1
             member = listener.member
             try:
-                with member.trial(listener.ticket, partial(self._is_excused, listener)) as trial:
+                with Trial(member, listener.ticket, partial(self._is_excused, listener)) as trial:
                     answer = listener.transcription.finish() if finishing else listener.transcription.snapshot()
                     transcript = await answer_by(loop_time() + member.deadline, answer, member.name)
                     trial.produced = True

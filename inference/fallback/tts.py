@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from inference.fallback.member import Member, loop_time
+from inference.fallback.member import Member, Trial, loop_time
 from inference.fallback.members import FallbackEngine
 from inference.fallback.script import Script, ScriptReader, has_sound
 from inference.interfaces import Speech, TextToSpeech
@@ -168,7 +168,7 @@ class FallbackSpeech:
         resampler = Resampler(member.engine.rate_hz, self._engine.rate_hz)
         reader = ScriptReader(script, begin, deadline=member.deadline, name=member.name)
         try:
-            with member.trial(ticket, lambda: script.error is not None) as trial:
+            with Trial(member, ticket, lambda: script.error is not None) as trial:
                 async with aclosing(speech.speak(reader)) as chunks:
                     while (chunk := await reader.next_chunk(chunks)) is not None:
                         reader.said = max(reader.said, begin + chunk.text_end)
