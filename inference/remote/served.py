@@ -8,47 +8,34 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from inference.interfaces import LanguageModel, SpeechToText, TextToSpeech
 from inference.remote import wire
 from inference.remote.waiting import cancel_and_wait
-from inference.types import NO_TOOLS, EngineError, Message, Tools, Transcript
+from inference.types import EngineError, Message, Tools, Transcript
+
+if TYPE_CHECKING:
+    from inference.remote.server import Server
 
 logger = logging.getLogger(__name__)
-
-
-class SessionHost(Protocol):
-    """What a served session needs of the server that took it in."""
-
-    @property
-    def alias(self) -> str:
-        """The name of the engine, for the log."""
-
-    def send(self, peer: str, message: wire.Message) -> None: ...
-
-    def refuse(self, peer: str, session: int, error: EngineError) -> None:
-        """Tell the client why the session does not exist here, or no longer does."""
-
-    def finish(self, session: ServedSession) -> None:
-        """Forget the session, and free its slot once the engine has released it. Idempotent."""
 
 
 class ServedSession:
     """The worker's end of a session."""
 
-    def __init__(self, host: SessionHost, id: int, peer: str) -> None:
+    def __init__(self, server: Server, id: int, peer: str) -> None:
         self.id = id
         self.peer = peer
         """The channel of the client."""
         self.over = False
-        """Set by the host when it has finished the session: nothing is sent to the client any more."""
-        self._host = host
+        """Set by the server when it has finished the session: nothing is sent to the client any more."""
+        self._server = server
         self._tasks: set[asyncio.Task[None]] = set()
 
     def receive(self, message: wire.Message) -> None:
         if isinstance(message, wire.Close):
-            self._host.finish(self)
+            self._server.finish(self)
         else:
             self.handle(message)
 
@@ -57,12 +44,12 @@ class ServedSession:
         raise EngineError(f"unexpected {type(message).__name__} from a client")
 
     def lose(self, error: wire.SessionLost) -> None:
-        self._host.refuse(self.peer, self.id, error)
-        self._host.finish(self)
+        self._server.refuse(self.peer, self.id, error)
+        self._server.finish(self)
 
     def send(self, message: wire.Message) -> None:
         if not self.over:
-            self._host.send(self.peer, message)
+            self._server.links.send(self.peer, message)
 
     def start_task(self, request: int, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Do the work of a request in a task of its own. What it raises is sent to the client as its outcome."""
@@ -77,7 +64,7 @@ class ServedSession:
         except EngineError as error:
             self.send(wire.Failed.from_error(self.id, request, error))
         except Exception as error:
-            logger.exception("%s: unexpected error in a session; the request fails", self._host.alias)
+            logger.exception("%s: unexpected error in a session; the request fails", self._server.alias)
             self.send(wire.Failed.from_error(self.id, request, unexpected(error)))
 
     async def release(self) -> None:
@@ -92,8 +79,8 @@ def unexpected(error: Exception) -> EngineError:
 class ServedTranscription(ServedSession):
     """One utterance."""
 
-    def __init__(self, host: SessionHost, peer: str, opened: wire.OpenTranscription, engine: SpeechToText) -> None:
-        super().__init__(host, opened.session, peer)
+    def __init__(self, server: Server, peer: str, opened: wire.OpenTranscription, engine: SpeechToText) -> None:
+        super().__init__(server, opened.session, peer)
         self._transcription = engine.open(
             language=opened.language, hint=opened.hint, on_partial=self._send_partial if opened.partials else None
         )
@@ -121,7 +108,7 @@ class ServedTranscription(ServedSession):
             self._finished = self._finished or asked.final
             if self._finished and not self._unanswered:
                 # Not at once: an error is sent to the client after this block.
-                asyncio.get_running_loop().call_soon(self._host.finish, self)
+                asyncio.get_running_loop().call_soon(self._server.finish, self)
 
     def _send_partial(self, words: Transcript) -> None:
         self._send_words(0, words)
@@ -137,10 +124,10 @@ class ServedTranscription(ServedSession):
 class ServedReply(ServedSession):
     """One reply of a language model."""
 
-    def __init__(self, host: SessionHost, peer: str, opened: wire.OpenReply, engine: LanguageModel) -> None:
-        super().__init__(host, opened.session, peer)
+    def __init__(self, server: Server, peer: str, opened: wire.OpenReply, engine: LanguageModel) -> None:
+        super().__init__(server, opened.session, peer)
         self._credit = asyncio.Semaphore(wire.WINDOW)
-        self.start_task(0, partial(self._answer, opened, engine)).add_done_callback(lambda _: host.finish(self))
+        self.start_task(0, partial(self._answer, opened, engine)).add_done_callback(lambda _: server.finish(self))
 
     def handle(self, message: wire.Message) -> None:
         match message:
@@ -151,9 +138,7 @@ class ServedReply(ServedSession):
 
     async def _answer(self, opened: wire.OpenReply, engine: LanguageModel) -> None:
         messages = [Message(role, content) for role, content in opened.messages]
-        tools = NO_TOOLS
-        if opened.transfer_targets or opened.opt_out:
-            tools = Tools(tuple(opened.transfer_targets), opt_out=opened.opt_out)
+        tools = Tools(tuple(opened.transfer_targets), opt_out=opened.opt_out)
         if opened.warm:
             await engine.warm(messages, tools=tools)
         else:
@@ -186,8 +171,8 @@ class ServedTurn:
 class ServedSpeech(ServedSession):
     """The voice of one call."""
 
-    def __init__(self, host: SessionHost, peer: str, opened: wire.OpenSpeech, engine: TextToSpeech) -> None:
-        super().__init__(host, opened.session, peer)
+    def __init__(self, server: Server, peer: str, opened: wire.OpenSpeech, engine: TextToSpeech) -> None:
+        super().__init__(server, opened.session, peer)
         self._speech = engine.open(voice=opened.voice, language=opened.language)
         self._turns: dict[int, ServedTurn] = {}
         """The turns that have not ended, by number."""
@@ -257,7 +242,7 @@ class ServedSpeech(ServedSession):
         try:
             await self._speech.close()
         except EngineError as error:
-            logger.warning("%s: closing a voice failed: %s", self._host.alias, error)
+            logger.warning("%s: closing a voice failed: %s", self._server.alias, error)
 
 
 def _add_credit(credit: asyncio.Semaphore, message: wire.Credit) -> None:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from inference.interfaces import Engine, LanguageModel, SpeechToText, TextToSpeech
 from inference.remote import wire
 from inference.remote.links import BEAT, Layer, Links
 from inference.remote.outage import Outage
-from inference.remote.served import (
-    ServedReply,
-    ServedSession,
-    ServedSpeech,
-    ServedTranscription,
-    SessionHost,
-    unexpected,
-)
+from inference.remote.served import ServedReply, ServedSession, ServedSpeech, ServedTranscription, unexpected
 from inference.remote.waiting import cancel_and_wait, wait_at_most
 from inference.types import EngineError, EngineFull
 
@@ -78,7 +70,7 @@ class Server:
         """Set while placements are taken."""
         self._changed = asyncio.Event()
         """Set when clients should hear of the worker's state before the next beat."""
-        self._idle = asyncio.Event()
+        self.idle = asyncio.Event()
         """Set while no slot is taken."""
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -120,14 +112,11 @@ class Server:
         self.update()
 
     def drain(self) -> None:
-        """Take no more sessions. ``wait_until_idle`` returns when the open ones have ended."""
+        """Take no more sessions. ``idle`` is set when the open ones have ended."""
         self.state = "draining"
         for task in self._tasks[1:]:
             task.cancel()
         self.update()
-
-    async def wait_until_idle(self) -> None:
-        await self._idle.wait()
 
     async def close(self) -> None:
         """End the sessions that are still open, and tell their clients."""
@@ -155,9 +144,9 @@ class Server:
             self._was_full = full
             self._changed.set()
         if self.links.sessions or self._releasing:
-            self._idle.clear()
+            self.idle.clear()
         else:
-            self._idle.set()
+            self.idle.set()
 
     # -- the layer --------------------------------------------------------------------------------------
 
@@ -227,20 +216,19 @@ class Server:
         if (known := self.links.sessions.get(placement.session)) is not None:
             # The placement was sent again though a slot is reserved, so the first offer may be lost.
             if isinstance(known, OfferedSlot) and known.peer == placement.sender:
-                self.send(placement.sender, wire.Offer(placement.session))
+                self.links.send(placement.sender, wire.Offer(placement.session))
             return True
         if self.free <= 0:
             return False
-        slot = OfferedSlot(self, placement.session, placement.sender, on_open=self._open_in_slot)
-        self.links.add(slot, peer_knows=False)
-        self.send(placement.sender, wire.Offer(placement.session))
+        self.links.add(OfferedSlot(self, placement.session, placement.sender), peer_knows=False)
+        self.links.send(placement.sender, wire.Offer(placement.session))
         self.update()
         return True
 
     def _on_unknown_session(self, peer: str, message: wire.Message) -> None:
         match message:
             case wire.OpenTranscription() | wire.OpenReply() | wire.OpenSpeech() if self.state == "ready":
-                self._open(peer, message)
+                self.open(peer, message)
             case wire.OpenTranscription() | wire.OpenReply() | wire.OpenSpeech():
                 self.refuse(peer, message.session, wire.SessionLost(f"the worker is {self.state}"))
             case wire.Close():
@@ -250,10 +238,7 @@ class Server:
 
     # -- sessions ---------------------------------------------------------------------------------------
 
-    def _open_in_slot(self, slot: OfferedSlot, message: OpenMessage) -> None:
-        self._open(slot.peer, message, slot)
-
-    def _open(self, peer: str, message: OpenMessage, slot: OfferedSlot | None = None) -> None:
+    def open(self, peer: str, message: OpenMessage, slot: OfferedSlot | None = None) -> None:
         """Open a session in the slot that was offered for it, or directly in a free one."""
         try:
             if slot is None and self.free <= 0:
@@ -270,7 +255,7 @@ class Server:
         else:
             self.links.add(session)
             if slot is None:
-                self.send(peer, wire.Offer(session.id))
+                self.links.send(peer, wire.Offer(session.id))
         self.update()
 
     def _make_session(self, peer: str, message: OpenMessage) -> ServedSession:
@@ -290,13 +275,12 @@ class Server:
         if rate_hz != own_rate_hz:
             raise EngineError(f"the rate of this worker is {own_rate_hz} Hz and not {rate_hz} Hz")
 
-    def send(self, peer: str, message: wire.Message) -> None:
-        self.links.send(peer, message)
-
     def refuse(self, peer: str, session: int, error: EngineError) -> None:
-        self.send(peer, wire.Failed.from_error(session, 0, error))
+        """Tell the client why the session does not exist here, or no longer does."""
+        self.links.send(peer, wire.Failed.from_error(session, 0, error))
 
     def finish(self, session: ServedSession) -> None:
+        """Forget the session, and free its slot once the engine has released it. Idempotent."""
         self.links.remove(session)
         if not session.over:
             session.over = True
@@ -315,19 +299,16 @@ class Server:
 class OfferedSlot(ServedSession):
     """A slot that is reserved for a client until it opens its session."""
 
-    def __init__(
-        self, host: SessionHost, id: int, peer: str, *, on_open: Callable[[OfferedSlot, OpenMessage], None]
-    ) -> None:
-        super().__init__(host, id, peer)
-        self._on_open = on_open
-        self._timer = asyncio.get_running_loop().call_later(OFFER_TIMEOUT, host.finish, self)
+    def __init__(self, server: Server, id: int, peer: str) -> None:
+        super().__init__(server, id, peer)
+        self._timer = asyncio.get_running_loop().call_later(OFFER_TIMEOUT, server.finish, self)
 
     def handle(self, message: wire.Message) -> None:
         match message:
             case wire.OpenTranscription() | wire.OpenReply() | wire.OpenSpeech():
                 self.over = True
                 self._timer.cancel()
-                self._on_open(self, message)
+                self._server.open(self.peer, message, self)
             case _:
                 self.lose(wire.SessionLost("the session was never opened"))
 

@@ -58,4 +58,4 @@ class Worker:
 
     async def _wait_until_idle(self) -> None:
         for server in self._servers:
-            await server.wait_until_idle()
+            await server.idle.wait()
