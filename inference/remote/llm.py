@@ -11,7 +11,7 @@ from msgspec import structs
 
 from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
-from inference.remote.streams import CreditCounter, IncomingStream
+from inference.remote.streams import IncomingStream
 from inference.requests import NO_REQUESTS
 from inference.types import NO_TOOLS, EngineError, EngineFull, EngineTimeout, Message, TextDelta, Tools
 
@@ -41,13 +41,12 @@ class RemoteLanguageModel(RemoteEngine):
         """Ask another worker if the first one is lost or full, but not after the first words: they were passed on."""
         for attempt in (1, 2):
             reply = RemoteReply(self, open_message, directly=attempt == 1)
-            credit = CreditCounter()
             begun = False
             try:
                 while (delta := await self._next_delta(reply)) is not None:
                     begun = True
                     yield TextDelta(delta.text, delta.requests or NO_REQUESTS)
-                    credit.count_piece(reply.session, 0)
+                    reply.stream.count_read(reply.session, 0)
                 return
             except (wire.SessionLost, EngineFull):
                 if begun or attempt == 2:
@@ -71,7 +70,8 @@ class RemoteReply:
         self._engine = engine
         self._open_message = open_message
         if directly and engine.workers.has_free_slot(engine.preferred_worker):
-            self.session = engine.assign(self, engine.preferred_worker)
+            self.session = RemoteSession(engine, self)
+            self.session.assign(engine.preferred_worker, offered=False)
         else:
             self.session = engine.place(self)
 

@@ -74,7 +74,7 @@ class RemoteSession:
         try:
             self._owner.opened(self)
         except EngineError as error:
-            self.fail(error)
+            self.lose(error)
 
     def send(self, message: wire.Message) -> None:
         """Does nothing if no worker has the session."""
@@ -91,13 +91,10 @@ class RemoteSession:
             case _:
                 self._owner.receive(self, message)
 
-    def lose(self, error: EngineError) -> None:
-        self.fail(error)
-
     def drain(self) -> None:
         self._owner.drain(self)
 
-    def fail(self, error: EngineError) -> None:
+    def lose(self, error: EngineError) -> None:
         """Close the session and tell its owner why."""
         if not self.over:
             self.close()
@@ -218,7 +215,7 @@ class RemoteEngine:
         if self._links is None:
             return
         for session in [*self._waiting.values(), *self._links.sessions.values()]:
-            cast(RemoteSession, session).fail(EngineError(f"the engine {self.alias!r} was closed"))
+            cast(RemoteSession, session).lose(EngineError(f"the engine {self.alias!r} was closed"))
         links, self._links = self._links, None
         await cancel_and_wait(*self._placing)
         await links.close()
@@ -268,12 +265,6 @@ class RemoteEngine:
         task.add_done_callback(self._placing.discard)
         return session
 
-    def assign(self, owner: SessionOwner, channel: str) -> RemoteSession:
-        """Return a session with this worker, which is not asked whether it has a slot."""
-        session = RemoteSession(self, owner)
-        session.assign(channel, offered=False)
-        return session
-
     def forget(self, session: RemoteSession) -> None:
         self._waiting.pop(session.id, None)
         if session.peer and self._links is not None:
@@ -300,9 +291,9 @@ class RemoteEngine:
                     else:
                         await wait_at_most(PLACE_AGAIN, session.settled)
         except EngineError as error:
-            session.fail(error)
+            session.lose(error)
         except TimeoutError:
-            session.fail(NoWorker(refusal))
+            session.lose(NoWorker(refusal))
 
     async def _send_placement(self, placement: wire.LayerMessage) -> Exception | None:
         """Return why the layer failed, if it did."""
@@ -328,7 +319,7 @@ class RemoteEngine:
                     self._links.send(peer, wire.Close(message.session))
             case wire.Failed(request=0):
                 if (session := self._waiting.get(message.session)) is not None:
-                    session.fail(message.error)
+                    session.lose(message.error)
             case wire.Words() | wire.Delta() | wire.Piece():
                 self._links.send(peer, wire.Close(message.session))
 

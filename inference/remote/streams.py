@@ -18,7 +18,7 @@ for each piece would take."""
 
 
 class IncomingStream(Generic[Item]):
-    """The pieces of one reply or turn, for one reader."""
+    """The pieces of one reply or turn, for one reader, which gives the worker credit for those that it has read."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -27,6 +27,8 @@ class IncomingStream(Generic[Item]):
         self._changed = asyncio.Event()
         """Set when a piece or the end was received since the reader looked last."""
         self._error: EngineError | None = None
+        self._uncredited = 0
+        """Pieces that were read since credit was given."""
 
     def put(self, item: Item) -> None:
         self._items.append(item)
@@ -49,14 +51,8 @@ class IncomingStream(Generic[Item]):
             await self._changed.wait()
         return self._items.popleft()
 
-
-class CreditCounter:
-    """Gives the worker credit for the pieces that were read."""
-
-    def __init__(self) -> None:
-        self._uncredited = 0
-
-    def count_piece(self, session: RemoteSession, request: int) -> None:
+    def count_read(self, session: RemoteSession, request: int) -> None:
+        """Count a piece that the reader has used, and give credit when it is due."""
         self._uncredited += 1
         if self._uncredited == _CREDIT_EVERY:
             self._uncredited = 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
-from inference.remote.streams import CreditCounter, IncomingStream
+from inference.remote.streams import IncomingStream
 from inference.remote.waiting import cancel_and_wait
 from inference.types import AudioChunk, EngineError, EngineTimeout, Pcm
 
@@ -107,13 +107,12 @@ class RemoteSpeech:
             for attempt in (1, 2):
                 self._begin(turn)
                 begun = False
-                credit = CreditCounter()
                 try:
                     while (piece := await self._next_piece(turn)) is not None:
                         begun = True
                         yield AudioChunk(np.frombuffer(piece.sound, "<i2"), piece.text_end, piece.exact)
                         assert turn.session is not None
-                        credit.count_piece(turn.session, turn.number)
+                        turn.stream.count_read(turn.session, turn.number)
                     break
                 except wire.SessionLost:
                     # Before the first sound it makes no difference to the caller which worker speaks.
@@ -140,7 +139,7 @@ class RemoteSpeech:
     async def close(self) -> None:
         self._closed = True
         if self._session is not None:
-            self._session.fail(EngineError("the voice was closed"))
+            self._session.lose(EngineError("the voice was closed"))
 
     # -- turns ------------------------------------------------------------------------------------------
 
@@ -216,11 +215,9 @@ class RemoteSpeech:
                 self._send_turn(session, turn)
 
     def receive(self, session: RemoteSession, message: wire.Message) -> None:
-        match message:
-            case wire.Piece() | wire.Done() | wire.Failed():
-                turn = self._turns.get(message.request)
-            case _:
-                raise EngineError(f"unexpected {type(message).__name__} from the worker of a voice")
+        if not isinstance(message, wire.Piece | wire.Done | wire.Failed):
+            raise EngineError(f"unexpected {type(message).__name__} from the worker of a voice")
+        turn = self._turns.get(message.request)
         if turn is None or turn.session is not session:
             return  # the listener has stopped
         match message:

@@ -348,15 +348,11 @@ def encode(message: Message) -> bytes:
 
 def pack_encoded(sender: str, link: int, number: int, encoded: list[bytes]) -> LayerMessage:
     """Pack a ``Packet`` whose messages are encoded already."""
-    return _pack(_Packet(sender, link, number, [msgspec.Raw(message) for message in encoded]))
+    return pack(_Packet(sender, link, number, [msgspec.Raw(message) for message in encoded]))
 
 
-def pack(envelope: Envelope) -> LayerMessage:
+def pack(envelope: Envelope | _Packet) -> LayerMessage:
     """Make a message for a channel layer."""
-    return _pack(envelope)
-
-
-def _pack(envelope: Struct) -> LayerMessage:
     return {"type": _TYPE, "version": VERSION, "body": _encode(envelope)}
 
 
