@@ -8,7 +8,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django_stubs_ext import Annotations
 
-from calls.admin.shared import is_permitted
+from calls.admin.shared import is_permitted, names
 from calls.models import Agent
 
 
@@ -16,6 +16,13 @@ class _CallCount(TypedDict):
     """What the list adds to each agent."""
 
     call_count: int
+
+
+_OUTBOUND = names(
+    "ring_timeout machine_detection voicemail_message max_attempts retry_busy_after retry_no_answer_after "
+    "retry_failed_after"
+)
+"""The fields that concern outbound calls only."""
 
 
 class AgentForm(forms.ModelForm[Agent]):
@@ -38,15 +45,7 @@ class AgentAdmin(admin.ModelAdmin[Agent]):
         ("How the agent sounds", {"fields": ["voice", "language"]}),
         ("Limits", {"fields": ["max_duration", "transfer_targets"]}),
         ("Privacy", {"fields": ["disclosure", "record", "opt_out_key"]}),
-        (
-            "Outbound calls",
-            {
-                "fields": [
-                    *("ring_timeout", "machine_detection", "voicemail_message", "max_attempts"),
-                    *("retry_busy_after", "retry_no_answer_after", "retry_failed_after"),
-                ]
-            },
-        ),
+        ("Outbound calls", {"fields": _OUTBOUND}),
         ("History", {"fields": ["created_at", "updated_at"]}),
     ]
 

@@ -20,7 +20,7 @@ from django.utils.html import format_html, format_html_join
 from calls import recordings
 from calls.admin.actions import CALL_ACTIONS, applicable_actions, carry_out
 from calls.admin.placing import PlaceForm
-from calls.admin.shared import EMPTY, ReadOnly, is_permitted, milliseconds
+from calls.admin.shared import EMPTY, ReadOnly, is_permitted, milliseconds, names
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, DialAttempt, Turn
 from calls.stages import STAGE_NAMES
@@ -31,11 +31,15 @@ MAX_ERRORS = 5
 _LATENCIES = "latencies"
 """The attribute of a call that holds the response latencies of its turns while a page is made."""
 
+_REQUEST = names(
+    "api_key idempotency_key variables metadata max_duration record machine_detection timezone attempts_made"
+)
+"""The fields that hold what the requester of the call asked for."""
+
 
 class TurnInline(ReadOnly, admin.TabularInline[Turn, Call]):
     model = Turn
     verbose_name_plural = "transcript"
-    can_delete = False
     fields = readonly_fields = ("speaker", "words", "remarks", "latency", "stage_times", "started_at", "ended_at")
 
     @admin.display(description="words")
@@ -78,17 +82,14 @@ class TurnInline(ReadOnly, admin.TabularInline[Turn, Call]):
 class CallEventInline(ReadOnly, admin.TabularInline[CallEvent, Call]):
     model = CallEvent
     verbose_name_plural = "events"
-    can_delete = False
     fields = readonly_fields = ("at", "kind", "data")
 
 
 class DialAttemptInline(ReadOnly, admin.TabularInline[DialAttempt, Call]):
     model = DialAttempt
     verbose_name_plural = "attempts"
-    can_delete = False
-    fields = readonly_fields = (
-        *("number", "status", "requested_at", "answered_at", "ended_at"),
-        *("answered_by", "sip_code", "error_code", "error", "sid"),
+    fields = readonly_fields = names(
+        "number status requested_at answered_at ended_at answered_by sip_code error_code error sid"
     )
 
 
@@ -114,10 +115,7 @@ class WaitingFilter(admin.SimpleListFilter):
 
 @admin.register(Call)
 class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
-    list_display = [
-        *("created_at", "direction", "number", "agent", "status", "due"),
-        *("end_reason", "seconds", "turn_count", "p50"),
-    ]
+    list_display = names("created_at direction number agent status due end_reason seconds turn_count p50")
     list_filter = [
         "status",
         WaitingFilter,
@@ -137,39 +135,11 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
     actions = ["cancel", "hang_up", "dial_again"]
     inlines = [TurnInline, DialAttemptInline, CallEventInline]
     fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    *("direction", "from_number", "to_number", "agent", "status", "end_reason"),
-                    *("answered_by", "transfer_to"),
-                ]
-            },
-        ),
-        (
-            "Times",
-            {
-                "fields": [
-                    *("created_at", "scheduled_for", "due_at", "answered_at", "ended_at", "canceled_at"),
-                    *("seconds", "p50"),
-                ]
-            },
-        ),
+        (None, {"fields": names("direction from_number to_number agent status end_reason answered_by transfer_to")}),
+        ("Times", {"fields": names("created_at scheduled_for due_at answered_at ended_at canceled_at seconds p50")}),
         ("Recording", {"fields": ["player"]}),
-        (
-            "Request",
-            {
-                "classes": ["collapse"],
-                "fields": [
-                    *("api_key", "idempotency_key", "variables", "metadata", "max_duration", "record"),
-                    *("machine_detection", "timezone", "attempts_made"),
-                ],
-            },
-        ),
-        (
-            "Technical",
-            {"classes": ["collapse"], "fields": ["id", "sid", "stream_sid", "streams", "process", "webhooks"]},
-        ),
+        ("Request", {"classes": ["collapse"], "fields": _REQUEST}),
+        ("Technical", {"classes": ["collapse"], "fields": names("id sid stream_sid streams process webhooks")}),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Call]:

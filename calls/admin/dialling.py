@@ -77,7 +77,6 @@ class DoNotCallAdmin(admin.ModelAdmin[DoNotCall]):
     list_filter = ["source", "created_at"]
     list_select_related = ["call"]
     search_fields = ["number", "reason"]
-    fields = ["number", "reason"]
     show_full_result_count = False
 
     def get_fields(self, request: HttpRequest, obj: DoNotCall | None = None) -> tuple[str, ...]:

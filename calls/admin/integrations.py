@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django_stubs_ext import Annotations
 
-from calls.admin.shared import EMPTY, ReadOnly, checked_by, is_permitted, link_to
+from calls.admin.shared import EMPTY, ReadOnly, checked_by, is_permitted, link_to, names
 from calls.models import ApiKey, WebhookDelivery, WebhookEndpoint
 from calls.services import keys, webhook_delivery, webhooks
 
@@ -146,9 +146,9 @@ class WebhookDeliveryAdmin(ReadOnly, admin.ModelAdmin[WebhookDelivery]):
     list_select_related = ["endpoint", "call"]
     show_full_result_count = False
     actions = ["deliver_again"]
-    fields = readonly_fields = (
-        *("id", "event", "endpoint", "call_link", "status", "attempts", "response_status"),
-        *("created_at", "delivered_at", "due_at", "formatted_payload", "attempt_log"),
+    fields = readonly_fields = names(
+        "id event endpoint call_link status attempts response_status created_at delivered_at due_at "
+        "formatted_payload attempt_log"
     )
 
     def has_redeliver_permission(self, request: HttpRequest) -> bool:

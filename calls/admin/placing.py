@@ -43,10 +43,7 @@ class PlaceForm(forms.Form):
         """Place the call and return it. If it cannot be placed, add the error to the form and return ``None``."""
         data = self.cleaned_data
         wanted = placing.NewCall(
-            to=data["to"],
-            agent=data["agent"].name,
-            scheduled_for=data["scheduled_for"],
-            variables=data["variables"],
+            to=data["to"], agent=data["agent"].name, scheduled_for=data["scheduled_for"], variables=data["variables"]
         )
         try:
             return placing.place_call(wanted, idempotency_key=f"admin:{data['token']}")[0]

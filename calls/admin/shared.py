@@ -15,6 +15,11 @@ EMPTY = "–"
 """What a page shows where there is no value."""
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Return the words of ``text``: the names of the fields that a page shows."""
+    return tuple(text.split())
+
+
 def milliseconds(seconds: float | None) -> str:
     return EMPTY if seconds is None else f"{seconds * 1000:.0f} ms"
 
@@ -40,6 +45,9 @@ def checked_by(service: Callable[[str], str], value: str) -> str:
 
 class ReadOnly:
     """A model that operators may look at but neither add nor change, because calls write its rows."""
+
+    can_delete = False
+    """Whether the rows on the page of a call can be deleted there."""
 
     def has_add_permission(self, *_: Any) -> bool:
         return False
