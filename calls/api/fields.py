@@ -103,7 +103,10 @@ class JSONObject(serializers.Field[dict[str, Any], Any, Any, Any]):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
             raise serializers.ValidationError("This must be an object.", code="invalid")
-        _check_size(self.field_name or "", data)
+        size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
+        if size > MAX_OBJECT_BYTES:
+            detail = f"{self.field_name} has {size} bytes as JSON. At most {MAX_OBJECT_BYTES} are allowed."
+            raise unprocessable("too-large", self.field_name or "", detail)
         return data
 
     def to_representation(self, value: Any) -> Any:
@@ -114,10 +117,7 @@ class JSONObject(serializers.Field[dict[str, Any], Any, Any, Any]):
     {
         "type": "object",
         "propertyNames": {"pattern": VARIABLE_NAME},
-        "additionalProperties": {
-            "type": ["string", "number", "boolean", "null"],
-            "maxLength": MAX_VARIABLE_LENGTH,
-        },
+        "additionalProperties": {"type": ["string", "number", "boolean", "null"], "maxLength": MAX_VARIABLE_LENGTH},
     }
 )
 class Variables(JSONObject):
@@ -138,10 +138,3 @@ class Variables(JSONObject):
         if wrong:
             raise serializers.ValidationError(wrong)
         return variables
-
-
-def _check_size(name: str, data: dict[str, Any]) -> None:
-    size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
-    if size > MAX_OBJECT_BYTES:
-        detail = f"{name} has {size} bytes as JSON. At most {MAX_OBJECT_BYTES} are allowed."
-        raise unprocessable("too-large", name, detail)

@@ -72,19 +72,8 @@ class _NumberField(forms.CharField):
         return _restore_plus(value) if value and re.fullmatch(r" \d+", value) else super().to_python(value)
 
 
-class _BooleanField(forms.ChoiceField):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(choices=[("true", "true"), ("false", "false")], **options)
-
-
 class TimestampFilter(filters.IsoDateTimeFilter):
     field_class = _TimestampField
-
-
-class BooleanFilter(filters.Filter):
-    """Accepts ``true`` and ``false`` only, where django-filter's own ignores any other value."""
-
-    field_class = _BooleanField
 
 
 class NumberFilter(filters.CharFilter):
@@ -112,7 +101,8 @@ class CallFilter(filters.FilterSet):
     scheduled_before = TimestampFilter(field_name="scheduled_for", lookup_expr="lt", help_text="Before this time.")
     answered_by = filters.CharFilter(help_text="The result of machine detection, such as human.")
     end_reason = filters.CharFilter(help_text=f"Why the call ended, such as {', '.join(sorted(END_REASONS)[:4])}.")
-    has_recording = BooleanFilter(method="filter_recording")
+    # django-filter's filter for booleans ignores any other value than these.
+    has_recording = filters.ChoiceFilter(choices=[("true", "true"), ("false", "false")], method="filter_recording")
     search = NumberFilter(
         method="filter_search",
         help_text="The id or CallSid of a call, the beginning of a number, or the full address of a caller.",

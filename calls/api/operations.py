@@ -7,42 +7,13 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
 from calls.api import examples
-from calls.api.serializers.calls import (
-    BatchAcceptedSerializer,
-    BatchSerializer,
-    CallDetailSerializer,
-    CallSerializer,
-    NewCallSerializer,
-    OrderSerializer,
-    SaySerializer,
-    TimelineSerializer,
-    TransferSerializer,
-)
-from calls.api.serializers.lists import (
-    AgentSerializer,
-    DeliverySerializer,
-    DoNotCallSerializer,
-    NewDoNotCallSerializer,
-    NewWebhookSerializer,
-    WebhookSerializer,
-    WebhookWithSecretSerializer,
-)
+from calls.api.serializers import calls, lists
 from calls.api.serializers.stats import StatsSerializer
 from calls.models import Call
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
-_PATH: Final = "path"
 _HEADER: Final = "header"
-_CALL_ID = OpenApiParameter("call_id", OpenApiTypes.UUID, _PATH, description="The id of the call.")
-_NAME = OpenApiParameter("name", {"type": "string"}, _PATH, description="The name of the agent.")
-_NUMBER = OpenApiParameter(
-    "number",
-    {"type": "string"},
-    _PATH,
-    description="The full number, such as +12125550123. The + may be written as %2B.",
-)
-_WEBHOOK_ID = OpenApiParameter("webhook_id", OpenApiTypes.INT64, _PATH, description="The id of the webhook.")
 _IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
@@ -76,7 +47,7 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "list_calls": _operation(
             "List calls",
             "The calls that match all the given filters, in pages, the newest first.",
-            responses=CallSerializer(many=True),
+            responses=calls.CallSerializer(many=True),
             examples=[examples.response(examples.OVER)],
         ),
         "place_call": _operation(
@@ -84,10 +55,12 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "The call is dialled as soon as calling hours, pace and free slots allow it, but not before "
             "`scheduled_for`. The answer is the call as it was accepted. Follow it at its address.",
             parameters=[_IDEMPOTENCY_KEY, _REPLAYED, _LOCATION],
-            request=NewCallSerializer,
+            request=calls.NewCallSerializer,
             responses={
-                201: OpenApiResponse(CallSerializer, "The call was accepted and is dialled now."),
-                202: OpenApiResponse(CallSerializer, "The call was accepted and is dialled at its scheduled time."),
+                201: OpenApiResponse(calls.CallSerializer, "The call was accepted and is dialled now."),
+                202: OpenApiResponse(
+                    calls.CallSerializer, "The call was accepted and is dialled at its scheduled time."
+                ),
             },
             examples=[
                 examples.request(examples.NEW_CALL, "Now"),
@@ -101,8 +74,8 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "Up to 1000 calls in one request. If one of them cannot be placed, none is, and `errors` names what is "
             "wrong in which `row`, counted from 0.",
             parameters=[_IDEMPOTENCY_KEY, _REPLAYED],
-            request=BatchSerializer,
-            responses={202: OpenApiResponse(BatchAcceptedSerializer, "The calls were accepted, in this order.")},
+            request=calls.BatchSerializer,
+            responses={202: OpenApiResponse(calls.BatchAcceptedSerializer, "The calls were accepted, in this order.")},
             examples=[
                 examples.request(examples.NEW_BATCH),
                 examples.response({"count": 1, "calls": [examples.CALL]}, status=202),
@@ -112,34 +85,30 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "Get a call",
             "The call with its transcript, its turns and their stages, its events, its attempts, and a link to the "
             "recording that expires.",
-            parameters=[_CALL_ID],
-            responses=CallDetailSerializer,
+            responses=calls.CallDetailSerializer,
             examples=[examples.response(examples.DETAIL)],
         ),
         "cancel_call": _operation(
             "Cancel a call",
             "Do not dial the call, or stop dialling it. A call that was answered must be hung up instead. A repeated "
             "request changes nothing.",
-            parameters=[_CALL_ID],
             request=None,
-            responses={202: CallSerializer},
+            responses={202: calls.CallSerializer},
             examples=[examples.response(examples.CANCELED, status=202)],
         ),
         "hang_up_call": _operation(
             "Hang up",
             "End the call in any state. If the agent is talking with the caller, it says goodbye first. A repeated "
             "request changes nothing.",
-            parameters=[_CALL_ID],
             request=None,
-            responses={202: CallSerializer},
+            responses={202: calls.CallSerializer},
             examples=[examples.response(examples.OVER | {"status": "in-progress", "ended_at": None}, status=202)],
         ),
         "say_in_call": _operation(
             "Have the agent say something",
             "The agent says the text as soon as it may speak.",
-            parameters=[_CALL_ID],
-            request=SaySerializer,
-            responses={202: OrderSerializer},
+            request=calls.SaySerializer,
+            responses={202: calls.OrderSerializer},
             examples=[
                 examples.request({"text": "A colleague from the workshop will join us in a minute."}),
                 examples.response({**_ORDER, "kind": "say", "data": {"text": "A colleague from …"}}, status=202),
@@ -148,9 +117,8 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "transfer_call": _operation(
             "Transfer a call",
             "Connect the caller to a number that may be dialled, or to one of the agent's transfer targets.",
-            parameters=[_CALL_ID],
-            request=TransferSerializer,
-            responses={202: OrderSerializer},
+            request=calls.TransferSerializer,
+            responses={202: calls.OrderSerializer},
             examples=[
                 examples.request({"to": "sales"}, "By name"),
                 examples.request({"to": "+12125550111"}, "To a number"),
@@ -164,15 +132,14 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "that was the `end`, the answer is 204. With `Accept: application/json`, the answer is what has happened "
             "so far.",
             parameters=[
-                _CALL_ID,
-                OpenApiParameter("Last-Event-ID", str, _HEADER, description="The last `id:` that you received."),
+                OpenApiParameter("Last-Event-ID", str, _HEADER, description="The last `id:` that you received.")
             ],
             responses={
                 (200, "text/event-stream"): OpenApiResponse(
                     examples.SSE_EVENT, "The stream of events.", [examples.response(examples.SSE, "Event")]
                 ),
                 (200, "application/json"): OpenApiResponse(
-                    TimelineSerializer,
+                    calls.TimelineSerializer,
                     "What has happened so far.",
                     [examples.response({"results": [examples.ITEM], "over": False})],
                 ),
@@ -185,8 +152,7 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "agent on the right. It needs no API key and supports ranges. The link expires.",
             auth=[],
             parameters=[
-                OpenApiParameter("token", str, _PATH, description="The last part of the link."),
-                OpenApiParameter("Range", str, _HEADER, description="A range of bytes, such as bytes=0-65535."),
+                OpenApiParameter("Range", str, _HEADER, description="A range of bytes, such as bytes=0-65535.")
             ],
             responses={
                 (200, "audio/wav"): OpenApiResponse(OpenApiTypes.BINARY, "The whole recording."),
@@ -222,14 +188,13 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "list_agents": _operation(
             "List agents",
             "The agents in the order of their names. They are changed in the admin.",
-            responses=AgentSerializer(many=True),
+            responses=lists.AgentSerializer(many=True),
             examples=[examples.response(examples.AGENT)],
         ),
         "get_agent": _operation(
             "Get an agent",
             "What an agent says, how it sounds and how it dials.",
-            parameters=[_NAME],
-            responses=AgentSerializer,
+            responses=lists.AgentSerializer,
             examples=[examples.response(examples.AGENT)],
         ),
     },
@@ -237,17 +202,17 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "list_do_not_call": _operation(
             "List the do-not-call list",
             "The numbers that are never dialled, the newest first.",
-            responses=DoNotCallSerializer(many=True),
+            responses=lists.DoNotCallSerializer(many=True),
             examples=[examples.response(examples.DO_NOT_CALL)],
         ),
         "add_do_not_call": _operation(
             "Add a number to the do-not-call list",
             "The number is not dialled any more, not even for calls that wait already. A repeated request changes "
             "nothing.",
-            request=NewDoNotCallSerializer,
+            request=lists.NewDoNotCallSerializer,
             responses={
-                201: OpenApiResponse(DoNotCallSerializer, "The number was added."),
-                200: OpenApiResponse(DoNotCallSerializer, "The number was on the list before."),
+                201: OpenApiResponse(lists.DoNotCallSerializer, "The number was added."),
+                200: OpenApiResponse(lists.DoNotCallSerializer, "The number was on the list before."),
             },
             examples=[
                 examples.request({"number": "+12125550123", "reason": "asked by letter"}),
@@ -258,14 +223,12 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "get_do_not_call": _operation(
             "Look up a number on the do-not-call list",
             "The answer is 404 if the number is not on the list.",
-            parameters=[_NUMBER],
-            responses=DoNotCallSerializer,
+            responses=lists.DoNotCallSerializer,
             examples=[examples.response(examples.DO_NOT_CALL)],
         ),
         "remove_do_not_call": _operation(
             "Remove a number from the do-not-call list",
             "Do this only with the consent of the person whose number it is.",
-            parameters=[_NUMBER],
             responses={204: OpenApiResponse(description="The number was removed.")},
         ),
     },
@@ -273,14 +236,14 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "list_webhooks": _operation(
             "List webhooks",
             "The addresses that events of calls are sent to.",
-            responses=WebhookSerializer(many=True),
+            responses=lists.WebhookSerializer(many=True),
             examples=[examples.response(examples.WEBHOOK)],
         ),
         "make_webhook": _operation(
             "Make a webhook",
             "The `secret` signs every delivery. It is shown only in this answer.",
-            request=NewWebhookSerializer,
-            responses={201: WebhookWithSecretSerializer},
+            request=lists.NewWebhookSerializer,
+            responses={201: lists.WebhookWithSecretSerializer},
             examples=[
                 examples.request({"url": "https://example.com/hooks/calls", "events": ["call.completed"]}),
                 examples.response(examples.WEBHOOK | {"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}, status=201),
@@ -289,32 +252,25 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "get_webhook": _operation(
             "Get a webhook",
             "The webhook, without its secret.",
-            parameters=[_WEBHOOK_ID],
-            responses=WebhookSerializer,
+            responses=lists.WebhookSerializer,
             examples=[examples.response(examples.WEBHOOK)],
         ),
         "change_webhook": _operation(
             "Change a webhook",
             "Fields that are left out keep their values. Nothing is sent to a webhook that is not `active`.",
-            parameters=[_WEBHOOK_ID],
-            request=NewWebhookSerializer(partial=True),
-            responses=WebhookSerializer,
-            examples=[
-                examples.request({"active": False}),
-                examples.response(examples.WEBHOOK | {"active": False}),
-            ],
+            request=lists.NewWebhookSerializer(partial=True),
+            responses=lists.WebhookSerializer,
+            examples=[examples.request({"active": False}), examples.response(examples.WEBHOOK | {"active": False})],
         ),
         "remove_webhook": _operation(
             "Remove a webhook",
             "Remove the webhook and the log of its deliveries.",
-            parameters=[_WEBHOOK_ID],
             responses={204: OpenApiResponse(description="The webhook was removed.")},
         ),
         "list_deliveries": _operation(
             "List deliveries",
             "The deliveries to one webhook and their results, the newest first.",
-            parameters=[_WEBHOOK_ID],
-            responses=DeliverySerializer(many=True),
+            responses=lists.DeliverySerializer(many=True),
             examples=[examples.response(examples.DELIVERY)],
         ),
     },

@@ -6,21 +6,18 @@ The last page of a million rows is as fast as the first, and no rows are counted
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.conf import settings
 from django.core import signing
 from django.db.models import Model, Q, QuerySet
-from rest_framework import serializers
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from calls.api.problems import unprocessable
+from calls.api.problems import invalid, unprocessable
 
 PAGE_SIZE = 50
 """Rows of a page where the client does not ask for another number."""
@@ -63,7 +60,7 @@ class KeysetPagination(BasePagination):
         orderings = cast(_OrderedView, view).orderings
         self._ordering = request.query_params.get("ordering", next(iter(orderings)))
         if self._ordering not in orderings:
-            raise _invalid_parameter("ordering", f"Choose from: {', '.join(orderings)}.", "invalid-choice")
+            raise invalid("ordering", f"Choose from: {', '.join(orderings)}.", "invalid-choice")
         self._columns = orderings[self._ordering]
         size = self._page_size(request)
         queryset = queryset.order_by(*self._columns)
@@ -80,7 +77,7 @@ class KeysetPagination(BasePagination):
     def _page_size(request: Request) -> int:
         text = request.query_params.get("page_size", str(PAGE_SIZE))
         if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_PAGE_SIZE:
-            raise _invalid_parameter("page_size", f"Write a number from 1 to {MAX_PAGE_SIZE}.", "invalid")
+            raise invalid("page_size", f"Write a number from 1 to {MAX_PAGE_SIZE}.")
         return int(text)
 
     def _read(self, cursor: str) -> list[Any]:
@@ -98,7 +95,7 @@ class KeysetPagination(BasePagination):
         if self._last is None:
             return None
         values = [getattr(self._last, column.lstrip("-")) for column in self._columns]
-        position = [_serializable(value) for value in values]
+        position = [value if isinstance(value, int) else str(value) for value in values]
         cursor = signing.dumps([self._ordering, *position], salt=_SALT)
         pairs = [(name, value) for name, values in self._request.query_params.lists() for value in values]
         query = urlencode([*(pair for pair in pairs if pair[0] != "cursor"), ("cursor", cursor)])
@@ -143,16 +140,3 @@ def _after(columns: tuple[str, ...], values: list[Any]) -> Q:
     if len(columns) == 1:
         return beyond(columns[0], values[0])
     return beyond(columns[0], values[0], "e") & (beyond(columns[0], values[0]) | beyond(columns[1], values[1]))
-
-
-def _serializable(value: Any) -> Any:
-    match value:
-        case datetime():
-            return value.isoformat()
-        case UUID():
-            return str(value)
-    return value
-
-
-def _invalid_parameter(name: str, text: str, code: str) -> serializers.ValidationError:
-    return serializers.ValidationError({name: serializers.ErrorDetail(text, code=code)})

@@ -152,6 +152,11 @@ def problem_for(error: Exception) -> Problem:
     return Problem(500, "internal-error", "An unexpected error occurred. The server has logged it.")
 
 
+def invalid(field: str, detail: str, code: str = "invalid") -> exceptions.ValidationError:
+    """Return the error of a request of which one field or parameter is malformed."""
+    return exceptions.ValidationError({field: exceptions.ErrorDetail(detail, code=code)})
+
+
 def unprocessable(code: str, field: str, detail: str) -> Problem:
     """Return the problem of a request that is well-formed but not allowed, because of one field."""
     return Problem(422, code, detail, errors=[{"field": field, "code": code, "detail": detail}])

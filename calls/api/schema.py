@@ -6,7 +6,9 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from rest_framework.serializers import Serializer
 
 from calls.api.problems import CODES
 from calls.api.serializers.shared import ProblemSerializer, Strict
@@ -57,6 +59,15 @@ _RETRIABLE = (429, 503)
 _FIELDS = {"invalid-request": ("to", "required"), "do-not-call": ("to", "do-not-call")}
 """The field and its code in the ``errors`` of an example, by the code of the problem."""
 
+_PATH_PARAMETERS = {
+    "call_id": (OpenApiTypes.UUID, "The id of the call."),
+    "name": (OpenApiTypes.STR, "The name of the agent."),
+    "number": (OpenApiTypes.STR, "The full number, such as +12125550123. The + may be written as %2B."),
+    "token": (OpenApiTypes.STR, "The last part of the link."),
+    "webhook_id": (OpenApiTypes.INT64, "The id of the webhook."),
+}
+"""The type and the description of each parameter in a path, by its name."""
+
 _INTRODUCTION = """
 Place phone calls, schedule them, follow them, and stop them.
 
@@ -104,6 +115,13 @@ class Schema(AutoSchema):
             operation["responses"].setdefault(str(status), self._problem(status))
         operation["responses"] = dict(sorted(operation["responses"].items()))
         return operation
+
+    def get_override_parameters(self) -> list[OpenApiParameter | Serializer[Any] | type[Serializer[Any]]]:
+        return [
+            OpenApiParameter(name, kind, OpenApiParameter.PATH, description=text)
+            for name, (kind, text) in _PATH_PARAMETERS.items()
+            if f"{{{name}}}" in self.path
+        ]
 
     def _scope(self) -> str:
         return str(getattr(self.view, "scopes", {}).get(self.method, ""))

@@ -122,7 +122,7 @@ class EventStream:
             if item.id not in self.sent:
                 self.sent.add(item.id)
                 self.cursor.advance(item)
-                data = _json(item.as_dict())
+                data = DjangoJSONEncoder(ensure_ascii=False, separators=(",", ":")).encode(item.as_dict())
                 yield f"event: {item.type}\nid: {self.cursor}\ndata: {data}\n\n".encode()
 
 
@@ -189,7 +189,3 @@ def _close_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
-
-
-def _json(value: Any) -> str:
-    return DjangoJSONEncoder(ensure_ascii=False, separators=(",", ":")).encode(value)

@@ -17,7 +17,7 @@ from calls.api import streams
 from calls.api.auth import CONTROL, DIAL, READ
 from calls.api.filters import CallFilter
 from calls.api.operations import documented
-from calls.api.problems import Problem, error_entry, flatten
+from calls.api.problems import Problem, error_entry, flatten, invalid
 from calls.api.serializers.calls import (
     MAX_BATCH_CALLS,
     BatchSerializer,
@@ -50,8 +50,7 @@ def idempotency_key(request: Request) -> str:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         text = "An idempotency key must have 1 to 255 visible ASCII characters and no space."
-        error = serializers.ErrorDetail(text, code="invalid")
-        raise serializers.ValidationError({"Idempotency-Key": error})
+        raise invalid("Idempotency-Key", text)
     return key or ""
 
 
@@ -110,8 +109,7 @@ def _read_batch(data: Any) -> tuple[dict[int, NewCall], list[dict[str, Any]]]:
         valid(BatchSerializer(data=data))
     assert isinstance(rows, list)  # or the serializer has refused the body
     if not 1 <= len(rows) <= MAX_BATCH_CALLS:
-        error = serializers.ErrorDetail(f"A batch must have 1 to {MAX_BATCH_CALLS} calls.", code="invalid")
-        raise serializers.ValidationError({"calls": error})
+        raise invalid("calls", f"A batch must have 1 to {MAX_BATCH_CALLS} calls.")
     new_calls: dict[int, NewCall] = {}
     errors: list[dict[str, Any]] = []
     for row, fields in enumerate(rows):

@@ -1,6 +1,7 @@
 """The addresses of agents, of the do-not-call list, and of webhooks."""
 
 from django.http import Http404
+from django.shortcuts import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -39,10 +40,9 @@ class AgentView(Endpoint):
 
     @documented("get_agent")
     def get(self, request: Request, name: str) -> Response:
-        agent = Agent.objects.filter(name=name).first() if "\0" not in name else None
-        if agent is None:
+        if "\0" in name:
             raise Http404
-        return Response(AgentSerializer(agent).data)
+        return Response(AgentSerializer(get_object_or_404(Agent, name=name)).data)
 
 
 # --- The do-not-call list ----------------------------------------------------------------------------------
@@ -71,10 +71,9 @@ class DoNotCallView(Endpoint):
 
     @documented("get_do_not_call")
     def get(self, request: Request, number: str) -> Response:
-        entry = DoNotCall.objects.filter(number=number).first() if E164.fullmatch(number) else None
-        if entry is None:
+        if not E164.fullmatch(number):
             raise Http404
-        return Response(DoNotCallSerializer(entry).data)
+        return Response(DoNotCallSerializer(get_object_or_404(DoNotCall, number=number)).data)
 
     @documented("remove_do_not_call")
     def delete(self, request: Request, number: str) -> Response:
@@ -139,7 +138,4 @@ class DeliveriesView(ListEndpoint[WebhookDelivery]):
 def _find_endpoint(webhook_id: str) -> WebhookEndpoint:
     # Longer numbers do not fit into the column.
     is_id = webhook_id.isascii() and webhook_id.isdecimal() and len(webhook_id) <= 18
-    endpoint = WebhookEndpoint.objects.filter(pk=int(webhook_id)).first() if is_id else None
-    if endpoint is None:
-        raise Http404
-    return endpoint
+    return get_object_or_404(WebhookEndpoint, pk=int(webhook_id) if is_id else None)

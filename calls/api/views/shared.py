@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
-from django.http import Http404
+from django.shortcuts import get_object_or_404
 from rest_framework.generics import GenericAPIView
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, ListSerializer
@@ -51,12 +51,8 @@ class ListEndpoint(GenericAPIView[_Model]):
 
 def find_call(call_id: str, *related: str) -> Call:
     """Return the call with its agent and the named related rows. Raises ``Http404`` if there is none."""
-    pk = as_uuid(call_id)
     calls = Call.objects.select_related("agent").prefetch_related(*related)
-    call = calls.filter(pk=pk).first() if pk else None
-    if call is None:
-        raise Http404
-    return call
+    return get_object_or_404(calls, pk=as_uuid(call_id))
 
 
 def valid(serializer: _Serializer) -> _Serializer:

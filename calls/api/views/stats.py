@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.utils import timezone
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -13,7 +12,7 @@ from calls.api.auth import READ
 from calls.api.fields import parse_timestamp
 from calls.api.filters import check_parameters, find_agent
 from calls.api.operations import documented
-from calls.api.problems import unprocessable
+from calls.api.problems import invalid, unprocessable
 from calls.api.views.shared import Endpoint
 from calls.models import Call
 
@@ -47,11 +46,10 @@ def _timestamp(text: str | None, name: str) -> datetime | None:
     try:
         return None if text is None else parse_timestamp(text.replace(" ", "+"))
     except ValueError as error:
-        raise serializers.ValidationError({name: serializers.ErrorDetail(str(error), code="invalid")}) from error
+        raise invalid(name, str(error)) from error
 
 
 def _one_of(value: str, name: str, choices: Sequence[str]) -> str:
     if value not in choices:
-        error = serializers.ErrorDetail(f"Choose from: {', '.join(choices)}.", code="invalid-choice")
-        raise serializers.ValidationError({name: error})
+        raise invalid(name, f"Choose from: {', '.join(choices)}.", "invalid-choice")
     return value
