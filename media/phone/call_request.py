@@ -1,4 +1,4 @@
-"""What a call is asked to be, by REST or by ``<Dial>``: whom it calls, what runs on it, and where it reports."""
+"""The data of a call: the request by REST, by ``<Dial>`` or by a caller, the changes from outside, and the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ API_VERSION = "2010-04-01"
 MAX_CALL_SECONDS = 4 * 3600.0
 """Twilio ends a call after four hours unless ``TimeLimit`` says otherwise."""
 CALL_EVENTS = ("initiated", "ringing", "answered", "completed")
-"""What a status callback can subscribe to (``StatusCallbackEvent``)."""
+"""The events that a status callback can subscribe to (``StatusCallbackEvent``)."""
+
+Direction = Literal["inbound", "outbound-api", "outbound-dial"]
+Status = Literal["queued", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"]
+FINAL_STATUSES: frozenset[Status] = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
 
 
 @dataclass(frozen=True)
@@ -74,3 +78,27 @@ class CallRequest:
     """Keys that Twilio presses after the answer, to get past a switchboard."""
     machine_detection: MachineDetection | None = None
     recording: RecordingRequest | None = None
+
+
+@dataclass(frozen=True)
+class CallEnd:
+    """The end of a call, after ``duration`` seconds of connection (0 if it was never answered)."""
+
+    status: Status
+    ended_by: str
+    """``caller``, ``app`` (over REST), ``twiml``, ``time-limit``, ``phone`` (the simulation failed), or the outcome."""
+    duration: float
+    sip_code: int
+
+
+@dataclass(frozen=True)
+class CallChange:
+    """Something that happens to a call from outside: it gets a new program, or it ends."""
+
+    by: str
+    """The one who changes the call, in the words of ``CallEnd.ended_by``."""
+    program: Program | None = None
+    """The TwiML that replaces the present one; None if the call ends."""
+    status: Status | None = None
+    """The final status, where it is not the usual one (``completed``, or ``no-answer`` before the answer)."""
+    sip_code: int | None = None

@@ -14,13 +14,21 @@ import time
 import uuid
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from media.phone.answering import Outcome
-from media.phone.call_request import Callback, CallRequest, MachineDetection, Program
-from media.phone.exchange import FINAL_STATUSES, CallChange, CallEnd, Direction, Exchange, Leg, Status
+from media.phone.call_request import (
+    FINAL_STATUSES,
+    Callback,
+    CallChange,
+    CallEnd,
+    CallRequest,
+    Direction,
+    MachineDetection,
+    Program,
+    Status,
+)
 from media.phone.gateway import Gateway
-from media.phone.injections import CallbackKind
 from media.phone.leg_audio import LegAudio
 from media.phone.leg_callbacks import LegCallbacks
 from media.phone.leg_recordings import LegRecordings
@@ -28,6 +36,9 @@ from media.phone.leg_stream import LegStream
 from media.phone.party import Party
 from media.phone.twilio_errors import Alert, TwilioError
 from media.phone.verbs import LegVerbs
+
+if TYPE_CHECKING:  # network.py imports this module
+    from media.phone.network import PhoneNetwork
 
 _SIP_CODES: dict[Status, int] = {"completed": 200, "busy": 486, "no-answer": 487, "canceled": 487, "failed": 404}
 """The SIP response that each final status is reported with, where the outcome names no other."""
@@ -40,20 +51,21 @@ class PhoneCall:
     """
     One leg of a call. Twilio calls each leg a call, with a SID of its own, and so does everything outside this package.
 
-    ``PhoneNetwork`` makes them. Implements ``exchange.Leg``.
+    ``PhoneNetwork`` makes them.
     """
 
     def __init__(
         self,
-        exchange: Exchange,
+        network: PhoneNetwork,
         request: CallRequest,
         *,
         direction: Direction,
-        parent: Leg | None = None,
+        parent: PhoneCall | None = None,
         party: Party | None = None,
         extra_parameters: Mapping[str, str] | None = None,
         queue_time: float = 0.0,
     ) -> None:
+        self.network = network
         self.sid = "CA" + uuid.uuid4().hex
         self.request = request
         self.direction = direction
@@ -70,11 +82,11 @@ class PhoneCall:
         self.ended_at: datetime | None = None
         self.duration = 0
         """Seconds of connection, rounded up as Twilio bills them; 0 until the call has ended."""
-        self.tape = exchange.tape(self.sid)
+        self.tape = network.tape(self.sid)
         """The evidence: what both sides heard, and when."""
         self.events: list[dict[str, Any]] = []
         """What happened to the call, in order; the tape has the same events with their times."""
-        self.gateway: Gateway | None = exchange.gateway(party, self.tape) if party else None
+        self.gateway: Gateway | None = network.gateway(party, self.tape) if party else None
         """Runs the media streams; None until the call is answered."""
         self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """For a leg of ``<Dial>``: done once it is known whether the leg was answered and may be bridged."""
@@ -89,11 +101,11 @@ class PhoneCall:
             on_hang_up=self.hang_up,
             on_failure=self.fail,
         )
-        self.callbacks = LegCallbacks(self, exchange, extra_parameters=extra_parameters or {})
-        self.recordings = LegRecordings(self, exchange, self.callbacks)
-        self._stream = LegStream(self, exchange, self.callbacks)
-        self._verbs = LegVerbs(self, exchange, self.callbacks, self.recordings, self._stream)
-        self._exchange, self._timing, self._random = exchange, exchange.timing, exchange.random
+        self.callbacks = LegCallbacks(self, extra_parameters=extra_parameters or {})
+        self.recordings = LegRecordings(self)
+        self.stream = LegStream(self)
+        self._verbs = LegVerbs(self)
+        self._timing, self._random = network.timing, network.random
         self._changes: asyncio.Queue[CallChange] = asyncio.Queue()  # from outside, in order
         self._was_dialled = False  # whether it left the queue; a call cancelled before that reports nothing
         self._answered_at = 0.0  # `time.monotonic()`; 0.0 until the answer
@@ -146,10 +158,6 @@ class PhoneCall:
                 self.callbacks.progress = callback
             self.change(CallChange("app", program))
 
-    async def wait_for_callback(self, kind: CallbackKind) -> None:
-        """Return once the application has answered a callback of this kind about this call."""
-        await self.callbacks.wait_for(kind)
-
     @property
     def is_over(self) -> bool:
         return self.status in FINAL_STATUSES
@@ -167,7 +175,7 @@ class PhoneCall:
     def alert(self, error: TwilioError) -> None:
         """Write an error where Twilio's debugger would show it."""
         self.log("alert", code=error.code, message=error.message)
-        self._exchange.alerts.append(Alert(error.code, error.message, self.sid))
+        self.network.alerts.append(Alert(error.code, error.message, self.sid))
 
     # -- its life ---------------------------------------------------------------------------------
 
@@ -220,7 +228,7 @@ class PhoneCall:
         if isinstance(outcome, Outcome):
             return CallChange(outcome.status, status=outcome.status, sip_code=outcome.sip_code)
         self.audio.party = outcome
-        self.gateway = self._exchange.gateway(outcome, self.tape)
+        self.gateway = self.network.gateway(outcome, self.tape)
         await self.answer()
         return None
 
@@ -230,7 +238,7 @@ class PhoneCall:
         self.started_at = datetime.now(UTC)
         self.callbacks.report_progress("initiated", status="initiated")
         await self._timing.pause_between(self._timing.post_dial, self._random)
-        answerer = self._exchange.answerer(self.request.to_number)
+        answerer = self.network.answerer(self.request.to_number)
         outcome = answerer.answer()
         if isinstance(outcome, Outcome) and outcome.after == 0.0:
             return outcome
@@ -260,7 +268,7 @@ class PhoneCall:
         extra: dict[str, str] = {}
         detection = request.machine_detection if not request.send_digits else None  # SendDigits switches it off
         if detection is not None and detection.asynchronous:
-            self._exchange.spawn(self._report_verdict(detection))
+            self.network.spawn(self._report_verdict(detection))
         elif detection is not None:
             self.callbacks.report_answer()
             verdict = await self._until_changed(self._detect_machine(detection))
@@ -273,7 +281,7 @@ class PhoneCall:
                 self.callbacks.report_answer()
                 await self._timing.pause_between(self._timing.scatter, self._random)
             else:
-                self._exchange.spawn(self._report_answer_later())
+                self.network.spawn(self._report_answer_later())
         return await self._run_programs(request.program, extra)
 
     async def _report_answer_later(self) -> None:
@@ -281,7 +289,7 @@ class PhoneCall:
         self.callbacks.report_answer()
 
     async def _detect_machine(self, detection: MachineDetection) -> str:
-        answerer = self._exchange.answerer(self.request.to_number)
+        answerer = self.network.answerer(self.request.to_number)
         if answerer.beep_after is not None and detection.mode == "DetectMessageEnd":
             await asyncio.sleep(answerer.beep_after - self.seconds)
         else:
@@ -294,14 +302,14 @@ class PhoneCall:
         """Detect a machine beside the TwiML, and report what was found."""
         started = time.monotonic()
         verdict = await self._detect_machine(detection)
-        if self._exchange.injections.amd_after_end:
+        if self.network.injections.amd_after_end:
             await asyncio.wait({self.over})
         if detection.callback is None:
             return
         milliseconds = round((time.monotonic() - started) / (self._timing.scale or 1.0) * 1000)
         parameters = {
             "CallSid": self.sid,
-            "AccountSid": self._exchange.account_sid,
+            "AccountSid": self.network.account_sid,
             "AnsweredBy": verdict,
             "MachineDetectionDuration": str(milliseconds),
         }
@@ -321,7 +329,7 @@ class PhoneCall:
         """Run TwiML, and the TwiML that replaces it, until the call ends. Return how it ended."""
         while program is not None:
             change = await self._until_changed(self._verbs.run(program, extra or {}))
-            await self._stream.stop(change)
+            await self.stream.stop(change)
             if change is None:
                 return CallChange("twiml", status=self._verbs.rejected)
             if change.program is None:
@@ -337,7 +345,7 @@ class PhoneCall:
         if not self.ready.done():
             self.ready.set_result(False)
         self.ended.set()
-        await self._stream.stop(end)
+        await self.stream.stop(end)
         was_connected = self.status == "in-progress"
         if was_connected:
             self.callbacks.report_answer()

@@ -1,4 +1,4 @@
-"""What Twilio reports about one leg to the application: in which order, with which parameters, and to which URL."""
+"""The reports of one leg to the application: their order, their parameters, and their URLs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from typing import TYPE_CHECKING
 
 from media.phone.call_request import API_VERSION, Callback
 from media.phone.callback_sender import AWAITED_KINDS, CallbackResponse, CookiesPerHost
-from media.phone.exchange import Exchange, Leg
 from media.phone.injections import CallbackKind
 from media.phone.twilio_errors import TwilioError
+
+if TYPE_CHECKING:  # leg.py imports this module
+    from media.phone.leg import PhoneCall
 
 
 class LegCallbacks:
@@ -22,10 +25,10 @@ class LegCallbacks:
     so that only an injected fault changes their order.
     """
 
-    def __init__(self, leg: Leg, exchange: Exchange, *, extra_parameters: Mapping[str, str]) -> None:
+    def __init__(self, leg: PhoneCall, *, extra_parameters: Mapping[str, str]) -> None:
         self.progress: Callback | None = leg.request.callback
-        """Where the progress of the call is reported; a REST update that changes the TwiML may replace it."""
-        self._leg, self._exchange = leg, exchange
+        """The URL for the progress of the call; a REST update that changes the TwiML may replace it."""
+        self._leg = leg
         self._extra_parameters = dict(extra_parameters)
         self._cookies: CookiesPerHost = {}  # Twilio keeps the application's cookies for the duration of a call
         self._sequence_number = 0  # of the next progress callback; Twilio numbers only those
@@ -47,7 +50,7 @@ class LegCallbacks:
         parent = {"ParentCallSid": leg.parent.sid} if leg.parent else {}
         return {
             "CallSid": leg.sid,
-            "AccountSid": self._exchange.account_sid,
+            "AccountSid": self._leg.network.account_sid,
             **parties,
             **places,
             "CallStatus": leg.status,
@@ -82,13 +85,13 @@ class LegCallbacks:
             }
         )
         self._sequence_number += 1
-        if not self._exchange.injections.reorder:
+        if not self._leg.network.injections.reorder:
             self.enqueue("status", self.progress, parameters)
             return
         self._held_back.append(parameters)
         if event == "completed":
             earlier = self._held_back[:-1]
-            self._exchange.random.shuffle(earlier)
+            self._leg.network.random.shuffle(earlier)
             for held in (parameters, *earlier):
                 self.enqueue("status", self.progress, held)
 
@@ -101,13 +104,13 @@ class LegCallbacks:
                 await asyncio.wait({previous})
             await self.send(kind, callback.url, parameters, method=callback.method)
 
-        self._latest = self._exchange.spawn(send_in_turn())
+        self._latest = self._leg.network.spawn(send_in_turn())
 
     async def send(
         self, kind: CallbackKind, url: str, parameters: Mapping[str, str], *, method: str
     ) -> CallbackResponse:
         """Send a callback now and return its response. A failure becomes an alert, unless the call waits for it."""
-        response = await self._exchange.sender.send(url, parameters, kind=kind, method=method, cookies=self._cookies)
+        response = await self._leg.network.sender.send(url, parameters, kind=kind, method=method, cookies=self._cookies)
         self._leg.log("webhook", kind=kind, url=response.url, status=response.status, error=response.error)
         if response.error is not None and kind not in AWAITED_KINDS:
             self._leg.alert(TwilioError(response.error, f"{response.status or 'no answer'} from {url}"))

@@ -8,11 +8,12 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from media.phone.call_request import API_VERSION, Callback, RecordingRequest
-from media.phone.exchange import Exchange, Leg
-from media.phone.leg_callbacks import LegCallbacks
+
+if TYPE_CHECKING:  # leg.py imports this module
+    from media.phone.leg import PhoneCall
 
 
 @dataclass
@@ -33,10 +34,10 @@ class Recording:
 class LegRecordings:
     """Starts and ends the recordings of one leg and reports them to their callbacks."""
 
-    def __init__(self, leg: Leg, exchange: Exchange, callbacks: LegCallbacks) -> None:
+    def __init__(self, leg: PhoneCall) -> None:
         self.all: list[Recording] = []
         """Every recording of the leg, in the order in which they started."""
-        self._leg, self._exchange, self._callbacks = leg, exchange, callbacks
+        self._leg = leg
 
     def start(self, request: RecordingRequest) -> Recording:
         """Start a recording, and report that it is in progress if its callback subscribed to that."""
@@ -44,7 +45,7 @@ class LegRecordings:
         self.all.append(recording)
         self._leg.log("recording", sid=recording.sid, source=request.source)
         if request.callback is not None and "in-progress" in request.callback.events:
-            self._callbacks.enqueue("recording", request.callback, self._parameters(recording))
+            self._leg.callbacks.enqueue("recording", request.callback, self._parameters(recording))
         return recording
 
     def end(self, recording: Recording) -> None:
@@ -55,7 +56,7 @@ class LegRecordings:
         recording.duration = math.ceil(time.monotonic() - recording.started)
         callback = recording.request.callback
         if callback is not None and "completed" in callback.events:
-            self._exchange.spawn(self._report_end(recording, callback))
+            self._leg.network.spawn(self._report_end(recording, callback))
 
     def end_all(self) -> None:
         """End every recording that still runs."""
@@ -68,7 +69,7 @@ class LegRecordings:
 
     def url(self, recording: Recording) -> str:
         """Return where Twilio would serve the sound."""
-        account = self._exchange.account_sid
+        account = self._leg.network.account_sid
         return f"https://api.twilio.com/{API_VERSION}/Accounts/{account}/Recordings/{recording.sid}"
 
     def result(self, recording: Recording) -> dict[str, str]:
@@ -80,12 +81,12 @@ class LegRecordings:
         }
 
     async def _report_end(self, recording: Recording, callback: Callback) -> None:
-        await self._exchange.timing.pause_between(self._exchange.timing.recording, self._exchange.random)
-        await self._callbacks.send("recording", callback.url, self._parameters(recording), method=callback.method)
+        await self._leg.network.timing.pause_between(self._leg.network.timing.recording, self._leg.network.random)
+        await self._leg.callbacks.send("recording", callback.url, self._parameters(recording), method=callback.method)
 
     def _parameters(self, recording: Recording) -> dict[str, str]:
         return {
-            "AccountSid": self._exchange.account_sid,
+            "AccountSid": self._leg.network.account_sid,
             "CallSid": self._leg.sid,
             **self.result(recording),
             "RecordingStatus": recording.status,

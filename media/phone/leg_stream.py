@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import uuid
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from media.phone.call_request import Callback
-from media.phone.exchange import CallChange, Exchange, Leg
-from media.phone.leg_callbacks import LegCallbacks
+from media.phone.call_request import Callback, CallChange
 from media.phone.stream import StreamEnd
 from media.phone.stream_handshake import StreamRequest
 from media.phone.twiml_interpreter import ConnectStream
+
+if TYPE_CHECKING:  # leg.py imports this module
+    from media.phone.leg import PhoneCall
 
 STOP_TIMEOUT = 5.0
 """Seconds that the gateway has for `stop` and the close of the socket; its own limit for the close is 2 s."""
@@ -22,22 +24,22 @@ ANNOUNCE_AFTER = (0.05, 0.3)
 class LegStream:
     """Runs the media streams of one leg, one after another."""
 
-    def __init__(self, leg: Leg, exchange: Exchange, callbacks: LegCallbacks) -> None:
-        self._leg, self._exchange, self._callbacks = leg, exchange, callbacks
+    def __init__(self, leg: PhoneCall) -> None:
+        self._leg = leg
         self._running: asyncio.Task[StreamEnd] | None = None
 
     async def run(self, stream: ConnectStream) -> None:
         """Return when the stream is over and the call is not."""
         request = StreamRequest(
             url=stream.url,
-            account_sid=self._exchange.account_sid,
+            account_sid=self._leg.network.account_sid,
             call_sid=self._leg.sid,
             stream_sid="MZ" + uuid.uuid4().hex,
-            auth_token=self._exchange.auth_token,
+            auth_token=self._leg.network.auth_token,
             parameters=stream.parameters,
-            connect_to=self._exchange.routes.socket_base(stream.url),
+            connect_to=self._leg.network.routes.socket_base(stream.url),
         )
-        self._running = self._exchange.spawn(self._run(stream, request))
+        self._running = self._leg.network.spawn(self._run(stream, request))
         self._leg.audio.is_streaming = True
         end = await asyncio.shield(self._running)
         if end.reason in ("party-hung-up", "call-updated"):
@@ -67,7 +69,7 @@ class LegStream:
                 announced = True
                 self._report(stream, request, "stream-started")
 
-        delay = self._exchange.random.uniform(*ANNOUNCE_AFTER)
+        delay = self._leg.network.random.uniform(*ANNOUNCE_AFTER)
         announcement = asyncio.get_running_loop().call_later(delay, announce)
         try:
             end = await self._leg.gateway.run(request)
@@ -98,4 +100,4 @@ class LegStream:
             **extra,
         }
         callback = Callback(stream.status_callback, stream.status_callback_method)
-        self._callbacks.enqueue("stream-status", callback, parameters)
+        self._leg.callbacks.enqueue("stream-status", callback, parameters)

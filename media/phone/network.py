@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 from media.phone.answering import Answerer, CarrierTiming, Outcome
 from media.phone.call_request import Callback, CallRequest, Program
 from media.phone.callback_sender import CallbackSender, Delivery, Routes
-from media.phone.exchange import Leg
 from media.phone.gateway import Gateway
 from media.phone.injections import Injections
 from media.phone.leg import PhoneCall
@@ -64,8 +63,6 @@ class PhoneNetwork:
     - ``gateway_factory``: makes the media gateway of each call, from its party and its tape.
     - ``render_say``: turns the text of ``<Say>`` into mu-law audio, in a thread; without it, ``<Say>`` only takes time.
     - ``rest_host``, ``rest_port``: where the REST API listens; port 0 stands for any free one.
-
-    Implements ``exchange.Exchange`` and ``rest.Account``.
     """
 
     def __init__(
@@ -208,7 +205,7 @@ class PhoneNetwork:
         wait = self._queue.reserve(time.monotonic())
         return self._begin(PhoneCall(self, request, direction="outbound-api", queue_time=wait))
 
-    def child(self, parent: Leg, request: CallRequest) -> PhoneCall:
+    def child(self, parent: PhoneCall, request: CallRequest) -> PhoneCall:
         """Start a leg of ``<Dial>``. These do not wait in the queue."""
         return self._begin(PhoneCall(self, request, direction="outbound-dial", parent=parent))
 

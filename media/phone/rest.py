@@ -14,12 +14,12 @@ import json
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aiohttp import web
 
-from media.phone.call_request import API_VERSION, CALL_EVENTS, Callback, CallRequest
-from media.phone.injections import Injections, RestFault
+from media.phone.call_request import API_VERSION, CALL_EVENTS, Callback
+from media.phone.injections import RestFault
 from media.phone.leg import PhoneCall
 from media.phone.rest_forms import (
     Form,
@@ -34,30 +34,17 @@ from media.phone.rest_forms import (
     refuse_unknown_parameters,
 )
 from media.phone.rest_resources import call_resource, list_resource, recording_resource
-from media.phone.twilio_errors import Alert, TwilioError
+from media.phone.twilio_errors import TwilioError
+
+if TYPE_CHECKING:  # network.py imports this module
+    from media.phone.network import PhoneNetwork
 
 SHUTDOWN_TIMEOUT = 1.0
 """Seconds that a request under way has when the network is closed; a client that still waits has given up already."""
 
 
-class Account(Protocol):
-    """What the API needs of the network: one account with its calls. ``PhoneNetwork`` explains the attributes."""
-
-    account_sid: str
-    auth_token: str
-    strict: bool
-    injections: Injections
-    alerts: list[Alert]
-    calls: dict[str, PhoneCall]
-    caller_ids: set[str] | None
-    concurrent_calls: int | None
-    refusals: dict[str, int]
-
-    def place(self, request: CallRequest) -> PhoneCall: ...
-
-
 class Result(NamedTuple):
-    """What a request is answered with."""
+    """The answer to a request."""
 
     status: int
     body: dict[str, Any]
@@ -71,9 +58,9 @@ Handler = Callable[[web.Request], Awaitable[Result]]
 class RestApi:
     """The HTTP server of one account."""
 
-    def __init__(self, account: Account, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, account: PhoneNetwork, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[tuple[str, str, dict[str, list[str]]]] = []
-        """What was asked, as (method, path, form)."""
+        """The requests that came, as (method, path, form)."""
         self._account = account
         self._address = host, port
         self._concurrent = 0  # requests under way
@@ -133,7 +120,7 @@ class RestApi:
             result = await self._carry_out(request, handler, fault)
             status, body = result.status, json.dumps(result.body)
             if fault.after is not None and result.call is not None:
-                await result.call.wait_for_callback(fault.after)
+                await result.call.callbacks.wait_for(fault.after)
         if fault.status:
             status, body, content_type = fault.status, fault.body, fault.content_type
         await asyncio.sleep(fault.delay)
@@ -186,7 +173,7 @@ class RestApi:
         check_create(form)
         self._check_account(form)
         call = self._account.place(read_call_request(form))
-        resource = call_resource(call, self._account.account_sid)
+        resource = call_resource(call)
         for warning in create_warnings(form):
             call.alert(warning)
         return Result(201, resource, call)
@@ -221,11 +208,11 @@ class RestApi:
             status=form.get("Status", ""),
             time_limit=float(limit) if limit else None,
         )
-        return Result(200, call_resource(call, self._account.account_sid), call)
+        return Result(200, call_resource(call), call)
 
     async def _fetch(self, request: web.Request) -> Result:
         call = self._find_call(request)
-        return Result(200, call_resource(call, self._account.account_sid), call)
+        return Result(200, call_resource(call), call)
 
     async def _record(self, request: web.Request) -> Result:
         call = self._find_call(request)
@@ -233,11 +220,11 @@ class RestApi:
             raise TwilioError(21220)
         wanted = read_recording(await _read_form(request), "StartCallRecordingAPI")
         recording = call.recordings.start(wanted)
-        return Result(201, recording_resource(recording, call, self._account.account_sid), call)
+        return Result(201, recording_resource(recording, call), call)
 
     async def _list(self, request: web.Request) -> Result:
         calls = list(self._account.calls.values())
-        return Result(200, list_resource(calls, request.query, request.path, self._account.account_sid))
+        return Result(200, list_resource(calls, request.query, request.path))
 
 
 async def _read_form(request: web.Request) -> Form:

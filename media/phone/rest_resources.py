@@ -1,4 +1,4 @@
-"""How Twilio's REST API shows calls and recordings, and how it finds the calls of a list. Without I/O."""
+"""The JSON of calls and recordings in Twilio's REST API, and the search for the calls of a list. Without I/O."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from media.phone.twilio_errors import TwilioError
 _SUBRESOURCES = ("events", "notifications", "payments", "recordings", "siprec", "streams", "transcriptions")
 
 
-def call_resource(call: PhoneCall, account_sid: str) -> dict[str, Any]:
+def call_resource(call: PhoneCall) -> dict[str, Any]:
     """Return a call as the API shows it: numbers as strings, times as RFC 2822."""
+    account_sid = call.network.account_sid
     uri = f"/{API_VERSION}/Accounts/{account_sid}/Calls/{call.sid}"
     return {
         "sid": call.sid,
@@ -51,8 +52,9 @@ def call_resource(call: PhoneCall, account_sid: str) -> dict[str, Any]:
     }
 
 
-def recording_resource(recording: Recording, call: PhoneCall, account_sid: str) -> dict[str, Any]:
+def recording_resource(recording: Recording, call: PhoneCall) -> dict[str, Any]:
     """Return a recording as the API shows it."""
+    account_sid = call.network.account_sid
     started = format_datetime(recording.started_at)
     return {
         "sid": recording.sid,
@@ -76,7 +78,7 @@ def recording_resource(recording: Recording, call: PhoneCall, account_sid: str) 
     }
 
 
-def list_resource(calls: Sequence[PhoneCall], query: Mapping[str, str], path: str, account_sid: str) -> dict[str, Any]:
+def list_resource(calls: Sequence[PhoneCall], query: Mapping[str, str], path: str) -> dict[str, Any]:
     """Return one page of the calls that match the query, the newest first. Raises 20001 for a query without sense."""
     try:
         size = min(max(int(query.get("PageSize", 50)), 1), 1000)
@@ -91,7 +93,7 @@ def list_resource(calls: Sequence[PhoneCall], query: Mapping[str, str], path: st
         return f"{path}?{urlencode([*filters, ('PageSize', size), ('Page', number)])}"
 
     return {
-        "calls": [call_resource(call, account_sid) for call in shown],
+        "calls": [call_resource(call) for call in shown],
         "page": page,
         "page_size": size,
         "start": page * size,

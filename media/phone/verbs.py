@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from media.phone.call_request import CallRequest, Program, RecordingRequest
-from media.phone.exchange import CallChange, Exchange, Leg, Status
+from media.phone.call_request import CallChange, CallRequest, Program, RecordingRequest, Status
 from media.phone.frames import FRAME_SECONDS
 from media.phone.injections import CallbackKind
-from media.phone.leg_callbacks import LegCallbacks
-from media.phone.leg_recordings import LegRecordings
-from media.phone.leg_stream import LegStream
 from media.phone.twilio_errors import TwilioError
 from media.phone.twiml_document import Document, parse
 from media.phone.twiml_interpreter import Callee, ConnectStream, Dial, Interpreter
+
+if TYPE_CHECKING:  # leg.py imports this module
+    from media.phone.leg import PhoneCall
 
 COMFORT_NOISE = frozenset(b"\xff\x7f\xfe\x7e")
 """The mu-law codes next to zero: a frame of nothing else is silence to ``<Record>``."""
@@ -27,15 +26,12 @@ APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
 class LegVerbs:
     """Implements ``twiml_interpreter.Line`` for one leg."""
 
-    def __init__(
-        self, leg: Leg, exchange: Exchange, callbacks: LegCallbacks, recordings: LegRecordings, stream: LegStream
-    ) -> None:
+    def __init__(self, leg: PhoneCall) -> None:
         self.rejected: Status | None = None
         """The final status that ``<Reject>`` asked for; None unless it was carried out before the answer."""
         self.unfinished_record: tuple[str, str] | None = None
         """Where the ``<Record>`` that runs now reports if the person hangs up: URL and method."""
-        self._leg, self._exchange = leg, exchange
-        self._callbacks, self._recordings, self._stream = callbacks, recordings, stream
+        self._leg = leg
         self._program: Program | None = None  # the one that runs, for its fallback URL
 
     async def run(self, program: Program, extra: Mapping[str, str]) -> None:
@@ -68,7 +64,7 @@ class LegVerbs:
             return await self._fetch(program.fallback_url, program.fallback_method, reason, kind)
 
     async def _fetch(self, url: str, method: str, parameters: Mapping[str, str], kind: CallbackKind) -> Document:
-        response = await self._callbacks.send(kind, url, self._callbacks.parameters(parameters), method=method)
+        response = await self._leg.callbacks.send(kind, url, self._leg.callbacks.parameters(parameters), method=method)
         if response.error is not None:
             raise TwilioError(response.error, f"{response.status or 'no answer'} from {url}")
         return parse(response.body, url=response.url, content_type=response.content_type)
@@ -88,10 +84,10 @@ class LegVerbs:
 
     async def say(self, text: str) -> None:
         self._leg.log("say", text=text)
-        if self._exchange.render_say is None:
-            await self.pause(len(text) / self._exchange.timing.characters_per_second)
+        if self._leg.network.render_say is None:
+            await self.pause(len(text) / self._leg.network.timing.characters_per_second)
         else:
-            await self._leg.audio.play(await asyncio.to_thread(self._exchange.render_say, text))
+            await self._leg.audio.play(await asyncio.to_thread(self._leg.network.render_say, text))
 
     async def play(self, url: str) -> None:
         self._leg.log("play", url=url)  # the file itself is not fetched
@@ -100,27 +96,27 @@ class LegVerbs:
         self._leg.log("digits_sent", digits=digits)
 
     async def pause(self, seconds: float) -> None:
-        await self._exchange.timing.pause(seconds)
+        await self._leg.network.timing.pause(seconds)
 
     async def next_key(self, within: float | None) -> str | None:
         try:
-            async with asyncio.timeout(None if within is None else within * self._exchange.timing.scale):
+            async with asyncio.timeout(None if within is None else within * self._leg.network.timing.scale):
                 return await self._leg.audio.next_key()
         except TimeoutError:
             return None
 
     async def run_stream(self, stream: ConnectStream) -> None:
-        await self._stream.run(stream)
+        await self._leg.stream.run(stream)
 
     def start_recording(self, request: RecordingRequest) -> None:
-        self._recordings.start(request)
+        self._leg.recordings.start(request)
 
     # -- <Dial> -----------------------------------------------------------------------------------
 
     async def dial(self, dial: Dial) -> dict[str, str]:
-        legs = [self._exchange.child(self._leg, self._child_request(callee, dial)) for callee in dial.callees]
+        legs = [self._leg.network.child(self._leg, self._child_request(callee, dial)) for callee in dial.callees]
         waiting = {leg.ready: leg for leg in legs}
-        winner: Leg | None = None
+        winner: PhoneCall | None = None
         talked = 0.0
         try:
             while waiting and winner is None:
@@ -147,8 +143,8 @@ class LegVerbs:
             "DialCallDuration": str(math.ceil(talked)),
             "DialBridged": "true",
         }
-        recording = self._recordings.find(dial.recording)
-        return result | ({"RecordingUrl": self._recordings.url(recording)} if recording else {})
+        recording = self._leg.recordings.find(dial.recording)
+        return result | ({"RecordingUrl": self._leg.recordings.url(recording)} if recording else {})
 
     def _child_request(self, callee: Callee, dial: Dial) -> CallRequest:
         return CallRequest(
@@ -160,9 +156,9 @@ class LegVerbs:
             send_digits=callee.send_digits,
         )
 
-    async def _bridge(self, other: Leg, dial: Dial) -> None:
+    async def _bridge(self, other: PhoneCall, dial: Dial) -> None:
         """Connect the two people until the other leg ends, the time is up, or the caller presses the star key."""
-        recording = None if dial.recording is None else self._recordings.start(dial.recording)
+        recording = None if dial.recording is None else self._leg.recordings.start(dial.recording)
         self._leg.audio.bridged, other.audio.bridged = other.audio, self._leg.audio
         self._leg.log("bridged", leg=other.sid)
 
@@ -180,7 +176,7 @@ class LegVerbs:
                 ender.cancel()
             await asyncio.wait(enders)
             if recording is not None:
-                self._recordings.end(recording)
+                self._leg.recordings.end(recording)
 
     # -- <Record> ---------------------------------------------------------------------------------
 
@@ -189,7 +185,7 @@ class LegVerbs:
     ) -> dict[str, str] | None:
         if beep:
             self._leg.log("beep")
-        scale = self._exchange.timing.scale
+        scale = self._leg.network.timing.scale
         spoke, quiet_seconds, went_quiet = False, 0.0, asyncio.Event()
 
         def listen(frame: bytes) -> None:
@@ -206,7 +202,7 @@ class LegVerbs:
                 pass
             return key
 
-        recording = self._recordings.start(request)
+        recording = self._leg.recordings.start(request)
         self._leg.audio.listener, self.unfinished_record = listen, action
         pressing = asyncio.ensure_future(press_finishing_key())
         falling_quiet = asyncio.ensure_future(went_quiet.wait())
@@ -219,5 +215,5 @@ class LegVerbs:
                 task.cancel()
             await asyncio.wait({pressing, falling_quiet})
         self.unfinished_record = None
-        self._recordings.end(recording)
-        return {**self._recordings.result(recording), "Digits": digits} if spoke or digits else None
+        self._leg.recordings.end(recording)
+        return {**self._leg.recordings.result(recording), "Digits": digits} if spoke or digits else None

@@ -21,8 +21,8 @@ from rich.markup import escape
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.types import EngineError
 from media.phone.answering import CarrierTiming
+from media.phone.call_request import CallEnd
 from media.phone.caller import CallerVoice
-from media.phone.exchange import CallEnd
 from media.phone.leg import PhoneCall
 from media.phone.live import caller_voice
 from media.phone.network import PhoneNetwork

@@ -118,7 +118,7 @@ async def test_the_report_of_the_answer_and_the_request_for_twiml_come_in_either
         async with open_network(app, seed=seed, timing=CarrierTiming(scatter=(1.0, 1.0))) as network:
             network.on_dial(THERE, Person, after=0)
             call = network.place(call_request())
-            await asyncio.gather(call.wait_for_callback("voice"), app.wait_for_request("/twilio/status/", times=3))
+            await asyncio.gather(call.callbacks.wait_for("voice"), app.wait_for_request("/twilio/status/", times=3))
             seen.add(app.received[2].path)
         app.received.clear()
     assert seen == {"/twilio/voice/", "/twilio/status/"}
