@@ -15,54 +15,42 @@ MAX_DOCUMENT_BYTES = 64 * 1024
 MAX_PARAMETER_CHARACTERS = 500
 """Twilio's limit for the name and the value of a ``<Parameter>`` together."""
 MAX_NUMBERS = 10
-"""How many numbers one ``<Dial>`` may call at once."""
+"""The most numbers that one ``<Dial>`` may call at once."""
 
-_ACTION = frozenset({"action", "method"})
 PROMPTS = frozenset({"Say", "Play", "Pause"})
 """The verbs that may be nested in ``<Gather>``."""
-_RECORDING_CALLBACK = frozenset(
-    {"recordingStatusCallback", "recordingStatusCallbackMethod", "recordingStatusCallbackEvent", "trim"}
-)
+_ACTION = "action method"
+_STATUS = "statusCallback statusCallbackMethod"
+_RECORDING = "recordingStatusCallback recordingStatusCallbackMethod recordingStatusCallbackEvent trim"
 
 GRAMMAR: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    "Response": (
-        frozenset(),
-        frozenset(
-            {"Connect", "Say", "Play", "Pause", "Gather", "Dial", "Record", "Redirect", "Reject", "Hangup", "Start"}
+    element: (frozenset(attributes.split()), frozenset(children.split()))
+    for element, attributes, children in (
+        ("Response", "", "Connect Say Play Pause Gather Dial Record Redirect Reject Hangup Start"),
+        ("Connect", _ACTION, "Stream"),
+        ("Stream", f"url name track connectorName {_STATUS}", "Parameter"),
+        ("Parameter", "name value", ""),
+        ("Say", "voice language loop", ""),
+        ("Play", "loop digits", ""),
+        ("Pause", "length", ""),
+        (
+            "Gather",
+            f"{_ACTION} input timeout finishOnKey numDigits actionOnEmptyResult language hints",
+            " ".join(PROMPTS),
         ),
-    ),
-    "Connect": (_ACTION, frozenset({"Stream"})),
-    "Stream": (
-        frozenset({"url", "name", "track", "connectorName", "statusCallback", "statusCallbackMethod"}),
-        frozenset({"Parameter"}),
-    ),
-    "Parameter": (frozenset({"name", "value"}), frozenset()),
-    "Say": (frozenset({"voice", "language", "loop"}), frozenset()),
-    "Play": (frozenset({"loop", "digits"}), frozenset()),
-    "Pause": (frozenset({"length"}), frozenset()),
-    "Gather": (
-        _ACTION | {"input", "timeout", "finishOnKey", "numDigits", "actionOnEmptyResult", "language", "hints"},
-        PROMPTS,
-    ),
-    "Dial": (
-        _ACTION
-        | _RECORDING_CALLBACK
-        | {"timeout", "timeLimit", "callerId", "record", "answerOnBridge", "hangupOnStar", "recordingTrack"},
-        frozenset({"Number"}),
-    ),
-    "Number": (
-        frozenset({"url", "method", "sendDigits", "statusCallback", "statusCallbackMethod", "statusCallbackEvent"}),
-        frozenset(),
-    ),
-    "Record": (
-        _ACTION | _RECORDING_CALLBACK | {"maxLength", "timeout", "finishOnKey", "playBeep", "transcribe"},
-        frozenset(),
-    ),
-    "Redirect": (frozenset({"method"}), frozenset()),
-    "Reject": (frozenset({"reason"}), frozenset()),
-    "Hangup": (frozenset(), frozenset()),
-    "Start": (frozenset(), frozenset({"Recording"})),
-    "Recording": (_RECORDING_CALLBACK | {"track", "channels"}, frozenset()),
+        (
+            "Dial",
+            f"{_ACTION} {_RECORDING} timeout timeLimit callerId record answerOnBridge hangupOnStar recordingTrack",
+            "Number",
+        ),
+        ("Number", f"url method sendDigits {_STATUS} statusCallbackEvent", ""),
+        ("Record", f"{_ACTION} {_RECORDING} maxLength timeout finishOnKey playBeep transcribe", ""),
+        ("Redirect", "method", ""),
+        ("Reject", "reason", ""),
+        ("Hangup", "", ""),
+        ("Start", "", "Recording"),
+        ("Recording", f"{_RECORDING} track channels", ""),
+    )
 }
 """For each element, the attributes and the children that it may have."""
 
