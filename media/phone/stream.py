@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -22,18 +21,19 @@ from media.errors import MediaError
 from media.phone.app_messages import AppClear, AppMark, AppMedia, AppMessage, decode
 from media.phone.earpiece import Earpiece
 from media.phone.frames import FRAME_BYTES, FRAME_SECONDS, RATE_HZ, SILENT_FRAME, first_audible
-from media.phone.impairments import WIRE_FAULTS, DelayLine, Fault, Impairments, Noise
+from media.phone.impairments import WIRE_FAULTS, DelayLine, Fault, Noise
 from media.phone.media_socket import MediaSocket
-from media.phone.party import Note, Party
 from media.phone.stream_handshake import StreamRefused, StreamRequest, open_stream
-from media.phone.tape import Tape
 from media.phone.ticker import Ticker
 from media.phone.uplink import Uplink
+
+if TYPE_CHECKING:  # gateway.py imports this module
+    from media.phone.gateway import Gateway
 
 NEW_AUDIO_SECONDS = 1.0
 """The tape notes the application's audio as new if none came for this long."""
 COMFORT_FRAMES = 16
-"""How many different frames of comfort noise take turns in silence; a single one repeated would be a tone."""
+"""The number of different frames of comfort noise that take turns in silence; one repeated frame would be a tone."""
 START_DELAY = (0.0, 0.05)
 """Seconds from the first message to ``start``, as seen from Twilio."""
 FIRST_MEDIA_DELAY = (0.102, 0.178)
@@ -50,36 +50,25 @@ class StreamViolation(MediaError):
 
 @dataclass(frozen=True, slots=True)
 class StreamEnd:
-    """How a stream ended. ``code`` is the WebSocket close code, or the HTTP status if the upgrade was refused."""
+    """The end of a stream. ``code`` is the WebSocket close code, or the HTTP status if the upgrade was refused."""
 
     reason: Reason
     code: int | None = None
     detail: str = ""
 
 
-class StreamOwner(Protocol):
-    """What a stream needs of the gateway that runs it."""
-
-    party: Party
-    tape: Tape
-    impairments: Impairments
-    strict: bool
-    sign_trailing_slash: bool
-    underruns: int
-
-    def error(self, code: int, detail: str) -> None: ...
-
-
 class MediaStream:
     """One WebSocket of one call, from the upgrade request to its end."""
 
-    def __init__(self, owner: StreamOwner, request: StreamRequest) -> None:
-        self._owner, self._party, self._tape = owner, owner.party, owner.tape
+    def __init__(self, gateway: Gateway, request: StreamRequest) -> None:
+        self._gateway, self._party, self._tape = gateway, gateway.party, gateway.tape
         self._request = request
-        self._impairments = impairments = owner.impairments
+        self._impairments = impairments = gateway.impairments
         self._random = Random(f"{impairments.seed} {request.stream_sid}")
         self._ticker = Ticker.shared()
-        self._socket = MediaSocket(on_message=self._receive, on_writable=self._flush, on_closed=self._finish)
+        self._socket = MediaSocket(
+            on_message=self._receive, on_writable=lambda: self._uplink.flush(), on_closed=self._finish
+        )
         self._uplink = Uplink(self._socket, request.stream_sid, impairments, random=self._random, warn=self._warn)
         self._downlink: DelayLine[AppMessage] = DelayLine(
             self._carry_out, random=self._random, delay=impairments.network_delay, jitter=impairments.jitter
@@ -104,7 +93,6 @@ class MediaStream:
         self._warned: set[int] = set()  # codes of warnings given already
 
         # What the person says, on its way to the gateway.
-        self._take_notes: Callable[[], list[Note]] = getattr(self._party, "take_notes", list)
         self._noise = None if impairments.noise_db is None else Noise(impairments.noise_db, seed=impairments.seed)
         self._comfort = [bytes(self._random.choices(b"\xff\x7f", k=FRAME_BYTES)) for _ in range(COMFORT_FRAMES)]
         self._carrier_delay = carrier_frames * FRAME_SECONDS
@@ -124,7 +112,7 @@ class MediaStream:
     async def run(self) -> StreamEnd:
         """Open the stream and return how it ended. Raises what the party raised, or ``StreamViolation``."""
         try:
-            await open_stream(self._socket, self._request, sign_trailing_slash=self._owner.sign_trailing_slash)
+            await open_stream(self._socket, self._request, sign_trailing_slash=self._gateway.sign_trailing_slash)
             if self._ending is not None:
                 self._socket.close(1000)
             else:
@@ -133,7 +121,7 @@ class MediaStream:
         except StreamRefused as refusal:
             if self._ending is not None:
                 return StreamEnd(self._ending)
-            self._owner.error(refusal.code, refusal.detail)
+            self._gateway.error(refusal.code, refusal.detail)
             return StreamEnd("refused", refusal.status, refusal.detail)
         finally:
             self._stop_timers()
@@ -207,7 +195,7 @@ class MediaStream:
         """Send the frame that the person has said, and the key that they press."""
         frame = self._party.next_frame()
         spoken_at = due - FRAME_SECONDS  # what is sent now was captured during the 20 ms before
-        for note in self._take_notes():
+        for note in self._party.take_notes():
             at = spoken_at + note.offset / RATE_HZ
             sent_at = at + self._carrier_delay + self._impairments.network_delay  # without jitter and stalls
             self._tape.log(note.event, at=at, sent_at=self._tape.seconds(sent_at), **note.fields)
@@ -236,7 +224,7 @@ class MediaStream:
             sent=self._uplink.sent_frames,
             lost=self._uplink.lost_frames,
             received_bytes=self._received_bytes,
-            queued_bytes=self._earpiece.queued_bytes,
+            queued_bytes=self._earpiece.queue.queued_bytes,
         )
 
     # -- from the application ---------------------------------------------------------------------
@@ -281,7 +269,7 @@ class MediaStream:
     def _carry_out(self, message: AppMessage) -> None:
         match message:
             case AppMedia():
-                if not self._earpiece.add(message.media.payload):
+                if not self._earpiece.queue.add(message.media.payload):
                     self._warn(31931, "more than ten minutes are queued; new audio is being discarded")
             case AppMark():
                 self._earpiece.mark(message.mark.name)
@@ -302,11 +290,8 @@ class MediaStream:
         self._tape.log("mark_echoed", name=name)
         self._uplink.send("mark", f'"mark":{{"name":{msgspec.json.encode(name).decode()}}}')
 
-    def _flush(self) -> None:
-        self._uplink.flush()
-
     def _count_underrun(self) -> None:
-        self._owner.underruns += 1
+        self._gateway.underruns += 1
 
     # -- what goes wrong --------------------------------------------------------------------------
 
@@ -315,8 +300,8 @@ class MediaStream:
         if code in self._warned:
             return
         self._warned.add(code)
-        self._owner.error(code, detail)
-        if self._owner.strict and code in (31950, 31951):
+        self._gateway.error(code, detail)
+        if self._gateway.strict and code in (31950, 31951):
             self._fail(StreamViolation(f"{code}: {detail}"))
 
     def _fail(self, error: Exception) -> None:
@@ -333,13 +318,13 @@ class MediaStream:
         if self._ending is not None:
             end = StreamEnd(self._ending, 1000)
         elif protocol.parser_exc is not None and not isinstance(protocol.parser_exc, EOFError):
-            self._owner.error(31924, f"WebSocket: {protocol.parser_exc}")
+            self._gateway.error(31924, f"WebSocket: {protocol.parser_exc}")
             end = StreamEnd("lost", 1006, str(protocol.parser_exc))
         elif protocol.close_rcvd is not None:
-            self._owner.error(31921, f"the application closed the socket with {protocol.close_rcvd.code}")
+            self._gateway.error(31921, f"the application closed the socket with {protocol.close_rcvd.code}")
             end = StreamEnd("app-closed", protocol.close_rcvd.code, protocol.close_rcvd.reason)
         else:
-            self._owner.error(31903, "the socket was dropped without a close frame")
+            self._gateway.error(31903, "the socket was dropped without a close frame")
             end = StreamEnd("lost", 1006)
         self._result.set_result(end)
 
