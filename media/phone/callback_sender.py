@@ -11,7 +11,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit, urlunsplit
@@ -120,12 +120,6 @@ def signed_form(url: str) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
 
 
-def compute_signature(auth_token: str, url: str, parameters: Mapping[str, str]) -> str:
-    """Return Twilio's signature of a request: HMAC-SHA1 over the URL and the sorted parameters."""
-    signature: str = RequestValidator(auth_token).compute_signature(url, parameters)
-    return signature
-
-
 @dataclass(frozen=True)
 class CallbackResponse:
     """What the application responded, after all retries and redirects."""
@@ -191,8 +185,6 @@ class CallbackSender:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT, "Accept": "*/*"},
-            auto_decompress=True,
-            trust_env=False,
         )
 
     async def close(self) -> None:
@@ -231,25 +223,20 @@ class CallbackSender:
 
     async def replay(self, delivery: Delivery) -> CallbackResponse:
         """Send an earlier callback again, byte for byte."""
-        return await self._deliver(
-            Delivery(
-                delivery.kind, delivery.method, delivery.url, delivery.headers, delivery.body, delivery.parameters
-            ),
-            {},
-        )
+        return await self._deliver(replace(delivery, attempts=[], response=None), {})
 
     def sign(self, url: str, parameters: Mapping[str, str], signature: Signature = "good") -> str | None:
         """Return the value of ``X-Twilio-Signature``, or None if the request shall have none."""
         url = signed_form(url)
         if signature == "missing":
             return None
-        if signature == "wrong":
-            return compute_signature("not-the-token", url, parameters)
         if signature == "other-url":
             url = urljoin(url, "/some/other/path/")
         if (signature == "trailing-slash" or self._injections.trailing_slash) and not url.endswith("/"):
             url += "/"
-        return compute_signature(self._auth_token, url, parameters)
+        token = "not-the-token" if signature == "wrong" else self._auth_token
+        value: str = RequestValidator(token).compute_signature(url, parameters)
+        return value
 
     def _prepare(
         self,

@@ -82,7 +82,7 @@ class WaitForAgent:
 
     def frames(self, caller: ScriptedCaller) -> Frames:
         for _ in range(round(self.timeout / FRAME_SECONDS)):
-            if caller.agent_has_spoken and (self.until == "start" or caller.agent_quiet >= self.quiet):
+            if caller.agent_has_spoken and (self.until == "start" or caller.agent.quiet >= self.quiet):
                 return
             yield None
         caller.gave_up.append(self)
@@ -100,7 +100,7 @@ class TalkOver:
 
     def frames(self, caller: ScriptedCaller) -> Frames:
         for _ in range(round(self.timeout / FRAME_SECONDS)):
-            if caller.agent_speaking >= self.after and caller.agent_quiet == 0:
+            if caller.agent.speaking >= self.after and caller.agent.quiet == 0:
                 break
             yield None
         else:
@@ -118,7 +118,7 @@ class Press:
 
     def frames(self, caller: ScriptedCaller) -> Frames:
         for key in self.keys:
-            caller.press(key)
+            caller.key = key
             for _ in range(KEY_FRAMES):
                 yield None
 
@@ -128,7 +128,7 @@ class HangUp:
     """Hang up."""
 
     def frames(self, caller: ScriptedCaller) -> Frames:
-        caller.hang_up()
+        caller.hung_up = True
         yield None
 
 
@@ -199,26 +199,31 @@ class ScriptedCaller:
     noise_db: float | None = None
     """Noise around the caller in dBFS."""
     echo_db: float | None = None
-    """How loudly the caller's telephone sends the agent's voice back, relative to it (negative); None for no echo."""
+    """The level of the agent's voice as the telephone sends it back, relative to it (negative); None for no echo."""
     echo_delay: float = 0.06
     """Seconds by which the echo is late."""
     seed: int = 0
     """Of the noise."""
+    hung_up: bool = field(default=False, init=False)
+    """Whether the caller has hung up, which the network notices before the next frame."""
+    done: bool = field(default=False, init=False)
+    """Whether every step was carried out."""
+    key: str | None = field(default=None, init=False)
+    """The key that the caller presses, until the network takes it."""
+    agent: SpeechMeter = field(default_factory=SpeechMeter, init=False)
+    """Measures the agent's voice."""
     agent_has_spoken: bool = field(default=False, init=False)
     """Whether the agent has spoken since the caller last finished speaking."""
     gave_up: list[Step] = field(default_factory=list, init=False)
     """The steps that waited for the agent until their time-out."""
     heard: bytearray | None = field(default=None, init=False)
-    """What the caller hears, if this is set to ``bytearray()`` before the call."""
+    """The sound that the caller hears, if this is set to ``bytearray()`` before the call."""
 
     def __post_init__(self) -> None:
         self._pending = deque(self.steps)  # the steps after the present one
         self._frames: Frames = iter(())  # the rest of the present step
-        self._done = not self._pending
-        self._meter = SpeechMeter()  # measures the agent's voice
+        self.done = not self._pending
         self._ignore_agent = False  # while what the agent says does not count as a reply (`forget_agent`)
-        self._key: str | None = None  # pressed, but not yet sent
-        self._hung_up = False
         self._notes: list[Note] = []  # of the present frame
         self._noise = None if self.noise_db is None else Noise(self.noise_db, seed=self.seed)
         self._echo = deque([SILENT_FRAME] * (round(self.echo_delay / FRAME_SECONDS) + 1))  # heard, to be sent back
@@ -226,9 +231,6 @@ class ScriptedCaller:
         self._echo_table = encode_mulaw((decode_mulaw(bytes(range(256))) * factor).astype(np.int16))  # attenuates bytes
 
     # Party
-
-    def connected(self) -> None:
-        pass
 
     def next_frame(self) -> bytes:
         frame = self._next_step_frame() or SILENT_FRAME
@@ -238,10 +240,10 @@ class ScriptedCaller:
         return frame if self._noise is None else self._noise.add(frame)
 
     def hear(self, frame: bytes) -> None:
-        self._meter.hear(frame)
+        self.agent.hear(frame)
         if self._ignore_agent:
-            self._ignore_agent = self._meter.speaking > 0
-        elif self._meter.speaking > 0:
+            self._ignore_agent = self.agent.speaking > 0
+        elif self.agent.speaking > 0:
             self.agent_has_spoken = True
         if self.echo_db is not None:
             self._echo.append(frame)
@@ -250,12 +252,8 @@ class ScriptedCaller:
             self.heard += frame
 
     def next_key(self) -> str | None:
-        key, self._key = self._key, None
+        key, self.key = self.key, None
         return key
-
-    @property
-    def hung_up(self) -> bool:
-        return self._hung_up
 
     def take_notes(self) -> list[Note]:
         notes, self._notes = self._notes, []
@@ -266,35 +264,12 @@ class ScriptedCaller:
     def add(self, step: Step) -> None:
         """Add a step after all the others."""
         self._pending.append(step)
-        self._done = False
-
-    @property
-    def done(self) -> bool:
-        """Whether every step was carried out."""
-        return self._done
-
-    @property
-    def agent_speaking(self) -> float:
-        """Seconds since the agent began to speak; 0.0 while it is silent."""
-        return self._meter.speaking
-
-    @property
-    def agent_quiet(self) -> float:
-        """Seconds since the agent was last heard."""
-        return self._meter.quiet
+        self.done = False
 
     def forget_agent(self) -> None:
         """Do not count what the agent says now as a reply, only what it begins to say after a pause."""
         self.agent_has_spoken = False
-        self._ignore_agent = self._meter.speaking > 0
-
-    def press(self, key: str) -> None:
-        """Press a key."""
-        self._key = key
-
-    def hang_up(self) -> None:
-        """Hang up, which the network notices before the next frame."""
-        self._hung_up = True
+        self._ignore_agent = self.agent.speaking > 0
 
     def speak(self, clip: Clip, kind: Literal["say", "talk over", "backchannel"]) -> Frames:
         """Say a clip frame by frame, and note its first and last loud samples."""
@@ -310,6 +285,6 @@ class ScriptedCaller:
                 return next(self._frames)
             except StopIteration:
                 if not self._pending:
-                    self._done = True
+                    self.done = True
                     return None
                 self._frames = self._pending.popleft().frames(self)

@@ -1,4 +1,4 @@
-"""What the person on the phone hears: the application's audio is played in real time, and the tape notes when."""
+"""The ear of the person on the phone: it plays the application's audio in real time and notes on the tape when."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Earpiece:
         on_underrun: Callable[[], None],
     ) -> None:
         self._party, self._tape, self._echo, self._on_underrun = party, tape, echo, on_underrun
-        self._queue = PlayoutQueue(prebuffer_frames=prebuffer_frames)
+        self.queue = PlayoutQueue(prebuffer_frames=prebuffer_frames)
+        """The audio that is still to be played: how far the application is ahead of the ear."""
         self._delay_seconds = delay_frames * FRAME_SECONDS
         self._under_way = deque([SILENT_FRAME] * delay_frames)  # played by the gateway, not yet at the ear
         self._is_playing = False  # whether the last frame came from the queue
@@ -51,38 +52,29 @@ class Earpiece:
         self._is_audible = False  # whether the agent speaks, pauses below QUIET_SECONDS included
         self._audible_until = 0.0  # the instant of the last audible sample
 
-    @property
-    def queued_bytes(self) -> int:
-        """How far the application is ahead of the ear."""
-        return self._queue.queued_bytes
-
-    def add(self, payload: bytes) -> bool:
-        """Queue audio. Return False if the queue was full and the audio was discarded."""
-        return self._queue.add(payload)
-
     def mark(self, name: str) -> None:
         """Queue a mark, or echo it at once if nothing waits before it."""
-        self._tape.log("mark_received", name=name, queued_bytes=self._queue.queued_bytes)
-        if not self._queue.mark(name):
+        self._tape.log("mark_received", name=name, queued_bytes=self.queue.queued_bytes)
+        if not self.queue.mark(name):
             self._echo(name)
 
     def clear(self) -> None:
         """Drop what waits, and echo its marks."""
-        dropped = self._queue.queued_bytes
-        marks = self._queue.clear()
+        dropped = self.queue.queued_bytes
+        marks = self.queue.clear()
         now = time.monotonic()
         if self._is_playing:
             self._stop_playing(now, "clear")
         self._dry_since = None
         self.end_speech()
-        played = self._queue.played_bytes
+        played = self.queue.played_bytes
         self._tape.log("clear", at=now, played_bytes=played, dropped_bytes=dropped, marks=marks)
         for name in marks:
             self._echo(name)
 
     def play(self, due: float) -> None:
         """Play the frame that is due at this instant."""
-        frame, passed = self._queue.next_frame()
+        frame, passed = self.queue.next_frame()
         for name in passed:
             self._echo(name)
         if frame is None:
@@ -114,12 +106,12 @@ class Earpiece:
         if self._dry_since is not None and due - self._dry_since <= UNDERRUN_SECONDS:
             self._on_underrun()
             self._tape.log("underrun", at=due, seconds=round(due - self._dry_since, 4))
-        self._tape.log("play_start", at=due, queued_bytes=self._queue.queued_bytes + FRAME_BYTES)
+        self._tape.log("play_start", at=due, queued_bytes=self.queue.queued_bytes + FRAME_BYTES)
 
     def _stop_playing(self, at: float, reason: Literal["dry", "clear"]) -> None:
         self._is_playing = False
         self._dry_since = at if reason == "dry" else None
-        self._tape.log("play_end", at=at, reason=reason, played_bytes=self._queue.played_bytes)
+        self._tape.log("play_end", at=at, reason=reason, played_bytes=self.queue.played_bytes)
 
     def _log_at_ear(self, event: str, at: float) -> None:
         self._tape.log(event, at=at, heard_at=self._tape.seconds(at + self._delay_seconds))

@@ -34,6 +34,7 @@ from media.phone.leg_callbacks import LegCallbacks
 from media.phone.leg_recordings import LegRecordings
 from media.phone.leg_stream import LegStream
 from media.phone.party import Party
+from media.phone.racing import first_result
 from media.phone.twilio_errors import Alert, TwilioError
 from media.phone.verbs import LegVerbs
 
@@ -203,22 +204,12 @@ class PhoneCall:
         self._set_status("in-progress")
         self._set_time_limit(self.request.time_limit)
         self.audio.is_answered = True
-        self.audio.party.connected()
         if self.direction != "inbound":
             self.audio.start()
 
     async def _until_changed(self, work: Coroutine[Any, Any, T]) -> T | CallChange:
         """Return what the work returns, or the change that came first and stopped the work."""
-        working, changing = asyncio.ensure_future(work), asyncio.ensure_future(self._changes.get())
-        try:
-            await asyncio.wait({working, changing}, return_when=asyncio.FIRST_COMPLETED)
-            return changing.result() if changing.done() else working.result()
-        finally:
-            for task in (working, changing):
-                task.cancel()
-            await asyncio.wait({working, changing})
-            if working.done() and not working.cancelled():
-                working.exception()  # marks it as retrieved; after a change, an error of the work does not matter
+        return await first_result(self._changes.get(), work)
 
     async def _place(self) -> CallChange | None:
         """Dial out. Return None once the call is answered, else how it ended."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from media.phone.frames import FRAME_BYTES, RATE_HZ, SILENT_FRAME
-from media.phone.party import Note, Party
+from media.phone.party import Party
 from media.phone.tape import Tape
 from media.phone.ticker import Ticker
 
@@ -91,8 +91,7 @@ class LegAudio:
 
     def _carry(self, party: Party, due: float) -> None:
         said = party.next_frame()
-        take_notes: Callable[[], list[Note]] = getattr(party, "take_notes", list)
-        for note in take_notes():
+        for note in party.take_notes():
             at = due + note.offset / RATE_HZ
             self._tape.log(note.event, at=at, sent_at=self._tape.seconds(at), **note.fields)
         self._tape.record_said(due, said)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TextIO
 
 import numpy as np
@@ -62,8 +63,10 @@ class LiveCaller:
         self._to_play: deque[bytes] = deque(maxlen=MAX_BUFFERED_BYTES // FRAME_BYTES)  # frames for the loudspeaker
         self._playing = bytearray()  # the same on the sound card's side, as PCM at its rate
         self._streams: list[Any] = []  # of the sound card
-        self._keys: deque[str] = deque()
-        self._hung_up = False
+        self.keys: deque[str] = deque()
+        """The keys that the person presses, one per frame."""
+        self.hung_up = False
+        """Set when the person hangs up, which the network notices before the next frame."""
         self._meter = SpeechMeter()  # measures the person's own voice, to find utterances for the tape
         self._utterances = 0  # found so far
         self._frames = 0  # said so far
@@ -119,9 +122,6 @@ class LiveCaller:
 
     # Party
 
-    def connected(self) -> None:
-        pass
-
     def next_frame(self) -> bytes:
         while self._spoken:
             self._said += self._spoken.popleft()
@@ -139,25 +139,11 @@ class LiveCaller:
         self._to_play.append(frame)
 
     def next_key(self) -> str | None:
-        return self._keys.popleft() if self._keys else None
-
-    @property
-    def hung_up(self) -> bool:
-        return self._hung_up
+        return self.keys.popleft() if self.keys else None
 
     def take_notes(self) -> list[Note]:
         notes, self._notes = self._notes, []
         return notes
-
-    # What the command uses
-
-    def hang_up(self) -> None:
-        """Hang up, which the network notices before the next frame."""
-        self._hung_up = True
-
-    def press(self, keys: str) -> None:
-        """Press these keys, one per frame."""
-        self._keys.extend(keys)
 
     def _note_speech(self, frame: bytes) -> None:
         was_speaking = self._meter.speaking > 0
@@ -218,8 +204,19 @@ async def speak_typed_lines(caller: ScriptedCaller, voice: CallerVoice, lines: A
     caller.add(HangUp())
 
 
-def caller_voice(engine: TextToSpeech, *, voice: str = "") -> CallerVoice:
-    """Make a caller's voice of a synthesiser that was started."""
+async def press_typed_keys(caller: LiveCaller, lines: AsyncIterator[str]) -> None:
+    """Let the caller press the keys that are typed. A line without any, or the end of the input, ends the call."""
+    async for line in lines:
+        keys = [key for key in line.upper() if key in "0123456789*#ABCD"]
+        if not keys:
+            break
+        caller.keys.extend(keys)
+    caller.hung_up = True
+
+
+@asynccontextmanager
+async def open_voice(engine: TextToSpeech, *, voice: str = "") -> AsyncIterator[CallerVoice]:
+    """Start a synthesiser and make a caller's voice of it."""
 
     async def say(text: str) -> bytes:
         async def once() -> AsyncIterator[str]:
@@ -232,4 +229,8 @@ def caller_voice(engine: TextToSpeech, *, voice: str = "") -> CallerVoice:
             await speech.close()
         return to_mulaw(np.concatenate(pcm), engine.rate_hz) if pcm else b""
 
-    return say
+    await engine.start()
+    try:
+        yield say
+    finally:
+        await engine.close()

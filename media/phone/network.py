@@ -13,14 +13,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from media.phone.answering import Answerer, CarrierTiming, Outcome
 from media.phone.call_request import Callback, CallRequest, Program
-from media.phone.callback_sender import CallbackSender, Delivery, Routes
+from media.phone.callback_sender import CallbackSender, Routes
 from media.phone.gateway import Gateway
 from media.phone.injections import Injections
 from media.phone.leg import PhoneCall
@@ -94,11 +96,11 @@ class PhoneNetwork:
         self.calls: dict[str, PhoneCall] = {}
         """Every call and every leg of ``<Dial>`` by its SID, the oldest first. None is removed."""
         self.alerts: list[Alert] = []
-        """What Twilio's debugger would show."""
+        """The lines that Twilio's debugger would show."""
         self.caller_ids: set[str] | None = None
         """The numbers that the account may call from (21210 for others); None allows all."""
         self.concurrent_calls: int | None = None
-        """How many live calls the account may have (10004 beyond); None sets no limit."""
+        """The number of live calls that the account may have (10004 beyond); None sets no limit."""
         self.refusals: dict[str, int] = {}
         """Numbers that REST refuses to call, with the error code."""
         self.on_call: Callable[[PhoneCall], None] | None = None
@@ -136,11 +138,6 @@ class PhoneNetwork:
             await asyncio.wait(self._tasks)
         await self.rest.close()
         await self.sender.close()
-
-    @property
-    def deliveries(self) -> list[Delivery]:
-        """Every callback that was sent, in order."""
-        return self.sender.deliveries
 
     async def call_in(
         self,
@@ -187,10 +184,6 @@ class PhoneNetwork:
         ``answer`` is called for each call. The other arguments are those of ``Answerer``.
         """
         self._answerers[number] = Answerer(answer, after, answered_by, beep_after)
-
-    async def replay(self, delivery: Delivery) -> int:
-        """Send an earlier callback again, byte for byte, and return the status of the response."""
-        return (await self.sender.replay(delivery)).status
 
     async def wait_until_idle(self) -> None:
         """Return once all calls are over and everything was delivered, late copies and recording callbacks included."""
@@ -240,3 +233,17 @@ class PhoneNetwork:
             self.on_call(call)
         self.spawn(call.run())
         return call
+
+
+async def is_listening(url: str) -> bool:
+    """Return whether the host of this URL accepts TCP connections on its port."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        _, writer = await asyncio.open_connection(parts.hostname, port)
+    except OSError:
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True

@@ -7,11 +7,7 @@ from typing import Any, Protocol
 
 
 class Party(Protocol):
-    """
-    The person on the phone. The network calls the methods from its timer, so none of them may block.
-
-    A party may also have ``take_notes() -> list[Note]``, which returns what it did in the frame that it gave last.
-    """
+    """The person on the phone. The network calls the methods from its timer, so none of them may block."""
 
     def next_frame(self) -> bytes:
         """Return the 160 mu-law bytes that the person says in these 20 ms."""
@@ -26,8 +22,8 @@ class Party(Protocol):
     def hung_up(self) -> bool:
         """Whether the person has hung up. The network asks before every frame."""
 
-    def connected(self) -> None:
-        """Learn that the call was answered."""
+    def take_notes(self) -> list[Note]:
+        """Return what the person did in the frame that was taken last; each note is returned once."""
 
 
 @dataclass(frozen=True, slots=True)

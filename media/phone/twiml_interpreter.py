@@ -7,7 +7,6 @@ Nothing here uses a socket or a clock. When the person hangs up or the call is c
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,11 +14,12 @@ from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element
 
 from media.phone.call_request import Callback, RecordingRequest
+from media.phone.racing import first_result
 from media.phone.twilio_errors import TwilioError
 from media.phone.twiml_document import MAX_NUMBERS, PROMPTS, Document, warnings
 
 ENDLESS_LOOPS = 1000
-"""How often ``loop="0"`` repeats, which means without end: more often than any call lasts."""
+"""The repetitions of ``loop="0"``, which means without end: more than fit into any call."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Dial:
 
 
 class Line(Protocol):
-    """What TwiML can do with a call. All times are seconds as TwiML states them."""
+    """The things that TwiML can do with a call. All times are seconds as TwiML states them."""
 
     async def fetch(self, url: str, *, method: str, parameters: Mapping[str, str] | None = None) -> Document:
         """Request the next document. Raises ``TwilioError`` if there is none that can be used."""
@@ -230,17 +230,7 @@ class Interpreter:
                     self._line.log_verb(element.tag, element.attrib)
                     await self._verbs[element.tag](element, document)
 
-        playing, pressing = asyncio.ensure_future(prompts()), asyncio.ensure_future(self._line.next_key(None))
-        try:
-            await asyncio.wait({playing, pressing}, return_when=asyncio.FIRST_COMPLETED)
-            if pressing.done():
-                return pressing.result()
-            playing.result()
-            return None
-        finally:
-            playing.cancel()
-            pressing.cancel()
-            await asyncio.wait({playing, pressing})
+        return await first_result(self._line.next_key(None), prompts())
 
     async def _dial(self, verb: Element, document: Document) -> Document | None:
         callees = [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from media.phone.call_request import CallChange, CallRequest, Program, RecordingRequest, Status
 from media.phone.frames import FRAME_SECONDS
 from media.phone.injections import CallbackKind
+from media.phone.racing import first_result
 from media.phone.twilio_errors import TwilioError
 from media.phone.twiml_document import Document, parse
 from media.phone.twiml_interpreter import Callee, ConnectStream, Dial, Interpreter
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # leg.py imports this module
 COMFORT_NOISE = frozenset(b"\xff\x7f\xfe\x7e")
 """The mu-law codes next to zero: a frame of nothing else is silence to ``<Record>``."""
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
-"""What Twilio says where it cannot use the application's TwiML."""
+"""The words that Twilio says where it cannot use the application's TwiML."""
 
 
 class LegVerbs:
@@ -30,7 +31,7 @@ class LegVerbs:
         self.rejected: Status | None = None
         """The final status that ``<Reject>`` asked for; None unless it was carried out before the answer."""
         self.unfinished_record: tuple[str, str] | None = None
-        """Where the ``<Record>`` that runs now reports if the person hangs up: URL and method."""
+        """URL and method of the report that the running ``<Record>`` makes if the person hangs up."""
         self._leg = leg
         self._program: Program | None = None  # the one that runs, for its fallback URL
 
@@ -166,15 +167,15 @@ class LegVerbs:
             while await self.next_key(None) != "*":
                 pass
 
-        enders: set[asyncio.Future[Any]] = {asyncio.ensure_future(other.ended.wait())}
+        enders: list[Coroutine[Any, Any, object]] = [other.ended.wait()]
         if dial.hang_up_on_star:
-            enders.add(asyncio.ensure_future(press_star()))
+            enders.append(press_star())
         try:
-            await asyncio.wait(enders, timeout=dial.time_limit, return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.timeout(dial.time_limit):
+                await first_result(*enders)
+        except TimeoutError:
+            pass
         finally:
-            for ender in enders:
-                ender.cancel()
-            await asyncio.wait(enders)
             if recording is not None:
                 self._leg.recordings.end(recording)
 
@@ -197,6 +198,10 @@ class LegVerbs:
             else:
                 spoke, quiet_seconds = True, 0.0
 
+        async def fall_quiet() -> str:
+            await went_quiet.wait()
+            return ""
+
         async def press_finishing_key() -> str:
             while (key := await self.next_key(None)) is None or key not in keys:
                 pass
@@ -204,16 +209,13 @@ class LegVerbs:
 
         recording = self._leg.recordings.start(request)
         self._leg.audio.listener, self.unfinished_record = listen, action
-        pressing = asyncio.ensure_future(press_finishing_key())
-        falling_quiet = asyncio.ensure_future(went_quiet.wait())
         try:
-            await asyncio.wait({pressing, falling_quiet}, timeout=longest * scale, return_when=asyncio.FIRST_COMPLETED)
-            digits = pressing.result() if pressing.done() else ""
+            async with asyncio.timeout(longest * scale):
+                digits = await first_result(press_finishing_key(), fall_quiet())
+        except TimeoutError:
+            digits = ""
         finally:
             self._leg.audio.listener = None
-            for task in (pressing, falling_quiet):
-                task.cancel()
-            await asyncio.wait({pressing, falling_quiet})
         self.unfinished_record = None
         self._leg.recordings.end(recording)
         return {**self._leg.recordings.result(recording), "Digits": digits} if spoke or digits else None

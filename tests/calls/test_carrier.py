@@ -18,6 +18,7 @@ from media.phone.answering import CarrierTiming, Outcome
 from media.phone.injections import RestFault
 from media.phone.leg import PhoneCall
 from media.phone.network import ACCOUNT_SID, AUTH_TOKEN, PhoneNetwork
+from media.phone.party import Note
 from media.phone.twilio_errors import CODES
 from tests.web import serving
 
@@ -38,8 +39,6 @@ class SilentPerson:
 
     hung_up = False
 
-    def connected(self) -> None: ...
-
     def next_frame(self) -> bytes:
         return b"\xff" * 160
 
@@ -47,6 +46,9 @@ class SilentPerson:
 
     def next_key(self) -> str | None:
         return None
+
+    def take_notes(self) -> list[Note]:
+        return []
 
 
 class Application:

@@ -121,7 +121,7 @@ def read_record(call: PhoneCall) -> Call:
 
 def callback_statuses(network: PhoneNetwork) -> set[int]:
     """The HTTP statuses with which the application answered the callbacks."""
-    return {delivery.response.status for delivery in network.deliveries if delivery.response is not None}
+    return {delivery.response.status for delivery in network.sender.deliveries if delivery.response is not None}
 
 
 async def test_a_call_is_answered_transcribed_recorded_and_closed(server):

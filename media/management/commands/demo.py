@@ -28,15 +28,15 @@ from rich.table import Table
 
 from calls.services import ensure_demo_login, find_call
 from calls.stages import STAGE_NAMES, STAGES
-from inference.backends import make_engine
+from inference.engines.espeak import EspeakTextToSpeech
 from inference.types import EngineError
 from media.phone.caller import HangUp, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent, prepare
 from media.phone.leg import PhoneCall
+from media.phone.live import open_voice
 from media.phone.measurements import Measurements, measure
 from media.phone.network import PhoneNetwork
 from media.phone.people import VOICE
 from media.phone.twilio_errors import CLOSED_BY_APPLICATION
-from media.reply import render
 
 SCRIPT: list[Step] = [
     WaitForAgent(),
@@ -153,21 +153,11 @@ def _free_port() -> int:
 def _start_server(port: int) -> tuple[subprocess.Popen[bytes], Path]:
     log = Path(settings.VAR_DIR) / "demo-server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        "-u",
-        "-m",
-        "daphne",
-        "-v",
-        "0",
-        "-b",
-        "127.0.0.1",
-        "-p",
-        str(port),
-        "clientcaller.asgi:application",
-    ]
+    arguments = f"-u -m daphne -v 0 -b 127.0.0.1 -p {port} clientcaller.asgi:application"
     with log.open("wb") as output:
-        server = subprocess.Popen(command, cwd=settings.BASE_DIR, stdout=output, stderr=output)
+        server = subprocess.Popen(
+            [sys.executable, *arguments.split()], cwd=settings.BASE_DIR, stdout=output, stderr=output
+        )
     return server, log
 
 
@@ -190,18 +180,11 @@ def _read_log_end(log: Path) -> str:
 
 async def _converse(console: Console, port: int, voice: str) -> PhoneCall:
     """Call the server, talk and hang up; print what is said meanwhile."""
-    tts = make_engine("tts", {"BACKEND": "inference.engines.espeak.EspeakTextToSpeech"})
-
-    async def speak(text: str) -> bytes:
-        return await render(text, tts=tts, voice=voice, language="en")
-
     try:
-        await tts.start()
-        steps = await prepare(SCRIPT, speak)
+        async with open_voice(EspeakTextToSpeech(), voice=voice) as speak:
+            steps = await prepare(SCRIPT, speak)
     except EngineError as error:
         raise CommandError(f"There is no voice for the caller: {error}") from error
-    finally:
-        await tts.close()
     caller = ScriptedCaller(steps)
     async with PhoneNetwork(
         app_url=f"http://127.0.0.1:{port}",

@@ -6,8 +6,8 @@ import asyncio
 import errno
 import signal
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -22,12 +22,10 @@ from inference.engines.espeak import EspeakTextToSpeech
 from inference.types import EngineError
 from media.phone.answering import CarrierTiming
 from media.phone.call_request import CallEnd
-from media.phone.caller import CallerVoice
 from media.phone.leg import PhoneCall
-from media.phone.live import caller_voice
-from media.phone.network import PhoneNetwork
+from media.phone.live import open_voice
+from media.phone.network import PhoneNetwork, is_listening
 from media.phone.people import PEOPLE, VOICE, assign_people, person_at
-from media.phone.probe import is_listening
 from media.phone.twilio_errors import CLOSED_BY_APPLICATION
 
 EXAMPLES = """\
@@ -116,7 +114,7 @@ class Command(BaseCommand):
             rest_host=options["host"],
             rest_port=options["port"],
         )
-        async with _open_voice() as voice:
+        async with open_voice(EspeakTextToSpeech(), voice=VOICE) as voice:
             await assign_people(network, voice=voice, patience=None if options["realtime"] else RING_SECONDS)
         network.on_call = CallPrinter(console, network).follow
         async with AsyncExitStack() as stack:
@@ -227,13 +225,3 @@ def _explain_listen_error(error: OSError, options: dict[str, Any]) -> str:
             f"(--port {options['port'] + 1}) and in TWILIO_API_BASE_URL of the server."
         )
     return f"The network cannot listen at {options['host']}:{options['port']}: {error.strerror or error}."
-
-
-@asynccontextmanager
-async def _open_voice() -> AsyncIterator[CallerVoice]:
-    engine = EspeakTextToSpeech()
-    await engine.start()
-    try:
-        yield caller_voice(engine, voice=VOICE)
-    finally:
-        await engine.close()

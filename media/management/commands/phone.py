@@ -22,16 +22,15 @@ from inference.engines.laptop_voice import LaptopTextToSpeech
 from inference.types import EngineError
 from media.errors import MediaError
 from media.phone.answering import CarrierTiming
-from media.phone.caller import CallerVoice, HangUp, Say, ScriptedCaller, Step, WaitForAgent, prepare
+from media.phone.caller import HangUp, Say, ScriptedCaller, Step, WaitForAgent, prepare
 from media.phone.frames import RATE_HZ
 from media.phone.gateway import Gateway
 from media.phone.impairments import Impairments
 from media.phone.leg import PhoneCall
-from media.phone.live import LiveCaller, caller_voice, read_lines, speak_typed_lines
+from media.phone.live import LiveCaller, open_voice, press_typed_keys, read_lines, speak_typed_lines
 from media.phone.measurements import Measurements, measure, percentile
-from media.phone.network import PhoneNetwork
+from media.phone.network import PhoneNetwork, is_listening
 from media.phone.party import Party
-from media.phone.probe import is_listening
 from media.phone.script import parse_script
 from media.phone.tape import Tape
 from media.phone.twilio_errors import CLOSED_BY_APPLICATION
@@ -173,11 +172,11 @@ class Command(BaseCommand):
             yield LocalCaller(ScriptedCaller(await prepare(_with_hang_up(steps))), hint)
         elif options["script"]:
             steps = _with_hang_up(_read_script(options["script"]))
-            async with _open_voice(options["voice"]) as voice:
+            async with open_voice(LaptopTextToSpeech(), voice=options["voice"]) as voice:
                 yield LocalCaller(ScriptedCaller(await prepare(steps, voice)), hint)
         elif options["type"]:
             caller = ScriptedCaller([])
-            async with _open_voice(options["voice"]) as voice:
+            async with open_voice(LaptopTextToSpeech(), voice=options["voice"]) as voice:
                 yield LocalCaller(
                     caller,
                     "Type a line and press Enter to say it. /press 12# presses keys; /bye or Ctrl-D hangs up.",
@@ -191,7 +190,7 @@ class Command(BaseCommand):
                     live,
                     "Wear headphones, or the agent hears itself. Type digits and Enter to press keys; "
                     "Enter alone hangs up.",
-                    lambda: _read_keypad(live, read_lines()),
+                    lambda: press_typed_keys(live, read_lines()),
                 )
 
 
@@ -228,25 +227,6 @@ def _read_script(path: Path) -> list[Step]:
 def _with_hang_up(steps: list[Step]) -> list[Step]:
     """Let a script that does not hang up wait for the agent to finish, and then hang up."""
     return steps if any(isinstance(step, HangUp) for step in steps) else [*steps, WaitForAgent(), HangUp()]
-
-
-@asynccontextmanager
-async def _open_voice(name: str) -> AsyncIterator[CallerVoice]:
-    engine = LaptopTextToSpeech()
-    await engine.start()
-    try:
-        yield caller_voice(engine, voice=name)
-    finally:
-        await engine.close()
-
-
-async def _read_keypad(caller: LiveCaller, lines: AsyncIterator[str]) -> None:
-    async for line in lines:
-        keys = [key for key in line.upper() if key in "0123456789*#ABCD"]
-        if not keys:
-            break
-        caller.press("".join(keys))
-    caller.hang_up()
 
 
 _EVENT_LINES: dict[str, Callable[[dict[str, Any]], str]] = {

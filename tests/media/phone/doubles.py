@@ -15,7 +15,7 @@ from media.phone.frames import SILENT_FRAME
 from media.phone.gateway import GatewayError
 from media.phone.leg import PhoneCall
 from media.phone.network import AUTH_TOKEN, PhoneNetwork
-from media.phone.party import Party
+from media.phone.party import Note, Party
 from media.phone.stream import Reason, StreamEnd
 from media.phone.stream_handshake import StreamRequest
 from media.phone.tape import Tape
@@ -83,7 +83,6 @@ class Person:
     keys: list[str] = field(default_factory=list)
     says: bytes = SILENT_FRAME
     hung_up: bool = False
-    is_connected: bool = False
     said_frames: int = 0
     """How many frames the network has taken so far: the clock of the stream, at any speed of the machine."""
     heard: bytearray = field(default_factory=bytearray)
@@ -111,8 +110,8 @@ class Person:
     def next_key(self) -> str | None:
         return self.keys.pop(0) if self.keys else None
 
-    def connected(self) -> None:
-        self.is_connected = True
+    def take_notes(self) -> list[Note]:
+        return []
 
 
 class FakeGateway:

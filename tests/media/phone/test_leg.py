@@ -38,7 +38,7 @@ async def test_an_inbound_call_asks_for_twiml_while_it_rings(app, network):
     assert (form["CallStatus"], form["Direction"], form["ApiVersion"]) == ("ringing", "inbound", "2010-04-01")
     assert (form["FromCity"], form["FromCountry"]) == ("", "US")
     assert form["StirVerstat"] == "TN-Validation-Passed-A"
-    assert caller.is_connected
+    assert {"event": "call_status", "status": "in-progress"} in call.events
     assert status.path == "/twilio/status/"
     assert (status.form["CallStatus"], status.form["SequenceNumber"]) == ("completed", "0")
     assert call.duration >= 1
@@ -56,10 +56,9 @@ async def test_an_inbound_call_asks_for_twiml_while_it_rings(app, network):
 @pytest.mark.parametrize(("reason", "status"), [("rejected", "no-answer"), ("busy", "busy")])
 async def test_a_rejected_call_is_never_answered(app, network, reason, status):
     app.answers = {"/twilio/voice/": f'<Reject reason="{reason}"/>'}
-    caller = Person()
-    end = await (await call_in(network, caller)).wait()
-    assert end.status == status
-    assert not caller.is_connected
+    call = await call_in(network, Person())
+    assert (await call.wait()).status == status
+    assert {"event": "call_status", "status": "in-progress"} not in call.events
     assert "CallDuration" not in app.requests_to("/twilio/status/")[0].form
 
 

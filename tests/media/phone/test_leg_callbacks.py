@@ -26,6 +26,6 @@ async def test_a_forged_copy_follows_the_genuine_request_and_a_callback_can_be_r
         await call_in(network, Person())
         await app.wait_for_request("/twilio/voice/", times=2)
         assert [request.is_signed for request in app.requests_to("/twilio/voice/")] == [True, False]
-        status = await network.replay(network.deliveries[0])
-    assert status == 200
+        again = await network.sender.replay(network.sender.deliveries[0])
+    assert again.status == 200
     assert app.requests_to("/twilio/voice/")[2].headers == app.requests_to("/twilio/voice/")[0].headers

@@ -63,7 +63,6 @@ class Agent:
 
     def talk_to(self, person: ScriptedCaller, *, at_most: float = 120.0) -> list[str]:
         """Return what the person said and did, in order. ``heard`` has the times as well."""
-        person.connected()
         speaks_from, speaks_until = 0.0, self.greets_for
         for frame in range(round(at_most / FRAME_SECONDS)):
             now = frame * FRAME_SECONDS

@@ -22,7 +22,15 @@ from media.management.commands import phone
 from media.phone import live
 from media.phone.caller import ScriptedCaller
 from media.phone.frames import SILENT_FRAME
-from media.phone.live import LiveCaller, SoundError, caller_voice, load_sound, read_lines, speak_typed_lines
+from media.phone.live import (
+    LiveCaller,
+    SoundError,
+    load_sound,
+    open_voice,
+    press_typed_keys,
+    read_lines,
+    speak_typed_lines,
+)
 from tests.media.phone.doubles import DEADLINE
 from tests.media.phone.sounds import LOUD, write_wave
 
@@ -245,15 +253,6 @@ def test_utterances_are_noted_for_the_tape():
     ]
 
 
-def test_keys_are_pressed_one_per_frame_and_the_caller_can_hang_up():
-    caller = LiveCaller(FakeSound())
-    caller.press("1#")
-    assert [caller.next_key() for _ in range(3)] == ["1", "#", None]
-    assert not caller.hung_up
-    caller.hang_up()
-    assert caller.hung_up
-
-
 def test_a_missing_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sounddevice", None)
     with pytest.raises(SoundError, match=r"pip install .*--type"):
@@ -277,10 +276,15 @@ async def test_typed_lines_become_speech_keys_and_the_end_of_the_call():
     assert [key for key in keys if key] == ["1", "2"]
 
 
+async def test_typed_keys_are_pressed_one_per_frame_and_an_empty_line_hangs_up():
+    caller = LiveCaller(FakeSound())
+    await press_typed_keys(caller, read_lines(io.StringIO("1#\n\n2\n")))
+    assert [caller.next_key() for _ in range(3)] == ["1", "#", None]
+    assert caller.hung_up
+
+
 async def test_a_synthesiser_becomes_a_callers_voice():
-    engine = ScriptedTextToSpeech()
-    await engine.start()
-    audio = await caller_voice(engine)("Hello there.")
-    await engine.close()
+    async with open_voice(ScriptedTextToSpeech()) as voice:
+        audio = await voice("Hello there.")
     assert len(audio) == pytest.approx(12 * 0.04 * 8000, rel=0.05)
     assert np.abs(decode_mulaw(audio)).max() > 1000
