@@ -21,11 +21,11 @@ from typing import TypeVarTuple
 import numpy as np
 import torch
 
-from inference.csm.context import Context, ContextSegment
+from inference.csm.context import Context
 from inference.csm.controls import Outbox, SlotControls
 from inference.csm.guards import Frame
 from inference.csm.model import ENDS, HEAD_ZEROS, NOT_FINITE, CsmModel
-from inference.csm.replies import Clause, SoundItem, SpokenReply
+from inference.csm.replies import SoundItem, SpokenReply
 from inference.csm.rows import Rows, Slot
 from inference.csm.scheduler import Scheduler
 from inference.csm.speaker import Format, Speaker
@@ -138,27 +138,9 @@ class CsmThread:
     def leave(self, slot: Slot) -> None:
         self._post(slot, self._leave, slot)
 
-    def begin_reply(self, slot: Slot, reply: SpokenReply) -> None:
-        self._post(slot, slot.speaker.begin_reply, reply)
-
-    def add_clauses(self, slot: Slot, reply: SpokenReply, clauses: Sequence[Clause]) -> None:
-        self._post(slot, slot.speaker.add_clauses, reply, clauses)
-
-    def end_text(self, slot: Slot, reply: SpokenReply) -> None:
-        """No more clauses will come."""
-        self._post(slot, slot.speaker.end_text, reply)
-
-    def cancel_reply(self, slot: Slot, reply: SpokenReply) -> None:
-        """The rest of the reply is not wanted. Has no effect after its end."""
-        self._post(slot, slot.speaker.cancel_reply, reply)
-
-    def heard(self, slot: Slot, samples: int) -> None:
-        """Of the newest reply the caller heard only this much."""
-        self._post(slot, slot.speaker.heard, samples)
-
-    def remember(self, slot: Slot, segment: ContextSegment, *, before: int) -> None:
-        """Remember what the caller said, before the reply of that number if there is one by then."""
-        self._post(slot, slot.speaker.remember, segment, before)
+    def post(self, slot: Slot, method: Callable[[Speaker, *Arguments], None], *arguments: *Arguments) -> None:
+        """Have the engine's thread call a method of the slot's speaker."""
+        self._post(slot, method, slot.speaker, *arguments)
 
     def _post(self, slot: Slot, function: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
         if self.alive:

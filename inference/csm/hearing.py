@@ -16,6 +16,7 @@ from inference.csm.engine import CsmThread
 from inference.csm.mimi import MimiEncoder
 from inference.csm.prompts import CALLER, Prompts
 from inference.csm.rows import Slot
+from inference.csm.speaker import Speaker
 from inference.resampling import resample
 from inference.types import Pcm
 
@@ -64,7 +65,7 @@ class CallerEncoder:
                 self._thread.counts["unheard"] += 1
             else:
                 segment = ContextSegment(self._prompts.tokenize(text, CALLER), codes)
-                self._thread.remember(slot, segment, before=before)
+                self._thread.post(slot, Speaker.remember, segment, before)
 
         self._executor.submit(encode).add_done_callback(lambda _: self._room.release())
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """Room for one call, given out by ``CsmThread.join``. Only the engine's thread looks into ``speaker``."""
+    """Room for one call, given out by ``CsmThread.join``. Other threads call the speaker by ``CsmThread.post``."""
 
     number: int
     """The slot's number in the scheduler."""

@@ -134,11 +134,13 @@ class Speaker:
             self._next_clause()
 
     def end_text(self, reply: SpokenReply) -> None:
+        """No more clauses will come."""
         if reply in self.replies:
             reply.text_ended = True
             self._next_clause()
 
     def cancel_reply(self, reply: SpokenReply) -> None:
+        """The rest of the reply is not wanted. Has no effect after its end."""
         self._end_reply(reply, None)
 
     def heard(self, samples: int) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from inference.csm.options import CsmOptions
 from inference.csm.replies import Clause, SoundItem, SpokenReply
+from inference.csm.speaker import Speaker
 from inference.types import AudioChunk, Description, EngineError, EngineLoading, EngineTimeout, Pcm
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class CsmSpeech:
         self._replies += 1
         self._speaking += 1
         reply = SpokenReply(items.put_nowait, self._replies)
-        self._thread.begin_reply(self._slot, reply)
+        self._thread.post(self._slot, Speaker.begin_reply, reply)
         progress = _Progress()
 
         def end_broken_text(reading: asyncio.Future[None]) -> None:
@@ -209,7 +210,7 @@ class CsmSpeech:
         finally:
             self._speaking -= 1
             self._spoke_at = asyncio.get_running_loop().time()
-            self._thread.cancel_reply(self._slot, reply)
+            self._thread.post(self._slot, Speaker.cancel_reply, reply)
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
@@ -246,14 +247,14 @@ class CsmSpeech:
                     progress.given += len(piece)
                 if clauses:
                     blank = ""
-                    self._thread.add_clauses(self._slot, reply, clauses)
+                    self._thread.post(self._slot, Speaker.add_clauses, reply, clauses)
             progress.text_ended = True
-            self._thread.end_text(self._slot, reply)
+            self._thread.post(self._slot, Speaker.end_text, reply)
         except Exception as error:  # whatever went wrong with the text is raised by ``speak``
             items.put_nowait(error)
 
     def heard(self, samples: int) -> None:
-        self._thread.heard(self._slot, samples)
+        self._thread.post(self._slot, Speaker.heard, samples)
 
     def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
         if self._loaded.caller_encoder is not None:

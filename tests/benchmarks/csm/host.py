@@ -18,6 +18,7 @@ from inference.csm.context import Context, ContextSegment
 from inference.csm.engine import CsmThread, deliver_items
 from inference.csm.replies import Clause, SpokenReply
 from inference.csm.scheduler import Scheduler
+from inference.csm.speaker import Speaker
 from inference.csm.steps import HostFrames
 from inference.types import AudioChunk
 from tests.benchmarks.csm.run import CLAUSES, Run
@@ -121,12 +122,12 @@ def _ticked(calls: int, ticks: int) -> tuple[list[float], dict[str, float]]:
 
     def speak(slot: Any) -> None:
         reply = SpokenReply(lambda item: over.append(slot) if item is None else None)
-        thread.begin_reply(slot, reply)
+        thread.post(slot, Speaker.begin_reply, reply)
         text_start = 0
         for text in CLAUSES:
-            thread.add_clauses(slot, reply, [Clause(text, thread._tokenize(text), text_start)])
+            thread.post(slot, Speaker.add_clauses, reply, [Clause(text, thread._tokenize(text), text_start)])
             text_start += len(text)
-        thread.end_text(slot, reply)
+        thread.post(slot, Speaker.end_text, reply)
 
     for number in range(calls):
         context = Context(prompt, codebooks=32, positions=1023, most_seconds=24.0, keep_seconds=16.0)

@@ -14,6 +14,7 @@ from inference.csm.context import Context, ContextSegment
 from inference.csm.engine import CsmThread
 from inference.csm.model import ENDS, NOT_FINITE
 from inference.csm.replies import Clause, SpokenReply
+from inference.csm.speaker import Speaker
 from inference.csm.steps import HostFrames
 from inference.types import AudioChunk, EngineError
 
@@ -115,13 +116,13 @@ class Caller:
         self._replies += 1
         self.items = asyncio.Queue()
         reply = SpokenReply(self.items.put_nowait, self._replies)
-        self.engine.begin_reply(self.slot, reply)
+        self.engine.post(self.slot, Speaker.begin_reply, reply)
         text_start = 0
         for text in texts:
-            self.engine.add_clauses(self.slot, reply, [Clause(text, tokens(text), text_start)])
+            self.engine.post(self.slot, Speaker.add_clauses, reply, [Clause(text, tokens(text), text_start)])
             text_start += len(text)
         if not more:
-            self.engine.end_text(self.slot, reply)
+            self.engine.post(self.slot, Speaker.end_text, reply)
         return reply
 
     async def hears(self) -> list[AudioChunk]:

@@ -11,6 +11,7 @@ from inference.csm.context import ContextSegment, sound_positions, text_position
 from inference.csm.engine import CsmThread
 from inference.csm.replies import Clause
 from inference.csm.scheduler import Scheduler
+from inference.csm.speaker import Speaker
 from inference.types import ContextTooLarge, EngineError, EngineFull
 from tests.inference.csm.machine import CODEBOOKS, ROWS, Caller, Machine, codes_of, tokens
 
@@ -48,8 +49,8 @@ async def test_the_first_clause_is_heard_before_the_second_is_known(engine):
     reply = caller.say("Good morning. ", more=True)
     first = [await caller.hears_next() for _ in range(6)]
     assert first[-1].text_end == 14
-    engine.add_clauses(caller.slot, reply, [Clause("Bye.", tokens("Bye."), 14)])
-    engine.end_text(caller.slot, reply)
+    engine.post(caller.slot, Speaker.add_clauses, reply, [Clause("Bye.", tokens("Bye."), 14)])
+    engine.post(caller.slot, Speaker.end_text, reply)
     rest = await caller.hears()
     assert codes_of(rest) == [1, 2, 3, 4, 5]
     assert rest[-1].text_end == 18
@@ -181,9 +182,8 @@ async def test_a_context_that_grows_too_large_is_shortened_and_harms_no_other_ca
     caller, other = Caller(engine, prompt), Caller(engine)
     for turn in range(6):
         words = " ".join(f"word{n}" for n in range(200))
-        engine.remember(
-            caller.slot, ContextSegment(tokens(words), np.full((10, CODEBOOKS), 3, np.int16)), before=turn + 1
-        )
+        segment = ContextSegment(tokens(words), np.full((10, CODEBOOKS), 3, np.int16))
+        engine.post(caller.slot, Speaker.remember, segment, turn + 1)
         caller.say("one two three four five six seven eight")
         assert len(codes_of(await caller.hears())) == 40
         await caller.settled()

@@ -9,6 +9,7 @@ import pytest
 
 from inference.csm.context import ContextSegment, sound_positions, text_positions
 from inference.csm.replies import Clause
+from inference.csm.speaker import Speaker
 from inference.types import EngineError
 from tests.inference.csm.machine import CODEBOOKS, FRAME, Caller, codes_of, tokens
 
@@ -24,8 +25,8 @@ class TestInterrupted:
         caller = Caller(engine)
         reply = caller.say(self.TEXT, "And more.", more=True)
         heard = [await caller.hears_next() for _ in range(21)]
-        engine.cancel_reply(caller.slot, reply)
-        engine.heard(caller.slot, 10 * FRAME + 5)
+        engine.post(caller.slot, Speaker.cancel_reply, reply)
+        engine.post(caller.slot, Speaker.heard, 10 * FRAME + 5)
         assert len(heard) == 21
         assert await caller.remembers() == [(tokens("one two three four five"), list(range(1, 11)))]
         await caller.settled()
@@ -37,14 +38,14 @@ class TestInterrupted:
         caller = Caller(engine)
         caller.say(self.TEXT)
         await caller.hears()
-        engine.heard(caller.slot, 20 * FRAME)
+        engine.post(caller.slot, Speaker.heard, 20 * FRAME)
         assert await caller.remembers() == [(tokens(self.TEXT), list(range(1, 21)))]
 
     async def test_clauses_heard_whole_stay_and_the_next_one_is_cut(self, engine):
         caller = Caller(engine)
         caller.say(self.TEXT, self.TEXT, self.TEXT)
         await caller.hears()
-        engine.heard(caller.slot, 30 * FRAME)
+        engine.post(caller.slot, Speaker.heard, 30 * FRAME)
         assert await caller.remembers() == [
             (tokens(self.TEXT), list(range(1, 21))),
             (tokens("one two three four five"), list(range(1, 11))),
@@ -55,7 +56,7 @@ class TestInterrupted:
         caller = Caller(engine)
         caller.say(self.TEXT)
         await caller.hears()
-        engine.heard(caller.slot, samples)
+        engine.post(caller.slot, Speaker.heard, samples)
         assert await caller.remembers() == []
 
     async def test_a_later_report_can_only_reduce_what_was_heard(self, engine):
@@ -63,7 +64,7 @@ class TestInterrupted:
         caller.say(self.TEXT)
         await caller.hears()
         for samples in (16 * FRAME, 8 * FRAME, 18 * FRAME):
-            engine.heard(caller.slot, samples)
+            engine.post(caller.slot, Speaker.heard, samples)
         assert await caller.remembers() == [(tokens("one two three four"), list(range(1, 9)))]
 
     async def test_a_cancelled_reply_makes_no_more_frames(self, engine, machine):
@@ -71,7 +72,7 @@ class TestInterrupted:
         caller = Caller(engine)
         reply = caller.say(self.TEXT)
         await caller.hears_next()
-        engine.cancel_reply(caller.slot, reply)
+        engine.post(caller.slot, Speaker.cancel_reply, reply)
         machine.go.set()
         await caller.settled()
         assert len(machine.frames_made) == 2
@@ -84,8 +85,8 @@ class TestInterrupted:
         caller.say("One moment, please.")
         assert codes_of(await caller.hears()) == [1, 2, 3, 4, 5]
         caller.items = answer
-        engine.add_clauses(caller.slot, reply, [Clause("We open at ten.", tokens("We open at ten."), 0)])
-        engine.end_text(caller.slot, reply)
+        engine.post(caller.slot, Speaker.add_clauses, reply, [Clause("We open at ten.", tokens("We open at ten."), 0)])
+        engine.post(caller.slot, Speaker.end_text, reply)
         assert codes_of(await caller.hears()) == [1, 2, 3, 4, 5]
         assert [said for said, _ in await caller.remembers()] == [
             tokens("One moment, please."),
@@ -189,7 +190,7 @@ class TestGuarded:
         caller.say("Hello there.")
         chunks = await caller.hears()
         assert codes_of(chunks) == [2, 3, 4, 5, 6]
-        engine.heard(caller.slot, 5 * FRAME)
+        engine.post(caller.slot, Speaker.heard, 5 * FRAME)
         ((_, codes),) = await caller.remembers()
         assert len(codes) == 7
 
