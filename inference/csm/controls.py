@@ -1,63 +1,67 @@
-"""What the decisions of a speaker come to: changes of its row, of the scheduler and of what is delivered."""
+"""Carries out the decisions of a speaker on its row, on the scheduler and on the delivery of its replies."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from inference.csm.replies import SoundItem, SpokenReply
 from inference.csm.rows import Rows
 from inference.csm.scheduler import Scheduler
 
 Outbox = dict[asyncio.AbstractEventLoop, list[tuple[SpokenReply, SoundItem]]]
-"""What waits to be delivered, by the event loop of the call."""
+"""The sound that waits to be delivered, by the event loop of the call."""
 
 
+@dataclass(frozen=True, slots=True)
 class SlotControls:
-    """What the speaker of one slot has done, at once and on the engine's thread."""
+    """
+    The actions of the speaker of one slot.
 
-    def __init__(
-        self,
-        number: int,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        rows: Rows,
-        outbox: Outbox,
-        scheduler: Scheduler,
-        lock: threading.Lock,
-        clock: Callable[[], float],
-    ) -> None:
-        self._number = number
-        self._loop = loop
-        """Where the call's replies are delivered."""
-        self._rows = rows
-        self._outbox = outbox
-        self._scheduler = scheduler
-        self._lock = lock
-        self._clock = clock
+    Each takes effect before it returns. Only the engine's thread may call them.
+    """
+
+    number: int
+    """The slot's number."""
+    loop: asyncio.AbstractEventLoop
+    """The event loop on which the call's replies are delivered."""
+    rows: Rows
+    outbox: Outbox
+    scheduler: Scheduler
+    lock: threading.Lock
+    """Guards the scheduler."""
+    clock: Callable[[], float]
 
     def prepare_row(self) -> None:
-        self._rows.prepare_row(self._number)
+        """Make the call's row ready for a clause: in front of those that do not speak, with a new codec stream."""
+        self.rows.prepare_row(self.number)
 
     def rewind(self, length: int) -> None:
-        self._rows.rewind(self._number, length)
+        """Keep only the first ``length`` positions in the model's cache."""
+        self.rows.rewind(self.number, length)
 
     def start_clause(self, positions: int) -> None:
-        with self._lock:
-            self._scheduler.start_clause(self._number, positions, now=self._clock())
+        """Prefill so many more positions at once, then make frames until ``end_clause``."""
+        with self.lock:
+            self.scheduler.start_clause(self.number, positions, now=self.clock())
 
     def prefill_later(self, positions: int) -> None:
-        with self._lock:
-            self._scheduler.prefill_later(self._number, positions, now=self._clock())
+        """Prefill so many more positions when there is time."""
+        with self.lock:
+            self.scheduler.prefill_later(self.number, positions, now=self.clock())
 
     def end_clause(self) -> None:
-        with self._lock:
-            self._scheduler.end_clause(self._number, now=self._clock())
+        """Make no more frames; the caller still hears what was delivered."""
+        with self.lock:
+            self.scheduler.end_clause(self.number, now=self.clock())
 
     def stop(self, *, audio_goes_on: bool = False) -> None:
-        with self._lock:
-            self._scheduler.stop(self._number, audio_goes_on=audio_goes_on)
+        """Prefill nothing more and make no more frames. The caller hears no more, unless ``audio_goes_on``."""
+        with self.lock:
+            self.scheduler.stop(self.number, audio_goes_on=audio_goes_on)
 
     def deliver(self, reply: SpokenReply, item: SoundItem) -> None:
-        self._outbox.setdefault(self._loop, []).append((reply, item))
+        """Hand this to the reply."""
+        self.outbox.setdefault(self.loop, []).append((reply, item))

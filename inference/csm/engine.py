@@ -122,15 +122,7 @@ class CsmThread:
             raise EngineError("the speech engine is not running")
         with self._lock:
             number = self.scheduler.join(now=self._clock())
-        controls = SlotControls(
-            number,
-            loop,
-            rows=self._rows,
-            outbox=self._outbox,
-            scheduler=self.scheduler,
-            lock=self._lock,
-            clock=self._clock,
-        )
+        controls = SlotControls(number, loop, self._rows, self._outbox, self.scheduler, self._lock, self._clock)
         slot = Slot(number, Speaker(context, controls, self._format, tokenize=self._tokenize, counts=self.counts))
         self._post(slot, self._enter, slot, gain)
         return slot

@@ -120,50 +120,34 @@ class ClauseGuard:
 
     def __init__(self, text: str, *, tries: int = 0) -> None:
         words = count_words(text)
+        self.frames = 0
+        """How many frames of the clause are spoken so far."""
+        self.expected = _frames(words, WORD_SECONDS, CLAUSE_SECONDS)
+        """The ``expected_frames`` of the text, computed once."""
+        self.reason = ""
+        """Why the clause is over, as a name for counting; empty until the first verdict other than CONTINUE."""
+        self.drop = 0
+        """Once the clause is over: how many of its last frames are silence that the context should not keep."""
         self._may_be_silent = words == 0
         self._tries = tries
-        self._expected = _frames(words, WORD_SECONDS, CLAUSE_SECONDS)
         self._cap = min(_frames(words, MOST_WORD_SECONDS, MOST_CLAUSE_SECONDS), MOST_FRAMES)
         """Frames that the clause may take."""
-        self._frames = 0
         self._sounding = 0
         """Frames that were not silent."""
         self._silent = 0
         """Consecutive silent frames up to the last one."""
         self._partial = 0
         """Consecutive frames with the first codes of an end, up to the last one."""
-        self._reason = ""
-        self._drop = 0
         self._last_codes: deque[int] = deque(maxlen=NGRAM)
         """The first codes of the last sounding frames."""
         self._seen: dict[tuple[int, ...], tuple[int, int]] = {}
         """For each sequence of NGRAM codes: how often it came, and the number of the frame after the last time."""
 
-    @property
-    def frames(self) -> int:
-        """How many frames of the clause are spoken so far."""
-        return self._frames
-
-    @property
-    def expected(self) -> int:
-        """``expected_frames`` of the text, computed once."""
-        return self._expected
-
-    @property
-    def reason(self) -> str:
-        """Why the clause is over, as a name for counting; empty until the first verdict other than CONTINUE."""
-        return self._reason
-
-    @property
-    def drop(self) -> int:
-        """Once the clause is over: how many of its last frames are silence that the context should not keep."""
-        return self._drop
-
     def judge(self, frame: Frame) -> Verdict:
-        if self._reason:
+        if self.reason:
             return Verdict.END  # the frame was made before the last verdict took effect
         if not frame.finite:
-            self._reason = "not-finite"
+            self.reason = "not-finite"
             return Verdict.FAIL
         if frame.end:
             return self._over("end")
@@ -173,25 +157,25 @@ class ClauseGuard:
         if frame.level_dbfs < SILENCE_DBFS:
             self._silent += 1
             self._last_codes.clear()  # silence always repeats its codes
-            said = self._frames + 1 - self._silent >= SPOKEN_PART * self._expected
+            said = self.frames + 1 - self._silent >= SPOKEN_PART * self.expected
             if self._silent >= (SILENT_FRAMES if said else SILENT_FRAMES_ANYWHERE):
                 return self._over("silence", drop=self._silent - 1 - KEPT_PAUSE)
         else:
             self._silent = 0
             self._sounding += 1
-        self._frames += 1
-        if self._repeats(frame) or self._frames > BABBLE_FACTOR * self._expected:
-            self._reason = "babble"
-        elif self._frames >= self._cap:
-            self._reason = "too-long"
-        return Verdict.CUT if self._reason else Verdict.CONTINUE
+        self.frames += 1
+        if self._repeats(frame) or self.frames > BABBLE_FACTOR * self.expected:
+            self.reason = "babble"
+        elif self.frames >= self._cap:
+            self.reason = "too-long"
+        return Verdict.CUT if self.reason else Verdict.CONTINUE
 
     def _over(self, reason: str, *, drop: int = 0) -> Verdict:
-        self._drop = drop
+        self.drop = drop
         if self._sounding >= LEAST_FRAMES or self._may_be_silent:
-            self._reason = reason
+            self.reason = reason
             return Verdict.END
-        self._reason = "immediate-end"
+        self.reason = "immediate-end"
         return Verdict.RETRY if self._tries + 1 < MOST_TRIES else Verdict.END
 
     def _repeats(self, frame: Frame) -> bool:
@@ -203,9 +187,9 @@ class ClauseGuard:
             return False
         ngram = tuple(self._last_codes)
         times, free_from = self._seen.get(ngram, (0, 0))
-        if self._frames - NGRAM < free_from:
+        if self.frames - NGRAM < free_from:
             return False
-        self._seen[ngram] = times + 1, self._frames
+        self._seen[ngram] = times + 1, self.frames
         return times + 1 == NGRAM_TIMES
 
 

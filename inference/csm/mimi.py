@@ -64,7 +64,8 @@ class MimiDecoder:
         self._steps: int = config.latent_stride
         """Positions of the transformer per frame."""
         # A frame is written before it is read, and must not overwrite what its first position still sees.
-        ring = _round_up(self._window + self._steps - 1, 8)  # the fast attention kernels need multiples of 8
+        ring = self._window + self._steps - 1
+        ring += -ring % 8  # the fast attention kernels need multiples of 8
         shape = slots, ring, config.num_attention_heads, config.head_dim
         # Each is a tensor of its own for all rows: the compiler does not write in place into a part of a larger one.
         self._rings = [[torch.zeros(shape, device=device, dtype=dtype) for _ in "kv"] for _ in self._transformer.layers]
@@ -278,7 +279,3 @@ def _transposed(conv: Any, x: Tensor, carried: Tensor, active: Tensor) -> Tensor
     rest = y[..., -owed:] if conv.bias is None else y[..., -owed:] - conv.bias[:, None]
     carried.copy_(torch.where(active, rest, carried))
     return y[..., :-owed]
-
-
-def _round_up(number: int, step: int) -> int:
-    return -(-number // step) * step

@@ -3,7 +3,7 @@ What one call says: the decisions about its replies and clauses, without a threa
 
 A ``Speaker`` is told what the call wants (a reply with its clauses, how much of it was heard) and about each frame that
 was made for it. It decides what the model must have been fed and what the caller hears, and has that done through
-``Controls``, in the order in which it decides. The engine's thread calls it and does the work.
+``SlotControls``, in the order in which it decides. The engine's thread calls it and does the work.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inference.csm.context import Codes, Context, ContextSegment, Positions, text_positions
 from inference.csm.guards import MOST_FRAMES, ClauseGuard, Frame, Verdict, expected_frames
-from inference.csm.replies import Clause, SoundItem, SpokenReply
+from inference.csm.replies import Clause, SpokenReply
 from inference.csm.row_contents import RowContents
 from inference.csm.trimming import fade_out
 from inference.types import AudioChunk, ContextTooLarge, EngineError, Pcm
+
+if TYPE_CHECKING:
+    from inference.csm.controls import SlotControls
 
 _NO_SOUND = np.zeros(0, np.int16)
 
@@ -36,31 +39,6 @@ class Format:
     rate_hz: int
 
 
-class Controls(Protocol):
-    """What a speaker has done for its call. Each method takes effect before it returns."""
-
-    def prepare_row(self) -> None:
-        """Make the call's row ready for a clause: in front of those that do not speak, with a new codec stream."""
-
-    def rewind(self, length: int) -> None:
-        """Keep only the first ``length`` positions in the model's cache."""
-
-    def start_clause(self, positions: int) -> None:
-        """Prefill so many more positions at once, then make frames until ``end_clause``."""
-
-    def prefill_later(self, positions: int) -> None:
-        """Prefill so many more positions when there is time."""
-
-    def end_clause(self) -> None:
-        """Make no more frames; the caller still hears what was delivered."""
-
-    def stop(self, *, audio_goes_on: bool = False) -> None:
-        """Prefill nothing more and make no more frames. The caller hears no more, unless ``audio_goes_on``."""
-
-    def deliver(self, reply: SpokenReply, item: SoundItem) -> None:
-        """Hand this to the reply."""
-
-
 class Speaker:
     """
     The replies of one call, and what its row of the model was fed.
@@ -72,7 +50,7 @@ class Speaker:
     def __init__(
         self,
         context: Context,
-        controls: Controls,
+        controls: SlotControls,
         model: Format,
         *,
         tokenize: Callable[[str], tuple[int, ...]],
