@@ -59,4 +59,4 @@ class SpokenReply:
     """Delivered so far."""
     text_end: int = 0
     """Characters spoken so far, as reported. It never falls, although a clause may begin again."""
-    silence: LeadingSilence = field(default_factory=lambda: LeadingSilence(most_frames=SILENT_FRAMES_ANYWHERE))
+    silence: LeadingSilence = field(default_factory=lambda: LeadingSilence(SILENT_FRAMES_ANYWHERE))

@@ -9,6 +9,12 @@ from inference.types import Pcm
 AUDIBLE_DBFS = -50.0
 """Sound below this level does not count as speech: noise in the pauses of speech at -20 dBFS is quieter."""
 
+WINDOW = 120
+"""Samples, 5 ms of Mimi's 24 kHz: the precision with which the onset is found."""
+
+KEPT = 240
+"""Samples before the onset, 10 ms: a consonant may begin below AUDIBLE_DBFS."""
+
 
 def amplitude(dbfs: float) -> float:
     """The factor on full scale that is this level."""
@@ -19,23 +25,12 @@ class LeadingSilence:
     """
     Trims the near-silence with which a reply begins, so that the caller hears the first word sooner.
 
-    At most ``most_frames`` are dropped whole. The first audible frame keeps its sound, and ``kept`` seconds before it.
+    At most ``most_frames`` are dropped whole. The first audible frame keeps its sound, and ``KEPT`` samples before it.
     """
 
-    def __init__(
-        self,
-        *,
-        rate_hz: int = 24000,
-        most_frames: int = 3,
-        threshold_dbfs: float = AUDIBLE_DBFS,
-        kept: float = 0.01,
-    ) -> None:
+    def __init__(self, most_frames: int) -> None:
         self._frames_left = most_frames
         """How many more frames may be dropped."""
-        self._threshold_dbfs = threshold_dbfs
-        self._window = rate_hz // 200
-        """Samples, 5 ms: the precision with which the onset is found."""
-        self._kept_samples = round(kept * rate_hz)
         self._has_begun = False
         """Once true, every frame passes unchanged."""
 
@@ -43,15 +38,15 @@ class LeadingSilence:
         """The part of this frame, whose level is given, that the caller should hear."""
         if self._has_begun:
             return pcm
-        if level_dbfs < self._threshold_dbfs and self._frames_left:
+        if level_dbfs < AUDIBLE_DBFS and self._frames_left:
             self._frames_left -= 1
             return pcm[:0]
         self._has_begun = True
-        if level_dbfs < self._threshold_dbfs:
+        if level_dbfs < AUDIBLE_DBFS:
             return pcm
-        windows = pcm[: len(pcm) // self._window * self._window].reshape(-1, self._window).astype(np.float32)
-        loud = np.square(windows).mean(1) >= (32768 * amplitude(self._threshold_dbfs)) ** 2
-        return pcm[max(0, int(loud.argmax()) * self._window - self._kept_samples) :]
+        windows = pcm[: len(pcm) // WINDOW * WINDOW].reshape(-1, WINDOW).astype(np.float32)
+        loud = np.square(windows).mean(1) >= (32768 * amplitude(AUDIBLE_DBFS)) ** 2
+        return pcm[max(0, int(loud.argmax()) * WINDOW - KEPT) :]
 
 
 def fade_out(pcm: Pcm, rate_hz: int, seconds: float = 0.04) -> Pcm:
