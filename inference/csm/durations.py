@@ -50,9 +50,5 @@ class Durations:
                 return mean if now - self._at[j] <= MEASURED_FOR else self._best[j]
         return 0.0
 
-    @property
-    def measured(self) -> dict[int, float]:
-        return {size: mean for size, mean in zip(self._sizes, self._recent, strict=True) if mean is not None}
-
     def _index(self, size: int) -> int:
         return min(bisect_left(self._sizes, size), len(self._sizes) - 1)

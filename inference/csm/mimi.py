@@ -97,11 +97,6 @@ class MimiDecoder:
             state[row].zero_()
 
     @property
-    def state_bytes(self) -> int:
-        """The memory of what is carried, over all rows."""
-        return sum(state.nbytes for state in self._states)
-
-    @property
     def _states(self) -> list[Tensor]:
         return [*self._carried, self._position, *chain(*self._rings)]
 

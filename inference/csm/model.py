@@ -251,8 +251,3 @@ class CsmModel:
         states = (self.length, self.hidden, self.codes, self.temperature, self.top_k, self.gain)
         swap_rows([*(cache[:, :positions] for cache in self._cache), *states], a, b)
         self.mimi.swap_rows(a, b)
-
-    @property
-    def state_bytes(self) -> int:
-        """The memory of what is kept per call, over all rows."""
-        return sum(cache.nbytes for cache in (*self._cache, *self._depth_cache))

@@ -57,7 +57,6 @@ class Counters:
     ticks: int = 0
     batch: int = 0
     """The sum of the sizes of all ticks; divided by ``ticks``, the mean batch."""
-    prefills: int = 0
     underruns: int = 0
     """How often the audio of a clause that was being spoken ran out before its next frame."""
     firsts: int = 0
@@ -312,7 +311,6 @@ class Scheduler:
         self._chunk_seconds.add(tokens, seconds, now=now)
         self._prefill_sum += seconds
         self._fed_seconds += seconds
-        self.counters.prefills += 1
         if call := self._calls.get(slot):
             call.waiting = max(0, call.waiting - tokens)
 
@@ -348,11 +346,6 @@ class Scheduler:
                 counters.underruns += 1
             counters.frames += 1
             call.audio_until = call.deadline = (until if until > now else now) + FRAME_SECONDS
-
-    @property
-    def frame_seconds(self) -> dict[int, float]:
-        """How many seconds a tick takes lately, by bucket, as far as measured."""
-        return self._tick_seconds.measured
 
     # -- helpers
 

@@ -182,17 +182,22 @@ def prefill(run: Run) -> None:
             run.report(f"prefill of {chunk} positions, {'graph' if graphs else 'eager'}", value, "ms")
 
 
+def state_bytes(model: CsmModel) -> int:
+    """The memory of what is kept per call, over all rows."""
+    return sum(state.nbytes for state in (*model._cache, *model._depth_cache, *model.mimi._states))
+
+
 def memory(run: Run) -> None:
     """The memory of weights, state and graphs on the device, and the peak."""
     if not run.cuda:
         model = make_model(run, 4)
-        run.report("state per call", (model.state_bytes + model.mimi.state_bytes) / 4 / 2**20, "MiB", "256 positions")
+        run.report("state per call", state_bytes(model) / 4 / 2**20, "MiB", "256 positions")
         return
     rows = run.sizes.buckets[-1]
     torch.cuda.reset_peak_memory_stats()
     source = torch.cuda.memory_allocated()
     model = make_model(run, rows)
-    state = model.state_bytes + model.mimi.state_bytes
+    state = state_bytes(model)
     lifted = torch.cuda.memory_allocated() - source - state
     before = torch.cuda.memory_reserved()
     steps = Steps(model, buckets=run.sizes.buckets, chunks=CHUNKS, graphs=True)
