@@ -29,12 +29,8 @@ def load_checkpoint(name: str, *, local_files_only: bool = False) -> Checkpoint:
 
     Raises a permanent ``EngineError`` if the checkpoint is missing, incomplete or of another kind.
     """
-    try:
-        from transformers import AutoTokenizer, CsmForConditionalGeneration
-    except ImportError as error:
-        raise EngineError(
-            f"CSM needs torch and transformers (pip install -r requirements/tts.txt): {error}", permanent=True
-        ) from error
+    from transformers import AutoTokenizer, CsmForConditionalGeneration
+
     model_class: Any = CsmForConditionalGeneration  # transformers leaves from_pretrained unannotated
     try:
         with _quiet_transformers():
