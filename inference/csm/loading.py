@@ -118,10 +118,14 @@ def load_voices(
     check: Callable[[Voice], None],
 ) -> Sequence[Voice]:
     """The voices of the folder, the default one first. A broken default voice is an error, another one is left out."""
-    if not options.voices and not options.voice:
+    if not options.voices:
+        if options.voice:
+            raise EngineError(
+                f"There is no voice {options.voice!r}: the option `voices` names no folder.", permanent=True
+            )
         logger.warning("CSM has no voice, so each call gets a random one. Set the options `voices` and `voice`.")
         return []
-    folder = Path(options.voices) if options.voices else None
+    folder = Path(options.voices)
 
     def load(name: str) -> Voice:
         voice = load_voice(folder, name, encode, fingerprint=fingerprint)
@@ -129,7 +133,6 @@ def load_voices(
         return voice
 
     voices = [load(options.voice)]
-    assert folder is not None
     for name in voice_names(folder):
         if name != voices[0].name:
             try:

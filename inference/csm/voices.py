@@ -47,7 +47,7 @@ _WINDOW_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Voice:
-    """``codes`` are empty if there is no voice. ``gain`` is the factor that brings its sound to ``LEVEL_DBFS``."""
+    """A voice as the model is prompted with it. ``gain`` is the factor that brings its sound to ``LEVEL_DBFS``."""
 
     name: str
     text: str
@@ -55,30 +55,21 @@ class Voice:
     gain: float
 
 
-ANY_VOICE = Voice("", "", np.zeros((0, 0), np.int16), 1.0)
-"""No voice: the model makes one up on every call, and may change it within a call."""
-
-
 def voice_names(folder: Path) -> list[str]:
     """The voices that have a recording, in alphabetical order."""
     return sorted(path.stem for path in folder.glob("*.wav"))
 
 
-def load_voice(
-    folder: Path | None, name: str, encode: Callable[[NDArray[np.float32]], Codes], *, fingerprint: str
-) -> Voice:
+def load_voice(folder: Path, name: str, encode: Callable[[NDArray[np.float32]], Codes], *, fingerprint: str) -> Voice:
     """
-    The voice of that name, or the folder's first one for ``""``; without a folder there is only ``ANY_VOICE``.
+    Return the voice of that name, or the folder's first one for ``""``.
 
     ``encode`` turns sound at 24 kHz, from -1 to 1, into codes, and is only called if they are not stored yet.
     ``fingerprint`` names the codec. A fault in the files is a permanent ``EngineError`` that says what to do.
     """
-    names = [] if folder is None else voice_names(folder)
-    if folder is None and not name:
-        return ANY_VOICE
-    if folder is None or not names:
-        where = "the option `voices` names no folder" if folder is None else f"there is no .wav file in {folder}"
-        raise EngineError(f"There is no voice {name!r}: {where}.", permanent=True)
+    names = voice_names(folder)
+    if not names:
+        raise EngineError(f"There is no voice {name!r}: there is no .wav file in {folder}.", permanent=True)
     name = name or names[0]
     if name not in names:  # this also keeps a name from leading out of the folder
         raise EngineError(

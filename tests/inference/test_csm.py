@@ -221,6 +221,8 @@ async def test_each_call_has_the_voice_that_it_asked_for(make, voices):
 async def test_a_missing_default_voice_keeps_the_engine_from_starting(make, voices):
     with pytest.raises(EngineError, match="eve") as refusal:
         await make(voices=str(voices), voice="eve").start()
+    with pytest.raises(EngineError, match="no voice 'eve': the option `voices` names no folder"):
+        await make(voice="eve").start()
     assert refusal.value.permanent
 
 

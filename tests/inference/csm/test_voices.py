@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inference.csm.mimi import encode
-from inference.csm.voices import ANY_VOICE, load_voice, voice_names
+from inference.csm.voices import load_voice, voice_names
 from inference.types import EngineError
 from tests.inference.tiny_csm import CODEBOOKS, tiny_csm
 
@@ -45,7 +45,7 @@ class Encoder:
         return np.full((-(-len(pcm) // 1920), CODEBOOKS), len(self.heard), np.int16)
 
 
-def load(folder: Path | None, name: str = "anna", encoder=None, fingerprint: str = "one"):
+def load(folder: Path, name: str = "anna", encoder=None, fingerprint: str = "one"):
     return load_voice(folder, name, encoder or Encoder(), fingerprint=fingerprint)
 
 
@@ -121,13 +121,6 @@ def test_a_full_disk_leaves_no_temporary_file(tmp_path, monkeypatch):
     monkeypatch.setattr("numpy.save", refuse)
     assert len(load(tmp_path).codes) == 38
     assert sorted(path.name for path in tmp_path.glob("*.*")) == ["anna.txt", "anna.wav"]
-
-
-def test_without_a_folder_there_is_only_any_voice():
-    assert load(None, "") is ANY_VOICE
-    assert (ANY_VOICE.name, ANY_VOICE.text, len(ANY_VOICE.codes), ANY_VOICE.gain) == ("", "", 0, 1.0)
-    with pytest.raises(EngineError, match="no voice 'anna': the option `voices` names no folder"):
-        load(None)
 
 
 def test_the_default_is_the_first_voice_of_the_folder(tmp_path):
