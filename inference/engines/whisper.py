@@ -28,11 +28,10 @@ from inference.interfaces import OnPartial
 from inference.types import Description, EngineError, EngineFull, EngineLoading
 from inference.whisper.batches import Batches, Urgency
 from inference.whisper.hallucinations import RETRIED, SHORTEST_SPEECH, Hypothesis, objection
-from inference.whisper.jobs import Job
 from inference.whisper.loading import load, memory_estimate, weights_bytes
 from inference.whisper.mel import RATE_HZ
 from inference.whisper.options import WhisperOptions
-from inference.whisper.transcription import WhisperTranscription
+from inference.whisper.transcription import Job, WhisperTranscription
 
 if TYPE_CHECKING:
     from inference.whisper.model import Model
@@ -225,7 +224,7 @@ class FasterWhisperSpeechToText:
         """Recognise it once more without prefix and hotwords, if it had either and is still wanted."""
         assert self._model is not None
         assert job.piece is not None
-        had_help = job.piece.prefix or self._model.has_hotwords
+        had_help = job.piece.prefix or self._model.hotwords
         if not job.is_wanted or job.piece.plain or not had_help or job.utterance.waiting is not None:
             return False
         self.counts["retried"] += 1

@@ -78,13 +78,17 @@ class Model:
     """A loaded checkpoint. Only one thread may use it."""
 
     def __init__(self, whisper: WhisperModel, *, hotwords: str = "") -> None:
+        self.filters: Float32 = np.asarray(whisper.feature_extractor.mel_filters, np.float32)
+        """The mel filters, shape ``(mels, 201)``."""
+        self.device = str(whisper.model.device)
+        """``cuda`` or ``cpu``."""
+        self.hotwords: list[int] = []
+        """The tokens that stand before the prompt of each row that is not plain."""
         self._whisper = whisper
         self._tokens = whisper.hf_tokenizer
         """The tokenizer."""
         self._end = self._special("endoftext")
         """Tokens from this one on are special, and no text."""
-        self._hotwords: list[int] = []
-        """What stands before the prompt of each row that is not plain."""
         if hotwords.strip():
             words = self._tokens.encode(f" {hotwords.strip()}", add_special_tokens=False).ids
             if len(words) > MAX_HOTWORD_TOKENS:
@@ -92,23 +96,10 @@ class Model:
                     f"The option `hotwords` is too long: {len(words)} tokens instead of at most {MAX_HOTWORD_TOKENS}.",
                     permanent=True,
                 )
-            self._hotwords = [self._special("startofprev"), *words]
+            self.hotwords = [self._special("startofprev"), *words]
         # The other four are startoftranscript, the language, the task and notimestamps.
-        self._room = POSITIONS - len(self._hotwords) - 4
+        self._room = POSITIONS - len(self.hotwords) - 4
         """Positions that are left for the transcript."""
-
-    @property
-    def filters(self) -> Float32:
-        """The mel filters, shape ``(mels, 201)``."""
-        return np.asarray(self._whisper.feature_extractor.mel_filters, np.float32)
-
-    @property
-    def device(self) -> str:
-        return str(self._whisper.model.device)
-
-    @property
-    def has_hotwords(self) -> bool:
-        return bool(self._hotwords)
 
     def language(self, tag: str) -> str:
         """The model's own code of a language such as ``en-GB``; "" for a language that it does not know."""
@@ -191,7 +182,7 @@ class Model:
             self.transcribe([piece] * max_rows)
 
     def _prompt(self, piece: Piece) -> list[int]:
-        prompt = [] if piece.plain else [*self._hotwords]
+        prompt = [] if piece.plain else [*self.hotwords]
         prompt.append(self._special("startoftranscript"))
         if self._whisper.model.is_multilingual:
             prompt += [self._special(piece.language), self._special("transcribe")]

@@ -1,4 +1,4 @@
-"""One utterance being recognised by Whisper."""
+"""Recognises one utterance by Whisper, from its first sample to its final words, in one job after the other."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from inference.types import EngineError, Pcm, Transcript
 from inference.whisper.agreement import agreed_text, is_spaced
 from inference.whisper.batches import Urgency
 from inference.whisper.hallucinations import SHORTEST_SPEECH, Hypothesis, Reason
-from inference.whisper.jobs import Job
-from inference.whisper.model import Model, Piece
+from inference.whisper.model import Model, Piece, window_for
 from inference.whisper.sound import LONGEST, Sound
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,9 @@ class WhisperTranscription:
     def __init__(self, recogniser: Recogniser, model: Model, language: str, on_partial: OnPartial | None) -> None:
         self.sound = Sound(model.filters)
         self.waiting: Job | None = None
+        """The job that waits for a pass."""
         self.running: Job | None = None
+        """The job that is in a pass."""
         self._recogniser = recogniser
         self._model = model
         self._language = language
@@ -98,7 +99,11 @@ class WhisperTranscription:
     # -- for jobs
 
     def next_piece(self, job: Job) -> Piece:
-        """The first part of the sound if more is held than fits into a window, else all of it."""
+        """
+        Return the sound that this job recognises, which begins now.
+
+        It is the first part of the sound if more is held than fits into a window, else all of it.
+        """
         prefix = self._prefix if job.urgency is Urgency.PARTIAL and not job.plain else ()
         job.is_first_part = self.sound.held >= LONGEST
         if job.is_first_part:
@@ -109,6 +114,7 @@ class WhisperTranscription:
         return Piece(spectrum, speech, self._language, prefix, job.plain)
 
     def accept(self, job: Job, hypothesis: Hypothesis, *, believed: bool) -> None:
+        """Take the result of this job. A text that was not believed is empty."""
         assert job.piece is not None
         if job.is_first_part:
             self._final_parts += [hypothesis.text] if hypothesis.text else []
@@ -229,3 +235,75 @@ class WhisperTranscription:
                     job.done.set_result(None)
         self.running = None
         self._recogniser.release(self)
+
+
+class Job:
+    """
+    One request to recognise an utterance: for an answer, for a partial, to finalise its first part, or for several.
+
+    It recognises what has been pushed by the time it begins.
+    """
+
+    def __init__(self, utterance: WhisperTranscription, urgency: Urgency, loop: asyncio.AbstractEventLoop) -> None:
+        self.utterance = utterance
+        self.urgency = urgency
+        self.asked_at = loop.time()
+        """When it was first asked for, on the loop's clock."""
+        self.done: asyncio.Future[None] = loop.create_future()
+        """Its result is in the utterance; its error is in the future."""
+        self.waiters = 0
+        """How many answers wait for it."""
+        self.is_partial = False
+        """Whether its words are to be reported as a partial."""
+        self.finalises = False
+        """Whether it is to make room in a long utterance."""
+        self.plain = False
+        """Whether it runs without prefix and hotwords, because they spoiled the first attempt."""
+        self.piece: Piece | None = None
+        """Set when it begins."""
+        self.until = 0
+        """Once begun: where the sound that it recognises ends, in samples of the utterance."""
+        self.is_first_part = False
+        """Once begun: whether that is only the first part of a long utterance."""
+
+    @property
+    def shape(self) -> tuple[int, bool]:
+        return window_for(self.utterance.sound.frames), self.plain
+
+    @property
+    def is_wanted(self) -> bool:
+        return not self.done.done() and (self.waiters > 0 or self.is_partial or self.finalises)
+
+    def begin(self) -> Piece:
+        self.utterance.waiting, self.utterance.running = None, self
+        self.piece = self.utterance.next_piece(self)
+        return self.piece
+
+    def will_cover(self, asked: int) -> bool:
+        """Whether the running job also answers a request for everything up to the sample ``asked``."""
+        return (
+            self.piece is not None
+            and not self.piece.prefix
+            and not self.is_first_part
+            and self.utterance.sound.is_quiet(self.until, asked)
+        )
+
+    def succeed(self, hypothesis: Hypothesis, *, believed: bool) -> None:
+        self.utterance.running = None
+        if not self.done.done():
+            self.utterance.accept(self, hypothesis, believed=believed)
+            self.done.set_result(None)
+
+    def fail(self, error: EngineError) -> None:
+        utterance = self.utterance
+        utterance.running = None if utterance.running is self else utterance.running
+        utterance.waiting = None if utterance.waiting is self else utterance.waiting
+        if self.done.done():
+            return
+        if self.is_first_part:
+            log.warning("Lost the first part of a long utterance: %s", error)
+            utterance.sound.drop(self.until)
+        elif self.is_partial:
+            log.warning("A partial transcript failed; the utterance goes on: %s", error)
+        self.done.set_exception(error)
+        self.done.exception()  # marks the error as retrieved, because perhaps no answer waits for it

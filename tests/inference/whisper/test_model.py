@@ -127,7 +127,7 @@ def test_a_language_that_is_spelled_by_the_byte_may_fill_the_context(tmp_path):
     model = loaded(make_tiny_whisper(tmp_path, languages=("en", "hi")), hotwords="please")
     heard = piece(model, LOW, "hi")
     text = model.transcribe([piece(model, LOW)])[0].tokens
-    full = 448 - len(model._hotwords) - 4
+    full = 448 - len(model.hotwords) - 4
     rows = [replace(heard, prefix=(text * 200)[: full - short]) for short in (2, 1, 0)]
     assert [len(one.tokens) for one in model.transcribe(rows)] == [full - 1, 0, 0]
     assert [one.runaway for one in model.transcribe(rows)] == [False, True, True]
@@ -136,7 +136,7 @@ def test_a_language_that_is_spelled_by_the_byte_may_fill_the_context(tmp_path):
 def test_many_hotwords_do_not_cut_a_short_answer(tmp_path):
     words = "moment " * 190
     model = loaded(make_tiny_whisper(tmp_path, before_prompt=191), hotwords=words)
-    assert len(model._hotwords) == 191
+    assert len(model.hotwords) == 191
     assert model.transcribe([piece(model, LOW[: RATE_HZ // 2])])[0].text == LOW_SENTENCE
 
 
@@ -225,7 +225,7 @@ def test_the_error_for_an_unsupported_compute_type_names_the_option(random_folde
 
 def test_on_a_gpu_each_window_is_tried_with_several_numbers_of_rows(english, monkeypatch):
     tried = []
-    monkeypatch.setattr(Model, "device", "cuda")
+    monkeypatch.setattr(english, "device", "cuda")
     monkeypatch.setattr(english, "transcribe", lambda pieces: tried.append((pieces[0].shape[0], len(pieces))))
     english.warm_up(6)
     assert tried == [(window, rows) for window in module.WINDOWS for rows in (1, 2, 4, 6)]
