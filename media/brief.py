@@ -50,6 +50,7 @@ def brief_of(claim: StreamClaim, *, speculate: bool) -> CallBrief:
     """The brief for a stream that was let in; ``speculate`` says whether the engines may work on a guess."""
     agent = claim.agent
     options = conversation_options(
+        language=agent.language,
         disclosure=agent.disclosure,
         greeting=agent.greeting,
         greeting_interruptible=agent.greeting_interruptible,

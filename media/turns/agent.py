@@ -161,6 +161,12 @@ class Agent:
             self._say(turn, Kind.FILLER, self._options.fillers[turn.fillers], now)
             turn.fillers += 1
 
+    def bridge(self, now: float) -> None:
+        """The caller asks whether anybody is there while the reply is made: a filler answers, if one is left."""
+        turn = self.turn
+        if turn is not None and turn.pending and turn.replies[-1].kind is not Kind.FILLER:
+            self._say_filler(turn, now)
+
     # -- what the engines deliver ---------------------------------------------------------------------
 
     def find(self, revision: ev.Revision) -> Reply | None:

@@ -64,6 +64,8 @@ class AgentTurn:
     """The moment from which the wait for a filler counts: when fixed words were last asked for, or the turn began."""
     protected: bool = False
     """The caller cannot interrupt it."""
+    only_words_count: bool = False
+    """A noise or an echo has stopped it once: from then on a voice stops it by its words alone."""
     replies: list[Reply] = field(default_factory=list)
     """Those that have no sound yet come last."""
     failures: int = 0

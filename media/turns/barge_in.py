@@ -1,90 +1,54 @@
 """
-Is this overlap an interruption or a backchannel?
+The caller's voice has begun in the agent's turn: when is enough known of it, and what is done then?
 
 There are two stages. ``judge_overlap`` decides whether the agent's sound is stopped provisionally, and ``judge_hold``
-whether it then goes on from there or the caller gets the turn.
+whether it then goes on from there or the caller gets the turn. Both go by what the words do (``media.turns.labels``)
+and by what follows from that (``media.turns.overlap_table``); here is the timing.
 """
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from media.turns.clock import samples
 from media.turns.endpointing import SPECULATE
+from media.turns.labels import Label
+from media.turns.overlap_table import RESPONSES, Response, Situation
 from media.turns.utterance import Utterance
 
 INTERRUPTION = 0.35
 """
-Seconds of voice over the agent that stop the sound provisionally. Murmurs of up to 300 ms do not; the other 50 ms are
-those by which voice activity outlasts a voice.
+Seconds of voice over the agent that stop the sound provisionally. Backchannels of up to 300 ms do not; the other 50 ms
+are those by which voice activity outlasts a voice.
 """
 DECISION = 0.7
-"""Seconds from the onset of an overlap after which a voice that still goes on is an interruption, whatever it says."""
+"""Seconds from the onset of an overlap after which words that take the turn have it, though the voice still goes on."""
 OVERLAP_OVER = 1.0
 """Seconds of silence after which a short overlap is over. A caller who is only pausing in it goes on sooner."""
 HOLD_GUARD = 1.2
 """Seconds on the clock for which a held agent waits for words. A longer silence would be worse than a wrong guess."""
-MOST_MURMURED = 4
-"""A caller who murmurs four words ("yeah okay sure right") is still listening; one who says five wants the floor."""
+ASK_AGAIN = 0.5
+"""Seconds of the stream after which recognition is asked once more for the words of a voice that goes on."""
+
+_URGENT = frozenset((Label.OBJECTION, Label.HOLD_REQUEST))
+"""The words that stop the agent as soon as they are recognised, though the voice goes on: they get no more friendly."""
 
 
-class Overlap(Enum):
-    """What the caller's words over the agent are."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the caller's words do in a situation, and what follows from that."""
 
-    NOTHING = auto()
-    """There are no words: it was a cough or another noise."""
-    BACKCHANNEL = auto()
-    """Words that take no turn: "mm-hm", "right"."""
-    WORDS = auto()
-    """The caller is saying something."""
-    STOP = auto()
-    """Words that ask the agent to be silent, whatever follows them."""
+    label: Label
+    situation: Situation
 
+    @property
+    def response(self) -> Response:
+        return RESPONSES[self.situation, self.label]
 
-# What people murmur while they listen. "Yes" is among it, since over a running reply it only agrees; as an answer it
-# comes after the agent has stopped, and is then a turn like any other. "No" is not among it, since it objects.
-BACKCHANNELS = frozenset(
-    """
-    ah aha alright cool fine good great ha haha heh hm hmm huh interesting m mhm mkay mm mmm mmhm mm-hm mm-hmm mhmm
-    nice oh ok okay okey ooh really right sure true uh uh-huh uhhuh um umhum um-hum wow ya yeah yep yes yup
-    exactly perfect absolutely lovely thanks
-    """.split()
-)
-_FAREWELL_WORDS = BACKCHANNELS | frozenset(
-    "bye goodbye bye-bye good-bye day night thank you too same to take care see have a lovely later that's all".split()
-)
-_BACKCHANNEL_PHRASES = re.compile(
-    r"\b(i see|i know|i understand|of course|got it|go on|go ahead|all right|uh huh|mm hmm?|um hum|makes sense"
-    r"|fair enough|no problem|thank you|sounds (good|great)|that's (right|true|good|great|fine|nice|okay))(?![\w'])"
-)
-_STOP_WORDS = re.compile(
-    r"\b(stop|wait|hold on|hang on|shut up|(be )?quiet|enough|never ?mind|excuse me"
-    r"|(one|just a) (moment|second|sec|minute))\b"
-)
-_WORD = re.compile(r"[a-z'-]+")
-
-
-def is_farewell(text: str) -> bool:
-    """Whether these words only return a goodbye."""
-    words = re.findall(r"[\w'-]+", text.lower().replace("’", "'"))
-    return bool(words) and all(word in _FAREWELL_WORDS for word in words)
-
-
-def classify(text: str) -> Overlap:
-    """Judge the words that the caller spoke over the agent."""
-    text = text.lower().replace("’", "'")
-    words = _WORD.findall(text)
-    if not words:
-        return Overlap.NOTHING if not any(character.isalnum() for character in text) else Overlap.WORDS
-    plain = " ".join(words)
-    plain = _BACKCHANNEL_PHRASES.sub("mm", plain)
-    if _STOP_WORDS.search(plain):
-        return Overlap.STOP
-    remaining = plain.split()
-    if len(remaining) <= MOST_MURMURED and all(word in BACKCHANNELS for word in remaining):
-        return Overlap.BACKCHANNEL
-    return Overlap.WORDS
+    @property
+    def urgent(self) -> bool:
+        return self.label in _URGENT and self.response is Response.YIELD
 
 
 class Move(Enum):
@@ -94,12 +58,14 @@ class Move(Enum):
     """Go on as before."""
     ASK = auto()
     """Ask recognition for the words so far."""
-    WITHDRAW = auto()
+    TAKE_BACK = auto()
     """Take the reply back, of which nothing has sounded: the caller's turn was not over."""
+    BRIDGE = auto()
+    """The overlap is over: say a filler, and let the reply come."""
     HOLD = auto()
     """Stop the sound provisionally."""
     IGNORE = auto()
-    """The overlap is over, and was a noise or a murmur."""
+    """The overlap is over, and needs no answer."""
     PUT_ASIDE = auto()
     """The overlap is over, and its words are to be answered later."""
     INTERRUPT = auto()
@@ -110,67 +76,85 @@ class Move(Enum):
     """Let the agent go on, though the words of the overlap are still to come."""
 
 
-def judge_overlap(utterance: Utterance, *, position: int, pending: bool, protected: bool) -> Move:
-    """
-    The first stage: the caller's voice has begun in the agent's turn.
-
-    ``pending``: nothing of that turn has been sent yet. ``protected``: the caller cannot interrupt it.
-    """
+def judge_overlap(utterance: Utterance, verdict: Verdict, *, position: int, pending: bool) -> Move:
+    """The first stage: the caller's voice has begun in the agent's turn. ``pending``: nothing of it has been sent."""
+    response = verdict.response
     pause = utterance.pause
     if pause is None:
-        if protected:
-            return Move.WAIT
-        kind = classify(utterance.text)
-        if pending:
-            # People do not murmur into a silence: with the first word the caller goes on.
-            return Move.WAIT if kind is Overlap.NOTHING else Move.WITHDRAW
-        return Move.HOLD if kind is Overlap.STOP or utterance.voiced_until(position) >= INTERRUPTION else Move.WAIT
+        return _judge_voice(utterance, verdict, position=position, pending=pending)
     silence = pause.silence(position)
     if pause.words is None:
         return Move.ASK if not pause.asked and silence >= SPECULATE else Move.WAIT
-    kind = classify(pause.words.text)
-    words = kind in (Overlap.WORDS, Overlap.STOP)
-    if pending and not protected and kind is not Overlap.NOTHING:
-        return Move.WITHDRAW
-    if pending and not words:
-        return Move.IGNORE
-    if not protected and (kind is Overlap.STOP or (words and utterance.voiced >= samples(INTERRUPTION))):
-        return Move.HOLD
+    match response:
+        case Response.TAKE_BACK:
+            return Move.TAKE_BACK
+        case Response.BRIDGE:
+            return Move.BRIDGE
+        case Response.YIELD if not pending:
+            return Move.HOLD
+        case Response.YIELD_IF_LONG if utterance.voiced >= samples(INTERRUPTION):
+            return Move.HOLD
+        case Response.CARRY_ON if pending:
+            return Move.IGNORE
     if silence >= OVERLAP_OVER:
-        return Move.PUT_ASIDE if words else Move.IGNORE
+        return Move.IGNORE if response is Response.CARRY_ON else Move.PUT_ASIDE
     return Move.WAIT
 
 
-def judge_hold(utterance: Utterance, *, position: int) -> Move:
+def _judge_voice(utterance: Utterance, verdict: Verdict, *, position: int, pending: bool) -> Move:
+    """The voice over the agent still goes on."""
+    if verdict.situation is Situation.PROTECTED:
+        return Move.WAIT
+    if pending:
+        # People do not murmur into a silence: with the first word the caller goes on.
+        return Move.TAKE_BACK if verdict.response is Response.TAKE_BACK else Move.WAIT
+    if verdict.urgent:
+        return Move.HOLD
+    if utterance.voiced_until(position) < INTERRUPTION:
+        return Move.WAIT
+    if not utterance.only_words_count:
+        return Move.HOLD
+    if verdict.response in (Response.YIELD, Response.YIELD_IF_LONG):
+        return Move.HOLD
+    return _ask_again(utterance, position)
+
+
+def _ask_again(utterance: Utterance, position: int) -> Move:
+    stale = position >= utterance.asked_position + samples(ASK_AGAIN)
+    return Move.ASK if stale and utterance.snapshot is None else Move.WAIT
+
+
+def judge_hold(utterance: Utterance, verdict: Verdict, *, position: int) -> Move:
     """The second stage: the sound was stopped, and the caller's words decide whether it goes on."""
-    kind = classify(utterance.text)
-    if kind is Overlap.STOP:
+    if verdict.urgent:
         return Move.INTERRUPT
+    yields = verdict.response in (Response.YIELD, Response.YIELD_IF_LONG)
     pause = utterance.pause
     if pause is None:
-        # The first words of a murmur are easily misrecognised. The agent is silent already, so there is time to wait.
-        # A voice in which recognition finds no words may still turn out to be a noise.
-        noise = kind is Overlap.NOTHING and utterance.snapshot is None
-        return Move.INTERRUPT if not noise and position - utterance.overlap >= samples(DECISION) else Move.WAIT
+        # The first words of a backchannel are easily misrecognised. The agent is silent already, so there is time to
+        # wait: for more words, and, while those so far take no turn, for the end of the voice.
+        if position - utterance.overlap < samples(DECISION):
+            return Move.WAIT
+        return Move.INTERRUPT if yields else _ask_again(utterance, position)
     # Recognition has had all of the voice but a last bit, by which voice activity may outlast it.
     recognised = utterance.snapshot is None and utterance.asked_position >= pause.since - samples(SPECULATE)
-    if kind is Overlap.WORDS and recognised:
-        return Move.INTERRUPT
-    if kind is Overlap.BACKCHANNEL and recognised:
-        return Move.RESUME
+    if recognised and verdict.label is not Label.NOISE:
+        return Move.INTERRUPT if yields else Move.RESUME
     if not pause.asked and pause.silence(position) >= SPECULATE:
         return Move.ASK
     return Move.WAIT if pause.words is None else Move.RESUME
 
 
-def judge_hold_timeout(utterance: Utterance) -> Move:
-    """The agent was held for as long as it may be, and the words are still not known."""
-    return Move.INTERRUPT if utterance.pause is None else Move.RESUME_LISTENING
+def judge_hold_timeout(utterance: Utterance, verdict: Verdict) -> Move:
+    """The agent was held for as long as it may be, and the words are still not known, or the voice goes on."""
+    noise = verdict.label is Label.NOISE and utterance.snapshot is None
+    return Move.INTERRUPT if utterance.pause is None and not noise else Move.RESUME_LISTENING
 
 
 def overlap_wake(utterance: Utterance) -> int:
     """The position at which ``judge_overlap`` may answer otherwise, if the voice goes on."""
-    return utterance.stretch + samples(INTERRUPTION) - utterance.voiced
+    held_at = utterance.stretch + samples(INTERRUPTION) - utterance.voiced
+    return max(held_at, utterance.asked_position + samples(ASK_AGAIN)) if utterance.only_words_count else held_at
 
 
 def hold_wake(utterance: Utterance) -> int:

@@ -270,7 +270,7 @@ class Caller:
             return Unheard.NOISE
         self.close()
         self._emit(Noted("nothing-understood", now, {"voiced": round(utterance.voiced / RATE_HZ, 2)}))
-        if utterance.voiced < samples(MUMBLED) or keys_pending:
+        if utterance.voiced < samples(MUMBLED) or keys_pending or utterance.only_words_count:
             return Unheard.NOISE
         self._missed += 1
         if self._missed < MISSED:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from media.turns.barge_in import is_farewell
 from media.turns.commands import Command, HangUp, Noted, OptOut, OptOutHow, Transfer
 from media.turns.opt_out import asks_not_to_be_called
 from media.turns.options import ConversationOptions
@@ -100,10 +99,6 @@ class Closing:
     def revoke(self) -> None:
         """The caller has said something that is to be answered: the call goes on."""
         self.ending = None
-
-    def is_goodbye(self, text: str) -> bool:
-        """Whether the caller only returns the agent's goodbye. A caller who was silent before is not saying goodbye."""
-        return self.ending not in (None, SILENCE) and is_farewell(text)
 
     # -- opting out -----------------------------------------------------------------------------------------
 

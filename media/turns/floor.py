@@ -8,7 +8,7 @@ from enum import Enum, auto
 from inference.requests import ToolRequests
 from media.turns.agent import Agent, Progress
 from media.turns.agent_turn import AgentTurn
-from media.turns.barge_in import Move, classify, judge_hold, judge_overlap
+from media.turns.barge_in import Move, judge_hold, judge_overlap
 from media.turns.caller import Caller, CallerMove, Unheard
 from media.turns.clock import StreamClock
 from media.turns.closing import (
@@ -24,8 +24,10 @@ from media.turns.commands import Command, Line, Noted, OptOutHow, StartRecording
 from media.turns.events import CallStarted
 from media.turns.history import History
 from media.turns.keypad import KeyInput, Keypad
+from media.turns.labels import Label
 from media.turns.opening import DISCLOSURE_MARK_TIMEOUT, Opening
 from media.turns.options import ConversationOptions
+from media.turns.overlap import OverlapJudge
 from media.turns.silence import Silence, SilenceMove
 from media.turns.timing import Timing
 from media.turns.utterance import Utterance
@@ -87,6 +89,7 @@ class FloorControl:
         self.closing = Closing(options, emit)
         self.silence = Silence(options)
         self.keypad = Keypad(options, emit)
+        self.overlaps = OverlapJudge(options, agent=self.agent, closing=self.closing, history=self.history)
 
     # -- the call and the caller's voice ---------------------------------------------------------------------
 
@@ -125,6 +128,8 @@ class FloorControl:
     def _open_utterance(self, position: int, floor: Floor) -> None:
         turn = self.agent.turn
         self.caller.open(position, answering=turn.timing if turn is not None else None)
+        if self.caller.utterance is not None:
+            self.overlaps.open(self.caller.utterance)
         self.floor = floor
 
     # -- the caller's turn -----------------------------------------------------------------------------------
@@ -140,11 +145,12 @@ class FloorControl:
             case Floor.CALLER if utterance is not None:
                 self._consider_turn(utterance)
             case Floor.OVERLAP if utterance is not None and turn is not None:
-                position = self.caller.position
-                move = judge_overlap(utterance, position=position, pending=turn.pending, protected=turn.protected)
+                verdict, position = self.overlaps.verdict(utterance), self.caller.position
+                move = judge_overlap(utterance, verdict, position=position, pending=turn.pending)
                 self.answer_overlap(move, utterance)
             case Floor.HELD if utterance is not None:
-                self.answer_overlap(judge_hold(utterance, position=self.caller.position), utterance)
+                verdict = self.overlaps.verdict(utterance)
+                self.answer_overlap(judge_hold(utterance, verdict, position=self.caller.position), utterance)
             case _:
                 pass
 
@@ -176,7 +182,8 @@ class FloorControl:
         """Start the reply to the caller's words, unless they are of the kind that no language model answers."""
         self.caller.words_considered()
         text = utterance.text
-        answered = not self.closing.is_goodbye(text) and not self.closing.asks_to_opt_out(text)
+        ignored = self.overlaps.leaves_the_end_standing(text) or self._is_echo(utterance)
+        answered = not ignored and not self.closing.asks_to_opt_out(text)
         if answered and self._options.speculate:
             utterance.speculations += 1
             self.agent.speculate(self.history.with_caller(text), utterance.timing)
@@ -195,7 +202,12 @@ class FloorControl:
         elif unheard is Unheard.MUMBLE:
             self.closing.revoke()
             self._say(self._options.not_caught)
-        elif self.closing.ending is not None:
+        else:
+            self._go_on_without_words()
+
+    def _go_on_without_words(self) -> None:
+        """The caller has said nothing that counts, and the agent has nothing to answer."""
+        if self.closing.ending is not None:
             self._close_call()
         else:
             self._be_idle()
@@ -204,8 +216,14 @@ class FloorControl:
         """The caller has finished: it is the agent's turn."""
         timing = utterance.timing
         timing.released = self.now
-        if self.closing.is_goodbye(utterance.text):
+        if self.overlaps.leaves_the_end_standing(utterance.text):
             self._close_call()
+            return
+        if self._is_echo(utterance):
+            self._note("overlap", judged="echo", text=utterance.text)
+            self.agent.drop_speculation()
+            self.caller.close()
+            self._go_on_without_words()
             return
         self.closing.revoke()
         self.history.add_caller(utterance.text)
@@ -239,15 +257,17 @@ class FloorControl:
         match move:
             case Move.ASK:
                 self.caller.ask(self.now)
-            case Move.WITHDRAW:
-                self._withdraw_reply()
+            case Move.TAKE_BACK:
+                self._take_back_reply()
             case Move.HOLD:
                 self._hold(utterance)
-            case Move.PUT_ASIDE | Move.IGNORE:
+            case Move.PUT_ASIDE | Move.IGNORE | Move.BRIDGE:
+                self._note("overlap", judged=self._label_name(utterance), text=utterance.text)
                 if move is Move.PUT_ASIDE:
                     self.history.put_aside(utterance.text)
                     self._record_caller(utterance)
-                self._note("overlap", judged=classify(utterance.text).name.lower(), text=utterance.text)
+                if move is Move.BRIDGE:
+                    self.agent.bridge(self.now)
                 self.caller.close()
                 self.floor = Floor.AGENT
             case Move.INTERRUPT:
@@ -259,7 +279,7 @@ class FloorControl:
             case Move.WAIT:
                 pass
 
-    def _withdraw_reply(self) -> None:
+    def _take_back_reply(self) -> None:
         """The caller's turn was not over after all. Nothing of the reply was sent, so it is taken back."""
         self._note("caller-went-on")
         self.caller.went_on()
@@ -284,10 +304,15 @@ class FloorControl:
         held_since = self.agent.held_since
         self._note(
             "false-interruption",
-            judged=classify(utterance.text).name.lower(),
+            judged=self._label_name(utterance),
             text=utterance.text,
             gap=round(self.now - (held_since if held_since is not None else self.now), 3),
         )
+        if self.overlaps.verdict(utterance).label in (Label.NOISE, Label.ECHO):
+            # The same sound will go on or come back, and must not stop the agent once more.
+            utterance.only_words_count = True
+            if self.agent.turn is not None:
+                self.agent.turn.only_words_count = True
         self.agent.resume()
         if listening:
             # The words are still to come, and may be more than a murmur.
@@ -502,6 +527,13 @@ class FloorControl:
                 self._say(self._options.transferring)
 
     # -- small things ----------------------------------------------------------------------------------------
+
+    def _is_echo(self, utterance: Utterance) -> bool:
+        """Whether a whole turn is the agent's own words, come back late."""
+        return utterance.over_agent and self.overlaps.label_turn(utterance.text) is Label.ECHO
+
+    def _label_name(self, utterance: Utterance) -> str:
+        return self.overlaps.verdict(utterance).label.name.lower()
 
     def _agent_said(self) -> str:
         """The words of the agent that the caller may be answering."""

@@ -53,6 +53,11 @@ class History:
         return self.lines[-1].text if self.lines and self.lines[-1].speaker == "agent" else ""
 
     @property
+    def agent_line_last(self) -> str:
+        """What the agent said last, whatever was said after it."""
+        return next((line.text for line in reversed(self.lines) if line.speaker == "agent"), "")
+
+    @property
     def caller_said_last(self) -> str:
         """What the caller said last, whatever the agent said after it."""
         return next((line.text for line in reversed(self.lines) if line.speaker == "caller"), "")

@@ -15,6 +15,10 @@ class ConversationOptions:
     synthesised before the calls need them. An empty disclosure, greeting or warning is left out.
     """
 
+    language: str = "en"
+    """The language of the call, such as ``en`` or ``de-AT``. It chooses the lists of short words by which the agent
+    understands what a caller says over it. The agent's own language replaces it."""
+
     # -- how the call begins --------------------------------------------------------------------------
 
     disclosure: str = ""

@@ -81,6 +81,12 @@ class Utterance:
     """The stages of the answer, up to now. Renewed whenever recognition is asked in a pause."""
     speculations: int = 0
     """How many replies to it were started before it was certain that the caller had finished."""
+    over_agent: bool = False
+    """It began in the agent's turn."""
+    after_question: bool = False
+    """The agent has just asked something, when it began or by the time that the voice stopped."""
+    only_words_count: bool = False
+    """Its voice does not stop the agent by itself: it was a noise or an echo before."""
 
     def voiced_until(self, position: int) -> float:
         """Seconds of voice up to ``position``."""

@@ -5,90 +5,8 @@ from __future__ import annotations
 import pytest
 
 from media.turns import commands as cmd
-from media.turns.barge_in import Overlap, classify, is_farewell
 from media.turns.options import ConversationOptions
-from tests.media.turns.phone import REPLY, Phone
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "mm-hm",
-        "Mm-hmm.",
-        "uh huh",
-        "yeah",
-        "Oh, okay.",
-        "I see.",
-        "right, right",
-        "of course",
-        "yes",
-        "i know",
-        "that's right",
-        "okay thank you",
-        "haha",
-        "oh all right",
-    ],
-)
-def test_murmurs_take_no_turn(text):
-    assert classify(text) is Overlap.BACKCHANNEL
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "stop",
-        "Wait, wait.",
-        "okay stop",
-        "hold on a second",
-        "excuse me",
-        "Never mind",
-        "that's enough",
-        "just a second",
-    ],
-)
-def test_some_words_ask_the_agent_to_be_silent(text):
-    assert classify(text) is Overlap.STOP
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "no that's wrong",
-        "yeah but what about Sunday",
-        "Tuesday",
-        "I see a problem",
-        "5551234",
-        "да",
-        "no",
-        "no no",
-        "i",
-        "i seem to",
-        "but",
-        "what",
-        "hello",
-    ],
-)
-def test_other_words_are_the_caller_speaking(text):
-    assert classify(text) is Overlap.WORDS
-
-
-@pytest.mark.parametrize("text", ["", "  ", "...", "—"])
-def test_a_text_without_words_is_nothing(text):
-    assert classify(text) is Overlap.NOTHING
-
-
-def test_five_murmured_words_want_the_floor():
-    assert classify("yeah yeah yeah okay right") is Overlap.WORDS
-
-
-@pytest.mark.parametrize("text", ["bye", "Okay, thank you, goodbye!", "bye bye", "have a nice day", "you too"])
-def test_words_that_only_return_a_goodbye_are_a_farewell(text):
-    assert is_farewell(text)
-
-
-@pytest.mark.parametrize("text", ["", "bye but one more thing", "what about Sunday", "no", "да", "555"])
-def test_words_that_say_more_are_not_a_farewell(text):
-    assert not is_farewell(text)
+from tests.media.turns.phone import REPLY, Engines, Phone
 
 
 def test_a_murmur_does_not_stop_the_agent():
@@ -208,3 +126,124 @@ def test_marks_delayed_by_a_stalled_network_do_not_spoil_the_ledger():
     phone.wait_until(3.5)
     heard, truth = phone.turns[0].heard.split(), phone.words_heard(phone.revisions[0])
     assert len(truth) - 1 <= len(heard) <= len(truth)
+
+
+@pytest.mark.parametrize("said", ["okay thank you", "right right right", "oh okay I see", "thanks that's great"])
+def test_a_backchannel_of_nearly_a_second_lets_the_agent_go_on(said):
+    """speech-to-speech#565, livekit#4039"""
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.caller_says(said, start=1.5, end=2.4)
+    phone.wait_until(9.0)
+    assert phone.transcript == [("agent", REPLY)]
+    assert phone.sent(cmd.StartReply) == []
+
+
+def test_a_backchannel_that_goes_on_as_a_question_takes_the_turn():
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.caller_says("okay right but what about Sunday afternoon", start=1.5, end=3.6)
+    phone.wait_until(9.0)
+    assert phone.turns[0].interrupted
+    assert phone.turns[1].heard == "okay right but what about Sunday afternoon"
+
+
+@pytest.mark.parametrize("said", ["no", "what?", "wrong", "help", "operator", "stop"])
+def test_an_objection_of_a_quarter_of_a_second_is_heeded(said):
+    """bolna#223, pipecat#1391"""
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.caller_says(said, start=1.5, end=1.78)
+    phone.wait_until(2.3)
+    assert phone.turns[0].interrupted
+
+
+@pytest.mark.parametrize("lasts", [1.0, 1.6, 2.5, 4.0])
+def test_a_noise_of_any_length_costs_nothing_of_the_reply(lasts):
+    """livekit#4039"""
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.caller_makes_noise(start=1.0, end=1.0 + lasts)
+    phone.wait_until(12.0)
+    assert phone.transcript == [("agent", REPLY)]
+
+
+def test_after_a_noise_the_agent_still_stops_for_words():
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.caller_makes_noise(start=0.6, end=1.2)
+    phone.caller_says("no I meant the other office", start=2.4, end=3.9)
+    phone.wait_until(9.0)
+    assert phone.turns[0].interrupted
+    assert phone.turns[1].heard == "no I meant the other office"
+
+
+def test_words_after_a_long_noise_without_a_pause_are_heard():
+    phone = Phone(ConversationOptions(greeting=f"{REPLY} {REPLY}"))
+    phone.caller_says("", start=0.8, end=3.0)
+    phone.caller_says("please stop talking", start=3.0, end=4.0)
+    phone.wait_until(9.0)
+    assert phone.turns[0].interrupted
+    assert phone.turns[1].heard == "please stop talking"
+
+
+def test_the_agents_own_words_from_a_speakerphone_take_no_turn():
+    """pipecat#1771, call-center-ai#374"""
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.caller_says("We open at nine in the morning", start=0.25, end=1.4)
+    phone.caller_says("On Sundays we open at ten", start=2.9, end=3.8)
+    phone.wait_until(12.0)
+    assert phone.transcript == [("agent", REPLY)]
+    assert phone.sent(cmd.StartReply) == []
+    assert len(phone.sent(cmd.ClearPlayout)) == 1
+
+
+def test_an_echo_that_outlasts_the_agent_is_no_turn():
+    phone = Phone(ConversationOptions(greeting="We open at nine in the morning every day."))
+    phone.caller_says("nine in the morning every day", start=1.4, end=2.3)
+    phone.wait_until(6.0)
+    assert [speaker for speaker, _ in phone.transcript] == ["agent"]
+
+
+@pytest.mark.parametrize("said", ["hello?", "hi", "are you there", "Good morning."])
+def test_a_hello_into_the_greeting_is_answered_by_the_greeting(said):
+    """awesome-phone-call-agents#415, livekit#4377"""
+    phone = Phone(ConversationOptions(greeting="Good morning, this is Anna of the harbour clinic."))
+    phone.caller_says(said, start=0.1, end=0.7)
+    phone.wait_until(6.0)
+    assert phone.transcript == [("agent", phone.options.greeting)]
+
+
+def test_a_hello_every_few_seconds_into_a_slow_reply_cancels_no_reply():
+    """pipecat#5842"""
+    phone = Phone(engines=Engines(first_token=1.5))
+    phone.caller_says("What time do you open?", start=0.5, end=1.6)
+    for start in (2.6, 4.2, 5.8):
+        phone.caller_says("hello?", start=start, end=start + 0.35)
+    phone.wait_until(12.0)
+    assert len(phone.sent(cmd.StartReply)) == 1
+    assert phone.turns[1].heard == f"{phone.options.fillers[0]} {REPLY}"
+
+
+def test_three_separate_backchannels_are_judged_one_by_one():
+    """livekit#4270"""
+    phone = Phone(ConversationOptions(greeting=f"{REPLY} {REPLY}"))
+    for start, said in ((1.0, "yeah"), (3.0, "ok"), (5.0, "mm-hmm")):
+        phone.caller_says(said, start=start, end=start + 0.3)
+    phone.wait_until(14.0)
+    assert [speaker for speaker, _ in phone.transcript] == ["agent"]
+    assert not phone.turns[0].interrupted
+
+
+def test_a_backchannel_that_needed_no_answer_is_no_part_of_the_next_turn():
+    """livekit/agents-js#1983"""
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.caller_says("okay", start=1.0, end=1.3)
+    phone.caller_says("my number is four one five.", start=4.5, end=6.0)
+    phone.wait_until(9.0)
+    assert phone.transcript[1] == ("caller", "my number is four one five.")
+
+
+def test_a_cough_leaves_a_pending_reply_alone():
+    """livekit/agents#1229"""
+    phone = Phone(engines=Engines(first_token=1.2))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.caller_makes_noise(start=2.3, end=2.7)
+    phone.wait_until(9.0)
+    assert len(phone.sent(cmd.StartReply)) == 1
+    assert phone.transcript[-1][1].endswith(REPLY)

@@ -10,7 +10,7 @@ import pytest
 from inference.requests import ToolRequests
 from media.turns import commands as cmd
 from media.turns import events as ev
-from media.turns.closing import BY_AGENT, LAST_WORDS, MAX_DURATION, SILENCE, Closing, transferred
+from media.turns.closing import BY_AGENT, LAST_WORDS, MAX_DURATION, Closing, transferred
 from media.turns.options import ConversationOptions
 from media.turns.playout import FinalMark
 from tests.media.turns.phone import GREETING, REPLY, SHORT, Engines, Floor, Phone
@@ -502,16 +502,6 @@ def test_the_last_words_are_heard_when_their_mark_comes_back_or_is_overdue():
         assert (call.deadline, call.last_words_heard(heard_at)) == (heard_at, True)
 
 
-def test_only_a_goodbye_that_the_agent_has_said_can_be_returned():
-    call = started()
-    assert not call.is_goodbye("bye bye")
-    call.decide(SILENCE)
-    assert not call.is_goodbye("bye bye")
-    call.decide(BY_AGENT)
-    assert call.is_goodbye("bye bye")
-    assert not call.is_goodbye("what about Sundays")
-
-
 def test_nothing_is_accepted_while_the_call_is_ending():
     call = started()
     assert call.accept("end_call", 101.0)
@@ -520,3 +510,49 @@ def test_nothing_is_accepted_while_the_call_is_ending():
     assert not call.accept("end_call", 101.0)
     call.revoke()
     assert call.accept("end_call", 101.0)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["okay thank you", "okay", "thanks so much", "great thank you very much", "yes please", "perfect", "hello?"],
+)
+@pytest.mark.parametrize("lasts", [0.5, 0.8, 1.2])
+def test_a_polite_answer_does_not_cancel_a_transfer(said, lasts):
+    """livekit#6796"""
+    engines = Engines(
+        replies=["I will connect you to sales now, they know all about it."], requests={0: {"transfer": "sales"}}
+    )
+    phone = Phone(ConversationOptions(transfer_targets=("sales",)), engines)
+    phone.caller_says("Can I talk to sales?", start=0.5, end=1.6)
+    phone.caller_says(said, start=3.0, end=3.0 + lasts)
+    phone.wait_until(9.0)
+    assert phone.hung_up == "transferred"
+    assert not any(turn.interrupted for turn in phone.turns)
+
+
+@pytest.mark.parametrize("said", ["no wait I meant support", "what about my bill?", "no", "hold on", "no thank you"])
+def test_an_objection_or_a_question_withdraws_a_transfer(said):
+    engines = Engines(
+        replies=["I will connect you to sales now, they know all about it.", REPLY], requests={0: {"transfer": "sales"}}
+    )
+    phone = Phone(ConversationOptions(transfer_targets=("sales",)), engines)
+    phone.caller_says("Can I talk to sales?", start=0.5, end=1.6)
+    phone.caller_says(said, start=3.0, end=3.9)
+    phone.wait_until(9.0)
+    assert phone.hung_up is None
+    assert said in phone.sent(cmd.StartReply)[-1].history[-1].text
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["bye", "thank you so much bye", "thanks for your help bye", "okay great thank you very much bye", "you too"],
+)
+def test_a_goodbye_over_or_after_the_agents_goodbye_ends_the_call(said):
+    """AVA#231, openclaw#137895"""
+    for start in (3.2, 4.1):
+        phone = Phone(engines=Engines(replies=["Thank you for calling the harbour clinic. Goodbye."], end_call_after=0))
+        phone.caller_says("That is all I wanted.", start=0.5, end=1.6)
+        phone.caller_says(said, start=start, end=start + 0.9)
+        phone.wait_until(9.0)
+        assert phone.hung_up == "agent-ended", start
+        assert len(phone.sent(cmd.StartReply)) == 1

@@ -1,0 +1,128 @@
+"""
+The short words of a language by what they do: a data file for each language in ``lexicons``.
+
+They say what a caller does who speaks over the agent. In a language without a file the length of what is said decides.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*'?")
+"""A word. A hyphen separates two, so that "mm-hm" and "mm hm" are the same."""
+_DRAWN = re.compile(r"([^\W\d_])\1{2,}")
+_TYPOGRAPHY = str.maketrans("’‘ʼ", "'''")
+
+KINDS = (
+    *("murmur", "nod", "agreement", "go_on", "thanks", "farewell", "closing", "presence", "hold"),
+    *("objection", "refusal"),
+)
+"""The lists of whole phrases. Each phrase belongs to one of them."""
+OPENINGS = ("thanks_for", "farewell_openings", "hold_openings", "correction_openings", "question_openings")
+"""The lists of phrases that other words follow."""
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of a text in small letters, without punctuation. A long drawn "hmmmm" becomes "hmm"."""
+    return tuple(_WORD.findall(_DRAWN.sub(r"\1\1", text.lower().translate(_TYPOGRAPHY))))
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A phrase that was found among the words of a text."""
+
+    kind: str
+    """The list it is from; empty for a word that is on none."""
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Lexicon:
+    """The lists of one language."""
+
+    phrases: dict[tuple[str, ...], str]
+    """The kind of each phrase on a list of ``KINDS``."""
+    openings: dict[str, frozenset[tuple[str, ...]]]
+    """The phrases of each list of ``OPENINGS``."""
+    not_only: frozenset[str]
+    """Words that show that a farewell is not only a farewell."""
+    beginnings: dict[tuple[str, ...], str]
+    """The kind of a phrase that begins with these words and goes on."""
+    longest: int
+    """The words of the longest phrase."""
+
+    def split(self, words: tuple[str, ...], *, unfinished: bool = False) -> list[Phrase]:
+        """
+        Split words into the phrases of the lists, the longest first, and single other words.
+
+        ``unfinished``: the speaker is still speaking, so that the last words may be the beginning of a phrase.
+        """
+        found: list[Phrase] = []
+        at = 0
+        while at < len(words):
+            if unfinished and (kind := self.beginnings.get(words[at:])):
+                found.append(Phrase(self.phrases.get(words[at:], kind), words[at:]))
+                break
+            phrase = self._longest_phrase(words, at)
+            found.append(phrase)
+            at += len(phrase.words)
+        return found
+
+    def _longest_phrase(self, words: tuple[str, ...], at: int) -> Phrase:
+        for end in range(min(len(words), at + self.longest), at, -1):
+            if kind := self.phrases.get(words[at:end]):
+                return Phrase(kind, words[at:end])
+        return Phrase("", words[at : at + 1])
+
+    def words_after(self, opening: str, words: tuple[str, ...]) -> tuple[str, ...] | None:
+        """Return what follows the longest phrase of this list of openings; None if the words begin with none."""
+        for end in range(min(len(words), self.longest), 0, -1):
+            if words[:end] in self.openings[opening]:
+                return words[end:]
+        return None
+
+
+def _phrases(listed: str) -> Iterator[tuple[str, ...]]:
+    return (words for part in listed.split(",") if (words := words_of(part)))
+
+
+def read_lexicon(text: str) -> Lexicon:
+    """Read a data file. Raises ``ValueError`` if a list is missing or unknown, or a phrase stands in two lists."""
+    lists: dict[str, str] = tomllib.loads(text)
+    if unlike := set(lists) ^ {*KINDS, *OPENINGS, "not_only"}:
+        raise ValueError(f"lists that are missing or unknown: {', '.join(sorted(unlike))}")
+    phrases: dict[tuple[str, ...], str] = {}
+    for kind in KINDS:
+        for words in _phrases(lists[kind]):
+            if phrases.setdefault(words, kind) != kind:
+                raise ValueError(f"{' '.join(words)!r} stands in {phrases[words]} and in {kind}")
+    openings = {name: frozenset(_phrases(lists[name])) for name in OPENINGS}
+    beginnings: dict[tuple[str, ...], str] = {}
+    for words, kind in phrases.items():
+        for end in range(1, len(words)):
+            # What asks whether anybody is there comes first: it never takes a reply back.
+            if kind == "presence" or words[:end] not in beginnings:
+                beginnings[words[:end]] = kind
+    return Lexicon(
+        phrases=phrases,
+        openings=openings,
+        not_only=frozenset(word for words in _phrases(lists["not_only"]) for word in words),
+        beginnings=beginnings,
+        longest=max(map(len, [*phrases, *(words for listed in openings.values() for words in listed)])),
+    )
+
+
+def lexicon_of(language: str) -> Lexicon | None:
+    """Return the lists of a language such as ``en`` or ``en-GB``; None if there are none."""
+    return _lexicon(re.split(r"[-_]", language.lower(), maxsplit=1)[0])
+
+
+@cache
+def _lexicon(name: str) -> Lexicon | None:
+    file = files(__package__) / "lexicons" / f"{name}.toml"
+    return read_lexicon(file.read_text(encoding="utf-8")) if name.isalpha() and file.is_file() else None

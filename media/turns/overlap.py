@@ -1,0 +1,91 @@
+"""What do the caller's words do here and now? Puts together what the labels and the table ask for."""
+
+from __future__ import annotations
+
+from media.turns.agent import Agent
+from media.turns.barge_in import Verdict
+from media.turns.closing import SILENCE, Closing
+from media.turns.history import History
+from media.turns.labels import AgentSpeech, Label, asks_at_the_end, label_words
+from media.turns.lexicon import lexicon_of
+from media.turns.options import ConversationOptions
+from media.turns.overlap_table import RESPONSES, Response, Situation
+from media.turns.utterance import Utterance
+
+
+class OverlapJudge:
+    """Labels the caller's words by what the agent is saying, and knows in which situation they come."""
+
+    def __init__(self, options: ConversationOptions, *, agent: Agent, closing: Closing, history: History) -> None:
+        self._lexicon = lexicon_of(options.language)
+        self._agent = agent
+        self._closing = closing
+        self._history = history
+        self._last: tuple[tuple[str, AgentSpeech, bool], Label] | None = None
+        """The words judged last and their label: most events change neither."""
+
+    def open(self, utterance: Utterance) -> None:
+        """The caller's voice has begun in the agent's turn."""
+        turn = self._agent.turn
+        if turn is not None:
+            utterance.over_agent = True
+            utterance.only_words_count = turn.only_words_count
+            utterance.after_question = asks_at_the_end(turn.heard)
+
+    def verdict(self, utterance: Utterance) -> Verdict:
+        """Judge the words that the caller has said so far in the agent's turn."""
+        unfinished = utterance.pause is None or utterance.pause.words is None
+        turn = self._agent.turn
+        if not utterance.text or turn is None:
+            return Verdict(Label.NOISE, self._situation())
+        heard = turn.heard
+        if unfinished:
+            utterance.after_question |= asks_at_the_end(heard)
+        speech = AgentSpeech(
+            heard or self._history.agent_line_last,
+            coming=turn.said[len(heard) :],
+            asked=utterance.after_question,
+            leaving=self._leaving or any(requests.end_call for requests in turn.requests),
+        )
+        return Verdict(self._label(utterance.text, speech, unfinished=unfinished), self._situation())
+
+    def label_turn(self, text: str) -> Label:
+        """Label words of the caller's own turn, or after the agent's last words."""
+        heard = self._history.agent_said_last
+        return self._label(text, AgentSpeech(heard, asked=asks_at_the_end(heard), leaving=self._leaving))
+
+    def leaves_the_end_standing(self, text: str) -> bool:
+        """Whether the call is ending, and goes on ending though the caller has said this after the last words."""
+        situation = self._ending_situation()
+        return situation is not None and RESPONSES[situation, self.label_turn(text)] is Response.CARRY_ON
+
+    def _label(self, text: str, speech: AgentSpeech, *, unfinished: bool = False) -> Label:
+        key = (text, speech, unfinished)
+        if self._last is None or self._last[0] != key:
+            self._last = (key, label_words(text, self._lexicon, speech, unfinished=unfinished))
+        return self._last[1]
+
+    @property
+    def _leaving(self) -> bool:
+        ending = self._closing.ending
+        return ending is not None and ending.transfer is None
+
+    def _situation(self) -> Situation:
+        turn = self._agent.turn
+        if turn is None or turn.protected:
+            return Situation.PROTECTED
+        if self._closing.ending is not None:
+            return Situation.GIVING_UP if self._closing.ending == SILENCE else Situation.PROMISED
+        if turn.pending:
+            return Situation.PENDING
+        if turn.requests:
+            return Situation.PROMISED
+        return Situation.HELD if self._agent.held_since is not None else Situation.SPEAKING
+
+    def _ending_situation(self) -> Situation | None:
+        ending = self._closing.ending
+        if ending is None:
+            return None
+        if ending == SILENCE:
+            return Situation.GIVING_UP
+        return Situation.CLOSING if ending.transfer is None else Situation.CONNECTING
