@@ -100,11 +100,5 @@ def _open_message(
     messages: Sequence[Message], tools: Tools, *, speculative: bool = False, warm: bool = False
 ) -> wire.OpenReply:
     """The message that opens a reply; each attempt puts the id of its session into it."""
-    return wire.OpenReply(
-        session=1,
-        messages=[(message.role, message.content) for message in messages],
-        speculative=speculative,
-        warm=warm,
-        transfer_targets=list(tools.transfer_targets),
-        opt_out=tools.opt_out,
-    )
+    turns = [(message.role, message.content) for message in messages]
+    return wire.OpenReply(1, turns, speculative, warm, list(tools.transfer_targets), tools.opt_out)

@@ -81,9 +81,8 @@ class ServedTranscription(ServedSession):
 
     def __init__(self, server: Server, peer: str, opened: wire.OpenTranscription, engine: SpeechToText) -> None:
         super().__init__(server, opened.session, peer)
-        self._transcription = engine.open(
-            language=opened.language, hint=opened.hint, on_partial=self._send_partial if opened.partials else None
-        )
+        on_partial = partial(self._send_words, 0) if opened.partials else None
+        self._transcription = engine.open(language=opened.language, hint=opened.hint, on_partial=on_partial)
         self._finished = False
         """The final words were sent, or have failed."""
         self._unanswered = 0
@@ -110,10 +109,8 @@ class ServedTranscription(ServedSession):
                 # Not at once: an error is sent to the client after this block.
                 asyncio.get_running_loop().call_soon(self._server.finish, self)
 
-    def _send_partial(self, words: Transcript) -> None:
-        self._send_words(0, words)
-
     def _send_words(self, request: int, words: Transcript) -> None:
+        """Answer a request; 0 is a partial transcript."""
         self.send(wire.Words(self.id, request, words.text, int(words.samples), float(words.confidence)))
 
     async def release(self) -> None:
