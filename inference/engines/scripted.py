@@ -146,7 +146,7 @@ class ScriptedSpeechToText(_ScriptedEngine):
         self._transcripts = list(transcripts)
         self._next_text = 0
         """The number of transcripts that were used."""
-        self._troubles = _Troubles(failures, stalls, seed, "scripted utterance")
+        self.troubles = _Troubles(failures, stalls, seed, "scripted utterance")
 
     def open(
         self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None
@@ -157,9 +157,6 @@ class ScriptedSpeechToText(_ScriptedEngine):
         text = self._transcripts[self._next_text % len(self._transcripts)]
         self._next_text += 1
         return text
-
-    def draw_troubles(self) -> _DrawnTroubles:
-        return self._troubles.draw_for_next_request()
 
 
 class ScriptedTranscription:
@@ -210,7 +207,7 @@ class ScriptedTranscription:
         due = self._loop.time() + self._engine.final_delay
         text, samples = self._choose_text(), self._samples
         if self._drawn is None:
-            self._drawn = self._engine.draw_troubles()
+            self._drawn = self._engine.troubles.draw_for_next_request()
         due += await self._drawn.apply("first")
         await _sleep_until(due)
         return Transcript(text, samples)
@@ -281,7 +278,7 @@ class ScriptedLanguageModel(_ScriptedEngine):
             (transfer_after, TextDelta(requests=ToolRequests(transfer=transfer_to))),
             (opt_out_after, TextDelta(requests=ToolRequests(opt_out=True))),
         ]
-        self._troubles = _Troubles(failures, stalls, seed, "scripted reply")
+        self.troubles = _Troubles(failures, stalls, seed, "scripted reply")
 
     def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
@@ -289,7 +286,7 @@ class ScriptedLanguageModel(_ScriptedEngine):
         turns = sum(message.role == "user" for message in messages)
         tokens = self._replies[max(turns - 1, 0) % len(self._replies)]
         requests = [delta for after, delta in self._requests_after if 0 < after <= turns]
-        return self._stream(tokens, requests, self._troubles.draw_for_next_request(), asyncio.get_running_loop().time())
+        return self._stream(tokens, requests, self.troubles.draw_for_next_request(), asyncio.get_running_loop().time())
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
         """Do nothing: there is nothing to prepare."""
@@ -350,7 +347,7 @@ class ScriptedTextToSpeech(_ScriptedEngine):
         self.hears_caller = hears_caller
         self.caller_said: deque[tuple[str, Pcm, int]] = deque(maxlen=100)
         """The last calls of ``ScriptedSpeech.caller_said``, for tests."""
-        self._troubles = _Troubles(failures, stalls, seed, "scripted speech")
+        self.troubles = _Troubles(failures, stalls, seed, "scripted speech")
 
     def open(self, *, voice: str = "", language: str = "en") -> ScriptedSpeech:
         if voice and voice not in self._voices:
@@ -358,16 +355,13 @@ class ScriptedTextToSpeech(_ScriptedEngine):
             raise EngineError(f"there is no scripted voice {voice!r}; the voices are: {known}", permanent=True)
         return ScriptedSpeech(self)
 
-    def draw_troubles(self) -> _DrawnTroubles:
-        return self._troubles.draw_for_next_request()
-
 
 class ScriptedSpeech:
     def __init__(self, engine: ScriptedTextToSpeech) -> None:
         self._engine = engine
 
     def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
-        return self._speak(text, self._engine.draw_troubles())
+        return self._speak(text, self._engine.troubles.draw_for_next_request())
 
     def heard(self, samples: int) -> None:
         """Do nothing: a call has no context."""

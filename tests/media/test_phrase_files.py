@@ -85,7 +85,7 @@ async def test_a_voice_that_is_away_is_not_asked_for_every_outdated_phrase(folde
     ready = Phrases(tts, folder=folder)
     await ready.prepare(texts, voice="", language="en", lasting=True)
     assert [ready.get(text, voice="", language="en") for text in texts] == old
-    assert tts.draw_troubles().name == f"scripted speech {phrases.MAX_FAILURES + 1}"
+    assert tts.troubles.draw_for_next_request().name == f"scripted speech {phrases.MAX_FAILURES + 1}"
 
 
 async def test_a_phrase_that_may_name_a_person_is_not_written(folder):

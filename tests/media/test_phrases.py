@@ -54,7 +54,7 @@ def test_a_voice_that_is_away_is_not_asked_for_every_phrase():
     async def work():
         tts = ScriptedTextToSpeech(failures=[{"rate": 1.0}])
         await Phrases(tts).prepare(["One.", "Two.", "Three.", "Four."], voice="", language="en")
-        return tts.draw_troubles().name
+        return tts.troubles.draw_for_next_request().name
 
     assert run(work()) == "scripted speech 3"
 

@@ -49,7 +49,7 @@ async def test_the_phrases_of_the_process_before_are_there_at_the_start():
     assert len(files) == len(ConversationOptions().stock_phrases)
     runtime, ready = await serve(**quick)
     assert all(ready)
-    assert runtime.engines.tts.draw_troubles().name == "scripted speech 1"  # it was never asked
+    assert runtime.engines.tts.troubles.draw_for_next_request().name == "scripted speech 1"  # it was never asked
 
 
 @pytest.mark.django_db(transaction=True)
