@@ -20,16 +20,16 @@ class ReceptionistLanguageModel:
     may_speculate: ClassVar[bool] = True
 
     async def start(self) -> None:
-        pass
+        """Do nothing: there is nothing to load."""
 
     async def close(self) -> None:
-        pass
+        """Do nothing: there is nothing to release."""
 
     def describe(self) -> Description:
         return Description("none: rules about one front desk")
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
-        pass
+        """Do nothing: there is nothing to prepare."""
 
     async def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
