@@ -7,11 +7,9 @@ optional requirement that is loaded only when this engine starts.
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from inference.engines.native_voice import NativeSpeech, Sink, SpokenUntil
+from inference.engines.native_voice import NativeSpeech, NativeTextToSpeech, Sink, SpokenUntil
 from inference.types import Description, EngineError
 
 RATE_HZ = 22_050
@@ -50,11 +48,7 @@ class _Event(ctypes.Structure):
 
 
 class _VoiceEntry(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("languages", ctypes.c_void_p),
-        ("identifier", ctypes.c_char_p),
-    ]
+    _fields_ = [("name", ctypes.c_char_p), ("languages", ctypes.c_void_p), ("identifier", ctypes.c_char_p)]
 
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
@@ -155,7 +149,7 @@ class _EspeakVoice:
         self.library.synthesise(text, self.name, self.rate, self.pitch, sink)
 
 
-class EspeakTextToSpeech:
+class EspeakTextToSpeech(NativeTextToSpeech):
     """
     Speaks with eSpeak NG. A voice is a language, with or without a variant: ``"en-us"``, ``"en-us+f3"``.
 
@@ -163,36 +157,18 @@ class EspeakTextToSpeech:
     """
 
     rate_hz: ClassVar[int] = RATE_HZ
-    may_speculate: ClassVar[bool] = True
-    hears_caller: ClassVar[bool] = False
 
     def __init__(self, *, voice: str = "en-us", rate: int = 165, pitch: int = 50) -> None:
+        super().__init__("espeak")
         self._voice = voice
         self._rate = rate
         self._pitch = pitch
-        self._executor: ThreadPoolExecutor | None = None
         self._library: _Library | None = None
 
-    async def start(self) -> None:
-        if self._executor is None:
-            executor = ThreadPoolExecutor(1, "espeak")
-            try:
-                self._library = await asyncio.get_running_loop().run_in_executor(executor, self._load_and_warm)
-            except BaseException:
-                executor.shutdown(wait=False)
-                raise
-            self._executor = executor
-
-    def _load_and_warm(self) -> _Library:
-        library = _shared_library()
+    def _load(self) -> None:
+        self._library = _shared_library()
         # The first use of a voice reads its dictionary: 35 ms that the first caller does not wait for.
-        library.synthesise("Ready.", self._voice, self._rate, self._pitch, lambda pcm, spoken: True)
-        return library
-
-    async def close(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
+        self._library.synthesise("Ready.", self._voice, self._rate, self._pitch, lambda pcm, spoken: True)
 
     def describe(self) -> Description:
         return Description("the espeakng-loader wheel: rules and dictionaries", MEMORY_BYTES)

@@ -7,18 +7,16 @@ rms, awb) is a library of its own.
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import threading
 import unicodedata
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from inference.engines.native_voice import NativeSpeech, Sink, SpokenUntil
+from inference.engines.native_voice import NativeSpeech, NativeTextToSpeech, Sink, SpokenUntil
 from inference.types import Description, EngineError
 
 RATE_HZ = 16_000
@@ -53,12 +51,7 @@ class _StreamingInfo(ctypes.Structure):
 
 
 _Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int,
-    ctypes.POINTER(_Wave),
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.POINTER(_StreamingInfo),
+    ctypes.c_int, ctypes.POINTER(_Wave), ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.POINTER(_StreamingInfo)
 )
 _StreamingInfo._fields_ = [
     ("min_chunk", ctypes.c_int),
@@ -161,39 +154,21 @@ def _to_ascii(text: str) -> str:
     return "".join(character if " " <= character <= "~" else " " for character in plain)
 
 
-class FliteTextToSpeech:
+class FliteTextToSpeech(NativeTextToSpeech):
     """Speaks English with one of Flite's larger voices: ``"slt"`` (a woman), ``"rms"`` or ``"awb"`` (men)."""
 
     rate_hz: ClassVar[int] = RATE_HZ
-    may_speculate: ClassVar[bool] = True
-    hears_caller: ClassVar[bool] = False
 
     def __init__(self, *, voice: str = "slt") -> None:
         if voice not in LOUDNESS:
             raise EngineError(f"Flite has no voice {voice!r}; it has {', '.join(LOUDNESS)}", permanent=True)
+        super().__init__("flite")
         self._voice = voice
-        self._executor: ThreadPoolExecutor | None = None
         self._voices: dict[str, _FliteVoice] = {}
 
-    async def start(self) -> None:
-        if self._executor is None:
-            executor = ThreadPoolExecutor(1, "flite")
-            try:
-                self._voices = await asyncio.get_running_loop().run_in_executor(executor, self._load_voices)
-            except BaseException:
-                executor.shutdown(wait=False)
-                raise
-            self._executor = executor
-
-    def _load_voices(self) -> dict[str, _FliteVoice]:
-        voices = {name: _shared_voice(name) for name in LOUDNESS}
-        voices[self._voice].synthesise("Ready.", lambda pcm, spoken: True)
-        return voices
-
-    async def close(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
+    def _load(self) -> None:
+        self._voices = {name: _shared_voice(name) for name in LOUDNESS}
+        self._voices[self._voice].synthesise("Ready.", lambda pcm, spoken: True)
 
     def describe(self) -> Description:
         return Description(f"Debian's libflite1 (voices {', '.join(LOUDNESS)})", MEMORY_BYTES)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -114,6 +114,37 @@ class NativeClause:
             yield AudioChunk(piece, self.offset + text_end, exact=True)
 
 
+class NativeTextToSpeech:
+    """The base of the engines on C libraries, with the one thread on which each calls its library."""
+
+    may_speculate: ClassVar[bool] = True
+    hears_caller: ClassVar[bool] = False
+
+    def __init__(self, thread_name: str) -> None:
+        self._thread_name = thread_name
+        self._executor: ThreadPoolExecutor | None = None
+        """Between ``start`` and ``close``."""
+
+    async def start(self) -> None:
+        if self._executor is None:
+            executor = ThreadPoolExecutor(1, self._thread_name)
+            try:
+                await asyncio.get_running_loop().run_in_executor(executor, self._load)
+            except BaseException:
+                executor.shutdown(wait=False)
+                raise
+            self._executor = executor
+
+    async def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+
+    def _load(self) -> None:
+        """Load the library and its voices, and speak once, so that the first caller does not wait. Blocks."""
+        raise NotImplementedError
+
+
 class NativeSpeech:
     """Speaks with a voice of a C library. A call has no context."""
 
@@ -130,13 +161,13 @@ class NativeSpeech:
             offset += len(clause)
 
     def heard(self, samples: int) -> None:
-        pass
+        """Do nothing: a call has no context."""
 
     def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
-        pass
+        """Do nothing: a call has no context."""
 
     async def close(self) -> None:
-        pass
+        """Do nothing: there is nothing to release."""
 
     async def _speak_clause(self, clause: NativeClause) -> AsyncGenerator[AudioChunk, None]:
         if not any(character.isalnum() for character in clause.text):
