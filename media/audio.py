@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import log10
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,15 +47,6 @@ def decode_mulaw(mulaw: bytes) -> Pcm:
 def encode_mulaw(pcm: Pcm) -> bytes:
     """Compress linear PCM of any strides to mu-law, same rate (ITU-T G.711)."""
     return _ENCODE.take(np.ascontiguousarray(pcm).view(np.uint16)).tobytes()
-
-
-def level_dbfs(pcm: Pcm) -> float:
-    """RMS level relative to a full-scale square wave; -96 for silence or no samples."""
-    if not len(pcm):
-        return -96.0
-    samples = pcm.astype(np.float64)
-    power = float(samples @ samples) / len(pcm)
-    return max(-96.0, 10 * log10(power) - 20 * log10(32768)) if power else -96.0
 
 
 def first_audible(mulaw: bytes) -> int | None:
