@@ -20,7 +20,7 @@ from django.db import Error as DatabaseError
 from calls import services
 from calls.services import facts
 from inference.types import EngineError
-from media.brief import brief_of
+from media.agent_options import options_of
 from media.messages import BadMessage, KeyPress, MarkEcho, Media, Message, Start, Stop, parse
 from media.recorder import Recording
 from media.runtime import PROCESS, Runtime, get_runtime
@@ -69,8 +69,6 @@ class StreamConnection:
         self._receive = receive
         self._send = send
         self._runtime = runtime
-        self._session: Session | None = None
-        """The session; set once the ``start`` message has come."""
         self._recording: Recording | None = None
         self._hung_up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """The reason for which our side ends the stream, once it does."""
@@ -163,7 +161,7 @@ class StreamConnection:
         await self._runtime.start()
         start = await self._await_start(claim)
         self._sid = start.stream_sid
-        session = self._session = self._open_session(claim)
+        session = self._open_session(claim)
         self._runtime.sessions[claim.call_id] = session
         self._runtime.orders.check()
         reader = asyncio.ensure_future(self._read(session))
@@ -185,14 +183,13 @@ class StreamConnection:
 
     def _open_session(self, claim: services.StreamClaim) -> Session:
         runtime = self._runtime
-        brief = brief_of(claim, speculate=runtime.speculate)
-        runtime.prepare_phrases(
-            brief.options.stock_phrases, claim.agent.lasting, voice=brief.voice, language=brief.language
-        )
+        options = options_of(claim, speculate=runtime.speculate)
+        runtime.prepare_phrases(options.stock_phrases, claim.agent)
         if claim.agent.record:
             self._recording = runtime.recordings.open(str(claim.call_id))
         return Session(
-            brief,
+            claim,
+            options,
             engines=runtime.engines,
             detector=runtime.detector,
             phrases=runtime.phrases,

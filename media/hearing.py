@@ -1,4 +1,4 @@
-"""What is heard of the caller: their sound, and the utterance that is being recognised."""
+"""The ear of the agent: the caller's sound, and the utterance that is being recognised."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from uuid import UUID
 
 import numpy as np
 
+from calls.services import StreamClaim
 from inference.interfaces import SpeechToText, Transcription
 from inference.resampling import Resampler
 from inference.types import EngineError, Pcm, Transcript
@@ -51,17 +51,15 @@ class Ear:
 
     def __init__(
         self,
+        claim: StreamClaim,
         stt: SpeechToText,
         *,
-        language: str,
-        call_id: UUID,
         keep: float,
         tasks: BackgroundTasks,
         emit: Callable[[ev.Event], None],
     ) -> None:
         self._stt = stt
-        self._language = language
-        self._call_id = call_id
+        self._claim = claim
         self._keep_samples = int(keep * RATE_HZ)
         self._tasks = tasks
         self._emit = emit
@@ -89,9 +87,11 @@ class Ear:
 
         self._utterance = None
         try:
-            transcription = self._stt.open(language=self._language, hint=command.hint, on_partial=on_partial)
+            transcription = self._stt.open(
+                language=self._claim.agent.language, hint=command.hint, on_partial=on_partial
+            )
         except EngineError as error:
-            logger.warning("Call %s: recognition could not be opened: %s", self._call_id, error)
+            logger.warning("Call %s: recognition could not be opened: %s", self._claim.call_id, error)
             return
         start = max(command.position - int(PRE_ROLL * RATE_HZ), self.voice_ended)
         resampler = Resampler(RATE_HZ, self._stt.rate_hz)
@@ -142,9 +142,9 @@ class Ear:
         try:
             transcript = await transcription.snapshot()
         except EngineError as error:
-            logger.warning("Call %s: recognition failed: %s", self._call_id, error)
+            logger.warning("Call %s: recognition failed: %s", self._claim.call_id, error)
         except Exception:
-            logger.exception("Call %s: recognition failed", self._call_id)
+            logger.exception("Call %s: recognition failed", self._claim.call_id)
         else:
             self._emit(ev.TranscriptReady(command.utterance, command.snapshot, transcript.text))
             return

@@ -5,32 +5,25 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from time import time
-from typing import Protocol
-from uuid import UUID
 
-from calls.services import Fact, facts
+from calls.services import StreamClaim, facts
+from media.spool import FactSpool
 from media.turns import commands as cmd
 from media.turns.clock import StreamClock
-
-
-class FactRecorder(Protocol):
-    """Records the facts of calls behind them; never blocks, never raises."""
-
-    def record(self, fact: Fact) -> None: ...
 
 
 class Journal:
     """
     Records the facts of one stream.
 
-    ``next_turn`` is the number of the stream's first turn in the whole call, ``clock`` maps times to positions in the
-    caller's stream. Made on the loop whose clock the conversation runs on.
+    ``clock`` maps times to positions in the caller's stream. Made on the loop whose clock the conversation runs on.
     """
 
-    def __init__(self, call_id: UUID, recorder: FactRecorder, *, next_turn: int, clock: StreamClock) -> None:
-        self._call_id = call_id
+    def __init__(self, claim: StreamClaim, recorder: FactSpool, *, clock: StreamClock) -> None:
+        self._call_id = claim.call_id
         self._recorder = recorder
-        self._next_turn = next_turn
+        self._next_turn = claim.next_turn
+        """The number of the stream's first turn in the whole call."""
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         # The wall clock is read once: if it is set during the call, the times of the call's facts still agree.

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from calls.services import Order
+from media.session import Session
 from media.turns import events as ev
 
 logger = logging.getLogger(__name__)
@@ -38,12 +39,6 @@ _EVENTS: dict[str, Callable[[Mapping[str, Any]], ev.Event]] = {
 """The event that each kind of order becomes."""
 
 
-class EventReceiver(Protocol):
-    """The session of a call."""
-
-    def receive(self, event: ev.Event) -> None: ...
-
-
 class ChannelLayer(Protocol):
     """The part of a channel layer that is used here."""
 
@@ -60,9 +55,7 @@ class OrderInbox:
     Run ``poll``, and with a channel layer ``listen`` beside it.
     """
 
-    def __init__(
-        self, take_orders: Callable[[], Awaitable[list[Order]]], sessions: Mapping[UUID, EventReceiver]
-    ) -> None:
+    def __init__(self, take_orders: Callable[[], Awaitable[list[Order]]], sessions: Mapping[UUID, Session]) -> None:
         self._take_orders = take_orders
         self._sessions = sessions
         self.channel = ""
@@ -131,7 +124,7 @@ class OrderInbox:
                 logger.warning("Call %s: dropped order %d (%s), the call has no session here", *_named(order))
 
 
-def _pass_on(order: Order, session: EventReceiver) -> None:
+def _pass_on(order: Order, session: Session) -> None:
     try:
         event = _EVENTS[order.kind](order.data)
     except (LookupError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""What the calls of one process share: engines, voice activity, phrases and spools. Made once, on the server's loop."""
+"""The engines, voice activity, phrases and spools that the calls of one process share, made once for all of them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from calls import services
 from calls.services import facts
 from inference.backends import Engines, make_engines
 from inference.types import EngineError
+from media.agent_options import conversation_options
 from media.background import BackgroundTasks
-from media.brief import conversation_options
 from media.order_inbox import ChannelLayer, OrderInbox
 from media.phrases import Phrases
 from media.recorder import RecordingSpool
@@ -61,14 +61,18 @@ class Runtime:
         # Any option of the voice may change how it sounds, so all of them together are the version of its phrases.
         self.phrases = Phrases(self.engines.tts, folder=folder / "phrases", version=repr(settings.ENGINES["tts"]))
         self.recordings = RecordingSpool(folder / "recordings")
-        self.facts = FactSpool(_record_fact, folder=folder / "facts", transient=(OperationalError, InterfaceError))
+        self.facts = FactSpool(
+            lambda fact: in_own_connection(services.record_fact, fact),
+            folder=folder / "facts",
+            transient=(OperationalError, InterfaceError),
+        )
         self.sessions: dict[UUID, Session] = {}
         """The live sessions, by call."""
-        self.orders = OrderInbox(self._take_orders, self.sessions)
+        self.orders = OrderInbox(partial(self.database, services.take_orders, process=PROCESS), self.sessions)
         self.streams: set[object] = set()
         """The streams that were let in and whose records are not complete yet. Each takes a slot of the process."""
         self.problem = "engines are loading"
-        """Why this process cannot take calls; empty when it can."""
+        """The reason why this process cannot take calls; empty when it can."""
         self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="calls-db")
         self._started: asyncio.Task[None] | None = None
         """The start, once it has begun: it is shared by all who wait for it."""
@@ -144,12 +148,12 @@ class Runtime:
         fact_id = uuid5(NAMESPACE_URL, path.name).hex
         self.facts.record(facts.RecordingFinished(call_id=call_id, fact_id=fact_id, path=str(path)))
 
-    def prepare_phrases(self, texts: tuple[str, ...], lasting: tuple[str, ...], *, voice: str, language: str) -> None:
-        """Have phrases of a call made in the background; the ``lasting`` ones contain no name of a person."""
+    def prepare_phrases(self, texts: tuple[str, ...], agent: services.AgentSettings) -> None:
+        """Have phrases of a call made in the background, in the voice of its agent."""
 
         async def prepare() -> None:
-            await self.phrases.prepare(lasting, voice=voice, language=language, lasting=True)
-            await self.phrases.prepare(texts, voice=voice, language=language)
+            await self.phrases.prepare(agent.lasting, voice=agent.voice, language=agent.language, lasting=True)
+            await self.phrases.prepare(texts, voice=agent.voice, language=agent.language)
 
         self._tasks.start(prepare())
 
@@ -168,9 +172,6 @@ class Runtime:
         await self.recordings.close()
         self._database.shutdown(wait=False)
 
-    async def _take_orders(self) -> list[services.Order]:
-        return await self.database(services.take_orders, process=PROCESS)
-
 
 def in_own_connection(function: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
     """Call a service on a thread that Django does not manage: its connection is closed when it is too old or broken."""
@@ -179,10 +180,6 @@ def in_own_connection(function: Callable[Params, Result], *args: Params.args, **
         return function(*args, **kwargs)
     finally:
         close_old_connections()
-
-
-def _record_fact(fact: services.Fact) -> None:
-    in_own_connection(services.record_fact, fact)
 
 
 _runtime: Runtime | None = None

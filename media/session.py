@@ -11,34 +11,30 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
+from calls.services import StreamClaim
 from inference.backends import Engines
 from media.audio import SILENCE, decode_mulaw
 from media.background import BackgroundTasks
-from media.brief import CallBrief
 from media.hearing import KEPT_FOR_RECOGNITION, KEPT_FOR_VOICE, Ear
 from media.intake import Intake
-from media.journal import FactRecorder, Journal
+from media.journal import Journal
 from media.messages import Media, clear_message, mark_message, media_message
 from media.outbox import Outbox
 from media.phrases import Phrases
+from media.recorder import Recording
 from media.speaking import Mouth
 from media.speech import VoiceDetector, VoiceWindow
+from media.spool import FactSpool
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
 from media.turns.conversation import Conversation
 from media.turns.floor import Floor
+from media.turns.options import ConversationOptions
 
 logger = logging.getLogger(__name__)
-
-
-class RecordingSink(Protocol):
-    """Records the sound of a call. ``position`` is a sample of the caller's stream; never blocks, never raises."""
-
-    def caller(self, position: int, mulaw: bytes) -> None: ...
-    def agent(self, position: int, mulaw: bytes) -> None: ...
 
 
 class Session:
@@ -51,35 +47,36 @@ class Session:
 
     def __init__(
         self,
-        brief: CallBrief,
+        claim: StreamClaim,
+        options: ConversationOptions,
         *,
         engines: Engines,
         detector: VoiceDetector,
         phrases: Phrases,
-        facts: FactRecorder,
+        facts: FactSpool,
         hang_up: Callable[[str], None],
-        recording: RecordingSink | None = None,
+        recording: Recording | None = None,
     ) -> None:
-        self._brief = brief
+        self._claim = claim
         self._hang_up = hang_up
         self._loop = asyncio.get_running_loop()
         self._clock = StreamClock()
-        self._conversation = Conversation(brief.options, clock=self._clock, history=brief.history)
-        self._tasks = BackgroundTasks(f"Call {brief.call_id}")
+        history = tuple(cmd.Line("caller" if side == "caller" else "agent", heard) for side, heard in claim.history)
+        self._conversation = Conversation(options, clock=self._clock, history=history)
+        self._tasks = BackgroundTasks(f"Call {claim.call_id}")
         self._intake = Intake()
         self._voice = detector.open(self._on_window)
         self._hears_caller = engines.tts.hears_caller
         """Whether the agent's voice wants the sound of the caller's turns."""
         self._ear = Ear(
+            claim,
             engines.stt,
-            language=brief.language,
-            call_id=brief.call_id,
             keep=KEPT_FOR_VOICE if self._hears_caller else KEPT_FOR_RECOGNITION,
             tasks=self._tasks,
             emit=self.receive,
         )
-        self._mouth = Mouth(brief, engines, phrases, tasks=self._tasks, emit=self.receive)
-        self._journal = Journal(brief.call_id, facts, next_turn=brief.next_turn, clock=self._clock)
+        self._mouth = Mouth(claim, engines, phrases, tasks=self._tasks, emit=self.receive)
+        self._journal = Journal(claim, facts, clock=self._clock)
         self._recording = recording
         self._may_record = False
         """Set by ``StartRecording``: what is said before, during the disclosure, is not recorded."""
@@ -87,7 +84,7 @@ class Session:
         self._stream_sid = ""
         """Twilio's name of the stream, known from ``start`` on; every message that is sent carries it."""
         self._events: deque[ev.Event] = deque()
-        """What has happened and was not yet passed to the conversation."""
+        """The events that have happened and were not yet passed to the conversation."""
         self._receiving = False
         """An event is being carried out: those that it causes wait for their turn."""
         self._timer: asyncio.TimerHandle | None = None
@@ -97,7 +94,7 @@ class Session:
         self._handlers = self._command_handlers()
 
     def _command_handlers(self) -> dict[type[cmd.Command], Callable[[Any], None]]:
-        """What carries out each kind of command."""
+        """Map each kind of command to the method that carries it out."""
         return {
             cmd.OpenUtterance: self._ear.open,
             cmd.TakeSnapshot: self._ear.take_snapshot,
@@ -124,7 +121,7 @@ class Session:
         """The stream runs."""
         self._stream_sid = stream_sid
         self._journal.stream_started(stream_sid)
-        self.receive(ev.CallStarted(resumed=self._brief.resumed, disclosed=self._brief.disclosed))
+        self.receive(ev.CallStarted(resumed=self._claim.is_reconnect, disclosed=self._claim.disclosed))
 
     def media(self, message: Media) -> None:
         """A frame of the caller's sound. Raises ``BadMessage`` if its payload is not base64."""
@@ -179,7 +176,7 @@ class Session:
                     self._handlers[type(command)](command)
         except Exception:
             # The one outer handler of a call: a bug must not leave the caller in silence.
-            logger.exception("Call %s: the session failed on %s", self._brief.call_id, type(event).__name__)
+            logger.exception("Call %s: the session failed on %s", self._claim.call_id, type(event).__name__)
             self._hang_up("engines-failed")
         finally:
             self._receiving = False
@@ -223,7 +220,7 @@ class Session:
         self._outbox.put(clear_message(self._stream_sid))
 
     def _on_dead_socket(self) -> None:
-        logger.warning("Call %s: the socket takes no more messages, closing the stream", self._brief.call_id)
+        logger.warning("Call %s: the socket takes no more messages, closing the stream", self._claim.call_id)
         self._hang_up("stream-lost")
 
     def _start_recording(self, command: cmd.StartRecording) -> None:
@@ -237,7 +234,7 @@ class Session:
             self._recording.agent(self._clock.position_at(command.at), command.audio)
 
     def _end_turn(self, turn: cmd.TurnEnded) -> None:
-        logger.info("Call %s: turn %d, of the %s, has ended", self._brief.call_id, turn.number, turn.speaker)
+        logger.info("Call %s: turn %d, of the %s, has ended", self._claim.call_id, turn.number, turn.speaker)
         self._journal.turn_ended(turn)
         if turn.speaker == "caller" and self._hears_caller:
             began, ended = self._clock.position_at(turn.started), self._clock.position_at(turn.ended)

@@ -1,16 +1,15 @@
-"""What the agent says: replies from the language model and fixed lines, each made in a task of its own."""
+"""The voice of the agent: replies from the language model and fixed lines, each made in a task of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
+from calls.services import StreamClaim
 from inference.backends import Engines
 from inference.types import EngineError, Message, Pcm, Tools
 from media.background import BackgroundTasks
-from media.brief import CallBrief
 from media.messages import RATE_HZ
 from media.phrases import Phrases
 from media.reply import answer, say
@@ -30,21 +29,21 @@ class Mouth:
 
     def __init__(
         self,
-        brief: CallBrief,
+        claim: StreamClaim,
         engines: Engines,
         phrases: Phrases,
         *,
         tasks: BackgroundTasks,
         emit: Callable[[ev.Event], None],
     ) -> None:
-        self._brief = brief
+        self._claim = claim
         self._engines = engines
         self._phrases = phrases
         self._tasks = tasks
         self._emit = emit
-        self._speech = engines.tts.open(voice=brief.voice, language=brief.language)
-        self._system = Message("system", brief.prompt)
-        self._tools = Tools(brief.options.transfer_targets, opt_out=brief.options.hears_opt_out)
+        self._speech = engines.tts.open(voice=claim.agent.voice, language=claim.agent.language)
+        self._system = Message("system", claim.agent.prompt)
+        self._tools = Tools(claim.agent.transfer_targets, opt_out=claim.agent.hears_opt_out)
         self._replies: dict[ev.Revision, asyncio.Task[None]] = {}
         """The replies that are being made."""
         self._spoken_last: ev.Revision | None = None
@@ -57,41 +56,17 @@ class Mouth:
 
     def start_reply(self, command: cmd.StartReply) -> None:
         self._stop_warming()
-        self._start(
-            command.revision,
-            partial(
-                answer,
-                command.revision,
-                self._messages(command.history),
-                llm=self._engines.llm,
-                tts=self._engines.tts,
-                speech=self._speech,
-                language=self._brief.language,
-                speculative=command.speculative,
-                emit=self._emit,
-                tools=self._tools,
-            ),
-        )
+        self._start(command)
 
     def say_line(self, command: cmd.SayLine) -> None:
         """Say the line, from the prepared phrases if it is among them."""
-        ready = self._phrases.get(command.text, voice=self._brief.voice, language=self._brief.language)
+        agent = self._claim.agent
+        ready = self._phrases.get(command.text, voice=agent.voice, language=agent.language)
         if ready:
             self._emit(ev.ReplyAudio(command.revision, ready, len(command.text)))
             self._emit(ev.ReplyEnded(command.revision))
             return
-        self._start(
-            command.revision,
-            partial(
-                say,
-                command.revision,
-                command.text,
-                tts=self._engines.tts,
-                speech=self._speech,
-                language=self._brief.language,
-                emit=self._emit,
-            ),
-        )
+        self._start(command)
 
     def stop_reply(self, command: cmd.StopReply) -> None:
         if command.revision == self._spoken_last:
@@ -108,34 +83,46 @@ class Mouth:
         try:
             await self._speech.close()
         except EngineError as error:
-            logger.warning("Call %s: closing the voice failed: %s", self._brief.call_id, error)
+            logger.warning("Call %s: closing the voice failed: %s", self._claim.call_id, error)
 
-    def _start(self, revision: ev.Revision, make: Callable[[], Coroutine[None, None, None]]) -> None:
-        task = self._tasks.start(self._guarded(revision, make))
-        self._replies[revision] = task
-        task.add_done_callback(lambda _: self._replies.pop(revision, None))
+    def _start(self, command: cmd.StartReply | cmd.SayLine) -> None:
+        task = self._tasks.start(self._make(command))
+        self._replies[command.revision] = task
+        task.add_done_callback(lambda _: self._replies.pop(command.revision, None))
 
-    async def _guarded(self, revision: ev.Revision, make: Callable[[], Coroutine[None, None, None]]) -> None:
-        """
-        Make a reply; whatever goes wrong becomes an event. A task that is cancelled before its first step does not call
-        ``make``, so that no coroutine is left that was never awaited.
-        """
+    async def _make(self, command: cmd.StartReply | cmd.SayLine) -> None:
+        """Make a reply or say a line; whatever goes wrong becomes an event."""
+        revision = command.revision
         # Only now: of a reply that was stopped before it began, the voice must not be told that nothing was heard.
         self._spoken_last = revision
+        tts, language = self._engines.tts, self._claim.agent.language
         try:
-            await make()
+            if isinstance(command, cmd.SayLine):
+                await say(revision, command.text, tts=tts, speech=self._speech, language=language, emit=self._emit)
+            else:
+                await answer(
+                    revision,
+                    self._messages(command.history),
+                    llm=self._engines.llm,
+                    tts=tts,
+                    speech=self._speech,
+                    language=language,
+                    speculative=command.speculative,
+                    emit=self._emit,
+                    tools=self._tools,
+                )
         except EngineError as error:
-            logger.warning("Call %s: an engine failed: %s", self._brief.call_id, error)
+            logger.warning("Call %s: an engine failed: %s", self._claim.call_id, error)
             self._emit(ev.ReplyFailed(revision, str(error)))
         except Exception as error:
-            logger.exception("Call %s: making a reply failed", self._brief.call_id)
+            logger.exception("Call %s: making a reply failed", self._claim.call_id)
             self._emit(ev.ReplyFailed(revision, f"{type(error).__name__}: {error}"))
 
     async def _warm(self, messages: Sequence[Message]) -> None:
         try:
             await self._engines.llm.warm(messages, tools=self._tools)
         except EngineError as error:
-            logger.info("Call %s: the language model was not warmed: %s", self._brief.call_id, error)
+            logger.info("Call %s: the language model was not warmed: %s", self._claim.call_id, error)
 
     def _stop_warming(self) -> None:
         if self._warming is not None:

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
-from uuid import UUID
 
 from calls.services import facts
 from inference.backends import Engines
@@ -20,7 +19,6 @@ from inference.engines.scripted import (
     ScriptedSpeechToText,
     ScriptedTextToSpeech,
 )
-from media.brief import CallBrief
 from media.messages import Media
 from media.phone.clips import Clip
 from media.phrases import Phrases
@@ -28,6 +26,7 @@ from media.reply import render
 from media.session import Session
 from media.speech import VoiceDetector
 from media.turns.options import ConversationOptions
+from tests.media.claims import stream_claim
 from tests.virtual_time import run
 
 QUIET = b"\xff" * 160
@@ -122,12 +121,13 @@ def run_call(
     at: float = 0.0,
     model: type[ScriptedLanguageModel] = ScriptedLanguageModel,
     served_by: Engines | None = None,
+    claim: dict[str, Any] | None = None,
 ) -> CallResult:
     """
     Run a call in virtual time in which the caller says these sentences at these seconds.
 
     ``stt``, ``llm`` and ``tts`` are options of the scripted engines, unless the call is ``served_by`` other engines.
-    ``during`` is called with the session at second ``at``.
+    ``during`` is called with the session at second ``at``. ``claim`` has fields of the stream's claim.
     """
     clips = [(start, text, voice(text)) for start, text in says]
 
@@ -141,11 +141,13 @@ def run_call(
         await engines.start()
         log, recording, phrases = FactLog(), RecordedSound(), Phrases(engines.tts)
         behaviour = options or ConversationOptions()
+        agent = {"transfer_targets": behaviour.transfer_targets, "hears_opt_out": behaviour.hears_opt_out}
         await phrases.prepare(behaviour.stock_phrases, voice="", language="en")
         before = len(asyncio.all_tasks())
         ended: list[str] = []
         session = Session(
-            CallBrief(UUID(int=1), 1, "You are kind.", "", "en", behaviour),
+            stream_claim(agent=agent, **(claim or {})),
+            behaviour,
             engines=engines,
             detector=VoiceDetector(),
             phrases=phrases,

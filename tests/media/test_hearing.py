@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from uuid import UUID
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from media.background import BackgroundTasks
 from media.hearing import Ear
 from media.turns import commands as cmd
 from media.turns import events as ev
+from tests.media.claims import stream_claim
 
 FRAME = 160
 
@@ -86,7 +86,7 @@ def events() -> list[ev.Event]:
 @pytest.fixture
 async def ear(stt: RecordedSpeechToText, events: list[ev.Event]) -> Ear:
     tasks = BackgroundTasks("Call 1")
-    return Ear(stt, language="en", call_id=UUID(int=1), keep=1.0, tasks=tasks, emit=events.append)
+    return Ear(stream_claim(), stt, keep=1.0, tasks=tasks, emit=events.append)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from calls.services import facts
 from media.journal import Journal
 from media.turns import commands as cmd
 from media.turns.clock import StreamClock
+from tests.media.claims import stream_claim
 
 CALL = UUID(int=1)
 
@@ -33,7 +34,7 @@ def recorded() -> FactList:
 async def journal(recorded: FactList) -> Journal:
     clock = StreamClock()
     clock.observe(0, asyncio.get_running_loop().time())
-    return Journal(CALL, recorded, next_turn=5, clock=clock)
+    return Journal(stream_claim(call_id=CALL, next_turn=5), recorded, clock=clock)
 
 
 async def test_a_turn_has_its_number_in_the_whole_call_and_its_place_in_the_stream(journal, recorded):

@@ -268,6 +268,15 @@ def test_the_language_model_is_warmed_with_everything_said_before_a_request():
     assert all(messages[:-1] == read[1] for messages in requests)
 
 
+def test_a_stream_that_takes_over_knows_what_was_said_before():
+    asked = RequestLog()
+    heard = (("agent", "Good morning."), ("caller", "What time do"))
+    result = run_call([], seconds=6, model=asked.model(reading=0), claim={"history": heard, "is_reconnect": True})
+    assert result.turns == [("agent", ConversationOptions().resumed)]
+    told = [("system", "You are kind."), ("assistant", "Good morning."), ("user", "What time do")]
+    assert asked.log[0] == ("warm", told)
+
+
 def test_warming_is_cancelled_by_the_request_for_a_reply():
     asked = RequestLog()
     result = run_call([(4.0, "What time do you open?")], seconds=8, model=asked.model(reading=60))

@@ -2,27 +2,24 @@
 
 import asyncio
 import gc
-from uuid import UUID
 
 import pytest
 
 from inference.backends import Engines
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
 from media.background import BackgroundTasks
-from media.brief import CallBrief
 from media.phrases import Phrases
 from media.speaking import Mouth
 from media.turns import commands as cmd
 from media.turns import events as ev
-from media.turns.options import ConversationOptions
+from tests.media.claims import stream_claim
 
 
 @pytest.mark.parametrize("kind", ["reply", "line"])
 async def test_a_reply_that_is_stopped_before_it_begins_leaves_nothing_behind(kind):
     engines = Engines(ScriptedSpeechToText(), ScriptedLanguageModel(), ScriptedTextToSpeech())
     tasks, events = BackgroundTasks("a call"), []
-    brief = CallBrief(UUID(int=1), 1, "You are kind.", "", "en", ConversationOptions())
-    mouth = Mouth(brief, engines, Phrases(engines.tts), tasks=tasks, emit=events.append)
+    mouth = Mouth(stream_claim(), engines, Phrases(engines.tts), tasks=tasks, emit=events.append)
     revision = ev.Revision(1, 1)
     if kind == "reply":
         mouth.start_reply(cmd.StartReply(revision, history=(), speculative=False))
