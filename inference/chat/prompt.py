@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from inference.chat.inert import inert
 from inference.types import Message, Tools
 
 PICKS_UP = "(The call is connected.)"
@@ -48,7 +49,8 @@ def prompt(
     """
     Return the conversation as strict chat templates require it: one system message, then user and assistant by turns.
 
-    The last turns are kept that fit into ``room`` tokens together with the system message.
+    The last turns are kept that fit into ``room`` tokens together with the system message. What was said in them is
+    data: it is made inert, while the system message may say how requests are written.
     """
     system = [message.content for message in messages if message.role == "system"]
     if end_call_marker:
@@ -61,7 +63,10 @@ def prompt(
     spoken = [message for message in messages if message.role != "system"]
     if not spoken or spoken[0].role == "assistant":
         spoken.insert(0, Message("user", PICKS_UP))
-    turns = [(role, " ".join(line.content for line in lines)) for role, lines in groupby(spoken, lambda m: m.role)]
+    turns = [
+        (role, inert(" ".join(line.content for line in lines)) or GOES_ON)
+        for role, lines in groupby(spoken, lambda message: message.role)
+    ]
     if ends_with_user and turns[-1][0] != "user":
         turns.append(("user", GOES_ON))
     kept = fitting(turns, room - sum(tokens(text) for _, text in head))

@@ -151,7 +151,7 @@ async def test_the_model_answers_the_last_question_of_any_conversation(connect):
 
 async def test_words_arrive_one_by_one(connect):
     deltas = [delta.text async for delta in connect().stream([SYSTEM, OPENING])]
-    assert deltas[:3] == ["We", " open", " at"]
+    assert deltas[:3] == ["We ", "open ", "at "]
 
 
 async def test_many_replies_are_streamed_at_once_while_another_continues(connect):

@@ -145,14 +145,14 @@ async def test_single_bytes_do_not_count_as_text(server, connect):
 @pytest.mark.parametrize("noise", [b": keep-alive\n\n", event(""), event(None, reasoning_content="Hmm.")])
 async def test_no_further_text_in_time_is_an_error_whatever_else_arrives(server, connect, noise):
     async def chatter():
-        yield event("We open")
+        yield event("We open ")
         while True:
             yield noise
             await asyncio.sleep(0.01)
 
     server.answer = lambda body: chatter()
     deltas = connect(inter_token_timeout=0.1).stream([HELLO])
-    assert await anext(deltas) == TextDelta("We open")
+    assert await anext(deltas) == TextDelta("We open ")
     with pytest.raises(EngineTimeout, match="next words"):
         await anext(deltas)
 
@@ -170,9 +170,9 @@ async def test_a_reply_without_an_end_times_out(server, connect):
 
 
 async def test_a_reply_that_stops_is_an_error_after_its_text(server, connect):
-    server.answer = lambda body: hanging_after(event("We open"))
+    server.answer = lambda body: hanging_after(event("We open "))
     deltas = connect(inter_token_timeout=0.05).stream([HELLO])
-    assert await anext(deltas) == TextDelta("We open")
+    assert await anext(deltas) == TextDelta("We open ")
     with pytest.raises(EngineError, match="too slow"):
         await anext(deltas)
 

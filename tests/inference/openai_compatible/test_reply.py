@@ -84,13 +84,13 @@ async def test_a_marker_without_words_is_not_an_empty_reply(server, connect):
     ("reply", "said", "asks"),
     [
         ("One moment. [TRANSFER sales]", "One moment. ", {"transfer": "sales"}),
-        ("[transfer: the night porter] Bye!", " Bye!", {"transfer": "the night porter"}),
+        ("[transfer: the night porter] Bye!", "Bye!", {"transfer": "the night porter"}),
         ('Sure. [Transfer "sales"]', "Sure. ", {"transfer": "sales"}),
         ("Sure. [TRANSFER sales", "Sure. ", {"transfer": "sales"}),
         ("Sure. [TRANSFER]", "Sure. ", {"transfer": "sales"}),
         ("[DO_NOT_CALL]", "", {"opt_out": True}),
         ("I will. [do_not_call] Bye. [END_CALL]", "I will.  Bye. ", {"opt_out": True, "end_call": True}),
-        ("Call [TRANSFERS] or [sales] or [DO NOT CALL]?", "Call [TRANSFERS] or [sales] or [DO NOT CALL]?", {}),
+        ("Call [sales] or *do not call* [us]?", "Call [sales] or *do not call* [us]?", {}),
         ("An [TRANSFER of [a] kind", "An [TRANSFER of [a] kind", {}),
     ],
 )
@@ -124,7 +124,7 @@ async def test_a_request_begins_with_what_was_warmed(server, connect):
     assert warmed[0] == asked[0]
 
 
-async def test_without_an_end_call_marker_the_prompt_has_none_and_no_text_is_held_back(server, connect):
-    server.answer = lambda body: replying("[END_CALL]")
-    assert await deltas_of(connect(end_call_marker=""), HELLO) == [TextDelta("[END_CALL]")]
+async def test_without_an_end_call_marker_the_prompt_has_none_and_the_call_is_not_ended(server, connect):
+    server.answer = lambda body: replying("Goodbye. ", "[END_CALL]")
+    assert await deltas_of(connect(end_call_marker=""), HELLO) == [TextDelta("Goodbye. ")]
     assert server.bodies[0]["messages"] == [{"role": "user", "content": "Hello?"}]

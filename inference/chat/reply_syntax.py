@@ -1,0 +1,399 @@
+"""
+The parts of a model's reply that are not speech: requests, tool calls, JSON, reasoning, roles and control tokens.
+
+``ReplySyntax.find`` judges one position of a text that is still growing. What it answers never changes with the text
+that comes later: where that could happen, it raises ``Undecided``. So a reply reads the same however it is cut into
+tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from inference.chat.request_text import (
+    LONGEST_PHRASE,
+    RequestReader,
+    Wrapping,
+    is_name_of_a_request,
+    key,
+)
+from inference.requests import NO_REQUESTS, ToolRequests
+
+
+class Undecided(Exception):
+    """The text may go on in a way that makes the position the beginning of something."""
+
+
+class Turn(Enum):
+    """Whose words follow a control token or a role."""
+
+    BEGINS = auto()
+    """A turn begins; a role may say whose it is. Before the first words it is the model's own."""
+    MINE = auto()
+    """The model's own."""
+    OTHERS = auto()
+    """Those of somebody else: the model writes both sides of the conversation."""
+    NONE = auto()
+    """Nobody's: the reply is over."""
+
+
+class Block(Enum):
+    """What a longer part contains that is not spoken."""
+
+    CALL = auto()
+    """A tool call."""
+    CODE = auto()
+    """Code, which may contain a request."""
+    THOUGHT = auto()
+    """Reasoning or a note, which requests nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A part of the text that is not spoken. It begins at the position that was judged."""
+
+    end: int
+    """Where it ends."""
+    requests: ToolRequests = NO_REQUESTS
+    block: Block | None = None
+    """The text up to ``closer`` is not spoken either, and contains this. None: there is no such part."""
+    closer: str = ""
+    """The end of the block. Empty: it goes on to the end of the reply."""
+    function: str = ""
+    """The function that is called with what is in the block; empty if the block names it."""
+    turn: Turn | None = None
+    """Whose words follow, if it says so."""
+
+
+OWN_ROLES = frozenset("assistant model agent ai bot a receptionist".split())
+OTHER_ROLES = frozenset("user caller customer client human guest system developer tool q".split())
+YOU = "you"
+"""Before the first words of a reply it is the model, later on the caller."""
+CHATML_ROLES = frozenset("assistant model user human system tool".split())
+"""Roles that chat templates write on a line of their own."""
+TURN_STARTS = frozenset("bos s start_of_turn im_start begin_of_text start".split())
+"""Control tokens before a turn. In front of the first words it is the model's own, later on another's."""
+TURN_ENDS = frozenset(
+    "eos end_of_turn turn im_end eot_id eot end end_of_text endoftext return end_of_utterance"
+    " user assistant system".split()
+)
+"""Control tokens after a turn."""
+HEADERS = frozenset(("start_header_id",))
+THOUGHTS = frozenset("think thinking thought thoughts reasoning reflection scratchpad analysis".split())
+CALLS = frozenset(
+    "tool_call tool_calls toolcall function_call function_calls functioncall function invoke tool tools tool_code"
+    " tool_use python_tag tool_response tool_calls_begin tool_calls_section_begin call".split()
+)
+_BRACKETED_CALLS = frozenset("toolcall toolcalls toolresults availabletools toolresponse functioncall".split())
+_BRACKETED_TURNS = frozenset(("inst", "sysmsg", "systemprompt"))
+_TAGS = (*TURN_STARTS, *TURN_ENDS, *HEADERS, *THOUGHTS, *CALLS, "channel", "message")
+NOT_SAID = "not said yet"
+"""How the prompt begins a note about the rest of a reply that was cut. A model that imitates it is not heard."""
+_SPECIAL = (*_BRACKETED_CALLS, *_BRACKETED_TURNS, key(NOT_SAID))
+NAMESPACES = frozenset("functions function tools tool default_api api call".split())
+
+LONGEST_TAG = 120
+LONGEST_CALL = 400
+LONGEST_WORD = 60
+_FENCE = "```"
+
+_OPEN = re.compile(r"[\[({<*`][\[({<*`|/]*")
+_CONTENTS = {
+    opener: re.compile(rf"[^{re.escape(pair)}\n]*") for pair in ("[]", "()", "{}", "<>", "*", "`") for opener in pair
+}
+_CLOSE = re.compile(r"[\])}>*`|/]+")
+_WORD = re.compile(r"[A-Za-z](?:[A-Za-z0-9_]|\\_)*")
+_ROLE = re.compile(r"[ \t]*[*_#>]*[ \t]*(?P<name>[^\W\d_]*)")
+_AFTER_ROLE = re.compile(r"[*_ \t]*")
+_COLON = re.compile(r"[:：][*_]*[ \t]*")
+_OBJECT = re.compile(r"\{\s*(?:(?P<json>[\"'}])|(?P<name>\w+)\s*(?P<colon>:)?)?")
+_ARRAY = re.compile(r"\[\s*(?P<json>[{\"])?")
+_TAG_NAME = re.compile(r"[/|｜\s]*([\w▁.\-]*)")
+_TAG_ALONE = re.compile(r"\w+")
+_STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"?", re.DOTALL)
+
+
+class ReplySyntax:
+    """
+    Judges positions of a reply.
+
+    ``literals`` are further texts that are not spoken, and what they request.
+    """
+
+    def __init__(self, reader: RequestReader, literals: dict[str, ToolRequests] | None = None) -> None:
+        self._reader = reader
+        self._literals = {literal: requests for literal, requests in (literals or {}).items() if literal}
+
+    def find(self, text: str, at: int, *, before: str, final: bool) -> Found | None:
+        """
+        Return what begins at this position; None if it is spoken. Raises ``Undecided``.
+
+        ``before`` is the last character that was spoken, empty before the first one. ``final`` says that no text
+        follows.
+        """
+        if found := self._literal(text, at, before, final):
+            return found
+        character = text[at]
+        if not before and (found := self._role(text, at, final, opening=True)):
+            return found
+        if character == "\n":
+            return self._role(text, at + 1, final, opening=False)
+        if character in "[({<*`":
+            return self._bracket(text, at, final)
+        if character.isascii() and character.isalpha() and not (before.isalnum() or (before and before in "_@/\\-")):
+            return self._word(text, at, final)
+        return None
+
+    def requests_in(self, text: str) -> ToolRequests:
+        """What a whole text requests, wherever it does."""
+        together = NO_REQUESTS
+        for _, found in self.parts(text):
+            together |= found.requests
+        return together
+
+    def parts(self, text: str) -> Iterator[tuple[int, Found]]:
+        """Everything in a whole text that is not spoken, each with its position. Blocks are looked into."""
+        at, before = 0, " "
+        while at < len(text):
+            found = self.find(text, at, before=before, final=True)
+            if found is None:
+                before = text[at]
+                at += 1
+            else:
+                yield at, found
+                at = max(found.end, at + 1)
+
+    def _literal(self, text: str, at: int, before: str, final: bool) -> Found | None:
+        for literal, requests in self._literals.items():
+            if literal[0].isalnum() and (before.isalnum() or before == "_"):
+                continue
+            begun = text[at : at + len(literal)]
+            if begun.lower() == literal.lower():
+                return Found(at + len(literal), requests)
+            if not final and len(begun) < len(literal) and begun.lower() == literal[: len(begun)].lower():
+                raise Undecided
+        return None
+
+    # -- roles ----------------------------------------------------------------------------------------------
+
+    def _role(self, text: str, at: int, final: bool, *, opening: bool) -> Found | None:
+        match = _ROLE.match(text, at)
+        assert match is not None  # it matches the empty text
+        name, end = match["name"].lower(), match.end()
+        roles = OWN_ROLES | OTHER_ROLES | {YOU}
+        if end == len(text) and not final:
+            if any(role.startswith(name) for role in roles):
+                raise Undecided
+            return None
+        if name not in roles or (len(name) == 1 and match["name"].islower()):
+            return None
+        own = name in OWN_ROLES or (name == YOU and opening)
+        turn = Turn.MINE if own else Turn.OTHERS
+        after = _AFTER_ROLE.match(text, end)
+        assert after is not None
+        end = after.end()
+        if end == len(text):
+            if not final:
+                raise Undecided
+            return Found(end, turn=turn) if name in CHATML_ROLES and not opening else None
+        if colon := _COLON.match(text, end):
+            if colon.end() == len(text) and not final:
+                raise Undecided
+            return Found(colon.end(), turn=turn)
+        return Found(end + 1, turn=turn) if text[end] == "\n" and name in CHATML_ROLES else None
+
+    # -- brackets -------------------------------------------------------------------------------------------
+
+    def _bracket(self, text: str, at: int, final: bool) -> Found | None:
+        character = text[at]
+        if character == "`":
+            run = text[at : at + len(_FENCE)]
+            if run == _FENCE:
+                return Found(at + len(_FENCE), block=Block.CODE, closer=_FENCE)
+            if not final and run == "`" * len(run) and at + len(run) == len(text):
+                raise Undecided
+        if character in "[{" and (found := self._json(text, at, final)):
+            return found
+        if character == "<" and (found := self._tag(text, at, final)):
+            return found
+        return self._wrapped(text, at, final)
+
+    def _wrapped(self, text: str, at: int, final: bool) -> Found | None:
+        """A request between brackets of any kind, also if the last ones are missing."""
+        opener = _OPEN.match(text, at)
+        assert opener is not None
+        innermost = opener[0].rstrip("|/")[-1]
+        content = _CONTENTS[innermost].match(text, opener.end())
+        assert content is not None
+        strong = any(bracket in opener[0] for bracket in "[{<")
+        inside, end = content[0], content.end()
+        if strong and key(inside).startswith(key(NOT_SAID)):
+            return Found(opener.end(), block=Block.THOUGHT, closer="]")
+        if end == len(text) and not final:
+            if self._reader.may_become_phrase(inside) or any(name.startswith(key(inside)) for name in _SPECIAL):
+                raise Undecided
+            return None
+        if strong and (found := _special(inside, end, is_end="/" in opener[0])):
+            return found
+        if len(inside) > LONGEST_PHRASE:
+            return None
+        requests = self._reader.phrase(inside, Wrapping.BRACKETS if strong else Wrapping.EMPHASIS)
+        closer = _CLOSE.match(text, end)
+        if closer is None:
+            # Without its last bracket it is a request at the end of a line, or if it is written as a name.
+            whole = end == len(text) or text[end] == "\n"
+            if not (whole and strong):
+                requests = self._reader.phrase(inside, Wrapping.NOTHING)
+            return Found(end, requests) if requests and (whole or not requests.transfer) else None
+        if not requests:
+            return None
+        if closer.end() == len(text) and not final:
+            raise Undecided
+        return Found(closer.end(), requests)
+
+    def _json(self, text: str, at: int, final: bool) -> Found | None:
+        match = (_OBJECT if text[at] == "{" else _ARRAY).match(text, at)
+        assert match is not None
+        if not (match["json"] or (text[at] == "{" and match["colon"])):
+            if match.end() == len(text) and not final and match.end() - at < LONGEST_PHRASE:
+                raise Undecided
+            return None
+        end = _balanced(text, at)
+        if end is None:
+            if not final:
+                raise Undecided
+            end = len(text)
+        requests = self._reader.json_call(text[at:end])
+        if not requests and not match["json"]:
+            requests = self._reader.phrase(text[at:end].strip("{}"), Wrapping.BRACKETS)
+        return Found(end, requests)
+
+    def _tag(self, text: str, at: int, final: bool) -> Found | None:
+        """A control token, or a tag that stands around reasoning or a tool call."""
+        close = re.compile(r"[^<>\n]*").match(text, at + 1)
+        assert close is not None
+        inside, end = close[0], close.end()
+        name_match = _TAG_NAME.match(inside)
+        assert name_match is not None
+        name = name_match[1].lower().replace("▁", "_")
+        if len(inside) > LONGEST_TAG or inside[:1].isspace():
+            return None
+        if end == len(text):
+            begun = any(tag.startswith(name) for tag in _TAGS) if name_match.end() == len(inside) else name in _TAGS
+            if not final and (begun or inside[:1] in ("|", "｜")):
+                raise Undecided
+            # A control token of which a limit cut the end.
+            return Found(end) if final and begun and (len(name) > 2 or inside[:1] in ("/", "|")) else None
+        if text[end] != ">":
+            return None
+        return self._known_tag(name, inside, end + 1)
+
+    def _known_tag(self, name: str, inside: str, end: int) -> Found | None:
+        ends_block, token = inside.startswith("/"), inside[:1] in ("|", "｜")
+        if name in HEADERS:
+            return Found(end, block=Block.THOUGHT, closer="<|end_header_id|>", turn=Turn.BEGINS)
+        if name == "channel" and token:
+            return Found(end, block=Block.THOUGHT, closer="final<|message|>")
+        if name in TURN_STARTS and not ends_block:
+            return Found(end, turn=Turn.BEGINS)
+        requests = self._reader.phrase(inside, Wrapping.BRACKETS)
+        if requests.transfer and not ends_block and _TAG_ALONE.fullmatch(inside):
+            return Found(end, block=Block.CALL, closer=f"</{inside}>", function=name)
+        if requests:
+            return None
+        if name in TURN_ENDS or name in TURN_STARTS:
+            return Found(end, turn=Turn.NONE)
+        if name in THOUGHTS:
+            return Found(end) if ends_block else Found(end, block=Block.THOUGHT, closer=f"</{name}>")
+        if name in CALLS:
+            if ends_block:
+                return Found(end)
+            attribute = re.search(r"=[\s\"']*([\w.-]+)", inside)
+            function = attribute[1] if attribute else ""
+            return Found(end, block=Block.CALL, closer="" if token else f"</{name}>", function=function)
+        return Found(end) if token and inside.endswith(("|", "｜")) else None
+
+    # -- words ----------------------------------------------------------------------------------------------
+
+    def _word(self, text: str, at: int, final: bool) -> Found | None:
+        """A request that is written as a name, or a call of a function."""
+        match = _WORD.match(text, at)
+        assert match is not None
+        word, end, qualified = match[0], match.end(), False
+        if len(word) > LONGEST_WORD:
+            return None
+        _decide(text, end, final, escape=True)
+        if word.lower() in NAMESPACES and text[end : end + 1] in (".", ":"):
+            _decide(text, end + 1, final)
+            inner = _WORD.match(text, end + 1)
+            if inner is None:
+                return None
+            word, end, qualified = inner[0], inner.end(), True
+            _decide(text, end, final, escape=True)
+        behind = text[end : end + 1]
+        if behind in ("(", "{"):
+            return self._call(text, word, end, qualified, final)
+        if "_" not in word or behind in ("@", "/"):
+            return None
+        if behind == ".":
+            _decide(text, end + 1, final)
+            if text[end + 1 : end + 2].isalnum():
+                return None
+        requests = self._reader.phrase(word, Wrapping.NOTHING)
+        if not requests:
+            return None
+        if closer := _CLOSE.match(text, end):
+            end = closer.end()
+            _decide(text, end, final)
+        return Found(end, requests)
+
+    def _call(self, text: str, word: str, start: int, qualified: bool, final: bool) -> Found | None:
+        ours, function = is_name_of_a_request(word), qualified or "_" in word
+        if not ours and not (function and text[start] == "("):
+            return None
+        end = _balanced(text, start)
+        if end is None or end - start > LONGEST_CALL:
+            if not final and len(text) - start <= LONGEST_CALL:
+                raise Undecided
+            end = min(len(text), start + LONGEST_CALL)
+        arguments = text[start:end].strip("() \n")
+        if not function and arguments and not re.search(r"[\"'={]", arguments):
+            # "Your transfer(s)" is none. A target without quotes is one.
+            known = self._reader.targets
+            if arguments == "s" or (known is not None and key(arguments) not in map(key, known)):
+                return None
+        return Found(end, self._reader.call(word, arguments))
+
+
+def _special(inside: str, end: int, *, is_end: bool) -> Found | None:
+    """What is written in square brackets for programs alone."""
+    name = key(inside)
+    if name in _BRACKETED_CALLS:
+        return Found(end) if is_end else Found(end, block=Block.CALL, closer=f"[/{inside.strip()}]")
+    return Found(end, turn=Turn.OTHERS) if name in _BRACKETED_TURNS else None
+
+
+def _decide(text: str, end: int, final: bool, *, escape: bool = False) -> None:
+    """Raise ``Undecided`` if what ends here may go on."""
+    if not final and (end == len(text) or (escape and text[end:] == "\\")):
+        raise Undecided
+
+
+def _balanced(text: str, at: int) -> int | None:
+    """Where the bracket that opens here is closed; None if it is not. Brackets in strings do not count."""
+    depth = 0
+    while at < len(text):
+        if text[at] == '"' and (string := _STRING.match(text, at)):
+            at = string.end()
+            continue
+        if text[at] in "[{(":
+            depth += 1
+        elif text[at] in "]})":
+            depth -= 1
+            if depth <= 0:
+                return at + 1
+        at += 1
+    return None
