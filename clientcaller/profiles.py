@@ -1,6 +1,6 @@
 """The profiles of ``ENGINES_PROFILE``: the three engines of each, with the options that the environment sets."""
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -11,11 +11,15 @@ class EngineSetting(TypedDict):
     """An engine as ``inference.backends`` takes it."""
 
     BACKEND: str
-    OPTIONS: NotRequired[dict[str, Any]]
+    OPTIONS: dict[str, Any]
 
 
 Profile = dict[str, EngineSetting]
 """An engine for each of ``stt``, ``llm`` and ``tts``."""
+
+
+def _engine(backend: str, /, **options: Any) -> EngineSetting:
+    return {"BACKEND": backend, "OPTIONS": options}
 
 
 def engine_profiles() -> dict[str, Profile]:
@@ -25,9 +29,7 @@ def engine_profiles() -> dict[str, Profile]:
     added = _added_options()
     return {
         name: {
-            alias: EngineSetting(
-                BACKEND=engine["BACKEND"], OPTIONS={**engine.get("OPTIONS", {}), **added.get(alias, {})}
-            )
+            alias: _engine(engine["BACKEND"], **(engine["OPTIONS"] | added.get(alias, {})))
             for alias, engine in profile.items()
         }
         for name, profile in _profiles().items()
@@ -35,57 +37,50 @@ def engine_profiles() -> dict[str, Profile]:
 
 
 def _profiles() -> dict[str, Profile]:
+    whisper = "inference.engines.whisper.FasterWhisperSpeechToText"
     whisper_model = environment.text("WHISPER_MODEL")
-    laptop_voice: EngineSetting = {"BACKEND": "inference.engines.laptop_voice.LaptopTextToSpeech"}
+    laptop_voice = _engine("inference.engines.laptop_voice.LaptopTextToSpeech")
     vllm = _language_model(default_url="http://127.0.0.1:8001/v1", default_model="llm", default_server="vllm")
     return {
         "laptop": {
-            "stt": {"BACKEND": "inference.engines.sphinx.SphinxSpeechToText"},
-            "llm": {"BACKEND": "inference.engines.receptionist.ReceptionistLanguageModel"},
+            "stt": _engine("inference.engines.sphinx.SphinxSpeechToText"),
+            "llm": _engine("inference.engines.receptionist.ReceptionistLanguageModel"),
             "tts": laptop_voice,
         },
         "cpu": {
-            "stt": {
-                "BACKEND": "inference.engines.whisper.FasterWhisperSpeechToText",
-                "OPTIONS": {"model": whisper_model or "small.en", "device": "cpu"},
-            },
+            "stt": _engine(whisper, model=whisper_model or "small.en", device="cpu"),
             "llm": _language_model(default_url="http://127.0.0.1:11434/v1", default_model="gemma3:1b"),
             "tts": laptop_voice,
         },
         "gpu": {
-            "stt": {
-                "BACKEND": "inference.engines.whisper.FasterWhisperSpeechToText",
-                "OPTIONS": {"model": whisper_model or "large-v3-turbo", "device": "cuda"},
-            },
+            "stt": _engine(whisper, model=whisper_model or "large-v3-turbo", device="cuda"),
             "llm": vllm,
-            "tts": {
-                "BACKEND": "inference.engines.csm.CsmTextToSpeech",
-                "OPTIONS": {
-                    "model": environment.text("CSM_MODEL", "sesame/csm-1b"),
-                    "voices": environment.text("CSM_VOICES"),
-                    "voice": environment.text("CSM_VOICE"),
-                    "device": "cuda",
-                },
-            },
+            "tts": _engine(
+                "inference.engines.csm.CsmTextToSpeech",
+                model=environment.text("CSM_MODEL", "sesame/csm-1b"),
+                voices=environment.text("CSM_VOICES"),
+                voice=environment.text("CSM_VOICE"),
+                device="cuda",
+            ),
         },
         # Every engine is reached through Redis, so that a pod needs no open port. A language model whose URL is set is
         # called directly.
         "remote": {
-            "stt": {"BACKEND": "inference.engines.remote.RemoteSpeechToText"},
+            "stt": _engine("inference.engines.remote.RemoteSpeechToText"),
             "llm": vllm
             if environment.text("OPENAI_BASE_URL")
-            else {"BACKEND": "inference.engines.remote.RemoteLanguageModel"},
-            "tts": {"BACKEND": "inference.engines.remote.RemoteTextToSpeech"},
+            else _engine("inference.engines.remote.RemoteLanguageModel"),
+            "tts": _engine("inference.engines.remote.RemoteTextToSpeech"),
         },
         "scripted": {
-            "stt": {"BACKEND": "inference.engines.scripted.ScriptedSpeechToText"},
-            "llm": {"BACKEND": "inference.engines.scripted.ScriptedLanguageModel"},
-            "tts": {"BACKEND": "inference.engines.scripted.ScriptedTextToSpeech"},
+            "stt": _engine("inference.engines.scripted.ScriptedSpeechToText"),
+            "llm": _engine("inference.engines.scripted.ScriptedLanguageModel"),
+            "tts": _engine("inference.engines.scripted.ScriptedTextToSpeech"),
         },
         "echo": {
-            "stt": {"BACKEND": "inference.engines.echo.EchoSpeechToText"},
-            "llm": {"BACKEND": "inference.engines.echo.EchoLanguageModel"},
-            "tts": {"BACKEND": "inference.engines.echo.EchoTextToSpeech"},
+            "stt": _engine("inference.engines.echo.EchoSpeechToText"),
+            "llm": _engine("inference.engines.echo.EchoLanguageModel"),
+            "tts": _engine("inference.engines.echo.EchoTextToSpeech"),
         },
     }
 
@@ -98,15 +93,13 @@ def _language_model(*, default_url: str, default_model: str, default_server: str
         "client_cert_file": environment.text("OPENAI_CLIENT_CERT_FILE"),
         "client_key_file": environment.text("OPENAI_CLIENT_KEY_FILE"),
     }
-    return {
-        "BACKEND": "inference.engines.openai_compatible.OpenAICompatibleLanguageModel",
-        "OPTIONS": {
-            "base_url": environment.base_url("OPENAI_BASE_URL", default_url),
-            "api_key": environment.text("OPENAI_API_KEY"),
-            "model": environment.text("LLM_MODEL", default_model),
-            **{option: value for option, value in optional.items() if value},
-        },
-    }
+    return _engine(
+        "inference.engines.openai_compatible.OpenAICompatibleLanguageModel",
+        base_url=environment.base_url("OPENAI_BASE_URL", default_url),
+        api_key=environment.text("OPENAI_API_KEY"),
+        model=environment.text("LLM_MODEL", default_model),
+        **{option: value for option, value in optional.items() if value},
+    )
 
 
 def _added_options() -> dict[str, dict[str, Any]]:
