@@ -36,8 +36,6 @@ class Claimed:
     """The attempts to be dialled."""
     put_off: int = 0
     """Calls that were postponed."""
-    ended: int = 0
-    """Calls that will never be dialled and have ended."""
 
 
 def claim_due(*, wanted: int = MOST_AT_ONCE) -> Claimed:
@@ -85,7 +83,7 @@ def _set_aside(obstacles: Mapping[Call, Obstacle | None], now: datetime, claimed
         if obstacle is not None and obstacle.until is not None:
             postponed.setdefault(obstacle, []).append(call)
         elif obstacle is not None and obstacle.status is not None:
-            claimed.ended += _end_unclaimed(call, obstacle.status, obstacle.why, now)
+            _end_unclaimed(call, obstacle.status, obstacle.why, now)
     for obstacle, calls in postponed.items():
         # Only those that are still due: another dispatcher may have claimed or postponed some of them meanwhile.
         still_due = Call.objects.filter(pk__in=[call.pk for call in calls], status=Status.QUEUED, due_at__lte=now)
@@ -134,8 +132,9 @@ class _NoFreeSlotError(Exception):
     """Rolls a claim back: no slot is free after all."""
 
 
-def _end_unclaimed(call: Call, status: Status, reason: str, now: datetime) -> bool:
+def _end_unclaimed(call: Call, status: Status, reason: str, now: datetime) -> None:
     """End a call that waits, unless it is no longer as it was seen."""
     with transaction.atomic():
         as_seen = Call.objects.filter(pk=call.pk, status=Status.QUEUED, due_at=call.due_at)
-        return bool(as_seen.update(due_at=None)) and move(call, status, at=now, reason=reason)
+        if as_seen.update(due_at=None):
+            move(call, status, at=now, reason=reason)

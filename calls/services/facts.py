@@ -191,27 +191,16 @@ def _record_stream_started(fact: StreamStarted) -> None:
 
 
 def _record_turn(turn: TurnEnded) -> None:
+    """Write a turn. Each field of the fact has a column of the same name."""
+    columns = msgspec.structs.asdict(turn) | {
+        "said": clean(turn.said),
+        "heard": clean(turn.heard),
+        "stages": dict(turn.stages),
+        "response_latency": turn.stages.get("response_latency"),
+    }
     with transaction.atomic():
-        Turn.objects.get_or_create(
-            fact_id=turn.fact_id,
-            defaults={
-                "call": get_call(turn.call_id),
-                "number": turn.number,
-                "speaker": turn.speaker,
-                "said": clean(turn.said),
-                "heard": clean(turn.heard),
-                "interrupted": turn.interrupted,
-                "fallback": turn.fallback,
-                "started_at": turn.started_at,
-                "ended_at": turn.ended_at,
-                "start_position": turn.start_position,
-                "end_position": turn.end_position,
-                "stages": dict(turn.stages),
-                "response_latency": turn.stages.get("response_latency"),
-                "speculation_hits": turn.speculation_hits,
-                "speculation_waste": turn.speculation_waste,
-            },
-        )
+        get_call(turn.call_id)
+        Turn.objects.get_or_create(fact_id=turn.fact_id, defaults=columns)
 
 
 def _record_event(fact: EventNoted) -> None:

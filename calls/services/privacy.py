@@ -8,7 +8,7 @@ they are.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -69,14 +69,14 @@ def apply_retention(*, now: datetime | None = None) -> Retired:
     if settings.RETENTION_RECORDINGS_DAYS:
         old = _ended_before(now - timedelta(days=settings.RETENTION_RECORDINGS_DAYS)).exclude(recording="")
         deleted = _delete_recordings(old.order_by("created_at").only("recording")[:MOST_AT_ONCE])
-        _write_retired_events("recording", deleted, now)
+        _write_events("retired", deleted, now, what="recording")
         retired.recordings = len(deleted)
     if settings.RETENTION_TRANSCRIPTS_DAYS:
         old = _ended_before(now - timedelta(days=settings.RETENTION_TRANSCRIPTS_DAYS)).filter(_has_words())
         while retired.transcripts < MOST_AT_ONCE and (page := _page(old)):
             with transaction.atomic():
                 _empty_words(page)
-                _write_retired_events("transcript", page, now)
+                _write_events("retired", page, now, what="transcript")
             retired.transcripts += len(page)
     _forget_late_writes()
     webhook_delivery.delete_old_deliveries(now=now)
@@ -136,17 +136,13 @@ def _delete_recordings(calls: Iterable[Call]) -> list[UUID]:
     return deleted
 
 
-def _write_retired_events(what: str, calls: Iterable[UUID], at: datetime) -> None:
-    CallEvent.objects.bulk_create(
-        [
-            CallEvent(
-                call_id=pk, kind="retired", at=at, data={"what": what}, fact_id=fact_id_of("retired", what, str(pk))
-            )
-            for pk in calls
-        ],
-        batch_size=BATCH,
-        ignore_conflicts=True,
-    )
+def _write_events(kind: str, calls: Iterable[UUID], at: datetime, **data: str) -> None:
+    """Write one event for each of these calls, once."""
+    events = [
+        CallEvent(call_id=pk, kind=kind, at=at, data=data, fact_id=fact_id_of(kind, *data.values(), str(pk)))
+        for pk in calls
+    ]
+    CallEvent.objects.bulk_create(events, batch_size=BATCH, ignore_conflicts=True)
 
 
 # --- Forgetting a person -----------------------------------------------------------------------------------
@@ -181,9 +177,7 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
     ``storage-failed`` if a recording cannot be deleted. Run it again then.
     """
     number = whole_number(number)
-    theirs = Call.objects.filter(
-        Q(direction=Call.Direction.OUTBOUND, to_number=number) | Q(direction=Call.Direction.INBOUND, from_number=number)
-    )
+    theirs = _calls_with(number)
     forgotten, now = Forgotten(), timezone.now()
     for call_id in theirs.filter(status=Status.QUEUED, due_at__isnull=False).values_list("pk", flat=True):
         cancel_call(call_id=call_id, carrier=carrier)
@@ -195,10 +189,7 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
             f"These calls are still live: {names}. Hang up first.", permanent=False, code="call-live", field="number"
         )
     over = theirs.filter(~Exists(_open_attempts()), status__in=TERMINAL)
-    for page in _pages(over.only("recording")):
-        deleted = _delete_recordings(call for call in page if call.recording)
-        forgotten.recordings += len(deleted)
-        _remove_person([call.pk for call in page if not call.recording or call.pk in deleted], now, forgotten)
+    _remove_person(over, now, forgotten)
     entry = DoNotCall.objects.filter(number=number)
     if and_do_not_call:
         entry.delete()
@@ -216,20 +207,30 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
     return forgotten
 
 
-def _pages(calls: Iterable[Call]) -> Iterator[list[Call]]:
-    """Read all calls first and return them in pages, because emptying a call takes it out of the query."""
-    found = list(calls)
-    return (found[start : start + BATCH] for start in range(0, len(found), BATCH))
+def _calls_with(number: str) -> QuerySet[Call]:
+    """Return the calls of which this is the number of the person on the line."""
+    outbound = Q(direction=Call.Direction.OUTBOUND, to_number=number)
+    return Call.objects.filter(outbound | Q(direction=Call.Direction.INBOUND, from_number=number))
 
 
 def _open_attempts() -> QuerySet[DialAttempt]:
     return DialAttempt.objects.filter(call=OuterRef("pk"), ended_at=None)
 
 
-def _remove_person(calls: Collection[UUID], at: datetime, forgotten: Forgotten) -> None:
+def _remove_person(calls: QuerySet[Call], at: datetime, forgotten: Forgotten) -> None:
+    """Remove everything that identifies the person from these calls, unless a recording cannot be deleted."""
+    # All are read first, because emptying a call takes it out of the query.
+    found = list(calls.only("recording"))
+    for start in range(0, len(found), BATCH):
+        page = found[start : start + BATCH]
+        deleted = _delete_recordings(call for call in page if call.recording)
+        forgotten.recordings += len(deleted)
+        if emptied := [call.pk for call in page if not call.recording or call.pk in deleted]:
+            _empty_calls(emptied, at, forgotten)
+
+
+def _empty_calls(calls: Collection[UUID], at: datetime, forgotten: Forgotten) -> None:
     """Remove words, numbers and everything else that identifies the person from these calls, in one transaction."""
-    if not calls:
-        return
     with transaction.atomic():
         forgotten.calls += len(calls)
         forgotten.events += CallEvent.objects.filter(call__in=calls).exclude(data={}).update(data={})
@@ -241,19 +242,9 @@ def _remove_person(calls: Collection[UUID], at: datetime, forgotten: Forgotten) 
         these.filter(direction=Call.Direction.OUTBOUND).update(to_number=FORGOTTEN)
         these.filter(direction=Call.Direction.INBOUND).update(from_number=FORGOTTEN)
         these.update(
-            sid=None,
-            stream_sid="",
-            metadata={},
-            timezone="",
-            transfer_to="",
-            idempotency_key=None,
-            request_digest="",
+            sid=None, stream_sid="", metadata={}, timezone="", transfer_to="", idempotency_key=None, request_digest=""
         )
-        CallEvent.objects.bulk_create(
-            [CallEvent(call_id=pk, kind="forgotten", at=at, fact_id=fact_id_of("forgotten", str(pk))) for pk in calls],
-            batch_size=BATCH,
-            ignore_conflicts=True,
-        )
+        _write_events("forgotten", calls, at)
 
 
 def _redact(deliveries: QuerySet[WebhookDelivery]) -> int:
@@ -269,16 +260,10 @@ def _redact(deliveries: QuerySet[WebhookDelivery]) -> int:
 def _forget_late_writes() -> None:
     """Remove what was written about a call after it was forgotten, such as a late report."""
     this = OuterRef("pk")
-    calls = Call.objects.filter(
-        Q(direction=Call.Direction.OUTBOUND, to_number=FORGOTTEN)
-        | Q(direction=Call.Direction.INBOUND, from_number=FORGOTTEN),
+    calls = _calls_with(FORGOTTEN).filter(
         ~Q(recording="")
         | Q(sid__isnull=False)
         | Q(Exists(Turn.objects.filter(call=this).exclude(said="", heard="")))
-        | Q(Exists(CallEvent.objects.filter(call=this).exclude(data={}))),
+        | Q(Exists(CallEvent.objects.filter(call=this).exclude(data={})))
     )
-    for page in _pages(calls.only("recording")[:MOST_AT_ONCE]):
-        deleted = _delete_recordings(call for call in page if call.recording)
-        _remove_person(
-            [call.pk for call in page if not call.recording or call.pk in deleted], timezone.now(), Forgotten()
-        )
+    _remove_person(calls[:MOST_AT_ONCE], timezone.now(), Forgotten())
