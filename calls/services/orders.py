@@ -29,15 +29,6 @@ LONGEST_TEXT = 2000
 """Characters that ``say`` accepts: more than two minutes of speech, which no caller listens to."""
 
 
-class NotLive(CallsError):
-    """An order was given to a call that has no live stream."""
-
-    def __init__(self, call: Call) -> None:
-        super().__init__(
-            f"Call {call.pk} is {call.status}. This works only while its agent is on the line.", code="call-not-live"
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Order:
     """An order as the process that holds the stream receives it."""
@@ -89,7 +80,8 @@ def take_orders(*, process: str) -> list[Order]:
 def _get_live_call(call_id: UUID | str) -> Call:
     call = get_call(call_id)
     if not is_live(call):
-        raise NotLive(call)
+        text = f"Call {call.pk} is {call.status}. This works only while its agent is on the line."
+        raise CallsError(text, code="call-not-live")
     return call
 
 

@@ -90,14 +90,13 @@ def _payload(call: Call, event: str, at: datetime, data: Mapping[str, Any]) -> d
 # --- Endpoints ----------------------------------------------------------------------------------------------
 
 
-def make_endpoint(*, url: str, events: Iterable[str] = (), secret: str = "") -> WebhookEndpoint:
+def make_endpoint(*, url: str, events: Iterable[str] = ()) -> WebhookEndpoint:
     """
-    Create an endpoint. Without ``events`` it receives all of them. Without a ``secret`` it gets a random one.
+    Create an endpoint with a random secret. Without ``events`` it receives all of them.
 
     Raises ``CallsError`` with the field that is wrong.
     """
-    secret = check_secret(secret) if secret else make_secret()
-    return WebhookEndpoint.objects.create(url=check_url(url), events=check_events(events), secret=secret)
+    return WebhookEndpoint.objects.create(url=check_url(url), events=check_events(events), secret=make_secret())
 
 
 def change_endpoint(endpoint: WebhookEndpoint, **fields: Any) -> None:
@@ -141,16 +140,6 @@ def check_events(events: Iterable[str]) -> list[str]:
 
 def make_secret() -> str:
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
-
-
-def check_secret(secret: str) -> str:
-    """Return ``secret`` if it is ``whsec_`` and 24 to 64 bytes in base64. Raises ``CallsError``."""
-    if 24 <= len(secret_bytes(secret)) <= 64:
-        return secret
-    raise CallsError(
-        "The secret must be whsec_ and 24 to 64 random bytes in base64. Leave it empty for a new one.",
-        field="secret",
-    )
 
 
 def secret_bytes(secret: str) -> bytes:

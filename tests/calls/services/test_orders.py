@@ -74,7 +74,7 @@ def test_a_call_is_transferred_only_to_a_target_or_to_a_number_that_may_be_diall
 
 def test_a_call_without_a_live_stream_accepts_no_orders(connected, twilio):
     Lease.objects.all().delete()
-    with pytest.raises(orders.NotLive) as error:
+    with pytest.raises(CallsError) as error:
         orders.say(call_id=connected.call_id, text="Hello?")
     assert error.value.code == "call-not-live"
 

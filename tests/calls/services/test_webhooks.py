@@ -120,8 +120,6 @@ def test_an_endpoints_events_are_stored_in_order_and_once():
         ({"url": "https://example.com/" + "x" * 500}, "url"),
         ({"url": "javascript:alert(1)"}, "url"),
         ({"events": ["call.completed", "call.exploded"]}, "events"),
-        ({"secret": "whsec_" + base64.b64encode(b"short").decode()}, "secret"),
-        ({"secret": "whsec_not base64!"}, "secret"),
     ],
 )
 def test_an_invalid_endpoint_is_refused_with_its_field(wrong, field, settings):
