@@ -17,8 +17,9 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from calls import services, signatures, twiml
-from calls.services import Continuation, Next, Verdict
+from calls import signatures, twiml
+from calls.services import admission, readiness, reports
+from calls.services.admission import Continuation, Next, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def callback(
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.TRY_AGAIN)))
 def voice(request: HttpRequest, form: Form) -> HttpResponse:
     """A call has begun, or was answered: connect it to an agent, or tell the caller why that is impossible."""
-    admission = services.receive_call(
+    admitted = admission.receive_call(
         sid=form["CallSid"],
         from_number=form.get("From", ""),
         to_number=form.get("To", ""),
@@ -90,9 +91,9 @@ def voice(request: HttpRequest, form: Form) -> HttpResponse:
         params=form,
         attempt_id=_attempt_id(request),
     )
-    match admission.verdict:
+    match admitted.verdict:
         case Verdict.CONNECT:
-            return _twiml(_connect(admission.token, admission.stream))
+            return _twiml(_connect(admitted.token, admitted.stream))
         case Verdict.BUSY:
             return _twiml(twiml.hang_up(twiml.LATER if _attempt_id(request) else twiml.BUSY))
         case Verdict.UNATTENDED:
@@ -104,14 +105,14 @@ def voice(request: HttpRequest, form: Form) -> HttpResponse:
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
 def after_stream(request: HttpRequest, form: Form) -> HttpResponse:
     """The media stream has ended and the caller is still on the line: continue the call, or end it politely."""
-    return _continue(services.after_stream(sid=form["CallSid"], stream=_stream_number(request)))
+    return _continue(admission.after_stream(sid=form["CallSid"], stream=_stream_number(request)))
 
 
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
 def after_transfer(request: HttpRequest, form: Form) -> HttpResponse:
     """The person to whom the call was transferred has hung up, or was not reached."""
     status = form.get("DialCallStatus", "")
-    return _continue(services.after_transfer(sid=form["CallSid"], stream=_stream_number(request), dial_status=status))
+    return _continue(admission.after_transfer(sid=form["CallSid"], stream=_stream_number(request), dial_status=status))
 
 
 def _continue(continuation: Continuation) -> HttpResponse:
@@ -140,7 +141,7 @@ def _continue(continuation: Continuation) -> HttpResponse:
 @callback(without_database=lambda: HttpResponse(status=503))
 def status(request: HttpRequest, form: Form) -> HttpResponse:
     """The status of a call has changed."""
-    services.record_status(
+    reports.record_status(
         sid=form["CallSid"],
         status=form.get("CallStatus", ""),
         sequence=form.get("SequenceNumber", ""),
@@ -155,11 +156,8 @@ def status(request: HttpRequest, form: Form) -> HttpResponse:
 @callback(without_database=lambda: HttpResponse(status=503))
 def amd(request: HttpRequest, form: Form) -> HttpResponse:
     """Machine detection has found out whether a person or a machine answered."""
-    services.record_verdict(
-        sid=form["CallSid"],
-        answered_by=form.get("AnsweredBy", ""),
-        attempt_id=_attempt_id(request),
-        params=form,
+    reports.record_verdict(
+        sid=form["CallSid"], answered_by=form.get("AnsweredBy", ""), attempt_id=_attempt_id(request), params=form
     )
     return HttpResponse(status=204)
 
@@ -167,7 +165,7 @@ def amd(request: HttpRequest, form: Form) -> HttpResponse:
 @callback(without_database=lambda: HttpResponse(status=503))
 def stream_status(request: HttpRequest, form: Form) -> HttpResponse:
     """Twilio has started or stopped a media stream, or reports an error of it."""
-    services.record_stream_event(
+    reports.record_stream_event(
         sid=form["CallSid"],
         stream_sid=form.get("StreamSid", ""),
         event=form.get("StreamEvent", ""),
@@ -187,7 +185,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_GET
 def readyz(request: HttpRequest) -> HttpResponse:
     """Answer 200 if this process can take a call, else 503 with the list of what is missing."""
-    problems = services.readiness_problems()
+    problems = readiness.readiness_problems()
     return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
 

@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from calls.api.fields import parse_timestamp
 from calls.api.problems import unprocessable
 from calls.models import Agent, Call, DialAttempt
-from calls.services import END_REASONS
+from calls.services.records import END_REASONS
 from calls.status import Status
 
 _SID = re.compile(r"[A-Z]{2}[0-9a-f]{32}")

@@ -15,8 +15,8 @@ from django.db.models.functions import Cast, TruncDay, TruncHour
 from django.db.models.functions.datetime import TruncBase
 
 from calls.models import Call, Turn
-from calls.services import live_calls
 from calls.services.pacing import get_dialler_state
+from calls.services.slots import live_calls
 from calls.stages import STAGE_NAMES
 from calls.status import UNANSWERED, Status
 

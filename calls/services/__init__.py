@@ -11,26 +11,12 @@ later. A ``CallsError`` is about the request itself. The other packages may use 
 """
 
 from calls.errors import CallsError
-from calls.services.admission import (
-    MAX_STREAMS,
-    Admission,
-    AgentSettings,
-    Continuation,
-    Next,
-    StreamClaim,
-    Verdict,
-    after_stream,
-    after_transfer,
-    claim_stream,
-    confirm_stream,
-    receive_call,
-)
-from calls.services.bootstrap import ensure_demo_login, make_login
+from calls.services.admission import AgentSettings, StreamClaim, claim_stream, confirm_stream
+from calls.services.bootstrap import ensure_demo_login
 from calls.services.facts import Fact, record_fact
 from calls.services.orders import Order, take_orders
-from calls.services.readiness import add_readiness_check, readiness_problems
-from calls.services.records import END_REASONS, find_call
-from calls.services.reports import record_status, record_stream_event, record_verdict
-from calls.services.slots import LEASE, live_calls, release_lease, renew_lease
+from calls.services.readiness import add_readiness_check
+from calls.services.records import find_call
+from calls.services.slots import release_lease, renew_lease
 from calls.services.upkeep import clean_up
 from calls.signatures import valid_stream_signature

@@ -18,7 +18,8 @@ from django.http import QueryDict
 from twilio.request_validator import RequestValidator
 
 from calls.models import Agent, DialAttempt
-from calls.services import claim_stream, receive_call
+from calls.services import claim_stream
+from calls.services.admission import receive_call
 from calls.services.claiming import claim_due
 from calls.services.dialling import dial
 from calls.services.placing import NewCall, place_calls

@@ -13,7 +13,8 @@ from twilio.request_validator import RequestValidator
 
 from calls import services, twiml
 from calls.models import Agent, Call, CallEvent, Lease, StreamToken
-from calls.services import facts, readiness
+from calls.services import admission, facts, readiness, reports
+from calls.services.slots import live_calls
 from tests.calls.twilio_double import BASE_URL, new_sid, token_in, verbs
 from tests.calls.twilio_double import twiml as parsed
 
@@ -192,8 +193,13 @@ def test_while_the_database_is_unavailable_the_caller_is_asked_to_try_again(twil
     def unavailable(**_):
         raise error("connection refused")
 
-    for service in ("receive_call", "after_stream", "record_status", "record_stream_event"):
-        monkeypatch.setattr(services, service, unavailable)
+    for module, service in (
+        (admission, "receive_call"),
+        (admission, "after_stream"),
+        (reports, "record_status"),
+        (reports, "record_stream_event"),
+    ):
+        monkeypatch.setattr(module, service, unavailable)
     assert twilio.rings().find("Say").text == twiml.TRY_AGAIN
     assert twilio.loses_stream().find("Say").text == twiml.LOST
     assert twilio.reports("completed").status_code == twilio.post("/twilio/stream-status/").status_code == 503
@@ -212,7 +218,7 @@ def test_status_callbacks_move_the_call_from_ringing_to_completed(twilio, db):
     twilio.reports("completed", 3, Timestamp="Sun, 25 Mar 2018 09:54:21 +0000", CallDuration="62")
     call = twilio.call
     assert (call.status, call.duration, call.ended_at.isoformat()) == ("completed", 62.0, "2018-03-25T09:54:21+00:00")
-    assert services.live_calls() == 0
+    assert live_calls() == 0
 
 
 @pytest.mark.parametrize(
@@ -343,7 +349,7 @@ def test_a_call_that_our_side_ended_is_hung_up(twilio, connected, reason):
     services.record_fact(facts.StreamEnded(fact_id="1", call_id=connected.call_id, reason=reason, at=AT, stream=1))
     assert verbs(twilio.loses_stream(1)) == ["Hangup"]
     assert (twilio.call.status, twilio.call.end_reason) == ("completed", reason)
-    assert services.live_calls() == 0
+    assert live_calls() == 0
 
 
 def test_after_failed_engines_the_caller_hears_an_apology(twilio, connected):

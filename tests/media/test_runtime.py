@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from calls.services import readiness_problems
+from calls.services.readiness import readiness_problems
 from media import runtime as media_runtime
 from media.runtime import Runtime, close_runtime, get_runtime, in_own_connection
 from media.turns.options import ConversationOptions

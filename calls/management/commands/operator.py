@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from calls.services import make_login
+from calls.services.bootstrap import make_login
 
 
 class Command(BaseCommand):

@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from calls.api import streams, timeline
 from calls.models import Call, CallEvent, Turn
-from calls.services import facts, record_fact, record_status
+from calls.services import facts, record_fact
+from calls.services.reports import record_status
 from tests.calls.api.conftest import START
 
 pytestmark = pytest.mark.django_db(transaction=True)

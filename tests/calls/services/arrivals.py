@@ -9,13 +9,13 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from calls import services
+from calls.services.admission import Admission, receive_call
 from tests.calls.twilio_double import ACCOUNT_SID, new_sid
 
 
-def receive(sid: str | None = None, **params: str) -> services.Admission:
+def receive(sid: str | None = None, **params: str) -> Admission:
     """Let a call arrive; without ``sid`` it is a new one."""
-    return services.receive_call(
+    return receive_call(
         sid=sid or new_sid(),
         from_number="+15557654321",
         to_number="+15551234567",

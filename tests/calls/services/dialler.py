@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 
 from calls.models import Call, DialAttempt
-from calls.services import claiming, dialling, receive_call, record_status
+from calls.services import claiming, dialling
+from calls.services.admission import receive_call
 from calls.services.placing import NewCall, place_call
+from calls.services.reports import record_status
 from tests.calls.twilio_double import ACCOUNT_SID
 
 NOON = datetime(2026, 11, 20, 17, 0, tzinfo=UTC)  # noon in New York, a Friday

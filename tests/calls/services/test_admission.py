@@ -4,7 +4,9 @@ import pytest
 
 from calls import services
 from calls.models import Agent, Call, StreamToken
-from calls.services import Verdict, claim_stream
+from calls.services import claim_stream
+from calls.services.admission import Verdict
+from calls.services.reports import record_status
 from calls.status import Status
 from tests.calls.services.arrivals import expire_in, receive, run_at_once
 from tests.calls.services.dialler import answer, dial_due, place
@@ -39,7 +41,7 @@ class TestStreamToken:
 
     def test_it_is_worthless_after_the_call(self):
         token = receive(sid="CA1").token
-        services.record_status(sid="CA1", status="completed")
+        record_status(sid="CA1", status="completed")
         assert services.claim_stream(token=token, process="web-1") is None
 
     @pytest.mark.parametrize("token", ["", "guess", "\0", "ü" * 50])

@@ -6,7 +6,8 @@ import pytest
 
 from calls.errors import FailureKind
 from calls.models import CallEvent, DialAttempt, Lease
-from calls.services import claiming, dialling, reconciling, record_status
+from calls.services import claiming, dialling, reconciling
+from calls.services.reports import record_status
 from tests.calls.fake_carrier import refusal
 from tests.calls.services.dialler import answer, dial_due, place, reload, report
 

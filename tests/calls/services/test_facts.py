@@ -13,6 +13,7 @@ from django.core.files.storage import default_storage
 from calls import services
 from calls.models import Call, CallEvent, Turn
 from calls.services import CallsError, facts
+from calls.services.admission import after_stream, receive_call
 from tests.calls.twilio_double import ACCOUNT_SID, new_sid
 
 AT = datetime(2026, 1, 1, 10, tzinfo=UTC)
@@ -63,7 +64,7 @@ def test_facts_that_come_late_do_not_reopen_a_call(connected, twilio):
 
 
 def test_the_end_of_a_lost_stream_told_late_does_not_touch_the_one_that_took_over(connected, twilio):
-    services.claim_stream(token=services.after_stream(sid=twilio.sid, stream=1).token, process="web-2")
+    services.claim_stream(token=after_stream(sid=twilio.sid, stream=1).token, process="web-2")
     services.record_fact(
         facts.StreamEnded(fact_id="1", call_id=connected.call_id, reason="caller-hung-up", at=AT, stream=1)
     )
@@ -207,7 +208,7 @@ def test_a_recording_that_is_gone_is_refused_for_good(connected, spool):
 
 @pytest.mark.django_db(transaction=True)
 def test_deleting_a_call_deletes_its_sound(spool):
-    call_id = services.receive_call(
+    call_id = receive_call(
         sid=new_sid(), from_number="+15557654321", to_number="+15551234567", account_sid=ACCOUNT_SID, params={}
     ).call_id
     services.record_fact(facts.RecordingFinished(fact_id="f1", call_id=call_id, path=str(record(spool / "a.wav", 1.0))))

@@ -5,14 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from calls.models import Agent, Call, CallEvent, DialAttempt, DoNotCall
-from calls.services import (
-    CallsError,
-    claiming,
-    dialling,
-    obstacles,
-    receive_call,
-    reconciling,
-)
+from calls.services import CallsError, claiming, dialling, obstacles, reconciling
+from calls.services.admission import receive_call
 from tests.calls.services.dialler import ANNA, BERT, CARL, NOON, dial_due, place, reload, report
 from tests.calls.twilio_double import ACCOUNT_SID
 

@@ -21,10 +21,11 @@ from calls.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from calls.services import CallsError, facts, record_fact, record_status
+from calls.services import CallsError, facts, record_fact
 from calls.services.do_not_call import add_do_not_call
 from calls.services.placing import NewCall, place_call
 from calls.services.privacy import FORGOTTEN, apply_retention, forget
+from calls.services.reports import record_status
 from tests.calls.fake_carrier import FakeCarrier
 
 pytestmark = pytest.mark.django_db

@@ -2,7 +2,8 @@
 
 import pytest
 
-from calls.services import add_readiness_check, readiness_problems
+from calls.services import add_readiness_check
+from calls.services.readiness import readiness_problems
 
 pytestmark = pytest.mark.django_db
 

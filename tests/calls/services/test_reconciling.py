@@ -6,14 +6,8 @@ import pytest
 
 from calls.errors import FailureKind
 from calls.models import Call, DialAttempt, Lease
-from calls.services import (
-    claim_stream,
-    claiming,
-    dialling,
-    reconciling,
-    record_status,
-    stopping,
-)
+from calls.services import claim_stream, claiming, dialling, reconciling, stopping
+from calls.services.reports import record_status
 from tests.calls.fake_carrier import refusal
 from tests.calls.services.dialler import ANNA, BERT, NOON, answer, dial_due, place, reload, report
 

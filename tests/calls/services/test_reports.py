@@ -3,7 +3,8 @@
 import pytest
 
 from calls.models import Agent, CallOrder
-from calls.services import claim_stream, record_verdict, take_orders
+from calls.services import claim_stream, take_orders
+from calls.services.reports import record_verdict
 from tests.calls.services.dialler import BERT, answer, dial_due, place, reload, report
 
 pytestmark = pytest.mark.django_db
