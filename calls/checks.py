@@ -45,10 +45,7 @@ def check_agents(databases: Sequence[str] | None = None, **_: Any) -> list[Check
 def _twilio() -> Iterator[CheckMessage]:
     sid = settings.TWILIO_ACCOUNT_SID
     if sid and not re.fullmatch(r"AC[0-9a-f]{32}", sid):
-        yield Error(
-            "TWILIO_ACCOUNT_SID is not an account SID. Write AC and 32 hexadecimal digits.",
-            id="calls.E001",
-        )
+        yield Error("TWILIO_ACCOUNT_SID is not an account SID. Write AC and 32 hexadecimal digits.", id="calls.E001")
     if sid != settings.DEVELOPMENT_ACCOUNT_SID and settings.DEVELOPMENT_AUTH_TOKEN in settings.TWILIO_AUTH_TOKENS:
         yield Error("TWILIO_ACCOUNT_SID is set, but TWILIO_AUTH_TOKEN is not. Set both.", id="calls.E002")
     number = settings.TWILIO_PHONE_NUMBER

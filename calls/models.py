@@ -58,15 +58,11 @@ class Agent(models.Model):
         default=True, help_text="Whether the caller can interrupt the greeting."
     )
     voice = models.CharField(
-        max_length=100,
-        blank=True,
-        help_text="A voice of the speech engine. Empty: the engine's default.",
+        max_length=100, blank=True, help_text="A voice of the speech engine. Empty: the engine's default."
     )
     language = models.CharField(max_length=16, default="en")
     max_duration = models.PositiveIntegerField(
-        default=600,
-        validators=[MinValueValidator(10)],
-        help_text="Seconds after which the agent says goodbye.",
+        default=600, validators=[MinValueValidator(10)], help_text="Seconds after which the agent says goodbye."
     )
     record = models.BooleanField(
         default=True, help_text="Keep a stereo recording. Where the law requires it, say so in the disclosure."

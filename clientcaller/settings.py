@@ -79,9 +79,9 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-            ],
+            ]
         },
-    },
+    }
 ]
 ROOT_URLCONF = "clientcaller.urls"
 ASGI_APPLICATION = "clientcaller.asgi.application"
@@ -152,10 +152,7 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
             # The layer waits 5 s for a message. That is also redis-py's time-out, which would lose the message.
             "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 10}], "capacity": 1000},
         },
-        "stream": {
-            "BACKEND": "clientcaller.pubsub_layer.PubSubChannelLayer",
-            "CONFIG": {"hosts": [REDIS_URL]},
-        },
+        "stream": {"BACKEND": "clientcaller.pubsub_layer.PubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}},
     }
     if REDIS_URL
     else {
@@ -313,10 +310,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayOperationId": False, "docExpansion": "list"},
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "calls.api.schema.describe",
-    ],
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "calls.api.schema.describe"],
     "ENUM_NAME_OVERRIDES": {
         "CallStatus": "calls.api.schema.CALL_STATUSES",
         "DeliveryStatus": "calls.api.schema.DELIVERY_STATUSES",

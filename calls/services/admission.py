@@ -233,10 +233,7 @@ def confirm_stream(*, call_id: UUID | str, call_sid: str, stream_sid: str, accou
     ):
         return True
     logger.warning(
-        "Refused the media socket of call %s: its start names call %s of account %s",
-        call_id,
-        call_sid,
-        account_sid,
+        "Refused the media socket of call %s: its start names call %s of account %s", call_id, call_sid, account_sid
     )
     return False
 
@@ -252,10 +249,7 @@ def _agent_for(number: str) -> Agent | None:
 def _make_token(call: Call, *, stream: int, now: datetime) -> str:
     token = secrets.token_urlsafe(24)
     StreamToken.objects.create(
-        call=call,
-        stream=stream,
-        digest=_digest(token),
-        expires_at=now + timedelta(seconds=settings.STREAM_TOKEN_TTL),
+        call=call, stream=stream, digest=_digest(token), expires_at=now + timedelta(seconds=settings.STREAM_TOKEN_TTL)
     )
     return token
 

@@ -223,10 +223,5 @@ def _end_call(call: Call, status: Status, outcome: Outcome) -> None:
     move(call, status, at=outcome.at, reason=outcome.reason or _REASONS.get(status, ""))
 
 
-_REASONS = {
-    Status.BUSY: "busy",
-    Status.NO_ANSWER: "no-answer",
-    Status.FAILED: "failed",
-    Status.CANCELED: "canceled",
-}
+_REASONS = {Status.BUSY: "busy", Status.NO_ANSWER: "no-answer", Status.FAILED: "failed", Status.CANCELED: "canceled"}
 """The end reason of a call by its final status, where nothing more precise is known."""

@@ -31,10 +31,7 @@ class Command(BaseCommand):
         )
         create.add_argument("--rate", default="", help="the requests allowed, such as 600/minute (default: API_RATE)")
         create.add_argument(
-            "--expires",
-            default="",
-            metavar="90d",
-            help="when it expires: after 12h, 90d, 4w, 1y (default: never)",
+            "--expires", default="", metavar="90d", help="when it expires: after 12h, 90d, 4w, 1y (default: never)"
         )
         actions.add_parser("list", help="list all keys without their secrets")
         revoke = actions.add_parser("revoke", help="refuse a key from now on")

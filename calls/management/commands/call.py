@@ -30,17 +30,10 @@ class Command(BaseCommand):
         parser.add_argument("to", help="the number to call, such as +12025550123")
         parser.add_argument("--agent", default="front-desk", help="the agent that talks (default: front-desk)")
         parser.add_argument(
-            "--from",
-            dest="from_number",
-            default="",
-            help="the number to call from (default: the agent's)",
+            "--from", dest="from_number", default="", help="the number to call from (default: the agent's)"
         )
         parser.add_argument(
-            "--var",
-            action="append",
-            default=[],
-            metavar="NAME=VALUE",
-            help="fills {{ NAME }} in the agent's texts",
+            "--var", action="append", default=[], metavar="NAME=VALUE", help="fills {{ NAME }} in the agent's texts"
         )
         parser.add_argument("--max-duration", type=int, metavar="SECONDS", help="default: the agent's limit")
         parser.add_argument(

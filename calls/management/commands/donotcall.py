@@ -27,8 +27,7 @@ class Command(BaseCommand):
         remove.add_argument("number")
         actions.add_parser("list", help="print all numbers, the newest first, as CSV that can be imported")
         load = actions.add_parser(
-            "import",
-            help="add the numbers of a file: one per line, optionally followed by a comma and a reason",
+            "import", help="add the numbers of a file: one per line, optionally followed by a comma and a reason"
         )
         load.add_argument("file", type=Path)
 

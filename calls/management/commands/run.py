@@ -30,10 +30,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "address",
-            nargs="?",
-            default="127.0.0.1:8000",
-            help="where to listen (default: 127.0.0.1:8000)",
+            "address", nargs="?", default="127.0.0.1:8000", help="where to listen (default: 127.0.0.1:8000)"
         )
         parser.add_argument("--no-network", action="store_true", help="do not run the simulated telephone network")
 

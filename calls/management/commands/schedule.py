@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from calls.models import Call
 from calls.services import CallsError
-from calls.services.placing import InvalidCalls, KeyReused, NewCall, place_calls
+from calls.services.placing import InvalidCalls, NewCall, place_calls
 from calls.status import TERMINAL
 
 LOOK_EVERY = 1.0
@@ -58,7 +58,7 @@ class Command(BaseCommand):
         except InvalidCalls as error:
             problems = [f"{file}:{lines[place]}: {wrong}" for place, wrong in sorted(error.errors.items())]
             raise CommandError(_format_problems(problems)) from error
-        except (KeyReused, CallsError) as error:
+        except CallsError as error:
             raise CommandError(str(error)) from error
         if dry_run:
             console.print(f"{len(calls)} calls could be placed; none was.")
