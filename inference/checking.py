@@ -81,16 +81,16 @@ NO_SOUND = Sound(np.zeros(0, np.int16), 8000)
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one engine did with one utterance."""
+    """The result of one engine with one utterance."""
 
     words: str
-    """What it spoke, recognised or answered."""
+    """The words that it spoke, recognised or answered."""
     first: float
     """Seconds until its first output."""
     took: float
     """Seconds until its last output."""
     sound: Sound = NO_SOUND
-    """What it spoke or heard; empty for a language model."""
+    """The sound that it spoke or heard; empty for a language model."""
 
     @property
     def real_time_factor(self) -> float | None:
@@ -100,7 +100,7 @@ class Trial:
 
 @dataclass(slots=True)
 class Report:
-    """What is known about one engine of a profile."""
+    """The facts that are known about one engine of a profile."""
 
     alias: str
     backend: str
@@ -113,7 +113,7 @@ class Report:
     trial: Trial | None = None
     """None if the engine was not tried, or failed."""
     error: str = ""
-    """Why the engine does not work; "" if it does, as far as it was tried."""
+    """The reason why the engine does not work; "" if it does, as far as it was tried."""
 
     def add_description(self, engine: Engine) -> None:
         self.description = engine.describe()
@@ -164,9 +164,9 @@ class _Chain:
     """Passes the output of one engine to the next."""
 
     sound: Sound = field(default_factory=lambda: Sound.load(RECORDING))
-    """What the recogniser hears: the recording until text to speech has spoken."""
+    """The sound that the recogniser hears: the recording until text to speech has spoken."""
     words: str = QUESTION
-    """What the language model answers: the question until the recogniser has heard it."""
+    """The words that the language model answers: the question until the recogniser has heard it."""
 
     async def try_engine(self, alias: str, engine: Engine) -> Trial:
         match alias:

@@ -16,7 +16,7 @@ from inference.types import NO_TOOLS, AudioChunk, Description, Message, Pcm, Tex
 
 class Engine(Protocol):
     """
-    What all three have in common.
+    The methods that all three engines have.
 
     An engine may also have ``broken: str``: why it cannot serve any call until its process is restarted, or "" while it
     can. The worker of a broken engine ends, so that it takes no more calls.

@@ -1,4 +1,4 @@
-"""What a language model may request beside the words of its reply. Imports the standard library alone."""
+"""Defines what a language model may request beside the words of its reply. Imports only the standard library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 @dataclass(frozen=True, slots=True)
 class ToolRequests:
     """
-    What a reply requests of the server; false if it requests nothing.
+    The requests of a reply to the server; false if there are none.
 
     A request is considered once the caller has heard the reply. The server decides whether it is carried out. To add
     one, add a field here, say in ``inference.chat`` how a model writes it, and in ``media.turns.floor`` what it

@@ -49,7 +49,7 @@ class Resampler:
         self._input = np.zeros(self._half - 1, np.float32)
         """The input samples that later outputs need."""
         self._next = 0
-        """Where the kernel of the next output begins in ``_input``, in steps of 1 / ``up`` samples."""
+        """The point of ``_input`` at which the kernel of the next output begins, in steps of 1 / ``up`` samples."""
 
     def push(self, pcm: Pcm) -> Pcm:
         """Take samples of shape ``(n,)`` and return the output that they complete."""

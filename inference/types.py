@@ -50,7 +50,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the language model may request besides the end of the call. It is the same for all replies of a call."""
+    """The requests that the language model may make besides the end of the call, the same for all replies of a call."""
 
     transfer_targets: tuple[str, ...] = ()
     """The names to which it may transfer the call."""
@@ -78,7 +78,7 @@ class AudioChunk:
 @dataclass(frozen=True, slots=True)
 class Description:
     """
-    What an operator needs to know of an engine before relying on it.
+    The facts about an engine that an operator needs before relying on it.
 
     ``weights`` says in words where they come from. ``memory_bytes`` is what the engine needs on ``device`` in addition
     to the process itself: an estimate until it has started, 0 if it is negligible. ``capacity`` is the number of calls

@@ -141,7 +141,7 @@ class Reply:
 
     def __init__(self, connection: Connection, body: Mapping[str, Any]) -> None:
         self.finish_reason = ""
-        """Why the reply ended, in the server's words; ``""`` until then."""
+        """The reason why the reply ended, in the server's words; ``""`` until then."""
         self._connection = connection
         self._body = body
         self._events = EventReader()

@@ -1,4 +1,4 @@
-"""What an operator can set for a model server: the ``OPTIONS`` of ``OpenAICompatibleLanguageModel``."""
+"""Defines the ``OPTIONS`` of ``OpenAICompatibleLanguageModel``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ModelServerOptions:
     """The address of the API, without ``/chat/completions``. The default is Ollama on this machine."""
 
     model: str = "gemma3:1b"
-    """What the server calls the model."""
+    """The name of the model at the server."""
 
     api_key: str = ""
     """Sent as a bearer token, if there is one."""
@@ -35,7 +35,7 @@ class ModelServerOptions:
     """A PEM file with the key of that certificate, if the key is not in the same file."""
 
     temperature: float | None = 0.7
-    """How freely words are chosen. None sends no temperature: reasoning models refuse the field."""
+    """The freedom with which words are chosen. None sends no temperature: reasoning models refuse the field."""
 
     max_tokens: int = 160
     """The longest reply, in tokens: about 40 s of speech, more than a caller listens to in one go."""
@@ -67,14 +67,14 @@ class ModelServerOptions:
     """Whether requests carry the field ``priority``. None: for vLLM only; other servers refuse it."""
 
     max_concurrent: int = 0
-    """How many requests run at once; 0 sets no limit. A real request takes the slot of a speculative one that has no
-    words yet, and that one is sent again."""
+    """The most requests that run at once; 0 sets no limit. A real request takes the slot of a speculative one that has
+    no words yet, and that one is sent again."""
 
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of every request. A value of None takes a field out of it."""
 
     end_call_marker: str = "[END_CALL]"
-    """What the model writes to request the end of the call. Empty: the model cannot request it."""
+    """The text that the model writes to request the end of the call. Empty: the model cannot request it."""
 
     may_speculate: bool | None = None
     """Whether a reply may be requested before the caller has certainly finished. None: yes, except where tokens are

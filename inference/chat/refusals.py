@@ -1,4 +1,4 @@
-"""Which error a model server's refusal is."""
+"""Decides which error a model server's refusal is, and when to retry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOO_LARGE = re.compile(
     r"|prompt.{0,30}too (?:long|large)|reduce the length|request too large|max_tokens must be at least 1, got -",
     re.I,
 )
-"""How OpenAI, Groq and vLLM, TensorRT-LLM (max_seq_len), Ollama and llama.cpp say that a prompt is too long."""
+"""The words with which OpenAI, Groq, vLLM, TensorRT-LLM (max_seq_len), Ollama and llama.cpp refuse a long prompt."""
 _LOADING = re.compile(r"\bloading\b|not (?:yet )?(?:ready|loaded)|starting up", re.I)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ESCAPE = re.compile(r"\\.")

@@ -39,7 +39,7 @@ class ReplyFilter:
         self.ended = False
         """The model has ended its reply: what comes now is not spoken."""
         self.requests = NO_REQUESTS
-        """What the reply so far requests."""
+        """The requests of the reply so far."""
 
     def feed(self, text: str) -> str:
         """Return the text that is certainly spoken. The beginning of what may not be spoken is held back."""

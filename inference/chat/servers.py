@@ -1,4 +1,4 @@
-"""How model servers that implement OpenAI's chat completions differ."""
+"""Lists the kinds of model servers that implement OpenAI's chat completions, and how they differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inference.types import EngineError
 
 
 class Rank(IntEnum):
-    """Which request goes first; an index into ``Server.priorities``."""
+    """The order in which requests go; an index into ``Server.priorities``."""
 
     REAL = 0
     """A turn whose answer the caller waits for."""

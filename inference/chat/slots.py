@@ -1,4 +1,4 @@
-"""Which request may use a model server that serves only a limited number at once."""
+"""Decides which request may use a model server that serves only a limited number at once."""
 
 from __future__ import annotations
 

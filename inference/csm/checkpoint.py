@@ -1,4 +1,4 @@
-"""A CSM checkpoint as ``transformers`` stores it: loaded, and refused if it would speak nonsense."""
+"""Loads a CSM checkpoint as ``transformers`` stores it, and refuses one that would speak nonsense."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-What the voice of a call remembers: its prompt first, then the last turns as they were heard.
+Builds what the voice of a call remembers: its prompt first, then the last turns as they were heard.
 
 Everything is kept as text and codes, and written out as the positions that the model should have been fed. The speaker
 compares that with what it *was* fed: the common beginning stays in the cache, the rest is prefilled again. So a
@@ -40,7 +40,7 @@ def sound_positions(codes: Codes) -> Positions:
 
 
 def common_beginning(a: Positions, b: Positions) -> int:
-    """How many positions at the beginning are equal."""
+    """Count the positions at the beginning that are equal."""
     shorter = min(len(a), len(b))
     same = (a[:shorter] == b[:shorter]).all(axis=1)
     return shorter if same.all() else int(same.argmin())
@@ -80,7 +80,7 @@ class Context:
         self._positions = positions
         self._most, self._keep = most_seconds, keep_seconds
         self._said: list[ContextSegment] = []
-        """What was said since the prompt and is still remembered, the oldest first."""
+        """The segments since the prompt that are still remembered, the oldest first."""
 
     def add(self, segment: ContextSegment, *, before: ContextSegment | None = None) -> None:
         """Add what was said last, or what was said ``before`` another segment. A segment without sound is ignored."""
@@ -108,13 +108,13 @@ class Context:
             )
 
     def written_out(self) -> Positions:
-        """What the model should have been fed."""
+        """Return the positions that the model should have been fed."""
         parts = [np.zeros((0, self._codebooks + 1), np.int32)]
         return np.concatenate(parts + [segment.positions() for segment in self._segments])
 
     @property
     def seconds(self) -> float:
-        """How much sound is remembered beside the prompt."""
+        """The seconds of sound that are remembered beside the prompt."""
         return sum(segment.seconds for segment in self._said)
 
     @property

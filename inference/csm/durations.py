@@ -1,4 +1,4 @@
-"""How long the steps of the model take, as measured: what the scheduler and the admission of calls reckon with."""
+"""Measures how long the steps of the model take, for the scheduler and the admission of calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ this, one busy minute would refuse calls for ever: only the refused calls could 
 
 
 class Durations:
-    """How many seconds a step takes, by its size rounded up to one of a few."""
+    """The seconds that a step takes, by its size rounded up to one of a few."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = sizes
@@ -30,7 +30,7 @@ class Durations:
         self._best = [inf] * len(sizes)
         """The shortest ever."""
         self._at = [-inf] * len(sizes)
-        """When it was last measured."""
+        """The time of the last measurement."""
 
     def add(self, size: int, seconds: float, *, now: float) -> None:
         i = self._index(size)

@@ -59,7 +59,7 @@ class CsmThread:
     ) -> None:
         self.scheduler = scheduler
         self.counts: Counter[str] = Counter()
-        """How clauses ended, what the guards found and what else went wrong, since the start."""
+        """Counts, since the start, of how clauses ended, what the guards found and what else went wrong."""
         self._make: Callable[[], tuple[CsmModel, Steps]] | None = make
         """None once the thread has built its steps, so that the checkpoint behind it can be freed."""
         self._tokenize = tokenize
@@ -68,17 +68,17 @@ class CsmThread:
         self._lock = threading.Lock()
         """Guards the scheduler, which ``join`` asks on the caller's thread whether there is room."""
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        """What other threads have posted; None stops the thread."""
+        """The work that other threads have posted; None stops the thread."""
         self._slots: dict[int, Slot] = {}
         """The calls that have joined and not left, by the number of their slot."""
         self._outbox: Outbox = {}
-        """What this round delivers, by the event loop of the call."""
+        """The sound that this round delivers, by the event loop of the call."""
         self._thread: threading.Thread | None = None
         """Between ``start`` and ``close``."""
         self._ready = threading.Event()
         """Set when the thread has built its steps or has failed to."""
         self._failure: BaseException | None = None
-        """Why the steps could not be built."""
+        """The error for which the steps could not be built."""
         self._busy_since: float | None = None
         """While a round works on the model, when it began; by the thread's clock."""
         self._model: CsmModel

@@ -23,7 +23,7 @@ WORD_SECONDS = 0.4
 """Speech with its short pauses has 130 to 180 words a minute: 0.33 to 0.46 s each."""
 
 CLAUSE_SECONDS = 0.5
-"""What a clause takes beside its words: the onset, and the pause at its end."""
+"""The time that a clause takes beside its words: the onset, and the pause at its end."""
 
 LETTERS_PER_WORD = 8
 """A longer word counts as more: "unfortunately" takes three times as long as "the", and German has longer words."""
@@ -81,12 +81,12 @@ LEAST_FRAMES = 3
 """0.24 s of sound, the shortest "yes". A clause with less sound was not said."""
 
 MOST_TRIES = 2
-"""How often a clause is begun before it counts as unsaid."""
+"""A clause that was begun so often without success counts as unsaid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is known about a frame as soon as it is made."""
+    """The facts about a frame that are known as soon as it is made."""
 
     code0: int
     head_zeros: bool
@@ -121,11 +121,11 @@ class ClauseGuard:
     def __init__(self, text: str, *, tries: int = 0) -> None:
         words = count_words(text)
         self.frames = 0
-        """How many frames of the clause are spoken so far."""
+        """The number of frames of the clause that are spoken so far."""
         self.expected = _frames(words, WORD_SECONDS, CLAUSE_SECONDS)
         """The ``expected_frames`` of the text, computed once."""
         self.reason = ""
-        """Why the clause is over, as a name for counting; empty until the first verdict other than CONTINUE."""
+        """The reason why the clause is over, a name for counting; empty until the first verdict other than CONTINUE."""
         self.drop = 0
         """Once the clause is over: how many of its last frames are silence that the context should not keep."""
         self._may_be_silent = words == 0
@@ -194,7 +194,7 @@ class ClauseGuard:
 
 
 def expected_frames(text: str) -> int:
-    """How many frames it takes to say the text at an ordinary pace."""
+    """The number of frames that it takes to say the text at an ordinary pace."""
     return _frames(count_words(text), WORD_SECONDS, CLAUSE_SECONDS)
 
 

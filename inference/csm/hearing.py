@@ -1,4 +1,4 @@
-"""What callers say, encoded for the voice that answers to it."""
+"""Encodes the callers' turns as context for the voice that answers to them."""
 
 from __future__ import annotations
 

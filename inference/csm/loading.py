@@ -1,4 +1,4 @@
-"""From the options to an engine that is ready to speak."""
+"""Loads the model and the voices, and starts the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The level of the voice: a gain, and a limiter that keeps it from clipping."""
+"""Applies the gain to the voice, and a limiter that keeps it from clipping."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class MimiDecoder:
         ):
             raise EngineError("The codec of the checkpoint is not a causal Mimi.", permanent=True)
         self.slots = slots
-        """How many rows a step works on."""
+        """The number of rows that a step works on."""
         self.rate_hz: int = config.sampling_rate
         self.frame_samples: int = config.frame_size
         self._transformer = decoder.decoder_transformer
@@ -55,12 +55,12 @@ class MimiDecoder:
         weight = self._upsample.weight
         device, dtype = weight.device, weight.dtype
         self._table, self._offsets = _latents(codec.quantizer)
-        """What each code adds to the latent, and where each codebook begins in the table."""
+        """The table of what each code adds to the latent, and the row at which each codebook begins."""
         convolutions = [self._upsample, *(part for parts in self._seanet for part in parts if _carries(part))]
         self._carried = [torch.zeros(slots, *_carried_shape(part), device=device, dtype=dtype) for part in convolutions]
-        """What each convolution carries to the next frame, for each row."""
+        """The values that each convolution carries to the next frame, for each row."""
         self._window: int = config.sliding_window
-        """How many positions the transformer looks back, the current one included."""
+        """The number of positions that the transformer looks back, the current one included."""
         self._steps: int = config.latent_stride
         """Positions of the transformer per frame."""
         # A frame is written before it is read, and must not overwrite what its first position still sees.
@@ -70,7 +70,7 @@ class MimiDecoder:
         # Each is a tensor of its own for all rows: the compiler does not write in place into a part of a larger one.
         self._rings = [[torch.zeros(shape, device=device, dtype=dtype) for _ in "kv"] for _ in self._transformer.layers]
         self._position = torch.zeros(slots, dtype=torch.long, device=device)
-        """How many positions each row has seen."""
+        """The number of positions that each row has seen."""
         self._rows = torch.arange(slots, device=device)[:, None]
         self._at = torch.arange(self._steps, device=device)
         self._ring_indices = torch.arange(ring, device=device)
@@ -214,7 +214,7 @@ def _whole_frames(pcm: Tensor, frame_samples: int) -> Tensor:
 
 def _latents(quantizer: Any) -> tuple[Tensor, Tensor]:
     """
-    What every code of every codebook adds to the latent, ``[K * codes, hidden]``, and where each codebook begins.
+    Return what every code adds to the latent, ``[K * codes, hidden]``, and the row at which each codebook begins.
 
     The projections behind the codebooks are multiplied in, so that a frame is one gather and one sum. The tables of
     the real codec take 134 MB in float32.

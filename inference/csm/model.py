@@ -44,7 +44,7 @@ class Frames(NamedTuple):
 
 
 class _Codebook(NamedTuple):
-    """What a step of the depth decoder needs to draw a code of one codebook; all are parts of larger tensors."""
+    """The tensors with which a step of the depth decoder draws a code of one codebook; all are parts of larger ones."""
 
     table: Tensor
     """The table of the codebook before it, projected: what the step is fed."""
@@ -89,7 +89,7 @@ class CsmModel:
         # Projecting the code table once saves the depth decoder 31 products with the projector per frame.
         self._projected_tables = F.linear(self._code_table, self._projector).view(self.codebooks, self._ids, -1)
         self._offsets = torch.arange(self.codebooks, device=device) * self._ids
-        """Where the ids of each codebook begin in the code table."""
+        """The row of the code table at which the ids of each codebook begin."""
         self._cache = self._backbone.cache(rows, positions)
         self._depth_cache = self._depth.cache(rows, self.codebooks)
         self._positions = torch.arange(positions, device=device)
@@ -101,7 +101,7 @@ class CsmModel:
         """Positions, cosines, sines and mask of the step that is fed the backbone's state and code 0 together."""
         self._row_numbers = torch.arange(rows, device=device)
         self.length = torch.zeros(rows, dtype=torch.long, device=device)
-        """How many positions each row was fed."""
+        """The number of positions that each row was fed."""
         self.hidden = torch.zeros(rows, config.hidden_size, dtype=dtype, device=device)
         """The backbone's state at the last position of each row, from which the next frame is drawn."""
         self.codes = torch.zeros(rows, self.codebooks, dtype=torch.long, device=device)
@@ -241,7 +241,7 @@ class CsmModel:
         self.length[row].fill_(length)
 
     def set_sampling(self, row: int, *, temperature: float, top_k: int, gain: float) -> None:
-        """How the codes of this row are drawn, and how loud its sound is."""
+        """Set how the codes of this row are drawn, and how loud its sound is."""
         self.temperature[row].fill_(temperature)
         self.top_k[row].fill_(min(max(top_k, 1), MOST_CANDIDATES))
         self.gain[row].fill_(gain)

@@ -1,4 +1,4 @@
-"""What an operator can set for CSM: the ``OPTIONS`` of ``CsmTextToSpeech``."""
+"""Defines the ``OPTIONS`` of ``CsmTextToSpeech``."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class CsmOptions:
     (half the memory traffic, which limits the speed) and float32 on a CPU."""
 
     slots: int = 32
-    """How many calls can be open at once. By estimate, an H100 needs 7 to 9 ms of each 80 ms for 32."""
+    """The number of calls that can be open at once. By estimate, an H100 needs 7 to 9 ms of each 80 ms for 32."""
 
     positions: int = 1024
     """Positions of the model for each call, at least 512. A second of speech takes 12.5, a word about 1.3. The default
     holds a voice of 10 s, 24 s of conversation and the longest clause."""
 
     lead: float = 0.5
-    """How many seconds of audio are made ahead of what the caller hears. More survives longer hiccups of the GPU, less
+    """Seconds of audio that are made ahead of what the caller hears. More survives longer hiccups of the GPU, less
     wastes less work when the caller interrupts."""
 
     max_load: float = 0.8
@@ -44,10 +44,10 @@ class CsmOptions:
     exceed it is refused. What remains is for hiccups."""
 
     temperature: float = 0.9
-    """How freely codes are drawn; 0 is greedy. 0.9 is the default of Sesame's reference code."""
+    """The freedom with which codes are drawn; 0 is greedy. 0.9 is the default of Sesame's reference code."""
 
     top_k: int = 50
-    """How many of the likeliest codes are candidates, from 1 to 64. 50 is the default of Sesame's reference code."""
+    """The number of likeliest codes that are candidates, from 1 to 64. 50 is the default of Sesame's reference code."""
 
     remember_seconds: float = 24.0
     """Seconds of conversation that the voice remembers at most, beside its own recording."""

@@ -1,4 +1,4 @@
-"""What the model is fed at the beginning of a call and before each clause."""
+"""Builds the model's input at the beginning of a call and before each clause."""
 
 from __future__ import annotations
 

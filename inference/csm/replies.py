@@ -12,7 +12,7 @@ from inference.csm.trimming import LeadingSilence
 from inference.types import AudioChunk, EngineError
 
 SoundItem = AudioChunk | EngineError | None
-"""What a reply delivers: sound, the error that ended it, or None at its regular end."""
+"""The items that a reply delivers: sound, the error that ended it, or None at its regular end."""
 
 
 @dataclass(slots=True, eq=False)
@@ -22,21 +22,21 @@ class Clause:
     text: str
     tokens: tuple[int, ...]
     text_start: int
-    """Where its text begins in the text of the reply, in characters."""
+    """The character of the reply's text at which its text begins."""
     codes: list[Codes] = field(default_factory=list)
     """The frames that were spoken."""
     first_sample: int = 0
-    """Where its sound begins in the sound of the reply."""
+    """The sample of the reply's sound at which its sound begins."""
     trimmed_samples: int = 0
     """Silent samples at its beginning that were not delivered."""
     tries: int = 0
-    """How often it was begun again."""
+    """The number of times that it was begun again."""
     guard: ClauseGuard = field(init=False)
     """Created each time the clause begins."""
     is_complete: bool = False
     """Whether it was spoken to its end."""
     segment: ContextSegment | None = None
-    """What the context holds of it; set when the clause is over."""
+    """The part of it that the context holds; set when the clause is over."""
 
 
 @dataclass(slots=True, eq=False)

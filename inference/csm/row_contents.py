@@ -1,4 +1,4 @@
-"""What one row of the model was fed, position by position, and what it is still to be fed."""
+"""Tracks what one row of the model was fed, position by position, and what is still to be fed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RowContents:
 
     def __init__(self, positions: int, codebooks: int) -> None:
         self.length = 0
-        """How many positions the row was fed."""
+        """The number of positions that the row was fed."""
         self.waiting: Positions = np.zeros((0, codebooks + 1), np.int32)
         """Positions that are still to be prefilled, in order."""
         self.is_fresh = False
@@ -30,7 +30,7 @@ class RowContents:
         return self._storage[: self.length]
 
     def common_beginning(self, wanted: Positions) -> tuple[int, int]:
-        """How many positions of ``wanted`` were fed or wait already, and how many positions these are in all."""
+        """Count the first positions of ``wanted`` that were fed or wait already, and all that were fed or wait."""
         expected = np.concatenate([self.fed, self.waiting])
         return common_beginning(expected, wanted), len(expected)
 

@@ -1,4 +1,4 @@
-"""Which row of the model each slot has: the slots that speak are kept in the first rows."""
+"""Assigns rows of the model to slots: the slots that speak are kept in the first rows."""
 
 from __future__ import annotations
 

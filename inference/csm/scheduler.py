@@ -1,5 +1,5 @@
 """
-Which calls get the GPU next: the decisions of the CSM engine, without a clock, threads or tensors.
+Decides which calls get the GPU next, without a clock, threads or tensors.
 
 Two kinds of work compete. A tick makes one frame (80 ms of audio) for many calls at once, and takes about as long for
 one call as for all. A chunk prefills text or context for one call. Which of them goes first follows from one thing: how
@@ -26,10 +26,10 @@ FIRST_FRAME_SECONDS = 0.06
 longer wait counts as late."""
 
 MOST_PASSED = 1
-"""How many consecutive ticks may go before an urgent chunk, so that under overload chunks are still prefilled."""
+"""So many consecutive ticks may go before an urgent chunk, so that under overload chunks are still prefilled."""
 
 KEPT_PER_TICK = 0.999
-"""What remains of the past, after each tick, in the share of prefill: the mean over about 80 s of steady speech."""
+"""The share of prefill keeps so much of the past at each tick: it is the mean over about 80 s of steady speech."""
 
 PRIOR_FRAMES = 250.0
 """The share of prefill starts as if 20 s of speech had needed none, because the first voice prompts would overstate
@@ -38,7 +38,7 @@ it."""
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now: first the chunk, then the frames. With neither, there is nothing to do before ``wait_until``."""
+    """The work to do now: first the chunk, then the frames. With neither, there is none before ``wait_until``."""
 
     prefill: tuple[int, int] | None = None
     """The slot to prefill, and how many tokens at most."""
@@ -58,7 +58,7 @@ class Counters:
     batch: int = 0
     """The sum of the sizes of all ticks; divided by ``ticks``, the mean batch."""
     underruns: int = 0
-    """How often the audio of a clause that was being spoken ran out before its next frame."""
+    """Times that the audio of a clause that was being spoken ran out before its next frame."""
     firsts: int = 0
     """First frames, for which a caller waited in silence."""
     late_firsts: int = 0
@@ -84,7 +84,7 @@ class _Call:
     deadline: float = inf
     """RUNNING: when the audio ends. FIRST: when the audio of a call that had ``urgent_lead`` at ``since`` would end."""
     audio_until: float = -inf
-    """When the caller will have heard all audio made so far."""
+    """The time at which the caller will have heard all audio made so far."""
 
 
 _Key = tuple[float, int]
@@ -103,7 +103,7 @@ class _WaitingCalls(NamedTuple):
     a_first_waits: bool
     """Whether any call waits for a first frame."""
     ends: float
-    """When the first audio ends that a frame could prolong."""
+    """The time at which the first audio ends that a frame could prolong."""
 
 
 class Scheduler:
@@ -145,10 +145,10 @@ class Scheduler:
         self._lead = lead
         self._urgent_lead = urgent_lead
         self._tick_lead = max(lead - FRAME_SECONDS, min(lead, urgent_lead))
-        """When the most urgent call has less audio than this, in seconds, a tick is due."""
+        """Seconds of audio. A tick is due as soon as the most urgent call has less."""
         self._prefill_tokens = prefill_tokens
         self._max_seconds = max_load * FRAME_SECONDS
-        """What a frame of all calls may take at most, in seconds."""
+        """The most seconds that a frame of all calls may take."""
         self._tick_seconds = Durations(sorted(buckets))
         # Chunks are padded to a few lengths; powers of two distinguish them well enough.
         powers = [1 << bits for bits in range(4, (prefill_tokens - 1).bit_length())]
@@ -235,7 +235,7 @@ class Scheduler:
     # -- what to do
 
     def plan(self, *, now: float) -> Plan:
-        """What to do next. Changes nothing."""
+        """Return what to do next. Changes nothing."""
         first, running, urgent, background, a_first_waits, ends = self._waiting_calls(now)
         may_pass = self._passed < MOST_PASSED
         if urgent and first and may_pass and self._calls[urgent[1]].phase is _Phase.RUNNING and min(first) < urgent:

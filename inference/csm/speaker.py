@@ -1,5 +1,5 @@
 """
-What one call says: the decisions about its replies and clauses, without a thread, a clock or tensors.
+Decides what one call says: its replies, clauses and retries, without a thread, a clock or tensors.
 
 A ``Speaker`` is told what the call wants (a reply with its clauses, how much of it was heard) and about each frame that
 was made for it. It decides what the model must have been fed and what the caller hears, and has that done through
@@ -30,7 +30,7 @@ _NO_SOUND = np.zeros(0, np.int16)
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a speaker must know of the model."""
+    """The facts about the model that a speaker needs."""
 
     positions: int
     """Positions of one row; one fewer can be fed."""
@@ -69,8 +69,8 @@ class Speaker:
         """Of the replies that have ended, the one with the highest number: ``heard`` is about this one."""
         self.row = RowContents(model.positions, model.codebooks)
         self.pending_context: list[tuple[ContextSegment, int]] = []
-        """What the caller said, not yet in the context. It goes there when no reply is open, before the reply of that
-        number."""
+        """The caller's turns that are not yet in the context. They go there when no reply is open, each before the
+        reply of its number."""
         self._controls = controls
         self._model = model
         self._tokenize = tokenize
@@ -142,7 +142,7 @@ class Speaker:
             self._prefill_context()
 
     def remember(self, segment: ContextSegment, before: int) -> None:
-        """What the caller said, to be remembered before the reply of that number if there is one by then."""
+        """Remember what the caller said, before the reply of that number if there is one by then."""
         self.pending_context.append((segment, before))
         if not self.replies and self.is_open:
             self._prefill_context()

@@ -1,4 +1,4 @@
-"""The steps of the model as the host launches them: on a GPU, each is the replay of one CUDA graph."""
+"""Launches the steps of the model: on a GPU, each is the replay of one CUDA graph."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class HostFrames(NamedTuple):
 class _Graph:
     graph: torch.cuda.CUDAGraph
     frames: Frames | None
-    """Where each replay leaves its results; None for a prefill."""
+    """The tensors in which each replay leaves its results; None for a prefill."""
 
 
 class Steps:
@@ -183,9 +183,9 @@ class _HostTensor:
         tensor = torch.zeros(shape, dtype=dtype, pin_memory=device.type == "cuda")
         self._tensor = tensor
         self.host_array = tensor.numpy()
-        """What the host writes: the same memory as ``_tensor``, pinned on CUDA."""
+        """The array that the host writes: the same memory as ``_tensor``, pinned on CUDA."""
         self.device_tensor = torch.zeros(shape, dtype=dtype, device=device)
-        """What the device reads, after ``send``."""
+        """The tensor that the device reads, after ``send``."""
 
     def send(self, length: int | None = None) -> None:
         """Copy the first ``length`` rows to the device, or all of them, in the order of the stream."""

@@ -1,4 +1,4 @@
-"""The beginning and the end of what the voice says: near-silence is trimmed, and a cut fades out."""
+"""Trims near-silence at the beginning of speech, and fades out where it is cut."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LeadingSilence:
 
     def __init__(self, most_frames: int) -> None:
         self._frames_left = most_frames
-        """How many more frames may be dropped."""
+        """The number of frames that may still be dropped."""
         self._has_begun = False
         """Once true, every frame passes unchanged."""
 

@@ -146,7 +146,7 @@ def _stored_codes(path: Path) -> Codes | None:
 
 
 def _store(path: Path, codes: Codes) -> None:
-    """Has no effect if the folder cannot be written to; the codes are then encoded again next time."""
+    """Store the codes, unless the folder cannot be written to; they are then encoded again next time."""
     with suppress(OSError):
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:

@@ -34,7 +34,7 @@ WEIGHTS_BYTES = 3_500_000_000
 POSITION_BYTES = 32 * 1024
 """Keys and values of one position of csm-1b in bfloat16."""
 SLOT_BYTES = 9_000_000
-"""What the codec carries from frame to frame for one call."""
+"""The state that the codec carries from frame to frame for one call."""
 ANSWERED_WITHIN = 1.0
 """Seconds. A reply that ended so shortly before the caller's turn is reported was the answer to that turn."""
 MOST_WORDS = 30
@@ -114,7 +114,7 @@ class CsmTextToSpeech:
 
     @property
     def broken(self) -> str:
-        """Why the engine cannot serve any call until it is started again; empty if it can."""
+        """The reason why the engine cannot serve any call until it is started again; empty if it can."""
         if self._loaded is None:
             return ""
         if not self._loaded.thread.alive:
@@ -123,7 +123,7 @@ class CsmTextToSpeech:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How clauses ended, what the guards found and what went wrong, since the start."""
+        """Counts, since the start, of how clauses ended, what the guards found and what went wrong."""
         return dict(self._loaded.thread.counts) if self._loaded is not None else {}
 
     def _voices_in_words(self) -> str:
@@ -157,7 +157,7 @@ def _discard(loading: asyncio.Future[LoadedCsm]) -> None:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one reply is, in characters of its text."""
+    """The progress of one reply, in characters of its text."""
 
     given: int = 0
     """Handed to the engine."""
@@ -176,11 +176,11 @@ class CsmSpeech:
         self._slot = slot
         self._stall_timeout = stall_timeout
         self._replies = 0
-        """How many replies have begun. They are numbered from 1."""
+        """The number of replies that have begun. They are numbered from 1."""
         self._speaking = 0
-        """How many replies are open."""
+        """The number of replies that are open."""
         self._spoke_at = -ANSWERED_WITHIN
-        """When the last reply ended, on the loop's clock."""
+        """The time at which the last reply ended, on the loop's clock."""
 
     async def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
         items: asyncio.Queue[SoundItem | Exception] = asyncio.Queue()

@@ -24,7 +24,7 @@ from inference.types import NO_TOOLS, AudioChunk, Description, EngineError, Mess
 RATE_HZ = 8000
 """The rate of the telephone, so that nothing is resampled."""
 KEPT_UTTERANCES = 64
-"""How many utterances the store holds: 31 MB if each has the longest duration."""
+"""The number of utterances that the store holds: 31 MB if each has the longest duration."""
 LONGEST_SECONDS = 30
 """The rest of a longer utterance is discarded."""
 CHUNK_SAMPLES = RATE_HZ // 10

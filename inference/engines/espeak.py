@@ -80,7 +80,7 @@ class _Library:
         self._word_end = 0
         """Characters of the current text up to the end of the last word that began."""
         self._failure: BaseException | None = None
-        """What was raised in the callback; ``synthesise`` raises it again."""
+        """The error that was raised in the callback; ``synthesise`` raises it again."""
         self.voices = frozenset(self._list_voices())
         self.variants = frozenset(path.name for path in (data / "voices" / "!v").iterdir())
 

@@ -109,7 +109,7 @@ class _FliteVoice:
         self._sink: Sink = lambda pcm, spoken: True
         """Takes the sound of the current ``synthesise``."""
         self._failure: BaseException | None = None
-        """What was raised in the callback; ``synthesise`` raises it again."""
+        """The error that was raised in the callback; ``synthesise`` raises it again."""
         info = library.new_audio_streaming_info()
         streaming = _StreamingInfo.from_address(info)
         streaming.min_chunk, streaming.callback = _MIN_CHUNK, self._callback

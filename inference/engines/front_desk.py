@@ -175,7 +175,7 @@ class _Turn:
     agents_words: str
     """The agent's last words, as far as they were heard."""
     times_before: int
-    """How often the caller had this intent before: the second joke is another one."""
+    """The number of times that the caller had this intent before: the second joke is another one."""
 
 
 _HOURS = "from nine to five, Monday to Friday, and from ten to two on Saturday"

@@ -1,5 +1,5 @@
 """
-What a caller may say to the front desk: the text from which the recogniser's language model is built.
+Lists what a caller may say to the front desk: the text from which the recogniser's language model is built.
 
 A language model this small (about 7,500 sentences of 490 words) recognises what it was built from and little else. This
 makes a recogniser without a download good enough for a guided demonstration. ``front_desk`` answers these sentences.

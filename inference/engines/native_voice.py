@@ -1,5 +1,5 @@
 """
-What the speech engines on C libraries share: one thread, streaming, cancelling and the trimming of silence.
+Runs a synthesiser from a C library on one thread: streams, cancels, and trims silence.
 
 These libraries synthesise a clause hundreds of times faster than it lasts, so one thread serves all calls of the
 process. They also need a single thread, because their state is global.

@@ -69,7 +69,7 @@ class OpenAICompatibleLanguageModel:
         """The fields that are the same in every request."""
         self._slots = Slots(options.max_concurrent)
         self._used_at = -IDLE
-        """When a request was last sent, on the loop's clock."""
+        """The time at which a request was last sent, on the loop's clock."""
         self._connection = Connection(options)
 
     def describe(self) -> Description:

@@ -47,7 +47,7 @@ class Trouble:
     at: Literal["first", "middle"] = "first"
     """Before the first output, or halfway through."""
     seconds: float = 0.0
-    """How long a stall lasts."""
+    """The length of a stall."""
     permanent: bool = False
     """Whether a failure is a permanent ``EngineError``."""
 
@@ -62,7 +62,7 @@ class _Troubles:
         self._stalls = [Trouble(**stall) for stall in stalls]
         self._random = random.Random(seed)
         self._kind = kind
-        """What the error messages call a request, such as ``scripted reply``."""
+        """The name of a request in error messages, such as ``scripted reply``."""
         self._request_count = 0
 
     def draw_for_next_request(self) -> _DrawnTroubles:

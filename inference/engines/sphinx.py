@@ -62,7 +62,7 @@ class SphinxTranscription:
         self._final: asyncio.Future[Transcript] | None = None
         """The final words; set by ``finish`` and ``cancel``."""
         self._error: EngineError | None = None
-        """Why recognition failed, once it has."""
+        """The error with which recognition failed, once it has."""
         worker.send(b"o", number)
 
     def push(self, pcm: Pcm) -> None:

@@ -60,9 +60,9 @@ class FasterWhisperSpeechToText:
         self.partial_samples = int(options.partial_seconds * RATE_HZ)
         """A partial is requested each time the utterance has grown by so much."""
         self.counts: Counter[str] = Counter()
-        """How often each guard dropped a text, and what became of the work."""
+        """Counts of the texts that were dropped, by the reason, and of the work that was done."""
         self.broken = ""
-        """Why the engine cannot serve any call until it is started again; empty if it can."""
+        """The reason why the engine cannot serve any call until it is started again; empty if it can."""
         self._options = options
         self._device = options.device
         """As in the options; once started, ``cuda`` or ``cpu``."""

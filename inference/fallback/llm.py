@@ -1,4 +1,4 @@
-"""Several language models as one."""
+"""Combines several language models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One engine of a fallback: how healthy it is, and what became of the requests to it."""
+"""Tracks the health and the requests of one engine of a fallback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the requests to one engine."""
+    """Counts of the requests to one engine, by their outcome."""
 
     served: int = 0
     failed: int = 0
@@ -48,7 +48,7 @@ class Member(Generic[EngineT]):
     counts: Counts = field(default_factory=Counts)
     started: bool = False
     start_error: EngineError | None = None
-    """Why the last attempt to start it failed; None once it has started."""
+    """The error of the last attempt to start it; None once it has started."""
     start_tried: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it has started, has failed to start for the first time, or is no longer being started."""
     starter: asyncio.Task[None] | None = None

@@ -1,5 +1,5 @@
 """
-Several engines as one: the first healthy one serves, and the next one takes over if it fails.
+Makes several engines work as one: the first healthy one serves, and the next one takes over if it fails.
 
     {"BACKEND": "inference.engines.fallback.FallbackTextToSpeech",
      "OPTIONS": {"engines": [{"BACKEND": "...CsmTextToSpeech", "OPTIONS": {...}, "DEADLINE": 0.8},
@@ -77,7 +77,7 @@ class FallbackEngine(Generic[EngineT]):
 
     @property
     def counts(self) -> dict[str, Counts]:
-        """What became of the requests, by the name of the engine, in order of preference."""
+        """Counts of the requests by their outcome, for the name of each engine, in order of preference."""
         return {member.name: member.counts for member in self.members}
 
     def describe(self) -> Description:

@@ -75,7 +75,7 @@ class ScriptReader:
         self.position = begin
         """The character with which the next clause that the engine reads will begin."""
         self.said = begin
-        """How far the engine has spoken; set by the user of the reader."""
+        """The character up to which the engine has spoken; set by the user of the reader."""
         self._script = script
         self._deadline = deadline
         self._name = name

@@ -1,4 +1,4 @@
-"""Several recognisers as one."""
+"""Combines several recognisers; the next one hears the utterance from its start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several voices as one."""
+"""Combines several voices; the next one continues with the next word."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class FallbackTextToSpeech(FallbackEngine[TextToSpeech]):
 
 @dataclass(slots=True)
 class _Part:
-    """What one engine has said of a ``speak()``."""
+    """The part of a ``speak()`` that one engine has said."""
 
     member: Member[TextToSpeech]
     speech: Speech

@@ -1,4 +1,4 @@
-"""What the commands for engines have in common."""
+"""Parses the options that the commands for engines share."""
 
 from __future__ import annotations
 

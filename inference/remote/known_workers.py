@@ -1,4 +1,4 @@
-"""Which workers of an engine are there, and what they serve, as their announcements say. Pure."""
+"""Tracks which workers of an engine have announced themselves, and what they serve. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class KnownWorkers:
 
     def __init__(self, alias: str, facts: wire.Facts | None) -> None:
         self.facts = facts
-        """What the engine is: from its options, or else from the first worker. From then on it stays the same."""
+        """The facts about the engine: from its options, or else from the first worker. Then they stay the same."""
         self.weights = ""
         """The weights of the workers that were heard last. They are kept when the workers go: stored speech is found by
         them."""

@@ -1,5 +1,5 @@
 """
-The links from this process to others through a channel layer, for clients and workers alike.
+Carries the messages between this process and others through a channel layer, for clients and workers alike.
 
 Each engine of a process has one private channel. All sessions between two processes travel between their two channels,
 and messages that gather while one packet is being sent leave together in the next. Compared with a channel for each

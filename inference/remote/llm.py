@@ -1,4 +1,4 @@
-"""A language model at a worker elsewhere: the client's end."""
+"""Implements the language model that a worker elsewhere serves: the client's end."""
 
 from __future__ import annotations
 

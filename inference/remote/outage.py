@@ -1,4 +1,4 @@
-"""One warning for each outage, however often what fails is tried meanwhile."""
+"""Logs one warning for each outage, however often the attempt is repeated."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-How a session finds a worker: what the three engines that are served elsewhere have in common.
+Finds a worker for a session: the base of the three engines that are served elsewhere.
 
 The workers of an engine compete for placements on one channel, which takes some milliseconds. A voice has that time
 when its call begins, and an utterance while the caller speaks. A language model has not: once a worker has served it,
@@ -35,7 +35,7 @@ _MAX_SENDING = 16
 
 
 class SessionOwner(Protocol):
-    """What a session is for: an utterance, a reply or a voice. It may have several sessions, one after the other."""
+    """The purpose of a session: an utterance, a reply or a voice. It may have several sessions, one after the other."""
 
     def opened(self, session: RemoteSession) -> None:
         """A worker has a slot for the session and waits for the message that opens it."""
@@ -77,7 +77,7 @@ class RemoteSession:
             self.lose(error)
 
     def send(self, message: wire.Message) -> None:
-        """Does nothing if no worker has the session."""
+        """Send this to the worker, if one has the session."""
         if self.open:
             self._engine.links.send(self.peer, message)
 

@@ -1,4 +1,4 @@
-"""One engine of this process, served to clients elsewhere: which sessions it takes, and when."""
+"""Serves one engine of this process to clients elsewhere, and decides which sessions it takes."""
 
 from __future__ import annotations
 

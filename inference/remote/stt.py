@@ -1,4 +1,4 @@
-"""Speech to text by a worker elsewhere: the client's end."""
+"""Implements speech to text by a worker elsewhere: the client's end."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class RemoteTranscription:
         self._final: asyncio.Future[Transcript] | None = None
         """The answer to the final request, once it was made."""
         self._error: EngineError | None = None
-        """Why there will be no more words."""
+        """The error for which there will be no more words."""
         self._tried_again = False
         """A second worker was asked already."""
         self._session = engine.place(self)

@@ -1,4 +1,4 @@
-"""Text to speech by a worker elsewhere: the client's end."""
+"""Implements text to speech by a worker elsewhere: the client's end."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class RemoteTurn:
     characters: int = 0
     """The length of the text so far."""
     characters_said: int = 0
-    """How many of them the received sound says."""
+    """The number of them that the received sound says."""
     owed_since: float = 0.0
     """The loop's time since which the worker owes sound."""
 

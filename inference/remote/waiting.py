@@ -1,4 +1,4 @@
-"""Waiting for events and for the end of tasks."""
+"""Waits for events with a limit, and cancels tasks and waits for their end."""
 
 from __future__ import annotations
 

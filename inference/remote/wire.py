@@ -32,8 +32,8 @@ MAX_SOUND_BYTES = 256 << 10
 """Limit of the sound in one message: more than 5 s of speech. Longer sound is split."""
 WINDOW = 32
 """
-How many pieces of a reply may be on their way before a worker waits for credit. At 80 ms each that is 2.5 s of speech:
-far more than a network delays, and little for the memory of Redis.
+The number of pieces of a reply that may be on their way before a worker waits for credit. At 80 ms each they are
+2.5 s of speech: far more than a network delays, and little for the memory of Redis.
 """
 MAX_WORKERS = 200
 """Limit of the workers that one placement names. The others take it without a deadline."""
@@ -51,7 +51,7 @@ Sound = Annotated[bytes, Meta(max_length=MAX_SOUND_BYTES)]
 
 
 class InvalidEnvelope(ValueError):
-    """What was received is not an envelope of this protocol; the error says why."""
+    """A message that was received is not an envelope of this protocol; the error says why."""
 
 
 class SessionLost(EngineError):
@@ -267,7 +267,7 @@ class Packet(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Facts(Struct, frozen=True):
-    """What clients must know of an engine. ``voices`` is None where the engine does not list them."""
+    """The facts about an engine that clients need. ``voices`` is None where the engine does not list them."""
 
     rate_hz: Rate = 0
     gives_partials: bool = False
@@ -311,7 +311,7 @@ class Placement(Struct, frozen=True, array_like=True, tag=True):
 Envelope: TypeAlias = Packet | Announcement | Placement
 
 LayerMessage: TypeAlias = dict[str, Any]
-"""What a channel layer transports."""
+"""The form of a message that a channel layer transports."""
 
 _TYPE = "inference"
 _encode = msgspec.msgpack.Encoder().encode

@@ -1,5 +1,5 @@
 """
-A process that serves its engines to clients elsewhere: how it loads, serves and drains.
+Loads the engines of a worker process, serves them to clients elsewhere, and drains them when it is stopped.
 
 Channels' own worker makes a consumer for any message that comes, reads without a limit and cannot stop in an
 orderly way. This one loads its engines first, takes a placement only while a slot is free, and when it is stopped takes

@@ -1,4 +1,4 @@
-"""The words on which two consecutive hypotheses agree: only those are reported while a caller is still speaking."""
+"""Finds the words on which two consecutive hypotheses agree: only those are reported while a caller is speaking."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Which utterances the model recognises next, and together. This module is pure: it gets the time as an argument.
+Decides which utterances the model recognises next, and together. Pure: it gets the time as an argument.
 
 The model does one batch at a time and cannot be interrupted, and all rows of a batch have the same shape. A caller
 waits for an answer; a partial transcript is merely useful.
@@ -29,7 +29,7 @@ class Waiting(Protocol):
 
     @property
     def shape(self) -> Hashable:
-        """What all rows of a batch must have in common."""
+        """The value that all rows of a batch must share."""
 
 
 R = TypeVar("R", bound=Waiting)
@@ -51,7 +51,7 @@ class Batches(Generic[R]):
         self._max_waiting = max_waiting
         """For each urgency."""
         self._asked_at: dict[R, float] = {}
-        """When each waiting request came, the oldest first."""
+        """The time at which each waiting request came, the oldest first."""
 
     def __len__(self) -> int:
         return len(self._asked_at)
@@ -94,7 +94,7 @@ class Batches(Generic[R]):
         return rows
 
     def due(self) -> float | None:
-        """When ``take`` will return a batch at the latest; None if nothing waits."""
+        """The time by which ``take`` returns a batch; None if nothing waits."""
         answers = [asked_at for request, asked_at in self._asked_at.items() if request.urgency is Urgency.ANSWER]
         if answers:
             return answers[0] + self._gather

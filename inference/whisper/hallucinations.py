@@ -1,5 +1,5 @@
 """
-What Whisper invents about noise, and how to distinguish it from a caller's words.
+Distinguishes what Whisper invents about noise from a caller's words.
 
 The usual transcription loop decodes a doubtful text up to six more times at rising temperatures, which takes too long
 for a conversation. Here a doubtful text is dropped and counted under one reason; a text that a prefix may have spoiled
@@ -49,7 +49,7 @@ _STOCK_PHRASES = frozenset(
         "untertitelung des zdf 2020",
     }
 )
-"""What Whisper says about noise, learned from the captions of its training data."""
+"""Texts that Whisper returns for noise, learned from the captions of its training data."""
 _POLITE_PHRASES = frozenset(
     {"bye", "bye bye", "thank you", "thank you very much", "thanks", "danke", "gracias", "merci", "vielen dank"}
 )
@@ -57,7 +57,7 @@ _POLITE_PHRASES = frozenset(
 
 
 class Reason(StrEnum):
-    """Why a text is not believed. The value is its name in the engine's ``counts``."""
+    """The reasons why a text is not believed. The value is its name in the engine's ``counts``."""
 
     TOO_SHORT = "too_short"
     NO_WORDS = "no_words"
@@ -95,7 +95,7 @@ class Hypothesis:
 
 
 def objection(hypothesis: Hypothesis) -> Reason | None:
-    """Why this text is more likely invented than said by a caller; None if it may be believed."""
+    """Return why this text is more likely invented than said by a caller; None if it may be believed."""
     words = bare_words(hypothesis.text)
     if hypothesis.speech < SHORTEST_SPEECH:
         return Reason.TOO_SHORT

@@ -1,4 +1,4 @@
-"""A checkpoint by its name or from a folder: loaded, and what it needs on this machine."""
+"""Loads a checkpoint, chooses the device and estimates the memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 CUBLAS = ("libcublasLt.so.12", "libcublas.so.12")
 """In the order of their dependency."""
 CUDA_CONTEXT_BYTES = 2**29
-"""What CUDA itself takes for one process, by estimate."""
+"""The memory that CUDA itself takes for one process, by estimate."""
 ROW_SHARE = 16
 """A row of 30 s needs about a sixteenth of the weights' memory in a pass (attention of 1500 by 1500 per head)."""
 PARAMETERS = {

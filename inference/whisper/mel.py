@@ -1,5 +1,5 @@
 """
-Whisper's features, computed while the sound comes in.
+Computes Whisper's features while the sound comes in.
 
 Computed at the end, they would add 10 to 37 ms to every answer. Computed as the sound comes in, only the last two
 frames and the normalisation are left for the end. This module needs only numpy: the filters come from the model.
@@ -69,7 +69,7 @@ class LogMel:
         self._rows = np.empty((512, len(filters)), np.float32)
         """The frames, with room for more: 5 s at first."""
         self._finished = 0
-        """How many of the rows are finished."""
+        """The number of rows that are finished."""
         self._peak = SILENCE
         """The largest power in them."""
         self._begun = False

@@ -59,7 +59,7 @@ class Piece:
 
     @property
     def shape(self) -> tuple[int, bool]:
-        """What all rows of a batch must have in common: the window, and the length of the prompt."""
+        """The window and the length of the prompt, which all rows of a batch must share."""
         return window_for(len(self.spectrum.rows)), self.plain
 
     @property
@@ -208,7 +208,7 @@ class Model:
 
 
 def advice(error: Exception) -> str:
-    """What an operator can do about this error of CTranslate2 or of the model hub."""
+    """Say what an operator can do about this error of CTranslate2 or of the model hub."""
     message = str(error).lower()
     if "out of memory" in message:
         return 'Set a smaller `model` or `max_batch`, or the option `compute_type` to "int8_float16".'

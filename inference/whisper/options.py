@@ -1,4 +1,4 @@
-"""What an operator can set for Whisper: the ``OPTIONS`` of ``FasterWhisperSpeechToText``."""
+"""Defines the ``OPTIONS`` of ``FasterWhisperSpeechToText``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class WhisperOptions:
     """Threads on a processor; 0 leaves the number to CTranslate2."""
 
     download_root: str = ""
-    """Where a model that is not a folder is looked for and downloaded to; by default the usual cache of the hub."""
+    """The folder in which a model is looked for, or to which it is downloaded; by default the hub's usual cache."""
 
     local_files_only: bool = False
     """Whether to load the model from this machine only, without asking the hub."""

@@ -1,4 +1,4 @@
-"""The sound of one utterance as recognition needs it: its features, and how loud each moment was."""
+"""Keeps the sound of one utterance as recognition needs it: its features, and how loud each moment was."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Sound:
         self._loudest = 0.0
         """The level of the loudest block of the whole utterance."""
         self.samples = 0
-        """How long the utterance is so far, without samples that were refused."""
+        """The length of the utterance so far, without samples that were refused."""
         self.start = 0
-        """Where the sound that is held begins."""
+        """The position at which the sound that is held begins."""
 
     @property
     def held(self) -> int:
-        """How many samples are held."""
+        """The number of samples that are held."""
         return self.samples - self.start
 
     @property
@@ -89,7 +89,7 @@ class Sound:
             self._loudest = max(self._loudest, float(levels.max()))
 
     def speech(self) -> float:
-        """How many seconds of the held sound may be speech."""
+        """The seconds of the held sound that may be speech."""
         self.advance()
         return speech_seconds(np.array(self._levels))
 
@@ -139,7 +139,7 @@ def levels_of(pcm: Pcm) -> NDArray[np.floating]:
 
 
 def speech_seconds(levels: NDArray[np.floating]) -> float:
-    """How many seconds of the sound are loud enough for speech."""
+    """The seconds of the sound that are loud enough for speech."""
     floor = max(VOICE_RMS, min(SURE_VOICE_RMS, levels.max(initial=0.0) / 30))
     return float(np.count_nonzero(levels > floor) * BLOCK / RATE_HZ)
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Recogniser(Protocol):
-    """What an utterance needs of the engine."""
+    """The methods of the engine that an utterance uses."""
 
     counts: Counter[str]
     partial_samples: int
@@ -248,11 +248,11 @@ class Job:
         self.utterance = utterance
         self.urgency = urgency
         self.asked_at = loop.time()
-        """When it was first asked for, on the loop's clock."""
+        """The time at which it was first asked for, on the loop's clock."""
         self.done: asyncio.Future[None] = loop.create_future()
         """Its result is in the utterance; its error is in the future."""
         self.waiters = 0
-        """How many answers wait for it."""
+        """The number of answers that wait for it."""
         self.is_partial = False
         """Whether its words are to be reported as a partial."""
         self.finalises = False

@@ -1,4 +1,4 @@
-"""``manage.py engines``: what each engine is, what it needs, and whether it works."""
+"""``manage.py engines``: lists the engines of a profile, what they need, and whether they work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``manage.py runworker stt tts``: serve engines of this machine to web processes elsewhere, through Redis."""
+"""``manage.py runworker stt tts``: serves engines of this machine to web processes elsewhere, through Redis."""
 
 from __future__ import annotations
 

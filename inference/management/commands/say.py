@@ -1,4 +1,4 @@
-"""``manage.py say "text"``: a text spoken by the text-to-speech engine, and how fast it was."""
+"""``manage.py say "text"``: speaks a text with the text-to-speech engine and prints how fast it was."""
 
 from __future__ import annotations
 
