@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 from inference.interfaces import LanguageModel, SpeechToText, TextToSpeech
 from inference.options import parse_options
@@ -79,7 +79,7 @@ def make_engines(setting: Mapping[str, Mapping[str, Any]]) -> Engines:
     if missing:
         raise EngineError(f"ENGINES has no {', '.join(sorted(missing))}", permanent=True)
     return Engines(
-        stt=cast(SpeechToText, make_engine("stt", setting["stt"])),
-        llm=cast(LanguageModel, make_engine("llm", setting["llm"])),
-        tts=cast(TextToSpeech, make_engine("tts", setting["tts"])),
+        stt=make_engine("stt", setting["stt"]),
+        llm=make_engine("llm", setting["llm"]),
+        tts=make_engine("tts", setting["tts"]),
     )

@@ -121,7 +121,7 @@ class Report:
         with suppress(EngineError):
             self.may_speculate = engine.may_speculate
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         about, trial = self.description, self.trial
         return {
             "alias": self.alias,

@@ -56,8 +56,9 @@ class MimiDecoder:
         device, dtype = weight.device, weight.dtype
         self._table, self._offsets = _latents(codec.quantizer)
         """The table of what each code adds to the latent, and the row at which each codebook begins."""
-        convolutions = [self._upsample, *(part for parts in self._seanet for part in parts if _carries(part))]
-        self._carried = [torch.zeros(slots, *_carried_shape(part), device=device, dtype=dtype) for part in convolutions]
+        parts = [self._upsample, *chain(*self._seanet)]
+        convolutions = [part for part in parts if isinstance(part, nn.Conv1d | nn.ConvTranspose1d)]
+        self._carried = [torch.zeros(slots, *_carried_shape(conv), device=device, dtype=dtype) for conv in convolutions]
         """The values that each convolution carries to the next frame, for each row."""
         self._window: int = config.sliding_window
         """The number of positions that the transformer looks back, the current one included."""
@@ -234,14 +235,10 @@ def _parts(layer: Any) -> list[nn.Module]:
     return [getattr(part, "conv", part) for part in getattr(layer, "block", [layer])]
 
 
-def _carries(part: nn.Module) -> bool:
-    return isinstance(part, nn.Conv1d | nn.ConvTranspose1d)
-
-
-def _carried_shape(part: Any) -> tuple[int, int]:
-    if isinstance(part, nn.ConvTranspose1d):
-        return part.out_channels, part.kernel_size[0] - part.stride[0]
-    return part.in_channels, (part.kernel_size[0] - 1) * part.dilation[0] + 1 - part.stride[0]
+def _carried_shape(conv: nn.Conv1d | nn.ConvTranspose1d) -> tuple[int, int]:
+    if isinstance(conv, nn.ConvTranspose1d):
+        return conv.out_channels, conv.kernel_size[0] - conv.stride[0]
+    return conv.in_channels, (conv.kernel_size[0] - 1) * conv.dilation[0] + 1 - conv.stride[0]
 
 
 def _run(parts: list[nn.Module], x: Tensor, carried: Iterator[Tensor], active: Tensor) -> Tensor:
@@ -255,7 +252,7 @@ def _run(parts: list[nn.Module], x: Tensor, carried: Iterator[Tensor], active: T
     return x
 
 
-def _causal(conv: Any, x: Tensor, carried: Tensor, active: Tensor) -> Tensor:
+def _causal(conv: nn.Conv1d, x: Tensor, carried: Tensor, active: Tensor) -> Tensor:
     reach = carried.shape[-1]
     if reach:
         x = torch.cat([carried, x], -1)
@@ -264,7 +261,7 @@ def _causal(conv: Any, x: Tensor, carried: Tensor, active: Tensor) -> Tensor:
     return y
 
 
-def _transposed(conv: Any, x: Tensor, carried: Tensor, active: Tensor) -> Tensor:
+def _transposed(conv: nn.ConvTranspose1d, x: Tensor, carried: Tensor, active: Tensor) -> Tensor:
     y: Tensor = conv(x)
     owed = carried.shape[-1]
     if not owed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -138,10 +138,7 @@ class Steps:
 
     def _compile(self) -> None:
         model = self._model
-
-        def compiled(function: Any) -> Any:
-            return torch.compile(function, dynamic=False, fullgraph=True)
-
+        compiled = partial(torch.compile, dynamic=False, fullgraph=True)
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
         model.step_backbone = compiled(model.step_backbone)
         model.step_depth = compiled(model.step_depth)
@@ -164,7 +161,7 @@ class Steps:
         torch.cuda.synchronize()  # the graphs may be replayed on another stream
 
 
-def capture(step: Callable[[], Frames | None], pool: Any, stream: torch.cuda.Stream) -> _Graph:
+def capture(step: Callable[[], Frames | None], pool: torch.cuda._POOL_HANDLE, stream: torch.cuda.Stream) -> _Graph:
     """Make a step one graph, in this memory pool and on this stream."""
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

@@ -123,7 +123,7 @@ class Worker:
             self._free_decoders.append(utterance.decoder)
 
 
-def write_line(**content: Any) -> None:
+def write_line(**content: object) -> None:
     os.write(1, json.dumps(content).encode() + b"\n")
 
 

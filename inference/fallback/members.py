@@ -64,7 +64,7 @@ class FallbackEngine(Generic[EngineT]):
         self.retry_after = retry_after
         self._start_patience = start_patience
         self._background_tasks: set[asyncio.Task[None]] = set()
-        self._facts: dict[str, Any] = {}
+        self._facts: dict[str, int] = {}
         """Attributes of the engines that were asked for after the start. From then on they stay the same."""
 
     @property
@@ -96,7 +96,7 @@ class FallbackEngine(Generic[EngineT]):
         """The engine that would be asked now."""
         return next((member for member in self.members if member.healthy), self.members[0])
 
-    def fact(self, name: str) -> Any:
+    def fact(self, name: str) -> int:
         """
         An attribute of the first engine that knows it; some engines know theirs only once they have started.
 
@@ -107,7 +107,7 @@ class FallbackEngine(Generic[EngineT]):
         failure: EngineError | None = None
         for member in self.members:
             try:
-                fact = getattr(member.engine, name)
+                fact = int(getattr(member.engine, name))
             except EngineError as error:
                 failure = failure or error
                 continue

@@ -34,7 +34,7 @@ class FallbackSpeechToText(FallbackEngine[SpeechToText]):
 
     @property
     def rate_hz(self) -> int:
-        return int(self.fact("rate_hz"))
+        return self.fact("rate_hz")
 
     @property
     def gives_partials(self) -> bool:

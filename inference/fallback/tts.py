@@ -48,7 +48,7 @@ class FallbackTextToSpeech(FallbackEngine[TextToSpeech]):
 
     @property
     def rate_hz(self) -> int:
-        return int(self.fact("rate_hz"))
+        return self.fact("rate_hz")
 
     @property
     def hears_caller(self) -> bool:
