@@ -54,13 +54,13 @@ def media(**changes: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("sent", "understood"),
     [
-        ({"event": "connected", "protocol": "Call", "version": "1.0.0"}, Connected("Call", "1.0.0")),
-        (start(), Start(SID, "CA1", "AC1", {"token": "t"}, ("inbound",), 4)),
-        (media(payload="/w=="), Media(SID, "/w==", 171, 3, 4)),
-        (wire("dtmf", dtmf={"track": "inbound_track", "digit": "#"}), KeyPress(SID, "#", 4)),
-        (wire("mark", mark={"name": "r3"}), MarkEcho(SID, "r3", 4)),
-        (wire("stop", stop={"accountSid": "AC1", "callSid": "CA1"}), Stop(SID, "CA1", 4)),
-        (wire("stop"), Stop(SID, "", 4)),
+        ({"event": "connected", "protocol": "Call", "version": "1.0.0"}, Connected()),
+        (start(), Start(SID, "CA1", "AC1")),
+        (media(payload="/w=="), Media(SID, "/w==", 171, 3)),
+        (wire("dtmf", dtmf={"track": "inbound_track", "digit": "#"}), KeyPress(SID, "#")),
+        (wire("mark", mark={"name": "r3"}), MarkEcho(SID, "r3")),
+        (wire("stop", stop={"accountSid": "AC1", "callSid": "CA1"}), Stop(SID)),
+        (wire("stop"), Stop(SID)),
         (wire("brand-new", anything=[1]), Unknown("brand-new")),
     ],
 )
