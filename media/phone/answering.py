@@ -17,7 +17,7 @@ class CarrierTiming:
     How long the telephone network takes for each step, as (least, most) seconds.
 
     ``scale`` multiplies these and all seconds in TwiML and REST parameters except ``TimeLimit``: with the default, a
-    minute of ringing lasts 0.6 s. Media streams always run in real time.
+    minute of ringing lasts 0.6 s; 1.0 is the timing of the real network. Media streams always run in real time.
     """
 
     post_dial: tuple[float, float] = (0.5, 3.0)
@@ -33,11 +33,6 @@ class CarrierTiming:
     characters_per_second: float = 15.0
     """How fast ``<Say>`` speaks where no voice renders it: about 170 words a minute."""
     scale: float = 0.01
-
-    @classmethod
-    def real(cls) -> CarrierTiming:
-        """Return the timing of the real network."""
-        return cls(scale=1.0)
 
     async def pause(self, seconds: float) -> None:
         """Wait for this many seconds, scaled."""

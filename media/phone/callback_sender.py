@@ -122,7 +122,7 @@ def signed_form(url: str) -> str:
 
 @dataclass(frozen=True)
 class CallbackResponse:
-    """What the application responded, after all retries and redirects."""
+    """The response of the application, after all retries and redirects."""
 
     url: str
     """The URL that responded: the last one, after redirects."""
@@ -148,11 +148,6 @@ class Delivery:
     """The outcome of each attempt: ``ok``, ``4xx``, ``5xx``, ``ct``, ``rt``, ``http`` or ``tt`` (the time was up)."""
     response: CallbackResponse | None = None
     """Set once the last attempt is over."""
-
-    @property
-    def token(self) -> str:
-        """The idempotency token, which all attempts share."""
-        return self.headers["I-Twilio-Idempotency-Token"]
 
 
 class CallbackSender:

@@ -95,13 +95,7 @@ class PhoneCall:
         """Set as soon as the call ends, before its last callbacks."""
         self.over: asyncio.Future[CallEnd] = asyncio.get_running_loop().create_future()
         """Done once the call has ended and its callbacks were delivered."""
-        self.audio = LegAudio(
-            self.tape,
-            party=party,
-            on_key=lambda key: self.log("key", digit=key),
-            on_hang_up=self.hang_up,
-            on_failure=self.fail,
-        )
+        self.audio = LegAudio(self, party)
         self.callbacks = LegCallbacks(self, extra_parameters=extra_parameters or {})
         self.recordings = LegRecordings(self)
         self.stream = LegStream(self)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from media.phone.frames import FRAME_BYTES, RATE_HZ, SILENT_FRAME
 from media.phone.party import Party
-from media.phone.tape import Tape
 from media.phone.ticker import Ticker
+
+if TYPE_CHECKING:  # leg.py imports this module
+    from media.phone.leg import PhoneCall
 
 MAX_BRIDGED_FRAMES = 10
 """At most 200 ms of the other leg's audio wait. If this leg takes it too slowly, old audio is dropped, not delayed."""
@@ -19,19 +22,10 @@ class LegAudio:
     """
     Plays one frame to the person every 20 ms, and takes one frame and at most one key from them.
 
-    It shares its ticker with the media streams of all calls. It therefore never raises: what goes wrong is given to
-    ``on_failure``, and the leg ends.
+    It shares its ticker with the media streams of all calls. It therefore never raises: the leg fails instead.
     """
 
-    def __init__(
-        self,
-        tape: Tape,
-        *,
-        party: Party | None,
-        on_key: Callable[[str], None],
-        on_hang_up: Callable[[], None],
-        on_failure: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, leg: PhoneCall, party: Party | None) -> None:
         self.party = party
         """The person on this leg: known from the start if they call, set when they answer if they are called."""
         self.is_answered = False
@@ -42,11 +36,11 @@ class LegAudio:
         """The audio of the other leg, while ``<Dial>`` connects the two."""
         self.listener: Callable[[bytes], None] | None = None
         """Called with every frame that the person says, while ``<Record>`` listens."""
-        self._tape = tape
-        self._on_key, self._on_hang_up, self._on_failure = on_key, on_hang_up, on_failure
+        self.keys: asyncio.Queue[str] = asyncio.Queue()
+        """The keys that the person has pressed and TwiML did not take yet."""
+        self._leg, self._tape = leg, leg.tape
         self._prompt = bytearray()  # what the person has yet to hear
         self._prompt_played = asyncio.Event()
-        self._keys: asyncio.Queue[str] = asyncio.Queue()  # pressed, but not yet taken by TwiML
         self._from_bridged: deque[bytes] = deque(maxlen=MAX_BRIDGED_FRAMES)
 
     def start(self) -> None:
@@ -71,10 +65,6 @@ class LegAudio:
         """Play no more of the prompt."""
         self._prompt.clear()
 
-    async def next_key(self) -> str:
-        """Return the next key that the person presses, or pressed and TwiML did not take yet."""
-        return await self._keys.get()
-
     def _tick(self, due: float) -> None:
         party = self.party
         if party is None or self.is_streaming:
@@ -82,12 +72,12 @@ class LegAudio:
         try:
             if party.hung_up:
                 self.stop()
-                self._on_hang_up()
+                self._leg.hang_up()
             elif self.is_answered:
                 self._carry(party, due)
         except Exception as error:  # a broken party must not stop the ticker of all other calls
             self.stop()
-            self._on_failure(error)
+            self._leg.fail(error)
 
     def _carry(self, party: Party, due: float) -> None:
         said = party.next_frame()
@@ -97,8 +87,8 @@ class LegAudio:
         self._tape.record_said(due, said)
         key = party.next_key()
         if key is not None:
-            self._on_key(key)
-            self._keys.put_nowait(key)
+            self._leg.log("key", digit=key)
+            self.keys.put_nowait(key)
         if self.listener is not None:
             self.listener(said)
         if self.bridged is not None:

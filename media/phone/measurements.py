@@ -97,19 +97,6 @@ class Measurements:
     def cut_ins(self) -> int:
         return sum(turn.cut_in for turn in self.turns)
 
-    @classmethod
-    def combine(cls, parts: Iterable[Measurements]) -> Measurements:
-        """Combine the measurements of many calls."""
-        parts = list(parts)
-        return cls(
-            turns=[turn for part in parts for turn in part.turns],
-            overlaps=[overlap for part in parts for overlap in part.overlaps],
-            gaps=[gap for part in parts for gap in part.gaps],
-            agent_seconds=sum(part.agent_seconds for part in parts),
-            unresolved_marks=sum(part.unresolved_marks for part in parts),
-            errors=[code for part in parts for code in part.errors],
-        )
-
 
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the value that ``share`` of the values do not exceed (nearest rank); NaN if there are none."""

@@ -99,12 +99,6 @@ class Tape:
             self._log_file.close()
         self._wave = self._log_file = None
 
-    def __enter__(self) -> Tape:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _append(self, channel: bytearray, at: float, frame: bytes) -> None:
         if self._wave is None:
             return

@@ -1,5 +1,5 @@
 """
-TwiML as Twilio runs it: the verbs of a document are carried out on a ``Line``, one after another.
+TwiML as Twilio runs it: the verbs of a document are carried out on a leg (``LegVerbs``), one after another.
 
 Nothing here uses a socket or a clock. When the person hangs up or the call is changed over REST, the task that runs the
 ``Interpreter`` is cancelled, which every verb tolerates.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element
 
@@ -17,6 +17,9 @@ from media.phone.call_request import Callback, RecordingRequest
 from media.phone.racing import first_result
 from media.phone.twilio_errors import TwilioError
 from media.phone.twiml_document import MAX_NUMBERS, PROMPTS, Document, warnings
+
+if TYPE_CHECKING:  # verbs.py imports this module
+    from media.phone.verbs import LegVerbs
 
 ENDLESS_LOOPS = 1000
 """The repetitions of ``loop="0"``, which means without end: more than fit into any call."""
@@ -61,67 +64,14 @@ class Dial:
     recording: RecordingRequest | None
 
 
-class Line(Protocol):
-    """The things that TwiML can do with a call. All times are seconds as TwiML states them."""
-
-    async def fetch(self, url: str, *, method: str, parameters: Mapping[str, str] | None = None) -> Document:
-        """Request the next document. Raises ``TwilioError`` if there is none that can be used."""
-
-    async def answer(self) -> None:
-        """Answer an inbound call that still rings. Otherwise does nothing."""
-
-    def reject(self, status: str) -> None:
-        """Reject the call with ``busy`` or ``no-answer``. If it was answered already, it ends as completed."""
-
-    def log_verb(self, verb: str, attributes: Mapping[str, str]) -> None:
-        """Log that a verb is carried out."""
-
-    async def say(self, text: str) -> None:
-        """Return when the text was spoken."""
-
-    async def play(self, url: str) -> None:
-        """Play a recording."""
-
-    async def play_digits(self, digits: str) -> None:
-        """Play the tones of these keys."""
-
-    async def pause(self, seconds: float) -> None:
-        """Return after this time."""
-
-    async def next_key(self, within: float | None) -> str | None:
-        """Return the next key that the person presses, or None after ``within`` seconds without one."""
-
-    async def run_stream(self, stream: ConnectStream) -> None:
-        """Return when the stream is over and the call is not."""
-
-    async def dial(self, dial: Dial) -> dict[str, str]:
-        """Call the callees, return when the bridge is over, with the ``Dial...`` parameters for the action."""
-
-    async def record(
-        self, request: RecordingRequest, *, longest: float, quiet: float, keys: str, beep: bool, action: tuple[str, str]
-    ) -> dict[str, str] | None:
-        """
-        Record what the person says; return the ``Record...`` parameters for the action, or None if nothing was said.
-
-        The recording ends after ``longest`` seconds, after ``quiet`` seconds of silence, or with one of the ``keys``.
-        ``action`` (URL, method) is where to report if the person hangs up meanwhile.
-        """
-
-    def start_recording(self, request: RecordingRequest) -> object:
-        """Record the rest of the call in the background."""
-
-    def alert(self, error: TwilioError) -> None:
-        """Write an error where Twilio's debugger would show it."""
-
-
 _EMPTY_DOCUMENT = Document(Element("Response"), None)  # ends the call
 
 
 class Interpreter:
-    """Runs a document on a line, and each document that follows it."""
+    """Runs a document on a leg, and each document that follows it."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, leg: LegVerbs) -> None:
+        self._leg = leg
         self._verbs = {
             "Connect": self._connect,
             "Say": self._say,
@@ -142,7 +92,7 @@ class Interpreter:
         while following is not None:
             document = following
             for warning in warnings(document):
-                self._line.alert(TwilioError(12200, warning))
+                self._leg.alert(TwilioError(12200, warning))
             following = await self._run_document(document)
 
     async def _run_document(self, document: Document) -> Document | None:
@@ -151,8 +101,8 @@ class Interpreter:
             if verb is None:
                 continue
             if element.tag not in ("Reject", "Pause", "Redirect"):
-                await self._line.answer()
-            self._line.log_verb(element.tag, element.attrib)
+                await self._leg.answer()
+            self._leg.log_verb(element.tag, element.attrib)
             following = await verb(element, document)
             if following is not None:
                 return following
@@ -164,7 +114,7 @@ class Interpreter:
         action = verb.get("action")
         if action is None:
             return None
-        return await self._line.fetch(document.resolve(action), method=_method(verb), parameters=parameters)
+        return await self._leg.fetch(document.resolve(action), method=_method(verb), parameters=parameters)
 
     async def _connect(self, verb: Element, document: Document) -> Document | None:
         element = verb.find("Stream")
@@ -172,15 +122,15 @@ class Interpreter:
             return None
         # Twilio does not start a stream with a connector or with other tracks.
         if element.get("connectorName"):
-            self._line.alert(TwilioError(31940, element.get("connectorName", "")))
+            self._leg.alert(TwilioError(31940, element.get("connectorName", "")))
         elif element.get("track", "inbound_track") != "inbound_track":
-            self._line.alert(TwilioError(31941, element.get("track", "")))
+            self._leg.alert(TwilioError(31941, element.get("track", "")))
         else:
             url = document.resolve(element.get("url", ""))
             if not urlsplit(element.get("url", "")).scheme:
                 url = urlsplit(url)._replace(scheme="wss").geturl()
             callback = element.get("statusCallback", "")
-            await self._line.run_stream(
+            await self._leg.run_stream(
                 ConnectStream(
                     url=url,
                     name=element.get("name", ""),
@@ -194,32 +144,32 @@ class Interpreter:
     async def _say(self, verb: Element, document: Document) -> None:
         text = " ".join("".join(verb.itertext()).split())
         for _ in range(_whole_number(verb, "loop", 1) or ENDLESS_LOOPS):
-            await self._line.say(text)
+            await self._leg.say(text)
 
     async def _play(self, verb: Element, document: Document) -> None:
         for _ in range(_whole_number(verb, "loop", 1) or ENDLESS_LOOPS):
             if verb.get("digits"):
-                await self._line.play_digits(verb.get("digits", ""))
+                await self._leg.play_digits(verb.get("digits", ""))
             else:
-                await self._line.play(document.resolve((verb.text or "").strip()))
+                await self._leg.play(document.resolve((verb.text or "").strip()))
 
     async def _pause(self, verb: Element, document: Document) -> None:
-        await self._line.pause(_whole_number(verb, "length", 1))
+        await self._leg.pause(_whole_number(verb, "length", 1))
 
     async def _gather(self, verb: Element, document: Document) -> Document | None:
         timeout, limit = _whole_number(verb, "timeout", 5), _whole_number(verb, "numDigits", 0)
         finish = verb.get("finishOnKey", "#")
         digits = ""
-        key = await self._play_prompts(verb, document) or await self._line.next_key(timeout)
+        key = await self._play_prompts(verb, document) or await self._leg.next_key(timeout)
         while key is not None and key not in finish:
             digits += key
             if len(digits) == limit:
                 break
-            key = await self._line.next_key(timeout)
+            key = await self._leg.next_key(timeout)
         if not digits and verb.get("actionOnEmptyResult") != "true":
             return None
         url = document.resolve(verb.get("action", ""))
-        return await self._line.fetch(url, method=_method(verb), parameters={"Digits": digits})
+        return await self._leg.fetch(url, method=_method(verb), parameters={"Digits": digits})
 
     async def _play_prompts(self, verb: Element, document: Document) -> str | None:
         """Play the prompts; return the key that interrupted them, if any."""
@@ -227,10 +177,10 @@ class Interpreter:
         async def prompts() -> None:
             for element in verb:
                 if element.tag in PROMPTS:
-                    self._line.log_verb(element.tag, element.attrib)
+                    self._leg.log_verb(element.tag, element.attrib)
                     await self._verbs[element.tag](element, document)
 
-        return await first_result(self._line.next_key(None), prompts())
+        return await first_result(self._leg.next_key(None), prompts())
 
     async def _dial(self, verb: Element, document: Document) -> Document | None:
         callees = [
@@ -247,7 +197,7 @@ class Interpreter:
         if text:
             callees.insert(0, Callee(text))
         recorded = verb.get("record", "do-not-record") not in ("do-not-record", "false")
-        result = await self._line.dial(
+        result = await self._leg.dial(
             Dial(
                 callees=tuple(callees),
                 timeout=_whole_number(verb, "timeout", 30),
@@ -261,7 +211,7 @@ class Interpreter:
 
     async def _record(self, verb: Element, document: Document) -> Document | None:
         url = document.resolve(verb.get("action", ""))
-        result = await self._line.record(
+        result = await self._leg.record(
             _recording(verb, document, "RecordVerb"),
             longest=_whole_number(verb, "maxLength", 3600),
             quiet=_whole_number(verb, "timeout", 5),
@@ -271,13 +221,13 @@ class Interpreter:
         )
         if result is None:
             return None
-        return await self._line.fetch(url, method=_method(verb), parameters=result)
+        return await self._leg.fetch(url, method=_method(verb), parameters=result)
 
     async def _redirect(self, verb: Element, document: Document) -> Document:
-        return await self._line.fetch(document.resolve((verb.text or "").strip()), method=_method(verb))
+        return await self._leg.fetch(document.resolve((verb.text or "").strip()), method=_method(verb))
 
     async def _reject(self, verb: Element, document: Document) -> Document:
-        self._line.reject("busy" if verb.get("reason") == "busy" else "no-answer")
+        self._leg.reject("busy" if verb.get("reason") == "busy" else "no-answer")
         return _EMPTY_DOCUMENT
 
     async def _hangup(self, verb: Element, document: Document) -> Document:
@@ -285,7 +235,7 @@ class Interpreter:
 
     async def _start(self, verb: Element, document: Document) -> None:
         for element in verb.findall("Recording"):
-            self._line.start_recording(_recording(element, document, "StartCallRecordingAPI"))
+            self._leg.start_recording(_recording(element, document, "StartCallRecordingAPI"))
 
 
 def _method(verb: Element) -> str:

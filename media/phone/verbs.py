@@ -25,7 +25,7 @@ APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
 
 
 class LegVerbs:
-    """Implements ``twiml_interpreter.Line`` for one leg."""
+    """Carries out on one leg what the ``Interpreter`` asks for. All times are seconds as TwiML states them."""
 
     def __init__(self, leg: PhoneCall) -> None:
         self.rejected: Status | None = None
@@ -49,11 +49,12 @@ class LegVerbs:
             await self.answer()
             await self.say(APPLICATION_ERROR)
 
-    # -- twiml_interpreter.Line -------------------------------------------------------------------
+    # -- the verbs --------------------------------------------------------------------------------
 
     async def fetch(
         self, url: str, *, method: str, parameters: Mapping[str, str] | None = None, kind: CallbackKind = "action"
     ) -> Document:
+        """Request the next document. Raises ``TwilioError`` if there is none that can be used."""
         try:
             return await self._fetch(url, method, parameters or {}, kind)
         except TwilioError as error:
@@ -71,19 +72,24 @@ class LegVerbs:
         return parse(response.body, url=response.url, content_type=response.content_type)
 
     async def answer(self) -> None:
+        """Answer an inbound call that still rings. Otherwise does nothing."""
         await self._leg.answer()
 
     def reject(self, status: str) -> None:
+        """Reject the call with ``busy`` or ``no-answer``. If it was answered already, it ends as completed."""
         if not self._leg.audio.is_answered:
             self.rejected = "busy" if status == "busy" else "no-answer"
 
     def log_verb(self, verb: str, attributes: Mapping[str, str]) -> None:
+        """Log that a verb is carried out."""
         self._leg.log("twiml", verb=verb, **{f"@{name}": value for name, value in attributes.items()})
 
     def alert(self, error: TwilioError) -> None:
+        """Write an error where Twilio's debugger would show it."""
         self._leg.alert(error)
 
     async def say(self, text: str) -> None:
+        """Return when the text was spoken."""
         self._leg.log("say", text=text)
         if self._leg.network.render_say is None:
             await self.pause(len(text) / self._leg.network.timing.characters_per_second)
@@ -91,30 +97,37 @@ class LegVerbs:
             await self._leg.audio.play(await asyncio.to_thread(self._leg.network.render_say, text))
 
     async def play(self, url: str) -> None:
-        self._leg.log("play", url=url)  # the file itself is not fetched
+        """Log that a recording is played. The file itself is not fetched."""
+        self._leg.log("play", url=url)
 
     async def play_digits(self, digits: str) -> None:
+        """Log that the tones of these keys are played."""
         self._leg.log("digits_sent", digits=digits)
 
     async def pause(self, seconds: float) -> None:
+        """Return after this time."""
         await self._leg.network.timing.pause(seconds)
 
     async def next_key(self, within: float | None) -> str | None:
+        """Return the next key that the person presses, or None after ``within`` seconds without one."""
         try:
             async with asyncio.timeout(None if within is None else within * self._leg.network.timing.scale):
-                return await self._leg.audio.next_key()
+                return await self._leg.audio.keys.get()
         except TimeoutError:
             return None
 
     async def run_stream(self, stream: ConnectStream) -> None:
+        """Return when the stream is over and the call is not."""
         await self._leg.stream.run(stream)
 
     def start_recording(self, request: RecordingRequest) -> None:
+        """Record the rest of the call in the background."""
         self._leg.recordings.start(request)
 
     # -- <Dial> -----------------------------------------------------------------------------------
 
     async def dial(self, dial: Dial) -> dict[str, str]:
+        """Call the callees, return when the bridge is over, with the ``Dial...`` parameters for the action."""
         legs = [self._leg.network.child(self._leg, self._child_request(callee, dial)) for callee in dial.callees]
         waiting = {leg.ready: leg for leg in legs}
         winner: PhoneCall | None = None
@@ -184,6 +197,12 @@ class LegVerbs:
     async def record(
         self, request: RecordingRequest, *, longest: float, quiet: float, keys: str, beep: bool, action: tuple[str, str]
     ) -> dict[str, str] | None:
+        """
+        Record what the person says; return the ``Record...`` parameters for the action, or None if nothing was said.
+
+        The recording ends after ``longest`` seconds, after ``quiet`` seconds of silence, or with one of the ``keys``.
+        ``action`` (URL, method) is where to report if the person hangs up meanwhile.
+        """
         if beep:
             self._leg.log("beep")
         scale = self._leg.network.timing.scale

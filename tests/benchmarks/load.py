@@ -222,10 +222,22 @@ async def measure_calls(server: Server, clips: dict[str, Clip], *, calls: int, s
         await asyncio.gather(*(line.wait() for line in lines))
     measured = [measure(line.tape) for line in lines]
     failed = sum(not part.responses for part in measured)
-    return Run(calls, Measurements.combine(measured), late, cpu / spent / calls * 1000, memory, failed)
+    return Run(calls, combine(measured), late, cpu / spent / calls * 1000, memory, failed)
 
 
 # -- the figures ------------------------------------------------------------------------------------
+
+
+def combine(parts: list[Measurements]) -> Measurements:
+    """Combine the measurements of many calls."""
+    return Measurements(
+        turns=[turn for part in parts for turn in part.turns],
+        overlaps=[overlap for part in parts for overlap in part.overlaps],
+        gaps=[gap for part in parts for gap in part.gaps],
+        agent_seconds=sum(part.agent_seconds for part in parts),
+        unresolved_marks=sum(part.unresolved_marks for part in parts),
+        errors=[code for part in parts for code in part.errors],
+    )
 
 
 def ms(seconds: float) -> float:

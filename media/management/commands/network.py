@@ -101,7 +101,7 @@ class Command(BaseCommand):
         for number in (signal.SIGINT, signal.SIGTERM):
             with suppress(NotImplementedError):  # on Windows, Ctrl-C ends the process at once
                 loop.add_signal_handler(number, stop.set)
-        timing = CarrierTiming.real() if options["realtime"] else replace(QUICK, scale=options["scale"])
+        timing = CarrierTiming(scale=1.0) if options["realtime"] else replace(QUICK, scale=options["scale"])
         network = PhoneNetwork(
             app_url=options["app_url"].rstrip("/"),
             public_url=settings.PUBLIC_BASE_URL,

@@ -3,6 +3,7 @@
 import json
 import time
 import wave
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def read_stereo(path: Path) -> np.ndarray:
 
 
 def test_both_sides_are_recorded_on_one_clock(tmp_path):
-    with Tape(tmp_path) as tape:
+    with closing(Tape(tmp_path)) as tape:
         for frame in range(150):
             at = tape.origin + 0.5 + frame * 0.02
             tape.record_said(at, LOUD if frame == 10 else SILENT_FRAME)
@@ -31,7 +32,7 @@ def test_both_sides_are_recorded_on_one_clock(tmp_path):
 
 
 def test_a_pause_between_two_streams_is_recorded_as_a_pause(tmp_path):
-    with Tape(tmp_path) as tape:
+    with closing(Tape(tmp_path)) as tape:
         tape.record_said(tape.origin, LOUD)
         tape.record_said(tape.origin + 3.0, LOUD)
         tape.record_heard(tape.origin + 3.0, LOUD)
@@ -41,7 +42,7 @@ def test_a_pause_between_two_streams_is_recorded_as_a_pause(tmp_path):
 
 
 def test_rounding_of_the_schedule_leaves_no_gaps_in_the_recording(tmp_path):
-    with Tape(tmp_path) as tape:
+    with closing(Tape(tmp_path)) as tape:
         for frame in range(100):
             tape.record_said(tape.origin + frame * 0.02 + (frame % 3 - 1) * 0.0003, LOUD)
     left = read_stereo(tmp_path / "call.wav")[:, 0]
@@ -59,7 +60,7 @@ def test_the_recording_is_on_disk_before_the_call_is_over(tmp_path):
 
 
 def test_the_log_is_kept_in_memory_and_as_json_lines(tmp_path):
-    with Tape(tmp_path / "call") as tape:
+    with closing(Tape(tmp_path / "call")) as tape:
         tape.log("clear", at=tape.origin + 1.5, marks=["a"])
         tape.log("dtmf", digit="5")
     lines = [json.loads(line) for line in (tmp_path / "call" / "events.jsonl").read_text().splitlines()]
