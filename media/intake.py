@@ -29,9 +29,9 @@ class Intake:
 
     def __init__(self) -> None:
         self.position = 0
-        """How many samples there are so far; it never decreases."""
+        """The number of samples so far; it never decreases."""
         self.gaps = 0
-        """How often silence replaced what was lost on the way, ..."""
+        """The number of times that silence replaced what was lost on the way, ..."""
         self.filled_samples = 0
         """... and of how many samples."""
         self.duplicates = 0

@@ -1,4 +1,4 @@
-"""What waits for the socket of one stream."""
+"""The messages that wait for the socket of one stream."""
 
 from __future__ import annotations
 

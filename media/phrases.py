@@ -55,7 +55,7 @@ class Phrases:
         self._lasting: set[str] = set()
         """The texts that may be kept in files."""
         self._touched: dict[_Key, float] = {}
-        """When each file was last marked as used, on the loop's clock."""
+        """The time of the loop's clock at which each file was last marked as used."""
 
     def get(self, text: str, *, voice: str, language: str) -> bytes:
         """The phrase as mu-law audio; ``b""`` if it is not ready."""

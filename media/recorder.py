@@ -93,11 +93,11 @@ class Recording:
         """Set once ``finish`` was called: what comes later is ignored."""
 
     def caller(self, position: int, mulaw: bytes) -> None:
-        """What the caller said, as it comes."""
+        """Record what the caller said, as it comes."""
         self._place(0, position, mulaw)
 
     def agent(self, position: int, mulaw: bytes) -> None:
-        """What the caller heard of the agent, once that is certain; up to 8 s late."""
+        """Record what the caller heard of the agent, once that is certain; up to 8 s late."""
         if abs(position - self._agent_end) <= _JOIN:
             position = self._agent_end
         self._agent_end = position + len(mulaw)
@@ -171,7 +171,7 @@ class RecordingSpool:
         self._directory = directory
         self._pwrite = pwrite
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        """What the thread has to do; None ends it."""
+        """The work of the thread; None ends it."""
         self._thread: threading.Thread | None = None
         self._locks: dict[Path, int] = {}
         """The descriptors of the files that this process has locked."""

@@ -60,7 +60,7 @@ _SILENT = 14
 _DIP = 7
 """Blocks (28 ms) of quiet that do not separate a start from what follows: the closure of a stop consonant."""
 _LEARN, _LEARN_DOWN = 0.05, 0.3
-"""How far the noise floor follows each quiet window, up and down: a voice must not raise it. The first are averaged."""
+"""The noise floor follows a quiet window by this share, up and down: no voice may raise it. The first are averaged."""
 _MAX_BATCH = 64
 """Rows at once: they take 2.3 ms, for which the loop does nothing else."""
 
@@ -211,7 +211,7 @@ class VoiceDetector:
         self._free: list[int] = []
         """The rows of ``_state`` and ``_history`` that no stream has; more are made when there are none left."""
         self._state = np.zeros((2, 0, 128), np.float32)
-        """What the model remembers of each stream."""
+        """The model's memory of each stream."""
         self._history = np.zeros((0, _HISTORY), np.float32)
         """The power of each stream's last blocks."""
         self._open = 0

@@ -76,7 +76,7 @@ class FactSpool:
         """Seconds from the last failed attempt to the next; 0 while the database answers."""
         self._thread: threading.Thread | None = None
         self._drains: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-        """What waits in ``drain``, and on which loops."""
+        """The loops on which ``drain`` waits, and the futures that it waits for."""
 
     def start(self) -> None:
         """Start, first with what dead processes have left. The first ``record`` does it too. Idempotent."""

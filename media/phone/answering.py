@@ -1,4 +1,4 @@
-"""Who answers a number that is dialled, with what outcome, and how long the telephone network takes for it."""
+"""The answer to a number that is dialled: a person or an outcome, and the time that the telephone network takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from media.phone.party import Party
 @dataclass(frozen=True)
 class CarrierTiming:
     """
-    How long the telephone network takes for each step, as (least, most) seconds.
+    The time that the telephone network takes for each step, as (least, most) seconds.
 
     ``scale`` multiplies these and all seconds in TwiML and REST parameters except ``TimeLimit``: with the default, a
     minute of ringing lasts 0.6 s; 1.0 is the timing of the real network. Media streams always run in real time.
@@ -29,9 +29,9 @@ class CarrierTiming:
     recording: tuple[float, float] = (1.0, 30.0)
     """From the end of a recording to the callback that says it is ready."""
     scatter: tuple[float, float] = (0.0, 0.3)
-    """How far apart Twilio reports two things that happen at the same time."""
+    """The time between Twilio's reports of two things that happen at the same time."""
     characters_per_second: float = 15.0
-    """How fast ``<Say>`` speaks where no voice renders it: about 170 words a minute."""
+    """The speed of ``<Say>`` where no voice renders it: about 170 words a minute."""
     scale: float = 0.01
 
     async def pause(self, seconds: float) -> None:
@@ -45,7 +45,7 @@ class CarrierTiming:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of a dialled call that is not answered, ``after`` seconds of ringing (before scaling)."""
+    """The outcome of a dialled call that is not answered, ``after`` seconds of ringing (before scaling)."""
 
     status: Literal["busy", "no-answer", "failed"]
     after: float | None = None
@@ -69,13 +69,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Answerer:
-    """What happens when a number is dialled."""
+    """The reaction to a number that is dialled."""
 
     answer: Callable[[], Party | Outcome]
     """Called for each call: returns the person who answers, or why nobody does."""
     after: float | None = None
     """Seconds of ringing before the answer (before scaling); None for a random time."""
     answered_by: str = "human"
-    """What machine detection finds; ``machine`` stands for the usual verdict of its mode."""
+    """The finding of machine detection; ``machine`` stands for the usual verdict of its mode."""
     beep_after: float | None = None
     """Seconds from the answer to the end of a machine's greeting, in real time; None if there is no greeting."""

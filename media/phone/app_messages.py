@@ -1,4 +1,4 @@
-"""What the application sends on a media stream, decoded as strictly as Twilio does. Field names are Twilio's."""
+"""The messages of the application on a media stream, decoded as strictly as by Twilio. Field names are Twilio's."""
 
 from __future__ import annotations
 

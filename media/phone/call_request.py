@@ -48,7 +48,7 @@ class Program:
 
 @dataclass(frozen=True)
 class MachineDetection:
-    """How Twilio finds out whether a person or a machine answered."""
+    """Twilio's way to find out whether a person or a machine answered."""
 
     mode: Literal["Enable", "DetectMessageEnd"]
     asynchronous: bool = False
@@ -71,9 +71,9 @@ class CallRequest:
     program: Program | None = None
     callback: Callback | None = None
     timeout: float = 60.0
-    """How long the phone rings before the call counts as not answered."""
+    """Seconds of ringing after which the call counts as not answered."""
     time_limit: float = MAX_CALL_SECONDS
-    """How long the call may last once it is answered. This one is never scaled."""
+    """Seconds that the call may last once it is answered. They are never scaled."""
     send_digits: str = ""
     """Keys that Twilio presses after the answer, to get past a switchboard."""
     machine_detection: MachineDetection | None = None

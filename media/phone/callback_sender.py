@@ -1,5 +1,5 @@
 """
-How Twilio sends a callback to the application: how it addresses, signs and repeats the request, and when it gives up.
+The sending of Twilio's callbacks: the address, the signature and the retries of the request, and when it is given up.
 
 Twilio knows the application's URLs in their public form, and signs that form. The TCP connection goes to the machine
 under test (``Routes``).
@@ -38,7 +38,7 @@ CookiesPerHost = dict[str, dict[str, str]]
 @dataclass(frozen=True)
 class Overrides:
     """
-    What the fragment of a callback's URL asks for: time-outs in seconds, and which outcomes to retry.
+    The wishes in the fragment of a callback's URL: time-outs in seconds, and the outcomes to retry.
 
     A value out of range becomes the nearest allowed one.
     """
@@ -77,7 +77,7 @@ class Overrides:
 @dataclass(frozen=True)
 class Routes:
     """
-    Where requests to the application's public URLs are really sent.
+    The addresses to which requests to the application's public URLs are really sent.
 
     Both attributes are base URLs, such as ``http://127.0.0.1:8000`` and ``https://voice.example``.
     """

@@ -1,4 +1,4 @@
-"""What a simulated caller can say: clips of mu-law audio at 8 kHz, made from speech or from WAV files."""
+"""Clips for a simulated caller to say: mu-law audio at 8 kHz, made from speech or from WAV files."""
 
 from __future__ import annotations
 

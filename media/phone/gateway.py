@@ -46,9 +46,9 @@ class Gateway:
         self.sign_trailing_slash = sign_trailing_slash
         """Whether the socket's URL is signed as if it ended with a slash; Twilio advises accepting that form too."""
         self.errors: list[GatewayError] = []
-        """What Twilio would have reported, in order."""
+        """The errors that Twilio would have reported, in order."""
         self.underruns = 0
-        """How often the play-out queue ran dry and was filled again within a second, without a ``clear`` between."""
+        """The times that the play-out queue ran dry and was filled again within a second, with no ``clear`` between."""
         self._stream: MediaStream | None = None  # the one that runs
 
     async def run(self, request: StreamRequest) -> StreamEnd:

@@ -1,4 +1,4 @@
-"""What a bad line and a faulty or hostile peer do to a call. Everything random is seeded, so a run can be repeated."""
+"""The effects of a bad line and of a faulty or hostile peer. Everything random is seeded, so a run can be repeated."""
 
 from __future__ import annotations
 
@@ -54,24 +54,24 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Impairments:
-    """What is wrong with the line of a call. Times are in seconds."""
+    """The faults of the line of a call. Times are in seconds."""
 
     network_delay: float = 0.0
-    """What the internet adds each way."""
+    """The delay of the internet, each way."""
     jitter: float = 0.0
     """Up to how much more it adds, at random; messages stay in order, as on TCP."""
     carrier_delay: float = 0.0
-    """What gateway, carrier and handset add each way, rounded to frames. The tape includes it."""
+    """The delay of gateway, carrier and handset, each way, rounded to frames. The tape includes it."""
     loss: float = 0.0
     """The share of the caller's frames that never reach the gateway."""
     noise_db: float | None = None
     """Line noise in dBFS."""
     bunch: int = 1
-    """How many frames arrive together."""
+    """The number of frames that arrive together."""
     prebuffer: float = 0.0
-    """How long play-out waits after an empty queue."""
+    """The time for which play-out waits after an empty queue."""
     start_delay: float = 0.0
-    """How long ``start`` is held back; with infinity it never comes."""
+    """The time for which ``start`` is held back; with infinity it never comes."""
     stalls: Sequence[Stall] = ()
     faults: Sequence[Fault] = ()
     seed: int = 0

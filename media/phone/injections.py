@@ -1,4 +1,4 @@
-"""What can be made to go wrong, on purpose, between Twilio and the application over HTTP."""
+"""Faults that a test injects between Twilio and the application over HTTP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from media.phone.twilio_errors import TwilioError
 Signature = Literal["good", "wrong", "missing", "other-url", "trailing-slash"]
 CallbackKind = Literal["voice", "action", "status", "stream-status", "amd", "recording"]
 """
-What a callback is for: the first TwiML document of a call, a later one (``action``, ``<Redirect>``), or one of four
+The purpose of a callback: the first TwiML document of a call, a later one (``action``, ``<Redirect>``), or one of four
 reports: progress of the call, of a stream, of machine detection, of a recording.
 """
 
@@ -43,7 +43,7 @@ class CallbackFault:
     as_json: bool = False
     """Whether the parameters are sent as JSON instead of as a form."""
     times: int | None = None
-    """How many callbacks are concerned, or None for all."""
+    """The number of callbacks that are concerned, or None for all."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class RestFault:
     hang_up_first: bool = False
     """Whether the person on the phone hangs up just before the request is looked at."""
     times: int | None = 1
-    """How many requests are concerned, or None for all."""
+    """The number of requests that are concerned, or None for all."""
 
     @property
     def carries_out(self) -> bool:

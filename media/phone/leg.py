@@ -74,19 +74,19 @@ class PhoneCall:
         """The leg whose ``<Dial>`` placed this one."""
         self.status: Status = "ringing" if direction == "inbound" else "queued"
         self.answered_by: str | None = None
-        """What machine detection found; None until it has, and for calls without it."""
+        """The verdict of machine detection; None before it, and for calls without it."""
         self.queue_time = queue_time
         """Seconds that the call waits before it is dialled, because of the account's calls per second."""
         self.created_at = self.updated_at = datetime.now(UTC)
         self.started_at: datetime | None = None if direction != "inbound" else self.created_at
-        """When the call was dialled; None while it waits in the queue."""
+        """The time at which the call was dialled; None while it waits in the queue."""
         self.ended_at: datetime | None = None
         self.duration = 0
         """Seconds of connection, rounded up as Twilio bills them; 0 until the call has ended."""
         self.tape = network.tape(self.sid)
         """The evidence: what both sides heard, and when."""
         self.events: list[dict[str, Any]] = []
-        """What happened to the call, in order; the tape has the same events with their times."""
+        """The events of the call, in order; the tape has the same events with their times."""
         self.gateway: Gateway | None = network.gateway(party, self.tape) if party else None
         """Runs the media streams; None until the call is answered."""
         self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -159,7 +159,7 @@ class PhoneCall:
 
     @property
     def seconds(self) -> float:
-        """How long the call has been connected."""
+        """Seconds since the call was answered; 0.0 before."""
         return time.monotonic() - self._answered_at if self._answered_at else 0.0
 
     def log(self, event: str, **fields: Any) -> None:

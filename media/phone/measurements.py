@@ -14,7 +14,7 @@ from media.phone.frames import FRAME_SECONDS
 from media.phone.tape import Tape
 
 OVERLAP_EFFECT_SECONDS = 1.0
-"""What the agent does until this long after an overlap counts as caused by it: a slow barge-in takes half a second."""
+"""Seconds after an overlap in which the agent's acts count as its effect: a slow barge-in takes half a second."""
 REPLY_MARGIN_SECONDS = 0.5
 """Audio after a dry queue is a reply if the caller spoke until this long before the queue ran dry, or later."""
 
@@ -63,15 +63,15 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What was measured of one call, or of many."""
+    """The figures of one call, or of many."""
 
     turns: list[CallerTurn] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     agent_seconds: float = 0.0
-    """How long the agent was audible."""
+    """Seconds for which the agent was audible."""
     unresolved_marks: int = 0
-    """How many marks were received and never echoed."""
+    """The number of marks that were received and never echoed."""
     errors: list[int] = field(default_factory=list)
     """The codes of Twilio's errors and warnings."""
 

@@ -27,7 +27,7 @@ VOICE = "en-us+adam"
 OPT_OUT_KEY = "9"
 GREETING = "Hello. Nobody can come to the phone right now. Please leave a message after the tone."
 LISTEN_SECONDS = 20.0
-"""How long a person waits for the agent to speak before they go on: longer than any reply should take."""
+"""Seconds that a person waits for the agent to speak before they go on: longer than any reply should take."""
 
 
 def tone(*, seconds: float = 0.5, pitch_hz: float = 1000.0) -> Clip:
@@ -38,20 +38,20 @@ def tone(*, seconds: float = 0.5, pitch_hz: float = 1000.0) -> Clip:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who answers the numbers with one ending."""
+    """The person who answers the numbers with one ending."""
 
     ending: str
     """The last two digits; empty for all other numbers."""
     name: str
-    """Who it is, in the output of ``manage.py network``."""
+    """A short description, in the output of ``manage.py network``."""
     behaviour: str
-    """What they do, in the output of ``manage.py network --people``."""
+    """Their behaviour, in the output of ``manage.py network --people``."""
     steps: tuple[Step, ...] = ()
-    """What they do on the line."""
+    """Their behaviour on the line."""
     outcome: Outcome | None = None
     """Why the call is not answered; None if it is."""
     answered_by: str = "human"
-    """What machine detection finds (``Answerer.answered_by``)."""
+    """The finding of machine detection (``Answerer.answered_by``)."""
 
 
 _LISTEN = WaitForAgent(timeout=LISTEN_SECONDS)

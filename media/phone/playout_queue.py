@@ -19,7 +19,7 @@ class PlayoutQueue:
 
     def __init__(self, *, prebuffer_frames: int = 0) -> None:
         self.played_bytes = 0
-        """What the person has heard to the end; the frame being played now is not part of it."""
+        """The bytes that the person has heard to the end; the frame being played now is not among them."""
         self._prebuffer_frames = prebuffer_frames
         self._frames_to_hold = prebuffer_frames  # how many frames pass before playing starts
         self._audio = bytearray()

@@ -1,5 +1,5 @@
 """
-What Twilio's REST API checks in the form of a request, and what the form asks for. Without I/O.
+The checks of Twilio's REST API on the form of a request, and the request that the form asks for. Without I/O.
 
 Errors come by rule (``CREATE_RULES``) or by magic number: Twilio's own test numbers, and ``+199955`` followed by the
 five digits of any code of ``twilio_errors.CODES``, so that ``+19995521219`` is refused with 21219.

@@ -1,4 +1,4 @@
-"""How Twilio opens a media stream: the upgrade request that it sends, and which error it reports if that fails."""
+"""The opening of a media stream: the upgrade request that Twilio sends, and the error that it reports if that fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from media.phone.media_socket import CONNECT_TIMEOUT, MediaSocket
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What ``<Connect><Stream>`` asks for."""
+    """The stream that ``<Connect><Stream>`` asks for."""
 
     url: str
     account_sid: str
@@ -25,7 +25,7 @@ class StreamRequest:
     auth_token: str
     parameters: dict[str, str] = field(default_factory=dict)
     connect_to: str | None = None
-    """Where to connect instead of the URL's host, such as ``ws://127.0.0.1:8000``."""
+    """The address to connect to instead of the URL's host, such as ``ws://127.0.0.1:8000``."""
 
 
 class StreamRefused(Exception):

@@ -1,4 +1,4 @@
-"""What the agent is saying in its turn, as far as it is made and heard."""
+"""The replies of one turn of the agent, as far as they are made and heard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from media.turns.timing import Timing
 
 
 class Kind(Enum):
-    """Where the words of a reply come from."""
+    """The source of the words of a reply."""
 
     REPLY = auto()
     """The language model."""
@@ -34,7 +34,7 @@ class Reply:
     timing: Timing
     """The stages of the response that it belongs to. What is said later in a turn has a timing that is not used."""
     history: tuple[Line, ...] = ()
-    """What the language model answers. Empty for fixed words."""
+    """The messages that the language model answers. Empty for fixed words."""
     held: list[tuple[bytes, int]] = field(default_factory=list)
     """Audio that may not be sent yet, each piece with how many characters of the text are said by the end of it."""
     released: bool = False
@@ -42,7 +42,7 @@ class Reply:
     ended: bool = False
     """Nothing more comes from the engines: all has come, or the reply failed or was stopped."""
     requests: ToolRequests = NO_REQUESTS
-    """What the language model requests beside its words. Known when the reply has ended."""
+    """The requests of the language model beside its words. Known when the reply has ended."""
     queued: bool = False
     """The words come from the agent's queue of lines. If none of them is heard, they go back there."""
 
@@ -69,9 +69,9 @@ class AgentTurn:
     replies: list[Reply] = field(default_factory=list)
     """Those that have no sound yet come last."""
     failures: int = 0
-    """How many replies of the language model have failed in this turn."""
+    """The number of replies of the language model that have failed in this turn."""
     fillers: int = 0
-    """How many fillers were asked for."""
+    """The number of fillers that were asked for."""
     fallback: bool = False
     """An engine was slow or failed, and fixed words stand for what it did not deliver."""
 

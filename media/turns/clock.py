@@ -1,4 +1,4 @@
-"""When was a position of the caller's stream spoken?"""
+"""The time at which a position of the caller's stream was spoken."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class StreamClock:
         self._offset: float | None = None
         """The session clock at position 0, by the frame with the least delay. None until a frame has arrived."""
         self.seen = 0.0
-        """When the last frame arrived; session clock."""
+        """The time at which the last frame arrived; session clock."""
         self.delay = 0.0
-        """How many seconds later than the fastest frame the last one arrived, and everything that came with it."""
+        """Seconds by which the last frame, and everything that came with it, arrived later than the fastest frame."""
 
     def observe(self, position: int, now: float) -> None:
         """A frame ending at ``position`` arrived at ``now``."""
@@ -44,7 +44,7 @@ class StreamClock:
         self.delay = now - self.time_of(position)
 
     def time_of(self, position: int) -> float:
-        """When the sample at ``position`` was, or will be, spoken; session clock."""
+        """Return the time at which the sample at ``position`` was, or will be, spoken; session clock."""
         return (self._offset or 0.0) + position / RATE_HZ
 
     def position_at(self, now: float) -> int:

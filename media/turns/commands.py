@@ -1,4 +1,4 @@
-"""What the session is to do. It carries out the commands of one event in the order given."""
+"""The commands to the session. It carries out those of one event in the order given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OptOutHow = Literal["asked", "key", "agent"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one side said, as far as the other side heard it. The language model reads these lines."""
+    """The words of one side, as far as the other side heard them. The language model reads these lines."""
 
     speaker: Speaker
     text: str
@@ -29,7 +29,7 @@ class OpenUtterance:
     position: int
     """The first voiced sample. Recognition gets a little of the sound before it as well."""
     hint: str = ""
-    """What the agent said last, which the utterance may be an answer to."""
+    """The last words of the agent, which the utterance may be an answer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class StopReply:
 
     revision: Revision
     heard_samples: int = 0
-    """How much of it the caller has heard, at 8 kHz."""
+    """The number of its samples that the caller has heard, at 8 kHz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Played:
 
     audio: bytes
     at: float
-    """When it began to sound; session clock, as sent."""
+    """The time at which it began to sound; session clock, as sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,9 @@ class TurnEnded:
     The seconds of each stage of the response, and of the whole; see ``media.turns.timing``. A caller's turn has none.
     """
     wait: float | None = None
-    """How many seconds of silence endpointing waited for. None for every other turn."""
+    """Seconds of silence that endpointing waited for. None for every other turn."""
     speculations: int = 0
-    """How many replies to a turn that endpointing ended were started before it was certain that it was over."""
+    """The number of replies that were started before it was certain that the turn was over, if endpointing ended it."""
     speculation_hit: bool = False
     """Whether the last of these replies is the one that is said."""
 
@@ -162,7 +162,7 @@ class OptOut:
 
     how: OptOutHow
     words: str = ""
-    """What the caller said, if they said anything."""
+    """The words of the caller, if they said any."""
 
 
 @dataclass(frozen=True, slots=True)

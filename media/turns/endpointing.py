@@ -1,5 +1,5 @@
 """
-Has the caller finished, and how long to wait before that is believed?
+The end of the caller's turn: whether they have finished, and how long to wait before that is believed.
 
 The wait is graded: the words set a base, what the agent just asked shortens it, and how this caller pauses lengthens
 it. It is counted in silence on the stream, from the last voiced sample.
@@ -115,7 +115,7 @@ class Judgement:
     complete: bool
     """The words alone make a whole turn."""
     why: str
-    """What was noticed about the words."""
+    """The observations about the words."""
 
 
 class Endpointing:
@@ -131,7 +131,7 @@ class Endpointing:
             self._pauses.append(min(pause, LONGEST))
 
     def judge(self, text: str, *, agent_said: str = "") -> Judgement:
-        """How long to wait after these words; ``agent_said`` is what they may be an answer to."""
+        """Decide how long to wait after these words; ``agent_said`` is what they may be an answer to."""
         wait, why = _base_wait(text, agent_said)
         if self._pauses and wait > COMPLETE:
             usual = sorted(self._pauses)[len(self._pauses) // 2]
@@ -194,7 +194,7 @@ def _base_wait(text: str, agent_said: str) -> tuple[float, str]:
 
 
 def _count_spelled(words: list[str]) -> int:
-    """How many digits or single letters the words end with."""
+    """Count the digits or single letters with which the words end."""
     count = 0
     for word in reversed(words):
         stripped = word.strip(".-").replace("-", "")

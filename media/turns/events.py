@@ -1,5 +1,5 @@
 """
-What happened on a call. Each event is passed to ``Conversation.receive`` with the ``now`` at which it was noticed.
+The events of a call. Each is passed to ``Conversation.receive`` with the ``now`` at which it was noticed.
 
 Positions are samples (8 kHz) into the caller's stream.
 """
@@ -105,7 +105,7 @@ class ReplyAudio:
     audio: bytes
     """Mu-law at 8 kHz."""
     text_end: int
-    """How many characters of the revision's text are said by the end of it."""
+    """The number of characters of the revision's text that are said by the end of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class ReplyEnded:
 
     revision: Revision
     requests: ToolRequests = NO_REQUESTS
-    """What the language model requests; it counts once the caller has heard the words."""
+    """The requests of the language model; they count once the caller has heard the words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class VoicemailReached:
     """A machine has answered the call, and records what is said now."""
 
     message: str = ""
-    """What to leave on it. Empty: the call just ends."""
+    """The message to leave on it. Empty: the call just ends."""
 
 
 @dataclass(frozen=True, slots=True)

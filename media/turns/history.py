@@ -1,4 +1,4 @@
-"""What was said on the call, as it was heard."""
+"""The record of what was said on the call, as it was heard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class History:
         streams."""
         self._put_aside: list[str] = []
         self._turns = 0
-        """How many turns have gone on record."""
+        """The number of turns that have gone on record."""
 
     def record(self, turn: TurnEnded) -> None:
         """Put a turn on record, with the next number."""
@@ -49,17 +49,17 @@ class History:
 
     @property
     def agent_said_last(self) -> str:
-        """What the agent said, if nothing was said after it."""
+        """Return what the agent said, if nothing was said after it."""
         return self.lines[-1].text if self.lines and self.lines[-1].speaker == "agent" else ""
 
     @property
     def agent_line_last(self) -> str:
-        """What the agent said last, whatever was said after it."""
+        """Return what the agent said last, whatever was said after it."""
         return next((line.text for line in reversed(self.lines) if line.speaker == "agent"), "")
 
     @property
     def caller_said_last(self) -> str:
-        """What the caller said last, whatever the agent said after it."""
+        """Return what the caller said last, whatever the agent said after it."""
         return next((line.text for line in reversed(self.lines) if line.speaker == "caller"), "")
 
     # -- words put aside ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How does the call begin?"""
+"""The beginning of the call: the disclosure, then the greeting."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Opening:
 
     @property
     def first_words(self) -> str:
-        """What the agent says first, after the disclosure; empty if the caller speaks first."""
+        """The first words of the agent after the disclosure; empty if the caller speaks first."""
         return self._options.resumed if self._resumed else self._options.greeting
 
     @property

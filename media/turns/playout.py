@@ -1,5 +1,5 @@
 """
-What was sent, and what of it has the caller heard?
+The ledger of the audio that was sent, and of how much of it the caller has heard.
 
 ``Playout`` is the ledger. The carrier plays what it is sent in order and in real time, so the end of its queue is known
 without asking: each send moves it. Marks correct the estimate. A mark sent into an empty queue measures the round trip;
@@ -43,7 +43,7 @@ class Segment:
 
     revision: Revision
     text: str = ""
-    """What is said, so far as it is known."""
+    """The words that are said, so far as they are known."""
     received: int = 0
     """Bytes of audio handed over."""
     heard: int = 0
@@ -97,7 +97,7 @@ class _Piece:
     segment: Segment
     audio: bytes
     starts_at: float = 0.0
-    """When the carrier begins to play it; session clock, as sent. Set when it is sent."""
+    """The time at which the carrier begins to play it; session clock, as sent. Set when it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Heard:
 
     audio: bytes
     at: float
-    """When it began to sound; session clock, as sent."""
+    """The time at which it began to sound; session clock, as sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class FinalMark:
 
     name: str
     due: float
-    """When the wait for it is over: the moment of its echo, until then the moment when patience ends. Session clock."""
+    """The end of the wait for it: the moment of its echo, until then the moment when patience ends. Session clock."""
 
 
 class Playout:
@@ -135,20 +135,20 @@ class Playout:
 
     def __init__(self) -> None:
         self._waiting: deque[_Piece] = deque()
-        """What is still to be sent."""
+        """The pieces that are still to be sent."""
         self._playing: deque[_Piece] = deque()
-        """What was sent and is not known to be heard to its end."""
+        """The pieces that were sent and are not known to be heard to their end."""
         self._rest: dict[Revision, bytearray] = {}
         """For each segment, the audio that does not fill a piece yet."""
         self._ends_at = -1.0
         """
-        When the carrier will have played everything that was sent; session clock, as sent. Before anything is sent it
-        lies before any ``now``, so that a mark in front of the first audio measures the round trip.
+        The time at which the carrier will have played everything that was sent; session clock, as sent. Before
+        anything is sent it lies before any ``now``, so that a mark in front of the first audio measures the round trip.
         """
         self._now = 0.0
         """The latest ``now``."""
         self._generation = 0
-        """How many times ``clear`` was sent. It is part of the names of marks, so that they are never used twice."""
+        """The number of times that ``clear`` was sent. It is part of the names of marks, so that none is used twice."""
         self._marks: dict[str, float] = {}
         """The marks that have not come back, and when each is expected if there is no delay on the way."""
         self._mark_number = 0
@@ -164,9 +164,9 @@ class Playout:
         self._last: Segment | None = None
         """The segment of the piece sent last."""
         self.underruns = 0
-        """How often the queue ran dry in the middle of a segment."""
+        """The number of times that the queue ran dry in the middle of a segment."""
         self.cleared_at: float | None = None
-        """When ``hold`` stopped the sound; None unless it is held. Session clock."""
+        """The time at which ``hold`` stopped the sound; None unless it is held. Session clock."""
 
     # -- how far it is -------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class Playout:
 
     @property
     def quiet_at(self) -> float:
-        """When everything sent so far will have been played, as sent. If that is in the past, the queue is empty."""
+        """The time at which everything sent so far will have been played, as sent. If past, the queue is empty."""
         return self._ends_at + self.lag
 
     @property
@@ -201,7 +201,7 @@ class Playout:
 
     @property
     def next_due(self) -> float | None:
-        """When ``due`` should be asked again."""
+        """The time at which ``due`` should be asked again."""
         if self.held or not self._waiting:
             return None
         return self._ends_at - LOW_WATER
@@ -228,7 +228,7 @@ class Playout:
             self._waiting.append(_Piece(segment, bytes(rest)))
 
     def due(self, now: float) -> list[Sending]:
-        """What to send now so that the lead is kept."""
+        """Return what to send now so that the lead is kept."""
         self._advance(now)
         sendings: list[Sending] = []
         if self.held or not self._waiting or self._ends_at - now > LOW_WATER + SAME_SAMPLE:

@@ -1,4 +1,4 @@
-"""How long did each stage of a response take?"""
+"""The time that each stage of a response took."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from calls.stages import STAGE_NAMES
 @dataclass(slots=True)
 class Timing:
     """
-    When each thing happened on the way from the caller's last voiced sample to the agent's first audible one.
+    The time of each step on the way from the caller's last voiced sample to the agent's first audible one.
 
     Seconds on the session clock; None if it has not happened.
     """

@@ -1,4 +1,4 @@
-"""What the caller is saying, as far as it is known."""
+"""The caller's current utterance, as far as it is known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Words:
     text: str
     """Empty: recognition found no words."""
     judgement: Judgement
-    """How long to wait in silence before the caller is taken to have finished."""
+    """Seconds to wait in silence before the caller is taken to have finished."""
     is_new: bool = True
     """No reply to these words was considered yet."""
 
@@ -57,9 +57,9 @@ class Utterance:
     onset: int
     """Position of its first voiced sample."""
     stretch: int
-    """Where the present stretch of voice began, or the last one if the voice has paused."""
+    """The position where the present stretch of voice began, or the last one if the voice has paused."""
     overlap: int
-    """Where the present overlap with the agent began: stretches with no more than short gaps between."""
+    """The position where the present overlap with the agent began: stretches with no more than short gaps between."""
     voiced: int = 0
     """Samples of voice in this overlap, or else in this utterance, without the stretch that is still going on."""
     pause: Pause | None = None
@@ -69,7 +69,7 @@ class Utterance:
     snapshot: AwaitedSnapshot | None = None
     """Set while an answer of recognition is awaited."""
     asked_position: int = 0
-    """How far the stream had come when recognition was last asked for the words."""
+    """The position of the stream when recognition was last asked for the words."""
     gap: float | None = None
     """
     Seconds of silence between the caller's last words and this utterance, if the agent's answer to them had not begun
@@ -80,7 +80,7 @@ class Utterance:
     timing: Timing = field(default_factory=Timing)
     """The stages of the answer, up to now. Renewed whenever recognition is asked in a pause."""
     speculations: int = 0
-    """How many replies to it were started before it was certain that the caller had finished."""
+    """The number of replies to it that were started before it was certain that the caller had finished."""
     over_agent: bool = False
     """It began in the agent's turn."""
     after_question: bool = False

@@ -69,13 +69,13 @@ STOP_TIMEOUT = 15.0
 RESUMED_WITHIN = 0.5
 """Seconds: after a longer pause a murmur has stopped the agent."""
 POLL_SECONDS = 0.2
-"""How often the database is asked for new turns."""
+"""Seconds between two looks into the database for new turns."""
 LOG_LINES = 15
-"""How much of the server's log an error shows."""
+"""The lines of the server's log that an error shows."""
 
 
 class RecordedTurn(Protocol):
-    """What the demonstration shows of a turn in the database."""
+    """The part of a turn in the database that the demonstration shows."""
 
     pk: int
     number: int

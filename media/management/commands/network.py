@@ -39,7 +39,7 @@ which. This needs no account and no telephone, and nothing leaves this machine.
 QUICK = CarrierTiming(post_dial=(0.3, 0.8), answer=(1.5, 2.5), verdict=(1.0, 2.0), recording=(1.0, 2.0), scale=1.0)
 """Two to three seconds from dialling to the answer: real people take longer, but the reader is waiting."""
 RING_SECONDS = 5.0
-"""How long a phone that nobody answers rings, for the same reason."""
+"""Seconds for which a phone that nobody answers rings, for the same reason."""
 
 
 class Command(BaseCommand):
@@ -179,7 +179,7 @@ _EVENT_LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "error": lambda event: f"[red]error {event['code']}[/] {escape(event['detail'])}",
     "alert": lambda event: f"[red]error {event['code']}[/] {escape(event['message'])}",
 }
-"""What the person at a number does or notices, for each event of the tape that is printed."""
+"""The act or the perception of the person at a number, for each event of the tape that is printed."""
 _END_LINES = {
     "caller": "hangs up",
     "app": "is hung up on by the server",

@@ -65,7 +65,7 @@ class LocalCaller:
 
     party: Party
     hint: str
-    """What to tell the person before the call."""
+    """The advice for the person before the call."""
     read_input: Callable[[], Coroutine[Any, Any, None]] | None = None
     """Reads the keyboard for as long as the call lasts; None if the call needs no input."""
 
