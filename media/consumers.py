@@ -28,8 +28,8 @@ from media.session import Session
 
 logger = logging.getLogger(__name__)
 
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 START_TIMEOUT = 10.0
 """Seconds from accepting the socket to its ``start`` message. Twilio sends it within a second."""
@@ -49,7 +49,7 @@ NORMAL, POLICY, TOO_BAD, INTERNAL = 1000, 1008, 1007, 1011
 class MediaStreamConsumer(AsyncConsumer):
     """Serves ``wss /twilio/media/<token>``."""
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await StreamConnection(scope, receive, send, get_runtime()).serve()
 
 

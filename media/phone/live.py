@@ -94,7 +94,9 @@ class LiveCaller:
             recording = name == "microphone"
             resampler = Resampler(rate_hz, RATE_HZ) if recording else Resampler(RATE_HZ, rate_hz)
 
-            def callback(buffer: Any, frames: int, time: Any, status: Any, *, resampler: Resampler = resampler) -> None:
+            def callback(
+                buffer: Any, frames: int, time: object, status: object, *, resampler: Resampler = resampler
+            ) -> None:
                 transfer(buffer, resampler)
 
             try:

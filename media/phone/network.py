@@ -113,7 +113,7 @@ class PhoneNetwork:
         self._answerers: dict[str, Answerer] = {}  # by number, or by `*` and how it ends
         self._tape_directory = tape_directory
         self._gateway_factory = gateway_factory
-        self._tasks: set[asyncio.Task[Any]] = set()  # calls, and callbacks under way
+        self._tasks: set[asyncio.Task[object]] = set()  # calls, and callbacks under way
 
     async def __aenter__(self) -> PhoneNetwork:
         await self.sender.open()

@@ -14,7 +14,7 @@ import json
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from aiohttp import web
 
@@ -47,7 +47,7 @@ class Result(NamedTuple):
     """The answer to a request."""
 
     status: int
-    body: dict[str, Any]
+    body: dict[str, object]
     call: PhoneCall | None = None
     """The call that the request was about; a fault may hold the answer back until a callback of it was answered."""
 

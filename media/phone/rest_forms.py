@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
 from urllib.parse import urlsplit
 
 from multidict import MultiMapping
@@ -146,7 +145,7 @@ def read_call_request(form: Form) -> CallRequest:
     detection = None
     if "MachineDetection" in form:
         detection = MachineDetection(
-            mode=cast(Any, form["MachineDetection"]),  # one of the two: a rule has checked it
+            mode="Enable" if form["MachineDetection"] == "Enable" else "DetectMessageEnd",
             asynchronous=form.get("AsyncAmd") == "true",
             callback=read_callback(form, "AsyncAmdStatusCallback", events=()),
         )

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
 from urllib.parse import urlencode
 
 from media.phone.call_request import API_VERSION
@@ -17,7 +16,7 @@ from media.phone.twilio_errors import TwilioError
 _SUBRESOURCES = ("events", "notifications", "payments", "recordings", "siprec", "streams", "transcriptions")
 
 
-def call_resource(call: PhoneCall) -> dict[str, Any]:
+def call_resource(call: PhoneCall) -> dict[str, object]:
     """Return a call as the API shows it: numbers as strings, times as RFC 2822."""
     account_sid = call.network.account_sid
     uri = f"/{API_VERSION}/Accounts/{account_sid}/Calls/{call.sid}"
@@ -52,7 +51,7 @@ def call_resource(call: PhoneCall) -> dict[str, Any]:
     }
 
 
-def recording_resource(recording: Recording, call: PhoneCall) -> dict[str, Any]:
+def recording_resource(recording: Recording, call: PhoneCall) -> dict[str, object]:
     """Return a recording as the API shows it."""
     account_sid = call.network.account_sid
     started = format_datetime(recording.started_at)
@@ -78,7 +77,7 @@ def recording_resource(recording: Recording, call: PhoneCall) -> dict[str, Any]:
     }
 
 
-def list_resource(calls: Sequence[PhoneCall], query: Mapping[str, str], path: str) -> dict[str, Any]:
+def list_resource(calls: Sequence[PhoneCall], query: Mapping[str, str], path: str) -> dict[str, object]:
     """Return one page of the calls that match the query, the newest first. Raises 20001 for a query without sense."""
     try:
         size = min(max(int(query.get("PageSize", 50)), 1), 1000)

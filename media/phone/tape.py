@@ -74,7 +74,7 @@ class Tape:
         """Convert an instant of ``time.monotonic()`` to seconds on this tape."""
         return round(at - self.origin, 4)
 
-    def log(self, event: str, *, at: float | None = None, **fields: Any) -> None:
+    def log(self, event: str, *, at: float | None = None, **fields: object) -> None:
         """Log an event, now or at the given instant. Fields must be JSON; convert instants in them with ``seconds``."""
         line = {"at": self.seconds(time.monotonic() if at is None else at), "event": event, **fields}
         self.events.append(line)

@@ -8,7 +8,6 @@ Twilio's debugger shows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from media.errors import MediaError
 
@@ -77,7 +76,7 @@ class TwilioError(MediaError):
         self.message = f"{text}: {detail}" if detail else text
         super().__init__(f"{code} {self.message}")
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, object]:
         """Return the JSON of the REST response."""
         return {
             "code": self.code,
