@@ -25,9 +25,9 @@ CODES: Mapping[str, str] = {
     "not-found": "Nothing was found at this address.",
     "method-not-allowed": "The address does not have this method. The `Allow` header lists its methods.",
     "not-acceptable": "The address cannot answer with any type in the `Accept` header.",
-    "call-not-live": "No caller is on the line.",
-    "call-over": "The call has ended.",
-    "call-answered": "The call has been answered. Use hang up instead.",
+    "call-not-live": "No agent is talking on this call. Send orders while the call is in progress.",
+    "call-over": "The call has ended already, so it cannot be canceled. There is nothing left to do.",
+    "call-answered": "The call has been answered, so it cannot be canceled. Hang it up instead.",
     "link-expired": "The link to the recording has expired. Get the call again for a new one.",
     "body-too-large": "The body is too large.",
     "unsupported-media-type": "The body must be `application/json`.",
@@ -72,7 +72,7 @@ class Problem(exceptions.APIException):
         code: str,
         detail: str,
         *,
-        errors: Sequence[Mapping[str, Any]] = (),
+        errors: Sequence[Mapping[str, str | int]] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
@@ -82,13 +82,13 @@ class Problem(exceptions.APIException):
         self.headers = dict(headers or {})
 
 
-def handle_exception(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+def handle_exception(error: Exception, context: Mapping[str, object]) -> HttpResponse:
     """Answer an exception with a problem, whether it was expected or not. REST framework calls this."""
     return to_response(problem_for(error))
 
 
 def to_response(problem: Problem) -> HttpResponse:
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status_code).phrase,
         "status": problem.status_code,
@@ -170,12 +170,12 @@ def problem_for_calls_error(error: CallsError) -> Problem:
     return Problem(409 if error.code in _CONFLICTS else 422, error.code, str(error), errors=errors)
 
 
-def error_entry(error: CallsError) -> dict[str, Any]:
+def error_entry(error: CallsError) -> dict[str, str]:
     """Return an entry of ``errors``."""
     return {"field": error.field, "code": error.code, "detail": str(error)}
 
 
-def flatten(detail: Any, path: str = "") -> Iterator[dict[str, Any]]:
+def flatten(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
     """Convert REST framework's nested details to entries of ``errors``, with paths such as ``variables.name``."""
     if isinstance(detail, Mapping):
         for name, inner in detail.items():

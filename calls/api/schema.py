@@ -35,7 +35,11 @@ _PROBLEMS: Mapping[int, tuple[str, str, str]] = {
         "This address cannot answer with any type in the Accept header.",
         "The `Accept` header allows no type of answer.",
     ),
-    409: ("call-not-live", "No caller is on the line.", "The state of the call does not allow this."),
+    409: (
+        "call-not-live",
+        "No agent is talking on this call, which is queued. Send orders while the call is in progress.",
+        "The state of the call does not allow this: `code` says why.",
+    ),
     410: ("link-expired", "This link has expired. Get the call again for a new one.", "The link has expired."),
     413: ("body-too-large", "The body is too large.", "The body is too large."),
     415: ("unsupported-media-type", "Send the body as application/json.", "The body is not JSON."),
@@ -143,7 +147,7 @@ class Schema(AutoSchema):
 
     def _problem(self, status: int) -> dict[str, Any]:
         code, detail, description = _PROBLEMS[status]
-        value: dict[str, Any] = {
+        value: dict[str, object] = {
             "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail,
         }  # fmt: skip
         if code in _FIELDS:

@@ -8,7 +8,6 @@ notified; without it, it polls the database a few times a second.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -37,7 +36,7 @@ class Order:
     call_id: UUID
     kind: str
     """One of ``CallOrder.Kind``."""
-    data: dict[str, Any]
+    data: dict[str, str]
     """By kind: ``text`` to say, ``reason`` of a hang-up, ``to`` of a transfer, ``message`` for voicemail."""
 
 
@@ -59,7 +58,7 @@ def transfer(*, call_id: UUID | str, to: str) -> CallOrder:
         return send_order(call, CallOrder.Kind.TRANSFER, {"to": number})
 
 
-def send_order(call: Call, kind: CallOrder.Kind, data: Mapping[str, Any]) -> CallOrder:
+def send_order(call: Call, kind: CallOrder.Kind, data: Mapping[str, str]) -> CallOrder:
     """Write an order and notify the call's process. If the call's stream is not open yet, the order waits for it."""
     order = CallOrder.objects.create(call=call, kind=kind, data=dict(data))
     if settings.REDIS_URL and call.channel:
@@ -80,7 +79,7 @@ def take_orders(*, process: str) -> list[Order]:
 def _get_live_call(call_id: UUID | str) -> Call:
     call = get_call(call_id)
     if not is_live(call):
-        text = f"Call {call.pk} is {call.status}. This works only while its agent is on the line."
+        text = f"No agent is talking on this call, which is {call.status}. Send orders while the call is in progress."
         raise CallsError(text, code="call-not-live")
     return call
 

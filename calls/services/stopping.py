@@ -30,9 +30,10 @@ def cancel_call(*, call_id: UUID | str, carrier: Carrier | None = None) -> Call:
     if call.status == Status.CANCELED:
         return call
     if call.status in TERMINAL:
-        raise CallsError(f"The call has ended already, as {call.status}.", code="call-over")
+        raise CallsError(f"The call has ended already, as {call.status}, so it cannot be canceled.", code="call-over")
     if call.status not in UNANSWERED:
-        raise CallsError("The call has been answered. Use hang up instead.", code="call-answered")
+        text = "The call has been answered, so it cannot be canceled. Hang it up instead."
+        raise CallsError(text, code="call-answered")
     _cancel_unanswered(call, carrier)
     call.refresh_from_db()
     return call

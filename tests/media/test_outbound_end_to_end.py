@@ -305,7 +305,7 @@ async def test_the_agent_says_an_ordered_text_and_hangs_up_when_ordered(outbound
         await sync_to_async(stopping.hang_up)(call_id=call.pk)
         record = await system.wait_until_over(call)
     assert (record.status, record.end_reason) == ("completed", "operator")
-    with pytest.raises(CallsError, match="agent is on the line"):
+    with pytest.raises(CallsError, match="No agent is talking"):
         await sync_to_async(orders.say)(call_id=call.pk, text="Too late.")
 
 

@@ -1,4 +1,4 @@
-"""What an operator can do about a call, and with which permissions."""
+"""The actions of an operator on a call, and the permissions that they need."""
 
 import re
 from datetime import timedelta
@@ -74,7 +74,7 @@ def test_a_waiting_call_is_canceled(admin_client, outbound):
 def test_an_action_that_is_impossible_shows_the_reason(admin_client, outbound):
     response = press(admin_client, outbound("completed"), "cancel")
     assert response.status_code == 302
-    assert messages_after(response) == "The call has ended already, as completed."
+    assert messages_after(response) == "The call has ended already, as completed, so it cannot be canceled."
 
 
 def test_a_live_call_is_told_to_hang_up(admin_client, outbound):

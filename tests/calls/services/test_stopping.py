@@ -55,7 +55,7 @@ def test_an_answered_call_cannot_be_canceled_but_its_agent_can_hang_up(agent, cl
     call = place()
     [attempt] = dial_due(carrier)
     claim_stream(token=answer(attempt).token, process="web-1")
-    with pytest.raises(CallsError, match="hang up"):
+    with pytest.raises(CallsError, match="Hang it up"):
         stopping.cancel_call(call_id=call.pk, carrier=carrier)
     stopping.hang_up(call_id=call.pk, carrier=carrier)
     assert [(one.kind, one.data) for one in take_orders(process="web-1")] == [("hang-up", {"reason": "operator"})]
