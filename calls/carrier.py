@@ -48,7 +48,7 @@ LONGEST_WAIT = 3600.0
 """Seconds: a longer ``Retry-After`` is cut to this, so that a nonsensical one does not stop dialling for days."""
 CLOCK_LEEWAY = timedelta(minutes=2)
 """
-How far this machine's clock and Twilio's may differ.
+The largest difference between this machine's clock and Twilio's.
 
 Finding one call too many does no harm; missing one means that a person's phone rings twice.
 """

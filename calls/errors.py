@@ -19,7 +19,7 @@ class CallsError(Exception):
 
 
 class FailureKind(StrEnum):
-    """What a failure at the carrier means to the dialler."""
+    """The kind of a failure at the carrier, which decides what the dialler does."""
 
     LATER = "later"
     """The request was not processed. Send it again after a while."""

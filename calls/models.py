@@ -38,7 +38,7 @@ def are_transfer_targets(value: Any) -> None:
 
 
 class MachineDetection(models.TextChoices):
-    """What an outbound call does when an answering machine answers."""
+    """The behaviour of an outbound call when an answering machine answers."""
 
     OFF = "off", "off: talk to a machine as to a person"
     TALK = "talk", "talk: record what answered, and talk"
@@ -280,7 +280,7 @@ class Call(models.Model):
 
     @property
     def detection(self) -> MachineDetection:
-        """What the call does about answering machines: its own setting, else its agent's."""
+        """The call's behaviour with answering machines: its own setting, else its agent's."""
         return MachineDetection(self.machine_detection or self.agent.machine_detection)
 
     @property
@@ -364,7 +364,7 @@ class DoNotCall(models.Model):
 
 class DialPace(models.Model):
     """
-    How fast the dialler may go.
+    The speed of the dialler.
 
     There is one row. Any number of dispatchers share it and change it by compare-and-set.
     """
@@ -462,7 +462,7 @@ class WebhookDelivery(models.Model):
 
 
 class Turn(models.Model):
-    """What one side said while it had the turn, and how long the response took."""
+    """A turn: the words of one side while it had the floor, and the time that the response took."""
 
     class Speaker(models.TextChoices):
         CALLER = "caller"

@@ -1,4 +1,4 @@
-"""Which telephone numbers may be dialled, and to which country and time zones they belong. Pure."""
+"""Decides which telephone numbers may be dialled, and finds their country and time zones. Pure."""
 
 import re
 from collections.abc import Collection

@@ -1,5 +1,5 @@
 """
-When a number may be dialled: calling hours, retries, pace and the limit per day.
+Computes when a number may be dialled: calling hours, retries, pace and the limit per day.
 
 Pure: no function reads a clock, and ``now`` is an argument. Times are aware datetimes, durations are seconds.
 """
@@ -93,7 +93,7 @@ def next_allowed(
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a call is attempted, and how many seconds pass between two attempts."""
+    """The number of attempts for a call, and the seconds between two of them."""
 
     max_attempts: int
     """The first attempt included."""
@@ -139,7 +139,7 @@ def retry_after(
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast calls may be started: the average per second, and how many at once after a pause (``burst``)."""
+    """The rate of starts: the average per second, and the calls that may start at once after a pause (``burst``)."""
 
     calls_per_second: float
     burst: int
@@ -157,7 +157,7 @@ class Pace:
 
 
 _CLOCK_STEP = timedelta(seconds=60)
-"""How far the clock may step back before ``reserve`` starts afresh instead of waiting for it."""
+"""The largest step back of the clock that ``reserve`` waits for. After a larger one it starts afresh."""
 
 
 def reserve(pace: Pace, *, next_at: datetime, now: datetime, wanted: int) -> tuple[int, datetime]:

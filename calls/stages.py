@@ -17,7 +17,7 @@ class Stage(NamedTuple):
     heading: str
     """One short word for the head of a table."""
     meaning: str
-    """What happens in it."""
+    """The work that is done in it."""
 
 
 STAGES = (

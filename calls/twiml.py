@@ -16,7 +16,7 @@ LOST = "We are sorry, we lost the connection. Please call again. Goodbye."
 BROKEN = "We are sorry, we are having technical difficulties. Please call again later. Goodbye."
 """The engines failed."""
 RING_SECONDS = 25
-"""How long a transfer rings. Longer than 25 s reaches mostly voicemail, as with ``Agent.ring_timeout``."""
+"""Seconds that a transfer rings. Longer than 25 s reaches mostly voicemail, as with ``Agent.ring_timeout``."""
 
 
 def connect(*, base_url: str, stream_url: str, stream: int, first_say: str = "") -> str:

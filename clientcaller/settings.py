@@ -125,7 +125,7 @@ MEDIA_ROOT = VAR_DIR / "media"
 """The recordings, unless ``STORAGES`` names another place. Only the admin and the API serve them, after a check."""
 MEDIA_URL = "media/"
 SPOOL_DIR = VAR_DIR / "spool"
-"""What must survive a loss of the database or of the process: unfinished recordings and facts not yet written."""
+"""Data that must survive a loss of the database or the process: unfinished recordings and facts not yet written."""
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
@@ -261,7 +261,7 @@ DIAL_NUMBER_TYPES = tuple(environment.items("DIAL_NUMBER_TYPES")) or (
 CALLING_HOURS: dict[str, str] = environment.json_object("CALLING_HOURS") or {
     "*": "00:00-24:00" if SIMULATED else "08:00-21:00"
 }
-"""When numbers may be dialled, by country and in their local time: see ``calls.schedule.CallingHours``."""
+"""The hours in which numbers may be dialled, by country, in local time: see ``calls.schedule.CallingHours``."""
 
 # --- The REST API ----------------------------------------------------------------------------------------
 

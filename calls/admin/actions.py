@@ -1,4 +1,4 @@
-"""What an operator can do about a call that exists: cancel it, hang it up, or place it again."""
+"""The actions on a call: cancel it, hang it up, or place it again."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class CallAction:
     label: str
     """On the button, and in the list's menu of actions."""
     done: str
-    """What has been done to the call, as the end of the sentence "The call was ..."."""
+    """The end of the sentence "The call was ...", which reports the action."""
 
 
 CALL_ACTIONS = {

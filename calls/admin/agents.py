@@ -13,7 +13,7 @@ from calls.models import Agent
 
 
 class _CallCount(TypedDict):
-    """What the list adds to each agent."""
+    """The count that the list adds to each agent."""
 
     call_count: int
 

@@ -27,7 +27,7 @@ from calls.stages import STAGE_NAMES
 from calls.status import TERMINAL, UNANSWERED
 
 MAX_ERRORS = 5
-"""How many errors of one action on many calls are shown. The others are only counted, or they would fill the page."""
+"""Errors of one action on many calls that are shown. Further ones are only counted, or they would fill the page."""
 _LATENCIES = "latencies"
 """The attribute of a call that holds the response latencies of its turns while a page is made."""
 
@@ -44,7 +44,7 @@ class TurnInline(ReadOnly, admin.TabularInline[Turn, Call]):
 
     @admin.display(description="words")
     def words(self, turn: Turn) -> str:
-        """What the other side heard, and then, struck out, what was said but not heard any more."""
+        """The words that the other side heard and then, struck out, those that were said but not heard any more."""
         if turn.speaker == Turn.Speaker.CALLER or turn.said == turn.heard:
             return turn.heard or turn.said
         if turn.said.startswith(turn.heard):

@@ -74,7 +74,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
 
 
 class _DeliveryCounts(TypedDict):
-    """What the list adds to each endpoint: how many of its deliveries have these statuses."""
+    """The counts that the list adds to each endpoint: its deliveries with these statuses."""
 
     waiting: int
     failed: int

@@ -1,4 +1,4 @@
-"""How an operator places a call: with a form, or again from the data of an earlier call."""
+"""Places a call for an operator: from a form, or again from the data of an earlier call."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class PlaceForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["scheduled_for"].help_text = f"In the time zone {timezone.get_current_timezone_name()}. Empty: now."
 
-    def clean_variables(self) -> dict[str, Any]:
+    def clean_variables(self) -> dict[str, object]:
         variables = self.cleaned_data["variables"] or {}
         if not isinstance(variables, dict):
             raise ValidationError('Write a JSON object, such as {"name": "Anna"}.')

@@ -1,4 +1,4 @@
-"""What the pages of the admin have in common: how they show values, and who may use them."""
+"""Formats values, checks permissions, and defines read-only pages for the other pages of the admin."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from calls.errors import CallsError
 
 EMPTY = "–"
-"""What a page shows where there is no value."""
+"""Shown where there is no value."""
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -1,16 +1,15 @@
 """The examples in the documentation of the REST API, all of which are about one call."""
 
 import json
-from typing import Any
 
 from drf_spectacular.utils import OpenApiExample
 
 
-def request(value: Any, name: str = "Request") -> OpenApiExample:
+def request(value: object, name: str = "Request") -> OpenApiExample:
     return OpenApiExample(name, value, request_only=True)
 
 
-def response(value: Any, name: str = "Response", status: int = 200) -> OpenApiExample:
+def response(value: object, name: str = "Response", status: int = 200) -> OpenApiExample:
     return OpenApiExample(name, value, response_only=True, status_codes=[str(status)])
 
 
@@ -30,7 +29,7 @@ NEW_BATCH = {
         {"to": "+12125550124", "agent": "front-desk", "variables": {"name": "Alan"}},
     ]
 }
-CALL: dict[str, Any] = {
+CALL: dict[str, object] = {
     "id": "6c0a6f5e-0a2f-4f0e-9d52-3b1f3f0f6a11",
     "sid": None,
     "direction": "outbound",
@@ -71,7 +70,7 @@ OVER = CALL | {
     "end_reason": "caller-hung-up",
     "has_recording": True,
 }
-TURN: dict[str, Any] = {
+TURN: dict[str, object] = {
     "number": 2,
     "speaker": "agent",
     "who": "agent",
@@ -85,7 +84,7 @@ TURN: dict[str, Any] = {
     "stages": {"endpointing": 0.25, "first_speech": 0.1, "send": 0.02},
 }
 EVENT = {"kind": "dialled", "at": "2030-01-31T09:30:01Z", "data": {"attempt": 1}}
-ATTEMPT: dict[str, Any] = {
+ATTEMPT: dict[str, object] = {
     "id": "0b6c3c1e-6f0b-4a57-8a54-0c2a7be7f3d2",
     "number": 1,
     "sid": "CA0123456789abcdef0123456789abcdef",
@@ -109,7 +108,7 @@ DETAIL = OVER | {
     "recording": {"url": "https://phone.example.com/api/recordings/IjZj…/", "expires_at": "2030-01-31T10:32:00Z"},
 }
 ITEM = {"id": "turn-4711", "type": "turn", "at": "2030-01-31T09:30:16.800000Z", "data": TURN}
-SSE_EVENT: dict[str, Any] = {
+SSE_EVENT: dict[str, object] = {
     "type": "object",
     "required": ["event", "id", "data"],
     "properties": {
@@ -127,7 +126,7 @@ WEBHOOK = {
     "id": 3, "url": "https://example.com/hooks/calls", "events": ["call.completed"], "active": True,
     "created_at": "2030-01-31T09:30:00Z",
 }  # fmt: skip
-DELIVERY: dict[str, Any] = {
+DELIVERY: dict[str, object] = {
     "id": "1f7d9a52-3f0c-4c67-9b0d-2f2b0c9f8f10",
     "call": CALL["id"],
     "event": "call.completed",
@@ -140,7 +139,7 @@ DELIVERY: dict[str, Any] = {
     "payload": {"type": "call.completed", "timestamp": "2030-01-31T09:31:20Z", "data": {"call": CALL["id"]}},
     "log": [{"at": "2030-01-31T09:31:20.400000Z", "result": 204, "ms": 80}],
 }
-AGENT: dict[str, Any] = {
+AGENT: dict[str, object] = {
     "name": "front-desk",
     "active": True,
     "phone_number": "",
@@ -164,7 +163,7 @@ AGENT: dict[str, Any] = {
     "created_at": "2030-01-01T00:00:00Z",
     "updated_at": "2030-01-01T00:00:00Z",
 }
-_FIGURES: dict[str, Any] = {
+_FIGURES: dict[str, object] = {
     "calls": 120,
     "by_status": {
         "queued": 0, "initiated": 0, "ringing": 0, "in-progress": 2, "completed": 96, "busy": 8, "no-answer": 12,
@@ -177,7 +176,7 @@ _FIGURES: dict[str, Any] = {
         "endpointing": {"count": 410, "p50": 0.25, "p90": 0.25, "p95": 0.26, "p99": 0.31},
     },
 }  # fmt: skip
-STATS: dict[str, Any] = {
+STATS: dict[str, object] = {
     "from": "2030-01-31T09:00:00Z",
     "to": "2030-01-31T10:00:00Z",
     "period": "hour",

@@ -80,8 +80,8 @@ class KeysetPagination(BasePagination):
             raise invalid("page_size", f"Write a number from 1 to {MAX_PAGE_SIZE}.")
         return int(text)
 
-    def _read(self, cursor: str) -> list[Any]:
-        values: list[Any]
+    def _read(self, cursor: str) -> list[str | int]:
+        values: list[str | int]
         try:
             ordering, *values = signing.loads(cursor, salt=_SALT)
         except signing.BadSignature:
@@ -101,7 +101,7 @@ class KeysetPagination(BasePagination):
         query = urlencode([*(pair for pair in pairs if pair[0] != "cursor"), ("cursor", cursor)])
         return f"{settings.PUBLIC_BASE_URL}{self._request.path}?{query}"
 
-    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+    def get_paginated_response_schema(self, schema: dict[str, object]) -> dict[str, object]:
         following = {
             "type": ["string", "null"],
             "format": "uri",
@@ -111,10 +111,10 @@ class KeysetPagination(BasePagination):
         properties = {"results": schema, "next": following}
         return {"type": "object", "required": ["results", "next"], "properties": properties}
 
-    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, object]]:
         orderings = list(cast(_OrderedView, view).orderings)
         size = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE}
-        described: dict[str, tuple[dict[str, Any], str]] = {
+        described: dict[str, tuple[Mapping[str, object], str]] = {
             "page_size": (size, "Rows per page."),
             "cursor": (
                 {"type": "string", "minLength": 1},
@@ -130,10 +130,10 @@ class KeysetPagination(BasePagination):
         ]
 
 
-def _after(columns: tuple[str, ...], values: list[Any]) -> Q:
+def _after(columns: tuple[str, ...], values: list[str | int]) -> Q:
     """Match the rows after the one with these values. The first condition has one column, so that an index is used."""
 
-    def beyond(column: str, value: Any, equal: str = "") -> Q:
+    def beyond(column: str, value: str | int, equal: str = "") -> Q:
         name, direction = column.lstrip("-"), "lt" if column.startswith("-") else "gt"
         return Q(**{f"{name}__{direction}{equal}": value})
 

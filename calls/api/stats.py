@@ -22,17 +22,17 @@ from calls.status import UNANSWERED, Status
 
 MEASURES = ("response_latency", *STAGE_NAMES, "heard_latency", "barge_in_stop")
 """
-What is measured of each turn of the agent: the whole response, its stages in the order of the work, the response as the
+The measures of each turn of the agent: the whole response, its stages in the order of the work, the response as the
 caller heard it, and how quickly the agent fell silent when it was interrupted.
 """
 FRACTIONS = (0.5, 0.9, 0.95, 0.99)
 """The percentiles of a report, as fractions."""
 MAX_TURNS = 50_000
-"""Where the database has no percentiles, they are computed in Python, from at most so many of the newest turns."""
+"""The newest turns from which percentiles are computed in Python, if the database cannot compute them."""
 _TRUNC = {"hour": TruncHour, "day": TruncDay}
 
 
-def report_calls(calls: QuerySet[Call], *, period: str) -> dict[str, Any]:
+def report_calls(calls: QuerySet[Call], *, period: str) -> dict[str, object]:
     """Return the figures of these calls, in total and by ``hour`` or ``day`` (UTC)."""
     calls = calls.order_by()
     turns = Turn.objects.filter(call__in=calls, speaker=Turn.Speaker.AGENT).order_by()
@@ -47,7 +47,7 @@ def report_calls(calls: QuerySet[Call], *, period: str) -> dict[str, Any]:
     return {"total": {**total, "latency": latencies.get(None, {})}, "periods": periods}
 
 
-def report_present() -> dict[str, Any]:
+def report_present() -> dict[str, object]:
     """Return the figures of the present moment: live and waiting calls, and the state of the dialler."""
     live, dialler = live_calls(), get_dialler_state()
     return {
@@ -63,7 +63,7 @@ def report_present() -> dict[str, Any]:
 # --- Calls -------------------------------------------------------------------------------------------------
 
 
-def _figures(calls: QuerySet[Call], start: TruncBase) -> dict[datetime | None, dict[str, Any]]:
+def _figures(calls: QuerySet[Call], start: TruncBase) -> dict[datetime | None, dict[str, object]]:
     """Return the figures by the start of the period. ``None`` is the key of the total."""
     rows = (
         calls.annotate(start=start)
@@ -82,7 +82,7 @@ def _figures(calls: QuerySet[Call], start: TruncBase) -> dict[datetime | None, d
     return {start: _count_calls(some) for start, some in by_start.items()}
 
 
-def _count_calls(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _count_calls(rows: Iterable[Mapping[str, Any]]) -> dict[str, object]:
     by_status = dict.fromkeys(map(str, Status), 0)
     answered = answered_or_over = measured = 0
     seconds = 0.0
@@ -117,12 +117,12 @@ def _expression(name: str) -> Expression | F:
     return F(name) if name == "response_latency" else Cast(KeyTextTransform(name, "stages"), FloatField())
 
 
-def _latencies(turns: QuerySet[Turn], start: TruncBase) -> dict[datetime | None, dict[str, Any]]:
+def _latencies(turns: QuerySet[Turn], start: TruncBase) -> dict[datetime | None, dict[str, dict[str, float]]]:
     """Return count and percentiles in seconds, by the start of the period and by measure. ``None`` is the total."""
     return _in_database(turns, start) if connection.vendor == "postgresql" else _in_python(turns, start)
 
 
-def _in_database(turns: QuerySet[Turn], start: TruncBase) -> dict[datetime | None, dict[str, Any]]:
+def _in_database(turns: QuerySet[Turn], start: TruncBase) -> dict[datetime | None, dict[str, dict[str, float]]]:
     wanted: dict[str, Aggregate] = {}
     for name in MEASURES:
         wanted |= {f"n_{name}": Count(_expression(name)), f"p_{name}": _Percentiles(_expression(name))}
@@ -136,7 +136,7 @@ def _in_database(turns: QuerySet[Turn], start: TruncBase) -> dict[datetime | Non
     }
 
 
-def _in_python(turns: QuerySet[Turn], start: TruncBase) -> dict[datetime | None, dict[str, Any]]:
+def _in_python(turns: QuerySet[Turn], start: TruncBase) -> dict[datetime | None, dict[str, dict[str, float]]]:
     values: dict[datetime | None, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     newest = turns.annotate(start=start).order_by("-pk").values_list("start", "response_latency", "stages")
     for begin, latency, stages in newest[:MAX_TURNS]:
@@ -155,7 +155,7 @@ def _in_python(turns: QuerySet[Turn], start: TruncBase) -> dict[datetime | None,
     }
 
 
-def _percentiles_entry(count: int, values: Sequence[float]) -> dict[str, Any]:
+def _percentiles_entry(count: int, values: Sequence[float]) -> dict[str, float]:
     return {
         "count": count,
         **{f"p{fraction * 100:.0f}": value for fraction, value in zip(FRACTIONS, values, strict=True)},

@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 from weakref import WeakSet
 
@@ -66,11 +65,11 @@ class EventStream:
 
     call_id: UUID
     cursor: Cursor
-    """How far the client has read, in this stream and before."""
+    """The position up to which the client has read, in this stream and before."""
     sent: set[str] = field(default_factory=set)
     """The ids of the items that the client has read."""
-    _seen: tuple[Any, ...] = ()
-    """What the last read found of the call. If the next one finds the same, nothing has happened."""
+    _seen: tuple[object, ...] = ()
+    """The state of the call at the last read. If the next one finds the same, nothing has happened."""
 
     def close(self) -> None:
         _open.discard(self)

@@ -1,5 +1,5 @@
 """
-What has happened to a call so far, as items in order, and how far a client has read.
+Lists what has happened to a call so far, as items in order, with a cursor for the client's position.
 
 ``manage.py call`` reads turns and events as well (``calls.services.progress``), but as lines of text, and by the time
 at which a turn began. A client of the API gets a turn when it has ended, among attempts and statuses, so the two are
@@ -8,10 +8,9 @@ not one list.
 
 import heapq
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.utils import timezone
 
@@ -37,18 +36,18 @@ class Item:
     """The same whenever the item is read."""
     type: str
     at: datetime
-    data: dict[str, Any]
+    data: Mapping[str, object]
     """The fields of the row, as the API shows them."""
     rank: tuple[int, str]
     """The number of the row among those of its type, and the status in which the row is, where it has one."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         return {"id": self.id, "type": self.type, "at": self.at, "data": self.data}
 
 
 @dataclass(slots=True)
 class Cursor:
-    """How far a client has read. It is the id of each message, from which the client can continue later."""
+    """The position up to which a client has read. It is the id of each message, from which the client can go on."""
 
     event: int = 0
     """The highest number of an event that the client has read."""
@@ -120,7 +119,7 @@ def timeline(call: Call) -> tuple[list[Item], bool]:
     return items, over
 
 
-def _item(kind: str, name: object, at: datetime, data: dict[str, Any], number: int, word: str = "") -> Item:
+def _item(kind: str, name: object, at: datetime, data: Mapping[str, object], number: int, word: str = "") -> Item:
     return Item(f"{kind}-{name}", kind, at, data, (number, word))
 
 

@@ -1,5 +1,5 @@
 """
-How calls and their streams are let in: a call arrives, its stream opens, is lost, and is opened again.
+Admits calls and their streams: a call arrives, its stream opens, is lost, and is opened again.
 
 A stream is opened with a token, once. What follows when it has ended is decided here as well.
 """
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What to answer when a call asks for its TwiML."""
+    """The answer to a call that asks for its TwiML."""
 
     verdict: Verdict
     call_id: UUID | None = None
@@ -259,7 +259,7 @@ def _digest(token: str) -> str:
 
 
 class Next(StrEnum):
-    """What the TwiML after a stream tells Twilio to do."""
+    """The next step of a call after a stream, which the TwiML tells Twilio."""
 
     HANG_UP = "hang-up"
     APOLOGISE = "apologise"
@@ -276,7 +276,7 @@ class Next(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What follows after a stream."""
+    """The next step after a stream, with what the TwiML needs for it."""
 
     next: Next
     token: str = ""

@@ -1,5 +1,5 @@
 """
-What becomes of a dial attempt, and through it of its call.
+Moves dial attempts from status to status, and their calls with them.
 
 An attempt moves along the same table of statuses as a call, and never back. Its call follows it, with one exception:
 after an attempt that failed, the call waits for the next one if the agent's retry policy allows another.
@@ -50,7 +50,7 @@ class Outcome:
     reason: str = ""
     """The call's end reason if the call ends; empty: the reason that goes with ``status``."""
     retry_at: datetime | None = None
-    """When the next attempt is due, whatever the agent's retry policy says; None: the policy decides."""
+    """The time of the next attempt, whatever the agent's retry policy says; None: the policy decides."""
 
 
 def find_attempt(*, attempt_id: str = "", sid: str = "") -> DialAttempt | None:
@@ -173,7 +173,7 @@ def apply_carrier_state(attempt: DialAttempt, seen: CarrierCall) -> bool:
 
 
 def _retry_at(call: Call, attempt: DialAttempt, outcome: Outcome) -> datetime | None:
-    """When the next attempt is due; None if there is none."""
+    """Return the time at which the next attempt is due; None if there is none."""
     if call.canceled_at is not None:
         return None
     if outcome.retry_at is not None or outcome.permanent:

@@ -1,4 +1,4 @@
-"""What a fresh installation needs: its first agent, and a login for its operator."""
+"""Creates the first agent and the operator's login on a new installation."""
 
 import secrets
 from typing import Any

@@ -30,7 +30,7 @@ BATCH = 100
 
 @dataclass(slots=True)
 class Claimed:
-    """What one run of a dispatcher has done."""
+    """The result of one run of a dispatcher."""
 
     attempts: list[UUID] = field(default_factory=list)
     """The attempts to be dialled."""

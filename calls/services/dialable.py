@@ -1,4 +1,4 @@
-"""Whether a number may be dialled at all, according to the settings and the do-not-call list."""
+"""Checks a number against the settings and the do-not-call list."""
 
 from collections.abc import Collection
 

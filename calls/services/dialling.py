@@ -136,7 +136,7 @@ def _note_created(attempt: DialAttempt, created: CarrierCall, carrier: Carrier) 
 
 
 def _outcome_of_refusal(attempt: DialAttempt, error: CarrierError, now: datetime) -> Outcome | None:
-    """What follows from a failed request, by the kind of failure. None: the attempt stays open."""
+    """Return the outcome of a failed request, by the kind of failure. None: the attempt stays open."""
     text, code = str(error), str(error.twilio_code or error.status or "")
     match error.kind:
         case FailureKind.UNKNOWN:

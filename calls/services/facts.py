@@ -1,5 +1,5 @@
 """
-The facts of a live call: what they are, how a spool keeps them as text, and how they are recorded.
+Defines the facts of a live call, encodes them as text for the spool, and records them.
 
 A fact is recorded behind the call that it is about, perhaps late and perhaps more than once; its id decides that it is
 written once.
@@ -37,7 +37,7 @@ Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class _Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every fact has. The tags of the classes below are in spool files: they never change."""
+    """The fields that every fact has. The tags of the classes below are in spool files: they never change."""
 
     call_id: UUID
     fact_id: str = msgspec.field(default_factory=lambda: uuid4().hex)
@@ -52,14 +52,14 @@ class StreamStarted(_Fact, tag="stream-started", frozen=True, kw_only=True):
 
 
 class TurnEnded(_Fact, tag="turn", frozen=True, kw_only=True):
-    """What one side said while it had the turn."""
+    """A turn: the words of one side while it had the floor."""
 
     number: int
     """Counts over all streams of the call."""
     speaker: Literal["caller", "agent"]
     said: str
     heard: str
-    """What of it reached the other side."""
+    """The part of it that reached the other side."""
     interrupted: bool = False
     fallback: bool = False
     """A filler or another engine had to help."""

@@ -15,7 +15,7 @@ from calls.rates import is_rate
 from calls.services.records import clean
 
 _USE_NOTED_EVERY = timedelta(minutes=1)
-"""How exact ``last_used_at`` is: more would cost a write for every request."""
+"""The precision of ``last_used_at``: a higher one would cost a write for every request."""
 
 
 def make_key(

@@ -43,14 +43,14 @@ class Obstacle:
 
 
 class KnownNumbers:
-    """What the rules need to know about the numbers of a batch of calls, fetched in three queries."""
+    """The facts about the numbers of a batch of calls that the rules need, fetched in three queries."""
 
     do_not_call: set[str]
     """The numbers that are on the do-not-call list."""
     on_the_line: set[str]
     """The numbers that are in a call or being dialled. ``find_obstacle`` adds those of the calls that it lets pass."""
     recent_attempts: dict[str, list[datetime]]
-    """When each number was dialled in the last 24 hours, without the attempts in which no phone can have rung."""
+    """The times of each number's attempts in the last 24 hours, without those in which no phone can have rung."""
 
     def __init__(self, batch: Sequence[Call], now: datetime) -> None:
         wanted = {call.to_number for call in batch}

@@ -1,5 +1,5 @@
 """
-How fast the dialler may go: calls per second, calls at once, and pauses after failures.
+Limits the dialler: calls per second, calls at once, and pauses after failures.
 
 All of it is one row, ``DialPace``, which any number of dispatchers change by compare-and-set.
 """
@@ -35,7 +35,7 @@ def is_paused(pace: DialPace, now: datetime) -> bool:
 
 
 def call_limit(pace: DialPace, now: datetime) -> int:
-    """How many calls may be out at once: by the settings, and by what the carrier has accepted so far."""
+    """Return the number of calls that may be out at once, by the settings and by what the carrier has accepted."""
     limit: int = min(settings.OUTBOUND_MAX_CALLS, settings.MAX_LIVE_CALLS)
     if pace.limit is not None and pace.limit_at is not None:
         grown = int(max(0.0, (now - pace.limit_at).total_seconds()) / LIMIT_GROWS)
@@ -92,7 +92,7 @@ def resume_dialling() -> None:
 
 @dataclass(frozen=True, slots=True)
 class DiallerState:
-    """What the dialler is doing, for the admin and the statistics."""
+    """The state of the dialler, for the admin and the statistics."""
 
     pace: DialPace | None
     """None until something was dialled for the first time."""

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from zoneinfo import available_timezones
 
 from django.conf import settings
@@ -31,10 +30,10 @@ logger = logging.getLogger(__name__)
 LONGEST_CALL = 4 * 3600
 """Seconds: the longest call that Twilio allows by default."""
 FURTHEST = timedelta(days=366)
-"""How far ahead a call may be scheduled. A later date is most likely a mistyped year."""
+"""The furthest time ahead for which a call may be scheduled. A later date is most likely a mistyped year."""
 MOST_LATE = timedelta(minutes=10)
 """
-How far in the past ``scheduled_for`` may be.
+The longest time that ``scheduled_for`` may be in the past.
 
 Clocks differ, and a list takes time to prepare. A mistyped year, however, must not dial at once.
 """
@@ -55,9 +54,9 @@ class NewCall:
     from_number: str = ""
     scheduled_for: datetime | None = None
     """The call is not dialled before this time; None: dial now."""
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, object] = field(default_factory=dict)
     """Values for the placeholders in the agent's texts."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
     """Data of the requester, which is returned with the call and its webhooks."""
     max_duration: int | None = None
     """Seconds."""

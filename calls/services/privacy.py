@@ -50,7 +50,7 @@ STORAGE_FAILS = 20
 
 @dataclass(slots=True)
 class Retired:
-    """What one run has deleted."""
+    """The result of one run: the recordings and transcripts that it has deleted."""
 
     recordings: int = 0
     transcripts: int = 0
@@ -150,7 +150,7 @@ def _write_events(kind: str, calls: Iterable[UUID], at: datetime, **data: str) -
 
 @dataclass(slots=True)
 class Forgotten:
-    """What was removed about a person."""
+    """The result of ``forget``: the counts of what was removed."""
 
     calls: int = 0
     """Calls whose data were removed."""

@@ -1,4 +1,4 @@
-"""What has happened on a call so far, as lines of text."""
+"""Lists what has happened on a call so far, as lines of text."""
 
 from dataclasses import dataclass
 from datetime import datetime

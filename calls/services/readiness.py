@@ -1,4 +1,4 @@
-"""Whether this process can take calls."""
+"""Checks whether this process can take calls."""
 
 import logging
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def add_readiness_check(check: Callable[[], str]) -> Callable[[], None]:
 
 
 def readiness_problems() -> list[str]:
-    """What keeps this process from taking a call; empty when it can."""
+    """Return what keeps this process from taking a call; an empty list when it can."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM calls_agent LIMIT 1")

@@ -45,7 +45,7 @@ ORDER_IGNORED = 15.0
 
 @dataclass(slots=True)
 class Reconciled:
-    """What one run of ``reconcile`` has found."""
+    """The result of one run of ``reconcile``."""
 
     to_dial: list[UUID] = field(default_factory=list)
     """Attempts that must be passed to ``dial`` again."""

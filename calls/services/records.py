@@ -1,10 +1,9 @@
-"""What all services share: finding a call, moving its status, and writing each event once."""
+"""Finds a call, moves its status and writes each event once, for all services."""
 
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from django.utils import timezone
@@ -22,7 +21,7 @@ END_REASONS = frozenset(
 )
 """Why a stream ended. A call that never had a stream ends with a reason of the dialler, such as ``busy``."""
 FAR_OFF = timedelta(days=1)
-"""How far from now a time that Twilio reports may be. One further off is not believed."""
+"""The largest distance from now of a time that Twilio reports. One further off is not believed."""
 
 
 def find_call(*, sid: str) -> Call | None:
@@ -44,7 +43,7 @@ def move(call: Call, status: Status, *, at: datetime, reason: str = "") -> bool:
     ``reason`` becomes the call's end reason if it has none yet.
     """
     while may_move(call.status, status):
-        stamps: dict[str, Any] = {}
+        stamps: dict[str, object] = {}
         if status is Status.IN_PROGRESS:
             stamps["answered_at"] = at
         elif status in TERMINAL:
@@ -71,7 +70,7 @@ _EVENT_OF = {Status.IN_PROGRESS: "answered"}
 
 
 def write_event(
-    fact_id: str, call_id: UUID, kind: str, at: datetime, data: Mapping[str, Any]
+    fact_id: str, call_id: UUID, kind: str, at: datetime, data: Mapping[str, object]
 ) -> tuple[CallEvent, bool]:
     """Write an event once by its ``fact_id``. Returns it, and whether it is new."""
     defaults = {"call_id": call_id, "kind": clean(kind), "at": at, "data": clean_values(data)}
@@ -102,6 +101,6 @@ def clean(text: str) -> str:
     return text.replace("\0", "")
 
 
-def clean_values(data: Mapping[str, Any]) -> dict[str, Any]:
+def clean_values(data: Mapping[str, object]) -> dict[str, object]:
     """Clean the keys and the text values of an event's data."""
     return {clean(key): clean(value) if isinstance(value, str) else value for key, value in data.items()}

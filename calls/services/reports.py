@@ -1,4 +1,4 @@
-"""What Twilio reports about calls and streams, however late, repeated and out of order."""
+"""Records Twilio's reports about calls and streams, however late, repeated and out of order."""
 
 import logging
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from calls.models import Call, CallEvent, CallOrder, DialAttempt, Lease, MachineDetection
 from calls.services import attempts, orders
-from calls.services.records import clean, clean_values, fact_id_of, find_call, move, twilio_time, write_event
+from calls.services.records import clean, fact_id_of, find_call, move, twilio_time, write_event
 from calls.services.slots import ANSWERING
 from calls.status import MOVES, TERMINAL, UNANSWERED, Status
 from calls.variables import fill
@@ -33,7 +33,7 @@ def record_status(
     A callback is written once per ``SequenceNumber``. The table of moves is enough to put callbacks in order: one that
     was overtaken would move the call back, and no such move exists.
     """
-    params = clean_values(params or {})
+    params = params or {}
     attempt = attempts.find_attempt(attempt_id=attempt_id, sid=sid)
     if attempt is not None and not attempts.adopt_sid(attempt, sid):
         return None

@@ -86,7 +86,7 @@ def is_live(call: Call) -> bool:
 
 
 def live_calls() -> int:
-    """How many calls hold a slot."""
+    """Return the number of calls that hold a slot."""
     return Lease.objects.filter(expires_at__gt=timezone.now()).count()
 
 

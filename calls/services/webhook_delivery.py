@@ -18,7 +18,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import aiohttp
@@ -47,7 +46,7 @@ BREAK = 60.0
 RUN = 20.0
 """Seconds after which a run starts no more deliveries, so that its worker becomes free. The next run goes on."""
 KEPT = timedelta(days=30)
-"""How long a delivery is kept. No delivery waits that long."""
+"""The age at which a delivery is deleted. No delivery waits that long."""
 
 
 Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
@@ -56,7 +55,7 @@ Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
 
 @dataclass(slots=True)
 class Delivered:
-    """What one run has done."""
+    """The result of one run."""
 
     delivered: int = 0
     failed: int = 0
@@ -216,7 +215,7 @@ def _poster(client: aiohttp.ClientSession | None) -> Post:
 def _record_result(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, ms: float, totals: Delivered) -> None:
     now = timezone.now()
     status = outcome if isinstance(outcome, int) else None
-    changes: dict[str, Any] = {
+    changes: dict[str, object] = {
         "response_status": status,
         "log": [*delivery.log, {"at": now.isoformat(timespec="seconds"), "result": outcome, "ms": round(ms)}],
     }

@@ -46,12 +46,12 @@ SECRET_PREFIX = "whsec_"
 # --- Announcing events --------------------------------------------------------------------------------------
 
 
-def announce(call: Call, event: str, *, at: datetime, data: Mapping[str, Any] | None = None) -> None:
+def announce(call: Call, event: str, *, at: datetime, data: Mapping[str, object] | None = None) -> None:
     """Have ``event`` delivered to every endpoint that receives it. Part of the transaction in which it is called."""
     announce_each([call], event, at=at, data=data)
 
 
-def announce_each(calls: Iterable[Call], event: str, *, at: datetime, data: Mapping[str, Any] | None = None) -> None:
+def announce_each(calls: Iterable[Call], event: str, *, at: datetime, data: Mapping[str, object] | None = None) -> None:
     """Do as ``announce`` for any number of calls, in as many queries as for one."""
     endpoints = [
         endpoint
@@ -68,7 +68,7 @@ def announce_each(calls: Iterable[Call], event: str, *, at: datetime, data: Mapp
         wake("deliver_webhooks")
 
 
-def _payload(call: Call, event: str, at: datetime, data: Mapping[str, Any]) -> dict[str, Any]:
+def _payload(call: Call, event: str, at: datetime, data: Mapping[str, object]) -> dict[str, object]:
     return {
         "type": event,
         "timestamp": at.isoformat(),

@@ -19,7 +19,7 @@ _numbers = itertools.count(1)
 
 @dataclass
 class FakeCarrier:
-    """Has the methods of ``calls.carrier.Carrier``."""
+    """A carrier with the methods of ``calls.carrier.Carrier``."""
 
     calls: dict[str, CarrierCall] = field(default_factory=dict)
     """The calls that the carrier has, by sid."""

@@ -27,7 +27,7 @@ WEB = (
 )
 WORKER = "-m celery -A clientcaller worker --beat --without-mingle --without-gossip --loglevel WARNING"
 BUSY_WITHIN = CarrierTiming(post_dial=(0.05, 0.3), scale=1.0)
-"""How long it takes until a dialled number is reported as busy."""
+"""Seconds until a dialled number is reported as busy."""
 
 
 @dataclass

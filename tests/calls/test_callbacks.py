@@ -26,7 +26,7 @@ PATHS = [
 
 
 def row_counts() -> tuple[int, ...]:
-    """How many calls, events, tokens and leases there are."""
+    """Count the calls, events, tokens and leases."""
     return tuple(model.objects.count() for model in (Call, CallEvent, StreamToken, Lease))
 
 

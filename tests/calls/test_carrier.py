@@ -60,7 +60,7 @@ class Application:
         self.received: list[tuple[str, dict[str, str]]] = []
         """The path with query, and the form, of each callback."""
         self.failures = 0
-        """How many of the next callbacks are answered with a 500."""
+        """The number of the next callbacks that are answered with a 500."""
         self._new_callback = asyncio.Event()
 
     async def serve(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What ``manage.py check`` reports about the settings."""
+"""The reports of ``manage.py check`` about the settings."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Which numbers may be dialled."""
+"""The numbers that may be dialled, and those that may not."""
 
 import re
 from zoneinfo import available_timezones

@@ -1,4 +1,4 @@
-"""When a number may be dialled."""
+"""The times at which a number may be dialled."""
 
 import random
 from datetime import UTC, datetime, timedelta

@@ -111,7 +111,7 @@ def as_accepted(call: Call) -> dict[str, Any]:
 
 @extend_schema_serializer(deprecate_fields=["who"])
 class TurnSerializer(serializers.ModelSerializer[Turn]):
-    """What one side said in its turn. `heard` is the part that the other side heard."""
+    """The words of one side in its turn. `heard` is the part that the other side heard."""
 
     who = serializers.ChoiceField(
         Turn.Speaker.choices,
@@ -182,7 +182,7 @@ class CallDetailSerializer(CallSerializer):
         return [f"{turn.speaker}: {turn.heard}" for turn in call.turns.all() if turn.heard]
 
     @extend_schema_field(RecordingSerializer(allow_null=True))
-    def get_recording(self, call: Call) -> dict[str, Any] | None:
+    def get_recording(self, call: Call) -> dict[str, str] | None:
         if not call.recording:
             return None
         token = signing.dumps(str(call.pk), salt=RECORDING_SALT)

@@ -1,4 +1,4 @@
-"""What the serializers have in common, and the problem document, with which any operation may answer."""
+"""Refuses unknown fields, renames reserved words, and defines the problem document."""
 
 from typing import Any
 

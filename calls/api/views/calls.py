@@ -102,7 +102,7 @@ class BatchView(Endpoint):
         return Response(data, status=202, headers=_replayed_header(new))
 
 
-def _read_batch(data: Any) -> tuple[dict[int, NewCall], list[dict[str, Any]]]:
+def _read_batch(data: Any) -> tuple[dict[int, NewCall], list[dict[str, str | int]]]:
     """Return the well-formed calls of a batch by row, and the entries of ``errors`` for the other rows."""
     rows = data.get("calls") if isinstance(data, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or len(data) > 1:
@@ -111,7 +111,7 @@ def _read_batch(data: Any) -> tuple[dict[int, NewCall], list[dict[str, Any]]]:
     if not 1 <= len(rows) <= MAX_BATCH_CALLS:
         raise invalid("calls", f"A batch must have 1 to {MAX_BATCH_CALLS} calls.")
     new_calls: dict[int, NewCall] = {}
-    errors: list[dict[str, Any]] = []
+    errors: list[dict[str, str | int]] = []
     for row, fields in enumerate(rows):
         try:
             new_calls[row] = valid(NewCallSerializer(data=fields)).to_new_call()

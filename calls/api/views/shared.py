@@ -1,4 +1,4 @@
-"""What the views have in common."""
+"""The base classes of the views, and the search for the call of a request."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 PATIENCE = 15.0
 """Seconds that a process gets to end by itself before it is killed."""
@@ -49,7 +49,7 @@ class Command(BaseCommand):
             raise CommandError(f"`{ended}` ended by itself, so the others were stopped. Its last lines say why.")
 
 
-def run_together(commands: Mapping[str, Sequence[str]], *, out: Any) -> str:
+def run_together(commands: Mapping[str, Sequence[str]], *, out: OutputWrapper) -> str:
     """
     Run these commands until one ends or Ctrl-C is pressed, then stop the rest.
 

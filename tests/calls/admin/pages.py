@@ -1,4 +1,4 @@
-"""What the tests of the admin share: a call with turns, and the messages that a page shows."""
+"""Helpers for the tests of the admin: a call with turns, and the messages that a page shows."""
 
 import html
 from uuid import uuid4

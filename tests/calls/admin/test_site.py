@@ -1,4 +1,4 @@
-"""What all pages of the admin have in common."""
+"""The behaviour that all pages of the admin share."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""What the tests of admission and slots share: calls that arrive, deadlines that pass, and work done at once."""
+"""Helpers for the tests of admission and slots: calls that arrive, deadlines that pass, and work done at once."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

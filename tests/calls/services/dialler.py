@@ -1,4 +1,4 @@
-"""What the tests of the dialler share: placing a call, dialling it, and what Twilio reports of it."""
+"""Helpers for the tests of the dialler: placing a call, dialling it, and reporting its status."""
 
 from datetime import UTC, datetime
 

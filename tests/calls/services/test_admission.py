@@ -1,4 +1,4 @@
-"""How calls and their streams are let in: one stream per token, and one admission per call."""
+"""Admission of calls and their streams: one stream per token, and one admission per call."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How an attempt moves, and how its call follows."""
+"""The moves of an attempt, and of its call with it."""
 
 from datetime import UTC, datetime
 

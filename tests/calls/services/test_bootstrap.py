@@ -1,4 +1,4 @@
-"""What a fresh installation gets: its first agent, and logins."""
+"""The first agent and the logins of a new installation."""
 
 import pytest
 from django.contrib.auth import authenticate

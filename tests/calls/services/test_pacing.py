@@ -1,4 +1,4 @@
-"""How fast calls are dialled, and when dialling pauses."""
+"""The pace of dialling, and its pauses."""
 
 from datetime import timedelta
 

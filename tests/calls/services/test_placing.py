@@ -1,4 +1,4 @@
-"""Which calls are accepted."""
+"""Accepting and refusing calls."""
 
 from datetime import timedelta
 
