@@ -95,8 +95,19 @@ class _DrawnTroubles:
         return stalled
 
 
+@dataclass(kw_only=True, eq=False)
 class _ScriptedEngine:
+    """The part that the three engines share. The fields of each are its options."""
+
     may_speculate: ClassVar[bool] = True
+    request_name: ClassVar[str]
+    """The name of a request in error messages."""
+    failures: Iterable[Mapping[str, Any]] = ()
+    stalls: Iterable[Mapping[str, Any]] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.troubles = _Troubles(self.failures, self.stalls, self.seed, self.request_name)
 
     async def start(self) -> None:
         """Do nothing: there is nothing to load."""
@@ -111,6 +122,7 @@ class _ScriptedEngine:
 # Speech to text
 
 
+@dataclass(kw_only=True, eq=False)
 class ScriptedSpeechToText(_ScriptedEngine):
     """
     Returns transcripts from a list. ``snapshot`` and ``finish`` each take ``final_delay`` seconds.
@@ -121,32 +133,21 @@ class ScriptedSpeechToText(_ScriptedEngine):
     reveals one more word.
     """
 
-    def __init__(
-        self,
-        *,
-        transcripts: Sequence[str] = (DEFAULT_TRANSCRIPT,),
-        final_delay: float = 0.05,
-        partials: bool = False,
-        seconds_per_word: float = 0.3,
-        backchannel: str = "mm-hm",
-        backchannel_below: float = 0.0,
-        voice_peak: int = 500,
-        failures: Iterable[Mapping[str, Any]] = (),
-        stalls: Iterable[Mapping[str, Any]] = (),
-        seed: int = 0,
-        rate_hz: int = 8000,
-    ) -> None:
-        self.rate_hz = rate_hz
-        self.gives_partials = partials
-        self.final_delay = final_delay
-        self.seconds_per_word = seconds_per_word
-        self.backchannel = backchannel
-        self.backchannel_below = backchannel_below
-        self.voice_peak = voice_peak
-        self._transcripts = list(transcripts)
+    request_name = "scripted utterance"
+    transcripts: Sequence[str] = (DEFAULT_TRANSCRIPT,)
+    final_delay: float = 0.05
+    partials: bool = False
+    seconds_per_word: float = 0.3
+    backchannel: str = "mm-hm"
+    backchannel_below: float = 0.0
+    voice_peak: int = 500
+    rate_hz: int = 8000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.gives_partials = self.partials
         self._next_text = 0
         """The number of transcripts that were used."""
-        self.troubles = _Troubles(failures, stalls, seed, "scripted utterance")
 
     def open(
         self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None
@@ -154,7 +155,7 @@ class ScriptedSpeechToText(_ScriptedEngine):
         return ScriptedTranscription(self, on_partial if self.gives_partials else None)
 
     def next_text(self) -> str:
-        text = self._transcripts[self._next_text % len(self._transcripts)]
+        text = self.transcripts[self._next_text % len(self.transcripts)]
         self._next_text += 1
         return text
 
@@ -246,6 +247,7 @@ class ScriptedTranscription:
 # Language model
 
 
+@dataclass(kw_only=True, eq=False)
 class ScriptedLanguageModel(_ScriptedEngine):
     """
     Replies from a list: the first token ``first_delay`` seconds after the request, then one every ``token_delay``.
@@ -256,35 +258,30 @@ class ScriptedLanguageModel(_ScriptedEngine):
     is never called again; 0 is never.
     """
 
-    def __init__(
-        self,
-        *,
-        replies: Sequence[str] = (DEFAULT_REPLY,),
-        first_delay: float = 0.05,
-        token_delay: float = 0.01,
-        end_call_after: int = 0,
-        transfer_after: int = 0,
-        transfer_to: str = "",
-        opt_out_after: int = 0,
-        failures: Iterable[Mapping[str, Any]] = (),
-        stalls: Iterable[Mapping[str, Any]] = (),
-        seed: int = 0,
-    ) -> None:
-        self._replies = [re.findall(r"\s*\S+", reply) for reply in replies]
-        self._first_delay = first_delay
-        self._token_delay = token_delay
+    request_name = "scripted reply"
+    replies: Sequence[str] = (DEFAULT_REPLY,)
+    first_delay: float = 0.05
+    token_delay: float = 0.01
+    end_call_after: int = 0
+    transfer_after: int = 0
+    transfer_to: str = ""
+    opt_out_after: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._tokens = [re.findall(r"\s*\S+", reply) for reply in self.replies]
+        """The tokens of each reply."""
         self._requests_after = [
-            (end_call_after, TextDelta(requests=ToolRequests(end_call=True))),
-            (transfer_after, TextDelta(requests=ToolRequests(transfer=transfer_to))),
-            (opt_out_after, TextDelta(requests=ToolRequests(opt_out=True))),
+            (self.end_call_after, TextDelta(requests=ToolRequests(end_call=True))),
+            (self.transfer_after, TextDelta(requests=ToolRequests(transfer=self.transfer_to))),
+            (self.opt_out_after, TextDelta(requests=ToolRequests(opt_out=True))),
         ]
-        self.troubles = _Troubles(failures, stalls, seed, "scripted reply")
 
     def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
         turns = sum(message.role == "user" for message in messages)
-        tokens = self._replies[max(turns - 1, 0) % len(self._replies)]
+        tokens = self._tokens[max(turns - 1, 0) % len(self._tokens)]
         requests = [delta for after, delta in self._requests_after if 0 < after <= turns]
         return self._stream(tokens, requests, self.troubles.draw_for_next_request(), asyncio.get_running_loop().time())
 
@@ -294,14 +291,14 @@ class ScriptedLanguageModel(_ScriptedEngine):
     async def _stream(
         self, tokens: list[str], requests: list[TextDelta], drawn: _DrawnTroubles, requested_at: float
     ) -> AsyncGenerator[TextDelta, None]:
-        due = requested_at + self._first_delay + await drawn.apply("first")
+        due = requested_at + self.first_delay + await drawn.apply("first")
         middle = len(tokens) // 2
         for number, token in enumerate(tokens):
             if number == middle:
                 due += await drawn.apply("middle")
             await _sleep_until(due)
             yield TextDelta(token)
-            due += self._token_delay
+            due += self.token_delay
         for delta in requests:
             yield delta
 
@@ -309,6 +306,7 @@ class ScriptedLanguageModel(_ScriptedEngine):
 # Text to speech
 
 
+@dataclass(kw_only=True, eq=False)
 class ScriptedTextToSpeech(_ScriptedEngine):
     """
     Speaks a clause as a tone: the first chunk ``first_delay`` seconds after the clause, then one every ``chunk_delay``.
@@ -317,41 +315,32 @@ class ScriptedTextToSpeech(_ScriptedEngine):
     its characters. The phase of the tone continues from clause to clause.
     """
 
-    def __init__(
-        self,
-        *,
-        first_delay: float = 0.05,
-        chunk_delay: float = 0.02,
-        chunk_seconds: float = 0.1,
-        seconds_per_character: float = 0.04,
-        tone_hz: int = 220,
-        tone_peak: int = 8000,
-        failures: Iterable[Mapping[str, Any]] = (),
-        stalls: Iterable[Mapping[str, Any]] = (),
-        seed: int = 0,
-        rate_hz: int = 8000,
-        voices: Sequence[str] = ("tone",),
-        hears_caller: bool = False,
-    ) -> None:
-        self.rate_hz = rate_hz
-        self.first_delay = first_delay
-        self.chunk_delay = chunk_delay
-        self.chunk_samples = int(chunk_seconds * rate_hz)
-        self.samples_per_character = seconds_per_character * rate_hz
-        self.period_samples = rate_hz // math.gcd(rate_hz, tone_hz)
+    request_name = "scripted speech"
+    first_delay: float = 0.05
+    chunk_delay: float = 0.02
+    chunk_seconds: float = 0.1
+    seconds_per_character: float = 0.04
+    tone_hz: int = 220
+    tone_peak: int = 8000
+    rate_hz: int = 8000
+    voices: Sequence[str] = ("tone",)
+    hears_caller: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.chunk_samples = int(self.chunk_seconds * self.rate_hz)
+        self.samples_per_character = self.seconds_per_character * self.rate_hz
+        self.period_samples = self.rate_hz // math.gcd(self.rate_hz, self.tone_hz)
         # Chunks are views of one table, which is long enough to cut a chunk at any phase: speaking costs no arithmetic.
-        at = np.arange(self.period_samples + self.chunk_samples) / rate_hz
-        self.tone: Pcm = np.rint(tone_peak * np.sin(2 * np.pi * tone_hz * at)).astype(np.int16)
+        at = np.arange(self.period_samples + self.chunk_samples) / self.rate_hz
+        self.tone: Pcm = np.rint(self.tone_peak * np.sin(2 * np.pi * self.tone_hz * at)).astype(np.int16)
         self.tone.flags.writeable = False
-        self._voices = frozenset(voices)
-        self.hears_caller = hears_caller
         self.caller_said: deque[tuple[str, Pcm, int]] = deque(maxlen=100)
         """The last calls of ``ScriptedSpeech.caller_said``, for tests."""
-        self.troubles = _Troubles(failures, stalls, seed, "scripted speech")
 
     def open(self, *, voice: str = "", language: str = "en") -> ScriptedSpeech:
-        if voice and voice not in self._voices:
-            known = ", ".join(sorted(self._voices))
+        if voice and voice not in self.voices:
+            known = ", ".join(sorted(self.voices))
             raise EngineError(f"there is no scripted voice {voice!r}; the voices are: {known}", permanent=True)
         return ScriptedSpeech(self)
 

@@ -249,8 +249,9 @@ class LateTextToSpeech(ScriptedTextToSpeech):
     """Starts at the second attempt, and does not know its own rate before."""
 
     def __init__(self, **options: Any) -> None:
-        self.known = self.tried = False
+        self.known = True
         super().__init__(**options)
+        self.known = self.tried = False
 
     async def start(self) -> None:
         self.known, self.tried = self.tried, True

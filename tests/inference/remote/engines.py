@@ -25,4 +25,4 @@ class ListingTextToSpeech(ScriptedTextToSpeech):
 
     @property
     def voice_names(self) -> Sequence[str]:
-        return self._voices
+        return self.voices
