@@ -90,7 +90,7 @@ async def test_two_workers_share_the_sessions_and_full_ones_take_no_more(redis_u
 
 
 async def test_the_sessions_of_a_worker_that_is_killed_fail_and_the_next_ones_go_to_another(redis_url, tmp_path):
-    slow = {"tts": {"chunk_delay": 0.2}}
+    slow = {"tts": {"chunk_delay": 5.0}}
     async with started(RemoteTextToSpeech(rate_hz=8000)) as tts, started(RemoteSpeechToText(rate_hz=8000)) as stt:
         with ExitStack() as stack:
             first = stack.enter_context(worker_process(tmp_path, redis_url, "stt", "tts", **slow))
