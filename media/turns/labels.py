@@ -30,6 +30,8 @@ ECHO_SHARE = 0.75
 """The share of the caller's words that must be the agent's. Recognition gets some words of an echo wrong."""
 WORDS_UNTIL_ANSWER = 4
 """Words that the agent says after a question before an answer to it begins, at three a second."""
+QUESTION_MARKS = "?？؟"
+"""The marks at the end of a question, in Latin, Chinese and Arabic writing. Spanish has another one, "¿", before it."""
 SHORT_WITHOUT_LIST = 1
 """Words that are taken for a murmur in a language without lists."""
 
@@ -81,8 +83,12 @@ class AgentSpeech:
 
 def asks_at_the_end(heard: str) -> bool:
     """Whether the last that was heard is a question, or words that followed it before it could be answered."""
-    _, question, after = heard.rpartition("?")
-    return bool(question) and len(after.split()) <= WORDS_UNTIL_ANSWER
+    end = max(heard.rfind(mark) for mark in QUESTION_MARKS)
+    return end >= 0 and len(heard[end + 1 :].split()) <= WORDS_UNTIL_ANSWER
+
+
+def _has_question(text: str) -> bool:
+    return any(mark in text for mark in QUESTION_MARKS)
 
 
 SILENT = AgentSpeech()
@@ -140,8 +146,7 @@ def _label_phrases(phrases: list[Phrase], kinds: set[str], agent: AgentSpeech) -
 
 def _label_sentence(text: str, words: tuple[str, ...], phrases: list[Phrase], lexicon: Lexicon) -> Label:
     """Label words of which some are on no list."""
-    asks = text.rstrip().endswith("?")
-    if asks:
+    if text.rstrip("\"'»”’) ").endswith(tuple(QUESTION_MARKS)) or "¿" in text:
         return Label.QUESTION
     for start in _clause_starts(phrases):
         rest = lexicon.words_after("thanks_for", words[start:])
@@ -150,10 +155,12 @@ def _label_sentence(text: str, words: tuple[str, ...], phrases: list[Phrase], le
         if lexicon.words_after("hold_openings", words[start:]) is not None:
             return Label.HOLD_REQUEST
     said = _without_leads(words, phrases)
+    # What looks like a lead may be the opening itself: Dutch "kan" agrees, and begins "kan ik met pin betalen".
     if any(lexicon.words_after("correction_openings", part) for part in (words, said)):
         return Label.CORRECTION
-    if len(said) >= SHORTEST_QUESTION and lexicon.words_after("question_openings", said) is not None:
-        return Label.QUESTION
+    for part in (words, said):
+        if len(part) >= SHORTEST_QUESTION and lexicon.words_after("question_openings", part) is not None:
+            return Label.QUESTION
     return Label.OBJECTION if phrases[0].kind == "objection" else Label.TAKES_TURN
 
 
@@ -195,7 +202,7 @@ def _is_only_farewell(words: tuple[str, ...], phrases: list[Phrase], lexicon: Le
 
 
 def _is_echo(words: tuple[str, ...], agent: AgentSpeech, *, unfinished: bool) -> bool:
-    shortest = SHORTEST_ECHO_OF_QUESTION if agent.asked or "?" in agent.coming else SHORTEST_ECHO
+    shortest = SHORTEST_ECHO_OF_QUESTION if agent.asked or _has_question(agent.coming) else SHORTEST_ECHO
     if len(words) < (BEGUN_ECHO if unfinished else shortest):
         return False
     said = words_of(f"{agent.heard} {agent.coming}")

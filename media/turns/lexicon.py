@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*'?")
-"""A word. A hyphen separates two, so that "mm-hm" and "mm hm" are the same."""
+"""
+A word. A hyphen separates two, so that "mm-hm" and "mm hm" are the same. An apostrophe separates none: "that's" and
+"c'est" are one word.
+"""
 _DRAWN = re.compile(r"([^\W\d_])\1{2,}")
-_TYPOGRAPHY = str.maketrans("’‘ʼ", "'''")
+_TYPOGRAPHY = str.maketrans("’‘ʼ´`", "'''''")
 
 KINDS = (
     *("murmur", "nod", "agreement", "go_on", "thanks", "farewell", "closing", "presence", "hold"),
@@ -28,8 +32,14 @@ OPENINGS = ("thanks_for", "farewell_openings", "hold_openings", "correction_open
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Return the words of a text in small letters, without punctuation. A long drawn "hmmmm" becomes "hmm"."""
-    return tuple(_WORD.findall(_DRAWN.sub(r"\1\1", text.lower().translate(_TYPOGRAPHY))))
+    """
+    Return the words of a text in small letters, without punctuation. A long drawn "hmmmm" becomes "hmm".
+
+    They have no accents, because recognition drops some: "sí" and "si" are the same word.
+    """
+    decomposed = unicodedata.normalize("NFD", text.casefold().translate(_TYPOGRAPHY))
+    plain = "".join(character for character in decomposed if not unicodedata.category(character).startswith("M"))
+    return tuple(_WORD.findall(_DRAWN.sub(r"\1\1", plain)))
 
 
 @dataclass(frozen=True, slots=True)
