@@ -5,123 +5,26 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 import aiohttp
 import pytest
-import uvicorn
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from twilio.request_validator import RequestValidator
 
-from calls.models import Agent, Call
-from media.phone.caller import HangUp, Press, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent
+from calls.models import Call
+from media.phone.caller import HangUp, Press, ScriptedCaller, TalkOver, Wait, WaitForAgent
 from media.phone.clips import Clip
 from media.phone.gateway import Gateway
 from media.phone.impairments import Fault, Impairments, Stall
 from media.phone.injections import CallbackFault, Injections
-from media.phone.leg import PhoneCall
 from media.phone.measurements import measure
-from media.phone.network import PhoneNetwork
-from media.phone.ticker import Ticker
-from media.runtime import close_runtime, get_runtime
+from media.runtime import get_runtime
 from tests.media.scripted_call import voice
+from tests.media.whole_calls import PUBLIC, ask, callback_statuses, finished_record, lateness, phones, talk
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-PUBLIC = "https://phone.example.com"
-
-
-def ask() -> Say:
-    return Say(Clip.of(voice("What time do you open?"), name="question"))
-
-
-@pytest.fixture
-def engines_options(request) -> dict[str, dict]:
-    """Options of the scripted engines, and those of the test. Speech is made fast, for each server prepares phrases."""
-    return {"tts": {"chunk_delay": 0.001}, **getattr(request, "param", {})}
-
-
-@pytest.fixture
-async def server(settings, engines_options) -> AsyncIterator[str]:
-    """The application under uvicorn, with scripted engines. Its address."""
-    from clientcaller.asgi import application
-
-    settings.ENGINES_PROFILE = "scripted"
-    settings.ENGINES = {
-        alias: {**engine, "OPTIONS": engines_options.get(alias, {})}
-        for alias, engine in settings.ENGINES_PROFILES["scripted"].items()
-    }
-    settings.PUBLIC_BASE_URL = PUBLIC
-    settings.ALLOWED_HOSTS = ["*"]
-    await sync_to_async(Agent.objects.update)(greeting="Hello, how can I help you?")
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(application, ws="websockets-sansio", lifespan="on", log_config=None, ws_max_size=65536)
-    serving = uvicorn.Server(config)
-    task = asyncio.ensure_future(serving.serve(sockets=[listening]))
-    while not serving.started:  # noqa: ASYNC110 (uvicorn has no event for it)
-        await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    serving.should_exit = True
-    await task
-    await close_runtime()
-
-
-@asynccontextmanager
-async def phones(server: str, *, impairments: Impairments | None = None, **options) -> AsyncIterator[PhoneNetwork]:
-    def gateway(party, tape):
-        return Gateway(party, tape=tape, impairments=impairments, strict=True)
-
-    async with PhoneNetwork(
-        app_url=server,
-        public_url=PUBLIC,
-        account_sid=settings.TWILIO_ACCOUNT_SID,
-        auth_token=settings.TWILIO_AUTH_TOKEN,
-        gateway_factory=gateway,
-        **options,
-    ) as network:
-        yield network
-
-
-def lateness() -> float:
-    """
-    Seconds by which a busy machine delayed the simulated network at most. Above 20 ms it causes gaps of its own.
-    """
-    return max(Ticker.shared().lateness, default=0.0)
-
-
-async def talk(network: PhoneNetwork, *steps: Step, number: str = "+12025550123") -> PhoneCall:
-    call = await network.call_in(ScriptedCaller(steps), from_number=number, to_number="+15005550006")
-    await call.wait()
-    await network.wait_until_idle()
-    return call
-
-
-async def finished_record(call: PhoneCall) -> Call:
-    """The call's record once it is complete, which is some time after the call's end."""
-    runtime = get_runtime()
-    while runtime.streams:  # noqa: ASYNC110 (there is no event for it)
-        await asyncio.sleep(0.01)
-    assert await runtime.facts.drain(60)
-    return await read_record(call)
-
-
-@sync_to_async
-def read_record(call: PhoneCall) -> Call:
-    record = Call.objects.prefetch_related("turns", "events").get(sid=call.sid)
-    record.lines = [(turn.speaker, turn.heard) for turn in record.turns.all()]
-    record.recorded_bytes = Path(record.recording.path).stat().st_size if record.recording else 0
-    record.kinds = [event.kind for event in record.events.all()]
-    return record
-
-
-def callback_statuses(network: PhoneNetwork) -> set[int]:
-    """The HTTP statuses with which the application answered the callbacks."""
-    return {delivery.response.status for delivery in network.sender.deliveries if delivery.response is not None}
 
 
 async def test_a_call_is_answered_transcribed_recorded_and_closed(server):

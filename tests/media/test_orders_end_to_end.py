@@ -12,9 +12,7 @@ from calls.services import orders
 from media.phone.caller import HangUp, Press, ScriptedCaller, Step, Wait, WaitForAgent
 from media.phone.leg import PhoneCall
 from media.phone.network import PhoneNetwork
-from tests.media.test_calls_end_to_end import engines_options as engines_options
-from tests.media.test_calls_end_to_end import finished_record, phones, talk
-from tests.media.test_calls_end_to_end import server as server
+from tests.media.whole_calls import finished_record, phones, talk
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

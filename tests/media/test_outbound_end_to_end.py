@@ -24,11 +24,10 @@ from media.phone.injections import CallbackFault, Injections, RestFault
 from tests.calls.installation import installation
 from tests.media import outbound
 from tests.media.outbound import ANNA, CARRIER_TIMEOUT, HEARS_GREETING, TAKES_LONG, OutboundSystem
-from tests.media.test_calls_end_to_end import ask, server
+from tests.media.whole_calls import ask
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-server = server
 TARGET = "+12025550177"
 FAST = {"first_delay": 0.001, "chunk_delay": 0.001, "seconds_per_character": 0.02}
 
@@ -100,7 +99,7 @@ CALLBACKS = ("status", "stream-status", "amd")
         pytest.param(Injections(rest=[RestFault(slow_body=0.5)]), id="the answer to the create is slow"),
         pytest.param(Injections(rest=[RestFault(drop=True, takes_effect=True)]), id="the answer is lost"),
         pytest.param(Injections(rest=[RestFault(delay=2 * CARRIER_TIMEOUT)]), id="the answer takes too long"),
-        pytest.param(Injections(rest=[RestFault(slow_body=3 * CARRIER_TIMEOUT)]), id="the answer is too slow"),
+        pytest.param(Injections(rest=[RestFault(slow_body=2 * CARRIER_TIMEOUT)]), id="the answer is too slow"),
         pytest.param(
             Injections(rest=[RestFault.html(503, takes_effect=True)]),
             id="a proxy reports an error for a call that is placed",
