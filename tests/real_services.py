@@ -5,6 +5,7 @@ come with requirements/dev.txt, and everything runs in temporary folders and end
 ``pytest --database=postgres`` runs the tests on PostgreSQL instead of SQLite.
 """
 
+import fcntl
 import importlib
 import importlib.util
 import os
@@ -167,17 +168,30 @@ def migrate(env: Mapping[str, str]) -> None:
     subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], env=env, cwd=ROOT, check=True)
 
 
-def free_port() -> int:
+_reserved_ports: dict[int, int] = {}
+"""The ports of this process, each with the descriptor of a file that stays locked, so that no other process of the tests takes it."""
+
+
+def reserve_port() -> int:
     """
-    A port of this machine that a server can listen on now and after a restart.
+    Reserve a port of this machine that a server can listen on now and after a restart.
 
     It lies below the ports that the system gives to outgoing connections (from 32768 on Linux), one of which could
-    otherwise take it while the server is down.
+    otherwise take it while the server is down. The processes that run tests lock it against each other until they end.
     """
+    folder = Path(tempfile.gettempdir()) / f"test-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
     while True:
         port = secrets.choice(range(20_000, 32_000))
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+        if port in _reserved_ports:
+            continue
+        lock = os.open(folder / str(port), os.O_WRONLY | os.O_CREAT, 0o600)
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.create_server(("127.0.0.1", port)):
+                _reserved_ports[port] = lock
+                return port
+        os.close(lock)
 
 
 # --- Servers ---------------------------------------------------------------------------------------------
@@ -251,7 +265,7 @@ class RedisServer(_Server):
 
     def __init__(self) -> None:
         self._binary = _redis_binary()
-        self.port = free_port()
+        self.port = reserve_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 

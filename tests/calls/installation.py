@@ -18,7 +18,7 @@ from typing import Any
 
 from media.phone.answering import CarrierTiming, Outcome
 from media.phone.network import PhoneNetwork
-from tests.real_services import Process, free_port, migrate, process, process_env
+from tests.real_services import Process, migrate, process, process_env, reserve_port
 
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "0123456789abcdef" * 2, "development-auth-token"
 WEB = (
@@ -92,7 +92,7 @@ async def installation(
 
     Every number is busy. ``include`` is a module that the workers import, ``more`` are further settings.
     """
-    port = free_port()
+    port = reserve_port()
     url = f"http://127.0.0.1:{port}"
     network = PhoneNetwork(
         app_url=url,
