@@ -1,5 +1,5 @@
 """
-How long do the pages of ``GET /api/calls/`` take with a million calls on PostgreSQL?
+Measure the pages of ``GET /api/calls/`` with a million calls on PostgreSQL.
 
     python -m tests.benchmarks.history
     python -m tests.benchmarks.history --calls 100000 --locale en_US.utf8
@@ -34,8 +34,10 @@ RUNS = 20
 TARGET = 0.050
 """Seconds that a page may take at p95."""
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+"""A fixed time, so that every run has the same calls."""
 YEAR = 365 * 86400
 AGENTS = 20
+"""Enough that some have most of the calls and some have few."""
 
 
 def main() -> None:
@@ -127,13 +129,14 @@ def fill(calls: int) -> None:
 
 
 def pages() -> Mapping[str, str]:
+    """Return the query of each page that is measured, by a name for the table."""
     from calls.models import Call
 
-    some = Call.objects.filter(direction="outbound").order_by("-created_at")[1000]
+    example = Call.objects.filter(direction="outbound").order_by("-created_at")[1000]
     month = {"created_after": NOW - timedelta(days=200), "created_before": NOW - timedelta(days=170)}
     between = "&".join(f"{name}={value:%Y-%m-%dT%H:%M:%SZ}" for name, value in month.items())
     scheduled = between.replace("created", "scheduled")
-    number = some.far_number.replace("+", "%2B")
+    number = example.far_number.replace("+", "%2B")
     return {
         "first page": "",
         "first page of 200": "page_size=200",
@@ -166,8 +169,8 @@ def pages() -> Mapping[str, str]:
         "search, 5 digits": f"search={number[:8]}",
         "search, 2 digits": "search=12",
         "search, nothing found": "search=1999555",
-        "search, CallSid": f"search={some.sid}",
-        "search, id": f"search={some.pk}",
+        "search, CallSid": f"search={example.sid}",
+        "search, id": f"search={example.pk}",
     }
 
 
@@ -185,18 +188,18 @@ def measure() -> bool:
     table = Table(title=f"GET /api/calls/, {RUNS} runs each")
     for column in ("page", "rows", "median", "p95", "by"):
         table.add_column(column, justify="left" if column in ("page", "by") else "right")
-    good = True
+    all_good = True
     for name, address in addresses.items():
         rows, found = _explain(client, address)
         seconds = sorted(_time_request(client, address) for _ in range(RUNS))
         p95 = seconds[round(0.95 * (RUNS - 1))]
         slow, unindexed = p95 > TARGET, not found or any("Seq Scan" in node for node in found)
-        good = good and not slow and not unindexed
+        all_good = all_good and not slow and not unindexed
         style = "red" if slow or unindexed else ""
         figures = (f"{statistics.median(seconds) * 1000:.1f} ms", f"{p95 * 1000:.1f} ms")
         table.add_row(name, str(rows), *figures, ", ".join(found), style=style)
     Console(width=140).print(table)
-    return good
+    return all_good
 
 
 def _time_request(client: Any, address: str) -> float:
@@ -208,7 +211,7 @@ def _time_request(client: Any, address: str) -> float:
 
 
 def _address_of_deep_page(client: Any) -> str:
-    """Return the address of a page far down the list, as a client would have it that has read all pages before."""
+    """Return the address of a page far down the list, as a client gets it that has read all pages before."""
     from calls.api.pagination import KeysetPagination
     from calls.models import Call
 
@@ -235,7 +238,7 @@ def _explain(client: Any, address: str) -> tuple[int, list[str]]:
 
     with CaptureQueriesContext(connection) as context:
         rows = len(client.get(address).json()["results"])
-    (query,) = [one["sql"] for one in context.captured_queries if 'FROM "calls_call"' in one["sql"]]
+    (query,) = [captured["sql"] for captured in context.captured_queries if 'FROM "calls_call"' in captured["sql"]]
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (FORMAT JSON) {query}")
         plan = cursor.fetchone()[0]

@@ -1,4 +1,4 @@
-"""Random requests to the callbacks, forged and signed, made from a seed; and a fingerprint of the database."""
+"""Random requests to the callbacks, signed and forged, made from a seed; and a fingerprint of the database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.calls.fake_carrier import FakeCarrier
 FORM = "application/x-www-form-urlencoded"
 PATHS = [f"/twilio/{name}/" for name in ("voice", "status", "amd", "stream-status", "after-stream", "after-transfer")]
 STATUSES = "queued initiated ringing in-progress completed busy no-answer failed canceled".split()
-MOMENTS = (
+TIMESTAMPS = (
     "Thu, 20 Nov 2025 17:00:00 +0000",
     "2025-11-20T17:00:00.123456789Z",
     "0001-01-01T00:00:00+23:59",
@@ -38,7 +38,7 @@ MOMENTS = (
     "20251120",
     "1e400",
 )
-ODDITIES = (
+ODD_VALUES = (
     "", " ", "\0", "a\0b", "-1", "0", "1e999", "NaN", "²", "٣", "9" * 400, "A" * 20_000, "\ud7ff\ufffd\U0010ffff",
     "' OR 1=1 --", "{{ name }}", "%s%n%00", "../../etc/passwd", "<Response/>", "null", "\r\nX: y", "\u202e",
     "\x7f\x1b[0m",
@@ -52,7 +52,7 @@ FIELDS = (
 
 @dataclass(frozen=True)
 class OddRequest:
-    """A request as it is sent. ``chunks`` is its body, in the pieces in which the server receives it."""
+    """A request to the application. ``chunks`` is its body, in the pieces in which the server receives it."""
 
     method: str
     target: str
@@ -66,7 +66,7 @@ class OddRequest:
 
 @dataclass
 class OddRequests:
-    """Makes the requests. ``sids`` and ``attempts`` are in the database, so some requests are about a real call."""
+    """Makes random requests, some of them about a real call: ``sids`` and ``attempts`` are in the database."""
 
     seed: int
     sids: Sequence[str]
@@ -77,13 +77,13 @@ class OddRequests:
         self._random = random.Random(self.seed)
 
     def signed(self) -> OddRequest:
-        """A request with a valid signature and random contents."""
+        """Make a request with a valid signature and random contents."""
         target = self._path() + self._query()
         body = self._form()
         return self._request("POST", target, body, {"X-Twilio-Signature": _sign(target, body)})
 
     def forged(self) -> OddRequest:
-        """A request without a valid signature, made from a signed one by one change."""
+        """Make a request without a valid signature: a signed one with one change."""
         genuine_target, body = self._path() + self._query(), self._form()
         request = self._request("POST", genuine_target, body, {"X-Twilio-Signature": _sign(genuine_target, body)})
         forge = self._random.choice(
@@ -93,9 +93,9 @@ class OddRequests:
                 self._with_another_query,
                 self._with_another_content_type,
                 self._with_another_method,
-                self._of_another_account,
+                self._with_another_account,
                 self._with_another_charset,
-                self._of_random_bytes,
+                self._with_random_bytes,
             )
         )
         return forge(request, body)
@@ -137,9 +137,9 @@ class OddRequests:
 
     def _with_another_query(self, request: OddRequest, body: bytes) -> OddRequest:
         target = request.target
-        joint = "&" if "?" in target else "?"
+        separator = "&" if "?" in target else "?"
         more = self._random.choice((f"attempt={uuid.uuid4()}", "stream=2", "%00=%FF", "a" * 5000, "attempt=" * 50))
-        return replace(request, target=f"{target}{joint}{more}")
+        return replace(request, target=f"{target}{separator}{more}")
 
     def _with_another_content_type(self, request: OddRequest, body: bytes) -> OddRequest:
         form = {name: values[-1] for name, values in QueryDict(body).lists()}
@@ -147,7 +147,7 @@ class OddRequests:
         multipart = "".join(
             f'--x\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n' for n, v in form.items()
         )
-        kind, changed = self._random.choice(
+        content_type, changed = self._random.choice(
             (
                 ("application/json", json.dumps(form).encode()),
                 ("application/json", nested.encode()),
@@ -161,13 +161,13 @@ class OddRequests:
             )
         )
         signature = {"X-Twilio-Signature": _sign(request.target, self._random.choice((body, b"")))}
-        return self._request("POST", request.target, changed, signature, kind=kind)
+        return self._request("POST", request.target, changed, signature, content_type=content_type)
 
     def _with_another_method(self, request: OddRequest, body: bytes) -> OddRequest:
         method = self._random.choice(("GET", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE", "PURGE", "x" * 40))
         return replace(request, method=method)
 
-    def _of_another_account(self, request: OddRequest, body: bytes) -> OddRequest:
+    def _with_another_account(self, request: OddRequest, body: bytes) -> OddRequest:
         wrong = self._random.choice(("AC" + "0" * 32, "", settings.TWILIO_ACCOUNT_SID.lower() + " ", "\0"))
         body = body.replace(f"AccountSid={settings.TWILIO_ACCOUNT_SID}".encode(), f"AccountSid={quote(wrong)}".encode())
         return self._request("POST", request.target, body, {"X-Twilio-Signature": _sign(request.target, body)})
@@ -177,9 +177,9 @@ class OddRequests:
             ("utf-16", "utf-7", "idna", "undefined", "rot13", "nothing", "\xff", "utf-8;" * 99)
         )
         headers = {"X-Twilio-Signature": _sign(request.target, body) + "x"}
-        return self._request("POST", request.target, body, headers, kind=f"{FORM}; charset={charset}")
+        return self._request("POST", request.target, body, headers, content_type=f"{FORM}; charset={charset}")
 
-    def _of_random_bytes(self, request: OddRequest, body: bytes) -> OddRequest:
+    def _with_random_bytes(self, request: OddRequest, body: bytes) -> OddRequest:
         noise = self._random.randbytes(self._random.choice((0, 1, 100, 5000)))
         headers = {
             self._random.choice(("Host", "X-Forwarded-Host", "Cookie", "Accept-Encoding", "Content-Encoding")): noise[
@@ -188,20 +188,20 @@ class OddRequests:
         }
         return self._request("POST", request.target, noise, headers)
 
-    # -- ingredients ------------------------------------------------------------------------------
+    # -- parts of requests -------------------------------------------------------------------------
 
     def _path(self) -> str:
         path = self._random.choice(PATHS)
         return path if self._random.random() < 0.9 else path.rstrip("/")
 
     def _query(self) -> str:
-        some = self._random.random()
-        if some < 0.3:
+        chance = self._random.random()
+        if chance < 0.3:
             return ""
-        if some < 0.8:
+        if chance < 0.8:
             return f"?attempt={self._attempt()}"
         name = self._random.choice(("attempt", "stream", "attempt[]", "x"))
-        return "?" + urlencode({name: self._random.choice((*ODDITIES[:11], "1", "2", "3", "-1", "1000", "1.5"))})
+        return "?" + urlencode({name: self._random.choice((*ODD_VALUES[:11], "1", "2", "3", "-1", "1000", "1.5"))})
 
     def _attempt(self) -> str:
         known = self._random.choice(self.attempts)
@@ -212,16 +212,16 @@ class OddRequests:
         form = [("CallSid", sid), ("AccountSid", settings.TWILIO_ACCOUNT_SID)]
         form += [(name, self._value(name)) for name in FIELDS if self._random.random() < 0.6]
         if self._random.random() < 0.1:
-            form += [(self._random.choice(ODDITIES), self._random.choice(ODDITIES)) for _ in range(3)]
+            form += [(self._random.choice(ODD_VALUES), self._random.choice(ODD_VALUES)) for _ in range(3)]
         return urlencode(form).encode()
 
     def _value(self, name: str) -> str:
         if self._random.random() < 0.2:
-            return self._random.choice((*ODDITIES, *MOMENTS))
+            return self._random.choice((*ODD_VALUES, *TIMESTAMPS))
         if name.endswith("Status"):
             return self._random.choice((*STATUSES, "answered"))
         if name == "Timestamp":
-            return self._random.choice(MOMENTS)
+            return self._random.choice(TIMESTAMPS)
         if name == "AnsweredBy":
             return self._random.choice(("human", "machine_start", "machine_end_beep", "fax", "unknown"))
         if name == "StreamEvent":
@@ -233,15 +233,15 @@ class OddRequests:
         return str(self._random.choice((0, 1, 2, 17, 200, 486, 4_000_000_000)))
 
     def _request(
-        self, method: str, target: str, body: bytes, headers: dict[str, str], *, kind: str = FORM
+        self, method: str, target: str, body: bytes, headers: dict[str, str], *, content_type: str = FORM
     ) -> OddRequest:
-        every = {
+        all_headers = {
             "Host": urlsplit(settings.PUBLIC_BASE_URL).netloc,
-            "Content-Type": kind,
+            "Content-Type": content_type,
             "Content-Length": str(len(body)),
             **headers,
         }
-        raw = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in every.items())
+        raw = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in all_headers.items())
         return OddRequest(method, target, raw, self._in_chunks(body))
 
     def _in_chunks(self, body: bytes) -> tuple[bytes, ...]:
@@ -319,7 +319,7 @@ async def _forever() -> Any:
 
 
 def fingerprint() -> dict[str, tuple[int, str]]:
-    """The contents of every table of the package ``calls``: the number of rows, and a digest of all their values."""
+    """Return the number of rows of every table of the package ``calls``, and a digest of all their values."""
     prints = {}
     for model in apps.get_app_config("calls").get_models():
         rows = list(model.objects.order_by("pk").values_list())
