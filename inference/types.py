@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from inference.requests import NO_REQUESTS, ToolRequests
 
+NOT_SAID = "[not said yet: {}]"
+"""A note at the end of a line of the agent's: how the reply would have gone on. It is for the language model alone."""
+
 Pcm = NDArray[np.int16]
 """Mono 16-bit linear samples, shape ``(n,)``. The rate is always named beside it."""
 
@@ -46,6 +49,8 @@ class TextDelta:
 
     text: str = ""
     requests: ToolRequests = NO_REQUESTS
+    is_cut: bool = False
+    """The reply was stopped by a limit on its length: its last words may be only half of something."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,13 @@ From the tokens of a language model to clauses that can be spoken, the first one
 
 The first clause is short, so that speech starts early. Whole sentences follow, because a voice gets their melody right.
 A number, a time, an abbreviation, a web address or a name with initials is never cut in two. Lists and headings become
-sentences, and a reply that is too long ends after a whole sentence. The clauses do not depend on how the text was cut
-into tokens.
+sentences. The clauses do not depend on how the text was cut into tokens.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 FIRST_WORDS = 3
 """Words of the shortest first clause: a shorter one has no melody, and is over before the next clause is ready."""
@@ -53,14 +51,19 @@ _SIGN = r"(?:#{1,6}|[-*+•‣–>]|\d{1,2}[.)])"
 _MARKER = re.compile(rf"\s*(?:{_SIGN}\s+)+")
 _MAYBE_MARKER = re.compile(rf"\s*(?:{_SIGN}\s+)*(?:{_SIGN}|\d{{1,2}}|`{{1,3}}|[-*_=]+)?")
 _RULE = re.compile(r"\s*[-*_=]{3,}\s*")
+_NUMBER = re.compile(r"(\d{1,2})[.)]\s*$")
+"""The number of an item of a list."""
+_WHOLE = re.compile(r"(?<!\d)[.!?…][\"'”’)\]*_]*$")
+"""The end of a sentence that was not cut. A full stop behind a digit may be a decimal point."""
+_LINE_END = "\n"
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyGuard:
-    """How much of a reply is spoken. The sentence that reaches a limit is spoken to its end."""
+class Clause(NamedTuple):
+    """What the voice says without a break."""
 
-    max_sentences: int = 4
-    max_characters: int = 600
+    text: str
+    ends: bool = True
+    """A sentence ends with it, and the item of a list if it is in one: here the agent may stop."""
 
 
 class _Lines:
@@ -73,8 +76,10 @@ class _Lines:
         """The line is left out: it is a rule, or code."""
         self._fenced = False
         """The line is between the fences of a code block."""
-        self._item = False
+        self.in_item = False
         """The line is a heading or an item of a list."""
+        self.number = 0
+        """The number of the last item, if the list is numbered."""
         self._last = ""
         """The last character that was neither a space nor a closing quote."""
         self._open = False
@@ -102,23 +107,29 @@ class _Lines:
         if self._skipping:
             return ""
         marker = _MARKER.match(head)
-        self._item = marker is not None
+        if marker and (number := _NUMBER.search(marker[0])):
+            if int(number[1]) in (1, self.number + 1):
+                self.number = int(number[1])
+            else:
+                # "42. Anything else?" is an answer.
+                marker = None
+        self.in_item = marker is not None
         return "".join(map(self._text, head[marker.end() :] if marker else head.lstrip()))
 
     def _end_line(self) -> str:
         text = self._begin_line() if self._head else ""
         blank = self._head == ""
         self._open = bool(self._last) and self._last not in _ENDS + _PAUSES
-        self._must_end = self._open and (self._must_end or blank or self._item)
-        self._head, self._skipping, self._item = "", False, False
-        return text if self._open else text + " "
+        self._must_end = self._open and (self._must_end or blank or self.in_item)
+        self._head, self._skipping, self.in_item = "", False, False
+        return text if self._open else text + _LINE_END
 
     def _text(self, character: str) -> str:
         if character.isspace():
             return "" if self._open else " "
         joint = ""
         if self._open:
-            joint = ". " if self._must_end or self._item or not character.islower() else " "
+            joint = f".{_LINE_END}" if self._must_end or self.in_item or not character.islower() else " "
             self._open = self._must_end = False
         if character not in _CLOSERS:
             self._last = character
@@ -132,43 +143,55 @@ class ClauseSplitter:
     ``push`` the text as it comes and ``finish`` at its end; both return the clauses that can be spoken now.
     """
 
-    def __init__(self, guard: ReplyGuard | None = None) -> None:
-        self.done = False
-        """The reply has reached a limit of the guard or its end: no clause follows."""
-        self._guard = guard or ReplyGuard()
+    def __init__(self) -> None:
+        self.fragment = ""
+        """The end of a reply that was cut, as far as it is no whole clause. Known after ``finish``."""
         self._lines = _Lines()
         self._waiting = ""
         """The text that is not part of a clause yet."""
         self._first = True
         """The first clause is still to come."""
-        self._sentences = 0
-        self._characters = 0
-        """How much was put into clauses, for the guard."""
+        self._items = 0
+        """The last number at the beginning of a sentence, which may be that of an item."""
+        self._line_ended = False
+        """The last character ended a line."""
         self._unless: str | None = None
         """What continues the sentence ("digit" or "small" letter) if the next word begins with it; else it has ended.
         None if there is no such doubt."""
-        self._ready: list[str] = []
+        self._ready: list[Clause] = []
         """The clauses that were not returned yet."""
 
-    def push(self, text: str) -> list[str]:
+    def push(self, text: str) -> list[Clause]:
         for character in text:
             for certain in self._lines.take(character):
                 self._take(certain)
         return self._collect()
 
-    def finish(self) -> list[str]:
+    def finish(self, *, is_cut: bool = False) -> list[Clause]:
+        """``is_cut``: the text ends anywhere, and only what is surely a whole clause is to be spoken."""
         for certain in self._lines.finish():
             self._take(certain)
+        if is_cut and not _WHOLE.search(self._waiting):
+            self._drop_fragment()
+        self._line_ended = True
         self._cut(len(self._waiting), sentence=True)
-        self.done = True
         return self._collect()
 
-    def _collect(self) -> list[str]:
+    def _drop_fragment(self) -> None:
+        parts = [part.end() for part in _PART.finditer(self._waiting)]
+        end = next((end for end in reversed(parts) if len(self._waiting[:end].split()) >= FIRST_WORDS), 0)
+        self.fragment = self._waiting[end:].strip()
+        clause = self._waiting[:end].rstrip(f" {_PAUSES}—–-")
+        self._waiting = f"{clause}." if clause else ""
+
+    def _collect(self) -> list[Clause]:
         ready, self._ready = self._ready, []
         return ready
 
     def _take(self, character: str) -> None:
-        if self.done or (not self._waiting and (character == " " or character in _ENDS + _PAUSES + _CLOSERS)):
+        self._line_ended = character == _LINE_END
+        character = " " if self._line_ended else character
+        if not self._waiting and (character == " " or character in _ENDS + _PAUSES + _CLOSERS):
             return
         before = self._waiting[-1:]
         if character == " ":
@@ -194,7 +217,10 @@ class ClauseSplitter:
             self._end_sentence()
 
     def _word_ended(self) -> None:
-        word = self._last_word().rstrip(_CLOSERS)
+        word = self._last_word()
+        if word.endswith(")") and self._is_number_of_item(word):
+            return
+        word = word.rstrip(_CLOSERS)
         if word.endswith((".", "…")):
             self._full_stop(word.lstrip("([\"'*_"))
         elif word.endswith(tuple(_PAUSES)) or word in ("-", "–", "--"):
@@ -206,6 +232,8 @@ class ClauseSplitter:
             self._cut(parts[-1] if parts else self._phrase_end() or len(self._waiting), sentence=False)
 
     def _full_stop(self, word: str) -> None:
+        if self._is_number_of_item(word):
+            return
         name = word.rstrip(".…").lower()
         initials = re.fullmatch(r"(?:\w\.)*\w", name) and not name[-1].isdigit()
         if name in _NEVER_LAST or (initials and "." not in name):
@@ -216,6 +244,21 @@ class ClauseSplitter:
             self._unless = "small"
         else:
             self._end_sentence()
+
+    def _is_number_of_item(self, word: str) -> bool:
+        """Whether this is the "2." of a list in running text. A number that goes on from the last item is not said."""
+        number = _NUMBER.fullmatch(word)
+        before = self._waiting.rstrip()[: -len(word)].rstrip()
+        if number is None or (before and before[-1] not in _ENDS + ":"):
+            return False
+        if int(number[1]) == self._lines.number + 1 > 1:
+            self._lines.number += 1
+            self._waiting = f"{before} " if before else ""
+            return True
+        # Otherwise it may be an answer, such as "42.", unless the list begins or goes on here.
+        goes_on = int(number[1]) in (1, self._items + 1)
+        self._items = int(number[1])
+        return goes_on
 
     def _end_sentence(self) -> None:
         if not self._first or len(self._waiting.split()) >= FIRST_WORDS:
@@ -245,31 +288,6 @@ class ClauseSplitter:
         clause, self._waiting = self._waiting[:end].strip(), self._waiting[end:].lstrip()
         if not any(map(str.isalnum, clause)):
             return
-        self._ready.append(clause)
+        self._ready.append(Clause(clause, sentence and (self._line_ended or not self._lines.in_item)))
         self._first = False
         self._unless = None
-        self._sentences += sentence
-        self._characters += len(clause)
-        enough = self._sentences >= self._guard.max_sentences or self._characters >= self._guard.max_characters
-        self.done = (enough and sentence) or self._characters >= self._guard.max_characters + 2 * MAX_CLAUSE
-
-
-async def clauses(deltas: AsyncIterator[str], *, guard: ReplyGuard | None = None) -> AsyncGenerator[str, None]:
-    """
-    The clauses of ``deltas``, each as soon as it is complete.
-
-    ``deltas`` is closed at the end, also if the guard or the consumer ends the clauses early.
-    """
-    splitter = ClauseSplitter(guard)
-    try:
-        async for delta in deltas:
-            for clause in splitter.push(delta):
-                yield clause
-            if splitter.done:
-                return
-        for clause in splitter.finish():
-            yield clause
-    finally:
-        close = getattr(deltas, "aclose", None)
-        if close is not None:
-            await close()

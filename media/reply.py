@@ -7,18 +7,29 @@ coroutine closes every stage behind it, down to the connection to the model.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 from inference.interfaces import LanguageModel, Speech, TextToSpeech
 from inference.requests import NO_REQUESTS
 from inference.resampling import Resampler
-from inference.types import NO_TOOLS, Message, Tools
+from inference.types import NO_TOOLS, EngineError, Message, TextDelta, Tools
 from media.audio import encode_mulaw, first_audible
-from media.clauses import clauses
 from media.messages import RATE_HZ
 from media.speakable import speakable
+from media.spoken_reply import SpokenReply
 from media.turns import events as ev
+
+logger = logging.getLogger(__name__)
+
+READ_ON_SECONDS = 5.0
+"""How long the rest of a reply is read for requests after its speech is complete. A server of 20 tokens a second, the
+slowest that is of use, sends 100 tokens in that time, and meanwhile the caller still listens to what was said."""
+READ_ON_CHARACTERS = 4000
+"""How much of it is read: five times the longest reply that ``max_tokens`` allows by default. A model that writes more
+does not end."""
 
 Emit = Callable[[ev.Event], None]
 
@@ -36,36 +47,94 @@ async def answer(
     language: str,
     speculative: bool,
     emit: Emit,
+    longest: float,
     tools: Tools = NO_TOOLS,
 ) -> None:
-    """Let the language model answer ``messages`` and the voice say the answer. Raises ``EngineError``."""
-    requests = NO_REQUESTS
+    """
+    Let the language model answer ``messages`` and the voice say the answer. Raises ``EngineError``.
 
-    async def tokens() -> AsyncGenerator[str, None]:
-        nonlocal requests
-        first = True
-        async with aclosing(llm.stream(messages, speculative=speculative, tools=tools)) as deltas:
-            async for delta in deltas:
-                if first:
-                    first = False
-                    emit(ev.ReplyToken(revision))
-                if delta.requests:
-                    requests |= delta.requests
-                if delta.text:
-                    yield delta.text
+    An answer of more than ``longest`` seconds is not said to its end, but it is read to its end, because what the model
+    requests comes last.
+    """
+    async with aclosing(llm.stream(messages, speculative=speculative, tools=tools)) as deltas:
+        reader = _ReplyReader(revision, deltas, longest=longest, emit=emit)
+        async with aclosing(reader.spoken(language)) as text:
+            await _speak(revision, text, tts=tts, speech=speech, emit=emit, scale=1.0)
+        await reader.read_on()
+    emit(ev.ReplyEnded(revision, reader.requests, reader.unsaid))
 
-    async def spoken() -> AsyncGenerator[str, None]:
+
+class _ReplyReader:
+    """Reads one reply of the language model: first what is spoken, then the rest for what it requests."""
+
+    def __init__(self, revision: ev.Revision, deltas: AsyncIterator[TextDelta], *, longest: float, emit: Emit) -> None:
+        self.requests = NO_REQUESTS
+        self._revision = revision
+        self._deltas = deltas
+        self._emit = emit
+        self._reply = SpokenReply(longest)
+        self._begun = False
+        self._is_cut = False
+        self._ended = False
+        """There is nothing more to read."""
+
+    @property
+    def unsaid(self) -> str:
+        """The rest of the reply that is worth saying."""
+        is_missing = self._is_cut or (self._reply.done and not self._reply.looping)
+        return self._reply.unsaid if is_missing else ""
+
+    async def spoken(self, language: str) -> AsyncGenerator[str, None]:
+        """Yield what the voice says."""
         gap = ""
-        async with aclosing(tokens()) as source, aclosing(clauses(source)) as parts:
-            async for part in parts:
-                if text := speakable(part, language):
-                    emit(ev.ReplyText(revision, gap + text))
+        async with aclosing(self._clauses()) as clauses:
+            async for clause in clauses:
+                if text := speakable(clause, language):
+                    self._emit(ev.ReplyText(self._revision, gap + text))
                     yield gap + text
                     gap = " "
 
-    async with aclosing(spoken()) as text:
-        await _speak(revision, text, tts=tts, speech=speech, emit=emit, scale=1.0)
-    emit(ev.ReplyEnded(revision, requests))
+    async def read_on(self) -> None:
+        """Read the rest for what it requests, within limits. The speech is complete, so an error does not matter."""
+        if self._ended or self._reply.looping:
+            return
+        characters = 0
+        try:
+            async with asyncio.timeout(READ_ON_SECONDS):
+                async for delta in self._deltas:
+                    characters += len(self._take(delta))
+                    self._reply.push(delta.text)
+                    if characters > READ_ON_CHARACTERS:
+                        break
+        except (EngineError, TimeoutError) as error:
+            self._is_cut = True
+            logger.info("The rest of a reply could not be read: %s", error or "it took too long")
+        self._reply.finish(is_cut=self._is_cut)
+
+    async def _clauses(self) -> AsyncGenerator[str, None]:
+        try:
+            async for delta in self._deltas:
+                for clause in self._reply.push(self._take(delta)):
+                    yield clause
+                if self._reply.done:
+                    return
+        except EngineError as error:
+            if not self._reply.full:
+                raise
+            logger.info("The end of a long reply is missing: %s", error)
+            self._is_cut = True
+        self._ended = True
+        for clause in self._reply.finish(is_cut=self._is_cut):
+            yield clause
+
+    def _take(self, delta: TextDelta) -> str:
+        """Note everything but the text, and return that."""
+        if not self._begun:
+            self._begun = True
+            self._emit(ev.ReplyToken(self._revision))
+        self.requests |= delta.requests
+        self._is_cut = self._is_cut or delta.is_cut
+        return delta.text
 
 
 async def say(

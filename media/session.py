@@ -75,7 +75,14 @@ class Session:
             tasks=self._tasks,
             emit=self.receive,
         )
-        self._mouth = Mouth(claim, engines, phrases, tasks=self._tasks, emit=self.receive)
+        self._mouth = Mouth(
+            claim,
+            engines,
+            phrases,
+            longest_reply=options.longest_reply,
+            tasks=self._tasks,
+            emit=self.receive,
+        )
         self._journal = Journal(claim, facts, clock=self._clock)
         self._recording = recording
         self._may_record = False

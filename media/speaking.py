@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from calls.services import StreamClaim
 from inference.backends import Engines
-from inference.types import EngineError, Message, Pcm, Tools
+from inference.types import NOT_SAID, EngineError, Message, Pcm, Tools
 from media.background import BackgroundTasks
 from media.messages import RATE_HZ
 from media.phrases import Phrases
@@ -33,12 +33,14 @@ class Mouth:
         engines: Engines,
         phrases: Phrases,
         *,
+        longest_reply: float,
         tasks: BackgroundTasks,
         emit: Callable[[ev.Event], None],
     ) -> None:
         self._claim = claim
         self._engines = engines
         self._phrases = phrases
+        self._longest_reply = longest_reply
         self._tasks = tasks
         self._emit = emit
         self._speech = engines.tts.open(voice=claim.agent.voice, language=claim.agent.language)
@@ -107,6 +109,7 @@ class Mouth:
                     tts=tts,
                     speech=self._speech,
                     language=language,
+                    longest=self._longest_reply,
                     speculative=command.speculative,
                     emit=self._emit,
                     tools=self._tools,
@@ -130,5 +133,9 @@ class Mouth:
             self._warming = None
 
     def _messages(self, history: Sequence[cmd.Line]) -> list[Message]:
-        spoken = [Message("user" if line.speaker == "caller" else "assistant", line.text) for line in history]
-        return [self._system, *spoken]
+        return [self._system, *map(_message, history)]
+
+
+def _message(line: cmd.Line) -> Message:
+    text = f"{line.text} {NOT_SAID.format(line.unsaid)}" if line.unsaid else line.text
+    return Message("user" if line.speaker == "caller" else "assistant", text)

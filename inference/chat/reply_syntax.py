@@ -21,6 +21,7 @@ from inference.chat.request_text import (
     key,
 )
 from inference.requests import NO_REQUESTS, ToolRequests
+from inference.types import NOT_SAID
 
 
 class Undecided(Exception):
@@ -90,9 +91,9 @@ CALLS = frozenset(
 _BRACKETED_CALLS = frozenset("toolcall toolcalls toolresults availabletools toolresponse functioncall".split())
 _BRACKETED_TURNS = frozenset(("inst", "sysmsg", "systemprompt"))
 _TAGS = (*TURN_STARTS, *TURN_ENDS, *HEADERS, *THOUGHTS, *CALLS, "channel", "message")
-NOT_SAID = "not said yet"
-"""How the prompt begins a note about the rest of a reply that was cut. A model that imitates it is not heard."""
-_SPECIAL = (*_BRACKETED_CALLS, *_BRACKETED_TURNS, key(NOT_SAID))
+_NOTE = key(NOT_SAID.partition(":")[0])
+"""How the note about the rest of a reply begins. A model that imitates it is not heard."""
+_SPECIAL = (*_BRACKETED_CALLS, *_BRACKETED_TURNS, _NOTE)
 NAMESPACES = frozenset("functions function tools tool default_api api call".split())
 
 LONGEST_TAG = 120
@@ -230,7 +231,7 @@ class ReplySyntax:
         assert content is not None
         strong = any(bracket in opener[0] for bracket in "[{<")
         inside, end = content[0], content.end()
-        if strong and key(inside).startswith(key(NOT_SAID)):
+        if strong and key(inside).startswith(_NOTE):
             return Found(opener.end(), block=Block.THOUGHT, closer="]")
         if end == len(text) and not final:
             if self._reader.may_become_phrase(inside) or any(name.startswith(key(inside)) for name in _SPECIAL):

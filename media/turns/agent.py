@@ -219,6 +219,7 @@ class Agent:
             return
         reply.ended = True
         reply.requests = event.requests
+        reply.unsaid = event.unsaid
         reply.segment.complete = has_audio
         if self.turn is not None:
             self._release_audio(self.turn)

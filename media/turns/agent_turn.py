@@ -43,6 +43,8 @@ class Reply:
     """Nothing more comes from the engines: all has come, or the reply failed or was stopped."""
     requests: ToolRequests = NO_REQUESTS
     """The requests of the language model beside its words. Known when the reply has ended."""
+    unsaid: str = ""
+    """The rest of the reply, which is not said because it would be too long. Known when the reply has ended."""
     queued: bool = False
     """The words come from the agent's queue of lines. If none of them is heard, they go back there."""
 
@@ -128,6 +130,11 @@ class AgentTurn:
     def unheard_lines(self) -> list[str]:
         """The queued lines of which nothing was heard."""
         return [reply.segment.text for reply in self.replies if reply.queued and not reply.segment.heard]
+
+    @property
+    def unsaid(self) -> str:
+        """The rest of the language model's reply, which is not said."""
+        return next((reply.unsaid for reply in reversed(self.replies) if reply.unsaid), "")
 
     @property
     def requests(self) -> list[ToolRequests]:

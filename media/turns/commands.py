@@ -19,6 +19,8 @@ class Line:
 
     speaker: Speaker
     text: str
+    unsaid: str = ""
+    """What the agent would have said next, had the reply not been too long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,8 @@ class ReplyEnded:
     revision: Revision
     requests: ToolRequests = NO_REQUESTS
     """The requests of the language model; they count once the caller has heard the words."""
+    unsaid: str = ""
+    """The rest of a reply that was too long, or "..." if the language model could not finish it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 
-from inference.requests import ToolRequests
 from media.turns.agent import Agent, Progress
 from media.turns.agent_turn import AgentTurn
 from media.turns.barge_in import Move, judge_hold, judge_overlap
@@ -412,8 +411,8 @@ class FloorControl:
             return
         owed = self.history.answer_owed
         turn = self._finish_turn()
-        for requests in turn.requests if turn is not None else ():
-            self._carry_out(requests)
+        if turn is not None:
+            self._carry_out(turn)
         if self.agent.turn is not None:
             return
         if self.closing.ending is None and self.agent.keeps_failing:
@@ -441,7 +440,7 @@ class FloorControl:
             self.history.record(record)
             self.warm_due = True
             if record.heard:
-                self.history.add_agent(record.heard)
+                self.history.add_agent(record.heard, unsaid=turn.unsaid if turn is not None and not interrupted else "")
         self.history.take_up_aside()
         return turn
 
@@ -504,26 +503,34 @@ class FloorControl:
 
     # -- what the language model requests --------------------------------------------------------------------
 
-    def _carry_out(self, requests: ToolRequests) -> None:
-        """The words of the reply were heard: do what it requests beside them, if that is allowed."""
-        closing = self.closing
-        if requests.opt_out and closing.accept("opt_out", self.now, allowed=self._options.hears_opt_out):
-            self._opt_out("agent", self.history.caller_said_last)
-        if requests.transfer:
-            self._transfer_to(requests.transfer)
-        # A caller who was promised a transfer that is refused is not hung up on.
-        if requests.end_call and closing.accept("end_call", self.now, allowed=not requests.transfer):
-            closing.decide(BY_AGENT)
+    def _carry_out(self, turn: AgentTurn) -> None:
+        """The words of the turn were heard: do what it requests beside them, if that is allowed."""
+        closing, options = self.closing, self._options
+        # Otherwise its own words are missing, or the end of them.
+        spoken = turn.answered and not turn.unsaid
+        for requests in turn.requests:
+            if requests.opt_out and closing.accept("opt_out", self.now, allowed=options.hears_opt_out):
+                self._opt_out("agent", self.history.caller_said_last)
+            if requests.transfer:
+                self._transfer_to(requests.transfer, spoken=spoken)
+            # A caller who was promised a transfer that is refused is not hung up on.
+            if requests.end_call and closing.accept("end_call", self.now, allowed=not requests.transfer):
+                closing.decide(BY_AGENT)
+                if not spoken and options.agent_goodbye and self.caller.utterance is None:
+                    self._say(options.agent_goodbye)
+        undisturbed = self.caller.utterance is None and not self.history.caller_spoke_last
+        if turn.unsaid and not turn.requests and undisturbed and closing.ending is None and options.more_to_say:
+            self._say(options.more_to_say)
 
-    def _transfer_to(self, name: str) -> None:
+    def _transfer_to(self, name: str, *, spoken: bool) -> None:
         target = self.closing.find_target(name)
         if target is None:
             self.closing.accept("transfer", self.now, allowed=False, target=name)
             self.agent.queue_line(self._options.no_transfer)
         elif self.closing.accept("transfer", self.now, target=target):
             self.closing.decide(transferred(target, revocable=True))
-            if self.history.caller_spoke_last and self.caller.utterance is None:
-                # The reply had no words, and no caller is transferred without a word.
+            if not spoken and self._options.transferring and self.caller.utterance is None:
+                # No caller is transferred without a word.
                 self._say(self._options.transferring)
 
     # -- small things ----------------------------------------------------------------------------------------

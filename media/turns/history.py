@@ -29,9 +29,9 @@ class History:
         self._turns += 1
         self._emit(replace(turn, number=self._turns))
 
-    def add_agent(self, text: str) -> None:
-        """The caller has heard the agent say this."""
-        self.lines = (*self.lines, Line("agent", text))
+    def add_agent(self, text: str, *, unsaid: str = "") -> None:
+        """The caller has heard the agent say this, but not ``unsaid``, the rest of it."""
+        self.lines = (*self.lines, Line("agent", text, unsaid))
 
     def add_caller(self, text: str) -> None:
         """The caller has said this."""

@@ -59,6 +59,13 @@ class ConversationOptions:
     """The engines failed to answer, twice in one turn."""
     lost_thread: str = "Sorry, I lost my thread. What would you like to know?"
     """A reply failed after its first words had been spoken."""
+    longest_reply: float = 25.0
+    """How long the agent speaks before it lets the caller decide whether it goes on. A week's opening hours take about
+    20 s, and of more than that a listener keeps little. It is estimated from the text, and the agent finishes a
+    sentence, an item of a list, and what would be only a few words more."""
+    more_to_say: str = "There is more. Shall I go on?"
+    """Said after a reply that was longer than ``longest_reply``, or that the language model could not finish. The model
+    knows what was not said."""
     trouble_goodbye: str = "I'm sorry, I'm having technical trouble. Please call again later. Goodbye."
     """The last words when the engines have failed in two turns in a row, when recognition fails again and again, or
     when the voice breaks off in the disclosure."""
@@ -96,6 +103,8 @@ class ConversationOptions:
 
     # -- how the call ends --------------------------------------------------------------------------------
 
+    agent_goodbye: str = "Thank you. Goodbye."
+    """The last words when the language model ends the call and has not said all of its own words or has none."""
     goodbye: str = "I have to end the call now. Goodbye."
     """The last words when the operator or the API ends the call."""
     max_duration: float = 1800.0
@@ -116,6 +125,8 @@ class ConversationOptions:
     def stock_phrases(self) -> tuple[str, ...]:
         """The phrases that are synthesised in advance: those of every call, and those for slow or failed engines."""
         urgent = (*self.fillers, self.apology, self.not_caught, self.lost_thread, self.trouble_goodbye)
-        usual = (self.still_there, self.silence_goodbye, self.goodbye, self.warning, self.time_up, self.resumed)
-        rare = (self.opted_out, self.transferring, self.transfer_failed, self.no_transfer)
-        return tuple(phrase for phrase in (self.disclosure, self.greeting, *urgent, *usual, *rare) if phrase)
+        endings = (self.silence_goodbye, self.agent_goodbye, self.goodbye, self.time_up, self.opted_out)
+        usual = (self.still_there, self.warning, self.resumed, self.more_to_say)
+        rare = (self.transferring, self.transfer_failed, self.no_transfer)
+        phrases = (self.disclosure, self.greeting, *urgent, *usual, *endings, *rare)
+        return tuple(phrase for phrase in phrases if phrase)

@@ -139,6 +139,7 @@ async def _turn(engines: Engines, speech: Any, now: Any, run: Run) -> None:
         tts=engines.tts,
         speech=speech,
         language="en",
+        longest=25.0,
         speculative=False,
         emit=emit,
     )

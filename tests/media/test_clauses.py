@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.clauses import MAX_CLAUSE, ClauseSplitter, ReplyGuard, clauses
-
-UNGUARDED = ReplyGuard(max_sentences=1000, max_characters=100_000)
+from media.clauses import MAX_CLAUSE, Clause, ClauseSplitter
 
 
-def split(text: str, *, guard: ReplyGuard = UNGUARDED, size: int = 1) -> list[str]:
-    splitter = ClauseSplitter(guard)
+def clauses(text: str, *, size: int = 1, is_cut: bool = False) -> list[Clause]:
+    splitter = ClauseSplitter()
     ready = [clause for at in range(0, len(text), size) for clause in splitter.push(text[at : at + size])]
-    return ready + splitter.finish()
+    return ready + splitter.finish(is_cut=is_cut)
+
+
+def split(text: str, *, size: int = 1, is_cut: bool = False) -> list[str]:
+    return [clause.text for clause in clauses(text, size=size, is_cut=is_cut)]
 
 
 @pytest.mark.parametrize(
@@ -83,12 +85,12 @@ def test_an_abbreviation_ends_a_sentence_if_a_capital_letter_follows():
 def test_a_clause_is_returned_as_soon_as_it_is_certain():
     splitter = ClauseSplitter()
     assert splitter.push("How are you") == []
-    assert splitter.push("?") == ["How are you?"]
+    assert splitter.push("?") == [Clause("How are you?")]
     assert splitter.push(" It is 3.") == []  # it may be 3.50
-    assert splitter.push(" ") == ["It is 3."]
-    assert splitter.push("Fine!") == ["Fine!"]
+    assert splitter.push(" ") == [Clause("It is 3.")]
+    assert splitter.push("Fine!") == [Clause("Fine!")]
     assert splitter.push("And") == []
-    assert splitter.finish() == ["And"]
+    assert splitter.finish() == [Clause("And")]
 
 
 def test_a_long_sentence_is_cut_at_its_commas():
@@ -127,70 +129,56 @@ def test_text_that_only_looks_like_a_marker_stays():
     ]
 
 
-def test_the_guard_ends_a_reply_after_a_whole_sentence():
-    text = "One two three, four. Two two. Three three. Four four. Five five. "
-    assert split(text, guard=ReplyGuard(max_sentences=2)) == ["One two three,", "four.", "Two two."]
-    assert split(text, guard=ReplyGuard(max_characters=25)) == ["One two three,", "four.", "Two two."]
-    assert split("- item\n" * 50, guard=ReplyGuard(max_sentences=4, max_characters=1000)) == [
-        "item. item. item.",
-        *["item."] * 3,
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        (
+            "1. Turn it off. 2. Wait a minute. 3. Turn it on again.",
+            ["Turn it off.", "Wait a minute.", "Turn it on again."],
+        ),
+        ("1. Turn it off.\n2. Wait a minute.\n3. Go on.", ["Turn it off.", "Wait a minute.", "Go on."]),
+        ("Do this now: 1. Turn it off. 2. Wait.", ["Do this now:", "1. Turn it off.", "2. Wait."]),
+        ("1) Turn it off. 2) Wait a minute.", ["Turn it off.", "Wait a minute."]),
+        ("42. Anything else?", ["42. Anything else?"]),
+        ("It costs more than that. 42. Anything else?", ["It costs more than that.", "42.", "Anything else?"]),
+        ("There are exactly 3. Anything else?", ["There are exactly 3.", "Anything else?"]),
+        ("41. The first.\n42. The second one.", ["41. The first.", "42. The second one."]),
+        ("We open at 9. 2. floor is closed.", ["We open at 9.", "2.", "floor is closed."]),
+    ],
+)
+def test_the_number_of_an_item_is_no_sentence(text, spoken):
+    """genie-claw#385, jarvis#234: no bare "3." is said, and no answer is taken for the number of an item."""
+    assert split(text) == spoken
+
+
+def test_a_reply_may_end_after_a_sentence_and_after_an_item():
+    text = "We are open, as always:\n- Monday, all day. But not at night.\n- Tuesday\n\nThat is all. Bye, then"
+    assert clauses(text) == [
+        Clause("We are open,", False),
+        Clause("as always: Monday, all day.", False),
+        Clause("But not at night."),
+        Clause("Tuesday."),
+        Clause("That is all."),
+        Clause("Bye, then"),
     ]
 
 
-def test_the_guard_ends_a_reply_without_the_end_of_a_sentence():
-    spoken = split("word " * 10_000, guard=ReplyGuard())
-    assert sum(map(len, spoken)) < 600 + 3 * MAX_CLAUSE
-
-
-class Source:
-    """The tokens of a model. ``closed`` says whether it was closed, ``read`` how many tokens were asked for."""
-
-    def __init__(self, *deltas: str) -> None:
-        self._deltas = iter(deltas)
-        self.closed = False
-        self.read = 0
-
-    def __aiter__(self):
-        return self
-
-    async def __anext__(self) -> str:
-        self.read += 1
-        try:
-            return next(self._deltas)
-        except StopIteration:
-            raise StopAsyncIteration from None
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-async def test_a_reply_is_streamed_and_its_source_closed_at_the_end():
-    source = Source("We open", " at nine", ". Every", " day.")
-    assert [clause async for clause in clauses(source)] == ["We open at nine.", "Every day."]
-    assert source.closed
-
-
-async def test_the_source_is_closed_when_the_guard_ends_the_reply():
-    source = Source(*["This is a sentence. "] * 100)
-    assert len([clause async for clause in clauses(source, guard=ReplyGuard(max_sentences=3))]) == 3
-    assert source.closed
-    assert source.read == 3
-
-
-async def test_the_source_is_closed_when_the_consumer_stops():
-    source = Source(*["This is a sentence. "] * 100)
-    spoken = clauses(source)
-    assert await anext(spoken) == "This is a sentence."
-    await spoken.aclose()
-    assert source.closed
-    assert source.read == 1
-
-
-async def test_a_source_need_not_have_a_way_to_be_closed():
-    class Plain(Source):
-        aclose = None
-
-    assert [clause async for clause in clauses(Plain("We open at nine."))] == ["We open at nine."]
+@pytest.mark.parametrize(
+    ("text", "spoken", "fragment"),
+    [
+        ("We open at nine. On Sundays we op", ["We open at nine."], "On Sundays we op"),
+        ("We open at nine. On Sundays we open at ten.", ["We open at nine.", "On Sundays we open at ten."], ""),
+        ("We open at nine. On Sundays we open at 9.", ["We open at nine."], "On Sundays we open at 9."),
+        ("Yes, we do. On all Sundays, and also on Sat", ["Yes, we do.", "On all Sundays."], "and also on Sat"),
+        ("We open", [], "We open"),
+        ("- Monday is fine\n- Tuesday is f", ["Monday is fine."], "Tuesday is f"),
+        ("", [], ""),
+    ],
+)
+def test_a_reply_that_was_cut_ends_with_its_last_whole_clause(text, spoken, fragment):
+    splitter = ClauseSplitter()
+    ready = splitter.push(text) + splitter.finish(is_cut=True)
+    assert ([clause.text for clause in ready], splitter.fragment) == (spoken, fragment)
 
 
 WORDS = (

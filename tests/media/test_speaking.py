@@ -19,7 +19,7 @@ from tests.media.claims import stream_claim
 async def test_a_reply_that_is_stopped_before_it_begins_leaves_nothing_behind(kind):
     engines = Engines(ScriptedSpeechToText(), ScriptedLanguageModel(), ScriptedTextToSpeech())
     tasks, events = BackgroundTasks("a call"), []
-    mouth = Mouth(stream_claim(), engines, Phrases(engines.tts), tasks=tasks, emit=events.append)
+    mouth = Mouth(stream_claim(), engines, Phrases(engines.tts), longest_reply=25.0, tasks=tasks, emit=events.append)
     revision = ev.Revision(1, 1)
     if kind == "reply":
         mouth.start_reply(cmd.StartReply(revision, history=(), speculative=False))

@@ -88,6 +88,8 @@ class Engines:
     """The replies from this one on request the end of the call."""
     requests: dict[int, dict[str, Any]] = field(default_factory=dict)
     """What replies request beside their words, by their number: fields of ``ToolRequests``."""
+    unsaid: dict[int, str] = field(default_factory=dict)
+    """The rest of replies that are too long, by their number."""
     pace: float = 10.0
     """Speech is made this many times faster than it plays."""
 
@@ -315,7 +317,7 @@ class Phone:
         self._at(clause, lambda: self.receive(ev.ReplyText(revision, text)))
         end_call = engines.end_call_after is not None and attempt >= engines.end_call_after
         requests = ToolRequests(**{"end_call": end_call, **engines.requests.get(attempt, {})})
-        ended = ev.ReplyEnded(revision, requests)
+        ended = ev.ReplyEnded(revision, requests, engines.unsaid.get(attempt, ""))
         self._speak(revision, text, clause + engines.first_audio, ended, broken=engines.breaks_off(attempt))
 
     def _speak(

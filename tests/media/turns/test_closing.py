@@ -148,6 +148,45 @@ def test_a_transfer_without_words_is_announced():
     assert phone.hung_up == "transferred"
 
 
+def test_an_end_without_words_has_a_goodbye():
+    """wren#55, livekit#6796."""
+    phone = call_with({"end_call": True}, reply="").wait_until(9.0)
+    assert phone.transcript[-1] == ("agent", OPTIONS.agent_goodbye)
+    assert phone.hung_up == "agent-ended"
+
+
+def test_a_filler_is_no_goodbye_and_no_announcement():
+    for requests, words in (({"end_call": True}, OPTIONS.agent_goodbye), ({"transfer": "sales"}, OPTIONS.transferring)):
+        phone = call_with(requests, reply="")
+        phone.engines.first_token = 2.0
+        phone.wait_until(12.0)
+        assert [heard for _, heard in phone.transcript[-2:]] == [OPTIONS.fillers[0], words]
+        assert phone.hung_up in ("agent-ended", "transferred")
+
+
+def test_an_end_without_words_is_revoked_by_a_question_over_the_goodbye():
+    phone = call_with({"end_call": True}, reply="")
+    phone.caller_says("no wait I have a question first", start=2.2, end=3.6)
+    phone.wait_until(12.0)
+    assert phone.transcript[-1] == ("agent", REPLY)
+    assert phone.hung_up is None
+
+
+def test_without_the_phrase_a_call_without_last_words_ends_in_silence():
+    options = replace(OPTIONS, agent_goodbye="")
+    phone = call_with({"end_call": True}, reply="", options=options).wait_until(9.0)
+    assert phone.hung_up == "agent-ended"
+    assert phone.sent(cmd.SayLine) == []
+
+
+def test_a_reply_that_is_cut_before_its_goodbye_has_one():
+    phone = Phone(OPTIONS, Engines(replies=[SHORT], requests={0: {"end_call": True}}, unsaid={0: "And goodbye."}))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(9.0)
+    assert phone.transcript[-2:] == [("agent", SHORT), ("agent", OPTIONS.agent_goodbye)]
+    assert phone.hung_up == "agent-ended"
+
+
 def test_the_end_of_the_call_is_noted_as_a_tool_call():
     phone = call_with({"end_call": True}, reply="Thank you for calling. Goodbye!").wait_until(9.0)
     assert phone.hung_up == "agent-ended"

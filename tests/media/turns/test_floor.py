@@ -7,7 +7,7 @@ import pytest
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.options import ConversationOptions
-from tests.media.turns.phone import GREETING, REPLY, Engines, Phone
+from tests.media.turns.phone import GREETING, REPLY, SHORT, Engines, Phone
 
 
 def test_a_question_is_answered_soon_after_it_ends():
@@ -180,3 +180,39 @@ def test_a_request_to_say_nothing_is_ignored():
     phone.wait_until(3.0)
     assert phone.transcript == []
     assert phone.hung_up is None
+
+
+# A reply that is too long
+
+
+def call_with_a_long_reply() -> Phone:
+    """A call in which the first reply goes on after what is said of it."""
+    phone = Phone(engines=Engines(replies=[SHORT, "On Sundays we open at ten."], unsaid={0: "On Sundays at ten."}))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    return phone
+
+
+def test_the_caller_is_asked_whether_the_rest_of_a_long_reply_is_wanted():
+    """genie-claw#385: what is cut is announced, and the model knows what it has not said."""
+    phone = call_with_a_long_reply()
+    phone.caller_says("Yes please.", start=6.0, end=6.6)
+    phone.wait_until(12.0)
+    more = phone.options.more_to_say
+    assert [heard for _, heard in phone.transcript[1:]] == [SHORT, more, "Yes please.", "On Sundays we open at ten."]
+    assert phone.sent(cmd.StartReply)[-1].history[1] == cmd.Line("agent", SHORT, "On Sundays at ten.")
+
+
+def test_a_caller_who_goes_on_is_not_asked_whether_the_rest_is_wanted():
+    phone = call_with_a_long_reply()
+    phone.caller_says("Could you tell me something else?", start=2.4, end=4.0)
+    phone.wait_until(12.0)
+    assert ("agent", phone.options.more_to_say) not in phone.transcript
+
+
+def test_a_reply_that_is_cut_and_transfers_the_call_is_announced():
+    options = ConversationOptions(transfer_targets=("sales",))
+    phone = Phone(options, Engines(replies=[SHORT], requests={0: {"transfer": "sales"}}, unsaid={0: "Bye."}))
+    phone.caller_says("Can I talk to somebody in sales?", start=0.5, end=1.5)
+    phone.wait_until(9.0)
+    assert phone.transcript[-1] == ("agent", options.transferring)
+    assert phone.hung_up == "transferred"
