@@ -1,0 +1,1 @@
+"""How English is read aloud; American unless the language names another country."""

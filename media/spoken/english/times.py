@@ -1,0 +1,114 @@
+"""Times of day in English. A range of times is two times and the dash between them."""
+
+from __future__ import annotations
+
+import re
+
+from media.spoken.english.dates import DASH
+from media.spoken.english.numerals import cardinal, clock, digits, two_digits
+from media.spoken.spans import Match, Rule, Start, rule, text_before
+
+_HALF = r"([AaPp])\.?\s?[Mm]\b\.?"
+_BEFORE_A_TIME = re.compile(
+    r"\b(?:at|from|until|till|til|before|after|between|around|since|opens?|closes?|starts?|begins?|ends?|and|or|to)\s$",
+    re.I,
+)
+_MEASURED = re.compile(
+    r"\s?(?:%|[a-zA-Z]{1,4}/|(?:percent|points?|times|met(?:er|re)s?|miles?|dollars?|euros?|pounds?|cents?|inch(?:es)?|feet"
+    r"|kilo\w+|milli\w+|liters?|litres?|hours?|minutes?|seconds?|million|billion|stars?|out of|GPA"
+    r"|or (?:higher|more|less))\b)"
+)
+"""What makes "9.30" a decimal number."""
+
+
+def _colon(match: Match) -> str:
+    said = clock(int(match[1]), int(match[2]), (match[4] or "").lower())
+    if not match[3]:
+        return said
+    seconds = int(match[3])
+    return f"{said} and {cardinal(seconds)} second{'s' if seconds != 1 else ''}"
+
+
+def _dotted(match: Match) -> str:
+    return clock(int(match[1]), int(match[2]), "")
+
+
+def _is_dotted_time(match: Match) -> bool:
+    """ "at 9.30" and "9.30" are times; "9.30 percent", "3.14" and "0.50" are not."""
+    if _MEASURED.match(match.string, match.end()):
+        return False
+    if match[2] == "30" and match[1] != "0":
+        return True
+    before = _BEFORE_A_TIME.search(text_before(match))
+    return before is not None and before[0].strip().lower() not in ("and", "or", "to", "ends", "end")
+
+
+def _dotted_range(match: Match) -> str:
+    return (
+        f"{clock(int(match[1]), int(match[2]), '')} to {clock(int(match[3]), int(match[4]), (match[5] or '').lower())}"
+    )
+
+
+def _is_dotted_range(match: Match) -> bool:
+    quarters = ("00", "15", "30", "45")
+    return match[2] in quarters and match[4] in quarters and not _MEASURED.match(match.string, match.end())
+
+
+def _military(match: Match) -> str:
+    """0900 hours is zero nine hundred hours, 1430 hours fourteen thirty hours."""
+    hour, minute = match[1], match[2]
+    first = digits(hour) if hour[0] == "0" else cardinal(int(hour))
+    return f"{first} {two_digits(minute)}"
+
+
+def _zone(match: Match) -> str:
+    said = f"{match[1]} {'plus' if match[2] == '+' else 'minus'} {cardinal(int(match[3]))}"
+    return f"{said} {two_digits(match[4])}" if match[4] else said
+
+
+RULES: tuple[Rule, ...] = (
+    rule(
+        "time",
+        rf"(?<![\d:.,])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])(?:\s?{_HALF}|\s?h(?:rs?)?\b)?",
+        _colon,
+        signs=":",
+        start=Start.NUMBER,
+    ),
+    rule(
+        "time",
+        rf"(?<![\d:.,$€£])(0?[1-9]|1[0-2])\.([0-5]\d)\s?{_HALF}",
+        lambda m: clock(int(m[1]), int(m[2]), m[3].lower()),
+        start=Start.NUMBER,
+    ),
+    rule(
+        "time",
+        rf"(?<![\d:.,$€£])\b(0?[1-9]|1[0-2])\s?{_HALF}",
+        lambda m: clock(int(m[1]), 0, m[2].lower()),
+        start=Start.NUMBER,
+    ),
+    rule(
+        "time range",
+        rf"(?<![\w:.,$€£])([01]?\d|2[0-4])\.([0-5]\d){DASH}([01]?\d|2[0-4])\.([0-5]\d)(?![\w:.%]\d)(?:\s?{_HALF})?",
+        _dotted_range,
+        _is_dotted_range,
+        start=Start.NUMBER,
+        signs="-–—",
+    ),
+    rule(
+        "time",
+        r"(?<![\w:.,$€£-])([01]?\d|2[0-3])\.([0-5]\d)(?!\w|[.:,%]\d)",
+        _dotted,
+        _is_dotted_time,
+        signs=".",
+        start=Start.NUMBER,
+    ),
+    rule("time", r"(?<![\w:.,$€£-])([01]\d|2[0-3])([0-5]\d)(?=\s?(?:hours|hrs)\b)", _military, start=Start.NUMBER),
+    rule("time", r"\b(UTC|GMT)\s?([+-])\s?(\d{1,2})(?::(\d\d))?(?![\w:])", _zone, signs="+-", start=Start.CAPITAL),
+    rule(
+        "time",
+        r"(?<![\w/])24/7(?:/365)?(?![\w/])",
+        lambda m: "twenty-four seven" + (" three sixty-five" if m[0][4:] else ""),
+        start=Start.NUMBER,
+        signs="/",
+    ),
+)

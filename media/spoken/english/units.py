@@ -1,0 +1,297 @@
+"""Amounts with a unit, percentages, sizes and rates in English."""
+
+from __future__ import annotations
+
+import re
+
+from media.spoken.english.numerals import fraction, mixed, number
+from media.spoken.spans import Match, Rule, Start, full_stop, rule, text_after, text_before
+
+N = r"(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,12})?|\.\d{1,12}"
+"""A number: 1,234.5 or .5."""
+
+_TABLE = """
+km KM | kilometer | kilometers
+cm | centimeter | centimeters
+mm | millimeter | millimeters
+m | meter | meters
+µm μm | micrometer | micrometers
+nm | nanometer | nanometers
+ft FT | foot | feet
+yd yds | yard | yards
+mi | mile | miles
+kg kgs KG | kilogram | kilograms
+mg | milligram | milligrams
+mcg µg μg | microgram | micrograms
+g | gram | grams
+lb lbs LB LBS | pound | pounds
+oz OZ | ounce | ounces
+ml mL | milliliter | milliliters
+cl cL | centiliter | centiliters
+dl dL | deciliter | deciliters
+l L | liter | liters
+fl_oz fl._oz | fluid ounce | fluid ounces
+gal | gallon | gallons
+qt qts | quart | quarts
+pt pts | pint | pints
+tbsp | tablespoon | tablespoons
+tsp | teaspoon | teaspoons
+hr hrs HR HRS h | hour | hours
+min mins MIN | minute | minutes
+sec secs | second | seconds
+s | second | seconds
+ms | millisecond | milliseconds
+wk wks | week | weeks
+mo mos | month | months
+yr yrs | year | years
+mph MPH | mile per hour | miles per hour
+kph kmh KPH | kilometer per hour | kilometers per hour
+mpg | mile per gallon | miles per gallon
+rpm | revolution per minute | revolutions per minute
+bpm | beat per minute | beats per minute
+fps | frame per second | frames per second
+sq_ft sq._ft sqft ft^2 | square foot | square feet
+sq_m sqm m^2 | square meter | square meters
+sq_km km^2 | square kilometer | square kilometers
+sq_mi mi^2 | square mile | square miles
+sq_in in^2 | square inch | square inches
+cm^2 | square centimeter | square centimeters
+mm^2 | square millimeter | square millimeters
+cu_ft cu._ft ft^3 | cubic foot | cubic feet
+m^3 | cubic meter | cubic meters
+cm^3 cc | cubic centimeter | cubic centimeters
+ha | hectare | hectares
+Hz | hertz | hertz
+kHz | kilohertz | kilohertz
+MHz | megahertz | megahertz
+GHz | gigahertz | gigahertz
+W | watt | watts
+kW | kilowatt | kilowatts
+MW | megawatt | megawatts
+kWh | kilowatt hour | kilowatt hours
+Wh | watt hour | watt hours
+V | volt | volts
+A | amp | amps
+mA | milliamp | milliamps
+mAh | milliamp hour | milliamp hours
+hp | horsepower | horsepower
+kcal | kilocalorie | kilocalories
+cal | calorie | calories
+kJ | kilojoule | kilojoules
+kPa | kilopascal | kilopascals
+psi | pound per square inch | pounds per square inch
+dB | decibel | decibels
+lm | lumen | lumens
+ppm | part per million | parts per million
+kB KB | kilobyte | kilobytes
+MB | megabyte | megabytes
+GB | gigabyte | gigabytes
+TB | terabyte | terabytes
+kbps Kbps | kilobit per second | kilobits per second
+Mbps mbps | megabit per second | megabits per second
+Gbps gbps | gigabit per second | gigabits per second
+px | pixel | pixels
+°C ºC | degree Celsius | degrees Celsius
+°F ºF | degree Fahrenheit | degrees Fahrenheit
+° º | degree | degrees
+% pct | percent | percent
+‰ | per mille | per mille
+"""
+"""Symbols ("_" is a space), then the unit in singular and plural."""
+
+
+def _read_table() -> dict[str, tuple[str, str]]:
+    units = {}
+    for line in _TABLE.strip().splitlines():
+        symbols, one, many = (part.strip() for part in line.split("|"))
+        units.update({symbol.replace("_", " "): (one, many) for symbol in symbols.split()})
+    return units
+
+
+_UNITS = _read_table()
+_UNIT = "|".join(map(re.escape, sorted(_UNITS, key=len, reverse=True)))
+
+_RATES = {
+    "h": "hour", "hr": "hour", "min": "minute", "s": "second", "sec": "second", "d": "day", "wk": "week", "mo": "month",
+    "mth": "month", "yr": "year", "y": "year", "pp": "person", "sq ft": "square foot", "sqft": "square foot",
+    "sf": "square foot", "km": "kilometer", "mi": "mile", "gal": "gallon", "kg": "kilogram", "g": "gram", "lb": "pound",
+    "oz": "ounce", "l": "liter", "L": "liter", "dl": "deciliter", "dL": "deciliter", "ml": "milliliter",
+    "mL": "milliliter", "m": "meter", "m^2": "square meter", "m^3": "cubic meter", "kWh": "kilowatt hour",
+    "GB": "gigabyte", "MB": "megabyte", "ea": "each",
+}  # fmt: skip
+"""What stands after the slash of a rate, besides whole words: "$20/hr", "5 mg/kg", "$1.50/sq ft"."""
+_RATE = "|".join(map(re.escape, sorted(_RATES, key=len, reverse=True)))
+_TIMES = "hr|h|hour|day|wk|week|mo|month|yr|year|min|minute|sec|second|night|person|mile|kg|lb"
+"""The rates of something counted in words: "3 times/week", "20 miles/hour"."""
+_DIVISOR = rf"(?:{_RATE}|[a-z]{{3,12}})"
+PER = rf"\s?/\s?(?P<per>{_DIVISOR}(?:\s?/\s?{_DIVISOR})?)(?![\w/])(?:\.(?=\s?[a-z,;)]))?"
+
+
+def per(rate: str | None) -> str:
+    """The words for the group ``per`` of ``PER``: " per hour", " per user per month"."""
+    names = [_RATES.get(part.strip(), part.strip()) for part in (rate or "").split("/") if part.strip()]
+    return "".join(" each" if name == "each" else f" per {name}" for name in names)
+
+
+def _is_singular(match: Match) -> bool:
+    """ "a 5 km run", "the 5-km run": in front of a noun the unit is in the singular."""
+    if match["joint"] == "-":
+        return True
+    article = re.search(r"(?:^|\s)an?\s$", text_before(match), re.I)
+    return article is not None and re.match(r"\s[a-z]", text_after(match)) is not None
+
+
+def _measure(match: Match) -> str:
+    one, many = _UNITS[match["unit"]]
+    amount = match["amount"]
+    if re.fullmatch(r"\d{1,3},\d{1,2}", amount):
+        amount = amount.replace(",", ".")
+    words = one if amount == "1" or _is_singular(match) else many
+    return f"{number(amount)} {words}{per(match['per'])}{full_stop(match)}"
+
+
+def _fraction_of(match: Match) -> str:
+    """1/2 lb, 1 1/2 hrs."""
+    one, many = _UNITS[match["unit"]]
+    above, below = int(match["above"]), int(match["below"])
+    if match["whole"]:
+        words = f"{mixed(int(match['whole']), above, below)} {many}"
+    elif above == 1:
+        words = f"{fraction(above, below)} {one}"
+    else:
+        words = f"{fraction(above, below)} of {_article(one)} {one}"
+    return words + full_stop(match)
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeio" or word == "hour" else "a"
+
+
+def _counted(amount: str, one: str, many: str) -> str:
+    return f"{number(amount)} {one if amount == '1' else many}"
+
+
+def _feet_and_inches(match: Match) -> str:
+    return f"{_counted(match[1], 'foot', 'feet')} {_counted(match[2], 'inch', 'inches')}"
+
+
+def _hours_and_minutes(match: Match) -> str:
+    return f"{_counted(match[1], 'hour', 'hours')} {_counted(match[2], 'minute', 'minutes')}"
+
+
+def _inches(match: Match) -> str:
+    return f"{number(match[1])} {'inch' if match[1] == '1' or _before_noun(match) else 'inches'}{full_stop(match)}"
+
+
+def _before_noun(match: Match) -> bool:
+    """ "a 12-inch pizza", "a 12" pizza"; not "12" wide"."""
+    return "-" in match[0] or _NOUN.match(match.string, match.end()) is not None
+
+
+_NOUN = re.compile(r"\s(?!and|or|by|wide|tall|long|deep|high|thick|in|of)[a-z]{3}")
+
+
+def _opens_no_apostrophe(match: Match) -> bool:
+    return re.search(r"(?<!\w)'", text_before(match)) is None
+
+
+def _inch_fraction(match: Match) -> str:
+    words = fraction(int(match[1]), int(match[2]))
+    return f"{words} inch" if match[1] == "1" else f"{words} of an inch"
+
+
+def _size(first: str, second: str, unit: str) -> str:
+    return f"{number(first)} by {number(second)} {unit}"
+
+
+def _by(match: Match) -> str:
+    """10 x 12 is a size, 10 × 12 a product unless a unit follows."""
+    measured = re.match(rf"(?:{N})\s?(?:{_UNIT}|in|inch|[\"″'])(?!\w)", text_after(match))
+    return " by " if match[1] == "x" or measured else " times "
+
+
+def _opens_no_quote(match: Match) -> bool:
+    """The quotation mark stands for inches: no quotation is open in front of it."""
+    return match.string.count('"', 0, match.start()) % 2 == 0
+
+
+RULES: tuple[Rule, ...] = (
+    rule(
+        "measure",
+        rf"(?<![\w.])(?<!\d,)(?P<amount>\d{{1,3}},\d{{1,2}}(?!\d)|{N})(?P<joint>\s?|-)(?P<unit>{_UNIT})(?![\w^]|\.\w)(?:{PER})?\.?",
+        _measure,
+        start=Start.NUMBER,
+    ),
+    rule(
+        "measure",
+        rf"(?<![\w/.,])(?:(?P<whole>\d{{1,3}})\s)?(?P<above>\d{{1,3}})/(?P<below>[1-9]\d{{0,2}})\s?(?P<unit>{_UNIT})(?![\w/^])\.?",
+        _fraction_of,
+        signs="/",
+        start=Start.NUMBER,
+    ),
+    rule(
+        "measure",
+        r"(?<![\w.,])(\d{1,3})\s?(?:ft\.?|'|′|feet|foot)\s?(\d{1,2})\s?(?:in\b\.?|\"|″|''|inches)(?!\w)",
+        _feet_and_inches,
+        start=Start.NUMBER,
+    ),
+    rule(
+        "measure",
+        r"(?<![\w.,])(\d{1,3})\s?h(?:rs?)?\s?(\d{1,2})\s?m(?:ins?)?(?!\w)",
+        _hours_and_minutes,
+        signs="h",
+        start=Start.NUMBER,
+    ),
+    rule("measure", rf"(?<![\w.,])({N})\s?(?:″|-in\b\.?)", _inches, signs="″-", start=Start.NUMBER),
+    rule(
+        "measure",
+        rf"(?<![\w.,])({N})\s?(?:in\.)(?=\s*(?:$|[,;)x]|by\b|wide|tall|long|deep|high|thick))",
+        _inches,
+        signs=".",
+        start=Start.NUMBER,
+    ),
+    rule("measure", rf"(?<![\w.,])({N})\"(?!\w)", _inches, _opens_no_quote, signs='"', start=Start.NUMBER),
+    rule(
+        "measure",
+        r"(?<![\w.,])(\d{1,3})['′](?=\s(?:tall|long|wide|high|deep|x|by)\b)",
+        lambda m: f"{number(m[1])} feet",
+        signs="'′",
+        start=Start.NUMBER,
+    ),
+    rule(
+        "measure",
+        r"(?<![\w.,])(\d{1,3})['′](?![\w'])",
+        lambda m: f"{number(m[1])} feet",
+        _opens_no_apostrophe,
+        signs="'′",
+        start=Start.NUMBER,
+    ),
+    rule(
+        "measure",
+        r"(?<![\w/.,])(\d{1,2})/(\d{1,2})\s?[\"″](?!\w)",
+        _inch_fraction,
+        _opens_no_quote,
+        signs='"″',
+        start=Start.NUMBER,
+    ),
+    rule(
+        "size",
+        rf"(?<![\w.,])({N})([\"″'′])\s?[x×]\s?({N})\2",
+        lambda m: _size(m[1], m[3], "inches" if m[2] in '"″' else "feet"),
+        start=Start.NUMBER,
+        signs="x×",
+    ),
+    rule(
+        "size",
+        rf"(?<![\w.,])({N})(?:\s?in\.?)?\s?[x×]\s?({N})\s?in\b\.?(?!\s[a-z])",
+        lambda m: _size(m[1], m[2], "inches") + full_stop(m),
+        start=Start.NUMBER,
+        signs="x×",
+    ),
+    rule("size", r"(?<=\d)\s?([x×])\s?(?=\d)", _by, signs="x×"),
+    rule("size", rf"(?<![\w.,])({N})[x×](?![\w×])", lambda m: f"{number(m[1])} times", signs="x×", start=Start.NUMBER),
+    rule(
+        "rate", r"(?<=\d)\s?/\s?(hour|day|week|month|year|minute|night|person)\b", lambda m: f" per {m[1]}", signs="/"
+    ),
+    rule("rate", rf"(?<=[a-z])\s?/\s?({_TIMES})(?![\w/])", lambda m: f" per {_RATES.get(m[1], m[1])} ", signs="/"),
+)

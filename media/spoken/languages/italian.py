@@ -1,0 +1,147 @@
+"""Italian."""
+
+from __future__ import annotations
+
+import re
+
+from num2words import num2words  # type: ignore[import-untyped]
+
+from media.spoken.languages.language import DateWords, Language, Noun, currencies, dictionary, nouns, speller
+
+_MONTHS = "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre"
+_SHORT_MONTHS = "gen feb mar apr mag giu lug ago set ott nov dic"
+_cardinal = speller("it", lambda words: re.sub(r"(?<=\w)tre\b", "tré", words))
+
+
+def _count(value: int, noun: Noun) -> str:
+    if value == 1:
+        return noun.one
+    words = _cardinal(value)
+    joint = " di " if words.endswith(("milione", "milioni", "miliardo", "miliardi")) else " "
+    return f"{words}{joint}{noun.many}"
+
+
+def _date(date: DateWords) -> str:
+    return " ".join(filter(None, ["primo" if date.day == 1 else _cardinal(date.day), date.month, date.year]))
+
+
+def _clock(hour: int, minute: int, unit: str) -> str:
+    words = "una" if hour == 1 else _cardinal(hour)
+    if minute:
+        return f"{words} e {_cardinal(minute)}"
+    return f"{words} {'ora' if hour == 1 else 'ore'}" if unit else words
+
+
+def _money(units: str, _cents: str, small: str) -> str:
+    return f"{units} e {small}"
+
+
+def _ordinal(value: int, written: str, _before: str) -> str:
+    words = str(num2words(value, lang="it", to="ordinal"))
+    return words[:-1] + "a" if written.endswith("ª") else words
+
+
+def _fraction(above: int, below: int) -> str:
+    if not 2 <= below <= 12 or above >= below:
+        return f"{_cardinal(above)} su {_cardinal(below)}"
+    name = "mezzo" if below == 2 else _ordinal(below, "", "")
+    return f"un {name}" if above == 1 else f"{_cardinal(above)} {name[:-1]}i"
+
+
+_CURRENCIES = currencies("""
+€ EUR | un euro | euro | un centesimo | centesimi
+$ USD US$ | un dollaro | dollari | un centesimo | centesimi
++£ GBP | una sterlina | sterline | un penny | pence
+CHF | un franco svizzero | franchi svizzeri | un centesimo | centesimi
+¥ JPY | uno yen | yen
+""")
+_UNITS = nouns("""
+km | un chilometro | chilometri
+m | un metro | metri
+cm | un centimetro | centimetri
+mm | un millimetro | millimetri
+m^2 mq | un metro quadrato | metri quadrati
+m^3 | un metro cubo | metri cubi
+km/h | un chilometro all'ora | chilometri all'ora
+kg | un chilo | chili
+g | un grammo | grammi
+mg | un milligrammo | milligrammi
+l L | un litro | litri
+ml mL | un millilitro | millilitri
+min | un minuto | minuti
+s sec | un secondo | secondi
+kWh | un chilowattora | chilowattora
+GB | un gigabyte | gigabyte
+MB | un megabyte | megabyte
+°C | un grado | gradi
+° | un grado | gradi
+% | uno per cento | per cento
+""")
+_WORDS = dictionary("""
+Sig. = signor | Sig.ra = signora | Sig.na = signorina | Dott. = dottor | Dr. = dottor | Dott.ssa = dottoressa
+Prof. = professor | Prof.ssa = professoressa | Ing. = ingegner | Avv. = avvocato | ecc. = eccetera | es. = esempio
+p. es. = per esempio | tel. = telefono | Tel. = telefono | n. = numero | N. = numero | ca. = circa | v.le = viale
+p.zza = piazza | pag. = pagina | max. = massimo | min. = minimo | lun. = lunedì | mar. = martedì | mer. = mercoledì
+gio. = giovedì | ven. = venerdì | sab. = sabato | dom. = domenica
+""")
+_SIGNS = {
+    "#": "numero", "<": "minore di", ">": "maggiore di",
+    "&": "e", "+": "più", "=": "uguale", "@": "chiocciola", "%": "per cento", "€": "euro", "$": "dollari",
+    "£": "sterline", "/": "barra", "°": "gradi", "×": "per", "÷": "diviso", "→": "a", "§": "paragrafo",
+}  # fmt: skip
+_ADDRESS = {
+    ".": "punto",
+    "-": "trattino",
+    "_": "trattino basso",
+    "/": "barra",
+    "@": "chiocciola",
+    "+": "più",
+    ":": "due punti",
+}
+_DAYS = dictionary(
+    "Lun = lunedì | Mar = martedì | Mer = mercoledì | Gio = giovedì | Ven = venerdì | Sab = sabato | Dom = domenica"
+)
+
+ITALIAN = Language(
+    cardinal=_cardinal,
+    year=_cardinal,
+    count=_count,
+    digits=("zero", "uno", "due", "tre", "quattro", "cinque", "sei", "sette", "otto", "nove"),
+    point="virgola",
+    minus="meno",
+    plus="più",
+    to="a",
+    months=tuple(_MONTHS.split()),
+    short_months=_SHORT_MONTHS,
+    date=_date,
+    clock=_clock,
+    currencies=_CURRENCIES,
+    join_money=_money,
+    units=_UNITS,
+    words=_WORDS,
+    signs=_SIGNS,
+    address_signs=_ADDRESS,
+    code_words=frozenset(
+        "codice codici pin password numero numeri conto ordine riferimento prenotazione pratica iban id cap"
+        " cifre".split()
+    ),
+    phone_words=frozenset(
+        "telefono tel chiami chiamare chiama chiamate chiamateci componga comporre cellulare fax numero"
+        " contatti".split()
+    ),
+    link_words=frozenset(
+        "è sono il lo la le al allo a ci mi del di suo sua vostro e poi o gratuito verde cliente conferma"
+        " verifica accesso l prego pure".split()
+    ),
+    key_words=frozenset("prema premere premi premete digiti digitare digita tasto".split()),
+    keys={"#": "cancelletto", "*": "asterisco"},
+    day=r"(\d{1,2})(?:º|°)?",
+    of=r"\s+",
+    time_unit="h|ore",
+    before_time="alle|dalle|ore|le",
+    before_short_date="il|del|dal|al|lunedì|martedì|mercoledì|giovedì|venerdì|sabato|domenica",
+    ordinal=r"(\d{1,3})(?:[ºª]|°(?=\s[a-z]))",
+    say_ordinal=_ordinal,
+    fractions=_fraction,
+    days=_DAYS,
+)

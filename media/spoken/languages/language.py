@@ -1,0 +1,146 @@
+"""What the shared rules must know of a language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from num2words import num2words  # type: ignore[import-untyped]
+
+_CACHED = 2048
+"""Numbers whose words are kept: num2words takes 20 microseconds or more for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """A unit or a currency."""
+
+    one: str
+    """With its number: "ein Kilometer", "une heure"."""
+    many: str
+    feminine: bool = False
+    """In some languages the number agrees: "duas horas", "vingt et une heures"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    unit: Noun
+    hundredth: Noun | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DateWords:
+    """A date, for the function that says it."""
+
+    day: int
+    month: str
+    """The name of the month."""
+    year: str
+    """The words of the year; empty if there is none."""
+    before: str
+    """The word in front of the date, which decides its case in German."""
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    cardinal: Callable[[int], str]
+    year: Callable[[int], str]
+    count: Callable[[int, Noun], str]
+    """A number with what it counts: "zwei Kilometer", "vingt et une heures"."""
+    digits: tuple[str, ...]
+    point: str
+    """The word between a number and its decimals."""
+    minus: str
+    plus: str
+    to: str
+    """The word for a dash between two numbers, days or prices."""
+    months: tuple[str, ...]
+    short_months: str
+    """The abbreviations of the months, in their order."""
+    date: Callable[[DateWords], str]
+    clock: Callable[[int, int, str], str]
+    """Hour, minute, and the unit as it is written behind the time ("Uhr", "h", or empty)."""
+    currencies: Mapping[str, Currency]
+    join_money: Callable[[str, str, str], str]
+    """Puts the words of an amount together: the units, the number of cents, and the cents with their name."""
+    units: Mapping[str, Noun]
+    words: Mapping[str, str]
+    """Abbreviations and what they stand for."""
+    signs: Mapping[str, str]
+    address_signs: Mapping[str, str]
+    code_words: frozenset[str]
+    """Words that announce a code or the number of a record."""
+    phone_words: frozenset[str]
+    """Words that announce something to dial."""
+    link_words: frozenset[str]
+    """Words that may stand between those and the digits."""
+    key_words: frozenset[str] = frozenset()
+    """Words that announce keys of the telephone."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """The names of # and *."""
+    day: str = r"(\d{1,2})"
+    """How the day of a date is written, with one group."""
+    of: str = r"\s+"
+    """What stands between day and month, and between month and year."""
+    time_unit: str = ""
+    """What may stand behind a time of day, as alternatives of a pattern. A time may then be written with a point."""
+    before_time: str = ""
+    """Words after which 9.30 is a time, as alternatives of a pattern."""
+    hour_mark: str = ""
+    """The letter that may separate hours and minutes: 14h30."""
+    before_short_date: str = ""
+    """Words after which 3/4 is a date, as alternatives of a pattern."""
+    ordinal: str = ""
+    """How ordinals are written, with the number as first group. Empty: there is no sign for them."""
+    say_ordinal: Callable[[int, str, str], str] | None = None
+    """Number, what is written behind it, and the word in front of it."""
+    spaced_thousands: bool = False
+    """Whether 1 234 567 is one number."""
+    fractions: Callable[[int, int], str] | None = None
+    suffixes: Mapping[str, str] = field(default_factory=dict)
+    """Abbreviations at the end of a longer word: "Hauptstr."."""
+    days: Mapping[str, str] = field(default_factory=dict)
+    """Names of days in their short form."""
+
+
+def speller(language: str, correct: Callable[[str], str] = lambda words: words) -> Callable[[int], str]:
+    """Numbers as num2words spells them in a language, without commas."""
+
+    @lru_cache(_CACHED)
+    def cardinal(value: int) -> str:
+        return correct(str(num2words(value, lang=language)).replace(",", ""))
+
+    return cardinal
+
+
+def nouns(table: str) -> dict[str, Noun]:
+    """
+    ``symbols | one | many`` in each line; a "+" in front of the symbols marks a feminine noun.
+
+    The result has each noun under its names too, because "1 Stunde" is said as "eine Stunde".
+    """
+    units = {}
+    for line in table.strip().splitlines():
+        symbols, one, many = (part.strip() for part in line.split("|"))
+        noun = Noun(one, many, symbols.startswith("+"))
+        units.update(dict.fromkeys([*symbols.lstrip("+").split(), one.partition(" ")[2], many], noun))
+    return units
+
+
+def currencies(table: str) -> dict[str, Currency]:
+    """``signs | one | many | one hundredth | many hundredths`` in each line, marked as in ``nouns``."""
+    found = {}
+    for line in table.strip().splitlines():
+        signs, one, many, *small = (part.strip() for part in line.split("|"))
+        unit = Noun(one, many, signs.startswith("+"))
+        hundredth = Noun(small[0], small[1], small[0].startswith(("une ", "una ", "uma ", "eine "))) if small else None
+        names = [*signs.lstrip("+").split(), one.partition(" ")[2], many]
+        found.update(dict.fromkeys(names, Currency(unit, hundredth)))
+    return found
+
+
+def dictionary(table: str) -> dict[str, str]:
+    """``short = words`` in each entry; entries are separated by "|" or line breaks."""
+    entries = (entry.partition("=") for line in table.strip().splitlines() for entry in line.split("|"))
+    return {short.strip(): words.strip() for short, _, words in entries if short.strip()}

@@ -1,0 +1,509 @@
+"""The rules that German, French, Spanish, Italian, Portuguese and Dutch share: comma for decimals, day before month."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+
+from media.spoken import telephones, web
+from media.spoken.languages.language import DateWords, Language, Noun
+from media.spoken.signs import GREEK_NAMES, PAUSES, named
+from media.spoken.spans import Match, Rule, Start, full_stop, rule, text_after, text_before
+
+_DASH = r"\s?[-–—]\s?"
+_NUMBER = (
+    r"(?:\d{1,3}(?:\.\d{3})+(?:,\d{1,12})?|\d{1,3}(?:'\d{3})+(?:[.,]\d{1,12})?|\d{1,15},\d{1,12}"
+    r"|\d{1,15}\.\d{1,2}(?!\d)|\d{1,15})"
+)
+_SPACED = r"(?:\d{1,3}(?: \d{3})+(?:,\d{1,12})?)"
+_LONGEST_PLAIN = 6
+"""Digits of the longest number that is said as one; longer ones without marks of thousands are codes."""
+_REACH = 80
+"""Characters before digits in which a word may introduce them."""
+_NEAR = 8
+"""Words before digits in which it may."""
+_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+")
+_SHORT_CODE = 3
+"""Digits from which a number to call is said digit by digit: "call 112"."""
+
+
+class Speaker:
+    """Says the spans of one language."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        full = [re.escape(month) for month in language.months]
+        short = [rf"{re.escape(month)}\b\.?" for month in language.short_months.split()]
+        self.month_pattern = "(?i:" + "|".join([*full, *short]) + ")"
+        self.number_pattern = f"(?:{_SPACED}|{_NUMBER})" if language.spaced_thousands else _NUMBER
+
+    # --- Numbers ---------------------------------------------------------------------------------------------
+
+    def digits(self, text: str) -> str:
+        return " ".join(self.language.digits[int(character)] for character in text if character.isdigit())
+
+    def digit_groups(self, text: str) -> str:
+        groups = re.findall(r"\d+", text)
+        return (" " if all(len(group) == 1 for group in groups) else ", ").join(map(self.digits, groups))
+
+    def plain(self, text: str) -> tuple[str, str]:
+        """The whole digits and the decimals of a number, however it is written."""
+        text = text.replace(" ", "").replace("'", "").rstrip(",-–—")
+        if re.fullmatch(r"\d{1,3}(?:\.\d{3})+(?:,\d+)?", text):
+            text = text.replace(".", "")
+        whole, _, part = text.replace(",", ".").partition(".")
+        return whole, part
+
+    def number(self, text: str) -> str:
+        whole, part = self.plain(text)
+        plain = text.replace(",", ".").partition(".")[0]
+        code = (len(plain) > _LONGEST_PLAIN and plain.isdigit()) or (len(whole) > 1 and whole[0] == "0")
+        words = self.digits(whole) if code else self.language.cardinal(int(whole))
+        return f"{words} {self.language.point} {self.digits(part)}" if part else words
+
+    def counted(self, text: str, noun: Noun) -> str:
+        whole, part = self.plain(text)
+        if part or (len(whole) > 1 and whole[0] == "0"):
+            return f"{self.number(text)} {noun.many}"
+        return self.language.count(int(whole), noun)
+
+    def small_number(self, text: str) -> str:
+        """Digits in an address."""
+        return self.language.cardinal(int(text)) if len(text) < 3 and text[0] != "0" else self.digits(text)
+
+    def telephone(self, match: Match) -> str:
+        plus = f"{self.language.plus} " if match[0].startswith("+") else ""
+        return plus + ", ".join(map(self.digits, telephones.groups(match[0])))
+
+    # --- Context ---------------------------------------------------------------------------------------------
+
+    def introduced(self, words: frozenset[str], match: Match) -> bool:
+        """Whether one of ``words`` introduces the match."""
+        before = match.string[max(0, match.start() - _REACH) : match.start()]
+        for token in reversed([token.lower() for token in _TOKEN.findall(before)][-_NEAR:]):
+            if token in words:
+                return True
+            if token not in self.language.link_words and not token.isdigit():
+                return False
+        return False
+
+    def is_code(self, match: Match) -> bool:
+        if re.fullmatch(r"\d-\d", match[0]):
+            return False
+        return self.introduced(self.language.code_words | self.language.key_words, match)
+
+    def is_dialled(self, match: Match) -> bool:
+        return telephones.is_dialled(match) and self.introduced(self.language.phone_words, match)
+
+    def is_dialled_short(self, match: Match) -> bool:
+        return len(match[0]) >= _SHORT_CODE and self.introduced(self.language.phone_words, match)
+
+    def is_key(self, match: Match) -> bool:
+        return self.introduced(self.language.key_words | self.language.phone_words, match)
+
+    def keys(self, match: Match) -> str:
+        names = self.language.keys
+        return " ".join(names.get(part) or self.digits(part) for part in re.findall(r"[*#]|\d+", match[0]))
+
+    # --- Money, units, dates and times -----------------------------------------------------------------------
+
+    def money(self, match: Match) -> str:
+        currency = self.language.currencies[match["sign"]]
+        whole, part = self.plain(match["amount"])
+        minus = f"{self.language.minus} " if match["minus"] else ""
+        if len(part) > 2 or currency.hundredth is None:
+            return minus + self.counted(match["amount"], currency.unit)
+        cents = int(part.ljust(2, "0")) if part else 0
+        if not cents:
+            return minus + self.counted(whole, currency.unit)
+        small = self.language.count(cents, currency.hundredth)
+        if not int(whole):
+            return minus + small
+        return minus + self.language.join_money(
+            self.counted(whole, currency.unit), self.language.cardinal(cents), small
+        )
+
+    def money_range(self, match: Match) -> str:
+        return f"{self.number(match['first'])} {self.language.to} {self.money(match)}"
+
+    def measure(self, match: Match) -> str:
+        return self.counted(match["amount"], self.language.units[match["unit"]]) + full_stop(match)
+
+    def date(self, match: Match) -> str:
+        year = match["year"]
+        number = int(match["month"]) if match["month"].isdigit() else 0
+        month = self.language.months[number - 1] if number else self.month(match["month"])
+        value = int(year) + (2000 if len(year) == 2 else 0) if year else 0
+        before = _last_word(text_before(match))
+        return self.language.date(
+            DateWords(int(match["day"]), month, self.language.year(value) if year else "", before)
+        )
+
+    def month(self, written: str) -> str:
+        """The full name of a month."""
+        name = written.rstrip(".").lower()
+        for month, short in zip(self.language.months, self.language.short_months.split(), strict=True):
+            if name in (month.lower(), short.rstrip(".").lower()):
+                return month
+        return written
+
+    def is_date(self, match: Match) -> bool:
+        month = match["month"]
+        return 1 <= int(match["day"]) <= 31 and (not month.isdigit() or 1 <= int(month) <= 12)
+
+    def is_short_date(self, match: Match) -> bool:
+        before = re.search(rf"\b(?:{self.language.before_short_date})\s$", text_before(match), re.I)
+        return before is not None and self.is_date(match)
+
+    def days(self, match: Match) -> str:
+        """3-5 March: both days, and the month once."""
+        before = _last_word(text_before(match))
+        year = self.language.year(int(match["year"])) if match["year"] else ""
+        first = self.language.date(DateWords(int(match["first"]), "", "", before))
+        last = self.language.date(DateWords(int(match["day"]), self.month(match["month"]), year, before))
+        return f"{first} {self.language.to} {last}"
+
+    def are_days(self, match: Match) -> bool:
+        return 1 <= int(match["first"]) <= 31 and self.is_date(match)
+
+    def time(self, match: Match) -> str:
+        return self.language.clock(int(match["hour"]), int(match["minute"] or 0), (match["unit"] or "").strip())
+
+    def is_dotted_time(self, match: Match) -> bool:
+        before = re.search(rf"\b(?:{self.language.before_time})\s$", text_before(match), re.I)
+        return before is not None
+
+    def ordinal(self, match: Match) -> str:
+        assert self.language.say_ordinal is not None
+        written = match[0][match.end(1) - match.start() :]
+        return self.language.say_ordinal(int(match[1]), written, _last_word(text_before(match)))
+
+    def letters_and_digits(self, match: Match) -> str:
+        spelled = self.is_code(match)
+
+        def run(part: Match) -> str:
+            return f" {self.digits(part[0]) if spelled or len(part[0]) > 2 else self.number(part[0])} "
+
+        return re.sub(r"\d+", run, match[0]).strip()
+
+    def month_and_year(self, match: Match) -> str:
+        between = " ".join(match["of"].split())
+        gap = f" {between} " if between else " "
+        return f"{self.month(match['month'])}{gap}{self.language.year(int(match['year']))}"
+
+
+def _last_word(before: str) -> str:
+    words = re.findall(r"[^\W\d_]+", before[-24:])
+    return words[-1].lower() if words and before[-1:].isspace() else ""
+
+
+def build(language: Language) -> tuple[Rule, ...]:
+    """All rules of a language, the more certain ones first."""
+    speaker = Speaker(language)
+    return (
+        *web.rules(web.address_sayer(language.address_signs, speaker.small_number)),
+        *_introduced(speaker),
+        *_money(speaker),
+        *_dates(speaker),
+        *_times(speaker),
+        *_telephones(speaker),
+        *_measures(speaker),
+        *_numbers(speaker),
+        *_words(language),
+    )
+
+
+def _alternatives(symbols: list[str]) -> str:
+    return "|".join(re.escape(s) + (r"\b" if s[-1].isalpha() else "") for s in sorted(symbols, key=len, reverse=True))
+
+
+def _money(speaker: Speaker) -> tuple[Rule, ...]:
+    sign = rf"(?P<sign>{_alternatives(list(speaker.language.currencies))})"
+    amount = rf"(?P<amount>{speaker.number_pattern}(?:,[-–—])?)"
+    minus = r"(?P<minus>(?<![\w)])-\s?)?"
+    return (
+        rule("money", rf"(?<!\w){minus}(?<![A-Za-z]){sign}\s?{amount}(?!\w)", speaker.money),
+        rule(
+            "money range",
+            rf"(?<![\w.,]){sign}\s?(?P<first>{speaker.number_pattern}){_DASH}(?P<minus>){amount}(?!\w)",
+            speaker.money_range,
+        ),
+        rule("money", rf"(?<![\w.,]){minus}(?<![\w.,]){amount}\s?{sign}(?!\w)", speaker.money),
+    )
+
+
+def _dates(speaker: Speaker) -> tuple[Rule, ...]:
+    language, month = speaker.language, speaker.month_pattern
+    named = rf"(?P<month>{month})"
+    year = rf"(?:(?:{language.of}|\s)(?P<year>(?:1\d|20)\d\d)(?![\w.,]\d))?"
+    numeric = (
+        r"(?<![\w/.,-])(?P<day>\d{1,2})(?P<mark>[./-])\s?(?P<month>\d{1,2})(?P=mark)\s?(?P<year>\d{4}|\d\d)"
+        r"(?![\w/-]|[.,:]\d)"
+    )
+    iso = r"(?<![\w-])(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)(?![\w-])"
+    day = language.day.replace("(", "(?P<day>", 1)
+    first = language.day.replace("(", "(?P<first>", 1)
+    rules = [
+        rule("date", iso, speaker.date, speaker.is_date),
+        rule("date", numeric, speaker.date, speaker.is_date),
+        rule(
+            "date",
+            rf"(?<![\w.,:]){day}{language.of}{named}\b\.?{year}",
+            speaker.date,
+            speaker.is_date,
+            start=Start.NUMBER,
+        ),
+        rule(
+            "date range",
+            rf"(?<![\w.,:]){first}{_DASH}{day}{language.of}{named}\b\.?{year}",
+            speaker.days,
+            speaker.are_days,
+            start=Start.NUMBER,
+        ),
+        rule("date", rf"\b{named}(?P<of>{language.of})(?P<year>(?:19|20)\d\d)(?![\w]|[.,]\d)", speaker.month_and_year),
+        rule(
+            "date",
+            r"(?<![\w/.,])(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>)(?!\d)",
+            speaker.date,
+            speaker.is_date,
+            start=Start.NUMBER,
+        ),
+        rule("year", r"(?<![\w.,#])(?:19|20)\d\d(?![\w%]|[.,:]\d)", lambda m: language.year(int(m[0]))),
+    ]
+    if language.before_short_date:
+        short = r"(?<![\w/.,])(?P<day>\d{1,2})[/-](?P<month>\d{1,2})(?P<year>)(?![\w/]|[.,]\d)"
+        rules.insert(2, rule("date", short, speaker.date, speaker.is_short_date))
+    return tuple(rules)
+
+
+def _times(speaker: Speaker) -> tuple[Rule, ...]:
+    language = speaker.language
+    unit = rf"(?P<unit>\s?(?:{language.time_unit})\b)"
+    hour, minute = r"(?P<hour>[01]?\d|2[0-4])", r"(?P<minute>[0-5]\d)"
+    mark = rf"\s?{language.hour_mark}\s?" if language.hour_mark else ":"
+    return (
+        rule("time", rf"(?<![\w:.,]){hour}:{minute}(?![\d:]){unit}?", speaker.time, signs=":", start=Start.NUMBER),
+        rule("time", rf"(?<![\w:.,]){hour}\.{minute}{unit}", speaker.time, start=Start.NUMBER),
+        rule(
+            "time",
+            rf"(?<![\w:.,]){hour}\.{minute}(?P<unit>)(?!\w|[.,]\d)",
+            speaker.time,
+            speaker.is_dotted_time,
+            start=Start.NUMBER,
+        ),
+        rule("time", rf"(?<![\w:.,]){hour}(?P<minute>){unit}", speaker.time, start=Start.NUMBER),
+        rule("time", rf"(?<![\w:.,]){hour}{mark}{minute}(?P<unit>)(?!\w)", speaker.time, start=Start.NUMBER),
+    )
+
+
+def _introduced(speaker: Speaker) -> tuple[Rule, ...]:
+    """Codes and short numbers to dial. A year of the same length is none."""
+    return (
+        rule(
+            "service",
+            r"(?<![\w.,:/-])\d{3,6}(?![\w%]|[.,:/-]\d)",
+            lambda m: speaker.digits(m[0]),
+            speaker.is_dialled_short,
+            start=Start.NUMBER,
+        ),
+        rule(
+            "code",
+            r"(?<![\w.,:/])\d{1,40}(?:[ -]\d{1,20}){0,12}(?![\w%]|[.,:/]\d)",
+            lambda m: speaker.digit_groups(m[0]),
+            speaker.is_code,
+            start=Start.NUMBER,
+        ),
+    )
+
+
+def _telephones(speaker: Speaker) -> tuple[Rule, ...]:
+    language = speaker.language
+    grouped = telephones.is_grouped
+    if language.spaced_thousands:
+
+        def grouped(match: Match) -> bool:
+            return telephones.is_grouped(match) and re.fullmatch(r"\d{1,3}(?: \d{3})+", match[0]) is None
+
+    return (
+        rule("telephone", telephones.INTERNATIONAL, speaker.telephone, telephones.is_international),
+        rule("telephone", telephones.NATIONAL, speaker.telephone, telephones.is_national),
+        rule("telephone", r"(?<![\w.,-])\(\d{2,3}\)\s?\d{3,5}[ -]\d{4}(?![\w-])", speaker.telephone),
+        rule("telephone", r"(?<![\w.,-])3\d\d[ .-]\d{6,7}(?![\w-])", speaker.telephone, start=Start.NUMBER),
+        rule("telephone", telephones.GROUPED, speaker.telephone, grouped),
+        rule("telephone", telephones.IN_CONTEXT, speaker.telephone, speaker.is_dialled),
+        rule(
+            "account",
+            r"(?<![\w.-])\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}(?![\w-])",
+            lambda m: speaker.digit_groups(m[0]),
+            start=Start.NUMBER,
+        ),
+        rule(
+            "account",
+            r"\b[A-Z]{2}\d{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?\b",
+            partial(_iban, speaker),
+            start=Start.CAPITAL,
+        ),
+        rule(
+            "account",
+            r"(?<![\w.-])\d{2,20}(?:-\d{1,20}){2,12}(?![\w-])",
+            lambda m: speaker.digit_groups(m[0]),
+            start=Start.NUMBER,
+        ),
+        rule(
+            "key",
+            r"(?<![\w*#])[*#]{1,2}\d{1,16}(?:[*#]{1,2}\d{1,16}){0,6}[*#]{0,2}(?!\w)",
+            speaker.keys,
+            speaker.is_key,
+            signs="#*",
+        ),
+        rule("key", r"(?<![\w*#])[*#](?![\w*#])", speaker.keys, speaker.is_key, signs="#*"),
+    )
+
+
+def _iban(speaker: Speaker, match: Match) -> str:
+    def spelled(text: str) -> str:
+        return re.sub(r"\d+", lambda run: f" {speaker.digits(run[0])} ", text).strip()
+
+    return ", ".join(map(spelled, match[0].split()))
+
+
+def _measures(speaker: Speaker) -> tuple[Rule, ...]:
+    unit = rf"(?P<unit>{'|'.join(map(re.escape, sorted(speaker.language.units, key=len, reverse=True)))})"
+    return (
+        rule(
+            "measure",
+            rf"(?<![\w.,])(?P<amount>{speaker.number_pattern})\s?{unit}(?![\w^/])\.?",
+            speaker.measure,
+            start=Start.NUMBER,
+        ),
+    )
+
+
+def _numbers(speaker: Speaker) -> tuple[Rule, ...]:
+    language = speaker.language
+    rules = [
+        rule(
+            "number",
+            rf"(?<![\w.])(?<!\d,){speaker.number_pattern}(?!\w|[.,]\d)",
+            lambda m: speaker.number(m[0]),
+            start=Start.NUMBER,
+        ),
+        rule("number", r"(?<![\w.,]),\d+", lambda m: f"{language.point} {speaker.digits(m[0])}"),
+        rule("version", r"(?<![\w.,])\d{1,6}(?:\.\d{1,6}){2,}(?!\w)", partial(_parts, speaker), start=Start.NUMBER),
+        rule(
+            "number", r"(?<![\w/])24/7(?![\w/])", f"{language.cardinal(24)} {language.cardinal(7)}", start=Start.NUMBER
+        ),
+        rule(
+            "version",
+            r"(?<!\w)((?:[vV]ersi?[a-zãóõ]*|v|iOS|Android|Windows)\.?\s?)(\d{1,6}(?:\.\d{1,6}){1,4})(?!\w)",
+            partial(_version, speaker),
+        ),
+        rule("range", rf"{_DASH}", f" {language.to} ", _range_finder(language), signs="-–—"),
+        rule("sign", r"[-–]\s?(?=[$€£¥]?\d)", f"{language.minus} ", _follows_space, signs="-–"),
+        rule("code", r"(?<!\w)(?=[^\W_]*\d)(?=\d*[^\W\d_])[^\W_]+(?!\w)", speaker.letters_and_digits),
+        rule("number", r"\d+", lambda m: speaker.number(m[0]), start=Start.NUMBER),
+    ]
+    if language.ordinal and language.say_ordinal:
+        rules.insert(0, rule("ordinal", rf"(?<![\w.,]){language.ordinal}", speaker.ordinal))
+    if language.fractions:
+        say: Callable[[int, int], str] = language.fractions
+        rules.append(
+            rule(
+                "fraction",
+                r"(?<![\w/.,])(\d{1,3})/([1-9]\d{0,2})(?![\w/%]|[.,]\d)",
+                lambda m: say(int(m[1]), int(m[2])),
+                start=Start.NUMBER,
+            )
+        )
+    return tuple(rules)
+
+
+def _version(speaker: Speaker, match: Match) -> str:
+    dot = speaker.language.address_signs["."]
+    return match[1].rstrip() + " " + f" {dot} ".join(map(speaker.small_number, match[2].split(".")))
+
+
+def _parts(speaker: Speaker, match: Match) -> str:
+    return f" {speaker.language.address_signs['.']} ".join(map(speaker.small_number, match[0].split(".")))
+
+
+def _range_finder(language: Language) -> Callable[[Match], bool]:
+    """Accepts a dash between numbers, prices, times or days."""
+    names = "|".join(map(re.escape, [*language.days, *language.days.values(), *language.months]))
+    unit = r"\d\s?(?:[%°€$£ºª.]|[^\W\d_]{1,2}|Uhr|uur|heures|horas|ore)"
+    before = re.compile(rf"(?:\d|[%°€$£]|{unit}|(?<!\w)(?:{names})\.?)$")
+    after = re.compile(rf"[$€£¥]?\s?\d|(?:{names})(?!\w)")
+
+    def accepts(match: Match) -> bool:
+        text = text_before(match)
+        return before.search(text) is not None and after.match(match.string, match.end()) is not None
+
+    return accepts
+
+
+def _follows_space(match: Match) -> bool:
+    return re.search(r"(?:^|[\s(])$", text_before(match)) is not None
+
+
+def _words(language: Language) -> tuple[Rule, ...]:
+    words = dict(language.words)
+    days = dict(language.days)
+    slash = language.signs["/"]
+    return (
+        *(
+            [
+                rule(
+                    "day",
+                    rf"(?<!\w)({_alternatives(list(days))})\.?",
+                    lambda m: days[m[1]] + full_stop(m),
+                    _names_day(list(days)),
+                    signs="",
+                )
+            ]
+            if days
+            else []
+        ),
+        rule(
+            "abbreviation", rf"(?<![\w.])(?:{_shorts(list(words))})(?!\w)", lambda m: words[m[0]] + _stop(m), signs=""
+        ),
+        *(_suffix(short, name) for short, name in language.suffixes.items()),
+        rule("sign", r"(?<=\w)/(?=\w)", f" {slash} ", signs="/"),
+        rule("sign", r"#\s?(?=\d)", f"{language.signs['#']} ", signs="#"),
+        rule("sign", r"(?<![<=-])>(?=\s|\d)", f" {language.signs['>']} ", signs=">"),
+        rule("sign", r"<(?=\s|\d)", f" {language.signs['<']} ", signs="<"),
+        rule("sign", r"±", f" {language.plus} {language.minus} ", signs="±"),
+        named({**GREEK_NAMES, **{sign: name for sign, name in language.signs.items() if sign not in "/#<>"}}),
+        *PAUSES,
+    )
+
+
+def _suffix(short: str, name: str) -> Rule:
+    return rule("abbreviation", rf"([^\W\d_]+){re.escape(short)}", lambda m: m[1] + name, signs=".")
+
+
+def changeable_words(language: Language) -> frozenset[str]:
+    """The words that a rule may change although no sign or digit is beside them."""
+    words = [word for short in language.words for word in short.split()]
+    return frozenset([*words, *language.days, *(f"{day}." for day in language.days)])
+
+
+def _shorts(words: list[str]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+
+
+def _stop(match: Match) -> str:
+    """At the end of the text a full stop ends the sentence; elsewhere nouns have capitals too, so it may not."""
+    return "." if match[0].endswith(".") and not text_after(match).strip() else ""
+
+
+def _names_day(days: list[str]) -> Callable[[Match], bool]:
+    """Short names of days are words of their own, so they need a time, a date or another day beside them."""
+    day = _alternatives(days)
+    after = re.compile(rf"\.?(?:{_DASH}|,?\s|:\s?)(?:{day}|\d)|\.\s?[-–]|:\s")
+    before = re.compile(rf"(?:{day})\.?(?:{_DASH}|,\s|\s\S{{1,3}}\s)$")
+
+    def accepts(match: Match) -> bool:
+        return bool(after.match(match.string, match.end(1)) or before.search(text_before(match)))
+
+    return accepts

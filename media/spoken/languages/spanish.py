@@ -1,0 +1,149 @@
+"""Spanish."""
+
+from __future__ import annotations
+
+from media.spoken.languages.language import DateWords, Language, Noun, currencies, dictionary, nouns, speller
+
+_MONTHS = "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre"
+_SHORT_MONTHS = "ene feb mar abr may jun jul ago sept oct nov dic"
+_cardinal = speller("es")
+
+
+def _count(value: int, noun: Noun) -> str:
+    if value == 1:
+        return noun.one
+    words = _cardinal(value)
+    if noun.feminine:
+        words = words.replace("cientos", "cientas")
+        words = words.removesuffix("uno") + "una" if words.endswith("uno") else words
+    elif words.endswith("uno"):
+        words = words.removesuffix("uno") + ("ún" if words.endswith("veintiuno") else "un")
+    joint = " de " if words.endswith(("millón", "millones")) else " "
+    return f"{words}{joint}{noun.many}"
+
+
+def _date(date: DateWords) -> str:
+    return " de ".join(filter(None, [_cardinal(date.day), date.month, date.year]))
+
+
+def _clock(hour: int, minute: int, unit: str) -> str:
+    counted = _count(hour, _HOUR)
+    words, _, noun = counted.rpartition(" ")
+    if minute:
+        words += f" {_cardinal(minute)}" if minute > 9 else f" cero {_cardinal(minute)}"
+    return f"{words} {noun}" if unit else words
+
+
+def _money(units: str, _cents: str, small: str) -> str:
+    return f"{units} con {small}"
+
+
+_ORDINALS = "primero segundo tercero cuarto quinto sexto séptimo octavo noveno décimo undécimo duodécimo".split()
+
+
+def _ordinal(value: int, written: str, _before: str) -> str:
+    if not 1 <= value <= len(_ORDINALS):
+        return _cardinal(value)
+    words = _ORDINALS[value - 1]
+    if written.endswith(("ª", "a")):
+        return words[:-1] + "a"
+    return words[:-1] if written.endswith("er") and value in (1, 3) else words
+
+
+def _fraction(above: int, below: int) -> str:
+    names = {2: "medio", 3: "tercio", 4: "cuarto", 8: "octavo", 10: "décimo"}
+    if above >= below or below not in names | dict.fromkeys(range(5, 11), ""):
+        return f"{_cardinal(above)} de {_cardinal(below)}"
+    name = names.get(below) or _ORDINALS[below - 1]
+    return f"un {name}" if above == 1 else f"{_cardinal(above)} {name}s"
+
+
+_HOUR = Noun("una hora", "horas", feminine=True)
+_CURRENCIES = currencies("""
+€ EUR | un euro | euros | un céntimo | céntimos
+$ USD US$ | un dólar | dólares | un centavo | centavos
++£ GBP | una libra | libras | un penique | peniques
+MXN MX$ | un peso | pesos | un centavo | centavos
+CHF | un franco suizo | francos suizos | un céntimo | céntimos
+¥ JPY | un yen | yenes
+""")
+_UNITS = nouns("""
+km | un kilómetro | kilómetros
+m | un metro | metros
+cm | un centímetro | centímetros
+mm | un milímetro | milímetros
+m^2 | un metro cuadrado | metros cuadrados
+m^3 | un metro cúbico | metros cúbicos
+km/h | un kilómetro por hora | kilómetros por hora
+kg | un kilo | kilos
+g | un gramo | gramos
+mg | un miligramo | miligramos
+l L | un litro | litros
+ml mL | un mililitro | mililitros
+min | un minuto | minutos
+s seg | un segundo | segundos
+kWh | un kilovatio hora | kilovatios hora
+GB | un gigabyte | gigabytes
+MB | un megabyte | megabytes
+°C ºC | un grado centígrado | grados centígrados
+°F ºF | un grado Fahrenheit | grados Fahrenheit
+° | un grado | grados
+% | uno por ciento | por ciento
+""")
+_WORDS = dictionary("""
+Sr. = señor | Sra. = señora | Srta. = señorita | Dr. = doctor | Dra. = doctora | D. = don | Dña. = doña
+Ud. = usted | Uds. = ustedes | etc. = etcétera | p. ej. = por ejemplo | tel. = teléfono | Tel. = teléfono
+tlf. = teléfono | núm. = número | n.º = número | nº = número | N.º = número | Avda. = avenida | Av. = avenida
+C/ = calle | aprox. = aproximadamente | pág. = página | máx. = máximo | mín. = mínimo | EE. UU. = Estados Unidos
+EE.UU. = Estados Unidos | S.A. = S.A. | lun. = lunes | mié. = miércoles | jue. = jueves | vie. = viernes
+sáb. = sábado | dom. = domingo
+""")
+_SIGNS = {
+    "#": "número", "<": "menor que", ">": "mayor que",
+    "&": "y", "+": "más", "=": "igual a", "@": "arroba", "%": "por ciento", "€": "euros", "$": "dólares",
+    "£": "libras", "/": "barra", "°": "grados", "×": "por", "÷": "entre", "→": "a", "§": "sección",
+}  # fmt: skip
+_ADDRESS = {".": "punto", "-": "guion", "_": "guion bajo", "/": "barra", "@": "arroba", "+": "más", ":": "dos puntos"}
+
+SPANISH = Language(
+    cardinal=_cardinal,
+    year=_cardinal,
+    count=_count,
+    digits=("cero", "uno", "dos", "tres", "cuatro", "cinco", "seis", "siete", "ocho", "nueve"),
+    point="coma",
+    minus="menos",
+    plus="más",
+    to="a",
+    months=tuple(_MONTHS.split()),
+    short_months=_SHORT_MONTHS,
+    date=_date,
+    clock=_clock,
+    currencies=_CURRENCIES,
+    join_money=_money,
+    units=_UNITS,
+    words=_WORDS,
+    signs=_SIGNS,
+    address_signs=_ADDRESS,
+    code_words=frozenset(
+        "código códigos pin clave contraseña número números cuenta pedido referencia reserva identificador"
+        " id iban postal dígitos cifras".split()
+    ),
+    phone_words=frozenset(
+        "teléfono tel tlf llame llama llamar llámenos llámeme marque marca marcar móvil celular fax número"
+        " contacte".split()
+    ),
+    link_words=frozenset(
+        "es son su sus tu nuestro el la los las al a de nos en por y luego después o gratis favor cliente confirmación"
+        " verificación acceso seguridad pedido".split()
+    ),
+    key_words=frozenset("pulse pulsa presione oprima marque tecla teclee introduzca".split()),
+    keys={"#": "almohadilla", "*": "asterisco"},
+    day=r"(\d{1,2})(?:\.?º)?",
+    of=r"\s+(?:de\s+|del\s+)?",
+    time_unit="h|hs|hrs|horas?",
+    before_time="las|la",
+    before_short_date="el|del|al|lunes|martes|miércoles|jueves|viernes|sábado|domingo",
+    ordinal=r"(\d{1,3})(?:\.?[ºª]|\.?er|\.o|\.a)(?!\w|C|F)",
+    say_ordinal=_ordinal,
+    fractions=_fraction,
+)
