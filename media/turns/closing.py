@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from media.turns.commands import Command, HangUp, Noted, OptOut, OptOutHow, Transfer
-from media.turns.opt_out import asks_not_to_be_called
+from media.turns.commands import Command, HangUp, Noted, Transfer
 from media.turns.options import ConversationOptions
 from media.turns.playout import FinalMark
 
@@ -71,8 +70,6 @@ class Closing:
         self._emit = emit
         self.ending: Ending | None = None
         """How the call will end. Set when that is decided, None again when the caller revokes it."""
-        self.opted_out = False
-        """The caller has asked never to be called again."""
         self.limit: TimeLimit | None = None
         """Set when the call starts."""
         self._warned = False
@@ -91,6 +88,11 @@ class Closing:
     def to_a_machine(self) -> bool:
         return self.ending is not None and self.ending.to_a_machine
 
+    @property
+    def with_caller(self) -> bool:
+        """Whether it is the caller who is on the line, and nobody else is about to talk with them."""
+        return self.ending is None or (self.ending.transfer is None and not self.ending.to_a_machine)
+
     def decide(self, ending: Ending) -> None:
         """The call ends like this, in place of what was decided before."""
         self.ending = ending
@@ -99,17 +101,6 @@ class Closing:
     def revoke(self) -> None:
         """The caller has said something that is to be answered: the call goes on."""
         self.ending = None
-
-    # -- opting out -----------------------------------------------------------------------------------------
-
-    def asks_to_opt_out(self, text: str) -> bool:
-        return self._options.hears_opt_out and asks_not_to_be_called(text)
-
-    def opt_out(self, how: OptOutHow, words: str = "") -> None:
-        """The number goes on the do-not-call list, once a call."""
-        if not self.opted_out:
-            self.opted_out = True
-            self._emit(OptOut(how, words))
 
     # -- what the language model requests ----------------------------------------------------------------------
 

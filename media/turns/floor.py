@@ -25,6 +25,7 @@ from media.turns.history import History
 from media.turns.keypad import KeyInput, Keypad
 from media.turns.labels import Label
 from media.turns.opening import DISCLOSURE_MARK_TIMEOUT, Opening
+from media.turns.opting_out import OptingOut, OptOutMove
 from media.turns.options import ConversationOptions
 from media.turns.overlap import OverlapJudge
 from media.turns.silence import Silence, SilenceMove
@@ -86,6 +87,7 @@ class FloorControl:
         self.history = History(emit, history)
         self.opening = Opening(options)
         self.closing = Closing(options, emit)
+        self.opting_out = OptingOut(options, emit)
         self.silence = Silence(options)
         self.keypad = Keypad(options, emit)
         self.overlaps = OverlapJudge(options, agent=self.agent, closing=self.closing, history=self.history)
@@ -171,6 +173,7 @@ class FloorControl:
     def _consider_silence(self) -> None:
         match self.silence.judge(self.caller.position):
             case SilenceMove.ASK:
+                self.opting_out.keep_silent(self.history.lines, self.now)
                 self._say(self._options.still_there)
             case SilenceMove.HANG_UP:
                 self.end(SILENCE, self._options.silence_goodbye)
@@ -182,10 +185,11 @@ class FloorControl:
         self.caller.words_considered()
         text = utterance.text
         ignored = self.overlaps.leaves_the_end_standing(text) or self._is_echo(utterance)
-        answered = not ignored and not self.closing.asks_to_opt_out(text)
+        lines = self.history.with_caller(text)
+        answered = not ignored and self.opting_out.judge(lines) is OptOutMove.ANSWER
         if answered and self._options.speculate:
             utterance.speculations += 1
-            self.agent.speculate(self.history.with_caller(text), utterance.timing)
+            self.agent.speculate(lines, utterance.timing)
 
     def _give_up_utterance(self) -> None:
         """The pause has been long, and recognition has found no words."""
@@ -233,9 +237,6 @@ class FloorControl:
 
     def _record_caller(self, utterance: Utterance, *, wait: float | None = None, speculation_hit: bool = False) -> None:
         self.silence.broken()
-        if self.closing.asks_to_opt_out(utterance.text):
-            # It is done before the agent answers: callers who say this often hang up right after it.
-            self.closing.opt_out("asked", utterance.text)
         self.history.record(self.caller.finish(utterance, self.now, wait=wait, speculation_hit=speculation_hit))
 
     def _put_down_utterance(self) -> None:
@@ -245,6 +246,7 @@ class FloorControl:
         if utterance is None:
             return
         if utterance.text:
+            self.opting_out.hear(self.history.with_caller(utterance.text), self.now)
             self._record_caller(utterance)
             self.history.add_caller(utterance.text)
         self.caller.close()
@@ -253,6 +255,10 @@ class FloorControl:
 
     def answer_overlap(self, move: Move, utterance: Utterance) -> None:
         """Do what was judged of the caller's voice in the agent's turn."""
+        turn = self.agent.turn
+        if move in (Move.IGNORE, Move.RESUME) and turn is not None:
+            # Words that only agree with other words of the agent's may answer this question.
+            move = Move.INTERRUPT if self.opting_out.is_answer(utterance.text, heard=turn.heard) else move
         match move:
             case Move.ASK:
                 self.caller.ask(self.now)
@@ -264,6 +270,7 @@ class FloorControl:
                 self._note("overlap", judged=self._label_name(utterance), text=utterance.text)
                 if move is Move.PUT_ASIDE:
                     self.history.put_aside(utterance.text)
+                    self.opting_out.hear(self.history.with_caller(utterance.text), self.now)
                     self._record_caller(utterance)
                 if move is Move.BRIDGE:
                     self.agent.bridge(self.now)
@@ -395,14 +402,15 @@ class FloorControl:
         if self.opening.first_words and self.caller.wait is not None:
             # The greeting is the best answer to what the caller has said during the disclosure.
             self._put_down_utterance()
-        if self.closing.opted_out:
-            self._opt_out("asked")
+        if self.opting_out.opted_out or self.opting_out.doubt is not None:
+            self._answer(Timing())
         elif self.opening.first_words:
             self._say(self.opening.first_words, protected=self.opening.protected)
-            if self.caller.utterance is not None:
-                self.floor = Floor.OVERLAP
         else:
             self._pass_floor(owed=owed)
+            return
+        if self.caller.utterance is not None:
+            self.floor = Floor.OVERLAP
 
     def _agent_finished(self) -> None:
         """The caller has heard all of the agent's turn."""
@@ -446,12 +454,15 @@ class FloorControl:
 
     def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
         """Answer what the caller has said."""
-        words = self.history.caller_said_last
-        if self.closing.opted_out or self.closing.asks_to_opt_out(words):
-            self._opt_out("asked", words)
-            return
-        self.floor = Floor.AGENT
-        self.agent.answer(self.history.lines, timing, self.now, waiting_since=waiting_since)
+        match self.opting_out.answer(self.history.lines, self.now):
+            case OptOutMove.OBEY:
+                self._opt_out("asked")
+            case OptOutMove.ASK:
+                self.agent.drop_speculation()
+                self._say(self._options.confirm_opt_out)
+            case OptOutMove.ANSWER:
+                self.floor = Floor.AGENT
+                self.agent.answer(self.history.lines, timing, self.now, waiting_since=waiting_since)
 
     def _say(self, text: str, *, protected: bool = False) -> None:
         self.floor = Floor.AGENT
@@ -465,7 +476,7 @@ class FloorControl:
 
     def _opt_out(self, how: OptOutHow, words: str = "") -> None:
         """The caller is never called again: tell them so and end the call."""
-        self.closing.opt_out(how, words)
+        self.opting_out.opt_out(how, words)
         if self.closing.ending != OPTED_OUT:
             self.end(OPTED_OUT, self._options.opted_out)
 
@@ -492,12 +503,14 @@ class FloorControl:
     def hang_up(self, reason: str = "") -> None:
         """End the call now. Without a reason, that of the ending goes on record."""
         self._take_floor()
+        self.opting_out.end_call(self.now, with_caller=self.closing.with_caller)
         self.floor = Floor.ENDED
         self.closing.hang_up(reason)
 
     def lose_caller(self, reason: str) -> None:
         """The stream is over, and nothing can be said any more."""
         self._take_floor()
+        self.opting_out.end_call(self.now, with_caller=self.closing.with_caller)
         self._note("ended", reason=reason)
         self.floor = Floor.ENDED
 

@@ -1,111 +1,78 @@
 """
 Does the caller ask never to be called again?
 
-Rules decide it, since the law gives callers this right whatever a language model makes of their words.
+A wrong answer harms somebody either way: the law gives callers this right, and only an operator can take a number off
+the do-not-call list again. So there are three answers. A plain demand is obeyed at once. If a demand is only suspected,
+the caller is asked. All other words are left to the language model.
+
+The judgement looks for the parts of a demand, not for whole phrases: who is to stop, what is to stop, who is called and
+which list is meant. It weighs how many of the parts are there, and takes off weight for what makes it another demand: a
+time or a condition, a third person, a report of what was said, another list. It knows English only.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from enum import Enum, auto
 
-_SYNONYMS = [
-    (r"[^\w']+", " "),
-    (r"'", ""),
-    (r"\b(do not|do nt|don t|donot|not to)\b", "dont"),
-    (r"\b(un subscribe|opt (me|us) out|lose (my|this|our) (phone )?number)\b", "unsubscribe"),
-    # What the callers want not to be called is "me", and whatever is done to it is "call".
-    (r"\b(my|our|this|that) ((home|house|cell|mobile|work|office) )?((tele)?phone )?(number|phone|cell|line)\b", "me"),
-    (r"\b(my|our) names?(?= (off|of|from|out)\b)", "me"),
-    (r"\bus\b", "me"),
-    (r"\b(phone|ring|contact|bother|dial|disturb|harass|pester|telephone)(?= (me|here|again|anymore)\b)", "call"),
-    (r"\b(phon|ring|contact|bother|dial|diall|disturb|harass|pester|telephon)ing\b", "calling"),
-    (r"(?<=\bcall )here\b|(?<=\bcalling )here\b|\bmy (house|home|place|mother|mom|wife|husband|family)\b", "me"),
-    (r"\bany more\b", "anymore"),
-    (r"\b(off of|out of|from)\b", "off"),
-    (r"(?<=\bcall me )(at|on) me\b", ""),
-    (r"(?<=\bme )of\b", "off"),
-    # Words that change nothing.
-    (r"\b(u[hm]+|er+m?|ah|oh|h?m+|like|just|really|kindly|please|ever|back|immediately)\b", " "),
-    (r"\b(thanks|thank you|okay|ok)\b|\b(fucking|damn|goddamn|bloody|stupid|freaking) ", " "),
-    (r" +", " "),
-    # Demands phrased as a question or a condition.
-    (r"\b(why|if|unless|can|could|would|will|cant|wont|couldnt|wouldnt) (dont )?you (dont |not )?", ""),
-    (r"\bwhy (dont|not) ", ""),
-    (r"\bdont you (dare )?(?=call\b)", "dont "),
-    (r"\b(keep|try|dare|start|be) (to )?(?=call(ing)?\b)", ""),
-]  # fmt: skip
-"""
-Regular expressions and what replaces what they match, applied one after the other. They leave few different words, so
-that the patterns below stay short.
-"""
-
-_VOCABULARY = {
-    # The list is not a waiting list, and not a list of the caller's own.
-    "LIST": r"off (?:(?!waiting|wait|guest|email|shopping|price|wish|to|my|our|his|her|their)\w+ ){1,5}?lists?\b"
-    r"|off (?:your|the|this|that) (?:calling )?(?:system|database|records?|books|files?|computer|dialer)\b",
-    "EVER": r"(?:again|anymore|no more|at all|for any reason|in the future|off now on)\b",
-    # No hour, place or condition may follow: with one, the demand is not for good.
-    "FORGOOD": r"(?! (?:before|after|until|till?|at|on|between|during|unless|if|while|when|later|today|tonight|tomorrow"
-    r"|this|in the|so (?:early|late)|without|by|the|a|an|about (?!this|that|it|any))\b)",
-    # These words may follow and change nothing. Anything else may be a name ("sir") or an hour.
-    "PLAIN": r"(?= ?$| (?:i|im|ill|ive|id|we|were|you|youre|youve|its|and|or|because|bye|goodbye|so (?!early|late)|what"
-    r"|stop|dont|no|never|seriously|every day|all the time|all day|off your|people|guys|now$|this is)\b)",
-    "CALLERS": r"(?:you|people|guys|your company|this company|anyone|anybody|someone)",
-    "THESE": r"(?: (?:with|all|of|the|these|those|this|your|any|anymore|more|other|making|sales|spam|phone))*",
-}
-_PATTERNS = r"""
-    (take|remove|get|delete|strike|cross|scratch|drop|leave|erase|keep) me (LIST)
-    (remove|delete|erase) mePLAIN
-    (to|i) (be (taken|removed|deleted)|get|want) (LIST)
-    (put|add|place|get|have|mark) me (\w+ )?(on|to|onto|in|as)( \w+){0,3} dont call
-    unsubscribe(?! off (the|your|my|a) (newsletter|channel|email))
-    (want|need|wish|i|and|how do i|can i) (to )?opt out
-    (dont|never) (bother )?call(ing)?( me)?( CALLERS)? EVERFORGOOD
-    (dont|never) call mePLAIN
-    (stop|quit|cease|dont|no more|enough|tired of|sick of)( CALLERS)?THESE( CALLERS)? calling me( EVER)?PLAIN
-    (stop|quit|cease) calling( EVER)?PLAIN
-    (stop|quit|cease|no more|end)THESE (robo)?callsFORGOOD
-    dont (want|need|wish)( to)?( get| receive| have)?THESE callsFORGOOD
-    dont (want|need|wish) (to )?(be )?(called|contacted|bothered)( by CALLERS)?( EVERFORGOOD|PLAIN)
-    dont want( CALLERS)* (to )?call(ing)? me( EVERFORGOOD|PLAIN)
-    (dont|never) want to hear off CALLERS EVER
-"""
+from media.turns.opt_out_clauses import PLAIN_WEIGHT, STRONG_WEIGHT, YOU
+from media.turns.opt_out_hints import weigh_hints, weigh_loosely
+from media.turns.opt_out_rules import RULES
+from media.turns.opt_out_words import reduce_words
 
 
-def _compiled() -> re.Pattern[str]:
-    patterns = "|".join(line.strip() for line in _PATTERNS.strip().splitlines())
-    for name, words in _VOCABULARY.items():
-        patterns = patterns.replace(name, words)
-    return re.compile(rf"\b(?:{patterns})")
+class Demand(Enum):
+    """Whether words demand that the caller is never called again."""
+
+    NONE = auto()
+    SUSPECTED = auto()
+    """They may: the caller is asked."""
+    PLAIN = auto()
+    """They do: it is obeyed at once."""
 
 
-_ASKS = _compiled()
-_SUBSTITUTIONS = [(re.compile(pattern), words) for pattern, words in _SYNONYMS]
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was found in the caller's words."""
 
-_REPORTED = re.compile(
-    r"\b(?:dont|didnt|not|never|doesnt|wont|shouldnt|(?:did|do|have|had|are|thought|when) you|(?:did|do|will|should) i"
-    r"|(?:he|she|they|who|you) (?:said|says|told|asked))"
-    r"(?: (?:want|need|have|had|ask\w*|say|said|tell|told|you|to|even|already|going|mean|me|him|her|them))* $"
+    demand: Demand
+    strong: bool = False
+    """The suspicion is so strong that it is obeyed if the call ends before the caller has answered the question."""
+
+
+_INVITES = re.compile(
+    rf"\b{YOU} (?:can|may|could) (?:still |PLS |EVER |always )*(?:CALL|RING)(?! (?:\w+ )?(?:not|off|on no))"
+    r"|(?<!not )(?<!never )(?<!not EVER )(?<!PLS not )\b(?:CALL|RING) ME (?:any ?time|whenever|tomorrow|later|next"
+    r"|another|in (?:a|an|ten|the|half)|back|when|if|on \w+day)"
+    r"|\bgo ahead\b|\b(?:stay|keep ME|leave ME|remain|put ME back|back) on (?:it|the|your|\w*LIST)"
+    r"|(?:NUMBER|HOME|ME|here|KIN) (?:PLS |you can |instead )*(?:CALL|RING|try|use)"
+    r" (?:NUMBER|HOME|KIN|ME|this|the|my)\b"
+    r"|\bhappy (?:to be|for you to)|\b(?:i|we) (?:will|ill) (?:CALL|RING)\b(?! (?:the|my|a)\b)|\bi only meant\b"
 )
-"""Words in front of a demand with which the caller speaks about it, or demands the opposite."""
-_COMPLAINT = re.compile(r"\b(?<!told )(?<!tell )(?<!asked )(?:you|they|he|she|we|nobody|people) $")
-"""Words in front of "never call me" with which the caller complains that they are not called."""
+"""Words by which the caller is willing to be called, or is going to call."""
+_INVITATION_DOUBT = 2
+"""The weight that such words take off: even a demand in the plain form is then only a weak suspicion."""
+_OTHER_CHANNEL = re.compile(
+    r"\b(?:text|email|e mail|write|whatsapp|message|post|mail) (?:ME|it|to|them)\b|\binstead\b"
+    r"|\bby (?:text|email|e mail|post|letter|mail)\b|\bin writing\b|\buse (?:my|the|NUMBER)\b"
+)
+"""Words that ask for something else than a call: the caller may only mean one call."""
+_THIRD_PARTY = re.compile(
+    r"\b(?:scam\w*|fraud\w*|stalk\w*|prank\w*|hoax\w*|my ex|ex (?:husband|wife|boyfriend|girlfriend))\b"
+)
+"""Words that speak of other people who call."""
 
 
-def asks_not_to_be_called(text: str) -> bool:
-    """
-    Whether this is a plain demand in English, however recognition spells it.
-
-    A limit ("don't call me before nine"), a name ("don't call me sir") or another list ("take me off the waiting list")
-    make it a different demand. What is not plain is left to the language model.
-    """
-    words = text.lower().replace("’", "'")
-    for pattern, replacement in _SUBSTITUTIONS:
-        words = pattern.sub(replacement, words)
-    words = words.strip()
-    return any(_is_demand(words[: found.start()], found.group()) for found in _ASKS.finditer(words))
-
-
-def _is_demand(before: str, asked: str) -> bool:
-    complains = asked.startswith(("dont", "never")) and _COMPLAINT.search(before)
-    return not complains and not _REPORTED.search(before)
+def judge_opt_out(text: str) -> Judgement:
+    """Judge words of a caller in English, however recognition spells them."""
+    said = reduce_words(text)
+    weights = [weight for rule in (*RULES, weigh_hints) for weight in rule(said)]
+    weight = max(weights) if weights else weigh_loosely(said)
+    if _INVITES.search(said):
+        weight -= _INVITATION_DOUBT
+    if weight == PLAIN_WEIGHT and (_OTHER_CHANNEL.search(said) or _THIRD_PARTY.search(said)):
+        weight = STRONG_WEIGHT
+    if weight >= PLAIN_WEIGHT:
+        return Judgement(Demand.PLAIN)
+    return Judgement(Demand.SUSPECTED if weight > 0 else Demand.NONE, strong=weight == STRONG_WEIGHT)

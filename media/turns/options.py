@@ -94,8 +94,13 @@ class ConversationOptions:
     no_transfer: str = "I'm sorry, I can't connect you. Is there anything else that I can do for you?"
     """The language model asked for a transfer to a target that does not exist."""
     hears_opt_out: bool = True
-    """Whether a caller who asks (in English) not to be called again is put on the do-not-call list at once and told so,
-    without asking the language model. Outbound calls must honour it; an inbound line may turn it off."""
+    """Whether a caller who plainly asks (in English) not to be called again is put on the do-not-call list at once and
+    told so, without asking the language model. Outbound calls must honour it; an inbound line may turn it off. If the
+    call has another ``language``, only the language model and the key can opt the caller out."""
+    confirm_opt_out: str = "Do you want me to take your number off our list?"
+    """The question to a caller whose words may ask for that, in place of a reply. A yes opts them out; what else they
+    say is answered by the language model. If the call ends without an answer, a strong suspicion is obeyed. Empty: the
+    language model answers such words."""
     opt_out_key: str = ""
     """The key on the caller's telephone that asks for the same, at any moment of the call. Empty: no key does."""
     opted_out: str = "I've taken you off our list. We won't call you again. Goodbye."
@@ -127,6 +132,6 @@ class ConversationOptions:
         urgent = (*self.fillers, self.apology, self.not_caught, self.lost_thread, self.trouble_goodbye)
         endings = (self.silence_goodbye, self.agent_goodbye, self.goodbye, self.time_up, self.opted_out)
         usual = (self.still_there, self.warning, self.resumed, self.more_to_say)
-        rare = (self.transferring, self.transfer_failed, self.no_transfer)
+        rare = (self.confirm_opt_out, self.transferring, self.transfer_failed, self.no_transfer)
         phrases = (self.disclosure, self.greeting, *urgent, *usual, *endings, *rare)
         return tuple(phrase for phrase in phrases if phrase)

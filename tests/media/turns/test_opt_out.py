@@ -1,252 +1,181 @@
-"""Which words ask never to be called again, and which only sound like it."""
+"""
+Which words ask never to be called again, which may, and which only sound like it.
+
+``opt_out_sentences.json`` has sentences of callers with the label "demand" (a plain demand of the speaker, to those who
+call, never to be called again) or "other". The sources ``callers`` and ``reports`` were not written for this test;
+``short`` and ``written`` were.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
-from media.turns.opt_out import asks_not_to_be_called
+from media.turns.opt_out import Demand, Judgement, judge_opt_out
 
-DEMANDS = """
-take me off your list
-Take me off your list.
-please take me off of your list
-could you please take me off your calling list
-take me off the list
-take me off this list now
-just uh take me off your um list please
-take me of your list
-can you take me off all of your lists
-take us off your list
-take my number off your list
-take my name off your call list please
-take this number off your damn list
-get me off this list
-why don't you take me off your list
-if you don't take me off your list I'll call the police
-I want you to take me off your list
-I'd like to be, no, take me off your marketing list
-I told you to take me off your list
-no thanks, take me off your list and have a nice day
-would you mind taking, I mean take me off your list
-remove me from your list
-Remove me from this list, please.
-please remove my number from your list
-remove my phone number from your database
-remove me from your records
-remove me from your system right now
-please remove my number
-delete my number
-delete me from your list
-lose my number
-put me on your do not call list
-Put me on your do-not-call list.
-please put my number on the do not call list
-add me to your don't call list
-I want to be on, put us on the national do not call registry
-don't call me again
-Don't call me again!
-dont call me again
-do not call me again
-Don’t ever call me again.
-please do not call me anymore
-don't call me any more
-don't call me
-Please don't call me.
-don't call me I'm not interested
-don't call us again okay
-don't call this number again
-don't call here again
-do not call here anymore
-don't call my house again
-don't ever call this number
-don't phone me again
-do not contact me again
-don't bother me again
-I said don't call me again
-I told you don't call me again
-and don't call back again
-don't you ever call me again
-don't you dare call me again
-never call me again
-never call again
-never ever call me again
-never call this number again
-you should never call me again
-stop calling me
-Stop calling me!
-stop calling
-please stop calling me
-can you stop calling me
-would you please stop calling this number
-stop calling here
-stop calling my cell phone
-stop calling us
-stop calling me I told you already
-stop calling me and take me off your list
-stop calling me every day
-stop phoning me
-stop contacting me
-quit calling me
-quit calling my house
-you people need to stop calling me
-I want you to stop calling me
-stop bothering me
-no more calls
-no more calls please
-stop these calls
-stop all the calls
-stop with the robocalls
-I don't want any more calls
-I don't want to get any more of these calls
-I don't want your calls
-I do not want to receive any calls
-I don't want to be called again
-I don't want to be called
-I do not wish to be contacted
-I don't want you to call me again
-I don't want you to call me
-I don't want you people calling me
-I don't want to hear from you again
-I'm tired of you people calling me
-unsubscribe
-unsubscribe me
-I want to unsubscribe please
-opt me out
-I want to opt out
-how do I opt out
-keep me off your list
-how do I get off your list
-I want off your list
-I want to be taken off your list
-could I be removed from your list
-please do not call me at this number again
-I asked you not to call me
-don't bother calling again
-get off my phone and never call me again
-"""
+SENTENCES = json.loads((Path(__file__).parent / "opt_out_sentences.json").read_text(encoding="utf-8"))
+SOURCES = ("callers", "reports", "short", "written")
+MOST_MISSED = 0.03
+"""The share of the demands that may be taken for something else. The language model still has its tool for them."""
+FEWEST_PLAIN = {"callers": 0.8, "reports": 0.4, "short": 0.8, "written": 0.6}
+"""The share of the demands of each source that is obeyed without a question."""
+MOST_ASKED = 0.05
+"""The share of the other sentences about which the caller may be asked."""
 
-OTHERS = """
-hello
-yes please
-don't call me sir
-don't call me Bob
-do not call me a liar
-don't call me stupid
-don't call me that
-stop calling me sir
-stop calling me names
-stop calling me a liar
-can you call me again tomorrow
-can you call me again
-call me again
-please call me back
-call me anytime
-you can call me on this number
-don't call me before nine
-don't call me after six
-do not call me at work
-don't call me at night please
-don't call me tomorrow
-don't call me on Sundays
-don't call me until Friday
-don't call me so early
-don't call me again before nine
-don't call me again today
-don't call me again until Monday
-don't call me if it rains
-don't call me a taxi
-never call me at night
-take that off my list
-take it off my list
-take me off my list
-take that off your list
-take me off hold
-take me off speaker
-take me off the waiting list
-take me off the guest list please
-take me off the shopping list
-put me on your list
-put me on the waiting list
-put me on the list
-can I be on your list
-what is on your list
-remove the table from my order
-remove that from the list
-remove my booking
-I was removed from the list
-I get it, off the record, what is on the list
-remove me from the meeting
-delete my last message
-don't take me off your list
-please don't take me off the list
-I don't want you to take me off your list
-you don't have to take me off your list
-did you take me off your list
-have you taken me off your list
-I never asked you to take me off your list
-I didn't say take me off your list
-don't stop calling me
-you never call me anymore
-they don't call me anymore
-why do you never call me
-who said stop calling me
-I lost my number
-what is my number
-my number is five five five
-don't hang up
-I don't want a table
-I don't want to call again
-I don't need a call back, thanks
-I don't want to be called sir
-I don't want you to call me a cab
-don't call the police
-don't call my number before nine
-don't call him
-never mind
-never again
-stop
-stop please
-stop talking
-please stop the music
-I called you again
-did you call me
-why are you calling me
-who is calling me
-is there a do not call list
-what does opt out mean
-unsubscribe from the newsletter
-I don't like to be called at work
-I don't want any more coffee
-no more questions
-no more, thank you
-"""
+PLAIN, SUSPECTED, NONE = Demand.PLAIN, Demand.SUSPECTED, Demand.NONE
 
 
-def lines(text: str) -> list[str]:
-    return text.strip().splitlines()
+def texts(label: str, source: str = "") -> list[str]:
+    return [one["text"] for one in SENTENCES if one["label"] == label and source in ("", one["source"])]
 
 
-@pytest.mark.parametrize("text", lines(DEMANDS))
-def test_a_plain_demand_is_recognised(text):
-    assert asks_not_to_be_called(text)
+def judged(sentences: list[str], *demands: Demand) -> list[str]:
+    """The sentences that are judged as one of these."""
+    return [text for text in sentences if judge_opt_out(text).demand in demands]
 
 
-@pytest.mark.parametrize("text", lines(DEMANDS))
-def test_capitals_and_punctuation_do_not_matter(text):
-    assert asks_not_to_be_called(text.upper())
-    bare = text.lower().replace("-", " ")
-    assert asks_not_to_be_called("".join(letter for letter in bare if letter.isalpha() or letter == " "))
+# The sentences of callers
 
 
-@pytest.mark.parametrize("text", lines(DEMANDS))
-def test_words_around_a_demand_do_not_matter(text):
-    assert asks_not_to_be_called(f"no listen I am busy. {text}")
+def test_there_are_enough_sentences_of_each_kind():
+    assert len(texts("demand")) > 400
+    assert len(texts("other")) > 400
+    assert len(texts("demand", "callers")) == len(texts("other", "callers")) == 90
 
 
-@pytest.mark.parametrize("text", lines(OTHERS))
-def test_other_words_are_not_a_demand(text):
-    assert not asks_not_to_be_called(text)
+@pytest.mark.parametrize("source", SOURCES)
+def test_hardly_any_plain_demand_is_missed(source):
+    demands = texts("demand", source)
+    assert len(judged(demands, NONE)) <= MOST_MISSED * len(demands), judged(demands, NONE)
 
 
-def test_an_empty_text_is_not_a_demand():
-    assert not asks_not_to_be_called("")
+@pytest.mark.parametrize("source", SOURCES)
+def test_most_plain_demands_are_obeyed_without_a_question(source):
+    demands = texts("demand", source)
+    assert len(judged(demands, PLAIN)) >= FEWEST_PLAIN[source] * len(demands)
+
+
+def test_no_other_sentence_is_obeyed_without_a_question():
+    assert judged(texts("other"), PLAIN) == []
+
+
+def test_no_other_sentence_is_obeyed_because_the_caller_hangs_up():
+    assert [text for text in texts("other") if judge_opt_out(text).strong] == []
+
+
+def test_callers_are_hardly_ever_asked_about_other_sentences():
+    assert len(judged(texts("other"), SUSPECTED)) <= MOST_ASKED * len(texts("other"))
+
+
+# What recognition makes of them
+
+
+def bare(text: str) -> str:
+    """The letters of a text alone."""
+    return "".join(letter for letter in text.lower().replace("-", " ") if letter.isalnum() or letter == " ")
+
+
+def hesitating(text: str) -> str:
+    """The text with its first words said twice and with fillers between the others."""
+    words = text.split()
+    return " ".join([*words[:2], "uh", *words[:3], "um", *words[3:]])
+
+
+def with_errors(text: str) -> str:
+    """The text with words that recognition confuses."""
+    for said, heard in (("again", "a gain"), ("anymore", "any more"), ("off your", "of your"), ("don't", "do nt")):
+        text = re.sub(rf"\b{said}\b", heard, text)
+    return text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        str.upper,
+        bare,
+        hesitating,
+        with_errors,
+        lambda text: f"no listen I am busy. {text}",
+        lambda text: f"hello {text}",
+    ],
+    ids=["capitals", "no punctuation", "hesitation", "errors", "a sentence before", "a word before"],
+)
+def test_the_figures_hold_however_the_words_are_recognised(change):
+    demands, others = texts("demand"), texts("other")
+    assert len(judged([change(text) for text in demands], NONE)) <= MOST_MISSED * len(demands)
+    assert judged([change(text) for text in others], PLAIN) == []
+
+
+# The parts of a demand
+
+
+@pytest.mark.parametrize(
+    ("words", "demand"),
+    [
+        # Who is to stop.
+        ("stop calling me", PLAIN),
+        ("tell your boss to stop calling me", PLAIN),
+        ("they stop calling me", NONE),
+        ("tell the driver to stop calling me", NONE),
+        ("my ex won't stop calling me", NONE),
+        # What is to stop.
+        ("don't ring me again", PLAIN),
+        ("don't get in touch with me again", PLAIN),
+        ("don't send me to the wrong desk again", NONE),
+        ("stop telling me to wait", NONE),
+        # Who is called.
+        ("don't call our home number again", PLAIN),
+        ("don't ring my mother again", SUSPECTED),
+        ("don't call the police", NONE),
+        ("don't call him again", NONE),
+        # Which list.
+        ("take me off your calling list", PLAIN),
+        ("take me off all of your lists", PLAIN),
+        ("take me off the list", SUSPECTED),
+        ("take me off your mailing list", SUSPECTED),
+        ("take me off the cancellation list", NONE),
+        ("take me off your guest list", NONE),
+        ("put me on your do not call list", PLAIN),
+        ("is there a do not call list", NONE),
+        # A time or a condition.
+        ("don't call me before nine", NONE),
+        ("don't call me again until Monday", NONE),
+        ("if it rains don't call me", NONE),
+        ("if you're late don't ever call me again", SUSPECTED),
+        # Another channel, and an invitation.
+        ("don't call me, text me", SUSPECTED),
+        ("don't call me, I'll call you", SUSPECTED),
+        ("when I said don't call me I was angry, you can call me now", NONE),
+        # A report, a question, the contrary.
+        ("I told you to stop calling me", PLAIN),
+        ("who said stop calling me", NONE),
+        ("did you take me off your list", NONE),
+        ("don't take me off your list", NONE),
+        ("I never asked you to stop calling me", NONE),
+        # Calling by a name.
+        ("don't call me sir", NONE),
+        ("don't ring me sir", PLAIN),
+        # Words that say less.
+        ("leave me alone", SUSPECTED),
+        ("unsubscribe", SUSPECTED),
+        ("unsubscribe me from the newsletter", NONE),
+        ("", NONE),
+    ],
+)
+def test_each_part_of_a_demand_counts(words, demand):
+    assert judge_opt_out(words).demand is demand
+
+
+@pytest.mark.parametrize(
+    "words", ["leave me alone", "take me off the list", "don't call back", "don't call me, text me"]
+)
+def test_a_suspicion_is_strong_if_most_who_say_this_want_no_calls(words):
+    assert judge_opt_out(words) == Judgement(SUSPECTED, strong=True)
+
+
+@pytest.mark.parametrize("words", ["unsubscribe", "please remove my number", "I'm tired of you people calling me"])
+def test_a_suspicion_is_weak_if_the_words_may_well_mean_something_else(words):
+    assert judge_opt_out(words) == Judgement(SUSPECTED)

@@ -31,6 +31,7 @@ WORDS = st.sampled_from(
         "goodbye",
         "change my booking.",
         "take me off your list",
+        "leave me alone",
     ]
 )
 REPLIES = [
