@@ -169,7 +169,7 @@ def migrate(env: Mapping[str, str]) -> None:
 
 
 _reserved_ports: dict[int, int] = {}
-"""The ports of this process. Each has a locked file (its descriptor), so that no other process of the tests takes it."""
+"""The ports of this process. Each has a locked file (its descriptor), so that no other process of tests takes it."""
 
 
 def reserve_port() -> int:
