@@ -32,14 +32,9 @@ def check_agents(databases: Sequence[str] | None = None, **_: Any) -> list[Check
         names = [name for database in databases for name in silent.using(database).values_list("name", flat=True)]
     except DatabaseError:  # not migrated yet, or unavailable: other checks report it
         return []
-    if not names:
-        return []
     text = f"These agents record calls without telling the caller first: {', '.join(names)}."
-    return [
-        Warning(
-            text, hint="Give each of them a disclosure, unless the law allows to record without one.", id="calls.W040"
-        )
-    ]
+    hint = "Give each of them a disclosure, unless the law allows to record without one."
+    return [Warning(text, hint=hint, id="calls.W040")] if names else []
 
 
 def _twilio() -> Iterator[CheckMessage]:

@@ -88,10 +88,7 @@ ASGI_APPLICATION = "clientcaller.asgi.application"
 # A redirected POST loses its body and its signature, so paths are routed with and without their slash instead.
 APPEND_SLASH = False
 
-LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
-USE_I18N = True
-USE_TZ = True
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

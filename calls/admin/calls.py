@@ -53,16 +53,12 @@ class TurnInline(ReadOnly, admin.TabularInline[Turn, Call]):
 
     @admin.display(description="remarks")
     def remarks(self, turn: Turn) -> str:
-        speculations = f"speculations: {turn.speculation_hits} used, {turn.speculation_waste} wasted"
-        return ", ".join(
-            remark
-            for remark, applies in (
-                ("interrupted", turn.interrupted),
-                ("fallback", turn.fallback),
-                (speculations, turn.speculation_hits or turn.speculation_waste),
-            )
-            if applies
-        )
+        remarks = ["interrupted"] if turn.interrupted else []
+        if turn.fallback:
+            remarks.append("fallback")
+        if turn.speculation_hits or turn.speculation_waste:
+            remarks.append(f"speculations: {turn.speculation_hits} used, {turn.speculation_waste} wasted")
+        return ", ".join(remarks)
 
     @admin.display(description="response latency")
     def latency(self, turn: Turn) -> str:

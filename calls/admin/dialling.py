@@ -38,14 +38,12 @@ class DialPaceAdmin(ReadOnly, admin.ModelAdmin[DialPace]):
             return HttpResponseRedirect(reverse("admin:calls_dialpace_changelist"))
         dialler = pacing.get_dialler_state()
         pace, pause = dialler.pace, dialler.pause
+        limit = pace.limit if pace and pace.limit else "as many as the settings allow"
         facts = [
             ("State", f"paused until {pause.paused_until:%Y-%m-%d %H:%M:%S} UTC" if pause else "running"),
             ("Reason", (pause.reason if pause else "") or EMPTY),
             ("Consecutive failures", pace.failures if pace else 0),
-            (
-                "Calls at once that the carrier accepts",
-                pace.limit if pace and pace.limit else "as many as the settings allow",
-            ),
+            ("Calls at once that the carrier accepts", limit),
             ("Calls being dialled or in progress", dialler.out),
             ("Calls due now", dialler.due),
             ("Calls scheduled for later", dialler.later),
