@@ -1,7 +1,7 @@
 """Filling ``{{ name }}`` in an agent's texts. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([a-z_][a-z0-9_]*)\s*\}\}")
 _BREAK = re.compile(r"\r\n|[\t-\r\x85\u2028\u2029]")
@@ -9,13 +9,14 @@ _BREAK = re.compile(r"\r\n|[\t-\r\x85\u2028\u2029]")
 _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def fill(text: str, variables: Mapping[str, object]) -> str:
+def fill(text: str, variables: Mapping[str, object], *, inert: Callable[[str], str] = str) -> str:
     """
     Replace the placeholders by the values of the variables. An unknown name and ``None`` become nothing.
 
-    A value is inserted as one line without control characters. Placeholders in it are not replaced.
+    A value is inserted as one line without control characters. Placeholders in it are not replaced. ``inert`` returns
+    a value without what the reader of the text would take for an instruction.
     """
-    return _PLACEHOLDER.sub(lambda match: _spoken(variables.get(match[1])), text)
+    return _PLACEHOLDER.sub(lambda match: inert(_spoken(variables.get(match[1]))), text)
 
 
 def placeholders(text: str) -> set[str]:

@@ -19,6 +19,7 @@ from django.db import Error as DatabaseError
 
 from calls import services
 from calls.services import facts
+from inference.chat.inert import inert
 from inference.types import EngineError
 from media.agent_options import options_of
 from media.messages import BadMessage, KeyPress, MarkEcho, Media, Message, Start, Stop, parse
@@ -123,7 +124,11 @@ class StreamConnection:
         token = self._scope["url_route"]["kwargs"]["token"]
         try:
             claim = await self._runtime.database(
-                services.claim_stream, token=token, process=PROCESS, channel=self._runtime.orders.channel
+                services.claim_stream,
+                token=token,
+                process=PROCESS,
+                channel=self._runtime.orders.channel,
+                inert=inert,
             )
         except DatabaseError as error:
             raise _Refused(f"the database is away: {error}", INTERNAL) from error

@@ -7,7 +7,7 @@ A stream is opened with a token, once. What follows when it has ended is decided
 import hashlib
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -165,11 +165,14 @@ def _admit(call: Call, now: datetime, params: Mapping[str, str]) -> Admission:
         return Admission(Verdict.CONNECT, call.pk, _make_token(call, stream=1, now=now))
 
 
-def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim | None:
+def claim_stream(
+    *, token: str, process: str, channel: str = "", inert: Callable[[str], str] = str
+) -> StreamClaim | None:
     """
     Use a token to open its stream. None if it is unknown, used, expired, or for a stream that was opened already.
 
-    Of two claims for one stream, with one token or with two, only one succeeds.
+    Of two claims for one stream, with one token or with two, only one succeeds. ``inert`` makes the values of variables
+    harmless for the language model, which reads them in the agent's prompt.
     """
     now = timezone.now()
     with transaction.atomic():
@@ -194,7 +197,7 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
         sid=call.sid or "",
         stream=row.stream,
         direction=call.direction,
-        agent=_agent_settings(call),
+        agent=_agent_settings(call, inert),
         from_number=call.from_number,
         to_number=call.to_number,
         history=tuple((speaker, heard) for speaker, heard, _ in turns if heard),
@@ -206,19 +209,19 @@ def claim_stream(*, token: str, process: str, channel: str = "") -> StreamClaim 
     )
 
 
-def _agent_settings(call: Call) -> AgentSettings:
+def _agent_settings(call: Call, inert: Callable[[str], str]) -> AgentSettings:
     agent = call.agent
     outbound = call.direction == Call.Direction.OUTBOUND
     return AgentSettings(
         name=agent.name,
-        prompt=fill(agent.prompt, call.variables),
-        greeting=fill(agent.greeting, call.variables),
+        prompt=fill(agent.prompt, call.variables, inert=inert),
+        greeting=fill(agent.greeting, call.variables, inert=inert),
         greeting_interruptible=agent.greeting_interruptible,
         voice=agent.voice,
         language=agent.language,
         max_duration=float(call.duration_limit),
         record=call.is_recorded,
-        disclosure=fill(agent.disclosure, call.variables),
+        disclosure=fill(agent.disclosure, call.variables, inert=inert),
         opt_out_key=agent.opt_out_key,
         hears_opt_out=outbound or bool(agent.opt_out_key),
         transfer_targets=tuple(agent.transfer_targets),

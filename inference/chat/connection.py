@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 import msgspec
 
-from inference.chat.events import EventReader, read_chunk
+from inference.chat.events import Chunk, EventReader, read_chunk
 from inference.chat.options import ModelServerOptions
 from inference.chat.refusals import refusal, retry_after, without_quotations
 from inference.types import EngineError, EngineFull, EngineTimeout
@@ -147,11 +147,11 @@ class Reply:
         self._events = EventReader()
         self._response: aiohttp.ClientResponse | None = None
 
-    async def texts(self, first: asyncio.Timeout) -> AsyncGenerator[str, None]:
+    async def chunks(self, first: asyncio.Timeout) -> AsyncGenerator[Chunk, None]:
         """
-        Send the request and yield the pieces of text, none of them empty.
+        Send the request and yield its chunks, each with text or a piece of a tool call.
 
-        ``first`` limits the wait for the first text; only time spent waiting for the server counts. If the iteration is
+        ``first`` limits the wait for the first one; only time spent waiting for the server counts. If the iteration is
         left before the end of the reply, the connection is closed.
         """
         loop = asyncio.get_running_loop()
@@ -162,38 +162,39 @@ class Reply:
             with errors("first words"):
                 async with first:
                     self._response = await self._connection._post(self._body)
-                    texts = await self._next()
-            while texts:
-                for text in texts:
-                    yield text
+                    chunks = await self._next()
+            while chunks:
+                for chunk in chunks:
+                    yield chunk
                 began = loop.time()
                 with errors("next words"):
                     async with asyncio.timeout(min(options.inter_token_timeout, left)):
-                        texts = await self._next()
+                        chunks = await self._next()
                 left -= loop.time() - began
             await self._drain()
         finally:
             if self._response is not None:
                 self._response.close()
 
-    async def _next(self) -> list[str]:
-        """Return the next texts; none at the end of the reply."""
+    async def _next(self) -> list[Chunk]:
+        """Return the next chunks; none at the end of the reply."""
         assert self._response is not None
-        texts: list[str] = []
-        while not texts and not self.finish_reason:
+        chunks: list[Chunk] = []
+        while not chunks and not self.finish_reason:
             data = await self._response.content.readany()
             if not data:
                 raise EngineError(f"{self._connection.where} broke off in the middle of the reply")
             try:
                 for event in self._events.feed(data):
-                    text, self.finish_reason = read_chunk(event)
-                    if text:
-                        texts.append(text)
+                    chunk = read_chunk(event)
+                    self.finish_reason = chunk.finish_reason
+                    if chunk.text or chunk.calls:
+                        chunks.append(chunk)
                     if self.finish_reason:
                         break
             except EngineError as error:
                 raise EngineError(f"{self._connection.where}: {error}") from error
-        return texts
+        return chunks
 
     async def _drain(self) -> None:
         assert self._response is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -37,8 +37,38 @@ class EventReader:
         return events
 
 
+class CallPiece(NamedTuple):
+    """A piece of tool call ``number`` of the reply. The first one has the name; the arguments come in pieces."""
+
+    number: int
+    name: str
+    arguments: str
+
+
+class Chunk(NamedTuple):
+    """What one event adds to a reply."""
+
+    text: str = ""
+    finish_reason: str = ""
+    """Why the reply ends with it; ``""`` if it does not."""
+    calls: tuple[CallPiece, ...] = ()
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: Any = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    function: _Function | None = None
+
+
 class _Delta(msgspec.Struct):
     content: str | None = None
+    tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+    """A tool call of servers of the time before there could be several."""
 
 
 class _Choice(msgspec.Struct):
@@ -55,10 +85,10 @@ class _Chunk(msgspec.Struct):
     message: Any = None
 
 
-def read_chunk(event: bytes) -> tuple[str, str]:
-    """Return the text of one event and why the reply ends with it (``""`` if it does not). Raises ``EngineError``."""
+def read_chunk(event: bytes) -> Chunk:
+    """Return what one event adds to the reply. Raises ``EngineError``."""
     if event == b"[DONE]":
-        return "", "done"
+        return Chunk(finish_reason="done")
     try:
         chunk = msgspec.json.decode(event, type=_Chunk)
     except msgspec.MsgspecError as error:
@@ -66,6 +96,18 @@ def read_chunk(event: bytes) -> tuple[str, str]:
     if chunk.error is not None or chunk.object == "error":
         raise EngineError(f"it failed in mid-reply: {chunk.error or chunk.message}")
     if not chunk.choices:
-        return "", ""
+        return Chunk()
     choice = chunk.choices[0]
-    return (choice.delta and choice.delta.content) or "", choice.finish_reason or ""
+    delta = choice.delta or _Delta()
+    calls = [*(delta.tool_calls or ()), *([_Call(0, delta.function_call)] if delta.function_call else ())]
+    pieces = tuple(_piece(number, call) for number, call in enumerate(calls))
+    return Chunk(delta.content or "", choice.finish_reason or "", pieces)
+
+
+def _piece(number: int, call: _Call) -> CallPiece:
+    function = call.function or _Function()
+    arguments = function.arguments
+    if arguments is not None and not isinstance(arguments, str):
+        # Some servers send an object instead of its text.
+        arguments = msgspec.json.encode(arguments).decode()
+    return CallPiece(number if call.index is None else call.index, function.name or "", arguments or "")

@@ -76,6 +76,11 @@ class ModelServerOptions:
     end_call_marker: str = "[END_CALL]"
     """The text that the model writes to request the end of the call. Empty: the model cannot request it."""
 
+    tool_calls: bool | None = None
+    """Whether the model requests the end of the call, a transfer and the like by tool calls. None: yes for OpenAI and
+    Groq. vLLM must be started with ``--enable-auto-tool-choice`` and ``--tool-call-parser``; Ollama knows it for some
+    models. Without it, and where the server refuses it, the model writes markers."""
+
     may_speculate: bool | None = None
     """Whether a reply may be requested before the caller has certainly finished. None: yes, except where tokens are
     paid for."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from inference.chat.inert import inert
 from inference.types import Message, Tools
@@ -26,6 +27,9 @@ TRANSFER = (
 TRANSFER_MARKER = "[TRANSFER name]"
 OPT_OUT = "When the caller asks not to be called any more, answer with {marker} and nothing else."
 OPT_OUT_MARKER = "[DO_NOT_CALL]"
+END_CALL_FUNCTION = "End the call. Only when the conversation is over, and with a goodbye in the same reply."
+TRANSFER_FUNCTION = "Hand the caller on, when they want or need it. Say in the same reply that you will connect them."
+OPT_OUT_FUNCTION = "The caller asks not to be called any more. They are told that they will not be."
 KEPT = 0.6
 """Share of the room that the turns take after the oldest ones were dropped."""
 
@@ -71,6 +75,24 @@ def prompt(
         turns.append(("user", GOES_ON))
     kept = fitting(turns, room - sum(tokens(text) for _, text in head))
     return [{"role": role, "content": content} for role, content in [*head, *kept]]
+
+
+def functions(tools: Tools, *, may_end_call: bool) -> list[dict[str, Any]]:
+    """Return the functions that the model may call, for the field ``tools`` of a request."""
+    described: list[dict[str, Any]] = []
+    if may_end_call:
+        described.append(_function("end_call", END_CALL_FUNCTION))
+    if tools.transfer_targets:
+        target = {"type": "string", "enum": list(tools.transfer_targets)}
+        described.append(_function("transfer_call", TRANSFER_FUNCTION, target=target))
+    if tools.opt_out:
+        described.append(_function("do_not_call", OPT_OUT_FUNCTION))
+    return described
+
+
+def _function(name: str, description: str, **parameters: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": parameters, "required": list(parameters)}
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": schema}}
 
 
 def fitting(turns: Sequence[Turn], room: int) -> Sequence[Turn]:

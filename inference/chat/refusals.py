@@ -18,6 +18,8 @@ _TOO_LARGE = re.compile(
     re.I,
 )
 """The words with which OpenAI, Groq, vLLM, TensorRT-LLM (max_seq_len), Ollama and llama.cpp refuse a long prompt."""
+_NO_TOOLS = re.compile(r"\btools?\b|\btool[_ ]c|\bfunction[_ ]call", re.I)
+"""How Ollama ("does not support tools"), vLLM ("requires --enable-auto-tool-choice") and others refuse tool calls."""
 _LOADING = re.compile(r"\bloading\b|not (?:yet )?(?:ready|loaded)|starting up", re.I)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ESCAPE = re.compile(r"\\.")
@@ -31,6 +33,10 @@ _HINTS = (
 )
 
 
+class ToolsRefused(EngineError):
+    """The server or its model does not know tool calls. The same request without them may succeed."""
+
+
 def refusal(status: int, said: str, *, where: str, model: str, turns: Sequence[str] = ()) -> EngineError:
     """
     The error for a response of this status; ``said`` is the beginning of its body.
@@ -41,6 +47,8 @@ def refusal(status: int, said: str, *, where: str, model: str, turns: Sequence[s
     message = f"{where} refuses {model} with {status}{hint}: {without_quotations(said, turns)}"
     if status in (400, 413, 422, 429, 500) and _TOO_LARGE.search(said):
         return ContextTooLarge(message)
+    if status in (400, 422, 500, 501) and _NO_TOOLS.search(said):
+        return ToolsRefused(message, permanent=status < 500)
     if status == 503 and _LOADING.search(said):
         return EngineLoading(message)
     # An exhausted quota does not come back by waiting, so it is not the same as a full server.

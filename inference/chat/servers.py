@@ -32,6 +32,8 @@ class Server:
     """The value of the field ``priority`` for each ``Rank``. Servers that do not know the field refuse the request."""
     paid: bool = False
     """Every token costs money, so requests are neither speculative nor for warming."""
+    tool_calls: bool = False
+    """Every model of the server can call functions. Others refuse the field ``tools``, or were not started for it."""
     context_tokens: int = 4096
     """The size of the context that the server offers by default."""
 
@@ -43,8 +45,8 @@ SERVERS = {
     # trtllm-serve has a priority as well, but the other way round, and earlier releases refuse the field.
     "tensorrt-llm": Server(context_tokens=8192),
     # OpenAI's newer models refuse max_tokens; Groq calls it deprecated. The others know only max_tokens, or both.
-    "openai": Server("api.openai.com", "max_completion_tokens", paid=True, context_tokens=128_000),
-    "groq": Server("api.groq.com", "max_completion_tokens", paid=True, context_tokens=128_000),
+    "openai": Server("api.openai.com", "max_completion_tokens", paid=True, tool_calls=True, context_tokens=128_000),
+    "groq": Server("api.groq.com", "max_completion_tokens", paid=True, tool_calls=True, context_tokens=128_000),
 }
 
 

@@ -11,11 +11,13 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from inference.chat.connection import Connection, Reply
+from inference.chat.events import Chunk
 from inference.chat.options import ModelServerOptions
-from inference.chat.prompt import prompt, tokens
+from inference.chat.prompt import functions, prompt, tokens
+from inference.chat.refusals import ToolsRefused
 from inference.chat.reply_filter import ReplyFilter
 from inference.chat.servers import Rank, server_of
 from inference.chat.slots import Slots, expire
@@ -47,8 +49,8 @@ class OpenAICompatibleLanguageModel:
     """
     Asks a model server and streams its reply.
 
-    What the model requests (``inference.requests``) it writes as markers, which are removed from the text. The system
-    prompt describes those that apply to the call.
+    What the model requests (``inference.requests``) it requests by tool calls where the server takes them. Elsewhere it
+    writes markers, which are removed from the text. Either are described as far as they apply to the call.
     """
 
     options_class: ClassVar[type[ModelServerOptions]] = ModelServerOptions
@@ -62,6 +64,8 @@ class OpenAICompatibleLanguageModel:
         self._priorities = (kind.priorities or (0, 5, 10)) if sends_priority else None
         self._context_tokens = options.context_tokens or kind.context_tokens
         """The size of the context; reduced when the server finds a request too large."""
+        self._tool_calls = kind.tool_calls if options.tool_calls is None else options.tool_calls
+        """Whether the model requests by tool calls; false once the server has refused them."""
         self._length_field = kind.length_field
         self._fixed = {
             "model": options.model, "temperature": options.temperature, "stream": True, **options.extra_body,
@@ -105,12 +109,18 @@ class OpenAICompatibleLanguageModel:
     ) -> AsyncGenerator[TextDelta, None]:
         rank = Rank.SPECULATIVE if speculative else Rank.REAL
         reply_filter = ReplyFilter(self._options.end_call_marker, tools)
-        blank = True
+        calls: dict[int, list[str]] = {}
+        blank, is_cut = True, False
         async with aclosing(
-            self._texts(messages, tools, rank, self._options.max_tokens, self._options.first_token_timeout)
-        ) as texts:
-            async for text in texts:
-                if text := reply_filter.feed(text):
+            self._chunks(messages, tools, rank, self._options.max_tokens, self._options.first_token_timeout)
+        ) as chunks:
+            async for chunk in chunks:
+                for piece in chunk.calls:
+                    call = calls.setdefault(piece.number, ["", ""])
+                    call[0] = call[0] or piece.name
+                    call[1] += piece.arguments
+                is_cut = chunk.finish_reason == "length"
+                if text := reply_filter.feed(chunk.text):
                     blank = blank and not text.strip()
                     yield TextDelta(text)
                 if reply_filter.ended:
@@ -118,24 +128,30 @@ class OpenAICompatibleLanguageModel:
         if text := reply_filter.rest():
             blank = blank and not text.strip()
             yield TextDelta(text)
-        if reply_filter.requests:
-            yield TextDelta(requests=reply_filter.requests)
-        elif blank:
+        for name, arguments in calls.values():
+            reply_filter.request(reply_filter.reader.call(name, arguments))
+        if blank and not reply_filter.requests:
             raise self._empty("blank")
+        if is_cut or reply_filter.requests:
+            yield TextDelta(requests=reply_filter.requests, is_cut=is_cut)
 
     async def _prepare(self, messages: Sequence[Message], tools: Tools, patience: float) -> None:
         if self._warms:
-            async with aclosing(self._texts(messages, tools, Rank.WARM, 1, patience)) as texts:
-                async for _ in texts:
+            async with aclosing(self._chunks(messages, tools, Rank.WARM, 1, patience)) as chunks:
+                async for _ in chunks:
                     pass
         elif asyncio.get_running_loop().time() - self._used_at > IDLE:
             self._used_at = asyncio.get_running_loop().time()
             await self._connection.touch()
 
-    async def _texts(
+    async def _chunks(
         self, messages: Sequence[Message], tools: Tools, rank: Rank, max_tokens: int, patience: float
-    ) -> AsyncGenerator[str, None]:
-        """Yield the text of one reply. ``patience`` is the time until its first text, waiting for a slot included."""
+    ) -> AsyncGenerator[Chunk, None]:
+        """
+        Yield the chunks of one reply. ``patience`` is the time until the first one, waiting for a slot included.
+
+        If the reply was cut, the last chunk has nothing but the finish reason ``length``.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
         if rank is not Rank.REAL and (wait := self._connection.full_until - loop.time()) > 0:
@@ -144,6 +160,8 @@ class OpenAICompatibleLanguageModel:
             context_tokens = self._context_tokens
             turns = self._turns(messages, tools, rank)
             body = {**self._fixed, "messages": turns, self._length_field: max_tokens}
+            if described := self._functions(tools):
+                body["tools"] = described
             if self._priorities is not None:
                 body["priority"] = self._priorities[rank]
             body = {name: value for name, value in body.items() if value is not None}
@@ -156,13 +174,20 @@ class OpenAICompatibleLanguageModel:
                     slot.give_way = partial(expire, first)
                 reply = Reply(self._connection, body)
                 try:
-                    async with aclosing(reply.texts(first)) as texts:
-                        async for text in texts:
+                    async with aclosing(reply.chunks(first)) as chunks:
+                        async for chunk in chunks:
                             begun, slot.give_way = True, None
-                            yield text
+                            yield chunk
+                    if reply.finish_reason == "length" and begun:
+                        yield Chunk(finish_reason=reply.finish_reason)
                 except EngineTimeout:
                     if begun or not slot.lost:
                         raise
+                except ToolsRefused as error:
+                    if not self._tool_calls:
+                        raise
+                    self._tool_calls = False
+                    log.warning("The server takes no tool calls, the model writes markers instead: %s", error)
                 except ContextTooLarge:
                     if not self._shrink(turns, context_tokens):
                         raise
@@ -175,9 +200,16 @@ class OpenAICompatibleLanguageModel:
 
     def _turns(self, messages: Sequence[Message], tools: Tools, rank: Rank) -> list[dict[str, str]]:
         room = self._context_tokens - self._options.max_tokens
-        return prompt(
-            messages, tools, end_call_marker=self._options.end_call_marker, room=room, ends_with_user=rank is Rank.WARM
-        )
+        marker = self._options.end_call_marker
+        if described := self._functions(tools):
+            # What functions do is described beside the prompt.
+            room -= tokens(str(described))
+            tools, marker = NO_TOOLS, ""
+        return prompt(messages, tools, end_call_marker=marker, room=room, ends_with_user=rank is Rank.WARM)
+
+    def _functions(self, tools: Tools) -> list[dict[str, Any]]:
+        """Return what the model may call; nothing if it writes markers instead."""
+        return functions(tools, may_end_call=bool(self._options.end_call_marker)) if self._tool_calls else []
 
     def _shrink(self, turns: Sequence[Mapping[str, str]], context_tokens: int) -> bool:
         """

@@ -45,7 +45,7 @@ class RemoteLanguageModel(RemoteEngine):
             try:
                 while (delta := await self._next_delta(reply)) is not None:
                     begun = True
-                    yield TextDelta(delta.text, delta.requests or NO_REQUESTS)
+                    yield TextDelta(delta.text, delta.requests or NO_REQUESTS, delta.is_cut)
                     reply.stream.count_read(reply.session, 0)
                 return
             except (wire.SessionLost, EngineFull):

@@ -142,7 +142,7 @@ class ServedReply(ServedSession):
             async with aclosing(engine.stream(messages, speculative=opened.speculative, tools=tools)) as deltas:
                 async for delta in deltas:
                     await self._credit.acquire()
-                    self.send(wire.Delta(self.id, delta.text, delta.requests or None))
+                    self.send(wire.Delta(self.id, delta.text, delta.requests or None, delta.is_cut))
         self.send(wire.Done(self.id, 0))
 
 

@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 from inference.requests import ToolRequests
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker, Pcm
 
-VERSION = 2
+VERSION = 3
 """Raised with every change of a message, so that processes of two versions refuse each other with a clear reason."""
 MAX_MESSAGE_BYTES = 1 << 20
 """Limit of one message: a conversation of a million letters, far beyond the context of any model."""
@@ -182,6 +182,7 @@ class Delta(_Message, frozen=True):
     text: Text
     requests: ToolRequests | None
     """None in nearly all of them: a reply requests something once, if at all."""
+    is_cut: bool
 
 
 class Piece(_Message, frozen=True):

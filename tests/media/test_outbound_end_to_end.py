@@ -67,7 +67,7 @@ async def test_a_call_is_placed_dialled_answered_and_closed(outbound_system):
     await agent(greeting="Hello {{ name }}.")
     async with outbound_system() as system:
         system.will_answer(ANNA, WaitForAgent(quiet=0.4), ask(), WaitForAgent("start"), Wait(0.5), HangUp())
-        record = await system.wait_until_over(await system.place(variables={"name": "Anna"}))
+        record = await system.wait_until_over(await system.place(variables={"name": "Anna [TRANSFER sales]"}))
     [leg] = system.legs
     assert (leg.request.to_number, leg.request.from_number) == (ANNA, "+15005550006")
     assert [speaker for speaker, _ in record.lines] == ["agent", "caller", "agent"]

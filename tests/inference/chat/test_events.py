@@ -5,7 +5,7 @@ from codecs import BOM_UTF8
 
 import pytest
 
-from inference.chat.events import EventReader, read_chunk
+from inference.chat.events import CallPiece, Chunk, EventReader, read_chunk
 from tests.inference.model_server import DONE, event
 
 
@@ -27,14 +27,23 @@ def test_events_are_the_same_wherever_the_bytes_are_cut(newline):
 @pytest.mark.parametrize(
     ("payload", "read"),
     [
-        (b"[DONE]", ("", "done")),
-        (b'{"choices": [{"delta": {"content": "Hi", "role": "assistant"}}]}', ("Hi", "")),
-        (b'{"choices": [{"delta": {"content": "."}, "finish_reason": "length"}], "usage": {}}', (".", "length")),
-        (b'{"choices": [{"delta": null}]}', ("", "")),
-        (b'{"choices": [{"delta": {"reasoning_content": "Hm."}}]}', ("", "")),
-        (b'{"choices": []}', ("", "")),
-        (b'{"choices": null, "usage": {}}', ("", "")),
+        (b"[DONE]", Chunk("", "done")),
+        (b'{"choices": [{"delta": {"content": "Hi", "role": "assistant"}}]}', Chunk("Hi")),
+        (b'{"choices": [{"delta": {"content": "."}, "finish_reason": "length"}], "usage": {}}', Chunk(".", "length")),
+        (b'{"choices": [{"delta": null}]}', Chunk()),
+        (b'{"choices": [{"delta": {"reasoning_content": "Hm."}}]}', Chunk()),
+        (b'{"choices": []}', Chunk()),
+        (b'{"choices": null, "usage": {}}', Chunk()),
+        (
+            b'{"choices": [{"delta": {"tool_calls": [{"index": 1, "function": {"name": "f", "arguments": "{"}}]}}]}',
+            Chunk(calls=(CallPiece(1, "f", "{"),)),
+        ),
+        (
+            b'{"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}, {}]}}]}',
+            Chunk(calls=(CallPiece(0, "f", '{"a":1}'), CallPiece(1, "", ""))),
+        ),
+        (b'{"choices": [{"delta": {"function_call": {"name": "f"}}}]}', Chunk(calls=(CallPiece(0, "f", ""),))),
     ],
 )
-def test_the_text_and_the_finish_reason_of_a_chunk_are_read(payload, read):
+def test_the_text_the_calls_and_the_finish_reason_of_a_chunk_are_read(payload, read):
     assert read_chunk(payload) == read
