@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from media.turns import events as ev
-from media.turns.agent_turn import AgentTurn, Kind, Reply
+from media.turns.agent_turn import AgentTurn, Kind, QueuedLine, Reply
 from media.turns.commands import (
     ClearPlayout,
     Command,
@@ -56,7 +56,7 @@ class Agent:
         """Set while the agent has the floor."""
         self.speculation: Reply | None = None
         """The reply to a caller who may still go on. Set in the caller's turn only."""
-        self.lines: deque[str] = deque()
+        self.lines: deque[QueuedLine] = deque()
         """What the agent is to say as soon as it may, in this order, beside its replies."""
         self._failed_turns = 0
         """How many turns in succession have had failing engines."""
@@ -110,7 +110,7 @@ class Agent:
             self.drop_speculation()
             self._start_reply(turn, history)
 
-    def say(self, text: str, now: float, *, protected: bool = False, queued: bool = False) -> None:
+    def say(self, text: str, now: float, *, protected: bool = False, queued: QueuedLine | None = None) -> None:
         """Say fixed words: in the turn that the agent has, else in a new one."""
         turn = self.turn
         if turn is None:
@@ -121,11 +121,12 @@ class Agent:
     def queue_line(self, text: str) -> None:
         """Say this as soon as the agent may speak."""
         if text.strip():
-            self.lines.append(text)
+            self.lines.append(QueuedLine(text))
 
     def say_next_line(self, now: float) -> None:
         """Say the first of ``lines``."""
-        self.say(self.lines.popleft(), now, queued=True)
+        line = self.lines.popleft()
+        self.say(line.text, now, queued=line)
 
     def _begin_turn(self, turn: AgentTurn) -> AgentTurn:
         self._turns += 1
@@ -146,7 +147,7 @@ class Agent:
         turn.replies.append(reply)
         self._emit(StartReply(reply.revision, history, speculative=False))
 
-    def _say(self, turn: AgentTurn, kind: Kind, text: str, now: float, *, queued: bool = False) -> None:
+    def _say(self, turn: AgentTurn, kind: Kind, text: str, now: float, *, queued: QueuedLine | None = None) -> None:
         reply = self._new_reply(kind, Timing() if turn.replies else turn.timing, turn=self._turns)
         reply.queued = queued
         reply.segment.text = text
@@ -417,7 +418,6 @@ class Agent:
                 self._failed_turns = 0
             self.turn = None
             return turn
-        # Before the last piece counts as heard: of a line that has hardly begun the caller has understood nothing.
         self.lines.extendleft(reversed(turn.unheard_lines))
         if not self.playout.held:
             unheard = self.playout.busy(now)

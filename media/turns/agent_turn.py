@@ -23,6 +23,19 @@ class Kind(Enum):
     """Fixed words that bridge a wait."""
 
 
+MOST_TRIES = 3
+"""A line that the caller has interrupted so many times is not begun again: they do not want to hear it."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedLine:
+    """A line that the agent is to say beside its replies."""
+
+    text: str
+    tries: int = 0
+    """How many times it was begun and interrupted."""
+
+
 @dataclass(slots=True, eq=False)
 class Reply:
     """One revision: words and speech that are being made. Until it is released, its audio is held back."""
@@ -45,8 +58,8 @@ class Reply:
     """The requests of the language model beside its words. Known when the reply has ended."""
     unsaid: str = ""
     """The rest of the reply, which is not said because it would be too long. Known when the reply has ended."""
-    queued: bool = False
-    """The words come from the agent's queue of lines. If none of them is heard, they go back there."""
+    queued: QueuedLine | None = None
+    """The line from the agent's queue that it says. If it is not heard to its end, the line goes back there."""
 
     @property
     def in_between(self) -> bool:
@@ -127,14 +140,25 @@ class AgentTurn:
         return " ".join(texts)
 
     @property
-    def unheard_lines(self) -> list[str]:
-        """The queued lines of which nothing was heard."""
-        return [reply.segment.text for reply in self.replies if reply.queued and not reply.segment.heard]
+    def unheard_lines(self) -> list[QueuedLine]:
+        """The queued lines that were not heard to their end and are to be said again."""
+        lines: list[QueuedLine] = []
+        for reply in self.replies:
+            line = reply.queued
+            if line is not None and reply.segment.heard_text != reply.segment.text:
+                again = QueuedLine(line.text, line.tries + bool(reply.segment.heard))
+                if again.tries < MOST_TRIES:
+                    lines.append(again)
+        return lines
 
     @property
     def unsaid(self) -> str:
         """The rest of the language model's reply, which is not said."""
         return next((reply.unsaid for reply in reversed(self.replies) if reply.unsaid), "")
+
+    def rest_after(self, heard: str) -> str:
+        """The words of this turn that the caller has not heard."""
+        return f"{self.said.removeprefix(heard)} {self.unsaid}".strip()
 
     @property
     def requests(self) -> list[ToolRequests]:

@@ -172,6 +172,8 @@ class FloorControl:
 
     def _consider_silence(self) -> None:
         match self.silence.judge(self.caller.position):
+            case SilenceMove.REASSURE:
+                self._say(self._options.take_your_time)
             case SilenceMove.ASK:
                 self.opting_out.keep_silent(self.history.lines, self.now)
                 self._say(self._options.still_there)
@@ -237,6 +239,13 @@ class FloorControl:
 
     def _record_caller(self, utterance: Utterance, *, wait: float | None = None, speculation_hit: bool = False) -> None:
         self.silence.broken()
+        match self.overlaps.label_turn(utterance.text):
+            case Label.HOLD_REQUEST:
+                self.silence.give_time()
+            case Label.MURMUR | Label.AGREEMENT | Label.THANKS | Label.PRESENCE_CHECK:
+                """They are still away, and only say that they are there."""
+            case _:
+                self.silence.take_back_time()
         self.history.record(self.caller.finish(utterance, self.now, wait=wait, speculation_hit=speculation_hit))
 
     def _put_down_utterance(self) -> None:
@@ -331,7 +340,7 @@ class FloorControl:
 
     def press_key(self, digit: str) -> None:
         """The caller has pressed a key."""
-        if not self.keypad.press(digit, self.now):
+        if not self.keypad.press(digit, self.now, number_asked=self.overlaps.asks_for_number()):
             self._opt_out("key")
             return
         self.silence.broken()
@@ -353,6 +362,7 @@ class FloorControl:
         if turn is not None:
             self._finish_turn(interrupted=True)
         self.closing.revoke()
+        self.silence.take_back_time()
         text, at = pressed.text, pressed.pressed_at
         self.history.record(TurnEnded(0, "caller", text, text, started=at, ended=at))
         self.history.add_caller(text)
@@ -448,7 +458,9 @@ class FloorControl:
             self.history.record(record)
             self.warm_due = True
             if record.heard:
-                self.history.add_agent(record.heard, unsaid=turn.unsaid if turn is not None and not interrupted else "")
+                self.history.add_agent(record.heard, unsaid=turn.rest_after(record.heard) if turn is not None else "")
+                if self.overlaps.gives_time(record.heard):
+                    self.silence.give_time()
         self.history.take_up_aside()
         return turn
 

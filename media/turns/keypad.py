@@ -16,6 +16,8 @@ class KeyInput:
     keys: str
     pressed_at: float
     """When the last of them was pressed; session clock."""
+    wait: float = 0.0
+    """Seconds to wait for another key."""
 
     @property
     def text(self) -> str:
@@ -36,22 +38,25 @@ class Keypad:
         self.pending: KeyInput | None = None
         """The keys pressed since the last input was taken."""
 
-    def press(self, digit: str, now: float) -> bool:
-        """Note a key. False if it is the key that opts out: it acts at once and is no input."""
+    def press(self, digit: str, now: float, *, number_asked: bool = False) -> bool:
+        """
+        Note a key. False if it is the key that opts out: it acts at once and is no input.
+
+        ``number_asked``: the agent has asked for a number.
+        """
         self._emit(Noted("key", now, {"digit": digit}))
         if digit == self._options.opt_out_key:
             return False
-        self.pending = KeyInput((self.pending.keys if self.pending is not None else "") + digit, now)
+        keys = (self.pending.keys if self.pending is not None else "") + digit
+        wait = self._options.number_keys_after if number_asked else self._options.keys_after
+        # ``#`` ends an input, as it does on every telephone menu.
+        self.pending = KeyInput(keys, now, wait=0.0 if digit == "#" else wait)
         return True
 
     @property
     def deadline(self) -> float | None:
         """When the keys pressed so far are complete; None if there are none."""
-        if self.pending is None:
-            return None
-        # ``#`` ends an input, as it does on every telephone menu.
-        wait = 0.0 if self.pending.keys.endswith("#") else self._options.keys_after
-        return self.pending.pressed_at + wait
+        return None if self.pending is None else self.pending.pressed_at + self.pending.wait
 
     def take(self, now: float) -> KeyInput | None:
         """The input, once it is complete."""

@@ -27,8 +27,11 @@ KINDS = (
     *("objection", "refusal"),
 )
 """The lists of whole phrases. Each phrase belongs to one of them."""
-OPENINGS = ("thanks_for", "farewell_openings", "hold_openings", "correction_openings", "question_openings")
-"""The lists of phrases that other words follow."""
+OPENINGS = (
+    *("thanks_for", "farewell_openings", "hold_openings", "correction_openings", "question_openings"),
+    *("gives_time", "asks_for_number"),
+)
+"""The lists of phrases that other words follow. The last two are what the agent says."""
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -95,6 +98,10 @@ class Lexicon:
             if words[:end] in self.openings[opening]:
                 return words[end:]
         return None
+
+    def mentions(self, opening: str, words: tuple[str, ...]) -> bool:
+        """Whether a phrase of this list of openings is among the words."""
+        return any(self.words_after(opening, words[start:]) is not None for start in range(len(words)))
 
 
 def _phrases(listed: str) -> Iterator[tuple[str, ...]]:

@@ -79,9 +79,17 @@ class ConversationOptions:
     """The question after the first such silence."""
     silence_goodbye: str = "I can't hear you any more, so I'll hang up. Goodbye."
     """The last words after the second such silence in a row."""
-    keys_after: float = 2.0
-    """The keys pressed become one input when this long passes without another key: people look for the next digit of
-    a long number for a second or so. ``#`` ends the input at once."""
+    wait_when_asked: float = 60.0
+    """How long the agent waits for a caller who has asked for a moment ("hold on", "let me get my card"), or whom it
+    has told to take their time. It waits so long twice, with ``take_your_time`` between."""
+    take_your_time: str = "Take your time, I'm still here."
+    """Said after the first of these waits."""
+    keys_after: float = 3.0
+    """The keys pressed become one input when this long passes without another key: people look for the next key for a
+    second or two. ``#`` ends the input at once."""
+    number_keys_after: float = 5.0
+    """The same when the agent has asked for a number, which people read from a card, in parts. Twilio's own keypad
+    input waits as long."""
 
     # -- transfers and opting out -----------------------------------------------------------------------
 
@@ -132,6 +140,6 @@ class ConversationOptions:
         urgent = (*self.fillers, self.apology, self.not_caught, self.lost_thread, self.trouble_goodbye)
         endings = (self.silence_goodbye, self.agent_goodbye, self.goodbye, self.time_up, self.opted_out)
         usual = (self.still_there, self.warning, self.resumed, self.more_to_say)
-        rare = (self.confirm_opt_out, self.transferring, self.transfer_failed, self.no_transfer)
+        rare = (self.take_your_time, self.confirm_opt_out, self.transferring, self.transfer_failed, self.no_transfer)
         phrases = (self.disclosure, self.greeting, *urgent, *usual, *endings, *rare)
         return tuple(phrase for phrase in phrases if phrase)

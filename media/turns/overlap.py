@@ -7,7 +7,7 @@ from media.turns.barge_in import Verdict
 from media.turns.closing import SILENCE, Closing
 from media.turns.history import History
 from media.turns.labels import AgentSpeech, Label, asks_at_the_end, label_words
-from media.turns.lexicon import lexicon_of
+from media.turns.lexicon import lexicon_of, words_of
 from media.turns.options import ConversationOptions
 from media.turns.overlap_table import RESPONSES, Response, Situation
 from media.turns.utterance import Utterance
@@ -53,6 +53,18 @@ class OverlapJudge:
         """Label words of the caller's own turn, or after the agent's last words."""
         heard = self._history.agent_said_last
         return self._label(text, AgentSpeech(heard, asked=asks_at_the_end(heard), leaving=self._leaving))
+
+    def gives_time(self, agent_said: str) -> bool:
+        """Whether the agent has told the caller to take their time."""
+        return self._agent_mentions("gives_time", agent_said)
+
+    def asks_for_number(self) -> bool:
+        """Whether the agent has just asked for a number of several digits."""
+        turn = self._agent.turn
+        return self._agent_mentions("asks_for_number", turn.said if turn is not None else self._history.agent_said_last)
+
+    def _agent_mentions(self, opening: str, text: str) -> bool:
+        return self._lexicon is not None and self._lexicon.mentions(opening, words_of(text))
 
     def leaves_the_end_standing(self, text: str) -> bool:
         """Whether the call is ending, and goes on ending though the caller has said this after the last words."""

@@ -41,8 +41,10 @@ def test_an_interruption_stops_the_agent_and_keeps_only_what_was_heard():
     assert REPLY.startswith(first.heard)
     assert first.stages["barge_in_stop"] == pytest.approx(cleared - 2.0, abs=0.06)
     assert phone.transcript[1] == ("caller", "no I meant the other office")
-    # What the language model is told is what the caller heard.
-    assert phone.sent(cmd.StartReply)[-1].history[0] == cmd.Line("agent", first.heard)
+    # What the language model is told is what the caller heard, and that more was to come.
+    assert phone.sent(cmd.StartReply)[-1].history[0] == cmd.Line(
+        "agent", first.heard, first.said.removeprefix(first.heard).strip()
+    )
 
 
 def test_nothing_of_an_interrupted_reply_sounds_after_the_clear():

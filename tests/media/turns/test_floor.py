@@ -174,6 +174,29 @@ def test_a_requested_line_is_said_later_if_the_caller_speaks_first():
     assert phone.transcript[-1] == ("agent", f"{REPLY} Your table is ready.")
 
 
+def test_a_requested_line_that_was_interrupted_is_said_again_and_whole():
+    phone = Phone(ConversationOptions(greeting=GREETING), Engines(replies=[SHORT]))
+    line = "Your table is ready, and it is the one by the window."
+    phone.at(2.0, ev.SayRequested(line))
+    phone.caller_says("Which table is that?", start=2.7, end=3.7)
+    phone.wait_until(12.0)
+    assert phone.transcript[-1] == ("agent", f"{SHORT} {line}")
+
+
+def test_a_requested_line_that_is_interrupted_each_time_is_given_up():
+    phone = Phone(engines=Engines(replies=[SHORT]))
+    line = "Your table is ready, and it is the one by the window, where you can see the sea."
+    phone.at(1.0, ev.SayRequested(line))
+    begun = 0
+    while phone.now < 60.0:
+        phone.wait_until(phone.now + 0.5)
+        lines = [when for when, command in phone.commands if isinstance(command, cmd.SayLine) and command.text == line]
+        if len(lines) > begun:
+            begun = len(lines)
+            phone.caller_says("No, stop that please.", start=phone.now + 0.5, end=phone.now + 1.5)
+    assert begun == 3
+
+
 def test_a_request_to_say_nothing_is_ignored():
     phone = Phone()
     phone.at(1.0, ev.SayRequested("  "))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.conversation import Floor
@@ -63,3 +65,49 @@ def test_the_key_that_opts_out_is_not_part_of_an_input():
     assert not keypad.press("9", 10.5)
     assert keypad.pending is not None
     assert keypad.pending.keys == "1"
+
+
+@pytest.mark.parametrize(
+    ("asked", "gap", "turns"),
+    [
+        ("Please press one or two.", 2.5, 1),
+        ("Please press one or two.", 4.0, 2),
+        ("Enter your account number, please.", 4.0, 1),
+        ("What is the code on the back?", 4.5, 1),
+        ("What is the code on the back?", 6.0, 2),
+    ],
+)
+def test_people_have_more_time_between_the_keys_of_a_number(asked, gap, turns):
+    """jambonz-feature-server#1306"""
+    phone = Phone(ConversationOptions(greeting=asked), Engines(replies=["Thank you."]))
+    phone.at(3.0, ev.KeyPressed("4"))
+    phone.at(3.0 + gap, ev.KeyPressed("8"))
+    phone.wait_until(24.0)
+    assert len([turn for turn in phone.turns if turn.speaker == "caller"]) == turns
+
+
+def test_words_between_the_keys_do_not_lose_any():
+    """jambonz-feature-server#552"""
+    phone = Phone(ConversationOptions(greeting="Enter your account number, please."))
+    for start, digit in ((3.0, "4"), (4.0, "1"), (7.5, "5")):
+        phone.at(start, ev.KeyPressed(digit))
+    phone.caller_says("um", start=5.0, end=5.3)
+    phone.wait_until(20.0)
+    pressed = " ".join(turn.heard for turn in phone.turns if turn.speaker == "caller")
+    assert [digit for digit in pressed if digit.isdigit()] == ["4", "1", "5"]
+
+
+def test_a_key_before_any_word_is_answered():
+    """twilio-agent-connect-typescript#96"""
+    phone = Phone()
+    phone.at(0.5, ev.KeyPressed("1"))
+    phone.wait_until(9.0)
+    assert phone.transcript == [("caller", "[pressed 1]"), ("agent", REPLY)]
+
+
+def test_a_key_in_a_protected_greeting_counts_after_it():
+    """jambonz-feature-server#382"""
+    phone = Phone(ConversationOptions(greeting=REPLY, greeting_interruptible=False))
+    phone.at(1.0, ev.KeyPressed("1"))
+    phone.wait_until(9.0)
+    assert phone.transcript[:2] == [("agent", REPLY), ("caller", "[pressed 1]")]

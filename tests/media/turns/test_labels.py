@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media.turns.labels import SILENT, AgentSpeech, Label, label_words
-from media.turns.lexicon import KINDS, lexicon_of, read_lexicon, words_of
+from media.turns.lexicon import KINDS, OPENINGS, lexicon_of, read_lexicon, words_of
 
 ENGLISH = lexicon_of("en")
 STATEMENT = AgentSpeech("Your appointment is on Tuesday at ten", coming=", and we will send you a reminder.")
@@ -183,8 +183,7 @@ def test_a_language_is_no_path():
 
 
 def test_a_phrase_in_two_lists_is_an_error():
-    lists = dict.fromkeys((*KINDS, "not_only", "thanks_for", "farewell_openings", "hold_openings"), "")
-    lists |= {"correction_openings": "", "question_openings": "", "murmur": "oh, right", "agreement": "right"}
+    lists = dict.fromkeys((*KINDS, *OPENINGS, "not_only"), "") | {"murmur": "oh, right", "agreement": "right"}
     with pytest.raises(ValueError, match="'right' stands in murmur and in agreement"):
         read_lexicon("\n".join(f'{name} = "{listed}"' for name, listed in lists.items()))
 
