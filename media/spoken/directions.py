@@ -34,6 +34,8 @@ _NARRATED = re.compile(
     r"(?:is|has|rings?|ends?|connects?|disconnects?|hangs?|picks?|pauses?|smiles?|laughs?|waits?|plays?|was|gets)\b",
     re.I,
 )
+_PERSONS = frozenset("he she they it i".split())
+"""Who acts in a direction: "(He laughs.)"."""
 _MOST_WORDS = 8
 """Words of the longest direction; what is longer is text."""
 
@@ -49,6 +51,8 @@ def _is_direction(match: re.Match[str]) -> bool:
     words = re.findall(r"[^\W\d_]+(?:'\w+)?", content)
     if not words or len(words) > _MOST_WORDS or any(map(str.isdigit, content)):
         return False
+    if len(words) > 1 and words[0].lower() in _PERSONS:
+        words = words[1:]
     if not (_NARRATED.match(content) or words[0].lower() in _FIRST or (len(words) < 3 and words[-1].lower() in _NOUNS)):
         return False
     alone = _SENTENCE_BEFORE.search(match.string[: match.start()]) and _SENTENCE_AFTER.match(match.string, match.end())

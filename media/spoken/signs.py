@@ -20,8 +20,8 @@ _INITIAL = re.compile(r"\b[A-Za-z]\.$")
 
 def _bracket(match: Match) -> str:
     """A pause, unless the sentence begins, ends or pauses there anyway."""
-    before = text_before(match).rstrip(' ()[]{}"*_')
-    after = text_after(match).lstrip(' ()[]{}"*_')
+    before = text_before(match).rstrip(' ()[]{}"*_|')
+    after = text_after(match).lstrip(' ()[]{}"*_|')
     paused = not before or (before[-1] in ".!?,;:" and not _INITIAL.search(before))
     return " " if paused or not after or after[0] in ".!?,;:" else ", "
 
@@ -36,7 +36,7 @@ PAUSES: tuple[Rule, ...] = (
     rule("sign", r"(?<![\w:;])[:;=]-?[)(DPp](?!\w)", " ", signs=")(DPp"),
     rule("sign", r"\s?[()]\s?", _bracket, signs="()"),
     rule("sign", r"\s*(?:[—–―]|--+|\s-+(?=\s))\s*", ", ", signs="—–―-"),
-    rule("sign", r"\s*\|\s*", ", ", signs="|"),
+    rule("sign", r"\s*\|\s*", _bracket, signs="|"),
     rule("sign", r"(?<!\w)[-']+|[-']+(?!\w)", "", signs="-'"),
     rule("sign", r"[^\w\s.,!?;:'-]|_", " ", signs=""),
 )

@@ -308,6 +308,13 @@ def test_nothing_is_left_that_a_voice_would_spell(text, language):
     assert left == set()
 
 
+@pytest.mark.parametrize("language", [*LANGUAGES, "pt-BR"])
+@pytest.mark.parametrize("group", [".000", ",000", " 000", "'000"])
+def test_a_number_without_a_name_is_accepted(language, group):
+    for unit in ("", " €", " km", "%"):
+        assert speakable("1" + group * 30 + unit, language)
+
+
 @pytest.mark.parametrize("language", ["en", "de"])
 @pytest.mark.parametrize(
     "text",

@@ -48,6 +48,11 @@ def _hyphenated(match: Match) -> str:
     return ", ".join(map(_spelled, parts))
 
 
+def _code_range(match: Match) -> str:
+    """Q1-Q3: from one to the other."""
+    return f"{match[1]} {number(match[2])} to {match[1]} {number(match[3])}"
+
+
 def _spelled(text: str) -> str:
     return re.sub(r"\d+", lambda run: f" {digits(run[0])} ", text).strip()
 
@@ -78,6 +83,7 @@ INTRODUCED: tuple[Rule, ...] = (
 """Digits that a word introduces as a code. A year or a time of the same length is none."""
 
 RULES: tuple[Rule, ...] = (
+    rule("code", r"\b([A-Z])(\d{1,2})\s?[-–]\s?\1(\d{1,2})(?!\w)", _code_range, signs="-–", start=Start.CAPITAL),
     rule(
         "account",
         r"(?<![\w.-])\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}(?![\w-])",

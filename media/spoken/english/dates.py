@@ -123,7 +123,8 @@ def _short_date(match: Match) -> str:
 def _is_short_date(match: Match) -> bool:
     if match[0] == "9/11" or not _exists(int(match[1]), int(match[2])):
         return False
-    sure = int(match[2]) not in _FRACTION_DAYS and int(match[1]) < int(match[2])
+    first, second = int(match[1]), int(match[2])
+    sure = (second not in _FRACTION_DAYS and first < second) or first >= 2 * second  # no fraction is written like 11/5
     return sure or _BEFORE_A_DATE.search(text_before(match)) is not None
 
 
@@ -204,7 +205,7 @@ def _is_old_year(match: Match) -> bool:
 
 _NAMES = (
     rule("day", rf"(?<=[a-z])\.?\s?/\s?(?={DAY}\b)", ", ", _is_list_of_days, signs="/"),
-    rule("day", r"\bM\s?[-–]\s?F\b(?=:|,|\s*\(?\d|\s*$)", "Monday to Friday", signs="M", start=Start.CAPITAL),
+    rule("day", r"\bM\s?[-–]\s?F\b(?=[:,.]|\s*\(?\d|\s*$)", "Monday to Friday", signs="M", start=Start.CAPITAL),
     rule(
         "day",
         rf"\b({'|'.join(_SHORT_DAYS)})\b\.?",
@@ -293,6 +294,7 @@ def rules(*, day_first: bool) -> tuple[Rule, ...]:
             start=Start.CAPITAL,
         ),
         rule("year", r"\b((?:1[1-9]|20)\d0)['’]?s\b", _decade, signs="s", start=Start.NUMBER),
+        rule("year", r"(?<=the |The )([2-9]0)s\b", _decade, signs="s"),
         rule("year", r"(?<!\w)['’](\d0)s\b", _decade, signs="'’"),
         rule("year", r"(?<!\w)['’](\d\d)(?![\w'’\"])", lambda m: two_digits(m[1]), signs="'’"),
         rule("year", r"(?<![\w.,$€£#])(?:19|20)\d\d(?![\w%]|[.,:]\d)", lambda m: year(int(m[0])), start=Start.NUMBER),

@@ -32,7 +32,7 @@ def _build(*, american: bool) -> Grammar:
         *signs.RULES,
         numbers.RULES[-1],
     )
-    return Grammar(rules=rules, words=frozenset([*words.KNOWN, *dates.SHORT_NAMES]))
+    return Grammar(rules=rules, words=frozenset([*words.KNOWN, *dates.SHORT_NAMES, "M"]))
 
 
 AMERICAN = _build(american=True)

@@ -175,7 +175,7 @@ _RATE = rf"(?:{PER})?"
 RULES: tuple[Rule, ...] = (
     rule(
         "money",
-        rf"(?P<minus>(?<![\w)])-\s?)?(?P<sign>{_BEFORE})\s?(?P<minus_inside>-)?{_FIRST}(?!\w)(?:{_NAME}\b)?{_RATE}",
+        rf"(?P<minus>(?<![\w)])-)?(?P<sign>{_BEFORE})\s?(?P<minus_inside>-)?{_FIRST}(?!\w)(?:{_NAME}\b)?{_RATE}",
         _prefixed,
     ),
     rule("money range", rf"(?P<sign>{_BEFORE})\s?{_FIRST}{DASH}{_BEFORE}?\s?{_LAST}(?!\w){_RATE}", _range, signs="-–—"),

@@ -61,7 +61,7 @@ def _is_expression(match: Match) -> bool:
 
 
 def _version(match: Match) -> str:
-    return f"version {_points(match[1])}"
+    return f"{'Version' if match[0].startswith('Ver') else 'version'} {_points(match[1])}"
 
 
 def _points(text: str) -> str:
@@ -135,7 +135,7 @@ RULES: tuple[Rule, ...] = (
     rule("fraction", r"(?<![\w/])(20/20|50/50|9/11)(?![\w/])", lambda m: _IDIOMS[m[0]], start=Start.NUMBER, signs="/"),
     rule(
         "fraction",
-        r"(?<![\d/.,])(\d{1,3})[ -](\d{1,2})/([1-9]\d?)(?![\w/%]|[.,]\d)",
+        r"(?<![\d/.,])(\d{1,3})(?: {1,2}|-)(\d{1,2})/([1-9]\d?)(?![\w/%]|[.,]\d)",
         lambda m: mixed(int(m[1]), int(m[2]), int(m[3])),
         lambda m: int(m[2]) < int(m[3]),
         start=Start.NUMBER,
@@ -163,10 +163,10 @@ RULES: tuple[Rule, ...] = (
         lambda m: number(m[0].replace(" ", ",")),
         start=Start.NUMBER,
     ),
-    rule("number", r"(?:#\s?|\b[Nn]o\.\s*)(?=\d)", "number ", signs="#o"),
+    rule("number", r"(?:#\s?|\b[Nn]o\.\s*)(?=\d|(?<=#)[A-Za-z]{1,4}-?\d)", "number ", signs="#o"),
     rule("number", r"\b[Nn]os\.\s*(?=\d)", "numbers ", signs="o"),
     rule("range", r"\s?[-–—]{1,2}\s?", " to ", _is_range, signs="-–—"),
-    rule("sign", r"[-−–]\s?(?=[$€£¥]?\.?\d)", "minus ", _is_sign_of_number, signs="-−–"),
+    rule("sign", r"[-−–](?=[$€£¥]?\.?\d)", "minus ", _is_sign_of_number, signs="-−–"),
     rule("sign", r"(?:±|\+/-)\s?", " plus or minus ", signs="±+"),
     rule("sign", r"[~≈]\s?(?=[$€£¥]?\.?\d)", "about ", signs="~≈"),
     rule("sign", r"(?:>=|≥)\s?(?=[$€£¥]?\.?\d)", "at least ", signs=">≥"),

@@ -68,14 +68,20 @@ def _is_service(match: Match) -> bool:
 # --- Keys ---------------------------------------------------------------------------------------------------
 
 _KEY_NOUN = re.compile(r"[\"'”)]?\s?(?:keys?|signs?|buttons?|symbols?)\b")
+_FOLLOWED_BY = re.compile(r"\b(?:followed by|ends? with|finish with)\s(?:the\s|an?\s)?$", re.I)
 _NAMED = re.compile(r"\b(?:pound|hash|star|asterisk)(?:\s(?:key|sign|button))?\s?[(\"']$", re.I)
 
 
 def _is_key(match: Match) -> bool:
     before, after = text_before(match), text_after(match)
     return context(match) in (Context.KEYS, Context.PHONE, Context.CODE) or bool(
-        _KEY_NOUN.match(after) or _NAMED.search(before[-20:])
+        _KEY_NOUN.match(after) or _FOLLOWED_BY.search(before) or _NAMED.search(before[-20:])
     )
+
+
+def _is_dialled_key(match: Match) -> bool:
+    """ "dial #31"; not "code #4521"."""
+    return context(match) in (Context.KEYS, Context.PHONE)
 
 
 def _key_sayer(pound: str) -> tuple[Rule, ...]:
@@ -90,7 +96,7 @@ def _key_sayer(pound: str) -> tuple[Rule, ...]:
     return (
         rule("key", r"(?<![\w*#])[*#]{1,2}\d{1,16}(?:[*#]{1,2}\d{1,16}){0,6}[*#]{1,2}(?!\w)", sequence, signs="#*"),
         rule("key", r"(?<![\w*#])\*{1,2}\d{2,3}(?![\w*]|[.,]\d)", sequence, signs="*"),
-        rule("key", r"(?<![\w*#])[*#]\d{1,16}(?![\w*])", sequence, _is_key, signs="#*"),
+        rule("key", r"(?<![\w*#])[*#]\d{1,16}(?![\w*])", sequence, _is_dialled_key, signs="#*"),
         rule("key", r"(?<![\w*#.,/])\d{1,16}[*#](?![\w*#])", sequence, signs="#*", start=Start.NUMBER),
         rule("key", r"(?<![\w*#])[*#](?![\w*#])", key, _is_key, signs="#*"),
     )
@@ -131,7 +137,7 @@ def rules(pound: str) -> tuple[Rule, ...]:
             start=Start.NUMBER,
         ),
         rule("telephone", telephones.IN_CONTEXT, lambda match: telephone(match[0]), _is_dialled),
-        rule("telephone", r"(?<![\w.,$€£])(?:(1)[ -])?(\d{3})[ -]([A-Z]{2,}(?:-[A-Z]+)*)\b(?!\.)", _vanity),
+        rule("telephone", r"(?<![\w.,$€£])(?:(1)[ -])?(8\d\d)[ -]([A-Z]{2,}(?:-[A-Z]+)*)\b(?!\.)", _vanity),
         rule(
             "service",
             r"(?<![\w.-])\d(?:-\d){2,15}(?![\w-])",

@@ -21,8 +21,15 @@ _MEASURED = re.compile(
 """What makes "9.30" a decimal number."""
 
 
+_TIME_AFTER = re.compile(rf"{DASH}\d{{1,2}}:\d\d")
+_TIME_BEFORE = re.compile(rf"\d:\d\d(?:\s?[AaPp]\.?[Mm]\.?)?{DASH}$")
+"""In a range of times, nobody says "o'clock"."""
+
+
 def _colon(match: Match) -> str:
     said = clock(int(match[1]), int(match[2]), (match[4] or "").lower())
+    if _TIME_AFTER.match(match.string, match.end()) or _TIME_BEFORE.search(text_before(match)):
+        said = said.removesuffix(" o'clock")
     if not match[3]:
         return said
     seconds = int(match[3])

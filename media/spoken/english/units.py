@@ -50,16 +50,16 @@ mpg | mile per gallon | miles per gallon
 rpm | revolution per minute | revolutions per minute
 bpm | beat per minute | beats per minute
 fps | frame per second | frames per second
-sq_ft sq._ft sqft ft^2 | square foot | square feet
-sq_m sqm m^2 | square meter | square meters
-sq_km km^2 | square kilometer | square kilometers
+sq_ft sq._ft sqft ft^2 ft2 | square foot | square feet
+sq_m sqm m^2 m2 | square meter | square meters
+sq_km km^2 km2 | square kilometer | square kilometers
 sq_mi mi^2 | square mile | square miles
 sq_in in^2 | square inch | square inches
-cm^2 | square centimeter | square centimeters
+cm^2 cm2 | square centimeter | square centimeters
 mm^2 | square millimeter | square millimeters
-cu_ft cu._ft ft^3 | cubic foot | cubic feet
-m^3 | cubic meter | cubic meters
-cm^3 cc | cubic centimeter | cubic centimeters
+cu_ft cu._ft ft^3 ft3 | cubic foot | cubic feet
+m^3 m3 | cubic meter | cubic meters
+cm^3 cm3 cc | cubic centimeter | cubic centimeters
 ha | hectare | hectares
 Hz | hertz | hertz
 kHz | kilohertz | kilohertz
@@ -133,9 +133,18 @@ def per(rate: str | None) -> str:
     return "".join(" each" if name == "each" else f" per {name}" for name in names)
 
 
+_LASTING = ("min", "mins", "hr", "hrs", "h", "sec", "mi", "km", "m")
+_ACTIVITY = re.compile(
+    r"\s(?:drive|walk|ride|call|break|wait|trip|flight|delay|session|appointment|meeting|lesson|run|hike|visit|slot)\b"
+)
+"""What lasts, or is long: "10 min drive"."""
+
+
 def _is_singular(match: Match) -> bool:
     """ "a 5 km run", "the 5-km run": in front of a noun the unit is in the singular."""
     if match["joint"] == "-":
+        return True
+    if _ACTIVITY.match(match.string, match.end()) and match["unit"] in _LASTING:
         return True
     article = re.search(r"(?:^|\s)an?\s$", text_before(match), re.I)
     return article is not None and re.match(r"\s[a-z]", text_after(match)) is not None
@@ -200,8 +209,8 @@ def _inch_fraction(match: Match) -> str:
     return f"{words} inch" if match[1] == "1" else f"{words} of an inch"
 
 
-def _size(first: str, second: str, unit: str) -> str:
-    return f"{number(first)} by {number(second)} {unit}"
+def _size(text: str, unit: str) -> str:
+    return f"{' by '.join(map(number, re.findall(N, text)))} {unit}"
 
 
 def _by(match: Match) -> str:
@@ -276,15 +285,15 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "size",
-        rf"(?<![\w.,])({N})([\"″'′])\s?[x×]\s?({N})\2",
-        lambda m: _size(m[1], m[3], "inches" if m[2] in '"″' else "feet"),
+        rf"(?<![\w.,])(?:{N})([\"″'′])(?:\s?[x×]\s?(?:{N})\1){{1,2}}",
+        lambda m: _size(m[0], "inches" if m[1] in '"″' else "feet"),
         start=Start.NUMBER,
         signs="x×",
     ),
     rule(
         "size",
         rf"(?<![\w.,])({N})(?:\s?in\.?)?\s?[x×]\s?({N})\s?in\b\.?(?!\s[a-z])",
-        lambda m: _size(m[1], m[2], "inches") + full_stop(m),
+        lambda m: _size(m[0], "inches") + full_stop(m),
         start=Start.NUMBER,
         signs="x×",
     ),

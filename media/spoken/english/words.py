@@ -19,14 +19,14 @@ St Street | Ave Avenue | Av Avenue | Rd Road | Blvd Boulevard | Ln Lane | Hwy Hi
 Ct Court | Pl Place | Sq Square | Ter Terrace | Cir Circle | Trl Trail | Fwy Freeway | Expy Expressway | Tpke Turnpike
 """
 _ROOMS = """
-Apt apartment | Ste suite | Rm room | Fl floor | Ext extension | ext extension | Bldg building | Unit unit
-apt apartment | p page | pp pages | P page | vol volume | Vol volume | ch chapter | Ch chapter | sec section
-Sec section | fig figure | Fig figure | ver version | lot lot | tel telephone | Tel telephone | art article
-Art article | para paragraph
+Apt apartment | Hwy Highway | Rt Route | Rte Route | Ste suite | Rm room | Fl floor | Ext extension | ext extension
+Bldg building | Unit unit | apt apartment | p page | pp pages | P page | vol volume | Vol volume | ch chapter
+Ch chapter | sec section | Sec section | fig figure | Fig figure | ver version | lot lot | tel telephone
+Tel telephone | art article | Art article | para paragraph
 """
 _SHORT = """
-e.g. for example | eg. for example | i.e. that is | ie. that is | etc. et cetera | vs. versus | vs versus
-v.s. versus | approx. approximately | appt. appointment | appts. appointments | dept. department
+e.g. for example | eg. for example | i.e. that is | ie. that is | etc. et cetera | etc et cetera | vs. versus
+vs versus | v.s. versus | approx. approximately | appt. appointment | appts. appointments | dept. department
 depts. departments | a.k.a. also known as | aka also known as | Inc. Incorporated | Ltd. Limited | Co. Company
 Corp. Corporation | Bros. Brothers | Jr. Junior | Sr. Senior | Esq. Esquire | est. estimated | max. maximum
 min. minimum | avg. average | misc. miscellaneous | incl. including | excl. excluding | govt. government
@@ -157,5 +157,6 @@ RULES: tuple[Rule, ...] = (
         rule("abbreviation", rf"(?<![\w.])(?:{_shorts(sign)})(?!\w)", _short, signs=sign, flags=re.I)
         for sign in (".", "/", ":", "")
     ),
+    rule("abbreviation", r"\b[Ee]st\.?\s(?=(?:1[5-9]|20)\d\d\b)", "established "),
     rule("abbreviation", r"\b[Ww]/(?=\s\w|\w\w)", "with ", signs="/"),
 )

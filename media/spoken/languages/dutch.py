@@ -116,6 +116,7 @@ DUTCH = Language(
     point="komma",
     minus="min",
     plus="plus",
+    per="per",
     to="tot",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,

@@ -112,6 +112,7 @@ FRENCH = Language(
     point="virgule",
     minus="moins",
     plus="plus",
+    per="par",
     to="à",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,

@@ -32,6 +32,12 @@ def _count(value: int, noun: Noun) -> str:
     return noun.one if value == 1 else f"{_cardinal(value)} {noun.many}"
 
 
+def _before_noun(value: int, noun: str) -> str | None:
+    if value != 1 or not noun[0].isupper():
+        return None
+    return "eine" if noun.endswith(("e", "ung", "heit", "keit", "ion", "tät")) else "ein"
+
+
 def _date(date: DateWords) -> str:
     return " ".join(filter(None, [_ordinal(date.day, date.before), date.month, date.year]))
 
@@ -127,6 +133,7 @@ GERMAN = Language(
     point="Komma",
     minus="minus",
     plus="plus",
+    per="pro",
     to="bis",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,
@@ -160,6 +167,7 @@ GERMAN = Language(
     suffixes={"str.": "straße", "Str.": "Straße"},
     ordinal=r"(\d{1,3})\.(?=\s+(?:[a-zäöü]|(?:Stock|Etage|Mal|Tag|Woche|Monat|Jahr|Klasse|Platz|Quartal|Oktober)))",
     say_ordinal=lambda value, _written, before: _ordinal(value, before),
+    before_noun=_before_noun,
     fractions=_fraction,
     days=_DAYS,
 )

@@ -29,7 +29,9 @@ def _clock(hour: int, minute: int, unit: str) -> str:
     words = "una" if hour == 1 else _cardinal(hour)
     if minute:
         return f"{words} e {_cardinal(minute)}"
-    return f"{words} {'ora' if hour == 1 else 'ore'}" if unit else words
+    if hour == 1:
+        return "un'ora" if unit else words
+    return f"{words} ore" if unit else words
 
 
 def _money(units: str, _cents: str, small: str) -> str:
@@ -110,6 +112,7 @@ ITALIAN = Language(
     point="virgola",
     minus="meno",
     plus="più",
+    per="per",
     to="a",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,
@@ -137,7 +140,7 @@ ITALIAN = Language(
     keys={"#": "cancelletto", "*": "asterisco"},
     day=r"(\d{1,2})(?:º|°)?",
     of=r"\s+",
-    time_unit="h|ore",
+    time_unit="h|ore|ora",
     before_time="alle|dalle|ore|le",
     before_short_date="il|del|dal|al|lunedì|martedì|mercoledì|giovedì|venerdì|sabato|domenica",
     ordinal=r"(\d{1,3})(?:[ºª]|°(?=\s[a-z]))",

@@ -53,6 +53,8 @@ class Language:
     """The word between a number and its decimals."""
     minus: str
     plus: str
+    per: str
+    """The word between a price and what it is for: "fünf Euro pro Stunde"."""
     to: str
     """The word for a dash between two numbers, days or prices."""
     months: tuple[str, ...]
@@ -95,6 +97,8 @@ class Language:
     """How ordinals are written, with the number as first group. Empty: there is no sign for them."""
     say_ordinal: Callable[[int, str, str], str] | None = None
     """Number, what is written behind it, and the word in front of it."""
+    before_noun: Callable[[int, str], str | None] | None = None
+    """A number in front of a noun, if it agrees with the noun: "veintiuna personas". Else None."""
     spaced_thousands: bool = False
     """Whether 1 234 567 is one number."""
     fractions: Callable[[int, int], str] | None = None

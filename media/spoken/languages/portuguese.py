@@ -30,6 +30,16 @@ def _counter(cardinal: Callable[[int], str]) -> Callable[[int, Noun], str]:
     return count
 
 
+def _feminine(count: Callable[[int, Noun], str]) -> Callable[[int, str], str | None]:
+    def before_noun(value: int, noun: str) -> str | None:
+        """ "duas pessoas": before a feminine noun in the plural."""
+        if value < 2 or value % 100 in (11, 12) or not noun.endswith(("as", "ões", "ades")):
+            return None
+        return count(value, Noun("", noun, feminine=True)).removesuffix(f" {noun}")
+
+    return before_noun
+
+
 def _dater(cardinal: Callable[[int], str]) -> Callable[[DateWords], str]:
     def date(words: DateWords) -> str:
         day = "primeiro" if words.day == 1 else cardinal(words.day)
@@ -126,6 +136,7 @@ PORTUGUESE = Language(
     point="vírgula",
     minus="menos",
     plus="mais",
+    per="por",
     to="a",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,
@@ -158,6 +169,7 @@ PORTUGUESE = Language(
     before_short_date="dia|em|no|até|segunda|terça|quarta|quinta|sexta|sábado|domingo",
     ordinal=r"(\d{1,3})\.?[ºª](?!\w)",
     say_ordinal=_ordinal,
+    before_noun=_feminine(_counter(_european)),
     fractions=_fraction,
     days=_DAYS,
 )
@@ -166,6 +178,7 @@ BRAZILIAN = replace(
     cardinal=_brazilian,
     year=_brazilian,
     count=_counter(_brazilian),
+    before_noun=_feminine(_counter(_brazilian)),
     date=_dater(_brazilian),
     clock=_clock_sayer(_brazilian, _counter(_brazilian)),
     currencies=_BRAZILIAN_CURRENCIES,

@@ -19,6 +19,8 @@ _NUMBER = (
 _SPACED = r"(?:\d{1,3}(?: \d{3})+(?:,\d{1,12})?)"
 _LONGEST_PLAIN = 6
 """Digits of the longest number that is said as one; longer ones without marks of thousands are codes."""
+_LONGEST = 12
+"""Digits of the longest number that is said as one at all: num2words knows the names up to there in each language."""
 _REACH = 80
 """Characters before digits in which a word may introduce them."""
 _NEAR = 8
@@ -58,13 +60,17 @@ class Speaker:
     def number(self, text: str) -> str:
         whole, part = self.plain(text)
         plain = text.replace(",", ".").partition(".")[0]
-        code = (len(plain) > _LONGEST_PLAIN and plain.isdigit()) or (len(whole) > 1 and whole[0] == "0")
+        code = (len(plain) > _LONGEST_PLAIN and plain.isdigit()) or self.is_code_like(whole)
         words = self.digits(whole) if code else self.language.cardinal(int(whole))
         return f"{words} {self.language.point} {self.digits(part)}" if part else words
 
+    def is_code_like(self, whole: str) -> bool:
+        """Whether digits are none of a count: they begin with 0, or are too many."""
+        return (len(whole) > 1 and whole[0] == "0") or len(whole) > _LONGEST
+
     def counted(self, text: str, noun: Noun) -> str:
         whole, part = self.plain(text)
-        if part or (len(whole) > 1 and whole[0] == "0"):
+        if part or self.is_code_like(whole):
             return f"{self.number(text)} {noun.many}"
         return self.language.count(int(whole), noun)
 
@@ -75,6 +81,16 @@ class Speaker:
     def telephone(self, match: Match) -> str:
         plus = f"{self.language.plus} " if match[0].startswith("+") else ""
         return plus + ", ".join(map(self.digits, telephones.groups(match[0])))
+
+    def stands_before_noun(self, match: Match) -> bool:
+        """Whether the number agrees with the noun behind it: "21 personas", "1 Frage"."""
+        say, keys = self.language.before_noun, self.language.key_words | self.language.code_words
+        return say is not None and say(int(match[1]), match[2]) is not None and not self.introduced(keys, match)
+
+    def before_noun(self, match: Match) -> str:
+        say = self.language.before_noun
+        words = say(int(match[1]), match[2]) if say else None
+        return f"{words or self.number(match[1])} {match[2]}"
 
     # --- Context ---------------------------------------------------------------------------------------------
 
@@ -128,7 +144,7 @@ class Speaker:
         return f"{self.number(match['first'])} {self.language.to} {self.money(match)}"
 
     def measure(self, match: Match) -> str:
-        return self.counted(match["amount"], self.language.units[match["unit"]]) + full_stop(match)
+        return self.counted(match["amount"], self.language.units[match["unit"]]) + _stop(match)
 
     def date(self, match: Match) -> str:
         year = match["year"]
@@ -221,7 +237,7 @@ def _alternatives(symbols: list[str]) -> str:
 def _money(speaker: Speaker) -> tuple[Rule, ...]:
     sign = rf"(?P<sign>{_alternatives(list(speaker.language.currencies))})"
     amount = rf"(?P<amount>{speaker.number_pattern}(?:,[-–—])?)"
-    minus = r"(?P<minus>(?<![\w)])-\s?)?"
+    minus = r"(?P<minus>(?<![\w)])-)?"
     return (
         rule("money", rf"(?<!\w){minus}(?<![A-Za-z]){sign}\s?{amount}(?!\w)", speaker.money),
         rule(
@@ -373,7 +389,7 @@ def _measures(speaker: Speaker) -> tuple[Rule, ...]:
     return (
         rule(
             "measure",
-            rf"(?<![\w.,])(?P<amount>{speaker.number_pattern})\s?{unit}(?![\w^/])\.?",
+            rf"(?<![\w.,/])(?P<amount>{speaker.number_pattern})\s?{unit}(?![\w^/])\.?",
             speaker.measure,
             start=Start.NUMBER,
         ),
@@ -383,6 +399,7 @@ def _measures(speaker: Speaker) -> tuple[Rule, ...]:
 def _numbers(speaker: Speaker) -> tuple[Rule, ...]:
     language = speaker.language
     rules = [
+        rule("number", r"(?<![\w.,/:-])(\d{1,6})\s([^\W\d_]{4,})", speaker.before_noun, speaker.stands_before_noun),
         rule(
             "number",
             rf"(?<![\w.])(?<!\d,){speaker.number_pattern}(?!\w|[.,]\d)",
@@ -400,7 +417,7 @@ def _numbers(speaker: Speaker) -> tuple[Rule, ...]:
             partial(_version, speaker),
         ),
         rule("range", rf"{_DASH}", f" {language.to} ", _range_finder(language), signs="-–—"),
-        rule("sign", r"[-–]\s?(?=[$€£¥]?\d)", f"{language.minus} ", _follows_space, signs="-–"),
+        rule("sign", r"[-–](?=[$€£¥]?\d)", f"{language.minus} ", _follows_space, signs="-–"),
         rule("code", r"(?<!\w)(?=[^\W_]*\d)(?=\d*[^\W\d_])[^\W_]+(?!\w)", speaker.letters_and_digits),
         rule("number", r"\d+", lambda m: speaker.number(m[0]), start=Start.NUMBER),
     ]
@@ -464,11 +481,11 @@ def _words(language: Language) -> tuple[Rule, ...]:
             if days
             else []
         ),
-        rule(
-            "abbreviation", rf"(?<![\w.])(?:{_shorts(list(words))})(?!\w)", lambda m: words[m[0]] + _stop(m), signs=""
-        ),
+        rule("abbreviation", rf"(?<![\w.])(?:{_shorts(list(words))})", lambda m: words[m[0]] + _stop(m), signs=""),
         *(_suffix(short, name) for short, name in language.suffixes.items()),
+        rule("rate", rf"(?<=[€$£%\w])\s?/\s?(?={_PERIODS})", f" {language.per} ", signs="/"),
         rule("sign", r"(?<=\w)/(?=\w)", f" {slash} ", signs="/"),
+        rule("sign", r"(?<=\d)\s?x\s?(?=\d)", f" {language.signs['×']} ", signs="x"),
         rule("sign", r"#\s?(?=\d)", f"{language.signs['#']} ", signs="#"),
         rule("sign", r"(?<![<=-])>(?=\s|\d)", f" {language.signs['>']} ", signs=">"),
         rule("sign", r"<(?=\s|\d)", f" {language.signs['<']} ", signs="<"),
@@ -476,6 +493,14 @@ def _words(language: Language) -> tuple[Rule, ...]:
         named({**GREEK_NAMES, **{sign: name for sign, name in language.signs.items() if sign not in "/#<>"}}),
         *PAUSES,
     )
+
+
+_PERIODS = (
+    r"(?:Stunden?|Tag|Woche|Monat|Jahr|Person|Nacht|Stück|heure|jour|semaine|mois|an|année|personne|nuit|hora|día|semana"
+    r"|mes|año|persona|noche|ora|giorno|settimana|mese|anno|persona|notte|dia|mês|ano|pessoa|noite|uur|dag|week|maand"
+    r"|jaar|persoon|nacht|kg|km|h)\b"
+)
+"""What stands behind the slash of a rate in any of these languages."""
 
 
 def _suffix(short: str, name: str) -> Rule:
@@ -489,7 +514,9 @@ def changeable_words(language: Language) -> frozenset[str]:
 
 
 def _shorts(words: list[str]) -> str:
-    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    """As alternatives of a pattern. A letter may follow only the sign at an end, as in "n°12"."""
+    ordered = sorted(words, key=len, reverse=True)
+    return "|".join(re.escape(word) + (r"(?!\w)" if word[-1].isalnum() else "") for word in ordered)
 
 
 def _stop(match: Match) -> str:

@@ -22,6 +22,16 @@ def _count(value: int, noun: Noun) -> str:
     return f"{words}{joint}{noun.many}"
 
 
+_MASCULINE = ("días", "mapas", "problemas", "programas", "idiomas", "sistemas", "temas", "kilogramas")
+
+
+def _before_noun(value: int, noun: str) -> str | None:
+    if value < 21 or value % 10 != 1 or value % 100 == 11 or not noun.endswith("s") or noun in ("menos", "tras"):
+        return None
+    feminine = noun.endswith(("as", "dades", "ciones")) and noun not in _MASCULINE
+    return _count(value, Noun("", noun, feminine)).removesuffix(f" {noun}")
+
+
 def _date(date: DateWords) -> str:
     return " de ".join(filter(None, [_cardinal(date.day), date.month, date.year]))
 
@@ -113,6 +123,7 @@ SPANISH = Language(
     point="coma",
     minus="menos",
     plus="más",
+    per="por",
     to="a",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,
@@ -145,5 +156,6 @@ SPANISH = Language(
     before_short_date="el|del|al|lunes|martes|miércoles|jueves|viernes|sábado|domingo",
     ordinal=r"(\d{1,3})(?:\.?[ºª]|\.?er|\.o|\.a)(?!\w|C|F)",
     say_ordinal=_ordinal,
+    before_noun=_before_noun,
     fractions=_fraction,
 )
