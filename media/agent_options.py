@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -10,17 +12,54 @@ from django.core.exceptions import ImproperlyConfigured
 
 from calls.services import StreamClaim
 from media.turns.options import ConversationOptions
+from media.turns.stock_phrases import PHRASE_OPTIONS, stock_phrases, tags_of
+
+_OPTIONS = frozenset(field.name for field in fields(ConversationOptions))
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*")
 
 
 def conversation_options(**agent_options: Any) -> ConversationOptions:
-    """Combine the options of an agent: its own over those of the setting ``CONVERSATION`` over the defaults."""
-    known = {field.name for field in fields(ConversationOptions)}
-    if unknown := set(settings.CONVERSATION) - known:
+    """
+    Combine the options of an agent: its own over those of the setting ``CONVERSATION`` over the defaults.
+
+    The default phrases are those of its language. What the setting says for its language overrides what it says for
+    all of them.
+    """
+    for_all, for_languages = _read_setting(settings.CONVERSATION)
+    language = agent_options.get("language") or for_all.get("language", ConversationOptions().language)
+    options = {**stock_phrases(language), **for_all}
+    for tag in tags_of(language):
+        options |= for_languages.get(tag, {})
+    return ConversationOptions(**{**options, **agent_options})
+
+
+def missing_phrases(language: str) -> list[str]:
+    """Return the names of the phrases that an agent of this language would say in English, which it does not speak."""
+    tags = tags_of(language)
+    if tags[0] == "en":
+        return []
+    for_all, for_languages = _read_setting(settings.CONVERSATION)
+    there = {*stock_phrases(language), *for_all, *(name for tag in tags for name in for_languages.get(tag, {}))}
+    return sorted(PHRASE_OPTIONS - there)
+
+
+def _read_setting(setting: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the options for all agents, and those for the agents of each language."""
+    for_languages = {
+        name.lower(): dict(_check(value, f'CONVERSATION["{name}"]'))
+        for name, value in setting.items()
+        if isinstance(value, dict) and _LANGUAGE.fullmatch(name.lower())
+    }
+    for_all = {name: value for name, value in setting.items() if name.lower() not in for_languages}
+    return dict(_check(for_all, "CONVERSATION")), for_languages
+
+
+def _check(options: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+    if unknown := set(options) - _OPTIONS:
         raise ImproperlyConfigured(
-            f"CONVERSATION has unknown options: {', '.join(sorted(unknown))}. Choose from {', '.join(sorted(known))}."
+            f"{where} has unknown options: {', '.join(sorted(unknown))}. Choose from {', '.join(sorted(_OPTIONS))}."
         )
-    tuning = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.CONVERSATION.items()}
-    return ConversationOptions(**{**tuning, **agent_options})
+    return ((name, tuple(value) if isinstance(value, list) else value) for name, value in options.items())
 
 
 def options_of(claim: StreamClaim, *, speculate: bool) -> ConversationOptions:

@@ -115,14 +115,21 @@ class Runtime:
             self.problem = f"engines: {error}"
             logger.error("The engines of profile %s did not start: %s", settings.ENGINES_PROFILE, error)
             raise
-        phrases = conversation_options().stock_phrases
-        preparing = self._tasks.start(self.phrases.prepare(phrases, voice="", language="en", lasting=True))
+        conversation_options()  # raises if the setting is wrong
+        preparing = self._tasks.start(self._prepare_stock_phrases())
         await asyncio.wait([preparing], timeout=MAX_WAIT_FOR_PHRASES)
         self.problem = ""
         self._tasks.start(self._recover())
         logger.info(
             "Ready to take calls: profile %s, up to %d at once", settings.ENGINES_PROFILE, settings.MAX_LIVE_CALLS
         )
+
+    async def _prepare_stock_phrases(self) -> None:
+        """Make the stock phrases of the agents that take calls, in the voice and language of each."""
+        agents = await self.database(services.active_agents)
+        for voice, language in dict.fromkeys((agent.voice, agent.language) for agent in agents):
+            phrases = conversation_options(language=language).stock_phrases
+            await self.phrases.prepare(phrases, voice=voice, language=language, lasting=True)
 
     async def _recover(self) -> None:
         """Complete the records of a process that died: recordings without a header, calls without an end."""

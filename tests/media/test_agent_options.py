@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from media.agent_options import conversation_options, options_of
+from media.agent_options import conversation_options, missing_phrases, options_of
+from media.turns.stock_phrases import PHRASE_OPTIONS
 from tests.media.claims import stream_claim
 
 
@@ -37,3 +38,37 @@ def test_an_unknown_option_is_refused_with_the_names_of_the_known_ones(settings)
     settings.CONVERSATION = {"apologie": "Pardon?"}
     with pytest.raises(ImproperlyConfigured, match=r"apologie\. Choose from .*apology"):
         conversation_options()
+
+
+def test_the_default_phrases_are_those_of_the_language(settings):
+    settings.CONVERSATION = {}
+    assert conversation_options(language="de-AT").still_there == "Sind Sie noch da?"
+    assert conversation_options(language="nl").fillers[0] == "Een ogenblik, alstublieft."
+    assert conversation_options(language="en-GB").still_there == "Are you still there?"
+    assert conversation_options(language="pt").still_there != conversation_options(language="pt-BR").still_there
+
+
+def test_the_setting_for_a_language_overrides_the_setting_for_all(settings):
+    settings.CONVERSATION = {
+        "still_there": "Hello?",
+        "filler_after": 1.5,
+        "de": {"still_there": "Hallo?", "fillers": ["Moment."]},
+        "de-AT": {"still_there": "Servus?"},
+    }
+    assert conversation_options(language="en").still_there == "Hello?"
+    assert conversation_options(language="de").still_there == "Hallo?"
+    austrian = conversation_options(language="de-AT", greeting="Grüß Gott.")
+    assert (austrian.still_there, austrian.fillers, austrian.filler_after) == ("Servus?", ("Moment.",), 1.5)
+    assert austrian.greeting == "Grüß Gott."
+
+
+def test_an_unknown_option_of_a_language_is_refused(settings):
+    settings.CONVERSATION = {"de": {"apologie": "Wie bitte?"}}
+    with pytest.raises(ImproperlyConfigured, match=r'CONVERSATION\["de"\] has unknown options: apologie\.'):
+        conversation_options(language="fr")
+
+
+def test_the_phrases_that_a_language_lacks_are_those_that_nobody_has_given(settings):
+    settings.CONVERSATION = {"pl": {"still_there": "Halo?"}, "goodbye": "…"}
+    assert missing_phrases("en-GB") == missing_phrases("de") == []
+    assert set(missing_phrases("pl")) == PHRASE_OPTIONS - {"still_there", "goodbye"}

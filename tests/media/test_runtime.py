@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
+from calls.models import Agent
 from calls.services.readiness import readiness_problems
 from media import runtime as media_runtime
 from media.runtime import Runtime, close_runtime, get_runtime, in_own_connection
@@ -50,6 +51,20 @@ async def test_the_phrases_of_the_process_before_are_there_at_the_start():
     runtime, ready = await serve(**quick)
     assert all(ready)
     assert runtime.engines.tts.troubles.draw_for_next_request().name == "scripted speech 1"  # it was never asked
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_phrases_of_each_agent_are_made_in_its_language_and_voice():
+    await Agent.objects.acreate(name="empfang", language="de", voice="tone")
+    await Agent.objects.acreate(name="ancien", language="fr", active=False)
+    with override_settings(ENGINES=engines(first_delay=0.0, chunk_delay=0.0)):
+        runtime = Runtime()
+    await runtime.start()
+    assert runtime.phrases.get("Sind Sie noch da?", voice="tone", language="de")
+    assert runtime.phrases.get("Are you still there?", voice="", language="en")
+    assert not runtime.phrases.get("Are you still there?", voice="tone", language="de")
+    assert not runtime.phrases.get("Vous êtes toujours en ligne ?", voice="", language="fr")
+    await runtime.close()
 
 
 @pytest.mark.django_db(transaction=True)
