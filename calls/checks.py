@@ -6,10 +6,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import Error as DatabaseError
 
 from calls import numbers, rates, schedule
+from calls.languages import judge_language
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Names of this machine, where Twilio reaches nothing."""
@@ -35,6 +36,28 @@ def check_agents(databases: Sequence[str] | None = None, **_: Any) -> list[Check
     text = f"These agents record calls without telling the caller first: {', '.join(names)}."
     hint = "Give each of them a disclosure, unless the law allows to record without one."
     return [Warning(text, hint=hint, id="calls.W040")] if names else []
+
+
+@register(Tags.database)
+def check_languages(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Warn of agents that lack something for their language. Runs with ``manage.py check --database default`` only."""
+    from calls.models import Agent
+
+    try:
+        agents = [
+            agent
+            for database in databases or ()
+            for agent in Agent.objects.filter(active=True).order_by("name").using(database)
+        ]
+    except DatabaseError:  # not migrated yet, or unavailable: other checks report it
+        return []
+    found: list[CheckMessage] = []
+    for agent in agents:
+        report = judge_language(agent.language)
+        about = f"Agent {agent.name}, language {agent.language}: "
+        found += [Warning(about + problem, id="calls.W041") for problem in report.problems]
+        found += [Info(about + unknown, id="calls.I042") for unknown in report.unknown]
+    return found
 
 
 def _twilio() -> Iterator[CheckMessage]:

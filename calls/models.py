@@ -14,6 +14,7 @@ from django.db import models
 from django.utils import timezone
 
 from calls import rates
+from calls.languages import judge_language
 from calls.status import Status
 
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -133,8 +134,15 @@ class Agent(models.Model):
         return self.name
 
     def clean(self) -> None:
+        errors: dict[str, str | list[str]] = {}
         if self.machine_detection == MachineDetection.MESSAGE and not self.voicemail_message:
-            raise ValidationError({"voicemail_message": "Machine detection is set to message, so write the message."})
+            errors["voicemail_message"] = "Machine detection is set to message, so write the message."
+        if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*", self.language):
+            errors["language"] = "Write a language code such as en, de or pt-BR."
+        elif self.active and (problems := judge_language(self.language).problems):
+            errors["language"] = list(problems)
+        if errors:
+            raise ValidationError(errors)
 
 
 class ApiKey(models.Model):

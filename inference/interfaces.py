@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from inference.types import NO_TOOLS, AudioChunk, Description, Message, Pcm, TextDelta, Tools, Transcript
+from inference.types import NO_TOOLS, AudioChunk, Description, Languages, Message, Pcm, TextDelta, Tools, Transcript
 
 
 class Engine(Protocol):
@@ -68,6 +68,14 @@ class SpeechToText(Engine, Protocol):
     def gives_partials(self) -> bool:
         """Whether the engine calls ``on_partial``."""
 
+    @property
+    def languages(self) -> Languages:
+        """
+        The languages that it recognises. Loads nothing.
+
+        None where only a loaded model or a worker knows them. ``open`` raises a permanent error for any other language.
+        """
+
     def open(self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None) -> Transcription:
         """
         Begin an utterance.
@@ -120,6 +128,10 @@ class TextToSpeech(Engine, Protocol):
     @property
     def hears_caller(self) -> bool:
         """Whether ``caller_said`` is of use; otherwise the sound of the caller need not be kept for it."""
+
+    @property
+    def languages(self) -> Languages:
+        """The languages that it speaks, as in ``SpeechToText``."""
 
     def open(self, *, voice: str = "", language: str = "en") -> Speech:
         """Prepare to speak in one call. ``""`` is the default voice; an unknown voice raises a permanent error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,6 +95,32 @@ class Description:
     memory_bytes: int = 0
     device: str = "cpu"
     capacity: int = 0
+
+
+Languages = frozenset[str] | None
+"""The languages of an engine, by the first part of their codes: ``en`` includes ``en-GB``. None: not known yet."""
+ALL_LANGUAGES = frozenset(("*",))
+"""The languages of an engine to which the language makes no difference."""
+
+
+def main_language(language: str) -> str:
+    """Return the first part of a language code: ``pt`` of ``pt-BR``."""
+    return language.replace("_", "-").partition("-")[0].lower()
+
+
+def has_language(languages: Languages, language: str) -> bool | None:
+    """Whether a language is among those of an engine; None if that is not known yet."""
+    return None if languages is None else languages == ALL_LANGUAGES or main_language(language) in languages
+
+
+def union_of_languages(all_languages: Iterable[Languages]) -> Languages:
+    """Return the languages of several engines together; None if there are none, or one does not know its own."""
+    union: frozenset[str] | None = None
+    for languages in all_languages:
+        if languages is None or languages == ALL_LANGUAGES:
+            return languages
+        union = (union or frozenset()) | languages
+    return union
 
 
 class EngineError(Exception):

@@ -7,3 +7,9 @@ class MediaConfig(AppConfig):
     """The application that carries the sound of calls."""
 
     name = "media"
+
+    def ready(self) -> None:
+        from calls import services
+        from media.languages import judge_language
+
+        services.add_language_judge(judge_language)

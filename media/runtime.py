@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
 
 from calls import services
 from calls.services import facts
@@ -93,10 +93,14 @@ class Runtime:
     def begin(self) -> None:
         """Start without waiting for it; a failure is logged and shows in ``problem``."""
         if self._started is None:
-            self._remove_readiness_check = services.add_readiness_check(lambda: self.problem)
+            self._remove_readiness_check = services.add_readiness_check(self._find_problem)
             self._started = asyncio.ensure_future(self._start())
             # Read the exception, or asyncio would log it once more as one that was never retrieved.
             self._started.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def _find_problem(self) -> str:
+        """Say why this process should not take calls; an agent that cannot hear or speak its language is a reason."""
+        return self.problem or " ".join(_language_problems())
 
     async def start(self) -> None:
         """Return when calls can be taken. Idempotent. Raises ``EngineError`` if an engine does not load."""
@@ -119,6 +123,8 @@ class Runtime:
         preparing = self._tasks.start(self._prepare_stock_phrases())
         await asyncio.wait([preparing], timeout=MAX_WAIT_FOR_PHRASES)
         self.problem = ""
+        for problem in await self.database(_language_problems):
+            logger.error("%s", problem)
         self._tasks.start(self._recover())
         logger.info(
             "Ready to take calls: profile %s, up to %d at once", settings.ENGINES_PROFILE, settings.MAX_LIVE_CALLS
@@ -189,7 +195,19 @@ def in_own_connection(function: Callable[Params, Result], *args: Params.args, **
         close_old_connections()
 
 
+def _language_problems() -> list[str]:
+    try:
+        return services.language_problems()
+    except DatabaseError:  # the readiness check of the database reports it
+        return []
+
+
 _runtime: Runtime | None = None
+
+
+def running_engines() -> Engines | None:
+    """Return the engines of this process; None if it takes no calls."""
+    return _runtime.engines if _runtime is not None else None
 
 
 def get_runtime() -> Runtime:

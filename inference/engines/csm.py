@@ -20,7 +20,16 @@ from typing import TYPE_CHECKING, ClassVar
 from inference.csm.options import CsmOptions
 from inference.csm.replies import Clause, SoundItem, SpokenReply
 from inference.csm.speaker import Speaker
-from inference.types import AudioChunk, Description, EngineError, EngineLoading, EngineTimeout, Pcm
+from inference.types import (
+    AudioChunk,
+    Description,
+    EngineError,
+    EngineLoading,
+    EngineTimeout,
+    Languages,
+    Pcm,
+    has_language,
+)
 
 if TYPE_CHECKING:
     from inference.csm.loading import LoadedCsm
@@ -46,6 +55,7 @@ class CsmTextToSpeech:
 
     may_speculate: ClassVar[bool] = True
     rate_hz: ClassVar[int] = 24000
+    languages: ClassVar[Languages] = frozenset(("en",))
     options_class: ClassVar[type[CsmOptions]] = CsmOptions
 
     def __init__(self, options: CsmOptions) -> None:
@@ -93,7 +103,7 @@ class CsmTextToSpeech:
         loaded = self._loaded
         if loaded is None:
             raise EngineLoading("the speech engine has not been started")
-        if language.partition("-")[0].lower() != "en":
+        if not has_language(self.languages, language):
             raise EngineError(f"CSM speaks English only, not {language!r}", permanent=True)
         name = voice or loaded.default_voice
         if name and name not in loaded.voices:

@@ -19,7 +19,19 @@ from typing import ClassVar
 import numpy as np
 
 from inference.interfaces import OnPartial
-from inference.types import NO_TOOLS, AudioChunk, Description, EngineError, Message, Pcm, TextDelta, Tools, Transcript
+from inference.types import (
+    ALL_LANGUAGES,
+    NO_TOOLS,
+    AudioChunk,
+    Description,
+    EngineError,
+    Languages,
+    Message,
+    Pcm,
+    TextDelta,
+    Tools,
+    Transcript,
+)
 
 RATE_HZ = 8000
 """The rate of the telephone, so that nothing is resampled."""
@@ -87,6 +99,7 @@ class EchoSpeechToText(_EchoEngine):
 
     rate_hz: ClassVar[int] = RATE_HZ
     gives_partials: ClassVar[bool] = False
+    languages: ClassVar[Languages] = ALL_LANGUAGES
 
     def describe(self) -> Description:
         return Description("none: the caller's own voice", memory_bytes=KEPT_UTTERANCES * LONGEST_SECONDS * RATE_HZ * 2)
@@ -162,6 +175,7 @@ class EchoTextToSpeech(_EchoEngine):
 
     rate_hz: ClassVar[int] = RATE_HZ
     hears_caller: ClassVar[bool] = False
+    languages: ClassVar[Languages] = ALL_LANGUAGES
 
     def open(self, *, voice: str = "", language: str = "en") -> EchoSpeech:
         if voice:

@@ -8,6 +8,7 @@ optional requirement that is loaded only when this engine starts.
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from inference.engines.native_voice import NativeSpeech, NativeTextToSpeech, Sink, SpokenUntil
-from inference.types import Description, EngineError
+from inference.types import Description, EngineError, Languages, main_language
 
 RATE_HZ = 22_050
 """The rate of all its voices."""
@@ -32,6 +33,11 @@ _CHARACTERS = 1
 _UTF8 = 1
 _RATE, _PITCH = 1, 3
 _EVENT_END_OF_LIST, _EVENT_WORD = 0, 1
+
+_LANGUAGE_LINE = re.compile(r"^language[ \t]+([A-Za-z0-9-]+)(?:[ \t]+(\d+))?", re.MULTILINE)
+"""A line in the file of a voice: a language that it speaks, and how well, where 1 is best."""
+_USUAL_PRIORITY = 5
+"""What a line without a number means."""
 
 
 class _Event(ctypes.Structure):
@@ -47,8 +53,36 @@ class _Event(ctypes.Structure):
     ]
 
 
-class _VoiceEntry(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("languages", ctypes.c_void_p), ("identifier", ctypes.c_char_p)]
+@dataclass(frozen=True, slots=True)
+class _VoiceFiles:
+    """The voices of the wheel, from its data files: the library lists languages, but finds voices by their file."""
+
+    names: frozenset[str]
+    """The voices, such as ``en-us`` and ``fr``."""
+    by_language: dict[str, str]
+    """The voice of each language: ``fr`` for ``fr-fr`` and ``fr``, ``cmn`` for ``zh``."""
+    variants: frozenset[str]
+
+
+@cache
+def _voice_files() -> _VoiceFiles:
+    """Read the files. There are none if the wheel is not installed."""
+    try:
+        import espeakng_loader
+    except ImportError:
+        return _VoiceFiles(frozenset(), {}, frozenset())
+    data = Path(espeakng_loader.get_data_path())
+    files = sorted(path for path in (data / "lang").rglob("*") if path.is_file())
+    offers = sorted(
+        (int(priority or _USUAL_PRIORITY), language.lower(), file.name.lower())
+        for file in files
+        for language, priority in _LANGUAGE_LINE.findall(file.read_text(encoding="utf-8", errors="replace"))
+    )
+    by_language: dict[str, str] = {}
+    for _, language, name in offers:
+        by_language.setdefault(language, name)
+    variants = frozenset(path.name for path in (data / "voices" / "!v").iterdir())
+    return _VoiceFiles(frozenset(file.name.lower() for file in files), by_language, variants)
 
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
@@ -81,17 +115,6 @@ class _Library:
         """Characters of the current text up to the end of the last word that began."""
         self._failure: BaseException | None = None
         """The error that was raised in the callback; ``synthesise`` raises it again."""
-        self.voices = frozenset(self._list_voices())
-        self.variants = frozenset(path.name for path in (data / "voices" / "!v").iterdir())
-
-    def _list_voices(self) -> Iterator[str]:
-        self._c.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_VoiceEntry))
-        entries = self._c.espeak_ListVoices(None)
-        index = 0
-        while entries[index]:
-            # A byte of priority, then the name of the first language, which is unique to the voice.
-            yield ctypes.string_at(entries[index].contents.languages + 1).decode()
-            index += 1
 
     def synthesise(self, text: str, voice: str, rate: int, pitch: int, sink: Sink) -> None:
         """Block until ``text`` is synthesised or ``sink`` stops it."""
@@ -151,7 +174,7 @@ class _EspeakVoice:
 
 class EspeakTextToSpeech(NativeTextToSpeech):
     """
-    Speaks with eSpeak NG. A voice is a language, with or without a variant: ``"en-us"``, ``"en-us+f3"``.
+    Speaks with eSpeak NG. A voice has the name of its file, with or without a variant: ``"en-us"``, ``"de+f3"``.
 
     ``rate`` is in words per minute (80 to 450). ``pitch`` is from 0 to 100.
     """
@@ -173,12 +196,26 @@ class EspeakTextToSpeech(NativeTextToSpeech):
     def describe(self) -> Description:
         return Description("the espeakng-loader wheel: rules and dictionaries", MEMORY_BYTES)
 
+    @property
+    def languages(self) -> Languages:
+        return frozenset(map(main_language, _voice_files().by_language)) or None
+
+    def voice_of(self, language: str) -> str:
+        """Return the voice of a language: that of its region, else the default one if it speaks it, else any."""
+        voices, main = _voice_files().by_language, main_language(language)
+        # English is the default language, so it means the default voice.
+        usual = self._voice if main in ("en", main_language(self._voice)) else voices.get(main, "")
+        regional = voices.get(language.replace("_", "-").lower(), "") if main != language.lower() else ""
+        if not (regional or usual):
+            raise EngineError(f"eSpeak NG does not speak {language!r}", permanent=True)
+        return regional or usual
+
     def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
         if self._executor is None or self._library is None:
             raise EngineError("eSpeak NG is not started")
-        # English is the default language, so it means the default voice.
-        name = voice or (self._voice if language.startswith(("en", self._voice.partition("-")[0])) else language)
+        name = voice or self.voice_of(language)
         base, _, variant = name.partition("+")
-        if base not in self._library.voices or (variant and variant not in self._library.variants):
+        files = _voice_files()
+        if base.lower() not in files.names or (variant and variant not in files.variants):
             raise EngineError(f"eSpeak NG has no voice {name!r}; try en-us or en-us+f3", permanent=True)
         return NativeSpeech(_EspeakVoice(self._library, name, self._rate, self._pitch), self._executor)

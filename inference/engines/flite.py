@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from inference.engines.native_voice import NativeSpeech, NativeTextToSpeech, Sink, SpokenUntil
-from inference.types import Description, EngineError
+from inference.types import Description, EngineError, Languages, has_language
 
 RATE_HZ = 16_000
 """The rate of the three voices."""
@@ -158,6 +158,7 @@ class FliteTextToSpeech(NativeTextToSpeech):
     """Speaks English with one of Flite's larger voices: ``"slt"`` (a woman), ``"rms"`` or ``"awb"`` (men)."""
 
     rate_hz: ClassVar[int] = RATE_HZ
+    languages: ClassVar[Languages] = frozenset(("en",))
 
     def __init__(self, *, voice: str = "slt") -> None:
         if voice not in LOUDNESS:
@@ -176,6 +177,8 @@ class FliteTextToSpeech(NativeTextToSpeech):
     def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
         if self._executor is None:
             raise EngineError("Flite is not started")
+        if not has_language(self.languages, language):
+            raise EngineError(f"Flite speaks English only, not {language!r}", permanent=True)
         try:
             return NativeSpeech(self._voices[voice or self._voice], self._executor)
         except KeyError:

@@ -8,22 +8,24 @@ from inference.engines import flite
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.engines.flite import FliteTextToSpeech
 from inference.engines.native_voice import NativeSpeech
-from inference.types import Description, EngineError
+from inference.types import Description, EngineError, Languages
 
 
 class LaptopTextToSpeech:
     """
-    Chooses one of the two engines when it is created.
+    Chooses one of the two engines when it is created, unless ``engine`` names one: ``"flite"`` or ``"espeak"``.
 
-    If the chosen engine does not have a voice, its default voice speaks, so that an ``Agent`` that was set up on one
-    laptop also speaks on another.
+    If the chosen engine does not have a voice, its voice for the language speaks, so that an ``Agent`` that was set up
+    on one laptop also speaks on another. Flite speaks English only.
     """
 
     may_speculate: ClassVar[bool] = True
     hears_caller: ClassVar[bool] = False
 
-    def __init__(self) -> None:
-        self.name = "flite" if flite.is_installed() else "espeak"
+    def __init__(self, *, engine: str = "") -> None:
+        if engine not in ("", "flite", "espeak"):
+            raise EngineError(f"there is no laptop voice {engine!r}; choose flite or espeak", permanent=True)
+        self.name = engine or ("flite" if flite.is_installed() else "espeak")
         """The engine that was chosen."""
         self._engine = FliteTextToSpeech() if self.name == "flite" else EspeakTextToSpeech()
         self.rate_hz: int = self._engine.rate_hz
@@ -34,6 +36,10 @@ class LaptopTextToSpeech:
     async def close(self) -> None:
         await self._engine.close()
 
+    @property
+    def languages(self) -> Languages:
+        return self._engine.languages
+
     def describe(self) -> Description:
         return self._engine.describe()
 
@@ -43,4 +49,4 @@ class LaptopTextToSpeech:
         except EngineError as error:
             if not error.permanent:
                 raise
-            return self._engine.open()
+            return self._engine.open(language=language)

@@ -23,7 +23,19 @@ import numpy as np
 
 from inference.interfaces import OnPartial
 from inference.requests import ToolRequests
-from inference.types import NO_TOOLS, AudioChunk, Description, EngineError, Message, Pcm, TextDelta, Tools, Transcript
+from inference.types import (
+    ALL_LANGUAGES,
+    NO_TOOLS,
+    AudioChunk,
+    Description,
+    EngineError,
+    Languages,
+    Message,
+    Pcm,
+    TextDelta,
+    Tools,
+    Transcript,
+)
 
 DEFAULT_TRANSCRIPT = "What time do you open?"
 DEFAULT_REPLY = (
@@ -100,6 +112,7 @@ class _ScriptedEngine:
     """The part that the three engines share. The fields of each are its options."""
 
     may_speculate: ClassVar[bool] = True
+    languages: ClassVar[Languages] = ALL_LANGUAGES
     request_name: ClassVar[str]
     """The name of a request in error messages."""
     failures: Iterable[Mapping[str, Any]] = ()

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, cast
 
 from inference.engines.front_desk_phrases import sentences
 from inference.interfaces import OnPartial
-from inference.types import Description, EngineError, Pcm, Transcript
+from inference.types import Description, EngineError, Languages, Pcm, Transcript, has_language
 
 RATE_HZ = 16_000
 """The rate of the acoustic model."""
@@ -240,6 +240,7 @@ class SphinxSpeechToText:
     rate_hz: ClassVar[int] = RATE_HZ
     gives_partials: ClassVar[bool] = True
     may_speculate: ClassVar[bool] = True
+    languages: ClassVar[Languages] = frozenset(("en",))
 
     def __init__(self, *, processes: int = 0, decoders: int = 4) -> None:
         self._processes = processes or min(2, os.cpu_count() or 1)
@@ -285,7 +286,7 @@ class SphinxSpeechToText:
         )
 
     def open(self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None) -> SphinxTranscription:
-        if not language.startswith("en"):
+        if not has_language(self.languages, language):
             raise EngineError(f"PocketSphinx recognises English only, not {language!r}", permanent=True)
         if not self._workers:
             raise EngineError("no PocketSphinx process is running")

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from inference.interfaces import OnPartial
-from inference.types import Description, EngineError, EngineFull, EngineLoading
+from inference.types import Description, EngineError, EngineFull, EngineLoading, Languages
 from inference.whisper.batches import Batches, Urgency
 from inference.whisper.hallucinations import RETRIED, SHORTEST_SPEECH, Hypothesis, objection
 from inference.whisper.loading import load, memory_estimate, weights_bytes
@@ -104,6 +104,13 @@ class FasterWhisperSpeechToText:
                 job.fail(EngineError("the recogniser was closed"))
             if thread is not None:
                 await asyncio.to_thread(thread.shutdown)
+
+    @property
+    def languages(self) -> Languages:
+        """Before the start, the name tells only that a model is English."""
+        if self._model is not None:
+            return self._model.languages
+        return frozenset(("en",)) if self._options.model.rstrip("/").endswith(".en") else None
 
     def describe(self) -> Description:
         name = self._options.model

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Generic
 from inference.backends import make_engine
 from inference.fallback.breaker import Breaker
 from inference.fallback.member import Counts, EngineT, Member
-from inference.types import Description, EngineError, EngineLoading
+from inference.types import Description, EngineError, EngineLoading, Languages, has_language, union_of_languages
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,16 @@ class FallbackEngine(Generic[EngineT]):
         weights = [first.weights, *(f"{other.weights} (on {other.device})" for other in others)]
         memory_bytes = sum(each.memory_bytes for each in (first, *others) if each.device == first.device)
         return Description("; then ".join(weights), memory_bytes, first.device, first.capacity)
+
+    @property
+    def languages(self) -> Languages:
+        """The languages of all engines together; None while one of them does not know its own."""
+        return union_of_languages(map(_languages_of, self.members))
+
+    def members_with(self, language: str) -> list[Member[EngineT]]:
+        """Return the engines that have a language, or do not know whether they do; all engines if there are none."""
+        those = [each for each in self.members if has_language(_languages_of(each), language) is not False]
+        return those or self.members
 
     @property
     def any_started(self) -> bool:
@@ -211,6 +221,11 @@ class FallbackEngine(Generic[EngineT]):
         task = asyncio.create_task(work)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
+
+
+def _languages_of(member: Member[Any]) -> Languages:
+    languages: Languages = getattr(member.engine, "languages", None)  # a language model has none
+    return languages
 
 
 def _make_member(kind: str, index: int, entry: Mapping[str, Any], deadline: float, breaker: Breaker) -> Member[EngineT]:

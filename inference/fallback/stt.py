@@ -131,7 +131,7 @@ class FallbackTranscription:
         """Begin again with the first engine. Each engine is asked once before any is asked again."""
         if self._cancelled:
             raise EngineError("the utterance was cancelled")
-        self._candidates = self._engine.candidates(self._engine.members)
+        self._candidates = self._engine.candidates(self._engine.members_with(self._language))
         return self._next_listener(None)
 
     def _next_listener(self, failure: EngineError | None) -> _Listener:

@@ -77,6 +77,8 @@ class FallbackSpeech:
         self._engine = engine
         self._voice = voice
         self._language = language
+        self._members = engine.members_with(language)
+        """The engines that may speak, in order of preference."""
         self._open_speeches: dict[Member[TextToSpeech], Speech] = {}
         self._parts: list[_Part] = []
         """The parts of the last ``speak()``, in order."""
@@ -86,12 +88,12 @@ class FallbackSpeech:
     def open(self) -> None:
         """Open the voice of the engine that would speak now. Raises what this engine would raise alone."""
         failure: EngineError | None = None
-        for member in (member for member in self._engine.members if member.healthy):
+        for member in (member for member in self._members if member.healthy):
             try:
                 self._open_speech(member, member.breaker.ticket)
                 return
             except EngineError as error:
-                if error.permanent and member is self._engine.members[0]:
+                if error.permanent and member is self._members[0]:
                     raise
                 failure = error
         if failure is not None:
@@ -103,7 +105,7 @@ class FallbackSpeech:
         said = begin = 0
         failure: EngineError | None = None
         try:
-            for member, ticket in self._engine.candidates(sorted(self._engine.members, key=self._is_avoided)):
+            for member, ticket in self._engine.candidates(sorted(self._members, key=self._is_avoided)):
                 try:
                     async with aclosing(self._speak_with(member, ticket, script, begin)) as chunks:
                         async for chunk in chunks:
@@ -151,7 +153,7 @@ class FallbackSpeech:
                 with member.failures_reported(ticket):
                     speech = member.engine.open(voice=voice, language=self._language)
             except EngineError as error:
-                if not (error.permanent and voice and member is not self._engine.members[0]):
+                if not (error.permanent and voice and member is not self._members[0]):
                     raise
                 with member.failures_reported(ticket):
                     speech = member.engine.open(voice="", language=self._language)

@@ -19,7 +19,15 @@ from inference.remote import wire
 from inference.remote.known_workers import KnownWorkers
 from inference.remote.links import BEAT, SILENT_BEATS, Layer, Links
 from inference.remote.waiting import cancel_and_wait, wait_at_most
-from inference.types import Description, EngineError, EngineFull, EngineLoading, NoWorker
+from inference.types import (
+    Description,
+    EngineError,
+    EngineFull,
+    EngineLoading,
+    Languages,
+    NoWorker,
+    union_of_languages,
+)
 
 PLACE_AGAIN = 0.5
 """Seconds without an offer after which a placement is sent again, because a worker that dies may take it with it. If
@@ -155,6 +163,13 @@ class RemoteEngine:
         self._news = asyncio.Event()
         """Set when a worker has announced itself; ``start`` waits for it."""
         self._start_lock = asyncio.Lock()
+
+    @property
+    def languages(self) -> Languages:
+        """The languages of all workers together; None while none is known, or one does not say."""
+        return union_of_languages(
+            None if facts.languages is None else frozenset(facts.languages) for facts in self.workers.all_facts
+        )
 
     @property
     def facts(self) -> wire.Facts:

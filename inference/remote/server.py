@@ -93,6 +93,7 @@ class Server:
         description = self.engine.describe()
         self.slots = self.slots or description.capacity or DEFAULT_SLOTS
         voices = getattr(self.engine, "voice_names", None)
+        languages = getattr(self.engine, "languages", None)
         self._facts = wire.Facts(
             # Which of these attributes an engine has depends on its kind.
             rate_hz=getattr(self.engine, "rate_hz", 0),
@@ -100,6 +101,7 @@ class Server:
             may_speculate=bool(self.engine.may_speculate),
             hears_caller=bool(getattr(self.engine, "hears_caller", False)),
             voices=None if voices is None or len(voices) > wire.MAX_VOICES else sorted(voices),
+            languages=None if languages is None else sorted(languages)[: wire.MAX_LANGUAGES],
             weights=description.weights[:200],
             device=description.device[:200],
         )

@@ -37,6 +37,8 @@ The number of pieces of a reply that may be on their way before a worker waits f
 """
 MAX_WORKERS = 200
 """Limit of the workers that one placement names. The others take it without a deadline."""
+MAX_LANGUAGES = 1000
+"""Languages in the facts of an engine: eSpeak NG has 120."""
 MAX_VOICES = 1000
 """Limit of the voices that a worker lists; one with more lists none, and an unknown voice fails when it is used."""
 
@@ -275,6 +277,8 @@ class Facts(Struct, frozen=True):
     may_speculate: bool = False
     hears_caller: bool = False
     voices: Annotated[list[Name], Meta(max_length=MAX_VOICES)] | None = None
+    languages: Annotated[list[Name], Meta(max_length=MAX_LANGUAGES)] | None = None
+    """None if the engine does not know them, or the worker has an earlier version."""
     weights: Name = ""
     device: Name = ""
 

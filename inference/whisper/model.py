@@ -101,6 +101,12 @@ class Model:
         self._room = POSITIONS - len(self.hotwords) - 4
         """Positions that are left for the transcript."""
 
+    @property
+    def languages(self) -> frozenset[str]:
+        """The languages that the model knows, under all their codes."""
+        codes = (*self._whisper.supported_languages, *LANGUAGE_ALIASES)
+        return frozenset(code for code in codes if self.language(code))
+
     def language(self, tag: str) -> str:
         """The model's own code of a language such as ``en-GB``; "" for a language that it does not know."""
         code = tag.replace("_", "-").partition("-")[0].lower()

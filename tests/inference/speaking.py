@@ -19,12 +19,12 @@ async def clauses(*given: str | float) -> AsyncGenerator[str, None]:
             yield clause
 
 
-async def speak(engine, *given: str, voice: str = "") -> list[AudioChunk]:
-    return [chunk async for chunk in engine.open(voice=voice).speak(clauses(*given))]
+async def speak(engine, *given: str, voice: str = "", language: str = "en") -> list[AudioChunk]:
+    return [chunk async for chunk in engine.open(voice=voice, language=language).speak(clauses(*given))]
 
 
-async def sound_of(engine, *given: str, voice: str = "") -> Pcm:
-    return np.concatenate([chunk.pcm for chunk in await speak(engine, *given, voice=voice)])
+async def sound_of(engine, *given: str, voice: str = "", language: str = "en") -> Pcm:
+    return np.concatenate([chunk.pcm for chunk in await speak(engine, *given, voice=voice, language=language)])
 
 
 def loud_samples(pcm: Pcm) -> np.ndarray:
