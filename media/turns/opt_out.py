@@ -53,15 +53,23 @@ _INVITES = re.compile(
 """Words by which the caller is willing to be called, or is going to call."""
 _INVITATION_DOUBT = 2
 """The weight that such words take off: even a demand in the plain form is then only a weak suspicion."""
-_OTHER_CHANNEL = re.compile(
-    r"\b(?:text|email|e mail|write|whatsapp|message|post|mail) (?:ME|it|to|them)\b|\binstead\b"
-    r"|\bby (?:text|email|e mail|post|letter|mail)\b|\bin writing\b|\buse (?:my|the|NUMBER)\b"
+_DOUBTS = (
+    # Something else than a call is asked for: the caller may only mean one call.
+    r"\b(?:text|email|e mail|write|whatsapp|message|post|mail) (?:ME|it|to|them)\b|\binstead\b|\bin writing\b"
+    r"|\bby (?:text|email|e mail|post|letter|mail)\b|\buse (?:my|the|NUMBER)\b",
+    # Others call, or are called, or were told something.
+    r"\b(?:scam\w*|fraud\w*|stalk\w*|prank\w*|hoax\w*|my ex|ex (?:husband|wife|boyfriend|girlfriend))\b",
+    r"\b(?:he|she|they|him|her|his|their|KIN (?:said|says|told|asked|wants)|the \w+ (?:said|says|told|asked))\b",
+    r"\bmy \w+ (?:has |have )?(?:said|says|told|asked)\b",
+    # Words are quoted.
+    r"\b(?:message|sign|letter|song|film|movie|book|sticker|poster|voicemail|called it|it says|it said)\b",
+    # The list may be one of those who want something.
+    r"\b(?:booked|bought|waiting|appointments?|flights?|viewing|tickets?|class|course|orders?|delivery|bookings?|table)\b",
+    # A question of fact.
+    r"^ (?:so |and |but |sorry |hi |hello |hey )*(?:is|are|was|were|did|does|do(?! not)|has|have|who|whose|should|am) ",
 )
-"""Words that ask for something else than a call: the caller may only mean one call."""
-_THIRD_PARTY = re.compile(
-    r"\b(?:scam\w*|fraud\w*|stalk\w*|prank\w*|hoax\w*|my ex|ex (?:husband|wife|boyfriend|girlfriend))\b"
-)
-"""Words that speak of other people who call."""
+"""Words which speak of something besides that a plain demand has no need of."""
+_DOUBTFUL = re.compile("|".join(_DOUBTS))
 
 
 def judge_opt_out(text: str) -> Judgement:
@@ -71,7 +79,7 @@ def judge_opt_out(text: str) -> Judgement:
     weight = max(weights) if weights else weigh_loosely(said)
     if _INVITES.search(said):
         weight -= _INVITATION_DOUBT
-    if weight == PLAIN_WEIGHT and (_OTHER_CHANNEL.search(said) or _THIRD_PARTY.search(said)):
+    if weight == PLAIN_WEIGHT and _DOUBTFUL.search(said):
         weight = STRONG_WEIGHT
     if weight >= PLAIN_WEIGHT:
         return Judgement(Demand.PLAIN)

@@ -28,7 +28,8 @@ _OBJECT = re.compile(
     r"(?P<or>(?: (?:or|and|nor) (?:text|texting|email|emailing|e mail|write|writing|message|messaging"
     rf"|{VERB}|{ING}))*)"
     r"(?P<whom> (?:ME|NUMBER|HOME|NAME|KIN|THENUMBER|here|it))?"
-    r"(?P<via>(?: (?:on|at|to|with) (?:ME|NUMBER|HOME|KIN|THENUMBER|it))?)"
+    r"(?P<via>(?: (?:on|at|to|with) (?:ME|NUMBER|HOME|KIN|THENUMBER|it)| (?:looking |asking )?for (?:him|her"
+    r"|them|KIN))?)"
     r"(?P<back> back)?"
     r"(?P<rest>(?: EVER| PLS| (?:with|by) (?:CALLS|CALLING|RINGING)| (?:by|over|on|via) (?:the )?(?:tele)?phone)*)"
     r"(?= |$)"
@@ -61,7 +62,7 @@ _NAMES = re.compile(
 """After "call me" these words say as what."""
 VOCATIVE = re.compile(r"^ (?:man|buddy|mate|pal|love|sir|madam|darling|dear|dude|bro|boss|mister|friend|son|hon)\b")
 """Words by which the caller addresses somebody. Behind "call me" they may be names."""
-_GOES_ON = re.compile(r" (?:off|out|to|with|over|my|our|your|HOME|KIN|NUMBER|all|get)\b")
+GOES_ON = re.compile(r" (?:off|out|to|with|over|my|our|your|HOME|KIN|NUMBER|all|get)\b")
 """Behind a verb without an object these words belong to it: "do not ring off"."""
 
 
@@ -90,20 +91,22 @@ def weigh_object(verb: str, following: str, *, said: str, ever: bool = False, ba
         rest = VOCATIVE.sub("", rest, count=1)
     whom = (found["whom"] or "").strip()
     ever = ever or "EVER" in found["rest"]
-    if LIMIT.match(rest):
+    if LIMIT.match(rest) or (whom == "NAME" and verb.startswith("CALL")):
         return 0
     weight = _weigh_whom(whom, bothers=verb.startswith("BOTHER"), ever=ever, said=said)
     if not whom and not found["via"]:
         if verb in ("BOTHER", "BOTHERING"):
             return 0
         if not ever:
-            alone = NEW_CLAUSE.match(rest) and not _GOES_ON.match(rest)
+            alone = NEW_CLAUSE.match(rest) and not GOES_ON.match(rest)
             weight = bare if ends(rest) else min(bare, STRONG_WEIGHT) if alone else 0
             if re.match(r" about (?:it|this|that)\b", rest):
                 weight = WEAK_WEIGHT
     elif not ever and not found["via"] and not ends(rest) and not NEW_CLAUSE.match(rest):
         named = verb.startswith("CALL") and (_NAMES.match(rest) or len(rest.split(".")[0].split()) <= 2)
         weight = 0 if named else min(weight, STRONG_WEIGHT)
+    if not ever and re.match(r" on (?:the|my|that) ", rest):
+        weight = min(weight, WEAK_WEIGHT)
     if found["back"] and not ever:
         weight = min(weight, STRONG_WEIGHT)
     if re.match(r" (?:about|regarding|over)(?! (?:it|this|that|any\w*|your|these|those|EVER)\b)", rest):
@@ -126,7 +129,7 @@ def _weigh_whom(whom: str, *, bothers: bool, ever: bool, said: str) -> int:
         return PLAIN_WEIGHT if known else WEAK_WEIGHT if ever else 0
     if whom in ("THENUMBER", "KIN") and not ever:
         return WEAK_WEIGHT
-    if whom == "KIN" or (bothers and whom == "ME" and not ever):
+    if whom in ("KIN", "THENUMBER") or (bothers and whom == "ME" and not ever):
         return STRONG_WEIGHT
     return PLAIN_WEIGHT
 
@@ -279,7 +282,7 @@ POLITE_IF = r"(?:grateful|appreciate(?: it)?|kind|nice|glad|happy|delighted|obli
 
 def doubt_lead(before: str, *, ever: bool = False) -> int:
     """How much weight a condition or an occasion in front of a demand takes off."""
-    sentence = re.sub(rf"\b{POLITE_IF} if {YOU}", "you", sentence_of(before))
+    sentence = re.sub(rf"\b{POLITE_IF} if {YOU}|\bif {YOU} (?=could|would)", "you ", sentence_of(before))
     sentence = " ".join(sentence.split()[-12:])
     if re.search(r"\b(?:when|while) (?:i|we) (?:said|asked|told|was|am)\b", sentence):
         return 2

@@ -37,13 +37,17 @@ _STRONG_HINTS = (
     r"\bget off (?:NUMBER|the line|the phone)\b(?= (?:\.|you|YOU|and do)|\s*$)",
     r"\b(?:like|love|prefer|appreciate|grateful|great|nice|better|obliged)(?: it)? (?:if )?(?:you|YOU) (?:would )?"
     rf"(?:stopped|stop|quit) (?:{_BOTHERED}|(?:the|these|your) CALLS)",
-    r"\b(?:note|mark|flag|comment|down|write)\b(?: \S+){0,6} (?:do not|never|not to) (?:CALL|RING)"
+    r"\b(?:note|mark|flag|comment|down|write)\b(?: \S+){0,6} (?:do not|never) (?:CALL|RING)"
     r"(?= (?:ME|NUMBER|EVER|\.)|\s*$)",
+    r"\b(?:make sure|ensure|see (?:to it )?that|want|need|like)(?: \S+){0,4} (?:removed|taken|deleted|erased)"
+    r" (?:off|from)"
+    rf" {_YOUR_LIST}\b",
     rf"\b(?:request\w*|want\w*|need|demand\w*|like) (?:PLS |my |immediate )*removal (?:from|off) {_YOUR_LIST}\b",
     r"\bDNC\b.* (?:put|add|get|place) (?:ME|NUMBER|NAME) (?:on|to) (?:it|that)\b",
     r"(?<!not )\b(?:i|we) (?:\w+ )?(?:want|like|need|wish|asked|am asking)(?: \w+){0,2} to be (?:taken|left)"
     rf" (?:off|out){_END}",
-    r"\btake (?:ME|NUMBER|NAME) off whatever\b",
+    r"\btake (?:ME|NUMBER|NAME|it) off whatever\b",
+    r"\bput a (?:line|pen|pencil|stroke|cross) (?:through|over|across) (?:NUMBER|NAME|THENUMBER)\b",
 )
 _WEAK_HINTS = (
     r"\b(?:tired|sick|fed up|had enough|had it|bored)(?: up to here)?(?: (?:of|with|all|the|these|your|those|you|YOU))*"
@@ -56,7 +60,8 @@ _WEAK_HINTS = (
     r"\b(?:consent|permission)\b[^.]*\b(?:revok|withdraw|cancel|rescind)\w*",
     r"\b(?:no|not have|not got|without|never (?:gave|had)|did not give)(?: (?:you|YOU|my|any|the|a))*"
     rf" (?:right|business|consent|permission)(?: (?:to|in|for|from|keep|be))* {_CALL_ME}",
-    rf"\b(?:forbid|forbidden|forbidding|prohibit\w*|ban|banned|banning|bar|barring)\b[^.]{{0,25}}(?:{_CALL_ME}|CALLS)\b",
+    rf"\b(?:forbid|forbidden|forbidding|prohibit\w*|ban|banned|banning|bar|barring)\b[^.]{{0,25}}(?:{_CALL_ME}"
+    rf"|CALLS)\b",
     r"\bobject(?:ing)? to (?:\w+ ){0,3}(?:CALLS|CALLED|RUNG|CALLING)",
     rf"\b{YOU} (?:have |are )?(?:keep|kept|constantly|always|still|non stop)(?: on)? {_BOTHERED}\b[^.]*"
     r"\b(?:stop|enough|quit|pack it in)\b(?! RINGING)",
@@ -64,13 +69,42 @@ _WEAK_HINTS = (
     rf" (?:{_CALL_ME}|CALLS)\b",
     rf"\b(?:do not|no|not any) need (?:for {YOU} )?(?:to )?(?:be |keep )+{_CALL_ME}",
     r"(?<!\bi )(?<!\bwe )\b(?:do not|no) need (?:to )?(?:CALL|RING)(?: ME| NUMBER| here)* EVER\b",
-    r"\bno CALLS (?:PLS|EVER|from (?:you|YOU))",
+    r"(?<!get )(?<!had )(?<!got )(?<!have )(?<!are )\bno CALLS (?:PLS|EVER|from (?:you|YOU))",
+    rf"\b{YOU} (?:have |are |did |people )*(?:RUNG|CALLED|CALLING|RINGING|BOTHERING)\b.* (?:stop it|make it"
+    rf" stop|stop this|no more"
+    r"|take (?:her|his|their|KIN|the) number off|asked you not to|told you not to)(?= (?:\.|PLS|now|or|and|i)|\s*$)",
+    r"(?:^| \.)(?: PLS| no| and)* remove ME(?= (?:\.|PLS|now)|\s*$)",
+    r"\b(?:NUMBER|NAME|THENUMBER) (?:is |are )?(?:to be|needs to be|must be|has to be|should be) (?:taken"
+    r"|removed|deleted|erased|struck)\b",
+    r"\bdo not (?:try|let (?:it|this|that) happen|come back) (?:on NUMBER )?EVER(?= (?:\.|PLS|or|i|we|you)|\s*$)",
+    r"\b(?:appreciate it|prefer it|like it|better|grateful) if (?:nobody|no one|none of you)(?: \S+){0,4}"
+    rf" (?:{_CALL_ME}|CALLED|RUNG)\b",
+    r"(?:^| \.| so| go on| just)(?: PLS)? (?:CALL|RING) (?:ME|NUMBER|HOME|here) EVER and (?:i|we|you|it|see)\b",
+    r"\b(?:gdpr|data protection|my rights?)\b.* (?:stop|delete|remove|erase|object|not to be)\b",
+    r"\b(?:withdraw|removed?|opt(?:ing)? (?:out|off)|stop) (?:ME )?(?:from |off )?(?:all |any |your |of |the "
+    r"|these |this |phone )*"
+    r"(?:marketing|telemarketing|solicitation)s?\b",
     r"\b(?:i|we) want nothing (?:more |else |EVER )*(?:to do with|from) (?:you|YOU)",
     r"\b(?:i|we) do not want to (?:speak|talk) (?:to|with) (?:you|YOU)\b[^.]* EVER\b",
     rf"\bput (?:ME|NUMBER|NAME) (?:on|in)\b[^.]* (?:stops?|not|never|no)\b[^.]* (?:{_CALL_ME}|CALLS)\b",
     r"\b(?:these|the|your) CALLS\b.* (?:stop|end) (?:them|it|this|that|these)\b",
     r"\bYOU\b[^.]*(?<! to)(?<! not) stop(?= \.|\s*$)",
+    rf"\b(?:i|we) do not want {YOU} to (?:have|keep|hold|use) (?:NUMBER|NAME|THENUMBER)\b",
     r"\bblocked\b[^.]* your numbers?\b",
+    rf"\b(?:told|asked|telling|asking|tell|ask) {YOU}(?: \w+)?(?: EVER)? to stop(?= (?:\.|and|or|i|we|you|so"
+    rf"|now|this)|\s*$)",
+    r"\bnot (?:one more|another|a single|one single) CALLS\b",
+    r"\b(?:stay|keep|get) (?:off|away from|out of) (?:NUMBER|HOME)(?= (?:\.|and|or|i|you)|\s*$)",
+    rf"\b(?:that|this) is the last (?:time|CALLS?) {YOU} ",
+    r"(?:^| \.| go| and| away| PLS) (?:CALL|RING|BOTHER) (?:someone|somebody) else\b",
+    r"\b(?:NUMBER|HOME) (?:does not (?:accept|take|want)|is not for|is off limits)\b",
+    r"\bforget (?:that )?you (?:EVER )?(?:had|have|saw) (?:NUMBER|it)\b",
+    r"\b(?:flag|mark|list|put|set|register|note|log) (?:this|it|that|ME|NUMBER)(?: \w+){0,3} DNC\b",
+    r"\b(?:i am|we are|NUMBER is) off (?:YOURLIST|CALLLIST|YOURDATA)\b",
+    r"\bnever EVER (?:do|will|shall) (?:i|we) (?:want|wish)\b",
+    r"\b(?:CALL|CALLING|RING|RINGING|RUNG|CALLED)\b.* take (?:it|ME|NUMBER) off(?= (?:\.|PLS|now|and)|\s*$)",
+    r"\b(?:asked|wanted) (?:EVER )?to be (?:taken off|removed)(?= (?:\.|last|twice|before|and|so|months|weeks"
+    r"|EVER)|\s*$)",
     r"\bNUMBER\b[^.]* (?:get rid of|bin|lose|delete|remove|erase|forget) (?:it|that)\b",
     r"\b(?:YOURLIST|CALLLIST|NUMBER|CALLS|CALLING|RINGING|\w+th CALL|time you CALL|RUNG|CALLED)\b.*"
     rf" (?:take|remove|delete|strike|cross|get|want) {_MINE}(?: off| out| down| gone| removed| deleted)*{_END}",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from media.turns.opt_out_clauses import (
     DONE,
+    GOES_ON,
     ING,
     MODALS,
     NEW_CLAUSE,
@@ -95,7 +96,7 @@ def _weigh_bare_not(sentence: str, inner: list[str], verb: str, lasting: bool) -
     if verb.endswith("ING"):
         polite = re.search(r"\b(?:mind|prefer|suggest|appreciate|consider|about|recommend|you|YOU)$", sentence)
         return PLAIN_WEIGHT if polite else 0
-    if re.search(rf"\b(?:can|could|will|would) {YOU}(?: PLS)*$", sentence):
+    if re.search(rf"\b(?:can|could|will|would) {YOU}(?: PLS)*$|{YOU} (?:could|would)(?: PLS)*$", sentence):
         return PLAIN_WEIGHT if lasting else STRONG_WEIGHT
     if re.search(rf"\b(?:can|could|will|would|need|like|want|ask\w*) {YOU}\b.*\band$", sentence):
         return PLAIN_WEIGHT if lasting else STRONG_WEIGHT
@@ -198,6 +199,16 @@ def _weigh_wisher(sentence: str, neg: str) -> int:
             # "I did not get your call" says what happened.
             return STRONG_WEIGHT if neg.startswith(("will not", "can not", "would not")) else 0
         return PLAIN_WEIGHT if not gets else STRONG_WEIGHT
+    if (
+        gets
+        and neg.startswith("not")
+        and re.search(
+            r"\b(?:prefer|like|want|wish|ask(?:ed|ing)?|rather"
+            r"|request\w*)$",
+            sentence,
+        )
+    ):
+        return PLAIN_WEIGHT
     if neg == "do not make" or neg == "never make":
         return _weigh_imperative(sentence)
     if gets or words[-1] in THEY or words[-1] in ("you", "YOU", "KIN"):
@@ -281,7 +292,7 @@ def _weigh_stopping(said: str) -> Iterator[int]:
             if not inner and stop in ("stop", "end", "cancel", "avoid", "cut out", "give up"):
                 weight = min(weight, STRONG_WEIGHT)
         else:
-            alone = re.match(r" (?:i|we|you|this|it is|there|bye)\b", following) is not None
+            alone = NEW_CLAUSE.match(following) is not None and not GOES_ON.match(following)
             weight = weigh_object(found["verb"], following, said=said, ever="EVER" in inner or alone)
         if re.search(r"\bhow(?: (?:can|do|could|would|to)(?: i| we)?)?$", before):
             # Whoever asks how to stop calls may mean the calls of others.
@@ -322,7 +333,8 @@ _OFF = "(?:off|from|out)(?: (?:of|from|off))?"
 _MINE = "(?:ME|NUMBER|NAME|THENUMBER|HOME|KIN|it)"
 _LISTS = re.compile(
     rf"(?P<before>.*?) (?:(?P<active>{_REMOVE})(?: PLS)? (?P<mine>{_MINE})(?: and (?:{_MINE}|number))?"
-    rf"(?: (?:{_REMOVED}))?|(?P<passive>(?:be|get|getting|being) (?:{_REMOVED}))|(?P<self>get|come|be|want|go)"
+    rf"(?: (?:{_REMOVED}))?|(?P<passive>(?:be|get|getting|being) (?:{_REMOVED})|(?:want|need)s? (?:removing"
+    rf"|taking|deleting))|(?P<self>get|come|be|want|go)"
     rf"|(?P<nobody>remove|delete))(?: PLS| EVER| completely)* {_OFF}(?: PLS)* (?P<list>{_LIST_NAMES})(?= |$)"
 )
 

@@ -53,11 +53,17 @@ _SPELLINGS = [
     (r"\boff(?: of)?\b|\bout of\b", "off"),
     (r"\b(off|from) (?=(?:call |calling |phone |contact |marketing )?lists?\b)", r"\1 the "),
     # Words that change nothing.
+    (r"\b(?:at|before|after|on) (?:\w+ ){1,3}or (?:at |on )?any other (?:time|day|hour)\b", "ever"),
+    (r"\bthe (?:hell|heck|fuck|devil)\b|\bor (?:at )?any other (?:time|day|hour)\b|\bor ever\b", " "),
+    (r"\bif (?:it is|its) all the same(?: to you)?\b|\bif (?:you (?:do not mind|please|would be so kind)|possible)\b"
+     r"|\bif that is (?:ok|okay|alright|all right)(?: with you)?\b", " "),
     (r"\b(?:u[hm]+|er+m?|ah+|oh|h?m+|really|actually|basically|literally|simply|seriously|honestly|maybe|perhaps"
      r"|possibly|already|also|ever so|(?<!do )you know|i mean|sort of|kind of|kinda|immediately|right now|straight away"
      r"|fucking|fuckin|feckin|damn|goddamn|bloody|bleeding|bleedin|flipping|flaming|freaking|frigging|blasted)\b", " "),
     (r"\bstupid (?=list|calls?\b|phone)", ""),
     (r"(?<!would )(?<!\bi )(?<!we )(?<!not )(?<!you )(?<!id )\blike\b", " "),
+    (r"\bmind (?:please )?(remov|tak|delet|eras)ing\b", r"\1e"),
+    (r"\bmind (?:please )?(stop|put|add|cross|scratch)p?t?ing\b", r"\1"),
     (r"\bgo ahead and\b|\btry and\b", ""),
     (r"\b(?:please|pls|plz|just|kindly)\b", "PLS"),
     (r" +", " "),
@@ -89,13 +95,14 @@ _PHRASES = [
      r" contact\b(?! (?:list|name|number|detail))",
      r"\1\2 calls"),
     # Who is called.
-    (r"\b(?:my|our|this|that) (?:here )?(?:(?:phone|telephone|cell|mobile|home|house|work|office|contact|own|personal"
+    (r"\b(?:my|our|this) numbers (?=to be\b|not to be\b)", "NUMBER is "),
+    (r"\b(?:my|our|this) (?:here )?(?:(?:phone|telephone|cell|mobile|home|house|work|office|contact|own|personal"
      r"|private|direct|business|fax|land|old|new|other|poor|\w+s) ){0,2}(?:numbers?|phones?|cell(?:phone)?s?|mobiles?"
      r"|landlines?|lines?|telephones?)\b", "NUMBER"),
-    (r"\bthe (?:phone |telephone )?number\b", "THENUMBER"),
+    (r"\bthe (?:phone |telephone )?number\b|\bthat (?:phone |mobile )?(?:number|phone|line)\b", "THENUMBER"),
     (r"\b(?:my|our) (?:full |own )?(?:names?|details|data|information|info)(?: and (?:NUMBER|number))?\b", "NAME"),
     (r"\b(?:my|our|this) (?:own |private |family )?(?:house|home|place|household|flat|apartment|residence|office|shop"
-     r"|store|business|workplace|address)\b", "HOME"),
+     r"|store|business|workplace|job|address)\b", "HOME"),
     (r"\b(?:my|our) (?:poor |elderly |old |late |little |whole |entire )*(?:mother|mum|mam|mom|mummy|ma|dad|father|da"
      r"|wife|husband|missus|partner|sons?|daughters?|parents|nan|nana|gran|granny|grandmother|grandad|family|kids?"
      r"|children)(?: in law)?\b", "KIN"),
@@ -116,8 +123,8 @@ _PHRASES = [
 
 _CALLING_LIST = frozenset(
     """
-    call calls calling caller callers ringing ring phone telephone number numbers contact contacts marketing sales
-    telemarketing dialing dialling dial dialer lead leads prospect prospects target cold auto automatic automated
+    call calls calling caller callers ringing ring phoning phone telephone number numbers contact contacts marketing
+    sales telemarketing dialing dialling dial dialer lead leads prospect prospects target cold auto automatic automated
     outbound robo robocall spam nuisance
     """.split()
 )
@@ -129,7 +136,7 @@ _LIST = re.compile(
     r"(?P<kind>(?:(?!(?:off|from|out|of|the|your|this|that|my|to|on|in|for|i|you|is|are|and|or|it|do|not|number)\b)"
     r"[a-zPLS]+ ){0,4}?)"
     r"(?P<what>lists?|dial+ers?|campaigns?|data ?bases?|systems?|records?|books?|files?|computers?|sheets?|registers?"
-    r"|registry|directory|roster|rolodex|queue|spreadsheets?|rota)\b(?P<yours> of yours)?"
+    r"|registry|directory|roster|rolodex|queue|spreadsheets?|rota|contacts|phonebook|crm)\b(?P<yours> of yours)?"
 )
 _CALLING = re.compile(r"lists?|dial+ers?|campaigns?")
 
@@ -148,7 +155,9 @@ def _name_list(found: re.Match[str]) -> str:
     return "YOURLIST" if yours else "THELIST"
 
 
-_BOTHER = "bother|disturb|trouble|bug|harass|pester|hassle|hound|badger|annoy|plague|buzz|mither|torment|spam|chase"
+_BOTHER = (
+    "bother|solicit|disturb|trouble|bug|harass|pester|hassle|hound|badger|annoy|plague|buzz|mither|torment|spam|chase"
+)
 _NOUN = r"(?<!\bthe )(?<!\bby )(?<!\ba )(?<!\bvia )(?<!\byour )(?<!\bno )(?<!\bover )(?<!\bin )"
 _VERBS = [
     (r"\b(?:calls|rings|phones|bothers|contacts)(?= (?:ME|NUMBER|HOME|here)\b)", "RING"),

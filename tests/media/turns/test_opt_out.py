@@ -20,7 +20,7 @@ SENTENCES = json.loads((Path(__file__).parent / "opt_out_sentences.json").read_t
 SOURCES = ("callers", "reports", "short", "written")
 MOST_MISSED = 0.03
 """The share of the demands that may be taken for something else. The language model still has its tool for them."""
-FEWEST_PLAIN = {"callers": 0.8, "reports": 0.4, "short": 0.8, "written": 0.6}
+FEWEST_PLAIN = {"callers": 0.75, "reports": 0.4, "short": 0.8, "written": 0.6}
 """The share of the demands of each source that is obeyed without a question."""
 MOST_ASKED = 0.05
 """The share of the other sentences about which the caller may be asked."""
