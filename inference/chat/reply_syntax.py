@@ -83,6 +83,7 @@ TURN_ENDS = frozenset(
 )
 """Control tokens after a turn."""
 HEADERS = frozenset(("start_header_id",))
+"""Control tokens around the name of a role."""
 THOUGHTS = frozenset("think thinking thought thoughts reasoning reflection scratchpad analysis".split())
 CALLS = frozenset(
     "tool_call tool_calls toolcall function_call function_calls functioncall function invoke tool tools tool_code"
@@ -97,8 +98,11 @@ _SPECIAL = (*_BRACKETED_CALLS, *_BRACKETED_TURNS, _NOTE)
 NAMESPACES = frozenset("functions function tools tool default_api api call".split())
 
 LONGEST_TAG = 120
+"""Characters between angle brackets that may be a tag: a name and an attribute or two."""
 LONGEST_CALL = 400
+"""Characters of the arguments of a call in running text. Behind a bracket that is never closed, speech goes on."""
 LONGEST_WORD = 60
+"""Characters of a name of a function: text without spaces is not held back for longer."""
 _FENCE = "```"
 
 _OPEN = re.compile(r"[\[({<*`][\[({<*`|/]*")
