@@ -36,7 +36,7 @@ FILE = (
 
 
 def _is_domain(match: Match) -> bool:
-    """ "acme.store" is an address, "Done.It" lacks a space."""
+    """Whether this is an address, like "acme.store", or a full stop without a space, like "Done.It"."""
     top = match[2]
     if not any(map(str.isalpha, match[1])):
         return False

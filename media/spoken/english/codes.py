@@ -45,6 +45,8 @@ def _hyphenated(match: Match) -> str:
     parts = match[0].split("-")
     if len(parts) == 2 and len(parts[1]) < _LONG_RUN and parts[0].isalpha() and context(match) is None:
         return f"{parts[0]} {number(parts[1]) if parts[1].isdigit() else _spelled(parts[1])}"
+    if len(parts) == 2 and parts[0].isdigit() and len(parts[1]) == 1:
+        return f"{number(parts[0])} {parts[1]}"
     return ", ".join(map(_spelled, parts))
 
 

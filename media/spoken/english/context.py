@@ -123,7 +123,7 @@ def _qualified(word: str) -> Context:
 
 
 def _introduced_from_afar(tokens: list[str], before: str) -> Context | None:
-    """ "The code for the front door is 4821": any words may stand before the verb."""
+    """Finds the word in "The code for the front door is 4821", where any words may stand before the verb."""
     if not tokens or tokens[-1] not in ("is", "are", "was") or "," in before[-40:]:
         return None
     for index, token in enumerate(tokens):

@@ -199,6 +199,21 @@ def _is_iso_with_time(match: Match) -> bool:
     return _exists(int(match[2]), int(match[3])) and int(match[4]) < 25 and int(match[5]) < 60 and int(match[1]) >= 1000
 
 
+def _month_of_year(match: Match) -> str:
+    return f"{MONTHS[int(match[1]) - 1]} {year(_full_year(match[2]))}"
+
+
+def _expires(match: Match) -> bool:
+    """Whether the date is that on a card: a month and a year."""
+    return re.search(r"\bexp(?:\.|iry|iration(?: date)?)?:?\s$", text_before(match), re.I) is not None
+
+
+def _is_decade(match: Match) -> bool:
+    """Whether "20s" are years or an age, not seconds."""
+    before = r"\b(?:the|his|her|my|your|their|early|late|mid|and)[\s-]$"
+    return re.search(before, text_before(match), re.I) is not None or text_after(match).startswith((" and ", " or "))
+
+
 def _is_old_year(match: Match) -> bool:
     return re.search(r"\b(?:in|since|until|year|circa|from|around)\s$", text_before(match), re.I) is not None
 
@@ -242,6 +257,14 @@ def rules(*, day_first: bool) -> tuple[Rule, ...]:
             _year_first,
             _is_year_first,
             signs="-/.",
+            start=Start.NUMBER,
+        ),
+        rule(
+            "date",
+            r"(?<![\w/.,-])(0?[1-9]|1[0-2])/(\d\d)(?![\w/])",
+            _month_of_year,
+            _expires,
+            signs="/",
             start=Start.NUMBER,
         ),
         *_numeric(day_first),
@@ -294,7 +317,14 @@ def rules(*, day_first: bool) -> tuple[Rule, ...]:
             start=Start.CAPITAL,
         ),
         rule("year", r"\b((?:1[1-9]|20)\d0)['’]?s\b", _decade, signs="s", start=Start.NUMBER),
-        rule("year", r"(?<=the |The )([2-9]0)s\b", _decade, signs="s"),
+        rule("year", r"([2-9]0)s\b", _decade, _is_decade, signs="s", start=Start.NUMBER),
+        rule(
+            "date",
+            r"(?<![\w/.,-])(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\w/])",
+            _month_of_year,
+            signs="/",
+            start=Start.NUMBER,
+        ),
         rule("year", r"(?<!\w)['’](\d0)s\b", _decade, signs="'’"),
         rule("year", r"(?<!\w)['’](\d\d)(?![\w'’\"])", lambda m: two_digits(m[1]), signs="'’"),
         rule("year", r"(?<![\w.,$€£#])(?:19|20)\d\d(?![\w%]|[.,:]\d)", lambda m: year(int(m[0])), start=Start.NUMBER),

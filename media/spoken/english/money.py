@@ -116,7 +116,7 @@ def money(amount: str, sign: str, scale: str = "", *, attributive: bool = False)
 
 
 def _is_attributive(match: Match) -> bool:
-    """ "a $20 fee", "the $20 fee": the amount describes the noun that follows."""
+    """Whether the amount describes the noun that follows: "a $20 fee", "the $20 fee"."""
     before = text_before(match)
     if _AFTER_A.search(before):
         return _WORD.match(match.string, match.end()) is not None
@@ -178,11 +178,17 @@ RULES: tuple[Rule, ...] = (
         rf"(?P<minus>(?<![\w)])-)?(?P<sign>{_BEFORE})\s?(?P<minus_inside>-)?{_FIRST}(?!\w)(?:{_NAME}\b)?{_RATE}",
         _prefixed,
     ),
-    rule("money range", rf"(?P<sign>{_BEFORE})\s?{_FIRST}{DASH}{_BEFORE}?\s?{_LAST}(?!\w){_RATE}", _range, signs="-–—"),
     rule(
         "money range",
-        rf"(?<![\w.,]){_FIRST}(?:\s?{_AFTER})?{DASH}{_LAST}\s?(?P<sign>{_AFTER}){_RATE}",
+        rf"(?P<sign>{_BEFORE})\s?{_FIRST}{DASH}(?:(?P=sign))?\s?{_LAST}(?!\w){_RATE}",
         _range,
+        signs="-–—",
+    ),
+    rule(
+        "money range",
+        rf"(?<![\w.,]){_FIRST}(?:\s?(?P<first_sign>{_AFTER}))?{DASH}{_LAST}\s?(?P<sign>{_AFTER}){_RATE}",
+        _range,
+        lambda m: m["first_sign"] in (None, m["sign"]),
         start=Start.NUMBER,
         signs="-–—",
     ),

@@ -22,7 +22,8 @@ _PART = re.compile(rf"(?P<number>{N})|(?P<name>[a-zA-Z])|\^(?P<power>-?\d+)|(?P<
 _SURE_OPERATION = re.compile(r"[=+÷≠≤≥·]|\d\s?\*\s?\d|\s[<>]\s|\d[<>]\d")
 
 _RANGE_BEFORE = re.compile(
-    rf"(?:\d|\d(?:st|nd|rd|th)|[ap]\.?m\.?|[%°$€£¥¢]|\d\s?[A-Za-z°/]{{1,5}}|(?<!\w)(?:{DAY}|{MONTH})\.?|noon|midnight)$"
+    rf"(?:\d|\d(?:st|nd|rd|th)|[ap]\.?m\.?|[%°$€£¥¢]|\d['\"′″]|\d\s?[A-Za-z°/]{{1,5}}"
+    rf"|(?<!\w)(?:{DAY}|{MONTH})\.?|noon|midnight)$"
 )
 _RANGE_AFTER = re.compile(rf"[$€£¥]?\s?\.?\d|(?:{DAY}|{MONTH})\b|noon\b|midnight\b")
 _MINUS_BEFORE = re.compile(r"(?:^|[\s(,;:])$")
@@ -50,9 +51,10 @@ def _expression(match: Match) -> str:
 
 
 def _power(exponent: str) -> str:
-    return {"2": "squared", "3": "cubed"}.get(
-        exponent
-    ) or f"to the power of {'minus ' * exponent.startswith('-')}{number(exponent.lstrip('-'))}"
+    if exponent in ("2", "3"):
+        return "squared" if exponent == "2" else "cubed"
+    sign = "minus " if exponent.startswith("-") else ""
+    return f"to the power of {sign}{number(exponent.lstrip('-'))}"
 
 
 def _is_expression(match: Match) -> bool:

@@ -69,18 +69,19 @@ def _is_service(match: Match) -> bool:
 
 _KEY_NOUN = re.compile(r"[\"'”)]?\s?(?:keys?|signs?|buttons?|symbols?)\b")
 _FOLLOWED_BY = re.compile(r"\b(?:followed by|ends? with|finish with)\s(?:the\s|an?\s)?$", re.I)
+_PRESSED = re.compile(r"\b(?:press|dial|hit|push|tap|enter|touch(?:-tone)?|use)\b[^.!?]*$", re.I)
 _NAMED = re.compile(r"\b(?:pound|hash|star|asterisk)(?:\s(?:key|sign|button))?\s?[(\"']$", re.I)
 
 
 def _is_key(match: Match) -> bool:
     before, after = text_before(match), text_after(match)
     return context(match) in (Context.KEYS, Context.PHONE, Context.CODE) or bool(
-        _KEY_NOUN.match(after) or _FOLLOWED_BY.search(before) or _NAMED.search(before[-20:])
+        _KEY_NOUN.match(after) or _PRESSED.search(before) or _FOLLOWED_BY.search(before) or _NAMED.search(before[-20:])
     )
 
 
 def _is_dialled_key(match: Match) -> bool:
-    """ "dial #31"; not "code #4521"."""
+    """Whether the sign in front of digits is a key: "dial #31", but not "code #4521"."""
     return context(match) in (Context.KEYS, Context.PHONE)
 
 

@@ -41,7 +41,7 @@ def _dotted(match: Match) -> str:
 
 
 def _is_dotted_time(match: Match) -> bool:
-    """ "at 9.30" and "9.30" are times; "9.30 percent", "3.14" and "0.50" are not."""
+    """Accepts "at 9.30" and "9.30"; refuses "9.30 percent", "3.14" and "0.50"."""
     if _MEASURED.match(match.string, match.end()):
         return False
     if match[2] == "30" and match[1] != "0":

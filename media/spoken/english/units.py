@@ -141,7 +141,7 @@ _ACTIVITY = re.compile(
 
 
 def _is_singular(match: Match) -> bool:
-    """ "a 5 km run", "the 5-km run": in front of a noun the unit is in the singular."""
+    """Whether the unit describes a noun and is in the singular: "a 5 km run", "the 5-km run"."""
     if match["joint"] == "-":
         return True
     if _ACTIVITY.match(match.string, match.end()) and match["unit"] in _LASTING:
@@ -193,7 +193,7 @@ def _inches(match: Match) -> str:
 
 
 def _before_noun(match: Match) -> bool:
-    """ "a 12-inch pizza", "a 12" pizza"; not "12" wide"."""
+    """Whether the size describes a noun: "a 12-inch pizza", but not "12 inches wide"."""
     return "-" in match[0] or _NOUN.match(match.string, match.end()) is not None
 
 

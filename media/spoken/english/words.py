@@ -129,7 +129,7 @@ RULES: tuple[Rule, ...] = (
         _address,
         start=Start.NUMBER,
     ),
-    rule("abbreviation", rf"\b({'|'.join(_ROOM_WORDS)})\b\.?\s+(?=\d)", lambda m: _ROOM_WORDS[m[1]] + " "),
+    rule("abbreviation", rf"\b({'|'.join(_ROOM_WORDS)})\b(?:\.\s*|\s+)(?=\d)", lambda m: _ROOM_WORDS[m[1]] + " "),
     rule(
         "abbreviation",
         r"(?<=[a-z0-9,] )([A-Z][a-z]+) (St|Dr)\.(?=\s+[A-Z])",

@@ -32,7 +32,7 @@ def _counter(cardinal: Callable[[int], str]) -> Callable[[int, Noun], str]:
 
 def _feminine(count: Callable[[int, Noun], str]) -> Callable[[int, str], str | None]:
     def before_noun(value: int, noun: str) -> str | None:
-        """ "duas pessoas": before a feminine noun in the plural."""
+        """Gives "duas" in front of "pessoas", a feminine noun in the plural."""
         if value < 2 or value % 100 in (11, 12) or not noun.endswith(("as", "ões", "ades")):
             return None
         return count(value, Noun("", noun, feminine=True)).removesuffix(f" {noun}")
