@@ -1,4 +1,4 @@
-"""What is the agent saying, what was heard of it, and what to do when its engines do not deliver?"""
+"""Follows the agent's turn: what it says, what was heard of it, and what helps when its engines do not deliver."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_FAILED_TURNS = 2
 
 
 class Progress(Enum):
-    """How far the agent is with its turn."""
+    """The progress of the agent's turn."""
 
     GOING = auto()
     FINISHED = auto()
@@ -57,9 +57,9 @@ class Agent:
         self.speculation: Reply | None = None
         """The reply to a caller who may still go on. Set in the caller's turn only."""
         self.lines: deque[QueuedLine] = deque()
-        """What the agent is to say as soon as it may, in this order, beside its replies."""
+        """The lines to say as soon as the agent may, in this order, beside its replies."""
         self._failed_turns = 0
-        """How many turns in succession have had failing engines."""
+        """The number of turns in succession that had failing engines."""
         self._turns = 0
         """Counts the agent's turns: the first half of a revision."""
         self._revisions = 0

@@ -37,7 +37,7 @@ _URGENT = frozenset((Label.OBJECTION, Label.HOLD_REQUEST))
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the caller's words do in a situation, and what follows from that."""
+    """The label of the caller's words, and the situation in which they come."""
 
     label: Label
     situation: Situation
@@ -52,7 +52,7 @@ class Verdict:
 
 
 class Move(Enum):
-    """What to do about an overlap."""
+    """The moves in an overlap."""
 
     WAIT = auto()
     """Go on as before."""

@@ -1,4 +1,4 @@
-"""What is the caller saying, and is it over?"""
+"""Follows the caller's voice and words, and judges whether their turn is over."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CUT_IN = 1.0
 
 
 class CallerMove(Enum):
-    """What follows from the caller's silence while it is their turn."""
+    """The consequences of the caller's silence while it is their turn."""
 
     WAIT = auto()
     ASK = auto()
@@ -74,15 +74,15 @@ class Caller:
         self._emit = emit
         self._endpointing = Endpointing()
         self.position = 0
-        """How far voice activity has judged the stream, in samples."""
+        """The position up to which voice activity has judged the stream, in samples."""
         self.utterance: Utterance | None = None
-        """What the caller is saying; None while they say nothing."""
+        """The caller's present utterance; None while they say nothing."""
         self.opened = 0
         """How many utterances were opened."""
         self.snapshots = 0
         """How many snapshots were asked for."""
         self._missed = 0
-        """How many utterances in succession had voice enough for words and none that was recognised."""
+        """The number of utterances in succession that had voice enough for words and none that was recognised."""
 
     # -- the voice ----------------------------------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class Caller:
     # -- is it over? ------------------------------------------------------------------------------------------
 
     def judge_turn(self) -> CallerMove:
-        """What to do in the caller's turn, given how long they have been silent and what they have said."""
+        """Say what to do in the caller's turn, given the length of their silence and their words."""
         pause = self.utterance.pause if self.utterance is not None else None
         if pause is None:
             return CallerMove.WAIT
@@ -248,7 +248,7 @@ class Caller:
 
     @property
     def wait(self) -> float | None:
-        """How long to wait in silence for the end of the turn; None while the words of the pause are not known."""
+        """Seconds of silence before the turn is over; None while the words of the pause are not known."""
         pause = self.utterance.pause if self.utterance is not None else None
         return pause.words.judgement.wait if pause is not None and pause.words is not None else None
 
@@ -281,7 +281,7 @@ class Caller:
     def finish(
         self, utterance: Utterance, now: float, *, wait: float | None = None, speculation_hit: bool = False
     ) -> TurnEnded:
-        """What the caller has said, for the record. ``wait`` is given if endpointing ended the turn."""
+        """Return the caller's turn for the record. ``wait`` is given if endpointing ended the turn."""
         self._missed = 0
         if utterance.cut_in and utterance.gap is not None:
             self._emit(Noted("cut-in", now, {"after": round(utterance.gap, 3)}))

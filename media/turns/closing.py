@@ -1,4 +1,4 @@
-"""How does the call end?"""
+"""Decides what ends the call, and knows when it is over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ through. The longest stock phrase takes about 5 s to say, and slow engines may n
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How the call will end. It is decided, but the last words are still to be said and heard."""
+    """An end of the call that is decided, but the last words are still to be said and heard."""
 
     reason: str
     """Why; it goes on record."""
@@ -69,7 +69,7 @@ class Closing:
         self._options = options
         self._emit = emit
         self.ending: Ending | None = None
-        """How the call will end. Set when that is decided, None again when the caller revokes it."""
+        """The end of the call. Set when it is decided, None again when the caller revokes it."""
         self.limit: TimeLimit | None = None
         """Set when the call starts."""
         self._warned = False

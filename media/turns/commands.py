@@ -20,7 +20,7 @@ class Line:
     speaker: Speaker
     text: str
     unsaid: str = ""
-    """What the agent would have said next, had it not been interrupted or the reply not been too long."""
+    """The words that would have come next, had the agent not been interrupted or the reply not been too long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Conversation:
 
     @property
     def floor(self) -> Floor:
-        """Who has the right to speak."""
+        """The side that has the right to speak."""
         return self.control.floor
 
     def receive(self, event: ev.Event, *, now: float) -> list[Command]:

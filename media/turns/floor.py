@@ -1,4 +1,4 @@
-"""Who has the floor?"""
+"""Passes the floor between the caller and the agent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ then waits for the caller no longer.
 
 
 class Floor(Enum):
-    """Who has the right to speak."""
+    """The side that has the right to speak."""
 
     IDLE = auto()
     """Neither side: the agent has finished and the caller has not begun."""

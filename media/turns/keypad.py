@@ -1,4 +1,4 @@
-"""When do the keys that the caller presses count as input?"""
+"""Collects the keys that the caller presses until they are a complete input."""
 
 from __future__ import annotations
 

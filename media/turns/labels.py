@@ -1,5 +1,5 @@
 """
-What do the caller's words do while the agent is speaking, waiting to speak, or taking leave?
+Labels the words that the caller says while the agent is speaking, waiting to speak, or taking leave.
 
 ``label_words`` answers with a label. What follows from a label is in ``media.turns.overlap_table``.
 """
@@ -37,7 +37,7 @@ SHORT_WITHOUT_LIST = 1
 
 
 class Label(Enum):
-    """What the caller's words do."""
+    """The act that the caller's words perform."""
 
     NOISE = auto()
     """There are none: it was a cough or another noise."""
@@ -68,7 +68,7 @@ class Label(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AgentSpeech:
-    """What the agent is saying while the caller speaks."""
+    """The agent's words around those of the caller."""
 
     heard: str = ""
     """The words that the caller has heard."""

@@ -34,7 +34,7 @@ class Demand(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What was found in the caller's words."""
+    """A finding in the caller's words."""
 
     demand: Demand
     strong: bool = False

@@ -1,4 +1,4 @@
-"""Does the caller say yes or no to the question whether their number is to be taken off the list?"""
+"""Reads whether the caller says yes or no when asked whether their number is to be taken off the list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from media.turns.opt_out import Demand, judge_opt_out
 
 
 class Answer(Enum):
-    """What the caller says to the question. The values go on record."""
+    """The caller's answer to the question. The values go on record."""
 
     YES = "yes"
     """They agree, or demand it again."""

@@ -21,7 +21,7 @@ YOU = "(?:you|YOU)"
 # -- what follows the verb -----------------------------------------------------------------------------------
 
 VERB = "CALL|RING|BOTHER"
-"""What is done to those who want no calls, also in the two forms below. Only "call" can also give a name."""
+"""The verbs for what is done to those who want no calls, also in the two forms below. Only "call" can give a name."""
 ING = "CALLING|RINGING|BOTHERING"
 DONE = "CALLED|RUNG|BOTHERED"
 _OBJECT = re.compile(
@@ -281,7 +281,7 @@ POLITE_IF = r"(?:grateful|appreciate(?: it)?|kind|nice|glad|happy|delighted|obli
 
 
 def doubt_lead(before: str, *, ever: bool = False) -> int:
-    """How much weight a condition or an occasion in front of a demand takes off."""
+    """The weight that a condition or an occasion in front of a demand takes off."""
     sentence = re.sub(rf"\b{POLITE_IF} if {YOU}|\bif {YOU} (?=could|would)", "you ", sentence_of(before))
     sentence = " ".join(sentence.split()[-12:])
     if re.search(r"\b(?:when|while) (?:i|we) (?:said|asked|told|was|am)\b", sentence):

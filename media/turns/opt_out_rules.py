@@ -320,7 +320,7 @@ _LIST_WEIGHTS = {
     "THEDATA": WEAK_WEIGHT,
     "MAILLIST": WEAK_WEIGHT,
 }
-"""How surely each kind of list is the one of people to be called."""
+"""The certainty, for each kind of list, that it is the one of people to be called."""
 _LIST_NAMES = "|".join(_LIST_WEIGHTS)
 _REMOVE = (
     "take|remove|get|delete|strike|cross|scratch|drop|erase|pull|knock|wipe|scrub|kick|rub|score|scrap|clear|purge"

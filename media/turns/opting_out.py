@@ -1,4 +1,4 @@
-"""What follows when the caller asks, or seems to ask, never to be called again?"""
+"""Decides what follows when the caller asks, or seems to ask, never to be called again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEARD_SHARE = 0.5
 
 
 class OptOutMove(Enum):
-    """What the caller's words lead to."""
+    """The consequence of the caller's words."""
 
     ANSWER = auto()
     """The language model answers them."""
@@ -37,7 +37,7 @@ class Doubt:
     """The caller may have asked not to be called again. What they say to the question is not known yet."""
 
     words: str
-    """What they said."""
+    """Their words."""
     strong: bool
     """It is obeyed if the call ends before they have answered."""
     ignored: bool = False
@@ -67,7 +67,7 @@ class OptingOut:
         """The words that the caller was asked about and did not confirm."""
 
     def judge(self, lines: Sequence[Line]) -> OptOutMove:
-        """What the last words of the caller among these lines lead to."""
+        """Return the consequence of the caller's last words among these lines."""
         words = _caller_said(lines)
         if self.opted_out:
             return OptOutMove.OBEY

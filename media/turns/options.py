@@ -1,4 +1,4 @@
-"""How the agent behaves on a call: its phrases, its waits and its limits."""
+"""The agent's behaviour on a call: its phrases, its waits and its limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do the caller's words do here and now? Puts together what the labels and the table ask for."""
+"""Judges the caller's words by what the agent is saying and doing at that moment."""
 
 from __future__ import annotations
 

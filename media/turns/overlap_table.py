@@ -1,5 +1,5 @@
 """
-What follows from the caller's words, by what they do and by what the agent is doing: ``RESPONSES``.
+The consequences of the caller's words, by what they do and by what the agent is doing: ``RESPONSES``.
 
 Politeness never undoes what was promised, a presence check never cancels a reply that is being made, and a noise never
 costs the caller the rest of a reply.
@@ -13,7 +13,7 @@ from media.turns.labels import Label
 
 
 class Situation(Enum):
-    """What the agent is doing when the caller's words come."""
+    """The agent's situation when the caller's words come."""
 
     PENDING = auto()
     """It has the turn, and nothing of it has been sent."""
@@ -33,7 +33,7 @@ class Situation(Enum):
 
 
 class Response(Enum):
-    """What follows from the caller's words."""
+    """The consequences of the caller's words."""
 
     CARRY_ON = auto()
     """The agent goes on with what it is doing. The words need no answer."""

@@ -1,4 +1,4 @@
-"""How long has neither side said anything?"""
+"""Measures how long neither side has said anything."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from media.turns.options import ConversationOptions
 
 
 class SilenceMove(Enum):
-    """What to do about a silence."""
+    """The moves in a silence."""
 
     WAIT = auto()
     REASSURE = auto()
