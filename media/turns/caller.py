@@ -72,7 +72,7 @@ class Caller:
         self._agent_said = agent_said
         """Tells what the caller's words may be an answer to."""
         self._emit = emit
-        self._endpointing = Endpointing()
+        self._endpointing = Endpointing(options.language)
         self.position = 0
         """The position up to which voice activity has judged the stream, in samples."""
         self.utterance: Utterance | None = None

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+
+from media.turns.labels import QUESTION_MARKS, Label, asks_at_the_end, label_words
+from media.turns.lexicon import Lexicon, lexicon_of, words_of
 
 SPECULATE = 0.08
 """Seconds of silence after which recognition is asked for the words. Shorter gaps are the stops inside words."""
@@ -49,18 +54,12 @@ PAUSES_KEPT = 5
 
 _WORD = re.compile(r"[a-z0-9'@.-]*[a-z0-9'@]")
 
-# A sentence does not end with these words.
-_DANGLING = frozenset(
-    """
-    a an the and or but so because if when while which who to of for from with without in on at by about into
-    than as is are was were am be been i'm i'll i'd we're it's he's she's they're there's what's where's who's how's
-    my your his her our their its
-    would could should will can may might must do does did not don't very really just also then
-    i we you he she they there here's let's want need like get have has had
-    mr mrs ms dr called
-    """.split()
-)
+_ENGLISH = lexicon_of("en")
+assert _ENGLISH is not None
+_DANGLING = _ENGLISH.unfinished
 _DANGLING_PAIRS = frozenset(("tell me", "give me", "show me", "send me", "you please", "know what", "think that"))
+_HESITATING = ("...", "…", ",", "-", "—", ":")
+"""The marks at the end of words that go on."""
 _HESITATION = frozenset("um uh er erm hmm hm well like so anyway".split())
 # These pairs end a sentence, although their last word alone does not.
 _WHOLE_PAIRS = frozenset(
@@ -119,9 +118,14 @@ class Judgement:
 
 
 class Endpointing:
-    """Judges pauses, and learns from those after which the caller went on."""
+    """
+    Judges pauses, and learns from those after which the caller went on.
 
-    def __init__(self) -> None:
+    In other languages than English it knows fewer words: those of the language's ``Lexicon``, if there is one.
+    """
+
+    def __init__(self, language: str = "en") -> None:
+        self._lexicon = lexicon_of(language)
         self._pauses: deque[float] = deque(maxlen=PAUSES_KEPT)
         """The last pauses after which the caller went on; seconds."""
 
@@ -132,7 +136,8 @@ class Endpointing:
 
     def judge(self, text: str, *, agent_said: str = "") -> Judgement:
         """Decide how long to wait after these words; ``agent_said`` is what they may be an answer to."""
-        wait, why = _base_wait(text, agent_said)
+        english = self._lexicon is _ENGLISH
+        wait, why = _base_wait(text, agent_said) if english else _wait_by_lists(text, agent_said, self._lexicon)
         if self._pauses and wait > COMPLETE:
             usual = sorted(self._pauses)[len(self._pauses) // 2]
             wait = max(wait, min(wait * 1.5, usual * 1.25))
@@ -153,7 +158,7 @@ def _base_wait(text: str, agent_said: str) -> tuple[float, str]:
     whole = pair in _WHOLE_PAIRS or (
         len(words) > 2 and pair in _WHOLE_PAIRS_AT_THE_END and words[-3] not in _QUESTION - _WH
     )
-    if lowered.endswith(("...", "…", ",", "-", "—", ":")) or (last in _HESITATION and not whole):
+    if lowered.endswith(_HESITATING) or (last in _HESITATION and not whole):
         return UNFINISHED, "hesitating"
     if _WAIT_FOR_ME.match(lowered):
         return UNFINISHED, "wants time"
@@ -191,6 +196,51 @@ def _base_wait(text: str, agent_said: str) -> tuple[float, str]:
     if len(words) >= 4 and first not in _WH:
         return CLAUSE, "clause without a mark"
     return UNSURE, "a few words"
+
+
+_SHORT_ANSWERS = frozenset(
+    (Label.AGREEMENT, Label.THANKS, Label.PRESENCE_CHECK, Label.FAREWELL, Label.REFUSAL, Label.OBJECTION)
+)
+
+
+def _wait_by_lists(text: str, agent_said: str, lexicon: Lexicon | None) -> tuple[float, str]:
+    """Judge words of another language than English by its lists and by the marks of recognition."""
+    words = words_of(text)
+    if not words:
+        return UNSURE, "no words"
+    asked = asks_at_the_end(agent_said)
+    marked = text.rstrip()
+    label = label_words(text, lexicon) if lexicon is not None else Label.TAKES_TURN
+    if marked.endswith(_HESITATING):
+        return UNFINISHED, "hesitating"
+    if label is Label.HOLD_REQUEST:
+        return UNFINISHED, "wants time"
+    if label in _SHORT_ANSWERS:
+        return (COMPLETE, "answer") if asked or marked.endswith((".", "?", "!")) else (LIKELY, "short answer")
+    if _spells_out(words):
+        return UNFINISHED, "spelling out"
+    if marked.endswith((*QUESTION_MARKS, "!")):
+        return COMPLETE, "question"
+    if lexicon is not None and words[-1] in lexicon.unfinished:
+        return UNFINISHED, "dangling"
+    return _wait_by_length(words, marked, label, asked=asked)
+
+
+def _wait_by_length(words: Sequence[str], marked: str, label: Label, *, asked: bool) -> tuple[float, str]:
+    if marked.endswith((".", "。")):
+        return (COMPLETE, "sentence") if len(words) >= 3 or asked else (LIKELY, "short sentence")
+    if label is Label.QUESTION:
+        return REQUESTED, "question without a mark"
+    if asked and len(words) <= 4:
+        return LIKELY, "answers what was asked"
+    return (CLAUSE, "clause without a mark") if len(words) >= 4 else (UNSURE, "a few words")
+
+
+def _spells_out(words: Sequence[str]) -> bool:
+    """Whether the words end with single digits or letters that are not a whole number yet: "0 1", "M A R"."""
+    alone = list(takewhile(lambda word: len(word) == 1, reversed(words)))
+    # Two short words are no letters: French "il y a".
+    return 1 < len(alone) < TELEPHONE_DIGITS and (len(alone) > 2 or all(word.isdigit() for word in alone))
 
 
 def _count_spelled(words: list[str]) -> int:

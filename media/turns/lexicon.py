@@ -32,6 +32,8 @@ OPENINGS = (
     *("gives_time", "asks_for_number"),
 )
 """The lists of phrases that other words follow. The last two are what the agent says."""
+_WORDS = ("not_only", "unfinished")
+"""The lists of single words."""
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -64,6 +66,8 @@ class Lexicon:
     """The phrases of each list of ``OPENINGS``."""
     not_only: frozenset[str]
     """Words that show that a farewell is not only a farewell."""
+    unfinished: frozenset[str]
+    """Words with which a sentence does not end."""
     beginnings: dict[tuple[str, ...], str]
     """The kind of a phrase that begins with these words and goes on."""
     longest: int
@@ -111,7 +115,7 @@ def _phrases(listed: str) -> Iterator[tuple[str, ...]]:
 def read_lexicon(text: str) -> Lexicon:
     """Read a data file. Raises ``ValueError`` if a list is missing or unknown, or a phrase stands in two lists."""
     lists: dict[str, str] = tomllib.loads(text)
-    if unlike := set(lists) ^ {*KINDS, *OPENINGS, "not_only"}:
+    if unlike := set(lists) ^ {*KINDS, *OPENINGS, *_WORDS}:
         raise ValueError(f"lists that are missing or unknown: {', '.join(sorted(unlike))}")
     phrases: dict[tuple[str, ...], str] = {}
     for kind in KINDS:
@@ -128,7 +132,7 @@ def read_lexicon(text: str) -> Lexicon:
     return Lexicon(
         phrases=phrases,
         openings=openings,
-        not_only=frozenset(word for words in _phrases(lists["not_only"]) for word in words),
+        **{name: frozenset(word for words in _phrases(lists[name]) for word in words) for name in _WORDS},
         beginnings=beginnings,
         longest=max(map(len, [*phrases, *(words for listed in openings.values() for words in listed)])),
     )

@@ -41,8 +41,4 @@ def _read(tag: str) -> Phrases:
     if not tag.replace("-", "").isalnum() or not file.is_file():
         return {}
     phrases: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    return {
-        name: tuple(phrase) if isinstance(phrase, list) else phrase
-        for name, phrase in phrases.items()
-        if name in PHRASE_OPTIONS
-    }
+    return {name: tuple(phrase) if isinstance(phrase, list) else phrase for name, phrase in phrases.items()}

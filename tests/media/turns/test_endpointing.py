@@ -6,7 +6,16 @@ from itertools import pairwise
 
 import pytest
 
-from media.turns.endpointing import LONGEST, UNFINISHED, Endpointing
+from media.turns.endpointing import (
+    CLAUSE,
+    COMPLETE,
+    LIKELY,
+    LONGEST,
+    REQUESTED,
+    UNFINISHED,
+    UNSURE,
+    Endpointing,
+)
 
 
 def wait(text: str, agent_said: str = "") -> float:
@@ -175,3 +184,45 @@ def test_the_grades_have_no_cliff():
 def test_any_text_gets_a_wait():
     for text in ("", "?!", "12", "…", "ok" * 500, "\n\n", "ÄÖÜ ß"):
         assert 0.2 <= wait(text) <= LONGEST
+
+
+ASKED = {"de": "Für wann?", "fr": "Pour quand ?", "es": "¿Para cuándo?", "it": "Per quando?", "pt": "Para quando?"}
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "asked", "expected"),
+    [
+        ("de", "Was kostet das?", False, COMPLETE),
+        ("de", "Ich nehme dann das also.", False, COMPLETE),  # an English sentence does not end with "also"
+        ("de", "was kostet ein Zimmer", False, REQUESTED),
+        ("de", "Ja.", True, COMPLETE),
+        ("de", "nein danke", True, COMPLETE),
+        ("de", "am Dienstag", True, LIKELY),
+        ("de", "ich hätte gern einen Tisch für", False, UNFINISHED),
+        ("de", "Ich hätte gern einen Tisch und.", False, UNFINISHED),
+        ("de", "einen Moment bitte", False, UNFINISHED),
+        ("de", "Dienstag,", True, UNFINISHED),
+        ("de", "0 1 7 1", True, UNFINISHED),
+        ("de", "gestern war ich im Büro", False, CLAUSE),
+        ("fr", "oui", True, COMPLETE),
+        ("fr", "qu'est-ce qu'il y a ?", False, COMPLETE),
+        ("fr", "M A R", True, UNFINISHED),
+        ("fr", "je voudrais une table pour", False, UNFINISHED),
+        ("fr", "C'est combien ?", False, COMPLETE),
+        ("es", "sí", True, COMPLETE),
+        ("es", "quisiera una mesa para", False, UNFINISHED),
+        ("es", "¿Cuánto es?", False, COMPLETE),
+        ("it", "va bene", True, COMPLETE),
+        ("it", "vorrei un tavolo per", False, UNFINISHED),
+        ("pt", "claro", True, COMPLETE),
+        ("pt", "queria uma mesa para", False, UNFINISHED),
+        ("nl", "een tafel voor", False, UNFINISHED),
+        ("nl", "Hoe laat gaat u open?", False, COMPLETE),
+        ("pl", "Chciałbym zarezerwować stolik.", False, COMPLETE),
+        ("zh", "您几点开门？", False, COMPLETE),
+        ("pl", "", False, UNSURE),
+    ],
+)
+def test_other_languages_are_judged_by_their_lists_and_the_marks(language, text, asked, expected):
+    agent_said = ASKED.get(language, "?") if asked else "."
+    assert Endpointing(language).judge(text, agent_said=agent_said).wait == expected

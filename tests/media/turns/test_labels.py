@@ -183,7 +183,10 @@ def test_a_language_is_no_path():
 
 
 def test_a_phrase_in_two_lists_is_an_error():
-    lists = dict.fromkeys((*KINDS, *OPENINGS, "not_only"), "") | {"murmur": "oh, right", "agreement": "right"}
+    lists = dict.fromkeys((*KINDS, *OPENINGS, "not_only", "unfinished"), "") | {
+        "murmur": "oh, right",
+        "agreement": "right",
+    }
     with pytest.raises(ValueError, match="'right' stands in murmur and in agreement"):
         read_lexicon("\n".join(f'{name} = "{listed}"' for name, listed in lists.items()))
 
