@@ -277,6 +277,33 @@ def test_numbers_among_words_keep_their_order(values):
     assert [reader.read_integer(part) for part in said.split(" apples and ")] == values
 
 
+DIGITS = {
+    "de": "null eins zwei drei vier fünf sechs sieben acht neun",
+    "fr": "zéro un deux trois quatre cinq six sept huit neuf",
+    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve",
+    "it": "zero uno due tre quattro cinque sei sette otto nove",
+    "pt": "zero um dois três quatro cinco seis sete oito nove",
+    "nl": "nul één twee drie vier vijf zes zeven acht negen",
+}
+
+
+@given(st.sampled_from(sorted(DIGITS)), st.lists(st.text("0123456789", min_size=2, max_size=4), min_size=3, max_size=4))
+def test_telephone_numbers_keep_their_digits_in_every_language(language, groups):
+    names = DIGITS[language].split()
+    said = speakable(f"+{' '.join(groups)}", language)
+    if 7 <= sum(map(len, groups)) <= 15 and len(groups[0]) <= 3:
+        words = said.replace(",", "").split()[1:]  # the first one is the plus
+        assert "".join(str(names.index(word)) for word in words) == "".join(groups)
+
+
+@given(st.sampled_from(sorted(DIGITS)), st.integers(0, 999_999), st.text("0123456789", min_size=1, max_size=4))
+def test_decimals_keep_their_digits_in_every_language(language, whole, decimals):
+    names = DIGITS[language].split()
+    said = speakable(f"{whole},{decimals}", language).split()
+    assert "".join(str(names.index(word)) for word in said[-len(decimals) :]) == decimals
+    assert " ".join(said[: -len(decimals) - 1]) == speakable(f"{whole:,}".replace(",", "."), language)
+
+
 # --- Any text ------------------------------------------------------------------------------------------------------
 
 WRITTEN = [
