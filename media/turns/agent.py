@@ -310,7 +310,7 @@ class Agent:
         unfinished = turn.unfinished
         if not unfinished:
             return Progress.SPEECHLESS if turn.speechless else Progress.FINISHED
-        if may_start and now >= self._patience_ends(turn):
+        if may_start and now >= turn.waits_until(self.playout.quiet_at, self._options.filler_after):
             self._bridge_silence(turn, unfinished, now)
             return self.tick(now, may_start=may_start)
         return Progress.GOING
@@ -323,11 +323,8 @@ class Agent:
         if not self.playout.empty:
             return self.playout.next_due if may_start or not turn.pending else None
         if turn.unfinished:
-            return self._patience_ends(turn) if may_start else None
+            return turn.waits_until(self.playout.quiet_at, self._options.filler_after) if may_start else None
         return self.playout.quiet_at
-
-    def _patience_ends(self, turn: AgentTurn) -> float:
-        return max(turn.waiting_since, self.playout.quiet_at) + self._options.filler_after
 
     def _bridge_silence(self, turn: AgentTurn, unfinished: list[Reply], now: float) -> None:
         """The engines are slow: say the next filler. After the last one, what is still missing has failed."""

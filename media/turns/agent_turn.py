@@ -95,6 +95,10 @@ class AgentTurn:
         """Nothing of it has been sent yet."""
         return self.timing.sent is None
 
+    def waits_until(self, quiet_at: float, filler_after: float) -> float:
+        """When the caller has waited long enough for the engines, if what was sent has been heard at ``quiet_at``."""
+        return max(self.waiting_since, quiet_at) + filler_after
+
     @property
     def unfinished(self) -> list[Reply]:
         """The replies that the engines are still making."""

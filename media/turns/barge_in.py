@@ -47,6 +47,11 @@ class Verdict:
         return RESPONSES[self.situation, self.label]
 
     @property
+    def name(self) -> str:
+        """The label as it goes on record."""
+        return self.label.name.lower()
+
+    @property
     def urgent(self) -> bool:
         return self.label in _URGENT and self.response is Response.YIELD
 

@@ -186,7 +186,7 @@ class FloorControl:
         """Start the reply to the caller's words, unless they are of the kind that no language model answers."""
         self.caller.words_considered()
         text = utterance.text
-        ignored = self.overlaps.leaves_the_end_standing(text) or self._is_echo(utterance)
+        ignored = self.overlaps.leaves_the_end_standing(text) or self.overlaps.is_late_echo(utterance)
         lines = self.history.with_caller(text)
         answered = not ignored and self.opting_out.judge(lines) is OptOutMove.ANSWER
         if answered and self._options.speculate:
@@ -224,7 +224,7 @@ class FloorControl:
         if self.overlaps.leaves_the_end_standing(utterance.text):
             self._close_call()
             return
-        if self._is_echo(utterance):
+        if self.overlaps.is_late_echo(utterance):
             self._note("overlap", judged="echo", text=utterance.text)
             self.agent.drop_speculation()
             self.caller.close()
@@ -276,7 +276,7 @@ class FloorControl:
             case Move.HOLD:
                 self._hold(utterance)
             case Move.PUT_ASIDE | Move.IGNORE | Move.BRIDGE:
-                self._note("overlap", judged=self._label_name(utterance), text=utterance.text)
+                self._note("overlap", judged=self.overlaps.verdict(utterance).name, text=utterance.text)
                 if move is Move.PUT_ASIDE:
                     self.history.put_aside(utterance.text)
                     self.opting_out.hear(self.history.with_caller(utterance.text), self.now)
@@ -319,7 +319,7 @@ class FloorControl:
         held_since = self.agent.held_since
         self._note(
             "false-interruption",
-            judged=self._label_name(utterance),
+            judged=self.overlaps.verdict(utterance).name,
             text=utterance.text,
             gap=round(self.now - (held_since if held_since is not None else self.now), 3),
         )
@@ -559,13 +559,6 @@ class FloorControl:
                 self._say(self._options.transferring)
 
     # -- small things ----------------------------------------------------------------------------------------
-
-    def _is_echo(self, utterance: Utterance) -> bool:
-        """Whether a whole turn is the agent's own words, come back late."""
-        return utterance.over_agent and self.overlaps.label_turn(utterance.text) is Label.ECHO
-
-    def _label_name(self, utterance: Utterance) -> str:
-        return self.overlaps.verdict(utterance).label.name.lower()
 
     def _agent_said(self) -> str:
         """The words of the agent that the caller may be answering."""

@@ -54,6 +54,10 @@ class OverlapJudge:
         heard = self._history.agent_said_last
         return self._label(text, AgentSpeech(heard, asked=asks_at_the_end(heard), leaving=self._leaving))
 
+    def is_late_echo(self, utterance: Utterance) -> bool:
+        """Whether the caller's turn, which began in the agent's, is the agent's own words."""
+        return utterance.over_agent and self.label_turn(utterance.text) is Label.ECHO
+
     def gives_time(self, agent_said: str) -> bool:
         """Whether the agent has told the caller to take their time."""
         return self._agent_mentions("gives_time", agent_said)
