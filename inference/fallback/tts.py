@@ -38,13 +38,18 @@ class FallbackTextToSpeech(FallbackEngine[TextToSpeech]):
 
     def __init__(self, *, deadline: float = 1.0, **options: Any) -> None:
         super().__init__(deadline=deadline, **options)
+        self._whole: FallbackTextToSpeech | None = None
+        """The fallback of which this is the ``preferred`` engine."""
 
     @cached_property
     def preferred(self) -> FallbackTextToSpeech:
-        """The first engine and no other, for what is to be said in its voice or not at all."""
+        """The first engine that has the language and no other, for what is to be said in its voice or not at all."""
         first = copy(self)
-        first.members = self.members[:1]
+        first.members, first._whole = self.members[:1], self
         return first
+
+    def members_with(self, language: str) -> list[Member[TextToSpeech]]:
+        return super().members_with(language) if self._whole is None else self._whole.members_with(language)[:1]
 
     @property
     def rate_hz(self) -> int:

@@ -194,6 +194,8 @@ async def test_a_fallback_speaks_with_the_first_engine_that_has_the_language():
     assert engine.members_with("de") == [scripted]
     assert engine.members_with("en") == [english, scripted]
     assert len(await sound_of(engine, "Guten Tag.", language="de")) > 0
+    assert len(await sound_of(engine.preferred, "Guten Tag.", language="de")) > 0
+    assert engine.preferred.members_with("en") == [english]
     assert english.counts.served == 0
     await engine.close()
 
