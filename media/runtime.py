@@ -93,14 +93,10 @@ class Runtime:
     def begin(self) -> None:
         """Start without waiting for it; a failure is logged and shows in ``problem``."""
         if self._started is None:
-            self._remove_readiness_check = services.add_readiness_check(self._find_problem)
+            self._remove_readiness_check = services.add_readiness_check(lambda: self.problem)
             self._started = asyncio.ensure_future(self._start())
             # Read the exception, or asyncio would log it once more as one that was never retrieved.
             self._started.add_done_callback(lambda task: task.cancelled() or task.exception())
-
-    def _find_problem(self) -> str:
-        """Say why this process should not take calls; an agent that cannot hear or speak its language is a reason."""
-        return self.problem or " ".join(_language_problems())
 
     async def start(self) -> None:
         """Return when calls can be taken. Idempotent. Raises ``EngineError`` if an engine does not load."""
@@ -198,7 +194,7 @@ def in_own_connection(function: Callable[Params, Result], *args: Params.args, **
 def _language_problems() -> list[str]:
     try:
         return services.language_problems()
-    except DatabaseError:  # the readiness check of the database reports it
+    except DatabaseError:  # ``/readyz`` reports it
         return []
 
 
