@@ -48,6 +48,7 @@ _INVITES = re.compile(
     r"|\bgo ahead\b|\b(?:stay|keep ME|leave ME|remain|put ME back|back) on (?:it|the|your|\w*LIST)"
     r"|(?:NUMBER|HOME|ME|here|KIN) (?:PLS |you can |instead )*(?:CALL|RING|try|use)"
     r" (?:NUMBER|HOME|KIN|ME|this|the|my)\b"
+    r"|\b(?:try|use) (?:NUMBER|HOME|the (?:landline|mobile|house|office|other|new))\b"
     r"|\bhappy (?:to be|for you to)|\b(?:i|we) (?:will|ill) (?:CALL|RING)\b(?! (?:the|my|a)\b)|\bi only meant\b"
 )
 """Words by which the caller is willing to be called, or is going to call."""
@@ -56,7 +57,7 @@ _INVITATION_DOUBT = 2
 _DOUBTS = (
     # Something else than a call is asked for: the caller may only mean one call.
     r"\b(?:text|email|e mail|write|whatsapp|message|post|mail) (?:ME|it|to|them)\b|\binstead\b|\bin writing\b"
-    r"|\bby (?:text|email|e mail|post|letter|mail)\b|\buse (?:my|the|NUMBER)\b",
+    r"|\bby (?:text|email|e mail|post|letter|mail)\b|\buse (?:my|the|NUMBER|email|text)\b",
     # Others call, or are called, or were told something.
     r"\b(?:scam\w*|fraud\w*|stalk\w*|prank\w*|hoax\w*|my ex|ex (?:husband|wife|boyfriend|girlfriend))\b",
     r"\b(?:he|she|they|him|her|his|their|KIN (?:said|says|told|asked|wants)|the \w+ (?:said|says|told|asked))\b",

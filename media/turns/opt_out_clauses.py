@@ -50,6 +50,7 @@ NEW_CLAUSE = re.compile(
     r"|since i|it is|this is|that is|there"
     r" is|is (?:that|this)|bye|goodbye"
     r"|thanks|thank|ta|cheers|ok|okay|alright|right|now|PLS|what|why|who|how|do|did|have|stop|never|no|not|nor|yes"
+    r"|yeah|yep|yup|ya|innit|eh|huh|though|(?:will|would|can|could) you|christ|god"
     r"|every|all (?:day|the|of)|constantly|off|from|to|with|out|put|take|leave|let|go|get|my|our|HOME|KIN|NUMBER|they"
     r"|he|she|got|understand|understood|end of|full stop|period|so (?!early|late|often)|for (?:christs?|gods?|heavens?"
     r"|crying|EVER)|are|look|listen|hear|goddamn|jesus|about|regarding|over|like i|as)\b"
@@ -60,6 +61,16 @@ _NAMES = re.compile(
     r"|bob|stupid|mad|crazy|urgent|by (?:my|NAME))\b"
 )
 """After "call me" these words say as what."""
+_CORRECTION = re.compile(
+    r"(?: (?!\w+ing\b)\w+){1,2}(?: EVER)?(?: \.)? (?:NAME\b|(?:the|my) name|i prefer|i go by|nobody|no one"
+    r"|i am (?:an? |mr|mrs|miss|ms|doctor|called|\w+ (?:\.|$)|\w+$)"
+    r"|it is (?!the|an?\b|not|so|too|late|getting|been|every|my|your|driving)\w+)"
+)
+"""After "call me" these words say as what, and what is right instead."""
+_THING = re.compile(
+    r" (?:that|those|the(?! (?:house|home|office|landline|mobile)\b)|them|him|her|his|their|any|some|every|such)\b"
+)
+"""Behind "never call" these words say who is called instead of the caller."""
 VOCATIVE = re.compile(r"^ (?:man|buddy|mate|pal|love|sir|madam|darling|dear|dude|bro|boss|mister|friend|son|hon)\b")
 """Words by which the caller addresses somebody. Behind "call me" they may be names."""
 GOES_ON = re.compile(r" (?:off|out|to|with|over|my|our|your|HOME|KIN|NUMBER|all|get)\b")
@@ -70,6 +81,10 @@ _STILL_CALLS = re.compile(r" (?:EVER|here|all|of any|by|stopped|at)\b")
 """Behind "calls" these words leave open which calls are meant."""
 _SOME_CALLS = re.compile(r" (?:to|with|for|from|on|about) (?!ME|NUMBER|HOME|you|YOU|it|this|that|any|your)")
 """Behind "calls" these words say which ones."""
+
+
+_WITHOUT_NAME = frozenset("NUMBER HOME here".split())
+"""What is called by telephone, and hardly ever by a name."""
 
 
 def ends(rest: str) -> bool:
@@ -87,9 +102,10 @@ def weigh_object(verb: str, following: str, *, said: str, ever: bool = False, ba
     if found is None:
         return 0
     rest = following[found.end() :].rstrip()
-    if not verb.startswith("CALL"):
-        rest = VOCATIVE.sub("", rest, count=1)
     whom = (found["whom"] or "").strip()
+    nameable = verb.startswith("CALL") and whom not in _WITHOUT_NAME
+    if not nameable:
+        rest = VOCATIVE.sub("", rest, count=1)
     ever = ever or "EVER" in found["rest"]
     if LIMIT.match(rest) or (whom == "NAME" and verb.startswith("CALL")):
         return 0
@@ -102,9 +118,12 @@ def weigh_object(verb: str, following: str, *, said: str, ever: bool = False, ba
             weight = bare if ends(rest) else min(bare, STRONG_WEIGHT) if alone else 0
             if re.match(r" about (?:it|this|that)\b", rest):
                 weight = WEAK_WEIGHT
-    elif not ever and not found["via"] and not ends(rest) and not NEW_CLAUSE.match(rest):
-        named = verb.startswith("CALL") and (_NAMES.match(rest) or len(rest.split(".")[0].split()) <= 2)
-        weight = 0 if named else min(weight, STRONG_WEIGHT)
+        elif _THING.match(rest):
+            return 0
+    elif "EVER" not in found["rest"] and not found["via"] and not ends(rest) and not NEW_CLAUSE.match(rest):
+        short = len(rest.split(".")[0].split()) <= 2
+        named = verb.startswith("CALL") and (_NAMES.match(rest) or (nameable and (short or _CORRECTION.match(rest))))
+        weight = 0 if named else min(weight, WEAK_WEIGHT if verb.startswith("CALL") and not nameable else STRONG_WEIGHT)
     if not ever and re.match(r" on (?:the|my|that) ", rest):
         weight = min(weight, WEAK_WEIGHT)
     if found["back"] and not ever:
@@ -147,6 +166,8 @@ THEY = frozenset("they he she it who which".split())
 """Words for third persons."""
 _CAUSES = frozenset("make makes making let lets help get see hear did does do will would can could should why".split())
 """Behind these words a third person may be the subject of a verb: "make it stop"."""
+TITLES = frozenset("song film movie book track tune album single sings sang".split())
+"""Behind these words a demand is the title of a work: "the song Don't Call Me Angel"."""
 PLURAL = frozenset("people kids children men women guys folks drivers doctors nurses".split())
 _NO_PLURAL = frozenset(
     "this thus yes thanks us is was as his hers theirs times christmas business lists calls days weeks months always"
@@ -242,6 +263,8 @@ def weigh_lead(before: str, *, own: int = PLAIN_WEIGHT) -> int:
     if words[-1] in ("i", "we"):
         asks = words[-2:-1] and words[-2] in ("can", "could", "may")
         return min(own, STRONG_WEIGHT) if asks or "how" in words[-4:] else 0
+    if words[-1] in TITLES:
+        return 0
     if words[-1] in THEY and (words[-1] == "they" or (words[-2:-1] and words[-2] in _CAUSES)):
         return 0
     return STRONG_WEIGHT if is_plural(words[-1]) else PLAIN_WEIGHT

@@ -30,10 +30,10 @@ _END = r"(?= (?:\.|PLS|and|or|it)|\s*$)"
 _STRONG_HINTS = (
     r"\bdo not (?:use|dial|have) (?:it|NUMBER|THENUMBER) EVER\b",
     r"\bput an? (?:stop|block|bar|ban|hold|end) (?:on|to) (?:NUMBER|THENUMBER|(?:the|these|your) CALLS)",
-    r"\b(?:i|we) (?:want|need|would like|demand)(?: PLS)?(?: all)?(?: the| these| those| your)? CALLS"
-    r"(?: to (?:ME|NUMBER|HOME))? (?:to (?:stop|end|cease)|stopped|ended|to be stopped)\b",
-    rf"\b(?:CALLS|{_BOTHERED})(?: (?:to )?(?:ME|NUMBER))? (?:must|has to|have to|needs? to|had better|better|should"
-    r"|ha(?:s|ve) got to|will have to) (?:stop|end|cease)\b",
+    r"\b(?:i|we) (?:want|need|would like|demand|require|request)(?: PLS)?(?: all)?(?: the| these| those| your)? CALLS"
+    r"(?: (?:to|with) (?:ME|NUMBER|HOME))? (?:to (?:stop|end|cease)|stopped|ended|to be stopped)\b",
+    rf"\b(?:CALLS|{_BOTHERED})(?: (?:(?:to|with) )?(?:ME|NUMBER))? (?:must|has to|have to|needs? to|had better|better"
+    r"|should|ha(?:s|ve) got to|will have to) (?:stop|end|cease)\b",
     r"\bget off (?:NUMBER|the line|the phone)\b(?= (?:\.|you|YOU|and do)|\s*$)",
     r"\b(?:like|love|prefer|appreciate|grateful|great|nice|better|obliged)(?: it)? (?:if )?(?:you|YOU) (?:would )?"
     rf"(?:stopped|stop|quit) (?:{_BOTHERED}|(?:the|these|your) CALLS)",
@@ -100,7 +100,7 @@ _WEAK_HINTS = (
     r"\b(?:NUMBER|HOME) (?:does not (?:accept|take|want)|is not for|is off limits)\b",
     r"\bforget (?:that )?you (?:EVER )?(?:had|have|saw) (?:NUMBER|it)\b",
     r"\b(?:flag|mark|list|put|set|register|note|log) (?:this|it|that|ME|NUMBER)(?: \w+){0,3} DNC\b",
-    r"\b(?:i am|we are|NUMBER is) off (?:YOURLIST|CALLLIST|YOURDATA)\b",
+    r"(?:^| \.)(?: PLS)* off (?:YOURLIST|CALLLIST)\b",
     r"\bnever EVER (?:do|will|shall) (?:i|we) (?:want|wish)\b",
     r"\b(?:CALL|CALLING|RING|RINGING|RUNG|CALLED)\b.* take (?:it|ME|NUMBER) off(?= (?:\.|PLS|now|and)|\s*$)",
     r"\b(?:asked|wanted) (?:EVER )?to be (?:taken off|removed)(?= (?:\.|last|twice|before|and|so|months|weeks"

@@ -22,6 +22,7 @@ from media.turns.opt_out_clauses import (
     SAID,
     STRONG_WEIGHT,
     THEY,
+    TITLES,
     VERB,
     VOCATIVE,
     WEAK_WEIGHT,
@@ -105,6 +106,10 @@ def _weigh_bare_not(sentence: str, inner: list[str], verb: str, lasting: bool) -
     return WEAK_WEIGHT if lasting and not re.search(r"\b(?:why|i|we)$", sentence) else 0
 
 
+_NOT_ADDRESSED = frozenset("they he she who i we why KIN nobody".split())
+"""Behind these words "do not call" is no order."""
+
+
 def _weigh_imperative(sentence: str, lasting: bool = True) -> int:
     """Weigh the words in front of "do not call" or "never call": is there a subject, or is it an order?"""
     words = re.sub(r"(?: PLS| EVER)+$", "", f" {sentence}").split()
@@ -125,9 +130,7 @@ def _weigh_imperative(sentence: str, lasting: bool = True) -> int:
             "so",
         )
         return STRONG_WEIGHT if lasting or asked else 0
-    if words[-1] in ("they", "he", "she", "who", "i", "we", "why", "KIN", "nobody"):
-        return 0
-    if words[-1] in PLURAL:
+    if words[-1] in PLURAL | TITLES | _NOT_ADDRESSED:
         return 0
     return STRONG_WEIGHT if is_plural(words[-1]) else PLAIN_WEIGHT
 
@@ -142,6 +145,8 @@ def _weigh_never(before: str, inner: list[str]) -> int:
         return PLAIN_WEIGHT if not re.search(r"\b(?:said|promised|thought|why) you \w+$", sentence) else WEAK_WEIGHT
     if re.search(rf"\b(?:{MODALS}|{YOU})$", sentence):
         return 0
+    if re.search(r"\b(?:am|is|are|was|were|been)$", sentence):
+        return STRONG_WEIGHT if re.search(rf"{YOU} are$", sentence) else 0
     return _weigh_imperative(sentence)
 
 
@@ -192,6 +197,8 @@ def _weigh_wishes(said: str) -> Iterator[int]:
 def _weigh_wisher(sentence: str, neg: str) -> int:
     """Weigh who does not want it."""
     words = sentence.split()
+    if neg.endswith((" make", " making", " place", " send")):
+        return _weigh_imperative(sentence) if neg.startswith(("do not", "never")) or not words else 0
     gets = re.search(r"(?:get|have|having|receive)$", neg) is not None
     if not words or words[-1] in ("i", "we", "and", "or", "but", "PLS", "both"):
         asks = words[-1:] in (["i"], ["we"]) and words[-2:-1] in (["can"], ["could"], ["did"])
@@ -209,16 +216,14 @@ def _weigh_wisher(sentence: str, neg: str) -> int:
         )
     ):
         return PLAIN_WEIGHT
-    if neg == "do not make" or neg == "never make":
-        return _weigh_imperative(sentence)
     if gets or words[-1] in THEY or words[-1] in ("you", "YOU", "KIN"):
         return 0
     return STRONG_WEIGHT
 
 
 _PASSIVES = re.compile(
-    r"(?P<before>.*?) (?P<neg>(?:(?:is|are|am|must|should|may|shall|can) )?(?:not|never)(?: EVER| PLS)*(?P<to> to)?"
-    rf"(?: EVER)*(?P<be> be| get)?(?: EVER)*) (?P<verb>{DONE})(?= |$)"
+    r"(?P<before>.*?) (?P<neg>(?:(?:is|are|am|do|does|must|should|may|shall|can) )?(?:not|never)(?: EVER| PLS)*"
+    rf"(?P<to> to)?(?: EVER)*(?P<be> be| get)?(?: EVER)*) (?P<verb>{DONE})(?= |$)"
 )
 
 
@@ -231,21 +236,25 @@ def _weigh_passives(said: str) -> Iterator[int]:
         following = re.sub(rf"^ (?:by|from) {YOU}(?= |$)", "", following)
         sentence, neg = sentence_of(before), found["neg"]
         weight = weigh_object(found["verb"], following, said=said, ever="EVER" in neg)
-        lead = _weigh_passive_lead(sentence, neg, to=found["to"] is not None, be=found["be"] is not None)
-        yield min(weight, lead) - doubt_lead(before, ever="EVER" in neg or lasts(following))
+        ever = "EVER" in neg or lasts(following)
+        lead = _weigh_passive_lead(sentence, neg, to=found["to"] is not None, be=found["be"] is not None, ever=ever)
+        yield min(weight, lead) - doubt_lead(before, ever=ever)
 
 
-def _weigh_passive_lead(sentence: str, neg: str, *, to: bool, be: bool) -> int:
+def _weigh_passive_lead(sentence: str, neg: str, *, to: bool, be: bool, ever: bool) -> int:
     """Weigh what is said about whom; ``to`` and ``be`` tell whether these words stand between "not" and "called"."""
     about_me = re.search(r"\b(?:NUMBER|HOME|NAME|THENUMBER)(?: \w+){0,4}$|\b(?:i|we|it|that)$", sentence) is not None
     ensures = re.search(r"\b(?:ensure|make sure|see to it|see|confirm|guarantee)(?: that)? \S+$", sentence)
-    is_so = neg.startswith(("is", "are", "am"))
+    intended = re.search(r"\bso(?: that)? (?:i|we|it|NUMBER|HOME|THENUMBER)$", sentence)
+    is_so = neg.startswith(("is", "are", "am", "do"))
     if (be and neg.startswith(("must", "may", "shall"))) or (to and is_so):
         return PLAIN_WEIGHT if about_me else 0
     if be and (to or sentence.endswith("rather")):
         return _weigh_request(sentence)
     if ensures and is_so:
         return PLAIN_WEIGHT
+    if intended and (is_so or be):
+        return STRONG_WEIGHT if ever else WEAK_WEIGHT
     return STRONG_WEIGHT if about_me and be and neg.startswith(("should", "can")) else 0
 
 
@@ -327,7 +336,8 @@ _REMOVE = (
     "|withdraw|pluck|bin|keep|leave|unlist|taking|removing|deleting|have|want|need|like"
 )
 _REMOVED = (
-    "taken|removed|deleted|struck|stricken|crossed|scratched|dropped|erased|pulled|knocked|wiped|scrubbed|cleared"
+    "taken|removed|deleted|blocked|blacklisted|struck|stricken|crossed|scratched|dropped|erased|pulled|knocked|wiped"
+    "|scrubbed|cleared"
 )
 _OFF = "(?:off|from|out)(?: (?:of|from|off))?"
 _MINE = "(?:ME|NUMBER|NAME|THENUMBER|HOME|KIN|it)"
@@ -448,6 +458,10 @@ _NEEDS_OFF = frozenset("take get cross pull drop strike".split())
 _CAUSED = frozenset("have want need like".split())
 """With these verbs somebody else is to remove it: "I want my number deleted"."""
 _OFF_ANOTHER = re.compile(r" (?:off|from|to|with|HOME|KIN|my|our)\b")
+_UNCHANGING = re.compile(
+    r"^(?: (?:EVER|PLS|then|today|tonight|as well|too|yeah|(?:on|at|from) your (?:end|side)))+(?= |$)"
+)
+"""Behind "take me off" these words leave open off what."""
 _REPLACED = re.compile(r"\b(?:old|new|second|other|change|changed|update|instead|replace)\b")
 """Words that show that the number is to be corrected, not removed."""
 
@@ -459,6 +473,7 @@ def _weigh_numbers(said: str) -> Iterator[int]:
     while found := _NUMBERS.match(said, position):
         position = found.end("what")
         before, following = said[: found.end("before")], VOCATIVE.sub("", said[found.end() :], count=1)
+        following = _UNCHANGING.sub("", following)
         what, off = found["what"], found["off"].strip()
         free = ends(following) or re.match(r" (?:from|off) (?:what\w*|where\w*|there|your \w+)", following)
         if not free and (not NEW_CLAUSE.match(following) or _OFF_ANOTHER.match(following)):
@@ -469,7 +484,8 @@ def _weigh_numbers(said: str) -> Iterator[int]:
             continue
         from_there = re.match(r" from (?:what\w*|where\w*)", following)
         needs_off = found["mine"] in ("ME", "HOME") or (what in _NEEDS_OFF and not from_there)
-        if replaced or (needs_off and not off):
+        lift = what == "drop" and found["mine"] in ("ME", "HOME")
+        if replaced or lift or (needs_off and not off):
             continue
         weight = PLAIN_WEIGHT if what == "lose" else STRONG_WEIGHT if off else WEAK_WEIGHT
         if weight == STRONG_WEIGHT and found["mine"] == "NUMBER" and _supported(said):

@@ -27,10 +27,16 @@ _CONTRACTIONS = [
      r"\1\2\3 will"),
     (r"\b(\w+)'d\b|\b(you|they)d\b|\b(i)d(?= (?:like|rather|prefer|appreciate|be|love)\b)", r"\1\2\3 would"),
     (r"\b(i|you|we|they|it) d(?= )", r"\1 would"),
-    (r"\b(that|what|there)s\b", r"\1 is"),
+    (r"\b(that|what|there|he|she)s\b", r"\1 is"),
     (r"'", ""),
 ]  # fmt: skip
 """Regular expressions and what replaces what they match, applied one after the other, as in the lists below."""
+
+_WORD_BY_WORD = re.compile(
+    r"\b(?:(?!(?:yes|yeah|no(?!\. more)|nope|maybe|okay|ok|thanks|you|sorry|bye|cheers|hello|wait|right|sure|fine|well"
+    r"|busy|good|great|later|now|what|why|it)\b)[\w']+(?: [\w']+)?[.!?…]+\s+){2,}[\w']+(?: [\w']+)?(?=[.!?…]|\s*$)"
+)
+"""Sentences of a word or two which belong together, as the caller says each word slowly: "Remove. My. Number."."""
 
 _SPELLINGS = [
     (r"\b(?:yall|y all|yous|youse|u|ye)\b", "you"),
@@ -88,6 +94,11 @@ _PHRASES = [
      r"|can not|not to|never) (?:to )?(?:call|ring|contact|phone)\b", "DNC"),
     # Calls as a noun.
     (r"\b(?:tele)?phone contact\b", "contact"),
+    (r"\b(?:tele)?phone communications?\b|\bcommunications?(?= (?:with|to) (?:me|us)\b"
+     r"| (?:to|must|should|has to|have to|needs? to) (?:cease|stop|end)\b)", "calls"),
+    (r"\b(?:this|the|that|my) call\b(?! (?:cent|list|log|sheet|again|anymore))", "THISCALL"),
+    (r"\b(any|no|your) call\b(?! (?:cent|list|log|sheet|forward|wait|me|us|back))|\b(a) call(?= from you)",
+     r"\1\2 calls"),
     (r"\b(?:robo|phone|telephone|cold|sales|spam|marketing) ?calls?\b(?! (?:list|sheet|cent))", "calls"),
     (r"\b(another|further|single|more|other) call\b", r"\1 calls"),
     (r"\bgive (?:me|us) (?:a|any|anymore|any more|another|more) (?:calls?|rings?|bells?|buzz|shout)\b", "ring me"),
@@ -162,8 +173,10 @@ _NOUN = r"(?<!\bthe )(?<!\bby )(?<!\ba )(?<!\bvia )(?<!\byour )(?<!\bno )(?<!\bo
 _VERBS = [
     (r"\b(?:calls|rings|phones|bothers|contacts)(?= (?:ME|NUMBER|HOME|here)\b)", "RING"),
     (r"\bcalls\b", "CALLS"),
-    (r"\bget (?:back )?in touch(?: with)?|\breach out(?: to)?|\bget (?:back )?on to(?= ME)", "RING"),
-    (r"\bgetting (?:back )?in touch(?: with)?|\breaching out(?: to)?", "RINGING"),
+    (r"\bget (?:back )?in touch(?: with)?|\breach out(?: to)?"
+     r"|\bcommunicate with(?! ME in (?!future))|\bget (?:back )?on to(?= ME)", "RING"),
+    (r"\bgetting (?:back )?in touch(?: with)?|\breaching out(?: to)?|\bcommunicating with(?! ME in (?!future))",
+     "RINGING"),
     (r"\bbe (?:at|on to|onto) ME\b", "be BOTHERING ME"),
     (r"\bhit(?: ME)? up\b|\bhit(?= NUMBER)|\bblow up(?= NUMBER)", "BOTHER ME"),
     (r"\bhitting(?: ME)? up\b|\bhitting(?= NUMBER)|\bblowing up(?= NUMBER)|\bblowing(?= NUMBER up)", "BOTHERING"),
@@ -181,6 +194,9 @@ _VERBS = [
      r"|from (?:now|here|this day|today|this point)(?: on| onwards?| forward)?|off now on|after (?:this|today)|at all"
      r"|for any reason|under any circumstances|any longer|hereafter|henceforth|another time|ever and ever)\b", "EVER"),
     (r"\b(EVER|PLS|ME)(?: (?:and )?\1\b)+", r"\1"),
+    # A pause where no sentence can end.
+    (r"\b(stop|quit|cease) \. (?=(?:CALLING|RINGING|BOTHERING)\b)|\b(off|from) \. (?=(?:YOUR|CALL|THE)LIST\b)",
+     r"\1\2 "),
 ]  # fmt: skip
 
 
@@ -194,7 +210,7 @@ _AFTER_LISTS = _compile(_VERBS)
 
 def reduce_words(text: str) -> str:
     """The words of ``text`` with each idea as one token, separated by single spaces, between two spaces."""
-    words = text.lower().replace("’", "'")
+    words = _WORD_BY_WORD.sub(lambda found: re.sub(r"[.!?…]", " ", found.group()), text.lower().replace("’", "'"))
     for pattern, replacement in _BEFORE_LISTS:
         words = pattern.sub(replacement, words)
     words = _LIST.sub(_name_list, words)

@@ -1,9 +1,16 @@
 """
 Which words ask never to be called again, which may, and which only sound like it.
 
-``opt_out_sentences.json`` has sentences of callers with the label "demand" (a plain demand of the speaker, to those who
-call, never to be called again) or "other". The sources ``callers`` and ``reports`` were not written for this test;
-``short`` and ``written`` were.
+Both files have sentences of callers with the label "demand" (a plain demand of the speaker, to those who call, never to
+be called again) or "other".
+
+- ``opt_out_sentences.json``: The sources ``callers`` and ``reports`` were not written for this test; ``short`` and
+  ``written`` were. ``neighbours`` were written beside the faults found in the other file.
+- ``opt_out_sentences_blind.json``: 90 demands and 90 others that were judged once before anyone who worked on the rules
+  had read them. In that run 6.7 % of the demands were missed (6), 59 % were obeyed at once (53) and the caller was
+  asked about the rest (31). None of the others was obeyed, and the caller was asked about 4.4 % of them (4). These are
+  the figures to expect for words that the rules have not met. The kinds of the six and the four have been mended since,
+  so the tests hold the set to more than that.
 """
 
 from __future__ import annotations
@@ -16,14 +23,19 @@ import pytest
 
 from media.turns.opt_out import Demand, Judgement, judge_opt_out
 
-SENTENCES = json.loads((Path(__file__).parent / "opt_out_sentences.json").read_text(encoding="utf-8"))
-SOURCES = ("callers", "reports", "short", "written")
+HERE = Path(__file__).parent
+SENTENCES = json.loads((HERE / "opt_out_sentences.json").read_text(encoding="utf-8"))
+BLIND_SENTENCES = json.loads((HERE / "opt_out_sentences_blind.json").read_text(encoding="utf-8"))
+SOURCES = ("callers", "reports", "short", "written", "neighbours")
 MOST_MISSED = 0.03
 """The share of the demands that may be taken for something else. The language model still has its tool for them."""
-FEWEST_PLAIN = {"callers": 0.75, "reports": 0.4, "short": 0.8, "written": 0.6}
+FEWEST_PLAIN = {"callers": 0.75, "reports": 0.4, "short": 0.8, "written": 0.6, "neighbours": 0.5}
 """The share of the demands of each source that is obeyed without a question."""
 MOST_ASKED = 0.05
 """The share of the other sentences about which the caller may be asked."""
+
+FEWEST_PLAIN_BLIND = 0.64
+"""The share of the demands of the blind set that is obeyed without a question: 58 of 90, now that it is known."""
 
 PLAIN, SUSPECTED, NONE = Demand.PLAIN, Demand.SUSPECTED, Demand.NONE
 
@@ -70,6 +82,30 @@ def test_callers_are_hardly_ever_asked_about_other_sentences():
     assert len(judged(texts("other"), SUSPECTED)) <= MOST_ASKED * len(texts("other"))
 
 
+# The sentences of the blind set, now that it is known
+
+
+def blind_texts(label: str) -> list[str]:
+    return [one["text"] for one in BLIND_SENTENCES if one["label"] == label]
+
+
+def test_the_blind_set_has_as_many_demands_as_others():
+    assert len(blind_texts("demand")) == len(blind_texts("other")) == 90
+
+
+def test_no_demand_of_the_blind_set_is_missed_any_longer():
+    assert judged(blind_texts("demand"), NONE) == []
+
+
+def test_most_demands_of_the_blind_set_are_obeyed_without_a_question():
+    demands = blind_texts("demand")
+    assert len(judged(demands, PLAIN)) >= FEWEST_PLAIN_BLIND * len(demands)
+
+
+def test_callers_are_not_asked_about_any_other_sentence_of_the_blind_set():
+    assert judged(blind_texts("other"), PLAIN, SUSPECTED) == []
+
+
 # What recognition makes of them
 
 
@@ -104,7 +140,7 @@ def with_errors(text: str) -> str:
     ids=["capitals", "no punctuation", "hesitation", "errors", "a sentence before", "a word before"],
 )
 def test_the_figures_hold_however_the_words_are_recognised(change):
-    demands, others = texts("demand"), texts("other")
+    demands, others = texts("demand") + blind_texts("demand"), texts("other") + blind_texts("other")
     assert len(judged([change(text) for text in demands], NONE)) <= MOST_MISSED * len(demands)
     assert judged([change(text) for text in others], PLAIN) == []
 
@@ -158,7 +194,33 @@ def test_the_figures_hold_however_the_words_are_recognised(change):
         # Calling by a name.
         ("don't call me sir", NONE),
         ("don't ring me sir", PLAIN),
+        ("don't ever call me Susan", NONE),
+        ("stop calling me Susan, it's Suzanne", NONE),
+        ("stop calling me yeah", PLAIN),
+        ("don't call this number pal", PLAIN),
+        # The title of a work.
+        ("do you know the song Don't Call Me Angel", NONE),
+        # The speaker is the one who calls.
+        ("I'm never calling that restaurant again", NONE),
+        ("I can't make any calls from this phone", NONE),
+        ("you're never calling me again", SUSPECTED),
+        # One call is not calls.
+        ("I don't want this call recorded", NONE),
+        ("I don't want any call from your bank", PLAIN),
+        # Communication.
+        ("cease all telephone communication with me", PLAIN),
+        ("stop communicating with me by phone", PLAIN),
+        ("don't communicate with me in French", NONE),
+        # What is to come of it.
+        ("fix it so my number doesn't get dialled any more", SUSPECTED),
+        ("I'm annoyed that I don't get called back", NONE),
+        # Words said one by one.
+        ("Stop. Calling. Me.", PLAIN),
+        ("Remove. My. Number.", SUSPECTED),
+        ("No. Sorry. Call me.", NONE),
         # Words that say less.
+        ("take me off for good", SUSPECTED),
+        ("drop me off today", NONE),
         ("leave me alone", SUSPECTED),
         ("unsubscribe", SUSPECTED),
         ("unsubscribe me from the newsletter", NONE),
