@@ -68,7 +68,6 @@ _WEAK_HINTS = (
     r"\b(?:make sure|ensure|see to it|see that)(?: \w+){0,3} (?:nobody|no one|none)(?: \S+){0,5}"
     rf" (?:{_CALL_ME}|CALLS)\b",
     rf"\b(?:do not|no|not any) need (?:for {YOU} )?(?:to )?(?:be |keep )+{_CALL_ME}",
-    r"(?<!\bi )(?<!\bwe )\b(?:do not|no) need (?:to )?(?:CALL|RING)(?: ME| NUMBER| here)* EVER\b",
     r"(?<!get )(?<!had )(?<!got )(?<!have )(?<!are )\bno CALLS (?:PLS|EVER|from (?:you|YOU))",
     rf"\b{YOU} (?:have |are |did |people )*(?:RUNG|CALLED|CALLING|RINGING|BOTHERING)\b.* (?:stop it|make it"
     rf" stop|stop this|no more"
@@ -97,7 +96,6 @@ _WEAK_HINTS = (
     r"\b(?:stay|keep|get) (?:off|away from|out of) (?:NUMBER|HOME)(?= (?:\.|and|or|i|you)|\s*$)",
     rf"\b(?:that|this) is the last (?:time|CALLS?) {YOU} ",
     r"(?:^| \.| go| and| away| PLS) (?:CALL|RING|BOTHER) (?:someone|somebody) else\b",
-    r"\b(?:NUMBER|HOME) (?:does not (?:accept|take|want)|is not for|is off limits)\b",
     r"\bforget (?:that )?you (?:EVER )?(?:had|have|saw) (?:NUMBER|it)\b",
     r"\b(?:flag|mark|list|put|set|register|note|log) (?:this|it|that|ME|NUMBER)(?: \w+){0,3} DNC\b",
     r"(?:^| \.)(?: PLS)* off (?:YOURLIST|CALLLIST)\b",
@@ -109,7 +107,6 @@ _WEAK_HINTS = (
     r"\b(?:YOURLIST|CALLLIST|NUMBER|CALLS|CALLING|RINGING|\w+th CALL|time you CALL|RUNG|CALLED)\b.*"
     rf" (?:take|remove|delete|strike|cross|get|want) {_MINE}(?: off| out| down| gone| removed| deleted)*{_END}",
     rf"\b(?:i|we) want (?:off|out){_END}",
-    r"\bsaid you would (?:take|remove|stop|not|never)[^.]*(?:LIST|CALLING|RINGING|(?:CALL|RING) ME)",
 )
 _HINTS = [
     *((STRONG_WEIGHT, re.compile(pattern)) for pattern in _STRONG_HINTS),

@@ -66,7 +66,7 @@ _SPELLINGS = [
     (r"\b(?:u[hm]+|er+m?|ah+|oh|h?m+|really|actually|basically|literally|simply|seriously|honestly|maybe|perhaps"
      r"|possibly|already|also|ever so|(?<!do )you know|i mean|sort of|kind of|kinda|immediately|right now|straight away"
      r"|fucking|fuckin|feckin|damn|goddamn|bloody|bleeding|bleedin|flipping|flaming|freaking|frigging|blasted)\b", " "),
-    (r"\bstupid (?=list|calls?\b|phone)", ""),
+    (r"\bstupid (?=calls?\b|phone)", ""),
     (r"(?<!would )(?<!\bi )(?<!we )(?<!not )(?<!you )(?<!id )\blike\b", " "),
     (r"\bmind (?:please )?(remov|tak|delet|eras)ing\b", r"\1e"),
     (r"\bmind (?:please )?(stop|put|add|cross|scratch)p?t?ing\b", r"\1"),
@@ -85,10 +85,9 @@ _PHRASES = [
      r"|thing|service|numbers?)"
      r"(?: of yours)?\b", "DNC"),
     (r"\b(?:the|a|that|your|as|down as|status) (?:do not|no) (?:call|contact)\b(?! me| us)", "DNC"),
-    (r"\b(mark (?:\w+ ){1,4}?)do not (?:call|contact|ring)\b", r"\1DNC"),
     (r"\bd ?n ?c(?: list)?\b|\b(?:the |that )?(?:telephone|phone|call) preference(?: service| list| thing)?\b|\btps\b",
      "DNC"),
-    (r"\b(?:your |the |a )?(?:suppression|opt out|no contact) list\b", "DNC"),
+    (r"\b(?:your |the |a )?(?:suppression|opt out) list\b", "DNC"),
     (r"\b(?:(?:list of|the|for) (?:the )?)(?:people|numbers|folks|ones) (?:that |who |whom )?(?:you )?(?:are"
      r" )?(?:do not|must not|should not"
      r"|can not|not to|never) (?:to )?(?:call|ring|contact|phone)\b", "DNC"),
@@ -119,7 +118,6 @@ _PHRASES = [
      r"|children)(?: in law)?\b", "KIN"),
     (r"\b(?:my|our) \w+s (?:house|home|place|number|phone|mobile|landline|line|flat)\b", "HOME"),
     (r"\b(?:me|us|myself)\b", "ME"),
-    (r"\bME and (?:KIN|the (?:missus|wife|husband))\b", "ME"),
     # Who calls: those whom the caller speaks to.
     (r"\byou (?:people|guys|lot|folks|all|fellas|lads|ones|crowd|bunch|clowns|idiots|scammers|jokers|muppets"
      r"|bastards)\b"
@@ -193,7 +191,6 @@ _VERBS = [
     (r"\b(?:ever again|again|anymore|ever|for good|for ?ever|permanently|in (?:the )?future|going forward"
      r"|from (?:now|here|this day|today|this point)(?: on| onwards?| forward)?|off now on|after (?:this|today)|at all"
      r"|for any reason|under any circumstances|any longer|hereafter|henceforth|another time|ever and ever)\b", "EVER"),
-    (r"\b(EVER|PLS|ME)(?: (?:and )?\1\b)+", r"\1"),
     # A pause where no sentence can end.
     (r"\b(stop|quit|cease) \. (?=(?:CALLING|RINGING|BOTHERING)\b)|\b(off|from) \. (?=(?:YOUR|CALL|THE)LIST\b)",
      r"\1\2 "),
