@@ -238,102 +238,105 @@ _NAMES = (
         start=Start.CAPITAL,
     ),
 )
+_YEAR_FIRST = (
+    rule(
+        "date",
+        rf"(?<![\w-])(\d{{4}})-(\d\d)-(\d\d)[T ]{_TIME}(?![\w:])",
+        _iso_with_time,
+        _is_iso_with_time,
+        signs=":",
+        start=Start.NUMBER,
+    ),
+    rule(
+        "date",
+        rf"(?<![\w-])(\d{{4}})([-/.])(\d{{1,2}})\2(\d{{1,2}})(?![\w-]){_END}",
+        _year_first,
+        _is_year_first,
+        signs="-/.",
+        start=Start.NUMBER,
+    ),
+    rule(
+        "date",
+        r"(?<![\w/.,-])(0?[1-9]|1[0-2])/(\d\d)(?![\w/])",
+        _month_of_year,
+        _expires,
+        signs="/",
+        start=Start.NUMBER,
+    ),
+)
+_NUMERIC_SHORT = (
+    rule(
+        "date range",
+        rf"(?<![\w/])(\d\d?)/(\d\d?){DASH}(\d\d?)/(\d\d?)(?![\w/])",
+        _short_range,
+        _is_short_range,
+        signs="/",
+        start=Start.NUMBER,
+    ),
+    rule(
+        "date",
+        r"(?<![\w/.,-])(\d\d?)/(\d\d?)(?![\w/%]|\.\d)",
+        _short_date,
+        _is_short_date,
+        signs="/",
+        start=Start.NUMBER,
+    ),
+)
+_WITH_MONTH = (
+    rule(
+        "date range",
+        rf"\b({MONTH})\b\.?\s+{_D}{DASH}{_D}{_YEAR}{_END}",
+        _day_range,
+        _days(2, 3),
+        start=Start.CAPITAL,
+        signs="-–—",
+    ),
+    rule(
+        "date range",
+        rf"(?<![\w.:$-]){_D}{DASH}{_D}\s+({MONTH})\b\.?{_YEAR}",
+        _day_range_first,
+        _days(1, 2),
+        start=Start.NUMBER,
+        signs="-–—",
+    ),
+    rule("date", rf"\b({MONTH})\b\.?\s+{_D}{_YEAR}{_END}", _month_day, _days(2), start=Start.CAPITAL),
+    rule("date", rf"(?<![:.$]\d)(?<![\w:.$-])([Tt]he )?{_D}\s+(?:of\s+)?({MONTH})\b\.?{_YEAR}", _day_month, _days(2)),
+    rule(
+        "date",
+        rf"\b({MONTH})\b\.?,?\s+((?:19|20)\d\d)(?!\w|[.,]\d)",
+        lambda m: f"{month(m[1])} {year(int(m[2]))}",
+        start=Start.CAPITAL,
+    ),
+    rule(
+        "date",
+        rf"\b({MONTH})\b\.?\s+['’](\d\d)(?!\w)",
+        lambda m: f"{month(m[1])} {two_digits(m[2])}",
+        start=Start.CAPITAL,
+    ),
+)
+_YEARS = (
+    rule("year", r"\b((?:1[1-9]|20)\d0)['’]?s\b", _decade, signs="s", start=Start.NUMBER),
+    rule("year", r"([2-9]0)s\b", _decade, _is_decade, signs="s", start=Start.NUMBER),
+    rule(
+        "date",
+        r"(?<![\w/.,-])(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\w/])",
+        _month_of_year,
+        signs="/",
+        start=Start.NUMBER,
+    ),
+    rule("year", r"(?<!\w)['’](\d0)s\b", _decade, signs="'’"),
+    rule("year", r"(?<!\w)['’](\d\d)(?![\w'’\"])", lambda m: two_digits(m[1]), signs="'’"),
+    rule("year", r"(?<![\w.,$€£#])(?:19|20)\d\d(?![\w%]|[.,:]\d)", lambda m: year(int(m[0])), start=Start.NUMBER),
+    rule(
+        "year",
+        r"(?<![\w.,$€£#])1[0-8]\d\d(?![\w%]|[.,:]\d)",
+        lambda m: year(int(m[0])),
+        _is_old_year,
+        start=Start.NUMBER,
+    ),
+)
 
 
 def rules(*, day_first: bool) -> tuple[Rule, ...]:
     """``day_first``: 3/4/2026 is the third of April, as outside of the United States."""
-    return (
-        rule(
-            "date",
-            rf"(?<![\w-])(\d{{4}})-(\d\d)-(\d\d)[T ]{_TIME}(?![\w:])",
-            _iso_with_time,
-            _is_iso_with_time,
-            signs=":",
-            start=Start.NUMBER,
-        ),
-        rule(
-            "date",
-            rf"(?<![\w-])(\d{{4}})([-/.])(\d{{1,2}})\2(\d{{1,2}})(?![\w-]){_END}",
-            _year_first,
-            _is_year_first,
-            signs="-/.",
-            start=Start.NUMBER,
-        ),
-        rule(
-            "date",
-            r"(?<![\w/.,-])(0?[1-9]|1[0-2])/(\d\d)(?![\w/])",
-            _month_of_year,
-            _expires,
-            signs="/",
-            start=Start.NUMBER,
-        ),
-        *_numeric(day_first),
-        rule(
-            "date range",
-            rf"(?<![\w/])(\d\d?)/(\d\d?){DASH}(\d\d?)/(\d\d?)(?![\w/])",
-            _short_range,
-            _is_short_range,
-            signs="/",
-            start=Start.NUMBER,
-        ),
-        rule(
-            "date",
-            r"(?<![\w/.,-])(\d\d?)/(\d\d?)(?![\w/%]|\.\d)",
-            _short_date,
-            _is_short_date,
-            signs="/",
-            start=Start.NUMBER,
-        ),
-        rule(
-            "date range",
-            rf"\b({MONTH})\b\.?\s+{_D}{DASH}{_D}{_YEAR}{_END}",
-            _day_range,
-            _days(2, 3),
-            start=Start.CAPITAL,
-            signs="-–—",
-        ),
-        rule(
-            "date range",
-            rf"(?<![\w.:$-]){_D}{DASH}{_D}\s+({MONTH})\b\.?{_YEAR}",
-            _day_range_first,
-            _days(1, 2),
-            start=Start.NUMBER,
-            signs="-–—",
-        ),
-        rule("date", rf"\b({MONTH})\b\.?\s+{_D}{_YEAR}{_END}", _month_day, _days(2), start=Start.CAPITAL),
-        rule(
-            "date", rf"(?<![:.$]\d)(?<![\w:.$-])([Tt]he )?{_D}\s+(?:of\s+)?({MONTH})\b\.?{_YEAR}", _day_month, _days(2)
-        ),
-        rule(
-            "date",
-            rf"\b({MONTH})\b\.?,?\s+((?:19|20)\d\d)(?!\w|[.,]\d)",
-            lambda m: f"{month(m[1])} {year(int(m[2]))}",
-            start=Start.CAPITAL,
-        ),
-        rule(
-            "date",
-            rf"\b({MONTH})\b\.?\s+['’](\d\d)(?!\w)",
-            lambda m: f"{month(m[1])} {two_digits(m[2])}",
-            start=Start.CAPITAL,
-        ),
-        rule("year", r"\b((?:1[1-9]|20)\d0)['’]?s\b", _decade, signs="s", start=Start.NUMBER),
-        rule("year", r"([2-9]0)s\b", _decade, _is_decade, signs="s", start=Start.NUMBER),
-        rule(
-            "date",
-            r"(?<![\w/.,-])(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\w/])",
-            _month_of_year,
-            signs="/",
-            start=Start.NUMBER,
-        ),
-        rule("year", r"(?<!\w)['’](\d0)s\b", _decade, signs="'’"),
-        rule("year", r"(?<!\w)['’](\d\d)(?![\w'’\"])", lambda m: two_digits(m[1]), signs="'’"),
-        rule("year", r"(?<![\w.,$€£#])(?:19|20)\d\d(?![\w%]|[.,:]\d)", lambda m: year(int(m[0])), start=Start.NUMBER),
-        rule(
-            "year",
-            r"(?<![\w.,$€£#])1[0-8]\d\d(?![\w%]|[.,:]\d)",
-            lambda m: year(int(m[0])),
-            _is_old_year,
-            start=Start.NUMBER,
-        ),
-        *_NAMES,
-    )
+    return (*_YEAR_FIRST, *_numeric(day_first), *_NUMERIC_SHORT, *_WITH_MONTH, *_YEARS, *_NAMES)
