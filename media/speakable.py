@@ -31,6 +31,8 @@ def speakable(text: str, language: str = "en") -> str:
     return tidy(re.sub(r"[^\w\s]|[\d_]", " ", text).lower())  # each pass changed it: keep its words only
 
 
+_INITIALS = re.compile(r"\b[A-Za-z]\.[A-Za-z]\.$")
+"""Letters with points, as in "p.m.", which keep the last point in front of a question mark."""
 _GAP = re.compile(r"\s*[.,;:!?][\s.,;:!?]*|\s+")
 
 
@@ -45,7 +47,8 @@ def _gap(match: re.Match[str]) -> str:
     if not marks:
         return " "
     if "!" in marks or "?" in marks:
-        marks = "".join(mark for mark in marks if mark in "!?")[:2]
+        point = "." if _INITIALS.search(match.string, max(0, match.start() - 3), match.start() + 1) else ""
+        marks = point + "".join(mark for mark in marks if mark in "!?")[:2]
     elif marks.startswith("..."):
         marks = "..."
     elif "." in marks and marks not in (".,", ".;", ".:"):  # which follow an abbreviation

@@ -17,6 +17,9 @@ GROUPED = r"(?<![\w.,$€£/-])\d{2,4}(?: \d{2,4}){2,5}(?![\w%]|[.,:]\d)"
 """At least three groups between spaces: 612 345 678, 4242 4242 4242 4242."""
 IN_CONTEXT = r"(?<![\w.,$€£])\(?\d{1,6}\)?(?:[ .\-/]{0,3}\(?\d{1,8}\)?){1,6}(?![\w%]|[.,:]\d)"
 """Any groups of digits; only after a word such as "call" or "dial"."""
+HARMONISED = r"(?<![\w.,$€£:/-])(?:116 ?(?:006|111|117|123)|116000)(?![\w%]|[.,:/-]\d| \d)"
+"""The numbers of social value that are the same in all of Europe: 116 117 is the doctor on call.
+"116 000" is more often a number of thousands."""
 
 _SEPARATORS = re.compile(r"(?<=\d)[./-](?=\d)")
 
@@ -28,6 +31,14 @@ def digit_count(text: str) -> int:
 def _has_one_separator(text: str) -> bool:
     """A number is not written with points here and dashes there: that is a range of times or of prices."""
     return len(set(_SEPARATORS.findall(text))) <= 1
+
+
+def is_date(text: str) -> bool:
+    """Whether groups of digits are a date with the year first, 2026-11-21, and no number."""
+    return _DATE.fullmatch(text) is not None
+
+
+_DATE = re.compile(r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])")
 
 
 def is_international(match: Match) -> bool:

@@ -7,6 +7,7 @@ import re
 from media.spoken.english.context import Context, context, is_counted
 from media.spoken.english.numerals import digit_groups, digits, number
 from media.spoken.spans import Match, Rule, Start, rule, text_before
+from media.spoken.telephones import is_date
 
 _LONG = 4
 """Digits from which "order 4471" is the number of a record; "order 250" may count things."""
@@ -19,6 +20,8 @@ _LONG_RUN = 4
 
 
 def _is_code(match: Match) -> bool:
+    if is_date(match[0]):
+        return False
     around = context(match)
     count = sum(map(str.isdigit, match[0]))
     if around is Context.CODE:

@@ -53,7 +53,8 @@ _LINKS = frozenset(
     "is are was were be will it its your the my our their this that you we i they he she him her us me them has have"
     " had been to at on or and then plus also below following as follows called sent received given gave entered again"
     " now please just back toll free emailed texted assigned which reads new old correct same directly anytime today"
-    " tonight here either only us's it's that's star pound hash key".split()
+    " tonight here either only still currently actually really always probably maybe us's it's that's star pound hash"
+    " key".split()
 )
 """Words that may stand between such a word and its digits."""
 
@@ -70,7 +71,12 @@ _REACH = 90
 _NEAR = 9
 """Words before the digits in which it may: "the code that we have just sent to you is"."""
 
-_ENDING = re.compile(r"\b(?:ending|(?:ends|end)\s(?:in|with|on)|ending\s(?:in|with|on))[\s:]*$", re.I)
+_ENDING = re.compile(r"\b(?:ending|(?:ending|ends|end)\s(?:in|with|on))[\s:]*$", re.I)
+_NAMED_BY_ITS_END = re.compile(
+    r"\b(?:accounts?|cards?|codes?|pins?|phones?|numbers?|lines?|mobile|cell|visa|mastercard|amex|iban|ones?|serial)\b",
+    re.I,
+)
+"""What is named by its last digits. "The lease ends on 2027-07-19" and "the sale ends in 20 minutes" name none."""
 _BEFORE_A_CODE = re.compile(
     r"\s(?:is|was|are)\s(?:your|the|my|our|a|an)\s(?:[\w-]+\s){0,3}(?:code|pin|password|passcode|number|otp|id)\b", re.I
 )
@@ -89,7 +95,8 @@ def context(match: Match) -> Context | None:
     """What the words around a match say it is. None if they say nothing."""
     text, start = match.string, match.start()
     before = text[max(0, start - _REACH) : start]
-    if _ENDING.search(before) or _BEFORE_A_CODE.match(text, match.end()):
+    ends_there = _ENDING.search(before) and _NAMED_BY_ITS_END.search(before) and not is_counted(match)
+    if ends_there or _BEFORE_A_CODE.match(text, match.end()):
         return Context.CODE
     boundaries = list(_SENTENCE_END.finditer(before))
     tokens = [_known(token) for token in _TOKEN.findall(before[boundaries[-1].end() if boundaries else 0 :])]

@@ -15,6 +15,8 @@ DAY = r"Mon(?:day)?|Tue(?:s(?:day)?)?|Wed(?:nesday)?|Thu(?:r(?:s(?:day)?)?)?|Fri
 _D = r"(\d{1,2})(?:st|nd|rd|th)?"
 _YEAR = r"(?:,?\s+((?:1\d|20)\d\d)\b(?![:,]\d))?"
 _END = r"(?![\w%]|[:.,/]\d)"
+_STOP = r"\b(\.?)"
+"""A full stop is part of a decade, so that it is as long as the seconds that it might be: "the 1990s."."""
 _TIME = r"(\d{2}):(\d{2})(?::\d{2}(?:\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?"
 
 _BEFORE_A_DATE = re.compile(
@@ -87,7 +89,7 @@ def _month_and_day(match: Match, *, day_first: bool) -> tuple[int, int]:
 def _decade(match: Match) -> str:
     text = match[1]
     words = year(int(text)) if len(text) == 4 else cardinal(int(text))
-    return plural(words)
+    return plural(words) + match[2]
 
 
 def _day_range(match: Match) -> str:
@@ -315,8 +317,8 @@ _WITH_MONTH = (
     ),
 )
 _YEARS = (
-    rule("year", r"\b((?:1[1-9]|20)\d0)['’]?s\b", _decade, signs="s", start=Start.NUMBER),
-    rule("year", r"([2-9]0)s\b", _decade, _is_decade, signs="s", start=Start.NUMBER),
+    rule("year", rf"\b((?:1[1-9]|20)\d0)['’]?s{_STOP}", _decade, signs="s", start=Start.NUMBER),
+    rule("year", rf"([2-9]0)s{_STOP}", _decade, _is_decade, signs="s", start=Start.NUMBER),
     rule(
         "date",
         r"(?<![\w/.,-])(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\w/])",
@@ -324,7 +326,7 @@ _YEARS = (
         signs="/",
         start=Start.NUMBER,
     ),
-    rule("year", r"(?<!\w)['’](\d0)s\b", _decade, signs="'’"),
+    rule("year", rf"(?<!\w)['’](\d0)s{_STOP}", _decade, signs="'’"),
     rule("year", r"(?<!\w)['’](\d\d)(?![\w'’\"])", lambda m: two_digits(m[1]), signs="'’"),
     rule("year", r"(?<![\w.,$€£#])(?:19|20)\d\d(?![\w%]|[.,:]\d)", lambda m: year(int(m[0])), start=Start.NUMBER),
     rule(

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from media.spoken import web
-from media.spoken.english import codes, dates, money, numbers, signs, telephones, times, units, words
+from media.spoken.english import (
+    codes,
+    dates,
+    keyboard,
+    money,
+    numbers,
+    roman,
+    signs,
+    telephones,
+    times,
+    units,
+    words,
+)
 from media.spoken.english.numerals import cardinal, digits
 from media.spoken.grammar import Grammar
 
@@ -29,10 +41,12 @@ def _build(*, american: bool) -> Grammar:
         *numbers.RULES[:-1],
         *codes.RULES,
         *words.RULES,
+        *keyboard.RULES,
+        *roman.RULES,
         *signs.RULES,
         numbers.RULES[-1],
     )
-    return Grammar(rules=rules, words=frozenset([*words.KNOWN, *dates.SHORT_NAMES, "M"]))
+    return Grammar(rules=rules, words=frozenset([*words.KNOWN, *keyboard.WORDS, *roman.WORDS, *dates.SHORT_NAMES, "M"]))
 
 
 AMERICAN = _build(american=True)

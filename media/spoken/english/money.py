@@ -135,7 +135,7 @@ _PAID = re.compile(
 
 def _cents(match: Match) -> str:
     amount = match[1] or match[2]
-    return f"{number(amount)} {'cent' if amount == '1' else 'cents'}"
+    return f"{number(amount)} {'cent' if amount == '1' else 'cents'}{per(match['per'])}"
 
 
 def _single(match: Match) -> str:
@@ -193,7 +193,7 @@ RULES: tuple[Rule, ...] = (
         signs="-–—",
     ),
     rule("money", rf"(?<![\w.,]){_FIRST}\s?(?P<sign>{_AFTER})(?!\w|\d){_RATE}", _single, start=Start.NUMBER),
-    rule("money", r"(?<![\w.,])(\d{1,3})\s?¢|¢(\d{1,3})(?![\w.,])", _cents, signs="¢"),
+    rule("money", rf"(?<![\w.,])(?:(\d{{1,3}})\s?¢|¢(\d{{1,3}})(?!\w|[.,]\d)){_RATE}", _cents, signs="¢"),
     rule(
         "money",
         r"(?<![\w.,£])(\d{1,2})p(?!\w)",

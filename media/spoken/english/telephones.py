@@ -28,6 +28,9 @@ _SERVICE_NOUN = re.compile(
 )
 """What follows a service number where no word before it says that it is to be dialled."""
 
+_SERVED_BY = re.compile(r"\b(?:try|trying|use|using|via|through)\s$", re.I)
+"""What people do with a service number, and with few other numbers: "try 311 instead"."""
+
 
 def telephone(text: str) -> str:
     """A telephone number, digit by digit, in groups."""
@@ -60,6 +63,8 @@ def _is_service(match: Match) -> bool:
     if re.match(r"\s(?:[A-Z][a-z]+\s){0,2}(?:St|Street|Ave|Avenue|Rd|Road)\b", text_after(match)):
         return False
     if match[0] == "911" and not is_counted(match):
+        return True
+    if _SERVED_BY.search(text_before(match)) and not is_counted(match):
         return True
     around = context(match)
     return around in (Context.PHONE, Context.KEYS) or _SERVICE_NOUN.match(match.string, match.end()) is not None
@@ -104,6 +109,7 @@ def _key_sayer(pound: str) -> tuple[Rule, ...]:
 
 
 INTRODUCED: tuple[Rule, ...] = (
+    rule("service", telephones.HARMONISED, lambda m: telephone(m[0]), start=Start.NUMBER),
     rule(
         "service",
         rf"(?<![\w.,$€£:/-])(?:{_SERVICE})(?![\w%]|[.,:/-]\d)",

@@ -42,12 +42,37 @@ def _dotted(match: Match) -> str:
 
 def _is_dotted_time(match: Match) -> bool:
     """Accepts "at 9.30" and "9.30"; refuses "9.30 percent", "3.14" and "0.50"."""
-    if _MEASURED.match(match.string, match.end()):
+    if _MEASURED.match(match.string, match.end()) or _is_compared(match):
         return False
     if match[2] == "30" and match[1] != "0":
         return True
+    if _TIME_RANGE_BEFORE.search(text_before(match)):
+        return True
     before = _BEFORE_A_TIME.search(text_before(match))
     return before is not None and before[0].strip().lower() not in ("and", "or", "to", "ends", "end")
+
+
+def _is_compared(match: Match) -> bool:
+    """Whether the number is one of two that cannot both be times, or has changed: "it rose from 10.25 to 11.5"."""
+    before = text_before(match)
+    others = (_NUMBER_AFTER.match(match.string, match.end()), _NUMBER_BEFORE.search(before))
+    return _CHANGED.search(before) is not None or any(
+        other is not None and _MAY_BE_TIME.fullmatch(other[1]) is None for other in others
+    )
+
+
+_NUMBER_AFTER = re.compile(r"\s(?:to|and|or|until|till)\s(\d+(?:\.\d+)?)(?![\w:]|\.\d)")
+_NUMBER_BEFORE = re.compile(r"(?<![\w:.])(\d+(?:\.\d+)?)\s(?:to|and|or|until|till)\s$")
+_TIME_RANGE_BEFORE = re.compile(
+    r"\b(?:from|between|open|hours)\s(?:[01]?\d|2[0-4])\.[0-5]\d\s(?:to|and|until|till)\s$", re.I
+)
+_MAY_BE_TIME = re.compile(r"(?:[01]?\d|2[0-4])(?:\.[0-5]\d)?")
+_CHANGED = re.compile(
+    r"\b(?:rises?|rose|risen|falls?|fell|fallen|drops?|dropped|grew|grows?|climbed|jumped|slipped|increased|decreased"
+    r"|indexe?s?|rates?|ratios?|scores?|averages?|prices?|readings?|levels?)\b(?:[^.!?]|\.\d)*$",
+    re.I,
+)
+"""Words of what is measured and changes."""
 
 
 def _dotted_range(match: Match) -> str:
