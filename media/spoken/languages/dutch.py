@@ -140,6 +140,8 @@ DUTCH = Language(
         " eerst daarna".split()
     ),
     key_words=frozenset("druk toets toetsen kies drukken".split()),
+    number_words=frozenset("nummer nummers".split()),
+    copulas=frozenset("is de het".split()),
     keys={"#": "hekje", "*": "sterretje"},
     day=r"(\d{1,2})",
     of=r"\s+",

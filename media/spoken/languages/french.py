@@ -21,6 +21,50 @@ def _count(value: int, noun: Noun) -> str:
     return f"{words}{joint}{noun.many if value else noun.one.split(' ', 1)[1]}"
 
 
+_FEMININE = frozenset(
+    "place chambre personne heure minute seconde semaine table page question fois voiture nuit ligne étape commande"
+    " boîte bouteille carte lettre pièce ville rue femme fille tasse part salle clé adresse chaise tranche couverture"
+    " dent douche porte agence étoile tonne marche classe école équipe facture visite offre langue valise messe pause"
+    " amende banque caisse chaîne copie couche dame dose feuille fiche formule gare journée année livraison note"
+    " messagerie nouvelle piste plage plainte plante prise promesse recette remise réponse route série somme tâche taxe"
+    " tente touche vente victime voie annonce assurance chose demande chanson famille".split()
+)
+_FEMININE_ENDS = (
+    "tion",
+    "sion",
+    "aison",
+    "té",
+    "ette",
+    "ance",
+    "ence",
+    "ure",
+    "ée",
+    "ie",
+    "ade",
+    "ude",
+    "elle",
+    "esse",
+    "ise",
+    "ière",
+)
+_MASCULINE = frozenset(
+    "côté été comité traité musée lycée trophée parapluie incendie génie silence stade grade chapitre murmure abonné"
+    " invité employé salarié député député marché congé degré café canapé pavé thé".split()
+)
+
+
+def _is_feminine(noun: str) -> bool:
+    one = noun.removesuffix("s")
+    return one in _FEMININE or (one.endswith(_FEMININE_ENDS) and one not in _MASCULINE)
+
+
+def _before_noun(value: int, noun: str) -> str | None:
+    """Gives "vingt et une" in front of "places", a feminine noun."""
+    if value % 10 != 1 or value % 100 in (11, 71, 91) or not _is_feminine(noun):
+        return None
+    return f"{_cardinal(value)}e"
+
+
 def _date(date: DateWords) -> str:
     return " ".join(filter(None, ["premier" if date.day == 1 else _cardinal(date.day), date.month, date.year]))
 
@@ -137,6 +181,10 @@ FRENCH = Language(
         " commence d client c'est confirmation sécurité vérification s'il vous plaît".split()
     ),
     key_words=frozenset("tapez appuyez touche touches pressez saisissez entrez".split()),
+    number_words=frozenset("numéro numéros".split()),
+    copulas=frozenset("est le la c'est".split()),
+    plural=r"(?!(?:dans|mais|vous|nous|sans|alors|après|depuis|toujours|puis|plus|moins|fois|chez|avis|suis|êtes|ensuite|sous|vers)$)"
+    r"[a-zà-ÿœ]{3,}[sx]",
     keys={"#": "dièse", "*": "étoile"},
     day=r"(\d{1,2})(?:er)?",
     of=r"\s+",
@@ -146,6 +194,7 @@ FRENCH = Language(
     before_short_date="le|du|au|lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche",
     ordinal=r"(\d{1,3})(?:ers?|re|ères?|e|ème|ième|nde?|èmes)(?!\w)",
     say_ordinal=_ordinal,
+    before_noun=_before_noun,
     spaced_thousands=True,
     fractions=_fraction,
 )

@@ -38,6 +38,31 @@ def _before_noun(value: int, noun: str) -> str | None:
     return "eine" if noun.endswith(("e", "ung", "heit", "keit", "ion", "tät")) else "ein"
 
 
+_ACCUSATIVE = frozenset(
+    "beträgt betragen kostet kosten macht machen zahlen zahlt bezahlen bezahlt für um ohne durch gegen über per pro"
+    " haben hat habe spart sparen kriegen kriegt bekommen bekommt erhalten erhält enthält benötigt brauchen braucht"
+    " wiegt misst dauert nur noch etwa genau rund circa mindestens höchstens maximal".split()
+)
+_DATIVE = frozenset("mit von vom zu bei aus nach seit ab in vor unter zwischen binnen innerhalb außer".split())
+"""Words after which "1 €" is "einem Euro"; what lasts, or happens in some time, is meant by "in", "vor" and "unter"."""
+_MASCULINE = (
+    "Euro", "Cent", "Dollar", "Franken", "Rappen", "Penny", "Yen", "Zloty", "Groszy", "Kilometer", "Meter",
+    "Zentimeter", "Millimeter", "Quadratmeter", "Kubikmeter", "Liter", "Milliliter", "Grad", "Tag", "Monat",
+    "Gast", "Tisch", "Platz", "Termin", "Koffer", "Schritt",
+)  # fmt: skip
+"""The nouns of amounts whose accusative differs from the nominative."""
+
+
+def _decline(words: str, before: str) -> str:
+    """ "ein Euro" in the case that the word in front of it asks for."""
+    article, _, noun = words.partition(" ")
+    if article not in ("ein", "eine"):
+        return words
+    if before in _DATIVE:
+        return f"{'einer' if article == 'eine' else 'einem'} {noun}"
+    return f"einen {noun}" if before in _ACCUSATIVE and noun.startswith(_MASCULINE) else words
+
+
 def _date(date: DateWords) -> str:
     return " ".join(filter(None, [_ordinal(date.day, date.before), date.month, date.year]))
 
@@ -159,6 +184,9 @@ GERMAN = Language(
         " ihn einfach jetzt oder hier unsere unserer kostenlos gleich war einmal noch".split()
     ),
     key_words=frozenset("drücken drücke drückt tippen taste tasten wählen eingeben".split()),
+    number_words=frozenset("nummer nummern".split()),
+    copulas=frozenset("ist die der".split()),
+    plural=r"[A-ZÄÖÜ][a-zäöüß]{2,}(?:e|en|er|n|s)",
     keys={"#": "Raute", "*": "Stern"},
     day=r"(\d{1,2})\.",
     of=r"\s?",
@@ -168,6 +196,8 @@ GERMAN = Language(
     ordinal=r"(\d{1,3})\.(?=\s+(?:[a-zäöü]|(?:Stock|Etage|Mal|Tag|Woche|Monat|Jahr|Klasse|Platz|Quartal|Oktober)))",
     say_ordinal=lambda value, _written, before: _ordinal(value, before),
     before_noun=_before_noun,
+    decline=_decline,
+    nouns_have_capitals=True,
     fractions=_fraction,
     days=_DAYS,
 )

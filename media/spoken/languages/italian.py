@@ -21,6 +21,19 @@ def _count(value: int, noun: Noun) -> str:
     return f"{words}{joint}{noun.many}"
 
 
+_ONE = {
+    "una": "persona notte settimana camera stanza volta domanda pagina linea bottiglia copia sedia".split(),
+    "un": "giorno minuto secondo mese anno tavolo posto biglietto messaggio adulto bambino passeggero".split(),
+}
+"""Nouns behind "1". Of other words it is not certain that they are counted: "il tasto 1 per le vendite"."""
+
+
+def _before_noun(value: int, noun: str) -> str | None:
+    if value != 1:
+        return None
+    return next((one for one, nouns_of_it in _ONE.items() if noun in nouns_of_it), None)
+
+
 def _date(date: DateWords) -> str:
     return " ".join(filter(None, ["primo" if date.day == 1 else _cardinal(date.day), date.month, date.year]))
 
@@ -137,6 +150,8 @@ ITALIAN = Language(
         " verifica accesso l prego pure".split()
     ),
     key_words=frozenset("prema premere premi premete digiti digitare digita tasto".split()),
+    number_words=frozenset("numero numeri".split()),
+    copulas=frozenset("è il la".split()),
     keys={"#": "cancelletto", "*": "asterisco"},
     day=r"(\d{1,2})(?:º|°)?",
     of=r"\s+",
@@ -145,6 +160,7 @@ ITALIAN = Language(
     before_short_date="il|del|dal|al|lunedì|martedì|mercoledì|giovedì|venerdì|sabato|domenica",
     ordinal=r"(\d{1,3})(?:[ºª]|°(?=\s[a-z]))",
     say_ordinal=_ordinal,
+    before_noun=_before_noun,
     fractions=_fraction,
     days=_DAYS,
 )

@@ -77,6 +77,12 @@ class Language:
     """Words that announce something to dial."""
     link_words: frozenset[str]
     """Words that may stand between those and the digits."""
+    number_words: frozenset[str] = frozenset()
+    """The words for "number": with short digits behind them they announce no code, but a place in a queue or a list."""
+    copulas: frozenset[str] = frozenset()
+    """What may stand between such a word and its digits: "su número es el 17"."""
+    plural: str = ""
+    """The pattern of a noun in the plural, as far as it differs from other words. Digits in front of it are a count."""
     key_words: frozenset[str] = frozenset()
     """Words that announce keys of the telephone."""
     keys: Mapping[str, str] = field(default_factory=dict)
@@ -99,6 +105,10 @@ class Language:
     """Number, what is written behind it, and the word in front of it."""
     before_noun: Callable[[int, str], str | None] | None = None
     """A number in front of a noun, if it agrees with the noun: "veintiuna personas". Else None."""
+    decline: Callable[[str, str], str] | None = None
+    """The words of an amount or a measure in the case that the word in front of it asks for: "für einen Euro"."""
+    nouns_have_capitals: bool = False
+    """A capital letter behind a full stop does not show that a sentence has ended: "5 Min. Pause"."""
     spaced_thousands: bool = False
     """Whether 1 234 567 is one number."""
     fractions: Callable[[int, int], str] | None = None

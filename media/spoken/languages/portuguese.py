@@ -30,10 +30,28 @@ def _counter(cardinal: Callable[[int], str]) -> Callable[[int, Noun], str]:
     return count
 
 
+_ONE_FEMININE = frozenset(
+    "pessoa hora noite semana mesa vez pergunta opção página cama cadeira chamada linha fatura conta garrafa cópia"
+    " caixa unidade vaga reserva passagem mensagem".split()
+)
+"""Feminine nouns behind "1". Of other words it is not certain that they are counted: "a opção 1 para vendas"."""
+_MASCULINE = frozenset(
+    "dias mapas problemas programas idiomas sistemas temas quilogramas gramas planetas corações".split()
+)
+_FEMININE = frozenset("noites tardes vezes partes mulheres flores cores chaves fontes classes redes paredes".split())
+_FEMININE_ENDS = ("as", "ções", "sões", "stões", "iões", "ades", "agens")
+
+
+def _is_feminine(noun: str) -> bool:
+    return noun in _FEMININE or (noun.endswith(_FEMININE_ENDS) and noun not in (*_MASCULINE, "aviões", "camiões"))
+
+
 def _feminine(count: Callable[[int, Noun], str]) -> Callable[[int, str], str | None]:
     def before_noun(value: int, noun: str) -> str | None:
         """Gives "duas" in front of "pessoas", a feminine noun in the plural."""
-        if value < 2 or value % 100 in (11, 12) or not noun.endswith(("as", "ões", "ades")):
+        if value == 1:
+            return "uma" if noun in _ONE_FEMININE else None
+        if value % 100 in (11, 12) or not _is_feminine(noun):
             return None
         return count(value, Noun("", noun, feminine=True)).removesuffix(f" {noun}")
 
@@ -160,6 +178,9 @@ PORTUGUESE = Language(
         " verificação acesso segurança nos".split()
     ),
     key_words=frozenset("prima pressione carregue tecla digite aperte".split()),
+    number_words=frozenset("número números".split()),
+    copulas=frozenset("é o a".split()),
+    plural=r"(?!(?:depois|antes|mais|menos|apenas|podemos|estamos|temos|através|nossos|após)$)[a-zà-ÿ]{3,}s",
     keys={"#": "cardinal", "*": "asterisco"},
     day=r"(\d{1,2})(?:\.?º)?",
     of=r"\s+(?:de\s+)?",

@@ -25,7 +25,14 @@ _REACH = 80
 """Characters before digits in which a word may introduce them."""
 _NEAR = 8
 """Words before digits in which it may."""
+_WORD_AFTER = re.compile(r"\s([^\W\d_]+)(?![^\W_])")
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+")
+_SHORT_NUMBER = 2
+"""Digits up to which "number 17" is said as a number, as in a queue; longer ones are those of a record."""
+_LONGEST_COUNT = 3
+"""Digits of the longest number that is taken for a count where a noun follows; a code has more."""
+_NEVER_DOTTED = frozenset("km cm mm kg mg ml cl dl mn".split())
+"""Units of two or three letters that have no point, so that one behind them ends the sentence."""
 _SHORT_CODE = 3
 """Digits from which a number to call is said digit by digit: "call 112"."""
 
@@ -35,7 +42,7 @@ class Speaker:
 
     def __init__(self, language: Language) -> None:
         self.language = language
-        full = [re.escape(month) for month in language.months]
+        full = [rf"{re.escape(month)}(?![^\W\d_])" for month in language.months]
         short = [rf"{re.escape(month)}\b\.?" for month in language.short_months.split()]
         self.month_pattern = "(?i:" + "|".join([*full, *short]) + ")"
         self.number_pattern = f"(?:{_SPACED}|{_NUMBER})" if language.spaced_thousands else _NUMBER
@@ -90,7 +97,7 @@ class Speaker:
     def before_noun(self, match: Match) -> str:
         say = self.language.before_noun
         words = say(int(match[1]), match[2]) if say else None
-        return f"{words or self.number(match[1])} {match[2]}"
+        return self.declined(f"{words or self.number(match[1])} {match[2]}", match)
 
     # --- Context ---------------------------------------------------------------------------------------------
 
@@ -105,15 +112,42 @@ class Speaker:
         return False
 
     def is_code(self, match: Match) -> bool:
-        if re.fullmatch(r"\d-\d", match[0]):
+        if re.fullmatch(r"\d-\d", match[0]) or telephones.is_date(match[0]):
+            return False
+        if len(match[0]) <= _SHORT_NUMBER and self.follows_number_word(match):
+            return False
+        if len(match[0]) <= _LONGEST_COUNT and self.is_counted(match):
             return False
         return self.introduced(self.language.code_words | self.language.key_words, match)
+
+    def follows_number_word(self, match: Match) -> bool:
+        """Whether the word "number" stands in front of the match, with no more between than "is the"."""
+        before = match.string[max(0, match.start() - _REACH) : match.start()]
+        for token in reversed([token.lower() for token in _TOKEN.findall(before)][-_NEAR:]):
+            if token in self.language.number_words:
+                return True
+            if token not in self.language.copulas:
+                return False
+        return False
+
+    def is_counted(self, match: Match) -> bool:
+        """Whether the match counts the noun that follows it: "80 chambres"."""
+        noun = _WORD_AFTER.match(match.string, match.end())
+        if noun is None:
+            return False
+        plural = self.language.plural
+        is_plural = bool(plural) and re.fullmatch(plural, noun[1]) is not None
+        return is_plural or (noun[1] in self.language.units and len(noun[1]) > _LONGEST_COUNT)
 
     def is_dialled(self, match: Match) -> bool:
         return telephones.is_dialled(match) and self.introduced(self.language.phone_words, match)
 
     def is_dialled_short(self, match: Match) -> bool:
         return len(match[0]) >= _SHORT_CODE and self.introduced(self.language.phone_words, match)
+
+    def is_harmonised(self, match: Match) -> bool:
+        """Whether this is a service number and no number of thousands, as in "116 117 habitants"."""
+        return not self.language.spaced_thousands or not self.is_counted(match)
 
     def is_key(self, match: Match) -> bool:
         return self.introduced(self.language.key_words | self.language.phone_words, match)
@@ -132,7 +166,7 @@ class Speaker:
             return minus + self.counted(match["amount"], currency.unit)
         cents = int(part.ljust(2, "0")) if part else 0
         if not cents:
-            return minus + self.counted(whole, currency.unit)
+            return minus + self.declined(self.counted(whole, currency.unit), match)
         small = self.language.count(cents, currency.hundredth)
         if not int(whole):
             return minus + small
@@ -144,7 +178,21 @@ class Speaker:
         return f"{self.number(match['first'])} {self.language.to} {self.money(match)}"
 
     def measure(self, match: Match) -> str:
-        return self.counted(match["amount"], self.language.units[match["unit"]]) + _stop(match)
+        words = self.counted(match["amount"], self.language.units[match["unit"]])
+        return self.declined(words, match) + self.stop_of_unit(match)
+
+    def declined(self, words: str, match: Match) -> str:
+        decline = self.language.decline
+        return decline(words, _last_word(text_before(match))) if decline else words
+
+    def stop_of_unit(self, match: Match) -> str:
+        """The full stop behind a unit, unless it belongs to an abbreviation: "5 km. Danach", "5 Min. Pause"."""
+        if not match[0].endswith("."):
+            return ""
+        dotted = re.fullmatch(r"[A-Z]?[a-z]{2,3}", match["unit"]) is not None and match["unit"] not in _NEVER_DOTTED
+        if not dotted:
+            return "."
+        return _stop(match) if self.language.nouns_have_capitals else full_stop(match)
 
     def date(self, match: Match) -> str:
         year = match["year"]
@@ -152,9 +200,8 @@ class Speaker:
         month = self.language.months[number - 1] if number else self.month(match["month"])
         value = int(year) + (2000 if len(year) == 2 else 0) if year else 0
         before = _last_word(text_before(match))
-        return self.language.date(
-            DateWords(int(match["day"]), month, self.language.year(value) if year else "", before)
-        )
+        words = DateWords(int(match["day"]), month, self.language.year(value) if year else "", before)
+        return self.language.date(words) + ("" if number else _stop(match))
 
     def month(self, written: str) -> str:
         """The full name of a month."""
@@ -178,7 +225,7 @@ class Speaker:
         year = self.language.year(int(match["year"])) if match["year"] else ""
         first = self.language.date(DateWords(int(match["first"]), "", "", before))
         last = self.language.date(DateWords(int(match["day"]), self.month(match["month"]), year, before))
-        return f"{first} {self.language.to} {last}"
+        return f"{first} {self.language.to} {last}{_stop(match)}"
 
     def are_days(self, match: Match) -> bool:
         return 1 <= int(match["first"]) <= 31 and self.is_date(match)
@@ -265,14 +312,14 @@ def _dates(speaker: Speaker) -> tuple[Rule, ...]:
         rule("date", numeric, speaker.date, speaker.is_date),
         rule(
             "date",
-            rf"(?<![\w.,:]){day}{language.of}{named}\b\.?{year}",
+            rf"(?<![\w.,:]){day}{language.of}{named}{year}",
             speaker.date,
             speaker.is_date,
             start=Start.NUMBER,
         ),
         rule(
             "date range",
-            rf"(?<![\w.,:]){first}{_DASH}{day}{language.of}{named}\b\.?{year}",
+            rf"(?<![\w.,:]){first}{_DASH}{day}{language.of}{named}{year}",
             speaker.days,
             speaker.are_days,
             start=Start.NUMBER,
@@ -316,6 +363,7 @@ def _times(speaker: Speaker) -> tuple[Rule, ...]:
 def _introduced(speaker: Speaker) -> tuple[Rule, ...]:
     """Codes and short numbers to dial. A year of the same length is none."""
     return (
+        rule("service", telephones.HARMONISED, speaker.telephone, speaker.is_harmonised, start=Start.NUMBER),
         rule(
             "service",
             r"(?<![\w.,:/-])\d{3,6}(?![\w%]|[.,:/-]\d)",
@@ -399,7 +447,7 @@ def _measures(speaker: Speaker) -> tuple[Rule, ...]:
 def _numbers(speaker: Speaker) -> tuple[Rule, ...]:
     language = speaker.language
     rules = [
-        rule("number", r"(?<![\w.,/:-])(\d{1,6})\s([^\W\d_]{4,})", speaker.before_noun, speaker.stands_before_noun),
+        rule("number", r"(?<![\w.,/:-])(\d{1,6})\s([^\W\d_]{3,})", speaker.before_noun, speaker.stands_before_noun),
         rule(
             "number",
             rf"(?<![\w.])(?<!\d,){speaker.number_pattern}(?!\w|[.,]\d)",

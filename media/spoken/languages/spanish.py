@@ -14,7 +14,7 @@ def _count(value: int, noun: Noun) -> str:
         return noun.one
     words = _cardinal(value)
     if noun.feminine:
-        words = words.replace("cientos", "cientas")
+        words = words.replace("ientos", "ientas")
         words = words.removesuffix("uno") + "una" if words.endswith("uno") else words
     elif words.endswith("uno"):
         words = words.removesuffix("uno") + ("ún" if words.endswith("veintiuno") else "un")
@@ -22,14 +22,34 @@ def _count(value: int, noun: Noun) -> str:
     return f"{words}{joint}{noun.many}"
 
 
-_MASCULINE = ("días", "mapas", "problemas", "programas", "idiomas", "sistemas", "temas", "kilogramas")
+_ONE = {
+    "una": "persona hora noche habitación mesa semana vez plaza entrada cita pregunta opción página cama silla llamada"
+    " línea tarjeta factura cuenta botella copia caja pieza unidad".split(),
+    "un": "día minuto segundo mes año euro dólar adulto niño asiento billete pasajero mensaje pedido kilómetro".split(),
+}
+"""Nouns behind "1". Of other words it is not certain that they are counted: "la opción 1 para ventas"."""
+_MASCULINE = frozenset(
+    "días mapas problemas programas idiomas sistemas temas kilogramas planetas poemas aviones camiones millones".split()
+)
+_FEMININE = frozenset(
+    "noches tardes veces clases llaves partes calles mujeres flores luces claves fuentes paredes redes sales".split()
+)
+
+
+def _is_feminine(noun: str) -> bool:
+    return noun in _FEMININE or (noun.endswith(("as", "dades", "iones", "tudes")) and noun not in _MASCULINE)
 
 
 def _before_noun(value: int, noun: str) -> str | None:
-    if value < 21 or value % 10 != 1 or value % 100 == 11 or not noun.endswith("s") or noun in ("menos", "tras"):
+    """Gives "doscientas" in front of "personas", a feminine noun in the plural, and "veintiún" in front of "días"."""
+    if value == 1:
+        return next((one for one, nouns_of_it in _ONE.items() if noun in nouns_of_it), None)
+    if not noun.endswith("s") or noun in ("menos", "tras", "pues", "antes", "después", "entonces"):
         return None
-    feminine = noun.endswith(("as", "dades", "ciones")) and noun not in _MASCULINE
-    return _count(value, Noun("", noun, feminine)).removesuffix(f" {noun}")
+    ends_in_one = value > 20 and value % 10 == 1 and value % 100 != 11
+    if not ends_in_one and value % 1000 < 200 and value < 200_000:
+        return None
+    return _count(value, Noun("", noun, _is_feminine(noun))).removesuffix(f" {noun}")
 
 
 def _date(date: DateWords) -> str:
@@ -148,6 +168,10 @@ SPANISH = Language(
         " verificación acceso seguridad pedido".split()
     ),
     key_words=frozenset("pulse pulsa presione oprima marque tecla teclee introduzca".split()),
+    number_words=frozenset("número números".split()),
+    copulas=frozenset("es el la".split()),
+    plural=r"(?!(?:después|pues|antes|entonces|tras|menos|podemos|estamos|tenemos|además|mientras|nuestros|vuestros)$)"
+    r"[a-zà-ÿ]{3,}s",
     keys={"#": "almohadilla", "*": "asterisco"},
     day=r"(\d{1,2})(?:\.?º)?",
     of=r"\s+(?:de\s+|del\s+)?",
