@@ -33,8 +33,9 @@ _CONTRACTIONS = [
 """Regular expressions and what replaces what they match, applied one after the other, as in the lists below."""
 
 _WORD_BY_WORD = re.compile(
-    r"\b(?:(?!(?:yes|yeah|no(?!\. more)|nope|maybe|okay|ok|thanks|you|sorry|bye|cheers|hello|wait|right|sure|fine|well"
-    r"|busy|good|great|later|now|what|why|it)\b)[\w']+(?: [\w']+)?[.!?…]+\s+){2,}[\w']+(?: [\w']+)?(?=[.!?…]|\s*$)"
+    r"(?<![\w'])(?:(?!(?:yes|yeah|no(?!\. more)|nope|maybe|okay|ok|thanks|you|sorry|bye|cheers|hello|wait"
+    r"|right|sure|fine|well|busy|good|great|later|now|what|why|it)\b)"
+    r"[\w']+(?: [\w']+)?[.!?…]+\s+){2,}[\w']+(?: [\w']+)?(?=[.!?…]|\s*$)"
 )
 """Sentences of a word or two which belong together, as the caller says each word slowly: "Remove. My. Number."."""
 
