@@ -13,6 +13,7 @@ from inference.interfaces import TextToSpeech
 from inference.types import EngineError
 from media.phrase_files import PhraseFiles
 from media.reply import render
+from media.speakable import speakable
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,10 @@ class Phrases:
         Read or make the phrases that are missing, one after the other.
 
         ``lasting`` texts contain no name and no number of a person. They may be kept on disk, now and whenever they are
-        prepared again, in any voice. A voice that fails is logged, and tried again the next time.
+        prepared again, in any voice. A voice that fails is logged, and tried again the next time. A text of which
+        the voice can speak no word is passed over.
         """
-        keys = [(text, voice, language) for text in dict.fromkeys(texts) if text]
+        keys = [(text, voice, language) for text in dict.fromkeys(texts) if speakable(text, language)]
         if lasting:
             self._lasting.update(text for text, *_ in keys)
         await self._read([key for key in keys if not self._use(key)])

@@ -140,8 +140,18 @@ class _ReplyReader:
 async def say(
     revision: ev.Revision, line: str, *, tts: TextToSpeech, speech: Speech, language: str, emit: Emit
 ) -> None:
-    """Say exactly this line. Raises ``EngineError``."""
-    spoken = speakable(line, language) or line
+    """
+    Say exactly this line. Raises ``EngineError``.
+
+    A line in a script that the voice cannot speak is left out, because a voice would fail at it or spell it.
+    """
+    spoken = speakable(line, language)
+    if not spoken:
+        logger.warning(
+            "Left out a line of %d characters: a voice in %s can speak none of its words", len(line), language
+        )
+        emit(ev.ReplyEnded(revision, unspeakable=True))
+        return
 
     async def text() -> AsyncGenerator[str, None]:
         yield spoken

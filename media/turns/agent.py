@@ -154,7 +154,11 @@ class Agent:
         reply.released = True
         turn.replies.append(reply)
         turn.waiting_since = now
-        self._emit(SayLine(reply.revision, text))
+        if text.strip():
+            self._emit(SayLine(reply.revision, text))
+        else:
+            reply.skip()
+            self._release_audio(turn)
 
     def _say_filler(self, turn: AgentTurn, now: float) -> None:
         turn.fallback = True
@@ -215,6 +219,11 @@ class Agent:
         if reply is None:
             return
         has_audio = bool(reply.segment.received or reply.held)
+        if event.unspeakable and not has_audio and reply.kind is not Kind.REPLY and self.turn is not None:
+            self._emit(Noted("line-unspeakable", now, {"kind": reply.kind.name.lower()}))
+            reply.skip()
+            self._release_audio(self.turn)
+            return
         if not has_audio and not event.requests:
             self._fail(reply, "empty", now)
             return

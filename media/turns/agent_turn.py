@@ -52,6 +52,8 @@ class Reply:
     """Audio that may not be sent yet, each piece with how many characters of the text are said by the end of it."""
     released: bool = False
     """The turn is the agent's, so that the audio may be sent. A speculative reply is not released."""
+    skipped: bool = False
+    """Fixed words of which there is nothing to say: they are empty, or the voice can speak none of them."""
     ended: bool = False
     """Nothing more comes from the engines: all has come, or the reply failed or was stopped."""
     requests: ToolRequests = NO_REQUESTS
@@ -60,6 +62,11 @@ class Reply:
     """The rest of the reply, which is not said because it would be too long. Known when the reply has ended."""
     queued: QueuedLine | None = None
     """The line from the agent's queue that it says. If it is not heard to its end, the line goes back there."""
+
+    def skip(self) -> None:
+        """There is nothing to say, and that is no failure. Nothing goes on record as said, or back to the queue."""
+        self.skipped = self.ended = True
+        self.segment.text = ""
 
     @property
     def in_between(self) -> bool:
@@ -122,7 +129,8 @@ class AgentTurn:
     @property
     def speechless(self) -> bool:
         """Its last words were fixed ones, and the voice has failed to say them."""
-        last = next((reply for reply in reversed(self.replies) if reply.kind is not Kind.FILLER), None)
+        tried = (reply for reply in reversed(self.replies) if reply.kind is not Kind.FILLER and not reply.skipped)
+        last = next(tried, None)
         return last is not None and last.kind is Kind.LINE and not last.segment.received
 
     @property

@@ -117,6 +117,8 @@ class ReplyEnded:
     """The requests of the language model; they count once the caller has heard the words."""
     unsaid: str = ""
     """The rest of a reply that was too long, or "..." if the language model could not finish it."""
+    unspeakable: bool = False
+    """They were fixed words, and the voice can speak none of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class Opening:
 
     def start(self, event: CallStarted) -> None:
         self._resumed = event.resumed
-        self.disclosing = bool(self._options.disclosure) and not event.disclosed
+        self.disclosing = bool(self._options.disclosure.strip()) and not event.disclosed
 
     @property
     def first_words(self) -> str:

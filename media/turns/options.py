@@ -12,7 +12,7 @@ class ConversationOptions:
 
     The operator overrides the defaults in the setting ``CONVERSATION``, a JSON object with the names of these fields;
     the agent's own settings override both. All durations are seconds. Phrases are spoken exactly as written, and are
-    synthesised before the calls need them. An empty disclosure, greeting or warning is left out.
+    synthesised before the calls need them. An empty phrase is left out.
     """
 
     language: str = "en"
@@ -142,4 +142,4 @@ class ConversationOptions:
         usual = (self.still_there, self.warning, self.resumed, self.more_to_say)
         rare = (self.take_your_time, self.confirm_opt_out, self.transferring, self.transfer_failed, self.no_transfer)
         phrases = (self.disclosure, self.greeting, *urgent, *usual, *endings, *rare)
-        return tuple(phrase for phrase in phrases if phrase)
+        return tuple(phrase for phrase in phrases if phrase.strip())

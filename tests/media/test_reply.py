@@ -12,7 +12,8 @@ import pytest
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedTextToSpeech
 from inference.requests import ToolRequests
 from inference.types import EngineError, Message, TextDelta
-from media.reply import READ_ON_CHARACTERS, answer
+from media.reply import READ_ON_CHARACTERS, answer, render
+from media.reply import say as say_line
 from media.turns import events as ev
 
 END = ToolRequests(end_call=True)
@@ -173,3 +174,30 @@ async def test_cancelling_closes_the_model_while_it_speaks_and_while_the_rest_is
         await task
     if model.given:
         await asyncio.wait_for(model.closed.wait(), 60)
+
+
+# Fixed words
+
+
+async def line_events(line: str, language: str = "en") -> list[ev.Event]:
+    """The events of saying a line."""
+    voice = Voice()
+    events: list[ev.Event] = []
+    await say_line(ev.Revision(1, 1), line, tts=voice, speech=voice.open(), language=language, emit=events.append)
+    return events
+
+
+@pytest.mark.parametrize("line", ["", "  ", "こんにちは。", "😀", "---"])
+async def test_a_line_without_a_word_that_the_voice_can_speak_is_left_out(line, caplog):
+    assert await line_events(line) == [ev.ReplyEnded(ev.Revision(1, 1), unspeakable=True)]
+    assert "can speak none of its words" in caplog.text
+    assert await render(line, tts=Voice(), voice="", language="en") == b""
+
+
+async def test_of_a_mixed_line_the_words_that_the_voice_can_speak_are_said():
+    audio = [event for event in await line_events("Hello, 世界") if isinstance(event, ev.ReplyAudio)]
+    assert audio[-1].text_end == len("Hello, 世界")
+
+
+async def test_a_clause_of_a_reply_that_the_voice_cannot_speak_is_not_said():
+    assert (await say(Model("We open at nine. こんにちは。 Goodbye.")))[0] == "We open at nine. Goodbye."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from calls.stages import STAGE_NAMES
@@ -140,3 +142,85 @@ def test_the_stages_add_up_behind_a_filler_as_well():
     phone.wait_until(9.0)
     stages = phone.turns[-1].stages
     assert sum(stages[name] for name in STAGE_NAMES) == pytest.approx(stages["response_latency"], abs=0.001)
+
+
+# Phrases that are empty or cannot be spoken
+
+
+class VoiceThatCannotSpeak(Phone):
+    """A call whose voice can speak no word of these lines."""
+
+    def __init__(self, *lines: str, options: ConversationOptions, engines: Engines | None = None) -> None:
+        self._unspeakable = lines
+        super().__init__(options, engines)
+
+    def _carry_out(self, command: cmd.Command) -> None:
+        if isinstance(command, cmd.SayLine) and command.text in self._unspeakable:
+            self.at(self.now, ev.ReplyEnded(command.revision, unspeakable=True))
+        else:
+            super()._carry_out(command)
+
+
+def test_no_empty_line_is_given_to_the_voice():
+    names = [field.name for field in fields(ConversationOptions) if field.default and field.type == "str"]
+    silent = ConversationOptions(**dict.fromkeys(set(names) - {"language"}, ""), fillers=("", " "))
+    phone = Phone(silent, Engines(fails=lambda attempt: True))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(8.0)
+    assert phone.hung_up is None
+    phone.caller_says("What time do you open?", start=9.0, end=10.0)
+    phone.wait_until(20.0)
+    assert phone.hung_up == "engines-failed"
+    assert phone.sent(cmd.SayLine) == []
+    assert phone.sent(cmd.SendAudio) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"), [(ev.EndRequested("operator"), "operator"), (ev.TransferRequested(), "transferred")]
+)
+def test_an_end_without_last_words_is_an_end(event, reason):
+    phone = Phone(ConversationOptions(goodbye="", transferring=" "))
+    phone.at(1.0, event)
+    phone.wait_until(4.0)
+    assert phone.hung_up == reason
+    assert phone.sent(cmd.SayLine) == []
+
+
+def test_a_silent_caller_without_words_for_it_is_hung_up_on_in_the_end():
+    options = ConversationOptions(greeting=GREETING, still_there="", silence_goodbye="", still_there_after=3.0)
+    phone = Phone(options).wait_until(20.0)
+    assert phone.transcript == [("agent", GREETING)]
+    assert phone.hung_up == "silence"
+
+
+def test_a_filler_that_is_empty_lengthens_the_wait():
+    phone = Phone(ConversationOptions(fillers=("", "One moment.")), Engines(first_token=3.5, replies=[SHORT]))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.wait_until(9.0)
+    assert phone.transcript[-1] == ("agent", f"One moment. {SHORT}")
+
+
+def test_a_greeting_that_the_voice_cannot_speak_is_left_out():
+    phone = VoiceThatCannotSpeak(GREETING, options=ConversationOptions(greeting=GREETING))
+    phone.caller_says("What time do you open?", start=1.5, end=2.5)
+    phone.wait_until(9.0)
+    assert phone.hung_up is None
+    assert [speaker for speaker, _ in phone.transcript] == ["caller", "agent"]
+    assert [note.data for note in phone.notes("line-unspeakable")] == [{"kind": "line"}]
+
+
+def test_a_text_of_the_operator_that_the_voice_cannot_speak_is_left_out():
+    phone = VoiceThatCannotSpeak("こんにちは", options=ConversationOptions())
+    phone.at(1.0, ev.SayRequested("こんにちは"))
+    phone.at(1.5, ev.SayRequested("Hello."))
+    phone.wait_until(4.0)
+    assert phone.transcript == [("agent", "Hello.")]
+    assert phone.hung_up is None
+
+
+def test_a_disclosure_that_the_voice_cannot_speak_ends_the_call():
+    options = ConversationOptions(disclosure="こんにちは", greeting=GREETING)
+    phone = VoiceThatCannotSpeak("こんにちは", options=options).wait_until(10.0)
+    assert phone.hung_up == "engines-failed"
+    assert phone.sent(cmd.StartRecording) == []
+    assert ("agent", options.trouble_goodbye) in phone.transcript

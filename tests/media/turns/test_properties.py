@@ -270,6 +270,7 @@ EVENTS = st.one_of(
         ev.ReplyEnded,
         st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)),
         st.builds(ToolRequests, st.booleans(), TARGETS, st.booleans()),
+        unspeakable=st.booleans(),
     ),
     st.builds(ev.ReplyFailed, st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)), st.just("broken")),
     st.builds(ev.MarkReached, st.sampled_from(["a0.1", "m0.1", "m0.2", "m1.3", "x"])),
