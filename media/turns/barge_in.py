@@ -28,6 +28,8 @@ OVERLAP_OVER = 1.0
 """Seconds of silence after which a short overlap is over. A caller who is only pausing in it goes on sooner."""
 HOLD_GUARD = 1.2
 """Seconds on the clock for which a held agent waits for words. A longer silence would be worse than a wrong guess."""
+BETWEEN_WORDS = 0.2
+"""Seconds of silence after which a held agent goes on. A shorter gap may lie between "okay" and "thank you"."""
 ASK_AGAIN = 0.5
 """Seconds of the stream after which recognition is asked once more for the words of a voice that goes on."""
 
@@ -143,11 +145,13 @@ def judge_hold(utterance: Utterance, verdict: Verdict, *, position: int) -> Move
         return Move.INTERRUPT if yields else _ask_again(utterance, position)
     # Recognition has had all of the voice but a last bit, by which voice activity may outlast it.
     recognised = utterance.snapshot is None and utterance.asked_position >= pause.since - samples(SPECULATE)
-    if recognised and verdict.label is not Label.NOISE:
-        return Move.INTERRUPT if yields else Move.RESUME
-    if not pause.asked and pause.silence(position) >= SPECULATE:
+    silence = pause.silence(position)
+    known = recognised and verdict.label is not Label.NOISE
+    if known and yields:
+        return Move.INTERRUPT
+    if not known and not pause.asked and silence >= SPECULATE:
         return Move.ASK
-    return Move.WAIT if pause.words is None else Move.RESUME
+    return Move.RESUME if (known or pause.words is not None) and silence >= BETWEEN_WORDS else Move.WAIT
 
 
 def judge_hold_timeout(utterance: Utterance, verdict: Verdict) -> Move:

@@ -238,8 +238,10 @@ class Phone:
     def words_heard(self, revision: Revision) -> list[str]:
         """The words of this revision that sounded to their end."""
         heard, text = self.really_heard(revision), self.text_of(revision)
-        whole = heard == text or text[len(heard) :].startswith(" ")
-        return heard.split() if whole else heard.split()[:-1]
+        # The full stop behind a word makes no sound.
+        whole = heard == text or not text[len(heard)].isalnum()
+        words = len(heard.split())
+        return text.split()[: words if whole else words - 1]
 
     def text_of(self, revision: Revision) -> str:
         return self._spoken.get(revision, "")

@@ -249,3 +249,12 @@ def test_a_cough_leaves_a_pending_reply_alone():
     phone.wait_until(9.0)
     assert len(phone.sent(cmd.StartReply)) == 1
     assert phone.transcript[-1][1].endswith(REPLY)
+
+
+def test_a_short_gap_between_two_polite_phrases_does_not_end_the_overlap():
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.caller_says("okay", start=1.5, end=1.85)
+    phone.caller_says("thank you", start=1.98, end=2.4)
+    phone.wait_until(9.0)
+    assert phone.transcript == [("agent", REPLY)]
+    assert len(phone.sent(cmd.ClearPlayout)) == len(phone.notes("false-interruption")) == 1
