@@ -46,6 +46,8 @@ def _is_numeral(match: Match) -> bool:
     """Whether I, V or X is a numeral and no word, letter or initial: "Type X", "James V. Smith"."""
     if len(match[2]) == 1 and _INITIAL_AFTER.match(match.string, match.end()):
         return _TITLE_BEFORE.search(text_before(match)) is not None
+    if match[1] in _MOSTLY_CALLERS and len(match[2]) == 1:
+        return _TITLE_BEFORE.search(text_before(match)) is not None
     if match[2] == "I":
         return _GOES_ON.match(match.string, match.end()) is not None
     return len(match[2]) > 1 or match[1] in _COUNTED_FROM_ONE or match[1] in _RULERS.split("|")
@@ -53,6 +55,8 @@ def _is_numeral(match: Match) -> bool:
 
 _INITIAL_AFTER = re.compile(r"\.\s[A-Z]")
 _TITLE_BEFORE = re.compile(r"\b(?:King|Queen|Pope|Emperor|Empress|Prince|Tsar|Czar)\s$")
+_MOSTLY_CALLERS = frozenset(_RULERS.split("|")) - frozenset("Elizabeth Henry Louis Napoleon Pius Ramses".split())
+"""First names that people on the phone have too: "Peter V" is as likely a Peter whose name begins with V."""
 _COUNTED_FROM_ONE = frozenset("War Part Chapter Act Scene Volume Book Section Title Article Bowl Appendix".split())
 
 _LONGER = "II III IV VI VII VIII IX XI XII XIII XIV XV XVI XVII XVIII XIX XX XXI XXII XXIII XXIV XXV".split()

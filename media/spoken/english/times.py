@@ -68,11 +68,12 @@ _TIME_RANGE_BEFORE = re.compile(
 )
 _MAY_BE_TIME = re.compile(r"(?:[01]?\d|2[0-4])(?:\.[0-5]\d)?")
 _CHANGED = re.compile(
-    r"\b(?:rises?|rose|risen|falls?|fell|fallen|drops?|dropped|grew|grows?|climbed|jumped|slipped|increased|decreased"
-    r"|indexe?s?|rates?|ratios?|scores?|averages?|prices?|readings?|levels?)\b(?:[^.!?]|\.\d)*$",
+    r"\b(?:(?:rises?|rose|risen|falls?|fell|fallen|drops?|dropped|grew|grows?|climbed|jumped|slipped|increased|decreased)"
+    r"\b(?:[^.!?]|\.\d)*\b(?:from|to|by)|(?:index|rates?|ratio|score|average|price|reading|level)\s(?:is|was|of)(?:\snow)?"
+    r"(?:\sat)?)\s$",
     re.I,
 )
-"""Words of what is measured and changes."""
+"""What is measured, or changes by or to the number: "it rose to 9.30", but not "the sun rises at 9.30"."""
 
 
 def _dotted_range(match: Match) -> str:
