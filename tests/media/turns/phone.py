@@ -241,7 +241,7 @@ class Phone:
         # The full stop behind a word makes no sound.
         whole = heard == text or not text[len(heard)].isalnum()
         words = len(heard.split())
-        return text.split()[: words if whole else words - 1]
+        return text.split()[: words if whole else max(0, words - 1)]
 
     def text_of(self, revision: Revision) -> str:
         return self._spoken.get(revision, "")
