@@ -6,7 +6,16 @@ import re
 
 from num2words import num2words  # type: ignore[import-untyped]
 
-from media.spoken.languages.language import DateWords, Language, Noun, currencies, dictionary, nouns, speller
+from media.spoken.languages.language import (
+    DateWords,
+    Language,
+    counter,
+    currencies,
+    dictionary,
+    fraction_speller,
+    nouns,
+    speller,
+)
 
 _MONTHS = "januari februari maart april mei juni juli augustus september oktober november december"
 _SHORT_MONTHS = "jan feb mrt apr mei jun jul aug sept okt nov dec"
@@ -24,10 +33,6 @@ def _year(value: int) -> str:
     return _spaced(str(num2words(value, lang="nl", to="year")).replace(" ", ""))
 
 
-def _count(value: int, noun: Noun) -> str:
-    return noun.one if value == 1 else f"{_cardinal(value)} {noun.many}"
-
-
 def _date(date: DateWords) -> str:
     return " ".join(filter(None, [_cardinal(date.day), date.month, date.year]))
 
@@ -37,20 +42,8 @@ def _clock(hour: int, minute: int, unit: str) -> str:
     return f"{words} {_cardinal(minute)}" if minute else words
 
 
-def _money(units: str, cents: str, _small: str) -> str:
-    return f"{units} {cents}"
-
-
 def _ordinal(value: int, _written: str, _before: str) -> str:
     return str(num2words(value, lang="nl", to="ordinal"))
-
-
-def _fraction(above: int, below: int) -> str:
-    names = {2: "half", 4: "kwart"}
-    if not 2 <= below <= 12 or above >= below:
-        return f"{_cardinal(above)} van {_cardinal(below)}"
-    name = names.get(below) or _ordinal(below, "", "")
-    return f"{'een' if above == 1 else _cardinal(above)} {name}"
 
 
 _CURRENCIES = currencies("""
@@ -111,7 +104,7 @@ _DAYS = dictionary(
 DUTCH = Language(
     cardinal=_cardinal,
     year=_year,
-    count=_count,
+    count=counter(_cardinal),
     digits=("nul", "één", "twee", "drie", "vier", "vijf", "zes", "zeven", "acht", "negen"),
     point="komma",
     minus="min",
@@ -123,7 +116,6 @@ DUTCH = Language(
     date=_date,
     clock=_clock,
     currencies=_CURRENCIES,
-    join_money=_money,
     units=_UNITS,
     words=_WORDS,
     signs=_SIGNS,
@@ -150,6 +142,14 @@ DUTCH = Language(
     before_short_date="op|tot|vanaf|maandag|dinsdag|woensdag|donderdag|vrijdag|zaterdag|zondag",
     ordinal=r"(\d{1,3})(?:e|de|ste)(?!\w)",
     say_ordinal=_ordinal,
-    fractions=_fraction,
+    fractions=fraction_speller(
+        _cardinal,
+        names={2: "half", 4: "kwart"},
+        name=lambda below: _ordinal(below, "", ""),
+        many=lambda part: part,
+        one="een",
+        of="van",
+        largest=12,
+    ),
     days=_DAYS,
 )

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from num2words import num2words  # type: ignore[import-untyped]
 
-from media.spoken.languages.language import DateWords, Language, Noun, currencies, dictionary, nouns, speller
+from media.spoken.languages.language import (
+    DateWords,
+    Language,
+    Noun,
+    currencies,
+    dictionary,
+    fraction_speller,
+    nouns,
+    speller,
+)
 
 _MONTHS = "janvier février mars avril mai juin juillet août septembre octobre novembre décembre"
 _SHORT_MONTHS = "janv févr mars avr mai juin juil août sept oct nov déc"
@@ -74,21 +83,9 @@ def _clock(hour: int, minute: int, unit: str) -> str:
     return f"{words} {_cardinal(minute)}" if minute else words
 
 
-def _money(units: str, cents: str, _small: str) -> str:
-    return f"{units} {cents}"
-
-
 def _ordinal(value: int, written: str, _before: str) -> str:
     words = str(num2words(value, lang="fr", to="ordinal"))
     return "première" if value == 1 and written.endswith("re") else words
-
-
-def _fraction(above: int, below: int) -> str:
-    names = {2: "demi", 3: "tiers", 4: "quart"}
-    if not 2 <= below <= 12 or above >= below:
-        return f"{_cardinal(above)} sur {_cardinal(below)}"
-    name = names.get(below) or _ordinal(below, "", "")
-    return f"{_cardinal(above)} {name if above == 1 or name.endswith('s') else name + 's'}"
 
 
 _HOUR = Noun("une heure", "heures", feminine=True)
@@ -163,7 +160,6 @@ FRENCH = Language(
     date=_date,
     clock=_clock,
     currencies=_CURRENCIES,
-    join_money=_money,
     units=_UNITS,
     words=_WORDS | _DAYS,
     signs=_SIGNS,
@@ -196,5 +192,13 @@ FRENCH = Language(
     say_ordinal=_ordinal,
     before_noun=_before_noun,
     spaced_thousands=True,
-    fractions=_fraction,
+    fractions=fraction_speller(
+        _cardinal,
+        names={2: "demi", 3: "tiers", 4: "quart"},
+        name=lambda below: _ordinal(below, "", ""),
+        many=lambda part: part if part.endswith("s") else f"{part}s",
+        one="un",
+        of="sur",
+        largest=12,
+    ),
 )

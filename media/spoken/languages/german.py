@@ -6,7 +6,15 @@ from functools import lru_cache
 
 from num2words import num2words  # type: ignore[import-untyped]
 
-from media.spoken.languages.language import DateWords, Language, Noun, currencies, dictionary, nouns, speller
+from media.spoken.languages.language import (
+    DateWords,
+    Language,
+    counter,
+    currencies,
+    dictionary,
+    nouns,
+    speller,
+)
 
 _MONTHS = "Januar Februar März April Mai Juni Juli August September Oktober November Dezember"
 _SHORT_MONTHS = "Jan Feb Mär Apr Mai Jun Jul Aug Sep Okt Nov Dez"
@@ -26,10 +34,6 @@ def _year(value: int) -> str:
 def _ordinal(value: int, before: str) -> str:
     words = str(num2words(value, lang="de", to="ordinal"))
     return words + ("n" if before in _OBLIQUE else "" if before in _ARTICLES else "r")
-
-
-def _count(value: int, noun: Noun) -> str:
-    return noun.one if value == 1 else f"{_cardinal(value)} {noun.many}"
 
 
 def _before_noun(value: int, noun: str) -> str | None:
@@ -70,10 +74,6 @@ def _date(date: DateWords) -> str:
 def _clock(hour: int, minute: int, unit: str) -> str:
     words = "ein Uhr" if hour == 1 else f"{_cardinal(hour)} Uhr"
     return f"{words} {_cardinal(minute)}" if minute else words
-
-
-def _money(units: str, cents: str, _small: str) -> str:
-    return f"{units} {cents}"
 
 
 def _fraction(above: int, below: int) -> str:
@@ -153,7 +153,7 @@ _DAYS = dictionary(
 GERMAN = Language(
     cardinal=_cardinal,
     year=_year,
-    count=_count,
+    count=counter(_cardinal),
     digits=("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"),
     point="Komma",
     minus="minus",
@@ -165,7 +165,6 @@ GERMAN = Language(
     date=_date,
     clock=_clock,
     currencies=_CURRENCIES,
-    join_money=_money,
     units=_UNITS,
     words=_WORDS,
     signs=_SIGNS,

@@ -6,7 +6,16 @@ import re
 
 from num2words import num2words  # type: ignore[import-untyped]
 
-from media.spoken.languages.language import DateWords, Language, Noun, currencies, dictionary, nouns, speller
+from media.spoken.languages.language import (
+    DateWords,
+    Language,
+    Noun,
+    currencies,
+    dictionary,
+    fraction_speller,
+    nouns,
+    speller,
+)
 
 _MONTHS = "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre"
 _SHORT_MONTHS = "gen feb mar apr mag giu lug ago set ott nov dic"
@@ -47,20 +56,9 @@ def _clock(hour: int, minute: int, unit: str) -> str:
     return f"{words} ore" if unit else words
 
 
-def _money(units: str, _cents: str, small: str) -> str:
-    return f"{units} e {small}"
-
-
 def _ordinal(value: int, written: str, _before: str) -> str:
     words = str(num2words(value, lang="it", to="ordinal"))
     return words[:-1] + "a" if written.endswith("ª") else words
-
-
-def _fraction(above: int, below: int) -> str:
-    if not 2 <= below <= 12 or above >= below:
-        return f"{_cardinal(above)} su {_cardinal(below)}"
-    name = "mezzo" if below == 2 else _ordinal(below, "", "")
-    return f"un {name}" if above == 1 else f"{_cardinal(above)} {name[:-1]}i"
 
 
 _CURRENCIES = currencies("""
@@ -132,7 +130,7 @@ ITALIAN = Language(
     date=_date,
     clock=_clock,
     currencies=_CURRENCIES,
-    join_money=_money,
+    and_cents="e",
     units=_UNITS,
     words=_WORDS,
     signs=_SIGNS,
@@ -161,6 +159,14 @@ ITALIAN = Language(
     ordinal=r"(\d{1,3})(?:[ºª]|°(?=\s[a-z]))",
     say_ordinal=_ordinal,
     before_noun=_before_noun,
-    fractions=_fraction,
+    fractions=fraction_speller(
+        _cardinal,
+        names={2: "mezzo"},
+        name=lambda below: _ordinal(below, "", ""),
+        many=lambda part: f"{part[:-1]}i",
+        one="un",
+        of="su",
+        largest=12,
+    ),
     days=_DAYS,
 )

@@ -64,8 +64,6 @@ class Language:
     clock: Callable[[int, int, str], str]
     """Hour, minute, and the unit as it is written behind the time ("Uhr", "h", or empty)."""
     currencies: Mapping[str, Currency]
-    join_money: Callable[[str, str, str], str]
-    """Puts the words of an amount together: the units, the number of cents, and the cents with their name."""
     units: Mapping[str, Noun]
     words: Mapping[str, str]
     """Abbreviations and what they stand for."""
@@ -77,6 +75,8 @@ class Language:
     """Words that announce something to dial."""
     link_words: frozenset[str]
     """Words that may stand between those and the digits."""
+    and_cents: str = ""
+    """The word between units and cents: "doce euros con cincuenta céntimos". Empty: the number of cents is enough."""
     number_words: frozenset[str] = frozenset()
     """The words for "number": with short digits behind them they announce no code, but a place in a queue or a list."""
     copulas: frozenset[str] = frozenset()
@@ -126,6 +126,40 @@ def speller(language: str, correct: Callable[[str], str] = lambda words: words) 
         return correct(str(num2words(value, lang=language)).replace(",", ""))
 
     return cardinal
+
+
+def counter(cardinal: Callable[[int], str]) -> Callable[[int, Noun], str]:
+    """Numbers with what they count, in a language in which the two do not agree."""
+
+    def count(value: int, noun: Noun) -> str:
+        return noun.one if value == 1 else f"{cardinal(value)} {noun.many}"
+
+    return count
+
+
+def fraction_speller(
+    cardinal: Callable[[int], str],
+    *,
+    names: Mapping[int, str],
+    name: Callable[[int], str],
+    many: Callable[[str], str],
+    one: str,
+    of: str,
+    largest: int,
+) -> Callable[[int, int], str]:
+    """
+    Fractions as names of parts, up to the ``largest`` part; other fractions as "three of forty" with the word ``of``.
+
+    ``names``: parts that have a name of their own. ``name``: the name of every other part. ``many``: its plural.
+    """
+
+    def fraction(above: int, below: int) -> str:
+        if not 2 <= below <= largest or above >= below:
+            return f"{cardinal(above)} {of} {cardinal(below)}"
+        part = names.get(below) or name(below)
+        return f"{one} {part}" if above == 1 else f"{cardinal(above)} {many(part)}"
+
+    return fraction
 
 
 def nouns(table: str) -> dict[str, Noun]:

@@ -7,7 +7,16 @@ from dataclasses import replace
 
 from num2words import num2words  # type: ignore[import-untyped]
 
-from media.spoken.languages.language import DateWords, Language, Noun, currencies, dictionary, nouns, speller
+from media.spoken.languages.language import (
+    DateWords,
+    Language,
+    Noun,
+    currencies,
+    dictionary,
+    fraction_speller,
+    nouns,
+    speller,
+)
 
 _MONTHS = "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro"
 _SHORT_MONTHS = "jan fev mar abr mai jun jul ago set out nov dez"
@@ -74,21 +83,9 @@ def _clock_sayer(cardinal: Callable[[int], str], count: Callable[[int, Noun], st
     return clock
 
 
-def _money(units: str, _cents: str, small: str) -> str:
-    return f"{units} e {small}"
-
-
 def _ordinal(value: int, written: str, _before: str) -> str:
     words = str(num2words(value, lang="pt", to="ordinal"))
     return " ".join(word[:-1] + "a" for word in words.split()) if written.endswith(("ª", "a")) else words
-
-
-def _fraction(above: int, below: int) -> str:
-    names = {2: "meio", 3: "terço", 4: "quarto"}
-    if not 2 <= below <= 10 or above >= below:
-        return f"{_european(above)} de {_european(below)}"
-    name = names.get(below) or _ordinal(below, "", "")
-    return f"um {name}" if above == 1 else f"{_european(above)} {name}s"
 
 
 _HOUR = Noun("uma hora", "horas", feminine=True)
@@ -161,7 +158,7 @@ PORTUGUESE = Language(
     date=_dater(_european),
     clock=_clock_sayer(_european, _counter(_european)),
     currencies=_CURRENCIES,
-    join_money=_money,
+    and_cents="e",
     units=_UNITS,
     words=_WORDS,
     signs=_SIGNS,
@@ -191,7 +188,15 @@ PORTUGUESE = Language(
     ordinal=r"(\d{1,3})\.?[ºª](?!\w)",
     say_ordinal=_ordinal,
     before_noun=_feminine(_counter(_european)),
-    fractions=_fraction,
+    fractions=fraction_speller(
+        _european,
+        names={2: "meio", 3: "terço", 4: "quarto"},
+        name=lambda below: _ordinal(below, "", ""),
+        many=lambda part: f"{part}s",
+        one="um",
+        of="de",
+        largest=10,
+    ),
     days=_DAYS,
 )
 BRAZILIAN = replace(

@@ -170,9 +170,9 @@ class Speaker:
         small = self.language.count(cents, currency.hundredth)
         if not int(whole):
             return minus + small
-        return minus + self.language.join_money(
-            self.counted(whole, currency.unit), self.language.cardinal(cents), small
-        )
+        joint = self.language.and_cents
+        spoken_cents = f"{joint} {small}" if joint else self.language.cardinal(cents)
+        return f"{minus}{self.counted(whole, currency.unit)} {spoken_cents}"
 
     def money_range(self, match: Match) -> str:
         return f"{self.number(match['first'])} {self.language.to} {self.money(match)}"

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from media.spoken.languages.language import DateWords, Language, Noun, currencies, dictionary, nouns, speller
+from media.spoken.languages.language import (
+    DateWords,
+    Language,
+    Noun,
+    currencies,
+    dictionary,
+    fraction_speller,
+    nouns,
+    speller,
+)
 
 _MONTHS = "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre"
 _SHORT_MONTHS = "ene feb mar abr may jun jul ago sept oct nov dic"
@@ -64,10 +73,6 @@ def _clock(hour: int, minute: int, unit: str) -> str:
     return f"{words} {noun}" if unit else words
 
 
-def _money(units: str, _cents: str, small: str) -> str:
-    return f"{units} con {small}"
-
-
 _ORDINALS = "primero segundo tercero cuarto quinto sexto séptimo octavo noveno décimo undécimo duodécimo".split()
 
 
@@ -78,14 +83,6 @@ def _ordinal(value: int, written: str, _before: str) -> str:
     if written.endswith(("ª", "a")):
         return words[:-1] + "a"
     return words[:-1] if written.endswith("er") and value in (1, 3) else words
-
-
-def _fraction(above: int, below: int) -> str:
-    names = {2: "medio", 3: "tercio", 4: "cuarto", 8: "octavo", 10: "décimo"}
-    if above >= below or below not in names | dict.fromkeys(range(5, 11), ""):
-        return f"{_cardinal(above)} de {_cardinal(below)}"
-    name = names.get(below) or _ORDINALS[below - 1]
-    return f"un {name}" if above == 1 else f"{_cardinal(above)} {name}s"
 
 
 _HOUR = Noun("una hora", "horas", feminine=True)
@@ -150,7 +147,7 @@ SPANISH = Language(
     date=_date,
     clock=_clock,
     currencies=_CURRENCIES,
-    join_money=_money,
+    and_cents="con",
     units=_UNITS,
     words=_WORDS,
     signs=_SIGNS,
@@ -181,5 +178,13 @@ SPANISH = Language(
     ordinal=r"(\d{1,3})(?:\.?[ºª]|\.?er|\.o|\.a)(?!\w|C|F)",
     say_ordinal=_ordinal,
     before_noun=_before_noun,
-    fractions=_fraction,
+    fractions=fraction_speller(
+        _cardinal,
+        names={2: "medio", 3: "tercio", 4: "cuarto", 8: "octavo", 10: "décimo"},
+        name=lambda below: _ORDINALS[below - 1],
+        many=lambda part: f"{part}s",
+        one="un",
+        of="de",
+        largest=10,
+    ),
 )
