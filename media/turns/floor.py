@@ -243,7 +243,7 @@ class FloorControl:
             case Label.HOLD_REQUEST:
                 self.silence.give_time()
             case Label.MURMUR | Label.AGREEMENT | Label.THANKS | Label.PRESENCE_CHECK:
-                """They are still away, and only say that they are there."""
+                pass  # They only say that they are there, and may still be looking for something.
             case _:
                 self.silence.take_back_time()
         self.history.record(self.caller.finish(utterance, self.now, wait=wait, speculation_hit=speculation_hit))

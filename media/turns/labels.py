@@ -76,7 +76,6 @@ class AgentSpeech:
     """The words of the agent's turn that are still to come."""
     leaving: bool = False
     """The agent has said goodbye."""
-
     asked: bool = False
     """It has just asked something, when the caller began to speak or by the time that they stopped."""
 
