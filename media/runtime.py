@@ -30,6 +30,7 @@ from media.recorder import RecordingSpool
 from media.session import Session
 from media.speech import VoiceDetector
 from media.spool import FactSpool
+from media.turns.lexicon import lexicon_of
 
 logger = logging.getLogger(__name__)
 
@@ -127,9 +128,11 @@ class Runtime:
         )
 
     async def _prepare_stock_phrases(self) -> None:
-        """Make the stock phrases of the agents that take calls, in the voice and language of each."""
+        """Read the word lists and make the stock phrases of the agents that take calls, for the language of each."""
         agents = await self.database(services.active_agents)
         for voice, language in dict.fromkeys((agent.voice, agent.language) for agent in agents):
+            # The first call in a language would else read its word lists while other calls wait.
+            await asyncio.to_thread(lexicon_of, language)
             phrases = conversation_options(language=language).stock_phrases
             await self.phrases.prepare(phrases, voice=voice, language=language, lasting=True)
 
