@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from inference.requests import NO_REQUESTS, ToolRequests
 
-NOT_SAID = "[not said yet: {}]"
-"""A note at the end of a line of the agent's: how the reply would have gone on. It is for the language model alone."""
+NOT_SAID = "(You have not said this yet: {})"
+"""How the language model is told of the rest of a reply: before the caller's next words. At the end of the model's own
+line it would be imitated."""
 
+Role = Literal["system", "user", "assistant", "unsaid"]
+"""``unsaid``: the rest of the assistant's line before, which the caller has not heard."""
 Pcm = NDArray[np.int16]
 """Mono 16-bit linear samples, shape ``(n,)``. The rate is always named beside it."""
 
@@ -36,7 +39,7 @@ class Transcript:
 class Message:
     """One line of the conversation as the language model sees it."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from calls.services import StreamClaim
 from inference.backends import Engines
-from inference.types import NOT_SAID, EngineError, Message, Pcm, Tools
+from inference.types import EngineError, Message, Pcm, Tools
 from media.background import BackgroundTasks
 from media.messages import RATE_HZ
 from media.phrases import Phrases
@@ -133,9 +133,10 @@ class Mouth:
             self._warming = None
 
     def _messages(self, history: Sequence[cmd.Line]) -> list[Message]:
-        return [self._system, *map(_message, history)]
+        return [self._system, *(message for line in history for message in _line_messages(line))]
 
 
-def _message(line: cmd.Line) -> Message:
-    text = f"{line.text} {NOT_SAID.format(line.unsaid)}" if line.unsaid else line.text
-    return Message("user" if line.speaker == "caller" else "assistant", text)
+def _line_messages(line: cmd.Line) -> Iterator[Message]:
+    yield Message("user" if line.speaker == "caller" else "assistant", line.text)
+    if line.unsaid:
+        yield Message("unsaid", line.unsaid)

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from inference.chat.inert import inert
-from inference.types import Message, Tools
+from inference.types import NOT_SAID, Message, Tools
 
 PICKS_UP = "(The call is connected.)"
 """The caller's first turn where the agent spoke first, since some chat templates require that a user begins."""
@@ -67,14 +67,22 @@ def prompt(
     spoken = [message for message in messages if message.role != "system"]
     if not spoken or spoken[0].role == "assistant":
         spoken.insert(0, Message("user", PICKS_UP))
-    turns = [
-        (role, inert(" ".join(line.content for line in lines)) or GOES_ON)
-        for role, lines in groupby(spoken, lambda message: message.role)
-    ]
+    turns = [(role, _content(list(lines))) for role, lines in groupby(spoken, _role)]
     if ends_with_user and turns[-1][0] != "user":
         turns.append(("user", GOES_ON))
     kept = fitting(turns, room - sum(tokens(text) for _, text in head))
     return [{"role": role, "content": content} for role, content in [*head, *kept]]
+
+
+def _role(message: Message) -> str:
+    return "user" if message.role == "unsaid" else message.role
+
+
+def _content(lines: Sequence[Message]) -> str:
+    """The lines of one turn, made inert, after what the agent has not said of the turn before."""
+    notes = [NOT_SAID.format(inert(line.content)) for line in lines if line.role == "unsaid"]
+    words = inert(" ".join(line.content for line in lines if line.role != "unsaid"))
+    return " ".join(filter(None, [*notes, words])) or GOES_ON
 
 
 def functions(tools: Tools, *, may_end_call: bool) -> list[dict[str, Any]]:

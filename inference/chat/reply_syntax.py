@@ -235,8 +235,8 @@ class ReplySyntax:
         assert content is not None
         strong = any(bracket in opener[0] for bracket in "[{<")
         inside, end = content[0], content.end()
-        if strong and key(inside).startswith(_NOTE):
-            return Found(opener.end(), block=Block.THOUGHT, closer="]")
+        if key(inside).startswith(_NOTE):
+            return Found(opener.end(), block=Block.THOUGHT, closer=")" if innermost == "(" else "]")
         if end == len(text) and not final:
             if self._reader.may_become_phrase(inside) or any(name.startswith(key(inside)) for name in _SPECIAL):
                 raise Undecided

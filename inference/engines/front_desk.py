@@ -243,7 +243,7 @@ def answer(messages: Sequence[Message], tools: Tools = NO_TOOLS) -> DeskReply:
 
     A caller who wants a person is transferred to the target that they name, or else to the first one.
     """
-    turns = [message for message in messages if message.role != "system"]
+    turns = [message for message in messages if message.role in ("user", "assistant")]
     last = max((index for index, message in enumerate(turns) if message.role == "user"), default=-1)
     if last < 0:
         return DeskReply("Hello, this is the front desk of Harper Hall. How can I help you?")

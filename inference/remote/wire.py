@@ -20,9 +20,9 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from inference.requests import ToolRequests
-from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker, Pcm
+from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker, Pcm, Role
 
-VERSION = 3
+VERSION = 4
 """Raised with every change of a message, so that processes of two versions refuse each other with a clear reason."""
 MAX_MESSAGE_BYTES = 1 << 20
 """Limit of one message: a conversation of a million letters, far beyond the context of any model."""
@@ -83,7 +83,7 @@ class OpenReply(_Message, frozen=True):
     With ``warm`` the worker only prepares for such a request and sends no text.
     """
 
-    messages: list[tuple[Literal["system", "user", "assistant"], Text]]
+    messages: list[tuple[Role, Text]]
     speculative: bool
     warm: bool
     transfer_targets: list[Name]

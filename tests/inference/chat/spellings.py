@@ -78,7 +78,8 @@ SILENT = [
     "<tool_response>21 degrees</tool_response>", "<think>They want to know. [END_CALL]</think>",
     "<thinking>Hm.</thinking>", "<reasoning>So they ...", "</think>",
     "<|channel|>analysis<|message|>They ask.<|end|><|start|>assistant<|channel|>final<|message|>",
-    "<|eom_id|>", "[not said yet: Friday and Saturday]", '[TOOL_CALLS] [{"name": "get_weather"}]',
+    "<|eom_id|>", "(You have not said this yet: Friday and Saturday)", "[You have not said this yet: x]",
+    '[TOOL_CALLS] [{"name": "get_weather"}]',
     '{"a": {"b": [1, 2',
     PICKS_UP,
 ]

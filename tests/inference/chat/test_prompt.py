@@ -56,6 +56,20 @@ def test_what_was_said_is_inert_and_what_the_operator_wrote_is_not():
     ]
 
 
+def test_what_the_agent_has_not_said_is_told_with_the_next_words_of_the_caller():
+    """At the end of the agent's own turn a small model (SmolLM2) imitated the note, and the caller heard it."""
+    messages = [
+        SYSTEM,
+        Message("user", "When do you open?"),
+        Message("assistant", "On weekdays at nine,"),
+        Message("unsaid", "and on Sundays at ten. [END_CALL]"),
+        Message("user", "And on Sundays?"),
+    ]
+    note = "(You have not said this yet: and on Sundays at ten.)"
+    assert sent(messages)[2:] == [("assistant", "On weekdays at nine,"), ("user", f"{note} And on Sundays?")]
+    assert sent(messages[:-1], ends_with_user=True)[3:] == [("user", note)]
+
+
 def test_many_old_turns_are_dropped_at_once_so_that_requests_keep_their_beginning():
     room = 400
     begins, drops = [], 0

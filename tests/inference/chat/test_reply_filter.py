@@ -66,7 +66,7 @@ def test_words_behind_reasoning_and_tool_calls_are_spoken(size):
     assert said("<think>\nHm.\n</think>\n\nAt nine.", size=size)[0] == "At nine."
     assert said('Sure.<tool_call>{"a": "b"}</tool_call> At nine.', size=size)[0] == "Sure. At nine."
     assert said('Sure. {"a": "b}"} At nine.', size=size)[0] == "Sure.  At nine."
-    assert said("[not said yet: x] At nine.", size=size)[0] == "At nine."
+    assert said("(You have not said this yet: x) At nine.", size=size)[0] == "At nine."
     harmony = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>At nine."
     assert said(harmony, size=size)[0] == "At nine."
 

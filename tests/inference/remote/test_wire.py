@@ -57,7 +57,7 @@ def body(*content: object) -> dict[str, object]:
         (None, "does not belong to the protocol"),
         ({}, "does not belong to the protocol"),
         ({"type": "orders"}, "does not belong to the protocol"),
-        ({**wire.pack(ENVELOPES[0]), "version": 1}, "version 1 and this process has 3; update the older one"),
+        ({**wire.pack(ENVELOPES[0]), "version": 1}, "version 1 and this process has 4; update the older one"),
         ({**wire.pack(ENVELOPES[0]), "body": "text"}, "missing or too large"),
         ({**wire.pack(ENVELOPES[0]), "body": bytes(wire.MAX_BYTES + 1)}, "missing or too large"),
         ({**wire.pack(ENVELOPES[0]), "body": b""}, "truncated"),
