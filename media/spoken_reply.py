@@ -27,6 +27,10 @@ LONGEST_UNSAID = 1000
 """Characters that are kept of what was not said: two more replies of the greatest length."""
 LOOP = 4
 """Sentences left out in succession after which the model is in a loop, and nothing else is expected of it."""
+MOST_LEADS = 2
+"""Sentences of leading words alone that are said in succession: "No. No." """
+_LEADS = frozenset("so and but well yes no okay ok also then now oh again".split())
+"""Words that lead to a sentence. They make no other sentence of it, and end no loop when they stand alone."""
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+")
 
 
@@ -111,6 +115,8 @@ class _Repetitions:
     def __init__(self) -> None:
         self.dropped = 0
         """Sentences left out in succession."""
+        self._leads = 0
+        """Sentences of leading words alone since the last one that was said."""
         self._said: list[str] = []
         """The sentences so far, as they are compared."""
         self._begun: list[str] = []
@@ -143,14 +149,20 @@ class _Repetitions:
         is_whole = clause.text[-1] in ".!?…" or clause.ends
         if is_whole:
             self._begun = []
-        compared = " ".join(re.findall(r"\w+", whole.lower()))
-        if not is_whole or not re.search(r"[^\W\d_]", compared):
+        compared = _compared(whole)
+        if not is_whole or not re.search(r"[^\W\d_]", whole):
             return [*self._release(), clause]
         if self._goes_on_as_before(compared):
             self.dropped += 1 + len(self._held)
             self._held = []
             return []
         kept = self._release()
+        if not compared:
+            self._leads += 1
+            if self._leads > MOST_LEADS:
+                self.dropped += 1
+                return kept
+            return [*kept, clause]
         if compared in self._said and whole == clause.text:
             at_once = self._said[-1] == compared
             if at_once and (" " in compared or self._said[-2:] == [compared, compared]):
@@ -161,7 +173,7 @@ class _Repetitions:
                 self._held, self._held_as = [clause], compared
                 return kept
         self._said.append(compared)
-        self.dropped = 0
+        self.dropped = self._leads = 0
         return [*kept, clause]
 
     def _goes_on_as_before(self, compared: str) -> bool:
@@ -181,3 +193,11 @@ class _Repetitions:
             self._said.append(self._held_as)
             self.dropped = 0
         return kept
+
+
+def _compared(sentence: str) -> str:
+    """The words of a sentence without those that only lead to it."""
+    words = re.findall(r"\w+", sentence.lower())
+    while words and words[0] in _LEADS:
+        words.pop(0)
+    return " ".join(words)

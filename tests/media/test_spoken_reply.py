@@ -122,6 +122,10 @@ def test_the_end_of_a_reply_that_the_server_cut_is_known_to_be_missing():
         ("We open at nine. Yes, at nine. We open at nine.", "We open at nine. Yes, at nine."),
         ("It costs $5. It costs $5. It costs $5.", "It costs $5."),
         ("Bye. Bye. Bye. Bye.", "Bye. Bye."),
+        ("We open at nine. So we open at nine. Yes, we open at nine.", "We open at nine."),
+        ("Just a call. No, no. So just a call. No. Just a call? Well, just a call. No. Bye.",
+         "Just a call. No, no. No. Bye."),
+        ("No. No. No. No. No. We are open.", "No. No. We are open."),
     ],
 )  # fmt: skip
 def test_a_sentence_is_not_said_over_and_over(text, said):
