@@ -22,8 +22,13 @@ MAX_CLAUSE = 160
 _MIN_PART = 40
 """Characters of the shortest part that a long sentence is cut into: shorter ones sound chopped."""
 
+_MOST_BRACKETED = 80
+"""Characters of the longest text in emphasis or parentheses that is not cut."""
+
 _ENDS = ".!?…"
 _PAUSES = ",;:"
+_EMPHASIS = "*_"
+"""Marks that open what they close elsewhere: "*smiles* Of course"."""
 _CLOSERS = "\"'”’)]*_`"
 
 _NEVER_LAST = frozenset(
@@ -80,6 +85,8 @@ class _Lines:
         """The line is a heading or an item of a list."""
         self.number = 0
         """The number of the last item, if the list is numbered."""
+        self.says_numbers = False
+        """The numbers of this list are said, because the reply begins with it: "1. That is all." may be an answer."""
         self._last = ""
         """The last character that was neither a space nor a closing quote."""
         self._open = False
@@ -107,14 +114,18 @@ class _Lines:
         if self._skipping:
             return ""
         marker = _MARKER.match(head)
-        if marker and (number := _NUMBER.search(marker[0])):
-            if int(number[1]) in (1, self.number + 1):
+        number = _NUMBER.search(marker[0]) if marker else None
+        if marker and number:
+            goes_on = int(number[1]) == self.number + 1
+            if int(number[1]) == 1 or goes_on:
                 self.number = int(number[1])
+                self.says_numbers = not self._last or (goes_on and self.says_numbers)
             else:
                 # "42. Anything else?" is an answer.
                 marker = None
         self.in_item = marker is not None
-        return "".join(map(self._text, head[marker.end() :] if marker else head.lstrip()))
+        text = head[number.start(1) if number and self.says_numbers else marker.end() :] if marker else head.lstrip()
+        return "".join(map(self._text, text))
 
     def _end_line(self) -> str:
         text = self._begin_line() if self._head else ""
@@ -155,6 +166,8 @@ class ClauseSplitter:
         """The last number at the beginning of a sentence, which may be that of an item."""
         self._line_ended = False
         """The last character ended a line."""
+        self._spaced = True
+        """No word has begun since the last space."""
         self._unless: str | None = None
         """What continues the sentence ("digit" or "small" letter) if the next word begins with it; else it has ended.
         None if there is no such doubt."""
@@ -191,7 +204,10 @@ class ClauseSplitter:
     def _take(self, character: str) -> None:
         self._line_ended = character == _LINE_END
         character = " " if self._line_ended else character
-        if not self._waiting and (character == " " or character in _ENDS + _PAUSES + _CLOSERS):
+        word_begins, self._spaced = self._spaced, character == " "
+        opens = word_begins and character in _EMPHASIS
+        self._spaced |= opens
+        if not self._waiting and not opens and (character == " " or character in _ENDS + _PAUSES + _CLOSERS):
             return
         before = self._waiting[-1:]
         if character == " ":
@@ -253,6 +269,8 @@ class ClauseSplitter:
             return False
         if int(number[1]) == self._lines.number + 1 > 1:
             self._lines.number += 1
+            if self._lines.says_numbers:
+                return True
             self._waiting = f"{before} " if before else ""
             return True
         # Otherwise it may be an answer, such as "42.", unless the list begins or goes on here.
@@ -264,11 +282,19 @@ class ClauseSplitter:
         if not self._first or len(self._waiting.split()) >= FIRST_WORDS:
             self._cut(len(self._waiting), sentence=True)
 
+    @property
+    def _in_brackets(self) -> bool:
+        """Emphasis or parentheses are open, which may be a stage direction: in one piece it is known as such."""
+        text = self._waiting
+        return len(text) <= _MOST_BRACKETED and (text.count("*") % 2 == 1 or text.count("(") > text.count(")"))
+
     def _pause(self) -> None:
-        if self._first and len(self._waiting.split()) >= FIRST_WORDS:
+        if self._first and not self._in_brackets and len(self._waiting.split()) >= FIRST_WORDS:
             self._cut(len(self._waiting), sentence=False)
 
     def _long_first(self) -> None:
+        if self._in_brackets:
+            return
         words = len(self._waiting.split())
         if words >= LONG_FIRST_WORDS and (end := self._phrase_end()):
             self._cut(end, sentence=False)

@@ -16,7 +16,7 @@ _NOUNS = (
     " chuckle smile cough typing footsteps background hold dial ringtone beep dramatically softly warmly gently"
     " cheerfully politely quietly excitedly calmly slowly thoughtfully lacht lächelt seufzt nickt schmunzelt räuspert"
     " zögert rit rire sourit soupire hésite ríe risas sonríe suspira ride sorride sospira ri risos sorri suspira"
-    " glimlacht zucht knikt pausa"
+    " glimlacht zucht knikt pausa attesa attente espera wacht wartet"
 ).split()
 
 
@@ -39,6 +39,10 @@ _PERSONS = frozenset("he she they it i".split())
 _MOST_WORDS = 8
 """Words of the longest direction; what is longer is text."""
 
+_SOMEBODY_ACTS = re.compile(rf"[A-Z]\w*\s(?:{'|'.join(sorted(_forms(verb)[0] for verb in _VERBS))})\b")
+"""A direction that names who acts: "Anna smiles"."""
+_WIDE = re.compile(r"(?:^|(?<=[。！？…\n]))\s*（[^（）\n]{1,12}）(?=.)")
+"""A direction in front of a sentence, in Chinese or Japanese. What belongs to a sentence stands behind its words."""
 _MARKED = re.compile(
     r"(?<![\w*])(?:\*{1,2}([^*\n]{2,80})\*{1,2}|_([^_\n]{2,80})_|\[([^\[\]\n]{2,80})\]|\(([^()\n]{2,80})\))(?![\w*(])"
 )
@@ -53,13 +57,18 @@ def _is_direction(match: re.Match[str]) -> bool:
         return False
     if len(words) > 1 and words[0].lower() in _PERSONS:
         words = words[1:]
+    alone = _SENTENCE_BEFORE.search(match.string[: match.start()]) and _SENTENCE_AFTER.match(match.string, match.end())
+    # No sentence begins with a small letter.
+    is_emphasis = match[1] is not None or match[2] is not None
+    if alone and is_emphasis and (content[0].islower() or _SOMEBODY_ACTS.match(content)):
+        return True
     if not (_NARRATED.match(content) or words[0].lower() in _FIRST or (len(words) < 3 and words[-1].lower() in _NOUNS)):
         return False
-    alone = _SENTENCE_BEFORE.search(match.string[: match.start()]) and _SENTENCE_AFTER.match(match.string, match.end())
     return bool(alone) or (match[3] is not None and len(words) < 4)
 
 
 def without_directions(text: str) -> str:
+    text = _WIDE.sub("", text) if "（" in text else text
     if "*" not in text and "[" not in text and "(" not in text and "_" not in text:
         return text
     return _MARKED.sub(lambda match: " " if _is_direction(match) else match[0], text)

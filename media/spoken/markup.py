@@ -29,6 +29,9 @@ _REPLACED = {
 _FENCE = re.compile(r"```[^\n`]*\n[^`]*```")
 _TICKS = re.compile(r"`{1,3}")
 _LINK = re.compile(r"!?\[([^\[\]\n]{0,300})\]\([^()\n]{0,500}\)")
+_BLOCK = re.compile(r"\[(\w+)\]([^\[\]]*)\[/\1\]")
+_DIRECTIVE = re.compile(r"\[[A-Za-z]\w*[:=][^\[\]\s]*\]")
+"""A directive for a program: "[pause:0.5s]"."""
 _TAG = re.compile(
     r"<((?:https?://|mailto:)[^<>\s]{1,300}|[\w.+-]{1,64}@[\w.-]{1,100})>|</?[a-zA-Z][^<>\n]{0,100}>|<!--[^<>]{0,200}-->"
 )
@@ -54,6 +57,8 @@ def plain_text(text: str, scripts: frozenset[str]) -> str:
     text = _FENCE.sub(" ", text)
     text = _TICKS.sub("", text)
     text = _LINK.sub(r"\1", text)
+    if "[" in text:
+        text = _DIRECTIVE.sub(" ", _BLOCK.sub(r"\2", text))
     text = _TAG.sub(lambda match: match[1] or " ", text)
     text = without_directions(text)
     text = _RULE_LINE.sub("", _LINE_START.sub("", text))
@@ -94,4 +99,4 @@ def _plain_form(character: str) -> str:
         return " "
     if decomposed.startswith("<") and character not in "ªº":
         return unicodedata.normalize("NFKC", character)
-    return " " if unicodedata.category(character) == "Nl" else character
+    return " " if unicodedata.category(character) in ("Nl", "No") else character
