@@ -6,12 +6,13 @@ import re
 from dataclasses import replace
 
 from inference.chat.prompt import PICKS_UP
-from inference.chat.reply_syntax import Block, Found, ReplySyntax, Turn, Undecided
+from inference.chat.reply_syntax import CONTEXT, Block, Found, ReplySyntax, Turn, Undecided, end_of_block
 from inference.chat.request_text import RequestReader
 from inference.requests import NO_REQUESTS, ToolRequests
 from inference.types import NO_TOOLS, Tools
 
 _WORD = re.compile(r"\w+")
+_REASONING = Found(0, block=Block.THOUGHT, closer="</think>")
 
 
 class ReplyFilter:
@@ -20,10 +21,11 @@ class ReplyFilter:
 
     Pass each piece to ``feed`` and call ``rest`` at the end; both return text to speak. ``inference.chat.reply_syntax``
     says what is not spoken. ``end_call_marker`` is a further spelling of the request to end the call. If it is empty,
-    the call cannot be ended.
+    the call cannot be ended. ``thinks_first``: the model is known to begin with reasoning, of which it writes only the
+    end.
     """
 
-    def __init__(self, end_call_marker: str, tools: Tools = NO_TOOLS) -> None:
+    def __init__(self, end_call_marker: str, tools: Tools = NO_TOOLS, *, thinks_first: bool = False) -> None:
         self.reader = RequestReader(tools.transfer_targets)
         literals = {end_call_marker: ToolRequests(end_call=True), PICKS_UP: NO_REQUESTS}
         self._syntax = ReplySyntax(self.reader, literals)
@@ -33,9 +35,13 @@ class ReplyFilter:
         self._block: Found | None = None
         """The part that is open and not spoken."""
         self._before = ""
-        """The last character of the words so far; empty before the first one."""
+        """The last ``CONTEXT`` characters of the words so far; empty before the first one."""
         self._others_turn = False
         """The model began with somebody else's words: nothing is spoken before its own begin."""
+        self.thinking = thinks_first
+        """The end of the reasoning is awaited, and all text so far is held."""
+        self.thought_first = False
+        """The reply began with reasoning, of which only the end was written."""
         self.ended = False
         """The model has ended its reply: what comes now is not spoken."""
         self.requests = NO_REQUESTS
@@ -58,6 +64,8 @@ class ReplyFilter:
             self.requests |= requests
 
     def _scan(self, *, final: bool) -> str:
+        if self.thinking and not self._ends_thinking(final):
+            return ""
         text, at = self._held, 0
         spoken: list[str] = []
         while at < len(text) and not self.ended:
@@ -65,7 +73,7 @@ class ReplyFilter:
                 after = self._end_block(self._block, text, at, final)
                 if after is None:
                     break
-                at = after
+                text, at = _go_on(after, text)
                 continue
             if not self._before and text[at].isspace():
                 at += 1
@@ -75,12 +83,14 @@ class ReplyFilter:
             except Undecided:
                 break
             if found is not None:
+                if found.ends_thought and self._before and not self._before[-1].isspace():
+                    spoken.append("\n")
                 self._leave_out(found)
-                at = found.end
+                text, at = _go_on(found, text)
                 continue
             word = _WORD.match(text, at)
             end = word.end() if word else at + 1
-            self._before = text[end - 1]
+            self._before = (self._before + text[at:end])[-CONTEXT:]
             if not self._others_turn:
                 spoken.append(text[at:end])
             at = end
@@ -89,6 +99,9 @@ class ReplyFilter:
 
     def _leave_out(self, found: Found) -> None:
         self.request(found.requests)
+        if found.ends_thought:
+            self.requests = NO_REQUESTS
+            self.thought_first = True
         if found.block is not None:
             self._block = found
         said_nothing = not self._before or self._others_turn
@@ -106,16 +119,37 @@ class ReplyFilter:
             case _:
                 self.ended = True
 
-    def _end_block(self, block: Found, text: str, at: int, final: bool) -> int | None:
-        """Return where the open part ends; None if its end has not come yet."""
-        match = re.search(re.escape(block.closer), text[at:], re.IGNORECASE) if block.closer else None
-        if match is None and not final:
+    def _ends_thinking(self, final: bool) -> bool:
+        """Whether it is known where the words begin. The reasoning before them is left out."""
+        if not self._held.lstrip().startswith("<"):
+            end = end_of_block(_REASONING, self._held, 0, final=final)
+            if end is None and not final:
+                return False
+            if end is not None:
+                self._held = self._held[end[1] :]
+                self.thought_first = True
+        self.thinking = False
+        return True
+
+    def _end_block(self, block: Found, text: str, at: int, final: bool) -> Found | None:
+        """Return the rest of the open part; None if its end has not come yet."""
+        span = end_of_block(block, text, at, final=final)
+        if span is None and not final:
             return None
-        inside = text[at : at + match.start()] if match else text[at:]
+        self._block = None
+        if span is None and block.is_text_if_open:
+            return Found(at)
+        inside, words = text[at : span[0]] if span else text[at:], ""
         if block.block is Block.CODE:
             self.request(self._syntax.requests_in(inside))
+            # A whole reply may be an object between fences.
+            words = "" if self._before else self.reader.json_words(inside[inside.find("{") :])
         elif block.block is Block.CALL:
             named = self.reader.call(block.function, inside) if block.function else self.reader.block(inside)
             self.request(named or self._syntax.requests_in(inside))
-        self._block = None
-        return at + match.end() if match else len(text)
+        return Found(span[1] if span else len(text), words=words)
+
+
+def _go_on(found: Found, text: str) -> tuple[str, int]:
+    """Return the text with the words of this part in its place, and where to read on."""
+    return (found.words + text[found.end :], 0) if found.words else (text, found.end)

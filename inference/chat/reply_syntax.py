@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from inference.chat.request_text import (
@@ -65,12 +65,18 @@ class Found:
     """The end of the block. Empty: it goes on to the end of the reply."""
     function: str = ""
     """The function that is called with what is in the block; empty if the block names it."""
+    is_text_if_open: bool = False
+    """The block begins inside a sentence: without its end it is no block, and the text goes on behind this part."""
+    ends_thought: bool = False
+    """Reasoning ends here, of which the beginning is missing: the words before it were part of it."""
+    words: str = ""
+    """The words that it says. They take its place."""
     turn: Turn | None = None
     """Whose words follow, if it says so."""
 
 
 OWN_ROLES = frozenset("assistant model agent ai bot a receptionist".split())
-OTHER_ROLES = frozenset("user caller customer client human guest system developer tool q".split())
+OTHER_ROLES = frozenset("user username caller customer client human guest system developer tool q".split())
 YOU = "you"
 """Before the first words of a reply it is the model, later on the caller."""
 CHATML_ROLES = frozenset("assistant model user human system tool".split())
@@ -97,6 +103,10 @@ _NOTE = key(NOT_SAID.partition(":")[0])
 _SPECIAL = (*_BRACKETED_CALLS, *_BRACKETED_TURNS, _NOTE)
 NAMESPACES = frozenset("functions function tools tool default_api api call".split())
 
+CONTEXT = 200
+"""Characters before a position that say what it can be: the line before it and the end of the sentence."""
+LONGEST_VALUE = 60
+"""Characters of the value behind a label of data, such as "Customer: Ann": longer ones are what somebody says."""
 LONGEST_TAG = 120
 """Characters between angle brackets that may be a tag: a name and an attribute or two."""
 LONGEST_CALL = 400
@@ -105,6 +115,9 @@ LONGEST_WORD = 60
 """Characters of a name of a function: text without spaces is not held back for longer."""
 _FENCE = "```"
 
+_ANGLES = "<◁＜⟨〈"
+"""Models write tags between other angle brackets than the usual ones as well."""
+_ANGLES_END = ">▷＞⟩〉"
 _OPEN = re.compile(r"[\[({<*`][\[({<*`|/]*")
 _CONTENTS = {
     opener: re.compile(rf"[^{re.escape(pair)}\n]*") for pair in ("[]", "()", "{}", "<>", "*", "`") for opener in pair
@@ -116,7 +129,23 @@ _AFTER_ROLE = re.compile(r"[*_ \t]*")
 _COLON = re.compile(r"[:：][*_]*[ \t]*")
 _OBJECT = re.compile(r"\{\s*(?:(?P<json>[\"'}])|(?P<name>\w+)\s*(?P<colon>:)?)?")
 _ARRAY = re.compile(r"\[\s*(?P<json>[{\"])?")
-_TAG_NAME = re.compile(r"[/|｜\s]*([\w▁.\-]*)")
+_TAG_NAME = re.compile(r"[/|｜\s]*(?:\w+:(?=\w))?([\w▁.\-]*)")
+_NAMESPACE = re.compile(r"/?\w*:?")
+"""The beginning of a tag that may have a namespace: "mm:think"."""
+_IN_TAG = re.compile(rf"[^{_ANGLES}{_ANGLES_END}\n]*")
+_THOUGHT_TAG = re.compile(
+    rf"\\?[{_ANGLES}]\\?(?P<end>/)?\s*(?:\w+:)?(?:{'|'.join(sorted(THOUGHTS))})\s*\\?[{_ANGLES_END}]", re.IGNORECASE
+)
+_THOUGHT_LINE = re.compile(rf"(?:{'|'.join(sorted(THOUGHTS))})[ \t]*\n")
+"""The name of a block of reasoning that has lost its brackets."""
+_BARE_ROLE = re.compile(r"[ \t]*(user(?:name)?|human|system|assistant)(?![a-z0-9_'’:-])")
+"""A role at the beginning of a paragraph. Sentences begin with a capital letter."""
+_SENTENCE_END = re.compile(r"[.!?…。！？]\s")
+_DATA_LABEL = re.compile(r"[ \t]*[-*•]?[ \t]*\**(?P<name>[^\W\d_][\w' -]{0,30})\**[:：]")
+_MAYBE_DATA_LABEL = re.compile(r"[ \t]*[-*•]?[ \t]*\**(?:[^\W\d_][\w' -]{0,30}\**)?")
+_ANNOUNCED_CALL = re.compile(
+    r"\s*(?:calling|call|using|invoking|executing|running|tool|function)\b.*\w\(", re.IGNORECASE
+)
 _TAG_ALONE = re.compile(r"\w+")
 _STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"?", re.DOTALL)
 
@@ -136,21 +165,43 @@ class ReplySyntax:
         """
         Return what begins at this position; None if it is spoken. Raises ``Undecided``.
 
-        ``before`` is the last character that was spoken, empty before the first one. ``final`` says that no text
-        follows.
+        ``before`` is what was spoken before, or its last ``CONTEXT`` characters; empty before the first one. ``final``
+        says that no text follows.
         """
-        if found := self._literal(text, at, before, final):
+        last = before[-1:]
+        if found := self._literal(text, at, last, final):
             return found
         character = text[at]
-        if not before and (found := self._role(text, at, final, opening=True)):
+        if not before and (found := self._opening(text, at, final)):
             return found
         if character == "\n":
-            return self._role(text, at + 1, final, opening=False)
-        if character in "[({<*`":
-            return self._bracket(text, at, final)
-        if character.isascii() and character.isalpha() and not (before.isalnum() or (before and before in "_@/\\-")):
-            return self._word(text, at, final)
-        return None
+            return self._role(text, at + 1, before, final)
+        if character in _ANGLES or (character == "\\" and text[at + 1 : at + 2] in _ANGLES):
+            found = self._angle(text, at, before, final)
+        elif character in "[({*`":
+            found = self._bracket(text, at, final)
+        elif character == "@" and not last.isalnum():
+            # Some prompts have requests written as "@END_CALL".
+            _decide(text, at + 1, final)
+            named = self._word(text, at + 1, final) if text[at + 1 : at + 2].isalpha() else None
+            found = named if named and named.requests else None
+        elif character.isascii() and character.isalpha() and not (last.isalnum() or (last and last in "_@/\\-")):
+            found = self._word(text, at, final)
+        else:
+            found = None
+        return found
+
+    def _opening(self, text: str, at: int, final: bool) -> Found | None:
+        """What only the beginning of a reply can be."""
+        begun = text[at:]
+        if line := _THOUGHT_LINE.match(text, at):
+            return Found(line.end(), block=Block.THOUGHT, closer="</think>")
+        if not final and any(name.startswith(begun) or begun.rstrip(" \t") == name for name in THOUGHTS):
+            raise Undecided
+        if begun[0] == "{" and (found := self._json(text, at, final)):
+            words = self._reader.json_words(text[at : found.end])
+            return replace(found, words=words)
+        return self._role(text, at, "", final)
 
     def requests_in(self, text: str) -> ToolRequests:
         """What a whole text requests, wherever it does."""
@@ -165,7 +216,7 @@ class ReplySyntax:
         while at < len(text):
             found = self.find(text, at, before=before, final=True)
             if found is None:
-                before = text[at]
+                before = text[max(0, at - CONTEXT) : at + 1]
                 at += 1
             else:
                 yield at, found
@@ -184,7 +235,11 @@ class ReplySyntax:
 
     # -- roles ----------------------------------------------------------------------------------------------
 
-    def _role(self, text: str, at: int, final: bool, *, opening: bool) -> Found | None:
+    def _role(self, text: str, at: int, before: str, final: bool) -> Found | None:
+        """A role at the beginning of a line. ``before`` is empty at the beginning of the reply."""
+        if before.endswith("\n") and (bare := _BARE_ROLE.match(text, at)):
+            _decide(text, bare.end(), final)
+            return Found(bare.end(), turn=Turn.MINE if bare[1] in OWN_ROLES else Turn.OTHERS)
         match = _ROLE.match(text, at)
         assert match is not None  # it matches the empty text
         name, end = match["name"].lower(), match.end()
@@ -195,7 +250,7 @@ class ReplySyntax:
             return None
         if name not in roles or (len(name) == 1 and match["name"].islower()):
             return None
-        own = name in OWN_ROLES or (name == YOU and opening)
+        own = name in OWN_ROLES or (name == YOU and not before)
         turn = Turn.MINE if own else Turn.OTHERS
         after = _AFTER_ROLE.match(text, end)
         assert after is not None
@@ -203,11 +258,12 @@ class ReplySyntax:
         if end == len(text):
             if not final:
                 raise Undecided
-            return Found(end, turn=turn) if name in CHATML_ROLES and not opening else None
+            return Found(end, turn=turn) if name in CHATML_ROLES and before else None
         if colon := _COLON.match(text, end):
             if colon.end() == len(text) and not final:
                 raise Undecided
-            return Found(colon.end(), turn=turn)
+            is_data = (before or not own) and _is_data(text, colon.end(), before, final)
+            return None if is_data else Found(colon.end(), turn=turn)
         return Found(end + 1, turn=turn) if text[end] == "\n" and name in CHATML_ROLES else None
 
     # -- brackets -------------------------------------------------------------------------------------------
@@ -222,9 +278,20 @@ class ReplySyntax:
                 raise Undecided
         if character in "[{" and (found := self._json(text, at, final)):
             return found
-        if character == "<" and (found := self._tag(text, at, final)):
-            return found
         return self._wrapped(text, at, final)
+
+    def _angle(self, text: str, at: int, before: str, final: bool) -> Found | None:
+        """A tag, whose brackets may be escaped as markdown asks for, or a request between angle brackets."""
+        escaped = text[at] == "\\"
+        if escaped:
+            _decide(text, at + 1, final)
+        found = self._tag(text, at + escaped, final)
+        if found is None:
+            return self._wrapped(text, at, final) if text[at] == "<" else None
+        if found.block is Block.THOUGHT and found.closer.startswith("</"):
+            inside_sentence = before.rstrip(" \"'`“‘(")[-1:]
+            return replace(found, is_text_if_open=inside_sentence.isalnum() or inside_sentence == ",")
+        return found
 
     def _wrapped(self, text: str, at: int, final: bool) -> Found | None:
         """A request between brackets of any kind, also if the last ones are missing."""
@@ -238,15 +305,21 @@ class ReplySyntax:
         if key(inside).startswith(_NOTE):
             return Found(opener.end(), block=Block.THOUGHT, closer=")" if innermost == "(" else "]")
         if end == len(text) and not final:
+            # Nobody says what stands in square brackets.
+            longest = LONGEST_CALL if _ANNOUNCED_CALL.match(f"{inside} x(") else LONGEST_PHRASE
+            if "[" in opener[0] and len(inside) <= longest:
+                raise Undecided
             if self._reader.may_become_phrase(inside) or any(name.startswith(key(inside)) for name in _SPECIAL):
                 raise Undecided
             return None
         if strong and (found := _special(inside, end, is_end="/" in opener[0])):
             return found
+        closer = _CLOSE.match(text, end)
+        if "[" in opener[0] and len(inside) <= LONGEST_CALL and closer and _ANNOUNCED_CALL.match(inside):
+            return Found(end + 1, self.requests_in(inside))
         if len(inside) > LONGEST_PHRASE:
             return None
         requests = self._reader.phrase(inside, Wrapping.BRACKETS if strong else Wrapping.EMPHASIS)
-        closer = _CLOSE.match(text, end)
         if closer is None:
             # Without its last bracket it is a request at the end of a line, or if it is written as a name.
             whole = end == len(text) or text[end] == "\n"
@@ -278,9 +351,9 @@ class ReplySyntax:
 
     def _tag(self, text: str, at: int, final: bool) -> Found | None:
         """A control token, or a tag that stands around reasoning or a tool call."""
-        close = re.compile(r"[^<>\n]*").match(text, at + 1)
+        close = _IN_TAG.match(text, at + 1)
         assert close is not None
-        inside, end = close[0], close.end()
+        inside, end = close[0].removesuffix("\\").removeprefix("\\"), close.end()
         name_match = _TAG_NAME.match(inside)
         assert name_match is not None
         name = name_match[1].lower().replace("▁", "_")
@@ -288,11 +361,11 @@ class ReplySyntax:
             return None
         if end == len(text):
             begun = any(tag.startswith(name) for tag in _TAGS) if name_match.end() == len(inside) else name in _TAGS
-            if not final and (begun or inside[:1] in ("|", "｜")):
+            if not final and (begun or inside[:1] in ("|", "｜") or _NAMESPACE.fullmatch(inside)):
                 raise Undecided
             # A control token of which a limit cut the end.
             return Found(end) if final and begun and (len(name) > 2 or inside[:1] in ("/", "|")) else None
-        if text[end] != ">":
+        if text[end] not in _ANGLES_END:
             return None
         return self._known_tag(name, inside, end + 1)
 
@@ -312,7 +385,7 @@ class ReplySyntax:
         if name in TURN_ENDS or name in TURN_STARTS:
             return Found(end, turn=Turn.NONE)
         if name in THOUGHTS:
-            return Found(end) if ends_block else Found(end, block=Block.THOUGHT, closer=f"</{name}>")
+            return Found(end, ends_thought=True) if ends_block else Found(end, block=Block.THOUGHT, closer=f"</{name}>")
         if name in CALLS:
             if ends_block:
                 return Found(end)
@@ -371,6 +444,42 @@ class ReplySyntax:
             if arguments == "s" or (known is not None and key(arguments) not in map(key, known)):
                 return None
         return Found(end, self._reader.call(word, arguments))
+
+
+def end_of_block(block: Found, text: str, at: int, *, final: bool) -> tuple[int, int] | None:
+    """Return where the end of this block begins and ends; None if it has not come yet, or does not come."""
+    if not (block.block is Block.THOUGHT and block.closer.startswith("</")):
+        closer = re.escape(block.closer).replace("</", r"<\s*/\s*").removesuffix(">")
+        closer += r"\s*>" if block.closer.endswith(">") else ""
+        match = re.compile(closer, re.IGNORECASE).search(text, at) if closer else None
+        return match.span() if match else None
+    depth, last = 1, None
+    for tag in _THOUGHT_TAG.finditer(text, at):
+        depth += -1 if tag["end"] else 1
+        last = (tag.start(), tag.end()) if tag["end"] else last
+        if not depth:
+            return last
+    # Reasoning may name its own tag: then it ends with the last one.
+    return last if final else None
+
+
+def _is_data(text: str, at: int, before: str, final: bool) -> bool:
+    """Whether the label of a role with this value stands in a list of data: "Customer: Ann", then "Date: Monday"."""
+    line = text[at:].partition("\n")
+    value, is_whole = line[0].strip(), bool(line[1])
+    if not value or len(value) > LONGEST_VALUE or _SENTENCE_END.search(line[0] + "\n" * (is_whole or final)):
+        return False
+    if not (is_whole or final):
+        raise Undecided
+    above = before.rstrip().rpartition("\n")[2]
+    if above.endswith((":", "：")) or (_DATA_LABEL.match(above) and not _SENTENCE_END.search(f"{above}\n")):
+        return True
+    below = line[2].lstrip("\n")
+    if label := _DATA_LABEL.match(below):
+        return label["name"].strip().lower() not in OWN_ROLES | OTHER_ROLES | {YOU}
+    if is_whole and not final and _MAYBE_DATA_LABEL.fullmatch(below):
+        raise Undecided
+    return False
 
 
 def _special(inside: str, end: int, *, is_end: bool) -> Found | None:

@@ -67,6 +67,7 @@ _TRANSFERRING = _joined("transfers transferring transferred", "call thecall this
 
 _END, _OPT_OUT = ToolRequests(end_call=True), ToolRequests(opt_out=True)
 _PHRASES = {**dict.fromkeys(_ENDS | _ENDING, _END), **dict.fromkeys(_OPTS_OUT, _OPT_OUT)}
+_END_VERBS = ("end", "terminate", "finish", "disconnect")
 _TRANSFERS = ("transfer", "connect", "forward", "redirect")
 _BEGINNINGS = frozenset(name[:length] for name in (*_PHRASES, *_TRANSFERS) for length in range(len(name) + 1))
 
@@ -84,7 +85,15 @@ _NAME_FIRST = re.compile(r"[\W_]*([^\W\d_]+(?:\\?_+[^\W_]+)+)(?![^\W_])")
 _BEFORE_A_REMARK = re.compile(r"(.+?)\s*(?:[:;,.–—]|\s-)\s")
 _TARGET_KEYS = ("target", "name", "to", "destination", "department", "queue")
 _FUNCTION_KEYS = ("name", "function", "tool", "tool_name", "action", "command", "recipient_name")
-_QUOTED = re.compile(r"[\"'“]([^\"'“”]*)[\"'”](?!\s*[:=])")
+_QUOTED = re.compile(r"[\"'“]([^\"'“”]*)(?:[\"'”]|$)(\s*[:=])?")
+"""A string, and what makes it the name of a field. The end of the last one is missing if the call is cut."""
+_ENDS_SOME_CALL = re.compile(
+    r"(?:end|terminate|finish|disconnect)(?:[\W_]+[a-z]+)?[\W_]+(?:phone[\W_]*)?call", re.IGNORECASE
+)
+"""The name of a request to end the call that names what kind of call it is: "end_current_call"."""
+_SPEECH_KEYS = "spoken speech say speak utterance reply response answer message text content output".split()
+"""Fields of an object that contain the words of a reply."""
+_CALL_KEYS = frozenset("arguments parameters args".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,8 @@ class RequestReader:
             requests = next((_PHRASES[head] for head in _heads(text) if head in _PHRASES), NO_REQUESTS)
             if requests and not (named or text.isupper()):
                 return NO_REQUESTS
+        if not requests and named and _ENDS_SOME_CALL.fullmatch(text):
+            requests = _END
         if not requests:
             return self._transfer(text, wrapping, named)
         if wrapping is Wrapping.BRACKETS or named:
@@ -117,14 +128,18 @@ class RequestReader:
             return False
         begun = key(text)
         text = _CAMEL.sub("_", text)
-        return begun in _BEGINNINGS or begun.startswith(_TRANSFERS) or any(head in _PHRASES for head in _heads(text))
+        return (
+            begun in _BEGINNINGS
+            or begun.startswith((*_TRANSFERS, *_END_VERBS))
+            or any(head in _PHRASES for head in _heads(text))
+        )
 
     def call(self, name: str, arguments: str) -> ToolRequests:
         """What a call of the function ``name`` requests."""
         name = name.rpartition(".")[2]
         requests = self.phrase(name, Wrapping.BRACKETS)
         if requests.transfer and (target := self._target_among(arguments)):
-            requests = replace(requests, transfer=target)
+            requests = replace(requests, transfer=self.target(target))
         return requests
 
     def json_call(self, text: str) -> ToolRequests:
@@ -137,6 +152,17 @@ class RequestReader:
             calls = re.finditer(rf"[\"']?(?:{names})[\"']?\s*:\s*[\"']([\w.-]+)", text)
             return _all(self.call(match[1], text[match.end() :]) for match in calls)
         return _all(self._requests_of(value))
+
+    def json_words(self, text: str) -> str:
+        """Return the words of a reply that is written as an object; empty if it is something else, such as a call."""
+        try:
+            value, _ = json.JSONDecoder().raw_decode(text)
+        except ValueError:
+            return ""
+        while isinstance(value, dict) and not _CALL_KEYS.union(_FUNCTION_KEYS) & value.keys():
+            names = {name.lower(): name for name in value}
+            value = next((value[names[name]] for name in _SPEECH_KEYS if value.get(names.get(name))), "")
+        return value if isinstance(value, str) else ""
 
     def block(self, text: str) -> ToolRequests:
         """What the inside of a block for tool calls requests, where a bare name is a call."""
@@ -179,8 +205,8 @@ class RequestReader:
         if isinstance(value, dict):
             texts = {name: text for name, text in value.items() if isinstance(text, str) and text}
             return next((texts[name] for name in _TARGET_KEYS if name in texts), next(iter(texts.values()), ""))
-        quoted = _QUOTED.findall(arguments)
-        return quoted[-1] if quoted else ""
+        values = [text for text, is_name in _QUOTED.findall(arguments) if text and not is_name]
+        return values[-1] if values else ""
 
     def _requests_of(self, value: Any) -> Iterator[ToolRequests]:
         match value:

@@ -66,6 +66,9 @@ class OpenAICompatibleLanguageModel:
         """The size of the context; reduced when the server finds a request too large."""
         self._tool_calls = kind.tool_calls if options.tool_calls is None else options.tool_calls
         """Whether the model requests by tool calls; false once the server has refused them."""
+        self._thinks_first = False
+        """The last reply began with reasoning, of which only the end was written. Chat templates that write the
+        beginning make a model do so in every reply."""
         self._length_field = kind.length_field
         self._fixed = {
             "model": options.model, "temperature": options.temperature, "stream": True, **options.extra_body,
@@ -108,7 +111,7 @@ class OpenAICompatibleLanguageModel:
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
         rank = Rank.SPECULATIVE if speculative else Rank.REAL
-        reply_filter = ReplyFilter(self._options.end_call_marker, tools)
+        reply_filter = ReplyFilter(self._options.end_call_marker, tools, thinks_first=self._thinks_first)
         calls: dict[int, list[str]] = {}
         blank, is_cut = True, False
         async with aclosing(
@@ -123,9 +126,14 @@ class OpenAICompatibleLanguageModel:
                 if text := reply_filter.feed(chunk.text):
                     blank = blank and not text.strip()
                     yield TextDelta(text)
+                if reply_filter.thought_first:
+                    self._thinks_first = True
                 if reply_filter.ended:
                     break
-        if text := reply_filter.rest():
+        # Reasoning of which a limit cut the end is no answer.
+        text = "" if is_cut and reply_filter.thinking else reply_filter.rest()
+        self._thinks_first = reply_filter.thought_first or reply_filter.thinking
+        if text:
             blank = blank and not text.strip()
             yield TextDelta(text)
         for name, arguments in calls.values():

@@ -89,7 +89,9 @@ PIECES = [
     *(text for texts in REQUESTS.values() for text in texts), *SPEECH, *SILENT,
     "[", "Hello.", "\n", " ", "User:", "model\n", "<", "[", "{", "(", "*", "`", '"', "\\", "_", "]", ">", ")",
     "end", "call", "transfer", "to", "sales", "END_", "do_not_", "<end_of_turn>", "functions.", "a.b", "`` `",
-    "think>", "9", ":",
+    "think>", "9", ":", "think\n", "<think>", "</think >", "\\<think\\>", "◁/think▷", "<mm:",
+    "\nCustomer: Ann", "\nDate: nine",
+    "\n\n", "user", "username", '{"text": "Hi', '"}', "[Calling tool: ", "@END_", "```json\n", "```",
 ]
 """What texts are put together from that could be read differently when they are cut."""
 # fmt: on

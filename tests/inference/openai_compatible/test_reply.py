@@ -13,7 +13,7 @@ from inference.chat.prompt import (
 from inference.requests import ToolRequests
 from inference.types import TextDelta, Tools
 from tests.inference.model_server import DONE, event, replying
-from tests.inference.openai_compatible.helpers import HELLO, SYSTEM, deltas_of, parts
+from tests.inference.openai_compatible.helpers import HELLO, SYSTEM, deltas_of, failure_of, parts
 
 
 async def test_each_piece_of_text_comes_when_the_server_sends_it(server, connect):
@@ -43,6 +43,19 @@ async def test_reasoning_usage_comments_and_unknown_fields_are_ignored(server, c
     ]
     server.answer = lambda body: parts(*noise)
     assert await deltas_of(connect()) == [TextDelta("Hello.")]
+
+
+async def test_reasoning_without_its_beginning_is_spoken_once_at_most(server, connect):
+    """antirez/ds4#678: the server writes the beginning, and the client sees only the end."""
+    engine = connect()
+    server.answer = lambda body: replying("The user wants hours.", "</think>", "We open at nine.")
+    said = ["".join(delta.text for delta in await deltas_of(engine)) for _ in range(3)]
+    assert said == ["The user wants hours.\nWe open at nine.", "We open at nine.", "We open at nine."]
+    server.answer = lambda body: parts(event("The user wants", finish_reason="length"), DONE)
+    assert "empty reply" in str(await failure_of(engine))
+    server.answer = lambda body: replying("We open ", "at nine.")
+    assert await deltas_of(engine) == [TextDelta("We open at nine.")]
+    assert await deltas_of(engine) == [TextDelta("We open "), TextDelta("at nine.")]
 
 
 async def test_a_reply_that_arrives_byte_by_byte_is_whole(server, connect):
