@@ -20,6 +20,8 @@ NOTHING_SAID = 1.0
 """Silence after which an utterance without words is given up. Recognition may still find soft words before."""
 MUMBLED = 0.6
 """Voice without words for which the agent asks the caller to repeat; a shorter one was a noise."""
+WORDLESS = 6.0
+"""Seconds of unbroken sound without a word after the last words of a call: it is a noise, and nobody is waiting."""
 MISSED = 3
 """After so many utterances without words, one after the other, asking the caller to repeat does not help."""
 CUT_IN = 1.0
@@ -226,11 +228,15 @@ class Caller:
 
     # -- is it over? ------------------------------------------------------------------------------------------
 
-    def judge_turn(self) -> CallerMove:
-        """Say what to do in the caller's turn, given the length of their silence and their words."""
+    def judge_turn(self, *, leaving: bool = False) -> CallerMove:
+        """
+        Say what to do in the caller's turn, given the length of their silence and their words.
+
+        ``leaving``: the call is about to end, unless the caller says something.
+        """
         pause = self.utterance.pause if self.utterance is not None else None
         if pause is None:
-            return CallerMove.WAIT
+            return self._judge_sound() if leaving else CallerMove.WAIT
         silence = pause.silence(self.position)
         if pause.words is None:
             return CallerMove.ASK if not pause.asked and silence >= SPECULATE else CallerMove.WAIT
@@ -239,6 +245,19 @@ class Caller:
         if pause.words.is_new:
             return CallerMove.SPECULATE
         return CallerMove.END_OF_TURN if silence >= pause.words.judgement.wait else CallerMove.WAIT
+
+    def _judge_sound(self) -> CallerMove:
+        """Say what to do about a sound that goes on after the last words of the call."""
+        utterance, due = self.utterance, self.wordless_at
+        if utterance is None or due is None or self.position < due or utterance.snapshot is not None:
+            return CallerMove.WAIT
+        return CallerMove.GIVE_UP if utterance.asked_position >= due else CallerMove.ASK
+
+    @property
+    def wordless_at(self) -> int | None:
+        """The position at which the caller's voice has had no words for too long; None if there are some."""
+        utterance = self.utterance
+        return None if utterance is None or utterance.text else utterance.onset + samples(WORDLESS)
 
     @property
     def stopped_at(self) -> float | None:

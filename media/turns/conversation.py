@@ -181,6 +181,8 @@ class Conversation:
                 return overlap_wake(utterance)
             case Floor.HELD:
                 return hold_wake(utterance)
+            case Floor.CALLER if control.leaving:
+                return control.caller.wordless_at
             case _:
                 return None
 

@@ -156,7 +156,7 @@ class FloorControl:
                 pass
 
     def _consider_turn(self, utterance: Utterance) -> None:
-        move = self.caller.judge_turn()
+        move = self.caller.judge_turn(leaving=self.leaving)
         if move is CallerMove.SPECULATE:
             self._speculate(utterance)
             move = self.caller.judge_turn()
@@ -204,11 +204,16 @@ class FloorControl:
             self._answer(Timing(caller_stopped=stopped_at, released=self.now))
         elif unheard is Unheard.RECOGNITION_FAILED:
             self.end(ENGINES_FAILED, self._options.trouble_goodbye)
-        elif unheard is Unheard.MUMBLE:
+        elif unheard is Unheard.MUMBLE and not self.leaving:
             self.closing.revoke()
             self._say(self._options.not_caught)
         else:
             self._go_on_without_words()
+
+    @property
+    def leaving(self) -> bool:
+        """Both sides have said what they wanted, and the call is to end or to be transferred."""
+        return self.closing.ending not in (None, SILENCE)
 
     def _go_on_without_words(self) -> None:
         """The caller has said nothing that counts, and the agent has nothing to answer."""
@@ -231,6 +236,8 @@ class FloorControl:
             self._go_on_without_words()
             return
         self.closing.revoke()
+        if self.overlaps.completes_keys(utterance.text) and (pressed := self.keypad.take_pending()) is not None:
+            self._record_keys(pressed)
         self.history.add_caller(utterance.text)
         hit = self.agent.has_speculated_on(self.history.lines)
         self._record_caller(utterance, wait=self.caller.wait, speculation_hit=hit)
@@ -345,7 +352,14 @@ class FloorControl:
             self._opt_out("key")
             return
         self.silence.broken()
-        if self.floor is Floor.IDLE:
+        turn = self.agent.turn
+        if self.floor is Floor.AGENT and self.keys_may_count and turn is not None and not turn.pending:
+            # Nobody listens while they press keys.
+            self._note("interruption", judged="keys")
+            self._finish_turn(interrupted=True)
+            self.closing.revoke()
+            self._be_idle()
+        elif self.floor is Floor.IDLE:
             self._be_idle()
 
     @property
@@ -364,10 +378,13 @@ class FloorControl:
             self._finish_turn(interrupted=True)
         self.closing.revoke()
         self.silence.take_back_time()
+        self._record_keys(pressed)
+        self._answer(Timing(), waiting_since)
+
+    def _record_keys(self, pressed: KeyInput) -> None:
         text, at = pressed.text, pressed.pressed_at
         self.history.record(TurnEnded(0, "caller", text, text, started=at, ended=at))
         self.history.add_caller(text)
-        self._answer(Timing(), waiting_since)
 
     # -- the agent's turn ------------------------------------------------------------------------------------
 
@@ -378,7 +395,7 @@ class FloorControl:
 
     def let_agent_speak(self) -> None:
         """Let the agent go on with its turn, or begin one if there is a line to say."""
-        if self.floor is Floor.IDLE and self.agent.lines:
+        if self.floor is Floor.IDLE and self.agent.lines and self.keypad.pending is None:
             self.floor = Floor.AGENT
             self.agent.say_next_line(self.now)
         while self.floor in (Floor.AGENT, Floor.OVERLAP):
@@ -539,8 +556,9 @@ class FloorControl:
                 self._opt_out("agent", self.history.caller_said_last)
             if requests.transfer:
                 self._transfer_to(requests.transfer, spoken=spoken)
-            # A caller who was promised a transfer that is refused is not hung up on.
-            if requests.end_call and closing.accept("end_call", self.now, allowed=not requests.transfer):
+            # A caller who was promised a transfer that is refused is not hung up on, nor one who was asked something.
+            may_end = not requests.transfer and not (spoken and self.overlaps.expects_more(turn.said))
+            if requests.end_call and closing.accept("end_call", self.now, allowed=may_end):
                 closing.decide(BY_AGENT)
                 if not spoken and options.agent_goodbye and self.caller.utterance is None:
                     self._say(options.agent_goodbye)

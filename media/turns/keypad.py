@@ -49,6 +49,8 @@ class Keypad:
             return False
         keys = (self.pending.keys if self.pending is not None else "") + digit
         wait = self._options.number_keys_after if number_asked else self._options.keys_after
+        # The first key may have cut off what the agent asked for.
+        wait = max(wait, self.pending.wait if self.pending is not None else 0.0)
         # ``#`` ends an input, as it does on every telephone menu.
         self.pending = KeyInput(keys, now, wait=0.0 if digit == "#" else wait)
         return True
@@ -63,5 +65,9 @@ class Keypad:
         deadline = self.deadline
         if deadline is None or now < deadline:
             return None
+        return self.take_pending()
+
+    def take_pending(self) -> KeyInput | None:
+        """The keys pressed so far, whether or not more may follow."""
         taken, self.pending = self.pending, None
         return taken

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 from media.turns.agent import Agent
 from media.turns.barge_in import Verdict
 from media.turns.closing import SILENCE, Closing
 from media.turns.history import History
-from media.turns.labels import AgentSpeech, Label, asks_at_the_end, label_words
+from media.turns.labels import QUESTION_MARKS, AgentSpeech, Label, asks_at_the_end, label_words
 from media.turns.lexicon import lexicon_of, words_of
 from media.turns.options import ConversationOptions
 from media.turns.overlap_table import RESPONSES, Response, Situation
 from media.turns.utterance import Utterance
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…。！？])\s*(?=\S)")
+MOST_COMPLETING = 3
+"""Words of the longest answer that says that a number is complete: "that's it"."""
+_BETWEEN_KEYS = frozenset((Label.MURMUR, Label.HOLD_REQUEST, Label.QUESTION, Label.PRESENCE_CHECK))
+"""What people say while they look for the next key."""
 
 
 class OverlapJudge:
@@ -66,6 +74,15 @@ class OverlapJudge:
         """Whether the agent has just asked for a number of several digits."""
         turn = self._agent.turn
         return self._agent_mentions("asks_for_number", turn.said if turn is not None else self._history.agent_said_last)
+
+    def expects_more(self, agent_said: str) -> bool:
+        """Whether the agent's last sentence asks something, or asks for a moment: no call ends there."""
+        last = _SENTENCE_END.split(agent_said.rstrip())[-1]
+        return last.endswith(tuple(QUESTION_MARKS)) or label_words(last, self._lexicon) is Label.HOLD_REQUEST
+
+    def completes_keys(self, text: str) -> bool:
+        """Whether the caller's words after some keys say that these were all: "done", "that's it"."""
+        return len(words_of(text)) <= MOST_COMPLETING and self.label_turn(text) not in _BETWEEN_KEYS
 
     def _agent_mentions(self, opening: str, text: str) -> bool:
         return self._lexicon is not None and self._lexicon.mentions(opening, words_of(text))

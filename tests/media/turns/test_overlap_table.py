@@ -59,14 +59,14 @@ def call(situation: Situation, label: Label) -> tuple[Phone, str]:
             phone.caller_says(said, start=5.4, end=5.7)
         case Situation.PROMISED:
             phone = Phone(
-                engines=Engines(replies=[f"Shall I? {goodbye}" if asks else goodbye, REPLY], end_call_after=0)
+                engines=Engines(replies=[f"Shall I? {goodbye} Bye then." if asks else goodbye, REPLY], end_call_after=0)
             )
             phone.engines.requests[1] = {"end_call": False}
             phone.caller_says("Book it please.", start=0.5, end=1.5)
             phone.caller_says(said, start=3.6, end=4.2)
         case Situation.CLOSING | Situation.CONNECTING:
             requests = {"transfer": "sales"} if situation is Situation.CONNECTING else {"end_call": True}
-            text = connect if situation is Situation.CONNECTING else goodbye
+            text = connect if situation is Situation.CONNECTING else f"{goodbye} Okay." if asks else goodbye
             options = ConversationOptions(transfer_targets=("sales",))
             phone = Phone(options, Engines(replies=[text, REPLY], requests={0: requests}), delay=0.4)
             phone.caller_says("Book it please.", start=0.5, end=1.5)
