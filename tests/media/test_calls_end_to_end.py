@@ -65,7 +65,9 @@ async def test_the_records_agree_with_the_tape(server):
     assert stopped.stages["barge_in_stop"] == pytest.approx(overlap.clear_after, abs=0.1 + lateness())
 
 
-@pytest.mark.parametrize("engines_options", [{"llm": {"end_call_after": 1}}], indirect=True)
+@pytest.mark.parametrize(
+    "engines_options", [{"llm": {"replies": ["We open at nine. Goodbye."], "end_call_after": 1}}], indirect=True
+)
 async def test_the_agent_hangs_up_after_its_closing_line(server):
     async with phones(server) as network:
         call = await talk(network, WaitForAgent(), ask(), Wait(30.0))

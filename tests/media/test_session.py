@@ -123,7 +123,11 @@ def test_the_agent_apologises_with_a_prepared_phrase_when_its_voice_fails():
 
 
 def test_the_agent_ends_the_call():
-    result = run_call([(0.5, "What time do you open?")], seconds=20.0, llm={"end_call_after": 1})
+    result = run_call(
+        [(0.5, "What time do you open?")],
+        seconds=20.0,
+        llm={"replies": ("We open at nine. Goodbye.",), "end_call_after": 1},
+    )
     assert result.hung_up == "agent-ended"
 
 
@@ -298,7 +302,12 @@ def test_a_call_goes_on_when_the_language_model_cannot_be_warmed(caplog):
 
 def test_the_language_model_is_not_warmed_at_the_end_of_the_call():
     asked = RequestLog()
-    run_call([(4.0, "Bye.")], seconds=12, llm={"end_call_after": 1}, model=asked.model(reading=0))
+    run_call(
+        [(4.0, "Bye.")],
+        seconds=12,
+        llm={"replies": ("We open at nine. Goodbye.",), "end_call_after": 1},
+        model=asked.model(reading=0),
+    )
     assert asked.log[-1][0] == "stream"
 
 
