@@ -20,6 +20,10 @@ MOST_COMPLETING = 3
 _BETWEEN_KEYS = frozenset((Label.MURMUR, Label.HOLD_REQUEST, Label.QUESTION, Label.PRESENCE_CHECK))
 """What people say while they look for the next key."""
 
+EARLY_ANSWER = 3
+"""Words of a question before whose end people answer it, once they have heard half of it: about a second."""
+_SENTENCE_ENDS = f".!…{QUESTION_MARKS}"
+
 
 class OverlapJudge:
     """Labels the caller's words by what the agent is saying, and knows in which situation they come."""
@@ -38,7 +42,7 @@ class OverlapJudge:
         if turn is not None:
             utterance.over_agent = True
             utterance.only_words_count = turn.only_words_count
-            utterance.after_question = asks_at_the_end(turn.heard)
+            utterance.after_question = _may_be_answered(turn.heard, turn.said)
 
     def verdict(self, utterance: Utterance) -> Verdict:
         """Judge the words that the caller has said so far in the agent's turn."""
@@ -48,7 +52,7 @@ class OverlapJudge:
             return Verdict(Label.NOISE, self._situation())
         heard = turn.heard
         if unfinished:
-            utterance.after_question |= asks_at_the_end(heard)
+            utterance.after_question |= _may_be_answered(heard, turn.said)
         speech = AgentSpeech(
             heard or self._history.agent_line_last,
             coming=turn.said[len(heard) :],
@@ -122,3 +126,16 @@ class OverlapJudge:
         if ending == SILENCE:
             return Situation.GIVING_UP
         return Situation.CLOSING if ending.transfer is None else Situation.CONNECTING
+
+
+def _may_be_answered(heard: str, said: str) -> bool:
+    """Whether the agent, of whose words that it has ``said`` these were ``heard``, has asked, or nearly so."""
+    if asks_at_the_end(heard):
+        return True
+    begun = max(heard.rfind(mark) for mark in _SENTENCE_ENDS) + 1
+    rest = said[len(heard) :]
+    end = min((place for mark in _SENTENCE_ENDS if (place := rest.find(mark)) >= 0), default=-1)
+    if end < 0 or rest[end] not in QUESTION_MARKS:
+        return False
+    known, missing = len(heard[begun:].split()), len(rest[:end].split())
+    return missing <= min(known, EARLY_ANSWER)

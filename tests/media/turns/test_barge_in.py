@@ -258,3 +258,22 @@ def test_a_short_gap_between_two_polite_phrases_does_not_end_the_overlap():
     phone.wait_until(9.0)
     assert phone.transcript == [("agent", REPLY)]
     assert len(phone.sent(cmd.ClearPlayout)) == len(phone.notes("false-interruption")) == 1
+
+
+OFFER = "We have a table at eight by the big window. Shall I book it for you?"
+
+
+@pytest.mark.parametrize(("said", "start", "lasts"), [("yes", 2.4, 0.3), ("yes please", 2.3, 0.6), ("mm-hm", 2.4, 0.25)])
+def test_an_answer_just_before_the_end_of_a_question_is_an_answer(said, start, lasts):
+    phone = Phone(ConversationOptions(greeting=OFFER))
+    phone.caller_says(said, start=start, end=start + lasts)
+    phone.wait_until(9.0)
+    assert phone.sent(cmd.StartReply)[-1].history[-1].text == said
+
+
+@pytest.mark.parametrize("start", [0.8, 1.3, 1.6])
+def test_a_backchannel_before_a_question_is_no_answer_to_it(start):
+    phone = Phone(ConversationOptions(greeting=OFFER))
+    phone.caller_says("okay", start=start, end=start + 0.3)
+    phone.wait_until(6.0)
+    assert phone.sent(cmd.StartReply) == []
