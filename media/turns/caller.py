@@ -234,14 +234,18 @@ class Caller:
 
         ``leaving``: the call is about to end, unless the caller says something.
         """
-        pause = self.utterance.pause if self.utterance is not None else None
-        if pause is None:
+        utterance = self.utterance
+        pause = utterance.pause if utterance is not None else None
+        if utterance is None or pause is None:
             return self._judge_sound() if leaving else CallerMove.WAIT
         silence = pause.silence(self.position)
         if pause.words is None:
             return CallerMove.ASK if not pause.asked and silence >= SPECULATE else CallerMove.WAIT
         if not pause.words.text:
-            return CallerMove.GIVE_UP if silence >= NOTHING_SAID else CallerMove.WAIT
+            # A noise that comes again every second is no voice either.
+            lasts = (self.position - utterance.onset) / RATE_HZ
+            given_up = silence >= NOTHING_SAID or lasts >= self._options.still_there_after
+            return CallerMove.GIVE_UP if given_up else CallerMove.WAIT
         if pause.words.is_new:
             return CallerMove.SPECULATE
         return CallerMove.END_OF_TURN if silence >= pause.words.judgement.wait else CallerMove.WAIT

@@ -202,9 +202,11 @@ class FloorControl:
             # It was taken for the caller going on after words that the agent has not answered yet.
             self.closing.revoke()
             self._answer(Timing(caller_stopped=stopped_at, released=self.now))
+        elif self.leaving:
+            self._go_on_without_words()
         elif unheard is Unheard.RECOGNITION_FAILED:
             self.end(ENGINES_FAILED, self._options.trouble_goodbye)
-        elif unheard is Unheard.MUMBLE and not self.leaving:
+        elif unheard is Unheard.MUMBLE:
             self.closing.revoke()
             self._say(self._options.not_caught)
         else:
@@ -220,7 +222,8 @@ class FloorControl:
         if self.closing.ending is not None:
             self._close_call()
         else:
-            self._be_idle()
+            # The silence goes on: a noise does not show that anybody is there.
+            self.floor = Floor.IDLE
 
     def _end_of_turn(self, utterance: Utterance) -> None:
         """The caller has finished: it is the agent's turn."""
@@ -359,8 +362,9 @@ class FloorControl:
             self._finish_turn(interrupted=True)
             self.closing.revoke()
             self._be_idle()
-        elif self.floor is Floor.IDLE:
-            self._be_idle()
+        elif self.floor in (Floor.IDLE, Floor.CALLER):
+            # The tone of a key may be taken for a voice.
+            self._begin_silence()
 
     @property
     def keys_may_count(self) -> bool:
@@ -480,6 +484,7 @@ class FloorControl:
                 if self.overlaps.gives_time(record.heard):
                     self.silence.give_time()
         self.history.take_up_aside()
+        self._begin_silence()
         return turn
 
     def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
@@ -500,6 +505,9 @@ class FloorControl:
 
     def _be_idle(self) -> None:
         self.floor = Floor.IDLE
+        self._begin_silence()
+
+    def _begin_silence(self) -> None:
         self.silence.begin(max(self.caller.position, self._clock.position_at(self.now)))
 
     # -- the end of the call ---------------------------------------------------------------------------------

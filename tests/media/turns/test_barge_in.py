@@ -263,7 +263,7 @@ def test_a_short_gap_between_two_polite_phrases_does_not_end_the_overlap():
 OFFER = "We have a table at eight by the big window. Shall I book it for you?"
 
 
-@pytest.mark.parametrize(("said", "start", "lasts"), [("yes", 2.4, 0.3), ("yes please", 2.3, 0.6), ("mm-hm", 2.4, 0.25)])
+@pytest.mark.parametrize(("said", "start", "lasts"), [("yes", 2.4, 0.3), ("yes please", 2.3, 0.6), ("mm-hm", 2.4, 0.2)])
 def test_an_answer_just_before_the_end_of_a_question_is_an_answer(said, start, lasts):
     phone = Phone(ConversationOptions(greeting=OFFER))
     phone.caller_says(said, start=start, end=start + lasts)

@@ -595,3 +595,14 @@ def test_a_goodbye_over_or_after_the_agents_goodbye_ends_the_call(said):
         phone.wait_until(9.0)
         assert phone.hung_up == "agent-ended", start
         assert len(phone.sent(cmd.StartReply)) == 1
+
+
+@pytest.mark.parametrize("lasts", [0.4, 0.9, 3.0])
+def test_a_noise_into_the_end_of_the_last_words_undoes_nothing(lasts):
+    for requests, ending in (({"transfer": "sales"}, "transferred"), ({"end_call": True}, "agent-ended")):
+        ended = call_with(requests).wait_until(9.0).heard_frames[-1][0]
+        phone = call_with(requests)
+        phone.caller_makes_noise(start=ended - 0.1, end=ended - 0.1 + lasts)
+        phone.wait_until(9.0)
+        assert phone.hung_up == ending
+        assert phone.transcript[-1] == ("agent", CONNECTING)

@@ -103,3 +103,48 @@ def test_two_waits_come_before_the_usual_silences():
     assert silence.judge(180_000) is SilenceMove.ASK
     silence.begin(190_000)
     assert silence.judge(206_000) is SilenceMove.HANG_UP
+
+
+@pytest.mark.parametrize(("lasts", "every"), [(0.35, 6.0), (0.35, 3.0), (0.5, 2.0), (0.25, 7.9)])
+def test_a_noise_at_intervals_does_not_keep_an_empty_line_open(lasts, every):
+    """AIReceptionist#11"""
+    phone = Phone(ConversationOptions(greeting=GREETING))
+    for number in range(20):
+        phone.caller_makes_noise(start=2.5 + number * every, end=2.5 + number * every + lasts)
+    phone.wait_until(40.0)
+    assert [text for _, text in phone.transcript] == [
+        GREETING,
+        phone.options.still_there,
+        phone.options.silence_goodbye,
+    ]
+    assert phone.hung_up == "silence"
+
+
+@pytest.mark.parametrize(("lasts", "every"), [(0.8, 6.0), (1.5, 4.0), (0.2, 0.9)])
+def test_nobody_is_asked_to_repeat_a_noise_again_and_again(lasts, every):
+    """AIReceptionist#11"""
+    phone = Phone(ConversationOptions(greeting=GREETING))
+    for number in range(round(80.0 / every)):
+        phone.caller_makes_noise(start=2.5 + number * every, end=2.5 + number * every + lasts)
+    phone.wait_until(80.0)
+    said = [text for _, text in phone.transcript]
+    assert said.count(phone.options.not_caught) == 2
+    assert said[-2:] == [phone.options.still_there, phone.options.silence_goodbye]
+    assert phone.hung_up == "silence"
+
+
+def test_a_noise_at_the_end_of_the_agents_words_leaves_the_caller_the_usual_time():
+    phone = Phone(ConversationOptions(greeting=GREETING))
+    phone.caller_makes_noise(start=1.1, end=1.5)
+    phone.wait_until(9.0)
+    assert phone.transcript == [("agent", GREETING)]
+    phone.wait_until(11.0)
+    assert phone.transcript[-1] == ("agent", phone.options.still_there)
+
+
+def test_a_key_whose_tone_sounds_like_a_voice_restarts_the_silence():
+    phone = Phone(ConversationOptions(still_there_after=3.0, keys_after=10.0))
+    phone.caller_makes_noise(start=2.4, end=2.6)
+    phone.at(2.55, ev.KeyPressed("1"))
+    phone.wait_until(5.0)
+    assert phone.sent(cmd.SayLine) == []
