@@ -277,3 +277,13 @@ def test_a_backchannel_before_a_question_is_no_answer_to_it(start):
     phone.caller_says("okay", start=start, end=start + 0.3)
     phone.wait_until(6.0)
     assert phone.sent(cmd.StartReply) == []
+
+
+@pytest.mark.parametrize("second", ["hello?", "yes?", ""])
+def test_a_second_hello_or_a_noise_does_not_swallow_the_greeting_either(second):
+    """awesome-phone-call-agents#415"""
+    phone = Phone(ConversationOptions(greeting="Good morning, this is Anna of the harbour clinic."))
+    phone.caller_says("hello?", start=0.0, end=0.5)
+    phone.caller_says(second, start=1.4, end=1.9)
+    phone.wait_until(6.0)
+    assert phone.transcript == [("agent", phone.options.greeting)]

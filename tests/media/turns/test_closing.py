@@ -606,3 +606,33 @@ def test_a_noise_into_the_end_of_the_last_words_undoes_nothing(lasts):
         phone.wait_until(9.0)
         assert phone.hung_up == ending
         assert phone.transcript[-1] == ("agent", CONNECTING)
+
+
+@pytest.mark.parametrize(
+    ("requests", "ending"), [({"transfer": "sales"}, "transferred"), ({"end_call": True}, "agent-ended")]
+)
+def test_thanks_over_the_words_that_come_with_a_bare_request_undo_nothing(requests, ending):
+    """livekit#6796, wren#55"""
+    for said, start in (("thanks", 2.05), ("okay thank you", 2.2), ("bye", 2.4)):
+        phone = call_with(requests, reply="")
+        phone.caller_says(said, start=start, end=start + 0.5)
+        phone.wait_until(9.0)
+        assert phone.hung_up == ending
+        assert len(phone.sent(cmd.StartReply)) == 1
+
+
+def test_a_question_a_second_after_the_thanks_withdraws_a_transfer():
+    phone = call_with({"transfer": "sales"})
+    phone.caller_says("okay thank you", start=2.4, end=3.0)
+    phone.caller_says("what about my bill?", start=3.6, end=4.6)
+    phone.wait_until(9.0)
+    assert phone.hung_up is None
+    assert phone.sent(cmd.StartReply)[-1].history[-1].text == "what about my bill?"
+
+
+def test_thanks_while_the_announcement_is_still_made_do_not_cancel_a_transfer():
+    phone = call_with({"transfer": "sales"})
+    phone.engines.first_token = 1.5
+    phone.caller_says("okay thank you", start=2.3, end=2.9)
+    phone.wait_until(12.0)
+    assert phone.hung_up == "transferred"
