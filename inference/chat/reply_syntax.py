@@ -75,8 +75,15 @@ class Found:
     """Whose words follow, if it says so."""
 
 
-OWN_ROLES = frozenset("assistant model agent ai bot a receptionist".split())
-OTHER_ROLES = frozenset("user username caller customer client human guest system developer tool q".split())
+OWN_ROLES = frozenset(
+    "assistant model agent ai bot a receptionist assistent assistentin assistente asistente agente".split()
+)
+OTHER_ROLES = frozenset(
+    "user username caller customer client human guest system developer tool q"
+    " nutzer benutzer anrufer anruferin kunde kundin usuario llamante cliente utilisateur appelant utente gebruiker"
+    " beller klant utilizador usuário".split()
+)
+"""The names of roles; a model that speaks another language writes them in it."""
 YOU = "you"
 """Before the first words of a reply it is the model, later on the caller."""
 CHATML_ROLES = frozenset("assistant model user human system tool".split())

@@ -78,6 +78,7 @@ def test_words_behind_reasoning_and_tool_calls_are_spoken(size):
         *("<end_of_turn>", "<start_of_turn>user\nAnd then?", "<|im_end|>", "</s>", "<eos>", "<|eot_id|>", "[INST] Hm"),
         *("\nUser: And?", "\nCaller: Hm", "\nassistant\nHi", "\nmodel\nI said", "\nassistant: Hi", "\nQ: Where?"),
         *("\nYou: Hi", "\n User: Hi", "\nCustomer: Hm", "\nSystem: The call", "\n**Caller:** Hm", "\n**User**: Hm"),
+        *("\nAnrufer: Hm", "\nKundin: Hm", "\nUtilisateur : Hm", "\nUsuario: Hm", "\nKlant: Hm", "\nAssistente: Hi"),
         *("\nHuman: Hm", "\nAgent: Hi", "\nAI: Hi", "\n### User: Hm", "\nA: Nine.", "\nassistant", "\nBot: Hi"),
     ],
 )
