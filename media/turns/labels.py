@@ -93,6 +93,9 @@ def _has_question(text: str) -> bool:
 SILENT = AgentSpeech()
 """The agent says nothing."""
 
+_PATIENT = frozenset((Label.MURMUR, Label.AGREEMENT, Label.THANKS, Label.PRESENCE_CHECK, Label.FAREWELL))
+"""What the words before the last one may do while the caller speaks, so that it is worth waiting for another word."""
+
 _BY_PRIORITY = (
     ("objection", Label.OBJECTION),
     ("hold", Label.HOLD_REQUEST),
@@ -119,8 +122,22 @@ def label_words(text: str, lexicon: Lexicon | None, agent: AgentSpeech = SILENT,
         return Label.ECHO
     if lexicon is None:
         return Label.MURMUR if len(words) <= SHORT_WITHOUT_LIST else Label.TAKES_TURN
+    label = _label_listed(text, words, lexicon, agent, unfinished=unfinished)
+    if unfinished and label is Label.TAKES_TURN and len(words) > 1:
+        # The last word of a voice that goes on is often recognised wrongly: "okay, Sam" becomes "okay, thank you".
+        before = _label_listed("", words[:-1], lexicon, agent, unfinished=True)
+        return before if before in _PATIENT else label
+    return label
+
+
+def _label_listed(
+    text: str, words: tuple[str, ...], lexicon: Lexicon, agent: AgentSpeech, *, unfinished: bool
+) -> Label:
+    """Label words with the lists of a language."""
     phrases = lexicon.split(words, unfinished=unfinished)
     kinds = {phrase.kind for phrase in phrases}
+    if kinds == {"address"}:
+        return Label.FAREWELL if agent.leaving else Label.TAKES_TURN
     if "farewell" in kinds and _is_only_farewell(words, phrases, lexicon):
         return Label.FAREWELL
     if "" in kinds or ("closing" in kinds and not agent.leaving):
@@ -136,7 +153,7 @@ def _label_phrases(phrases: list[Phrase], kinds: set[str], agent: AgentSpeech) -
         return Label.FAREWELL
     label = next((label for kind, label in _BY_PRIORITY if kind in kinds), Label.MURMUR)
     if label in (Label.MURMUR, Label.AGREEMENT):
-        if len(phrases) > MOST_MURMURED:
+        if sum(phrase.kind != "address" for phrase in phrases) > MOST_MURMURED:
             return Label.TAKES_TURN
         if agent.asked and kinds & {"agreement", "nod"}:
             return Label.ANSWER

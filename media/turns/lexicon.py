@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import product
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*'?")
 """
@@ -24,7 +25,7 @@ _TYPOGRAPHY = str.maketrans("’‘ʼ´`", "'''''")
 
 KINDS = (
     *("murmur", "nod", "agreement", "go_on", "thanks", "farewell", "closing", "presence", "hold"),
-    *("objection", "refusal"),
+    *("objection", "refusal", "address"),
 )
 """The lists of whole phrases. Each phrase belongs to one of them."""
 OPENINGS = (
@@ -34,6 +35,8 @@ OPENINGS = (
 """The lists of phrases that other words follow. The last two are what the agent says."""
 _WORDS = ("not_only", "unfinished")
 """The lists of single words."""
+_SLOT = re.compile(r"\{(\w+)\}")
+_NOTHING = "-"
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -108,21 +111,41 @@ class Lexicon:
         return any(self.words_after(opening, words[start:]) is not None for start in range(len(words)))
 
 
-def _phrases(listed: str) -> Iterator[tuple[str, ...]]:
-    return (words for part in listed.split(",") if (words := words_of(part)))
+def _phrases(listed: str, slots: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    """
+    The phrases of a list. ``{good}`` stands for each phrase of the slot of that name, "-" in a slot for no word.
+
+    Raises ``ValueError`` if there is no such slot.
+    """
+    for part in listed.split(","):
+        pieces = _SLOT.split(part)
+        if unknown := set(pieces[1::2]) - set(slots):
+            raise ValueError(f"no slot is called {', '.join(sorted(unknown))}")
+        choices = [slots[piece].split(",") if at % 2 else [piece] for at, piece in enumerate(pieces)]
+        for chosen in product(*choices):
+            if words := words_of(" ".join(piece for piece in chosen if piece.strip() != _NOTHING)):
+                yield words
 
 
 def read_lexicon(text: str) -> Lexicon:
-    """Read a data file. Raises ``ValueError`` if a list is missing or unknown, or a phrase stands in two lists."""
-    lists: dict[str, str] = tomllib.loads(text)
+    """
+    Read a data file. Raises ``ValueError`` if a list is missing or unknown, or a phrase stands in two lists.
+
+    A phrase that is written out goes before the same phrase made of slots.
+    """
+    content = tomllib.loads(text)
+    slots: dict[str, str] = content.pop("slots", {})
+    lists: dict[str, str] = content
     if unlike := set(lists) ^ {*KINDS, *OPENINGS, *_WORDS}:
         raise ValueError(f"lists that are missing or unknown: {', '.join(sorted(unlike))}")
     phrases: dict[tuple[str, ...], str] = {}
-    for kind in KINDS:
-        for words in _phrases(lists[kind]):
-            if phrases.setdefault(words, kind) != kind:
-                raise ValueError(f"{' '.join(words)!r} stands in {phrases[words]} and in {kind}")
-    openings = {name: frozenset(_phrases(lists[name])) for name in OPENINGS}
+    for made in (False, True):
+        for kind in KINDS:
+            listed = ",".join(part for part in lists[kind].split(",") if ("{" in part) is made)
+            for words in _phrases(listed, slots):
+                if phrases.setdefault(words, kind) != kind and not made:
+                    raise ValueError(f"{' '.join(words)!r} stands in {phrases[words]} and in {kind}")
+    openings = {name: frozenset(_phrases(lists[name], slots)) for name in OPENINGS}
     beginnings: dict[tuple[str, ...], str] = {}
     for words, kind in phrases.items():
         for end in range(1, len(words)):
@@ -132,7 +155,7 @@ def read_lexicon(text: str) -> Lexicon:
     return Lexicon(
         phrases=phrases,
         openings=openings,
-        **{name: frozenset(word for words in _phrases(lists[name]) for word in words) for name in _WORDS},
+        **{name: frozenset(word for words in _phrases(lists[name], slots) for word in words) for name in _WORDS},
         beginnings=beginnings,
         longest=max(map(len, [*phrases, *(words for listed in openings.values() for words in listed)])),
     )

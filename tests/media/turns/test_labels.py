@@ -19,9 +19,12 @@ LINES = """
     murmur          mm-hm; Mm-hmm.; uh huh; right, right; right right right; I see; haha; oh; hmmmmm; really?; umm
     murmur          wow
     agreement       yeah; yes; Oh, okay.; of course; that's right; oh okay I see; makes sense; sounds good; sure thing
+    agreement       that'll do nicely; that sounds absolutely fantastic; oh right yeah fair; what a relief; really good
+    agreement       you're quite right, my dear; works for me, mate; all good
     agreement       wait, ok go on; stop no go on; no problem; go ahead; I'll wait; that's good enough, of course
     thanks          okay thank you; thanks; thank you so much; I appreciate it; thanks for all your help
-    thanks          oh great thank you
+    thanks          oh great thank you; ta very much, love; cheers mate; thank you, sir; you've been so helpful, thank you
+    thanks          that's really very kind of you; what a star; I'm very grateful
     farewell        bye; bye bye; Okay, thank you, goodbye!; have a nice day; thank you so much bye; take care
     farewell        thanks for your help bye; okay great thank you very much bye; Goodbye, Rowan.; bye then Anna Maria
     farewell        good night, and thank you for everything; see you on Tuesday at ten; I have to go, bye; no bye
@@ -35,7 +38,7 @@ LINES = """
     hold request    hold on; wait; Wait, wait.; one moment please; just a second; hang on a sec; bear with me
     hold request    wait a moment
     hold request    hold on let me get my card; okay one second let me check; let me see if Tuesday works
-    hold request    give me a minute
+    hold request    give me a minute; bear with me two ticks; I'll only be a minute; just a jiffy; could you hold on a sec
     correction      I meant Tuesday; no I meant Tuesday; actually Tuesday; I said four; not Monday, Wednesday
     correction      make that six
     question        what time do you open; what about Sunday?; yeah but what about Sunday?; how much is it
@@ -44,7 +47,7 @@ LINES = """
     question        is there parking
     takes turn      Tuesday; I see a problem; 5551234; да; i; but; and also for Friday; it's for my son; two adults
     takes turn      wait, I have a question; bye but one more thing; say goodbye to my discount
-    takes turn      take care of my dog please
+    takes turn      take care of my dog please; five minutes; that's not good; sir; my love is Tuesday; that's really Tuesday
     takes turn      yeah yeah yeah okay right; that's all thank you; you too; hello my name is Martin; yeah but Sunday
     noise           ; ...; —; .
 """
@@ -166,6 +169,23 @@ def test_the_beginning_of_a_phrase_counts_as_the_phrase_while_the_caller_speaks(
     assert label_words(so_far, ENGLISH) is not label
 
 
+@pytest.mark.parametrize(
+    ("so_far", "label"),
+    [
+        ("Okay, Sam", Label.AGREEMENT),
+        ("That's very common", Label.THANKS),
+        ("yeah Sunday", Label.AGREEMENT),
+        ("yeah Sunday afternoon", Label.TAKES_TURN),
+        ("okay but Sunday", Label.TAKES_TURN),
+        ("Sam", Label.TAKES_TURN),
+        ("no Sam", Label.OBJECTION),
+    ],
+)
+def test_the_last_word_does_not_decide_while_the_caller_speaks(so_far, label):
+    """Whisper heard "Okay, Sam" in the first half of "okay, thank you", and "That's very common" in "that's very kind"."""
+    assert label_words(so_far, ENGLISH, unfinished=True) is label
+
+
 def test_without_lists_the_length_decides():
     assert lexicon_of("tlh") is None
     assert label_words("HIja'", None) is Label.MURMUR
@@ -182,13 +202,40 @@ def test_a_language_is_no_path():
     assert lexicon_of("../lexicons/en") is None
 
 
+EMPTY = dict.fromkeys((*KINDS, *OPENINGS, "not_only", "unfinished"), "")
+
+
+def toml(lists: dict[str, str]) -> str:
+    return "\n".join(f'{name} = "{listed}"' for name, listed in lists.items())
+
+
 def test_a_phrase_in_two_lists_is_an_error():
-    lists = dict.fromkeys((*KINDS, *OPENINGS, "not_only", "unfinished"), "") | {
-        "murmur": "oh, right",
-        "agreement": "right",
-    }
+    lists = EMPTY | {"murmur": "oh, right", "agreement": "right"}
     with pytest.raises(ValueError, match="'right' stands in murmur and in agreement"):
-        read_lexicon("\n".join(f'{name} = "{listed}"' for name, listed in lists.items()))
+        read_lexicon(toml(lists))
+
+
+def test_a_phrase_may_be_made_of_slots_and_one_that_is_written_out_goes_before_it():
+    lists = EMPTY | {
+        "slots.very": "very, so, -",
+        "slots.good": "good, kind",
+        "agreement": "that's {very} {good}",
+        "thanks": "that's very kind",
+    }
+    phrases = read_lexicon(toml(lists)).phrases
+    assert {" ".join(words): kind for words, kind in phrases.items()} == {
+        "that's very good": "agreement",
+        "that's very kind": "thanks",
+        "that's so good": "agreement",
+        "that's so kind": "agreement",
+        "that's good": "agreement",
+        "that's kind": "agreement",
+    }
+
+
+def test_an_unknown_slot_is_an_error():
+    with pytest.raises(ValueError, match="no slot is called nice"):
+        read_lexicon(toml(EMPTY | {"agreement": "so {nice}"}))
 
 
 def test_an_unknown_list_is_an_error():
