@@ -28,8 +28,8 @@ OVERLAP_OVER = 1.0
 """Seconds of silence after which a short overlap is over. A caller who is only pausing in it goes on sooner."""
 HOLD_GUARD = 1.2
 """Seconds on the clock for which a held agent waits for words. A longer silence would be worse than a wrong guess."""
-BETWEEN_WORDS = 0.2
-"""Seconds of silence after which a held agent goes on. A shorter gap may lie between "okay" and "thank you"."""
+BETWEEN_WORDS = 0.3
+"""Seconds of silence after which a held agent goes on. A shorter gap may lie between "yes please," and "Thursday"."""
 ASK_AGAIN = 0.5
 """Seconds of the stream after which recognition is asked once more for the words of a voice that goes on."""
 

@@ -23,7 +23,8 @@ LINES = """
     agreement       you're quite right, my dear; works for me, mate; all good
     agreement       wait, ok go on; stop no go on; no problem; go ahead; I'll wait; that's good enough, of course
     thanks          okay thank you; thanks; thank you so much; I appreciate it; thanks for all your help
-    thanks          oh great thank you; ta very much, love; cheers mate; thank you, sir; you've been so helpful, thank you
+    thanks          oh great thank you; ta very much, love; cheers mate; thank you, sir
+    thanks          you've been so helpful, thank you
     thanks          that's really very kind of you; what a star; I'm very grateful
     farewell        bye; bye bye; Okay, thank you, goodbye!; have a nice day; thank you so much bye; take care
     farewell        thanks for your help bye; okay great thank you very much bye; Goodbye, Rowan.; bye then Anna Maria
@@ -38,7 +39,8 @@ LINES = """
     hold request    hold on; wait; Wait, wait.; one moment please; just a second; hang on a sec; bear with me
     hold request    wait a moment
     hold request    hold on let me get my card; okay one second let me check; let me see if Tuesday works
-    hold request    give me a minute; bear with me two ticks; I'll only be a minute; just a jiffy; could you hold on a sec
+    hold request    give me a minute; bear with me two ticks; I'll only be a minute; just a jiffy
+    hold request    could you hold on a sec
     correction      I meant Tuesday; no I meant Tuesday; actually Tuesday; I said four; not Monday, Wednesday
     correction      make that six
     question        what time do you open; what about Sunday?; yeah but what about Sunday?; how much is it
@@ -47,7 +49,8 @@ LINES = """
     question        is there parking
     takes turn      Tuesday; I see a problem; 5551234; да; i; but; and also for Friday; it's for my son; two adults
     takes turn      wait, I have a question; bye but one more thing; say goodbye to my discount
-    takes turn      take care of my dog please; five minutes; that's not good; sir; my love is Tuesday; that's really Tuesday
+    takes turn      take care of my dog please; five minutes; that's not good; sir; that's really Tuesday
+    takes turn      my love is Tuesday
     takes turn      yeah yeah yeah okay right; that's all thank you; you too; hello my name is Martin; yeah but Sunday
     noise           ; ...; —; .
 """
@@ -182,7 +185,7 @@ def test_the_beginning_of_a_phrase_counts_as_the_phrase_while_the_caller_speaks(
     ],
 )
 def test_the_last_word_does_not_decide_while_the_caller_speaks(so_far, label):
-    """Whisper heard "Okay, Sam" in the first half of "okay, thank you", and "That's very common" in "that's very kind"."""
+    """Whisper heard "Okay, Sam" in half of "okay, thank you", and "That's very common" in "that's very kind"."""
     assert label_words(so_far, ENGLISH, unfinished=True) is label
 
 
