@@ -156,8 +156,12 @@ def judge_hold(utterance: Utterance, verdict: Verdict, *, position: int) -> Move
 
 def judge_hold_timeout(utterance: Utterance, verdict: Verdict) -> Move:
     """The agent was held for as long as it may be, and the words are still not known, or the voice goes on."""
-    noise = verdict.label is Label.NOISE and utterance.snapshot is None
-    return Move.INTERRUPT if utterance.pause is None and not noise else Move.RESUME_LISTENING
+    if utterance.pause is not None:
+        return Move.RESUME_LISTENING
+    if verdict.label is Label.NOISE:
+        return Move.RESUME_LISTENING if utterance.snapshot is None else Move.INTERRUPT
+    # What takes no turn when it is short takes none when it is long.
+    return Move.RESUME_LISTENING if verdict.response is Response.CARRY_ON else Move.INTERRUPT
 
 
 def overlap_wake(utterance: Utterance) -> int:

@@ -207,7 +207,7 @@ class Conversation:
                 control.end(MAX_DURATION, self._options.time_up)
         control.consider(caller.give_up_recognition(now))
         if agent.held_since is not None and now >= agent.held_since + HOLD_GUARD and caller.utterance is not None:
-            verdict = control.overlaps.verdict(caller.utterance)
+            verdict = control.overlaps.verdict(caller.utterance, decide=True)
             control.answer_overlap(judge_hold_timeout(caller.utterance, verdict), caller.utterance)
         if control.keys_may_count and (pressed := control.keypad.take(now)) is not None:
             control.take_keys(pressed)

@@ -341,7 +341,8 @@ class FloorControl:
                 self.agent.turn.only_words_count = True
         self.agent.resume()
         if listening:
-            # The words are still to come, and may be more than a murmur.
+            # More words are still to come, and only they may stop the agent again.
+            utterance.only_words_count |= bool(utterance.text)
             self.floor = Floor.OVERLAP
         else:
             self.caller.close()

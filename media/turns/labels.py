@@ -109,11 +109,19 @@ _BY_PRIORITY = (
 """If phrases of several kinds are said together, the first of these counts. All other phrases are murmurs."""
 
 
-def label_words(text: str, lexicon: Lexicon | None, agent: AgentSpeech = SILENT, *, unfinished: bool = False) -> Label:
+def label_words(
+    text: str,
+    lexicon: Lexicon | None,
+    agent: AgentSpeech = SILENT,
+    *,
+    unfinished: bool = False,
+    decide: bool = False,
+) -> Label:
     """
     Say what the caller's words do.
 
-    ``unfinished``: the caller is still speaking, so more words may follow.
+    ``unfinished``: the caller is still speaking, so more words may follow, and the last one may be recognised wrongly.
+    ``decide``: it counts nevertheless, because there is no time to wait for more.
     """
     words = words_of(text)
     if not words:
@@ -123,8 +131,8 @@ def label_words(text: str, lexicon: Lexicon | None, agent: AgentSpeech = SILENT,
     if lexicon is None:
         return Label.MURMUR if len(words) <= SHORT_WITHOUT_LIST else Label.TAKES_TURN
     label = _label_listed(text, words, lexicon, agent, unfinished=unfinished)
-    if unfinished and label is Label.TAKES_TURN and len(words) > 1:
-        # The last word of a voice that goes on is often recognised wrongly: "okay, Sam" becomes "okay, thank you".
+    if unfinished and not decide and label is Label.TAKES_TURN and len(words) > 1:
+        # "Okay, Sam" may become "okay, thank you".
         before = _label_listed("", words[:-1], lexicon, agent, unfinished=True)
         return before if before in _PATIENT else label
     return label

@@ -33,7 +33,7 @@ class OverlapJudge:
         self._agent = agent
         self._closing = closing
         self._history = history
-        self._last: tuple[tuple[str, AgentSpeech, bool], Label] | None = None
+        self._last: tuple[tuple[str, AgentSpeech, bool, bool], Label] | None = None
         """The words judged last and their label: most events change neither."""
 
     def open(self, utterance: Utterance) -> None:
@@ -44,8 +44,12 @@ class OverlapJudge:
             utterance.only_words_count = turn.only_words_count
             utterance.after_question = _may_be_answered(turn.heard, turn.said)
 
-    def verdict(self, utterance: Utterance) -> Verdict:
-        """Judge the words that the caller has said so far in the agent's turn."""
+    def verdict(self, utterance: Utterance, *, decide: bool = False) -> Verdict:
+        """
+        Judge the words that the caller has said so far in the agent's turn.
+
+        ``decide``: there is no time to wait for more of them.
+        """
         unfinished = utterance.pause is None or utterance.pause.words is None
         turn = self._agent.turn
         if not utterance.text or turn is None:
@@ -59,7 +63,8 @@ class OverlapJudge:
             asked=utterance.after_question,
             leaving=self._leaving or any(requests.end_call for requests in turn.requests),
         )
-        return Verdict(self._label(utterance.text, speech, unfinished=unfinished), self._situation())
+        label = self._label(utterance.text, speech, unfinished=unfinished, decide=decide)
+        return Verdict(label, self._situation())
 
     def label_turn(self, text: str) -> Label:
         """Label words of the caller's own turn, or after the agent's last words."""
@@ -96,10 +101,10 @@ class OverlapJudge:
         situation = self._ending_situation()
         return situation is not None and RESPONSES[situation, self.label_turn(text)] is Response.CARRY_ON
 
-    def _label(self, text: str, speech: AgentSpeech, *, unfinished: bool = False) -> Label:
-        key = (text, speech, unfinished)
+    def _label(self, text: str, speech: AgentSpeech, *, unfinished: bool = False, decide: bool = False) -> Label:
+        key = (text, speech, unfinished, decide)
         if self._last is None or self._last[0] != key:
-            self._last = (key, label_words(text, self._lexicon, speech, unfinished=unfinished))
+            self._last = (key, label_words(text, self._lexicon, speech, unfinished=unfinished, decide=decide))
         return self._last[1]
 
     @property

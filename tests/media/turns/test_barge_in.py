@@ -298,3 +298,20 @@ def test_a_second_hello_or_a_noise_does_not_swallow_the_greeting_either(second):
     phone.caller_says(second, start=1.4, end=1.9)
     phone.wait_until(6.0)
     assert phone.transcript == [("agent", phone.options.greeting)]
+
+
+@pytest.mark.parametrize("lasts", [1.0, 2.0, 3.0])
+def test_a_long_echo_takes_no_turn(lasts):
+    """pipecat#1771, call-center-ai#374"""
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.caller_says("We open at nine in the morning every day", start=0.25, end=0.25 + lasts)
+    phone.wait_until(9.0)
+    assert phone.transcript == [("agent", REPLY)]
+
+
+def test_words_behind_a_long_backchannel_still_stop_the_agent():
+    phone = Phone(ConversationOptions(greeting=f"{REPLY} {REPLY}"))
+    phone.caller_says("okay right yes I see but what about the Sunday after Easter then", start=1.0, end=5.5)
+    phone.wait_until(12.0)
+    assert phone.turns[0].interrupted
+    assert phone.turns[1].heard.endswith("Easter then")

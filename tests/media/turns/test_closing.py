@@ -636,3 +636,14 @@ def test_thanks_while_the_announcement_is_still_made_do_not_cancel_a_transfer():
     phone.caller_says("okay thank you", start=2.3, end=2.9)
     phone.wait_until(12.0)
     assert phone.hung_up == "transferred"
+
+
+@pytest.mark.parametrize("lasts", [1.5, 2.2, 3.0])
+def test_long_thanks_do_not_cancel_a_transfer(lasts):
+    """livekit#6796"""
+    words = "I will connect you to sales now, they know all about it and will answer you at once."
+    phone = call_with({"transfer": "sales"}, reply=words)
+    phone.caller_says("okay great thank you very much for your help", start=2.6, end=2.6 + lasts)
+    phone.wait_until(12.0)
+    assert phone.hung_up == "transferred"
+    assert phone.transcript[1] == ("agent", words)

@@ -187,6 +187,8 @@ def test_the_beginning_of_a_phrase_counts_as_the_phrase_while_the_caller_speaks(
 def test_the_last_word_does_not_decide_while_the_caller_speaks(so_far, label):
     """Whisper heard "Okay, Sam" in half of "okay, thank you", and "That's very common" in "that's very kind"."""
     assert label_words(so_far, ENGLISH, unfinished=True) is label
+    if label in (Label.AGREEMENT, Label.THANKS):
+        assert label_words(so_far, ENGLISH, unfinished=True, decide=True) is Label.TAKES_TURN
 
 
 def test_without_lists_the_length_decides():

@@ -255,7 +255,7 @@ WAITS: list[tuple[str, dict[str, Any], Engines, list[Says], float, list[str], st
         Engines(replies=["This is Sam."]),
         [(0.0, 2.0, "Hello, thank you for calling Contoso")],
         8.0,
-        ["agent: Hello,", "caller: Hello, thank you for calling Contoso", "agent: This is Sam."],
+        [f"agent: {GREETING}", "caller: Hello, thank you for calling Contoso", "agent: This is Sam."],
         None,
     ),
     (
