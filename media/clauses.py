@@ -33,12 +33,18 @@ _CLOSERS = "\"'”’)]*_`"
 
 _NEVER_LAST = frozenset(
     "dr mr mrs ms mx prof st rev hon gen col sgt capt lt sen rep gov pres fr mt ft approx appt dept est fig vs e.g i.e"
-    " cf ca al jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat tel ext apt"
+    " cf ca al ee jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat tel ext apt"
     " ste".split()
 )
 """Abbreviations that need a word behind them: no sentence ends with one."""
-_MAYBE_LAST = frozenset("etc inc ltd co corp jr sr ave blvd rd ln hwy hr hrs min mins lb lbs oz".split())
+_MAYBE_LAST = frozenset(
+    "etc inc ltd co corp jr sr ave blvd rd ln hwy hr hrs min mins sec secs wk wks mo mos yr yrs lb lbs oz mi ft yd gal"
+    " qt pt tsp tbsp rm fl bldg dist sq temp ver max incl excl std mio mrd lun mer jeu ven sam dim okt dez mär"
+    " janv févr juil déc ene abr dic mag giu lug ott mrt".split()
+)
 """Abbreviations that may end a sentence, like a.m. and U.S.: it has ended if the next word has a capital letter."""
+_UNIT = re.compile(r"(?<=[\d/-])[a-z]+$")
+"""The abbreviation at the end of "45-min", "10min" and "$20/hr"."""
 _NUMBER_SIGN = "no"
 """``No. 5`` goes on and ``No. We do not.`` ends after one word: the sentence goes on if a digit follows."""
 _BREAKS_BEFORE = frozenset(
@@ -51,7 +57,24 @@ _WEAK_LAST = _BREAKS_BEFORE | frozenset(
 )
 """Words that a clause must not end with, because they belong to the next word."""
 _ADDRESS = re.compile(r"://|www\.|@|\w\.\w+/")
-_PART = re.compile(r"(?<=[,;:]) |(?<=—)| (?=[-–] )")
+_PART = re.compile(r"(?<=[,;:]) |(?<=—)(?!\s?[\d$€£])| (?=[-–] (?![\d$€£A-Z]))")
+_ORDINAL = re.compile(r"(?:\d{1,2}\.?[-–])?\d{1,2}")
+"""What is an ordinal with a full stop in German: "am 3. März", "vom 3.-5. März"."""
+_BEFORE_ORDINAL = frozenset(
+    "am vom zum im dem den der des beim bis ab seit nach vor einem jeden jedem und montag, dienstag, mittwoch,"
+    " donnerstag, freitag, samstag, sonntag, mo, di, mi, do, fr, sa, so,".split()
+)
+"""Words of German in front of an ordinal, with which no sentence ends. The next word may have a capital letter."""
+_DASHES = ("-", "–", "—", "--")
+_RANGE_BEGINS = re.compile(r"\d|^(?:[ap]\.?m\.?|noon|midnight|min|hrs?|Uhr|uur|uhr|heures?|horas?|ore)$", re.I)
+"""What the word in front of the dash of a range has."""
+_RANGE_GOES_ON = re.compile(r"[\d.,$€£¥~]")
+"""What may begin the second part of a range: "9 am - 5 pm", "$5 – $10"."""
+_SHORT_DAYS = frozenset(
+    "lun lunes lundi mar mardi martes mer mie mié gio jeu jue ven vie sam sab sáb dim dom ma di wo do vr za zo seg ter"
+    " qua qui sex segunda".split()
+)
+"""Days of the week in small letters, after which a dash goes on: "lun - ven"."""
 _SIGN = r"(?:#{1,6}|[-*+•‣–>]|\d{1,2}[.)])"
 _MARKER = re.compile(rf"\s*(?:{_SIGN}\s+)+")
 _MAYBE_MARKER = re.compile(rf"\s*(?:{_SIGN}\s+)*(?:{_SIGN}|\d{{1,2}}|`{{1,3}}|[-*_=]+)?")
@@ -60,6 +83,8 @@ _NUMBER = re.compile(r"(\d{1,2})[.)]\s*$")
 """The number of an item of a list."""
 _WHOLE = re.compile(r"(?<!\d)[.!?…][\"'”’)\]*_]*$")
 """The end of a sentence that was not cut. A full stop behind a digit may be a decimal point."""
+_BULLETED = re.compile(r"\s*(?:[-*+•‣–]\s+)+(?=\d{1,2}[.)]\s)")
+"""The bullet of an item whose text begins with a number, such as the date in "- 1. Mai"."""
 _LINE_END = "\n"
 
 
@@ -113,7 +138,7 @@ class _Lines:
         self._skipping = fence or self._fenced or _RULE.fullmatch(head) is not None
         if self._skipping:
             return ""
-        marker = _MARKER.match(head)
+        marker = _BULLETED.match(head) or _MARKER.match(head)
         number = _NUMBER.search(marker[0]) if marker else None
         if marker and number:
             goes_on = int(number[1]) == self.number + 1
@@ -168,6 +193,10 @@ class ClauseSplitter:
         """The last character ended a line."""
         self._spaced = True
         """No word has begun since the last space."""
+        self._dash_waits = False
+        """A dash was the last sign but spaces: the next one shows whether it is a pause or part of a range."""
+        self._point = ""
+        """The point at the beginning of a number: ".5 miles"."""
         self._unless: str | None = None
         """What continues the sentence ("digit" or "small" letter) if the next word begins with it; else it has ended.
         None if there is no such doubt."""
@@ -208,7 +237,15 @@ class ClauseSplitter:
         opens = word_begins and character in _EMPHASIS
         self._spaced |= opens
         if not self._waiting and not opens and (character == " " or character in _ENDS + _PAUSES + _CLOSERS):
+            self._point = "" if character == " " else self._point + character
             return
+        if not self._waiting and character.isdigit() and self._point in (".", ","):
+            self._waiting = self._point
+        self._point = ""
+        if self._dash_waits and character != " " and character not in _EMPHASIS:
+            self._dash_waits = False
+            if not self._is_range(character):
+                self._pause()
         before = self._waiting[-1:]
         if character == " ":
             if before != " ":
@@ -221,8 +258,8 @@ class ClauseSplitter:
         if character in "!?":
             if not _ADDRESS.search(self._last_word()):
                 self._end_sentence()
-        elif character == "—" and not before.isdigit():
-            self._pause()
+        elif character == "—":
+            self._dash_waits = True
 
     def _last_word(self) -> str:
         return self._waiting.rstrip().rpartition(" ")[2]
@@ -239,24 +276,39 @@ class ClauseSplitter:
         word = word.rstrip(_CLOSERS)
         if word.endswith((".", "…")):
             self._full_stop(word.lstrip("([\"'*_"))
-        elif word.endswith(tuple(_PAUSES)) or word in ("-", "–", "--"):
+        elif word.endswith(tuple(_PAUSES)):
             self._pause()
+        elif word in _DASHES:
+            self._dash_waits = True
         if self._first and self._waiting:
             self._long_first()
         elif len(self._waiting) > MAX_CLAUSE:
             parts = [match.end() for match in _PART.finditer(self._waiting) if match.end() >= _MIN_PART]
             self._cut(parts[-1] if parts else self._phrase_end() or len(self._waiting), sentence=False)
 
+    def _is_range(self, character: str) -> bool:
+        """Whether the dash stands between two parts of a range, of which ``character`` begins the second one."""
+        before = self._waiting.rstrip(" -–—").rpartition(" ")[2].strip(_EMPHASIS)
+        if before.rstrip(".") in _SHORT_DAYS or (before[:1].isupper() and character.isupper()):
+            return True
+        return _RANGE_GOES_ON.match(character) is not None and _RANGE_BEGINS.search(before) is not None
+
     def _full_stop(self, word: str) -> None:
         if self._is_number_of_item(word):
             return
         name = word.rstrip(".…").lower()
+        unit = _UNIT.search(name)
+        name = unit[0] if unit and unit[0] in _MAYBE_LAST else name
         initials = re.fullmatch(r"(?:\w\.)*\w", name) and not name[-1].isdigit()
         if name in _NEVER_LAST or (initials and "." not in name):
             return
+        ordinal = _ORDINAL.fullmatch(name) is not None
+        before = self._waiting.rstrip()[: -len(word)].rstrip().rpartition(" ")[2].lower() if ordinal else ""
+        if before in _BEFORE_ORDINAL or (ordinal and not before and self._lines.in_item):
+            return
         if name == _NUMBER_SIGN:
             self._unless = "digit"
-        elif initials or name in _MAYBE_LAST or word.endswith(("..", "…")):
+        elif initials or ordinal or name in _MAYBE_LAST or word.endswith(("..", "…")):
             self._unless = "small"
         else:
             self._end_sentence()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +33,7 @@ def split(text: str, *, size: int = 1, is_cut: bool = False) -> list[str]:
         ("Hi! How are you? Good.", ["Hi! How are you?", "Good."]),
         ("That is right; we do: every day — even Sunday.", ["That is right;", "we do: every day — even Sunday."]),
         ("That is right—we do.", ["That is right—", "we do."]),
+        ("It is free today - if you like.", ["It is free today -", "if you like."]),
         ("One two three. Four, five, six! Seven? Eight", ["One two three.", "Four, five, six!", "Seven?", "Eight"]),
         ('He said "come in now." Then left.', ['He said "come in now."', "Then left."]),
         ("What is that?! I do not know.", ["What is that?", "I do not know."]),
@@ -68,6 +71,32 @@ def test_numbers_times_abbreviations_and_addresses_are_not_cut(sentence):
     assert split("Here you are. " + sentence) == ["Here you are.", sentence]
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "We are open 9 am - 5 pm.",
+        "We are open 9 a.m. – 5 p.m. today.",
+        "We are open Mon - Fri, 8:30 am - 6 pm, and Sat 9 - 1.",
+        "The fee is between **£20 – £35** today.",
+        "It takes about 10 - 12 days.",
+        "The number is 2 - 1 - 3 - 4 then.",
+        "Ouvert du lun. - ven. de 9h - 17h",
+        "Open van ma - vr 9:00 - 17:00 uur",
+        "It is a 45-min. visit.",
+        "The fee is $120/hr. after the first hour.",
+        "It is in Rm. 12 on the 4th fl. of Bldg. 3 today.",
+        "We come within 25 mi. of the city.",
+        ".5 miles from here.",
+        "Das ist am 3. März oder vom 4. bis 5. Mai.",
+        "Das Zimmer ist am Montag, 3. März frei.",
+    ],
+)
+def test_ranges_units_and_ordinals_are_not_cut_in_the_first_clause(sentence):
+    """jarvis#234, hermes-studio#1405: the parts of a range belong together, and ".5" keeps its point."""
+    assert split(sentence)[0].startswith(sentence.split(",")[0])
+    assert re.sub(r"[^\w$.]", "", "".join(split(sentence))) == re.sub(r"[^\w$.]", "", sentence)
+
+
 def test_an_abbreviation_ends_a_sentence_if_a_capital_letter_follows():
     text = "We close then. We open at 9 a.m. Come early. No. We are shut. Ask the U.S. office. Well... Yes."
     assert split(text) == [
@@ -87,8 +116,9 @@ def test_a_clause_is_returned_as_soon_as_it_is_certain():
     assert splitter.push("How are you") == []
     assert splitter.push("?") == [Clause("How are you?")]
     assert splitter.push(" It is 3.") == []  # it may be 3.50
-    assert splitter.push(" ") == [Clause("It is 3.")]
-    assert splitter.push("Fine!") == [Clause("Fine!")]
+    assert splitter.push(" ") == []  # it may be the third of March, in German
+    assert splitter.push("F") == [Clause("It is 3.")]
+    assert splitter.push("ine!") == [Clause("Fine!")]
     assert splitter.push("And") == []
     assert splitter.finish() == [Clause("And")]
 
@@ -146,7 +176,8 @@ def test_text_that_only_looks_like_a_marker_stays():
         ("It costs more than that. 42. Anything else?", ["It costs more than that.", "42.", "Anything else?"]),
         ("There are exactly 3. Anything else?", ["There are exactly 3.", "Anything else?"]),
         ("41. The first.\n42. The second one.", ["41. The first.", "42. The second one."]),
-        ("We open at 9. 2. floor is closed.", ["We open at 9.", "2.", "floor is closed."]),
+        ("We open at 9. 2. floor is closed.", ["We open at 9. 2. floor is closed."]),
+        ("Geschlossen ist am:\n- 1. Mai\n- 3. Oktober", ["Geschlossen ist am:", "1. Mai.", "3. Oktober"]),
     ],
 )
 def test_the_number_of_an_item_is_no_sentence(text, spoken):
