@@ -18,7 +18,7 @@ from inference.resampling import Resampler
 from inference.types import NO_TOOLS, EngineError, Message, TextDelta, Tools
 from media.audio import encode_mulaw, first_audible
 from media.messages import RATE_HZ
-from media.speakable import speakable
+from media.speakable import CONTEXT, speakable
 from media.spoken_reply import SpokenReply
 from media.turns import events as ev
 
@@ -86,13 +86,14 @@ class _ReplyReader:
 
     async def spoken(self, language: str) -> AsyncGenerator[str, None]:
         """Yield what the voice says."""
-        gap = ""
+        gap = before = ""
         async with aclosing(self._clauses()) as clauses:
             async for clause in clauses:
-                if text := speakable(clause, language):
+                if text := speakable(clause, language, before=before):
                     self._emit(ev.ReplyText(self._revision, gap + text))
                     yield gap + text
                     gap = " "
+                before = f"{before} {clause}"[-CONTEXT:]
 
     async def read_on(self) -> None:
         """Read the rest for what it requests, within limits. The speech is complete, so an error does not matter."""

@@ -19,15 +19,25 @@ _PASSES = 4
 needs more than one."""
 
 
-def speakable(text: str, language: str = "en") -> str:
-    """The text to be spoken; empty if there is nothing to say. Never raises."""
+CONTEXT = 120
+"""Characters of the text before a clause that decide what the clause contains: more than any rule looks at."""
+
+
+def speakable(text: str, language: str = "en", *, before: str = "") -> str:
+    """
+    The text to be spoken; empty if there is nothing to say. Never raises.
+
+    ``before`` is what was said before it, as it was written. "2, or # to end." has a key if "Press 1," was before it.
+    """
     grammar = grammar_for(language)
+    context = f"{plain_text(before[-CONTEXT:], grammar.scripts).rstrip()} " if before.strip() and grammar.rules else ""
     for _ in range(_PASSES):
         if grammar.is_plain(text):
             return text
-        before = text
-        text = tidy(say_spans(plain_text(text, grammar.scripts), grammar.rules))
-        if text == before:
+        unchanged = text
+        text = context + plain_text(text, grammar.scripts)
+        text = tidy(say_spans(text, grammar.rules, len(context)))
+        if text == unchanged:
             return text
     return tidy(re.sub(r"[^\w\s]|[\d_]", " ", text).lower())  # each pass changed it: keep its words only
 

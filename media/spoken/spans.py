@@ -76,9 +76,9 @@ def rule(
     return Rule(kind, re.compile(pattern, flags), say, accepts, signs, start)
 
 
-def find_spans(text: str, rules: Sequence[Rule]) -> list[Span]:
-    """The spans of ``text`` from left to right. They do not overlap."""
-    candidates = sorted(_candidates(text, rules), key=lambda candidate: candidate[0])
+def find_spans(text: str, rules: Sequence[Rule], start: int = 0) -> list[Span]:
+    """The spans of ``text`` from ``start`` on, from left to right. They do not overlap."""
+    candidates = sorted(_candidates(text, rules, start), key=lambda candidate: candidate[0])
     taken = bytearray(len(text))
     chosen = []
     for _, span in candidates:
@@ -89,24 +89,23 @@ def find_spans(text: str, rules: Sequence[Rule]) -> list[Span]:
     return chosen
 
 
-def _candidates(text: str, rules: Sequence[Rule]) -> Iterator[tuple[tuple[int, int, int], Span]]:
+def _candidates(text: str, rules: Sequence[Rule], start: int) -> Iterator[tuple[tuple[int, int, int], Span]]:
     """All proposed spans, each with its rank: the smallest wins."""
     present = set(text)
     if present & _DIGITS:
         present.add(DIGIT)
-    starts = {start: [match.start() for match in pattern.finditer(text)] for start, pattern in _STARTS.items()}
+    starts = {kind: [match.start() for match in pattern.finditer(text, start)] for kind, pattern in _STARTS.items()}
     for order, candidate in enumerate(rules):
         if candidate.signs and present.isdisjoint(candidate.signs):
             continue
-        for match in _matches(candidate, text, starts.get(candidate.start)):
+        for match in _matches(candidate, text, start, starts.get(candidate.start)):
             yield (match.start() - match.end(), order, match.start()), Span(candidate, match)
 
 
-def _matches(candidate: Rule, text: str, starts: list[int] | None) -> Iterator[Match]:
-    """The accepted matches of one rule. They do not overlap."""
+def _matches(candidate: Rule, text: str, position: int, starts: list[int] | None) -> Iterator[Match]:
+    """The accepted matches of one rule from ``position`` on. They do not overlap."""
     accepts = candidate.accepts
     if starts is None:
-        position = 0
         while match := candidate.pattern.search(text, position):
             if accepts is None or accepts(match):
                 yield match
@@ -125,12 +124,16 @@ def _matches(candidate: Rule, text: str, starts: list[int] | None) -> Iterator[M
             end = match.end()
 
 
-def say_spans(text: str, rules: Sequence[Rule]) -> str:
-    """``text`` with each of its spans as words. Words never touch the text beside them."""
+def say_spans(text: str, rules: Sequence[Rule], start: int = 0) -> str:
+    """
+    ``text`` from ``start`` on with each of its spans as words. Words never touch the text beside them.
+
+    What stands before ``start`` is not said, but the rules see it.
+    """
     pieces: list[str] = []
-    position = 0
+    position = start
     last = ""
-    for span in find_spans(text, rules):
+    for span in find_spans(text, rules, start):
         for piece in (text[position : span.start], span.rule.say(span.match)):
             if piece:
                 if last.isalnum() and piece[0].isalnum():

@@ -7,6 +7,7 @@ who speaks the language can check them.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import date
 from decimal import Decimal
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from media.clauses import ClauseSplitter
 from media.speakable import speakable
 from tests.media.spoken import reader
 
@@ -40,6 +42,41 @@ FORMS = [(language, *row) for language in LANGUAGES for row in read_table(langua
 def test_each_form_of_the_tables_is_said_as_a_person_says_it(language, kind, written, spoken):
     assert speakable(written, language) == spoken
     assert speakable(spoken, language) == spoken, "a spoken form stays as it is"
+
+
+NOT_INSIDE = ("```python", "3. März", "3.-5. März")
+"""Written forms that are what they are only at the beginning of a reply."""
+
+
+@pytest.mark.parametrize(
+    ("language", "written", "spoken"),
+    [(language, written, spoken) for language, _, written, spoken in FORMS if not written.startswith(NOT_INSIDE)],
+)
+def test_a_reply_that_is_cut_into_clauses_is_said_as_it_is_in_one_piece(language, written, spoken):
+    said, before = [], ""
+    splitter = ClauseSplitter()
+    for clause in splitter.push(f"We can tell you this: {written}") + splitter.finish():
+        said.append(speakable(clause.text, language, before=before))
+        before += f" {clause.text}"
+    words = re.findall(r"\w+", " ".join(said))
+    assert words == re.findall(r"\w+", f"We can tell you this: {spoken}")
+
+
+CLAUSES = [
+    ("en", "You can press 1,", "2, or #.", "two, or pound."),
+    ("en", "Press 1 for sales,", "2 for support, or # to end.", "two for support, or pound to end."),
+    ("en", "Your code is as follows:", "482913.", "four eight two nine one three."),
+    ("en", "I have your card here,", "ending in 4242.", "ending in four two four two."),
+    ("en", "Your code is 42.", "We have 300 rooms.", "We have three hundred rooms."),
+    ("de", "Drücken Sie die 1,", "die 2 oder #.", "die zwei oder Raute."),
+    ("fr", "Votre code est le suivant :", "482913.", "quatre huit deux neuf un trois."),
+]
+
+
+@pytest.mark.parametrize(("language", "before", "written", "spoken"), CLAUSES)
+def test_the_clause_before_decides_what_digits_are(language, before, written, spoken):
+    assert speakable(written, language, before=before) == spoken
+    assert speakable(spoken, language, before=before) == spoken
 
 
 def test_the_tables_have_enough_forms():
