@@ -7,7 +7,7 @@ Labels the words that the caller says while the agent is speaking, waiting to sp
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 from enum import Enum, auto
 
 from media.turns.lexicon import Lexicon, Phrase, words_of
@@ -28,6 +28,12 @@ BEGUN_ECHO = 2
 """The same while the voice goes on: more words will tell, and the agent waits for them."""
 ECHO_SHARE = 0.75
 """The share of the caller's words that must be the agent's. Recognition gets some words of an echo wrong."""
+ALIKE = 0.75
+"""How alike two words are that may be the same, one of them misheard: "anna" and "hannah"."""
+SHORTEST_MISHEARD = 6
+"""Words of the shortest echo that may have misheard words in it: "Thursday at ten" corrects "Tuesday at ten"."""
+JUST_SAID = 5
+"""The agent's last words of which one may come back before the others."""
 WORDS_UNTIL_ANSWER = 4
 """Words that the agent says after a question before an answer to it begins, at three a second."""
 QUESTION_MARKS = "?？؟"
@@ -126,7 +132,8 @@ def label_words(
     words = words_of(text)
     if not words:
         return Label.NOISE
-    if _is_echo(words, agent, unfinished=unfinished):
+    known = lexicon is not None and words in lexicon.phrases
+    if not (known and len(words) == 1) and _is_echo(words, agent, unfinished=unfinished):
         return Label.ECHO
     if lexicon is None:
         return Label.MURMUR if len(words) <= SHORT_WITHOUT_LIST else Label.TAKES_TURN
@@ -150,6 +157,8 @@ def _label_listed(
         return Label.FAREWELL
     if "" in kinds or ("closing" in kinds and not agent.leaving):
         return _label_sentence(text, words, phrases, lexicon)
+    if _is_asked(text) and words[-1] in lexicon.unclear and kinds <= _LEADS:
+        return Label.OBJECTION
     return _label_phrases(phrases, kinds, agent)
 
 
@@ -170,14 +179,16 @@ def _label_phrases(phrases: list[Phrase], kinds: set[str], agent: AgentSpeech) -
 
 def _label_sentence(text: str, words: tuple[str, ...], phrases: list[Phrase], lexicon: Lexicon) -> Label:
     """Label words of which some are on no list."""
-    if text.rstrip("\"'»”’) ").endswith(tuple(QUESTION_MARKS)) or "¿" in text:
-        return Label.QUESTION
+    if _is_asked(text):
+        return Label.HOLD_REQUEST if phrases[-1].kind == "hold" else Label.QUESTION
     for start in _clause_starts(phrases):
         rest = lexicon.words_after("thanks_for", words[start:])
-        if rest is not None and len(rest) <= LONGEST_NAMED and not lexicon.not_only.intersection(rest):
+        if rest is not None and _unknown_words(rest, lexicon) <= LONGEST_NAMED and not lexicon.not_only & set(rest):
             return Label.THANKS
         if lexicon.words_after("hold_openings", words[start:]) is not None:
             return Label.HOLD_REQUEST
+    if _asks_for_a_moment(words, phrases, lexicon):
+        return Label.HOLD_REQUEST
     said = _without_leads(words, phrases)
     # What looks like a lead may be the opening itself: Dutch "kan" agrees, and begins "kan ik met pin betalen".
     if any(lexicon.words_after("correction_openings", part) for part in (words, said)):
@@ -188,7 +199,22 @@ def _label_sentence(text: str, words: tuple[str, ...], phrases: list[Phrase], le
     return Label.OBJECTION if phrases[0].kind == "objection" else Label.TAKES_TURN
 
 
-_LEADS = frozenset(("murmur", "nod", "agreement", "thanks", "presence"))
+_LEADS = frozenset(("murmur", "nod", "agreement", "thanks", "presence", "address"))
+
+
+def _is_asked(text: str) -> bool:
+    return text.rstrip("\"'»”’) ").endswith(tuple(QUESTION_MARKS)) or "¿" in text
+
+
+def _unknown_words(words: tuple[str, ...], lexicon: Lexicon) -> int:
+    return sum(not phrase.kind for phrase in lexicon.split(words))
+
+
+def _asks_for_a_moment(words: tuple[str, ...], phrases: list[Phrase], lexicon: Lexicon) -> bool:
+    """Whether the words begin or end with a request to wait, and give a reason for it at most."""
+    first = next((phrase for phrase in phrases if phrase.kind not in _LEADS), phrases[0])
+    waits = first.kind == "hold" or (phrases[-1].kind == "hold" and len(phrases[-1].words) > 1)
+    return waits and not any(lexicon.not_only.intersection(phrase.words) for phrase in phrases if phrase.kind != "hold")
 
 
 def _without_leads(words: tuple[str, ...], phrases: list[Phrase]) -> tuple[str, ...]:
@@ -226,10 +252,16 @@ def _is_only_farewell(words: tuple[str, ...], phrases: list[Phrase], lexicon: Le
 
 
 def _is_echo(words: tuple[str, ...], agent: AgentSpeech, *, unfinished: bool) -> bool:
+    if unfinished and len(words) == 1:
+        return words[0] in words_of(agent.heard)[-JUST_SAID:]
     shortest = SHORTEST_ECHO_OF_QUESTION if agent.asked or _has_question(agent.coming) else SHORTEST_ECHO
     if len(words) < (BEGUN_ECHO if unfinished else shortest):
         return False
     said = words_of(f"{agent.heard} {agent.coming}")
+    if len(words) >= SHORTEST_MISHEARD:
+        words = tuple(
+            word if word in said else next(iter(get_close_matches(word, said, 1, ALIKE)), word) for word in words
+        )
     blocks = SequenceMatcher(None, words, said, autojunk=False).get_matching_blocks()
     # A single word in common is no part of an echo.
     return sum(block.size for block in blocks if block.size > 1) >= ECHO_SHARE * len(words)

@@ -33,7 +33,7 @@ OPENINGS = (
     *("gives_time", "asks_for_number"),
 )
 """The lists of phrases that other words follow. The last two are what the agent says."""
-_WORDS = ("not_only", "unfinished")
+_WORDS = ("not_only", "unfinished", "unclear")
 """The lists of single words."""
 _SLOT = re.compile(r"\{(\w+)\}")
 _NOTHING = "-"
@@ -71,6 +71,8 @@ class Lexicon:
     """Words that show that a farewell is not only a farewell."""
     unfinished: frozenset[str]
     """Words with which a sentence does not end."""
+    unclear: frozenset[str]
+    """Words that say, when they are asked, that the agent was not understood."""
     beginnings: dict[tuple[str, ...], str]
     """The kind of a phrase that begins with these words and goes on."""
     longest: int

@@ -13,6 +13,7 @@ ENGLISH = lexicon_of("en")
 STATEMENT = AgentSpeech("Your appointment is on Tuesday at ten", coming=", and we will send you a reminder.")
 ASKED = AgentSpeech("We have a table at eight. Shall I book it?", asked=True)
 ABOUT_TO_ASK = AgentSpeech("We have a table at eight.", coming="Shall I book it?")
+NAMED = AgentSpeech("Good morning, this is Anna of the harbour clinic. How can", coming="I help you today?")
 GOODBYE = AgentSpeech("Thank you for calling. Goodbye.", leaving=True)
 
 LINES = """
@@ -24,23 +25,27 @@ LINES = """
     agreement       wait, ok go on; stop no go on; no problem; go ahead; I'll wait; that's good enough, of course
     thanks          okay thank you; thanks; thank you so much; I appreciate it; thanks for all your help
     thanks          oh great thank you; ta very much, love; cheers mate; thank you, sir
-    thanks          you've been so helpful, thank you
+    thanks          you've been so helpful, thank you; okay great thank you very much for your help that is great
     thanks          that's really very kind of you; what a star; I'm very grateful
     farewell        bye; bye bye; Okay, thank you, goodbye!; have a nice day; thank you so much bye; take care
     farewell        thanks for your help bye; okay great thank you very much bye; Goodbye, Rowan.; bye then Anna Maria
+    farewell        that was quick thanks bye; awesome, talk tomorrow, bye; have a lovely rest of your day
     farewell        good night, and thank you for everything; see you on Tuesday at ten; I have to go, bye; no bye
     presence check  hello?; hello hello; are you there?; hi; good morning; can you hear me now; is anybody there?
-    presence check  okay hello
+    presence check  okay hello; did we get cut off; have you hung up?; is this thing working; anyone?; I'm still waiting
     refusal         no thanks; no thank you; not really; maybe later; I'd rather not
     objection       no; no no; what?; wrong; that's not right; help; operator; stop; okay stop; umm okay stop; shut up
     objection       that's enough; Never mind; excuse me; pardon; listen to me; slow down; I can't hear you
-    objection       no that's wrong
+    objection       no that's wrong; that's not good; that's not me; you're wrong; again; next; sorry?; Huh?; bullshit
     objection       no wait not Tuesday; stop talking please; hold on stop
     hold request    hold on; wait; Wait, wait.; one moment please; just a second; hang on a sec; bear with me
     hold request    wait a moment
     hold request    hold on let me get my card; okay one second let me check; let me see if Tuesday works
     hold request    give me a minute; bear with me two ticks; I'll only be a minute; just a jiffy
-    hold request    could you hold on a sec
+    hold request    could you hold on a sec; hang on, somebody's at the door; bear with me while I look it up
+    hold request    sorry, one moment, my phone is ringing; please wait, I am looking for the letter; don't go anywhere
+    hold request    let me put on my glasses; let me call my wife over; I have to go upstairs to get it; hang on a tick
+    hold request    Can you wait a moment, please?; wait a second please, I am driving
     correction      I meant Tuesday; no I meant Tuesday; actually Tuesday; I said four; not Monday, Wednesday
     correction      make that six
     question        what time do you open; what about Sunday?; yeah but what about Sunday?; how much is it
@@ -49,7 +54,7 @@ LINES = """
     question        is there parking
     takes turn      Tuesday; I see a problem; 5551234; да; i; but; and also for Friday; it's for my son; two adults
     takes turn      wait, I have a question; bye but one more thing; say goodbye to my discount
-    takes turn      take care of my dog please; five minutes; that's not good; sir; that's really Tuesday
+    takes turn      take care of my dog please; five minutes; sir; say bye to my cat; that's really Tuesday
     takes turn      my love is Tuesday
     takes turn      yeah yeah yeah okay right; that's all thank you; you too; hello my name is Martin; yeah but Sunday
     noise           ; ...; —; .
@@ -91,6 +96,10 @@ IN_CONTEXT = [
     (GOODBYE, "that's all thank you", Label.FAREWELL),
     (GOODBYE, "thank you", Label.THANKS),
     (GOODBYE, "wait", Label.HOLD_REQUEST),
+    (GOODBYE, "lovely chatting with you, bye", Label.FAREWELL),
+    (GOODBYE, "I got everything I need, bye", Label.FAREWELL),
+    (NAMED, "Good morning this is Hannah of the harbor clinic", Label.ECHO),
+    (NAMED, "this is Hannah", Label.TAKES_TURN),
     (GOODBYE, "what about Sunday", Label.QUESTION),
     (GOODBYE, "no", Label.OBJECTION),
 ]
@@ -191,6 +200,12 @@ def test_the_last_word_does_not_decide_while_the_caller_speaks(so_far, label):
         assert label_words(so_far, ENGLISH, unfinished=True, decide=True) is Label.TAKES_TURN
 
 
+def test_one_word_that_the_agent_has_just_said_may_be_the_beginning_of_an_echo():
+    assert label_words("clinic", ENGLISH, AgentSpeech("This is Anna of the clinic"), unfinished=True) is Label.ECHO
+    assert label_words("clinic", ENGLISH, AgentSpeech("This is Anna of the clinic")) is Label.TAKES_TURN
+    assert label_words("stop", ENGLISH, AgentSpeech("Say stop"), unfinished=True) is Label.OBJECTION
+
+
 def test_without_lists_the_length_decides():
     assert lexicon_of("tlh") is None
     assert label_words("HIja'", None) is Label.MURMUR
@@ -207,7 +222,7 @@ def test_a_language_is_no_path():
     assert lexicon_of("../lexicons/en") is None
 
 
-EMPTY = dict.fromkeys((*KINDS, *OPENINGS, "not_only", "unfinished"), "")
+EMPTY = dict.fromkeys((*KINDS, *OPENINGS, "not_only", "unfinished", "unclear"), "")
 
 
 def toml(lists: dict[str, str]) -> str:
