@@ -33,20 +33,24 @@ _CLOSERS = "\"'”’)]*_`"
 
 _NEVER_LAST = frozenset(
     "dr mr mrs ms mx prof st rev hon gen col sgt capt lt sen rep gov pres fr mt ft approx appt dept est fig vs e.g i.e"
-    " cf ca al ee jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat tel ext apt"
-    " ste".split()
+    " cf ca al ee incl excl jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat"
+    " tel ext apt ste"
+    " inkl exkl ggf evtl zzgl nr vgl bzw zi z.b d.h u.a dhr mevr mw bijv bv m.a.w d.w.z o.a env tél av bd bât p.ex núm"
+    " tlf avda sra srta dña aprox pág máx mín p.ej sig dott pag ing".split()
 )
 """Abbreviations that need a word behind them: no sentence ends with one."""
 _MAYBE_LAST = frozenset(
     "etc inc ltd co corp jr sr ave blvd rd ln hwy hr hrs min mins sec secs wk wks mo mos yr yrs lb lbs oz mi ft yd gal"
-    " qt pt tsp tbsp rm fl bldg dist sq temp ver max incl excl std mio mrd lun mer jeu ven sam dim okt dez mär"
-    " janv févr juil déc ene abr dic mag giu lug ott mrt".split()
+    " qt pt tsp tbsp rs rm fl bldg dist sq temp ver max art vol para pub"
+    " std usw mwst mio mrd okt dez mär enz mrt janv févr juil déc ene abr dic ecc mag giu lug ott"
+    " lun mer jeu ven sam dim".split()
 )
 """Abbreviations that may end a sentence, like a.m. and U.S.: it has ended if the next word has a capital letter."""
 _UNIT = re.compile(r"(?<=[\d/-])[a-z]+$")
 """The abbreviation at the end of "45-min", "10min" and "$20/hr"."""
-_NUMBER_SIGN = "no"
-"""``No. 5`` goes on and ``No. We do not.`` ends after one word: the sentence goes on if a digit follows."""
+_NUMBER_SIGN = "no."
+"""``No. 5`` goes on and ``No. We do not.`` ends after one word: the sentence goes on if a digit follows. In small
+letters and behind a word, as in "the part no. is", it goes on if no capital letter follows."""
 _BREAKS_BEFORE = frozenset(
     "and but or so because that which who when where while if since although until unless then"
     " for with at on in from by to as than about after before".split()
@@ -276,7 +280,7 @@ class ClauseSplitter:
         word = word.rstrip(_CLOSERS)
         if word.endswith((".", "…")):
             self._full_stop(word.lstrip("([\"'*_"))
-        elif word.endswith(tuple(_PAUSES)):
+        elif word.endswith(tuple(_PAUSES)) and word[-2:-1] != "." and word[:-1].lower() not in _SHORT_DAYS:
             self._pause()
         elif word in _DASHES:
             self._dash_waits = True
@@ -303,15 +307,21 @@ class ClauseSplitter:
         if name in _NEVER_LAST or (initials and "." not in name):
             return
         ordinal = _ORDINAL.fullmatch(name) is not None
-        before = self._waiting.rstrip()[: -len(word)].rstrip().rpartition(" ")[2].lower() if ordinal else ""
-        if before in _BEFORE_ORDINAL or (ordinal and not before and self._lines.in_item):
+        if ordinal and self._goes_on_after_number(self._waiting.rstrip()[: -len(word)]):
             return
-        if name == _NUMBER_SIGN:
+        if word == _NUMBER_SIGN and len(self._waiting.split()) > 1:
+            self._unless = "small"
+        elif name == "no":
             self._unless = "digit"
         elif initials or ordinal or name in _MAYBE_LAST or word.endswith(("..", "…")):
             self._unless = "small"
         else:
             self._end_sentence()
+
+    def _goes_on_after_number(self, before: str) -> bool:
+        """Whether a number with a full stop is an ordinal of German: "am 3. März", "(1. Stock)"."""
+        word = before.rstrip().rpartition(" ")[2].lower()
+        return word in _BEFORE_ORDINAL or before.endswith("(") or (not word and self._lines.in_item)
 
     def _is_number_of_item(self, word: str) -> bool:
         """Whether this is the "2." of a list in running text. A number that goes on from the last item is not said."""

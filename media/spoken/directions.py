@@ -29,6 +29,8 @@ def _forms(verb: str) -> list[str]:
 
 
 _FIRST = frozenset(form for verb in _VERBS for form in _forms(verb)) | frozenset(_NOUNS)
+_VOICED = frozenset(form for verb in "laugh chuckle giggle sigh smile".split() for form in _forms(verb)) | {"clears"}
+"""What is heard of a person. In parentheses it is a direction wherever it stands: "Sure (laughs)."."""
 _NARRATED = re.compile(
     r"(?:the\s)?(?:call|line|phone|telephone|agent|assistant|caller|customer|operator|user|hold music|dial tone)\s"
     r"(?:is|has|rings?|ends?|connects?|disconnects?|hangs?|picks?|pauses?|smiles?|laughs?|waits?|plays?|was|gets)\b",
@@ -58,6 +60,8 @@ def _is_direction(match: re.Match[str]) -> bool:
     if len(words) > 1 and words[0].lower() in _PERSONS:
         words = words[1:]
     alone = _SENTENCE_BEFORE.search(match.string[: match.start()]) and _SENTENCE_AFTER.match(match.string, match.end())
+    if match[4] is not None and words[0].lower() in _VOICED and len(words) < 3:
+        return True
     # No sentence begins with a small letter.
     is_emphasis = match[1] is not None or match[2] is not None
     if alone and is_emphasis and (content[0].islower() or _SOMEBODY_ACTS.match(content)):

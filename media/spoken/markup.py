@@ -29,6 +29,14 @@ _REPLACED = {
 _FENCE = re.compile(r"```[^\n`]*\n[^`]*```")
 _TICKS = re.compile(r"`{1,3}")
 _LINK = re.compile(r"!?\[([^\[\]\n]{0,300})\]\([^()\n]{0,500}\)")
+_CITATION = re.compile(
+    r"\s?\[\[?(?:\^|(?:sources?|refs?|docs?|documents?|citations?|footnotes?|notes?|quellen?|fuentes?|fontes?|fonti?)[\s:#]*)"
+    r"\d{1,3}(?:\s?[,–-]\s?\d{1,3})*\]?\](?:\(https?://[^()\s]{0,500}\))?"
+    r"|(?<=[\w.,;:!?\"')])\[\[?\d{1,2}(?:\s?[,–-]\s?\d{1,2})*\]?\](?:\(https?://[^()\s]{0,500}\))?"
+    r"|\s?【[^【】\n]{0,40}[\d†][^【】\n]{0,40}】",
+    re.I,
+)
+"""A reference to where something is written: "[source 1]", "at nine.[2]"."""
 _BLOCK = re.compile(r"\[(\w+)\]([^\[\]]*)\[/\1\]")
 _DIRECTIVE = re.compile(r"\[[A-Za-z]\w*[:=][^\[\]\s]*\]")
 """A directive for a program: "[pause:0.5s]"."""
@@ -50,6 +58,8 @@ _KEYCAP = re.compile("([0-9#*])\ufe0f?\u20e3")
 def plain_text(text: str, scripts: frozenset[str]) -> str:
     """``text`` without markup, and without letters of other scripts than ``scripts``."""
     text = unescape(text)
+    if "[" in text or "【" in text:
+        text = _CITATION.sub("", text)
     if not text.isascii():
         text = _plain_characters(_KEYCAP.sub(r"\1 ", text), scripts)
         if "GREEK" not in scripts:

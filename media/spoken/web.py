@@ -29,6 +29,12 @@ _PATH = r"(?::\d{2,5})?(?:/[\w.~%+@:/-]*[\w/])?(?:\?[\w=&%.+-]*[\w=])?(?:#[\w-]*
 EMAIL = rf"(?<![\w.+-])(?:mailto:)?([\w+][\w.+-]{{0,63}}@{_HOST}[A-Za-z]{{2,24}})(?![\w@-])"
 URL = rf"\b(?:https?|ftp)://[\w.~@:/?#%+=&-]{{1,300}}[\w/]|\bwww\.{_HOST}[A-Za-z]{{2,24}}{_PATH}"
 DOMAIN = rf"(?<![\w@.+/-])({_HOST})([A-Za-z]{{2,24}}){_PATH}(?![\w@]|\.\w)"
+NAME = r"(?<![\w@.+-])@?(?=\w*[^\W_])[^\W_]+(?:_+[^\W_]+)+(?![\w@-]|\.\w)"
+_BEFORE_NAME = re.compile(
+    r"\b(?:users?|user\s?names?|login|handle|nick(?:name)?|id|channel|folder|benutzer(?:name)?|nutzername|utilisateur"
+    r"|identifiant|usuario|utente|usuário|gebruiker(?:snaam)?|skype|telegram|instagram|twitter)\b[^.!?]{0,24}$",
+    re.I,
+)
 FILE = (
     r"(?<![\w.@/])[\w-]{1,64}"
     r"\.(?:pdf|docx?|xlsx?|pptx?|csv|txt|zip|jpe?g|png|gif|mp[34]|wav|html?|js|json|py|exe|xml)(?!\w)"
@@ -44,7 +50,13 @@ def _is_domain(match: Match) -> bool:
         path = match.end(2) < match.end() and "/" in match[0]
         before = _BEFORE_ADDRESS.search(text_before(match))
         return top.islower() and bool(path or (before and match[1].islower()))
-    return top.lower() in _TOP and (top.islower() or match[0].isupper())
+    return top.lower() in _TOP and (top.islower() or match[0].isupper() or top in ("Com", "Net", "Org"))
+
+
+def _is_name(match: Match) -> bool:
+    """Whether underscores are part of a name that somebody may type: a user, a handle, or one with digits."""
+    has_digit = any(map(str.isdigit, match[0]))
+    return match[0].startswith("@") or has_digit or _BEFORE_NAME.search(text_before(match)) is not None
 
 
 def address_sayer(signs: Mapping[str, str], numbers: Callable[[str], str]) -> Callable[[Match], str]:
@@ -64,4 +76,5 @@ def rules(say: Callable[[Match], str]) -> tuple[Rule, ...]:
         rule("web", URL, say, signs="./"),
         rule("web", DOMAIN, say, _is_domain, signs="."),
         rule("web", FILE, say, signs="."),
+        rule("web", NAME, say, _is_name, signs="_"),
     )

@@ -25,12 +25,14 @@ LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl")
 
 
 def read_table(language: str) -> list[tuple[str, str, str]]:
-    """The lines ``type | written | spoken`` of a language."""
+    """The lines ``type | written | spoken`` of a language. A fourth column names the public report of the form."""
     text = (Path(__file__).parent / "spoken" / f"{language}.txt").read_text(encoding="utf-8")
     rows = []
     for line in text.splitlines():
         if line.strip() and not line.startswith("# "):
-            kind, written, spoken = (part.strip().replace("\0", "|") for part in line.replace(r"\|", "\0").split("|"))
+            kind, written, spoken, *_ = (
+                part.strip().replace("\0", "|") for part in line.replace(r"\|", "\0").split("|")
+            )
             rows.append((kind, written.replace(r"\n", "\n"), spoken))
     return rows
 
@@ -143,7 +145,7 @@ SAYINGS = [
     ("Write to info@example.com.", "Write to info at example dot com."),
     ("jo_ann-7@mail.example.co.uk", "jo underscore ann dash seven at mail dot example dot co dot uk"),
     ("See https://www.example.com/hours?x=1 now", "See example dot com slash hours now"),
-    ("Done.It is example.com", "Done.It is example dot com"),
+    ("Done.It is example.com", "Done. It is example dot com"),
     # abbreviations
     ("Dr. Smith, Mrs. Jones", "Doctor Smith, Missus Jones"),
     ("fruit, e.g. apples, etc. Ask.", "fruit, for example apples, et cetera. Ask."),

@@ -67,6 +67,20 @@ def _grouped(match: Match) -> str:
     return ", ".join(map(_spelled, match[0].split()))
 
 
+def _slashed(match: Match) -> str:
+    """AB/1234-56: part by part."""
+    return " slash ".join(", ".join(map(_spelled, part.split("-"))) for part in match[0].split("/"))
+
+
+def _is_slashed(match: Match) -> bool:
+    return _is_mixed(match) and context(match) in (Context.CODE, Context.NUMBER, Context.RECORD)
+
+
+def _is_grouped(match: Match) -> bool:
+    """Whether groups of capital letters and digits are one number, such as that of a parcel: "1Z 999 AA1 01"."""
+    return _is_mixed(match) and context(match) in (Context.CODE, Context.NUMBER, Context.RECORD)
+
+
 def _masked(match: Match) -> str:
     ending = "" if re.search(r"\bending\s(?:in|with)\s*$", text_before(match)) else "ending in "
     return ending + digits(match[1])
@@ -99,6 +113,25 @@ RULES: tuple[Rule, ...] = (
     rule("account", r"(?<![\w*])(?:[*xX•·#]{2,20}[ -]?){1,6}(\d{2,6})(?!\w)", _masked, signs="*xX•·#"),
     rule("account", r"\b[A-Z]{2}\d{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?\b", _grouped, start=Start.CAPITAL),
     rule(
+        "code",
+        r"(?<=[Ff]light )([A-Z][A-Z\d]) (\d{2,4})(?!\w)",
+        lambda m: f"{m[1]} {digits(m[2])}",
+        start=Start.CAPITAL,
+    ),
+    rule(
+        "account",
+        r"(?<![\w.-])[A-Z0-9]{1,8}(?: [A-Z0-9]{1,8}){2,9}(?![\w-]|[.,:/]\d)",
+        _grouped,
+        _is_grouped,
+    ),
+    rule(
+        "code",
+        r"(?<![\w./-])[A-Z0-9]{1,12}(?:-[A-Z0-9]{1,12}){0,3}(?:/[A-Z0-9]{1,12}(?:-[A-Z0-9]{1,12}){0,3}){1,3}(?![\w/-]|[.,:]\d)",
+        _slashed,
+        _is_slashed,
+        signs="/",
+    ),
+    rule(
         "account",
         r"(?<![\w.-])\d{2,20}(?:-\d{1,20}){2,12}(?![\w-])",
         lambda m: digit_groups(m[0]),
@@ -117,8 +150,8 @@ RULES: tuple[Rule, ...] = (
     rule("code", r"(?<![\w.])[A-Z0-9]{1,20}(?:-[A-Z0-9]{1,20}){1,12}(?!\w|-\w)", _hyphenated, _is_mixed, signs="-"),
     rule(
         "code",
-        r"(?<![\w.])(?!\d+x\d+\b)(?:[A-Za-z]{1,20}\d+|\d+[A-Za-z]{1,20}(?=\d))[A-Za-z0-9]*(?!\w)",
+        r"(?<![\w.])(?!\d+(?:x\d+)+(?:cm|mm|m|in|ft|px)?\b)(?:[A-Za-z]{1,20}\d+|\d+[A-Za-z]{1,20}(?=\d))[A-Za-z0-9]*(?!\w)",
         _letters_and_digits,
     ),
-    rule("code", r"(?<![\w.,])\d+[A-Za-z]{1,20}(?!\w)", _letters_and_digits, start=Start.NUMBER),
+    rule("code", r"(?<![\w.,])(?!\d+x[A-Z])\d+[A-Za-z]{1,20}(?!\w)", _letters_and_digits, start=Start.NUMBER),
 )

@@ -65,7 +65,17 @@ _QUALIFIERS = frozenset(
 """What makes even two digits after "number" a code: "account number 42"."""
 
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z/'’]*|\d+")
-_SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
+_SENTENCE_END = re.compile(r"(?<!\b[Rr]ef)(?<!\b[Tt]el)(?<!\b[Ee]xt)(?<!\b[Aa]cct)[.!?](?:\s|$)")
+_NUMBER_OF_RECORD = re.compile(
+    rf"\b({'|'.join(sorted(_QUALIFIERS))})\sno\.\s|(?<=[a-z]\s)no\.:?(?=\s(?:(?:is|are|was)\b|[A-Z\d]))", re.I
+)
+"""The "no." of "tracking no. 1234" or "part no.: 12", which is said as number."""
+
+
+def _as_number(match: Match) -> str:
+    return f"{match[1] or ''} number "
+
+
 _REACH = 90
 """Characters before the digits in which a word may introduce them: about fifteen words."""
 _NEAR = 9
@@ -81,7 +91,9 @@ _BEFORE_A_CODE = re.compile(
     r"\s(?:is|was|are)\s(?:your|the|my|our|a|an)\s(?:[\w-]+\s){0,3}(?:code|pin|password|passcode|number|otp|id)\b", re.I
 )
 _COUNTED = re.compile(
-    r"\s(?:people|men|women|children|percent|(?!(?:is|as|this|was|us|plus|has|its|always)\b)[a-z]+s)\b"
+    r"\s(?:people|men|women|children|percent|(?!(?:is|as|this|was|us|plus|has|its|always|unless|across|perhaps|thus"
+    r"|expires|needs|works|starts|ends|opens|closes|goes|gets|comes|shows|says|does|remains|belongs|includes|means|costs"
+    r"|arrives|appears|applies|departs|takes|gives|lets|begins|runs|matches)\b)[a-z]+s)\b"
 )
 """A noun in the plural, so that the digits before it count something."""
 
@@ -91,10 +103,32 @@ def is_counted(match: Match) -> bool:
     return _COUNTED.match(match.string, match.end()) is not None
 
 
+_SOFTWARE = re.compile(
+    r"\b(?:iOS|macOS|OS|Python|Android|Windows|Java|Node|Ubuntu|PHP|Ruby|Chrome|Firefox|Safari|[Rr]elease|[Ff]irmware"
+    r"|[Ss]oftware|[Bb]uild|[Uu]pdate|[Ss]ection|[Cc]hapter|[Ff]igure)\s$"
+)
+"""What has versions, or sections: "Python 3.11" is three point eleven, "Windows 10/11" no date."""
+
+
+def is_versioned(match: Match) -> bool:
+    return _SOFTWARE.search(match.string[max(0, match.start() - 12) : match.start()]) is not None
+
+
+def dash(match: Match) -> str:
+    """The word for the dash of a range: "and" behind "between", otherwise "to"."""
+    before, after = match.string[max(0, match.start() - 40) : match.start()], match.string[match.end() :]
+    return "and" if _BETWEEN.search(before) and not _AND_FOLLOWS.match(after) else "to"
+
+
+_BETWEEN = re.compile(r"\bbetween\s(?:(?!and\b)[^\s.!?]+\s?|\d\.\d+\s?){0,4}$", re.I)
+_AND_FOLLOWS = re.compile(r"[^.!?]{0,24}\band\b")
+"""What "between" joins follows: "between 9-10 a.m. and noon"."""
+
+
 def context(match: Match) -> Context | None:
     """What the words around a match say it is. None if they say nothing."""
     text, start = match.string, match.start()
-    before = text[max(0, start - _REACH) : start]
+    before = _NUMBER_OF_RECORD.sub(_as_number, text[max(0, start - _REACH) : start])
     ends_there = _ENDING.search(before) and _NAMED_BY_ITS_END.search(before) and not is_counted(match)
     if ends_there or _BEFORE_A_CODE.match(text, match.end()):
         return Context.CODE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from media.spoken.english.context import is_versioned
 from media.spoken.english.numerals import MONTHS, cardinal, clock, ordinal, plural, two_digits, year
 from media.spoken.spans import Match, Rule, Start, full_stop, rule, text_after, text_before
 
@@ -118,15 +119,18 @@ def _days(*groups: int) -> Callable[[Match], bool]:
     return lambda match: all(1 <= int(match[group]) <= 31 for group in groups)
 
 
-def _short_date(match: Match) -> str:
-    return date("", int(match[1]), int(match[2]))
+def _short_day(match: Match, *, day_first: bool) -> tuple[int, int]:
+    """Month and day of "3/4". What cannot be a month is the day."""
+    first, second = int(match[1]), int(match[2])
+    return (second, first) if first > 12 or (day_first and second <= 12) else (first, second)
 
 
-def _is_short_date(match: Match) -> bool:
-    if match[0] == "9/11" or not _exists(int(match[1]), int(match[2])):
+def _is_short_date(match: Match, *, day_first: bool) -> bool:
+    if match[0] == "9/11" or not _exists(*_short_day(match, day_first=day_first)) or is_versioned(match):
         return False
     first, second = int(match[1]), int(match[2])
-    sure = (second not in _FRACTION_DAYS and first < second) or first >= 2 * second  # no fraction is written like 11/5
+    # no fraction is written like 11/5
+    sure = first < 13 and ((second not in _FRACTION_DAYS and first < second) or first >= 2 * second)
     return sure or _BEFORE_A_DATE.search(text_before(match)) is not None
 
 
@@ -207,7 +211,15 @@ def _month_of_year(match: Match) -> str:
 
 def _expires(match: Match) -> bool:
     """Whether the date is that on a card: a month and a year."""
-    return re.search(r"\bexp(?:\.|iry|iration(?: date)?)?:?\s$", text_before(match), re.I) is not None
+    before = match.string[max(0, match.start() - 90) : match.start()]
+    return _EXPIRY.search(before) is not None or (_EXPIRES.search(before) and _CARD.search(before)) is not None
+
+
+_EXPIRY = re.compile(r"\bexp(?:\.|iry|iration(?: date)?)?:?\s$", re.I)
+_EXPIRES = re.compile(
+    r"\b(?:expires|expired|expiring|valid (?:until|thru|through)|good (?:until|thru|through)|of)\s$", re.I
+)
+_CARD = re.compile(r"\b(?:card|visa|mastercard|amex|expiry|expiration)\b", re.I)
 
 
 def _is_decade(match: Match) -> bool:
@@ -266,24 +278,29 @@ _YEAR_FIRST = (
         start=Start.NUMBER,
     ),
 )
-_NUMERIC_SHORT = (
-    rule(
-        "date range",
-        rf"(?<![\w/])(\d\d?)/(\d\d?){DASH}(\d\d?)/(\d\d?)(?![\w/])",
-        _short_range,
-        _is_short_range,
-        signs="/",
-        start=Start.NUMBER,
-    ),
-    rule(
-        "date",
-        r"(?<![\w/.,-])(\d\d?)/(\d\d?)(?![\w/%]|\.\d)",
-        _short_date,
-        _is_short_date,
-        signs="/",
-        start=Start.NUMBER,
-    ),
-)
+
+
+def _numeric_short(day_first: bool) -> tuple[Rule, ...]:
+    return (
+        rule(
+            "date range",
+            rf"(?<![\w/])(\d\d?)/(\d\d?){DASH}(\d\d?)/(\d\d?)(?![\w/])",
+            _short_range,
+            _is_short_range,
+            signs="/",
+            start=Start.NUMBER,
+        ),
+        rule(
+            "date",
+            r"(?<![\w/.,-])(\d\d?)/(\d\d?)(?![\w/%]|\.\d)",
+            lambda m: date("", *_short_day(m, day_first=day_first)),
+            lambda m: _is_short_date(m, day_first=day_first),
+            signs="/",
+            start=Start.NUMBER,
+        ),
+    )
+
+
 _WITH_MONTH = (
     rule(
         "date range",
@@ -341,4 +358,4 @@ _YEARS = (
 
 def rules(*, day_first: bool) -> tuple[Rule, ...]:
     """``day_first``: 3/4/2026 is the third of April, as outside of the United States."""
-    return (*_YEAR_FIRST, *_numeric(day_first), *_NUMERIC_SHORT, *_WITH_MONTH, *_YEARS, *_NAMES)
+    return (*_YEAR_FIRST, *_numeric(day_first), *_numeric_short(day_first), *_WITH_MONTH, *_YEARS, *_NAMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from media.spoken.english.context import dash
 from media.spoken.english.dates import DASH
 from media.spoken.english.numerals import cardinal, number
 from media.spoken.english.units import PER, per
@@ -71,12 +72,16 @@ def _read_table() -> dict[str, _Currency]:
 _CURRENCIES = _read_table()
 _SCALES = {"k": "thousand", "m": "million", "mm": "million", "mn": "million", "b": "billion", "bn": "billion"}
 _SCALES |= {"tn": "trillion", "t": "trillion"}
-_SCALE = r"(?:\s?(hundred|thousand|million|billion|trillion|(?:[kKmMbBtT]n?|MM)\b))?"
+_SCALE = (
+    r"(?:\s?(hundred|thousand|million|billion|trillion|lakh|crore|(?<!\s)(?:[kKmMbBtT]n?|MM)\b(?!['’]|-[a-z])"
+    r"|(?<=\s)(?:[KMB]|[mbt]n|MM)\b(?![)/&'’-]|\.\w)))?"
+)
+"""A single letter behind a space may begin something else: "A) $10 B) $15"."""
 _AMOUNT = (
-    r"(\d{1,3}(?:,\d{3})+(?:\.\d{1,4})?(?!\d)|\d{1,3}(?:\.\d{3})+(?:,\d\d)?(?![\d,])"
+    r"(\d{1,2}(?:,\d\d){1,4},\d{3}(?:\.\d{1,2})?(?!\d)|\d{1,3}(?:,\d{3})+(?:\.\d{1,4})?(?!\d)|\d{1,3}(?:\.\d{3})+(?:,\d\d)?(?![\d,])"
     r"|\d{1,15}(?:\.\d{1,6}|,\d\d?(?!\d))?(?![\d]|[.,]\d)|\.\d{1,4}(?![\d.]))"
 )
-"""1,234.50, 1.234,50 and 12,50 too."""
+"""1,234.50, 1.234,50, 12,50 and 1,00,000 too."""
 
 
 def _alternatives(signs: list[str]) -> str:
@@ -85,7 +90,7 @@ def _alternatives(signs: list[str]) -> str:
 
 _AFTER = f"(?:{_alternatives(list(_CURRENCIES))})"
 _BEFORE = rf"(?:(?<![A-Za-z]){_AFTER})"
-_NAME = r"(?:\s(?:U\.?S\.?\s|US\s)?(?:dollars?|USD|euros?|EUR|pounds?|GBP|yen|rupees?))"
+_NAME = r"(?:\s(?:U\.?S\.?\s|US\s)?(?:dollars?|USD|euros?|EUR|pounds?|GBP|yen|rupees?|bucks?|quid))"
 """The name of the currency after an amount that has its sign: "$60 dollars" is said as sixty dollars."""
 
 
@@ -135,12 +140,12 @@ _PAID = re.compile(
 
 def _cents(match: Match) -> str:
     amount = match[1] or match[2]
-    return f"{number(amount)} {'cent' if amount == '1' else 'cents'}{per(match['per'])}"
+    return f"{number(amount)} {'cent' if amount == '1' else 'cents'}{per(match)}"
 
 
 def _single(match: Match) -> str:
     said = money(match["amount"], match["sign"], match["scale"] or "", attributive=_is_attributive(match))
-    return said + per(match["per"])
+    return said + per(match)
 
 
 def _prefixed(match: Match) -> str:
@@ -150,13 +155,13 @@ def _prefixed(match: Match) -> str:
 def _range(match: Match) -> str:
     first, last, sign = match["amount"], match["last"], match["sign"]
     scale, last_scale = match["scale"] or "", match["last_scale"] or ""
-    end = money(last, sign, last_scale, attributive=_is_attributive(match)) + per(match["per"])
+    end = money(last, sign, last_scale, attributive=_is_attributive(match)) + per(match)
     if re.fullmatch(r"[\d,]+", first) or scale:
         start = number(first) + (
             f" {_SCALES.get(scale.lower(), scale.lower())}" if scale and scale != last_scale else ""
         )
-        return f"{start} to {end}"
-    return f"{money(first, sign, scale)} to {end}"
+        return f"{start} {dash(match)} {end}"
+    return f"{money(first, sign, scale)} {dash(match)} {end}"
 
 
 def _named(pattern: str, name: str) -> str:
@@ -175,7 +180,7 @@ _RATE = rf"(?:{PER})?"
 RULES: tuple[Rule, ...] = (
     rule(
         "money",
-        rf"(?P<minus>(?<![\w)])-)?(?P<sign>{_BEFORE})\s?(?P<minus_inside>-)?{_FIRST}(?!\w)(?:{_NAME}\b)?{_RATE}",
+        rf"(?P<minus>(?<![\w)])-)?(?P<sign>{_BEFORE})\s?(?P<minus_inside>-)?{_FIRST}(?!\w)(?:(?:/-|[.,][-–—]+)(?!\w))?(?:{_NAME}\b)?{_RATE}",
         _prefixed,
     ),
     rule(
@@ -192,7 +197,9 @@ RULES: tuple[Rule, ...] = (
         start=Start.NUMBER,
         signs="-–—",
     ),
-    rule("money", rf"(?<![\w.,]){_FIRST}\s?(?P<sign>{_AFTER})(?!\w|\d){_RATE}", _single, start=Start.NUMBER),
+    rule(
+        "money", rf"(?<![\w.,]){_FIRST}\s?(?P<sign>{_AFTER})(?!\w|\d)(?:{_NAME}\b)?{_RATE}", _single, start=Start.NUMBER
+    ),
     rule("money", rf"(?<![\w.,])(?:(\d{{1,3}})\s?¢|¢(\d{{1,3}})(?!\w|[.,]\d)){_RATE}", _cents, signs="¢"),
     rule(
         "money",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from media.spoken.english.context import dash, is_versioned
 from media.spoken.english.dates import DAY, MONTH
-from media.spoken.english.numerals import digits, fraction, mixed, number, ordinal
+from media.spoken.english.numerals import digits, fraction, house, mixed, number, ordinal
 from media.spoken.english.units import N
 from media.spoken.spans import Match, Rule, Start, rule, text_after, text_before
 
@@ -93,18 +94,7 @@ def _fraction(match: Match) -> str:
     return fraction(int(match[1]), int(match[2]))
 
 
-_SOFTWARE = re.compile(
-    r"(?:iOS|macOS|OS|Python|Android|Windows|Java|Node|Ubuntu|PHP|Ruby|Chrome|Firefox|Safari|[Rr]elease|[Ff]irmware"
-    r"|[Ss]oftware|[Bb]uild|[Uu]pdate|[Ss]ection|[Cc]hapter|[Ff]igure)\s$"
-)
-"""What has versions, or sections: "Python 3.11" is three point eleven."""
-
-
-def _is_versioned(match: Match) -> bool:
-    return _SOFTWARE.search(text_before(match)) is not None
-
-
-_IDIOMS = {"20/20": "twenty twenty", "50/50": "fifty-fifty", "9/11": "nine eleven"}
+_IDIOMS = {"20/20": "twenty twenty", "50/50": "fifty-fifty", "50-50": "fifty-fifty", "9/11": "nine eleven"}
 _SCALES = {"k": "thousand", "K": "thousand", "M": "million", "bn": "billion"}
 _RESOLUTION = re.compile(r"K\s(?:TV|video|display|resolution|monitor|screen|camera|UHD)", re.I)
 
@@ -124,7 +114,14 @@ RULES: tuple[Rule, ...] = (
         _version,
     ),
     rule("version", r"(?<![\w.,$€£])\d{1,15}(?:\.\d{1,15}){2,}(?!\w)", _in_numbers, start=Start.NUMBER),
-    rule("version", r"(?<=\w )\d{1,3}\.\d{1,3}(?![\w%]|[.,:]\d)", lambda m: _points(m[0]), _is_versioned, signs="."),
+    rule("version", r"(?<=\w )\d{1,3}\.\d{1,3}(?![\w%]|[.,:]\d)", lambda m: _points(m[0]), is_versioned, signs="."),
+    rule(
+        "version",
+        r"(?<=\w )(\d{1,3})/(\d{1,3})(?![\w%/]|[.,:]\d)",
+        lambda m: f"{number(m[1])} slash {number(m[2])}",
+        is_versioned,
+        signs="/",
+    ),
     rule("arithmetic", _EXPRESSION, _expression, _is_expression, signs="=+×÷≠≤≥·*<>"),
     rule("arithmetic", rf"√\s?({N})", lambda m: f"the square root of {number(m[1])}", signs="√"),
     rule("arithmetic", r"(?<=[\w)])\^(-?\d{1,3})(?![\w^])", lambda m: f" {_power(m[1])}", signs="^"),
@@ -134,7 +131,25 @@ RULES: tuple[Rule, ...] = (
         lambda m: ordinal(int(m[1].replace(",", ""))),
         start=Start.NUMBER,
     ),
-    rule("fraction", r"(?<![\w/])(20/20|50/50|9/11)(?![\w/])", lambda m: _IDIOMS[m[0]], start=Start.NUMBER, signs="/"),
+    rule("fraction", r"(?<![\w/-])(20/20|50[/-]50|9/11)(?![\w/%-])", lambda m: _IDIOMS[m[0]], start=Start.NUMBER),
+    rule(
+        "number",
+        r"(?<![\w.,(])(\d{1,3})((?:\([a-z0-9]\)){1,3})(?!\w)",
+        lambda m: " ".join(
+            [house(m[1]), *(part if part.isalpha() else number(part) for part in re.findall(r"\w", m[2]))]
+        ),
+        start=Start.NUMBER,
+        signs="(",
+    ),
+    rule(
+        "fraction",
+        r"(?<![\w/.,-])([1-9]\d)/([1-9]\d)(?![\w/%]|[.,]\d)",
+        lambda m: f"{number(m[1])} {number(m[2])}",
+        lambda m: int(m[1]) + int(m[2]) == 100,
+        start=Start.NUMBER,
+        signs="/",
+    ),
+    rule("fraction", r"(?<![\w/.,-])1/2-(?=[a-z])", "half-", start=Start.NUMBER, signs="/"),
     rule(
         "fraction",
         r"(?<![\d/.,])(\d{1,3})(?: {1,2}|-)(\d{1,2})/([1-9]\d?)(?![\w/%]|[.,]\d)",
@@ -161,13 +176,14 @@ RULES: tuple[Rule, ...] = (
     rule("number", rf"(?<![\w.])(?<!\d,)({N})\s?([kK]|M|bn)(?!\w)", _scaled, _is_scaled, start=Start.NUMBER),
     rule(
         "number",
-        r"(?<![\w.,])(?<!\d )\d{1,3}(?: 000){1,4}(?![\w%]|[.,:]\d| \d)",
+        r"(?<![\w.,])(?<!\d )(?:\d{1,3}(?: 000){1,4}|[1-9](?: \d{3}){2,4})(?![\w%]|[.,:]\d| \d)",
         lambda m: number(m[0].replace(" ", ",")),
         start=Start.NUMBER,
     ),
     rule("number", r"(?:#\s?|\b[Nn]o\.\s*)(?=\d|(?<=#)[A-Za-z]{1,4}-?\d)", "number ", signs="#o"),
+    rule("number", r"(?<=[A-Za-z]{2} )no\.(?=:|\s(?:is|are|was)\b)", "number", signs="o"),
     rule("number", r"\b[Nn]os\.\s*(?=\d)", "numbers ", signs="o"),
-    rule("range", r"\s?[-–—]{1,2}\s?", " to ", _is_range, signs="-–—"),
+    rule("range", r"\s?[-–—]{1,2}\s?", lambda m: f" {dash(m)} ", _is_range, signs="-–—"),
     rule("sign", r"[-−–](?=[$€£¥]?\.?\d)", "minus ", _is_sign_of_number, signs="-−–"),
     rule("sign", r"(?:±|\+/-)\s?", " plus or minus ", signs="±+"),
     rule("sign", r"[~≈]\s?(?=[$€£¥]?\.?\d)", "about ", signs="~≈"),
@@ -177,7 +193,7 @@ RULES: tuple[Rule, ...] = (
     rule("sign", r"<\s?(?=[$€£¥]?\.?\d)", "less than ", signs="<"),
     rule(
         "number",
-        r"(?<![\w.])\.\d+|\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!,?\d)|\d+(?:\.\d+)?",
+        r"(?<![\w.])\.\d+|\d{1,2}(?:,\d\d){1,4},\d{3}(?:\.\d+)?(?!,?\d)|\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!,?\d)|\d+(?:\.\d+)?",
         lambda m: number(m[0]),
         start=Start.NUMBER,
     ),

@@ -52,11 +52,26 @@ def plural(words: str) -> str:
     return words[:-1] + "ies" if words.endswith("y") else words + "s"
 
 
+_LAKHS = re.compile(r"\d{1,2}(?:,\d\d){1,4},\d{3}")
+"""Digits that are grouped as in India: 1,00,000."""
+
+
+def _lakhs(whole: str) -> str:
+    """1,00,000 is one lakh, 1,25,00,000 one crore twenty-five lakh."""
+    value = int(whole.replace(",", ""))
+    crores, rest = divmod(value, 10_000_000)
+    lakhs, rest = divmod(rest, 100_000)
+    parts = ((crores, " crore"), (lakhs, " lakh"), (rest, ""))
+    return " ".join(f"{cardinal(part)}{name}" for part, name in parts if part) or cardinal(0)
+
+
 def number(text: str) -> str:
     """``1,234.5`` or ``.5``. If it is too long or begins with 0, digit by digit."""
     whole, _, fraction = text.partition(".")
     if not whole:
         return f"point {digits(fraction)}"
+    if _LAKHS.fullmatch(whole) and whole[0] != "0":
+        return _lakhs(whole) + (f" point {digits(fraction)}" if fraction else "")
     longest = _LONGEST if "," in whole else _LONGEST_PLAIN
     whole = whole.replace(",", "")
     code = len(whole) > longest or (whole[0] == "0" and len(whole) > 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from media.spoken.signs import GREEK_NAMES, PAUSES, named
+from media.spoken.signs import GREEK_NAMES, PATHS, PAUSES, named
 from media.spoken.spans import Rule, rule
 
 _NAMES = {
@@ -12,6 +12,7 @@ _NAMES = {
     "±": "plus or minus", "∞": "infinity", "µ": "micro", "‰": "per mille",
 }  # fmt: skip
 RULES: tuple[Rule, ...] = (
+    *PATHS,
     named(_NAMES | GREEK_NAMES),
     rule("sign", r"(?<=[\d)])\s?\*\s?(?=[\d(])", " times ", signs="*"),
     rule("sign", r"(?:-|=)>", " to ", signs=">"),

@@ -14,6 +14,7 @@ _EXTENSION = r"(?:,?\s?(?:[Ee]xt(?:ension|\.)?|x)\s?(\d{1,6}))?"
 _NANP = (
     r"(?:\+?1[ .-]?)?\(\d{3}\)[ .-]?\d{3}[ .-]?\d{4}",
     r"(?:\+?1[ .-])?\d{3}[ .-]?\d{3}[.-]\d{4}",
+    r"(?:1\s[-–]\s)?\d{3}\s[-–]\s\d{3}\s[-–]\s\d{4}",
     r"(?:1[ .-])?[2-9]\d{2}[ .-]?\d{3}[ .-]?\d{4}",
     r"[2-9]\d\d-\d{4}",
 )
@@ -30,6 +31,10 @@ _SERVICE_NOUN = re.compile(
 
 _SERVED_BY = re.compile(r"\b(?:try|trying|use|using|via|through)\s$", re.I)
 """What people do with a service number, and with few other numbers: "try 311 instead"."""
+
+
+_OR_DIALLED = re.compile(rf"\b(?:call|dial|text)\s(?:{_SERVICE})\b[^.!?]*\bor\s$", re.I)
+"""The first of two services: "dial 311 for the city or 811 before you dig"."""
 
 
 def telephone(text: str) -> str:
@@ -64,7 +69,7 @@ def _is_service(match: Match) -> bool:
         return False
     if match[0] == "911" and not is_counted(match):
         return True
-    if _SERVED_BY.search(text_before(match)) and not is_counted(match):
+    if (_SERVED_BY.search(text_before(match)) or _OR_DIALLED.search(text_before(match))) and not is_counted(match):
         return True
     around = context(match)
     return around in (Context.PHONE, Context.KEYS) or _SERVICE_NOUN.match(match.string, match.end()) is not None
@@ -147,10 +152,11 @@ def rules(pound: str) -> tuple[Rule, ...]:
         rule("telephone", r"(?<![\w.,$€£])(?:(1)[ -])?(8\d\d)[ -]([A-Z]{2,}(?:-[A-Z]+)*)\b(?!\.)", _vanity),
         rule(
             "service",
-            r"(?<![\w.-])\d(?:-\d){2,15}(?![\w-])",
+            r"(?<![\w.-])\d(?:(?:-\d){2,15}|(?:\s[-–]\s\d){2,15})(?![\w-])",
             lambda m: digit_groups(m[0]),
             start=Start.NUMBER,
             signs="-",
         ),
+        rule("telephone", r"(?<=\()x\.?\s?(\d{2,6})(?=\))", lambda m: f"extension {digits(m[1])}", signs="x"),
         *_key_sayer(pound),
     )

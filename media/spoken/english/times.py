@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from media.spoken.english.context import dash
 from media.spoken.english.dates import DASH
 from media.spoken.english.numerals import cardinal, clock, digits, two_digits
 from media.spoken.spans import Match, Rule, Start, rule, text_before
@@ -87,6 +88,17 @@ def _is_dotted_range(match: Match) -> bool:
     return match[2] in quarters and match[4] in quarters and not _MEASURED.match(match.string, match.end())
 
 
+def _short_half_range(match: Match) -> str:
+    """8a-5p."""
+    first = clock(int(match[1]), int(match[2] or 0), match[3])
+    return f"{first} {dash(match)} {clock(int(match[4]), int(match[5] or 0), match[6])}"
+
+
+def _is_hour_of_day(match: Match) -> bool:
+    """Whether "14h30" is a time of day and no duration."""
+    return _BEFORE_A_TIME.search(text_before(match)) is not None
+
+
 def _military(match: Match) -> str:
     """0900 hours is zero nine hundred hours, 1430 hours fourteen thirty hours."""
     hour, minute = match[1], match[2]
@@ -136,6 +148,23 @@ RULES: tuple[Rule, ...] = (
         start=Start.NUMBER,
     ),
     rule("time", r"(?<![\w:.,$€£-])([01]\d|2[0-3])([0-5]\d)(?=\s?(?:hours|hrs)\b)", _military, start=Start.NUMBER),
+    rule(
+        "time range",
+        rf"(?<![\w:.,$€£])(\d{{1,2}})(?::([0-5]\d))?([ap]){DASH}(\d{{1,2}})(?::([0-5]\d))?([ap])(?!\w)",
+        _short_half_range,
+        lambda m: 1 <= int(m[1]) <= 12 and 1 <= int(m[4]) <= 12,
+        start=Start.NUMBER,
+        signs="-–—",
+    ),
+    rule(
+        "time",
+        r"(?<![\w:.,])([01]?\d|2[0-3])h([0-5]\d)(?!\w)",
+        lambda m: clock(int(m[1]), int(m[2]), ""),
+        _is_hour_of_day,
+        start=Start.NUMBER,
+        signs="h",
+    ),
+    rule("time", r"(?<=[AaPp][Mm])-ish\b|(?<=[ap]\.m\.)-ish\b", " ish", signs="-"),
     rule("time", r"\b(UTC|GMT)\s?([+-])\s?(\d{1,2})(?::(\d\d))?(?![\w:])", _zone, signs="+-", start=Start.CAPITAL),
     rule(
         "time",

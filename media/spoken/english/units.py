@@ -7,8 +7,8 @@ import re
 from media.spoken.english.numerals import fraction, mixed, number
 from media.spoken.spans import Match, Rule, Start, full_stop, rule, text_after, text_before
 
-N = r"(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,12})?|\.\d{1,12}"
-"""A number: 1,234.5 or .5."""
+N = r"(?:\d{1,2}(?:,\d\d){1,4},\d{3}|\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,12})?|\.\d{1,12}"
+"""A number: 1,234.5, .5, or 1,00,000 as in India."""
 
 _TABLE = """
 km KM | kilometer | kilometers
@@ -34,8 +34,8 @@ fl_oz fl._oz | fluid ounce | fluid ounces
 gal | gallon | gallons
 qt qts | quart | quarts
 pt pts | pint | pints
-tbsp | tablespoon | tablespoons
-tsp | teaspoon | teaspoons
+tbsp Tbsp TBSP | tablespoon | tablespoons
+tsp Tsp TSP | teaspoon | teaspoons
 hr hrs HR HRS h | hour | hours
 min mins MIN | minute | minutes
 sec secs | second | seconds
@@ -124,11 +124,25 @@ _RATE = "|".join(map(re.escape, sorted(_RATES, key=len, reverse=True)))
 _TIMES = "hr|h|hour|day|wk|week|mo|month|yr|year|min|minute|sec|second|night|person|mile|kg|lb"
 """The rates of something counted in words: "3 times/week", "20 miles/hour"."""
 _DIVISOR = rf"(?:{_RATE}|[a-z]{{3,12}})"
-PER = rf"\s?/\s?(?P<per>{_DIVISOR}(?:\s?/\s?{_DIVISOR})?)(?![\w/])(?:\.(?=\s?[a-z,;)]))?"
+PER = (
+    rf"(?:\s?/\s?(?P<per>{_DIVISOR}(?:\s?/\s?{_DIVISOR})?)(?![\w/])(?:\.(?=\s?[a-z,;)(]))?"
+    r"|\s?(?P<short>pp|p\.p\.|p/p|p\.a\.|pppn|pcm|pw|(?<=\s)ea\b\.?)(?!\w))"
+)
+_SHORT_RATES = {"pp": "person", "p.p": "person", "p/p": "person", "p.a": "year", "ea": "each"}
+_SHORT_RATES |= {"pppn": "person per night", "pcm": "month", "pw": "week"}
+"""Rates without a slash: "$20 pp", "3% p.a."."""
 
 
-def per(rate: str | None) -> str:
-    """The words for the group ``per`` of ``PER``: " per hour", " per user per month"."""
+def per(match: Match) -> str:
+    """The words for the rate of a match of ``PER``: " per hour", " per user per month"."""
+    short = match["short"]
+    if short:
+        name = _SHORT_RATES[short.rstrip(".")]
+        return " each" if name == "each" else f" per {name}"
+    return _per(match["per"])
+
+
+def _per(rate: str | None) -> str:
     names = [_RATES.get(part.strip(), part.strip()) for part in (rate or "").split("/") if part.strip()]
     return "".join(" each" if name == "each" else f" per {name}" for name in names)
 
@@ -156,7 +170,7 @@ def _measure(match: Match) -> str:
     if re.fullmatch(r"\d{1,3},\d{1,2}", amount):
         amount = amount.replace(",", ".")
     words = one if amount == "1" or _is_singular(match) else many
-    return f"{number(amount)} {words}{per(match['per'])}{full_stop(match)}"
+    return f"{number(amount)} {words}{per(match)}{full_stop(match)}"
 
 
 def _fraction_of(match: Match) -> str:
@@ -206,6 +220,8 @@ def _opens_no_apostrophe(match: Match) -> bool:
 
 def _inch_fraction(match: Match) -> str:
     words = fraction(int(match[1]), int(match[2]))
+    if match[1] != "1" and re.search(r"(?:^|\s)(?:an?|the)\s$", text_before(match), re.I):
+        return f"{words.removesuffix('s')} inch"
     return f"{words} inch" if match[1] == "1" else f"{words} of an inch"
 
 
@@ -215,21 +231,56 @@ def _size(text: str, unit: str) -> str:
 
 def _by(match: Match) -> str:
     """10 x 12 is a size, 10 × 12 a product unless a unit follows."""
-    measured = re.match(rf"(?:{N})\s?(?:{_UNIT}|in|inch|[\"″'])(?!\w)", text_after(match))
+    measured = re.match(rf"(?:{N})(?:\s?[x×]\s?(?:{N}))?\s?({_UNIT}|in|inch|[\"″'])(?!\w)", text_after(match))
+    if measured and measured[1] not in _LENGTHS:
+        return " times "
     return " by " if match[1] == "x" or measured else " times "
 
 
+_LENGTHS = frozenset("in inch ft yd yds mi m cm mm km nm px μm KM FT \" ″ '".split())
+"""What has sides: "10 x 12 ft" is a size, "2 x 330 ml" a number of bottles."""
+
+
 def _opens_no_quote(match: Match) -> bool:
-    """The quotation mark stands for inches: no quotation is open in front of it."""
-    return match.string.count('"', 0, match.start()) % 2 == 0
+    """Whether the quotation mark stands for inches: no quotation is open in front of it."""
+    is_open = False
+    for quote in re.finditer('"', match.string[: match.start()]):
+        is_open = not is_open and not match.string[quote.start() - 1 : quote.start()].isdigit()
+    return not is_open
+
+
+_NAMED_BY_LETTER = re.compile(
+    r"\b(?:seats?|rows?|exits?|gates?|apt|apartment|units?|suite|room|flat|building|block|platform|bay|spot|stall|table"
+    r"|number|no|route|bus|line|section|form|house|door|locker|bed|class)\.?(?:'s|\sis|\snumber|\sno\.)?\s$",
+    re.I,
+)
+"""What has a number with a letter: seat 12A is no current."""
+
+
+def _is_measure(match: Match) -> bool:
+    named = len(match["unit"]) == 1 and match["unit"].isupper() and not match["joint"]
+    return not named or _NAMED_BY_LETTER.search(text_before(match)) is None
+
+
+def _sides(match: Match) -> str:
+    """25m x 10m."""
+    return f"{number(match[1])} by {number(match[3])} {_UNITS[match[2]][1]}"
 
 
 RULES: tuple[Rule, ...] = (
     rule(
         "measure",
-        rf"(?<![\w.])(?<!\d,)(?P<amount>\d{{1,3}},\d{{1,2}}(?!\d)|{N})(?P<joint>\s?|-)(?P<unit>{_UNIT})(?![\w^]|\.\w)(?:{PER})?\.?",
+        rf"(?:(?<![\w.])|(?<=\dx))(?<!\d,)(?P<amount>\d{{1,3}},\d{{1,2}}(?!\d)|{N})(?P<joint>\s?|-)(?P<unit>{_UNIT})(?![\w^]|\.\w)(?:{PER})?\.?",
         _measure,
+        _is_measure,
         start=Start.NUMBER,
+    ),
+    rule(
+        "size",
+        rf"(?<![\w.,])({N})\s?(ft|yd|m|cm|mm|km|px)\s?[x×]\s?({N})\s?\2(?!\w)",
+        _sides,
+        start=Start.NUMBER,
+        signs="x×",
     ),
     rule(
         "measure",
@@ -298,9 +349,18 @@ RULES: tuple[Rule, ...] = (
         signs="x×",
     ),
     rule("size", r"(?<=\d)\s?([x×])\s?(?=\d)", _by, signs="x×"),
-    rule("size", rf"(?<![\w.,])({N})[x×](?![\w×])", lambda m: f"{number(m[1])} times", signs="x×", start=Start.NUMBER),
+    rule(
+        "size", rf"(?<![\w.,])({N})[x×](?![a-z\d×])", lambda m: f"{number(m[1])} times", signs="x×", start=Start.NUMBER
+    ),
     rule(
         "rate", r"(?<=\d)\s?/\s?(hour|day|week|month|year|minute|night|person)\b", lambda m: f" per {m[1]}", signs="/"
     ),
+    rule(
+        "rate",
+        r"(?<=[A-Za-z%])\s?/\s?(?=\d{1,3}\s?(?:h|hrs?|hours?|mins?|minutes?|days?|weeks?|months?|yrs?|years?)\b)",
+        " per ",
+        signs="/",
+    ),
+    rule("rate", r"(?<=\d)/(?=[$€£]\s?\d)", " for ", signs="/"),
     rule("rate", rf"(?<=[a-z])\s?/\s?({_TIMES})(?![\w/])", lambda m: f" per {_RATES.get(m[1], m[1])} ", signs="/"),
 )

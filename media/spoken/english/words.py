@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from media.spoken.english.context import is_counted
 from media.spoken.english.numerals import digits, house, ordinal
 from media.spoken.spans import Match, Rule, Start, full_stop, rule, text_before
 
@@ -18,6 +19,11 @@ _STREETS = """
 St Street | Ave Avenue | Av Avenue | Rd Road | Blvd Boulevard | Ln Lane | Hwy Highway | Pkwy Parkway | Dr Drive
 Ct Court | Pl Place | Sq Square | Ter Terrace | Cir Circle | Trl Trail | Fwy Freeway | Expy Expressway | Tpke Turnpike
 """
+_HOUSED = (
+    "[Rr]oom|[Rr]m|[Ss]uite|[Ss]te|[Aa]partment|[Aa]pt|[Ff]light|[Bb]us|[Rr]oute|[Rr]te|[Hh]ighway|[Hh]wy|[Ff]orm"
+    "|[Cc]hannel"
+)
+"""What is numbered like houses: "room 407" is said as room four oh seven."""
 _ROOMS = """
 Apt apartment | Hwy Highway | Rt Route | Rte Route | Ste suite | Rm room | Fl floor | Ext extension | ext extension
 Bldg building | Unit unit | apt apartment | p page | pp pages | P page | vol volume | Vol volume | ch chapter
@@ -38,6 +44,7 @@ viz. namely | N.B. note well | Univ. University | Assn. Association | Intl. Inte
 Mfg. Manufacturing | yrs. years | yr. year | mos. months | wks. weeks | hrs. hours | hr. hour | mins. minutes
 secs. seconds | lbs. pounds | and/or and or | he/she he or she | she/he she or he | his/her his or her
 him/her him or her | s/he she or he | yes/no yes or no | am/pm a.m. or p.m. | AM/PM a.m. or p.m.
+s/n serial number | p/n part number
 """
 
 
@@ -76,9 +83,23 @@ def _shorts(sign: str) -> str:
 
 
 _NEVER_LAST = frozenset(
-    "e.g. eg. i.e. ie. vs. v.s. approx. a.k.a. max. min. avg. incl. excl. est. cf. ca. viz. attn.".split()
+    "e.g. eg. i.e. ie. vs. v.s. approx. a.k.a. max. min. avg. incl. excl. est. cf. ca. viz. attn. ref. acct. tel. ext."
+    " appt. dept. dist.".split()
 )
 """Abbreviations that need a word behind them: their full stop ends no sentence."""
+
+
+_NEVER_CAPITAL = frozenset("est. ca. co. res. mos. ie. eg. cf.".split())
+"""Abbreviations that are something else in capital letters: Eastern time, California, Colorado."""
+
+
+def _is_short(match: Match) -> bool:
+    return not match[0].isupper() or match[0].lower() not in _NEVER_CAPITAL
+
+
+def _housed(match: Match) -> str:
+    name = match[1]
+    return f"{_ROOM_WORDS.get(name, name)} {house(match[2])}"
 
 
 def _address(match: Match) -> str:
@@ -121,6 +142,11 @@ def _short(match: Match) -> str:
     return words if short in _NEVER_LAST else words + full_stop(match)
 
 
+def _closing(match: Match) -> str:
+    """Behind what it speaks of: "drinks excl." are drinks excluded."""
+    return f"{match[1]}cluded{full_stop(match)}"
+
+
 RULES: tuple[Rule, ...] = (
     rule(
         "address",
@@ -129,7 +155,24 @@ RULES: tuple[Rule, ...] = (
         _address,
         start=Start.NUMBER,
     ),
-    rule("abbreviation", rf"\b({'|'.join(_ROOM_WORDS)})\b(?:\.\s*|\s+)(?=\d)", lambda m: _ROOM_WORDS[m[1]] + " "),
+    rule(
+        "address",
+        rf"\b({_HOUSED})(?:\.\s*|\s+)(\d{{3,4}})(?![\w%-]|[.,:/]\d)",
+        _housed,
+        lambda m: not is_counted(m),
+    ),
+    rule(
+        "abbreviation",
+        r"(?<![\w.,])(\d{1,3})(?:st|nd|rd|th)\s[Ff]lr?\b\.?",
+        lambda m: f"{ordinal(int(m[1]))} floor{full_stop(m)}",
+        start=Start.NUMBER,
+    ),
+    rule("abbreviation", r"(?<!\w)([Ii]n|[Ee]x)cl\b\.?(?=\s*(?:$|[).,;!?]))", _closing, signs="cl"),
+    rule(
+        "abbreviation",
+        rf"(?<![\w&.'/-])({'|'.join(_ROOM_WORDS)})\b(?:\.\s*|\s+)(?=\d)",
+        lambda m: _ROOM_WORDS[m[1]] + " ",
+    ),
     rule(
         "abbreviation",
         r"(?<=[a-z0-9,] )([A-Z][a-z]+) (St|Dr)\.(?=\s+[A-Z])",
@@ -154,7 +197,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule("title", r"\b(Jr|Sr)\b\.?", _junior, _is_junior, signs="JS", start=Start.CAPITAL),
     *(
-        rule("abbreviation", rf"(?<![\w.])(?:{_shorts(sign)})(?!\w)", _short, signs=sign, flags=re.I)
+        rule("abbreviation", rf"(?<![\w.])(?:{_shorts(sign)})(?!\w)", _short, _is_short, signs=sign, flags=re.I)
         for sign in (".", "/", ":", "")
     ),
     rule("abbreviation", r"\b[Ee]st\.?\s(?=(?:1[5-9]|20)\d\d\b)", "established "),

@@ -81,7 +81,7 @@ Dr. = dokter | prof. = professor | bijv. = bijvoorbeeld | bv. = bijvoorbeeld | e
 m.a.w. = met andere woorden | d.w.z. = dat wil zeggen | o.a. = onder andere | i.p.v. = in plaats van
 a.u.b. = alstublieft | t/m = tot en met | ca. = circa | nr. = nummer | Nr. = nummer | tel. = telefoon
 Tel. = telefoon | incl. = inclusief | excl. = exclusief | max. = maximaal | min. = minimaal | blz. = bladzijde
-evt. = eventueel | m.b.t. = met betrekking tot
+evt. = eventueel | p.p. = per persoon | p.p.p.n. = per persoon per nacht | m.b.t. = met betrekking tot
 """)
 _SIGNS = {
     "#": "nummer", "<": "kleiner dan", ">": "groter dan",
@@ -111,6 +111,7 @@ DUTCH = Language(
     plus="plus",
     per="per",
     to="tot",
+    times="keer",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,
     date=_date,
@@ -152,4 +153,5 @@ DUTCH = Language(
         largest=12,
     ),
     days=_DAYS,
+    rates=dictionary("u = uur | mnd = maand | pp = persoon"),
 )

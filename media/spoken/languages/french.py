@@ -125,7 +125,8 @@ M. = Monsieur | Mme = Madame | Mmes = Mesdames | Mlle = Mademoiselle | MM. = Mes
 Dr. = Docteur | Pr = Professeur | Me = Maître | etc. = et cetera | p. ex. = par exemple | c.-à-d. = c'est-à-dire
 env. = environ | n° = numéro | N° = numéro | No. = numéro | nº = numéro | tél. = téléphone | Tél. = téléphone
 av. = avenue | bd = boulevard | St = Saint | Ste = Sainte | max. = maximum | min. = minimum | p. = page
-rdv = rendez-vous | RDV = rendez-vous
+rdv = rendez-vous | incl. = inclus | excl. = exclu | bât. = bâtiment | pers. = personnes
+RDV = rendez-vous
 """)
 _SIGNS = {
     "#": "numéro", "<": "inférieur à", ">": "supérieur à",
@@ -155,6 +156,7 @@ FRENCH = Language(
     plus="plus",
     per="par",
     to="à",
+    times="fois",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,
     date=_date,
@@ -162,6 +164,8 @@ FRENCH = Language(
     currencies=_CURRENCIES,
     units=_UNITS,
     words=_WORDS | _DAYS,
+    days={short.rstrip("."): day for short, day in _DAYS.items()},
+    rates=dictionary("h = heure | j = jour | sem = semaine | pers = personne | an = an"),
     signs=_SIGNS,
     address_signs=_ADDRESS,
     code_words=frozenset(

@@ -130,7 +130,8 @@ u.a. = unter anderem | usw. = und so weiter | etc. = et cetera | bzw. = beziehun
 inkl. = inklusive | exkl. = exklusive | ggf. = gegebenenfalls | evtl. = eventuell | zzgl. = zuzüglich
 max. = maximal | min. = mindestens | Nr. = Nummer | Str. = Straße | Tel. = Telefon | Dr. = Doktor | Hr. = Herr
 Fr. = Frau | Prof. = Professor | St. = Sankt | Mio. = Millionen | Mrd. = Milliarden | Std. = Stunden | Abs. = Absatz
-S. = Seite | o. Ä. = oder Ähnliches | vgl. = vergleiche
+S. = Seite | Zi. = Zimmer | MwSt. = Mehrwertsteuer | MwSt = Mehrwertsteuer
+o. Ä. = oder Ähnliches | vgl. = vergleiche
 """)
 _SIGNS = {
     "#": "Nummer", "<": "kleiner als", ">": "größer als",
@@ -160,6 +161,7 @@ GERMAN = Language(
     plus="plus",
     per="pro",
     to="bis",
+    times="mal",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,
     date=_date,
@@ -192,11 +194,12 @@ GERMAN = Language(
     time_unit="Uhr",
     before_time="um|ab|bis|von|gegen|nach|vor",
     suffixes={"str.": "straße", "Str.": "Straße"},
-    ordinal=r"(\d{1,3})\.(?=\s+(?:[a-zäöü]|(?:Stock|Etage|Mal|Tag|Woche|Monat|Jahr|Klasse|Platz|Quartal|Oktober)))",
+    ordinal=r"(\d{1,3})\.(?=\s+(?:[a-zäöü]|(?:Stock|Etage|Mal|Tag|Woche|Monat|Jahr|Klasse|Platz|Quartal|OG|UG|Obergeschoss|Untergeschoss|Stockwerk|Reihe|Geburtstag|Auflage|Oktober)))",
     say_ordinal=lambda value, _written, before: _ordinal(value, before),
     before_noun=_before_noun,
     decline=_decline,
     nouns_have_capitals=True,
     fractions=_fraction,
+    rates=dictionary("Mon = Monat | mtl = Monat | Pers = Person | Std = Stunde | Stk = Stück | T = Tag | J = Jahr"),
     days=_DAYS,
 )

@@ -112,7 +112,7 @@ _ADDRESS = {
     ":": "due punti",
 }
 _DAYS = dictionary(
-    "Lun = lunedì | Mar = martedì | Mer = mercoledì | Gio = giovedì | Ven = venerdì | Sab = sabato | Dom = domenica"
+    "lun = lunedì | mar = martedì | mer = mercoledì | gio = giovedì | ven = venerdì | sab = sabato | dom = domenica"
 )
 
 ITALIAN = Language(
@@ -125,6 +125,7 @@ ITALIAN = Language(
     plus="più",
     per="per",
     to="a",
+    times="volte",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,
     date=_date,
@@ -156,7 +157,7 @@ ITALIAN = Language(
     time_unit="h|ore|ora",
     before_time="alle|dalle|ore|le",
     before_short_date="il|del|dal|al|lunedì|martedì|mercoledì|giovedì|venerdì|sabato|domenica",
-    ordinal=r"(\d{1,3})(?:[ºª]|°(?=\s[a-z]))",
+    ordinal=r"(\d{1,3})(?:[ºª]|°(?=\s(?:piano|posto|livello|fila|classe|turno|giorno|mese|anno|gruppo|grado)\b))",
     say_ordinal=_ordinal,
     before_noun=_before_noun,
     fractions=fraction_speller(
@@ -169,4 +170,5 @@ ITALIAN = Language(
         largest=12,
     ),
     days=_DAYS,
+    rates=dictionary("h = ora | gg = giorno | pers = persona"),
 )

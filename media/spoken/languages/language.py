@@ -57,6 +57,8 @@ class Language:
     """The word between a price and what it is for: "fünf Euro pro Stunde"."""
     to: str
     """The word for a dash between two numbers, days or prices."""
+    times: str
+    """The word behind a number of times: "zwei mal täglich"."""
     months: tuple[str, ...]
     short_months: str
     """The abbreviations of the months, in their order."""
@@ -111,6 +113,8 @@ class Language:
     """A capital letter behind a full stop does not show that a sentence has ended: "5 Min. Pause"."""
     spaced_thousands: bool = False
     """Whether 1 234 567 is one number."""
+    rates: Mapping[str, str] = field(default_factory=dict)
+    """What stands behind the slash of a rate, besides the units: "20 €/h"."""
     fractions: Callable[[int, int], str] | None = None
     suffixes: Mapping[str, str] = field(default_factory=dict)
     """Abbreviations at the end of a longer word: "Hauptstr."."""

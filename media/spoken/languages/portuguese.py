@@ -153,6 +153,7 @@ PORTUGUESE = Language(
     plus="mais",
     per="por",
     to="a",
+    times="vezes",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,
     date=_dater(_european),
@@ -185,7 +186,7 @@ PORTUGUESE = Language(
     before_time="às|as|das",
     hour_mark="h",
     before_short_date="dia|em|no|até|segunda|terça|quarta|quinta|sexta|sábado|domingo",
-    ordinal=r"(\d{1,3})\.?[ºª](?!\w)",
+    ordinal=r"(\d{1,3})(?:\.?[ºª]|°(?=\s(?:andar|dia|mês|ano|lugar|semestre|trimestre|bloco)\b))(?!\w)",
     say_ordinal=_ordinal,
     before_noun=_feminine(_counter(_european)),
     fractions=fraction_speller(
@@ -198,6 +199,7 @@ PORTUGUESE = Language(
         largest=10,
     ),
     days=_DAYS,
+    rates=dictionary("h = hora | pess = pessoa"),
 )
 BRAZILIAN = replace(
     PORTUGUESE,

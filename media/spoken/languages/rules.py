@@ -8,7 +8,7 @@ from functools import partial
 
 from media.spoken import telephones, web
 from media.spoken.languages.language import DateWords, Language, Noun
-from media.spoken.signs import GREEK_NAMES, PAUSES, named
+from media.spoken.signs import GREEK_NAMES, PATHS, PAUSES, named
 from media.spoken.spans import Match, Rule, Start, full_stop, rule, text_after, text_before
 
 _DASH = r"\s?[-–—]\s?"
@@ -17,6 +17,8 @@ _NUMBER = (
     r"|\d{1,15}\.\d{1,2}(?!\d)|\d{1,15})"
 )
 _SPACED = r"(?:\d{1,3}(?: \d{3})+(?:,\d{1,12})?)"
+_SPACED_MILLIONS = r"(?:[1-9](?: \d{3}){2,3}(?:,\d{1,12})?(?![ ]?\d))"
+"""1 234 444, which is no telephone number: those have more digits in their first group."""
 _LONGEST_PLAIN = 6
 """Digits of the longest number that is said as one; longer ones without marks of thousands are codes."""
 _LONGEST = 12
@@ -45,7 +47,8 @@ class Speaker:
         full = [rf"{re.escape(month)}(?![^\W\d_])" for month in language.months]
         short = [rf"{re.escape(month)}\b\.?" for month in language.short_months.split()]
         self.month_pattern = "(?i:" + "|".join([*full, *short]) + ")"
-        self.number_pattern = f"(?:{_SPACED}|{_NUMBER})" if language.spaced_thousands else _NUMBER
+        self.number_pattern = f"(?:{_SPACED if language.spaced_thousands else _SPACED_MILLIONS}|{_NUMBER})"
+        self.amount_pattern = f"(?:{_SPACED}|{_NUMBER})"
 
     # --- Numbers ---------------------------------------------------------------------------------------------
 
@@ -181,6 +184,11 @@ class Speaker:
         words = self.counted(match["amount"], self.language.units[match["unit"]])
         return self.declined(words, match) + self.stop_of_unit(match)
 
+    def is_measure(self, match: Match) -> bool:
+        """Whether the sign ° stands for degrees, not for an ordinal: "1° piano"."""
+        ordinal = self.language.ordinal
+        return match["unit"] != "°" or not ordinal or re.compile(ordinal).match(match.string, match.start()) is None
+
     def declined(self, words: str, match: Match) -> str:
         decline = self.language.decline
         return decline(words, _last_word(text_before(match))) if decline else words
@@ -216,8 +224,9 @@ class Speaker:
         return 1 <= int(match["day"]) <= 31 and (not month.isdigit() or 1 <= int(month) <= 12)
 
     def is_short_date(self, match: Match) -> bool:
-        before = re.search(rf"\b(?:{self.language.before_short_date})\s$", text_before(match), re.I)
-        return before is not None and self.is_date(match)
+        days = "|".join(self.language.days)
+        before = rf"\b(?:{self.language.before_short_date}{f'|{days}' if days else ''})\.?,?\s$"
+        return re.search(before, text_before(match), re.I) is not None and self.is_date(match)
 
     def days(self, match: Match) -> str:
         """3-5 March: both days, and the month once."""
@@ -283,7 +292,7 @@ def _alternatives(symbols: list[str]) -> str:
 
 def _money(speaker: Speaker) -> tuple[Rule, ...]:
     sign = rf"(?P<sign>{_alternatives(list(speaker.language.currencies))})"
-    amount = rf"(?P<amount>{speaker.number_pattern}(?:,[-–—])?)"
+    amount = rf"(?P<amount>{speaker.amount_pattern}(?:,[-–—])?)"
     minus = r"(?P<minus>(?<![\w)])-)?"
     return (
         rule("money", rf"(?<!\w){minus}(?<![A-Za-z]){sign}\s?{amount}(?!\w)", speaker.money),
@@ -434,11 +443,13 @@ def _iban(speaker: Speaker, match: Match) -> str:
 
 def _measures(speaker: Speaker) -> tuple[Rule, ...]:
     unit = rf"(?P<unit>{'|'.join(map(re.escape, sorted(speaker.language.units, key=len, reverse=True)))})"
+    per = rf"/\s?(?:{_PERIODS}|(?:{_alternatives(list(_rates(speaker.language)))})(?!\w))"
     return (
         rule(
             "measure",
-            rf"(?<![\w.,/])(?P<amount>{speaker.number_pattern})\s?{unit}(?![\w^/])\.?",
+            rf"(?<![\w.,/])(?P<amount>{speaker.number_pattern})\s?{unit}(?![\w^]|(?!{per})/)\.?",
             speaker.measure,
+            speaker.is_measure,
             start=Start.NUMBER,
         ),
     )
@@ -447,7 +458,19 @@ def _measures(speaker: Speaker) -> tuple[Rule, ...]:
 def _numbers(speaker: Speaker) -> tuple[Rule, ...]:
     language = speaker.language
     rules = [
-        rule("number", r"(?<![\w.,/:-])(\d{1,6})\s([^\W\d_]{3,})", speaker.before_noun, speaker.stands_before_noun),
+        rule(
+            "number",
+            r"(?<![\w.,])(\d{1,3})x(?!\w)",
+            lambda m: f"{speaker.number(m[1])} {language.times}",
+            start=Start.NUMBER,
+            signs="x",
+        ),
+        rule(
+            "number",
+            r"(?<![\w.,/:-])(?<!\d )(\d{1,6})\s([^\W\d_]{3,})",
+            speaker.before_noun,
+            speaker.stands_before_noun,
+        ),
         rule(
             "number",
             rf"(?<![\w.])(?<!\d,){speaker.number_pattern}(?!\w|[.,]\d)",
@@ -495,7 +518,8 @@ def _parts(speaker: Speaker, match: Match) -> str:
 
 def _range_finder(language: Language) -> Callable[[Match], bool]:
     """Accepts a dash between numbers, prices, times or days."""
-    names = "|".join(map(re.escape, [*language.days, *language.days.values(), *language.months]))
+    days = _days(language)
+    names = "|".join(map(re.escape, [*days, *days.values(), *language.months]))
     unit = r"\d\s?(?:[%°€$£ºª.]|[^\W\d_]{1,2}|Uhr|uur|heures|horas|ore)"
     before = re.compile(rf"(?:\d|[%°€$£]|{unit}|(?<!\w)(?:{names})\.?)$")
     after = re.compile(rf"[$€£¥]?\s?\d|(?:{names})(?!\w)")
@@ -511,10 +535,22 @@ def _follows_space(match: Match) -> bool:
     return re.search(r"(?:^|[\s(])$", text_before(match)) is not None
 
 
+def _rates(language: Language) -> dict[str, str]:
+    """What may stand behind the slash of a rate, and its name."""
+    units = {unit: noun.one.partition(" ")[2] for unit, noun in language.units.items() if unit.isalpha()}
+    return units | dict(language.rates)
+
+
+def _days(language: Language) -> dict[str, str]:
+    """The short names of days, with a small and with a capital letter."""
+    return dict(language.days) | {short.capitalize(): name for short, name in language.days.items()}
+
+
 def _words(language: Language) -> tuple[Rule, ...]:
     words = dict(language.words)
-    days = dict(language.days)
+    days = _days(language)
     slash = language.signs["/"]
+    rates = _rates(language)
     return (
         *(
             [
@@ -532,9 +568,16 @@ def _words(language: Language) -> tuple[Rule, ...]:
         rule("abbreviation", rf"(?<![\w.])(?:{_shorts(list(words))})", lambda m: words[m[0]] + _stop(m), signs=""),
         *(_suffix(short, name) for short, name in language.suffixes.items()),
         rule("rate", rf"(?<=[€$£%\w])\s?/\s?(?={_PERIODS})", f" {language.per} ", signs="/"),
+        rule(
+            "rate",
+            rf"(?<=[€$£%\w])\s?/\s?({_alternatives(list(rates))})(?!\w)\.?",
+            lambda m: f" {language.per} {rates[m[1]]}{full_stop(m)}",
+            signs="/",
+        ),
         rule("sign", r"(?<=\w)/(?=\w)", f" {slash} ", signs="/"),
         rule("sign", r"(?<=\d)\s?x\s?(?=\d)", f" {language.signs['×']} ", signs="x"),
         rule("sign", r"#\s?(?=\d)", f"{language.signs['#']} ", signs="#"),
+        *PATHS,
         rule("sign", r"(?<![<=-])>(?=\s|\d)", f" {language.signs['>']} ", signs=">"),
         rule("sign", r"<(?=\s|\d)", f" {language.signs['<']} ", signs="<"),
         rule("sign", r"±", f" {language.plus} {language.minus} ", signs="±"),
@@ -558,7 +601,8 @@ def _suffix(short: str, name: str) -> Rule:
 def changeable_words(language: Language) -> frozenset[str]:
     """The words that a rule may change although no sign or digit is beside them."""
     words = [word for short in language.words for word in short.split()]
-    return frozenset([*words, *language.days, *(f"{day}." for day in language.days)])
+    days = _days(language)
+    return frozenset([*words, *days, *(f"{day}." for day in days)])
 
 
 def _shorts(words: list[str]) -> str:

@@ -142,6 +142,7 @@ SPANISH = Language(
     plus="más",
     per="por",
     to="a",
+    times="veces",
     months=tuple(_MONTHS.split()),
     short_months=_SHORT_MONTHS,
     date=_date,
@@ -167,6 +168,10 @@ SPANISH = Language(
     key_words=frozenset("pulse pulsa presione oprima marque tecla teclee introduzca".split()),
     number_words=frozenset("número números".split()),
     copulas=frozenset("es el la".split()),
+    days=dictionary(
+        "lun = lunes | mar = martes | mié = miércoles | jue = jueves | vie = viernes | sáb = sábado | dom = domingo"
+    ),
+    rates=dictionary("h = hora | pers = persona | noct = noche"),
     plural=r"(?!(?:después|pues|antes|entonces|tras|menos|podemos|estamos|tenemos|además|mientras|nuestros|vuestros)$)"
     r"[a-zà-ÿ]{3,}s",
     keys={"#": "almohadilla", "*": "asterisco"},
@@ -175,7 +180,7 @@ SPANISH = Language(
     time_unit="h|hs|hrs|horas?",
     before_time="las|la",
     before_short_date="el|del|al|lunes|martes|miércoles|jueves|viernes|sábado|domingo",
-    ordinal=r"(\d{1,3})(?:\.?[ºª]|\.?er|\.o|\.a)(?!\w|C|F)",
+    ordinal=r"(\d{1,3})(?:\.?[ºª]|°(?=\s(?:piso|planta|puerta|día|mes|año|turno|lugar)\b)|\.?er|\.o|\.a)(?!\w|C|F)",
     say_ordinal=_ordinal,
     before_noun=_before_noun,
     fractions=fraction_speller(
