@@ -11,8 +11,9 @@ from media.spoken.languages.french import FRENCH
 from media.spoken.languages.german import GERMAN
 from media.spoken.languages.italian import ITALIAN
 from media.spoken.languages.portuguese import BRAZILIAN, PORTUGUESE
-from media.spoken.languages.rules import build, changeable_words
+from media.spoken.languages.rules import build
 from media.spoken.languages.spanish import SPANISH
+from media.spoken.languages.words import changeable_words
 from media.spoken.scripts import scripts_of
 
 _AMERICAN_REGIONS = ("", "us", "ca", "ph", "pr")

@@ -8,10 +8,9 @@ from functools import partial
 
 from media.spoken import telephones, web
 from media.spoken.languages.language import DateWords, Language, Noun
-from media.spoken.signs import GREEK_NAMES, PATHS, PAUSES, named
-from media.spoken.spans import Match, Rule, Start, full_stop, rule, text_after, text_before
+from media.spoken.languages.words import DASH, PERIODS, alternatives, days_of, rates_of, stop, word_rules
+from media.spoken.spans import Match, Rule, Start, full_stop, rule, text_before
 
-_DASH = r"\s?[-–—]\s?"
 _NUMBER = (
     r"(?:\d{1,3}(?:\.\d{3})+(?:,\d{1,12})?|\d{1,3}(?:'\d{3})+(?:[.,]\d{1,12})?|\d{1,15},\d{1,12}"
     r"|\d{1,15}\.\d{1,2}(?!\d)|\d{1,15})"
@@ -200,7 +199,7 @@ class Speaker:
         dotted = re.fullmatch(r"[A-Z]?[a-z]{2,3}", match["unit"]) is not None and match["unit"] not in _NEVER_DOTTED
         if not dotted:
             return "."
-        return _stop(match) if self.language.nouns_have_capitals else full_stop(match)
+        return stop(match) if self.language.nouns_have_capitals else full_stop(match)
 
     def date(self, match: Match) -> str:
         year = match["year"]
@@ -209,7 +208,7 @@ class Speaker:
         value = int(year) + (2000 if len(year) == 2 else 0) if year else 0
         before = _last_word(text_before(match))
         words = DateWords(int(match["day"]), month, self.language.year(value) if year else "", before)
-        return self.language.date(words) + ("" if number else _stop(match))
+        return self.language.date(words) + ("" if number else stop(match))
 
     def month(self, written: str) -> str:
         """The full name of a month."""
@@ -234,7 +233,7 @@ class Speaker:
         year = self.language.year(int(match["year"])) if match["year"] else ""
         first = self.language.date(DateWords(int(match["first"]), "", "", before))
         last = self.language.date(DateWords(int(match["day"]), self.month(match["month"]), year, before))
-        return f"{first} {self.language.to} {last}{_stop(match)}"
+        return f"{first} {self.language.to} {last}{stop(match)}"
 
     def are_days(self, match: Match) -> bool:
         return 1 <= int(match["first"]) <= 31 and self.is_date(match)
@@ -282,23 +281,19 @@ def build(language: Language) -> tuple[Rule, ...]:
         *_telephones(speaker),
         *_measures(speaker),
         *_numbers(speaker),
-        *_words(language),
+        *word_rules(language),
     )
 
 
-def _alternatives(symbols: list[str]) -> str:
-    return "|".join(re.escape(s) + (r"\b" if s[-1].isalpha() else "") for s in sorted(symbols, key=len, reverse=True))
-
-
 def _money(speaker: Speaker) -> tuple[Rule, ...]:
-    sign = rf"(?P<sign>{_alternatives(list(speaker.language.currencies))})"
+    sign = rf"(?P<sign>{alternatives(list(speaker.language.currencies))})"
     amount = rf"(?P<amount>{speaker.amount_pattern}(?:,[-–—])?)"
     minus = r"(?P<minus>(?<![\w)])-)?"
     return (
         rule("money", rf"(?<!\w){minus}(?<![A-Za-z]){sign}\s?{amount}(?!\w)", speaker.money),
         rule(
             "money range",
-            rf"(?<![\w.,]){sign}\s?(?P<first>{speaker.number_pattern}){_DASH}(?P<minus>){amount}(?!\w)",
+            rf"(?<![\w.,]){sign}\s?(?P<first>{speaker.number_pattern}){DASH}(?P<minus>){amount}(?!\w)",
             speaker.money_range,
         ),
         rule("money", rf"(?<![\w.,]){minus}(?<![\w.,]){amount}\s?{sign}(?!\w)", speaker.money),
@@ -328,7 +323,7 @@ def _dates(speaker: Speaker) -> tuple[Rule, ...]:
         ),
         rule(
             "date range",
-            rf"(?<![\w.,:]){first}{_DASH}{day}{language.of}{named}{year}",
+            rf"(?<![\w.,:]){first}{DASH}{day}{language.of}{named}{year}",
             speaker.days,
             speaker.are_days,
             start=Start.NUMBER,
@@ -443,7 +438,7 @@ def _iban(speaker: Speaker, match: Match) -> str:
 
 def _measures(speaker: Speaker) -> tuple[Rule, ...]:
     unit = rf"(?P<unit>{'|'.join(map(re.escape, sorted(speaker.language.units, key=len, reverse=True)))})"
-    per = rf"/\s?(?:{_PERIODS}|(?:{_alternatives(list(_rates(speaker.language)))})(?!\w))"
+    per = rf"/\s?(?:{PERIODS}|(?:{alternatives(list(rates_of(speaker.language)))})(?!\w))"
     return (
         rule(
             "measure",
@@ -487,7 +482,7 @@ def _numbers(speaker: Speaker) -> tuple[Rule, ...]:
             r"(?<!\w)((?:[vV]ersi?[a-zãóõ]*|v|iOS|Android|Windows)\.?\s?)(\d{1,6}(?:\.\d{1,6}){1,4})(?!\w)",
             partial(_version, speaker),
         ),
-        rule("range", rf"{_DASH}", f" {language.to} ", _range_finder(language), signs="-–—"),
+        rule("range", rf"{DASH}", f" {language.to} ", _range_finder(language), signs="-–—"),
         rule("sign", r"[-–](?=[$€£¥]?\d)", f"{language.minus} ", _follows_space, signs="-–"),
         rule("code", r"(?<!\w)(?=[^\W_]*\d)(?=\d*[^\W\d_])[^\W_]+(?!\w)", speaker.letters_and_digits),
         rule("number", r"\d+", lambda m: speaker.number(m[0]), start=Start.NUMBER),
@@ -518,7 +513,7 @@ def _parts(speaker: Speaker, match: Match) -> str:
 
 def _range_finder(language: Language) -> Callable[[Match], bool]:
     """Accepts a dash between numbers, prices, times or days."""
-    days = _days(language)
+    days = days_of(language)
     names = "|".join(map(re.escape, [*days, *days.values(), *language.months]))
     unit = r"\d\s?(?:[%°€$£ºª.]|[^\W\d_]{1,2}|Uhr|uur|heures|horas|ore)"
     before = re.compile(rf"(?:\d|[%°€$£]|{unit}|(?<!\w)(?:{names})\.?)$")
@@ -533,96 +528,3 @@ def _range_finder(language: Language) -> Callable[[Match], bool]:
 
 def _follows_space(match: Match) -> bool:
     return re.search(r"(?:^|[\s(])$", text_before(match)) is not None
-
-
-def _rates(language: Language) -> dict[str, str]:
-    """What may stand behind the slash of a rate, and its name."""
-    units = {unit: noun.one.partition(" ")[2] for unit, noun in language.units.items() if unit.isalpha()}
-    return units | dict(language.rates)
-
-
-def _days(language: Language) -> dict[str, str]:
-    """The short names of days, with a small and with a capital letter."""
-    return dict(language.days) | {short.capitalize(): name for short, name in language.days.items()}
-
-
-def _words(language: Language) -> tuple[Rule, ...]:
-    words = dict(language.words)
-    days = _days(language)
-    slash = language.signs["/"]
-    rates = _rates(language)
-    return (
-        *(
-            [
-                rule(
-                    "day",
-                    rf"(?<!\w)({_alternatives(list(days))})\.?",
-                    lambda m: days[m[1]] + full_stop(m),
-                    _names_day(list(days)),
-                    signs="",
-                )
-            ]
-            if days
-            else []
-        ),
-        rule("abbreviation", rf"(?<![\w.])(?:{_shorts(list(words))})", lambda m: words[m[0]] + _stop(m), signs=""),
-        *(_suffix(short, name) for short, name in language.suffixes.items()),
-        rule("rate", rf"(?<=[€$£%\w])\s?/\s?(?={_PERIODS})", f" {language.per} ", signs="/"),
-        rule(
-            "rate",
-            rf"(?<=[€$£%\w])\s?/\s?({_alternatives(list(rates))})(?!\w)\.?",
-            lambda m: f" {language.per} {rates[m[1]]}{full_stop(m)}",
-            signs="/",
-        ),
-        rule("sign", r"(?<=\w)/(?=\w)", f" {slash} ", signs="/"),
-        rule("sign", r"(?<=\d)\s?x\s?(?=\d)", f" {language.signs['×']} ", signs="x"),
-        rule("sign", r"#\s?(?=\d)", f"{language.signs['#']} ", signs="#"),
-        *PATHS,
-        rule("sign", r"(?<![<=-])>(?=\s|\d)", f" {language.signs['>']} ", signs=">"),
-        rule("sign", r"<(?=\s|\d)", f" {language.signs['<']} ", signs="<"),
-        rule("sign", r"±", f" {language.plus} {language.minus} ", signs="±"),
-        named({**GREEK_NAMES, **{sign: name for sign, name in language.signs.items() if sign not in "/#<>"}}),
-        *PAUSES,
-    )
-
-
-_PERIODS = (
-    r"(?:Stunden?|Tag|Woche|Monat|Jahr|Person|Nacht|Stück|heure|jour|semaine|mois|an|année|personne|nuit|hora|día|semana"
-    r"|mes|año|persona|noche|ora|giorno|settimana|mese|anno|persona|notte|dia|mês|ano|pessoa|noite|uur|dag|week|maand"
-    r"|jaar|persoon|nacht|kg|km|h)\b"
-)
-"""What stands behind the slash of a rate in any of these languages."""
-
-
-def _suffix(short: str, name: str) -> Rule:
-    return rule("abbreviation", rf"([^\W\d_]+){re.escape(short)}", lambda m: m[1] + name, signs=".")
-
-
-def changeable_words(language: Language) -> frozenset[str]:
-    """The words that a rule may change although no sign or digit is beside them."""
-    words = [word for short in language.words for word in short.split()]
-    days = _days(language)
-    return frozenset([*words, *days, *(f"{day}." for day in days)])
-
-
-def _shorts(words: list[str]) -> str:
-    """As alternatives of a pattern. A letter may follow only the sign at an end, as in "n°12"."""
-    ordered = sorted(words, key=len, reverse=True)
-    return "|".join(re.escape(word) + (r"(?!\w)" if word[-1].isalnum() else "") for word in ordered)
-
-
-def _stop(match: Match) -> str:
-    """At the end of the text a full stop ends the sentence; elsewhere nouns have capitals too, so it may not."""
-    return "." if match[0].endswith(".") and not text_after(match).strip() else ""
-
-
-def _names_day(days: list[str]) -> Callable[[Match], bool]:
-    """Short names of days are words of their own, so they need a time, a date or another day beside them."""
-    day = _alternatives(days)
-    after = re.compile(rf"\.?(?:{_DASH}|,?\s|:\s?)(?:{day}|\d)|\.\s?[-–]|:\s")
-    before = re.compile(rf"(?:{day})\.?(?:{_DASH}|,\s|\s\S{{1,3}}\s)$")
-
-    def accepts(match: Match) -> bool:
-        return bool(after.match(match.string, match.end(1)) or before.search(text_before(match)))
-
-    return accepts
