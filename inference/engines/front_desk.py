@@ -28,6 +28,7 @@ opt_out
 human
     3    (talk|speak|speaking|talking|connect|transfer|put)\b.*\b(human|person|someone)
          |(talk|speak|connect|transfer|put)\b.*\b(somebody|manager|operator|agent|boss|colleague)
+    3    put me (through|on to)|get me (a|the|your) (human|person|manager|operator|agent)
     1.6  human|operator|manager|representative|colleague|real person
          |(person|someone|somebody|anyone|anybody) (i|to|who|else)\b
     -3   am i (talking|speaking)

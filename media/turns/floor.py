@@ -297,7 +297,8 @@ class FloorControl:
                 self.floor = Floor.AGENT
             case Move.INTERRUPT:
                 # The caller takes the turn. What they did not hear was never said.
-                self._note("interruption", judged=self.overlaps.verdict(utterance).name, text=utterance.text)
+                verdict = self.overlaps.verdict(utterance, decide=True)
+                self._note("interruption", judged=verdict.name, text=utterance.text)
                 self._finish_turn(interrupted=True)
                 self._give_floor()
             case Move.RESUME | Move.RESUME_LISTENING:

@@ -11,6 +11,10 @@ be called again) or "other".
   asked about the rest (31). None of the others was obeyed, and the caller was asked about 4.4 % of them (4). These are
   the figures to expect for words that the rules have not met. The kinds of the six and the four have been mended since,
   so the tests hold the set to more than that.
+- ``opt_out_sentences_unseen.json``: 90 demands and 90 others by a third author, judged once after that mending. 8.9 %
+  of the demands were missed (8), 56 % were obeyed at once (50) and the caller was asked about the rest (32). None of
+  the others was obeyed, and the caller was asked about 4.4 % of them (4). Nothing has been mended with this set, so
+  that its figures can be compared with those of another design.
 """
 
 from __future__ import annotations
@@ -26,6 +30,9 @@ from media.turns.opt_out import Demand, Judgement, judge_opt_out
 HERE = Path(__file__).parent
 SENTENCES = json.loads((HERE / "opt_out_sentences.json").read_text(encoding="utf-8"))
 BLIND_SENTENCES = json.loads((HERE / "opt_out_sentences_blind.json").read_text(encoding="utf-8"))
+UNSEEN_SENTENCES = json.loads((HERE / "opt_out_sentences_unseen.json").read_text(encoding="utf-8"))
+MOST_MISSED_UNSEEN = 0.09
+"""The share of the demands that is missed in words that the rules were not written for."""
 SOURCES = ("callers", "reports", "short", "written", "neighbours")
 MOST_MISSED = 0.03
 """The share of the demands that may be taken for something else. The language model still has its tool for them."""
@@ -104,6 +111,15 @@ def test_most_demands_of_the_blind_set_are_obeyed_without_a_question():
 
 def test_callers_are_not_asked_about_any_other_sentence_of_the_blind_set():
     assert judged(blind_texts("other"), PLAIN, SUSPECTED) == []
+
+
+def test_what_holds_for_words_that_the_rules_were_not_written_for():
+    demands = [one["text"] for one in UNSEEN_SENTENCES if one["label"] == "demand"]
+    others = [one["text"] for one in UNSEEN_SENTENCES if one["label"] == "other"]
+    assert len(demands) == len(others) == 90
+    assert len(judged(demands, NONE)) <= MOST_MISSED_UNSEEN * len(demands)
+    assert judged(others, PLAIN) == []
+    assert len(judged(others, SUSPECTED)) <= MOST_ASKED * len(others)
 
 
 # What recognition makes of them
