@@ -42,7 +42,7 @@ _NEVER_LAST = frozenset(
 _MAYBE_LAST = frozenset(
     "etc inc ltd co corp jr sr ave blvd rd ln hwy hr hrs min mins sec secs wk wks mo mos yr yrs lb lbs oz mi ft yd gal"
     " qt pt tsp tbsp rs rm fl bldg dist sq temp ver max art vol para pub"
-    " std usw mwst mio mrd okt dez mär enz mrt janv févr juil déc ene abr dic ecc mag giu lug ott"
+    " std tsd usw mwst mio mrd okt dez mär enz mrt janv févr juil déc ene abr dic ecc mag giu lug ott"
     " lun mer jeu ven sam dim".split()
 )
 """Abbreviations that may end a sentence, like a.m. and U.S.: it has ended if the next word has a capital letter."""
@@ -62,15 +62,15 @@ _WEAK_LAST = _BREAKS_BEFORE | frozenset(
 """Words that a clause must not end with, because they belong to the next word."""
 _ADDRESS = re.compile(r"://|www\.|@|\w\.\w+/")
 _PART = re.compile(r"(?<=[,;:]) |(?<=—)(?!\s?[\d$€£])| (?=[-–] (?![\d$€£A-Z]))")
-_ORDINAL = re.compile(r"(?:\d{1,2}\.?[-–])?\d{1,2}")
-"""What is an ordinal with a full stop in German: "am 3. März", "vom 3.-5. März"."""
+_ORDINAL = re.compile(r"(?:\d{1,2}\.?[-–])?\d{1,2}(?:\.\d{1,2})?")
+"""What is an ordinal or a date with a full stop in German: "am 3. März", "vom 3.-5. März", "am 24.12. zu"."""
 _BEFORE_ORDINAL = frozenset(
     "am vom zum im dem den der des beim bis ab seit nach vor einem jeden jedem und montag, dienstag, mittwoch,"
     " donnerstag, freitag, samstag, sonntag, mo, di, mi, do, fr, sa, so,".split()
 )
 """Words of German in front of an ordinal, with which no sentence ends. The next word may have a capital letter."""
 _DASHES = ("-", "–", "—", "--")
-_RANGE_BEGINS = re.compile(r"\d|^(?:[ap]\.?m\.?|noon|midnight|min|hrs?|Uhr|uur|uhr|heures?|horas?|ore)$", re.I)
+_RANGE_BEGINS = re.compile(r"[\d$€£¥%°]|^(?:[ap]\.?m\.?|noon|midnight|min|hrs?|Uhr|uur|uhr|heures?|horas?|ore)$", re.I)
 """What the word in front of the dash of a range has."""
 _RANGE_GOES_ON = re.compile(r"[\d.,$€£¥~]")
 """What may begin the second part of a range: "9 am - 5 pm", "$5 – $10"."""

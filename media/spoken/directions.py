@@ -15,7 +15,7 @@ _NOUNS = (
     "laughter laugh applause silence pause beat music sound noise static crosstalk inaudible unintelligible sigh"
     " chuckle smile cough typing footsteps background hold dial ringtone beep dramatically softly warmly gently"
     " cheerfully politely quietly excitedly calmly slowly thoughtfully lacht lächelt seufzt nickt schmunzelt räuspert"
-    " zögert rit rire sourit soupire hésite ríe risas sonríe suspira ride sorride sospira ri risos sorri suspira"
+    " zögert rit rire rires sourit soupire hésite ríe risas sonríe suspira ride sorride sospira ri risos sorri suspira"
     " glimlacht zucht knikt pausa attesa attente espera wacht wartet"
 ).split()
 

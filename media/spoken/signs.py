@@ -73,7 +73,8 @@ def _is_path(match: Match) -> bool:
         return _NAME_BEFORE.search(before) is not None and _NAME_AFTER.match(after) is not None
     if before[-1:].isdigit() or after[:1].isdigit():
         return False
-    return after[:1].islower() or bool(_ARROW.search(before + after) or _MENU.search(before))
+    clause = re.split("[.,;!?]", before)[-1] + re.split("[.,;!?]", after)[0]
+    return after[:1].islower() or bool(_ARROW.search(clause) or _MENU.search(before))
 
 
 PATHS: tuple[Rule, ...] = (
@@ -95,7 +96,7 @@ PAUSES: tuple[Rule, ...] = (
     rule("sign", r"\s*(?:[—–―]|--+|\s-+(?=\s))\s*", ", ", signs="—–―-"),
     rule("sign", r"\s*\|\s*", _bracket, signs="|"),
     rule("sign", r"(?<=\w)\s+/\s+(?=\w)", ", ", signs="/"),
-    rule("sign", r"(?<=[a-zà-ÿ]{2})[.!?](?=[A-ZÀ-Þ][a-zà-ÿ])", lambda m: f"{m[0]} ", signs=".!?"),
+    rule("sign", r"(?<=[A-Za-zÀ-ÿ][a-zà-ÿ])[.!?](?=[A-ZÀ-Þ][a-zà-ÿ])", lambda m: f"{m[0]} ", signs=".!?"),
     rule("sign", r"(?<!\w)[-']+|[-']+(?!\w)", "", signs="-'"),
     rule("sign", r"[^\w\s.,!?;:'-]|_", " ", signs=""),
 )

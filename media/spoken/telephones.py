@@ -29,8 +29,10 @@ def digit_count(text: str) -> int:
 
 
 def _has_one_separator(text: str) -> bool:
-    """A number is not written with points here and dashes there: that is a range of times or of prices."""
-    return len(set(_SEPARATORS.findall(text))) <= 1
+    """A number is not written with points here and dashes there: that is a range of times or of prices. A slash may
+    stand behind the area code."""
+    separators = _SEPARATORS.findall(text)
+    return len(set(separators[1:] if separators[:1] == ["/"] else separators)) <= 1
 
 
 def is_date(text: str) -> bool:

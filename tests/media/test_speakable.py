@@ -378,6 +378,13 @@ def test_nothing_is_left_that_a_voice_would_spell(text, language):
     assert left == set()
 
 
+@given(anything, anything, st.sampled_from([*LANGUAGES, "en-GB", "pt-BR", "pl"]))
+def test_any_text_before_a_clause_is_accepted_and_not_said(before, text, language):
+    said = speakable(text, language, before=before)
+    assert len(said) <= 20 + 40 * len(text)
+    assert speakable("we open today", language, before=before) == "we open today"
+
+
 @pytest.mark.parametrize("language", [*LANGUAGES, "pt-BR"])
 @pytest.mark.parametrize("group", [".000", ",000", " 000", "'000"])
 def test_a_number_without_a_name_is_accepted(language, group):

@@ -173,7 +173,7 @@ RULES: tuple[Rule, ...] = (
         signs=":",
         start=Start.NUMBER,
     ),
-    rule("number", rf"(?<![\w.])(?<!\d,)({N})\s?([kK]|M|bn)(?!\w)", _scaled, _is_scaled, start=Start.NUMBER),
+    rule("number", rf"(?<![\w.$€£])(?<!\d,)({N})\s?([kK]|M|bn)(?![\w&'’/])", _scaled, _is_scaled, start=Start.NUMBER),
     rule(
         "number",
         r"(?<![\w.,])(?<!\d )(?:\d{1,3}(?: 000){1,4}|[1-9](?: \d{3}){2,4})(?![\w%]|[.,:]\d| \d)",

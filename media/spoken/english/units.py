@@ -302,6 +302,13 @@ RULES: tuple[Rule, ...] = (
         signs="h",
         start=Start.NUMBER,
     ),
+    rule(
+        "measure",
+        r"(?<![\w.,])(\d{1,2})h([0-5]\d)(?!\w)",
+        lambda m: f"{_counted(m[1], 'hour', 'hours')} {number(m[2].lstrip('0') or '0')}",
+        signs="h",
+        start=Start.NUMBER,
+    ),
     rule("measure", rf"(?<![\w.,])({N})\s?(?:″|-in\b\.?)", _inches, signs="″-", start=Start.NUMBER),
     rule(
         "measure",

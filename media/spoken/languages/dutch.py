@@ -153,5 +153,10 @@ DUTCH = Language(
         largest=12,
     ),
     days=_DAYS,
+    halves=("een halve ", "een halve "),
+    scales=dictionary("""
+        k = duizend | K = duizend | duizend = duizend | M = miljoen | mln = miljoen | miljoen = miljoen
+        mld = miljard | miljard = miljard
+    """),
     rates=dictionary("u = uur | mnd = maand | pp = persoon"),
 )

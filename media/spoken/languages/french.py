@@ -165,6 +165,12 @@ FRENCH = Language(
     units=_UNITS,
     words=_WORDS | _DAYS,
     days={short.rstrip("."): day for short, day in _DAYS.items()},
+    elided="d'",
+    halves=("un demi-", "une demi-"),
+    scales=dictionary("""
+        k = mille | K = mille | mille = mille | M = millions de | million = million de | millions = millions de
+        md = milliards de | milliard = milliard de | milliards = milliards de
+    """),
     rates=dictionary("h = heure | j = jour | sem = semaine | pers = personne | an = an"),
     signs=_SIGNS,
     address_signs=_ADDRESS,

@@ -200,6 +200,11 @@ GERMAN = Language(
     decline=_decline,
     nouns_have_capitals=True,
     fractions=_fraction,
+    halves=("ein halber ", "eine halbe "),
+    scales=dictionary("""
+        k = tausend | K = tausend | Tsd = tausend | Tausend = tausend | M = Millionen | Mio = Millionen
+        Million = Million | Millionen = Millionen | Mrd = Milliarden | Milliarden = Milliarden
+    """),
     rates=dictionary("Mon = Monat | mtl = Monat | Pers = Person | Std = Stunde | Stk = Stück | T = Tag | J = Jahr"),
     days=_DAYS,
 )

@@ -170,5 +170,10 @@ ITALIAN = Language(
         largest=12,
     ),
     days=_DAYS,
+    halves=("mezzo ", "mezza "),
+    scales=dictionary("""
+        k = mila | K = mila | mila = mila | M = milioni di | mln = milioni di | milione = milione di
+        milioni = milioni di | mld = miliardi di | miliardi = miliardi di
+    """),
     rates=dictionary("h = ora | gg = giorno | pers = persona"),
 )

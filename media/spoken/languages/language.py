@@ -113,6 +113,12 @@ class Language:
     """A capital letter behind a full stop does not show that a sentence has ended: "5 Min. Pause"."""
     spaced_thousands: bool = False
     """Whether 1 234 567 is one number."""
+    halves: tuple[str, str] = ("", "")
+    """What stands in front of a unit of which it is a half: masculine and feminine."""
+    elided: str = "de "
+    """ "de" in front of a vowel."""
+    scales: Mapping[str, str] = field(default_factory=dict)
+    """What may stand between an amount and its currency, and its words in front of the currency: "$1.2M"."""
     rates: Mapping[str, str] = field(default_factory=dict)
     """What stands behind the slash of a rate, besides the units: "20 €/h"."""
     fractions: Callable[[int, int], str] | None = None

@@ -199,6 +199,10 @@ PORTUGUESE = Language(
         largest=10,
     ),
     days=_DAYS,
+    halves=("meio ", "meia "),
+    scales=dictionary("""
+        k = mil | K = mil | mil = mil | M = milhões de | milhão = milhão de | milhões = milhões de
+    """),
     rates=dictionary("h = hora | pess = pessoa"),
 )
 BRAZILIAN = replace(

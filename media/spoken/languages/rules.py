@@ -16,6 +16,8 @@ _NUMBER = (
     r"|\d{1,15}\.\d{1,2}(?!\d)|\d{1,15})"
 )
 _SPACED = r"(?:\d{1,3}(?: \d{3})+(?:,\d{1,12})?)"
+_ELIDED = re.compile(r"\bde (?=[aeéèiou])")
+"""What loses its vowel in French: "deux millions d'euros"."""
 _SPACED_MILLIONS = r"(?:[1-9](?: \d{3}){2,3}(?:,\d{1,12})?(?![ ]?\d))"
 """1 234 444, which is no telephone number: those have more digits in their first group."""
 _LONGEST_PLAIN = 6
@@ -176,6 +178,12 @@ class Speaker:
         spoken_cents = f"{joint} {small}" if joint else self.language.cardinal(cents)
         return f"{minus}{self.counted(whole, currency.unit)} {spoken_cents}"
 
+    def scaled_money(self, match: Match) -> str:
+        """1,2 M €: the words of a large amount."""
+        minus = f"{self.language.minus} " if match["minus"] else ""
+        words = f"{self.language.scales[match['scale']]} {self.language.currencies[match['sign']].unit.many}"
+        return f"{minus}{self.number(match['amount'])} {_ELIDED.sub(self.language.elided, words)}"
+
     def money_range(self, match: Match) -> str:
         return f"{self.number(match['first'])} {self.language.to} {self.money(match)}"
 
@@ -232,7 +240,10 @@ class Speaker:
         before = _last_word(text_before(match))
         year = self.language.year(int(match["year"])) if match["year"] else ""
         first = self.language.date(DateWords(int(match["first"]), "", "", before))
-        last = self.language.date(DateWords(int(match["day"]), self.month(match["month"]), year, before))
+        month = (
+            self.language.months[int(match["month"]) - 1] if match["month"].isdigit() else self.month(match["month"])
+        )
+        last = self.language.date(DateWords(int(match["day"]), month, year, before))
         return f"{first} {self.language.to} {last}{stop(match)}"
 
     def are_days(self, match: Match) -> bool:
@@ -289,14 +300,19 @@ def _money(speaker: Speaker) -> tuple[Rule, ...]:
     sign = rf"(?P<sign>{alternatives(list(speaker.language.currencies))})"
     amount = rf"(?P<amount>{speaker.amount_pattern}(?:,[-–—])?)"
     minus = r"(?P<minus>(?<![\w)])-)?"
+    scale = rf"(?P<scale>{alternatives(list(speaker.language.scales))})\.?"
+    names = {noun.split(" ")[-1] for c in speaker.language.currencies.values() for noun in (c.unit.one, c.unit.many)}
+    again = rf"(?:\s(?i:{alternatives(list(names))}))?"
     return (
-        rule("money", rf"(?<!\w){minus}(?<![A-Za-z]){sign}\s?{amount}(?!\w)", speaker.money),
+        rule("money", rf"(?<!\w){minus}(?<![A-Za-z]){sign}\s?{amount}(?!\w|[.,]\d){again}", speaker.money),
+        rule("money", rf"(?<!\w){minus}(?<![A-Za-z]){sign}\s?{amount}\s?{scale}(?!\w){again}", speaker.scaled_money),
+        rule("money", rf"(?<![\w.,]){minus}(?<![\w.,]){amount}\s?{scale}\s?{sign}(?!\w){again}", speaker.scaled_money),
         rule(
             "money range",
             rf"(?<![\w.,]){sign}\s?(?P<first>{speaker.number_pattern}){DASH}(?P<minus>){amount}(?!\w)",
             speaker.money_range,
         ),
-        rule("money", rf"(?<![\w.,]){minus}(?<![\w.,]){amount}\s?{sign}(?!\w)", speaker.money),
+        rule("money", rf"(?<![\w.,]){minus}(?<![\w.,]){amount}\s?{sign}(?!\w){again}", speaker.money),
     )
 
 
@@ -338,6 +354,9 @@ def _dates(speaker: Speaker) -> tuple[Rule, ...]:
         ),
         rule("year", r"(?<![\w.,#])(?:19|20)\d\d(?![\w%]|[.,:]\d)", lambda m: language.year(int(m[0]))),
     ]
+    last = r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>(?:\d{4})?)(?!\d)"
+    days = rf"(?<![\w.,:/])(?P<first>\d{{1,2}})\.?{DASH}{last}"
+    rules.append(rule("date range", days, speaker.days, speaker.are_days, start=Start.NUMBER))
     if language.before_short_date:
         short = r"(?<![\w/.,])(?P<day>\d{1,2})[/-](?P<month>\d{1,2})(?P<year>)(?![\w/]|[.,]\d)"
         rules.insert(2, rule("date", short, speaker.date, speaker.is_short_date))
@@ -499,7 +518,32 @@ def _numbers(speaker: Speaker) -> tuple[Rule, ...]:
                 start=Start.NUMBER,
             )
         )
+        units = "|".join(filter(None, [alternatives(list(language.units)), language.time_unit]))
+        rules.append(
+            rule(
+                "fraction",
+                rf"(?<![\w/.,])(\d{{1,3}})/([1-9]\d{{0,2}})\s?({units})(?![\w/])",
+                partial(_part_of_unit, speaker),
+                start=Start.NUMBER,
+            )
+        )
     return tuple(rules)
+
+
+_HOURS = ("heure", "hora", "ora")
+
+
+def _part_of_unit(speaker: Speaker, match: Match) -> str:
+    """1/2 l."""
+    say, unit = speaker.language.fractions, speaker.language.units.get(match[3])
+    assert say is not None
+    name = speaker.language.rates.get(match[3], match[3])
+    if unit:
+        name = unit.one.partition(" ")[2] if match[1] == "1" else unit.many
+    if match[1] == "1" and match[2] == "2":
+        feminine = name in _HOURS or (unit is not None and unit.one.split(" ")[0] in ("eine", "une", "una", "uma"))
+        return f"{speaker.language.halves[feminine]}{name}"
+    return f"{say(int(match[1]), int(match[2]))} {name}"
 
 
 def _version(speaker: Speaker, match: Match) -> str:
@@ -517,7 +561,7 @@ def _range_finder(language: Language) -> Callable[[Match], bool]:
     names = "|".join(map(re.escape, [*days, *days.values(), *language.months]))
     unit = r"\d\s?(?:[%°€$£ºª.]|[^\W\d_]{1,2}|Uhr|uur|heures|horas|ore)"
     before = re.compile(rf"(?:\d|[%°€$£]|{unit}|(?<!\w)(?:{names})\.?)$")
-    after = re.compile(rf"[$€£¥]?\s?\d|(?:{names})(?!\w)")
+    after = re.compile(rf"(?:[A-Z]{{0,2}}[$€£¥])?\s?\d|(?:{names})(?!\w)")
 
     def accepts(match: Match) -> bool:
         text = text_before(match)

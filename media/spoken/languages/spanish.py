@@ -171,6 +171,10 @@ SPANISH = Language(
     days=dictionary(
         "lun = lunes | mar = martes | mié = miércoles | jue = jueves | vie = viernes | sáb = sábado | dom = domingo"
     ),
+    halves=("medio ", "media "),
+    scales=dictionary("""
+        k = mil | K = mil | mil = mil | M = millones de | millón = millón de | millones = millones de
+    """),
     rates=dictionary("h = hora | pers = persona | noct = noche"),
     plural=r"(?!(?:después|pues|antes|entonces|tras|menos|podemos|estamos|tenemos|además|mientras|nuestros|vuestros)$)"
     r"[a-zà-ÿ]{3,}s",
