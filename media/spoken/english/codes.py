@@ -114,6 +114,13 @@ RULES: tuple[Rule, ...] = (
     rule("account", r"\b[A-Z]{2}\d{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?\b", _grouped, start=Start.CAPITAL),
     rule(
         "code",
+        r"(?<![\w.])0x([0-9A-Fa-f]{2,16})(?!\w)",
+        lambda m: f"zero x {_spelled(m[1])}",
+        start=Start.NUMBER,
+        signs="x",
+    ),
+    rule(
+        "code",
         r"(?<=[Ff]light )([A-Z][A-Z\d]) (\d{2,4})(?!\w)",
         lambda m: f"{m[1]} {digits(m[2])}",
         start=Start.CAPITAL,

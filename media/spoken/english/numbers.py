@@ -96,7 +96,7 @@ def _fraction(match: Match) -> str:
 
 _IDIOMS = {"20/20": "twenty twenty", "50/50": "fifty-fifty", "50-50": "fifty-fifty", "9/11": "nine eleven"}
 _SCALES = {"k": "thousand", "K": "thousand", "M": "million", "bn": "billion"}
-_RESOLUTION = re.compile(r"K\s(?:TV|video|display|resolution|monitor|screen|camera|UHD)", re.I)
+_RESOLUTION = re.compile(r"K@|K\s(?:TV|video|display|resolution|monitor|screen|camera|UHD)", re.I)
 
 
 def _scaled(match: Match) -> str:

@@ -16,6 +16,8 @@ RULES: tuple[Rule, ...] = (
     named(_NAMES | GREEK_NAMES),
     rule("sign", r"(?<=[\d)])\s?\*\s?(?=[\d(])", " times ", signs="*"),
     rule("sign", r"(?:-|=)>", " to ", signs=">"),
+    rule("sign", r"(?<=[A-Za-z])\s<\s(?=[$€£]?\.?\d)", " less than ", signs="<"),
+    rule("sign", r"(?<=[A-Za-z])\s>\s(?=[$€£]?\.?\d)", " more than ", signs=">"),
     rule("sign", r"\s<\s", " is less than ", signs="<"),
     rule("sign", r"\s>\s", " is more than ", signs=">"),
     rule("sign", r"\^(?=\d)", " to the power of ", signs="^"),
@@ -23,7 +25,7 @@ RULES: tuple[Rule, ...] = (
     rule("sign", r"(?<=\w)/(?=\w)", " slash ", signs="/"),
     rule("sign", r"(?<=\b[A-G])#(?!\w)", " sharp", signs="#"),
     rule("sign", r"(?<!\w)#(?=[A-Za-z])", "hashtag ", signs="#"),
-    rule("sign", r"(?<=[Tt]he )#(?!\w)", "number", signs="#"),
+    rule("sign", r"(?<=[Tt]he )#(?!\w)|(?<![\w#])#(?=\s(?:of|is|was)\b)", "number", signs="#"),
     rule("sign", r"(?<![\w.])\.(?=[A-Za-z]{2})", "dot ", signs="."),
     *PAUSES,
 )

@@ -83,8 +83,14 @@ _PRESSED = re.compile(r"\b(?:press|dial|hit|push|tap|enter|touch(?:-tone)?|use)\
 _NAMED = re.compile(r"\b(?:pound|hash|star|asterisk)(?:\s(?:key|sign|button))?\s?[(\"']$", re.I)
 
 
+_NUMBER_AFTER = re.compile(r"\s(?:of|is|was)\b")
+"""What shows that the sign stands for the word number: "the fax # is"."""
+
+
 def _is_key(match: Match) -> bool:
     before, after = text_before(match), text_after(match)
+    if match[0] == "#" and _NUMBER_AFTER.match(after):
+        return False
     return context(match) in (Context.KEYS, Context.PHONE, Context.CODE) or bool(
         _KEY_NOUN.match(after) or _PRESSED.search(before) or _FOLLOWED_BY.search(before) or _NAMED.search(before[-20:])
     )

@@ -149,6 +149,13 @@ RULES: tuple[Rule, ...] = (
     ),
     rule("time", r"(?<![\w:.,$€£-])([01]\d|2[0-3])([0-5]\d)(?=\s?(?:hours|hrs)\b)", _military, start=Start.NUMBER),
     rule(
+        "time",
+        r"(?<![\d:.,])(0?[1-9]|1[0-2]):([0-5]\d)([ap])(?!\w)",
+        lambda m: clock(int(m[1]), int(m[2]), m[3]),
+        start=Start.NUMBER,
+        signs=":",
+    ),
+    rule(
         "time range",
         rf"(?<![\w:.,$€£])(\d{{1,2}})(?::([0-5]\d))?([ap]){DASH}(\d{{1,2}})(?::([0-5]\d))?([ap])(?!\w)",
         _short_half_range,

@@ -117,7 +117,8 @@ _RATES = {
     "sf": "square foot", "km": "kilometer", "mi": "mile", "gal": "gallon", "kg": "kilogram", "g": "gram", "lb": "pound",
     "oz": "ounce", "l": "liter", "L": "liter", "dl": "deciliter", "dL": "deciliter", "ml": "milliliter",
     "mL": "milliliter", "m": "meter", "m^2": "square meter", "m^3": "cubic meter", "kWh": "kilowatt hour",
-    "GB": "gigabyte", "MB": "megabyte", "ea": "each",
+    "GB": "gigabyte", "MB": "megabyte", "ea": "each", "sq. ft": "square foot", "sq. m": "square meter", "nt": "night",
+    "pers": "person",
 }  # fmt: skip
 """What stands after the slash of a rate, besides whole words: "$20/hr", "5 mg/kg", "$1.50/sq ft"."""
 _RATE = "|".join(map(re.escape, sorted(_RATES, key=len, reverse=True)))
@@ -250,7 +251,7 @@ def _opens_no_quote(match: Match) -> bool:
 
 
 _NAMED_BY_LETTER = re.compile(
-    r"\b(?:seats?|rows?|exits?|gates?|apt|apartment|units?|suite|room|flat|building|block|platform|bay|spot|stall|table"
+    r"\b(?:seats?|rows?|exits?|gates?|apt|rm|ste|bldg|fl|apartment|units?|suite|room|flat|building|block|platform|bay|spot|stall|table"
     r"|number|no|route|bus|line|section|form|house|door|locker|bed|class)\.?(?:'s|\sis|\snumber|\sno\.)?\s$",
     re.I,
 )
@@ -258,6 +259,8 @@ _NAMED_BY_LETTER = re.compile(
 
 
 def _is_measure(match: Match) -> bool:
+    if re.search(r"\b[A-Z]-$", text_before(match)):  # a road: I-90 W
+        return False
     named = len(match["unit"]) == 1 and match["unit"].isupper() and not match["joint"]
     return not named or _NAMED_BY_LETTER.search(text_before(match)) is None
 

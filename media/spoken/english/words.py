@@ -21,7 +21,7 @@ Ct Court | Pl Place | Sq Square | Ter Terrace | Cir Circle | Trl Trail | Fwy Fre
 """
 _HOUSED = (
     "[Rr]oom|[Rr]m|[Ss]uite|[Ss]te|[Aa]partment|[Aa]pt|[Ff]light|[Bb]us|[Rr]oute|[Rr]te|[Hh]ighway|[Hh]wy|[Ff]orm"
-    "|[Cc]hannel"
+    "|[Cc]hannel|[Bb]ox"
 )
 """What is numbered like houses: "room 407" is said as room four oh seven."""
 _ROOMS = """
@@ -44,7 +44,7 @@ viz. namely | N.B. note well | Univ. University | Assn. Association | Intl. Inte
 Mfg. Manufacturing | yrs. years | yr. year | mos. months | wks. weeks | hrs. hours | hr. hour | mins. minutes
 secs. seconds | lbs. pounds | and/or and or | he/she he or she | she/he she or he | his/her his or her
 him/her him or her | s/he she or he | yes/no yes or no | am/pm a.m. or p.m. | AM/PM a.m. or p.m.
-s/n serial number | p/n part number
+approx approximately | incl including | appt appointment | s/n serial number | p/n part number
 """
 
 
@@ -99,7 +99,7 @@ def _is_short(match: Match) -> bool:
 
 def _housed(match: Match) -> str:
     name = match[1]
-    return f"{_ROOM_WORDS.get(name, name)} {house(match[2])}"
+    return f"{_ROOM_WORDS.get(name, name)} {house(match[2])} {match[3]}".rstrip()
 
 
 def _address(match: Match) -> str:
@@ -157,7 +157,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "address",
-        rf"\b({_HOUSED})(?:\.\s*|\s+)(\d{{3,4}})(?![\w%-]|[.,:/]\d)",
+        rf"\b({_HOUSED})(?:\.\s*|\s+)(?:#\s?)?(\d{{3,4}})([A-Z]?)(?![\w%-]|[.,:/]\d)",
         _housed,
         lambda m: not is_counted(m),
     ),
@@ -170,7 +170,7 @@ RULES: tuple[Rule, ...] = (
     rule("abbreviation", r"(?<!\w)([Ii]n|[Ee]x)cl\b\.?(?=\s*(?:$|[).,;!?]))", _closing, signs="cl"),
     rule(
         "abbreviation",
-        rf"(?<![\w&.'/-])({'|'.join(_ROOM_WORDS)})\b(?:\.\s*|\s+)(?=\d)",
+        rf"(?<![\w&.'/-])({'|'.join(_ROOM_WORDS)})\b(?:\.\s*|\s+)(?:#\s?)?(?=\d)",
         lambda m: _ROOM_WORDS[m[1]] + " ",
     ),
     rule(
