@@ -46,6 +46,8 @@ _MAYBE_LAST = frozenset(
     " lun mer jeu ven sam dim".split()
 )
 """Abbreviations that may end a sentence, like a.m. and U.S.: it has ended if the next word has a capital letter."""
+_SHORT_ENDS = ("str", "nr")
+"""The ends of longer abbreviations of German: "Hauptstr. 5", "Kundennr. 4711"."""
 _UNIT = re.compile(r"(?<=[\d/-])[a-z]+$")
 """The abbreviation at the end of "45-min", "10min" and "$20/hr"."""
 _NUMBER_SIGN = "no."
@@ -313,7 +315,7 @@ class ClauseSplitter:
             self._unless = "small"
         elif name == "no":
             self._unless = "digit"
-        elif initials or ordinal or name in _MAYBE_LAST or word.endswith(("..", "…")):
+        elif initials or ordinal or name in _MAYBE_LAST or name.endswith(_SHORT_ENDS) or word.endswith(("..", "…")):
             self._unless = "small"
         else:
             self._end_sentence()

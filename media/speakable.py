@@ -30,6 +30,8 @@ def speakable(text: str, language: str = "en", *, before: str = "") -> str:
     ``before`` is what was said before it, as it was written. "2, or # to end." has a key if "Press 1," was before it.
     """
     grammar = grammar_for(language)
+    if grammar.is_plain(text):
+        return text
     context = f"{plain_text(before[-CONTEXT:], grammar.scripts).rstrip()} " if before.strip() and grammar.rules else ""
     for _ in range(_PASSES):
         if grammar.is_plain(text):

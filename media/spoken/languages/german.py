@@ -174,7 +174,8 @@ GERMAN = Language(
     code_words=frozenset(
         "code pin tan passwort kennwort nummer kundennummer kontonummer bestellnummer rechnungsnummer auftragsnummer"
         " buchungsnummer vorgangsnummer ticketnummer postleitzahl plz zugangscode bestätigungscode sicherheitscode"
-        " konto id iban ziffern referenznummer aktenzeichen".split()
+        " konto id iban ziffern kundennr kontonr bestellnr rechnungsnr auftragsnr buchungsnr artikelnr"
+        " referenznummer aktenzeichen".split()
     ),
     phone_words=frozenset(
         "telefon tel telefonnummer rufnummer handynummer handy mobil fax ruf rufen anrufen rufe wählen wähle"
@@ -193,7 +194,7 @@ GERMAN = Language(
     of=r"\s?",
     time_unit="Uhr",
     before_time="um|ab|bis|von|gegen|nach|vor",
-    suffixes={"str.": "straße", "Str.": "Straße"},
+    suffixes={"str.": "straße", "Str.": "Straße", "nr.": "nummer"},
     ordinal=r"(\d{1,3})\.(?=\s+(?:[a-zäöü]|(?:Stock|Etage|Mal|Tag|Woche|Monat|Jahr|Klasse|Platz|Quartal|OG|UG|Obergeschoss|Untergeschoss|Stockwerk|Reihe|Geburtstag|Auflage|Oktober)))",
     say_ordinal=lambda value, _written, before: _ordinal(value, before),
     before_noun=_before_noun,

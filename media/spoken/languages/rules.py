@@ -30,6 +30,8 @@ _NEAR = 8
 """Words before digits in which it may."""
 _WORD_AFTER = re.compile(r"\s([^\W\d_]+)(?![^\W_])")
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+")
+_SENTENCE_END = re.compile(r"(?:[!?]|(?<=\d)\.|(?<=[^\W\d_]{4})(?<!nr)\.)\s")
+"""The end of a sentence. The full stop of a shorter word may be that of an abbreviation: "Tel. 030"."""
 _SHORT_NUMBER = 2
 """Digits up to which "number 17" is said as a number, as in a queue; longer ones are those of a record."""
 _LONGEST_COUNT = 3
@@ -107,7 +109,7 @@ class Speaker:
 
     def introduced(self, words: frozenset[str], match: Match) -> bool:
         """Whether one of ``words`` introduces the match."""
-        before = match.string[max(0, match.start() - _REACH) : match.start()]
+        before = _SENTENCE_END.split(match.string[max(0, match.start() - _REACH) : match.start()])[-1]
         for token in reversed([token.lower() for token in _TOKEN.findall(before)][-_NEAR:]):
             if token in words:
                 return True
@@ -126,7 +128,7 @@ class Speaker:
 
     def follows_number_word(self, match: Match) -> bool:
         """Whether the word "number" stands in front of the match, with no more between than "is the"."""
-        before = match.string[max(0, match.start() - _REACH) : match.start()]
+        before = _SENTENCE_END.split(match.string[max(0, match.start() - _REACH) : match.start()])[-1]
         for token in reversed([token.lower() for token in _TOKEN.findall(before)][-_NEAR:]):
             if token in self.language.number_words:
                 return True
