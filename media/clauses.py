@@ -41,7 +41,7 @@ _NEVER_LAST = frozenset(
 """Abbreviations that need a word behind them: no sentence ends with one."""
 _MAYBE_LAST = frozenset(
     "etc inc ltd co corp jr sr ave blvd rd ln hwy hr hrs min mins sec secs wk wks mo mos yr yrs lb lbs oz mi ft yd gal"
-    " qt pt tsp tbsp rs rm fl bldg dist sq temp ver max art vol para pub"
+    " qt pt tsp tbsp rs rte in rm fl bldg dist sq temp ver max art vol para pub"
     " std tsd usw mwst mio mrd okt dez mär enz mrt janv févr juil déc ene abr dic ecc mag giu lug ott"
     " lun mer jeu ven sam dim".split()
 )

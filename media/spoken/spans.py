@@ -164,4 +164,5 @@ def full_stop(match: Match) -> str:
     return "." if match[0].endswith(".") and _SENTENCE_ENDS.match(match.string, match.end()) else ""
 
 
-_SENTENCE_ENDS = re.compile(r"\s*$|\s+[A-Z]")
+_SENTENCE_ENDS = re.compile(r"\s*$|\s+(?![NSEW]{1,2}\b)[A-Z]")
+"""A point of the compass begins no sentence: "2 mi. N of here"."""

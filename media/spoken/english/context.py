@@ -120,7 +120,7 @@ def dash(match: Match) -> str:
     return "and" if _BETWEEN.search(before) and not _AND_FOLLOWS.match(after) else "to"
 
 
-_BETWEEN = re.compile(r"\bbetween\s(?:(?!and\b)[^\s.!?]+\s?|\d\.\d+\s?){0,4}$", re.I)
+_BETWEEN = re.compile(r"\b(?:between|b/w)\s(?:(?!and\b)[^\s.!?]+\s?|\d\.\d+\s?){0,4}$", re.I)
 _AND_FOLLOWS = re.compile(r"[^.!?]{0,24}\band\b")
 """What "between" joins follows: "between 9-10 a.m. and noon"."""
 

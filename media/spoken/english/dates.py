@@ -21,7 +21,9 @@ _STOP = r"\b(\.?)"
 _TIME = r"(\d{2}):(\d{2})(?::\d{2}(?:\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?"
 
 _BEFORE_A_DATE = re.compile(
-    rf"\b(?:on|by|until|till|before|after|since|from|due|dated|through|starting|between|(?:{DAY})\.?,?)\s"
+    rf"\b(?:on|by|until|till|before|after|since|from|due|dated|through|starting|between|cleared|posted|paid|delivered"
+    rf"|shipped|received|sent|scheduled|booked|charged|arrived|ordered|effective|expires|expired|ends|begins|starts"
+    rf"|opened|closed|(?:{DAY})\.?,?)\s"
     r"(?:\d\d?/\d\d?,?\s(?:(?:and|to|or|through|until|till)\s)?){0,5}$",
     re.I,
 )
@@ -163,7 +165,7 @@ def _is_day(match: Match) -> bool:
 
 
 def _is_list_of_days(match: Match) -> bool:
-    return re.search(rf"\b(?:{DAY})$", text_before(match)) is not None
+    return re.search(rf"\b(?:{DAY})\.?$", text_before(match)) is not None
 
 
 def _numeric(day_first: bool) -> tuple[Rule, ...]:
@@ -232,13 +234,15 @@ def _is_old_year(match: Match) -> bool:
     return re.search(r"\b(?:in|since|until|year|circa|from|around)\s$", text_before(match), re.I) is not None
 
 
+_DATE_AFTER = re.compile(rf"\s(?:{MONTH})\b")
+"""What shows that the full stop behind a day ends no sentence: "Mon. Jan. 5th"."""
 _NAMES = (
-    rule("day", rf"(?<=[a-z])\.?\s?/\s?(?={DAY}\b)", ", ", _is_list_of_days, signs="/"),
+    rule("day", rf"(?<=[a-z.])\s?/\s?(?={DAY}\b)", ", ", _is_list_of_days, signs="/"),
     rule("day", r"\bM\s?[-–]\s?F\b(?=[:,.]|\s*\(?\d|\s*$)", "Monday to Friday", signs="M", start=Start.CAPITAL),
     rule(
         "day",
         rf"\b({'|'.join(_SHORT_DAYS)})\b\.?",
-        lambda m: day_of_week(m[1]) + full_stop(m),
+        lambda m: day_of_week(m[1]) + ("" if _DATE_AFTER.match(m.string, m.end()) else full_stop(m)),
         _is_day,
         signs="",
         start=Start.CAPITAL,

@@ -175,9 +175,9 @@ RULES: tuple[Rule, ...] = (
     rule("time", r"\b(UTC|GMT)\s?([+-])\s?(\d{1,2})(?::(\d\d))?(?![\w:])", _zone, signs="+-", start=Start.CAPITAL),
     rule(
         "time",
-        r"(?<![\w/])24/7(?:/365)?(?![\w/])",
+        r"(?<![\w/])24[/x]7(?:[/x]365)?(?![\w/])",
         lambda m: "twenty-four seven" + (" three sixty-five" if m[0][4:] else ""),
         start=Start.NUMBER,
-        signs="/",
+        signs="/x",
     ),
 )

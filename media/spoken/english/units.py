@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from media.spoken.english.numerals import fraction, mixed, number
+from media.spoken.english.numerals import fraction, house, mixed, number
 from media.spoken.spans import Match, Rule, Start, full_stop, rule, text_after, text_before
 
 N = r"(?:\d{1,2}(?:,\d\d){1,4},\d{3}|\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,12})?|\.\d{1,12}"
@@ -148,9 +148,10 @@ def _per(rate: str | None) -> str:
     return "".join(" each" if name == "each" else f" per {name}" for name in names)
 
 
-_LASTING = ("min", "mins", "hr", "hrs", "h", "sec", "mi", "km", "m")
+_LASTING = ("min", "mins", "hr", "hrs", "h", "sec", "mi", "km", "m", "yr", "mo", "wk")
 _ACTIVITY = re.compile(
-    r"\s(?:drive|walk|ride|call|break|wait|trip|flight|delay|session|appointment|meeting|lesson|run|hike|visit|slot)\b"
+    r"\s(?:drive|walk|ride|call|break|wait|trip|flight|delay|session|appointment|meeting|lesson|run|hike|visit|slot|plan|term|lease|loan|contract"
+    r"|warranty|guarantee|trial)\b"
 )
 """What lasts, or is long: "10 min drive"."""
 
@@ -161,7 +162,7 @@ def _is_singular(match: Match) -> bool:
         return True
     if _ACTIVITY.match(match.string, match.end()) and match["unit"] in _LASTING:
         return True
-    article = re.search(r"(?:^|\s)an?\s$", text_before(match), re.I)
+    article = re.search(r"(?:^|\s)an?\s(?:\d+(?:\.\d+)?\s?[-–]\s?)?$", text_before(match), re.I)
     return article is not None and re.match(r"\s[a-z]", text_after(match)) is not None
 
 
@@ -353,10 +354,17 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "size",
-        rf"(?<![\w.,])({N})(?:\s?in\.?)?\s?[x×]\s?({N})\s?in\b\.?(?!\s[a-z])",
-        lambda m: _size(m[0], "inches") + full_stop(m),
+        rf"(?<![\w.,])({N})(?:\s?in\.?)?\s?[x×]\s?({N})(?:\s?[x×]\s?(?:{N}))?\s?in(?:\.|\b(?!\s[a-z]))",
+        lambda m: _size(m[0], "inch" if _before_noun(m) else "inches") + full_stop(m),
         start=Start.NUMBER,
         signs="x×",
+    ),
+    rule(
+        "size",
+        r"(?<![\w.,])(?=\d{4}|\d{3}x\d{4})(\d{3,4})x(\d{3,4})(?![\w.,]\d|\w)",
+        lambda m: f"{house(m[1])} by {house(m[2])}",
+        start=Start.NUMBER,
+        signs="x",
     ),
     rule("size", r"(?<=\d)\s?([x×])\s?(?=\d)", _by, signs="x×"),
     rule(

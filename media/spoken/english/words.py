@@ -44,7 +44,7 @@ viz. namely | N.B. note well | Univ. University | Assn. Association | Intl. Inte
 Mfg. Manufacturing | yrs. years | yr. year | mos. months | wks. weeks | hrs. hours | hr. hour | mins. minutes
 secs. seconds | lbs. pounds | and/or and or | he/she he or she | she/he she or he | his/her his or her
 him/her him or her | s/he she or he | yes/no yes or no | am/pm a.m. or p.m. | AM/PM a.m. or p.m.
-approx approximately | incl including | appt appointment | s/n serial number | p/n part number
+a/c A C | approx approximately | incl including | appt appointment | s/n serial number | p/n part number
 """
 
 
