@@ -228,16 +228,16 @@ class Caller:
 
     # -- is it over? ------------------------------------------------------------------------------------------
 
-    def judge_turn(self, *, leaving: bool = False) -> CallerMove:
+    def judge_turn(self, *, finishing: bool = False) -> CallerMove:
         """
         Say what to do in the caller's turn, given the length of their silence and their words.
 
-        ``leaving``: the call is about to end, unless the caller says something.
+        ``finishing``: the call is about to end, unless the caller says something.
         """
         utterance = self.utterance
         pause = utterance.pause if utterance is not None else None
         if utterance is None or pause is None:
-            return self._judge_sound() if leaving else CallerMove.WAIT
+            return self._judge_sound() if finishing else CallerMove.WAIT
         silence = pause.silence(self.position)
         if pause.words is None:
             return CallerMove.ASK if not pause.asked and silence >= SPECULATE else CallerMove.WAIT

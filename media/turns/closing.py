@@ -93,6 +93,11 @@ class Closing:
         """Whether it is the caller who is on the line, and nobody else is about to talk with them."""
         return self.ending is None or (self.ending.transfer is None and not self.ending.to_a_machine)
 
+    @property
+    def finishing(self) -> bool:
+        """Both sides have said what they wanted, and the call is to end or to be transferred."""
+        return self.ending not in (None, SILENCE)
+
     def decide(self, ending: Ending) -> None:
         """The call ends like this, in place of what was decided before."""
         self.ending = ending

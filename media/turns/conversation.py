@@ -181,7 +181,7 @@ class Conversation:
                 return overlap_wake(utterance)
             case Floor.HELD:
                 return hold_wake(utterance)
-            case Floor.CALLER if control.leaving:
+            case Floor.CALLER if control.closing.finishing:
                 return control.caller.wordless_at
             case _:
                 return None

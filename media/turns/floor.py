@@ -19,7 +19,7 @@ from media.turns.closing import (
     Ending,
     transferred,
 )
-from media.turns.commands import Command, Line, Noted, OptOutHow, StartRecording, TurnEnded
+from media.turns.commands import Command, Line, Noted, OptOutHow, StartRecording
 from media.turns.events import CallStarted
 from media.turns.history import History
 from media.turns.keypad import KeyInput, Keypad
@@ -156,7 +156,7 @@ class FloorControl:
                 pass
 
     def _consider_turn(self, utterance: Utterance) -> None:
-        move = self.caller.judge_turn(leaving=self.leaving)
+        move = self.caller.judge_turn(finishing=self.closing.finishing)
         if move is CallerMove.SPECULATE:
             self._speculate(utterance)
             move = self.caller.judge_turn()
@@ -202,7 +202,7 @@ class FloorControl:
             # It was taken for the caller going on after words that the agent has not answered yet.
             self.closing.revoke()
             self._answer(Timing(caller_stopped=stopped_at, released=self.now))
-        elif self.leaving:
+        elif self.closing.finishing:
             self._go_on_without_words()
         elif unheard is Unheard.RECOGNITION_FAILED:
             self.end(ENGINES_FAILED, self._options.trouble_goodbye)
@@ -211,11 +211,6 @@ class FloorControl:
             self._say(self._options.not_caught)
         else:
             self._go_on_without_words()
-
-    @property
-    def leaving(self) -> bool:
-        """Both sides have said what they wanted, and the call is to end or to be transferred."""
-        return self.closing.ending not in (None, SILENCE)
 
     def _go_on_without_words(self) -> None:
         """The caller has said nothing that counts, and the agent has nothing to answer."""
@@ -240,7 +235,7 @@ class FloorControl:
             return
         self.closing.revoke()
         if self.overlaps.completes_keys(utterance.text) and (pressed := self.keypad.take_pending()) is not None:
-            self._record_keys(pressed)
+            self.history.add_keys(pressed)
         self.history.add_caller(utterance.text)
         hit = self.agent.has_speculated_on(self.history.lines)
         self._record_caller(utterance, wait=self.caller.wait, speculation_hit=hit)
@@ -363,7 +358,7 @@ class FloorControl:
             self._note("interruption", judged="keys")
             self._finish_turn(interrupted=True)
             self.closing.revoke()
-            self._be_idle()
+            self.floor = Floor.IDLE
         elif self.floor in (Floor.IDLE, Floor.CALLER):
             # The tone of a key may be taken for a voice.
             self._begin_silence()
@@ -384,13 +379,8 @@ class FloorControl:
             self._finish_turn(interrupted=True)
         self.closing.revoke()
         self.silence.take_back_time()
-        self._record_keys(pressed)
+        self.history.add_keys(pressed)
         self._answer(Timing(), waiting_since)
-
-    def _record_keys(self, pressed: KeyInput) -> None:
-        text, at = pressed.text, pressed.pressed_at
-        self.history.record(TurnEnded(0, "caller", text, text, started=at, ended=at))
-        self.history.add_caller(text)
 
     # -- the agent's turn ------------------------------------------------------------------------------------
 
@@ -472,7 +462,7 @@ class FloorControl:
         elif owed:
             self._answer(Timing())
         else:
-            self._be_idle()
+            self.floor = Floor.IDLE
 
     def _finish_turn(self, *, interrupted: bool = False) -> AgentTurn | None:
         """The agent's turn is over: what was heard of it goes on record."""
@@ -504,10 +494,6 @@ class FloorControl:
     def _say(self, text: str, *, protected: bool = False) -> None:
         self.floor = Floor.AGENT
         self.agent.say(text, self.now, protected=protected)
-
-    def _be_idle(self) -> None:
-        self.floor = Floor.IDLE
-        self._begin_silence()
 
     def _begin_silence(self) -> None:
         self.silence.begin(max(self.caller.position, self._clock.position_at(self.now)))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from media.turns.commands import Command, Line, TurnEnded
+from media.turns.keypad import KeyInput
 
 
 class History:
@@ -36,6 +37,12 @@ class History:
     def add_caller(self, text: str) -> None:
         """The caller has said this."""
         self.lines = self.with_caller(text)
+
+    def add_keys(self, pressed: KeyInput) -> None:
+        """The caller has pressed these keys: a turn of its own, which goes on record."""
+        text, at = pressed.text, pressed.pressed_at
+        self.record(TurnEnded(0, "caller", text, text, started=at, ended=at))
+        self.add_caller(text)
 
     def with_caller(self, text: str) -> tuple[Line, ...]:
         """The lines as they would be if the caller had said this. What they say in two goes becomes one line."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 from enum import Enum, auto
+from functools import lru_cache
 
 from media.turns.lexicon import Lexicon, Phrase, words_of
 
@@ -132,8 +133,8 @@ def label_words(
     words = words_of(text)
     if not words:
         return Label.NOISE
-    known = lexicon is not None and words in lexicon.phrases
-    if not (known and len(words) == 1) and _is_echo(words, agent, unfinished=unfinished):
+    listed = len(words) == 1 and lexicon is not None and words in lexicon.phrases
+    if not listed and _is_echo(words, agent, unfinished=unfinished):
         return Label.ECHO
     if lexicon is None:
         return Label.MURMUR if len(words) <= SHORT_WITHOUT_LIST else Label.TAKES_TURN
@@ -257,11 +258,20 @@ def _is_echo(words: tuple[str, ...], agent: AgentSpeech, *, unfinished: bool) ->
     shortest = SHORTEST_ECHO_OF_QUESTION if agent.asked or _has_question(agent.coming) else SHORTEST_ECHO
     if len(words) < (BEGUN_ECHO if unfinished else shortest):
         return False
-    said = words_of(f"{agent.heard} {agent.coming}")
+    return _words_echoed(words, words_of(f"{agent.heard} {agent.coming}")) >= ECHO_SHARE * len(words)
+
+
+@lru_cache(maxsize=64)
+def _words_echoed(words: tuple[str, ...], said: tuple[str, ...]) -> int:
+    """
+    Count the words that repeat those of the agent.
+
+    It is asked with every frame of the caller's voice, while the words of both change only now and then.
+    """
     if len(words) >= SHORTEST_MISHEARD:
         words = tuple(
             word if word in said else next(iter(get_close_matches(word, said, 1, ALIKE)), word) for word in words
         )
     blocks = SequenceMatcher(None, words, said, autojunk=False).get_matching_blocks()
     # A single word in common is no part of an echo.
-    return sum(block.size for block in blocks if block.size > 1) >= ECHO_SHARE * len(words)
+    return sum(block.size for block in blocks if block.size > 1)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import product
+from itertools import chain, product
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*'?")
 """
@@ -36,7 +36,6 @@ OPENINGS = (
 _WORDS = ("not_only", "unfinished", "unclear")
 """The lists of single words."""
 _SLOT = re.compile(r"\{(\w+)\}")
-_NOTHING = "-"
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -124,8 +123,9 @@ def _phrases(listed: str, slots: Mapping[str, str]) -> Iterator[tuple[str, ...]]
         if unknown := set(pieces[1::2]) - set(slots):
             raise ValueError(f"no slot is called {', '.join(sorted(unknown))}")
         choices = [slots[piece].split(",") if at % 2 else [piece] for at, piece in enumerate(pieces)]
-        for chosen in product(*choices):
-            if words := words_of(" ".join(piece for piece in chosen if piece.strip() != _NOTHING)):
+        # "-" has no words.
+        for chosen in product(*[[words_of(choice) for choice in listed] for listed in choices]):
+            if words := tuple(chain(*chosen)):
                 yield words
 
 
