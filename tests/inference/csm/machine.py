@@ -50,9 +50,16 @@ class Machine:
         self.breaks = False
         """Whether the next step raises what CUDA would."""
         self.stops_before: int | None = None
-        """A step that makes this frame of a clause waits for ``go``, so that the test can act meanwhile."""
+        """
+        A step that makes this frame of a clause waits for ``go``. A test that acts meanwhile waits for ``stands``
+        first: else it may act before the step.
+        """
         self.go, self.stopped = threading.Event(), threading.Event()
         self.mimi = SimpleNamespace(rate_hz=24000, frame_samples=FRAME, reset=lambda row: None)
+
+    async def stands(self) -> None:
+        """Wait until the step that waits for ``go`` has begun."""
+        assert await asyncio.to_thread(self.stopped.wait, 60)
 
     def bucket(self, rows: int) -> int:
         return next(bucket for bucket in self.buckets if bucket >= rows)

@@ -102,6 +102,7 @@ async def test_a_call_that_leaves_in_mid_reply_hears_no_more(engine, machine):
     caller, other = Caller(engine), Caller(engine)
     caller.say("Hello.")
     await caller.hears_next()
+    await machine.stands()
     engine.leave(caller.slot)
     machine.go.set()
     with pytest.raises(EngineError, match="over"):
@@ -217,7 +218,7 @@ async def test_a_step_that_does_not_return_is_reported_as_a_hang(machine):
         machine.stops_before = 2
         caller = Caller(engine)
         caller.say("Hello.")
-        assert await asyncio.to_thread(machine.stopped.wait, 10)
+        await machine.stands()
         assert not engine.hangs
         now[0] += 60
         assert engine.hangs

@@ -72,6 +72,7 @@ class TestInterrupted:
         caller = Caller(engine)
         reply = caller.say(self.TEXT)
         await caller.hears_next()
+        await machine.stands()
         engine.post(caller.slot, Speaker.cancel_reply, reply)
         machine.go.set()
         await caller.settled()
@@ -100,6 +101,7 @@ class TestInterrupted:
         caller.say("One two. ", "Three four.")
         first = caller.items
         await caller.hears_next()
+        await machine.stands()
         caller.say("Me too.")
         machine.go.set()
         await caller.hears()
@@ -222,6 +224,7 @@ class TestGuarded:
         caller = Caller(engine)
         caller.say("Hello.")
         await caller.hears_next()
+        await machine.stands()
         closing = asyncio.ensure_future(asyncio.to_thread(engine.close))
         await asyncio.sleep(0)
         machine.go.set()
