@@ -51,6 +51,11 @@ class Overlap:
     """From the caller's mouth until the agent was last heard at the ear; None if the agent went on."""
     resumed_after: float | None
     """The longest silence that the overlap caused; 0.0 if the agent went on, None if it stopped for good."""
+    watched_for: float
+    """
+    From the start of that silence to the end of the tape; 0.0 if the agent went on. If this is short, the agent may
+    have stopped for good only because the call ended.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,7 @@ def measure(tape: Tape | Path) -> Measurements:
         )
         talks_over = utterance.kind != "say" or any(start < utterance.start < end for start, end in speech)
         if talks_over:
-            overlaps.append(_overlap(utterance, clear, speech, events, next_start))
+            overlaps.append(_overlap(utterance, clear, speech, events, next_start, tape_end))
         if utterance.kind != "backchannel" and utterance.end < float("inf"):
             received = times.get("agent_audio_received", ())
             turns.append(_turn(utterance, clear, talks_over, speech, received, next_start))
@@ -199,16 +204,17 @@ def _overlap(
     speech: Sequence[tuple[float, float]],
     events: Sequence[dict[str, Any]],
     next_start: float,
+    tape_end: float,
 ) -> Overlap:
     stops = [event for event in events if event["event"] == "play_end"]
     starts = [event["at"] for event in events if event["event"] == "play_start"]
-    silences = []
+    silences = [(0.0, tape_end)]
     for stop in stops:
         # The overlap can have caused this stop: it lies between its first sound and a second after its last.
         if utterance.start_sent <= stop["at"] < min(utterance.end_sent + OVERLAP_EFFECT_SECONDS, next_start):
             resumed = _first_between(starts, stop["at"], float("inf"))
-            silences.append(float("inf") if resumed is None else resumed - stop["at"])
-    longest = max(silences, default=0.0)
+            silences.append((float("inf") if resumed is None else resumed - stop["at"], stop["at"]))
+    longest, began = max(silences)
     silent_after = None
     if clear is not None:
         last_heard = max((end for start, end in speech if start < clear), default=utterance.start)
@@ -220,6 +226,7 @@ def _overlap(
         clear_after=None if clear is None else round(clear - utterance.start_sent, 4),
         silent_after=silent_after,
         resumed_after=None if longest == float("inf") else round(longest, 4),
+        watched_for=round(tape_end - began, 4),
     )
 
 

@@ -268,8 +268,16 @@ def clears(run: Run) -> list[float]:
 
 
 def murmurs_kept(run: Run) -> float:
-    """Return the share of the murmurs after which the agent went on, or resumed in time."""
-    murmurs = run.measured.backchannels
+    """
+    Return the share of the murmurs after which the agent went on, or resumed in time.
+
+    A murmur right before the end of the run does not count if the agent had not resumed by then.
+    """
+    murmurs = [
+        overlap
+        for overlap in run.measured.backchannels
+        if overlap.resumed_after is not None or overlap.watched_for > RESUMED_WITHIN
+    ]
     good = sum(overlap.resumed_after is not None and overlap.resumed_after <= RESUMED_WITHIN for overlap in murmurs)
     return good / len(murmurs) if murmurs else float("nan")
 

@@ -111,6 +111,7 @@ def test_a_backchannel_can_stop_the_agent_for_a_while_or_for_good(resumes_at, si
     measured = story.measure()
     (overlap,) = measured.backchannels
     assert overlap.resumed_after == (None if silence is None else pytest.approx(silence))
+    assert overlap.watched_for == pytest.approx(story.tape.events[-1]["at"] - 3.3)
     assert measured.turns == []
 
 
@@ -119,7 +120,7 @@ def test_an_agent_that_continues_through_a_backchannel():
     story.agent_says(0.5, 6.0)
     story.caller_says("mm-hm", 3.0, 3.3, "backchannel")
     (overlap,) = story.measure().backchannels
-    assert overlap.resumed_after == 0.0
+    assert overlap.resumed_after == overlap.watched_for == 0.0
 
 
 def test_a_gap_is_a_dry_queue_in_mid_speech_and_not_the_silence_before_a_reply():
