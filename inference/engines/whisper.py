@@ -9,7 +9,8 @@ before partials. What makes an answer quick:
 - the window is cut to the utterance, 10, 15 or 30 s (``whisper/model.py``);
 - sound that was recognised already is not recognised again, and silence behind it is not recognised at all: the
   snapshot at the first pause *is* the final transcript if nothing more was said (``whisper/sound.py`` decides);
-- a transcript is decoded once, and a text that cannot be a caller's words is dropped (``whisper/hallucinations.py``).
+- a transcript is decoded once, or twice if the first is a loop or doubtful; a text that cannot be a caller's words is
+  dropped (``whisper/hallucinations.py``).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from inference.interfaces import OnPartial
 from inference.types import Description, EngineError, EngineFull, EngineLoading, Languages
 from inference.whisper.batches import Batches, Urgency
-from inference.whisper.hallucinations import RETRIED, SHORTEST_SPEECH, Hypothesis, objection
+from inference.whisper.hallucinations import LOOPS, SHORTEST_SPEECH, SPOILED, Hypothesis, Reason, is_sure, objection
 from inference.whisper.loading import load, memory_estimate, weights_bytes
 from inference.whisper.mel import RATE_HZ
 from inference.whisper.options import WhisperOptions
@@ -223,19 +224,28 @@ class FasterWhisperSpeechToText:
         reason = objection(hypothesis)
         if reason is not None:
             self.counts[reason] += 1
-            if reason in RETRIED and self._retry(job):
-                return
+        if self._needs_second_attempt(job, hypothesis, reason) and self._retry(job, hypothesis):
+            return
+        if reason is None and job.doubted is not None:
+            # There are words in the sound. With hotwords they are more likely those that the caller said.
+            hypothesis = job.doubted
         job.succeed(hypothesis if reason is None else replace(hypothesis, text=""), believed=reason is None)
 
-    def _retry(self, job: Job) -> bool:
-        """Recognise it once more without prefix and hotwords, if it had either and is still wanted."""
+    def _needs_second_attempt(self, job: Job, hypothesis: Hypothesis, reason: Reason | None) -> bool:
         assert self._model is not None
         assert job.piece is not None
-        had_help = job.piece.prefix or self._model.hotwords
-        if not job.is_wanted or job.piece.plain or not had_help or job.utterance.waiting is not None:
+        if reason is None:
+            return bool(self._model.hotwords) and not is_sure(hypothesis)
+        return reason in LOOPS or (reason in SPOILED and bool(job.piece.prefix or self._model.hotwords))
+
+    def _retry(self, job: Job, hypothesis: Hypothesis) -> bool:
+        """Recognise it once more, unless this was the second attempt already or nobody wants it."""
+        assert job.piece is not None
+        if not job.is_wanted or job.piece.plain or job.utterance.waiting is not None:
             return False
         self.counts["retried"] += 1
         job.plain, job.piece = True, None
+        job.doubted = hypothesis if objection(hypothesis) is None else None
         job.utterance.running, job.utterance.waiting = None, job
         self._batches.put_back(job, asked_at=job.asked_at)
         return True

@@ -38,6 +38,8 @@ MAX_HOTWORD_TOKENS = 200
 """Leaves more than half of the positions to the transcript."""
 REPETITION_PENALTY = 1.05
 """Small, because people do repeat words and digits."""
+UNREPEATED_TOKENS = 3
+"""In a second attempt, so many tokens in a row do not come twice: it is made where the first one ended in a loop."""
 
 LANGUAGE_ALIASES = {"fil": "tl", "iw": "he", "jv": "jw", "nb": "no"}
 """Language codes that Whisper calls otherwise."""
@@ -55,7 +57,7 @@ class Piece:
     prefix: tuple[int, ...] = ()
     """Tokens with which the transcript is forced to begin."""
     plain: bool = False
-    """Whether it is recognised without hotwords."""
+    """Whether this is a second attempt, without hotwords and without repetitions."""
 
     @property
     def shape(self) -> tuple[int, bool]:
@@ -130,6 +132,7 @@ class Model:
             [self._prompt(piece) for piece in pieces],
             beam_size=1,
             repetition_penalty=REPETITION_PENALTY,
+            no_repeat_ngram_size=UNREPEATED_TOKENS if pieces[0].plain else 0,
             # CTranslate2 generates at most half of this, and no more than what is left of it behind the prompt.
             max_length=limit + max(limit, POSITIONS - self._room),
             return_scores=True,

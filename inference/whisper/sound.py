@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from inference.types import Pcm
 from inference.whisper.mel import EDGE, HOP, RATE_HZ, Float32, LogMel, Spectrum
+from inference.whisper.tones import share_without_tones
 
 MAX_HELD = 60 * RATE_HZ
 """Samples. More than this waits only if the model is half a minute behind. No answer would come in time, so the rest is
@@ -24,16 +25,20 @@ CUT_SEARCH = 10 * RATE_HZ
 CUT_BLOCKS = 10
 """The quietest moment is the middle of this many blocks, 200 ms: long enough to be a pause between words."""
 
+FAINT_RMS = 8
 VOICE_RMS = 60
 SURE_VOICE_RMS = 300
-"""Levels (16-bit RMS). A block below the first is not speech. Nor is a block below the second that is 30 dB quieter
-than the loudest block."""
-QUIET_RMS = 60
+"""
+Levels (16-bit RMS). A block below the first is not speech: mu-law's smallest step is 8. Nor is a block that is 30 dB
+quieter than the loudest, unless it is above the third, nor one that is less than 6 dB louder than the noise of the
+line, unless it is above the second. So a caller who is 30 dB quieter than others still has as much speech.
+"""
+QUIET_RMS = 20
 SURE_SOUND_RMS = 200
 """
 Levels (16-bit RMS) of sound after the words. A block below the first is silence, a block above the second is not. A
 block between them is silence if it is 30 dB quieter than the loudest block, or if it is 20 dB quieter and at most 6 dB
-louder than the noise of the line.
+louder than the noise of the line. The loudest block of a caller who is hard to hear may have 40.
 """
 
 
@@ -94,16 +99,18 @@ class Sound:
         return speech_seconds(np.array(self._levels))
 
     def cut(self) -> tuple[Spectrum, float]:
-        """The spectrum of the held sound, and how many seconds of it may be speech."""
-        speech = self.speech()
-        return self._mel.cut(), speech
+        """The spectrum of the held sound, and how many seconds of it may be speech: tones are none."""
+        speech, spectrum = self.speech(), self._mel.cut()
+        return spectrum, speech * share_without_tones(spectrum.rows)
 
     def cut_first(self) -> tuple[Spectrum, float, int]:
         """The part of a long utterance to be recognised for good: its spectrum, its seconds of speech, and its end."""
         self.advance()
         levels = np.array(self._levels[: LONGEST // BLOCK])
         blocks = quietest_block(levels)
-        return self._mel.beginning(blocks * BLOCK // HOP), speech_seconds(levels[:blocks]), self.start + blocks * BLOCK
+        spectrum = self._mel.beginning(blocks * BLOCK // HOP)
+        speech = speech_seconds(levels[:blocks]) * share_without_tones(spectrum.rows)
+        return spectrum, speech, self.start + blocks * BLOCK
 
     def drop(self, until: int) -> None:
         """Drop the sound before ``until``, rounded down to a block."""
@@ -126,7 +133,7 @@ class Sound:
         levels = np.array(self._levels)
         if end <= first:
             return True
-        line = float(np.percentile(levels, 5))
+        line = noise_of_line(levels)
         limit = max(QUIET_RMS, min(SURE_SOUND_RMS, max(self._loudest / 30, min(2 * line, self._loudest / 10))))
         return bool(levels[first:end].max(initial=0.0) <= limit)
 
@@ -140,8 +147,14 @@ def levels_of(pcm: Pcm) -> NDArray[np.floating]:
 
 def speech_seconds(levels: NDArray[np.floating]) -> float:
     """The seconds of the sound that are loud enough for speech."""
-    floor = max(VOICE_RMS, min(SURE_VOICE_RMS, levels.max(initial=0.0) / 30))
+    line = min(VOICE_RMS, 2 * noise_of_line(levels))
+    floor = max(FAINT_RMS, line, min(SURE_VOICE_RMS, levels.max(initial=0.0) / 30))
     return float(np.count_nonzero(levels > floor) * BLOCK / RATE_HZ)
+
+
+def noise_of_line(levels: NDArray[np.floating]) -> float:
+    """The level of the softest blocks."""
+    return float(np.percentile(levels, 5)) if len(levels) else 0.0
 
 
 def quietest_block(levels: NDArray[np.floating]) -> int:

@@ -258,7 +258,9 @@ class Job:
         self.finalises = False
         """Whether it is to make room in a long utterance."""
         self.plain = False
-        """Whether it runs without prefix and hotwords, because they spoiled the first attempt."""
+        """Whether this is its second attempt, without prefix, hotwords and repetitions."""
+        self.doubted: Hypothesis | None = None
+        """The text of the first attempt, if hotwords may have led to it; it counts if the second one finds words."""
         self.piece: Piece | None = None
         """Set when it begins."""
         self.until = 0

@@ -248,25 +248,32 @@ async def test_many_calls_with_random_actions_get_their_words(folder):
 
 
 @pytest.mark.parametrize(
-    ("says", "reason"),
+    ("says", "reason", "attempts"),
     [
-        (Hypothesis("...", 1.2), "no_words"),
-        (Hypothesis("Yes.", 1.2, float("nan")), "not_finite"),
-        (Hypothesis("", 1.2, runaway=True), "runaway"),
-        (Hypothesis("ah " * 40, 9.0), "repetition"),
-        (Hypothesis("a b c d e f g h i j k l", 1.2), "too_fast"),
-        (Hypothesis("I came.", 1.2, -1.5, 0.9), "no_speech"),
-        (Hypothesis("Thank you.", 0.4, -0.5, 0.8), "stock_phrase"),
+        (Hypothesis("...", 1.2), "no_words", 1),
+        (Hypothesis("Yes.", 1.2, float("nan")), "not_finite", 1),
+        (Hypothesis("", 1.2, runaway=True), "runaway", 2),
+        (Hypothesis("ah " * 40, 9.0), "repetition", 2),
+        (Hypothesis("a b c d e f g h i j k l", 1.2, -1.1), "too_fast", 1),
+        (Hypothesis("I came.", 1.2, -1.7, 0.9), "no_speech", 1),
+        (Hypothesis("Thank you.", 0.4, -0.5, 0.8), "stock_phrase", 1),
     ],
 )
-async def test_each_objection_drops_the_text_and_is_counted(engine, gate, says, reason):
+async def test_each_objection_drops_the_text_and_is_counted(engine, gate, says, reason, attempts):
     gate.says = lambda piece: says
     assert await recognised(engine) == ""
-    assert engine.counts[reason] == 1
-    assert engine.counts["retried"] == 0
-    assert gate.rows == [1]
+    assert engine.counts[reason] == attempts
+    assert engine.counts["retried"] == attempts - 1
+    assert gate.rows == [1] * attempts
     gate.says = None
     assert await recognised(engine) == LOW_SENTENCE
+
+
+@pytest.mark.parametrize("loop", [Hypothesis(runaway=True, speech=1.2), Hypothesis("uh, " * 40, 9.0)])
+async def test_a_loop_is_recognised_once_more_without_repetitions(engine, gate, loop):
+    gate.says = lambda piece: gate.model.transcribe([piece])[0] if piece.plain else loop
+    assert await recognised(engine) == LOW_SENTENCE
+    assert [pieces[0].plain for pieces in gate.passes] == [False, True]
 
 
 async def test_too_little_speech_is_also_counted(engine):
@@ -280,11 +287,32 @@ async def test_hotwords_are_left_out_in_a_second_attempt_if_they_spoil_the_text(
     async with running(make_tiny_whisper(tmp_path, before_prompt=count), hotwords=words) as (engine, gate):
         assert await recognised(engine) == LOW_SENTENCE
         gate.says = lambda piece: Hypothesis("Yes.", 1.2) if piece.plain else Hypothesis("moment time " * 30, 9.0)
+        engine.counts.clear()
         assert await recognised(engine) == "Yes."
         assert (engine.counts["repetition"], engine.counts["retried"]) == (1, 1)
         gate.says = lambda piece: Hypothesis("moment time " * 30, 9.0)
         assert await recognised(engine) == ""
         assert (engine.counts["repetition"], engine.counts["retried"]) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("with_hotwords", "without", "heard"),
+    [
+        # Noise in which the model finds the words that it was told to expect.
+        (Hypothesis("Okafor", 1.2, -0.67, 0.8), Hypothesis("you", 1.2, -1.3, 0.9), ""),
+        (Hypothesis("Oka", 1.2, -0.7, 0.1), Hypothesis("", 1.2, -0.5, 0.9), ""),
+        # A caller who says only the name.
+        (Hypothesis("Okafor.", 1.2, -0.7, 0.1), Hypothesis("Oh, cough four.", 1.2, -0.9, 0.1), "Okafor."),
+        (Hypothesis("Okafor.", 1.2, -0.1, 0.1), None, "Okafor."),
+    ],
+)
+async def test_a_doubtful_text_with_hotwords_counts_only_if_there_are_words_without_them(
+    tmp_path, with_hotwords, without, heard
+):
+    async with running(make_tiny_whisper(tmp_path), hotwords="Okafor") as (engine, gate):
+        gate.says = lambda piece: without if piece.plain else with_hotwords
+        assert await recognised(engine) == heard
+        assert gate.rows == [1] * (1 if without is None else 2)
 
 
 async def test_a_partial_that_its_prefix_spoiled_is_recognised_once_more_without(engine, gate):

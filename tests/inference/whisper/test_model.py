@@ -159,7 +159,21 @@ def test_with_hotwords_each_row_is_also_recognised_as_if_it_were_alone(random_fo
     assert model.transcribe(pieces) == [model.transcribe([one])[0] for one in pieces]
     assert model.transcribe(pieces) != without.transcribe(pieces)
     plain = [replace(one, plain=True) for one in pieces]
-    assert model.transcribe(plain) == without.transcribe(pieces)
+    assert model.transcribe(plain) == without.transcribe(plain)
+
+
+def test_a_second_attempt_has_no_three_tokens_twice(random_folder, monkeypatch):
+    monkeypatch.setattr(module, "REPETITION_PENALTY", 0.7)  # so that the model repeats itself
+    model = loaded(random_folder)
+
+    def repeats(pieces: list[Piece]) -> list[bool]:
+        tokens = [one.tokens for one in model.transcribe(pieces)]
+        threes = [list(zip(each, each[1:], each[2:], strict=False)) for each in tokens]
+        return [len(set(each)) < len(each) for each in threes]
+
+    pieces = noises(model)
+    assert any(repeats(pieces))
+    assert not any(repeats([replace(one, plain=True) for one in pieces]))
 
 
 def test_hotwords_that_fill_the_context_are_refused(random_folder):

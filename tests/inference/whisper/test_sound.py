@@ -35,12 +35,23 @@ def test_only_loud_sound_is_speech():
     assert sound(SILENCE[:7]).speech() == 0
 
 
-def test_the_words_of_a_caller_far_from_the_telephone_are_speech():
-    assert sound(SILENCE, WORDS // 30, SILENCE).speech() == pytest.approx(1.2, abs=0.05)
+@pytest.mark.parametrize("quieter", [1, 10, 30, 100])
+def test_words_are_as_much_speech_however_loud_the_caller_is(quieter):
+    assert sound(SILENCE, WORDS // quieter, SILENCE).speech() == pytest.approx(1.2, abs=0.05)
+
+
+def test_the_noise_of_the_line_alone_is_no_speech():
+    assert sound(rms(30)).speech() == 0
+    assert sound(rms(18), WORDS // 30, rms(18)).speech() == pytest.approx(1.2, abs=0.05)
+
+
+def test_more_words_of_a_quiet_caller_are_not_silence():
+    words = WORDS // 60
+    assert not sound(words, SILENCE, words).is_quiet(len(words), 2 * len(words) + len(SILENCE))
 
 
 @pytest.mark.human
-@pytest.mark.parametrize("peak", [16000, 4000, 2000])
+@pytest.mark.parametrize("peak", [16000, 4000, 2000, 200])
 def test_a_single_digit_is_enough_speech(speech_dir, peak):
     paths = sorted(speech_dir.glob("fsdd__*.wav"))
     assert paths
@@ -64,7 +75,7 @@ def test_words_after_a_clap_are_still_loud_enough_for_speech():
         (WORDS // 3, SILENCE),
         (WORDS, SILENCE[:100]),
         (SILENCE, SILENCE),
-        (SILENCE, rms(50)),
+        (WORDS // 60, rms(18)),  # the line at -65 dBFS behind a caller who is hard to hear
         (np.concatenate([rms(85, 1.0), WORDS // 2]), rms(85)),  # a noisy line
     ],
 )
