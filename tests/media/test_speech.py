@@ -139,10 +139,10 @@ def test_edges_never_decrease_and_never_exceed_the_position(detector, sentence):
 
 
 def test_thresholds_are_options(sentence):
-    assert not any(window.voiced for window in VoiceDetector(start=1.1).run(sentence))
-    noisy = np.clip(sentence.astype(int) + noise(len(sentence), -30), -32768, 32767).astype(np.int16)
-    stubborn = VoiceDetector(stop=0.0).run(noisy)
-    assert [window.voiced for window in changes(stubborn)] == [True]
+    assert not any(window.voiced for window in VoiceDetector(start=1.1, start_twice=1.1).run(sentence))
+    faint = ([0.8] + [0.2] * 10, -20)
+    assert all(window.voiced for window in judge(faint, stop=0.1))
+    assert sum(window.voiced for window in judge(faint)) == 1
 
 
 def test_silence_ends_a_voice_before_the_model_does(sentence):
@@ -150,6 +150,167 @@ def test_silence_ends_a_voice_before_the_model_does(sentence):
     last = changes(stubborn)[-1]
     assert not last.voiced
     assert last.position - last.edge <= 110 * MS
+
+
+class ScriptedModel:
+    """Answers with these probabilities, one a window, and keeps the rows it was given."""
+
+    def __init__(self, probabilities: list[float]) -> None:
+        self.probabilities = iter(probabilities)
+        self.rows: list[np.ndarray] = []
+
+    def run(self, outputs: None, feed: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        self.rows.append(feed["input"][0].copy())
+        return np.array([[next(self.probabilities)]], np.float32), feed["state"]
+
+
+def judge(*parts: tuple[list[float], float], line: float = -50, **options: float) -> list[VoiceWindow]:
+    """Judge parts of given probabilities and levels in dBFS, which follow two seconds of line noise."""
+    parts = ([0.0] * 62, line), *parts
+    sound = np.concatenate([noise(len(probabilities) * WINDOW, level) for probabilities, level in parts])
+    detector = VoiceDetector(**options)
+    detector._session = ScriptedModel([probability for part in parts for probability in part[0]])
+    return detector.run(sound)[62:]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "over_noise", "starts"),
+    [
+        ([0.8], 10, True),  # one window that is nearly sure
+        ([0.7], 10, False),
+        ([0.45, 0.45], 10, True),  # two in succession
+        ([0.45, 0.2, 0.45], 10, False),  # not in succession
+        ([0.35, 0.35, 0.35], 10, False),
+        ([0.8], 0, False),  # as loud as the noise
+        ([0.95], 0, True),  # but the model is sure
+    ],
+)
+def test_a_voice_starts_where_the_model_is_sure_or_the_energy_agrees(probabilities, over_noise, starts):
+    windows = judge((probabilities, -50 + over_noise))
+    assert any(window.voiced for window in windows) == starts
+
+
+def test_a_voice_that_the_model_notices_late_does_not_raise_the_noise_floor():
+    windows = judge(([0.05] * 11, -20), ([0.8] * 10, -38))
+    late, quieter = windows[:11], windows[11:]
+    assert not any(window.voiced for window in late)
+    assert all(window.voiced for window in quieter)
+
+
+def test_a_noise_floor_learnt_from_a_voice_that_was_not_noticed_is_lowered_by_the_voice_that_is():
+    windows = judge(([0.05] * 60, -20), ([0.95] * 5, -20), ([0.5] * 20, -20))
+    assert all(window.voiced for window in windows[60:])
+
+
+@pytest.mark.parametrize(("probability", "stays"), [(0.95, True), (0.7, False)])
+def test_only_a_voice_of_which_the_model_is_sure_goes_on_as_soft_as_the_noise(probability, stays):
+    windows = judge(([0.95] * 10, -30), ([probability] * 30, -49))
+    assert windows[9].voiced
+    assert all(window.voiced for window in windows[10:]) == stays
+
+
+def test_a_sure_voice_ends_where_the_sound_ends():
+    windows = judge(([0.95] * 10, -30), ([0.95] * 10, -62), line=-90)
+    stop = next(window for window in windows if window.changed and not window.voiced)
+    assert stop.position - stop.edge <= 110 * MS
+    assert stop.edge == pytest.approx(72 * WINDOW, abs=8 * MS)
+    assert not windows[-1].voiced
+
+
+@pytest.mark.parametrize("line", [-90, -50, -30])
+@pytest.mark.parametrize("lead", [9, 62])
+def test_the_start_of_a_voice_that_is_noticed_350_ms_late_is_found_in_noise_too(line, lead):
+    detector = VoiceDetector()
+    detector._session = ScriptedModel([0.0] * lead + [0.05] * 10 + [0.95] * 10)
+    sound = noise((lead + 20) * WINDOW, line)
+    sound[lead * WINDOW :] += noise(20 * WINDOW, -20)
+    start = next(window for window in detector.run(sound) if window.changed)
+    assert start.edge == pytest.approx(lead * WINDOW, abs=16 * MS)
+
+
+@pytest.mark.parametrize("line", [-50, -32])
+def test_a_click_before_a_voice_is_not_its_start(line):
+    detector = VoiceDetector()
+    detector._session = ScriptedModel([0.0] * 62 + [0.95] * 10)
+    sound = noise(72 * WINDOW, line)
+    sound[62 * WINDOW :] += noise(10 * WINDOW, -20)
+    sound[60 * WINDOW : 60 * WINDOW + 32] = 8000
+    start = next(window for window in detector.run(sound) if window.changed)
+    assert start.edge == pytest.approx(62 * WINDOW, abs=16 * MS)
+
+
+def test_the_model_gets_loud_sound_on_a_quiet_line_and_the_end_of_the_window_before():
+    detector = VoiceDetector()
+    model = detector._session = ScriptedModel([0.0] * 4)
+    detector.run(np.concatenate([silence(0.064), np.full(2 * WINDOW, 20_000, np.int16)]))
+    quiet, _, first_loud, loud = model.rows
+    assert 20 * np.log10(quiet.std()) == pytest.approx(-70 + 12, abs=1)
+    assert loud.max() == 1  # clipped
+    assert np.array_equal(loud[:32], first_loud[-32:])
+
+
+def breaths(seconds: float, seed: int) -> np.ndarray:
+    """Breaths of a quarter of a second to one second, at -45 to -25 dBFS on a quiet line."""
+    random = np.random.default_rng(seed)
+    sound, at = random.normal(size=round(seconds * 8000)) * 18, 4000
+    while at < len(sound) - 12_000:
+        length = round(random.uniform(0.25, 1) * 8000)
+        spectrum = np.fft.rfft(random.normal(size=length))
+        hz = np.fft.rfftfreq(length, 1 / 8000)
+        throat = np.exp(-(((hz - random.uniform(400, 800)) / 250) ** 2))
+        mouth = 0.8 * np.exp(-(((hz - random.uniform(1200, 1800)) / 300) ** 2))
+        breath = np.fft.irfft(spectrum * (throat + mouth + 0.05), length) * np.sin(np.pi * np.arange(length) / length)
+        sound[at : at + length] += breath / breath.std() * 32768 * 10 ** (random.uniform(-45, -25) / 20)
+        at += length + round(random.uniform(0.4, 2) * 8000)
+    return sound
+
+
+def tones(seconds: float) -> np.ndarray:
+    """A ringback tone, a busy tone and a dial tone, one after the other."""
+    time = np.arange(round(seconds / 3 * 8000)) / 8000
+    sines = [(440, 480, 2, 4), (480, 620, 0.5, 0.5), (350, 440, 1, 0)]
+    return 3000 * np.concatenate(
+        [
+            (np.sin(2 * np.pi * a * time) + np.sin(2 * np.pi * b * time)) * (time % (on + off) < on)
+            for a, b, on, off in sines
+        ]
+    )
+
+
+def melody(seconds: float, seed: int) -> np.ndarray:
+    """Plucked notes of a major scale."""
+    random = np.random.default_rng(seed)
+    time = np.arange(2400) / 8000
+    notes = [220 * 2 ** (random.choice([0, 2, 4, 5, 7, 9, 11, 12]) / 12) for _ in range(round(seconds / 0.3))]
+    return 3000 * np.concatenate(
+        [sum(np.sin(2 * np.pi * hz * n * time) / n * np.exp(-time * (2 + n)) for n in range(1, 8)) for hz in notes]
+    )
+
+
+@pytest.mark.parametrize(
+    ("sound", "most"),
+    [
+        pytest.param(np.concatenate([noise(80_000, level) for level in (-50, -25, -40, -30)]), 0, id="noise"),
+        pytest.param(np.concatenate([breaths(30, seed) for seed in range(4)]), 4, id="90 breaths"),
+        pytest.param(tones(30), 0, id="tones"),
+        pytest.param(np.concatenate([melody(20, 1), melody(20, 2)]), 1, id="melody"),
+    ],
+)
+def test_what_is_no_voice_starts_none(detector, sound, most):
+    windows = detector.run(over_the_phone(np.clip(sound, -32768, 32767).astype(np.int16)))
+    assert sum(window.voiced for window in changes(windows)) <= most
+
+
+@pytest.mark.parametrize("lead", [0.3, 2, 3])
+@pytest.mark.parametrize("level", [1, 0.1])
+def test_a_sentence_is_heard_behind_any_silence_and_when_it_is_soft(detector, sentence, lead, level):
+    voice = sentence[8000:-8000] * level
+    windows = detector.run(over_the_phone(np.concatenate([silence(lead), voice.astype(np.int16), silence(1)])))
+    voiced = sum(window.voiced for window in windows) * WINDOW
+    assert voiced >= 0.85 * len(voice)
+    assert changes(windows)[0].edge == pytest.approx(
+        round(lead * 8000) + loud_blocks(sentence)[0] * 80 - 8000, abs=20 * MS
+    )
 
 
 async def test_a_stream_in_pieces_of_any_length_is_judged_like_the_whole_clip(detector, sentence):
