@@ -6,7 +6,7 @@ requested. All calls share the model: one thread, which takes batches of utteran
 before partials. What makes an answer quick:
 
 - its features were computed while the sound came in (``whisper/mel.py``);
-- the window is cut to the utterance, 10, 15 or 30 s (``whisper/model.py``);
+- the window is cut to the utterance, 10 to 30 s in steps of 5 s (``whisper/model.py``);
 - sound that was recognised already is not recognised again, and silence behind it is not recognised at all: the
   snapshot at the first pause *is* the final transcript if nothing more was said (``whisper/sound.py`` decides);
 - a transcript is decoded once, or twice if the first is a loop or doubtful; a text that cannot be a caller's words is
@@ -226,17 +226,25 @@ class FasterWhisperSpeechToText:
             self.counts[reason] += 1
         if self._needs_second_attempt(job, hypothesis, reason) and self._retry(job, hypothesis):
             return
-        if reason is None and job.doubted is not None:
-            # There are words in the sound. With hotwords they are more likely those that the caller said.
-            hypothesis = job.doubted
+        if job.doubted is not None:
+            hypothesis, reason = self._choose(job.doubted, hypothesis, reason)
         job.succeed(hypothesis if reason is None else replace(hypothesis, text=""), believed=reason is None)
 
     def _needs_second_attempt(self, job: Job, hypothesis: Hypothesis, reason: Reason | None) -> bool:
         assert self._model is not None
         assert job.piece is not None
+        hotwords = bool(self._model.hotwords)
         if reason is None:
-            return bool(self._model.hotwords) and not is_sure(hypothesis)
-        return reason in LOOPS or (reason in SPOILED and bool(job.piece.prefix or self._model.hotwords))
+            return (hotwords or job.is_answer) and not is_sure(hypothesis, hotwords=hotwords)
+        return reason in LOOPS or (reason in SPOILED and (hotwords or bool(job.piece.prefix)))
+
+    def _choose(self, first: Hypothesis, second: Hypothesis, reason: Reason | None) -> tuple[Hypothesis, Reason | None]:
+        """Choose between a doubtful text and that of the second attempt, which is dropped for this reason, if any."""
+        assert self._model is not None
+        if self._model.hotwords and reason not in LOOPS:
+            # If there are words in the sound, the caller more likely said those that were found with hotwords.
+            return (first if reason is None else second), reason
+        return (second if reason is None and second.logprob > first.logprob else first), None
 
     def _retry(self, job: Job, hypothesis: Hypothesis) -> bool:
         """Recognise it once more, unless this was the second attempt already or nobody wants it."""

@@ -43,6 +43,7 @@ def load(options: WhisperOptions) -> Model:
     A model that cannot be loaded raises a permanent ``EngineError`` that says what to do.
     """
     name, device = options.model, choose_device(options.device)
+    check_folder(name)
     compute_type = options.compute_type
     if compute_type == "default":
         compute_type = "float16" if device == "cuda" else "int8"
@@ -70,6 +71,28 @@ def load(options: WhisperOptions) -> Model:
     if whisper.feature_extractor.sampling_rate != RATE_HZ:
         raise EngineError(f"The Whisper model {name!r} does not take sound of {RATE_HZ} Hz.", permanent=True)
     return Model(whisper, hotwords=options.hotwords)
+
+
+def check_folder(name: str) -> None:
+    """
+    Raise a permanent ``EngineError`` if the name is meant as a folder and there is none, or one without a model.
+
+    A name on the hub has at most one slash, between its owner and its own name.
+    """
+    folder = Path(name).expanduser()
+    is_path = name.startswith((".", "~")) or folder.is_absolute() or name.count("/") > 1 or name.endswith("/")
+    if is_path and not folder.is_dir():
+        raise EngineError(
+            f"The folder {name!r} of the option `model` does not exist (from {Path.cwd()}). "
+            "Give the folder of a model that was converted for CTranslate2, or a name such as small.en.",
+            permanent=True,
+        )
+    if folder.is_dir() and not (folder / "model.bin").is_file():
+        raise EngineError(
+            f"The folder {name!r} of the option `model` has no model.bin: it holds no model that was converted for "
+            "CTranslate2.",
+            permanent=True,
+        )
 
 
 def weights_bytes(name: str, download_root: str = "") -> int:

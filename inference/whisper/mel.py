@@ -38,13 +38,13 @@ class Spectrum:
     rows: Float32
     peak: float
 
-    def fill(self, out: Float32) -> None:
+    def fill(self, out: Float32, *, silence: bool = True) -> None:
         """
         Write the features, shape ``(mels, T)``, of this sound followed by silence.
 
-        The sound is padded with silence, like the windows that Whisper was trained on; faster-whisper pads the features
-        with 0.0 instead. This needs no computing: silence has the lowest power in every band, which the normalisation
-        raises to the floor of the clip.
+        The sound is padded with silence, like the windows that Whisper was trained on. This needs no computing: silence
+        has the lowest power in every band, which the normalisation raises to the floor of the clip. Without
+        ``silence`` the features are padded with 0.0, as faster-whisper does it.
         """
         frames = min(len(self.rows), out.shape[1])
         floor = max(SILENCE, self.peak - DYNAMIC_RANGE)
@@ -52,6 +52,8 @@ class Spectrum:
         out[:, frames:] = floor
         out += 4.0
         out /= 4.0
+        if not silence:
+            out[:, frames:] = 0.0
 
 
 class LogMel:

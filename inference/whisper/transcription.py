@@ -258,9 +258,9 @@ class Job:
         self.finalises = False
         """Whether it is to make room in a long utterance."""
         self.plain = False
-        """Whether this is its second attempt, without prefix, hotwords and repetitions."""
+        """Whether this is its second attempt, which differs from the first one and has no prefix."""
         self.doubted: Hypothesis | None = None
-        """The text of the first attempt, if hotwords may have led to it; it counts if the second one finds words."""
+        """The text of the first attempt, if it may be believed but is doubtful."""
         self.piece: Piece | None = None
         """Set when it begins."""
         self.until = 0
@@ -270,11 +270,16 @@ class Job:
 
     @property
     def shape(self) -> tuple[int, bool]:
-        return window_for(self.utterance.sound.frames), self.plain
+        return window_for(self.utterance.sound.frames, plain=self.plain), self.plain
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it is more than a partial."""
+        return self.waiters > 0 or self.finalises
 
     @property
     def is_wanted(self) -> bool:
-        return not self.done.done() and (self.waiters > 0 or self.is_partial or self.finalises)
+        return not self.done.done() and (self.is_answer or self.is_partial)
 
     def begin(self) -> Piece:
         self.utterance.waiting, self.utterance.running = None, self

@@ -315,6 +315,31 @@ async def test_a_doubtful_text_with_hotwords_counts_only_if_there_are_words_with
         assert gate.rows == [1] * (1 if without is None else 2)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "heard"),
+    [
+        (Hypothesis("Kevin.", 1.2, -0.99), Hypothesis("Seven.", 1.2, -0.6), "Seven."),
+        (Hypothesis("Seven.", 1.2, -0.99), Hypothesis("Kevin.", 1.2, -1.2), "Seven."),
+        (Hypothesis("Seven.", 1.2, -0.99), Hypothesis("", 1.2, -0.1, 0.9), "Seven."),
+        (Hypothesis("Seven.", 1.2, -0.99), Hypothesis(runaway=True, speech=1.2), "Seven."),
+        (Hypothesis("Seven.", 1.2, -0.6), None, "Seven."),
+    ],
+)
+async def test_the_surer_of_two_attempts_counts_where_the_first_is_doubtful(engine, gate, first, second, heard):
+    gate.says = lambda piece: second if piece.plain else first
+    assert await recognised(engine) == heard
+    assert gate.rows == [1] * (1 if second is None else 2)
+
+
+async def test_a_doubtful_partial_has_no_second_attempt(engine, gate):
+    gate.says = lambda piece: Hypothesis("Kevin.", 1.2, -0.99)
+    utterance = engine.open(on_partial=lambda partial: None)
+    utterance.push(LOW)
+    await gate.finished.get()
+    assert gate.rows == [1]
+    utterance.cancel()
+
+
 async def test_a_partial_that_its_prefix_spoiled_is_recognised_once_more_without(engine, gate):
     partials = []
     utterance = engine.open(on_partial=partials.append)

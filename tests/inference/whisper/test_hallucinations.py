@@ -77,13 +77,15 @@ def test_confidence_is_the_mean_probability_of_a_token():
 
 
 @pytest.mark.parametrize(
-    ("words", "sure"),
+    ("words", "hotwords", "sure"),
     [
-        (hypothesis("Okafor.", logprob=-0.2, no_speech=0.05), True),
-        (hypothesis("Okafor", logprob=-0.67, no_speech=0.05), False),
-        (hypothesis("Okafor", logprob=-0.2, no_speech=0.47), False),
+        (hypothesis("Okafor.", logprob=-0.2, no_speech=0.05), True, True),
+        (hypothesis("Okafor", logprob=-0.67, no_speech=0.05), True, False),
+        (hypothesis("Okafor", logprob=-0.2, no_speech=0.47), True, False),
+        (hypothesis("Seven.", logprob=-0.67, no_speech=0.47), False, True),
+        (hypothesis("Kevin.", logprob=-0.99), False, False),
     ],
 )
-def test_a_text_to_which_hotwords_may_have_led_is_believed_only_without_any_doubt(words, sure):
+def test_a_doubtful_text_needs_a_second_attempt_and_sooner_if_hotwords_may_have_led_to_it(words, hotwords, sure):
     assert objection(words) is None
-    assert is_sure(words) is sure
+    assert is_sure(words, hotwords=hotwords) is sure

@@ -81,3 +81,13 @@ def test_a_drop_removes_the_beginning_and_leaves_the_rest_unchanged():
     assert (rest.rows[:240] == whole.rows[150:390]).all()
     assert rest.peak == rest.rows.max()
     assert beginning.peak == beginning.rows.max()
+
+
+def test_the_features_can_be_padded_as_faster_whisper_does_it():
+    mel = log_mel()
+    mel.add(noise(20800))
+    spectrum, out = mel.cut(), np.empty((80, 1000), np.float32)
+    spectrum.fill(out, silence=False)
+    frames = len(spectrum.rows)
+    assert np.array_equal(out[:, :frames], features(spectrum, 80, 1000)[:, :frames])
+    assert not out[:, frames:].any()

@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -71,9 +72,19 @@ def test_sound_in_each_window_is_recognised(english, frames):
 
 
 def test_a_window_leaves_a_margin_of_two_seconds():
-    assert [window_for(frames) for frames in (1, 800, 801, 1300, 1301, 2800, 2802)] == [
-        1000, 1000, 1500, 1500, 3000, 3000, 3000,
+    assert [window_for(frames) for frames in (1, 800, 801, 1300, 1301, 1800, 2300, 2800, 2802)] == [
+        1000, 1000, 1500, 1500, 2000, 2000, 2500, 3000, 3000,
     ]  # fmt: skip
+
+
+def test_a_second_attempt_has_the_next_larger_window():
+    assert [window_for(frames, plain=True) for frames in (1, 801, 1301, 1801, 2801)] == [1500, 2000, 2500, 3000, 3000]
+
+
+def test_the_window_grows_without_a_leap():
+    windows = [window_for(frames) for frames in range(500, 2800, 100)]
+    assert all(later <= 1.5 * before for before, later in itertools.pairwise(windows))
+    assert windows[-1] == 3000
 
 
 def test_each_row_of_a_batch_is_recognised_exactly_as_if_it_were_alone(random_folder):
@@ -159,7 +170,7 @@ def test_with_hotwords_each_row_is_also_recognised_as_if_it_were_alone(random_fo
     assert model.transcribe(pieces) == [model.transcribe([one])[0] for one in pieces]
     assert model.transcribe(pieces) != without.transcribe(pieces)
     plain = [replace(one, plain=True) for one in pieces]
-    assert model.transcribe(plain) == without.transcribe(plain)
+    assert model.transcribe(plain) == without.transcribe(plain) != without.transcribe(pieces)
 
 
 def test_a_second_attempt_has_no_three_tokens_twice(random_folder, monkeypatch):
@@ -251,6 +262,21 @@ def test_the_error_for_a_missing_model_says_what_to_do(tmp_path):
             load(WhisperOptions(model=name, device="cpu", download_root=str(tmp_path), local_files_only=True))
         assert refusal.value.permanent
         assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["/no/such/folder", "./whisper", "../models/tiny.en", "models/whisper/tiny.en", "tiny/"]
+)
+def test_a_folder_that_does_not_exist_is_not_taken_for_a_name_on_the_hub(name):
+    with pytest.raises(EngineError, match=f"The folder '{name}' of the option `model` does not exist") as refusal:
+        load(WhisperOptions(model=name, device="cpu"))
+    assert refusal.value.permanent
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    (tmp_path / "config.json").touch()
+    with pytest.raises(EngineError, match=r"has no model\.bin"):
+        load(WhisperOptions(model=str(tmp_path), device="cpu"))
 
 
 class TestDevice:
