@@ -10,6 +10,7 @@ PIP := $(PY) -m pip install -qq --disable-pip-version-check
 HOST ?= 127.0.0.1
 PORT ?= 8000
 SPEECH ?=
+MODELS ?=
 CARD ?=
 # The environment of a GPU worker, beside REDIS_URL.
 POD := DJANGO_SETTINGS_MODULE=clientcaller.pod ENGINES_PROFILE=$${ENGINES_PROFILE:-gpu}
@@ -91,8 +92,8 @@ pod-tts: .venv-tts/.ready ## on a GPU: start a worker for speech synthesis
 pod-llm: .venv-stt/.ready ## beside `make llm`: start a worker that forwards requests to it, where no port is open
 	@exec env $(POD) .venv-stt/bin/python manage.py runworker llm
 
-test: $(VENV)/.dev ## run all tests (SPEECH=folder adds those on recordings of people, WORKERS=1 runs one at a time)
-	@$(PYTEST) $(if $(SPEECH),--speech=$(SPEECH))
+test: $(VENV)/.dev ## run all tests (SPEECH=folder adds those on recordings of people, MODELS=folder those on real models, WORKERS=1 runs one at a time)
+	@$(PYTEST) $(if $(SPEECH),--speech=$(SPEECH)) $(if $(MODELS),--models=$(MODELS))
 	@echo "Repeating the tests of the records on PostgreSQL:"
 	@$(PYTEST) --database=postgres tests/calls $(OWN_DATABASES:%=--ignore=tests/calls/%) \
 		tests/test_real_services.py::test_the_option_chooses_the_database_of_django

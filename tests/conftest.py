@@ -1,4 +1,4 @@
-"""For all tests: the recordings of people, a database of each process, temporary folders in place of var/."""
+"""For all tests: recordings of people, real models, a database of each process, temporary folders in place of var/."""
 
 import gc
 import os
@@ -13,7 +13,13 @@ from django.db import connections
 
 pytest_plugins = ["tests.real_services"]
 
-_left_out = pytest.StashKey[int]()
+OPTIONAL = {
+    "human": ("--speech", "*.wav", "recordings of people"),
+    "weights": ("--models", "*/model.bin", "models with real weights"),
+}
+"""For each marker of tests that need a folder: its option, what the folder must have, and what that is."""
+_left_out = pytest.StashKey[dict[str, int]]()
+"""The number of tests that were left out, by their marker."""
 
 # Neither the time of one example nor the pace at which examples are made may depend on what else the machine does.
 hypothesis.settings.register_profile(
@@ -56,34 +62,39 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--speech", metavar="DIR", type=Path, help="folder with the recordings of people (*.wav)")
+    parser.addoption("--models", metavar="DIR", type=Path, help="folder with real models, each in a folder (tiny.en)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests on recordings if there are none. The summary then has one line for all of them."""
-    speech = config.getoption("speech")
-    if speech is not None:
-        if not any(speech.glob("*.wav")):
-            raise pytest.UsageError(f"--speech {speech}: the folder has no .wav file")
-        return
-    human = [item for item in items if item.get_closest_marker("human")]
-    if human:
-        config.hook.pytest_deselected(items=human)
-        items[:] = [item for item in items if not item.get_closest_marker("human")]
-    config.stash[_left_out] = len(human)
+    """Deselect the tests whose folder is not given. The summary then has one line for all of a kind."""
+    left_out = config.stash.setdefault(_left_out, {})
+    for marker, (option, pattern, _) in OPTIONAL.items():
+        folder = config.getoption(option)
+        if folder is not None:
+            if not any(folder.glob(pattern)):
+                raise pytest.UsageError(f"{option} {folder}: the folder has no {pattern}")
+            continue
+        without = [item for item in items if item.get_closest_marker(marker)]
+        if without:
+            config.hook.pytest_deselected(items=without)
+            items[:] = [item for item in items if not item.get_closest_marker(marker)]
+        left_out[marker] = len(without)
     if hasattr(config, "workeroutput"):
-        config.workeroutput["left_out"] = len(human)
+        config.workeroutput["left_out"] = left_out
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Under pytest-xdist each worker collects the same tests, and this process reports what they left out."""
-    node.config.stash[_left_out] = getattr(node, "workeroutput", {}).get("left_out", 0)
+    node.config.stash[_left_out] = getattr(node, "workeroutput", {}).get("left_out", {})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if count := config.stash.get(_left_out, 0):
-        line = f"LEFT OUT: {count} tests on recordings of people. To run them, give their folder: --speech DIR"
-        terminalreporter.write_line(line, red=True, bold=True)
+    for marker, count in config.stash.get(_left_out, {}).items():
+        if count:
+            option, _, what = OPTIONAL[marker]
+            line = f"LEFT OUT: {count} tests on {what}. To run them, give their folder: {option} DIR"
+            terminalreporter.write_line(line, red=True, bold=True)
 
 
 @pytest.fixture
@@ -92,6 +103,15 @@ def speech_dir(request: pytest.FixtureRequest) -> Path:
     if request.node.get_closest_marker("human") is None:
         pytest.fail("A test that uses speech_dir must be marked @pytest.mark.human.")
     return request.config.getoption("speech").resolve()
+
+
+@pytest.fixture(scope="session")
+def models_dir(request: pytest.FixtureRequest) -> Path:
+    """The folder with the real models. A test that uses it is marked ``weights``."""
+    folder = request.config.getoption("models")
+    if folder is None:
+        pytest.fail("A test that uses models_dir must be marked @pytest.mark.weights.")
+    return folder.resolve()
 
 
 @pytest.fixture(scope="session")
