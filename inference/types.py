@@ -27,12 +27,14 @@ class Transcript:
     The words of one utterance so far.
 
     ``samples`` is how much of the utterance these words account for, in samples at the engine's own ``rate_hz``.
-    ``confidence`` runs from 0 to 1; an engine that gives none leaves it at 1.0.
+    ``confidence`` runs from 0 to 1; an engine that gives none leaves it at 1.0. ``language`` is the code of their
+    language, if the engine found it in the sound.
     """
 
     text: str
     samples: int = 0
     confidence: float = 1.0
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)

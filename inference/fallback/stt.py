@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -198,4 +198,4 @@ class FallbackTranscription:
     def _in_own_samples(self, transcript: Transcript, listener: _Listener) -> Transcript:
         """The transcript, with ``samples`` counted in the whole utterance and at the rate of the fallback."""
         samples = listener.begin + transcript.samples * self._rate_hz // listener.member.engine.rate_hz
-        return Transcript(transcript.text, min(samples, self._samples), transcript.confidence)
+        return replace(transcript, samples=min(samples, self._samples))

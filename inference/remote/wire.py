@@ -176,6 +176,8 @@ class Words(_Message, frozen=True):
     text: Text
     samples: Count
     confidence: float
+    language: Text = ""
+    """Empty from workers of earlier versions."""
 
 
 class Delta(_Message, frozen=True):

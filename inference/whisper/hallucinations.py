@@ -108,6 +108,8 @@ class Hypothesis:
     tokens: tuple[int, ...] = ()
     runaway: bool = False
     """Whether the text had not ended at its limit."""
+    language: str = ""
+    """Whisper's own code of the language in which it was recognised."""
 
     @property
     def confidence(self) -> float:

@@ -8,7 +8,7 @@ temperatures. Only its loading is used here: names of models, the hub, the token
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from inference.whisper.hallucinations import Hypothesis
 from inference.whisper.mel import HOP, RATE_HZ, Float32, LogMel, Spectrum
 
 if TYPE_CHECKING:
+    from ctranslate2 import StorageView
     from faster_whisper import WhisperModel
 
 WINDOWS = (1000, 1500, 2000, 2500, 3000)
@@ -43,6 +44,8 @@ REPETITION_PENALTY = 1.05
 UNREPEATED_TOKENS = 3
 """In a second attempt, so many tokens in a row do not come twice: the first one may have ended in a loop."""
 
+AUTO = "auto"
+"""In place of a language: the model finds it in the sound."""
 LANGUAGE_ALIASES = {"fil": "tl", "iw": "he", "jv": "jw", "nb": "no"}
 """Language codes that Whisper calls otherwise."""
 
@@ -55,7 +58,7 @@ class Piece:
     speech: float
     """Seconds of it that may be speech."""
     language: str
-    """Whisper's own code."""
+    """Whisper's own code, or ``AUTO``."""
     prefix: tuple[int, ...] = ()
     """Tokens with which the transcript is forced to begin."""
     plain: bool = False
@@ -111,8 +114,8 @@ class Model:
 
     @property
     def languages(self) -> frozenset[str]:
-        """The languages that the model knows, under all their codes."""
-        codes = (*self._whisper.supported_languages, *LANGUAGE_ALIASES)
+        """The languages that the model knows, under all their codes, and ``AUTO`` if there are several."""
+        codes = (*self._whisper.supported_languages, *LANGUAGE_ALIASES, AUTO)
         return frozenset(code for code in codes if self.language(code))
 
     def language(self, tag: str) -> str:
@@ -121,6 +124,8 @@ class Model:
         code = LANGUAGE_ALIASES.get(code, code)
         if not self._whisper.model.is_multilingual:
             return code if code == "en" else ""
+        if code == AUTO:
+            return code
         known = code in self._whisper.supported_languages and self._tokens.token_to_id(f"<|{code}|>") is not None
         return code if known else ""
 
@@ -132,9 +137,13 @@ class Model:
         features = np.empty((len(pieces), len(self.filters), shape[0]), np.float32)
         for row, piece in zip(features, pieces, strict=True):
             piece.spectrum.fill(row, silence=not piece.plain)
+        sound = StorageView.from_array(features)
+        if any(piece.language == AUTO for piece in pieces):
+            sound = self._whisper.model.encode(sound)
+            pieces = self._with_languages(pieces, sound)
         limit = max(self._limit(piece) for piece in pieces)
         results = self._whisper.model.generate(
-            StorageView.from_array(features),
+            sound,
             [self._prompt(piece) for piece in pieces],
             beam_size=1,
             repetition_penalty=REPETITION_PENALTY,
@@ -196,6 +205,14 @@ class Model:
                 count *= 2
             self.transcribe([piece] * max_rows)
 
+    def _with_languages(self, pieces: Sequence[Piece], encoded: StorageView) -> list[Piece]:
+        """The pieces with the likeliest language of their sound where it was not given."""
+        found = [ranked[0][0].strip("<|>") for ranked in self._whisper.model.detect_language(encoded)]
+        return [
+            replace(piece, language=language) if piece.language == AUTO else piece
+            for piece, language in zip(pieces, found, strict=True)
+        ]
+
     def _prompt(self, piece: Piece) -> list[int]:
         prompt = [] if piece.plain else [*self.hotwords]
         prompt.append(self._special("startoftranscript"))
@@ -206,11 +223,11 @@ class Model:
     def _hypothesis(self, piece: Piece, tokens: list[int], score: float, no_speech: float) -> Hypothesis:
         if len(tokens) >= self._limit(piece):
             # This is the limit at which the row would end alone; in a batch, the longest limit holds for all rows.
-            return Hypothesis(speech=piece.speech, no_speech=no_speech, runaway=True)
+            return Hypothesis(speech=piece.speech, no_speech=no_speech, runaway=True, language=piece.language)
         text = self._tokens.decode([token for token in tokens if token < self._end]).strip()
         # The score is a mean to which forced tokens add nothing, and in which the end of the text counts as a token.
         logprob = score * len(tokens) / (len(tokens) - len(piece.prefix) + 1)
-        return Hypothesis(text, piece.speech, logprob, no_speech, tuple(tokens))
+        return Hypothesis(text, piece.speech, logprob, no_speech, tuple(tokens), language=piece.language)
 
     def _limit(self, piece: Piece) -> int:
         return min(piece.max_tokens, self._room)

@@ -13,7 +13,7 @@ from inference.types import EngineError, Pcm, Transcript
 from inference.whisper.agreement import agreed_text, is_spaced
 from inference.whisper.batches import Urgency
 from inference.whisper.hallucinations import SHORTEST_SPEECH, Hypothesis, Reason
-from inference.whisper.model import Model, Piece, window_for
+from inference.whisper.model import AUTO, Model, Piece, window_for
 from inference.whisper.sound import LONGEST, Sound
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,9 @@ class WhisperTranscription:
         self._recogniser = recogniser
         self._model = model
         self._language = language
+        """Whisper's own code, or ``AUTO``."""
+        self._found = ""
+        """The language of the last words that were believed, if ``AUTO`` was asked for."""
         self._spaced = is_spaced(language)
         self._on_partial = on_partial
         self._final_parts: list[str] = []
@@ -116,6 +119,9 @@ class WhisperTranscription:
     def accept(self, job: Job, hypothesis: Hypothesis, *, believed: bool) -> None:
         """Take the result of this job. A text that was not believed is empty."""
         assert job.piece is not None
+        if self._language == AUTO and hypothesis.text:
+            self._found = hypothesis.language
+            self._spaced = is_spaced(self._found)
         if job.is_first_part:
             self._final_parts += [hypothesis.text] if hypothesis.text else []
             self._forget_before(job.until)
@@ -200,20 +206,21 @@ class WhisperTranscription:
     def _report(self, on_partial: OnPartial, transcript: Transcript, tokens: tuple[int, ...]) -> None:
         """Report the words on which this hypothesis and the one before agree, if they are more than before."""
         before, self._hypothesis = self._hypothesis, transcript
-        self._prefix = self._model.safe_prefix(self._hypothesis_tokens, tokens, self._language)
+        if self._language != AUTO:  # the language might be another one next time
+            self._prefix = self._model.safe_prefix(self._hypothesis_tokens, tokens, self._language)
         self._hypothesis_tokens = tokens
         words = agreed_text(before.text, transcript.text, spaced=self._spaced)
         if len(words) > len(self._reported):
             self._reported = words
             self._recogniser.counts["partials"] += 1
             try:
-                on_partial(Transcript(words, before.samples, transcript.confidence))
+                on_partial(replace(transcript, text=words, samples=before.samples))
             except Exception:
                 log.exception("Reporting a partial transcript failed; the utterance goes on")
 
     def _transcript(self, text: str, samples: int, confidence: float) -> Transcript:
         words = (" " if self._spaced else "").join(filter(None, [*self._final_parts, text]))
-        return Transcript(words, samples, confidence)
+        return Transcript(words, samples, confidence, self._found)
 
     # -- the end
 

@@ -84,6 +84,30 @@ async def test_an_unknown_language_is_a_permanent_error(engine):
     engine.open(language="en-GB").cancel()
 
 
+async def test_a_multilingual_model_finds_the_language_and_names_it(tmp_path):
+    languages = ("en", "de", "ja")
+    async with running(make_tiny_whisper(tmp_path, languages=languages), max_batch=16) as (engine, gate):
+        assert "auto" in engine.languages
+        partials = []
+        utterances = [engine.open(language=tag, on_partial=partials.append) for tag in ("auto", "de", "auto")]
+        for utterance in utterances:
+            for _ in range(3):
+                utterance.push(LOW)
+                await gate.finished.get()
+        finals = [await utterance.finish() for utterance in utterances]
+        assert {final.text for final in finals} == {LOW_SENTENCE}
+        assert finals[0].language in languages
+        assert [final.language for final in finals] == [finals[0].language, "", finals[0].language]
+        assert partials[-1].language == finals[0].language
+        assert not any(piece.prefix for pieces in gate.passes for piece in pieces if piece.language == "auto")
+
+
+async def test_an_english_model_finds_no_language(engine):
+    assert "auto" not in engine.languages
+    with pytest.raises(EngineError, match="does not know the language 'auto'"):
+        engine.open(language="auto")
+
+
 # -- what is recognised when
 
 

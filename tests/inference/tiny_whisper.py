@@ -85,7 +85,9 @@ def make_tiny_whisper(
     spec.config.suppress_ids = []
     spec.config.suppress_ids_begin = [end]
     spec.config.alignment_heads = [[0, 0]]
-    spec.config.lang_ids = []
+    spec.config.lang_ids = [
+        tokenizer.token_to_id(f"<|{language}|>") for language in languages[:99] if len(languages) > 1
+    ]
     spec.validate()
     spec.save(str(folder))
     (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": mels}))

@@ -91,3 +91,19 @@ async def test_no_expected_name_is_heard_on_a_line_without_words(with_names):
 
 async def test_nothing_is_heard_in_silence(whisper):
     assert await heard(whisper, np.zeros(48000, np.int16)) == ""
+
+
+@pytest.mark.human
+async def test_a_multilingual_model_finds_the_language_of_people(models_dir, speech_dir):
+    folder = models_dir / "base"
+    if not folder.is_dir():
+        pytest.skip("the folder of the models has no base")
+    made = FasterWhisperSpeechToText(WhisperOptions(model=str(folder), device="cpu", cpu_threads=1))
+    await made.start()
+    for name in ("openai-whisper__jfk", "google-samples__brooklyn", "speechbrain__spk1_snt2"):
+        utterance = made.open(language="auto")
+        utterance.push(by_telephone(read(speech_dir / f"{name}.wav")))
+        final = await utterance.finish()
+        assert final.language == "en", name
+        assert len(plain_words(final.text)) > 3
+    await made.close()
