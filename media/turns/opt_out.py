@@ -5,9 +5,11 @@ A wrong answer harms somebody either way: the law gives callers this right, and 
 the do-not-call list again. So there are three answers. A plain demand is obeyed at once. If a demand is only suspected,
 the caller is asked. All other words are left to the language model.
 
-The judgement looks for the parts of a demand, not for whole phrases: who is to stop, what is to stop, who is called and
-which list is meant. It weighs how many of the parts are there, and takes off weight for what makes it another demand: a
-time or a condition, a third person, a report of what was said, another list. It knows English only.
+Two judges work together. The rules look for the parts of a demand, not for whole phrases: who is to stop, what is to
+stop, who is called and which list is meant. They take off weight for what makes it another demand: a time or a
+condition, a third person, a report of what was said, another list. The model of ``media.turns.opt_out_likelihood``
+knows no parts, but has learned how people talk who want no more calls. What both are sure of is obeyed; what one of
+them suspects is asked about. Both know English only.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from media.turns.opt_out_clauses import PLAIN_WEIGHT, STRONG_WEIGHT, YOU
-from media.turns.opt_out_hints import weigh_hints, weigh_loosely
+from media.turns.opt_out_likelihood import likelihood
 from media.turns.opt_out_rules import RULES
 from media.turns.opt_out_words import reduce_words
 
@@ -37,9 +39,17 @@ class Judgement:
     """A finding in the caller's words."""
 
     demand: Demand
+    likely: bool = False
+    """The suspicion is strong enough to be obeyed when the caller has heard the question and says such words again."""
     strong: bool = False
-    """The suspicion is so strong that it is obeyed if the call ends before the caller has answered the question."""
+    """It is strong enough to be obeyed if the call ends before the caller has answered the question."""
 
+
+SUSPECTED_FROM = -1.5
+"""The logarithm of the odds from which the caller is asked. If it were lower, fewer demands would be missed and more
+callers asked about something else."""
+LIKELY_FROM = 1.0
+"""The logarithm of the odds from which words may be obeyed, if the rules or the caller's answer agree."""
 
 _INVITES = re.compile(
     rf"\b{YOU} (?:can|may|could) (?:still |PLS |EVER |always )*(?:CALL|RING)(?! (?:\w+ )?(?:not|off|on no))"
@@ -69,19 +79,21 @@ _DOUBTS = (
     # A question of fact.
     r"^ (?:so |and |but |sorry |hi |hello |hey )*(?:is|are|was|were|did|does|do(?! not)|has|have|who|whose|should|am) ",
 )
-"""Words which speak of something besides that a plain demand has no need of."""
+"""Words which speak of something besides. They may be asked about, but are not obeyed unasked."""
 _DOUBTFUL = re.compile("|".join(_DOUBTS))
 
 
 def judge_opt_out(text: str) -> Judgement:
     """Judge words of a caller in English, however recognition spells them."""
     said = reduce_words(text)
-    weights = [weight for rule in (*RULES, weigh_hints) for weight in rule(said)]
-    weight = max(weights) if weights else weigh_loosely(said)
+    weight = max((weight for rule in RULES for weight in rule(said)), default=0)
     if _INVITES.search(said):
         weight -= _INVITATION_DOUBT
-    if weight == PLAIN_WEIGHT and _DOUBTFUL.search(said):
-        weight = STRONG_WEIGHT
-    if weight >= PLAIN_WEIGHT:
+    log_odds = likelihood(text, said)
+    likely = log_odds >= LIKELY_FROM
+    sure = likely and not _DOUBTFUL.search(said)
+    if sure and weight >= PLAIN_WEIGHT:
         return Judgement(Demand.PLAIN)
-    return Judgement(Demand.SUSPECTED if weight > 0 else Demand.NONE, strong=weight == STRONG_WEIGHT)
+    if weight <= 0 and log_odds < SUSPECTED_FROM:
+        return Judgement(Demand.NONE)
+    return Judgement(Demand.SUSPECTED, likely=likely, strong=sure and weight >= STRONG_WEIGHT)

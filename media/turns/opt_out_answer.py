@@ -56,13 +56,13 @@ _OPEN_QUESTION = re.compile(r"\b(?:what|when|who|where|why|how|which)\b(?! (?:i|
 
 def judge_answer(text: str) -> Answer:
     """Judge what the caller says to the question."""
-    demand = judge_opt_out(text).demand
-    if demand is Demand.PLAIN:
+    judgement = judge_opt_out(text)
+    if judgement.demand is Demand.PLAIN:
         return Answer.YES
     words = _FILLERS.sub("", f"{_plain(text)} ").strip() or _plain(text)
     if _NO.match(words):
         return Answer.NO if not re.search(r"\b(?:yes|yeah)\b", words) else Answer.OTHER
-    if demand is Demand.SUSPECTED:
+    if judgement.likely:
         return Answer.YES
     agreed = _YES.match(words)
     if agreed is None:

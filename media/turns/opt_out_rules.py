@@ -493,6 +493,20 @@ def _weigh_numbers(said: str) -> Iterator[int]:
         yield min(weight, weigh_lead(before, own=WEAK_WEIGHT)) - doubt_lead(before)
 
 
+_ALONE = re.compile(
+    r"\bleave (?:ME|NUMBER|HOME|KIN) (?:alone|be|in peace)\b(?! (?:with|for|until|while|when|in the|to))"
+)
+_NOT_ALONE = re.compile(r"\b(?:he|she|they|to|not|never|will|would)$")
+
+
+def _weigh_alone(said: str) -> Iterator[int]:
+    """Weigh "leave me alone"."""
+    for found in _ALONE.finditer(said):
+        before = said[: found.start()]
+        if not _NOT_ALONE.search(sentence_of(before)):
+            yield STRONG_WEIGHT - min(doubt_lead(before), STRONG_WEIGHT)
+
+
 RULES = (
     _weigh_forbidding,
     _weigh_wishes,
@@ -502,5 +516,6 @@ RULES = (
     _weigh_do_not_call_lists,
     _weigh_opting_out,
     _weigh_numbers,
+    _weigh_alone,
 )
 """All rules."""

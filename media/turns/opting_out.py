@@ -73,14 +73,14 @@ class OptingOut:
             return OptOutMove.OBEY
         if not self._listens or not words:
             return OptOutMove.ANSWER
-        demand = judge_opt_out(words).demand
-        if demand is Demand.PLAIN:
+        judgement = judge_opt_out(words)
+        if judgement.demand is Demand.PLAIN:
             return OptOutMove.OBEY
         if self.doubt is not None and self._answers_question(lines):
             return OptOutMove.OBEY if judge_answer(words) is Answer.YES else OptOutMove.ANSWER
-        if demand is not Demand.SUSPECTED:
+        if judgement.demand is not Demand.SUSPECTED:
             return OptOutMove.ANSWER
-        if self.doubt is not None and self.doubt.ignored:
+        if self.doubt is not None and self.doubt.ignored and judgement.likely:
             return OptOutMove.OBEY
         may_ask = self._question and len(self._settled) < MOST_QUESTIONS and words_of(words) not in self._settled
         return OptOutMove.ASK if may_ask else OptOutMove.ANSWER

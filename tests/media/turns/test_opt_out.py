@@ -1,54 +1,42 @@
 """
 Which words ask never to be called again, which may, and which only sound like it.
 
-Both files have sentences of callers with the label "demand" (a plain demand of the speaker, to those who call, never to
-be called again) or "other".
-
-- ``opt_out_sentences.json``: The sources ``callers`` and ``reports`` were not written for this test; ``short`` and
-  ``written`` were. ``neighbours`` were written beside the faults found in the other file.
-- ``opt_out_sentences_blind.json``: 90 demands and 90 others that were judged once before anyone who worked on the rules
-  had read them. In that run 6.7 % of the demands were missed (6), 59 % were obeyed at once (53) and the caller was
-  asked about the rest (31). None of the others was obeyed, and the caller was asked about 4.4 % of them (4). These are
-  the figures to expect for words that the rules have not met. The kinds of the six and the four have been mended since,
-  so the tests hold the set to more than that.
-- ``opt_out_sentences_unseen.json``: 90 demands and 90 others by a third author, judged once after that mending. 8.9 %
-  of the demands were missed (8), 56 % were obeyed at once (50) and the caller was asked about the rest (32). None of
-  the others was obeyed, and the caller was asked about 4.4 % of them (4). Nothing has been mended with this set, so
-  that its figures can be compared with those of another design.
+``opt_out/README.md`` says where the sentences come from. "demand" is a plain demand of the speaker, to those who call,
+never to be called again; the other sentences were mostly written to sound like one. The figures of ``sealed.json`` are
+those to expect for words of people whom neither the rules nor the model have met.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from media.turns.opt_out import Demand, Judgement, judge_opt_out
+from media.turns.opt_out_likelihood import WEIGHTS, features, likelihood
+from media.turns.opt_out_words import reduce_words
+from tests.media.turns.opt_out.train import FILES, Sentence, digest, read, replaced, train
 
-HERE = Path(__file__).parent
-SENTENCES = json.loads((HERE / "opt_out_sentences.json").read_text(encoding="utf-8"))
-BLIND_SENTENCES = json.loads((HERE / "opt_out_sentences_blind.json").read_text(encoding="utf-8"))
-UNSEEN_SENTENCES = json.loads((HERE / "opt_out_sentences_unseen.json").read_text(encoding="utf-8"))
-MOST_MISSED_UNSEEN = 0.09
-"""The share of the demands that is missed in words that the rules were not written for."""
-SOURCES = ("callers", "reports", "short", "written", "neighbours")
+CORPUS = {name: read(name) for name in (*FILES, "sealed")}
+KNOWN = [*CORPUS["sentences"], *CORPUS["blind"]]
+"""The sentences that the rules were written for."""
 MOST_MISSED = 0.03
 """The share of the demands that may be taken for something else. The language model still has its tool for them."""
-FEWEST_PLAIN = {"callers": 0.75, "reports": 0.4, "short": 0.8, "written": 0.6, "neighbours": 0.5}
-"""The share of the demands of each source that is obeyed without a question."""
-MOST_ASKED = 0.05
-"""The share of the other sentences about which the caller may be asked."""
-
-FEWEST_PLAIN_BLIND = 0.64
-"""The share of the demands of the blind set that is obeyed without a question: 58 of 90, now that it is known."""
+FEWEST_PLAIN = {"sentences": 0.6, "blind": 0.6, "unseen": 0.5, "taught": 0.33, "sealed": 0.5}
+"""The share of the demands of each file that is obeyed without a question."""
+MOST_ASKED = 0.15
+"""The share of the other sentences of a file about which the caller may be asked, though they sound like a demand."""
+MOST_ASKED_SHORT = 0.2
+"""The same for ``sentences.json``, half of which are near twins of demands."""
+MOST_ASKED_ORDINARY = 0.005
+"""The same for ordinary sentences."""
 
 PLAIN, SUSPECTED, NONE = Demand.PLAIN, Demand.SUSPECTED, Demand.NONE
 
 
-def texts(label: str, source: str = "") -> list[str]:
-    return [one["text"] for one in SENTENCES if one["label"] == label and source in ("", one["source"])]
+def texts(sentences: list[Sentence], *, demand: bool) -> list[str]:
+    return [one.text for one in sentences if one.demand is demand]
 
 
 def judged(sentences: list[str], *demands: Demand) -> list[str]:
@@ -59,67 +47,81 @@ def judged(sentences: list[str], *demands: Demand) -> list[str]:
 # The sentences of callers
 
 
-def test_there_are_enough_sentences_of_each_kind():
-    assert len(texts("demand")) > 400
-    assert len(texts("other")) > 400
-    assert len(texts("demand", "callers")) == len(texts("other", "callers")) == 90
+@pytest.mark.parametrize("name", [name for name in CORPUS if name != "ordinary"])
+def test_there_are_enough_sentences_of_each_kind(name):
+    assert len(texts(CORPUS[name], demand=True)) >= 90
+    assert len(texts(CORPUS[name], demand=False)) >= 90
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_hardly_any_plain_demand_is_missed(source):
-    demands = texts("demand", source)
+@pytest.mark.parametrize("name", [name for name in CORPUS if name != "ordinary"])
+def test_hardly_any_plain_demand_is_missed(name):
+    demands = texts(CORPUS[name], demand=True)
     assert len(judged(demands, NONE)) <= MOST_MISSED * len(demands), judged(demands, NONE)
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_most_plain_demands_are_obeyed_without_a_question(source):
-    demands = texts("demand", source)
-    assert len(judged(demands, PLAIN)) >= FEWEST_PLAIN[source] * len(demands)
+@pytest.mark.parametrize("name", FEWEST_PLAIN)
+def test_many_plain_demands_are_obeyed_without_a_question(name):
+    demands = texts(CORPUS[name], demand=True)
+    assert len(judged(demands, PLAIN)) >= FEWEST_PLAIN[name] * len(demands)
 
 
-def test_no_other_sentence_is_obeyed_without_a_question():
-    assert judged(texts("other"), PLAIN) == []
+@pytest.mark.parametrize("name", CORPUS)
+def test_no_other_sentence_is_obeyed_without_a_question(name):
+    assert judged(texts(CORPUS[name], demand=False), PLAIN) == []
 
 
-def test_no_other_sentence_is_obeyed_because_the_caller_hangs_up():
-    assert [text for text in texts("other") if judge_opt_out(text).strong] == []
+@pytest.mark.parametrize("name", CORPUS)
+def test_no_other_sentence_is_obeyed_because_the_caller_hangs_up(name):
+    assert [text for text in texts(CORPUS[name], demand=False) if judge_opt_out(text).strong] == []
 
 
-def test_callers_are_hardly_ever_asked_about_other_sentences():
-    assert len(judged(texts("other"), SUSPECTED)) <= MOST_ASKED * len(texts("other"))
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("sentences", MOST_ASKED_SHORT),
+        ("blind", MOST_ASKED),
+        ("unseen", MOST_ASKED),
+        ("taught", MOST_ASKED),
+        ("sealed", MOST_ASKED),
+        ("ordinary", MOST_ASKED_ORDINARY),
+    ],
+)
+def test_callers_are_seldom_asked_about_other_sentences(name, share):
+    others = texts(CORPUS[name], demand=False)
+    assert len(judged(others, SUSPECTED)) <= share * len(others)
 
 
-# The sentences of the blind set, now that it is known
+# The model
 
 
-def blind_texts(label: str) -> list[str]:
-    return [one["text"] for one in BLIND_SENTENCES if one["label"] == label]
+def test_the_weights_were_trained_on_the_sentences_that_are_here():
+    sentences = [sentence for name in FILES for sentence in CORPUS[name]]
+    assert json.loads(WEIGHTS.read_text(encoding="utf-8"))["sentences"] == digest(sentences), (
+        "the sentences have changed: python -m tests.media.turns.opt_out.train"
+    )
 
 
-def test_the_blind_set_has_as_many_demands_as_others():
-    assert len(blind_texts("demand")) == len(blind_texts("other")) == 90
+def test_a_feature_is_a_word_or_a_pair_as_spoken_and_as_reduced():
+    assert features("Stop it!", " stop it ") == {
+        *("'stop", "'it", "^ 'stop", "'stop 'it", "'it $", "^ * 'it", "'stop * $"),
+        *("stop", "it", "^ stop", "stop it", "it $", "^ * it", "stop * $"),
+    }
 
 
-def test_no_demand_of_the_blind_set_is_missed_any_longer():
-    assert judged(blind_texts("demand"), NONE) == []
+def test_training_learns_what_only_the_demands_say():
+    demands = ["lose my number", "just lose it", "lose the number now", "you lose it"]
+    others = ["find my number", "just find it", "find the number now", "you find it"]
+    sentences = [Sentence(text, text in demands, "test") for text in (*demands, *others)]
+    model = train(sentences)
+    assert train(sentences) == model
+    with replaced(model):
+        assert likelihood("would you lose that", " would you lose that ") > 0
+        assert likelihood("would you find that", " would you find that ") < 0
 
 
-def test_most_demands_of_the_blind_set_are_obeyed_without_a_question():
-    demands = blind_texts("demand")
-    assert len(judged(demands, PLAIN)) >= FEWEST_PLAIN_BLIND * len(demands)
-
-
-def test_callers_are_not_asked_about_any_other_sentence_of_the_blind_set():
-    assert judged(blind_texts("other"), PLAIN, SUSPECTED) == []
-
-
-def test_what_holds_for_words_that_the_rules_were_not_written_for():
-    demands = [one["text"] for one in UNSEEN_SENTENCES if one["label"] == "demand"]
-    others = [one["text"] for one in UNSEEN_SENTENCES if one["label"] == "other"]
-    assert len(demands) == len(others) == 90
-    assert len(judged(demands, NONE)) <= MOST_MISSED_UNSEEN * len(demands)
-    assert judged(others, PLAIN) == []
-    assert len(judged(others, SUSPECTED)) <= MOST_ASKED * len(others)
+def test_words_that_the_model_does_not_know_are_no_demand():
+    assert likelihood("zyxwv", reduce_words("zyxwv")) < 0
+    assert judge_opt_out("zyxwv").demand is NONE
 
 
 # What recognition makes of them
@@ -156,7 +158,7 @@ def with_errors(text: str) -> str:
     ids=["capitals", "no punctuation", "hesitation", "errors", "a sentence before", "a word before"],
 )
 def test_the_figures_hold_however_the_words_are_recognised(change):
-    demands, others = texts("demand") + blind_texts("demand"), texts("other") + blind_texts("other")
+    demands, others = texts(KNOWN, demand=True), texts(KNOWN, demand=False)
     assert len(judged([change(text) for text in demands], NONE)) <= MOST_MISSED * len(demands)
     assert judged([change(text) for text in others], PLAIN) == []
 
@@ -170,8 +172,8 @@ def test_the_figures_hold_however_the_words_are_recognised(change):
         # Who is to stop.
         ("stop calling me", PLAIN),
         ("tell your boss to stop calling me", PLAIN),
-        ("they stop calling me", NONE),
-        ("tell the driver to stop calling me", NONE),
+        ("they stop calling me", SUSPECTED),
+        ("tell the driver to stop calling me", SUSPECTED),
         ("my ex won't stop calling me", NONE),
         # What is to stop.
         ("don't ring me again", PLAIN),
@@ -182,7 +184,7 @@ def test_the_figures_hold_however_the_words_are_recognised(change):
         ("don't call our home number again", PLAIN),
         ("don't ring my mother again", SUSPECTED),
         ("don't call the police", NONE),
-        ("don't call him again", NONE),
+        ("don't call him again", SUSPECTED),
         # Which list.
         ("take me off your calling list", PLAIN),
         ("take me off all of your lists", PLAIN),
@@ -191,11 +193,11 @@ def test_the_figures_hold_however_the_words_are_recognised(change):
         ("take me off the cancellation list", NONE),
         ("take me off your guest list", NONE),
         ("put me on your do not call list", PLAIN),
-        ("is there a do not call list", NONE),
+        ("is there a do not call list", SUSPECTED),
         # A time or a condition.
         ("don't call me before nine", NONE),
-        ("don't call me again until Monday", NONE),
-        ("if it rains don't call me", NONE),
+        ("don't call me again until Monday", SUSPECTED),
+        ("if it rains don't call me", SUSPECTED),
         ("if you're late don't ever call me again", SUSPECTED),
         # Another channel, and an invitation.
         ("don't call me, text me", SUSPECTED),
@@ -203,14 +205,14 @@ def test_the_figures_hold_however_the_words_are_recognised(change):
         ("when I said don't call me I was angry, you can call me now", NONE),
         # A report, a question, the contrary.
         ("I told you to stop calling me", PLAIN),
-        ("who said stop calling me", NONE),
-        ("did you take me off your list", NONE),
-        ("don't take me off your list", NONE),
-        ("I never asked you to stop calling me", NONE),
+        ("who said stop calling me", SUSPECTED),
+        ("did you take me off your list", SUSPECTED),
+        ("don't take me off your list", SUSPECTED),
+        ("I never asked you to stop calling me", SUSPECTED),
         # Calling by a name.
         ("don't call me sir", NONE),
-        ("don't ring me sir", PLAIN),
-        ("don't ever call me Susan", NONE),
+        ("don't ring me sir", SUSPECTED),
+        ("don't ever call me Susan", SUSPECTED),
         ("stop calling me Susan, it's Suzanne", NONE),
         ("stop calling me yeah", PLAIN),
         ("don't call this number pal", PLAIN),
@@ -218,7 +220,7 @@ def test_the_figures_hold_however_the_words_are_recognised(change):
         ("do you know the song Don't Call Me Angel", NONE),
         # The speaker is the one who calls.
         ("I'm never calling that restaurant again", NONE),
-        ("I can't make any calls from this phone", NONE),
+        ("I can't make any calls from this phone", SUSPECTED),
         ("you're never calling me again", SUSPECTED),
         # One call is not calls.
         ("I don't want this call recorded", NONE),
@@ -236,7 +238,7 @@ def test_the_figures_hold_however_the_words_are_recognised(change):
         ("No. Sorry. Call me.", NONE),
         # Words that say less.
         ("take me off for good", SUSPECTED),
-        ("drop me off today", NONE),
+        ("drop me off at the station", NONE),
         ("leave me alone", SUSPECTED),
         ("unsubscribe", SUSPECTED),
         ("unsubscribe me from the newsletter", NONE),
@@ -247,13 +249,24 @@ def test_each_part_of_a_demand_counts(words, demand):
     assert judge_opt_out(words).demand is demand
 
 
-@pytest.mark.parametrize(
-    "words", ["leave me alone", "take me off the list", "don't call back", "don't call me, text me"]
-)
+@pytest.mark.parametrize("words", ["leave me alone", "take me off the list", "just take me off"])
 def test_a_suspicion_is_strong_if_most_who_say_this_want_no_calls(words):
-    assert judge_opt_out(words) == Judgement(SUSPECTED, strong=True)
+    assert judge_opt_out(words) == Judgement(SUSPECTED, likely=True, strong=True)
 
 
-@pytest.mark.parametrize("words", ["unsubscribe", "please remove my number", "I'm tired of you people calling me"])
+@pytest.mark.parametrize("words", ["please remove my number", "I'm tired of you people calling me"])
+def test_a_suspicion_is_likely_if_the_model_alone_is_sure(words):
+    assert judge_opt_out(words) == Judgement(SUSPECTED, likely=True)
+
+
+@pytest.mark.parametrize("words", ["unsubscribe", "they stop calling me", "don't call me, text me"])
 def test_a_suspicion_is_weak_if_the_words_may_well_mean_something_else(words):
     assert judge_opt_out(words) == Judgement(SUSPECTED)
+
+
+@pytest.mark.parametrize(
+    "words", ["my ex keeps calling me and I said never call me again", "the song is don't call me"]
+)
+def test_words_about_something_besides_are_not_obeyed_unasked(words):
+    assert not judge_opt_out(words).strong
+    assert judge_opt_out(words).demand is not PLAIN
