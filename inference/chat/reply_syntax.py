@@ -190,7 +190,7 @@ class ReplySyntax:
         elif character == "@" and not last.isalnum():
             # Some prompts have requests written as "@END_CALL".
             _decide(text, at + 1, final)
-            named = self._word(text, at + 1, final) if text[at + 1 : at + 2].isalpha() else None
+            named = self._word(text, at + 1, final)
             found = named if named and named.requests else None
         elif character.isascii() and character.isalpha() and not (last.isalnum() or (last and last in "_@/\\-")):
             found = self._word(text, at, final)
@@ -404,9 +404,10 @@ class ReplySyntax:
     # -- words ----------------------------------------------------------------------------------------------
 
     def _word(self, text: str, at: int, final: bool) -> Found | None:
-        """A request that is written as a name, or a call of a function."""
+        """A request that is written as a name, or a call of a function; None if no name in ASCII begins here."""
         match = _WORD.match(text, at)
-        assert match is not None
+        if match is None:
+            return None
         word, end, qualified = match[0], match.end(), False
         if len(word) > LONGEST_WORD:
             return None

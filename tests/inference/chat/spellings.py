@@ -60,6 +60,7 @@ REQUESTS = {
 """The requests and how they are written. The first spelling of each is the one that the prompt asks for."""
 
 SPEECH = [
+    "find us @Ärzte, or @ über the road.",
     "See [END", "[", "a [E] b", "2 < 3", "Yes\n", "a <b", "I am", "See [sales] or [our hours].",
     "Call (now) or later.", "Please *do not call* before nine.", "Hang up and dial again (hang up first).",
     "The end. Call us (at home).", "We may transfer your call. Your transfer(s) went through.",
