@@ -129,6 +129,7 @@ _OPEN = re.compile(r"[\[({<*`][\[({<*`|/]*")
 _CONTENTS = {
     opener: re.compile(rf"[^{re.escape(pair)}\n]*") for pair in ("[]", "()", "{}", "<>", "*", "`") for opener in pair
 }
+_UNDERLINED = re.compile(r"_{1,3}(?P<inside>(?:[^_\n]|(?<=[^\W_])_(?=[^\W_]))*)(?P<close>_*)")
 _CLOSE = re.compile(r"[\])}>*`|/]+")
 _WORD = re.compile(r"[A-Za-z](?:[A-Za-z0-9_]|\\_)*")
 _ROLE = re.compile(r"[ \t]*[*_#>]*[ \t]*(?P<name>[^\W\d_]*)")
@@ -187,6 +188,8 @@ class ReplySyntax:
             found = self._angle(text, at, before, final)
         elif character in "[({*`":
             found = self._bracket(text, at, final)
+        elif character == "_" and not (last.isalnum() or (last and last in "_\\")):
+            found = self._underlined(text, at, final)
         elif character == "@" and not last.isalnum():
             # Some prompts have requests written as "@END_CALL".
             _decide(text, at + 1, final)
@@ -338,6 +341,15 @@ class ReplySyntax:
         if closer.end() == len(text) and not final:
             raise Undecided
         return Found(closer.end(), requests)
+
+    def _underlined(self, text: str, at: int, final: bool) -> Found | None:
+        """A request between underscores, which are emphasis like stars."""
+        match = _UNDERLINED.match(text, at)
+        assert match is not None  # it matches one underscore
+        if match.end() == len(text) and not final and self._reader.may_become_phrase(match["inside"]):
+            raise Undecided
+        requests = self._reader.phrase(match["inside"], Wrapping.EMPHASIS) if match["close"] else NO_REQUESTS
+        return Found(match.end(), requests) if requests else None
 
     def _json(self, text: str, at: int, final: bool) -> Found | None:
         match = (_OBJECT if text[at] == "{" else _ARRAY).match(text, at)

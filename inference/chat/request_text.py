@@ -28,8 +28,8 @@ class Wrapping(Enum):
     BRACKETS = auto()
     """Square, curly or angle brackets, which nobody uses in speech: any phrase is a request."""
     EMPHASIS = auto()
-    """Parentheses, stars or backticks, which are also used for words to be spoken: a request is written as a name
-    (``END_CALL``) or tells what happens (``*hangs up*``)."""
+    """Parentheses, stars, underscores or backticks, which are also used for words to be spoken: a request is written as
+    a name (``END_CALL``) or tells what happens (``*hangs up*``)."""
     NOTHING = auto()
     """A request is written as a name."""
 
@@ -44,7 +44,7 @@ def _joined(*parts: str) -> frozenset[str]:
     return frozenset("".join(words).replace("-", "") for words in product(*(part.split() for part in parts)))
 
 
-_CALL = "call thecall thiscall phonecall thephonecall conversation theconversation"
+_CALL = "call thecall thiscall calls phonecall thephonecall conversation theconversation"
 _PHONE = "- call thecall phone thephone"
 _ENDS = _joined("end terminate finish disconnect", _CALL) | _joined("hangup", _PHONE)
 _ENDS |= {"callend", "endofcall", "endofconversation", "disconnect", "endcallnow", "calldisconnect"}
@@ -52,7 +52,10 @@ _ENDING = (
     _joined("ends ending ended terminates terminating terminated disconnects disconnecting disconnected", _CALL)
     | _joined("hangsup hangingup hungup", _PHONE)
     | _joined(_CALL, "- is has hasbeen isnow", "ended over terminated disconnected finished complete completed ends")
-    | {"disconnects", "disconnecting", "disconnected"}
+    | {"disconnects", "disconnecting", "disconnected", "linedisconnects", "thelinegoesdead", "linegoesdead"}
+    | _joined("legt legtjetzt", "auf denhörerauf")
+    | _joined("raccroche cuelga riattacca riaggancia desliga hangtop", "- eltelefono elteléfono iltelefono otelefone")
+    | {"beendetdasgespräch", "beendetdenanruf", "terminelappel", "terminalallamada", "terminalachiamata"}
 )
 """The end of the call as something that happens: no instruction to the caller is written like this."""
 _OPTS_OUT = (

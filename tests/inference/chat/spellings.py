@@ -29,7 +29,9 @@ REQUESTS = {
         '<invoke name="end_call"></invoke>', "<function_call>end_call()</function_call>",
         '<|tool_call|>[{"name": "end_call"}]', "<|python_tag|>end_call()",
         '[TOOL_CALLS] [{"name": "end_call", "arguments": {}}]', "[TOOL_CALLS]end_call[ARGS]{}",
-        "[TOOL_CALL]end_call[/TOOL_CALL]",
+        "[TOOL_CALL]end_call[/TOOL_CALL]", "_hangs up_", "__ends the call__", "_END_CALL_", "[END_CALLS]",
+        "*the line goes dead*", "*legt auf*", "(raccroche)", "*cuelga el teléfono*", "_riattacca_", "*desliga*",
+        "*hangt op*",
     ],
     SALES: [
         "[TRANSFER sales]", "[TRANSFER: sales]", "[Transfer to sales]", "[transfer_to sales]",
@@ -60,7 +62,7 @@ REQUESTS = {
 """The requests and how they are written. The first spelling of each is the one that the prompt asks for."""
 
 SPEECH = [
-    "find us @Ärzte, or @ über the road.",
+    "find us @Ärzte, or @ über the road.", "that is _really_ good, __really__.", "say snake_case and _private_name.",
     "See [END", "[", "a [E] b", "2 < 3", "Yes\n", "a <b", "I am", "See [sales] or [our hours].",
     "Call (now) or later.", "Please *do not call* before nine.", "Hang up and dial again (hang up first).",
     "The end. Call us (at home).", "We may transfer your call. Your transfer(s) went through.",
