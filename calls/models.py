@@ -16,6 +16,7 @@ from django.utils import timezone
 from calls import rates
 from calls.languages import judge_language
 from calls.status import Status
+from calls.variables import misspelt
 
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 """A telephone number in international form. The text must match as a whole (``fullmatch``)."""
@@ -141,6 +142,12 @@ class Agent(models.Model):
             errors["language"] = "Write a language code such as en, de or pt-BR."
         elif self.active and (problems := judge_language(self.language).problems):
             errors["language"] = list(problems)
+        for field in ("prompt", "greeting", "disclosure", "voicemail_message"):
+            if wrong := misspelt(getattr(self, field), spoken=field != "prompt"):
+                errors[field] = (
+                    f"{wrong[0]} is no variable. Write variables as {{{{ name }}}}, in lower-case letters, digits and "
+                    "underscores."
+                )
         if errors:
             raise ValidationError(errors)
 

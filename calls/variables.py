@@ -24,5 +24,18 @@ def placeholders(text: str) -> set[str]:
     return set(_PLACEHOLDER.findall(text))
 
 
+def misspelt(text: str, *, spoken: bool) -> list[str]:
+    """
+    Return what looks like a placeholder in ``text`` and is none, such as ``{name}`` or ``{{ First-Name }}``.
+
+    In a text that is ``spoken``, single braces have no other use. A prompt may have them in an example.
+    """
+    rest = _PLACEHOLDER.sub(" ", text)
+    found = re.findall(r"\{\{[^{}]*\}\}?|\{[^{}]*\}\}", rest)
+    if spoken:
+        found = re.findall(r"\$?\{+[^{}]*\}*|\}+", rest)
+    return list(dict.fromkeys(found))
+
+
 def _spoken(value: object) -> str:
     return "" if value is None else _UNSPEAKABLE.sub("", _BREAK.sub(" ", str(value)))

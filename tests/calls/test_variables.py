@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calls.variables import fill, placeholders
+from calls.variables import fill, misspelt, placeholders
 
 
 @pytest.mark.parametrize("text", ["Hello {{name}}!", "Hello {{ name }}!", "Hello {{\tname   }}!"])
@@ -58,3 +58,33 @@ def test_any_value_stays_on_one_line_and_can_be_encoded(value):
 
 def test_the_placeholders_of_a_text_are_found():
     assert placeholders("{{ name }}, your {{what}} of {{ name }} {{ Odd }}") == {"name", "what"}
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("Hello {{ name }}, this is {{company_2}}.", []),
+        # AVA-AI-Voice-Agent-for-Asterisk#124, clairvoyance#620
+        ("Hello {caller_name}, your number is {caller_number}.", ["{caller_name}", "{caller_number}"]),
+        ("Hello {{ First-Name }}!", ["{{ First-Name }}"]),
+        ("Hello {{ name }!", ["{{ name }"]),
+        ("Hello ${name}!", ["${name}"]),
+        ("Hello {{name", ["{{name"]),
+        ("Hello name}}!", ["}}"]),
+        ("{a} and {a}", ["{a}"]),
+    ],
+)
+def test_what_only_looks_like_a_placeholder_in_a_line_is_found(text, wrong):
+    assert misspelt(text, spoken=True) == wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('Answer with {"day": "Monday"} or {}.', []),
+        ("You speak to {{ name }} of {{Company}}.", ["{{Company}}"]),
+        ("You speak to {{ name }.", ["{{ name }"]),
+    ],
+)
+def test_a_prompt_may_contain_single_braces(text, wrong):
+    assert misspelt(text, spoken=False) == wrong

@@ -2,7 +2,7 @@
 ``manage.py demo``: a phone conversation with the real server, on this machine.
 
 The command starts the server, calls it over the simulated telephone network and talks: several turns, one interruption,
-one murmur. It prints the conversation as it goes and the figures after it, and fails if something is missing.
+one backchannel. It prints the conversation as it goes and the figures after it, and fails if something is missing.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ READY_TIMEOUT = 90.0
 STOP_TIMEOUT = 15.0
 """Seconds that the server has to stop before it is killed."""
 RESUMED_WITHIN = 0.5
-"""Seconds: after a longer pause a murmur has stopped the agent."""
+"""Seconds: after a longer pause a backchannel has stopped the agent."""
 POLL_SECONDS = 0.2
 """Seconds between two looks into the database for new turns."""
 LOG_LINES = 15
@@ -139,7 +139,7 @@ class Command(BaseCommand):
             raise CommandError("Something was missing from the demonstration:\n  - " + "\n  - ".join(problems))
         console.print(
             "\n[green]The demonstration is complete:[/] a conversation of several turns, an interruption that stopped "
-            "the agent, and a murmur that did not."
+            "the agent, and a backchannel that did not."
         )
 
 
@@ -208,7 +208,7 @@ async def _converse(console: Console, port: int, voice: str) -> PhoneCall:
 def _print_speech(console: Console, event: dict[str, Any]) -> None:
     """Print what the caller says as soon as they begin to."""
     if event["event"] == "caller_speech_start":
-        note = {"say": "", "talk over": " [yellow](over the agent)[/]", "backchannel": " [yellow](a murmur)[/]"}
+        note = {"say": "", "talk over": " [yellow](over the agent)[/]", "backchannel": " [yellow](a backchannel)[/]"}
         console.print(f"  [cyan]caller[/]  {event['clip']}{note[event['kind']]}")
 
 
@@ -275,11 +275,11 @@ def _find_problems(turns: list[RecordedTurn], measured: Measurements, *, recorde
         yield "no turn of the agent was interrupted"
     if not any(overlap.clear_after is not None for overlap in measured.interruptions):
         yield "the interruption did not stop the agent"
-    murmurs = measured.backchannels
-    if not murmurs:
-        yield "no murmur was heard"
-    if any(overlap.resumed_after is None or overlap.resumed_after > RESUMED_WITHIN for overlap in murmurs):
-        yield "a murmur stopped the agent"
+    backchannels = measured.backchannels
+    if not backchannels:
+        yield "no backchannel was heard"
+    if any(overlap.resumed_after is None or overlap.resumed_after > RESUMED_WITHIN for overlap in backchannels):
+        yield "a backchannel stopped the agent"
     if measured.gaps:
         yield f"the agent's voice had {len(measured.gaps)} gaps"
     if errors := [code for code in measured.errors if code != CLOSED_BY_APPLICATION]:

@@ -43,6 +43,8 @@ def test_an_operator_empties_the_transfer_targets_of_an_agent(admin_client):
         ({"opt_out_key": "x"}, "One key"),
         ({"transfer_targets": '["+12025550109"]'}, "Write names in lower case"),
         ({"transfer_targets": "{"}, "Enter a valid JSON"),
+        ({"greeting": "Hello {name}!"}, "{name} is no variable. Write variables as {{ name }}"),
+        ({"prompt": "You speak to {{Name}}."}, "{{Name}} is no variable."),
         ({"ring_timeout": 1}, "greater than or equal to 5"),
     ],
 )
