@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from inference.interfaces import OnPartial
 from inference.types import Description, EngineError, EngineFull, EngineLoading, Languages
 from inference.whisper.batches import Batches, Urgency
-from inference.whisper.hallucinations import LOOPS, SHORTEST_SPEECH, SPOILED, Hypothesis, Reason, is_sure, objection
+from inference.whisper.hallucinations import DOUBTS, LOOPS, SHORTEST_SPEECH, SPOILED, Hypothesis, Reason, is_sure, objection
 from inference.whisper.loading import load, memory_estimate, weights_bytes
 from inference.whisper.mel import RATE_HZ
 from inference.whisper.options import WhisperOptions
@@ -236,6 +236,8 @@ class FasterWhisperSpeechToText:
         hotwords = bool(self._model.hotwords)
         if reason is None:
             return (hotwords or job.is_answer) and not is_sure(hypothesis, hotwords=hotwords)
+        if reason in DOUBTS:
+            return job.is_answer
         return reason in LOOPS or (reason in SPOILED and (hotwords or bool(job.piece.prefix)))
 
     def _choose(self, first: Hypothesis, second: Hypothesis, reason: Reason | None) -> tuple[Hypothesis, Reason | None]:

@@ -90,6 +90,8 @@ class Reason(StrEnum):
 
 LOOPS = frozenset({Reason.RUNAWAY, Reason.REPETITION})
 """The sound is decoded once more, without repetitions."""
+DOUBTS = frozenset({Reason.NO_SPEECH, Reason.STOCK_PHRASE})
+"""A final text is decoded once more: the other attempt may find the words of a caller who is hard to hear."""
 SPOILED = frozenset({Reason.TOO_FAST})
 """A forced prefix or hotwords can cause these, so the sound is decoded once more without either, if it had one."""
 

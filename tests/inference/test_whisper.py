@@ -279,8 +279,8 @@ async def test_many_calls_with_random_actions_get_their_words(folder):
         (Hypothesis("", 1.2, runaway=True), "runaway", 2),
         (Hypothesis("ah " * 40, 9.0), "repetition", 2),
         (Hypothesis("a b c d e f g h i j k l", 1.2, -1.1), "too_fast", 1),
-        (Hypothesis("I came.", 1.2, -1.7, 0.9), "no_speech", 1),
-        (Hypothesis("Thank you.", 0.4, -0.5, 0.8), "stock_phrase", 1),
+        (Hypothesis("I came.", 1.2, -1.7, 0.9), "no_speech", 2),
+        (Hypothesis("Thank you.", 0.4, -0.5, 0.8), "stock_phrase", 2),
     ],
 )
 async def test_each_objection_drops_the_text_and_is_counted(engine, gate, says, reason, attempts):
@@ -347,6 +347,9 @@ async def test_a_doubtful_text_with_hotwords_counts_only_if_there_are_words_with
         (Hypothesis("Seven.", 1.2, -0.99), Hypothesis("", 1.2, -0.1, 0.9), "Seven."),
         (Hypothesis("Seven.", 1.2, -0.99), Hypothesis(runaway=True, speech=1.2), "Seven."),
         (Hypothesis("Seven.", 1.2, -0.6), None, "Seven."),
+        # The first is dropped, and the caller is heard nevertheless.
+        (Hypothesis("Bye.", 1.2, -1.2), Hypothesis("Nine.", 1.2, -0.9), "Nine."),
+        (Hypothesis("I'm", 1.2, -1.9, 0.8), Hypothesis("Eight.", 1.2, -0.6), "Eight."),
     ],
 )
 async def test_the_surer_of_two_attempts_counts_where_the_first_is_doubtful(engine, gate, first, second, heard):
