@@ -2,8 +2,8 @@
 Whisper through faster-whisper's checkpoints: many calls on one GPU, or a handful on a processor.
 
 Whisper recognises whole windows and returns whole texts, so an utterance is recognised again whenever its words are
-requested. All calls share the model: one thread, which takes batches of utterances (``whisper/batches.py``), answers
-before partials. What makes an answer quick:
+requested. All calls share the model, which takes batches of utterances (``whisper/batches.py``): answers before
+partials, and on a processor also beside partials that have begun. What makes an answer quick:
 
 - its features were computed while the sound came in (``whisper/mel.py``);
 - the window is cut to the utterance, 10 to 30 s in steps of 5 s (``whisper/model.py``);
@@ -22,13 +22,23 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from inference.interfaces import OnPartial
 from inference.types import Description, EngineError, EngineFull, EngineLoading, Languages
 from inference.whisper.batches import Batches, Urgency
-from inference.whisper.hallucinations import DOUBTS, LOOPS, SHORTEST_SPEECH, SPOILED, Hypothesis, Reason, is_sure, objection
+from inference.whisper.hallucinations import (
+    DOUBTS,
+    LOOPS,
+    SHORTEST_SPEECH,
+    SPOILED,
+    Hypothesis,
+    Reason,
+    is_sure,
+    objection,
+)
 from inference.whisper.loading import load, memory_estimate, weights_bytes
 from inference.whisper.mel import RATE_HZ
 from inference.whisper.options import WhisperOptions
@@ -71,13 +81,13 @@ class FasterWhisperSpeechToText:
         self._model: Model | None = None
         """Between ``start`` and ``close``."""
         self._thread: ThreadPoolExecutor | None = None
-        """The one thread that uses the model; from ``start`` to ``close``."""
+        """The threads that use the model, one for each lane; from ``start`` to ``close``."""
         self._loading = asyncio.Lock()
         """Held while the engine starts or closes."""
         self._batches: Batches[Job] = self._new_batches(CPU_ROWS)
         """The jobs that wait for a pass."""
-        self._running: list[Job] = []
-        """The jobs of the pass in progress."""
+        self._running: dict[Urgency, list[Job]] = {urgency: [] for urgency in Urgency}
+        """The jobs of the passes in progress. On a processor, an answer does not wait for partials that have begun."""
         self._failures = 0
         """Consecutive failed passes."""
         self._timer: asyncio.TimerHandle | None = None
@@ -89,7 +99,7 @@ class FasterWhisperSpeechToText:
         async with self._loading:
             if self._model is not None:
                 return
-            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="whisper")
+            self._thread = self._thread or ThreadPoolExecutor(len(Urgency), thread_name_prefix="whisper")
             model = await self._run(self._load)
             rows = self._options.max_batch or (GPU_ROWS if model.device == "cuda" else CPU_ROWS)
             await self._run(lambda: model.warm_up(rows))
@@ -101,7 +111,7 @@ class FasterWhisperSpeechToText:
             if self._timer is not None:
                 self._timer.cancel()
             thread, self._thread, self._model = self._thread, None, None
-            for job in [*self._batches.clear(), *self._running]:
+            for job in [*self._batches.clear(), *chain(*self._running.values())]:
                 job.fail(EngineError("the recogniser was closed"))
             if thread is not None:
                 await asyncio.to_thread(thread.shutdown)
@@ -181,29 +191,39 @@ class FasterWhisperSpeechToText:
         )
 
     def _start_batch(self) -> None:
-        """Start the next batch on the thread, if the thread is free and a batch is ready."""
+        """Start the next batch on its thread, if the model is free for it and a batch is ready."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._model is not None and not self._running:
+        while self._model is not None and not self._running[Urgency.ANSWER]:
+            partials = not self._running[Urgency.PARTIAL]
+            if not partials and self._model.device != "cpu":
+                return
             loop = asyncio.get_running_loop()
-            batch = self._batches.take(now=loop.time())
+            batch = self._batches.take(now=loop.time(), partials=partials)
             if not batch:
-                due = self._batches.due()
+                due = self._batches.due(partials=partials)
                 if due is not None:
                     self._timer = loop.call_at(due, self._start_batch)
                 return
-            pieces = {job: job.begin() for job in batch}
-            for job, piece in pieces.items():
-                if piece.speech < SHORTEST_SPEECH:
-                    self._conclude(job, Hypothesis())
-            self._running = [job for job in batch if pieces[job].speech >= SHORTEST_SPEECH]
-            if self._running:
-                decoding = self._run(partial(self._model.transcribe, [pieces[job] for job in self._running]))
-                decoding.add_done_callback(partial(self._finish_batch, self._running))
+            self._begin(batch)
+
+    def _begin(self, batch: list[Job]) -> None:
+        assert self._model is not None
+        urgency = batch[0].urgency
+        pieces = {job: job.begin() for job in batch}
+        for job, piece in pieces.items():
+            if piece.speech < SHORTEST_SPEECH:
+                self._conclude(job, Hypothesis())
+        jobs = self._running[urgency] = [job for job in batch if pieces[job].speech >= SHORTEST_SPEECH]
+        if jobs:
+            decoding = self._run(partial(self._model.transcribe, [pieces[job] for job in jobs]))
+            decoding.add_done_callback(partial(self._finish_batch, jobs))
 
     def _finish_batch(self, jobs: list[Job], decoding: asyncio.Future[list[Hypothesis]]) -> None:
-        self._running = []
+        for urgency, running in self._running.items():
+            if running is jobs:
+                self._running[urgency] = []
         error = decoding.exception() if not decoding.cancelled() else EngineError("the recogniser was closed")
         if self._model is None:
             return
@@ -251,7 +271,8 @@ class FasterWhisperSpeechToText:
     def _retry(self, job: Job, hypothesis: Hypothesis) -> bool:
         """Recognise it once more, unless this was the second attempt already or nobody wants it."""
         assert job.piece is not None
-        if not job.is_wanted or job.piece.plain or job.utterance.waiting is not None:
+        is_last = job.utterance.waiting is None and job.utterance.running is job
+        if not job.is_wanted or job.piece.plain or not is_last:
             return False
         self.counts["retried"] += 1
         job.plain, job.piece = True, None
@@ -261,7 +282,7 @@ class FasterWhisperSpeechToText:
         return True
 
     def _run(self, function: Callable[[], T]) -> asyncio.Future[T]:
-        """Call the function on the model's thread."""
+        """Call the function on a thread of the model."""
         if self._thread is None:
             raise EngineError("the recogniser is closed")
         return asyncio.get_running_loop().run_in_executor(self._thread, function)

@@ -1,8 +1,8 @@
 """
 Decides which utterances the model recognises next, and together. Pure: it gets the time as an argument.
 
-The model does one batch at a time and cannot be interrupted, and all rows of a batch have the same shape. A caller
-waits for an answer; a partial transcript is merely useful.
+A pass cannot be interrupted, and all rows of a batch have the same shape. A caller waits for an answer; a partial
+transcript is merely useful.
 """
 
 from __future__ import annotations
@@ -80,9 +80,15 @@ class Batches(Generic[R]):
         self._asked_at.clear()
         return waiting
 
-    def take(self, *, now: float) -> list[R]:
-        """Remove and return the batch that should begin now; empty if none waits, or if it may still grow."""
+    def take(self, *, now: float, partials: bool = True) -> list[R]:
+        """
+        Remove and return the batch that should begin now; empty if none waits, or if it may still grow.
+
+        ``partials``: whether it may be one of partials.
+        """
         urgency = min((request.urgency for request in self._asked_at), default=Urgency.PARTIAL)
+        if urgency is Urgency.PARTIAL and not partials:
+            return []
         waiting = [request for request in self._asked_at if request.urgency is urgency]
         rows = [request for request in waiting if request.shape == waiting[0].shape][: self._max_rows[urgency]]
         if urgency is Urgency.ANSWER and len(rows) < self._max_rows[urgency]:
@@ -93,9 +99,9 @@ class Batches(Generic[R]):
             del self._asked_at[request]
         return rows
 
-    def due(self) -> float | None:
-        """The time by which ``take`` returns a batch; None if nothing waits."""
+    def due(self, *, partials: bool = True) -> float | None:
+        """The time by which ``take`` returns a batch; None if nothing waits that it may return."""
         answers = [asked_at for request, asked_at in self._asked_at.items() if request.urgency is Urgency.ANSWER]
         if answers:
             return answers[0] + self._gather
-        return next(iter(self._asked_at.values()), None)
+        return next(iter(self._asked_at.values()), None) if partials else None

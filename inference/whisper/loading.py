@@ -57,6 +57,7 @@ def load(options: WhisperOptions) -> Model:
             device_index=options.device_index,
             compute_type=compute_type,
             cpu_threads=options.cpu_threads,
+            num_workers=2 if device == "cpu" else 1,  # they share the weights
             download_root=options.download_root or None,
             local_files_only=options.local_files_only,
         )

@@ -86,7 +86,7 @@ def window_for(frames: int, *, plain: bool = False) -> int:
 
 
 class Model:
-    """A loaded checkpoint. Only one thread may use it."""
+    """A loaded checkpoint. On a processor, two threads may transcribe at once."""
 
     def __init__(self, whisper: WhisperModel, *, hotwords: str = "") -> None:
         self.filters: Float32 = np.asarray(whisper.feature_extractor.mel_filters, np.float32)

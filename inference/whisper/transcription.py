@@ -47,7 +47,7 @@ class WhisperTranscription:
         self.waiting: Job | None = None
         """The job that waits for a pass."""
         self.running: Job | None = None
-        """The job that is in a pass."""
+        """The job that is in a pass; of two, the later one."""
         self._recogniser = recogniser
         self._model = model
         self._language = language
@@ -119,6 +119,8 @@ class WhisperTranscription:
     def accept(self, job: Job, hypothesis: Hypothesis, *, believed: bool) -> None:
         """Take the result of this job. A text that was not believed is empty."""
         assert job.piece is not None
+        if job.start != self.sound.start:
+            return  # A part of its sound was recognised for good in the meantime.
         if self._language == AUTO and hypothesis.text:
             self._found = hypothesis.language
             self._spaced = is_spaced(self._found)
@@ -129,7 +131,7 @@ class WhisperTranscription:
                 self._latest = self._transcript("", job.until, hypothesis.confidence)
             return
         transcript = self._transcript(hypothesis.text, job.until, hypothesis.confidence)
-        if not job.piece.prefix:
+        if not job.piece.prefix and job.until >= self._latest.samples:
             self._latest = transcript
         if job.is_partial and believed and not self._closed and self._on_partial is not None:
             self._report(self._on_partial, transcript, hypothesis.tokens)
@@ -270,6 +272,8 @@ class Job:
         """The text of the first attempt, if it may be believed but is doubtful."""
         self.piece: Piece | None = None
         """Set when it begins."""
+        self.start = 0
+        """Once begun: where the sound that it recognises begins, in samples of the utterance."""
         self.until = 0
         """Once begun: where the sound that it recognises ends, in samples of the utterance."""
         self.is_first_part = False
@@ -291,6 +295,7 @@ class Job:
     def begin(self) -> Piece:
         self.utterance.waiting, self.utterance.running = None, self
         self.piece = self.utterance.next_piece(self)
+        self.start = self.utterance.sound.start
         return self.piece
 
     def will_cover(self, asked: int) -> bool:
@@ -303,7 +308,8 @@ class Job:
         )
 
     def succeed(self, hypothesis: Hypothesis, *, believed: bool) -> None:
-        self.utterance.running = None
+        if self.utterance.running is self:
+            self.utterance.running = None
         if not self.done.done():
             self.utterance.accept(self, hypothesis, believed=believed)
             self.done.set_result(None)

@@ -164,6 +164,37 @@ async def test_an_error_of_on_partial_does_not_disturb_the_call(engine, gate, ca
     assert "Reporting a partial transcript failed" in caplog.text
 
 
+async def test_an_answer_does_not_wait_for_a_partial_that_has_begun(engine, gate):
+    partials = []
+    utterance = engine.open(on_partial=partials.append)
+    gate.shut()
+    utterance.push(LOW)
+    await gate.entered.wait()
+    gate.entered.clear()
+    utterance.push(LOW)
+    asked = asyncio.ensure_future(utterance.snapshot())
+    await gate.entered.wait()
+    assert gate.rows == [1, 1]
+    assert gate.samples == pytest.approx([len(LOW), 2 * len(LOW)], abs=320)
+    gate.open()
+    answer = await asked
+    assert (answer.text, answer.samples) == (LOW_SENTENCE, 2 * len(LOW))
+    while any(engine._running.values()):
+        await gate.finished.get()
+    assert at_once(utterance.finish()).samples == 2 * len(LOW)
+
+
+async def test_no_partial_begins_beside_an_answer(engine, gate):
+    holding, speaking = await hold(engine, gate), engine.open(on_partial=lambda partial: None)
+    speaking.push(LOW)
+    await turns()
+    assert gate.rows == []
+    gate.open()
+    await holding
+    await gate.finished.get()
+    speaking.cancel()
+
+
 # -- long utterances
 
 
