@@ -9,7 +9,7 @@ block it: heavy work belongs in another process, a thread or a server elsewhere.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from inference.types import NO_TOOLS, AudioChunk, Description, Languages, Message, Pcm, TextDelta, Tools, Transcript
 
@@ -53,6 +53,15 @@ class Transcription(Protocol):
     async def finish(self) -> Transcript: ...
 
     def cancel(self) -> None: ...
+
+
+@runtime_checkable
+class PacedTranscription(Protocol):
+    """A recognition whose partials cost it much work. A transcription need not be one."""
+
+    hurried: bool
+    """Whether partials are wanted soon, because the agent may have to give way to the words. True until the owner of
+    the transcription sets it."""
 
 
 OnPartial = Callable[[Transcript], None]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calls.services import StreamClaim
-from inference.interfaces import SpeechToText, Transcription
+from inference.interfaces import PacedTranscription, SpeechToText, Transcription
 from inference.resampling import Resampler
 from inference.types import EngineError, Pcm, Transcript
 from media.background import BackgroundTasks
@@ -57,12 +57,15 @@ class Ear:
         keep: float,
         tasks: BackgroundTasks,
         emit: Callable[[ev.Event], None],
+        in_callers_turn: Callable[[], bool] = lambda: False,
     ) -> None:
         self._stt = stt
         self._claim = claim
         self._keep_samples = int(keep * RATE_HZ)
         self._tasks = tasks
         self._emit = emit
+        self._in_callers_turn = in_callers_turn
+        """Tells whether the agent is silent, so that words are not urgent before the caller pauses."""
         self._sound: deque[tuple[int, Pcm]] = deque()
         """The kept sound, each piece with the position of its end."""
         self._sound_samples = 0
@@ -127,6 +130,8 @@ class Ear:
 
     def _recognise(self, utterance: _Utterance) -> None:
         """Give recognition the sound that it has not got yet."""
+        if isinstance(utterance.transcription, PacedTranscription):
+            utterance.transcription.hurried = not self._in_callers_turn()
         start = utterance.recognised_to
         pending: list[tuple[int, Pcm]] = []
         for piece in reversed(self._sound):  # from the end, because that is a few pieces out of many

@@ -74,6 +74,7 @@ class Session:
             keep=KEPT_FOR_VOICE if self._hears_caller else KEPT_FOR_RECOGNITION,
             tasks=self._tasks,
             emit=self.receive,
+            in_callers_turn=lambda: self._conversation.floor is Floor.CALLER,
         )
         self._mouth = Mouth(
             claim,

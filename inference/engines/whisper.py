@@ -69,7 +69,9 @@ class FasterWhisperSpeechToText:
     def __init__(self, options: WhisperOptions) -> None:
         self.gives_partials = options.partials
         self.partial_samples = int(options.partial_seconds * RATE_HZ)
-        """A partial is requested each time the utterance has grown by so much."""
+        """A partial is requested each time the utterance has grown by so much, if it is wanted soon."""
+        self.unhurried_partial_samples = int(options.unhurried_partial_seconds * RATE_HZ)
+        """The same if it is not."""
         self.counts: Counter[str] = Counter()
         """Counts of the texts that were dropped, by the reason, and of the work that was done."""
         self.broken = ""

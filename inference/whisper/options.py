@@ -36,6 +36,10 @@ class WhisperOptions:
     """A partial is made each time the utterance has grown by so many seconds. Shorter steps give words sooner and
     cost more passes."""
 
+    unhurried_partial_seconds: float = 3.0
+    """The same while the caller has the floor. Only an answer that fails or is late is then replaced by a partial, so
+    partials cost less than answers do."""
+
     hotwords: str = ""
     """Names and words that the model should expect on every call."""
 

@@ -24,6 +24,7 @@ class Recogniser(Protocol):
 
     counts: Counter[str]
     partial_samples: int
+    unhurried_partial_samples: int
 
     def request(self, utterance: WhisperTranscription, urgency: Urgency) -> Job:
         """The job that will recognise the utterance, shared by all requests before it begins."""
@@ -43,6 +44,8 @@ class WhisperTranscription:
     """
 
     def __init__(self, recogniser: Recogniser, model: Model, language: str, on_partial: OnPartial | None) -> None:
+        self.hurried = True
+        """Whether partials are wanted soon; set by the owner."""
         self.sound = Sound(model.filters)
         self.waiting: Job | None = None
         """The job that waits for a pass."""
@@ -64,8 +67,8 @@ class WhisperTranscription:
         """Set by the end: the answer to all requests from then on."""
         self._closed = False
         """Whether ``finish`` or ``cancel`` was called, so that no more sound is taken."""
-        self._partial_at = recogniser.partial_samples
-        """The number of samples from which on the next partial is requested."""
+        self._partial_asked = 0
+        """The number of samples at which a partial was requested last."""
         self._hypothesis = Transcript("")
         """The last hypothesis for a partial; the next one is compared with it."""
         self._hypothesis_tokens: tuple[int, ...] = ()
@@ -82,8 +85,9 @@ class WhisperTranscription:
         self._recogniser.counts["samples_dropped"] += before + len(pcm) - self.sound.samples
         if self.sound.held >= LONGEST:
             self._finalise_first_part()
-        if self._on_partial is not None and self.sound.samples >= self._partial_at:
-            self._partial_at = self.sound.samples + self._recogniser.partial_samples
+        step = self._recogniser.partial_samples if self.hurried else self._recogniser.unhurried_partial_samples
+        if self._on_partial is not None and self.sound.samples >= self._partial_asked + step:
+            self._partial_asked = self.sound.samples
             self._request_partial()
 
     async def snapshot(self) -> Transcript:

@@ -463,6 +463,7 @@ async def test_the_options_of_a_setting_are_those_that_operators_have_written():
     options = {
         **{"model": "m", "device": "cpu", "device_index": 1, "compute_type": "int8", "cpu_threads": 2},
         **{"download_root": "d", "local_files_only": True, "partials": False, "partial_seconds": 1.0},
+        "unhurried_partial_seconds": 4.0,
         **{"hotwords": "Ann", "max_batch": 4, "gather": 0.01, "max_utterances": 9, "max_waiting": 3},
     }
     setting = {"BACKEND": "inference.engines.whisper.FasterWhisperSpeechToText", "OPTIONS": options}

@@ -130,6 +130,19 @@ async def test_partials_have_the_agreed_words_as_a_prefix_but_answers_do_not(eng
     assert gate.passes[-1][0].prefix == ()
 
 
+@pytest.mark.parametrize(("hurried", "passes"), [(True, 15), (False, 3)])
+async def test_partials_are_rare_while_they_are_not_wanted_soon(engine, gate, hurried, passes):
+    utterance = engine.open(on_partial=lambda partial: None)
+    for _ in range(90):  # 9 s
+        utterance.hurried = hurried
+        utterance.push(np.resize(LOW, 1600))
+        while any(engine._running.values()):
+            await gate.finished.get()
+    # Each is requested when 0.6 or 3 s more have come, in pieces of 0.1 s.
+    assert gate.rows == [1] * passes
+    utterance.cancel()
+
+
 async def test_silence_makes_no_partial(engine, gate):
     utterance = engine.open(on_partial=lambda partial: None)
     utterance.push(LOW)
