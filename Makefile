@@ -1,7 +1,7 @@
 # The commands of the project; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run serve worker llm pod-check pod-stt pod-tts pod-llm test lint bench bench-gpu clean python card
+.PHONY: help setup demo run serve worker llm pod-check pod-stt pod-tts pod-llm test lint bench bench-gpu bench-turns clean python card
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -109,6 +109,10 @@ bench-gpu: .venv-bench/.ready ## on a GPU: measure CSM and Whisper at full size,
 
 bench: $(VENV)/.dev ## measure response latency, barge-in and calls per core
 	@$(PY) -m tests.benchmarks.load $(BENCH)
+
+bench-turns: $(VENV)/.dev ## measure turn-taking with recordings of people and real recognition (SPEECH=folder MODELS=folder)
+	@[ -n "$(SPEECH)" ] && [ -n "$(MODELS)" ] || { echo "Name the folders of the recordings and of the models: make bench-turns SPEECH=... MODELS=..."; exit 1; }
+	@$(PY) -m tests.benchmarks.turns --speech $(SPEECH) --models $(MODELS) $(BENCH)
 
 clean: ## delete the environments and var/, with the database and all recordings
 	@rm -rf $(VENV) .venv-stt .venv-tts .venv-llm .venv-bench var

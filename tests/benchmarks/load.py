@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -62,6 +62,8 @@ RESUMED_WITHIN = 0.5
 STEPS_PER_CALL = 400
 """More than any run takes; each is a second or more."""
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPTED = {"ENGINES_PROFILE": "scripted", "ENGINES_OPTIONS": '{"stt": {"backchannel_below": 0.45}}'}
+"""The environment that chooses the scripted engines."""
 SERVERS = {
     "uvicorn": (
         "-m uvicorn clientcaller.asgi:application --host 127.0.0.1 --port {port} --loop uvloop --http httptools "
@@ -93,18 +95,18 @@ class Server:
 
 
 @contextmanager
-def serving(kind: str, directory: Path, *, calls: int) -> Iterator[Server]:
-    """Run the server with room for this many calls, and with a database in ``directory``."""
+def serving(kind: str, directory: Path, *, calls: int, environment: Mapping[str, str] = SCRIPTED) -> Iterator[Server]:
+    """Run the server on one core, with room for this many calls, and with a database in ``directory``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {
+    environment = {
+        **os.environ,
         "VAR_DIR": str(directory),
-        "ENGINES_PROFILE": "scripted",
-        "ENGINES_OPTIONS": '{"stt": {"backchannel_below": 0.45}}',
         "MAX_LIVE_CALLS": str(calls + 5),
         "LOG_LEVEL": "WARNING",
         "DATABASE_URL": "",
+        **environment,
     }
     python = ["taskset", "-c", "0", sys.executable]
     subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, env=environment, check=True)

@@ -1,0 +1,93 @@
+"""
+What is heard around a caller: everything that is not their voice, made or composed here, at 8 kHz.
+
+Levels are relative to the caller's active level: the RMS of the louder half of the blocks of 20 ms in which they speak.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+RATE_HZ = 8000
+ACTIVE_DBFS = -24.0
+"""The level of a caller who speaks normally into a telephone."""
+_BLOCK = RATE_HZ // 50
+
+Sound = NDArray[np.float64]
+"""Samples between -32768 and 32767."""
+
+
+def active_level(sound: Sound) -> float:
+    """The RMS of the louder half of the blocks of 20 ms."""
+    power = (sound[: len(sound) // _BLOCK * _BLOCK].reshape(-1, _BLOCK) ** 2).mean(1)
+    return float(np.sqrt(np.sort(power)[len(power) // 2 :].mean()))
+
+
+def at_level(sound: Sound, dbfs: float) -> Sound:
+    """Scale a sound to this active level."""
+    return sound * 32768 * 10 ** (dbfs / 20) / max(active_level(sound), 1e-9)
+
+
+def television(voices: list[Sound], seconds: float, seed: int) -> Sound:
+    """Several people who speak one after another, almost without a pause, as a programme in the next room."""
+    random = np.random.default_rng(seed)
+    length, parts = int(seconds * RATE_HZ), []
+    while sum(map(len, parts)) < length:
+        voice = at_level(voices[random.integers(len(voices))], ACTIVE_DBFS)
+        parts += [voice, np.zeros(int(random.uniform(0.1, 0.4) * RATE_HZ))]
+    return np.concatenate(parts)[:length]
+
+
+def cafe(voices: list[Sound], seconds: float, seed: int) -> Sound:
+    """Twelve people at once, with pink noise: the murmur of a room, in which no word is understood."""
+    tables = [television(voices, seconds, seed * 100 + number) for number in range(12)]
+    murmur = np.sum([np.roll(table, number * RATE_HZ) for number, table in enumerate(tables)], axis=0)
+    return at_level(murmur, ACTIVE_DBFS) + at_level(pink_noise(len(murmur), seed), ACTIVE_DBFS - 6)
+
+
+def hold_music(seconds: float) -> Sound:
+    """Chords with a beat, without words."""
+    time = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    chords = ((262, 330, 392), (220, 262, 330), (175, 220, 262), (196, 247, 294))
+    sound = np.zeros(len(time))
+    for number, chord in enumerate(chords):
+        playing = (time // 1.0).astype(int) % len(chords) == number
+        for hz in chord:
+            tones = np.sin(2 * np.pi * hz * time) + 0.3 * np.sin(4 * np.pi * hz * time)
+            sound += np.where(playing, tones * np.exp(-1.5 * (time % 0.5)), 0)
+    return at_level(sound, ACTIVE_DBFS)
+
+
+def crying(seconds: float, seed: int) -> Sound:
+    """A small child: harmonics of a pitch that rises to 450 Hz and falls, for a second each, with gasps between."""
+    random = np.random.default_rng(seed)
+    parts = []
+    for _ in range(int(seconds / 1.4) + 1):
+        time = np.arange(int(random.uniform(0.8, 1.1) * RATE_HZ)) / RATE_HZ
+        share = time / time[-1]
+        phase = 2 * np.pi * np.cumsum(380 + 90 * np.sin(np.pi * share) + random.normal(0, 6, len(time))) / RATE_HZ
+        cry = sum(np.sin(number * phase) / number for number in range(1, 8)) * np.sin(np.pi * share) ** 0.5
+        parts += [cry, np.zeros(int(random.uniform(0.3, 0.6) * RATE_HZ))]
+    return at_level(np.concatenate(parts)[: int(seconds * RATE_HZ)], ACTIVE_DBFS)
+
+
+def cough(seed: int) -> Sound:
+    """Two bursts of noise with the resonances of a mouth."""
+    random = np.random.default_rng(seed)
+    parts = []
+    for length in (0.22, 0.3):
+        time = np.arange(int(length * RATE_HZ)) / RATE_HZ
+        burst = random.normal(size=len(time)) * np.minimum(time / 0.01, 1) * np.exp(-9 * time)
+        spectrum, hz = np.fft.rfft(burst), np.fft.rfftfreq(len(burst), 1 / RATE_HZ)
+        shape = sum(1 / (1 + ((hz - formant) / 250) ** 2) for formant in (600, 1300, 2600))
+        parts += [np.fft.irfft(spectrum * shape, len(burst)), np.zeros(int(0.12 * RATE_HZ))]
+    return at_level(np.concatenate(parts), ACTIVE_DBFS - 3)
+
+
+def pink_noise(length: int, seed: int) -> Sound:
+    """Noise whose power falls with the frequency, with a standard deviation of 1."""
+    spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=length))
+    hz = np.fft.rfftfreq(length, 1 / RATE_HZ)
+    noise = np.fft.irfft(np.where(hz < 50, 0, spectrum / np.sqrt(np.maximum(hz, 50))), length)
+    return noise / noise.std()
