@@ -28,13 +28,15 @@ class Transcript:
 
     ``samples`` is how much of the utterance these words account for, in samples at the engine's own ``rate_hz``.
     ``confidence`` runs from 0 to 1; an engine that gives none leaves it at 1.0. ``language`` is the code of their
-    language, if the engine found it in the sound.
+    language, if the engine found it in the sound. ``stop_counts`` says whether a full stop at the end means that the
+    sentence is over: some engines also end the first half of a sentence with one.
     """
 
     text: str
     samples: int = 0
     confidence: float = 1.0
     language: str = ""
+    stop_counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

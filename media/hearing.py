@@ -86,7 +86,7 @@ class Ear:
         """Begin to recognise a little before the command's position, but not before the voice that came last."""
 
         def on_partial(transcript: Transcript) -> None:
-            self._emit(ev.TranscriptPartial(command.utterance, transcript.text))
+            self._emit(ev.TranscriptPartial(command.utterance, transcript.text, transcript.stop_counts))
 
         self._utterance = None
         try:
@@ -151,6 +151,7 @@ class Ear:
         except Exception:
             logger.exception("Call %s: recognition failed", self._claim.call_id)
         else:
-            self._emit(ev.TranscriptReady(command.utterance, command.snapshot, transcript.text))
+            words = transcript.text, transcript.stop_counts
+            self._emit(ev.TranscriptReady(command.utterance, command.snapshot, *words))
             return
         self._emit(ev.TranscriptFailed(command.utterance, command.snapshot))

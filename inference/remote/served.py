@@ -111,7 +111,17 @@ class ServedTranscription(ServedSession):
 
     def _send_words(self, request: int, words: Transcript) -> None:
         """Answer a request; 0 is a partial transcript."""
-        self.send(wire.Words(self.id, request, words.text, int(words.samples), float(words.confidence), words.language))
+        self.send(
+            wire.Words(
+                self.id,
+                request,
+                words.text,
+                int(words.samples),
+                float(words.confidence),
+                words.language,
+                words.stop_counts,
+            )
+        )
 
     async def release(self) -> None:
         self._transcription.cancel()

@@ -212,4 +212,4 @@ class RemoteTranscription:
 
 
 def _transcript(words: wire.Words) -> Transcript:
-    return Transcript(words.text, words.samples, words.confidence, words.language)
+    return Transcript(words.text, words.samples, words.confidence, words.language, words.stop_counts)

@@ -178,6 +178,8 @@ class Words(_Message, frozen=True):
     confidence: float
     language: Text = ""
     """Empty from workers of earlier versions."""
+    stop_counts: bool = True
+    """True from workers of earlier versions."""
 
 
 class Delta(_Message, frozen=True):

@@ -168,9 +168,9 @@ class Caller:
             if not _adds_words(utterance.pause.words.text, text):
                 return False
             # Recognition had more to say than the snapshot knew.
-            self._take_words(utterance, text, now)
+            self._take_words(utterance, text, event.stop_counts, now)
         elif text:
-            utterance.text = text
+            utterance.text, utterance.stop_counts = text, event.stop_counts
         return True
 
     def take_snapshot(self, event: ev.TranscriptReady, now: float) -> bool:
@@ -178,7 +178,7 @@ class Caller:
         utterance = self._awaiting(event.utterance, event.snapshot)
         if utterance is None:
             return False
-        self._take_words(utterance, event.text.strip(), now)
+        self._take_words(utterance, event.text.strip(), event.stop_counts, now)
         return True
 
     def take_failure(self, event: ev.TranscriptFailed, now: float) -> bool:
@@ -189,7 +189,7 @@ class Caller:
         self._emit(Noted("transcript-failed", now))
         if utterance.pause is not None:
             utterance.pause.failed = True
-        self._take_words(utterance, utterance.text, now)
+        self._take_words(utterance, utterance.text, utterance.stop_counts, now)
         return True
 
     def give_up_recognition(self, now: float) -> bool:
@@ -204,7 +204,7 @@ class Caller:
         """The caller has got the turn: what they have said so far is judged like something they have just said."""
         utterance = self.utterance
         if utterance is not None and utterance.pause is not None and utterance.pause.words is not None:
-            self._take_words(utterance, utterance.pause.words.text, now)
+            self._take_words(utterance, utterance.pause.words.text, utterance.stop_counts, now)
 
     def _awaiting(self, number: int, snapshot: int) -> Utterance | None:
         """The utterance, if it awaits this snapshot, which it then does no longer."""
@@ -216,13 +216,14 @@ class Caller:
         utterance.snapshot = None
         return utterance
 
-    def _take_words(self, utterance: Utterance, text: str, now: float) -> None:
-        utterance.text = text
+    def _take_words(self, utterance: Utterance, text: str, stop_counts: bool, now: float) -> None:
+        utterance.text, utterance.stop_counts = text, stop_counts
         pause = utterance.pause
         # An answer to a question asked before the pause does not cover the words just before it.
         if pause is None or not pause.asked:
             return
-        pause.words = Words(text, self._endpointing.judge(text, agent_said=self._agent_said()))
+        judgement = self._endpointing.judge(text, agent_said=self._agent_said(), stop_counts=stop_counts)
+        pause.words = Words(text, judgement)
         utterance.timing.transcript = now
         utterance.timing.restart_reply()
 

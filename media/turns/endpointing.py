@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from media.turns.clause_ends import ends_whole, is_stranded, promises_verb
 from media.turns.labels import QUESTION_MARKS, Label, asks_at_the_end, label_words
 from media.turns.lexicon import Lexicon, lexicon_of, words_of
 
@@ -52,30 +53,19 @@ PAUSES_KNOWN = 3
 PAUSES_KEPT = 5
 """The middle one of the last so many pauses counts, so that a single long stop does not make every turn slow."""
 
+_UNSURE_STOP = re.compile(r"(?<![.。])[.。]([\"'»”’)]*)$")
+"""One full stop at the end; three of them are a hesitation."""
+_HALF_OF_THE_DAY = re.compile(r"\b([ap])\.? m\b\.?$")
 _WORD = re.compile(r"[a-z0-9'@.-]*[a-z0-9'@]")
 
 _ENGLISH = lexicon_of("en")
 assert _ENGLISH is not None
 _DANGLING = _ENGLISH.unfinished
+_MAY_END = _ENGLISH.may_end | {"well", "anyway"}
 _DANGLING_PAIRS = frozenset(("tell me", "give me", "show me", "send me", "you please", "know what", "think that"))
 _HESITATING = ("...", "…", ",", "-", "—", ":")
 """The marks at the end of words that go on."""
 _HESITATION = frozenset("um uh er erm hmm hm well like so anyway".split())
-# These pairs end a sentence, although their last word alone does not.
-_WHOLE_PAIRS = frozenset(
-    (
-        "i do,i am,i will,i would,i could,it is,they are,we are,you are,i don't,i can't,i did,it does,that is,who is,"
-        "thank you,about you,with you,for you,help you,like that,over there,in there,think so,guess so,hope so,"
-        "suppose so,as well,very well,of may,in may,by may,not really"
-    ).split(",")
-)
-# These pairs end a sentence behind other words only: "where are you" does, but "are you ..." has just begun.
-_WHOLE_PAIRS_AT_THE_END = frozenset(
-    (
-        "are you,can i,do you,will you,is it,was it,is there,are there,i need,i want,i have,i can,i like,are they,"
-        "it's not,i'm not"
-    ).split(",")
-)
 _WAIT_FOR_ME = re.compile(
     r"^((just |give me )?(one|a) (second|moment|minute|sec)|let me (see|think|check|look|find)|hang on|hold on|wait)\b"
 )
@@ -85,7 +75,6 @@ _QUESTION = _WH | frozenset(
     "is are was were do does did can could will would should may have what's where's who's when's how's".split()
 )
 _SUBJECTS = frozenset("i we he she they you it the my our".split())
-_STRANDED = frozenset("to for with from about like need want have get do at".split())
 _ANSWERS = frozenset(
     """
     yes yeah yep yup no nope sure okay ok right correct exactly please thanks hello hi goodbye bye maybe never
@@ -134,9 +123,14 @@ class Endpointing:
         if SPECULATE <= pause <= 1.5 * LONGEST:
             self._pauses.append(min(pause, LONGEST))
 
-    def judge(self, text: str, *, agent_said: str = "") -> Judgement:
-        """Decide how long to wait after these words; ``agent_said`` is what they may be an answer to."""
+    def judge(self, text: str, *, agent_said: str = "", stop_counts: bool = True) -> Judgement:
+        """
+        Decide how long to wait after these words; ``agent_said`` is what they may be an answer to.
+
+        ``stop_counts``: a full stop at the end means that the sentence is over.
+        """
         english = self._lexicon is _ENGLISH
+        text = text if stop_counts else _UNSURE_STOP.sub(r"\1", text.rstrip())
         wait, why = _base_wait(text, agent_said) if english else _wait_by_lists(text, agent_said, self._lexicon)
         if self._pauses and wait > COMPLETE:
             usual = sorted(self._pauses)[len(self._pauses) // 2]
@@ -148,48 +142,63 @@ class Endpointing:
 
 def _base_wait(text: str, agent_said: str) -> tuple[float, str]:
     lowered = text.lower().replace("’", "'").strip()
-    words = _WORD.findall(lowered)
+    words = [word.rstrip(".") for word in _WORD.findall(_HALF_OF_THE_DAY.sub(r"\1m", lowered))]
     if not words:
         return UNSURE, "no words"
     question = agent_said.lower().rstrip()
-    asked = question.endswith("?")
-    words = [word.rstrip(".") for word in words]
-    last, pair = words[-1], " ".join(words[-2:])
-    whole = pair in _WHOLE_PAIRS or (
-        len(words) > 2 and pair in _WHOLE_PAIRS_AT_THE_END and words[-3] not in _QUESTION - _WH
-    )
-    if lowered.endswith(_HESITATING) or (last in _HESITATION and not whole):
+    if lowered.endswith(_HESITATING):
         return UNFINISHED, "hesitating"
     if _WAIT_FOR_ME.match(lowered):
         return UNFINISHED, "wants time"
-    spelled = _count_spelled(words)
+    asks_for_digits = _ASKS_FOR_SPELLING.search(question) is not None
+    spelled = _count_spelled(words) if asks_for_digits else _count_single(words)
     enough = CARD_DIGITS if "card" in question else TELEPHONE_DIGITS
-    if 0 < spelled < enough and (spelled > 1 or _ASKS_FOR_SPELLING.search(question)):
+    if 0 < spelled < enough and (spelled > 1 or asks_for_digits):
         return UNFINISHED, "spelling out"
+    if lowered.endswith(("?", "!")):
+        return _after_a_question_mark(words)
+    return _after_dangling_words(words, lowered) or _after_a_clause(words, lowered, question)
+
+
+def _after_a_question_mark(words: Sequence[str]) -> tuple[float, str]:
+    open_ended = words[-1] in _DANGLING - _MAY_END or " ".join(words[-2:]) in _DANGLING_PAIRS
+    return (LIKELY, "dangling, but asked") if open_ended else (COMPLETE, "question")
+
+
+def _after_dangling_words(words: Sequence[str], lowered: str) -> tuple[float, str] | None:
+    """Judge words whose last one seldom ends a sentence; None if it is another word, or these are whole."""
+    last, pair = words[-1], " ".join(words[-2:])
+    hesitates = last in _HESITATION
+    if not hesitates and last not in _DANGLING and pair not in _DANGLING_PAIRS:
+        return None
+    stopped = lowered.endswith(".")
+    stranded = is_stranded(words)
+    if ends_whole(words) or (stopped and stranded):
+        return None
+    if stranded:
+        return UNSURE, "a question that may go on"
+    if stopped and last in _MAY_END and len(words) >= 3 and not promises_verb(words):
+        return LIKELY, "dangling, but a sentence"
+    return UNFINISHED, "hesitating" if hesitates else "dangling"
+
+
+def _after_a_clause(words: Sequence[str], lowered: str, question: str) -> tuple[float, str]:
+    asked = question.endswith("?")
     begins = next((index for index, word in enumerate(words) if word not in _LEADS), 0)
     first, second = words[begins], words[begins + 1] if begins + 1 < len(words) else ""
     asks = first in _QUESTION and not (first in _WH and second in _SUBJECTS) and len(words) - begins >= 3
-    if pair in _DANGLING_PAIRS or (last in _DANGLING and not whole):
-        if lowered.endswith(("?", "!")):
-            return LIKELY, "dangling, but asked"
-        if asks and first in _WH and first != "how" and last in _STRANDED:
-            # "Where do I go to" is a whole question, "what do you have" may be one.
-            return UNSURE, "question that may go on"
-        return UNFINISHED, "dangling"
-    short = " ".join(words) in _WHOLE or (len(words) <= 3 and (words[0] in _ANSWERS or last in _ANSWERS))
+    short = " ".join(words) in _WHOLE or (len(words) <= 3 and (words[0] in _ANSWERS or words[-1] in _ANSWERS))
     if asked and not short and _ASKS_FOR_ADDRESS.search(question):
         if _EMAIL.search(question):
             return (LIKELY, "e-mail address") if _WHOLE_EMAIL.search(lowered) else (UNFINISHED, "spelling out")
         return ADDRESS, "an address"
-    if lowered.endswith(("?", "!")):
-        return COMPLETE, "question"
     if short:
         return (COMPLETE, "answer") if asked or lowered.endswith(".") else (LIKELY, "short answer")
     if lowered.endswith("."):
         return (COMPLETE, "sentence") if len(words) >= 3 or asked else (LIKELY, "short sentence")
     if asks:
         return REQUESTED, "question without a mark"
-    if last == "please" and len(words) >= 3:
+    if words[-1] == "please" and len(words) >= 3:
         return REQUESTED, "request"
     if asked and len(words) <= 4:
         return LIKELY, "answers what was asked"
@@ -222,7 +231,8 @@ def _wait_by_lists(text: str, agent_said: str, lexicon: Lexicon | None) -> tuple
     if marked.endswith((*QUESTION_MARKS, "!")):
         return COMPLETE, "question"
     if lexicon is not None and words[-1] in lexicon.unfinished:
-        return UNFINISHED, "dangling"
+        stopped = marked.endswith(".") and words[-1] in lexicon.may_end and len(words) >= 3
+        return (LIKELY, "dangling, but a sentence") if stopped else (UNFINISHED, "dangling")
     return _wait_by_length(words, marked, label, asked=asked)
 
 
@@ -243,7 +253,19 @@ def _spells_out(words: Sequence[str]) -> bool:
     return 1 < len(alone) < TELEPHONE_DIGITS and (len(alone) > 2 or all(word.isdigit() for word in alone))
 
 
-def _count_spelled(words: list[str]) -> int:
+def _count_single(words: Sequence[str]) -> int:
+    """Count the single digits or letters with which the words end, or the digits of the groups: "555-123", "5 5 5"."""
+    groups = list(takewhile(lambda word: _is_single(word) or word.replace("-", "").isdigit(), reversed(words)))
+    # One number is a number: "room 12", "it's 42".
+    grouped = len(groups) > 1 or any("-" in group for group in groups)
+    return sum(1 if _is_single(group) else len(group.replace("-", "")) for group in groups) if grouped else 0
+
+
+def _is_single(word: str) -> bool:
+    return word in _DIGITS or (len(word) == 1 and word not in "ai")
+
+
+def _count_spelled(words: Sequence[str]) -> int:
     """Count the digits or single letters with which the words end."""
     count = 0
     for word in reversed(words):

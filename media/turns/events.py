@@ -63,6 +63,8 @@ class TranscriptPartial:
 
     utterance: int
     text: str
+    stop_counts: bool = True
+    """Whether a full stop at the end of the text means that the sentence is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class TranscriptReady:
     utterance: int
     snapshot: int
     text: str
+    stop_counts: bool = True
+    """As in ``TranscriptPartial``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ OPENINGS = (
     *("gives_time", "asks_for_number"),
 )
 """The lists of phrases that other words follow. The last two are what the agent says."""
-_WORDS = ("not_only", "unfinished", "unclear")
+_WORDS = ("not_only", "unfinished", "may_end", "unclear")
 """The lists of single words."""
 _SLOT = re.compile(r"\{(\w+)\}")
 
@@ -70,6 +70,8 @@ class Lexicon:
     """Words that show that a farewell is not only a farewell."""
     unfinished: frozenset[str]
     """Words with which a sentence does not end."""
+    may_end: frozenset[str]
+    """Those of them with which one ends now and then, so that the mark behind them counts."""
     unclear: frozenset[str]
     """Words that say, when they are asked, that the agent was not understood."""
     beginnings: dict[tuple[str, ...], str]

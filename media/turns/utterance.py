@@ -66,6 +66,8 @@ class Utterance:
     """Set while the voice has paused."""
     text: str = ""
     """The latest words, of a partial or a snapshot."""
+    stop_counts: bool = True
+    """Whether a full stop at their end means that the sentence is over."""
     snapshot: AwaitedSnapshot | None = None
     """Set while an answer of recognition is awaited."""
     asked_position: int = 0

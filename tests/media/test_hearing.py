@@ -19,11 +19,12 @@ FRAME = 160
 
 
 class RecordedTranscription:
-    """Keeps the sound that it is given; ``words`` is the answer to every snapshot."""
+    """Keeps the sound that it is given; ``answer`` is the answer to every snapshot."""
 
     def __init__(self, on_partial: Callable[[Transcript], None], words: str) -> None:
         self.on_partial = on_partial
         self.words = words
+        self.answer = Transcript(words)
         self.pieces: list[Pcm] = []
         self.cancelled = False
 
@@ -37,7 +38,7 @@ class RecordedTranscription:
     async def snapshot(self) -> Transcript:
         if not self.words:
             raise EngineError("recognition is gone")
-        return Transcript(self.words)
+        return self.answer
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -167,6 +168,18 @@ async def test_a_snapshot_of_an_utterance_that_is_not_open_fails_at_once(ear, st
     ear.open(cmd.OpenUtterance(2, 0))
     ear.take_snapshot(cmd.TakeSnapshot(1, 2))
     assert events == [ev.TranscriptFailed(1, 1), ev.TranscriptFailed(1, 2)]
+
+
+async def test_whether_a_full_stop_counts_is_passed_on(ear, stt, events):
+    ear.open(cmd.OpenUtterance(1, 0))
+    stt.opened[0].on_partial(Transcript("I went.", stop_counts=False))
+    stt.opened[0].answer = Transcript("I went to.", stop_counts=False)
+    ear.take_snapshot(cmd.TakeSnapshot(1, 1))
+    await asyncio.sleep(0)
+    assert events == [
+        ev.TranscriptPartial(1, "I went.", stop_counts=False),
+        ev.TranscriptReady(1, 1, "I went to.", stop_counts=False),
+    ]
 
 
 async def test_partial_words_are_of_the_utterance_that_they_belong_to(ear, stt, events):

@@ -24,6 +24,7 @@ MESSAGES = [
     wire.Offer(3),
     wire.Words(4, 1, "hello", 16000, 0.9),
     wire.Words(4, 1, "hallo", 16000, 0.9, "de"),
+    wire.Words(4, 1, "hallo", 16000, 0.9, "de", stop_counts=False),
     wire.Delta(2, " there", None, False),
     wire.Delta(2, "", ToolRequests(transfer="sales"), True),
     wire.Piece(3, 1, b"\x00\x01" * 1920, 12, exact=True),

@@ -84,6 +84,18 @@ def test_a_turn_is_asked_about_speculated_on_and_over_as_the_silence_lasts():
     assert caller.judge_turn() is CallerMove.END_OF_TURN
 
 
+def test_a_full_stop_that_does_not_count_ends_no_turn():
+    for stop_counts, move in ((True, CallerMove.END_OF_TURN), (False, CallerMove.WAIT)):
+        caller = a_caller()
+        caller.open(0, answering=None)
+        caller.stop(samples(1.0))
+        caller.ask(1.1)
+        caller.take_snapshot(ev.TranscriptReady(1, 1, "He might have been made.", stop_counts), 1.15)
+        caller.words_considered()
+        caller.reach(samples(1.0 + COMPLETE))
+        assert caller.judge_turn() is move
+
+
 def test_a_caller_who_goes_on_makes_the_words_of_the_pause_void():
     caller = a_caller()
     pause(caller, said="I would like to know")

@@ -28,6 +28,7 @@ def wait(text: str, agent_said: str = "") -> float:
         ("What time do you open?", ""),
         ("I would like to change my booking.", ""),
         ("how much does it cost", ""),
+        ("what's the weather like", ""),
         ("Yes.", "Is that right?"),
         ("yes please", "Would you like to hear our prices?"),
         ("Monday", "Which day would suit you?"),
@@ -50,6 +51,74 @@ def test_a_whole_turn_waits_200_to_350_ms(text, agent_said):
     judgement = Endpointing().judge(text, agent_said=agent_said)
     assert 0.2 <= judgement.wait <= 0.35
     assert judgement.complete
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What's the weather like?",
+        "I'm not feeling well.",
+        "Is that so?",
+        "That's what I'm looking for.",
+        "I want to come in.",
+        "Who should I talk to?",
+        "Where are you from?",
+        "What is it for?",
+        "I don't want to.",
+        "I'd love to.",
+        "I know where you are.",
+        "I think so.",
+        "It all went well.",
+        "Please turn it on.",
+        "Could I drop by?",
+        "It's 42.",
+        "It costs $20.",
+        "It is room 12.",
+        "I need it by 10.",
+        "Flight BA 117.",
+        "At 2:30 p.m.",
+    ],
+)
+def test_a_mark_shows_that_words_which_seldom_end_a_sentence_do_end_it(text):
+    assert wait(text, "What can I do for you?") == COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("text", "agent_said"),
+    [("42.", "How old are you?"), ("$20.", "How much is it?"), ("Room 12.", "Which room?"), ("By 10.", "When?")],
+)
+def test_a_number_in_digits_is_a_whole_answer_unless_digits_were_asked_for(text, agent_said):
+    assert wait(text, agent_said) == COMPLETE
+    assert wait(text, "What is your card number?") == UNFINISHED
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("He might even have been made.", CLAUSE),
+        ("I would like to change my booking.", CLAUSE),
+        ("I'd like a table for.", UNFINISHED),
+        ("I'm looking for the.", UNFINISHED),
+        ("Blue.", UNSURE),
+        ("So...", UNFINISHED),
+        ("Well,", UNFINISHED),
+        ("What time do you open?", COMPLETE),
+        ("I'm not feeling well.", CLAUSE),
+        ("That's what I'm looking for.", UNSURE),
+    ],
+)
+def test_a_full_stop_that_does_not_count_says_nothing_and_other_marks_say_what_they_do(text, expected):
+    assert Endpointing().judge(text, stop_counts=False).wait == expected
+    assert Endpointing().judge(text.rstrip(".") if text != "So..." else text).wait == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [("de", "Gestern war ich im Büro."), ("fr", "Je vais faire une liste."), ("zh", "我想要预订一张桌子。")],
+)
+def test_a_full_stop_that_does_not_count_says_nothing_in_other_languages(language, text):
+    assert Endpointing(language).judge(text).wait <= LIKELY
+    assert Endpointing(language).judge(text, stop_counts=False).wait >= CLAUSE
 
 
 @pytest.mark.parametrize(

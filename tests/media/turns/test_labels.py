@@ -222,7 +222,7 @@ def test_a_language_is_no_path():
     assert lexicon_of("../lexicons/en") is None
 
 
-EMPTY = dict.fromkeys((*KINDS, *OPENINGS, "not_only", "unfinished", "unclear"), "")
+EMPTY = dict.fromkeys((*KINDS, *OPENINGS, "not_only", "unfinished", "may_end", "unclear"), "")
 
 
 def toml(lists: dict[str, str]) -> str:
