@@ -226,7 +226,7 @@ class WhisperTranscription:
 
     def _transcript(self, text: str, samples: int, confidence: float) -> Transcript:
         words = (" " if self._spaced else "").join(filter(None, [*self._final_parts, text]))
-        return Transcript(words, samples, confidence, self._found)
+        return Transcript(words, samples, confidence, self._found, stop_counts=False)
 
     # -- the end
 

@@ -56,6 +56,12 @@ async def test_sound_that_may_be_more_words_is_recognised(engine, gate, more):
     assert gate.rows == [1, 1]
 
 
+async def test_a_full_stop_does_not_count_because_whisper_ends_half_sentences_with_one(engine, gate):
+    utterance = engine.open()
+    utterance.push(LOW)
+    assert not (await utterance.snapshot()).stop_counts
+
+
 async def test_snapshots_that_wait_together_share_one_pass(engine, gate):
     holding, utterance = await hold(engine, gate), engine.open()
     utterance.push(LOW)
