@@ -214,17 +214,19 @@ class StreamConnection:
                 case None:
                     # Twilio says `stop` when the caller hangs up. Without it the connection was lost.
                     return "stream-lost"
-                case Media() if message.stream_sid == self._sid:
+                case Media(stream_sid=self._sid | ""):
                     try:
                         session.media(message)
                     except BadMessage as error:
                         self._count_bad_message(str(error))
-                case MarkEcho(stream_sid=self._sid):
+                case MarkEcho(stream_sid=self._sid | ""):
                     session.mark(message.name)
-                case KeyPress(stream_sid=self._sid):
+                case KeyPress(stream_sid=self._sid | ""):
                     session.key(message.digit)
                 case Stop():
                     return "caller-hung-up"
+                case Start(stream_sid=self._sid):
+                    self._count_bad_message("it is a second start")
                 case Start() | Media() | MarkEcho() | KeyPress():
                     self._count_bad_message("it is of another stream")
                 case _:
@@ -238,13 +240,11 @@ class StreamConnection:
             if frame["type"] == "websocket.disconnect":
                 return None
             text = frame.get("text")
-            if text is None:
-                self._count_bad_message("it is a binary frame")
-                continue
             try:
-                return parse(text)
+                # Some senders put their JSON into binary frames.
+                return parse(frame["bytes"] if text is None else text)
             except BadMessage as error:
-                self._count_bad_message(str(error))
+                self._count_bad_message(f"binary frame, {error}" if text is None else str(error))
 
     def _count_bad_message(self, reason: str) -> None:
         self._bad_messages += 1

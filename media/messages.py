@@ -2,7 +2,8 @@
 Twilio Media Streams: JSON text frames to typed messages and back.
 
 Pure. Twilio's spelling stays in this file: the rest of the project sees only the flat messages below. Counters come as
-decimal strings, or as numbers from other senders. Unknown fields are ignored.
+decimal strings, or as numbers from other senders, which also leave fields out or set them to null. Only what the call
+needs is required and checked; other fields are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ MAX_MESSAGE_BYTES = 64 * 1024
 """A frame of 20 ms takes about 370 bytes, and no message of the protocol takes much more."""
 
 RATE_HZ = 8000
-ENCODING = "audio/x-mulaw"
+ENCODINGS = frozenset({"audio/x-mulaw", "audio/mulaw", "audio/pcmu", "x-mulaw", "mulaw", "ulaw", "pcmu", "g711_ulaw"})
+"""The first is Twilio's name of mu-law. Others use these, in small or capital letters."""
 
 
 class BadMessage(MediaError):
@@ -40,11 +42,16 @@ class Start(Struct, frozen=True):
 
 
 class Media(Struct, frozen=True):
-    """A frame of the caller's sound. ``timestamp_ms`` counts from a start that is not 0; ``chunk`` is 0 if missing."""
+    """
+    A frame of the caller's sound.
+
+    ``timestamp_ms`` counts from a start that is not 0, and is None if missing. ``chunk`` rises with each frame, but not
+    always by one, and is 0 if missing. ``stream_sid`` may be empty, here and below: the socket has one stream.
+    """
 
     stream_sid: str
     payload: str
-    timestamp_ms: int
+    timestamp_ms: int | None = None
     chunk: int = 0
 
     def audio(self) -> bytes:
@@ -63,7 +70,7 @@ class KeyPress(Struct, frozen=True):
 
 
 class MarkEcho(Struct, frozen=True):
-    """Playout reached a mark that we sent, or a ``clear`` dropped it."""
+    """Playout reached a mark that we sent, or a ``clear`` dropped it. ``name`` is empty if it is missing."""
 
     stream_sid: str
     name: str
@@ -75,121 +82,129 @@ class Stop(Struct, frozen=True):
     stream_sid: str
 
 
+class Outbound(Struct, frozen=True):
+    """A frame of what the caller hears, or a key sent to the caller, from a sender of both tracks; to be ignored."""
+
+
 class Unknown(Struct, frozen=True):
     """An event that the protocol did not have when this was written; it is to be ignored."""
 
     event: str
 
 
-Message: TypeAlias = Connected | Start | Media | KeyPress | MarkEcho | Stop | Unknown
+Message: TypeAlias = Connected | Start | Media | KeyPress | MarkEcho | Stop | Outbound | Unknown
 
 Counter = Annotated[int, Meta(ge=0, le=2**53)]
-Sid = Annotated[str, Meta(min_length=1, max_length=128)]
+Milliseconds = Annotated[float, Meta(ge=0, le=2**53)]
+Sid = Annotated[str, Meta(max_length=128)]
+Track = str | None
+"""``inbound``, or ``inbound_track`` in ``dtmf``: what the caller sends. ``outbound``: what the caller hears."""
 
 
 class _MediaFormat(Struct, rename="camel"):
-    encoding: str
-    sample_rate: int
-    channels: int
+    encoding: str | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
 
 
 class _StartBody(Struct, rename="camel"):
-    call_sid: Sid
-    media_format: _MediaFormat
-    stream_sid: str = ""
-    account_sid: str = ""
-    tracks: tuple[str, ...] = ()
-    custom_parameters: dict[str, str] = {}
+    call_sid: Annotated[str, Meta(min_length=1, max_length=128)]
+    media_format: _MediaFormat | None = None
+    stream_sid: Sid | None = None
+    account_sid: Sid | None = None
 
 
 class _MediaBody(Struct, gc=False):
     payload: str
-    timestamp: Counter
-    chunk: Counter = 0
+    timestamp: Milliseconds | None = None
+    chunk: Counter | None = None
+    track: Track = None
 
 
 class _KeyBody(Struct, gc=False):
-    digit: Annotated[str, Meta(pattern=r"^[0-9*#A-D]$")]
+    digit: Annotated[str, Meta(pattern=r"^[0-9*#A-Da-d]$")] | Annotated[int, Meta(ge=0, le=9)]
+    track: Track = None
 
 
 class _MarkBody(Struct, gc=False):
-    name: str
-
-
-class _StopBody(Struct, rename="camel", gc=False):
-    call_sid: str = ""
+    name: str | None = None
 
 
 class _Wire(Struct, tag_field="event", rename="camel"):
-    """
-    One JSON object of the socket; ``typed()`` makes of it what the rest of the project sees.
-
-    Fields that ``typed`` leaves out are only checked.
-    """
+    """One JSON object of the socket; ``typed()`` makes of it what the rest of the project sees."""
 
     def typed(self) -> Message:
         raise NotImplementedError
 
 
 class _ConnectedWire(_Wire, tag="connected"):
-    protocol: str = ""
-    version: str = ""
-
     def typed(self) -> Connected:
         return Connected()
 
 
 class _StartWire(_Wire, tag="start"):
-    stream_sid: Sid
     start: _StartBody
-    sequence_number: Counter = 0
+    stream_sid: Sid | None = None
 
     def typed(self) -> Start:
-        body, offered = self.start, self.start.media_format
-        if (offered.encoding, offered.sample_rate, offered.channels) != (ENCODING, RATE_HZ, 1):
-            raise BadMessage(
-                f"start offers {offered.encoding} {offered.sample_rate} Hz x {offered.channels}, not mu-law 8000"
-            )
-        if body.stream_sid not in ("", self.stream_sid):
-            raise BadMessage("start names two different streams")
-        return Start(self.stream_sid, body.call_sid, body.account_sid)
+        _check_format(self.start.media_format or _MediaFormat())
+        names = {name for name in (self.stream_sid, self.start.stream_sid) if name}
+        if len(names) != 1:
+            raise BadMessage("start names two different streams" if names else "start: `streamSid` is missing")
+        return Start(names.pop(), self.start.call_sid, self.start.account_sid or "")
 
 
 class _MediaWire(_Wire, tag="media"):
-    stream_sid: Sid
     media: _MediaBody
-    sequence_number: Counter = 0
+    stream_sid: Sid | None = None
+    sequence_number: Counter | None = None
 
-    def typed(self) -> Media:
+    def typed(self) -> Media | Outbound:
         body = self.media
-        return Media(self.stream_sid, body.payload, body.timestamp, body.chunk)
+        if _is_outbound(body.track):
+            return Outbound()
+        at = body.timestamp
+        # Without numbers of its own, media has those of all messages, which rise as well.
+        number = body.chunk or self.sequence_number or 0
+        return Media(self.stream_sid or "", body.payload, None if at is None else round(at), number)
 
 
 class _KeyWire(_Wire, tag="dtmf"):
-    stream_sid: Sid
     dtmf: _KeyBody
-    sequence_number: Counter = 0
+    stream_sid: Sid | None = None
 
-    def typed(self) -> KeyPress:
-        return KeyPress(self.stream_sid, self.dtmf.digit)
+    def typed(self) -> KeyPress | Outbound:
+        if _is_outbound(self.dtmf.track):
+            return Outbound()
+        return KeyPress(self.stream_sid or "", str(self.dtmf.digit).upper())
 
 
 class _MarkWire(_Wire, tag="mark"):
-    stream_sid: Sid
-    mark: _MarkBody
-    sequence_number: Counter = 0
+    mark: _MarkBody | None = None
+    stream_sid: Sid | None = None
 
     def typed(self) -> MarkEcho:
-        return MarkEcho(self.stream_sid, self.mark.name)
+        return MarkEcho(self.stream_sid or "", (self.mark and self.mark.name) or "")
 
 
 class _StopWire(_Wire, tag="stop"):
-    stream_sid: Sid
-    stop: _StopBody = msgspec.field(default_factory=_StopBody)
-    sequence_number: Counter = 0
+    stream_sid: Sid | None = None
 
     def typed(self) -> Stop:
-        return Stop(self.stream_sid)
+        return Stop(self.stream_sid or "")
+
+
+def _is_outbound(track: Track) -> bool:
+    return track is not None and track != "inbound" and track.lower().startswith("outbound")
+
+
+def _check_format(offered: _MediaFormat) -> None:
+    """Raise ``BadMessage`` if the sound is not mu-law, 8000 Hz, one channel, which what is left out stands for."""
+    encoding = "audio/x-mulaw" if offered.encoding is None else offered.encoding
+    rate = RATE_HZ if offered.sample_rate is None else offered.sample_rate
+    channels = 1 if offered.channels is None else offered.channels
+    if encoding.lower() not in ENCODINGS or (rate, channels) != (RATE_HZ, 1):
+        raise BadMessage(f"start offers {encoding:.40} {rate} Hz x {channels}, not mu-law 8000")
 
 
 class _AnyEvent(Struct):
@@ -206,7 +221,7 @@ _decode_event = msgspec.json.Decoder(_AnyEvent).decode
 
 
 def parse(text: str | bytes) -> Message:
-    """The message in one text frame. Raises ``BadMessage`` with the reason if the frame is not of the protocol."""
+    """The message in one frame. Raises ``BadMessage`` with the reason if the frame is not of the protocol."""
     if len(text) > MAX_MESSAGE_BYTES:
         raise BadMessage(f"a message of {len(text)} characters is over the limit of {MAX_MESSAGE_BYTES}")
     try:
@@ -234,9 +249,13 @@ class _MediaOut(Struct, tag_field="event", tag="media", rename="camel"):
     media: _OutBody
 
 
+class _OutMark(Struct, gc=False):
+    name: str
+
+
 class _MarkOut(Struct, tag_field="event", tag="mark", rename="camel"):
     stream_sid: str
-    mark: _MarkBody
+    mark: _OutMark
 
 
 class _ClearOut(Struct, tag_field="event", tag="clear", rename="camel"):
@@ -254,7 +273,7 @@ def media_message(stream_sid: str, audio: bytes) -> str:
 
 def mark_message(stream_sid: str, name: str) -> str:
     """Echo ``name`` once everything sent before it was played, or dropped by a ``clear``."""
-    return _encode(_MarkOut(stream_sid, _MarkBody(name))).decode()
+    return _encode(_MarkOut(stream_sid, _OutMark(name))).decode()
 
 
 def clear_message(stream_sid: str) -> str:

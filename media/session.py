@@ -133,11 +133,12 @@ class Session:
 
     def media(self, message: Media) -> None:
         """A frame of the caller's sound. Raises ``BadMessage`` if its payload is not base64."""
-        audio = self._intake.accept(message)
+        now = self._loop.time()
+        audio = self._intake.accept(message, spoken=self._clock.position_at(now))
         if not audio or self._closed:
             return
         position = self._intake.position
-        self._clock.observe(position, self._loop.time())
+        self._clock.observe(position, now)
         if self._recording is not None and self._may_record:
             self._recording.caller(position - len(audio), audio)
         pcm = decode_mulaw(audio)
