@@ -12,6 +12,7 @@ from inference.interfaces import OnPartial
 from inference.types import EngineError, Pcm, Transcript
 from inference.whisper.agreement import agreed_text, is_spaced
 from inference.whisper.batches import Urgency
+from inference.whisper.digits import join_digits
 from inference.whisper.hallucinations import SHORTEST_SPEECH, Hypothesis, Reason
 from inference.whisper.model import AUTO, Model, Piece, window_for
 from inference.whisper.sound import LONGEST, Sound
@@ -136,7 +137,7 @@ class WhisperTranscription:
             return
         transcript = self._transcript(hypothesis.text, job.until, hypothesis.confidence)
         if not job.piece.prefix and job.until >= self._latest.samples:
-            self._latest = transcript
+            self._latest = replace(transcript, text=join_digits(transcript.text))
         if job.is_partial and believed and not self._closed and self._on_partial is not None:
             self._report(self._on_partial, transcript, hypothesis.tokens)
 
@@ -215,7 +216,7 @@ class WhisperTranscription:
         if self._language != AUTO:  # the language might be another one next time
             self._prefix = self._model.safe_prefix(self._hypothesis_tokens, tokens, self._language)
         self._hypothesis_tokens = tokens
-        words = agreed_text(before.text, transcript.text, spaced=self._spaced)
+        words = join_digits(agreed_text(before.text, transcript.text, spaced=self._spaced))
         if len(words) > len(self._reported):
             self._reported = words
             self._recogniser.counts["partials"] += 1

@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from inference.whisper.hallucinations import Hypothesis
 from inference.whisper.mel import RATE_HZ
 from inference.whisper.sound import LONGEST, MAX_HELD
 from tests.inference.gated_whisper import LINE, LOW, SILENCE, Gate, at_once, hold, running, turns
@@ -212,6 +213,17 @@ async def test_no_partial_begins_beside_an_answer(engine, gate):
     await holding
     await gate.finished.get()
     speaking.cancel()
+
+
+async def test_digits_are_one_number_in_partials_and_answers(engine, gate):
+    said = Hypothesis("My number is 5, 5, 5, 0 1 4 2.", 1.2, -0.1, tokens=(1, 2))
+    gate.says = lambda piece: said
+    partials = []
+    utterance = engine.open(on_partial=partials.append)
+    for _ in range(2):
+        utterance.push(LOW)
+        await gate.finished.get()
+    assert partials[-1].text == (await utterance.finish()).text == "My number is 5550142."
 
 
 # -- long utterances
