@@ -36,6 +36,7 @@ from inference.whisper.hallucinations import (
     SPOILED,
     Hypothesis,
     Reason,
+    is_doubtful,
     is_sure,
     objection,
 )
@@ -246,8 +247,10 @@ class FasterWhisperSpeechToText:
         reason = objection(hypothesis)
         if reason is not None:
             self.counts[reason] += 1
-        if self._needs_second_attempt(job, hypothesis, reason) and self._retry(job, hypothesis):
+        if self._needs_second_attempt(job, hypothesis, reason) and self._retry(job, hypothesis, reason):
             return
+        if job.dropped in DOUBTS and is_doubtful(hypothesis):
+            reason = job.dropped
         if job.doubted is not None:
             hypothesis, reason = self._choose(job.doubted, hypothesis, reason)
         job.succeed(hypothesis if reason is None else replace(hypothesis, text=""), believed=reason is None)
@@ -267,10 +270,11 @@ class FasterWhisperSpeechToText:
         assert self._model is not None
         if self._model.hotwords and reason not in LOOPS:
             # If there are words in the sound, the caller more likely said those that were found with hotwords.
-            return (first if reason is None else second), reason
+            are_words = reason is None and not is_doubtful(second)
+            return first, None if are_words else reason or Reason.NO_SPEECH
         return (second if reason is None and second.logprob > first.logprob else first), None
 
-    def _retry(self, job: Job, hypothesis: Hypothesis) -> bool:
+    def _retry(self, job: Job, hypothesis: Hypothesis, reason: Reason | None) -> bool:
         """Recognise it once more, unless this was the second attempt already or nobody wants it."""
         assert job.piece is not None
         is_last = job.utterance.waiting is None and job.utterance.running is job
@@ -278,7 +282,7 @@ class FasterWhisperSpeechToText:
             return False
         self.counts["retried"] += 1
         job.plain, job.piece = True, None
-        job.doubted = hypothesis if objection(hypothesis) is None else None
+        job.doubted, job.dropped = (hypothesis if reason is None else None), reason
         job.utterance.running, job.utterance.waiting = None, job
         self._batches.put_back(job, asked_at=job.asked_at)
         return True

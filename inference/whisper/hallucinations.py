@@ -91,7 +91,8 @@ class Reason(StrEnum):
 LOOPS = frozenset({Reason.RUNAWAY, Reason.REPETITION})
 """The sound is decoded once more, without repetitions."""
 DOUBTS = frozenset({Reason.NO_SPEECH, Reason.STOCK_PHRASE})
-"""A final text is decoded once more: the other attempt may find the words of a caller who is hard to hear."""
+"""A final text is decoded once more: the other attempt may find, without a doubt, the words of a caller who is hard to
+hear. About noise, base once was less unsure of "I'm sorry." the second time."""
 SPOILED = frozenset({Reason.TOO_FAST})
 """A forced prefix or hotwords can cause these, so the sound is decoded once more without either, if it had one."""
 
@@ -132,7 +133,7 @@ def objection(hypothesis: Hypothesis) -> Reason | None:
         return Reason.NO_WORDS
     if _is_guessed(hypothesis, len(words)):
         return Reason.NO_SPEECH
-    doubtful = hypothesis.no_speech > MAX_NO_SPEECH or hypothesis.logprob < MIN_LOGPROB
+    doubtful = is_doubtful(hypothesis)
     phrases = _STOCK_PHRASES | _POLITE_PHRASES if doubtful else _STOCK_PHRASES
     if " ".join(words) in phrases and (doubtful or hypothesis.speech < SHORT_SPEECH):
         return Reason.STOCK_PHRASE
@@ -141,6 +142,11 @@ def objection(hypothesis: Hypothesis) -> Reason | None:
     if doubtful and len(hypothesis.text.split()) > MAX_WORDS_PER_SECOND * hypothesis.speech + SPARE_WORDS:
         return Reason.TOO_FAST
     return None
+
+
+def is_doubtful(hypothesis: Hypothesis) -> bool:
+    """Whether Whisper's own transcription loop would doubt this text."""
+    return hypothesis.no_speech > MAX_NO_SPEECH or hypothesis.logprob < MIN_LOGPROB
 
 
 def _is_guessed(hypothesis: Hypothesis, words: int) -> bool:

@@ -275,6 +275,8 @@ class Job:
         """Whether this is its second attempt, which differs from the first one and has no prefix."""
         self.doubted: Hypothesis | None = None
         """The text of the first attempt, if it may be believed but is doubtful."""
+        self.dropped: Reason | None = None
+        """Why the text of the first attempt was dropped, if it was."""
         self.piece: Piece | None = None
         """Set when it begins."""
         self.start = 0

@@ -325,6 +325,7 @@ async def test_hotwords_are_left_out_in_a_second_attempt_if_they_spoil_the_text(
         # Noise in which the model finds the words that it was told to expect.
         (Hypothesis("Okafor", 1.2, -0.67, 0.8), Hypothesis("you", 1.2, -1.3, 0.9), ""),
         (Hypothesis("Oka", 1.2, -0.7, 0.1), Hypothesis("", 1.2, -0.5, 0.9), ""),
+        (Hypothesis("Okafor", 1.2, -1.1, 0.1), Hypothesis("I'm sorry.", 1.2, -1.3, 0.2), ""),
         # A caller who says only the name.
         (Hypothesis("Okafor.", 1.2, -0.7, 0.1), Hypothesis("Oh, cough four.", 1.2, -0.9, 0.1), "Okafor."),
         (Hypothesis("Okafor.", 1.2, -0.1, 0.1), None, "Okafor."),
@@ -350,6 +351,8 @@ async def test_a_doubtful_text_with_hotwords_counts_only_if_there_are_words_with
         # The first is dropped, and the caller is heard nevertheless.
         (Hypothesis("Bye.", 1.2, -1.2), Hypothesis("Nine.", 1.2, -0.9), "Nine."),
         (Hypothesis("I'm", 1.2, -1.9, 0.8), Hypothesis("Eight.", 1.2, -0.6), "Eight."),
+        # Noise, of which the model is twice unsure.
+        (Hypothesis("I'm", 1.2, -1.9, 0.8), Hypothesis("I'm sorry.", 1.2, -1.3, 0.2), ""),
     ],
 )
 async def test_the_surer_of_two_attempts_counts_where_the_first_is_doubtful(engine, gate, first, second, heard):
