@@ -20,6 +20,7 @@ from media.background import BackgroundTasks
 from media.hearing import KEPT_FOR_RECOGNITION, KEPT_FOR_VOICE, Ear
 from media.intake import Intake
 from media.journal import Journal
+from media.level import CallerLevel
 from media.messages import Media, clear_message, mark_message, media_message
 from media.outbox import Outbox
 from media.phrases import Phrases
@@ -66,6 +67,7 @@ class Session:
         self._tasks = BackgroundTasks(f"Call {claim.call_id}")
         self._intake = Intake()
         self._voice = detector.open(self._on_window)
+        self._level = CallerLevel(str(claim.call_id))
         self._hears_caller = engines.tts.hears_caller
         """Whether the agent's voice wants the sound of the caller's turns."""
         self._ear = Ear(
@@ -143,6 +145,7 @@ class Session:
             self._recording.caller(position - len(audio), audio)
         pcm = decode_mulaw(audio)
         self._ear.push(position, pcm)
+        self._level.push(position, pcm)
         self._voice.push(pcm)
 
     def mark(self, name: str) -> None:
@@ -213,11 +216,14 @@ class Session:
     # -- voice activity -------------------------------------------------------------------------------------
 
     def _on_window(self, window: VoiceWindow) -> None:
+        conversation = self._conversation
+        agent_silent = conversation.floor in (Floor.IDLE, Floor.CALLER)
+        window = self._level.judge(window, agent_silent=agent_silent, asked=conversation.caller_asked_for)
         if window.changed:
             if not window.voiced:
                 self._ear.voice_ended = window.edge
             self.receive(ev.SpeechStarted(window.edge) if window.voiced else ev.SpeechStopped(window.edge))
-        wake = self._conversation.wake_position
+        wake = conversation.wake_position
         if wake is not None and window.position >= wake:
             self.receive(ev.PositionReached(window.position))
 
@@ -245,6 +251,9 @@ class Session:
     def _end_turn(self, turn: cmd.TurnEnded) -> None:
         logger.info("Call %s: turn %d, of the %s, has ended", self._claim.call_id, turn.number, turn.speaker)
         self._journal.turn_ended(turn)
-        if turn.speaker == "caller" and self._hears_caller:
-            began, ended = self._clock.position_at(turn.started), self._clock.position_at(turn.ended)
+        if turn.speaker != "caller":
+            return
+        began, ended = self._clock.position_at(turn.started), self._clock.position_at(turn.ended)
+        self._level.learn(began, ended)
+        if self._hears_caller:
             self._mouth.caller_said(turn.heard, self._ear.sound_between(began, ended))

@@ -69,6 +69,11 @@ class Conversation:
         """The side that has the right to speak."""
         return self.control.floor
 
+    @property
+    def caller_asked_for(self) -> bool:
+        """Whether the agent has asked if the caller is still there, and has heard no words and no key since."""
+        return self.control.silence.asked
+
     def receive(self, event: ev.Event, *, now: float) -> list[Command]:
         """Take one event. Returns everything that is to be done now, in order."""
         control = self.control

@@ -44,6 +44,11 @@ class Silence:
         if self._waits and self._waiting_since is None:
             self._waiting_since = position
 
+    @property
+    def asked(self) -> bool:
+        """The caller was asked whether they are there, and has not answered."""
+        return self._silences > 0
+
     def broken(self) -> None:
         """The caller has said something or pressed a key: they are there."""
         self._silences = 0

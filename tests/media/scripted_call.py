@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
 
+import numpy as np
+
 from calls.services import facts
 from inference.backends import Engines
 from inference.engines.espeak import EspeakTextToSpeech
@@ -19,6 +21,8 @@ from inference.engines.scripted import (
     ScriptedSpeechToText,
     ScriptedTextToSpeech,
 )
+from inference.types import Pcm
+from media.audio import decode_mulaw, encode_mulaw
 from media.messages import Media
 from media.phone.clips import Clip
 from media.phrases import Phrases
@@ -48,6 +52,14 @@ def voice(text: str) -> bytes:
     # In a thread, because a test may run a loop in this one.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(lambda: asyncio.run(speak())).result()
+
+
+def mix(mulaw: bytes, behind: Pcm) -> bytearray:
+    """Add ``behind`` to the sound, both from their start."""
+    pcm = decode_mulaw(bytes(mulaw)).astype(np.int32)
+    length = min(len(pcm), len(behind))
+    pcm[:length] += behind[:length]
+    return bytearray(encode_mulaw(pcm.clip(-32768, 32767).astype(np.int16)))
 
 
 FactType = TypeVar("FactType", bound=facts.Fact)
@@ -122,14 +134,17 @@ def run_call(
     model: type[ScriptedLanguageModel] = ScriptedLanguageModel,
     served_by: Engines | None = None,
     claim: dict[str, Any] | None = None,
+    said_by: Callable[[str], bytes] = voice,
+    behind: Pcm | None = None,
 ) -> CallResult:
     """
     Run a call in virtual time in which the caller says these sentences at these seconds.
 
     ``stt``, ``llm`` and ``tts`` are options of the scripted engines, unless the call is ``served_by`` other engines.
-    ``during`` is called with the session at second ``at``. ``claim`` has fields of the stream's claim.
+    ``during`` is called with the session at second ``at``. ``claim`` has fields of the stream's claim. ``said_by``
+    returns a sentence in the caller's voice, as mu-law. ``behind`` is what else is heard on the line, from its start.
     """
-    clips = [(start, text, voice(text)) for start, text in says]
+    clips = [(start, text, said_by(text)) for start, text in says]
 
     async def work() -> CallResult:
         loop = asyncio.get_running_loop()
@@ -181,6 +196,8 @@ def run_call(
         for start, text, clip in clips:
             sound[round(start * 8000) : round(start * 8000) + len(clip)] = clip
             stopped[text] = start + Clip.of(clip).last_loud / 8000
+        if behind is not None:
+            sound = mix(sound, behind)
         if during is not None:
             loop.call_later(at, during, session)
         for number in range(round(seconds * 50)):
