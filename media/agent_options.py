@@ -70,6 +70,7 @@ def options_of(claim: StreamClaim, *, speculate: bool) -> ConversationOptions:
         disclosure=agent.disclosure,
         greeting=agent.greeting,
         greeting_interruptible=agent.greeting_interruptible,
+        outbound=claim.direction == "outbound",
         transfer_targets=agent.transfer_targets,
         hears_opt_out=agent.hears_opt_out,
         opt_out_key=agent.opt_out_key,

@@ -159,6 +159,8 @@ class Conversation:
             due.append(held_since + HOLD_GUARD)
         if (answer_due := control.caller.deadline) is not None:
             due.append(answer_due)
+        if (opens_at := control.opening.deadline(control.caller.utterance)) is not None:
+            due.append(opens_at)
         if (keys_due := control.keypad.deadline) is not None and control.keys_may_count:
             due.append(keys_due)
         if control.floor is Floor.OVERLAP and not control.agent_may_start:
@@ -186,7 +188,7 @@ class Conversation:
                 return overlap_wake(utterance)
             case Floor.HELD:
                 return hold_wake(utterance)
-            case Floor.CALLER if control.closing.finishing:
+            case Floor.CALLER if control.closing.finishing or control.opening.waiting:
                 return control.caller.wordless_at
             case _:
                 return None

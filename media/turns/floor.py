@@ -11,13 +11,11 @@ from media.turns.barge_in import Move, judge_hold, judge_overlap
 from media.turns.caller import Caller, CallerMove, Unheard
 from media.turns.clock import StreamClock
 from media.turns.closing import (
-    BY_AGENT,
     ENGINES_FAILED,
     OPTED_OUT,
     SILENCE,
     Closing,
     Ending,
-    transferred,
 )
 from media.turns.commands import Command, Line, Noted, OptOutHow, StartRecording
 from media.turns.events import CallStarted
@@ -28,6 +26,7 @@ from media.turns.opening import DISCLOSURE_MARK_TIMEOUT, Opening
 from media.turns.opting_out import OptingOut, OptOutMove
 from media.turns.options import ConversationOptions
 from media.turns.overlap import OverlapJudge
+from media.turns.requesting import Requesting
 from media.turns.silence import Silence, SilenceMove
 from media.turns.timing import Timing
 from media.turns.utterance import Utterance
@@ -83,27 +82,60 @@ class FloorControl:
         self.warm_due = False
         """There is something new for the language model to read. ``Conversation`` emits ``Warm`` and resets it."""
         self.agent = Agent(options, emit)
-        self.caller = Caller(options, clock=clock, agent_said=self._agent_said, emit=emit)
+        self.caller = Caller(options, clock=clock, agent_said=lambda: self.overlaps.agent_said, emit=emit)
         self.history = History(emit, history)
         self.opening = Opening(options)
         self.closing = Closing(options, emit)
         self.opting_out = OptingOut(options, emit)
         self.silence = Silence(options)
         self.keypad = Keypad(options, emit)
-        self.overlaps = OverlapJudge(options, agent=self.agent, closing=self.closing, history=self.history)
+        self.overlaps = OverlapJudge(
+            options, agent=self.agent, closing=self.closing, history=self.history, opening=self.opening
+        )
+        self._requesting = Requesting(
+            options,
+            agent=self.agent,
+            caller=self.caller,
+            closing=self.closing,
+            history=self.history,
+            overlaps=self.overlaps,
+            say=self._say,
+            opt_out=self._opt_out,
+        )
 
     # -- the call and the caller's voice ---------------------------------------------------------------------
 
     def start_call(self, event: CallStarted) -> None:
         self.closing.start(self.now)
-        self.opening.start(event)
+        self.opening.start(event, self.now)
         self.warm_due = True
-        if self.opening.disclosing:
-            self._say(self._options.disclosure, protected=True)
+        if not self.opening.owes_disclosure:
+            self._emit(StartRecording())
+        if not self.opening.waiting:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Say what comes first: the disclosure, or else the greeting, if there is one."""
+        words, protected = self.opening.begin()
+        if question := self.opening.take_question():
+            self.history.put_aside(question)
+        if words:
+            self._say(words, protected=protected)
+
+    def _hear_callee(self, utterance: Utterance) -> None:
+        """The person who was called has spoken before the agent."""
+        text, lines = utterance.text, self.history.with_caller(utterance.text)
+        self._record_caller(utterance, wait=self.caller.wait)
+        self.caller.close()
+        if self.opting_out.judge(lines) is OptOutMove.OBEY:
+            self.history.add_caller(text)
+            self._answer(utterance.timing)
             return
-        self._emit(StartRecording())
-        if self.opening.first_words:
-            self._say(self.opening.first_words, protected=self.opening.protected)
+        if self.opening.is_answered(text):
+            self.history.add_caller(text)
+        else:
+            self.opening.keep_question(text)
+        self._begin()
 
     def begin_speech(self, position: int) -> None:
         """The caller's voice has begun, or goes on after a pause."""
@@ -141,7 +173,7 @@ class FloorControl:
             return
         utterance, turn = self.caller.utterance, self.agent.turn
         match self.floor:
-            case Floor.IDLE:
+            case Floor.IDLE if not self.opening.waiting:
                 self._consider_silence()
             case Floor.CALLER if utterance is not None:
                 self._consider_turn(utterance)
@@ -156,10 +188,12 @@ class FloorControl:
                 pass
 
     def _consider_turn(self, utterance: Utterance) -> None:
-        move = self.caller.judge_turn(finishing=self.closing.finishing)
+        move = self.caller.judge_turn(finishing=self.closing.finishing or self.opening.waiting)
         if move is CallerMove.SPECULATE:
             self._speculate(utterance)
             move = self.caller.judge_turn()
+        if move is CallerMove.WAIT and self.opening.hello_is_over(utterance, self.caller.position):
+            move = CallerMove.END_OF_TURN
         match move:
             case CallerMove.ASK:
                 self.caller.ask(self.now)
@@ -189,7 +223,7 @@ class FloorControl:
         ignored = self.overlaps.leaves_the_end_standing(text) or self.overlaps.is_late_echo(utterance)
         lines = self.history.with_caller(text)
         answered = not ignored and self.opting_out.judge(lines) is OptOutMove.ANSWER
-        if answered and self._options.speculate:
+        if answered and self._options.speculate and not self.opening.waiting:
             utterance.speculations += 1
             self.agent.speculate(lines, utterance.timing)
 
@@ -198,7 +232,12 @@ class FloorControl:
         self.agent.drop_speculation()
         stopped_at = self.caller.stopped_at
         unheard = self.caller.give_up(self.now, keys_pending=self.keypad.pending is not None)
-        if self.history.caller_spoke_last:
+        if self.opening.waiting:
+            if unheard is Unheard.NOISE and (self.opening.deadline(None) or 0.0) > self.now:
+                self.floor = Floor.IDLE
+            else:
+                self._begin()
+        elif self.history.caller_spoke_last:
             # It was taken for the caller going on after words that the agent has not answered yet.
             self.closing.revoke()
             self._answer(Timing(caller_stopped=stopped_at, released=self.now))
@@ -224,6 +263,9 @@ class FloorControl:
         """The caller has finished: it is the agent's turn."""
         timing = utterance.timing
         timing.released = self.now
+        if self.opening.waiting:
+            self._hear_callee(utterance)
+            return
         if self.overlaps.leaves_the_end_standing(utterance.text):
             self._close_call()
             return
@@ -286,7 +328,7 @@ class FloorControl:
                     self.history.put_aside(utterance.text)
                     self.opting_out.hear(self.history.with_caller(utterance.text), self.now)
                     self._record_caller(utterance)
-                if move is Move.BRIDGE:
+                if move is Move.BRIDGE and not self.opening.is_answered(utterance.text):
                     self.agent.bridge(self.now)
                 self.caller.close()
                 self.floor = Floor.AGENT
@@ -306,6 +348,7 @@ class FloorControl:
         self._note("caller-went-on")
         self.caller.went_on()
         self.agent.withdraw()
+        self.opening.withdrawn(self.now)
         self._give_floor()
 
     def _give_floor(self) -> None:
@@ -357,6 +400,7 @@ class FloorControl:
             # Nobody listens while they press keys.
             self._note("interruption", judged="keys")
             self._finish_turn(interrupted=True)
+            self.opening.end()
             self.closing.revoke()
             self.floor = Floor.IDLE
         elif self.floor in (Floor.IDLE, Floor.CALLER):
@@ -368,7 +412,7 @@ class FloorControl:
         """Whether keys may be a turn of the caller's now: neither side speaks, or the agent may be interrupted."""
         if self.floor is Floor.AGENT:
             return self.agent.turn is not None and not self.agent.turn.protected
-        return self.floor is Floor.IDLE
+        return self.floor is Floor.IDLE and not self.opening.waiting
 
     def take_keys(self, pressed: KeyInput) -> None:
         """The keys pressed are a turn of the caller's."""
@@ -391,7 +435,12 @@ class FloorControl:
 
     def let_agent_speak(self) -> None:
         """Let the agent go on with its turn, or begin one if there is a line to say."""
-        if self.floor is Floor.IDLE and self.agent.lines and self.keypad.pending is None:
+        due = self.opening.deadline(self.caller.utterance)
+        if due is not None and self.now >= due and self.caller.utterance is None:
+            self._begin()
+        elif due is not None and self.now >= due:
+            self._give_up_utterance()
+        if self.floor is Floor.IDLE and self.agent.lines and self.keypad.pending is None and not self.opening.waiting:
             self.floor = Floor.AGENT
             self.agent.say_next_line(self.now)
         while self.floor in (Floor.AGENT, Floor.OVERLAP):
@@ -415,7 +464,7 @@ class FloorControl:
     def _disclosed(self) -> None:
         """The caller has heard the disclosure, or should have."""
         owed = self.history.answer_owed
-        self.opening.end()
+        self.opening.disclosed()
         turn = self._finish_turn()
         if turn is None or not turn.complete:
             # The voice has failed in the middle of what must be said.
@@ -429,7 +478,7 @@ class FloorControl:
         if self.opting_out.opted_out or self.opting_out.doubt is not None:
             self._answer(Timing())
         elif self.opening.first_words:
-            self._say(self.opening.first_words, protected=self.opening.protected)
+            self._begin()
         else:
             self._pass_floor(owed=owed)
             return
@@ -441,10 +490,13 @@ class FloorControl:
         if self.agent.lines and self.closing.ending is None and self.floor is Floor.AGENT:
             self.agent.say_next_line(self.now)
             return
+        if (utterance := self.caller.utterance) is not None and self.opening.has_answered(utterance):
+            self._note("overlap", judged="answered", text=utterance.text)
+            self.caller.close()
         owed = self.history.answer_owed
         turn = self._finish_turn()
         if turn is not None:
-            self._carry_out(turn)
+            self._requesting.carry_out(turn, self.now)
         if self.agent.turn is not None:
             return
         if self.closing.ending is None and self.agent.keeps_failing:
@@ -468,6 +520,7 @@ class FloorControl:
         """The agent's turn is over: what was heard of it goes on record."""
         turn = self.agent.finish(self.now, interrupted=interrupted)
         record = turn.record(self.now, interrupted=interrupted) if turn is not None else None
+        self.opening.spoken(record.heard if record is not None else "", self.now)
         if record is not None:
             self.history.record(record)
             self.warm_due = True
@@ -481,6 +534,7 @@ class FloorControl:
 
     def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
         """Answer what the caller has said."""
+        self.opening.end()
         match self.opting_out.answer(self.history.lines, self.now):
             case OptOutMove.OBEY:
                 self._opt_out("asked")
@@ -540,44 +594,7 @@ class FloorControl:
         self._note("ended", reason=reason)
         self.floor = Floor.ENDED
 
-    # -- what the language model requests --------------------------------------------------------------------
-
-    def _carry_out(self, turn: AgentTurn) -> None:
-        """The words of the turn were heard: do what it requests beside them, if that is allowed."""
-        closing, options = self.closing, self._options
-        # Otherwise its own words are missing, or the end of them.
-        spoken = turn.answered and not turn.unsaid
-        for requests in turn.requests:
-            if requests.opt_out and closing.accept("opt_out", self.now, allowed=options.hears_opt_out):
-                self._opt_out("agent", self.history.caller_said_last)
-            if requests.transfer:
-                self._transfer_to(requests.transfer, spoken=spoken)
-            # A caller who was promised a transfer that is refused is not hung up on, nor one who was asked something.
-            may_end = not requests.transfer and not (spoken and self.overlaps.expects_more(turn.said))
-            if requests.end_call and closing.accept("end_call", self.now, allowed=may_end):
-                closing.decide(BY_AGENT)
-                if not spoken and options.agent_goodbye and self.caller.utterance is None:
-                    self._say(options.agent_goodbye)
-        undisturbed = self.caller.utterance is None and not self.history.caller_spoke_last
-        if turn.unsaid and not turn.requests and undisturbed and closing.ending is None and options.more_to_say:
-            self._say(options.more_to_say)
-
-    def _transfer_to(self, name: str, *, spoken: bool) -> None:
-        target = self.closing.find_target(name)
-        if target is None:
-            self.closing.accept("transfer", self.now, allowed=False, target=name)
-            self.agent.queue_line(self._options.no_transfer)
-        elif self.closing.accept("transfer", self.now, target=target):
-            self.closing.decide(transferred(target, revocable=True))
-            if not spoken and self._options.transferring and self.caller.utterance is None:
-                # No caller is transferred without a word.
-                self._say(self._options.transferring)
-
     # -- small things ----------------------------------------------------------------------------------------
-
-    def _agent_said(self) -> str:
-        """The words of the agent that the caller may be answering."""
-        return self.agent.turn.said if self.agent.turn is not None else self.history.agent_said_last
 
     def _note(self, kind: str, **data: object) -> None:
         self._emit(Noted(kind, self.now, data))

@@ -30,9 +30,12 @@ KINDS = (
 """The lists of whole phrases. Each phrase belongs to one of them."""
 OPENINGS = (
     *("thanks_for", "farewell_openings", "hold_openings", "correction_openings", "question_openings"),
-    *("gives_time", "asks_for_number"),
+    *("gives_time", "asks_for_number", "asks_who", "gives_name"),
 )
-"""The lists of phrases that other words follow. The last two are what the agent says."""
+"""
+The lists of phrases that other words may follow. "gives_time" and "asks_for_number" are what the agent says; the two
+after them are what people say who answer the telephone.
+"""
 _WORDS = ("not_only", "unfinished", "may_end", "unclear")
 """The lists of single words."""
 _SLOT = re.compile(r"\{(\w+)\}")

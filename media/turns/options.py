@@ -29,6 +29,11 @@ class ConversationOptions:
     """The agent's first words after the disclosure. Empty: the caller speaks first."""
     greeting_interruptible: bool = True
     """Whether the caller may interrupt the greeting. People who call often know it, so they may."""
+    outbound: bool = False
+    """Whether the agent has placed the call. Each call sets it."""
+    callee_first: float = 1.5
+    """How long the agent waits on an outbound call for the person who answers to speak first: they mostly say "hello"
+    within a second, and to be spoken over sounds like a machine. 0: the agent speaks at once, as on an inbound call."""
     resumed: str = "Sorry, we were cut off. Please go on."
     """Said in place of the greeting when a new stream replaces one that was lost during the call."""
 

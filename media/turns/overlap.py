@@ -10,6 +10,7 @@ from media.turns.closing import SILENCE, Closing
 from media.turns.history import History
 from media.turns.labels import QUESTION_MARKS, AgentSpeech, Label, asks_at_the_end, label_words
 from media.turns.lexicon import lexicon_of, words_of
+from media.turns.opening import Opening
 from media.turns.options import ConversationOptions
 from media.turns.overlap_table import RESPONSES, Response, Situation
 from media.turns.utterance import Utterance
@@ -28,11 +29,14 @@ _SENTENCE_ENDS = f".!…{QUESTION_MARKS}"
 class OverlapJudge:
     """Labels the caller's words by what the agent is saying, and knows in which situation they come."""
 
-    def __init__(self, options: ConversationOptions, *, agent: Agent, closing: Closing, history: History) -> None:
+    def __init__(
+        self, options: ConversationOptions, *, agent: Agent, closing: Closing, history: History, opening: Opening
+    ) -> None:
         self._lexicon = lexicon_of(options.language)
         self._agent = agent
         self._closing = closing
         self._history = history
+        self._opening = opening
         self._last: tuple[tuple[str, AgentSpeech, bool, bool], Label] | None = None
         """The words judged last and their label: most events change neither."""
 
@@ -63,6 +67,9 @@ class OverlapJudge:
             asked=utterance.after_question,
             leaving=self._leaving or any(requests.end_call for requests in turn.requests),
         )
+        answers = speech.asked and not self._mentions("asks_who", utterance.text)
+        if not answers and self._opening.is_answered(utterance.text, unfinished=unfinished):
+            return Verdict(Label.PRESENCE_CHECK, self._situation())
         label = self._label(utterance.text, speech, unfinished=unfinished, decide=decide)
         return Verdict(label, self._situation())
 
@@ -75,14 +82,18 @@ class OverlapJudge:
         """Whether the caller's turn, which began in the agent's, is the agent's own words."""
         return utterance.over_agent and self.label_turn(utterance.text) is Label.ECHO
 
+    @property
+    def agent_said(self) -> str:
+        """The words of the agent that the caller may be answering."""
+        return self._agent.turn.said if self._agent.turn is not None else self._history.agent_said_last
+
     def gives_time(self, agent_said: str) -> bool:
         """Whether the agent has told the caller to take their time."""
-        return self._agent_mentions("gives_time", agent_said)
+        return self._mentions("gives_time", agent_said)
 
     def asks_for_number(self) -> bool:
         """Whether the agent has just asked for a number of several digits."""
-        turn = self._agent.turn
-        return self._agent_mentions("asks_for_number", turn.said if turn is not None else self._history.agent_said_last)
+        return self._mentions("asks_for_number", self.agent_said)
 
     def expects_more(self, agent_said: str) -> bool:
         """Whether the agent's last sentence asks something, or asks for a moment: no call ends there."""
@@ -93,7 +104,7 @@ class OverlapJudge:
         """Whether the caller's words after some keys say that these were all: "done", "that's it"."""
         return len(words_of(text)) <= MOST_COMPLETING and self.label_turn(text) not in _BETWEEN_KEYS
 
-    def _agent_mentions(self, opening: str, text: str) -> bool:
+    def _mentions(self, opening: str, text: str) -> bool:
         return self._lexicon is not None and self._lexicon.mentions(opening, words_of(text))
 
     def leaves_the_end_standing(self, text: str) -> bool:

@@ -19,6 +19,13 @@ def test_the_options_of_an_agent_apply_to_its_stream():
     assert options.speculate
 
 
+@pytest.mark.parametrize(("direction", "outbound"), [("outbound", True), ("inbound", False)])
+def test_the_callee_speaks_first_on_outbound_calls_only(direction, outbound):
+    options = options_of(stream_claim(direction=direction), speculate=True)
+    assert options.outbound is outbound
+    assert options.callee_first > 0
+
+
 def test_the_time_limit_of_a_later_stream_is_what_earlier_ones_left_of_it():
     assert options_of(stream_claim(stream=2, seconds_used=400.0), speculate=True).max_duration == 200.0
 

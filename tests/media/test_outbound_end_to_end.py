@@ -19,11 +19,13 @@ from django.utils import timezone
 from calls.models import Agent, Call, CallEvent, CallOrder, DialPace, DoNotCall
 from calls.services import CallsError, orders, stopping
 from media.phone.answering import Outcome
-from media.phone.caller import HangUp, Press, ScriptedCaller, Wait, WaitForAgent
+from media.phone.caller import HangUp, Press, Say, ScriptedCaller, Wait, WaitForAgent
+from media.phone.clips import Clip
 from media.phone.injections import CallbackFault, Injections, RestFault
 from tests.calls.installation import installation
 from tests.media import outbound
 from tests.media.outbound import ANNA, CARRIER_TIMEOUT, HEARS_GREETING, TAKES_LONG, OutboundSystem
+from tests.media.scripted_call import voice
 from tests.media.whole_calls import ask
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,6 +79,16 @@ async def test_a_call_is_placed_dialled_answered_and_closed(outbound_system):
     assert record.recorded_bytes > 3 * 8000
     assert set(callback_statuses(system)) == {200, 204}
     assert system.network.alerts == []
+
+
+@pytest.mark.parametrize("engines_options", [{"stt": {"transcripts": ["Hello?"]}}], indirect=True)
+async def test_the_person_who_answers_speaks_first_and_is_greeted(outbound_system):
+    await agent(disclosure="This call is recorded.")
+    async with outbound_system() as system:
+        hello = Say(Clip.of(voice("Hello?"), name="hello"))
+        system.will_answer(ANNA, Wait(0.5), hello, WaitForAgent(quiet=1.0), HangUp())
+        record = await system.wait_until_over(await system.place())
+    assert record.lines == [("caller", "Hello?"), ("agent", "This call is recorded."), ("agent", "Hello.")]
 
 
 # --- Faults of requests and callbacks ----------------------------------------------------------------------
