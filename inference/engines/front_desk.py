@@ -106,7 +106,8 @@ no
          |nothing else|not (now|yet)
     0.3  \bno\b
 yes
-    1    ^(yes|yeah|yep|sure|okay|ok|right|correct|exactly|perfect|great|alright|absolutely|good|nice|fine)\b
+    1    ^(yes|yeah|yep|sure|okay|ok|right|correct|exactly|perfect|great|alright|absolutely|nice|fine
+         |good(?! (morning|afternoon|evening)))\b
          |go ahead|of course|sounds|think so|please do|(that's|that is|very) (right|fine|good|correct|great|okay|nice)
          |i see|got it|why not|interesting
 backchannel
@@ -230,7 +231,7 @@ _ANSWERS: dict[str, tuple[str, ...]] = {
         "I'm the only one here, I'm afraid, but I can tell you our opening hours, our address or our prices.",
         "There really is nobody else here. But I will do my best. What would you like to know?",
     ),
-    "opt_out": ("This desk only answers calls, so there is no list that you could be on. How else can I help?",),
+    "opt_out": ("I'm sorry, I can't change who is called. Please write to Harper Hall. How else can I help?",),
     "thanks": (f"You are welcome. {_ANYTHING_ELSE}", "My pleasure."),
     "backchannel": ("I'm listening.",),
     "yes": ("Good. What would you like to know?",),

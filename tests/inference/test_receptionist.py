@@ -199,3 +199,8 @@ async def test_a_caller_who_wants_no_more_calls_is_opted_out():
 async def test_it_greets_a_caller_who_has_not_spoken_yet():
     deltas = [delta async for delta in ReceptionistLanguageModel().stream([Message("system", "Be kind.")])]
     assert deltas[0].text == "Hello, "
+
+
+@pytest.mark.parametrize("greeting", ["Good morning.", "good afternoon", "Hello, good evening!"])
+def test_a_greeting_that_begins_with_good_is_no_yes(greeting):
+    assert intent_of(greeting) == "hello"
