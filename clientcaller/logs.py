@@ -1,4 +1,4 @@
-"""Log lines without telephone numbers and stream tokens."""
+"""Log lines without telephone numbers and stream tokens, and without tracebacks for the faults of a client."""
 
 import logging
 import re
@@ -12,6 +12,21 @@ _STREAM_TOKEN = re.compile(r"(/twilio/media/)[\w-]+")
 def discreet(text: str) -> str:
     """``text`` with phone numbers cut to their last two digits and without stream tokens."""
     return _STREAM_TOKEN.sub(r"\1…", _PHONE_NUMBER.sub(r"…\1", text))
+
+
+class ClientFaults(logging.Filter):
+    """
+    Cuts uvicorn's traceback about a text frame that is not UTF-8 to one warning: a client sent it, no code failed.
+
+    uvicorn closes the connection with code 1007.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("Invalid UTF-8") and record.exc_info:
+            record.msg = f"Closed a connection with code 1007, a client sent invalid UTF-8: {record.exc_info[1]}"
+            record.args, record.exc_info = None, None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
 
 
 class DiscreetFormatter(logging.Formatter):

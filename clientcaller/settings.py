@@ -347,6 +347,7 @@ LOGGING = {
             "style": "{",
         }
     },
+    "filters": {"client_faults": {"()": "clientcaller.logs.ClientFaults"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     # The servers install their own handlers. Remove them, so that every line goes through the formatter above.
@@ -358,7 +359,7 @@ LOGGING = {
         "django.server": _to_root,
         "uvicorn": _to_root,
         "uvicorn.access": {**_to_root, "level": "WARNING"},
-        "uvicorn.error": _to_root,
+        "uvicorn.error": {**_to_root, "filters": ["client_faults"]},
         "daphne": {**_to_root, "level": "WARNING"},
         # It logs a traceback every second while Redis is unavailable. The users of the layer log it once.
         "channels_redis.pubsub": {**_to_root, "level": "CRITICAL"},

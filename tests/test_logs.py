@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from clientcaller.logs import DiscreetFormatter, discreet
+from clientcaller.logs import ClientFaults, DiscreetFormatter, discreet
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,18 @@ def test_a_traceback_is_masked_too():
         logger.exception("failed for %s", "+15557654321")
     assert "15557654321" not in stream.getvalue()
     assert "cannot dial …21" in stream.getvalue()
+
+
+def test_invalid_utf_8_of_a_client_is_one_warning_and_other_errors_keep_their_traceback(caplog):
+    logger = logging.getLogger("test.client_faults")
+    logger.addFilter(ClientFaults())
+    for message in ("Invalid UTF-8 sequence received from client.", "Exception in ASGI application\n"):
+        try:
+            b"\xff".decode()
+        except UnicodeDecodeError:
+            logger.exception(message)
+    warning, error = caplog.records
+    assert (warning.levelname, warning.exc_info) == ("WARNING", None)
+    assert "1007" in warning.getMessage()
+    assert error.levelname == "ERROR"
+    assert error.exc_info is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import os
 from collections.abc import Callable
 
@@ -23,6 +24,9 @@ from media.phone.measurements import measure
 from media.runtime import get_runtime
 from tests.media.scripted_call import voice
 from tests.media.whole_calls import PUBLIC, ask, callback_statuses, finished_record, lateness, phones, talk
+
+SERVING = ("media", "uvicorn")
+"""The loggers of the lines about a stream."""
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -120,6 +124,21 @@ async def test_invalid_messages_on_the_socket_do_not_disturb_the_call(server, ki
     record = await finished_record(call)
     assert ("caller", "What time do you open?") in record.lines
     assert record.lines[-1][0] == "agent"
+
+
+@pytest.mark.parametrize("kind", ["invalid-utf8", "binary", "deep-json"])
+async def test_malformed_frames_leave_one_warning_and_no_traceback(server, kind, caplog):
+    """Kludex/uvicorn#2540, python-websockets/websockets#1523"""
+    async with phones(server, impairments=Impairments(faults=[Fault(at=1.0, kind=kind)])) as network:
+        call = await talk(network, Wait(2.5), HangUp())
+    kinds = (await finished_record(call)).kinds
+    assert "stream-ended" in kinds
+    faults = [line for line in caplog.records if line.levelno >= logging.WARNING and line.name.startswith(SERVING)]
+    assert {line.levelname for line in faults} == {"WARNING"}
+    assert not any(line.exc_info for line in caplog.records)
+    reason = "UTF-8" if kind == "invalid-utf8" else "ignored a bad message"
+    cut_off = kinds.count("stream-started") - 1  # the call goes on over a new stream
+    assert sum(reason in line.getMessage() for line in faults) == (cut_off if kind == "invalid-utf8" else 1)
 
 
 async def test_a_message_of_a_megabyte_ends_its_stream_and_no_other(server):
