@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime
 from time import time
 
@@ -10,6 +11,13 @@ from calls.services import StreamClaim, facts
 from media.spool import FactSpool
 from media.turns import commands as cmd
 from media.turns.clock import StreamClock
+
+logger = logging.getLogger(__name__)
+
+CLOCK_LAG = "clock_lag"
+"""The key in the stages of a turn that tells by how many seconds what was measured from the caller's sound is wrong."""
+FROM_THE_CALLER = ("response_latency", "heard_latency", "endpointing", "barge_in_stop")
+"""The stages that are measured from a position of the caller's stream."""
 
 
 class Journal:
@@ -29,6 +37,8 @@ class Journal:
         # The wall clock is read once: if it is set during the call, the times of the call's facts still agree.
         self._epoch = time() - self._loop.time()
         """The wall-clock time at which the loop's clock was zero."""
+        self._lag_is_known = False
+        """A lag of the caller's stream has been logged."""
 
     def stream_started(self, stream_sid: str) -> None:
         self._recorder.record(facts.StreamStarted(call_id=self._call_id, stream_sid=stream_sid, at=self._now()))
@@ -37,6 +47,10 @@ class Journal:
         stages = dict(turn.stages)
         if turn.wait is not None:
             stages["wait"] = turn.wait
+        # The caller stopped at most the response latency before the turn began.
+        lag = self._clock.lag_between(turn.started - stages.get("response_latency", 0.0), turn.ended)
+        if lag:
+            self._mark(stages, lag)
         fact = facts.TurnEnded(
             call_id=self._call_id,
             number=self._next_turn + turn.number - 1,
@@ -54,6 +68,19 @@ class Journal:
             speculation_waste=turn.speculations - turn.speculation_hit,
         )
         self._recorder.record(fact)
+
+    def _mark(self, stages: dict[str, float], lag: float) -> None:
+        """Replace what cannot be true, because the sender's sound fell behind, by the seconds of that."""
+        for name in FROM_THE_CALLER:
+            stages.pop(name, None)
+        stages[CLOCK_LAG] = round(lag, 4)
+        if not self._lag_is_known:
+            self._lag_is_known = True
+            logger.warning(
+                "Call %s: the caller's sound falls behind real time, by %.2f s; latencies meanwhile are not stored",
+                self._call_id,
+                lag,
+            )
 
     def noted(self, note: cmd.Noted) -> None:
         at = self._wall_time(note.at)

@@ -136,6 +136,7 @@ def run_call(
     claim: dict[str, Any] | None = None,
     said_by: Callable[[str], bytes] = voice,
     behind: Pcm | None = None,
+    frame_seconds: float = 0.02,
 ) -> CallResult:
     """
     Run a call in virtual time in which the caller says these sentences at these seconds.
@@ -143,6 +144,8 @@ def run_call(
     ``stt``, ``llm`` and ``tts`` are options of the scripted engines, unless the call is ``served_by`` other engines.
     ``during`` is called with the session at second ``at``. ``claim`` has fields of the stream's claim. ``said_by``
     returns a sentence in the caller's voice, as mu-law. ``behind`` is what else is heard on the line, from its start.
+    A frame of 20 ms is sent every ``frame_seconds``, without timestamps if that is not 0.02. Then the caller's times
+    are longer in the same proportion.
     """
     clips = [(start, text, said_by(text)) for start, text in says]
 
@@ -195,17 +198,18 @@ def run_call(
         stopped = {}
         for start, text, clip in clips:
             sound[round(start * 8000) : round(start * 8000) + len(clip)] = clip
-            stopped[text] = start + Clip.of(clip).last_loud / 8000
+            stopped[text] = (start + Clip.of(clip).last_loud / 8000) * frame_seconds / 0.02
         if behind is not None:
             sound = mix(sound, behind)
         if during is not None:
             loop.call_later(at, during, session)
         for number in range(round(seconds * 50)):
-            await asyncio.sleep(began + (number + 1) * 0.02 - loop.time())
+            await asyncio.sleep(began + (number + 1) * frame_seconds - loop.time())
             if ended:
                 break
             payload = base64.b64encode(bytes(sound[number * 160 : number * 160 + 160])).decode()
-            session.media(Media(STREAM, payload, timestamp_ms=150 + number * 20, chunk=number + 1))
+            timestamp = 150 + number * 20 if frame_seconds == 0.02 else None
+            session.media(Media(STREAM, payload, timestamp_ms=timestamp, chunk=number + 1))
         await session.close("caller-hung-up")
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)

@@ -54,6 +54,24 @@ async def test_a_turn_of_the_caller_says_how_long_endpointing_waited_and_what_sp
     assert (turn.speculation_hits, turn.speculation_waste) == (1, 2)
 
 
+async def test_latencies_are_not_stored_while_the_caller_s_sound_falls_behind(journal, recorded, caplog):
+    stages = {"response_latency": 11.4, "heard_latency": 11.5, "endpointing": 11.1, "barge_in_stop": 12.0, "send": 0.1}
+    clock, now = StreamClock(), 100.0
+    clock.observe(160, now)
+    for frame in range(2, 52):  # after a pause of 10 s
+        clock.observe(frame * 160, now + 10.0 + frame * 0.02)
+    journal = Journal(stream_claim(call_id=CALL, next_turn=1), recorded, clock=clock)
+    journal.turn_ended(cmd.TurnEnded(1, "agent", "Yes.", "Yes.", now + 11.5, now + 12.0, stages=stages))
+    journal.turn_ended(cmd.TurnEnded(2, "agent", "Yes.", "Yes.", now + 10.2, now + 12.0, stages={"send": 0.1}))
+    journal.turn_ended(cmd.TurnEnded(3, "agent", "Yes.", "Yes.", now + 13.0, now + 14.0, stages={"endpointing": 0.1}))
+    assert [fact.stages for fact in recorded.facts] == [
+        {"send": 0.1, "clock_lag": pytest.approx(10.0, abs=0.05)},
+        {"send": 0.1, "clock_lag": pytest.approx(10.0, abs=0.05)},
+        {"endpointing": 0.1},
+    ]
+    assert len(caplog.records) == 1
+
+
 async def test_facts_are_dated_by_the_wall_clock(journal, recorded):
     before = datetime.now(UTC)
     journal.stream_started("MZ1")

@@ -41,6 +41,24 @@ def test_a_question_is_heard_and_answered():
     assert stages["response_latency"] == pytest.approx(response, abs=0.06)
 
 
+@pytest.mark.parametrize(
+    ("frame_seconds", "marked"), [(0.02, 0), (0.0205, 1), (0.022, 0), (0.026, 0), (0.03, 0), (0.04, 0)]
+)
+def test_no_latency_is_stored_that_is_longer_than_the_wait_for_the_answer(frame_seconds, marked, caplog):
+    """The sender takes longer for a frame than the frame lasts, as many test clients do. The map follows."""
+    questions = [(0.7 + 8.0 * number, f"What time do you open on day {number}?") for number in range(5)]
+    result = run_call(questions, seconds=41.0, frame_seconds=frame_seconds)
+    heard_at = [when for when, message in result.sent if message["event"] == "media"]
+    waits = [min(when for when in heard_at if when > stopped) - stopped for stopped in result.caller_stopped.values()]
+    turns = [turn for turn in result.facts.of(facts.TurnEnded) if turn.speaker == "agent"]
+    assert len(turns) == len(waits)
+    for turn, wait in zip(turns, waits, strict=True):
+        assert turn.stages.get("response_latency", 0.0) <= wait + 0.02  # the end of the voice is known to a frame
+        assert ("response_latency" in turn.stages) != ("clock_lag" in turn.stages)
+    assert sum("clock_lag" in turn.stages for turn in turns) == marked
+    assert sum("falls behind" in line.getMessage() for line in caplog.records) <= 1
+
+
 def test_only_the_three_kinds_of_messages_are_sent():
     result = run_call([(0.5, "What time do you open?"), (3.2, "No, I want to know about Sunday mornings")], seconds=8.0)
     shapes = {
