@@ -161,7 +161,7 @@ class _MediaWire(_Wire, tag="media"):
 
     def typed(self) -> Media | Outbound:
         body = self.media
-        if _is_outbound(body.track):
+        if body.track != "inbound" and _is_outbound(body.track):
             return Outbound()
         at = body.timestamp
         # Without numbers of its own, media has those of all messages, which rise as well.
@@ -195,7 +195,7 @@ class _StopWire(_Wire, tag="stop"):
 
 
 def _is_outbound(track: Track) -> bool:
-    return track is not None and track != "inbound" and track.lower().startswith("outbound")
+    return track is not None and track.lower().startswith("outbound")
 
 
 def _check_format(offered: _MediaFormat) -> None:

@@ -120,10 +120,8 @@ class StreamClock:
         if self._offset is None:
             return 0
         offset = self._offset
-        for lag in reversed(self._lags):
-            if now >= lag.end:
-                break
-            offset = lag.offset
+        if self._lags and now < self._lags[-1].end:
+            offset = next(lag.offset for lag in self._lags if now < lag.end)
         return max(0, round((now - offset) * RATE_HZ))
 
     def lag_between(self, start: float, end: float) -> float:
