@@ -21,6 +21,8 @@ _WHOLE_PAIRS_AT_THE_END = frozenset(
     ).split(",")
 )
 """These end a sentence behind other words only: "where are you" does, but "are you ..." has just begun."""
+WHOLE_PAIRS = _WHOLE_PAIRS | _WHOLE_PAIRS_AT_THE_END
+"""All of them: behind a yes or no, both kinds are whole."""
 _BEGIN_QUESTIONS = frozenset(
     "is are was were do does did can could will would should may have what's where's who's when's how's".split()
 )

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from media.turns.clause_ends import ends_whole, is_stranded, promises_verb
+from media.turns.clause_ends import WHOLE_PAIRS, ends_whole, is_stranded, promises_verb
+from media.turns.dictation import Progress, progress
+from media.turns.expectation import DICTATED, NOTHING, Expectation, Kind, expectation_of
 from media.turns.labels import QUESTION_MARKS, Label, asks_at_the_end, label_words
 from media.turns.lexicon import Lexicon, lexicon_of, words_of
 
@@ -35,8 +37,11 @@ CLAUSE = 0.5
 """The words are a clause, which may be followed by another."""
 UNSURE = 0.6
 """The words say nothing about whether the caller has finished."""
+OPENING = 0.7
+"""The caller has greeted, or said only what opens an answer. Nearly all go on sooner, and nobody takes the line for
+lost."""
 ADDRESS = 0.9
-"""The agent asked for an address, which has parts, and people stop between them."""
+"""The agent asked for an address or a number, which has parts, and people stop between them."""
 UNFINISHED = 1.2
 """The words are plainly unfinished, or the caller hesitates, spells something out or asks for time."""
 LONGEST = 1.2
@@ -44,10 +49,8 @@ LONGEST = 1.2
 SHORTEST = 0.2
 """No wait is shorter: quick speakers make stops of nearly this length between two sentences."""
 
-CARD_DIGITS = 16
-"""A card number has so many digits; spelling fewer out is not finished."""
 TELEPHONE_DIGITS = 10
-"""A telephone number has so many digits, and is the longest of the other numbers that people spell out."""
+"""The longest of the numbers that people spell out without being asked for one has about so many digits."""
 PAUSES_KNOWN = 3
 """The caller has gone on after so many pauses: they often pause."""
 PAUSES_KEPT = 5
@@ -56,16 +59,20 @@ PAUSES_KEPT = 5
 _UNSURE_STOP = re.compile(r"(?<![.。])[.。]([\"'»”’)]*)$")
 """One full stop at the end; three of them are a hesitation."""
 _HALF_OF_THE_DAY = re.compile(r"\b([ap])\.? m\b\.?$")
+_DRAWN_OUT = re.compile(r"([a-z])\1{2,}")
 _WORD = re.compile(r"[a-z0-9'@.-]*[a-z0-9'@]")
 
-_ENGLISH = lexicon_of("en")
-assert _ENGLISH is not None
+_english = lexicon_of("en")
+assert _english is not None
+_ENGLISH: Lexicon = _english
 _DANGLING = _ENGLISH.unfinished
 _MAY_END = _ENGLISH.may_end | {"well", "anyway"}
-_DANGLING_PAIRS = frozenset(("tell me", "give me", "show me", "send me", "you please", "know what", "think that"))
+_DANGLING_PAIRS = frozenset(
+    ("tell me", "give me", "show me", "send me", "you please", "know what", "think that", "i'd rather", "i mean")
+)
 _HESITATING = ("...", "…", ",", "-", "—", ":")
 """The marks at the end of words that go on."""
-_HESITATION = frozenset("um uh er erm hmm hm well like so anyway".split())
+_HESITATION = frozenset("well like so anyway".split()).union(*_ENGLISH.tables["pauses.hesitations"])
 _WAIT_FOR_ME = re.compile(
     r"^((just |give me )?(one|a) (second|moment|minute|sec)|let me (see|think|check|look|find)|hang on|hold on|wait)\b"
 )
@@ -88,10 +95,8 @@ _WHOLE = frozenset(
     ).split(",")
 )
 _DIGITS = frozenset("zero oh one two three four five six seven eight nine double triple".split())
-_ASKS_FOR_ADDRESS = re.compile(r"\b(what|give|tell|have|is)\b.*\b(address|e-?mail)\b")
-_EMAIL = re.compile(r"e-?mail")
-_WHOLE_EMAIL = re.compile(r"(@|\bat\b).*(\.| dot )\s?[a-z ]+\.?$")
-_ASKS_FOR_SPELLING = re.compile(r"\b(number|spell|address|postcode|zip|e-?mail|code|digits?)\b")
+_SMALL = frozenset("on at in the this next for it it's is that's not about around by just a little maybe only".split())
+"""Words that may stand before the day in an answer: "on Monday"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,22 +147,63 @@ class Endpointing:
 
 def _base_wait(text: str, agent_said: str) -> tuple[float, str]:
     lowered = text.lower().replace("’", "'").strip()
-    words = [word.rstrip(".") for word in _WORD.findall(_HALF_OF_THE_DAY.sub(r"\1m", lowered))]
+    words = [_DRAWN_OUT.sub(r"\1\1", word.rstrip(".")) for word in _WORD.findall(_HALF_OF_THE_DAY.sub(r"\1m", lowered))]
     if not words:
         return UNSURE, "no words"
-    question = agent_said.lower().rstrip()
+    expectation = expectation_of(agent_said, _ENGLISH)
     if lowered.endswith(_HESITATING):
         return UNFINISHED, "hesitating"
     if _WAIT_FOR_ME.match(lowered):
         return UNFINISHED, "wants time"
-    asks_for_digits = _ASKS_FOR_SPELLING.search(question) is not None
-    spelled = _count_spelled(words) if asks_for_digits else _count_single(words)
-    enough = CARD_DIGITS if "card" in question else TELEPHONE_DIGITS
-    if 0 < spelled < enough and (spelled > 1 or asks_for_digits):
+    if dictated := _while_dictating(text, expectation, _ENGLISH):
+        return dictated
+    if expectation.kind not in _NEVER_SPELLED and 1 < _count_single(words) < TELEPHONE_DIGITS:
         return UNFINISHED, "spelling out"
     if lowered.endswith(("?", "!")):
         return _after_a_question_mark(words)
-    return _after_dangling_words(words, lowered) or _after_a_clause(words, lowered, question)
+    if _only_opens(text, expectation, _ENGLISH):
+        goes_on = words[-1] in _HESITATION or " ".join(words[-2:]) in _DANGLING_PAIRS
+        return (UNFINISHED, "hesitating") if goes_on else (OPENING, "only opens")
+    return _after_dangling_words(words, lowered) or _after_a_clause(words, lowered, expectation)
+
+
+_NEVER_SPELLED = frozenset((Kind.DATE, Kind.BIRTH, Kind.TIME, Kind.CHOICE))
+"""Answers that may have two numbers in them: "at 2 30"."""
+_WITH_PARTS = DICTATED | {Kind.DATE, Kind.BIRTH, Kind.NAME, Kind.ADDRESS}
+"""Where the agent asks for one of these, "sure" only opens the answer."""
+
+
+def _while_dictating(text: str, expectation: Expectation, lexicon: Lexicon) -> tuple[float, str] | None:
+    """Judge an answer that has a form; None if these words do not begin one."""
+    match progress(text, expectation, lexicon):
+        case Progress.GOES_ON:
+            return UNFINISHED, "dictating"
+        case Progress.MAY_END:
+            return ADDRESS, "dictated, perhaps not all"
+        case Progress.COMPLETE:
+            return COMPLETE, "dictated"
+        case Progress.NONE:
+            return None
+
+
+def _only_opens(text: str, expectation: Expectation, lexicon: Lexicon) -> bool:
+    """Whether the words greet or lead to what the caller is about to say, and do nothing else."""
+    words = words_of(text)
+    openers: list[tuple[str, ...]] = []
+    leads = at = 0
+    while at < len(words):
+        if length := lexicon.length_at("pauses.openers", words, at):
+            openers.append(words[at : at + length])
+        else:
+            phrase = lexicon.split(words[at:])[0]
+            length = len(phrase.words)
+            if phrase.kind not in ("murmur", "nod", "agreement", "address"):
+                return False
+            leads += phrase.kind == "agreement"
+        at += length
+    agrees_only = leads > 0 and expectation.kind in _WITH_PARTS and not expectation.confirms
+    # "Hello, hello" asks whether somebody is there.
+    return len(set(openers)) == len(openers) > 0 or (not openers and agrees_only)
 
 
 def _after_a_question_mark(words: Sequence[str]) -> tuple[float, str]:
@@ -182,24 +228,31 @@ def _after_dangling_words(words: Sequence[str], lowered: str) -> tuple[float, st
     return UNFINISHED, "hesitating" if hesitates else "dangling"
 
 
-def _after_a_clause(words: Sequence[str], lowered: str, question: str) -> tuple[float, str]:
-    asked = question.endswith("?")
+def _after_a_clause(words: Sequence[str], lowered: str, expectation: Expectation) -> tuple[float, str]:
+    asked = expectation.asked
     begins = next((index for index, word in enumerate(words) if word not in _LEADS), 0)
     first, second = words[begins], words[begins + 1] if begins + 1 < len(words) else ""
     asks = first in _QUESTION and not (first in _WH and second in _SUBJECTS) and len(words) - begins >= 3
-    short = " ".join(words) in _WHOLE or (len(words) <= 3 and (words[0] in _ANSWERS or words[-1] in _ANSWERS))
-    if asked and not short and _ASKS_FOR_ADDRESS.search(question):
-        if _EMAIL.search(question):
-            return (LIKELY, "e-mail address") if _WHOLE_EMAIL.search(lowered) else (UNFINISHED, "spelling out")
-        return ADDRESS, "an address"
-    if short:
-        return (COMPLETE, "answer") if asked or lowered.endswith(".") else (LIKELY, "short answer")
+    short = _is_answer(words)
+    if not short and not expectation.confirms and _has_more_parts(words[begins:], expectation):
+        return ADDRESS, "an answer with parts"
+    if short and (asked or lowered.endswith(".")):
+        return COMPLETE, "answer"
+    if short and not asks:
+        return LIKELY, "short answer"
     if lowered.endswith("."):
         return (COMPLETE, "sentence") if len(words) >= 3 or asked else (LIKELY, "short sentence")
     if asks:
         return REQUESTED, "question without a mark"
-    if words[-1] == "please" and len(words) >= 3:
+    if words[-1] == "please" and len(words) >= 2:
         return REQUESTED, "request"
+    if expectation.kind is Kind.CHOICE and len(words) <= 4 and words[-1] in expectation.words:
+        return COMPLETE, "a choice"
+    if 0 < begins < len(words) <= 3:
+        # "yes my husband": it is not clear whether that is all.
+        return UNSURE, "more than an answer"
+    if expectation.kind is Kind.OPEN and _is_number(words):
+        return REQUESTED, "a number"
     if asked and len(words) <= 4:
         return LIKELY, "answers what was asked"
     if len(words) >= 4 and first not in _WH:
@@ -207,6 +260,46 @@ def _after_a_clause(words: Sequence[str], lowered: str, question: str) -> tuple[
     return UNSURE, "a few words"
 
 
+def _is_answer(words: Sequence[str]) -> bool:
+    """Whether these few words are an answer that nothing needs to follow: "yes please", "on Monday", "no I'm not"."""
+    if " ".join(words) in _WHOLE:
+        return True
+    if len(words) <= 3 and words[-1] in _ANSWERS and all(word in _ANSWERS | _LEADS | _SMALL for word in words):
+        return True
+    rest = list(words)
+    while rest and (rest[0] in _LEADS or rest[0] in _ANSWERS):
+        del rest[0]
+    if len(words) <= 4 and rest != list(words) and " ".join(rest) in WHOLE_PAIRS:
+        return True
+    kinds = {phrase.kind for phrase in _ENGLISH.split(tuple(words))}
+    return kinds <= _SAYS_ALL and kinds != {"address"}
+
+
+def _is_number(words: Sequence[str]) -> bool:
+    """Whether the words are one number, perhaps behind a small word: "about 5"."""
+    return (words[-1].isdecimal() or words[-1] in _DIGITS) and all(word in _SMALL for word in words[:-1])
+
+
+def _has_more_parts(words: Sequence[str], expectation: Expectation) -> bool:
+    return expectation.kind is Kind.ADDRESS or (expectation.whole and len(words) == 1)
+
+
+_SAYS_ALL = frozenset(
+    (
+        "murmur",
+        "nod",
+        "agreement",
+        "go_on",
+        "thanks",
+        "farewell",
+        "closing",
+        "presence",
+        "objection",
+        "refusal",
+        "address",
+    )
+)
+"""The lists of phrases of which a whole answer may consist."""
 _SHORT_ANSWERS = frozenset(
     (Label.AGREEMENT, Label.THANKS, Label.PRESENCE_CHECK, Label.FAREWELL, Label.REFUSAL, Label.OBJECTION)
 )
@@ -217,13 +310,16 @@ def _wait_by_lists(text: str, agent_said: str, lexicon: Lexicon | None) -> tuple
     words = words_of(text)
     if not words:
         return UNSURE, "no words"
-    asked = asks_at_the_end(agent_said)
+    expectation = expectation_of(agent_said, lexicon) if lexicon is not None else NOTHING
+    asked = expectation.asked or asks_at_the_end(agent_said)
     marked = text.rstrip()
     label = label_words(text, lexicon) if lexicon is not None else Label.TAKES_TURN
     if marked.endswith(_HESITATING):
         return UNFINISHED, "hesitating"
     if label is Label.HOLD_REQUEST:
         return UNFINISHED, "wants time"
+    if lexicon is not None and (early := _wait_by_form(text, words, expectation, lexicon)):
+        return early
     if label in _SHORT_ANSWERS:
         return (COMPLETE, "answer") if asked or marked.endswith((".", "?", "!")) else (LIKELY, "short answer")
     if _spells_out(words):
@@ -234,6 +330,18 @@ def _wait_by_lists(text: str, agent_said: str, lexicon: Lexicon | None) -> tuple
         stopped = marked.endswith(".") and words[-1] in lexicon.may_end and len(words) >= 3
         return (LIKELY, "dangling, but a sentence") if stopped else (UNFINISHED, "dangling")
     return _wait_by_length(words, marked, label, asked=asked)
+
+
+def _wait_by_form(
+    text: str, words: Sequence[str], expectation: Expectation, lexicon: Lexicon
+) -> tuple[float, str] | None:
+    """Judge words that are dictated, that open an answer, or after which the caller is looking for others."""
+    if dictated := _while_dictating(text, expectation, lexicon):
+        return dictated
+    if not text.rstrip().endswith((*QUESTION_MARKS, "!", ".")) and (words[-1],) in lexicon.tables["pauses.hesitations"]:
+        return UNFINISHED, "hesitating"
+    is_asked = text.rstrip().endswith(tuple(QUESTION_MARKS))
+    return (OPENING, "only opens") if not is_asked and _only_opens(text, expectation, lexicon) else None
 
 
 def _wait_by_length(words: Sequence[str], marked: str, label: Label, *, asked: bool) -> tuple[float, str]:
@@ -263,17 +371,3 @@ def _count_single(words: Sequence[str]) -> int:
 
 def _is_single(word: str) -> bool:
     return word in _DIGITS or (len(word) == 1 and word not in "ai")
-
-
-def _count_spelled(words: Sequence[str]) -> int:
-    """Count the digits or single letters with which the words end."""
-    count = 0
-    for word in reversed(words):
-        stripped = word.strip(".-").replace("-", "")
-        if stripped in _DIGITS or (len(stripped) == 1 and stripped not in "ai"):
-            count += 1
-        elif stripped.isdigit():
-            count += len(stripped)
-        else:
-            break
-    return count

@@ -20,6 +20,8 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*'?")
 A word. A hyphen separates two, so that "mm-hm" and "mm hm" are the same. An apostrophe separates none: "that's" and
 "c'est" are one word.
 """
+LONGEST_LISTED = 5
+"""Words of the longest phrase in ``TABLES``: French "quatre-vingt-dix-sept" has four."""
 _DRAWN = re.compile(r"([^\W\d_])\1{2,}")
 _TYPOGRAPHY = str.maketrans("’‘ʼ´`", "'''''")
 
@@ -38,6 +40,31 @@ after them are what people say who answer the telephone.
 """
 _WORDS = ("not_only", "unfinished", "may_end", "unclear")
 """The lists of single words."""
+TABLES = {
+    "asks": (
+        *(
+            "request",
+            "yes_or_no",
+            "choice",
+            "card",
+            "five_digits",
+            "digits",
+            "telephone",
+            "email",
+            "date",
+            "birth",
+            "time",
+        ),
+        *("name", "full_name", "spelling", "address"),
+    ),
+    "dictation": (
+        *("numbers", "digits", "tens", "teens", "hundreds", "thousands", "doubles", "triples", "joins", "at", "dot"),
+        *("signs", "like", "case", "alphabet", "months", "days", "ordinals", "clock", "endings", "declines"),
+        "telephone_digits",
+    ),
+    "pauses": ("hesitations", "openers"),
+}
+"""What the agent asks for, how people dictate, and what shows that a caller goes on."""
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -81,6 +108,10 @@ class Lexicon:
     """The kind of a phrase that begins with these words and goes on."""
     longest: int
     """The words of the longest phrase."""
+    tables: Mapping[str, frozenset[tuple[str, ...]]]
+    """The lists of ``TABLES``, each as "table.list"."""
+    numbers: Mapping[tuple[str, ...], int]
+    """The words for the numbers from 0 to 20."""
 
     def split(self, words: tuple[str, ...], *, unfinished: bool = False) -> list[Phrase]:
         """
@@ -112,9 +143,28 @@ class Lexicon:
                 return words[end:]
         return None
 
+    def length_at(self, listed: str, words: tuple[str, ...], at: int) -> int:
+        """Count the words of the longest phrase of this list of ``TABLES`` at a position; 0 if none stands there."""
+        phrases = self.tables[listed]
+        return next((n for n in range(min(LONGEST_LISTED, len(words) - at), 0, -1) if words[at : at + n] in phrases), 0)
+
+    def has(self, listed: str, words: tuple[str, ...]) -> bool:
+        """Whether a phrase of this list of ``TABLES`` is among the words."""
+        return any(self.length_at(listed, words, at) for at in range(len(words)))
+
     def mentions(self, opening: str, words: tuple[str, ...]) -> bool:
         """Whether a phrase of this list of openings is among the words."""
         return any(self.words_after(opening, words[start:]) is not None for start in range(len(words)))
+
+
+def _read_tables(content: dict[str, dict[str, str]]) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """Take the tables out of a data file, each list in its order."""
+    tables = {
+        f"{table}.{name}": tuple(_phrases(listed, {}))
+        for table in TABLES
+        for name, listed in content.pop(table, {}).items()
+    }
+    return tables
 
 
 def _phrases(listed: str, slots: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
@@ -142,8 +192,10 @@ def read_lexicon(text: str) -> Lexicon:
     """
     content = tomllib.loads(text)
     slots: dict[str, str] = content.pop("slots", {})
+    tables = _read_tables(content)
     lists: dict[str, str] = content
-    if unlike := set(lists) ^ {*KINDS, *OPENINGS, *_WORDS}:
+    known = {f"{table}.{name}" for table, names in TABLES.items() for name in names}
+    if unlike := {*lists, *tables} ^ {*KINDS, *OPENINGS, *_WORDS, *known}:
         raise ValueError(f"lists that are missing or unknown: {', '.join(sorted(unlike))}")
     phrases: dict[tuple[str, ...], str] = {}
     for made in (False, True):
@@ -164,6 +216,8 @@ def read_lexicon(text: str) -> Lexicon:
         openings=openings,
         **{name: frozenset(word for words in _phrases(lists[name], slots) for word in words) for name in _WORDS},
         beginnings=beginnings,
+        tables={name: frozenset(listed) for name, listed in tables.items()},
+        numbers={words: value for value, words in enumerate(tables["dictation.numbers"])},
         longest=max(map(len, [*phrases, *(words for listed in openings.values() for words in listed)])),
     )
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media.turns.labels import SILENT, AgentSpeech, Label, label_words
-from media.turns.lexicon import KINDS, OPENINGS, lexicon_of, read_lexicon, words_of
+from media.turns.lexicon import KINDS, OPENINGS, TABLES, lexicon_of, read_lexicon, words_of
 
 ENGLISH = lexicon_of("en")
 STATEMENT = AgentSpeech("Your appointment is on Tuesday at ten", coming=", and we will send you a reminder.")
@@ -222,7 +222,8 @@ def test_a_language_is_no_path():
     assert lexicon_of("../lexicons/en") is None
 
 
-EMPTY = dict.fromkeys((*KINDS, *OPENINGS, "not_only", "unfinished", "may_end", "unclear"), "")
+LISTS = (*KINDS, *OPENINGS, "not_only", "unfinished", "may_end", "unclear")
+EMPTY = dict.fromkeys((*LISTS, *(f"{table}.{name}" for table, names in TABLES.items() for name in names)), "")
 
 
 def toml(lists: dict[str, str]) -> str:
