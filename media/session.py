@@ -32,7 +32,7 @@ from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
 from media.turns.conversation import Conversation
-from media.turns.floor import Floor
+from media.turns.floor_states import Floor
 from media.turns.options import ConversationOptions
 
 logger = logging.getLogger(__name__)

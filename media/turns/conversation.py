@@ -15,7 +15,8 @@ from media.turns.barge_in import HOLD_GUARD, hold_wake, judge_hold_timeout, over
 from media.turns.clock import StreamClock
 from media.turns.closing import MAX_DURATION, VOICEMAIL, Ending, transferred
 from media.turns.commands import Command, Line, Warm
-from media.turns.floor import STALLED, Floor, FloorControl
+from media.turns.floor import STALLED, FloorControl
+from media.turns.floor_states import Floor
 from media.turns.options import ConversationOptions
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import Enum, auto
 
 from media.turns.agent import Agent, Progress
 from media.turns.agent_turn import AgentTurn
@@ -19,6 +18,7 @@ from media.turns.closing import (
 )
 from media.turns.commands import Command, Line, Noted, OptOutHow, StartRecording
 from media.turns.events import CallStarted
+from media.turns.floor_states import Floor
 from media.turns.history import History
 from media.turns.keypad import KeyInput, Keypad
 from media.turns.labels import Label
@@ -36,25 +36,6 @@ STALLED = 1.0
 Seconds on the clock without a frame, after which it is not known any more whether the caller is speaking. The agent
 then waits for the caller no longer.
 """
-
-
-class Floor(Enum):
-    """The side that has the right to speak."""
-
-    IDLE = auto()
-    """Neither side: the agent has finished and the caller has not begun."""
-    CALLER = auto()
-    """The caller, who is speaking or has paused."""
-    AGENT = auto()
-    """The agent, which is speaking or about to."""
-    OVERLAP = auto()
-    """The agent, but the caller's voice has begun, and it is not yet clear why."""
-    HELD = auto()
-    """The agent, whose sound was stopped provisionally because the caller speaks."""
-    CLOSING = auto()
-    """The last words are out, and their mark is awaited."""
-    ENDED = auto()
-    """The call is over."""
 
 
 class FloorControl:
