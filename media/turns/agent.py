@@ -187,6 +187,11 @@ class Agent:
         return None
 
     @property
+    def may_be_taken_back(self) -> bool:
+        """Whether the caller's voice concerns the agent's turn: they were not cut short, or it sounds already."""
+        return self.turn is None or not self.turn.insists or not self.turn.pending
+
+    @property
     def replying(self) -> bool:
         """The language model is making a reply, speculative or not."""
         return self.speculation is not None or (self.turn is not None and self.turn.replying)

@@ -88,6 +88,8 @@ class AgentTurn:
     """The caller cannot interrupt it."""
     only_words_count: bool = False
     """A noise or an echo has stopped it once: from then on a voice stops it by its words alone."""
+    insists: bool = False
+    """The agent has ended the caller's turn: a voice that goes on does not take it back."""
     replies: list[Reply] = field(default_factory=list)
     """Those that have no sound yet come last."""
     failures: int = 0

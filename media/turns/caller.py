@@ -10,6 +10,7 @@ from media.turns.barge_in import INTERRUPTION
 from media.turns.clock import RATE_HZ, StreamClock, samples
 from media.turns.commands import CloseUtterance, Command, Noted, OpenUtterance, TakeSnapshot, TurnEnded
 from media.turns.endpointing import SPECULATE, Endpointing
+from media.turns.long_talk import LongTalk
 from media.turns.options import ConversationOptions
 from media.turns.timing import Timing
 from media.turns.utterance import AwaitedSnapshot, Pause, Utterance, Words
@@ -21,7 +22,10 @@ NOTHING_SAID = 1.0
 MUMBLED = 0.6
 """Voice without words for which the agent asks the caller to repeat; a shorter one was a noise."""
 WORDLESS = 6.0
-"""Seconds of unbroken sound without a word after the last words of a call: it is a noise, and nobody is waiting."""
+"""Seconds of unbroken sound without a word after the last words of a call: it is a noise, and nobody is waiting.
+Keys that are complete wait as long for the end of a voice."""
+WORDLESS_TURN = 20.0
+"""The same in the course of a call. A recogniser that is slow or out of order gets the time to find a word."""
 MISSED = 3
 """After so many utterances without words, one after the other, asking the caller to repeat does not help."""
 CUT_IN = 1.0
@@ -40,6 +44,8 @@ class CallerMove(Enum):
     """No words were found."""
     END_OF_TURN = auto()
     """The caller has finished."""
+    CUT_SHORT = auto()
+    """The caller goes on, and it is time that the agent answers."""
 
 
 class Unheard(Enum):
@@ -67,12 +73,15 @@ class Caller:
         *,
         clock: StreamClock,
         agent_said: Callable[[], str],
+        keys_due: Callable[[], float | None],
         emit: Callable[[Command], None],
     ) -> None:
         self._options = options
         self._clock = clock
         self._agent_said = agent_said
         """Tells what the caller's words may be an answer to."""
+        self._keys_due = keys_due
+        """Tells when the keys that the caller has pressed are complete; None without keys. Session clock."""
         self._emit = emit
         self._endpointing = Endpointing(options.language)
         self.position = 0
@@ -83,6 +92,7 @@ class Caller:
         """How many utterances were opened."""
         self.snapshots = 0
         """How many snapshots were asked for."""
+        self.long_talk = LongTalk(options)
         self._missed = 0
         """The number of utterances in succession that had voice enough for words and none that was recognised."""
 
@@ -91,6 +101,7 @@ class Caller:
     def open(self, position: int, *, answering: Timing | None) -> None:
         """The caller begins to speak; ``answering`` is the timing of the agent's turn, if it has one."""
         self.opened += 1
+        self.long_talk.begin(position)
         utterance = self.utterance = Utterance(self.opened, position, position, position)
         if answering is not None and answering.caller_stopped is not None:
             onset = self._clock.time_of(position)
@@ -236,9 +247,12 @@ class Caller:
         ``finishing``: the call is about to end, unless the caller says something.
         """
         utterance = self.utterance
-        pause = utterance.pause if utterance is not None else None
-        if utterance is None or pause is None:
-            return self._judge_sound() if finishing else CallerMove.WAIT
+        if utterance is None:
+            return CallerMove.WAIT
+        move = self._judge_voice(utterance, self.overdue_at(finishing=finishing))
+        pause = utterance.pause
+        if move is not CallerMove.WAIT or pause is None:
+            return move
         silence = pause.silence(self.position)
         if pause.words is None:
             return CallerMove.ASK if not pause.asked and silence >= SPECULATE else CallerMove.WAIT
@@ -251,18 +265,33 @@ class Caller:
             return CallerMove.SPECULATE
         return CallerMove.END_OF_TURN if silence >= pause.words.judgement.wait else CallerMove.WAIT
 
-    def _judge_sound(self) -> CallerMove:
-        """Say what to do about a sound that goes on after the last words of the call."""
-        utterance, due = self.utterance, self.wordless_at
-        if utterance is None or due is None or self.position < due or utterance.snapshot is not None:
+    def _judge_voice(self, utterance: Utterance, due: int | None) -> CallerMove:
+        """Say what to do about a voice that goes on, with short pauses or none."""
+        if due is None or self.position < due or utterance.snapshot is not None:
             return CallerMove.WAIT
-        return CallerMove.GIVE_UP if utterance.asked_position >= due else CallerMove.ASK
+        if utterance.asked_position < due:
+            return CallerMove.ASK
+        if not utterance.text:
+            return CallerMove.GIVE_UP
+        if (keys_end := self._keys_overdue_at) is not None and self.position >= keys_end:
+            return CallerMove.CUT_SHORT
+        return CallerMove.CUT_SHORT if self.long_talk.judge(utterance.text, self.position) else CallerMove.WAIT
 
     @property
-    def wordless_at(self) -> int | None:
-        """The position at which the caller's voice has had no words for too long; None if there are some."""
+    def _keys_overdue_at(self) -> int | None:
+        """The position by which the keys pressed want an answer, though the voice goes on; None without keys."""
+        due = self._keys_due()
+        return None if due is None else self._clock.position_at(due + WORDLESS)
+
+    def overdue_at(self, *, finishing: bool = False) -> int | None:
+        """The position at which a voice that goes on has gone on for too long; None while nobody speaks."""
         utterance = self.utterance
-        return None if utterance is None or utterance.text else utterance.onset + samples(WORDLESS)
+        if utterance is None:
+            return None
+        due = [position for position in (self.long_talk.due, self._keys_overdue_at) if position is not None]
+        if not utterance.text and utterance.pause is None:
+            due.append(utterance.onset + samples(WORDLESS if finishing else WORDLESS_TURN))
+        return min(due, default=None)
 
     @property
     def stopped_at(self) -> float | None:
@@ -281,6 +310,12 @@ class Caller:
         pause = self.utterance.pause if self.utterance is not None else None
         if pause is not None and pause.words is not None:
             pause.words.is_new = False
+
+    def agent_was_heard(self) -> None:
+        """The agent's turn is over, and the caller has heard something of it."""
+        self.long_talk.answered()
+        if self.utterance is not None:
+            self.long_talk.begin(self.position)
 
     def went_on(self) -> None:
         """The caller's turn was not over when the agent took it: learn from that pause."""

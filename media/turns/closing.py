@@ -40,6 +40,8 @@ class Ending:
 
 BY_AGENT = Ending("agent-ended", revocable=True)
 SILENCE = Ending("silence", revocable=True)
+NOBODY_LISTENS = Ending("silence")
+"""A voice goes on and on whatever the agent says."""
 MAX_DURATION = Ending("max-duration")
 ENGINES_FAILED = Ending("engines-failed")
 OPTED_OUT = Ending("opted-out")

@@ -189,8 +189,8 @@ class Conversation:
                 return overlap_wake(utterance)
             case Floor.HELD:
                 return hold_wake(utterance)
-            case Floor.CALLER if control.closing.finishing or control.opening.waiting:
-                return control.caller.wordless_at
+            case Floor.CALLER:
+                return control.caller.overdue_at(finishing=control.finishing)
             case _:
                 return None
 

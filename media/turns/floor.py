@@ -11,6 +11,7 @@ from media.turns.caller import Caller, CallerMove, Unheard
 from media.turns.clock import StreamClock
 from media.turns.closing import (
     ENGINES_FAILED,
+    NOBODY_LISTENS,
     OPTED_OUT,
     SILENCE,
     Closing,
@@ -63,7 +64,13 @@ class FloorControl:
         self.warm_due = False
         """There is something new for the language model to read. ``Conversation`` emits ``Warm`` and resets it."""
         self.agent = Agent(options, emit)
-        self.caller = Caller(options, clock=clock, agent_said=lambda: self.overlaps.agent_said, emit=emit)
+        self.caller = Caller(
+            options,
+            clock=clock,
+            agent_said=lambda: self.overlaps.agent_said,
+            keys_due=lambda: self.keypad.deadline,
+            emit=emit,
+        )
         self.history = History(emit, history)
         self.opening = Opening(options)
         self.closing = Closing(options, emit)
@@ -129,7 +136,7 @@ class FloorControl:
             case Floor.CLOSING if not self.closing.irrevocable:
                 self.closing.await_caller()
                 self._open_utterance(position, Floor.CALLER)
-            case Floor.AGENT:
+            case Floor.AGENT if self.agent.may_be_taken_back:
                 self._open_utterance(position, Floor.OVERLAP)
             case Floor.CALLER:
                 if self.caller.resume(position, overlapping=False):
@@ -168,8 +175,13 @@ class FloorControl:
             case _:
                 pass
 
+    @property
+    def finishing(self) -> bool:
+        """Unless the caller says something, the call ends now, or the agent begins it."""
+        return self.closing.finishing or self.opening.waiting
+
     def _consider_turn(self, utterance: Utterance) -> None:
-        move = self.caller.judge_turn(finishing=self.closing.finishing or self.opening.waiting)
+        move = self.caller.judge_turn(finishing=self.finishing)
         if move is CallerMove.SPECULATE:
             self._speculate(utterance)
             move = self.caller.judge_turn()
@@ -181,9 +193,24 @@ class FloorControl:
             case CallerMove.GIVE_UP:
                 self._give_up_utterance()
             case CallerMove.END_OF_TURN:
+                self.caller.long_talk.finished()
                 self._end_of_turn(utterance)
+            case CallerMove.CUT_SHORT:
+                self._cut_short(utterance)
             case _:
                 pass
+
+    def _cut_short(self, utterance: Utterance) -> None:
+        """The voice goes on, and the agent answers what it has heard of it."""
+        self._note("cut-short", text=utterance.text)
+        self.caller.long_talk.cut_short()
+        if self.caller.long_talk.hopeless:
+            self.end(NOBODY_LISTENS, self._options.goodbye)
+            return
+        utterance.timing = Timing()
+        self._end_of_turn(utterance)
+        if self.agent.turn is not None:
+            self.agent.turn.insists = self.agent.turn.only_words_count = True
 
     def _consider_silence(self) -> None:
         match self.silence.judge(self.caller.position):
@@ -376,6 +403,7 @@ class FloorControl:
             self._opt_out("key")
             return
         self.silence.broken()
+        self.caller.long_talk.finished()
         turn = self.agent.turn
         if self.floor is Floor.AGENT and self.keys_may_count and turn is not None and not turn.pending:
             # Nobody listens while they press keys.
@@ -500,6 +528,8 @@ class FloorControl:
     def _finish_turn(self, *, interrupted: bool = False) -> AgentTurn | None:
         """The agent's turn is over: what was heard of it goes on record."""
         turn = self.agent.finish(self.now, interrupted=interrupted)
+        if turn is not None and not turn.pending:
+            self.caller.agent_was_heard()
         record = turn.record(self.now, interrupted=interrupted) if turn is not None else None
         self.opening.spoken(record.heard if record is not None else "", self.now)
         if record is not None:

@@ -56,6 +56,11 @@ class ConversationOptions:
     """How long a snapshot of the caller's words may take. After that the last partial transcript is used, since the
     caller is waiting in silence."""
 
+    longest_turn: float = 75.0
+    """How long a voice may go on without an answer by the agent, before the agent looks whether its words still make
+    sense. If they do, they are heard out for up to four times as long; if not (a machine, music with words, a
+    television), the agent answers what there is. After three such turns in a row it says goodbye."""
+
     # -- what the agent says when something is missing -----------------------------------------------
 
     not_caught: str = "Sorry, I didn't catch that."

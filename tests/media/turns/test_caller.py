@@ -54,7 +54,13 @@ def test_words_are_not_lost_when_recognition_is_slow():
 
 
 def a_caller() -> Caller:
-    return Caller(ConversationOptions(), clock=StreamClock(), agent_said=lambda: "", emit=lambda command: None)
+    return Caller(
+        ConversationOptions(),
+        clock=StreamClock(),
+        agent_said=lambda: "",
+        keys_due=lambda: None,
+        emit=lambda command: None,
+    )
 
 
 def pause(caller: Caller, *, said: str, since: float = 1.0) -> None:
