@@ -42,7 +42,7 @@ def are_transfer_targets(value: Any) -> None:
 class MachineDetection(models.TextChoices):
     """The behaviour of an outbound call when an answering machine answers."""
 
-    OFF = "off", "off: talk to a machine as to a person"
+    OFF = "off", "off: end the call if the agent itself recognises a machine"
     TALK = "talk", "talk: record what answered, and talk"
     HANG_UP = "hang-up", "hang-up: end the call"
     MESSAGE = "message", "message: leave the voicemail message after the beep"

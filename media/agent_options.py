@@ -71,6 +71,8 @@ def options_of(claim: StreamClaim, *, speculate: bool) -> ConversationOptions:
         greeting=agent.greeting,
         greeting_interruptible=agent.greeting_interruptible,
         outbound=claim.direction == "outbound",
+        talks_to_machines=agent.machine_detection == "talk",
+        voicemail_message=agent.voicemail_message if agent.machine_detection == "message" else "",
         transfer_targets=agent.transfer_targets,
         hears_opt_out=agent.hears_opt_out,
         opt_out_key=agent.opt_out_key,

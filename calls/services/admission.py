@@ -75,6 +75,9 @@ class AgentSettings:
     """Whether a spoken request for no more calls is understood as such."""
     transfer_targets: tuple[str, ...]
     """The names of the targets; their numbers stay in the database."""
+    machine_detection: str = "off"
+    """What the call does when a machine answers: a value of ``MachineDetection``."""
+    voicemail_message: str = ""
     lasting: tuple[str, ...] = ()
     """The greeting and disclosure if they have no variables. They mention no person, so their audio may be cached."""
 
@@ -225,6 +228,8 @@ def _agent_settings(call: Call, inert: Callable[[str], str]) -> AgentSettings:
         opt_out_key=agent.opt_out_key,
         hears_opt_out=outbound or bool(agent.opt_out_key),
         transfer_targets=tuple(agent.transfer_targets),
+        machine_detection=call.detection.value,
+        voicemail_message=fill(agent.voicemail_message, call.variables, inert=inert),
         lasting=tuple(text for text in (agent.greeting, agent.disclosure) if text and not placeholders(text)),
     )
 

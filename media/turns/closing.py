@@ -30,7 +30,7 @@ class Ending:
     @property
     def to_a_machine(self) -> bool:
         """The last words are a message to voicemail, so what sounds at the other end is not a caller who speaks."""
-        return self.reason == VOICEMAIL.reason
+        return self.reason in (VOICEMAIL.reason, MENU.reason)
 
     @property
     def reason_if_unsaid(self) -> str:
@@ -46,6 +46,7 @@ MAX_DURATION = Ending("max-duration")
 ENGINES_FAILED = Ending("engines-failed")
 OPTED_OUT = Ending("opted-out")
 VOICEMAIL = Ending("voicemail")
+MENU = Ending("menu")
 
 
 def transferred(target: str, *, revocable: bool) -> Ending:

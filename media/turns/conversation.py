@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from media.turns import events as ev
+from media.turns.answered import LONGEST_ANNOUNCEMENT
 from media.turns.barge_in import HOLD_GUARD, hold_wake, judge_hold_timeout, overlap_wake
-from media.turns.clock import StreamClock
+from media.turns.clock import StreamClock, samples
 from media.turns.closing import MAX_DURATION, VOICEMAIL, Ending, transferred
 from media.turns.commands import Command, Line, Warm
 from media.turns.floor import STALLED, FloorControl
@@ -185,6 +186,8 @@ class Conversation:
             # In a pause the thresholds are few and close: the next window of the stream is the right time to look.
             return control.caller.position + 1
         match control.floor:
+            case Floor.CALLER if control.answering.machine:
+                return utterance.onset + samples(LONGEST_ANNOUNCEMENT)
             case Floor.OVERLAP:
                 return overlap_wake(utterance)
             case Floor.HELD:

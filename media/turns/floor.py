@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 
 from media.turns.agent import Agent, Progress
 from media.turns.agent_turn import AgentTurn
+from media.turns.answered import PERSON_COMES, AnsweredMove, Answerer, Answering
 from media.turns.barge_in import Move, judge_hold, judge_overlap
 from media.turns.caller import Caller, CallerMove, Unheard
 from media.turns.clock import StreamClock
 from media.turns.closing import (
     ENGINES_FAILED,
+    MENU,
     NOBODY_LISTENS,
     OPTED_OUT,
     SILENCE,
+    VOICEMAIL,
     Closing,
     Ending,
 )
@@ -73,6 +76,7 @@ class FloorControl:
         )
         self.history = History(emit, history)
         self.opening = Opening(options)
+        self.answering = Answering(options, emit)
         self.closing = Closing(options, emit)
         self.opting_out = OptingOut(options, emit)
         self.silence = Silence(options)
@@ -96,6 +100,8 @@ class FloorControl:
     def start_call(self, event: CallStarted) -> None:
         self.closing.start(self.now)
         self.opening.start(event, self.now)
+        if event.resumed:
+            self.answering.stop()
         self.warm_due = True
         if not self.opening.owes_disclosure:
             self._emit(StartRecording())
@@ -113,6 +119,8 @@ class FloorControl:
     def _hear_callee(self, utterance: Utterance) -> None:
         """The person who was called has spoken before the agent."""
         text, lines = utterance.text, self.history.with_caller(utterance.text)
+        if self.answering.introduced:
+            self.answering.talked(text, self.now)
         self._record_caller(utterance, wait=self.caller.wait)
         self.caller.close()
         if self.opting_out.judge(lines) is OptOutMove.OBEY:
@@ -160,6 +168,8 @@ class FloorControl:
         if not changed:
             return
         utterance, turn = self.caller.utterance, self.agent.turn
+        if utterance is not None and self._treat_machine(utterance):
+            return
         match self.floor:
             case Floor.IDLE if not self.opening.waiting:
                 self._consider_silence()
@@ -180,11 +190,45 @@ class FloorControl:
         """Unless the caller says something, the call ends now, or the agent begins it."""
         return self.closing.finishing or self.opening.waiting
 
+    def _treat_machine(self, utterance: Utterance) -> bool:
+        """Do what is due about a machine that has answered the call. False if it is a person, or not known."""
+        floors = (Floor.CALLER, Floor.OVERLAP, Floor.HELD)
+        if not self.answering.judging or self.floor not in floors or self.overlaps.is_echo(utterance):
+            return False
+        over_agent = self.floor is not Floor.CALLER
+        move = self.answering.judge(utterance, self.caller.position, self.now, over_agent=over_agent)
+        if move is AnsweredMove.TALK or self.closing.irrevocable:
+            return False
+        if not self.answering.introduced:
+            self._finish_turn(interrupted=True)
+            self.opening.end()
+            self.floor = Floor.CALLER
+        match move:
+            case AnsweredMove.LISTEN:
+                if self.caller.judge_turn() is CallerMove.ASK:
+                    self.caller.ask(self.now)
+            case AnsweredMove.IGNORE:
+                self._record_caller(utterance)
+                self.caller.close()
+                self.floor = Floor.AGENT if over_agent else Floor.IDLE
+            case AnsweredMove.INTRODUCE:
+                self._put_down_utterance()
+                self.opening.await_person(self.now + PERSON_COMES)
+                self._say(self.answering.introduce(), protected=True)
+            case AnsweredMove.LEAVE_MESSAGE:
+                self.end(VOICEMAIL, self._options.voicemail_message)
+            case AnsweredMove.HANG_UP:
+                self.closing.decide(MENU if self.answering.kind is Answerer.MENU else VOICEMAIL)
+                self.hang_up()
+        return True
+
     def _consider_turn(self, utterance: Utterance) -> None:
         move = self.caller.judge_turn(finishing=self.finishing)
         if move is CallerMove.SPECULATE:
             self._speculate(utterance)
             move = self.caller.judge_turn()
+        if move is CallerMove.END_OF_TURN and self.answering.suspects(utterance, self.caller.position):
+            move = CallerMove.WAIT
         if move is CallerMove.WAIT and self.opening.hello_is_over(utterance, self.caller.position):
             move = CallerMove.END_OF_TURN
         match move:
@@ -218,6 +262,7 @@ class FloorControl:
                 self._say(self._options.take_your_time)
             case SilenceMove.ASK:
                 self.opting_out.keep_silent(self.history.lines, self.now)
+                self.answering.heard_nobody(self.now)
                 self._say(self._options.still_there)
             case SilenceMove.HANG_UP:
                 self.end(SILENCE, self._options.silence_goodbye)
@@ -283,6 +328,7 @@ class FloorControl:
             self.caller.close()
             self._go_on_without_words()
             return
+        self.answering.talked(utterance.text, self.now)
         self.closing.revoke()
         if self.overlaps.completes_keys(utterance.text) and (pressed := self.keypad.take_pending()) is not None:
             self.history.add_keys(pressed)
@@ -294,6 +340,7 @@ class FloorControl:
 
     def _record_caller(self, utterance: Utterance, *, wait: float | None = None, speculation_hit: bool = False) -> None:
         self.silence.broken()
+        self.answering.keep(utterance.text)
         match self.overlaps.label_turn(utterance.text):
             case Label.HOLD_REQUEST:
                 self.silence.give_time()
@@ -327,9 +374,19 @@ class FloorControl:
             case Move.ASK:
                 self.caller.ask(self.now)
             case Move.TAKE_BACK:
-                self._take_back_reply()
+                # The caller's turn was not over after all. Nothing of the reply was sent.
+                self._note("caller-went-on")
+                self.caller.went_on()
+                self.agent.withdraw()
+                self.opening.withdrawn(self.now)
+                self._give_floor()
             case Move.HOLD:
-                self._hold(utterance)
+                self.agent.hold(self.now, overlap_started=self._clock.time_of(utterance.overlap))
+                self.floor = Floor.HELD
+                if utterance.pause is None:
+                    self.caller.ask(self.now)
+                # The words that are known already may be enough.
+                self.consider()
             case Move.PUT_ASIDE | Move.IGNORE | Move.BRIDGE:
                 self._note("overlap", judged=self.overlaps.verdict(utterance).name, text=utterance.text)
                 if move is Move.PUT_ASIDE:
@@ -351,26 +408,10 @@ class FloorControl:
             case Move.WAIT:
                 pass
 
-    def _take_back_reply(self) -> None:
-        """The caller's turn was not over after all. Nothing of the reply was sent, so it is taken back."""
-        self._note("caller-went-on")
-        self.caller.went_on()
-        self.agent.withdraw()
-        self.opening.withdrawn(self.now)
-        self._give_floor()
-
     def _give_floor(self) -> None:
         """It is the caller's turn, and what they have said in the agent's turn belongs to it."""
         self.floor = Floor.CALLER
         self.caller.judge_words_again(self.now)
-        self.consider()
-
-    def _hold(self, utterance: Utterance) -> None:
-        self.agent.hold(self.now, overlap_started=self._clock.time_of(utterance.overlap))
-        self.floor = Floor.HELD
-        if utterance.pause is None:
-            self.caller.ask(self.now)
-        # The words that are known already may be enough.
         self.consider()
 
     def _resume(self, utterance: Utterance, *, listening: bool) -> None:

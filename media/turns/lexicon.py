@@ -33,10 +33,11 @@ KINDS = (
 OPENINGS = (
     *("thanks_for", "farewell_openings", "hold_openings", "correction_openings", "question_openings"),
     *("gives_time", "asks_for_number", "asks_who", "gives_name"),
+    *("voicemail", "voicemail_signs", "screening", "screening_waits", "menu", "person"),
 )
 """
-The lists of phrases that other words may follow. "gives_time" and "asks_for_number" are what the agent says; the two
-after them are what people say who answer the telephone.
+The lists of phrases that other words may follow. "gives_time" and "asks_for_number" are what the agent says; the others
+are what people and machines say who answer the telephone.
 """
 _WORDS = ("not_only", "unfinished", "may_end", "unclear")
 """The lists of single words."""

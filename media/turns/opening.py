@@ -122,6 +122,10 @@ class Opening:
             self._greetings -= 1
             self._stage, self._wait_until = Stage.WAITING, now
 
+    def await_person(self, until: float) -> None:
+        """A telephone's assistant has answered, and the person may come until this time; session clock."""
+        self._stage, self._wait_until = Stage.WAITING, until
+
     def end(self) -> None:
         """The caller has heard the disclosure or the first words, or will not hear them."""
         self._stage = Stage.OVER
@@ -158,7 +162,9 @@ class Opening:
     def has_answered(self, utterance: Utterance) -> bool:
         """Whether the greeting, which has come to its end, answers what the caller has said meanwhile."""
         over = utterance.pause is not None and utterance.pause.words is not None
-        return over and not utterance.after_question and self.is_answered(utterance.text)
+        return (
+            over and self._stage is Stage.GREETING and not utterance.after_question and self.is_answered(utterance.text)
+        )
 
     def keep_question(self, text: str) -> None:
         """The callee has said more than a hello: it is answered after the greeting."""

@@ -34,6 +34,10 @@ class ConversationOptions:
     callee_first: float = 1.5
     """How long the agent waits on an outbound call for the person who answers to speak first: they mostly say "hello"
     within a second, and to be spoken over sounds like a machine. 0: the agent speaks at once, as on an inbound call."""
+    talks_to_machines: bool = False
+    """Whether the agent talks to a voicemail that it recognises on an outbound call. Each call sets it."""
+    voicemail_message: str = ""
+    """What it says to one otherwise, after the announcement. Empty: it hangs up. Each call sets it."""
     resumed: str = "Sorry, we were cut off. Please go on."
     """Said in place of the greeting when a new stream replaces one that was lost during the call."""
 

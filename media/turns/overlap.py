@@ -82,6 +82,11 @@ class OverlapJudge:
         """Whether the caller's turn, which began in the agent's, is the agent's own words."""
         return utterance.over_agent and self.label_turn(utterance.text) is Label.ECHO
 
+    def is_echo(self, utterance: Utterance) -> bool:
+        """Whether the caller's words so far are the agent's own."""
+        turn = self._agent.turn
+        return self.is_late_echo(utterance) if turn is None else self.verdict(utterance).label is Label.ECHO
+
     @property
     def agent_said(self) -> str:
         """The words of the agent that the caller may be answering."""

@@ -26,6 +26,16 @@ def test_the_callee_speaks_first_on_outbound_calls_only(direction, outbound):
     assert options.callee_first > 0
 
 
+@pytest.mark.parametrize(
+    ("detection", "talks", "message"),
+    [("off", False, ""), ("hang-up", False, ""), ("talk", True, ""), ("message", False, "Please call back.")],
+)
+def test_machine_detection_says_what_a_recognised_voicemail_hears(detection, talks, message):
+    agent = {"machine_detection": detection, "voicemail_message": "Please call back."}
+    options = options_of(stream_claim(agent=agent), speculate=True)
+    assert (options.talks_to_machines, options.voicemail_message) == (talks, message)
+
+
 def test_the_time_limit_of_a_later_stream_is_what_earlier_ones_left_of_it():
     assert options_of(stream_claim(stream=2, seconds_used=400.0), speculate=True).max_duration == 200.0
 

@@ -243,6 +243,21 @@ async def test_a_message_is_left_after_the_beep_of_an_answering_machine(outbound
     assert record.lines[-1] == ("agent", "Please call Anna back.")
 
 
+ANNOUNCEMENT = "Nobody can come to the phone right now. Please leave a message after the tone."
+
+
+@pytest.mark.parametrize("engines_options", [{"stt": {"transcripts": [ANNOUNCEMENT]}}], indirect=True)
+@pytest.mark.parametrize(("detection", "said"), [("off", []), ("message", [("agent", "Please call back.")])])
+async def test_an_announcement_is_recognised_by_its_words(outbound_system, detection, said):
+    await agent(machine_detection=detection, voicemail_message="Please call back.")
+    async with outbound_system() as system:
+        system.will_answer(ANNA, Wait(0.3), Say(Clip.of(voice(ANNOUNCEMENT), name="announcement")), Wait(20.0))
+        record = await system.wait_until_over(await system.place())
+    assert (record.status, record.end_reason) == ("completed", "voicemail")
+    assert record.lines == [("caller", ANNOUNCEMENT), *said]
+    assert "answered" in record.kinds
+
+
 @pytest.mark.parametrize("late", [False, True])
 async def test_the_agent_talks_to_a_person_however_late_the_detection_is(outbound_system, late):
     await agent(machine_detection="message", voicemail_message="Please call back.")
