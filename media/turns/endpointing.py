@@ -161,7 +161,7 @@ def _base_wait(text: str, agent_said: str) -> tuple[float, str]:
         return UNFINISHED, "spelling out"
     if lowered.endswith(("?", "!")):
         return _after_a_question_mark(words)
-    if _only_opens(text, expectation, _ENGLISH):
+    if agent_said and _only_opens(text, expectation, _ENGLISH):
         goes_on = words[-1] in _HESITATION or " ".join(words[-2:]) in _DANGLING_PAIRS
         return (UNFINISHED, "hesitating") if goes_on else (OPENING, "only opens")
     return _after_dangling_words(words, lowered) or _after_a_clause(words, lowered, expectation)
@@ -187,7 +187,11 @@ def _while_dictating(text: str, expectation: Expectation, lexicon: Lexicon) -> t
 
 
 def _only_opens(text: str, expectation: Expectation, lexicon: Lexicon) -> bool:
-    """Whether the words greet or lead to what the caller is about to say, and do nothing else."""
+    """
+    Whether the words greet or lead to what the caller is about to say, and do nothing else.
+
+    Not where the agent has said nothing yet: people who answer the telephone greet, and wait for an answer.
+    """
     words = words_of(text)
     openers: list[tuple[str, ...]] = []
     leads = at = 0
@@ -318,7 +322,7 @@ def _wait_by_lists(text: str, agent_said: str, lexicon: Lexicon | None) -> tuple
         return UNFINISHED, "hesitating"
     if label is Label.HOLD_REQUEST:
         return UNFINISHED, "wants time"
-    if lexicon is not None and (early := _wait_by_form(text, words, expectation, lexicon)):
+    if lexicon is not None and (early := _wait_by_form(text, words, agent_said, lexicon)):
         return early
     if label in _SHORT_ANSWERS:
         return (COMPLETE, "answer") if asked or marked.endswith((".", "?", "!")) else (LIKELY, "short answer")
@@ -332,16 +336,16 @@ def _wait_by_lists(text: str, agent_said: str, lexicon: Lexicon | None) -> tuple
     return _wait_by_length(words, marked, label, asked=asked)
 
 
-def _wait_by_form(
-    text: str, words: Sequence[str], expectation: Expectation, lexicon: Lexicon
-) -> tuple[float, str] | None:
+def _wait_by_form(text: str, words: Sequence[str], agent_said: str, lexicon: Lexicon) -> tuple[float, str] | None:
     """Judge words that are dictated, that open an answer, or after which the caller is looking for others."""
+    expectation = expectation_of(agent_said, lexicon)
     if dictated := _while_dictating(text, expectation, lexicon):
         return dictated
     if not text.rstrip().endswith((*QUESTION_MARKS, "!", ".")) and (words[-1],) in lexicon.tables["pauses.hesitations"]:
         return UNFINISHED, "hesitating"
     is_asked = text.rstrip().endswith(tuple(QUESTION_MARKS))
-    return (OPENING, "only opens") if not is_asked and _only_opens(text, expectation, lexicon) else None
+    opens = agent_said and not is_asked and _only_opens(text, expectation, lexicon)
+    return (OPENING, "only opens") if opens else None
 
 
 def _wait_by_length(words: Sequence[str], marked: str, label: Label, *, asked: bool) -> tuple[float, str]:
