@@ -260,6 +260,8 @@ class FloorControl:
         match self.silence.judge(self.caller.position):
             case SilenceMove.REASSURE:
                 self._say(self._options.take_your_time)
+            case SilenceMove.ASK if self.overlaps.caller_said_goodbye():
+                self.end(SILENCE, self._options.agent_goodbye)
             case SilenceMove.ASK:
                 self.opting_out.keep_silent(self.history.lines, self.now)
                 self.answering.heard_nobody(self.now)

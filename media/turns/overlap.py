@@ -105,6 +105,12 @@ class OverlapJudge:
         last = _SENTENCE_END.split(agent_said.rstrip())[-1]
         return last.endswith(tuple(QUESTION_MARKS)) or label_words(last, self._lexicon) is Label.HOLD_REQUEST
 
+    def caller_said_goodbye(self) -> bool:
+        """Whether the caller's last words, or their last sentence, were a goodbye."""
+        said = self._history.caller_said_last.strip()
+        last = _SENTENCE_END.split(said)[-1]
+        return Label.FAREWELL in (label_words(said, self._lexicon), label_words(last, self._lexicon))
+
     def completes_keys(self, text: str) -> bool:
         """Whether the caller's words after some keys say that these were all: "done", "that's it"."""
         return len(words_of(text)) <= MOST_COMPLETING and self.label_turn(text) not in _BETWEEN_KEYS

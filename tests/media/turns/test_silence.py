@@ -22,6 +22,18 @@ def test_a_silent_caller_is_asked_once_and_then_the_call_ends():
     assert phone.hung_up == "silence"
 
 
+@pytest.mark.parametrize(
+    "said", ["Perfect. Bye.", "You have been so very kind to an old man. Goodbye!", "thanks bye bye"]
+)
+def test_a_caller_who_has_said_goodbye_is_not_asked_whether_they_are_there(said):
+    """The language model has answered the goodbye and did not end the call."""
+    phone = Phone(engines=Engines(replies=["I was glad to help."]))
+    phone.caller_says(said, start=0.5, end=1.5)
+    phone.wait_until(20.0)
+    assert [text for _, text in phone.transcript] == [said, "I was glad to help.", phone.options.agent_goodbye]
+    assert phone.hung_up == "silence"
+
+
 def test_a_stalled_network_does_not_count_as_a_silent_caller():
     phone = Phone(ConversationOptions(greeting=GREETING))
     phone.network_stalls(start=2.0, end=30.0)
