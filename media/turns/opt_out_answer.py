@@ -14,6 +14,8 @@ class Answer(Enum):
     YES = "yes"
     """They agree, or demand it again."""
     NO = "no"
+    GOODBYE = "goodbye"
+    """They say only goodbye, which leaves the question open."""
     OTHER = "other"
     """They say something else: a question, or words that agree and object."""
 
@@ -32,6 +34,11 @@ _NO = re.compile(
     r"(?:no+|nope|nah|naw|not (?:at all|that|really|me|yet|now)|do not|of course not|never ?mind|leave (?:it|me on)"
     r"|keep|i (?:do|would|did) not(?! (?:know|care))|that is not|(?:absolutely|definitely|certainly) not"
     r"|there is no need)\b"
+)
+_GOODBYE = re.compile(
+    r"(?:(?:well|so|thanks?|thank you|cheers|now) )*"
+    r"(?:good ?bye|bye(?: bye)*|see (?:you|ya)(?: later)?|cheerio|ta ta|good night|have a (?:good|nice) (?:day|one))"
+    r"(?: (?:now|then|bye|love|mate|sir|madam|goodbye))*"
 )
 _CONTRARY = re.compile(
     r"\b(?:no|nope|not|but|only|wait|actually|except|instead|unless|if|or|hang on|hold on|mean|meant)\b"
@@ -64,6 +71,8 @@ def judge_answer(text: str) -> Answer:
         return Answer.NO if not re.search(r"\b(?:yes|yeah)\b", words) else Answer.OTHER
     if judgement.likely:
         return Answer.YES
+    if _GOODBYE.fullmatch(words):
+        return Answer.GOODBYE
     agreed = _YES.match(words)
     if agreed is None:
         return Answer.OTHER

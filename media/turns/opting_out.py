@@ -41,7 +41,7 @@ class Doubt:
     strong: bool
     """It is obeyed if the call ends before they have answered."""
     ignored: bool = False
-    """They have heard the question and have been silent."""
+    """They have heard the question, and were silent or said only goodbye."""
 
 
 class OptingOut:
@@ -110,6 +110,9 @@ class OptingOut:
                 self._emit(Noted("opt-out-question", now, {"strong": doubt.strong, "text": doubt.words}))
             case OptOutMove.ANSWER if self.doubt is not None:
                 words, asked = _caller_said(lines), self._answers_question(lines)
+                if asked and judge_answer(words) is Answer.GOODBYE:
+                    self._ignore(Answer.GOODBYE.value, now)
+                    return move
                 if asked or self.doubt.ignored:
                     self._settled.add(words_of(self.doubt.words))
                 self._close_doubt(judge_answer(words).value if asked else Answer.OTHER.value, now, words)
@@ -121,13 +124,12 @@ class OptingOut:
         """Whether the caller answers the question before its end, of which they have ``heard`` this."""
         if self.doubt is None or not self._has_heard_question(heard):
             return False
-        return judge_answer(text) is not Answer.OTHER
+        return judge_answer(text) in (Answer.YES, Answer.NO)
 
     def keep_silent(self, lines: Sequence[Line], now: float) -> None:
         """The caller says nothing for so long that the agent asks whether they are there."""
-        if self.doubt is not None and not self.doubt.ignored and self._answers_question(lines):
-            self.doubt.ignored = True
-            self._emit(Noted("opt-out-answer", now, {"answer": "silence"}))
+        if self._answers_question(lines):
+            self._ignore("silence", now)
 
     def end_call(self, now: float, *, with_caller: bool) -> None:
         """
@@ -164,6 +166,12 @@ class OptingOut:
     def _close_doubt(self, answer: str, now: float, words: str = "", **more: bool) -> None:
         self.doubt = None
         self._emit(Noted("opt-out-answer", now, {"answer": answer, **more, **({"text": words} if words else {})}))
+
+    def _ignore(self, answer: str, now: float) -> None:
+        """The caller has heard the question and has answered neither yes nor no."""
+        if self.doubt is not None and not self.doubt.ignored:
+            self.doubt.ignored = True
+            self._emit(Noted("opt-out-answer", now, {"answer": answer}))
 
     def _answers_question(self, lines: Sequence[Line]) -> bool:
         """Whether the last that the agent was heard to say is the question, or enough of it."""

@@ -109,9 +109,13 @@ yes I'm calling about my order from last week
 okay but wait
 the one from last week
 my name is John
-goodbye
 I want to speak to a person
 [pressed 8]
+"""
+GOODBYE = """
+goodbye
+thanks bye bye now
+well have a good day
 """
 
 
@@ -123,7 +127,12 @@ def lines(text: str) -> list[str]:
     ("words", "answer"),
     [
         (words, answer)
-        for texts, answer in ((YES, Answer.YES), (NO, Answer.NO), (OTHER, Answer.OTHER))
+        for texts, answer in (
+            (YES, Answer.YES),
+            (NO, Answer.NO),
+            (OTHER, Answer.OTHER),
+            (GOODBYE, Answer.GOODBYE),
+        )
         for words in lines(texts)
     ],
 )

@@ -309,6 +309,15 @@ def test_a_caller_who_says_yes_and_hangs_up_is_opted_out():
     assert opt_outs(phone) == [cmd.OptOut("asked", f"{WEAK} yes")]
 
 
+@pytest.mark.parametrize(("words", "obeyed"), [(SUSPECTED, True), (WEAK, False)])
+def test_a_goodbye_leaves_the_question_open(words, obeyed):
+    phone = answered("Goodbye then.", words=words)
+    phone.at(12.5, ev.CallerHungUp())
+    phone.wait_until(15.0)
+    assert opt_outs(phone) == ([cmd.OptOut("asked", words)] if obeyed else [])
+    assert answers(phone) == ["goodbye", "none"]
+
+
 def test_a_caller_who_has_answered_and_hangs_up_is_not_opted_out():
     phone = asked()
     phone.caller_says("no", start=4.5, end=4.8)
