@@ -48,8 +48,10 @@ class Judgement:
 SUSPECTED_FROM = -1.5
 """The logarithm of the odds from which the caller is asked. If it were lower, fewer demands would be missed and more
 callers asked about something else."""
+PLAIN_FROM = 0.5
+"""The logarithm of the odds that words must have to be obeyed at once, though the rules are sure of them."""
 LIKELY_FROM = 1.0
-"""The logarithm of the odds from which words may be obeyed, if the rules or the caller's answer agree."""
+"""The logarithm of the odds from which a suspicion may be obeyed, if the caller's behaviour agrees."""
 
 _INVITES = re.compile(
     rf"\b{YOU} (?:can|may|could) (?:still |PLS |EVER |always )*(?:CALL|RING)(?! (?:\w+ )?(?:not|off|on no))"
@@ -83,17 +85,22 @@ _DOUBTS = (
 _DOUBTFUL = re.compile("|".join(_DOUBTS))
 
 
-def judge_opt_out(text: str) -> Judgement:
-    """Judge words of a caller in English, however recognition spells them."""
+def judge_opt_out(text: str, *, asked_for_number: bool = False) -> Judgement:
+    """
+    Judge words of a caller in English, however recognition spells them.
+
+    ``asked_for_number``: the agent has just spoken of a telephone number, so words about one are nothing to suspect.
+    """
     said = reduce_words(text)
     weight = max((weight for rule in RULES for weight in rule(said)), default=0)
     if _INVITES.search(said):
         weight -= _INVITATION_DOUBT
     log_odds = likelihood(text, said)
     likely = log_odds >= LIKELY_FROM
-    sure = likely and not _DOUBTFUL.search(said)
-    if sure and weight >= PLAIN_WEIGHT:
+    doubtful = _DOUBTFUL.search(said) is not None
+    if weight >= PLAIN_WEIGHT and log_odds >= PLAIN_FROM and not doubtful:
         return Judgement(Demand.PLAIN)
-    if weight <= 0 and log_odds < SUSPECTED_FROM:
+    if weight <= 0 and log_odds < (LIKELY_FROM if asked_for_number else SUSPECTED_FROM):
         return Judgement(Demand.NONE)
-    return Judgement(Demand.SUSPECTED, likely=likely, strong=sure and weight >= STRONG_WEIGHT)
+    strong = likely and weight >= STRONG_WEIGHT and not doubtful
+    return Judgement(Demand.SUSPECTED, likely=likely, strong=strong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -19,6 +20,12 @@ is understood wrongly.
 """
 HEARD_SHARE = 0.5
 """The share of the question that the caller must have heard: in its second half they know what is asked."""
+
+
+_ABOUT_NUMBER = re.compile(
+    r"\b(?:numbers?|phone|mobile|reach you|contact|call you|ring you|get back to you)\b", re.IGNORECASE
+)
+"""Words by which the agent asks for a telephone number."""
 
 
 class OptOutMove(Enum):
@@ -73,7 +80,7 @@ class OptingOut:
             return OptOutMove.OBEY
         if not self._listens or not words:
             return OptOutMove.ANSWER
-        judgement = judge_opt_out(words)
+        judgement = judge_opt_out(words, asked_for_number=self._asked_for_number(lines))
         if judgement.demand is Demand.PLAIN:
             return OptOutMove.OBEY
         if self.doubt is not None and self._answers_question(lines):
@@ -177,6 +184,10 @@ class OptingOut:
         """Whether the last that the agent was heard to say is the question, or enough of it."""
         said = (line.text for line in reversed(lines) if line.speaker == "agent" and line.text != self._not_caught)
         return self._has_heard_question(next(said, ""))
+
+    def _asked_for_number(self, lines: Sequence[Line]) -> bool:
+        said = next((line.text for line in reversed(lines) if line.speaker == "agent"), "")
+        return _ABOUT_NUMBER.search(said) is not None and not self._has_heard_question(said)
 
     def _has_heard_question(self, text: str) -> bool:
         heard, question = words_of(text), words_of(self._question)

@@ -300,6 +300,23 @@ def test_a_strong_suspicion_is_obeyed_if_the_caller_hangs_up(words, obeyed, when
     assert phone.sent(cmd.HangUp) == []
 
 
+@pytest.mark.parametrize("said", ["Let me give you my number.", "please take down my phone number"])
+def test_a_caller_who_was_asked_for_a_number_gives_it(said):
+    options = replace(OPTIONS, greeting="Hello. What number can we reach you at?")
+    phone = Phone(options, Engines(replies=[SHORT]))
+    phone.caller_says(said, start=4.0, end=5.0)
+    phone.wait_until(9.0)
+    assert phone.transcript[-2:] == [("caller", said), ("agent", SHORT)]
+
+
+def test_a_caller_who_was_asked_for_a_number_can_opt_out():
+    options = replace(OPTIONS, greeting="Hello. What number can we reach you at?")
+    phone = Phone(options, Engines(replies=[SHORT]))
+    phone.caller_says(PLAIN, start=4.0, end=5.0)
+    phone.wait_until(9.0)
+    assert opt_outs(phone) == [cmd.OptOut("asked", PLAIN)]
+
+
 def test_a_caller_who_says_yes_and_hangs_up_is_opted_out():
     phone = asked(WEAK)
     phone.caller_says("yes", start=4.5, end=4.9)
