@@ -45,7 +45,7 @@ class Judgement:
     """It is strong enough to be obeyed if the call ends before the caller has answered the question."""
 
 
-SUSPECTED_FROM = -1.5
+SUSPECTED_FROM = -1.25
 """The logarithm of the odds from which the caller is asked. If it were lower, fewer demands would be missed and more
 callers asked about something else."""
 PLAIN_FROM = 0.5

@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,10 @@ FILES = ("sentences", "blind", "unseen", "taught", "ordinary")
 """The files of sentences, without their ending, that the model is trained on."""
 LEAST_SEEN = 4
 """A feature of fewer sentences says more about their author than about demands."""
+LEAST_SEEN_ALONE = 10
+"""A word of so many sentences is also taught alone, as no demand: recognition often brings back a single word."""
+DEMANDS_ALONE = frozenset("unsubscribe unsubscribed remove removed delete opt dnc harassment".split())
+"""Words that may be a demand alone."""
 STRENGTH = 10.0
 """The weight of the sentences against that of small weights, as ``C`` in other tools."""
 LEAST_WEIGHT = 0.2
@@ -68,11 +73,19 @@ def read(name: str) -> list[Sentence]:
 
 def train(sentences: Sequence[Sentence]) -> Model:
     """Fit the weights, the same ones each time."""
+    sentences = [*sentences, *_words_alone(sentences)]
     found = [_features(one.text) for one in sentences]
     demands = [one.demand for one in sentences]
     counts = Counter(feature for each in found for feature in each)
     first = _fit(found, demands, sorted(feature for feature, count in counts.items() if count >= LEAST_SEEN))
     return _fit(found, demands, [name for name, weight in first.weights.items() if abs(weight) >= LEAST_WEIGHT])
+
+
+def _words_alone(sentences: Sequence[Sentence]) -> list[Sentence]:
+    demands = {one.text.lower().strip(" .!?") for one in sentences if one.demand}
+    counts = Counter(word for one in sentences for word in {*re.findall(r"[a-z']+", one.text.lower())})
+    frequent = sorted(word for word, count in counts.items() if count >= LEAST_SEEN_ALONE)
+    return [Sentence(word, False, "alone") for word in frequent if word not in demands | DEMANDS_ALONE]
 
 
 @cache
