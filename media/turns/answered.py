@@ -74,6 +74,8 @@ MONOLOGUE_WORDS = 2.0
 """Words a second that a monologue has at least: a noise in which recognition finds some words is none."""
 SIGNS = 2
 """Signs that are an announcement together, though each may be said by a person."""
+KEYS = 2
+"""Phrases of a menu that are one: it offers at least two keys, and people speak of one ("it said press nine")."""
 _MACHINE_LISTS = ("screening", "voicemail", "menu", "voicemail_signs", "person")
 _BEEP = re.compile(r"[\[(*]\s*beep", re.IGNORECASE)
 """The beep, as some recognisers write it."""
@@ -112,7 +114,7 @@ def judge_words(text: str, lexicon: Lexicon | None, *, monologue: float = 0.0) -
     stated = _count_stated(text, lexicon)
     if stated["voicemail"] or _BEEP.search(text):
         return Answerer.VOICEMAIL
-    if stated["menu"]:
+    if stated["menu"] >= KEYS:
         return Answerer.MENU
     signs = found["voicemail_signs"]
     if found["person"] or lexicon.mentions("asks_who", words) or text.rstrip().endswith(tuple(QUESTION_MARKS)):
