@@ -142,16 +142,25 @@ class AgentTurn:
     @property
     def heard(self) -> str:
         """The words heard, in order. Words that come after one that was not heard were not heard either."""
-        texts: list[str] = []
+        return " ".join(text for _, text in self._heard())
+
+    @property
+    def heard_in_answer(self) -> str:
+        """The words heard without the fillers, unless there were no others. A small language model imitates fillers."""
+        heard = self._heard()
+        return " ".join(text for kind, text in heard if kind is not Kind.FILLER) or " ".join(text for _, text in heard)
+
+    def _heard(self) -> list[tuple[Kind, str]]:
+        heard: list[tuple[Kind, str]] = []
         for reply in self.replies:
             if not reply.segment.received:
                 continue
             text = reply.segment.heard_text.strip()
             if text:
-                texts.append(text)
+                heard.append((reply.kind, text))
             if text != reply.segment.text.strip():
                 break
-        return " ".join(texts)
+        return heard
 
     @property
     def unheard_lines(self) -> list[QueuedLine]:

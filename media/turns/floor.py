@@ -575,11 +575,11 @@ class FloorControl:
             self.caller.agent_was_heard()
         record = turn.record(self.now, interrupted=interrupted) if turn is not None else None
         self.opening.spoken(record.heard if record is not None else "", self.now)
-        if record is not None:
+        if turn is not None and record is not None:
             self.history.record(record)
             self.warm_due = True
             if record.heard:
-                self.history.add_agent(record.heard, unsaid=turn.rest_after(record.heard) if turn is not None else "")
+                self.history.add_agent(turn.heard_in_answer, unsaid=turn.rest_after(record.heard))
                 if self.overlaps.gives_time(record.heard):
                     self.silence.give_time()
         self.history.take_up_aside()

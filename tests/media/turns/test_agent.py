@@ -22,6 +22,17 @@ def test_a_slow_engine_is_bridged_by_a_filler():
     assert phone.agent_turns[0] - 1.5 < 2.0
 
 
+def test_the_language_model_is_not_told_of_a_filler():
+    """A small one says "One moment, please." by itself once it has read that it did."""
+    phone = Phone(engines=Engines(first_token=2.0, replies=[SHORT]))
+    phone.caller_says("What time do you open?", start=0.5, end=1.5)
+    phone.caller_says("And on Sunday?", start=9.0, end=10.0)
+    phone.wait_until(12.0)
+    said = [line.text for line in phone.sent(cmd.StartReply)[-1].history if line.speaker == "agent"]
+    assert said == [SHORT]
+    assert phone.options.fillers[0] in phone.turns[1].heard
+
+
 def test_an_engine_that_fails_is_tried_a_second_time_behind_a_filler():
     phone = Phone(
         engines=Engines(fails=lambda attempt: attempt == 1, replies=[SHORT]),
