@@ -29,6 +29,10 @@ LOOP = 4
 """Sentences left out in succession after which the model is in a loop, and nothing else is expected of it."""
 MOST_LEADS = 2
 """Sentences of leading words alone that are said in succession: "No. No." """
+MOST_STALE = 2
+"""Sentences in succession without a word that the reply has not had before. More of them say nothing new."""
+SHORTEST_STALE = 4
+"""Words of the shortest such sentence: shorter ones are answers and greetings."""
 _LEADS = frozenset("so and but well yes no okay ok also then now oh again".split())
 """Words that lead to a sentence. They make no other sentence of it, and end no loop when they stand alone."""
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+")
@@ -117,6 +121,10 @@ class _Repetitions:
         """Sentences left out in succession."""
         self._leads = 0
         """Sentences of leading words alone since the last one that was said."""
+        self._words: set[str] = set()
+        """The words so far."""
+        self._stale = 0
+        """Sentences in succession that had no other words than these."""
         self._said: list[str] = []
         """The sentences so far, as they are compared."""
         self._begun: list[str] = []
@@ -172,9 +180,22 @@ class _Repetitions:
                 self._loop = self._matched = len(self._said) - 1 - self._said[::-1].index(compared)
                 self._held, self._held_as = [clause], compared
                 return kept
+        if self._is_stale(compared.split()) and whole == clause.text:
+            self.dropped += 1
+            return kept
         self._said.append(compared)
         self.dropped = self._leads = 0
         return [*kept, clause]
+
+    def _is_stale(self, words: list[str]) -> bool:
+        """Whether there were too many sentences in succession without a new word, this one included."""
+        has_new = not self._words.issuperset(words)
+        self._words.update(words)
+        if has_new or len(words) < SHORTEST_STALE:
+            self._stale = 0
+        else:
+            self._stale += 1
+        return self._stale > MOST_STALE
 
     def _goes_on_as_before(self, compared: str) -> bool:
         """Whether the model says again what it said after the sentence that came again last."""

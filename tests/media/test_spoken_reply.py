@@ -149,6 +149,32 @@ def test_what_may_be_meant_is_said_again(text):
     assert " ".join(spoken(text)[0]) == text
 
 
+def test_a_model_that_turns_the_same_words_round_and_round_is_not_listened_to():
+    """A real small model's reply of 26 s (SmolLM2-135M)."""
+    text = (
+        "I'm not an AI, I'm an agent. I'm not a customer, I'm an agent. I'm not an AI, I'm a customer. "
+        "I'm an agent, not a customer. I'm a customer, not an AI. I'm not an agent, I'm an AI. "
+    )
+    clauses, reply = spoken(text * 2)
+    assert " ".join(clauses) == (
+        "I'm not an AI, I'm an agent. I'm not a customer, I'm an agent. I'm not an AI, I'm a customer. "
+        "I'm an agent, not a customer."
+    )
+    assert reply.looping
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Take the red bus to the old bridge. Then take the blue bus. Then the red bus to the bridge.",
+        "A room costs twenty dollars an hour. The hall costs forty dollars an hour. Two hours cost eighty dollars.",
+        "You said Tuesday at nine. Not Monday at nine. I have Tuesday at nine. Is Tuesday at nine right?",
+    ],
+)
+def test_a_few_sentences_without_a_new_word_are_said(text):
+    assert " ".join(spoken(text)[0]) == text
+
+
 def test_a_model_in_a_loop_is_not_listened_to():
     clauses, reply = spoken("We open at nine. We close at five. " * 50)
     assert " ".join(clauses) == "We open at nine. We close at five."
