@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
 
 from inference.csm.context import ContextSegment, sound_positions, text_positions
+from inference.csm.engine import CsmThread
 from inference.csm.replies import Clause
 from inference.csm.speaker import Speaker
 from inference.types import EngineError
 from tests.inference.csm.machine import CODEBOOKS, FRAME, Caller, codes_of, tokens
+
+
+def wait_until_told(engine: CsmThread) -> None:
+    """Block until the engine's thread, which stands in a step, has something else to do."""
+    while engine._inbox.empty():
+        time.sleep(0.001)
 
 
 class TestInterrupted:
@@ -226,7 +234,7 @@ class TestGuarded:
         await caller.hears_next()
         await machine.stands()
         closing = asyncio.ensure_future(asyncio.to_thread(engine.close))
-        await asyncio.sleep(0)
+        await asyncio.to_thread(wait_until_told, engine)
         machine.go.set()
         await closing
         with pytest.raises(EngineError, match="stopped"):
