@@ -36,6 +36,8 @@ class _Utterance:
 
     number: int
     transcription: Transcription
+    paced: PacedTranscription | None
+    """The same, if it wants to know whether words are urgent."""
     resampler: Resampler
     recognised_to: int
     """The position up to which the sound has been given to recognition."""
@@ -98,7 +100,8 @@ class Ear:
             return
         start = max(command.position - int(PRE_ROLL * RATE_HZ), self.voice_ended)
         resampler = Resampler(RATE_HZ, self._stt.rate_hz)
-        self._utterance = _Utterance(command.utterance, transcription, resampler, recognised_to=start)
+        paced = transcription if isinstance(transcription, PacedTranscription) else None
+        self._utterance = _Utterance(command.utterance, transcription, paced, resampler, recognised_to=start)
         self._recognise(self._utterance)
 
     def take_snapshot(self, command: cmd.TakeSnapshot) -> None:
@@ -130,8 +133,8 @@ class Ear:
 
     def _recognise(self, utterance: _Utterance) -> None:
         """Give recognition the sound that it has not got yet."""
-        if isinstance(utterance.transcription, PacedTranscription):
-            utterance.transcription.hurried = not self._in_callers_turn()
+        if utterance.paced is not None:
+            utterance.paced.hurried = not self._in_callers_turn()
         start = utterance.recognised_to
         pending: list[tuple[int, Pcm]] = []
         for piece in reversed(self._sound):  # from the end, because that is a few pieces out of many

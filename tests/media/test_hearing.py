@@ -132,7 +132,7 @@ async def test_a_snapshot_is_about_everything_that_was_said_before_it(ear, stt, 
     assert events == [ev.TranscriptReady(1, 4, "hello")]
 
 
-async def test_partials_are_not_urgent_while_the_caller_has_the_floor(stt, events):
+async def test_partials_are_not_urgent_while_the_caller_has_the_floor(stt, events, monkeypatch):
     callers_turn = True
     ear = Ear(
         stream_claim(),
@@ -145,11 +145,12 @@ async def test_partials_are_not_urgent_while_the_caller_has_the_floor(stt, event
     ear.open(cmd.OpenUtterance(1, 0))
     Caller(ear).speaks(0.2)
     assert not hasattr(stt.opened[0], "hurried")  # most engines do not ask
-    stt.opened[0].hurried = True
+    monkeypatch.setattr(RecordedTranscription, "hurried", True, raising=False)
+    ear.open(cmd.OpenUtterance(2, 0))
     for callers_turn in (True, False):
         Caller(ear).speaks(0.2)
-        ear.take_snapshot(cmd.TakeSnapshot(1, 1))
-        assert stt.opened[0].hurried is not callers_turn
+        ear.take_snapshot(cmd.TakeSnapshot(2, 1))
+        assert stt.opened[1].hurried is not callers_turn
 
 
 async def test_a_snapshot_that_fails_is_answered(ear, stt, caller, events):
