@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.benchmarks.turn_sounds import ACTIVE_DBFS, RATE_HZ, active_level, cough, crying, hold_music, television
+from tests.benchmarks.turn_sounds import ACTIVE_DBFS, cough, crying, hold_music, television
 from tests.benchmarks.turns import pair
+from tests.sounds import RATE_HZ, active_level
 
 
 @pytest.mark.parametrize(

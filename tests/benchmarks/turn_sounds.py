@@ -7,21 +7,11 @@ Levels are relative to the caller's active level: the RMS of the louder half of 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-RATE_HZ = 8000
+from tests.sounds import RATE_HZ, Sound, active_level, pink_noise
+
 ACTIVE_DBFS = -24.0
 """The level of a caller who speaks normally into a telephone."""
-_BLOCK = RATE_HZ // 50
-
-Sound = NDArray[np.float64]
-"""Samples between -32768 and 32767."""
-
-
-def active_level(sound: Sound) -> float:
-    """The RMS of the louder half of the blocks of 20 ms."""
-    power = (sound[: len(sound) // _BLOCK * _BLOCK].reshape(-1, _BLOCK) ** 2).mean(1)
-    return float(np.sqrt(np.sort(power)[len(power) // 2 :].mean()))
 
 
 def at_level(sound: Sound, dbfs: float) -> Sound:
@@ -83,11 +73,3 @@ def cough(seed: int) -> Sound:
         shape = sum(1 / (1 + ((hz - formant) / 250) ** 2) for formant in (600, 1300, 2600))
         parts += [np.fft.irfft(spectrum * shape, len(burst)), np.zeros(int(0.12 * RATE_HZ))]
     return at_level(np.concatenate(parts), ACTIVE_DBFS - 3)
-
-
-def pink_noise(length: int, seed: int) -> Sound:
-    """Noise whose power falls with the frequency, with a standard deviation of 1."""
-    spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=length))
-    hz = np.fft.rfftfreq(length, 1 / RATE_HZ)
-    noise = np.fft.irfft(np.where(hz < 50, 0, spectrum / np.sqrt(np.maximum(hz, 50))), length)
-    return noise / noise.std()

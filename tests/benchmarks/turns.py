@@ -48,18 +48,8 @@ from media.phone.impairments import Impairments, mix
 from media.phone.leg import PhoneCall
 from media.phone.measurements import CallerTurn, Measurements, Overlap, measure, percentile
 from media.phone.network import PhoneNetwork
-from tests.benchmarks.turn_sounds import (
-    ACTIVE_DBFS,
-    RATE_HZ,
-    Sound,
-    at_level,
-    cafe,
-    cough,
-    crying,
-    hold_music,
-    television,
-)
-from tests.inference.human_speech import read
+from tests.benchmarks.turn_sounds import ACTIVE_DBFS, at_level, cafe, cough, crying, hold_music, television
+from tests.sounds import RATE_HZ, Sound, read
 
 ASKS = (
     "google-samples__brooklyn",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import wave
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from inference.resampling import resample
 from inference.types import Pcm
 from media.audio import decode_mulaw, encode_mulaw
 from tests.inference.word_errors import plain_words
+from tests.sounds import RATE_HZ, active_level, read
 
-RATE_HZ = 8000
 SILENCE = np.zeros(int(0.3 * RATE_HZ), np.int16)
 """Before and after the words."""
 
@@ -38,12 +37,6 @@ def recordings(folder: Path) -> list[Recording]:
     ]
 
 
-def read(path: Path) -> Pcm:
-    with wave.open(str(path)) as file:
-        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (RATE_HZ, 1, 2)
-        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
-
-
 def by_telephone(pcm: Pcm, *, gain_db: float = 0.0, snr_db: float | None = None) -> Pcm:
     """
     Return sound of 8 kHz as the recogniser gets it: through mu-law, at 16 kHz, with silence at both ends.
@@ -52,10 +45,7 @@ def by_telephone(pcm: Pcm, *, gain_db: float = 0.0, snr_db: float | None = None)
     """
     sound = np.concatenate([SILENCE, pcm, SILENCE]) * 10 ** (gain_db / 20)
     if snr_db is not None:
-        blocks = sound[: len(sound) // 160 * 160].reshape(-1, 160)
-        levels = np.sort(np.sqrt(np.mean(blocks**2, axis=1)))
-        active = np.sqrt(np.mean(levels[len(levels) // 2 :] ** 2))
-        sound = sound + pink_noise(len(sound)) * active / 10 ** (snr_db / 20)
+        sound = sound + pink_noise(len(sound)) * active_level(sound) / 10 ** (snr_db / 20)
     return resample(decode_mulaw(encode_mulaw(sound.clip(-32768, 32767).astype(np.int16))), RATE_HZ, 16000)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from inference.types import Pcm
 from media.audio import encode_mulaw
 from tests.media.scripted_call import CallResult, run_call
 from tests.media.test_level import CALLER_DB, REPLY, at_level
+from tests.sounds import read
 
 pytestmark = pytest.mark.human
 
@@ -43,14 +43,9 @@ TELEVISIONS = {
 Level = Callable[[str], float]
 
 
-def read(folder: Path, name: str) -> np.ndarray:
-    with wave.open(str(folder / f"{name}.wav")) as sound:
-        return np.frombuffer(sound.readframes(sound.getnframes()), "<i2").astype(float)
-
-
 def television(folder: Path, name: str, decibels: float) -> Pcm:
     """These recordings, each at this level, for 24 s from the fourth second on."""
-    spoken = np.concatenate([at_level(read(folder, part), decibels) for part in TELEVISIONS[name]])
+    spoken = np.concatenate([at_level(read(folder / f"{part}.wav"), decibels) for part in TELEVISIONS[name]])
     return np.concatenate([np.zeros(4 * RATE_HZ), np.resize(spoken, 24 * RATE_HZ)]).astype(np.int16)
 
 
@@ -58,7 +53,7 @@ def call(folder: Path, *, behind: Pcm | None = None, quieter: Level = lambda nam
     """A call in which every sound that passes for a voice is recognised as words, and so would be a turn."""
 
     def say(name: str) -> bytes:
-        pcm = at_level(read(folder, name), CALLER_DB - quieter(name))
+        pcm = at_level(read(folder / f"{name}.wav"), CALLER_DB - quieter(name))
         return encode_mulaw(pcm.clip(-32768, 32767).astype(np.int16))
 
     says = [(start, name) for name, start in SAYS.items()]

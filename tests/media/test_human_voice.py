@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,10 @@ import pytest
 
 from media.audio import decode_mulaw, encode_mulaw
 from media.speech import WINDOW, VoiceDetector, VoiceWindow
+from tests.sounds import RATE_HZ, active_level, pink_noise, read
 
 pytestmark = pytest.mark.human
 
-RATE_HZ = 8000
 LINES = ((0.3, 0), (0.7, 1), (1.2, 2), (2.0, 0), (3.0, 1))
 """Seconds of silence, or of noise, before the word, and the seed of the noise."""
 SHORT_WORDS = [
@@ -80,35 +79,18 @@ def hear() -> Hear:
     return hear
 
 
-def read(path: Path, begin: float = 0, end: float = 600) -> np.ndarray:
-    with wave.open(str(path)) as sound:
-        pcm = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
-    return pcm[int(begin * RATE_HZ) : int(end * RATE_HZ)].astype(float)
+def cut(path: Path, begin: float = 0, end: float = 600) -> np.ndarray:
+    return read(path)[int(begin * RATE_HZ) : int(end * RATE_HZ)].astype(float)
 
 
 def words(folder: Path) -> dict[str, np.ndarray]:
     """Sixty single digits, and the short words that can be cut from other recordings."""
-    found = {path.stem: read(path) for path in sorted(folder.glob("fsdd__*.wav"))}
-    return found | {
-        f"{stem} at {begin} s": read(folder / f"{stem}.wav", begin, end) for stem, begin, end in SHORT_WORDS
-    }
+    found = {path.stem: cut(path) for path in sorted(folder.glob("fsdd__*.wav"))}
+    return found | {f"{stem} at {begin} s": cut(folder / f"{stem}.wav", begin, end) for stem, begin, end in SHORT_WORDS}
 
 
 def behind_silence(sound: np.ndarray, lead: float) -> np.ndarray:
     return np.concatenate([np.zeros(int(lead * RATE_HZ)), sound, np.zeros(RATE_HZ)])
-
-
-def pink_noise(length: int, seed: int) -> np.ndarray:
-    spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=length))
-    hz = np.fft.rfftfreq(length, 1 / RATE_HZ)
-    noise = np.fft.irfft(np.where(hz < 50, 0, spectrum / np.sqrt(np.maximum(hz, 50))), length)
-    return noise / noise.std()
-
-
-def active_level(sound: np.ndarray) -> float:
-    """The RMS of the louder half of the blocks of 20 ms."""
-    power = (sound[: len(sound) // 160 * 160].reshape(-1, 160) ** 2).mean(1)
-    return float(np.sqrt(np.sort(power)[len(power) // 2 :].mean()))
 
 
 def clean(sound: np.ndarray, lead: float, seed: int) -> np.ndarray:
@@ -146,7 +128,7 @@ def test_a_single_word_opens_an_utterance(hear, speech_dir, line, least):
 def test_little_of_a_sure_voice_is_called_silence(hear, speech_dir, line):
     shares = {}
     for path in sorted(speech_dir.glob("*.wav")):
-        lost = [window for lead, seed in LINES[::4] for window in hear(line(read(path), lead, seed)).lost]
+        lost = [window for lead, seed in LINES[::4] for window in hear(line(cut(path), lead, seed)).lost]
         shares[path.stem] = float(np.mean(lost)) if lost else 0.0
     print(
         f"{line.__name__}: most lost: {sorted(((round(s, 2), name) for name, s in shares.items()), reverse=True)[:3]}"
@@ -159,7 +141,7 @@ def test_short_answers_on_a_line_with_little_noise_are_one_voice_each(hear, spee
     answers = {4.0: "two_people", 9.0: "book_a_room", 13.0: "half_an_hour"}
     sound = np.random.default_rng(seed).normal(0, 18, 15 * RATE_HZ)
     for at, name in answers.items():
-        pcm = read(speech_dir / f"google-samples__{name}.wav")
+        pcm = cut(speech_dir / f"google-samples__{name}.wav")
         sound[int(at * RATE_HZ) : int(at * RATE_HZ) + len(pcm)] += pcm
     heard = hear(sound)
     assert not any(heard.lost)

@@ -7,8 +7,9 @@ from inference.engines.whisper import FasterWhisperSpeechToText
 from inference.types import Pcm
 from inference.whisper.options import WhisperOptions
 from tests.inference import line_sounds
-from tests.inference.human_speech import Recording, by_telephone, read, recordings
+from tests.inference.human_speech import Recording, by_telephone, recordings
 from tests.inference.word_errors import NO_ERRORS, plain_words, word_errors
+from tests.sounds import read
 
 pytestmark = pytest.mark.weights
 
