@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from enum import Enum
 
+from media.turns.labels import Label, label_words
+from media.turns.lexicon import lexicon_of
 from media.turns.opt_out import Demand, judge_opt_out
 
 
@@ -20,6 +22,7 @@ class Answer(Enum):
     """They say something else: a question, or words that agree and object."""
 
 
+_ENGLISH = lexicon_of("en")
 _FILLERS = re.compile(r"^(?:(?:u[hm]+(?! huh)|er+m?|ah|oh|well|look|listen|so|and|hey|hello|sorry|jesus|god|christ) )+")
 _YES = re.compile(
     r"(?:yes+|yeah+|yea|yep|yup|yah?|aye|ye|sure(?: thing)?|ok|okay|all ?right|of course|course (?:i do|you should)"
@@ -34,11 +37,6 @@ _NO = re.compile(
     r"(?:no+|nope|nah|naw|not (?:at all|that|really|me|yet|now)|do not|of course not|never ?mind|leave (?:it|me on)"
     r"|keep|i (?:do|would|did) not(?! (?:know|care))|that is not|(?:absolutely|definitely|certainly) not"
     r"|there is no need)\b"
-)
-_GOODBYE = re.compile(
-    r"(?:(?:well|so|thanks?|thank you|cheers|now) )*"
-    r"(?:good ?bye|bye(?: bye)*|see (?:you|ya)(?: later)?|cheerio|ta ta|good night|have a (?:good|nice) (?:day|one))"
-    r"(?: (?:now|then|bye|love|mate|sir|madam|goodbye))*"
 )
 _CONTRARY = re.compile(
     r"\b(?:no|nope|not|but|only|wait|actually|except|instead|unless|if|or|hang on|hold on|mean|meant)\b"
@@ -71,11 +69,9 @@ def judge_answer(text: str) -> Answer:
         return Answer.NO if not re.search(r"\b(?:yes|yeah)\b", words) else Answer.OTHER
     if judgement.likely:
         return Answer.YES
-    if _GOODBYE.fullmatch(words):
-        return Answer.GOODBYE
     agreed = _YES.match(words)
     if agreed is None:
-        return Answer.OTHER
+        return Answer.GOODBYE if label_words(words, _ENGLISH) is Label.FAREWELL else Answer.OTHER
     rest = words[agreed.end() :]
     strays = [word for word in rest.split() if word not in _ON_THE_MATTER]
     if _CONTRARY.search(rest) or _OPEN_QUESTION.search(rest) or len(strays) > _STRAY_WORDS:

@@ -117,12 +117,13 @@ class OptingOut:
                 self._emit(Noted("opt-out-question", now, {"strong": doubt.strong, "text": doubt.words}))
             case OptOutMove.ANSWER if self.doubt is not None:
                 words, asked = _caller_said(lines), self._answers_question(lines)
-                if asked and judge_answer(words) is Answer.GOODBYE:
-                    self._ignore(Answer.GOODBYE.value, now)
+                answer = judge_answer(words) if asked else Answer.OTHER
+                if answer is Answer.GOODBYE:
+                    self._ignore(answer.value, now)
                     return move
                 if asked or self.doubt.ignored:
                     self._settled.add(words_of(self.doubt.words))
-                self._close_doubt(judge_answer(words).value if asked else Answer.OTHER.value, now, words)
+                self._close_doubt(answer.value, now, words)
             case OptOutMove.ANSWER:
                 pass
         return move
@@ -182,12 +183,16 @@ class OptingOut:
 
     def _answers_question(self, lines: Sequence[Line]) -> bool:
         """Whether the last that the agent was heard to say is the question, or enough of it."""
-        said = (line.text for line in reversed(lines) if line.speaker == "agent" and line.text != self._not_caught)
-        return self._has_heard_question(next(said, ""))
+        return self._has_heard_question(self._agent_said(lines))
 
     def _asked_for_number(self, lines: Sequence[Line]) -> bool:
-        said = next((line.text for line in reversed(lines) if line.speaker == "agent"), "")
+        said = self._agent_said(lines)
         return _ABOUT_NUMBER.search(said) is not None and not self._has_heard_question(said)
+
+    def _agent_said(self, lines: Sequence[Line]) -> str:
+        """What the agent was last heard to say, but for asking the caller to repeat."""
+        said = (line.text for line in reversed(lines) if line.speaker == "agent" and line.text != self._not_caught)
+        return next(said, "")
 
     def _has_heard_question(self, text: str) -> bool:
         heard, question = words_of(text), words_of(self._question)

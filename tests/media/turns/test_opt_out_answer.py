@@ -116,6 +116,8 @@ GOODBYE = """
 goodbye
 thanks bye bye now
 well have a good day
+take care now
+I'm off, bye
 """
 
 
