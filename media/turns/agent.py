@@ -9,19 +9,16 @@ from enum import Enum, auto
 from media.turns import events as ev
 from media.turns.agent_turn import AgentTurn, Kind, QueuedLine, Reply
 from media.turns.commands import (
-    ClearPlayout,
     Command,
     Line,
     Noted,
-    Played,
     SayLine,
-    SendAudio,
-    SendMark,
     StartReply,
     StopReply,
 )
 from media.turns.options import ConversationOptions
-from media.turns.playout import FinalMark, Heard, Playout, Segment
+from media.turns.playout import Playout, Segment
+from media.turns.sender import Sender
 from media.turns.timing import Timing
 
 MOST_FAILED_TURNS = 2
@@ -52,6 +49,7 @@ class Agent:
         self._options = options
         self._emit = emit
         self.playout = Playout()
+        self.sender = Sender(self.playout, emit)
         self.turn: AgentTurn | None = None
         """Set while the agent has the floor."""
         self.speculation: Reply | None = None
@@ -64,8 +62,6 @@ class Agent:
         """Counts the agent's turns: the first half of a revision."""
         self._revisions = 0
         """Counts the revisions of the call: the second half of a revision."""
-        self._first_marks: dict[str, Timing] = {}
-        """The mark behind the first audio of a turn, and the timing that learns from its echo when that was heard."""
 
     # -- starting to speak --------------------------------------------------------------------------
 
@@ -317,8 +313,8 @@ class Agent:
         if turn is None or self.playout.held:
             return Progress.GOING
         if may_start or not turn.pending:
-            self._send_due(turn, now)
-        self._emit_played(self.playout.take_heard(now))
+            self.sender.send_due(turn.timing, now)
+        self.sender.emit_played(now)
         if self.playout.busy(now):
             return Progress.GOING
         unfinished = turn.unfinished
@@ -359,38 +355,6 @@ class Agent:
             self._emit(StopReply(reply.revision))
             self._fail(reply, "too slow", now)
 
-    def _send_due(self, turn: AgentTurn, now: float) -> None:
-        underruns = self.playout.underruns
-        sendings = self.playout.due(now)
-        if self.playout.underruns > underruns:
-            self._emit(Noted("underrun", now))
-        for sending in sendings:
-            if sending.lead_mark is not None:
-                self._emit(SendMark(sending.lead_mark))
-            self._emit(SendAudio(sending.audio))
-            if sending.mark is not None:
-                self._emit(SendMark(sending.mark))
-            if turn.timing.sent is None:
-                turn.timing.sent = now
-                if sending.mark is not None:
-                    self._first_marks[sending.mark] = turn.timing
-
-    def _emit_played(self, heard: list[Heard]) -> None:
-        for run in heard:
-            self._emit(Played(run.audio, run.at))
-
-    def send_final_mark(self, now: float, *, patience: float) -> FinalMark:
-        """Send a mark behind everything sent so far; it is awaited for ``patience`` seconds."""
-        mark = FinalMark(self.playout.last_mark(), now + patience)
-        self._emit(SendMark(mark.name))
-        return mark
-
-    def mark_reached(self, name: str, now: float) -> None:
-        if self.playout.mark_reached(name, now):
-            timing = self._first_marks.pop(name, None)
-            if timing is not None:
-                timing.heard = now
-
     # -- stopping -------------------------------------------------------------------------------------------
 
     @property
@@ -400,12 +364,10 @@ class Agent:
 
     def hold(self, now: float, *, overlap_started: float) -> None:
         """Stop the sound at once, so that it can go on from there."""
-        heard = self.playout.hold(now)
-        self._emit(ClearPlayout())
+        self.sender.hold(now)
         if self.turn is not None:
             self.turn.timing.overlap_started = overlap_started
             self.turn.timing.cleared = now
-        self._emit_played(heard)
 
     def resume(self) -> None:
         """It was no interruption: go on from where the sound was held."""
@@ -431,10 +393,7 @@ class Agent:
             return turn
         self.lines.extendleft(reversed(turn.unheard_lines))
         if not self.playout.held:
-            unheard = self.playout.busy(now)
-            self._emit_played(self.playout.hold(now))
-            if unheard:
-                self._emit(ClearPlayout())
+            self.sender.hold(now, audible=self.playout.busy(now))
         self._stop(turn)
         return turn
 

@@ -86,8 +86,8 @@ class Conversation:
         self._commands.clear()
         self._handlers[type(event)](event)
         self._do_all_that_is_due()
-        if control.warm_due:
-            control.warm_due = False
+        if control.records.warm_due:
+            control.records.warm_due = False
             # While the language model is making a reply, it reads all of this anyway.
             if control.floor not in (Floor.CLOSING, Floor.ENDED) and not control.agent.replying:
                 self._commands.append(Warm(control.history.lines))
@@ -130,7 +130,7 @@ class Conversation:
     def _mark_reached(self, event: ev.MarkReached) -> None:
         control = self.control
         # The mark came the same way as the caller's voice, and was delayed like it.
-        control.agent.mark_reached(event.name, control.now - self._clock.delay)
+        control.agent.sender.mark_reached(event.name, control.now - self._clock.delay)
         control.opening.mark_reached(event.name, control.now)
         control.closing.mark_reached(event.name, control.now)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from media.turns.agent import Agent, Progress
-from media.turns.agent_turn import AgentTurn
 from media.turns.answered import PERSON_COMES, AnsweredMove, Answerer, Answering
 from media.turns.barge_in import Move, judge_hold, judge_overlap
+from media.turns.beginning import Beginning
 from media.turns.caller import Caller, CallerMove, Unheard
 from media.turns.clock import StreamClock
 from media.turns.closing import (
@@ -33,6 +33,7 @@ from media.turns.overlap import OverlapJudge
 from media.turns.requesting import Requesting
 from media.turns.silence import Silence, SilenceMove
 from media.turns.timing import Timing
+from media.turns.turn_records import TurnRecords
 from media.turns.utterance import Utterance
 
 STALLED = 1.0
@@ -64,8 +65,6 @@ class FloorControl:
         self.now = 0.0
         """The session clock at the event in hand. ``Conversation`` sets it."""
         self.floor = Floor.IDLE
-        self.warm_due = False
-        """There is something new for the language model to read. ``Conversation`` emits ``Warm`` and resets it."""
         self.agent = Agent(options, emit)
         self.caller = Caller(
             options,
@@ -83,6 +82,27 @@ class FloorControl:
         self.keypad = Keypad(options, emit)
         self.overlaps = OverlapJudge(
             options, agent=self.agent, closing=self.closing, history=self.history, opening=self.opening
+        )
+        self.records = TurnRecords(
+            clock=clock,
+            agent=self.agent,
+            answering=self.answering,
+            caller=self.caller,
+            history=self.history,
+            opening=self.opening,
+            opting_out=self.opting_out,
+            overlaps=self.overlaps,
+            silence=self.silence,
+        )
+        self._beginning = Beginning(
+            answering=self.answering,
+            caller=self.caller,
+            history=self.history,
+            opening=self.opening,
+            opting_out=self.opting_out,
+            records=self.records,
+            say=self._say,
+            answer=self._answer,
         )
         self._requesting = Requesting(
             options,
@@ -102,36 +122,11 @@ class FloorControl:
         self.opening.start(event, self.now)
         if event.resumed:
             self.answering.stop()
-        self.warm_due = True
+        self.records.warm_due = True
         if not self.opening.owes_disclosure:
             self._emit(StartRecording())
         if not self.opening.waiting:
-            self._begin()
-
-    def _begin(self) -> None:
-        """Say what comes first: the disclosure, or else the greeting, if there is one."""
-        words, protected = self.opening.begin()
-        if question := self.opening.take_question():
-            self.history.put_aside(question)
-        if words:
-            self._say(words, protected=protected)
-
-    def _hear_callee(self, utterance: Utterance) -> None:
-        """The person who was called has spoken before the agent."""
-        text, lines = utterance.text, self.history.with_caller(utterance.text)
-        if self.answering.introduced:
-            self.answering.talked(text, self.now)
-        self._record_caller(utterance, wait=self.caller.wait)
-        self.caller.close()
-        if self.opting_out.judge(lines) is OptOutMove.OBEY:
-            self.history.add_caller(text)
-            self._answer(utterance.timing)
-            return
-        if self.opening.is_answered(text):
-            self.history.add_caller(text)
-        else:
-            self.opening.keep_question(text)
-        self._begin()
+            self._beginning.begin()
 
     def begin_speech(self, position: int) -> None:
         """The caller's voice has begun, or goes on after a pause."""
@@ -200,7 +195,7 @@ class FloorControl:
         if move is AnsweredMove.TALK or self.closing.irrevocable:
             return False
         if not self.answering.introduced:
-            self._finish_turn(interrupted=True)
+            self.records.finish_agent_turn(self.now, interrupted=True)
             self.opening.end()
             self.floor = Floor.CALLER
         match move:
@@ -208,11 +203,11 @@ class FloorControl:
                 if self.caller.judge_turn() is CallerMove.ASK:
                     self.caller.ask(self.now)
             case AnsweredMove.IGNORE:
-                self._record_caller(utterance)
+                self.records.record_caller(utterance, self.now)
                 self.caller.close()
                 self.floor = Floor.AGENT if over_agent else Floor.IDLE
             case AnsweredMove.INTRODUCE:
-                self._put_down_utterance()
+                self.records.put_down_utterance(self.now)
                 self.opening.await_person(self.now + PERSON_COMES)
                 self._say(self.answering.introduce(), protected=True)
             case AnsweredMove.LEAVE_MESSAGE:
@@ -291,7 +286,7 @@ class FloorControl:
             if unheard is Unheard.NOISE and (self.opening.deadline(None) or 0.0) > self.now:
                 self.floor = Floor.IDLE
             else:
-                self._begin()
+                self._beginning.begin()
         elif self.history.caller_spoke_last:
             # It was taken for the caller going on after words that the agent has not answered yet.
             self.closing.revoke()
@@ -319,7 +314,7 @@ class FloorControl:
         timing = utterance.timing
         timing.released = self.now
         if self.opening.waiting:
-            self._hear_callee(utterance)
+            self._beginning.hear_callee(utterance, self.now)
             return
         if self.overlaps.leaves_the_end_standing(utterance.text):
             self._close_call()
@@ -336,33 +331,9 @@ class FloorControl:
             self.history.add_keys(pressed)
         self.history.add_caller(utterance.text)
         hit = self.agent.has_speculated_on(self.history.lines)
-        self._record_caller(utterance, wait=self.caller.wait, speculation_hit=hit)
+        self.records.record_caller(utterance, self.now, wait=self.caller.wait, speculation_hit=hit)
         self.caller.close()
         self._answer(timing)
-
-    def _record_caller(self, utterance: Utterance, *, wait: float | None = None, speculation_hit: bool = False) -> None:
-        self.silence.broken()
-        self.answering.keep(utterance.text)
-        match self.overlaps.label_turn(utterance.text):
-            case Label.HOLD_REQUEST:
-                self.silence.give_time()
-            case Label.MURMUR | Label.AGREEMENT | Label.THANKS | Label.PRESENCE_CHECK:
-                pass  # They only say that they are there, and may still be looking for something.
-            case _:
-                self.silence.take_back_time()
-        self.history.record(self.caller.finish(utterance, self.now, wait=wait, speculation_hit=speculation_hit))
-
-    def _put_down_utterance(self) -> None:
-        """The caller is not answered. What is known of their words goes on record."""
-        self.agent.drop_speculation()
-        utterance = self.caller.utterance
-        if utterance is None:
-            return
-        if utterance.text:
-            self.opting_out.hear(self.history.with_caller(utterance.text), self.now)
-            self._record_caller(utterance)
-            self.history.add_caller(utterance.text)
-        self.caller.close()
 
     # -- the caller's voice in the agent's turn --------------------------------------------------------------
 
@@ -394,7 +365,7 @@ class FloorControl:
                 if move is Move.PUT_ASIDE:
                     self.history.put_aside(utterance.text)
                     self.opting_out.hear(self.history.with_caller(utterance.text), self.now)
-                    self._record_caller(utterance)
+                    self.records.record_caller(utterance, self.now)
                 if move is Move.BRIDGE and not self.opening.is_answered(utterance.text):
                     self.agent.bridge(self.now)
                 self.caller.close()
@@ -403,7 +374,7 @@ class FloorControl:
                 # The caller takes the turn. What they did not hear was never said.
                 verdict = self.overlaps.verdict(utterance, decide=True)
                 self._note("interruption", judged=verdict.name, text=utterance.text)
-                self._finish_turn(interrupted=True)
+                self.records.finish_agent_turn(self.now, interrupted=True)
                 self._give_floor()
             case Move.RESUME | Move.RESUME_LISTENING:
                 self._resume(utterance, listening=move is Move.RESUME_LISTENING)
@@ -451,13 +422,13 @@ class FloorControl:
         if self.floor is Floor.AGENT and self.keys_may_count and turn is not None and not turn.pending:
             # Nobody listens while they press keys.
             self._note("interruption", judged="keys")
-            self._finish_turn(interrupted=True)
+            self.records.finish_agent_turn(self.now, interrupted=True)
             self.opening.end()
             self.closing.revoke()
             self.floor = Floor.IDLE
         elif self.floor in (Floor.IDLE, Floor.CALLER):
             # The tone of a key may be taken for a voice.
-            self._begin_silence()
+            self.records.begin_silence(self.now)
 
     @property
     def keys_may_count(self) -> bool:
@@ -472,7 +443,7 @@ class FloorControl:
         # A caller who is waiting for an answer already does not start to wait anew.
         waiting_since = turn.waiting_since if turn is not None else None
         if turn is not None:
-            self._finish_turn(interrupted=True)
+            self.records.finish_agent_turn(self.now, interrupted=True)
         self.closing.revoke()
         self.silence.take_back_time()
         self.history.add_keys(pressed)
@@ -489,7 +460,7 @@ class FloorControl:
         """Let the agent go on with its turn, or begin one if there is a line to say."""
         due = self.opening.deadline(self.caller.utterance)
         if due is not None and self.now >= due and self.caller.utterance is None:
-            self._begin()
+            self._beginning.begin()
         elif due is not None and self.now >= due:
             self._give_up_utterance()
         if self.floor is Floor.IDLE and self.agent.lines and self.keypad.pending is None and not self.opening.waiting:
@@ -506,7 +477,9 @@ class FloorControl:
                     self.end(ENGINES_FAILED, self._options.trouble_goodbye)
                 case Progress.FINISHED if self.opening.disclosing:
                     if self.opening.mark is None:
-                        self.opening.mark = self.agent.send_final_mark(self.now, patience=DISCLOSURE_MARK_TIMEOUT)
+                        self.opening.mark = self.agent.sender.send_final_mark(
+                            self.now, patience=DISCLOSURE_MARK_TIMEOUT
+                        )
                     if self.now < self.opening.mark.due:
                         return
                     self._disclosed()
@@ -517,7 +490,7 @@ class FloorControl:
         """The caller has heard the disclosure, or should have."""
         owed = self.history.answer_owed
         self.opening.disclosed()
-        turn = self._finish_turn()
+        turn = self.records.finish_agent_turn(self.now)
         if turn is None or not turn.complete:
             # The voice has failed in the middle of what must be said.
             self.end(ENGINES_FAILED, self._options.trouble_goodbye)
@@ -526,11 +499,11 @@ class FloorControl:
         self._emit(StartRecording())
         if self.opening.first_words and self.caller.wait is not None:
             # The greeting is the best answer to what the caller has said during the disclosure.
-            self._put_down_utterance()
+            self.records.put_down_utterance(self.now)
         if self.opting_out.opted_out or self.opting_out.doubt is not None:
             self._answer(Timing())
         elif self.opening.first_words:
-            self._begin()
+            self._beginning.begin()
         else:
             self._pass_floor(owed=owed)
             return
@@ -546,7 +519,7 @@ class FloorControl:
             self._note("overlap", judged="answered", text=utterance.text)
             self.caller.close()
         owed = self.history.answer_owed
-        turn = self._finish_turn()
+        turn = self.records.finish_agent_turn(self.now)
         if turn is not None:
             self._requesting.carry_out(turn, self.now)
         if self.agent.turn is not None:
@@ -568,24 +541,6 @@ class FloorControl:
         else:
             self.floor = Floor.IDLE
 
-    def _finish_turn(self, *, interrupted: bool = False) -> AgentTurn | None:
-        """The agent's turn is over: what was heard of it goes on record."""
-        turn = self.agent.finish(self.now, interrupted=interrupted)
-        if turn is not None and not turn.pending:
-            self.caller.agent_was_heard()
-        record = turn.record(self.now, interrupted=interrupted) if turn is not None else None
-        self.opening.spoken(record.heard if record is not None else "", self.now)
-        if turn is not None and record is not None:
-            self.history.record(record)
-            self.warm_due = True
-            if record.heard:
-                self.history.add_agent(turn.heard_in_answer, unsaid=turn.rest_after(record.heard))
-                if self.overlaps.gives_time(record.heard):
-                    self.silence.give_time()
-        self.history.take_up_aside()
-        self._begin_silence()
-        return turn
-
     def _answer(self, timing: Timing, waiting_since: float | None = None) -> None:
         """Answer what the caller has said."""
         self.opening.end()
@@ -599,12 +554,9 @@ class FloorControl:
                 self.floor = Floor.AGENT
                 self.agent.answer(self.history.lines, timing, self.now, waiting_since=waiting_since)
 
-    def _say(self, text: str, *, protected: bool = False) -> None:
+    def _say(self, text: str, protected: bool = False) -> None:
         self.floor = Floor.AGENT
         self.agent.say(text, self.now, protected=protected)
-
-    def _begin_silence(self) -> None:
-        self.silence.begin(max(self.caller.position, self._clock.position_at(self.now)))
 
     # -- the end of the call ---------------------------------------------------------------------------------
 
@@ -623,16 +575,16 @@ class FloorControl:
     def _take_floor(self) -> None:
         """Stop whatever is going on, so that the agent can say something else or the call can end."""
         if self.agent.turn is not None:
-            self._finish_turn(interrupted=True)
-        self._put_down_utterance()
+            self.records.finish_agent_turn(self.now, interrupted=True)
+        self.records.put_down_utterance(self.now)
         self.agent.lines.clear()
         self.opening.end()
 
     def _close_call(self) -> None:
         """The last words are out: hang up when the caller has heard them."""
-        self._put_down_utterance()
+        self.records.put_down_utterance(self.now)
         self.floor = Floor.CLOSING
-        self.closing.await_mark(self.agent.send_final_mark(self.now, patience=self._options.mark_timeout))
+        self.closing.await_mark(self.agent.sender.send_final_mark(self.now, patience=self._options.mark_timeout))
 
     def hang_up(self, reason: str = "") -> None:
         """End the call now. Without a reason, that of the ending goes on record."""
