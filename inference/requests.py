@@ -21,6 +21,8 @@ class ToolRequests:
     """Transfer the call to the target of this name."""
     opt_out: bool = False
     """Never call this caller again."""
+    wait: bool = False
+    """Wait: the caller has not finished. It stands in place of words and counts at once."""
 
     def __bool__(self) -> bool:
         return self != NO_REQUESTS

@@ -15,8 +15,12 @@ NOT_SAID = "(You have not said this yet: {})"
 """How the language model is told of the rest of a reply: before the caller's next words. At the end of the model's own
 line it would be imitated."""
 
-Role = Literal["system", "user", "assistant", "unsaid"]
-"""``unsaid``: the rest of the assistant's line before, which the caller has not heard."""
+FINISHED = "(The caller has finished.)"
+"""How the language model is told, behind the caller's last words, that it must answer them (``Tools.may_wait``)."""
+
+Role = Literal["system", "user", "assistant", "unsaid", "finished"]
+"""``unsaid``: the rest of the assistant's line before, which the caller has not heard. ``finished``: the last message,
+without content: the caller has finished."""
 Pcm = NDArray[np.int16]
 """Mono 16-bit linear samples, shape ``(n,)``. The rate is always named beside it."""
 
@@ -69,6 +73,8 @@ class Tools:
     """The names to which it may transfer the call."""
     opt_out: bool = False
     """Whether it may request that the caller is never called again."""
+    may_wait: bool = False
+    """Whether it may answer the caller's words with the request to wait, because they are unfinished."""
 
 
 NO_TOOLS = Tools()

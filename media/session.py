@@ -83,6 +83,7 @@ class Session:
             engines,
             phrases,
             longest_reply=options.longest_reply,
+            may_wait=options.may_wait,
             tasks=self._tasks,
             emit=self.receive,
         )

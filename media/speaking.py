@@ -34,6 +34,7 @@ class Mouth:
         phrases: Phrases,
         *,
         longest_reply: float,
+        may_wait: bool = False,
         tasks: BackgroundTasks,
         emit: Callable[[ev.Event], None],
     ) -> None:
@@ -45,7 +46,7 @@ class Mouth:
         self._emit = emit
         self._speech = engines.tts.open(voice=claim.agent.voice, language=claim.agent.language)
         self._system = Message("system", claim.agent.prompt)
-        self._tools = Tools(claim.agent.transfer_targets, opt_out=claim.agent.hears_opt_out)
+        self._tools = Tools(claim.agent.transfer_targets, opt_out=claim.agent.hears_opt_out, may_wait=may_wait)
         self._replies: dict[ev.Revision, asyncio.Task[None]] = {}
         """The replies that are being made."""
         self._spoken_last: ev.Revision | None = None
@@ -104,7 +105,7 @@ class Mouth:
             else:
                 await answer(
                     revision,
-                    self._messages(command.history),
+                    self._messages(command.history, finished=command.finished),
                     llm=self._engines.llm,
                     tts=tts,
                     speech=self._speech,
@@ -132,8 +133,9 @@ class Mouth:
             self._warming.cancel()
             self._warming = None
 
-    def _messages(self, history: Sequence[cmd.Line]) -> list[Message]:
-        return [self._system, *(message for line in history for message in _line_messages(line))]
+    def _messages(self, history: Sequence[cmd.Line], *, finished: bool = False) -> list[Message]:
+        end = [Message("finished", "")] if finished else []
+        return [self._system, *(message for line in history for message in _line_messages(line)), *end]
 
 
 def _line_messages(line: cmd.Line) -> Iterator[Message]:

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from inference.chat.inert import inert
-from inference.types import NOT_SAID, Message, Tools
+from inference.types import FINISHED, NOT_SAID, Message, Tools
 
 PICKS_UP = "(The call is connected.)"
 """The caller's first turn where the agent spoke first, since some chat templates require that a user begins."""
@@ -27,6 +27,13 @@ TRANSFER = (
 TRANSFER_MARKER = "[TRANSFER name]"
 OPT_OUT = "When the caller asks not to be called any more, answer with {marker} and nothing else."
 OPT_OUT_MARKER = "[DO_NOT_CALL]"
+WAIT = (
+    "When the caller's last words break off in the middle of what they are saying, answer with {marker} and nothing "
+    "else: they will go on. Answer everything else with words, and always what comes with the note {finished}"
+)
+WAIT_MARKER = "[WAIT]"
+"""The same where requests are tool calls: some servers send those only when they are complete, and a marker is known to
+be one from its first letter."""
 END_CALL_FUNCTION = "End the call. Only when the conversation is over, and with a goodbye in the same reply."
 TRANSFER_FUNCTION = "Hand the caller on, when they want or need it. Say in the same reply that you will connect them."
 OPT_OUT_FUNCTION = "The caller asks not to be called any more. They are told that they will not be."
@@ -63,6 +70,8 @@ def prompt(
         system.append(TRANSFER.format(names=", ".join(tools.transfer_targets), marker=TRANSFER_MARKER))
     if tools.opt_out:
         system.append(OPT_OUT.format(marker=OPT_OUT_MARKER))
+    if tools.may_wait:
+        system.append(WAIT.format(marker=WAIT_MARKER, finished=FINISHED))
     head = [("system", "\n\n".join(system))] if system else []
     spoken = [message for message in messages if message.role != "system"]
     if not spoken or spoken[0].role == "assistant":
@@ -75,14 +84,15 @@ def prompt(
 
 
 def _role(message: Message) -> str:
-    return "user" if message.role == "unsaid" else message.role
+    return "user" if message.role in ("unsaid", "finished") else message.role
 
 
 def _content(lines: Sequence[Message]) -> str:
-    """The lines of one turn, made inert, after what the agent has not said of the turn before."""
+    """The lines of one turn, made inert, between what the agent has not said of the turn before and the last note."""
     notes = [NOT_SAID.format(inert(line.content)) for line in lines if line.role == "unsaid"]
-    words = inert(" ".join(line.content for line in lines if line.role != "unsaid"))
-    return " ".join(filter(None, [*notes, words])) or GOES_ON
+    words = inert(" ".join(line.content for line in lines if line.role not in ("unsaid", "finished")))
+    end = [FINISHED for line in lines if line.role == "finished"]
+    return " ".join(filter(None, [*notes, words, *end])) or GOES_ON
 
 
 def functions(tools: Tools, *, may_end_call: bool) -> list[dict[str, Any]]:

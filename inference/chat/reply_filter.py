@@ -9,7 +9,7 @@ from inference.chat.prompt import PICKS_UP
 from inference.chat.reply_syntax import CONTEXT, Block, Found, ReplySyntax, Turn, Undecided, end_of_block
 from inference.chat.request_text import RequestReader
 from inference.requests import NO_REQUESTS, ToolRequests
-from inference.types import NO_TOOLS, Tools
+from inference.types import FINISHED, NO_TOOLS, Tools
 
 _WORD = re.compile(r"\w+")
 _REASONING = Found(0, block=Block.THOUGHT, closer="</think>")
@@ -27,9 +27,10 @@ class ReplyFilter:
 
     def __init__(self, end_call_marker: str, tools: Tools = NO_TOOLS, *, thinks_first: bool = False) -> None:
         self.reader = RequestReader(tools.transfer_targets)
-        literals = {end_call_marker: ToolRequests(end_call=True), PICKS_UP: NO_REQUESTS}
+        literals = {end_call_marker: ToolRequests(end_call=True), PICKS_UP: NO_REQUESTS, FINISHED: NO_REQUESTS}
         self._syntax = ReplySyntax(self.reader, literals)
         self._may_end_call = bool(end_call_marker)
+        self._may_wait = tools.may_wait
         self._held = ""
         """The end of the text so far that is not decided yet."""
         self._block: Found | None = None
@@ -60,6 +61,11 @@ class ReplyFilter:
         """Add what the reply requests."""
         if not self._may_end_call:
             requests = replace(requests, end_call=False)
+        if requests.wait:
+            # Behind words it means nothing, and what is written behind it is not meant for a caller who goes on.
+            waits = self._may_wait and not (self._others_turn or _WORD.search(self._before))
+            self.ended = self.ended or waits
+            requests = replace(requests, wait=waits)
         if not self._others_turn:
             self.requests |= requests
 

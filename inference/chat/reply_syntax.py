@@ -15,6 +15,7 @@ from enum import Enum, auto
 
 from inference.chat.request_text import (
     LONGEST_PHRASE,
+    WAIT,
     RequestReader,
     Wrapping,
     is_name_of_a_request,
@@ -144,6 +145,8 @@ _IN_TAG = re.compile(rf"[^{_ANGLES}{_ANGLES_END}\n]*")
 _THOUGHT_TAG = re.compile(
     rf"\\?[{_ANGLES}]\\?(?P<end>/)?\s*(?:\w+:)?(?:{'|'.join(sorted(THOUGHTS))})\s*\\?[{_ANGLES_END}]", re.IGNORECASE
 )
+_BARE_WAIT = re.compile(r"WAIT(?![^\W_])[\s.!]*")
+"""The request to wait without its brackets: nobody writes "Wait." like that."""
 _THOUGHT_LINE = re.compile(rf"(?:{'|'.join(sorted(THOUGHTS))})[ \t]*\n")
 """The name of a block of reasoning that has lost its brackets."""
 _BARE_ROLE = re.compile(r"[ \t]*(user(?:name)?|human|system|assistant)(?![a-z0-9_'’:-])")
@@ -208,6 +211,11 @@ class ReplySyntax:
             return Found(line.end(), block=Block.THOUGHT, closer="</think>")
         if not final and any(name.startswith(begun) or begun.rstrip(" \t") == name for name in THOUGHTS):
             raise Undecided
+        if "WAIT".startswith(begun) or ((wait := _BARE_WAIT.match(text, at)) and wait.end() == len(text)):
+            if not final:
+                raise Undecided
+            if begun.startswith("WAIT"):
+                return Found(len(text), WAIT)
         if begun[0] == "{" and (found := self._json(text, at, final)):
             words = self._reader.json_words(text[at : found.end])
             return replace(found, words=words)

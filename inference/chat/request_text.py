@@ -65,11 +65,23 @@ _OPTS_OUT = (
     | {"optout", "optsout", "optedout", "optcallerout", "optoutcaller", "donotcontact", "dnc", "dnclist", "nomorecalls"}
 )
 
+_FOR = "- more longer forcaller forthecaller foruser forthem forthecallertofinish forcallertofinish forthecallertogoon"
+_WAITS = (
+    _joined("wait keepwaiting listen keeplistening staysilent besilent callerwaits", _FOR)
+    | _joined("- caller thecaller user theuser sentence", "isnot hasnot not isntyet notyet", "finished done complete")
+    | _joined("- caller thecaller user theuser sentence", "- is", "unfinished incomplete")
+)
+_WAITING = _joined("waits waiting listens listening keepslistening stayssilent silence silent", _FOR)
+"""Waiting as something that happens."""
 _TRANSFERRING = _joined("transfers transferring transferred", "call thecall thiscall caller thecaller you them")
 """A transfer to nobody in particular, as something that happens."""
 
-_END, _OPT_OUT = ToolRequests(end_call=True), ToolRequests(opt_out=True)
-_PHRASES = {**dict.fromkeys(_ENDS | _ENDING, _END), **dict.fromkeys(_OPTS_OUT, _OPT_OUT)}
+_END, _OPT_OUT, WAIT = ToolRequests(end_call=True), ToolRequests(opt_out=True), ToolRequests(wait=True)
+_PHRASES = {
+    **dict.fromkeys(_ENDS | _ENDING, _END),
+    **dict.fromkeys(_OPTS_OUT, _OPT_OUT),
+    **dict.fromkeys(_WAITS | _WAITING, WAIT),
+}
 _END_VERBS = ("end", "terminate", "finish", "disconnect")
 _TRANSFERS = ("transfer", "connect", "forward", "redirect")
 _BEGINNINGS = frozenset(name[:length] for name in (*_PHRASES, *_TRANSFERS) for length in range(len(name) + 1))
@@ -122,7 +134,7 @@ class RequestReader:
             return self._transfer(text, wrapping, named)
         if wrapping is Wrapping.BRACKETS or named:
             return requests
-        happens = exact in _ENDING or (text.isupper() and requests == _END)
+        happens = exact in _ENDING | _WAITING or (text.isupper() and requests in (_END, WAIT))
         return requests if happens and wrapping is Wrapping.EMPHASIS else NO_REQUESTS
 
     def may_become_phrase(self, text: str) -> bool:

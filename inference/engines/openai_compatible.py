@@ -212,7 +212,7 @@ class OpenAICompatibleLanguageModel:
         if described := self._functions(tools):
             # What functions do is described beside the prompt.
             room -= tokens(str(described))
-            tools, marker = NO_TOOLS, ""
+            tools, marker = Tools(may_wait=tools.may_wait), ""
         return prompt(messages, tools, end_call_marker=marker, room=room, ends_with_user=rank is Rank.WARM)
 
     def _functions(self, tools: Tools) -> list[dict[str, Any]]:

@@ -101,4 +101,4 @@ def _open_message(
 ) -> wire.OpenReply:
     """The message that opens a reply; each attempt puts the id of its session into it."""
     turns = [(message.role, message.content) for message in messages]
-    return wire.OpenReply(1, turns, speculative, warm, list(tools.transfer_targets), tools.opt_out)
+    return wire.OpenReply(1, turns, speculative, warm, list(tools.transfer_targets), tools.opt_out, tools.may_wait)

@@ -88,6 +88,7 @@ class OpenReply(_Message, frozen=True):
     warm: bool
     transfer_targets: list[Name]
     opt_out: bool
+    may_wait: bool = False
 
 
 class OpenSpeech(_Message, frozen=True):
@@ -102,8 +103,6 @@ class Push(_Message, frozen=True):
     """The next sound of the utterance."""
 
     sound: Sound
-    hurried: bool = True
-    """Whether partials are wanted soon; true from clients of earlier versions, and ignored by such workers."""
 
 
 class Ask(_Message, frozen=True):

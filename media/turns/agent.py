@@ -65,14 +65,18 @@ class Agent:
 
     # -- starting to speak --------------------------------------------------------------------------
 
-    def speculate(self, history: tuple[Line, ...], timing: Timing) -> None:
-        """Start a reply before it is certain that the caller has finished."""
+    def speculate(self, history: tuple[Line, ...], timing: Timing, *, finished: bool = False) -> None:
+        """
+        Start a reply before it is certain that the caller has finished.
+
+        ``finished``: the language model is to answer these words in any case.
+        """
         self.drop_speculation()
         # It belongs to the turn that the agent will have.
         reply = self._new_reply(Kind.REPLY, timing, turn=self._turns + 1)
-        reply.history = history
+        reply.history, reply.finished = history, finished
         self.speculation = reply
-        self._emit(StartReply(reply.revision, history, speculative=True))
+        self._emit(StartReply(reply.revision, history, speculative=True, finished=finished))
 
     def has_speculated_on(self, history: tuple[Line, ...]) -> bool:
         """Whether the reply that was started early answers this."""
@@ -95,7 +99,8 @@ class Agent:
         if waiting_since is None:
             # A caller whose end of turn was long in doubt has waited already.
             stopped = now if timing.caller_stopped is None else timing.caller_stopped
-            waiting_since = min(now, stopped + self._options.longest_silence - self._options.filler_after)
+            decided = now if timing.released is None else timing.released
+            waiting_since = min(decided, stopped + self._options.longest_silence - self._options.filler_after)
         turn = self._begin_turn(AgentTurn(started=now, timing=timing, waiting_since=waiting_since))
         if self.speculation is not None and self.speculation.history == history:
             reply, self.speculation = self.speculation, None
@@ -138,10 +143,23 @@ class Agent:
         if turn.pending:
             turn.timing.restart_reply()
         reply = self._new_reply(Kind.REPLY, turn.timing, turn=self._turns)
-        reply.history = history
+        reply.history, reply.finished = history, self._options.may_wait
         reply.released = True
         turn.replies.append(reply)
-        self._emit(StartReply(reply.revision, history, speculative=False))
+        self._emit(StartReply(reply.revision, history, speculative=False, finished=reply.finished))
+
+    def ask_again(self, reply: Reply, now: float) -> None:
+        """The language model wants to wait, but the turn is the agent's: it is to answer, else the agent apologises."""
+        turn = self.turn
+        if turn is None:
+            return
+        self._break_off(turn, reply)
+        if reply.finished:
+            self._emit(Noted("engine-failed", now, {"reason": "waits", "kind": reply.kind.name.lower()}))
+            turn.fallback = True
+            self._say(turn, Kind.LINE, self._options.apology, now)
+        else:
+            self._start_reply(turn, reply.history)
 
     def _say(self, turn: AgentTurn, kind: Kind, text: str, now: float, *, queued: QueuedLine | None = None) -> None:
         reply = self._new_reply(kind, Timing() if turn.replies else turn.timing, turn=self._turns)
@@ -192,10 +210,13 @@ class Agent:
         """The language model is making a reply, speculative or not."""
         return self.speculation is not None or (self.turn is not None and self.turn.replying)
 
-    def take_token(self, event: ev.ReplyToken, now: float) -> None:
+    def take_token(self, event: ev.ReplyToken, now: float) -> bool:
+        """Whether it is the first one of a reply that was started early."""
         reply = self.find(event.revision)
-        if reply is not None and reply.timing.first_token is None:
-            reply.timing.first_token = now
+        if reply is None or reply.timing.first_token is not None:
+            return False
+        reply.timing.first_token = now
+        return reply is self.speculation
 
     def take_text(self, event: ev.ReplyText, now: float) -> None:
         reply = self.find(event.revision)

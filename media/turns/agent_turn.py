@@ -48,6 +48,8 @@ class Reply:
     """The stages of the response that it belongs to. What is said later in a turn has a timing that is not used."""
     history: tuple[Line, ...] = ()
     """The messages that the language model answers. Empty for fixed words."""
+    finished: bool = False
+    """The language model was told that the caller has finished."""
     held: list[tuple[bytes, int]] = field(default_factory=list)
     """Audio that may not be sent yet, each piece with how many characters of the text are said by the end of it."""
     released: bool = False

@@ -235,7 +235,7 @@ class Caller:
             return
         judgement = self._endpointing.judge(text, agent_said=self._agent_said(), stop_counts=stop_counts)
         pause.words = Words(text, judgement)
-        utterance.timing.transcript = now
+        utterance.timing.transcript, utterance.timing.released = now, None
         utterance.timing.restart_reply()
 
     # -- is it over? ------------------------------------------------------------------------------------------
@@ -261,9 +261,9 @@ class Caller:
             lasts = (self.position - utterance.onset) / RATE_HZ
             given_up = silence >= NOTHING_SAID or lasts >= self._options.still_there_after
             return CallerMove.GIVE_UP if given_up else CallerMove.WAIT
-        if pause.words.is_new:
+        if pause.words.speculate_at is not None and silence >= pause.words.speculate_at:
             return CallerMove.SPECULATE
-        return CallerMove.END_OF_TURN if silence >= pause.words.judgement.wait else CallerMove.WAIT
+        return CallerMove.END_OF_TURN if silence >= pause.words.wait else CallerMove.WAIT
 
     def _judge_voice(self, utterance: Utterance, due: int | None) -> CallerMove:
         """Say what to do about a voice that goes on, with short pauses or none."""
@@ -303,13 +303,13 @@ class Caller:
     def wait(self) -> float | None:
         """Seconds of silence before the turn is over; None while the words of the pause are not known."""
         pause = self.utterance.pause if self.utterance is not None else None
-        return pause.words.judgement.wait if pause is not None and pause.words is not None else None
+        return pause.words.wait if pause is not None and pause.words is not None else None
 
     def words_considered(self) -> None:
         """The words of the pause are not new any more."""
         pause = self.utterance.pause if self.utterance is not None else None
         if pause is not None and pause.words is not None:
-            pause.words.is_new = False
+            pause.words.speculate_at = None
 
     def agent_was_heard(self) -> None:
         """The agent's turn is over, and the caller has heard something of it."""

@@ -68,6 +68,8 @@ class StartReply:
     history: tuple[Line, ...]
     speculative: bool
     """The caller may still go on, so the reply may not be needed."""
+    finished: bool = False
+    """The language model is told that the caller has finished, so that it does not answer with the request to wait."""
 
 
 @dataclass(frozen=True, slots=True)

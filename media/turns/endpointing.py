@@ -56,6 +56,8 @@ PAUSES_KNOWN = 3
 PAUSES_KEPT = 5
 """The middle one of the last so many pauses counts, so that a single long stop does not make every turn slow."""
 
+_BY_FORM = frozenset(("answer", "dictated"))
+"""The observations that do not depend on what the words mean."""
 _UNSURE_STOP = re.compile(r"(?<![.。])[.。]([\"'»”’)]*)$")
 """One full stop at the end; three of them are a hesitation."""
 _HALF_OF_THE_DAY = re.compile(r"\b([ap])\.? m\b\.?$")
@@ -109,6 +111,8 @@ class Judgement:
     """The words alone make a whole turn."""
     why: str
     """The observations about the words."""
+    by_form: bool = False
+    """They are whole by their form, whatever they mean: a whole answer, or all that was to be dictated."""
 
 
 class Endpointing:
@@ -142,7 +146,7 @@ class Endpointing:
             wait = max(wait, min(wait * 1.5, usual * 1.25))
         elif len(self._pauses) >= PAUSES_KNOWN:
             wait = OFTEN_PAUSES
-        return Judgement(min(max(wait, SHORTEST), LONGEST), wait <= OFTEN_PAUSES, why)
+        return Judgement(min(max(wait, SHORTEST), LONGEST), wait <= OFTEN_PAUSES, why, why in _BY_FORM)
 
 
 def _base_wait(text: str, agent_said: str) -> tuple[float, str]:

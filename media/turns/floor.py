@@ -32,6 +32,7 @@ from media.turns.options import ConversationOptions
 from media.turns.overlap import OverlapJudge
 from media.turns.requesting import Requesting
 from media.turns.silence import Silence, SilenceMove
+from media.turns.speculating import Speculating
 from media.turns.timing import Timing
 from media.turns.turn_records import TurnRecords
 from media.turns.utterance import Utterance
@@ -104,6 +105,9 @@ class FloorControl:
             say=self._say,
             answer=self._answer,
         )
+        self.speculating = Speculating(
+            options, agent=self.agent, caller=self.caller, lines_to_answer=self._lines_to_answer
+        )
         self._requesting = Requesting(
             options,
             agent=self.agent,
@@ -142,6 +146,7 @@ class FloorControl:
             case Floor.AGENT if self.agent.may_be_taken_back:
                 self._open_utterance(position, Floor.OVERLAP)
             case Floor.CALLER:
+                self.speculating.went_on()
                 if self.caller.resume(position, overlapping=False):
                     self.agent.drop_speculation()
             case Floor.OVERLAP | Floor.HELD:
@@ -220,9 +225,11 @@ class FloorControl:
     def _consider_turn(self, utterance: Utterance) -> None:
         move = self.caller.judge_turn(finishing=self.finishing)
         if move is CallerMove.SPECULATE:
-            self._speculate(utterance)
+            self.speculating.begin(utterance)
             move = self.caller.judge_turn()
-        if move is CallerMove.END_OF_TURN and self.answering.suspects(utterance, self.caller.position):
+        if move is CallerMove.END_OF_TURN and (
+            self.answering.suspects(utterance, self.caller.position) or self.speculating.holds(utterance, self.now)
+        ):
             move = CallerMove.WAIT
         if move is CallerMove.WAIT and self.opening.hello_is_over(utterance, self.caller.position):
             move = CallerMove.END_OF_TURN
@@ -266,16 +273,13 @@ class FloorControl:
             case SilenceMove.WAIT:
                 pass
 
-    def _speculate(self, utterance: Utterance) -> None:
-        """Start the reply to the caller's words, unless they are of the kind that no language model answers."""
-        self.caller.words_considered()
+    def _lines_to_answer(self, utterance: Utterance) -> tuple[Line, ...] | None:
+        """What the language model answers if the caller says no more than this; None if it answers nothing."""
         text = utterance.text
         ignored = self.overlaps.leaves_the_end_standing(text) or self.overlaps.is_late_echo(utterance)
         lines = self.history.with_caller(text)
         answered = not ignored and self.opting_out.judge(lines) is OptOutMove.ANSWER
-        if answered and self._options.speculate and not self.opening.waiting:
-            utterance.speculations += 1
-            self.agent.speculate(lines, utterance.timing)
+        return lines if answered and not self.opening.waiting else None
 
     def _give_up_utterance(self) -> None:
         """The pause has been long, and recognition has found no words."""
@@ -312,7 +316,9 @@ class FloorControl:
     def _end_of_turn(self, utterance: Utterance) -> None:
         """The caller has finished: it is the agent's turn."""
         timing = utterance.timing
-        timing.released = self.now
+        if timing.released is None:
+            timing.released = self.now
+        self.speculating.turn_is_over()
         if self.opening.waiting:
             self._beginning.hear_callee(utterance, self.now)
             return

@@ -46,6 +46,10 @@ class ConversationOptions:
     speculate: bool = True
     """Whether the agent starts its reply while endpointing is still waiting, which hides most of the work behind the
     wait. Replies are thrown away when the caller goes on, so it is off for engines that are paid by the token."""
+    model_may_wait: bool = True
+    """Whether the language model may answer words that break off with a request to wait, which makes the agent wait as
+    long as after plainly unfinished words. It needs ``speculate``. A model that is wrong about it twice more often than
+    right is not asked again in that call."""
     filler_after: float = 1.2
     """How long the agent waits for its engines in silence before it says a filler. Replies that are merely slow come
     sooner and need no filler; a longer silence sounds like a lost line."""
@@ -147,6 +151,11 @@ class ConversationOptions:
     mark_timeout: float = 2.0
     """How long the agent waits for the mark behind its last words, counted from the moment when they should have been
     heard; then it hangs up without the mark. It covers the carrier's buffer and a network that stalls for a second."""
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the language model is told that it may request to wait."""
+        return self.speculate and self.model_may_wait
 
     @property
     def stock_phrases(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from media.turns.clock import RATE_HZ
-from media.turns.endpointing import Judgement
+from media.turns.endpointing import UNFINISHED, Judgement
 from media.turns.timing import Timing
 
 
@@ -17,8 +17,15 @@ class Words:
     """Empty: recognition found no words."""
     judgement: Judgement
     """Seconds to wait in silence before the caller is taken to have finished."""
-    is_new: bool = True
-    """No reply to these words was considered yet."""
+    speculate_at: float | None = 0.0
+    """Seconds of silence after which a reply to them is considered; None if one was."""
+    model_waits: bool = False
+    """The language model has taken them for unfinished."""
+
+    @property
+    def wait(self) -> float:
+        """Seconds of silence after which the turn is over."""
+        return UNFINISHED if self.model_waits else self.judgement.wait
 
 
 @dataclass(slots=True)

@@ -267,6 +267,13 @@ class LanguageModelContract(EngineContract):
         assert "".join(delta.text for delta in said) == expected[0]
         assert not any(delta.requests.transfer or delta.requests.opt_out for delta in said)
 
+    async def test_a_caller_who_has_finished_gets_a_reply(self, engine, expected):
+        messages = [*self.conversations[0], Message("finished", "")]
+        async with aclosing(engine.stream(messages, tools=Tools(may_wait=True))) as deltas:
+            said = [delta async for delta in deltas]
+        assert "".join(delta.text for delta in said).strip() == expected[0]
+        assert not any(delta.requests.wait for delta in said)
+
     async def test_closing_in_mid_reply_leaves_nothing_behind(self, engine, expected):
         async with leaving_no_task():
             deltas = engine.stream(self.conversations[0])

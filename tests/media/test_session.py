@@ -20,7 +20,8 @@ from inference.engines.scripted import (
     ScriptedSpeechToText,
     ScriptedTextToSpeech,
 )
-from inference.types import NO_TOOLS, EngineError, Message
+from inference.requests import ToolRequests
+from inference.types import NO_TOOLS, EngineError, Message, TextDelta
 from media.audio import decode_mulaw
 from media.messages import Media
 from media.session import Session
@@ -333,6 +334,34 @@ def test_the_language_model_is_not_warmed_at_the_end_of_the_call():
         model=asked.model(reading=0),
     )
     assert asked.log[-1][0] == "stream"
+
+
+class WaitingModel(ScriptedLanguageModel):
+    """Takes every sentence for unfinished until it is told that the caller has finished."""
+
+    def stream(self, messages, *, speculative=False, tools=NO_TOOLS):
+        if messages[-1].role != "finished" and tools.may_wait:
+            return self._wait()
+        return super().stream(messages, speculative=speculative, tools=tools)
+
+    async def _wait(self):
+        await asyncio.sleep(self.first_delay)
+        yield TextDelta(requests=ToolRequests(wait=True))
+
+
+def test_words_that_the_language_model_takes_for_unfinished_are_answered_after_the_long_wait():
+    result = run_call([(0.5, "What time do you open?")], seconds=9.0, model=WaitingModel)
+    assert [speaker for speaker, _ in result.turns] == ["caller", "agent"]
+    response = result.times("media")[0] - result.caller_stopped["What time do you open?"]
+    assert 1.2 <= response < 1.35
+    turn = result.facts.of(facts.TurnEnded)[0]
+    assert (turn.speculation_hits, turn.speculation_waste) == (1, 1)
+
+
+def test_the_language_model_is_not_told_of_waiting_where_that_is_switched_off():
+    options = ConversationOptions(model_may_wait=False)
+    result = run_call([(0.5, "What time do you open?")], seconds=9.0, model=WaitingModel, options=options)
+    assert result.times("media")[0] - result.caller_stopped["What time do you open?"] < 0.4
 
 
 def test_a_voice_that_hears_the_caller_gets_the_words_and_the_sound_of_each_turn():

@@ -2,6 +2,7 @@
 
 from inference.chat.prompt import PICKS_UP
 from inference.requests import ToolRequests
+from inference.types import FINISHED
 
 END = ToolRequests(end_call=True)
 SALES = ToolRequests(transfer="sales")
@@ -61,6 +62,16 @@ REQUESTS = {
 }
 """The requests and how they are written. The first spelling of each is the one that the prompt asks for."""
 
+WAITS = [
+    "[WAIT]", "[wait]", "[WAIT", "(WAIT)", "*WAIT*", "**[WAIT]**", "`[WAIT]`", "<WAIT>", "<wait/>", "{wait}", "WAIT",
+    "WAIT.", " WAIT\n", "*waits*", "(waiting)", "*listens*", "[listening]", "[silence]", "[Wait for the caller]",
+    "(waits for the caller to finish)", "WAIT_FOR_CALLER", "[not finished]", "[caller not finished]", "[unfinished]",
+    "[incomplete]", "wait()", '{"action": "wait"}', "[WAIT] Go on.",
+    '{"name": "wait_for_caller", "arguments": {}}', '<tool_call>{"name": "wait"}</tool_call>',
+    "<function=wait></function>", "functions.wait()",
+]
+"""The request to wait, which stands in place of words. The first spelling is the one that the prompt asks for."""
+
 SPEECH = [
     "find us @Ärzte, or @ über the road.", "that is _really_ good, __really__.", "say snake_case and _private_name.",
     "See [END", "[", "a [E] b", "2 < 3", "Yes\n", "a <b", "I am", "See [sales] or [our hours].",
@@ -71,6 +82,7 @@ SPEECH = [
     "*Really*, use `print` as it is.", "(please transfer the money to savings)",
     "You can *transfer* your number, or *connect*.", "An [TRANSFER of [a] kind", "The file_name is my_file.",
     "Open at nine:\n- Monday\n* Tuesday\n1. Wednesday", "Model trains are here. You are welcome.",
+    "wait (here).", "please *wait* here.", "WAITING takes an hour.", "Wait for the caller.",
     "A: no, B: yes.", "Users: many.\nYours is here.\nAgents wait", "the\nend", "$5 <-> $6 and f(x).",
 ]
 
@@ -84,12 +96,12 @@ SILENT = [
     "<|eom_id|>", "(You have not said this yet: Friday and Saturday)", "[You have not said this yet: x]",
     '[TOOL_CALLS] [{"name": "get_weather"}]',
     '{"a": {"b": [1, 2',
-    PICKS_UP,
+    PICKS_UP, FINISHED,
 ]
 """What is not spoken and requests nothing."""
 
 PIECES = [
-    *(text for texts in REQUESTS.values() for text in texts), *SPEECH, *SILENT,
+    *(text for texts in REQUESTS.values() for text in texts), *WAITS, *SPEECH, *SILENT,
     "[", "Hello.", "\n", " ", "User:", "model\n", "<", "[", "{", "(", "*", "`", '"', "\\", "_", "]", ">", ")",
     "end", "call", "transfer", "to", "sales", "END_", "do_not_", "<end_of_turn>", "functions.", "a.b", "`` `",
     "think>", "9", ":", "think\n", "<think>", "</think >", "\\<think\\>", "◁/think▷", "<mm:",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from inference.chat.prompt import GOES_ON, PICKS_UP, fitting, prompt, tokens
-from inference.types import NO_TOOLS, Message
+from inference.chat.prompt import GOES_ON, PICKS_UP, WAIT, WAIT_MARKER, fitting, prompt, tokens
+from inference.types import FINISHED, NO_TOOLS, Message, Tools
 
 SYSTEM = Message("system", "You answer the telephone.")
 
@@ -102,3 +102,17 @@ def test_the_last_turn_is_kept_however_long_it_is():
 def test_the_tokens_of_a_turn_are_overestimated_rather_than_underestimated(text):
     """A token is seldom longer than a word, never much longer than four letters on average, and seldom one letter."""
     assert max(len(text.split()) * 1.4, len(text) / 4) + 4 <= tokens(text) <= len(text) + 5
+
+
+def test_the_note_that_the_caller_has_finished_stands_behind_their_words_and_changes_nothing_before_them():
+    asked, told = sent(conversation(6)), sent([*conversation(6), Message("finished", "")])
+    assert told[:-1] == asked[:-1]
+    role, words = asked[-1]
+    assert told[-1] == (role, f"{words} {FINISHED}")
+
+
+def test_the_instructions_name_the_request_to_wait_only_where_it_may_be_used():
+    for may_wait in (False, True):
+        turns = prompt(conversation(2), Tools(may_wait=may_wait), end_call_marker="", room=10_000)
+        rule = WAIT.format(marker=WAIT_MARKER, finished=FINISHED)
+        assert turns[0]["content"] == SYSTEM.content + f"\n\n{rule}" * may_wait

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from inference.chat.reply_filter import ReplyFilter
 from inference.requests import ToolRequests
 from inference.types import Tools
-from tests.inference.chat.spellings import END, PIECES, REQUESTS, SALES, SILENT, SPEECH
+from tests.inference.chat.spellings import END, PIECES, REQUESTS, SALES, SILENT, SPEECH, WAITS
 
 TOOLS = Tools(("sales", "the night porter"), opt_out=True)
 NOTHING = ToolRequests()
@@ -42,6 +42,28 @@ def test_words_around_a_request_are_spoken(written, size):
     words, reply = said(f"Goodbye! {written} Thank you for calling!", size=size)
     assert words.replace(".", "") == "Goodbye!  Thank you for calling!"
     assert reply.requests == END
+
+
+@pytest.mark.parametrize("written", WAITS)
+@pytest.mark.parametrize("size", SIZES)
+def test_the_request_to_wait_is_understood_in_place_of_words(written, size):
+    words, reply = said(written, size=size, tools=Tools(may_wait=True))
+    assert not words.strip()
+    assert reply.requests == ToolRequests(wait=True)
+
+
+@pytest.mark.parametrize("written", [text for text in WAITS if "WAIT" not in text[:5] or text[0] == "["])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_request_to_wait_behind_words_means_nothing_and_is_not_spoken(written, size):
+    words, reply = said(f"We open at nine. {written}", size=size, tools=Tools(may_wait=True))
+    assert words.removesuffix(" Go on.").strip() == "We open at nine."
+    assert not reply.requests
+
+
+def test_a_model_that_may_not_wait_does_not_and_its_marker_is_not_spoken():
+    words, reply = said("[WAIT] We open at nine.")
+    assert words.strip() == "We open at nine."
+    assert not reply.requests
 
 
 @pytest.mark.parametrize("text", SPEECH)

@@ -9,9 +9,10 @@ from inference.chat.prompt import (
     OPT_OUT_MARKER,
     TRANSFER,
     TRANSFER_MARKER,
+    WAIT_MARKER,
 )
 from inference.requests import ToolRequests
-from inference.types import TextDelta, Tools
+from inference.types import FINISHED, Message, TextDelta, Tools
 from tests.inference.model_server import DONE, event, replying
 from tests.inference.openai_compatible.helpers import HELLO, SYSTEM, deltas_of, failure_of, parts
 
@@ -141,3 +142,25 @@ async def test_without_an_end_call_marker_the_prompt_has_none_and_the_call_is_no
     server.answer = lambda body: replying("Goodbye. ", "[END_CALL]")
     assert await deltas_of(connect(end_call_marker=""), HELLO) == [TextDelta("Goodbye. ")]
     assert server.bodies[0]["messages"] == [{"role": "user", "content": "Hello?"}]
+
+
+async def test_a_request_to_wait_ends_the_reply(server, connect):
+    server.answer = lambda body: replying("[", "WAIT", "]", " Go on", ".")
+    assert await deltas_of(connect(), tools=Tools(may_wait=True)) == [TextDelta(requests=ToolRequests(wait=True))]
+
+
+async def test_the_request_to_wait_is_a_marker_also_where_requests_are_tool_calls(server, connect):
+    """Some servers send a call only when it is complete; the first letters of a marker tell that no words come."""
+    await deltas_of(connect(tool_calls=True), tools=Tools(may_wait=True))
+    (body,) = server.bodies
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["end_call"]
+    assert WAIT_MARKER in body["messages"][0]["content"]
+
+
+async def test_the_request_to_a_model_that_must_answer_differs_in_its_last_words_alone(server, connect):
+    engine, tools = connect(), Tools(may_wait=True)
+    await deltas_of(engine, SYSTEM, HELLO, tools=tools, speculative=True)
+    await deltas_of(engine, SYSTEM, HELLO, Message("finished", ""), tools=tools)
+    asked, told = (body["messages"] for body in server.bodies)
+    assert told[:-1] == asked[:-1]
+    assert told[-1]["content"] == f"{asked[-1]['content']} {FINISHED}"

@@ -37,6 +37,7 @@ REPLY = "We open at nine in the morning every day. On Sundays we open at ten. Is
 SHORT = "We open at nine."
 GREETING = "Hello, this is the front desk."
 NEVER = 1e9
+WAIT = ToolRequests(wait=True)
 
 
 def audio_of(revision: Revision, start: int, end: int) -> bytes:
@@ -88,6 +89,8 @@ class Engines:
     """The replies from this one on request the end of the call."""
     requests: dict[int, dict[str, Any]] = field(default_factory=dict)
     """What replies request beside their words, by their number: fields of ``ToolRequests``."""
+    waits: Callable[[cmd.StartReply], bool] = lambda command: False
+    """The requests that the language model answers with the request to wait."""
     unsaid: dict[int, str] = field(default_factory=dict)
     """The rest of replies that are too long, by their number."""
     pace: float = 10.0
@@ -277,8 +280,11 @@ class Phone:
                 text = self._words(self.open_utterances[utterance], self.position)
                 answer = ev.TranscriptReady(utterance, snapshot, self.engines.recognises(text))
                 self._at(now + self.engines.snapshot, lambda: self.receive(answer))
-            case cmd.StartReply(revision, _, _):
-                self._reply(revision)
+            case cmd.StartReply(revision):
+                if self.engines.waits(command):
+                    self._at(now + self.engines.first_token, lambda: self.receive(ev.ReplyEnded(revision, WAIT)))
+                else:
+                    self._reply(revision)
             case cmd.SayLine(revision, text):
                 self._spoken[revision] = text
                 if self.engines.mute:
