@@ -11,7 +11,7 @@ from typing import Any
 
 from inference.fallback.member import Member, Trial, answer_by, loop_time
 from inference.fallback.members import FallbackEngine
-from inference.interfaces import OnPartial, SpeechToText, Transcription
+from inference.interfaces import OnPartial, PacedTranscription, SpeechToText, Transcription
 from inference.resampling import Resampler
 from inference.types import EngineError, Pcm, Transcript
 
@@ -57,12 +57,16 @@ class _Listener:
     resampler: Resampler
     transcription: Transcription | None = None
     """None until it is opened."""
+    paced: PacedTranscription | None = None
+    """The same, if it wants to know whether words are urgent."""
     pending: int = 0
     """Requests for words that it has not answered yet."""
 
-    def push(self, pcm: Pcm) -> None:
+    def push(self, pcm: Pcm, *, hurried: bool) -> None:
         assert self.transcription is not None
         with self.member.failures_reported(self.ticket):
+            if self.paced is not None:
+                self.paced.hurried = hurried
             self.transcription.push(self.resampler.push(pcm))
 
     def cancel(self) -> None:
@@ -74,6 +78,8 @@ class FallbackTranscription:
     """One utterance, heard by as many engines as it takes, one after the other."""
 
     def __init__(self, engine: FallbackSpeechToText, language: str, hint: str, on_partial: OnPartial | None) -> None:
+        self.hurried = True
+        """Whether partials are wanted soon; set by the owner. The engine that hears the utterance learns it."""
         self._engine = engine
         self._language = language
         self._hint = hint
@@ -105,7 +111,7 @@ class FallbackTranscription:
             self._dropped += len(self._sound.popleft())
         if (listener := self._listener) is not None:
             try:
-                listener.push(pcm)
+                listener.push(pcm, hurried=self.hurried)
             except EngineError as error:
                 with suppress(EngineError):  # the next request for words raises it
                     self._replace(listener, error)
@@ -143,8 +149,10 @@ class FallbackTranscription:
                     listener.transcription = member.engine.open(
                         language=self._language, hint=self._hint, on_partial=on_partial
                     )
+                    if isinstance(listener.transcription, PacedTranscription):
+                        listener.paced = listener.transcription
                 for pcm in self._sound:
-                    listener.push(pcm)
+                    listener.push(pcm, hurried=self.hurried)
             except EngineError as error:
                 failure = error
                 self._cancel_if_unused(listener)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from inference.interfaces import LanguageModel, SpeechToText, TextToSpeech
+from inference.interfaces import LanguageModel, PacedTranscription, SpeechToText, TextToSpeech
 from inference.remote import wire
 from inference.remote.waiting import cancel_and_wait
 from inference.types import EngineError, Message, Tools, Transcript
@@ -83,6 +83,8 @@ class ServedTranscription(ServedSession):
         super().__init__(server, opened.session, peer)
         on_partial = partial(self._send_words, 0) if opened.partials else None
         self._transcription = engine.open(language=opened.language, hint=opened.hint, on_partial=on_partial)
+        self._paced = self._transcription if isinstance(self._transcription, PacedTranscription) else None
+        """The same, if it wants to know whether words are urgent."""
         self._finished = False
         """The final words were sent, or have failed."""
         self._unanswered = 0
@@ -91,6 +93,8 @@ class ServedTranscription(ServedSession):
     def handle(self, message: wire.Message) -> None:
         match message:
             case wire.Push():
+                if self._paced is not None:
+                    self._paced.hurried = message.hurried
                 self._transcription.push(wire.decode_sound(message.sound))
             case wire.Ask():
                 self._unanswered += 1

@@ -65,6 +65,8 @@ class RemoteTranscription:
     """One utterance. Its sound is kept while it is short enough, so that a second worker can hear it from the start."""
 
     def __init__(self, engine: RemoteSpeechToText, language: str, hint: str, on_partial: OnPartial | None) -> None:
+        self.hurried = True
+        """Whether partials are wanted soon; set by the owner. It is sent with the sound."""
         self._engine = engine
         self._language = language
         self._hint = hint
@@ -158,7 +160,7 @@ class RemoteTranscription:
     def _send_sound(self) -> None:
         if self._session.open and self._sent < len(self._sound):
             for piece in wire.split_sound(bytes(self._sound[self._sent :])):
-                self._session.send(wire.Push(self._session.id, piece))
+                self._session.send(wire.Push(self._session.id, piece, self.hurried))
             self._sent = len(self._sound)
 
     def _discard_sent_sound(self) -> None:

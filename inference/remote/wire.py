@@ -103,6 +103,8 @@ class Push(_Message, frozen=True):
     """The next sound of the utterance."""
 
     sound: Sound
+    hurried: bool = True
+    """Whether partials are wanted soon; true from clients of earlier versions, and ignored by such workers."""
 
 
 class Ask(_Message, frozen=True):

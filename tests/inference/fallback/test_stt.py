@@ -59,8 +59,44 @@ def counting(**options: Any) -> dict[str, Any]:
     return entry(f"{HERE}CountingSpeechToText", **options)
 
 
+class PacedSpeechToText(ScriptedSpeechToText):
+    """Its partials cost it much; its words say how urgent they were each time sound came."""
+
+    def open(self, **options: Any) -> Any:
+        return _PacedTranscription(super().open(**options))
+
+
+class _PacedTranscription(_CountingTranscription):
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.hurried = True
+        self._paces: list[bool] = []
+
+    def push(self, pcm: Pcm) -> None:
+        self._paces.append(self.hurried)
+
+    def _count(self, transcript: Transcript) -> Transcript:
+        return Transcript(" ".join(map(str, self._paces)))
+
+
 def sound(seconds: float, rate_hz: int = 8000) -> Pcm:
     return np.full(int(seconds * rate_hz), 1000, np.int16)
+
+
+def test_each_engine_that_wants_to_know_learns_whether_words_are_urgent():
+    async def work():
+        paced = entry(f"{HERE}PacedSpeechToText")
+        engine = await started(FallbackSpeechToText(engines=[stt(**FAILING), paced]))
+        utterance = engine.open()
+        utterance.push(sound(0.1))
+        utterance.hurried = False
+        utterance.push(sound(0.1))
+        assert (await utterance.snapshot()).text == "False False"  # by the second engine, which hears all of it
+        utterance.hurried = True
+        utterance.push(sound(0.1))
+        assert (await utterance.finish()).text == "False False True"
+
+    run(work())
 
 
 @pytest.mark.parametrize(("trouble", "wait"), [(FAILING, 0.05), (SILENT, 0.75)])

@@ -63,6 +63,27 @@ async def test_a_recogniser_that_never_answers_times_out():
 
 
 @in_virtual_time
+async def test_the_recogniser_learns_whether_words_are_urgent():
+    paces = []
+
+    class Paced(ScriptedSpeechToText):
+        def open(self, **options):
+            utterance = super().open(**options)
+            utterance.hurried = True
+            utterance.push = lambda pcm: paces.append(utterance.hurried)
+            return utterance
+
+    async with serving("stt", Paced(final_delay=0.001)), started(RemoteSpeechToText()) as stt:
+        utterance = stt.open()
+        for hurried in (True, False, True):
+            utterance.hurried = hurried
+            utterance.push(SECOND)
+            await utterance.snapshot()
+        assert paces == [True, False, True]
+        await utterance.finish()
+
+
+@in_virtual_time
 async def test_an_utterance_that_is_cancelled_while_it_is_placed_leaves_no_slot_taken():
     async with (
         leaving_no_task(),

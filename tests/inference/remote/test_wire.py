@@ -80,6 +80,16 @@ def test_an_invalid_envelope_is_refused_with_a_reason(message, reason):
         wire.unpack(message)
 
 
+def test_sound_crosses_between_versions_with_and_without_its_pace():
+    class EarlierPush(msgspec.Struct, frozen=True, array_like=True, tag="Push"):
+        session: int
+        sound: bytes
+
+    earlier, later = EarlierPush(1, b"ab"), wire.Push(1, b"ab", hurried=False)
+    assert msgspec.msgpack.decode(wire.encode(later), type=EarlierPush) == earlier
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(earlier), type=wire.Push) == wire.Push(1, b"ab", hurried=True)
+
+
 def test_a_message_that_the_other_side_would_refuse_is_not_sent():
     with pytest.raises(ContextTooLarge, match=r"1,\d{3},\d{3} bytes") as refusal:
         wire.encode(wire.Clause(1, 1, "ä" * (wire.MAX_MESSAGE_BYTES // 2)))
