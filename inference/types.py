@@ -31,9 +31,12 @@ class Transcript:
     The words of one utterance so far.
 
     ``samples`` is how much of the utterance these words account for, in samples at the engine's own ``rate_hz``.
-    ``confidence`` runs from 0 to 1; an engine that gives none leaves it at 1.0. ``language`` is the code of their
-    language, if the engine found it in the sound. ``stop_counts`` says whether a full stop at the end means that the
-    sentence is over: some engines also end the first half of a sentence with one.
+    ``confidence`` runs from 0 to 1; an engine that gives none leaves it at 1.0. ``stop_counts`` says whether a full
+    stop at the end means that the sentence is over: some engines also end the first half of a sentence with one.
+
+    ``language`` is the code of the language that the engine found in the sound, if it looked for one, and
+    ``language_probability`` how likely it is, from 0 to 1. The words are in it if it was asked for (``auto``, or one of
+    ``others`` of which the engine was sure), else in the language with which the utterance was opened.
     """
 
     text: str
@@ -41,6 +44,7 @@ class Transcript:
     confidence: float = 1.0
     language: str = ""
     stop_counts: bool = True
+    language_probability: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,8 @@ Languages = frozenset[str] | None
 """The languages of an engine, by the first part of their codes: ``en`` includes ``en-GB``. None: not known yet."""
 ALL_LANGUAGES = frozenset(("*",))
 """The languages of an engine to which the language makes no difference."""
+AUTO = "auto"
+"""In place of a language: the recogniser finds it in the sound. Among the languages of each that can."""
 
 
 def main_language(language: str) -> str:

@@ -104,7 +104,14 @@ class EchoSpeechToText(_EchoEngine):
     def describe(self) -> Description:
         return Description("none: the caller's own voice", memory_bytes=KEPT_UTTERANCES * LONGEST_SECONDS * RATE_HZ * 2)
 
-    def open(self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None) -> EchoTranscription:
+    def open(
+        self,
+        *,
+        language: str = "en",
+        hint: str = "",
+        on_partial: OnPartial | None = None,
+        others: Sequence[str] = (),
+    ) -> EchoTranscription:
         return EchoTranscription()
 
 

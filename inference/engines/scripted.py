@@ -143,11 +143,12 @@ class ScriptedSpeechToText(_ScriptedEngine):
     Each utterance that is asked for its words gets the next of ``transcripts``, and after the last one the first again.
     An utterance with less than ``backchannel_below`` seconds of voice (blocks whose peak is above ``voice_peak``) gets
     ``backchannel`` instead, and the list does not advance. With ``partials``, every ``seconds_per_word`` of voice
-    reveals one more word.
+    reveals one more word. ``found`` are the languages found in the sound of each of ``transcripts``, if any is.
     """
 
     request_name = "scripted utterance"
     transcripts: Sequence[str] = (DEFAULT_TRANSCRIPT,)
+    found: Sequence[str] = ()
     final_delay: float = 0.05
     partials: bool = False
     seconds_per_word: float = 0.3
@@ -163,14 +164,21 @@ class ScriptedSpeechToText(_ScriptedEngine):
         """The number of transcripts that were used."""
 
     def open(
-        self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None
+        self,
+        *,
+        language: str = "en",
+        hint: str = "",
+        on_partial: OnPartial | None = None,
+        others: Sequence[str] = (),
     ) -> ScriptedTranscription:
         return ScriptedTranscription(self, on_partial if self.gives_partials else None)
 
-    def next_text(self) -> str:
-        text = self.transcripts[self._next_text % len(self.transcripts)]
+    def next_text(self) -> tuple[str, str]:
+        """The next transcript and its language, "" if none was found."""
+        number = self._next_text
         self._next_text += 1
-        return text
+        language = self.found[number % len(self.found)] if self.found else ""
+        return self.transcripts[number % len(self.transcripts)], language
 
 
 class ScriptedTranscription:
@@ -190,6 +198,8 @@ class ScriptedTranscription:
         """The number of words in the last partial."""
         self._text: str | None = None
         """The transcript; None until the utterance is asked for its words."""
+        self._language = ""
+        """The language that was found in the sound."""
         self._drawn: _DrawnTroubles | None = None
         """The troubles of this utterance, drawn when it is first asked for its words."""
         self._final: Transcript | None = None
@@ -224,13 +234,13 @@ class ScriptedTranscription:
             self._drawn = self._engine.troubles.draw_for_next_request()
         due += await self._drawn.apply("first")
         await _sleep_until(due)
-        return Transcript(text, samples)
+        return Transcript(text, samples, language=self._language, language_probability=float(bool(self._language)))
 
     def _choose_text(self) -> str:
         if self._voiced_samples < self._engine.backchannel_below * self._engine.rate_hz:
             return self._engine.backchannel
         if self._text is None:
-            self._text = self._engine.next_text()
+            self._text, self._language = self._engine.next_text()
         return self._text
 
     def _count_voice(self, pcm: Pcm) -> None:

@@ -16,7 +16,7 @@ import os
 import struct
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -285,7 +285,14 @@ class SphinxSpeechToText:
             memory_bytes=self._processes * (PROCESS_BYTES + self._decoders * DECODER_BYTES),
         )
 
-    def open(self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None) -> SphinxTranscription:
+    def open(
+        self,
+        *,
+        language: str = "en",
+        hint: str = "",
+        on_partial: OnPartial | None = None,
+        others: Sequence[str] = (),
+    ) -> SphinxTranscription:
         if not has_language(self.languages, language):
             raise EngineError(f"PocketSphinx recognises English only, not {language!r}", permanent=True)
         if not self._workers:

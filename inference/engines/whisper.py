@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from inference.interfaces import OnPartial
-from inference.types import Description, EngineError, EngineFull, EngineLoading, Languages
+from inference.types import AUTO, Description, EngineError, EngineFull, EngineLoading, Languages, main_language
 from inference.whisper.batches import Batches, Urgency
 from inference.whisper.hallucinations import (
     DOUBTS,
@@ -138,7 +138,12 @@ class FasterWhisperSpeechToText:
         )
 
     def open(
-        self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None
+        self,
+        *,
+        language: str = "en",
+        hint: str = "",
+        on_partial: OnPartial | None = None,
+        others: Sequence[str] = (),
     ) -> WhisperTranscription:
         """``hint`` is not used: Whisper tends to repeat words that its prompt contains."""
         if self._model is None:
@@ -153,7 +158,14 @@ class FasterWhisperSpeechToText:
         most = self._options.max_utterances
         if len(self._open) >= most:
             raise EngineFull(f"the recogniser has {most} utterances open, which is its limit (`max_utterances`)")
-        utterance = WhisperTranscription(self, self._model, code, on_partial if self.gives_partials else None)
+        known = {self._model.language(each): main_language(each) for each in (*others, language)}
+        utterance = WhisperTranscription(
+            self,
+            self._model,
+            code,
+            on_partial if self.gives_partials else None,
+            languages={each: name for each, name in known.items() if each not in ("", AUTO)},
+        )
         self._open.add(utterance)
         return utterance
 

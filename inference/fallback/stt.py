@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,9 +41,14 @@ class FallbackSpeechToText(FallbackEngine[SpeechToText]):
         return bool(self.fact("gives_partials"))
 
     def open(
-        self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None
+        self,
+        *,
+        language: str = "en",
+        hint: str = "",
+        on_partial: OnPartial | None = None,
+        others: Sequence[str] = (),
     ) -> FallbackTranscription:
-        return FallbackTranscription(self, language, hint, on_partial if self.gives_partials else None)
+        return FallbackTranscription(self, language, hint, on_partial if self.gives_partials else None, others)
 
 
 @dataclass(eq=False)
@@ -77,11 +82,19 @@ class _Listener:
 class FallbackTranscription:
     """One utterance, heard by as many engines as it takes, one after the other."""
 
-    def __init__(self, engine: FallbackSpeechToText, language: str, hint: str, on_partial: OnPartial | None) -> None:
+    def __init__(
+        self,
+        engine: FallbackSpeechToText,
+        language: str,
+        hint: str,
+        on_partial: OnPartial | None,
+        others: Sequence[str],
+    ) -> None:
         self.hurried = True
         """Whether partials are wanted soon; set by the owner. The engine that hears the utterance learns it."""
         self._engine = engine
         self._language = language
+        self._others = others
         self._hint = hint
         self._on_partial = on_partial
         self._rate_hz = engine.rate_hz
@@ -147,7 +160,7 @@ class FallbackTranscription:
             try:
                 with member.failures_reported(ticket):
                     listener.transcription = member.engine.open(
-                        language=self._language, hint=self._hint, on_partial=on_partial
+                        language=self._language, hint=self._hint, on_partial=on_partial, others=self._others
                     )
                     if isinstance(listener.transcription, PacedTranscription):
                         listener.paced = listener.transcription

@@ -82,7 +82,9 @@ class ServedTranscription(ServedSession):
     def __init__(self, server: Server, peer: str, opened: wire.OpenTranscription, engine: SpeechToText) -> None:
         super().__init__(server, opened.session, peer)
         on_partial = partial(self._send_words, 0) if opened.partials else None
-        self._transcription = engine.open(language=opened.language, hint=opened.hint, on_partial=on_partial)
+        self._transcription = engine.open(
+            language=opened.language, hint=opened.hint, on_partial=on_partial, others=opened.others
+        )
         self._paced = self._transcription if isinstance(self._transcription, PacedTranscription) else None
         """The same, if it wants to know whether words are urgent."""
         self._finished = False
@@ -124,6 +126,7 @@ class ServedTranscription(ServedSession):
                 float(words.confidence),
                 words.language,
                 words.stop_counts,
+                float(words.language_probability),
             )
         )
 

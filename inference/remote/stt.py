@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -47,10 +48,17 @@ class RemoteSpeechToText(RemoteEngine):
     def gives_partials(self) -> bool:
         return self.facts.gives_partials
 
-    def open(self, *, language: str = "en", hint: str = "", on_partial: OnPartial | None = None) -> RemoteTranscription:
+    def open(
+        self,
+        *,
+        language: str = "en",
+        hint: str = "",
+        on_partial: OnPartial | None = None,
+        others: Sequence[str] = (),
+    ) -> RemoteTranscription:
         """Raises at once if there is no worker. Later errors are raised by ``snapshot`` and ``finish``."""
         self.check()
-        return RemoteTranscription(self, language, hint, on_partial)
+        return RemoteTranscription(self, language, hint, on_partial, others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +72,19 @@ class _Request:
 class RemoteTranscription:
     """One utterance. Its sound is kept while it is short enough, so that a second worker can hear it from the start."""
 
-    def __init__(self, engine: RemoteSpeechToText, language: str, hint: str, on_partial: OnPartial | None) -> None:
+    def __init__(
+        self,
+        engine: RemoteSpeechToText,
+        language: str,
+        hint: str,
+        on_partial: OnPartial | None,
+        others: Sequence[str] = (),
+    ) -> None:
         self.hurried = True
         """Whether partials are wanted soon; set by the owner. It is sent with the sound."""
         self._engine = engine
         self._language = language
+        self._others = list(others)
         self._hint = hint
         self._on_partial = on_partial
         self._sound = bytearray()
@@ -118,7 +134,7 @@ class RemoteTranscription:
         partials = self._on_partial is not None and self._engine.gives_partials
         session.send(
             wire.OpenTranscription(
-                session.id, self._engine.rate_hz, self._language, self._hint[-_MAX_HINT:], partials=partials
+                session.id, self._engine.rate_hz, self._language, self._hint[-_MAX_HINT:], partials, self._others
             )
         )
         self._send_sound()
@@ -214,4 +230,5 @@ class RemoteTranscription:
 
 
 def _transcript(words: wire.Words) -> Transcript:
-    return Transcript(words.text, words.samples, words.confidence, words.language, words.stop_counts)
+    found = words.language, words.stop_counts, words.language_probability
+    return Transcript(words.text, words.samples, words.confidence, *found)

@@ -74,6 +74,8 @@ class OpenTranscription(_Message, frozen=True):
     language: Name
     hint: Text
     partials: bool
+    others: Annotated[list[Name], Meta(max_length=MAX_LANGUAGES)] = []
+    """Workers of earlier versions ignore it."""
 
 
 class OpenReply(_Message, frozen=True):
@@ -183,6 +185,8 @@ class Words(_Message, frozen=True):
     """Empty from workers of earlier versions."""
     stop_counts: bool = True
     """True from workers of earlier versions."""
+    language_probability: float = 0.0
+    """0 from workers of earlier versions."""
 
 
 class Delta(_Message, frozen=True):

@@ -113,6 +113,9 @@ class Hypothesis:
     """Whether the text had not ended at its limit."""
     language: str = ""
     """Whisper's own code of the language in which it was recognised."""
+    found: str = ""
+    """Its code of the likeliest language of the sound, if that was looked for."""
+    found_probability: float = 0.0
 
     @property
     def confidence(self) -> float:

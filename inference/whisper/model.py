@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from inference.types import EngineError
+from inference.types import AUTO, EngineError
 from inference.whisper.agreement import agreed_tokens, is_spaced
 from inference.whisper.hallucinations import Hypothesis
 from inference.whisper.mel import HOP, RATE_HZ, Float32, LogMel, Spectrum
@@ -44,8 +44,16 @@ REPETITION_PENALTY = 1.05
 UNREPEATED_TOKENS = 3
 """In a second attempt, so many tokens in a row do not come twice: the first one may have ended in a loop."""
 
-AUTO = "auto"
-"""In place of a language: the model finds it in the sound."""
+SURE_LANGUAGE = 0.6
+"""
+The probability from which the words are recognised in another language than that of the call.
+
+In 294 decodes of people who speak English, down to -20 dB and 10 dB above noise, base found none of the seven usual
+other languages in 0.6 s of speech or more with above 0.57 (single digits in noise), and none in a sentence. In 150
+Spanish, French and Italian prompts spoken by people it found the right one with 0.6 or more in 132, a wrong one in 3.
+"""
+SHORTEST_FOR_LANGUAGE = 0.6
+"""Seconds of speech from which another language is looked for."""
 LANGUAGE_ALIASES = {"fil": "tl", "iw": "he", "jv": "jw", "nb": "no"}
 """Language codes that Whisper calls otherwise."""
 
@@ -66,6 +74,11 @@ class Piece:
     Whether this is a second attempt, which must not go the way of the first: without hotwords and repetitions, in the
     next larger window, and padded with 0.0. Of four loops of tiny.en, three then had the right words.
     """
+    others: frozenset[str] = frozenset()
+    """Its codes of the languages that may be spoken instead; empty: none is looked for."""
+    found: str = ""
+    """Its code of the likeliest language, once one was looked for."""
+    found_probability: float = 0.0
 
     @property
     def shape(self) -> tuple[int, bool]:
@@ -138,7 +151,7 @@ class Model:
         for row, piece in zip(features, pieces, strict=True):
             piece.spectrum.fill(row, silence=not piece.plain)
         sound = StorageView.from_array(features)
-        if any(piece.language == AUTO for piece in pieces):
+        if any(piece.language == AUTO or piece.others for piece in pieces):
             sound = self._whisper.model.encode(sound)
             pieces = self._with_languages(pieces, sound)
         limit = max(self._limit(piece) for piece in pieces)
@@ -206,12 +219,9 @@ class Model:
             self.transcribe([piece] * max_rows)
 
     def _with_languages(self, pieces: Sequence[Piece], encoded: StorageView) -> list[Piece]:
-        """The pieces with the likeliest language of their sound where it was not given."""
-        found = [ranked[0][0].strip("<|>") for ranked in self._whisper.model.detect_language(encoded)]
-        return [
-            replace(piece, language=language) if piece.language == AUTO else piece
-            for piece, language in zip(pieces, found, strict=True)
-        ]
+        """The pieces with the likeliest language of their sound where it was looked for."""
+        ranked = self._whisper.model.detect_language(encoded)
+        return [_with_language(piece, *languages[0]) for piece, languages in zip(pieces, ranked, strict=True)]
 
     def _prompt(self, piece: Piece) -> list[int]:
         prompt = [] if piece.plain else [*self.hotwords]
@@ -221,13 +231,18 @@ class Model:
         return [*prompt, self._special("notimestamps"), *piece.prefix]
 
     def _hypothesis(self, piece: Piece, tokens: list[int], score: float, no_speech: float) -> Hypothesis:
+        languages: _Languages = {
+            "language": piece.language,
+            "found": piece.found,
+            "found_probability": piece.found_probability,
+        }
         if len(tokens) >= self._limit(piece):
             # This is the limit at which the row would end alone; in a batch, the longest limit holds for all rows.
-            return Hypothesis(speech=piece.speech, no_speech=no_speech, runaway=True, language=piece.language)
+            return Hypothesis(speech=piece.speech, no_speech=no_speech, runaway=True, **languages)
         text = self._tokens.decode([token for token in tokens if token < self._end]).strip()
         # The score is a mean to which forced tokens add nothing, and in which the end of the text counts as a token.
         logprob = score * len(tokens) / (len(tokens) - len(piece.prefix) + 1)
-        return Hypothesis(text, piece.speech, logprob, no_speech, tuple(tokens), language=piece.language)
+        return Hypothesis(text, piece.speech, logprob, no_speech, tuple(tokens), **languages)
 
     def _limit(self, piece: Piece) -> int:
         return min(piece.max_tokens, self._room)
@@ -237,6 +252,25 @@ class Model:
         if token is None:
             raise EngineError(f"The tokenizer of the Whisper model lacks <|{name}|>.", permanent=True)
         return int(token)
+
+
+def _with_language(piece: Piece, token: str, probability: float) -> Piece:
+    """The piece with the likeliest language of its sound, if it was looked for: that of the words, if it is sure."""
+    found = token.strip("<|>")
+    if piece.language != AUTO and not piece.others:
+        return piece
+    is_sure = piece.language == AUTO or (found in piece.others and probability >= SURE_LANGUAGE)
+    return replace(
+        piece, language=found if is_sure else piece.language, found=found, found_probability=float(probability)
+    )
+
+
+class _Languages(TypedDict):
+    """What a hypothesis says about languages."""
+
+    language: str
+    found: str
+    found_probability: float
 
 
 def advice(error: Exception) -> str:

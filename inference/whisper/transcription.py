@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Protocol
 
 from inference.interfaces import OnPartial
-from inference.types import EngineError, Pcm, Transcript
+from inference.types import AUTO, EngineError, Pcm, Transcript
 from inference.whisper.agreement import agreed_text, is_spaced
 from inference.whisper.batches import Urgency
 from inference.whisper.digits import join_digits
 from inference.whisper.hallucinations import SHORTEST_SPEECH, Hypothesis, Reason
-from inference.whisper.model import AUTO, Model, Piece, window_for
+from inference.whisper.model import SHORTEST_FOR_LANGUAGE, Model, Piece, window_for
 from inference.whisper.sound import LONGEST, Sound
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,15 @@ class WhisperTranscription:
     Both the sound and the work stay bounded: beyond one window, the first part of the sound is recognised for good.
     """
 
-    def __init__(self, recogniser: Recogniser, model: Model, language: str, on_partial: OnPartial | None) -> None:
+    def __init__(
+        self,
+        recogniser: Recogniser,
+        model: Model,
+        language: str,
+        on_partial: OnPartial | None,
+        *,
+        languages: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.hurried = True
         """Whether partials are wanted soon; set by the owner."""
         self.sound = Sound(model.filters)
@@ -56,8 +66,12 @@ class WhisperTranscription:
         self._model = model
         self._language = language
         """Whisper's own code, or ``AUTO``."""
-        self._found = ""
-        """The language of the last words that were believed, if ``AUTO`` was asked for."""
+        self._languages = languages
+        """The languages that may be spoken: Whisper's own codes, each with that by which it was asked for."""
+        self._found, self._found_probability = "", 0.0
+        """The language that was found in the sound of the last words that were believed, if it was looked for."""
+        self._spoken = language
+        """The language in which these words are, unless another one is found; ``AUTO`` if that was asked for."""
         self._spaced = is_spaced(language)
         self._on_partial = on_partial
         self._final_parts: list[str] = []
@@ -112,23 +126,26 @@ class WhisperTranscription:
 
         It is the first part of the sound if more is held than fits into a window, else all of it.
         """
-        prefix = self._prefix if job.urgency is Urgency.PARTIAL and not job.plain else ()
         job.is_first_part = self.sound.held >= LONGEST
+        is_mere_partial = job.urgency is Urgency.PARTIAL and not job.plain and not job.is_first_part
+        prefix = self._prefix if is_mere_partial else ()
         if job.is_first_part:
             spectrum, speech, job.until = self.sound.cut_first()
-            return Piece(spectrum, speech, self._language, (), job.plain)
-        job.until = self.sound.samples
-        spectrum, speech = self.sound.cut()
-        return Piece(spectrum, speech, self._language, prefix, job.plain)
+        else:
+            spectrum, speech = self.sound.cut()
+            job.until = self.sound.samples
+        # With a prefix it can be no answer, and the language was looked for before.
+        looks = not prefix and speech >= SHORTEST_FOR_LANGUAGE
+        others = frozenset(self._languages) - {self._spoken} if looks else frozenset()
+        return Piece(spectrum, speech, self._spoken, prefix, job.plain, others)
 
     def accept(self, job: Job, hypothesis: Hypothesis, *, believed: bool) -> None:
         """Take the result of this job. A text that was not believed is empty."""
         assert job.piece is not None
         if job.start != self.sound.start:
             return  # A part of its sound was recognised for good in the meantime.
-        if self._language == AUTO and hypothesis.text:
-            self._found = hypothesis.language
-            self._spaced = is_spaced(self._found)
+        if hypothesis.found and hypothesis.text:
+            self._take_language(hypothesis)
         if job.is_first_part:
             self._final_parts += [hypothesis.text] if hypothesis.text else []
             self._forget_before(job.until)
@@ -140,6 +157,14 @@ class WhisperTranscription:
             self._latest = replace(transcript, text=join_digits(transcript.text))
         if job.is_partial and believed and not self._closed and self._on_partial is not None:
             self._report(self._on_partial, transcript, hypothesis.tokens)
+
+    def _take_language(self, hypothesis: Hypothesis) -> None:
+        self._found = self._languages.get(hypothesis.found, hypothesis.found)
+        self._found_probability = hypothesis.found_probability
+        if self._language != AUTO and self._spoken != hypothesis.language:
+            self._spoken = hypothesis.language
+            self._prefix = self._hypothesis_tokens = ()
+        self._spaced = is_spaced(hypothesis.language)
 
     # -- answers
 
@@ -214,7 +239,7 @@ class WhisperTranscription:
         """Report the words on which this hypothesis and the one before agree, if they are more than before."""
         before, self._hypothesis = self._hypothesis, transcript
         if self._language != AUTO:  # the language might be another one next time
-            self._prefix = self._model.safe_prefix(self._hypothesis_tokens, tokens, self._language)
+            self._prefix = self._model.safe_prefix(self._hypothesis_tokens, tokens, self._spoken)
         self._hypothesis_tokens = tokens
         words = join_digits(agreed_text(before.text, transcript.text, spaced=self._spaced))
         if len(words) > len(self._reported):
@@ -227,7 +252,8 @@ class WhisperTranscription:
 
     def _transcript(self, text: str, samples: int, confidence: float) -> Transcript:
         words = (" " if self._spaced else "").join(filter(None, [*self._final_parts, text]))
-        return Transcript(words, samples, confidence, self._found, stop_counts=False)
+        found = self._found, False, self._found_probability
+        return Transcript(words, samples, confidence, *found)
 
     # -- the end
 

@@ -123,6 +123,11 @@ class SpeechToTextContract(EngineContract):
             buffer[:] = 0
         assert self.words(await utterance.finish()) == expected[0]
 
+    async def test_languages_that_it_does_not_know_change_nothing(self, engine, expected):
+        utterance = engine.open(others=("xx", "tlh-AQ"))
+        utterance.push(self.sounds(engine.rate_hz)[0])
+        assert self.words(await utterance.finish()) == expected[0]
+
     async def test_a_snapshot_does_not_disturb_recognition(self, engine, expected):
         utterance, sound = engine.open(), self.sounds(engine.rate_hz)[0]
         accounted = [0]

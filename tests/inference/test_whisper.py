@@ -102,6 +102,57 @@ async def test_a_multilingual_model_finds_the_language_and_names_it(tmp_path):
         assert not any(piece.prefix for pieces in gate.passes for piece in pieces if piece.language == "auto")
 
 
+async def test_another_language_is_looked_for_only_if_there_may_be_one(tmp_path):
+    languages = ("en", "de", "no")
+    async with running(make_tiny_whisper(tmp_path, languages=languages)) as (engine, gate):
+        for others, looked_for in (((), set()), (("en-GB", "pl"), set()), (("de-AT", "nb", "pl"), {"de", "no"})):
+            gate.passes.clear()
+            utterance = engine.open(others=others)
+            utterance.push(LOW)
+            final = await utterance.finish()
+            [[piece]] = gate.passes
+            assert set(piece.others) == looked_for
+            assert final.language in (("en", "de", "nb") if looked_for else ("",))
+            assert (final.language_probability > 0) is bool(looked_for)
+
+
+async def test_a_partial_with_a_prefix_looks_for_no_language(tmp_path):
+    async with running(make_tiny_whisper(tmp_path, languages=("en", "de"))) as (engine, gate):
+        utterance = engine.open(others=["de"], on_partial=lambda partial: None)
+        for _ in range(4):
+            utterance.push(LOW)
+            await gate.finished.get()
+        assert [bool(piece.prefix) for [piece] in gate.passes] == [not piece.others for [piece] in gate.passes]
+        assert gate.passes[-1][0].prefix
+        utterance.cancel()
+
+
+async def test_a_short_answer_tells_no_language(tmp_path):
+    async with running(make_tiny_whisper(tmp_path, languages=("en", "de"))) as (engine, _):
+        utterance = engine.open(others=["de"])
+        utterance.push(LOW[: RATE_HZ // 2])
+        final = await utterance.finish()
+        assert (final.text, final.language, final.language_probability) == (LOW_SENTENCE, "", 0.0)
+
+
+async def test_an_utterance_goes_on_in_the_language_that_was_surely_found(tmp_path):
+    async with running(make_tiny_whisper(tmp_path, languages=("en", "de"))) as (engine, gate):
+
+        def says(piece) -> Hypothesis:
+            assert len(piece.others) == 1
+            return Hypothesis("guten tag", 1.2, -0.1, language="de", found="de", found_probability=0.9)
+
+        gate.says = says
+        utterance = engine.open(others=["de"], on_partial=lambda partial: None)
+        for sound in (LOW, HIGH):
+            utterance.push(sound)
+            await gate.finished.get()
+            snapshot = await utterance.snapshot()
+            assert (snapshot.text, snapshot.language, snapshot.language_probability) == ("guten tag", "de", 0.9)
+        assert [(piece.language, *piece.others) for [piece] in gate.passes] == [("en", "de"), ("de", "en")]
+        utterance.cancel()
+
+
 async def test_an_english_model_finds_no_language(engine):
     assert "auto" not in engine.languages
     with pytest.raises(EngineError, match="does not know the language 'auto'"):

@@ -141,6 +141,26 @@ def test_a_recogniser_at_another_rate_hears_all_and_its_samples_are_converted():
     run(work())
 
 
+class GermanSpeechToText(ScriptedSpeechToText):
+    """It finds German in all sound in which that may be spoken."""
+
+    def open(self, **options: Any) -> Any:
+        self.found = ["de"] if "de" in options["others"] else []
+        return super().open(**options)
+
+
+def test_the_next_recogniser_finds_the_language_too():
+    async def work():
+        engine = await started(FallbackSpeechToText(engines=[stt(**FAILING), entry(f"{HERE}GermanSpeechToText")]))
+        for others, found in ((("de",), ("de", 1.0)), ((), ("", 0.0))):
+            utterance = engine.open(others=others)
+            utterance.push(sound(1.0))
+            transcript = await utterance.finish()
+            assert (transcript.language, transcript.language_probability) == found
+
+    run(work())
+
+
 def test_the_next_recogniser_hears_the_last_half_minute_of_a_very_long_utterance():
     async def work():
         engine = await started(FallbackSpeechToText(engines=[stt(**FAILING), counting()]))

@@ -50,6 +50,21 @@ async def test_an_error_in_handling_a_partial_does_not_disturb_the_utterance(cap
 
 
 @in_virtual_time
+async def test_the_languages_that_may_be_spoken_and_the_one_that_was_found_cross_the_wire():
+    opened = []
+
+    class Recording(ScriptedSpeechToText):
+        def open(self, **options):
+            opened.append(options)
+            return super().open(**options)
+
+    async with serving("stt", Recording(found=["de"], partials=True)), started(RemoteSpeechToText()) as stt:
+        words = await stt.open(language="en", others=("de", "es")).finish()
+    assert (words.language, words.language_probability) == ("de", 1.0)
+    assert (opened[0]["language"], opened[0]["others"]) == ("en", ["de", "es"])
+
+
+@in_virtual_time
 async def test_a_recogniser_that_never_answers_times_out():
     engine = ScriptedSpeechToText(stalls=[{"on": 1, "seconds": 30.0}])
     async with (

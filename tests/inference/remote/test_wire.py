@@ -25,6 +25,8 @@ MESSAGES = [
     wire.Words(4, 1, "hello", 16000, 0.9),
     wire.Words(4, 1, "hallo", 16000, 0.9, "de"),
     wire.Words(4, 1, "hallo", 16000, 0.9, "de", stop_counts=False),
+    wire.Words(4, 1, "hallo", 16000, 0.9, "de", False, 0.8),
+    wire.OpenTranscription(1, 16000, "en", "", partials=False, others=["de", "pt-BR"]),
     wire.Delta(2, " there", None, False),
     wire.Delta(2, "", ToolRequests(transfer="sales"), True),
     wire.Piece(3, 1, b"\x00\x01" * 1920, 12, exact=True),
@@ -88,6 +90,25 @@ def test_sound_crosses_between_versions_with_and_without_its_pace():
     earlier, later = EarlierPush(1, b"ab"), wire.Push(1, b"ab", hurried=False)
     assert msgspec.msgpack.decode(wire.encode(later), type=EarlierPush) == earlier
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(earlier), type=wire.Push) == wire.Push(1, b"ab", hurried=True)
+
+
+def test_workers_and_clients_of_an_earlier_version_are_understood():
+    packed = body("Packet", "a", 0, 0, [["OpenTranscription", 1, 8000, "en", "", True], ["Words", 1, 1, "hi", 9, 0.5]])
+    opened, words = wire.unpack(packed).messages
+    assert opened.others == []
+    assert (words.language, words.stop_counts, words.language_probability) == ("", True, 0.0)
+
+
+def test_an_earlier_version_ignores_what_it_does_not_know():
+    class OpenTranscription(msgspec.Struct, array_like=True, tag=True):
+        session: int
+        rate_hz: int
+        language: str
+        hint: str
+        partials: bool
+
+    sent = wire.encode(wire.OpenTranscription(1, 16000, "en", "", partials=False, others=["de"]))
+    assert msgspec.msgpack.decode(sent, type=OpenTranscription) == OpenTranscription(1, 16000, "en", "", False)
 
 
 def test_a_message_that_the_other_side_would_refuse_is_not_sent():

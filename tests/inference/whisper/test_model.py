@@ -62,6 +62,33 @@ def test_each_kind_of_checkpoint_recognises_both_sentences(tmp_path, mels, langu
     assert all(one.logprob > -0.5 and one.no_speech < 0.1 for one in heard)
 
 
+@pytest.mark.parametrize(
+    ("asked", "others", "found", "probability", "spoken"),
+    [
+        ("en", {"de"}, "de", 0.9, "de"),
+        ("en", {"de"}, "de", module.SURE_LANGUAGE - 0.01, "en"),
+        ("en", {"de"}, "fr", 0.99, "en"),
+        ("en", {"de"}, "en", 0.99, "en"),
+        ("auto", set(), "fr", 0.3, "fr"),
+    ],
+)
+def test_words_are_in_another_language_only_if_it_may_be_spoken_and_is_sure(asked, others, found, probability, spoken):
+    one = Piece(LogMel(np.zeros((80, 201), np.float32)).cut(), 1.0, asked, others=frozenset(others))
+    told = module._with_language(one, f"<|{found}|>", probability)
+    assert (told.language, told.found, told.found_probability) == (spoken, found, probability)
+
+
+def test_a_row_that_looks_for_no_language_is_recognised_the_same_beside_one_that_does(random_folder):
+    model = loaded(random_folder)
+    quiet, looking = piece(model, LOW), replace(piece(model, HIGH), others=frozenset(("de", "ja")))
+    alone = model.transcribe([quiet])
+    heard, found = model.transcribe([quiet, looking])
+    assert [heard] == alone
+    assert (heard.found, heard.found_probability) == ("", 0.0)
+    assert found.found in LANGUAGES
+    assert 0 < found.found_probability <= 1
+
+
 @pytest.mark.parametrize("frames", module.WINDOWS)
 def test_sound_in_each_window_is_recognised(english, frames):
     sound = np.zeros((frames - module.MARGIN) * 160 - 400, np.int16)
