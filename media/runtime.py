@@ -91,11 +91,15 @@ class Runtime:
         """Whether every slot of this process is taken; admission has usually refused the call before."""
         return len(self.streams) >= settings.MAX_LIVE_CALLS
 
-    def begin(self) -> None:
-        """Start without waiting for it; a failure is logged and shows in ``problem``."""
+    def begin(self, *, ready: Callable[[], None] = lambda: None) -> None:
+        """
+        Start without waiting for it; a failure is logged and shows in ``problem``.
+
+        ``ready`` is called once everything is loaded, before the first call is taken. Idempotent.
+        """
         if self._started is None:
             self._remove_readiness_check = services.add_readiness_check(lambda: self.problem)
-            self._started = asyncio.ensure_future(self._start())
+            self._started = asyncio.ensure_future(self._start(ready))
             # Read the exception, or asyncio would log it once more as one that was never retrieved.
             self._started.add_done_callback(lambda task: task.cancelled() or task.exception())
 
@@ -105,7 +109,7 @@ class Runtime:
         assert self._started is not None
         await asyncio.shield(self._started)
 
-    async def _start(self) -> None:
+    async def _start(self, ready: Callable[[], None]) -> None:
         self._tasks.start(self.orders.poll())
         if settings.REDIS_URL:
             # The stubs give the base class, whose ``new_channel`` takes no prefix; that of every layer does.
@@ -119,6 +123,7 @@ class Runtime:
         conversation_options()  # raises if the setting is wrong
         preparing = self._tasks.start(self._prepare_stock_phrases())
         await asyncio.wait([preparing], timeout=MAX_WAIT_FOR_PHRASES)
+        ready()
         self.problem = ""
         for problem in await self.database(_language_problems):
             logger.error("%s", problem)

@@ -66,6 +66,8 @@ class Server:
         """Sessions that are over and that the engine has not released yet; each still takes a slot."""
         self._was_full = False
         """Whether the last announcement said that no slot is free."""
+        self.loaded = asyncio.Event()
+        """Set when the engine can serve."""
         self._may_take = asyncio.Event()
         """Set while placements are taken."""
         self._changed = asyncio.Event()
@@ -109,6 +111,7 @@ class Server:
         logger.info(
             "%s: loaded on %s in %.1f s; serving up to %d sessions", self.alias, description.device, seconds, self.slots
         )
+        self.loaded.set()
         if self.state == "loading":  # and not stopped meanwhile
             self.state = "ready"
         self.update()

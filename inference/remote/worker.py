@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from inference.remote.server import Server
 from inference.remote.waiting import cancel_and_wait
@@ -18,11 +19,16 @@ logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """All engines of this process. ``drain`` is how many seconds open sessions may take to end."""
+    """
+    All engines of this process.
 
-    def __init__(self, servers: list[Server], *, drain: float = 30.0) -> None:
+    ``drain`` is how many seconds open sessions may take to end. ``ready`` is called once all the engines are loaded.
+    """
+
+    def __init__(self, servers: list[Server], *, drain: float = 30.0, ready: Callable[[], None] = lambda: None) -> None:
         self._servers = servers
         self._drain = drain
+        self._ready = ready
         self._stopping = asyncio.Event()
         self._stop_at_once = asyncio.Event()
 
@@ -36,15 +42,21 @@ class Worker:
         """Serve until ``stop``. Raises ``EngineError`` if an engine does not load, or breaks."""
         serving = [asyncio.create_task(server.serve()) for server in self._servers]
         stopping = asyncio.create_task(self._stopping.wait())
+        loading = asyncio.create_task(self._tell_when_loaded())
         try:
             done, _ = await asyncio.wait((*serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 await task
             await self._drain_servers()
         finally:
-            await cancel_and_wait(*serving, stopping)
+            await cancel_and_wait(*serving, stopping, loading)
             await asyncio.gather(*(server.close() for server in self._servers))
             logger.info("Stopped")
+
+    async def _tell_when_loaded(self) -> None:
+        for server in self._servers:
+            await server.loaded.wait()
+        self._ready()
 
     async def _drain_servers(self) -> None:
         for server in self._servers:

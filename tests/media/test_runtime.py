@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.test import override_settings
 
 from calls.models import Agent
 from calls.services.readiness import readiness_problems
+from inference.garbage import freeze_loaded
 from media import runtime as media_runtime
 from media.runtime import Runtime, close_runtime, get_runtime, in_own_connection
 from media.turns.options import ConversationOptions
@@ -88,3 +90,26 @@ async def test_each_service_of_a_process_leaves_no_check_behind():
         runtime.begin()
         await close_runtime()
         assert await asyncio.to_thread(in_own_connection, readiness_problems) == []
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_what_is_loaded_is_left_out_of_garbage_collections_before_the_first_call():
+    with override_settings(ENGINES=engines()):
+        runtime = Runtime()
+    problems = []
+    runtime.begin(ready=lambda: problems.append(runtime.problem))
+    runtime.begin(ready=lambda: problems.append("again"))
+    await runtime.start()
+    assert problems == ["engines are loading"]
+    await runtime.close()
+
+
+def test_frozen_objects_are_in_no_collection():
+    before = gc.get_freeze_count()
+    loaded = [[] for _ in range(1000)]
+    freeze_loaded()
+    try:
+        assert gc.get_freeze_count() - before > len(loaded)
+        assert not any(thing is loaded for thing in gc.get_objects())
+    finally:
+        gc.unfreeze()

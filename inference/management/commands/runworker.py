@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from inference.backends import make_engine
+from inference.garbage import freeze_loaded
 from inference.remote.placement import RemoteEngine, get_layer
 from inference.remote.server import KINDS, Server
 from inference.remote.worker import Worker
@@ -63,7 +64,7 @@ class Command(BaseCommand):
             servers = [
                 Server(name, engine, placements=placements, stream=stream, slots=slots) for name, engine in made.items()
             ]
-            asyncio.run(run_worker(Worker(servers, drain=drain)))
+            asyncio.run(run_worker(Worker(servers, drain=drain, ready=freeze_loaded)))
         except EngineError as error:
             raise CommandError(f"Cannot serve the engines: {error}") from error
 

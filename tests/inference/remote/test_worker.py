@@ -86,3 +86,18 @@ async def test_an_engine_that_does_not_load_ends_the_worker_though_others_are_st
     async with leaving_no_task(), asyncio.timeout(2):
         with pytest.raises(EngineError, match="no such model"):
             await Worker(servers).run()
+
+
+@in_virtual_time
+async def test_a_worker_is_ready_when_the_last_of_its_engines_is_loaded():
+    slow, ready = LoadingTextToSpeech(), asyncio.Event()
+    servers = [make_server("tts", ScriptedTextToSpeech()), make_server("stt", slow)]
+    async with leaving_no_task(), asyncio.timeout(2):
+        worker = Worker(servers, ready=ready.set)
+        running = asyncio.ensure_future(worker.run())
+        await servers[0].loaded.wait()
+        assert not ready.is_set()
+        slow.may_be_ready.set()
+        await ready.wait()
+        worker.stop()
+        await running
