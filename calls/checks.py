@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @register()
 def check_settings(**_: Any) -> list[CheckMessage]:
-    return [*_twilio(), *_calling_out(), *_limits(), *(() if settings.DEBUG else _production())]
+    return [*_twilio(), *_calling_out(), *_limits(), *_turn_model(), *(() if settings.DEBUG else _production())]
 
 
 @register(Tags.database)
@@ -116,6 +117,15 @@ def _limits() -> Iterator[CheckMessage]:
     for name in ("RETENTION_RECORDINGS_DAYS", "RETENTION_TRANSCRIPTS_DAYS"):
         if getattr(settings, name) < 0:
             yield Error(f"{name} must be a number of days, or 0 to keep everything.", id="calls.E031")
+
+
+def _turn_model() -> Iterator[CheckMessage]:
+    path = settings.TURN_MODEL
+    if path and not Path(path).is_file():
+        yield Error(
+            f"TURN_MODEL is {path}, where there is no file. Name the ONNX file of the model, or leave it empty.",
+            id="calls.E035",
+        )
 
 
 def _production() -> Iterator[CheckMessage]:

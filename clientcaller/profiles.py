@@ -1,5 +1,6 @@
-"""The profiles of ``ENGINES_PROFILE``: the three engines of each, with the options that the environment sets."""
+"""The profiles of ``ENGINES_PROFILE``: the engines of each, with the options that the environment sets."""
 
+from collections.abc import Collection
 from typing import Any, TypedDict
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,25 +16,33 @@ class EngineSetting(TypedDict):
 
 
 Profile = dict[str, EngineSetting]
-"""An engine for each of ``stt``, ``llm`` and ``tts``."""
+"""An engine for each of ``stt``, ``llm`` and ``tts``, and for ``turn`` if there is a turn model."""
 
 
 def _engine(backend: str, /, **options: Any) -> EngineSetting:
     return {"BACKEND": backend, "OPTIONS": options}
 
 
-def engine_profiles() -> dict[str, Profile]:
+def engine_profiles(turn_model: str) -> dict[str, Profile]:
     """
     Every profile, with ``ENGINES_OPTIONS`` in each: a command can be told to use another profile than its process does.
+
+    ``turn_model`` is the file of the turn model; without one, no profile has such an engine.
     """
-    added = _added_options()
+    turn = _turn_model(turn_model)
+    added = _added_options({"stt", "llm", "tts", *turn})
     return {
         name: {
             alias: _engine(engine["BACKEND"], **(engine["OPTIONS"] | added.get(alias, {})))
-            for alias, engine in profile.items()
+            for alias, engine in (profile | turn).items()
         }
         for name, profile in _profiles().items()
     }
+
+
+def _turn_model(path: str) -> Profile:
+    """The turn model runs in the process that takes the call, whatever the profile."""
+    return {"turn": _engine("inference.engines.smart_turn.SmartTurnModel", model=path)} if path else {}
 
 
 def _profiles() -> dict[str, Profile]:
@@ -102,10 +111,16 @@ def _language_model(*, default_url: str, default_model: str, default_server: str
     )
 
 
-def _added_options() -> dict[str, dict[str, Any]]:
+def _added_options(known: Collection[str]) -> dict[str, dict[str, Any]]:
     options = environment.json_object("ENGINES_OPTIONS")
-    if unknown := sorted(set(options) - {"stt", "llm", "tts"}):
-        raise ImproperlyConfigured(f"ENGINES_OPTIONS has the keys {', '.join(unknown)}. Use only stt, llm and tts.")
+    if "turn" in options and "turn" not in known:
+        raise ImproperlyConfigured(
+            "ENGINES_OPTIONS has options of a turn model, but TURN_MODEL is not set. Set it to the model's file."
+        )
+    if unknown := sorted(set(options) - {*known}):
+        raise ImproperlyConfigured(
+            f"ENGINES_OPTIONS has the keys {', '.join(unknown)}. Use only stt, llm, tts and turn."
+        )
     if wrong := [alias for alias, value in options.items() if not isinstance(value, dict)]:
         raise ImproperlyConfigured(
             f"The value of {', '.join(wrong)} in ENGINES_OPTIONS is not an object. "

@@ -324,7 +324,9 @@ RETENTION_TRANSCRIPTS_DAYS = environment.whole_number("RETENTION_TRANSCRIPTS_DAY
 
 # --- Engines ---------------------------------------------------------------------------------------------
 
-ENGINES_PROFILES = profiles.engine_profiles()
+# The file of a turn model, which judges by the sound whether the caller has finished; empty: there is none.
+TURN_MODEL = environment.text("TURN_MODEL")
+ENGINES_PROFILES = profiles.engine_profiles(TURN_MODEL)
 ENGINES_PROFILE = environment.choice("ENGINES_PROFILE", "laptop", ENGINES_PROFILES)
 if ENGINES_PROFILE == "remote" and not REDIS_URL:
     raise ImproperlyConfigured(

@@ -5,6 +5,7 @@ Makes engines from the ``ENGINES`` setting, in the manner of Django's ``CACHES``
         "stt": {"BACKEND": "inference.engines.scripted.ScriptedSpeechToText", "OPTIONS": {"final_delay": 0.05}},
         "llm": {...},
         "tts": {...},
+        "turn": {...},  # may be missing or empty
     }
 
 ``OPTIONS`` become an instance of the class's ``options_class`` if it has one (see ``inference.options``), else keyword
@@ -19,22 +20,27 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from inference.interfaces import LanguageModel, SpeechToText, TextToSpeech
+from inference.interfaces import Engine, LanguageModel, SpeechToText, TextToSpeech, TurnModel
 from inference.options import parse_options
 from inference.types import EngineError
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """The three engines of one process."""
+    """The engines of one process."""
 
     stt: SpeechToText
     llm: LanguageModel
     tts: TextToSpeech
+    turn: TurnModel | None = None
+
+    @property
+    def all(self) -> tuple[Engine, ...]:
+        return (self.stt, self.llm, self.tts, *((self.turn,) if self.turn is not None else ()))
 
     async def start(self) -> None:
-        """Start all three at the same time. If one fails, close all of them and raise its error."""
-        starting = [asyncio.ensure_future(engine.start()) for engine in (self.stt, self.llm, self.tts)]
+        """Start all of them at the same time. If one fails, close all of them and raise its error."""
+        starting = [asyncio.ensure_future(engine.start()) for engine in self.all]
         try:
             await asyncio.gather(*starting)
         except BaseException:
@@ -45,7 +51,7 @@ class Engines:
             raise
 
     async def close(self) -> None:
-        await asyncio.gather(self.stt.close(), self.llm.close(), self.tts.close(), return_exceptions=True)
+        await asyncio.gather(*(engine.close() for engine in self.all), return_exceptions=True)
 
 
 def make_engine(alias: str, setting: Mapping[str, Any]) -> Any:
@@ -82,4 +88,5 @@ def make_engines(setting: Mapping[str, Mapping[str, Any]]) -> Engines:
         stt=make_engine("stt", setting["stt"]),
         llm=make_engine("llm", setting["llm"]),
         tts=make_engine("tts", setting["tts"]),
+        turn=make_engine("turn", setting["turn"]) if setting.get("turn") else None,
     )

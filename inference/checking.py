@@ -2,8 +2,8 @@
 Tries engines with one utterance each, for ``manage.py engines`` and ``manage.py say``.
 
 The engines are tried in a chain, and each is closed before the next is loaded: text to speech asks a question, the
-recogniser hears it as over a telephone, and the language model answers the recognised words. If text to speech is not
-tried, a recording asks the question.
+recogniser hears it as over a telephone, the turn model judges whether it is at its end, and the language model answers
+the recognised words. If text to speech is not tried, a recording asks the question.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 
 from inference.backends import make_engine
-from inference.interfaces import Engine, LanguageModel, SpeechToText, TextToSpeech
+from inference.interfaces import Engine, LanguageModel, SpeechToText, TextToSpeech, TurnModel
 from inference.resampling import resample
 from inference.types import Description, EngineError, Message, Pcm, Transcript
 
@@ -31,7 +31,7 @@ QUESTION = "What are your opening hours?"
 RECORDING = Path(__file__).with_name("checking.wav")
 """``QUESTION`` at 8 kHz, spoken by Flite: for a recogniser that is tried without text to speech, as on its own pod."""
 INSTRUCTIONS = "You answer the telephone of a shop that opens at ten. Answer in one short sentence."
-CHAIN = ("tts", "stt", "llm")
+CHAIN = ("tts", "stt", "turn", "llm")
 """The order in which engines are tried."""
 TELEPHONE_HZ = 8000
 SILENCE_SECONDS = 0.3
@@ -176,6 +176,8 @@ class _Chain:
             case "stt":
                 trial = await recognise(cast(SpeechToText, engine), self.sound.over_the_telephone())
                 self.words = trial.words
+            case "turn":
+                trial = await score(cast(TurnModel, engine), self.sound.over_the_telephone())
             case _:
                 trial = await answer(cast(LanguageModel, engine), self.words)
         return trial
@@ -290,6 +292,16 @@ async def answer(llm: LanguageModel, question: str) -> Trial:
     if not words.strip():
         raise EngineError(f"the engine answered nothing to {question!r}")
     return Trial(words.strip(), first, time.perf_counter() - begun)
+
+
+async def score(model: TurnModel, sound: Sound) -> Trial:
+    """Score the sound as in a pause of a call. Raise ``EngineError`` if the score is no probability."""
+    begun = time.perf_counter()
+    probability = await model.score(sound.resampled(model.rate_hz))
+    took = time.perf_counter() - begun
+    if not 0 <= probability <= 1:
+        raise EngineError(f"the engine gave {probability}, which is no probability")
+    return Trial(f"{100 * probability:.0f} % that the caller has finished", took, took, sound)
 
 
 def clauses_of(text: str) -> list[str]:

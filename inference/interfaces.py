@@ -1,5 +1,5 @@
 """
-The three engines of a call, as small Protocols.
+The engines of a call, as small Protocols: three that every call needs, and a turn model, which it can do without.
 
 ``inference.backends`` makes each engine once for a process, and it serves many calls. What belongs to one utterance or
 to one call is in the object that ``open()`` returns. All methods are called on the event loop's thread and none may
@@ -16,7 +16,7 @@ from inference.types import NO_TOOLS, AudioChunk, Description, Languages, Messag
 
 class Engine(Protocol):
     """
-    The methods that all three engines have.
+    The methods that all engines have.
 
     An engine may also have ``broken: str``: why it cannot serve any call until its process is restarted, or "" while it
     can. The worker of a broken engine ends, so that it takes no more calls.
@@ -154,3 +154,23 @@ class TextToSpeech(Engine, Protocol):
 
     def open(self, *, voice: str = "", language: str = "en") -> Speech:
         """Prepare to speak in one call. ``""`` is the default voice; an unknown voice raises a permanent error."""
+
+
+class TurnModel(Engine, Protocol):
+    """Judges by the sound of a turn whether the caller has finished. It runs in the process that takes the call."""
+
+    @property
+    def rate_hz(self) -> int:
+        """The rate of the sound that is scored."""
+
+    @property
+    def longest(self) -> float:
+        """Seconds of sound that it can use."""
+
+    async def score(self, pcm: Pcm) -> float:
+        """
+        Return the probability, from 0 to 1, that the caller has finished with this sound.
+
+        It begins a little before the turn and ends in the pause. Only its last ``longest`` seconds count. A score that
+        would come too late to be of use is refused (``EngineFull``). Whoever does not want it any more cancels it.
+        """

@@ -16,8 +16,11 @@ pytest_plugins = ["tests.real_services"]
 OPTIONAL = {
     "human": ("--speech", "*.wav", "recordings of people"),
     "weights": ("--models", "*/model.bin", "models with real weights"),
+    "turn_weights": ("--models", "smart-turn/*.onnx", "the turn model Smart Turn, in smart-turn/*.onnx"),
 }
 """For each marker of tests that need a folder: its option, what the folder must have, and what that is."""
+MAY_LACK = ("turn_weights",)
+"""The markers whose tests are left out, with a line that says so, if the folder is given and has not what they need."""
 _left_out = pytest.StashKey[dict[str, int]]()
 """The number of tests that were left out, by their marker."""
 
@@ -70,10 +73,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = config.stash.setdefault(_left_out, {})
     for marker, (option, pattern, _) in OPTIONAL.items():
         folder = config.getoption(option)
-        if folder is not None:
-            if not any(folder.glob(pattern)):
-                raise pytest.UsageError(f"{option} {folder}: the folder has no {pattern}")
+        if folder is not None and any(folder.glob(pattern)):
             continue
+        if folder is not None and marker not in MAY_LACK:
+            raise pytest.UsageError(f"{option} {folder}: the folder has no {pattern}")
         without = [item for item in items if item.get_closest_marker(marker)]
         if without:
             config.hook.pytest_deselected(items=without)
@@ -112,6 +115,15 @@ def models_dir(request: pytest.FixtureRequest) -> Path:
     if folder is None:
         pytest.fail("A test that uses models_dir must be marked @pytest.mark.weights.")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def smart_turn(request: pytest.FixtureRequest) -> Path:
+    """The file of Smart Turn. A test that uses it is marked ``turn_weights``."""
+    folder = request.config.getoption("models")
+    if folder is None:
+        pytest.fail("A test that uses smart_turn must be marked @pytest.mark.turn_weights.")
+    return sorted(folder.resolve().glob("smart-turn/*.onnx"))[-1]
 
 
 @pytest.fixture(scope="session")

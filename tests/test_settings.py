@@ -130,6 +130,22 @@ def test_models_and_voices_of_the_gpu_profile_have_their_own_variables(load):
     }
 
 
+@pytest.mark.parametrize("profile", ["laptop", "cpu", "gpu", "remote"])
+def test_a_turn_model_runs_in_this_process_whatever_the_profile(load, profile):
+    environment = {"ENGINES_PROFILE": profile, "REDIS_URL": "rediss://redis.example.com"}
+    assert "turn" not in load(**environment)["ENGINES"]
+    options = '{"turn": {"max_waiting": 2}}'
+    assert load(**environment, TURN_MODEL="/models/turn.onnx", ENGINES_OPTIONS=options)["ENGINES"]["turn"] == {
+        "BACKEND": "inference.engines.smart_turn.SmartTurnModel",
+        "OPTIONS": {"model": "/models/turn.onnx", "max_waiting": 2},
+    }
+
+
+def test_options_of_a_turn_model_need_one(load):
+    with pytest.raises(ImproperlyConfigured, match="TURN_MODEL is not set"):
+        load(ENGINES_OPTIONS='{"turn": {"max_waiting": 2}}')
+
+
 def test_remote_engines_are_reached_through_redis_unless_the_language_model_has_a_url(load):
     remote = {"ENGINES_PROFILE": "remote", "REDIS_URL": "rediss://redis.example.com"}
     assert {engine["BACKEND"].rpartition(".")[0] for engine in load(**remote)["ENGINES"].values()} == {

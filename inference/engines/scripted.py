@@ -5,7 +5,7 @@ Outputs follow an absolute schedule, so that a late wake-up does not delay the o
 an engine fail or stall: ``failures`` and ``stalls`` are lists of ``Trouble`` as plain dictionaries, such as
 ``{"on": 3}`` (the third request), ``{"rate": 0.1}`` (a tenth of the requests, at random) and
 ``{"on": 2, "at": "middle"}``. A request is one utterance for speech to text, one ``stream()`` for the language model
-and one ``speak()`` for text to speech.
+and one ``speak()`` for text to speech, and one ``score()`` for a turn model.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class _DrawnTroubles:
 
 @dataclass(kw_only=True, eq=False)
 class _ScriptedEngine:
-    """The part that the three engines share. The fields of each are its options."""
+    """The part that the engines share. The fields of each are its options."""
 
     may_speculate: ClassVar[bool] = True
     languages: ClassVar[Languages] = ALL_LANGUAGES
@@ -408,3 +408,29 @@ class ScriptedSpeech:
 
 async def _sleep_until(due: float) -> None:
     await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+
+
+# Turn model
+
+
+@dataclass(kw_only=True, eq=False)
+class ScriptedTurnModel(_ScriptedEngine):
+    """Each score is the next of ``scores``, and after the last one the first again. It takes ``delay`` seconds."""
+
+    request_name = "scripted score"
+    scores: Sequence[float] = (0.5,)
+    delay: float = 0.08
+    rate_hz: int = 8000
+    longest: float = 8.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.sounds: list[Pcm] = []
+        """Every sound that was to be scored."""
+
+    async def score(self, pcm: Pcm) -> float:
+        self.sounds.append(pcm)
+        score = self.scores[(len(self.sounds) - 1) % len(self.scores)]
+        await asyncio.sleep(self.delay)
+        await self.troubles.draw_for_next_request().apply("first")
+        return score

@@ -115,6 +115,7 @@ def test_an_account_without_its_token_is_reported_in_development_too():
         ({"CALLS_PER_SECOND": float("inf")}, ["calls.E025"]),
         ({"ATTEMPTS_PER_NUMBER_AND_DAY": 0}, ["calls.E026"]),
         ({"API_RATE": "often"}, ["calls.E030"]),
+        ({"TURN_MODEL": "/no/such/model.onnx"}, ["calls.E035"]),
         ({"RETENTION_RECORDINGS_DAYS": -1}, ["calls.E031"]),
         ({"RETENTION_TRANSCRIPTS_DAYS": -1}, ["calls.E031"]),
     ],

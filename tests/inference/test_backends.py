@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from inference.backends import Engines, make_engine, make_engines
-from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText
+from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTurnModel
 from inference.types import EngineError
 
 SCRIPTED = {
@@ -39,6 +39,20 @@ def test_a_setting_becomes_three_engines_with_their_options():
     assert engines.stt.final_delay == 0.2
     assert isinstance(engines.llm, ScriptedLanguageModel)
     assert engines.tts.rate_hz == 24000
+
+
+@pytest.mark.parametrize("turn", [{}, {"turn": {}}, {"turn": None}])
+def test_a_call_can_do_without_a_turn_model(turn):
+    assert make_engines({**SCRIPTED, **turn}).turn is None
+
+
+def test_a_turn_model_is_made_like_the_other_engines():
+    backend = "inference.engines.scripted.ScriptedTurnModel"
+    engines = make_engines({**SCRIPTED, "turn": {"BACKEND": backend, "OPTIONS": {"delay": 0.2}}})
+    assert isinstance(engines.turn, ScriptedTurnModel)
+    assert engines.turn.delay == 0.2
+    with pytest.raises(EngineError, match=r"ENGINES\['turn'\]"):
+        make_engines({**SCRIPTED, "turn": {"BACKEND": "no.such.Model"}})
 
 
 def test_a_missing_engine_is_named():
@@ -83,18 +97,18 @@ def test_an_error_about_options_names_them_and_hides_their_values():
 
 
 async def test_all_engines_are_started_and_closed():
-    stt, llm, tts = RecordingEngine(), RecordingEngine(), RecordingEngine()
-    engines = Engines(stt, llm, tts)
+    stt, llm, tts, turn = (RecordingEngine() for _ in range(4))
+    engines = Engines(stt, llm, tts, turn)
     await engines.start()
     await engines.close()
-    assert stt.events == llm.events == tts.events == ["start", "close"]
+    assert stt.events == llm.events == tts.events == turn.events == ["start", "close"]
 
 
 async def test_if_one_engine_does_not_start_all_are_closed_and_its_error_is_raised():
-    stt, llm, tts = RecordingEngine(), RecordingEngine(starts=False), RecordingEngine()
+    stt, llm, tts, turn = RecordingEngine(), RecordingEngine(starts=False), RecordingEngine(), RecordingEngine()
     with pytest.raises(EngineError, match="no model here"):
-        await Engines(stt, llm, tts).start()
-    assert stt.events == llm.events == tts.events == ["start", "close"]
+        await Engines(stt, llm, tts, turn).start()
+    assert stt.events == llm.events == tts.events == turn.events == ["start", "close"]
 
 
 async def test_if_one_engine_does_not_start_the_others_are_not_waited_for():

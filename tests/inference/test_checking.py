@@ -71,6 +71,20 @@ async def test_without_text_to_speech_the_recogniser_hears_a_recording():
     assert stt.trial.sound.seconds == Sound.load(RECORDING).seconds + 2 * checking.SILENCE_SECONDS
 
 
+async def test_a_turn_model_scores_what_the_recogniser_hears():
+    setting = {**scripted(), "turn": {"BACKEND": "inference.engines.scripted.ScriptedTurnModel"}}
+    stt, turn = await try_engines(setting, ["stt", "turn"])
+    assert not turn.error
+    assert turn.trial.words == "50 % that the caller has finished"
+    assert np.array_equal(turn.trial.sound.pcm, stt.trial.sound.pcm)
+
+
+async def test_a_score_that_is_no_probability_is_a_failure():
+    turn = {"BACKEND": "inference.engines.scripted.ScriptedTurnModel", "OPTIONS": {"scores": [1.5]}}
+    (report,) = await try_engines({**scripted(), "turn": turn}, ["turn"])
+    assert "1.5, which is no probability" in report.error
+
+
 async def test_each_engine_is_closed_before_the_next_is_loaded(monkeypatch):
     calls = []
     for engine_class in (ScriptedSpeechToText, ScriptedLanguageModel, ScriptedTextToSpeech):

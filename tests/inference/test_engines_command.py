@@ -88,6 +88,16 @@ def test_an_engine_that_does_not_work_is_shown_with_its_error():
     assert "heard What time do you open?" in shown
 
 
+def test_a_turn_model_is_tried_where_there_is_one():
+    with pytest.raises(CommandError, match="The profile scripted has no engine turn"):
+        run_here("turn", "--profile", "scripted")
+    turn = {"BACKEND": "inference.engines.scripted.ScriptedTurnModel", "OPTIONS": {"scores": [0.9]}}
+    with override_settings(ENGINES={**settings.ENGINES_PROFILES["scripted"], "turn": turn}, ENGINES_PROFILE="scripted"):
+        shown = " ".join(run_here().split())
+    assert "scored 90 % that the caller has finished" in shown
+    assert "heard" in shown
+
+
 @pytest.mark.parametrize("wrong", [["ears"], ["--profile", "quantum"]])
 def test_an_engine_or_profile_that_does_not_exist_is_refused(wrong):
     with pytest.raises(CommandError, match=r"stt, llm, tts|laptop"):

@@ -17,8 +17,8 @@ from rich.table import Table
 from inference.checking import Report, check, describe
 from inference.management.options import add_profile, engines_of, interruptible
 
-ALIASES = ("stt", "llm", "tts")
-WORDS_LABELS = {"stt": "heard", "llm": "answered", "tts": "said"}
+ALIASES = ("stt", "llm", "tts", "turn")
+WORDS_LABELS = {"stt": "heard", "llm": "answered", "tts": "said", "turn": "scored"}
 
 
 class Command(BaseCommand):
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             nargs="*",
             type=_alias,
             metavar="engine",
-            help="stt, llm or tts; several may be given (default: all)",
+            help="stt, llm, tts or turn; several may be given (default: all that the profile has)",
         )
         add_profile(parser)
         parser.add_argument(
@@ -42,7 +42,9 @@ class Command(BaseCommand):
     @interruptible
     def handle(self, *, engines: Sequence[str], profile: str, check: bool, json: bool, **_: Any) -> None:
         setting = engines_of(profile)
-        aliases = [alias for alias in ALIASES if not engines or alias in engines]
+        if missing := [alias for alias in engines if not setting.get(alias)]:
+            raise CommandError(f"The profile {profile} has no engine {missing[0]}. TURN_MODEL sets a turn model.")
+        aliases = [alias for alias in ALIASES if setting.get(alias) and (not engines or alias in engines)]
         reports = self._check(setting, aliases) if check else describe(setting, aliases)
         if json:
             self.stdout.write(_as_json(profile, reports))
