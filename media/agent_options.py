@@ -62,8 +62,12 @@ def _check(options: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
     return ((name, tuple(value) if isinstance(value, list) else value) for name, value in options.items())
 
 
-def options_of(claim: StreamClaim, *, speculate: bool) -> ConversationOptions:
-    """Return the options for a stream that was let in; ``speculate``: whether the engines may work on a guess."""
+def options_of(claim: StreamClaim, *, speculate: bool, scores_turns: bool = False) -> ConversationOptions:
+    """
+    Return the options for a stream that was let in.
+
+    ``speculate``: whether the engines may work on a guess; ``scores_turns``: whether there is a turn model.
+    """
     agent = claim.agent
     options = conversation_options(
         language=agent.language,
@@ -78,5 +82,6 @@ def options_of(claim: StreamClaim, *, speculate: bool) -> ConversationOptions:
         opt_out_key=agent.opt_out_key,
         max_duration=max(1.0, agent.max_duration - claim.seconds_used),
         speculate=speculate,
+        scores_turns=scores_turns,
     )
     return replace(options, resumed=options.transfer_failed) if claim.transfer_failed else options

@@ -188,7 +188,7 @@ class StreamConnection:
 
     def _open_session(self, claim: services.StreamClaim) -> Session:
         runtime = self._runtime
-        options = options_of(claim, speculate=runtime.speculate)
+        options = options_of(claim, speculate=runtime.speculate, scores_turns=runtime.engines.turn is not None)
         runtime.prepare_phrases(options.stock_phrases, claim.agent)
         if claim.agent.record:
             self._recording = runtime.recordings.open(str(claim.call_id))

@@ -28,6 +28,7 @@ from media.recorder import Recording
 from media.speaking import Mouth
 from media.speech import VoiceDetector, VoiceWindow
 from media.spool import FactSpool
+from media.turn_scores import TurnScores
 from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.clock import StreamClock
@@ -73,10 +74,21 @@ class Session:
         self._ear = Ear(
             claim,
             engines.stt,
-            keep=KEPT_FOR_VOICE if self._hears_caller else KEPT_FOR_RECOGNITION,
+            keep=max(
+                KEPT_FOR_VOICE if self._hears_caller else KEPT_FOR_RECOGNITION,
+                engines.turn.longest if engines.turn is not None else 0.0,
+            ),
             tasks=self._tasks,
             emit=self.receive,
             in_callers_turn=lambda: self._conversation.floor is Floor.CALLER,
+        )
+        self._scores = TurnScores(
+            claim,
+            engines.turn,
+            sound=self._ear.sound_between,
+            position=lambda: self._intake.position,
+            tasks=self._tasks,
+            emit=self.receive,
         )
         self._mouth = Mouth(
             claim,
@@ -109,6 +121,7 @@ class Session:
         return {
             cmd.OpenUtterance: self._ear.open,
             cmd.TakeSnapshot: self._ear.take_snapshot,
+            cmd.ScoreTurn: self._scores.score,
             cmd.CloseUtterance: self._ear.close_utterance,
             cmd.Warm: self._mouth.warm,
             cmd.StartReply: self._mouth.start_reply,

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from media.turns import events as ev
+from media.turns.acoustic import BEFORE, is_due
 from media.turns.barge_in import INTERRUPTION
 from media.turns.clock import RATE_HZ, StreamClock, samples
-from media.turns.commands import CloseUtterance, Command, Noted, OpenUtterance, TakeSnapshot, TurnEnded
+from media.turns.commands import CloseUtterance, Command, Noted, OpenUtterance, ScoreTurn, TakeSnapshot, TurnEnded
 from media.turns.endpointing import SPECULATE, Endpointing
 from media.turns.long_talk import LongTalk
 from media.turns.options import ConversationOptions
@@ -92,6 +93,8 @@ class Caller:
         """How many utterances were opened."""
         self.snapshots = 0
         """How many snapshots were asked for."""
+        self.scores = 0
+        """How often the turn model was asked."""
         self.long_talk = LongTalk(options)
         self._missed = 0
         """The number of utterances in succession that had voice enough for words and none that was recognised."""
@@ -238,6 +241,34 @@ class Caller:
         utterance.timing.transcript, utterance.timing.released = now, None
         utterance.timing.restart_reply()
 
+    # -- the sound ------------------------------------------------------------------------------------------
+
+    def have_scored(self) -> None:
+        """Have the turn model judge the sound of the pause, if there is one and it is time to ask it."""
+        utterance = self.utterance
+        if utterance is None or utterance.pause is None or not self._options.scores_turns:
+            return
+        pause = utterance.pause
+        if pause.words is not None and pause.words.model_waits:
+            return
+        judgement = pause.words.judgement if pause.words is not None else None
+        if not is_due(pause.silence(self.position), judgement, pause.score, asked=pause.scores_asked):
+            return
+        self.scores += 1
+        pause.scores_asked += 1
+        pause.awaited_score = self.scores
+        self._emit(ScoreTurn(utterance.number, self.scores, max(0, utterance.onset - samples(BEFORE))))
+
+    def take_score(self, event: ev.TurnScored) -> bool:
+        """The turn model answers. False if that answer is not awaited."""
+        utterance = self.utterance
+        if utterance is None or utterance.number != event.utterance or utterance.pause is None:
+            return False
+        if event.score != utterance.pause.awaited_score:
+            return False
+        utterance.pause.score = event.probability
+        return True
+
     # -- is it over? ------------------------------------------------------------------------------------------
 
     def judge_turn(self, *, finishing: bool = False) -> CallerMove:
@@ -263,7 +294,7 @@ class Caller:
             return CallerMove.GIVE_UP if given_up else CallerMove.WAIT
         if pause.words.speculate_at is not None and silence >= pause.words.speculate_at:
             return CallerMove.SPECULATE
-        return CallerMove.END_OF_TURN if silence >= pause.words.wait else CallerMove.WAIT
+        return CallerMove.END_OF_TURN if pause.wait is not None and silence >= pause.wait else CallerMove.WAIT
 
     def _judge_voice(self, utterance: Utterance, due: int | None) -> CallerMove:
         """Say what to do about a voice that goes on, with short pauses or none."""
@@ -303,7 +334,7 @@ class Caller:
     def wait(self) -> float | None:
         """Seconds of silence before the turn is over; None while the words of the pause are not known."""
         pause = self.utterance.pause if self.utterance is not None else None
-        return pause.words.wait if pause is not None and pause.words is not None else None
+        return pause.wait if pause is not None else None
 
     def words_considered(self) -> None:
         """The words of the pause are not new any more."""

@@ -43,6 +43,17 @@ class TakeSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreTurn:
+    """Have the turn model judge the sound of this utterance up to now. ``TurnScored`` answers, or nothing does."""
+
+    utterance: int
+    score: int
+    """Counts the scores of this conversation from 1. A later one replaces it."""
+    begin: int
+    """The position of the first sample that it hears: a little before the voice."""
+
+
+@dataclass(frozen=True, slots=True)
 class CloseUtterance:
     """Stop recognising this utterance."""
 
@@ -188,6 +199,7 @@ class HangUp:
 Command = (
     OpenUtterance
     | TakeSnapshot
+    | ScoreTurn
     | CloseUtterance
     | Warm
     | StartReply

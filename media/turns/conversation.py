@@ -51,6 +51,7 @@ class Conversation:
             ev.TranscriptPartial: lambda event: control.consider(caller.take_partial(event, control.now)),
             ev.TranscriptReady: lambda event: control.consider(caller.take_snapshot(event, control.now)),
             ev.TranscriptFailed: lambda event: control.consider(caller.take_failure(event, control.now)),
+            ev.TurnScored: lambda event: control.consider(caller.take_score(event)),
             ev.ReplyToken: lambda event: control.consider(agent.take_token(event, control.now)),
             ev.ReplyText: lambda event: agent.take_text(event, control.now),
             ev.ReplyAudio: lambda event: agent.take_audio(event, control.now),
@@ -113,6 +114,9 @@ class Conversation:
             case ev.TranscriptReady(utterance, snapshot, _) | ev.TranscriptFailed(utterance, snapshot):
                 if utterance > control.caller.opened or snapshot > control.caller.snapshots:
                     raise ImpossibleEvent(f"snapshot {snapshot} of utterance {utterance} was never asked for")
+            case ev.TurnScored(utterance, score, probability):
+                if utterance > control.caller.opened or score > control.caller.scores or not 0 <= probability <= 1:
+                    raise ImpossibleEvent(f"score {score} of utterance {utterance}: {probability}")
             case (
                 ev.ReplyToken(revision=revision)
                 | ev.ReplyText(revision=revision)

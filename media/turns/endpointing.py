@@ -113,6 +113,8 @@ class Judgement:
     """The observations about the words."""
     by_form: bool = False
     """They are whole by their form, whatever they mean: a whole answer, or all that was to be dictated."""
+    settled: bool = False
+    """They leave nothing to the sound of the turn: they are plainly unfinished, dictated, or whole by their form."""
 
 
 class Endpointing:
@@ -141,12 +143,14 @@ class Endpointing:
         english = self._lexicon is _ENGLISH
         text = text if stop_counts else _UNSURE_STOP.sub(r"\1", text.rstrip())
         wait, why = _base_wait(text, agent_said) if english else _wait_by_lists(text, agent_said, self._lexicon)
+        settled = wait >= ADDRESS or why in _BY_FORM
         if self._pauses and wait > COMPLETE:
             usual = sorted(self._pauses)[len(self._pauses) // 2]
             wait = max(wait, min(wait * 1.5, usual * 1.25))
         elif len(self._pauses) >= PAUSES_KNOWN:
             wait = OFTEN_PAUSES
-        return Judgement(min(max(wait, SHORTEST), LONGEST), wait <= OFTEN_PAUSES, why, why in _BY_FORM)
+        words_wait = min(max(wait, SHORTEST), LONGEST)
+        return Judgement(words_wait, wait <= OFTEN_PAUSES, why, why in _BY_FORM, settled)
 
 
 def _base_wait(text: str, agent_said: str) -> tuple[float, str]:

@@ -87,6 +87,16 @@ class TranscriptFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnScored:
+    """The answer to ``ScoreTurn``."""
+
+    utterance: int
+    score: int
+    probability: float
+    """From 0 to 1: that the caller has finished."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyToken:
     """The language model's first token for this revision has come."""
 
@@ -197,6 +207,7 @@ Event = (
     | TranscriptPartial
     | TranscriptReady
     | TranscriptFailed
+    | TurnScored
     | ReplyToken
     | ReplyText
     | ReplyAudio

@@ -223,6 +223,7 @@ class FloorControl:
         return True
 
     def _consider_turn(self, utterance: Utterance) -> None:
+        self.caller.have_scored()
         move = self.caller.judge_turn(finishing=self.finishing)
         if move is CallerMove.SPECULATE:
             self.speculating.begin(utterance)

@@ -50,6 +50,8 @@ class ConversationOptions:
     """Whether the language model may answer words that break off with a request to wait, which makes the agent wait as
     long as after plainly unfinished words. It needs ``speculate``. A model that is wrong about it twice more often than
     right is not asked again in that call."""
+    scores_turns: bool = False
+    """Whether there is a turn model (``TURN_MODEL``), which judges by the sound whether the caller has finished."""
     filler_after: float = 1.2
     """How long the agent waits for its engines in silence before it says a filler. Replies that are merely slow come
     sooner and need no filler; a longer silence sounds like a lost line."""

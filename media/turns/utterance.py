@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from media.turns.acoustic import FUSION
 from media.turns.clock import RATE_HZ
 from media.turns.endpointing import UNFINISHED, Judgement
 from media.turns.timing import Timing
@@ -16,16 +17,11 @@ class Words:
     text: str
     """Empty: recognition found no words."""
     judgement: Judgement
-    """Seconds to wait in silence before the caller is taken to have finished."""
+    """How long to wait in silence before the caller is taken to have finished, by these words alone."""
     speculate_at: float | None = 0.0
     """Seconds of silence after which a reply to them is considered; None if one was."""
     model_waits: bool = False
     """The language model has taken them for unfinished."""
-
-    @property
-    def wait(self) -> float:
-        """Seconds of silence after which the turn is over."""
-        return UNFINISHED if self.model_waits else self.judgement.wait
 
 
 @dataclass(slots=True)
@@ -40,6 +36,25 @@ class Pause:
     """Recognition was asked for the words."""
     failed: bool = False
     """Recognition gave no answer."""
+    scores_asked: int = 0
+    """How often the turn model was asked about this pause."""
+    awaited_score: int = 0
+    """The number of the last of these scores; 0 if the turn model was not asked."""
+    score: float | None = None
+    """The probability that the caller has finished, by the sound; None until the turn model has answered."""
+
+    @property
+    def wait(self) -> float | None:
+        """
+        Seconds of silence after which the turn is over, by the words, what the language model makes of them, and the
+        sound; None until the words are known.
+        """
+        if self.words is None:
+            return None
+        if self.words.model_waits:
+            return UNFINISHED
+        judgement = self.words.judgement
+        return judgement.wait if self.score is None else FUSION.wait(judgement, self.score)
 
     def silence(self, position: int) -> float:
         """Seconds of the pause up to ``position``."""

@@ -83,6 +83,10 @@ class Engines:
     """Whether a reply ends without words."""
     recognises: Callable[[str], str] = lambda text: text
     """What recognition makes of the caller's words."""
+    scores: list[float] = field(default_factory=list)
+    """What the turn model answers, one after the other; the last one is used again and again. Empty: nothing."""
+    score: float = 0.08
+    """What it takes to answer."""
     mute: bool = False
     """The voice fails, even for fixed words."""
     end_call_after: int | None = None
@@ -280,6 +284,11 @@ class Phone:
                 text = self._words(self.open_utterances[utterance], self.position)
                 answer = ev.TranscriptReady(utterance, snapshot, self.engines.recognises(text))
                 self._at(now + self.engines.snapshot, lambda: self.receive(answer))
+            case cmd.ScoreTurn(utterance, score, _):
+                if self.engines.scores:
+                    probability = self.engines.scores[min(score, len(self.engines.scores)) - 1]
+                    scored = ev.TurnScored(utterance, score, probability)
+                    self._at(now + self.engines.score, lambda: self.receive(scored))
             case cmd.StartReply(revision):
                 if self.engines.waits(command):
                     self._at(now + self.engines.first_token, lambda: self.receive(ev.ReplyEnded(revision, WAIT)))

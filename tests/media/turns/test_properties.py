@@ -59,6 +59,8 @@ def calls(draw) -> Phone:
         fails=draw(st.sampled_from([lambda n: False, lambda n: n % 2 == 0, lambda n: n > 1])),
         breaks_off=draw(st.sampled_from([lambda n: False, lambda n: n % 3 == 1])),
         is_empty=draw(st.sampled_from([lambda n: False, lambda n: n % 3 == 2])),
+        scores=draw(st.lists(st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0]), max_size=5)),
+        score=draw(st.sampled_from([0.08, 0.5])),
         mute=draw(st.sampled_from([False, False, False, True])),
         end_call_after=draw(st.sampled_from([None, None, 2])),
         requests=draw(
@@ -72,6 +74,7 @@ def calls(draw) -> Phone:
         transfer_targets=("sales",),
         opt_out_key=draw(st.sampled_from(["", "9"])),
         speculate=draw(st.booleans()),
+        scores_turns=draw(st.booleans()),
         max_duration=draw(st.sampled_from([20.0, 600.0])),
         warn_before=5.0,
         still_there_after=4.0,
