@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from media.turns.clock import RATE_HZ
 from media.turns.commands import ClearPlayout, Command, Noted, Played, SendAudio, SendMark
 from media.turns.playout import FinalMark, Heard, Playout
 from media.turns.timing import Timing
@@ -19,8 +20,11 @@ class Sender:
     def __init__(self, playout: Playout, emit: Callable[[Command], None]) -> None:
         self._playout = playout
         self._emit = emit
-        self._first_marks: dict[str, Timing] = {}
-        """The mark behind the first audio of a turn, and the timing that learns from its echo when that was heard."""
+        self._first_marks: dict[str, tuple[Timing, float]] = {}
+        """
+        The mark behind the first audio of a turn, the timing that learns from its echo when that began to be heard, and
+        the seconds of that audio.
+        """
 
     def send_due(self, timing: Timing, now: float) -> None:
         """Send the audio that is due; ``timing`` is that of the agent's turn."""
@@ -37,7 +41,7 @@ class Sender:
             if timing.sent is None:
                 timing.sent = now
                 if sending.mark is not None:
-                    self._first_marks[sending.mark] = timing
+                    self._first_marks[sending.mark] = timing, len(sending.audio) / RATE_HZ
 
     def emit_played(self, now: float) -> None:
         """Emit what the caller has heard since the last time."""
@@ -65,6 +69,6 @@ class Sender:
     def mark_reached(self, name: str, now: float) -> None:
         """The telephone has played everything before this mark, or has dropped it."""
         if self._playout.mark_reached(name, now):
-            timing = self._first_marks.pop(name, None)
-            if timing is not None:
-                timing.heard = now
+            timing, seconds = self._first_marks.pop(name, (None, 0.0))
+            if timing is not None and timing.sent is not None:
+                timing.heard = max(timing.sent, now - seconds)

@@ -32,7 +32,7 @@ class Timing:
     sent: float | None = None
     """The first audible sample was sent."""
     heard: float | None = None
-    """The mark behind that sample came back."""
+    """That sample began to be heard: the mark behind the audio that begins with it came back, less that audio."""
     overlap_started: float | None = None
     """The first voiced sample of the overlap that stopped the agent's turn."""
     cleared: float | None = None
