@@ -26,6 +26,16 @@ The level is that of the louder half of a voice, above which the loudest syllabl
 at most. So a voice whose own level is 20 dB below the caller's passes with single syllables, and one that is 26 dB
 below does not pass. Of the stretches of 0.2 s or more in recordings of 40 people, 1 % have no syllable so loud.
 """
+_LEAST_OVER_AGENT = 8
+"""
+Frames (160 ms) of a voice over the agent's that must be loud enough. In a voice 20 dB below the caller's, single
+syllables are; and the caller's own voice has so many before it is long enough to stop the agent.
+"""
+_SOFTEST_OVER_AGENT = 10**-4.2
+"""
+-42 dBFS: before the caller's first words, a voice over the agent's is not the caller's while its loudest syllable is
+below that. A caller who is 20 dB softer than usual on a telephone still passes, the voices of the next room do not.
+"""
 _HOLD = int(0.3 * RATE_HZ)
 """
 A voice has paused when it was so quiet for 0.3 s, though the detector still hears one. In 204 stretches of
@@ -72,8 +82,9 @@ class CallerLevel:
     Passes on the caller's voice, and no voice that is far quieter.
 
     ``push`` each piece of sound before its windows are judged, pass each window through ``judge``, and call ``learn``
-    for what the caller has said. Until they have said something, and after a quieter voice has tried for long enough,
-    every voice passes. Positions are samples into the caller's stream.
+    for what the caller has said. Until they have said something, every voice passes that is not very soft or comes in
+    the agent's silence, and after a quieter voice has tried for long enough, every voice does. Positions are samples
+    into the caller's stream.
     """
 
     def __init__(self, call: str = "") -> None:
@@ -87,8 +98,10 @@ class CallerLevel:
         """The latest frames of a voice that passed."""
         self._levels: deque[float] = deque(maxlen=_UTTERANCES)
         """The levels (power) of the caller's latest utterances."""
-        self._least = 0.0
-        """The power from which a voice passes; 0 while the level is not known."""
+        self._least = _SOFTEST_OVER_AGENT
+        """The power from which a voice passes; 0 if every voice does."""
+        self._loud_frames = 0
+        """The frames of the present voice that were so loud."""
         self._passing = False
         self._loud_until = 0
         """The end of the last frame that was loud enough."""
@@ -104,7 +117,7 @@ class CallerLevel:
     @property
     def decibels(self) -> float | None:
         """The caller's level in dB relative to full scale; None while it is not known."""
-        return None if not self._least else 10 * float(np.log10(self._least / _BELOW))
+        return 10 * float(np.log10(self._least / _BELOW)) if self._levels else None
 
     def push(self, end: int, pcm: Pcm) -> None:
         """The piece of sound that ends at position ``end``."""
@@ -123,6 +136,8 @@ class CallerLevel:
         and they have not answered.
         """
         loud = self._take_frames(window)
+        if not agent_silent:
+            loud = loud and (self._loud_frames >= _LEAST_OVER_AGENT or not self._least)
         if not self._passing:
             if not window.voiced:
                 return self._report(window, self._edge, changed=False)
@@ -159,10 +174,12 @@ class CallerLevel:
             end, power = self._frames.popleft()
             self._syllable.append(power)
             if not window.voiced:
+                self._loud_frames = 0
                 continue
             loud = loud or sum(self._syllable) >= self._least * _SYLLABLE
             if power >= self._least:
                 self._loud_until = end
+                self._loud_frames += 1
             if self._passing:
                 self._voice.append((end, power))
         return loud
@@ -174,10 +191,13 @@ class CallerLevel:
             self._under_agent += length
             return False
         self._tried += length
-        patience = (_ANSWER if asked else _TRIAL) + _FACTOR * self._under_agent
+        patience = _FACTOR * self._under_agent
+        if self._levels:
+            patience += _ANSWER if asked else _TRIAL
         if self._tried < (_LONG_TRIAL if self._somebody_else else min(patience, _LONG_TRIAL)):
             return False
-        logger.info("Call %s: forgot the caller's level, because a quieter voice goes on speaking", self._call)
+        if self._levels:
+            logger.info("Call %s: forgot the caller's level, because a quieter voice goes on speaking", self._call)
         self._levels.clear()
         self._least = 0.0
         self._under_agent = self._tried = 0
@@ -186,7 +206,7 @@ class CallerLevel:
     def _onset(self, window: VoiceWindow) -> int:
         """The position at which the caller has begun to speak, now that they are heard."""
         soft_onset = window.position - _SOFT_ONSET
-        if not self._least:
+        if not self._levels:
             return max(window.edge, window.position - _HEARD_LATE)
         return window.edge if window.edge >= soft_onset else window.position - _SYLLABLE * _FRAME
 

@@ -94,6 +94,30 @@ def test_a_voice_far_below_the_caller_does_not_pass(level):
         assert caller_at(level).sounds(level - below).pauses().passed == passes
 
 
+@pytest.mark.parametrize(("level", "passes"), [(-24, True), (-40, True), (-46, False), (-56, False)])
+def test_before_the_callers_first_words_a_very_soft_voice_over_the_agents_does_not_pass(level, passes):
+    line = Line()
+    line.agent_silent = False
+    assert line.sounds(level, seconds=0.5).passed == passes
+
+
+def test_a_soft_voice_is_heard_in_the_agents_silence_if_it_has_not_talked_on_under_the_agents():
+    assert Line().sounds(-56, seconds=0.1).passed == 1
+    line = Line()
+    line.agent_silent = False
+    line.sounds(-56, seconds=1.0)
+    line.agent_silent = True
+    assert line.sounds(-56, seconds=1.9).passed == 0
+    assert line.sounds(-56, seconds=0.3).passed == 1
+
+
+@pytest.mark.parametrize(("agent_silent", "passed"), [(True, 1), (False, 0)])
+def test_a_voice_over_the_agents_needs_more_than_one_loud_syllable(agent_silent, passed):
+    line = caller_at(-24)
+    line.agent_silent = agent_silent
+    assert line.sounds(-45, seconds=0.3).sounds(-34, seconds=0.12).sounds(-45, seconds=0.3).passed == passed
+
+
 def test_the_level_is_learnt_from_words_and_from_no_noise():
     line = Line().sounds(-10, seconds=3).pauses()
     line.caller_says(-30)
