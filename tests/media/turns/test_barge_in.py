@@ -252,6 +252,19 @@ def test_a_backchannel_that_needed_no_answer_is_no_part_of_the_next_turn():
     assert phone.transcript[1] == ("caller", "my number is four one five.")
 
 
+@pytest.mark.parametrize(
+    ("said", "lasts", "answered"),
+    # The telephone's voice activity outlasts a voice by 70 ms.
+    [("here we go", 0.1, False), ("forward", 0.1, False), ("forward", 0.28, True), ("on Sunday", 0.28, True)],
+)
+def test_words_that_nobody_could_say_in_that_time_need_no_answer(said, lasts, answered):
+    phone = Phone(ConversationOptions(greeting=REPLY))
+    phone.caller_says(said, start=1.5, end=1.5 + lasts)
+    phone.wait_until(12.0)
+    assert ("agent", REPLY) in phone.transcript
+    assert (("caller", said) in phone.transcript) is answered
+
+
 def test_a_cough_leaves_a_pending_reply_alone():
     """livekit/agents#1229"""
     phone = Phone(engines=Engines(first_token=1.2))
