@@ -110,7 +110,7 @@ bench-gpu: .venv-bench/.ready ## on a GPU: measure CSM and Whisper at full size,
 bench: $(VENV)/.dev ## measure response latency, barge-in and calls per core
 	@$(PY) -m tests.benchmarks.load $(BENCH)
 
-bench-turns: $(VENV)/.dev ## measure turn-taking with recordings of people and real recognition (SPEECH=folder MODELS=folder)
+bench-turns: $(VENV)/.dev ## measure turn-taking with recordings of people and real recognition, in virtual time (SPEECH=folder MODELS=folder)
 	@[ -n "$(SPEECH)" ] && [ -n "$(MODELS)" ] || { echo "Name the folders of the recordings and of the models: make bench-turns SPEECH=... MODELS=..."; exit 1; }
 	@$(PY) -m tests.benchmarks.turns --speech $(SPEECH) --models $(MODELS) $(BENCH)
 

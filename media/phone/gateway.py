@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from media.errors import MediaError
 from media.phone.impairments import Impairments
+from media.phone.media_socket import MediaSocket
 from media.phone.party import Party
 from media.phone.stream import MediaStream, Reason, StreamEnd
 from media.phone.stream_handshake import StreamRequest
@@ -38,6 +40,7 @@ class Gateway:
         impairments: Impairments | None = None,
         strict: bool = True,
         sign_trailing_slash: bool = False,
+        make_socket: Callable[..., MediaSocket] = MediaSocket,
     ) -> None:
         self.party = party
         self.tape = tape
@@ -45,6 +48,8 @@ class Gateway:
         self.strict = strict
         self.sign_trailing_slash = sign_trailing_slash
         """Whether the socket's URL is signed as if it ended with a slash; Twilio advises accepting that form too."""
+        self.make_socket = make_socket
+        """Makes the connection of each stream, with the arguments of ``MediaSocket``."""
         self.errors: list[GatewayError] = []
         """The errors that Twilio would have reported, in order."""
         self.underruns = 0

@@ -28,6 +28,7 @@ class CallerTurn:
     """
 
     clip: str
+    started_at: float
     ended_at: float
     response: float | None
     """From the caller's last loud sample on the application's socket to the first audible one received there."""
@@ -43,6 +44,7 @@ class Overlap:
 
     clip: str
     started_at: float
+    ended_at: float
     backchannel: bool
     """Whether the caller did not mean to interrupt."""
     clear_after: float | None
@@ -73,6 +75,8 @@ class Measurements:
     turns: list[CallerTurn] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    agent_speech: list[tuple[float, float]] = field(default_factory=list)
+    """When the agent was audible at the caller's ear, pauses below 0.2 s included: from and to, in seconds."""
     agent_seconds: float = 0.0
     """Seconds for which the agent was audible."""
     unresolved_marks: int = 0
@@ -162,6 +166,7 @@ def measure(tape: Tape | Path) -> Measurements:
         turns=turns,
         overlaps=overlaps,
         gaps=_gaps(events, utterances),
+        agent_speech=speech,
         agent_seconds=sum(end - start for start, end in speech),
         unresolved_marks=marks,
         errors=[event["code"] for event in events if event["event"] == "error"],
@@ -195,7 +200,7 @@ def _turn(
         onset = _first_between((start for start, _ in speech), max(utterance.end, clear or 0.0), next_start)
         response = None if arrival is None else round(arrival - utterance.end_sent, 4)
         heard = None if onset is None else round(onset - utterance.end, 4)
-    return CallerTurn(utterance.clip, utterance.end, response, heard, cut_in)
+    return CallerTurn(utterance.clip, utterance.start, utterance.end, response, heard, cut_in)
 
 
 def _overlap(
@@ -222,6 +227,7 @@ def _overlap(
     return Overlap(
         clip=utterance.clip,
         started_at=utterance.start,
+        ended_at=min(utterance.end, tape_end),
         backchannel=utterance.kind == "backchannel",
         clear_after=None if clear is None else round(clear - utterance.start_sent, 4),
         silent_after=silent_after,

@@ -22,7 +22,6 @@ from media.phone.app_messages import AppClear, AppMark, AppMedia, AppMessage, de
 from media.phone.earpiece import Earpiece
 from media.phone.frames import FRAME_BYTES, FRAME_SECONDS, RATE_HZ, SILENT_FRAME, first_audible
 from media.phone.impairments import WIRE_FAULTS, DelayLine, Fault, Noise
-from media.phone.media_socket import MediaSocket
 from media.phone.stream_handshake import StreamRefused, StreamRequest, open_stream
 from media.phone.ticker import Ticker
 from media.phone.uplink import Uplink
@@ -66,9 +65,7 @@ class MediaStream:
         self._impairments = impairments = gateway.impairments
         self._random = Random(f"{impairments.seed} {request.stream_sid}")
         self._ticker = Ticker.shared()
-        self._socket = MediaSocket(
-            on_message=self._receive, on_writable=lambda: self._uplink.flush(), on_closed=self._finish
-        )
+        self._socket = gateway.make_socket(on_message=self._receive, on_writable=self._flush, on_closed=self._finish)
         self._uplink = Uplink(self._socket, request.stream_sid, impairments, random=self._random, warn=self._warn)
         self._downlink: DelayLine[AppMessage] = DelayLine(
             self._carry_out, random=self._random, delay=impairments.network_delay, jitter=impairments.jitter
@@ -217,6 +214,9 @@ class MediaStream:
         if key is not None:
             self._tape.log("dtmf", digit=key)
             self._uplink.send("dtmf", f'"dtmf":{{"track":"inbound_track","digit":"{key}"}}')
+
+    def _flush(self) -> None:
+        self._uplink.flush()
 
     def _log_tally(self) -> None:
         self._tape.log(
