@@ -101,7 +101,9 @@ class CallerLevel:
         self._least = _SOFTEST_OVER_AGENT
         """The power from which a voice passes; 0 if every voice does."""
         self._loud_frames = 0
-        """The frames of the present voice that were so loud."""
+        """The frames of the present voice, and of those just before it, that were so loud."""
+        self._loud_edge = 0
+        """Where the first voice with such a frame began."""
         self._passing = False
         self._loud_until = 0
         """The end of the last frame that was loud enough."""
@@ -174,10 +176,11 @@ class CallerLevel:
             end, power = self._frames.popleft()
             self._syllable.append(power)
             if not window.voiced:
-                self._loud_frames = 0
                 continue
             loud = loud or sum(self._syllable) >= self._least * _SYLLABLE
             if power >= self._least:
+                if not self._loud_frames or end - self._loud_until >= _HOLD:
+                    self._loud_frames, self._loud_edge = 0, window.edge
                 self._loud_until = end
                 self._loud_frames += 1
             if self._passing:
@@ -208,7 +211,9 @@ class CallerLevel:
         soft_onset = window.position - _SOFT_ONSET
         if not self._levels:
             return max(window.edge, window.position - _HEARD_LATE)
-        return window.edge if window.edge >= soft_onset else window.position - _SYLLABLE * _FRAME
+        # A frame that was lost may have cut the voice in two before it was loud for long enough.
+        edge = self._loud_edge if self._loud_edge >= soft_onset else window.edge
+        return edge if edge >= soft_onset else window.position - _SYLLABLE * _FRAME
 
     def _report(self, window: VoiceWindow, edge: int, *, changed: bool) -> VoiceWindow:
         self._edge = max(self._edge, edge)

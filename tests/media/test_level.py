@@ -118,6 +118,14 @@ def test_a_voice_over_the_agents_needs_more_than_one_loud_syllable(agent_silent,
     assert line.sounds(-45, seconds=0.3).sounds(-34, seconds=0.12).sounds(-45, seconds=0.3).passed == passed
 
 
+def test_a_voice_over_the_agents_that_a_lost_frame_cuts_in_two_is_one():
+    line = caller_at(-24)
+    line.agent_silent = False
+    began = line.now
+    line.sounds(-24, seconds=0.12).pauses(0.06).sounds(-24, seconds=0.12)
+    assert line.heard == [(pytest.approx(began, abs=0.04), 0.0)]
+
+
 def test_the_level_is_learnt_from_words_and_from_no_noise():
     line = Line().sounds(-10, seconds=3).pauses()
     line.caller_says(-30)
