@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Error, Info, Tags, Warning, registe
 from django.db import Error as DatabaseError
 
 from calls import numbers, rates, schedule
-from calls.languages import judge_language
+from calls.languages import judge_language, judge_other_language
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Names of this machine, where Twilio reaches nothing."""
@@ -54,10 +54,11 @@ def check_languages(databases: Sequence[str] | None = None, **_: Any) -> list[Ch
         return []
     found: list[CheckMessage] = []
     for agent in agents:
-        report = judge_language(agent.language)
-        about = f"Agent {agent.name}, language {agent.language}: "
-        found += [Warning(about + problem, id="calls.W041") for problem in report.problems]
-        found += [Info(about + unknown, id="calls.I042") for unknown in report.unknown]
+        others = [(language, judge_other_language(language)) for language in agent.other_languages]
+        for language, report in [(agent.language, judge_language(agent.language)), *others]:
+            about = f"Agent {agent.name}, language {language}: "
+            found += [Warning(about + problem, id="calls.W041") for problem in report.problems]
+            found += [Info(about + unknown, id="calls.I042") for unknown in report.unknown]
     return found
 
 

@@ -14,7 +14,7 @@ from django.db import models
 from django.utils import timezone
 
 from calls import rates
-from calls.languages import judge_language
+from calls.languages import LANGUAGE, are_voices_of_languages, judge_language, problems_of_others
 from calls.status import Status
 from calls.variables import misspelt
 
@@ -63,6 +63,13 @@ class Agent(models.Model):
         max_length=100, blank=True, help_text="A voice of the speech engine. Empty: the engine's default."
     )
     language = models.CharField(max_length=16, default="en")
+    other_languages = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[are_voices_of_languages],
+        help_text="The languages to which the agent changes if the caller speaks one of them for two turns. Each has a "
+        'voice; an empty one is the usual voice of the language: {"de": "", "es": ""}.',
+    )
     max_duration = models.PositiveIntegerField(
         default=600, validators=[MinValueValidator(10)], help_text="Seconds after which the agent says goodbye."
     )
@@ -138,10 +145,12 @@ class Agent(models.Model):
         errors: dict[str, str | list[str]] = {}
         if self.machine_detection == MachineDetection.MESSAGE and not self.voicemail_message:
             errors["voicemail_message"] = "Machine detection is set to message, so write the message."
-        if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*", self.language):
+        if not LANGUAGE.fullmatch(self.language):
             errors["language"] = "Write a language code such as en, de or pt-BR."
         elif self.active and (problems := judge_language(self.language).problems):
             errors["language"] = list(problems)
+        if others := problems_of_others(self.language, self.other_languages, active=self.active):
+            errors["other_languages"] = others
         for field in ("prompt", "greeting", "disclosure", "voicemail_message"):
             if wrong := misspelt(getattr(self, field), spoken=field != "prompt"):
                 errors[field] = (
@@ -239,6 +248,9 @@ class Call(models.Model):
     machine_detection = models.CharField(max_length=8, choices=MachineDetection, blank=True)
     timezone = models.CharField(max_length=64, blank=True, help_text="The person's time zone, such as Europe/Berlin.")
     answered_by = models.CharField(max_length=32, blank=True, help_text="The result of machine detection.")
+    language = models.CharField(
+        max_length=16, blank=True, help_text="The language to which the caller has changed. Empty: they have not."
+    )
     transfer_to = models.CharField(
         max_length=20, blank=True, help_text="The number to which the call is transferred after its stream."
     )

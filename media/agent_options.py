@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from calls.services import StreamClaim
 from media.turns.options import ConversationOptions
 from media.turns.stock_phrases import PHRASE_OPTIONS, stock_phrases, tags_of
 
-_OPTIONS = frozenset(field.name for field in fields(ConversationOptions))
+_OPTIONS = frozenset(field.name for field in fields(ConversationOptions)) - {"others", "changed"}
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*")
 
 
@@ -62,15 +62,32 @@ def _check(options: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
     return ((name, tuple(value) if isinstance(value, list) else value) for name, value in options.items())
 
 
-def options_of(claim: StreamClaim, *, speculate: bool, scores_turns: bool = False) -> ConversationOptions:
+def options_of(
+    claim: StreamClaim,
+    *,
+    speculate: bool,
+    scores_turns: bool = False,
+    can_change_to: Callable[[str], bool] = lambda language: True,
+) -> ConversationOptions:
     """
-    Return the options for a stream that was let in.
+    Return the options for a stream that was let in, in the language that the call is in.
 
-    ``speculate``: whether the engines may work on a guess; ``scores_turns``: whether there is a turn model.
+    ``speculate``: whether the engines may work on a guess; ``scores_turns``: whether there is a turn model;
+    ``can_change_to``: whether the engines have another language.
     """
     agent = claim.agent
+    engines = {"speculate": speculate, "scores_turns": scores_turns}
+    others = [language for language in agent.other_languages if can_change_to(language)]
+    made = {language: _options_in(language, claim, **engines) for language in (*others, agent.language)}
+    present = claim.language if claim.language in made else agent.language
+    options = made.pop(present)
+    return replace(options, others=tuple(made.values()), changed=present != agent.language)
+
+
+def _options_in(language: str, claim: StreamClaim, *, speculate: bool, scores_turns: bool) -> ConversationOptions:
+    agent = claim.agent
     options = conversation_options(
-        language=agent.language,
+        language=language,
         disclosure=agent.disclosure,
         greeting=agent.greeting,
         greeting_interruptible=agent.greeting_interruptible,

@@ -10,6 +10,6 @@ class MediaConfig(AppConfig):
 
     def ready(self) -> None:
         from calls import services
-        from media.languages import judge_language
+        from media.languages import judge_changes, judge_language
 
-        services.add_language_judge(judge_language)
+        services.add_language_judge(judge_language, changes=judge_changes)

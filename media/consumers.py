@@ -188,7 +188,12 @@ class StreamConnection:
 
     def _open_session(self, claim: services.StreamClaim) -> Session:
         runtime = self._runtime
-        options = options_of(claim, speculate=runtime.speculate, scores_turns=runtime.engines.turn is not None)
+        options = options_of(
+            claim,
+            speculate=runtime.speculate,
+            scores_turns=runtime.engines.turn is not None,
+            can_change_to=runtime.can_change_to,
+        )
         runtime.prepare_phrases(options.stock_phrases, claim.agent)
         if claim.agent.record:
             self._recording = runtime.recordings.open(str(claim.call_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,9 +60,15 @@ class Ear:
         tasks: BackgroundTasks,
         emit: Callable[[ev.Event], None],
         in_callers_turn: Callable[[], bool] = lambda: False,
+        language: str = "",
+        others: Sequence[str] = (),
     ) -> None:
         self._stt = stt
         self._claim = claim
+        self._language = language or claim.agent.language
+        """The language in which the caller is expected to speak."""
+        self._languages = (self._language, *others)
+        """All languages that the caller may speak."""
         self._keep_samples = int(keep * RATE_HZ)
         self._tasks = tasks
         self._emit = emit
@@ -91,9 +97,10 @@ class Ear:
             self._emit(ev.TranscriptPartial(command.utterance, transcript.text, transcript.stop_counts))
 
         self._utterance = None
+        others = [language for language in self._languages if language != self._language]
         try:
             transcription = self._stt.open(
-                language=self._claim.agent.language, hint=command.hint, on_partial=on_partial
+                language=self._language, hint=command.hint, on_partial=on_partial, others=others
             )
         except EngineError as error:
             logger.warning("Call %s: recognition could not be opened: %s", self._claim.call_id, error)
@@ -103,6 +110,10 @@ class Ear:
         paced = transcription if isinstance(transcription, PacedTranscription) else None
         self._utterance = _Utterance(command.utterance, transcription, paced, resampler, recognised_to=start)
         self._recognise(self._utterance)
+
+    def change_language(self, command: cmd.ChangeLanguage) -> None:
+        """Expect the caller to speak this language in the utterances to come."""
+        self._language = command.language
 
     def take_snapshot(self, command: cmd.TakeSnapshot) -> None:
         """Emit the words so far as ``TranscriptReady``, or ``TranscriptFailed``."""
@@ -154,7 +165,7 @@ class Ear:
         except Exception:
             logger.exception("Call %s: recognition failed", self._claim.call_id)
         else:
-            words = transcript.text, transcript.stop_counts
+            words = transcript.text, transcript.stop_counts, transcript.language, transcript.language_probability
             self._emit(ev.TranscriptReady(command.utterance, command.snapshot, *words))
             return
         self._emit(ev.TranscriptFailed(command.utterance, command.snapshot))

@@ -86,6 +86,10 @@ class Journal:
         at = self._wall_time(note.at)
         self._recorder.record(facts.EventNoted(call_id=self._call_id, kind=note.kind, at=at, data=dict(note.data)))
 
+    def language_changed(self, change: cmd.ChangeLanguage) -> None:
+        fact = facts.LanguageChanged(call_id=self._call_id, language=change.language, at=self._now())
+        self._recorder.record(fact)
+
     def opted_out(self, opt_out: cmd.OptOut) -> None:
         fact = facts.OptedOut(call_id=self._call_id, how=opt_out.how, words=opt_out.words, at=self._now())
         self._recorder.record(fact)

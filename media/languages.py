@@ -11,7 +11,7 @@ from django.conf import settings
 from calls.services import LanguageReport
 from inference.backends import make_engine
 from inference.interfaces import SpeechToText, TextToSpeech
-from inference.types import EngineError, Languages, has_language
+from inference.types import AUTO, EngineError, Languages, has_language
 from media import runtime
 from media.agent_options import missing_phrases
 
@@ -40,6 +40,21 @@ def judge_language(language: str) -> LanguageReport:
                 unknown.append(f"Whether the {what} ({backend}) has the language is known only when it runs.")
     problems += _phrase_problems(language)
     return LanguageReport(tuple(problems), tuple(unknown))
+
+
+def judge_changes() -> LanguageReport:
+    """Say what is missing in this process to notice that a caller changes to another language."""
+    engine = _engine("stt")
+    backend = settings.ENGINES["stt"]["BACKEND"].rpartition(".")[2]
+    match has_language(engine.languages if engine is not None else None, AUTO):
+        case False:
+            return LanguageReport((f"The recogniser ({backend}) cannot tell languages apart. {_ADVICE['stt']}",))
+        case None:
+            return LanguageReport(
+                unknown=(f"Whether the recogniser ({backend}) tells languages apart is known only when it runs.",)
+            )
+        case _:
+            return LanguageReport()
 
 
 def _phrase_problems(language: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, close_old
 from calls import services
 from calls.services import facts
 from inference.backends import Engines, make_engines
-from inference.types import EngineError
+from inference.types import AUTO, EngineError, has_language
 from media.agent_options import conversation_options
 from media.background import BackgroundTasks
 from media.order_inbox import ChannelLayer, OrderInbox
@@ -86,6 +86,14 @@ class Runtime:
         engines = self.engines
         return engines.stt.may_speculate and engines.llm.may_speculate and engines.tts.may_speculate
 
+    def can_change_to(self, language: str) -> bool:
+        """Whether the engines notice that a caller speaks this language, and have it, as far as is known."""
+        hears, speaks = self.engines.stt.languages, self.engines.tts.languages
+        return not any(
+            has_language(languages, wanted) is False
+            for languages, wanted in ((hears, AUTO), (hears, language), (speaks, language))
+        )
+
     @property
     def is_full(self) -> bool:
         """Whether every slot of this process is taken; admission has usually refused the call before."""
@@ -135,7 +143,7 @@ class Runtime:
     async def _prepare_stock_phrases(self) -> None:
         """Read the word lists and make the stock phrases of the agents that take calls, for the language of each."""
         agents = await self.database(services.active_agents)
-        for voice, language in dict.fromkeys((agent.voice, agent.language) for agent in agents):
+        for voice, language in dict.fromkeys(voice for agent in agents for voice in agent.voices):
             # The first call in a language would else read its word lists while other calls wait.
             await asyncio.to_thread(lexicon_of, language)
             phrases = conversation_options(language=language).stock_phrases
@@ -166,11 +174,14 @@ class Runtime:
         self.facts.record(facts.RecordingFinished(call_id=call_id, fact_id=fact_id, path=str(path)))
 
     def prepare_phrases(self, texts: tuple[str, ...], agent: services.AgentSettings) -> None:
-        """Have phrases of a call made in the background, in the voice of its agent."""
+        """Have phrases of a call made in the background, in the voices of its agent."""
 
         async def prepare() -> None:
             await self.phrases.prepare(agent.lasting, voice=agent.voice, language=agent.language, lasting=True)
             await self.phrases.prepare(texts, voice=agent.voice, language=agent.language)
+            for language, voice in agent.other_languages.items():
+                phrases = conversation_options(language=language).stock_phrases
+                await self.phrases.prepare(phrases, voice=voice, language=language, lasting=True)
 
         self._tasks.start(prepare())
 

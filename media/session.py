@@ -81,6 +81,8 @@ class Session:
             tasks=self._tasks,
             emit=self.receive,
             in_callers_turn=lambda: self._conversation.floor is Floor.CALLER,
+            language=options.language,
+            others=[other.language for other in options.others],
         )
         self._scores = TurnScores(
             claim,
@@ -98,6 +100,7 @@ class Session:
             may_wait=options.may_wait,
             tasks=self._tasks,
             emit=self.receive,
+            language=options.language,
         )
         self._journal = Journal(claim, facts, clock=self._clock)
         self._recording = recording
@@ -127,6 +130,7 @@ class Session:
             cmd.StartReply: self._mouth.start_reply,
             cmd.SayLine: self._mouth.say_line,
             cmd.StopReply: self._mouth.stop_reply,
+            cmd.ChangeLanguage: self._change_language,
             cmd.SendAudio: lambda command: self._outbox.put(media_message(self._stream_sid, command.audio)),
             cmd.SendMark: lambda command: self._outbox.put(mark_message(self._stream_sid, command.name)),
             cmd.ClearPlayout: self._clear_playout,
@@ -247,6 +251,12 @@ class Session:
         # Empty our own queue first, or its audio would be sent after the clear.
         self._outbox.clear()
         self._outbox.put(clear_message(self._stream_sid))
+
+    def _change_language(self, command: cmd.ChangeLanguage) -> None:
+        logger.info("Call %s: the agent goes on in the caller's language, %s", self._claim.call_id, command.language)
+        self._ear.change_language(command)
+        self._mouth.change_language(command)
+        self._journal.language_changed(command)
 
     def _on_dead_socket(self) -> None:
         logger.warning("Call %s: the socket takes no more messages, closing the stream", self._claim.call_id)

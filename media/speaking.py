@@ -6,9 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
+from django.conf.locale import LANG_INFO
+
 from calls.services import StreamClaim
 from inference.backends import Engines
-from inference.types import EngineError, Message, Pcm, Tools
+from inference.interfaces import Speech
+from inference.types import EngineError, Message, Pcm, Role, Tools, main_language
 from media.background import BackgroundTasks
 from media.messages import RATE_HZ
 from media.phrases import Phrases
@@ -37,6 +40,7 @@ class Mouth:
         may_wait: bool = False,
         tasks: BackgroundTasks,
         emit: Callable[[ev.Event], None],
+        language: str = "",
     ) -> None:
         self._claim = claim
         self._engines = engines
@@ -44,7 +48,8 @@ class Mouth:
         self._longest_reply = longest_reply
         self._tasks = tasks
         self._emit = emit
-        self._speech = engines.tts.open(voice=claim.agent.voice, language=claim.agent.language)
+        self._language = language or claim.agent.language
+        self._speech = engines.tts.open(voice=self._voice, language=self._language)
         self._system = Message("system", claim.agent.prompt)
         self._tools = Tools(claim.agent.transfer_targets, opt_out=claim.agent.hears_opt_out, may_wait=may_wait)
         self._replies: dict[ev.Revision, asyncio.Task[None]] = {}
@@ -63,8 +68,7 @@ class Mouth:
 
     def say_line(self, command: cmd.SayLine) -> None:
         """Say the line, from the prepared phrases if it is among them."""
-        agent = self._claim.agent
-        ready = self._phrases.get(command.text, voice=agent.voice, language=agent.language)
+        ready = self._phrases.get(command.text, voice=self._voice, language=self._language)
         if ready:
             self._emit(ev.ReplyAudio(command.revision, ready, len(command.text)))
             self._emit(ev.ReplyEnded(command.revision))
@@ -78,13 +82,41 @@ class Mouth:
         if (task := self._replies.get(command.revision)) is not None:
             task.cancel()
 
+    def change_language(self, command: cmd.ChangeLanguage) -> None:
+        """Speak this language from now on. If the voice fails at it, the one that speaks now goes on."""
+        before, speech = self._language, self._speech
+        self._language = command.language
+        try:
+            self._speech = self._engines.tts.open(voice=self._voice, language=self._language)
+        except EngineError as error:
+            self._language = before
+            logger.error(
+                "Call %s: the voice does not speak %s, going on in %s: %s",
+                self._claim.call_id,
+                command.language,
+                before,
+                error,
+            )
+            return
+        self._spoken_last = None  # what the caller heard of it concerns the voice before
+        self._tasks.start(self._close(speech))
+
     def caller_said(self, text: str, pcm: Pcm) -> None:
         """A turn of the caller has ended, for a voice that answers to how it was said."""
         self._speech.caller_said(text, pcm, RATE_HZ)
 
+    @property
+    def _voice(self) -> str:
+        """The voice for the present language."""
+        agent = self._claim.agent
+        return agent.voice if self._language == agent.language else agent.other_languages.get(self._language, "")
+
     async def close(self) -> None:
+        await self._close(self._speech)
+
+    async def _close(self, speech: Speech) -> None:
         try:
-            await self._speech.close()
+            await speech.close()
         except EngineError as error:
             logger.warning("Call %s: closing the voice failed: %s", self._claim.call_id, error)
 
@@ -98,7 +130,7 @@ class Mouth:
         revision = command.revision
         # Only now: of a reply that was stopped before it began, the voice must not be told that nothing was heard.
         self._spoken_last = revision
-        tts, language = self._engines.tts, self._claim.agent.language
+        tts, language = self._engines.tts, self._language
         try:
             if isinstance(command, cmd.SayLine):
                 await say(revision, command.text, tts=tts, speech=self._speech, language=language, emit=self._emit)
@@ -139,6 +171,23 @@ class Mouth:
 
 
 def _line_messages(line: cmd.Line) -> Iterator[Message]:
-    yield Message("user" if line.speaker == "caller" else "assistant", line.text)
+    role: Role = "user" if line.speaker == "caller" else "assistant"
+    yield Message(role, f"{_about_language(line.spoken)}{line.text}")
     if line.unsaid:
         yield Message("unsaid", line.unsaid)
+
+
+def _about_language(spoken: cmd.Spoken) -> str:
+    """Tell the language model in which language the caller speaks and it answers, if that is not as before."""
+    said_in, answer_in = _name(spoken.said_in), _name(spoken.answer_in)
+    if not answer_in:
+        return ""
+    if said_in and said_in != answer_in:
+        return f"(This is {said_in}. Answer in {answer_in}.) "
+    return f"(From here on, answer in {answer_in}.) "
+
+
+def _name(language: str) -> str:
+    """Return the English name of a language, else its code."""
+    main = main_language(language)
+    return str(LANG_INFO.get(main, {}).get("name", main))

@@ -31,6 +31,11 @@ class AgentForm(forms.ModelForm[Agent]):
         targets: dict[str, str] | None = self.cleaned_data["transfer_targets"]
         return targets or {}
 
+    def clean_other_languages(self) -> dict[str, str]:
+        """The same for the languages to which the agent may change."""
+        languages: dict[str, str] | None = self.cleaned_data["other_languages"]
+        return languages or {}
+
 
 @admin.register(Agent)
 class AgentAdmin(admin.ModelAdmin[Agent]):
@@ -42,7 +47,7 @@ class AgentAdmin(admin.ModelAdmin[Agent]):
     fieldsets = [
         (None, {"fields": ["name", "phone_number", "active"]}),
         ("What the agent says", {"fields": ["prompt", "greeting", "greeting_interruptible"]}),
-        ("How the agent sounds", {"fields": ["voice", "language"]}),
+        ("How the agent sounds", {"fields": ["voice", "language", "other_languages"]}),
         ("Limits", {"fields": ["max_duration", "transfer_targets"]}),
         ("Privacy", {"fields": ["disclosure", "record", "opt_out_key"]}),
         ("Outbound calls", {"fields": _OUTBOUND}),

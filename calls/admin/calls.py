@@ -131,7 +131,14 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
     actions = ["cancel", "hang_up", "dial_again"]
     inlines = [TurnInline, DialAttemptInline, CallEventInline]
     fieldsets = [
-        (None, {"fields": names("direction from_number to_number agent status end_reason answered_by transfer_to")}),
+        (
+            None,
+            {
+                "fields": names(
+                    "direction from_number to_number agent status end_reason answered_by language transfer_to"
+                )
+            },
+        ),
         ("Times", {"fields": names("created_at scheduled_for due_at answered_at ended_at canceled_at seconds p50")}),
         ("Recording", {"fields": ["player"]}),
         ("Request", {"classes": ["collapse"], "fields": _REQUEST}),

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -75,6 +75,8 @@ class AgentSettings:
     """Whether a spoken request for no more calls is understood as such."""
     transfer_targets: tuple[str, ...]
     """The names of the targets; their numbers stay in the database."""
+    other_languages: Mapping[str, str] = field(default_factory=dict)
+    """The voice for each language to which the agent changes if the caller does."""
     machine_detection: str = "off"
     """What the call does when a machine answers: a value of ``MachineDetection``."""
     voicemail_message: str = ""
@@ -106,6 +108,8 @@ class StreamClaim:
     """The caller heard the disclosure on an earlier stream."""
     transfer_failed: bool
     """The caller comes back from a transfer that was not answered."""
+    language: str = ""
+    """The language to which the caller has changed on an earlier stream; empty if they have not."""
 
 
 def receive_call(
@@ -209,6 +213,7 @@ def claim_stream(
         seconds_used=(now - call.answered_at).total_seconds() if call.answered_at else 0.0,
         disclosed=disclosed,
         transfer_failed=call.end_reason == "transfer-failed",
+        language=call.language,
     )
 
 
@@ -228,6 +233,7 @@ def _agent_settings(call: Call, inert: Callable[[str], str]) -> AgentSettings:
         opt_out_key=agent.opt_out_key,
         hears_opt_out=outbound or bool(agent.opt_out_key),
         transfer_targets=tuple(agent.transfer_targets),
+        other_languages=dict(agent.other_languages),
         machine_detection=call.detection.value,
         voicemail_message=fill(agent.voicemail_message, call.variables, inert=inert),
         lasting=tuple(text for text in (agent.greeting, agent.disclosure) if text and not placeholders(text)),

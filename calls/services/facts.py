@@ -84,6 +84,13 @@ class EventNoted(_Fact, tag="event", frozen=True, kw_only=True):
     data: Mapping[str, object] = {}
 
 
+class LanguageChanged(_Fact, tag="language", frozen=True, kw_only=True):
+    """The caller has changed to another language, and the agent with them."""
+
+    language: str
+    at: Moment
+
+
 class OptedOut(_Fact, tag="opt-out", frozen=True, kw_only=True):
     """
     The person on the line wants no more calls.
@@ -126,7 +133,14 @@ class RecordingFinished(_Fact, tag="recording", frozen=True, kw_only=True):
 
 
 Fact: TypeAlias = (
-    StreamStarted | TurnEnded | EventNoted | OptedOut | TransferRequested | StreamEnded | RecordingFinished
+    StreamStarted
+    | TurnEnded
+    | EventNoted
+    | LanguageChanged
+    | OptedOut
+    | TransferRequested
+    | StreamEnded
+    | RecordingFinished
 )
 
 
@@ -171,6 +185,8 @@ def record_fact(fact: Fact) -> None:
             _record_turn(fact)
         case EventNoted():
             _record_event(fact)
+        case LanguageChanged():
+            _record_language(fact)
         case OptedOut():
             _record_opt_out(fact)
         case TransferRequested():
@@ -206,6 +222,14 @@ def _record_turn(turn: TurnEnded) -> None:
 def _record_event(fact: EventNoted) -> None:
     with transaction.atomic():
         write_event(fact.fact_id, get_call(fact.call_id).pk, fact.kind[:64], fact.at, fact.data)
+
+
+def _record_language(fact: LanguageChanged) -> None:
+    language = fact.language[:16]
+    with transaction.atomic():
+        call = get_call(fact.call_id)
+        if write_event(fact.fact_id, call.pk, "language-changed", fact.at, {"language": language})[1]:
+            Call.objects.filter(pk=call.pk).update(language=language)
 
 
 def _record_stream_ended(fact: StreamEnded) -> None:

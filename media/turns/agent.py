@@ -63,6 +63,9 @@ class Agent:
         self._revisions = 0
         """Counts the revisions of the call: the second half of a revision."""
 
+    def change_language(self, options: ConversationOptions) -> None:
+        self._options = options
+
     # -- starting to speak --------------------------------------------------------------------------
 
     def speculate(self, history: tuple[Line, ...], timing: Timing, *, finished: bool = False) -> None:

@@ -99,6 +99,10 @@ class Caller:
         self._missed = 0
         """The number of utterances in succession that had voice enough for words and none that was recognised."""
 
+    def change_language(self, options: ConversationOptions) -> None:
+        self._options = options
+        self._endpointing.change_language(options.language)
+
     # -- the voice ----------------------------------------------------------------------------------------
 
     def open(self, position: int, *, answering: Timing | None) -> None:
@@ -192,6 +196,7 @@ class Caller:
         utterance = self._awaiting(event.utterance, event.snapshot)
         if utterance is None:
             return False
+        utterance.language, utterance.language_probability = event.language, event.language_probability
         self._take_words(utterance, event.text.strip(), event.stop_counts, now)
         return True
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from media.turns.events import Revision
 
 Speaker = Literal["caller", "agent"]
 OptOutHow = Literal["asked", "key", "agent"]
 """The caller asked for it in words, pressed the key, or the language model understood that they want it."""
+
+
+class Spoken(NamedTuple):
+    """What the language model is told of the language of a line of the caller's. Empty: nothing, it is as before."""
+
+    said_in: str = ""
+    answer_in: str = ""
+
+
+AS_BEFORE = Spoken()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +31,8 @@ class Line:
     text: str
     unsaid: str = ""
     """The words that would have come next, had the agent not been interrupted or the reply not been too long."""
+    spoken: Spoken = AS_BEFORE
+    """The language of the caller's words, if the language model must be told of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +110,13 @@ class StopReply:
     revision: Revision
     heard_samples: int = 0
     """The number of its samples that the caller has heard, at 8 kHz."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLanguage:
+    """Hear and speak this language from now on."""
+
+    language: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +224,7 @@ Command = (
     | StartReply
     | SayLine
     | StopReply
+    | ChangeLanguage
     | SendAudio
     | SendMark
     | ClearPlayout

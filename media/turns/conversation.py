@@ -20,6 +20,9 @@ from media.turns.floor import STALLED, FloorControl
 from media.turns.floor_states import Floor
 from media.turns.options import ConversationOptions
 
+_TRANSFERRED = transferred("", revocable=False)
+"""The number is on record already."""
+
 
 class ImpossibleEvent(ValueError):
     """An event that cannot have happened here; the conversation is unchanged."""
@@ -35,7 +38,6 @@ class Conversation:
     """
 
     def __init__(self, options: ConversationOptions, *, clock: StreamClock, history: Sequence[Line] = ()) -> None:
-        self._options = options
         self._clock = clock
         self._commands: list[Command] = []
         """The commands of the event in hand."""
@@ -60,8 +62,8 @@ class Conversation:
             ev.MarkReached: self._mark_reached,
             ev.KeyPressed: lambda event: control.press_key(event.digit),
             ev.SayRequested: lambda event: agent.queue_line(event.text),
-            ev.EndRequested: lambda event: self._order_end(Ending(event.reason), options.goodbye),
-            ev.TransferRequested: lambda event: self._order_end(transferred("", revocable=False), options.transferring),
+            ev.EndRequested: lambda event: self._order_end(Ending(event.reason), self._spoken.goodbye),
+            ev.TransferRequested: lambda event: self._order_end(_TRANSFERRED, self._spoken.transferring),
             ev.VoicemailReached: self._voicemail_reached,
             ev.CallerHungUp: lambda event: control.lose_caller(event.reason),
             ev.TimerFired: lambda event: None,
@@ -76,6 +78,11 @@ class Conversation:
     def caller_asked_for(self) -> bool:
         """Whether the agent has asked if the caller is still there, and has heard no words and no key since."""
         return self.control.silence.asked
+
+    @property
+    def _spoken(self) -> ConversationOptions:
+        """The options of the language that the agent speaks."""
+        return self.control.changing.options
 
     def receive(self, event: ev.Event, *, now: float) -> list[Command]:
         """Take one event. Returns everything that is to be done now, in order."""
@@ -214,12 +221,12 @@ class Conversation:
         control, agent, caller, closing = self.control, self.control.agent, self.control.caller, self.control.closing
         now = control.now
         if closing.take_warning(now):
-            agent.queue_line(self._options.warning)
+            agent.queue_line(self._spoken.warning)
         if closing.time_is_up(now):
             if closing.irrevocable:
                 control.hang_up()
             else:
-                control.end(MAX_DURATION, self._options.time_up)
+                control.end(MAX_DURATION, self._spoken.time_up)
         control.consider(caller.give_up_recognition(now))
         if agent.held_since is not None and now >= agent.held_since + HOLD_GUARD and caller.utterance is not None:
             verdict = control.overlaps.verdict(caller.utterance, decide=True)

@@ -129,6 +129,10 @@ class Endpointing:
         self._pauses: deque[float] = deque(maxlen=PAUSES_KEPT)
         """The last pauses after which the caller went on; seconds."""
 
+    def change_language(self, language: str) -> None:
+        """The caller goes on in another language. How they pause stays known."""
+        self._lexicon = lexicon_of(language)
+
     def resumed_after(self, pause: float) -> None:
         """The caller went on after a pause of so many seconds. After a very long one they began something new."""
         if SPECULATE <= pause <= 1.5 * LONGEST:

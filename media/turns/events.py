@@ -76,6 +76,9 @@ class TranscriptReady:
     text: str
     stop_counts: bool = True
     """As in ``TranscriptPartial``."""
+    language: str = ""
+    """The code of the language that recognition found in the sound, if it looked for one."""
+    language_probability: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from media.turns.answered import PERSON_COMES, AnsweredMove, Answerer, Answering
 from media.turns.barge_in import Move, judge_hold, judge_overlap
 from media.turns.beginning import Beginning
 from media.turns.caller import Caller, CallerMove, Unheard
+from media.turns.changing_language import ChangingLanguage
 from media.turns.clock import StreamClock
 from media.turns.closing import (
     ENGINES_FAILED,
@@ -117,6 +118,12 @@ class FloorControl:
             overlaps=self.overlaps,
             say=self._say,
             opt_out=self._opt_out,
+        )
+        self.changing = ChangingLanguage(
+            options,
+            emit,
+            history=self.history,
+            parts=(self.agent, self.caller, self.opting_out, self.overlaps, self._requesting),
         )
 
     # -- the call and the caller's voice ---------------------------------------------------------------------
@@ -278,7 +285,8 @@ class FloorControl:
         """What the language model answers if the caller says no more than this; None if it answers nothing."""
         text = utterance.text
         ignored = self.overlaps.leaves_the_end_standing(text) or self.overlaps.is_late_echo(utterance)
-        lines = self.history.with_caller(text)
+        lines = self.history.with_caller(text, self.changing.note(utterance))
+        ignored = ignored or self.changing.is_due(utterance)
         answered = not ignored and self.opting_out.judge(lines) is OptOutMove.ANSWER
         return lines if answered and not self.opening.waiting else None
 
@@ -336,7 +344,8 @@ class FloorControl:
         self.closing.revoke()
         if self.overlaps.completes_keys(utterance.text) and (pressed := self.keypad.take_pending()) is not None:
             self.history.add_keys(pressed)
-        self.history.add_caller(utterance.text)
+        self.history.add_caller(utterance.text, self.changing.hear(utterance, self.now))
+        self._options = self.changing.options
         hit = self.agent.has_speculated_on(self.history.lines)
         self.records.record_caller(utterance, self.now, wait=self.caller.wait, speculation_hit=hit)
         self.caller.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from media.turns.commands import Command, Line, TurnEnded
+from media.turns.commands import AS_BEFORE, Command, Line, Spoken, TurnEnded
 from media.turns.keypad import KeyInput
 
 
@@ -34,9 +34,9 @@ class History:
         """The caller has heard the agent say this, but not ``unsaid``, the rest of it."""
         self.lines = (*self.lines, Line("agent", text, unsaid))
 
-    def add_caller(self, text: str) -> None:
+    def add_caller(self, text: str, spoken: Spoken = AS_BEFORE) -> None:
         """The caller has said this."""
-        self.lines = self.with_caller(text)
+        self.lines = self.with_caller(text, spoken)
 
     def add_keys(self, pressed: KeyInput) -> None:
         """The caller has pressed these keys: a turn of its own, which goes on record."""
@@ -44,11 +44,14 @@ class History:
         self.record(TurnEnded(0, "caller", text, text, started=at, ended=at))
         self.add_caller(text)
 
-    def with_caller(self, text: str) -> tuple[Line, ...]:
+    def with_caller(self, text: str, spoken: Spoken = AS_BEFORE) -> tuple[Line, ...]:
         """The lines as they would be if the caller had said this. What they say in two goes becomes one line."""
         if self.caller_spoke_last:
-            return (*self.lines[:-1], Line("caller", f"{self.lines[-1].text} {text}"))
-        return (*self.lines, Line("caller", text))
+            last = self.lines[-1]
+            if spoken == AS_BEFORE:
+                spoken = last.spoken
+            return (*self.lines[:-1], Line("caller", f"{last.text} {text}", spoken=spoken))
+        return (*self.lines, Line("caller", text, spoken=spoken))
 
     @property
     def caller_spoke_last(self) -> bool:

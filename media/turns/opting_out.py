@@ -61,10 +61,7 @@ class OptingOut:
     """
 
     def __init__(self, options: ConversationOptions, emit: Callable[[Command], None]) -> None:
-        self._question = options.confirm_opt_out.strip()
-        self._not_caught = options.not_caught.strip()
-        self._listens = options.hears_opt_out and options.language.lower().startswith("en")
-        """The judgement of words is English."""
+        self.change_language(options)
         self._emit = emit
         self.opted_out = False
         """The caller has asked never to be called again."""
@@ -72,6 +69,12 @@ class OptingOut:
         """Set from when a demand is suspected until the caller has answered the question."""
         self._settled: set[tuple[str, ...]] = set()
         """The words that the caller was asked about and did not confirm."""
+
+    def change_language(self, options: ConversationOptions) -> None:
+        self._question = options.confirm_opt_out.strip()
+        self._not_caught = options.not_caught.strip()
+        self._listens = options.hears_opt_out and options.language.lower().startswith("en")
+        """The judgement of words is English."""
 
     def judge(self, lines: Sequence[Line]) -> OptOutMove:
         """Return the consequence of the caller's last words among these lines."""

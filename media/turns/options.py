@@ -19,6 +19,11 @@ class ConversationOptions:
     """The language of the call, such as ``en`` or ``de-AT``. It chooses the lists of short words by which the agent
     understands what a caller says over it. The agent's own language replaces it."""
 
+    others: tuple[ConversationOptions, ...] = ()
+    """The options for the other languages to which the agent changes if the caller speaks them. Each call sets it."""
+    changed: bool = False
+    """Whether the agent has changed to this language on an earlier stream of the call. Each call sets it."""
+
     # -- how the call begins --------------------------------------------------------------------------
 
     disclosure: str = ""

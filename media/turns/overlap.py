@@ -40,6 +40,9 @@ class OverlapJudge:
         self._last: tuple[tuple[str, AgentSpeech, bool, bool], Label] | None = None
         """The words judged last and their label: most events change neither."""
 
+    def change_language(self, options: ConversationOptions) -> None:
+        self._lexicon, self._last = lexicon_of(options.language), None
+
     def open(self, utterance: Utterance) -> None:
         """The caller's voice has begun in the agent's turn."""
         turn = self._agent.turn

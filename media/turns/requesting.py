@@ -42,6 +42,9 @@ class Requesting:
         self._say = say
         self._opt_out = opt_out
 
+    def change_language(self, options: ConversationOptions) -> None:
+        self._options = options
+
     def carry_out(self, turn: AgentTurn, now: float) -> None:
         """The words of the turn were heard: do what it requests beside them, if that is allowed."""
         closing, options = self._closing, self._options

@@ -90,6 +90,9 @@ class Utterance:
     """The latest words, of a partial or a snapshot."""
     stop_counts: bool = True
     """Whether a full stop at their end means that the sentence is over."""
+    language: str = ""
+    """The language that recognition found in the sound, if it looked for one."""
+    language_probability: float = 0.0
     snapshot: AwaitedSnapshot | None = None
     """Set while an answer of recognition is awaited."""
     asked_position: int = 0

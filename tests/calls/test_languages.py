@@ -20,6 +20,7 @@ def judges(monkeypatch):
     """Judge as an installation that has English, and does not know about French."""
     reports = {"de": LanguageReport(problems=(PROBLEM,)), "fr": LanguageReport(unknown=(UNKNOWN,))}
     monkeypatch.setattr(languages, "_judges", [lambda language: reports.get(language, LanguageReport())])
+    monkeypatch.setattr(languages, "_change_judges", [])
 
 
 @pytest.mark.parametrize("language", ["en", "en-GB", "pt_BR", "fr"])
@@ -32,6 +33,22 @@ def test_an_agent_with_a_language_that_the_voice_lacks_is_refused():
         Agent(name="empfang", language="de").clean()
     assert caught.value.message_dict == {"language": [PROBLEM]}
     Agent(name="empfang", language="de", active=False).clean()
+
+
+def test_an_agent_that_may_change_to_a_language_that_the_voice_lacks_is_refused():
+    with pytest.raises(ValidationError) as caught:
+        Agent(name="sales", other_languages={"de": "", "es": "", "fr": ""}).clean()
+    assert caught.value.message_dict == {"other_languages": [f"de: {PROBLEM}"]}
+    Agent(name="sales", other_languages={"de": ""}, active=False).clean()
+
+
+def test_an_agent_may_change_its_language_only_if_the_recogniser_tells_languages_apart(monkeypatch):
+    deaf = "The recogniser cannot tell languages apart."
+    monkeypatch.setattr(languages, "_change_judges", [lambda: LanguageReport(problems=(deaf,))])
+    Agent(name="sales").clean()
+    with pytest.raises(ValidationError) as caught:
+        Agent(name="sales", other_languages={"es": ""}).clean()
+    assert caught.value.message_dict == {"other_languages": [f"es: {deaf}"]}
 
 
 @pytest.mark.parametrize("language", ["auto", "", "German", "de-", "../en"])
@@ -59,3 +76,13 @@ def test_the_check_names_the_agents_and_what_is_not_known():
     assert check_languages(databases=None) == []
     assert language_problems() == [f"Agent empfang, language de: {PROBLEM}"]
     assert [agent.name for agent in active_agents()] == ["accueil", "empfang", "front-desk"]
+
+
+@pytest.mark.django_db
+def test_the_check_and_the_start_look_at_the_other_languages_too():
+    Agent.objects.create(name="desk", other_languages={"de": "", "fr": ""})
+    assert [(message.id, message.msg) for message in check_languages(databases=["default"])] == [
+        ("calls.W041", f"Agent desk, language de: {PROBLEM}"),
+        ("calls.I042", f"Agent desk, language fr: {UNKNOWN}"),
+    ]
+    assert language_problems() == [f"Agent desk, language de: {PROBLEM}"]

@@ -159,12 +159,14 @@ def run_call(
         await engines.start()
         log, recording, phrases = FactLog(), RecordedSound(), Phrases(engines.tts)
         behaviour = options or ConversationOptions()
+        fields = dict(claim or {})
         agent = {"transfer_targets": behaviour.transfer_targets, "hears_opt_out": behaviour.hears_opt_out}
+        agent |= fields.pop("agent", {})
         await phrases.prepare(behaviour.stock_phrases, voice="", language="en")
         before = len(asyncio.all_tasks())
         ended: list[str] = []
         session = Session(
-            stream_claim(agent=agent, **(claim or {})),
+            stream_claim(agent=agent, **fields),
             behaviour,
             engines=engines,
             detector=VoiceDetector(),

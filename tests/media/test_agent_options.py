@@ -45,6 +45,29 @@ def test_a_caller_who_comes_back_from_a_failed_transfer_is_told_so():
     assert options.resumed == options.transfer_failed
 
 
+def test_an_agent_has_options_for_each_language_to_which_it_may_change():
+    claim = stream_claim(agent={"other_languages": {"de": "", "pt-BR": "", "es": ""}})
+    options = options_of(claim, speculate=True, can_change_to=lambda language: language != "es")
+    assert (options.language, options.changed) == ("en", False)
+    assert [other.language for other in options.others] == ["de", "pt-BR"]
+    assert options.others[0].still_there == "Sind Sie noch da?"
+    assert options.others[0].max_duration == options.max_duration
+
+
+@pytest.mark.parametrize(("language", "begins_in"), [("de", "de"), ("en", "en"), ("fr", "en"), ("", "en")])
+def test_a_later_stream_begins_in_the_language_to_which_the_call_has_changed(language, begins_in):
+    options = options_of(stream_claim(agent={"other_languages": {"de": ""}}, language=language), speculate=True)
+    assert options.language == begins_in
+    assert {options.language, *(other.language for other in options.others)} == {"en", "de"}
+    assert options.changed is (begins_in != "en")
+
+
+def test_nobody_sets_what_each_call_sets(settings):
+    settings.CONVERSATION = {"changed": True}
+    with pytest.raises(ImproperlyConfigured, match="unknown options: changed"):
+        conversation_options()
+
+
 def test_the_setting_overrides_the_defaults_and_the_agent_overrides_the_setting(settings):
     settings.CONVERSATION = {"apology": "Pardon?", "greeting": "Hello.", "fillers": ["Hm."]}
     options = conversation_options(greeting="Good morning.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -54,7 +54,9 @@ class RecordedSpeechToText:
         self.words = "hello"
         self.fails = False
 
-    def open(self, *, language: str, hint: str, on_partial: Callable[[Transcript], None]) -> RecordedTranscription:
+    def open(
+        self, *, language: str, hint: str, on_partial: Callable[[Transcript], None], others: Sequence[str]
+    ) -> RecordedTranscription:
         if self.fails:
             raise EngineError("recognition is full")
         self.opened.append(RecordedTranscription(on_partial, self.words))

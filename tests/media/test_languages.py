@@ -9,7 +9,7 @@ import pytest
 from calls.models import Agent
 from calls.services.readiness import readiness_problems
 from media import runtime as media_runtime
-from media.languages import judge_language
+from media.languages import judge_changes, judge_language
 from media.runtime import Runtime
 from tests.media.test_runtime import engines
 
@@ -65,6 +65,23 @@ def test_what_only_a_loaded_model_or_a_worker_knows_is_said_to_be_unknown(use):
         "Whether the recogniser (FasterWhisperSpeechToText) has the language is known only when it runs.",
         "Whether the voice (RemoteTextToSpeech) has the language is known only when it runs.",
     )
+
+
+@pytest.mark.parametrize(
+    ("stt", "problems", "unknown"),
+    [
+        (engines()["stt"], 0, 0),
+        (SPHINX, 1, 0),
+        ({"BACKEND": WHISPER, "OPTIONS": {"model": "tiny.en"}}, 1, 0),
+        ({"BACKEND": WHISPER, "OPTIONS": {"model": "small"}}, 0, 1),
+        ({"BACKEND": "inference.engines.remote.RemoteSpeechToText"}, 0, 1),
+    ],
+)
+def test_a_change_of_language_needs_a_recogniser_that_tells_languages_apart(use, stt, problems, unknown):
+    use(stt=stt)
+    report = judge_changes()
+    assert (len(report.problems), len(report.unknown)) == (problems, unknown)
+    assert all("tell" in text and "languages apart" in text for text in (*report.problems, *report.unknown))
 
 
 def test_an_engine_that_cannot_be_made_is_unknown(use):

@@ -70,6 +70,36 @@ async def test_the_phrases_of_each_agent_are_made_in_its_language_and_voice():
 
 
 @pytest.mark.django_db(transaction=True)
+async def test_the_phrases_of_the_languages_to_which_an_agent_may_change_are_made_too():
+    await Agent.objects.aupdate(other_languages={"de": "tone"})
+    with override_settings(ENGINES=engines(first_delay=0.0, chunk_delay=0.0)):
+        runtime = Runtime()
+    await runtime.start()
+    assert runtime.phrases.get("Sind Sie noch da?", voice="tone", language="de")
+    assert runtime.phrases.get("Are you still there?", voice="", language="en")
+    await runtime.close()
+
+
+@pytest.mark.parametrize(
+    ("stt", "tts", "able"),
+    [
+        (("en", "de", "auto"), ("de", "en"), True),
+        (("en", "de"), ("de", "en"), False),
+        (("en", "auto"), ("de", "en"), False),
+        (("en", "de", "auto"), ("en",), False),
+        (None, None, True),
+    ],
+)
+async def test_the_agent_changes_only_to_a_language_that_the_engines_have_and_notice(monkeypatch, stt, tts, able):
+    with override_settings(ENGINES=engines()):
+        runtime = Runtime()
+    for engine, languages in ((runtime.engines.stt, stt), (runtime.engines.tts, tts)):
+        monkeypatch.setattr(engine, "languages", frozenset(languages) if languages else None, raising=False)
+    assert runtime.can_change_to("de-AT") is able
+    await runtime.close()
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_a_process_is_not_ready_while_its_engines_load_and_asks_no_more_once_it_has_stopped():
     with override_settings(ENGINES=engines()):
         runtime = Runtime()

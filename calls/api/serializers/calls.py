@@ -82,7 +82,8 @@ class CallSerializer(Named, serializers.ModelSerializer[Call]):
         model = Call
         fields = read_only_fields = [
             "id", "sid", "direction", "status", "from_", "to", "agent", "created_at", "scheduled_for", "due_at",
-            "attempts_made", "answered_at", "answered_by", "ended_at", "duration", "end_reason", "transfer_to",
+            "attempts_made", "answered_at", "answered_by", "language", "ended_at", "duration", "end_reason",
+            "transfer_to",
             "max_duration", "machine_detection", "record", "timezone", "variables", "metadata", "has_recording",
         ]  # fmt: skip
 

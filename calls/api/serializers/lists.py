@@ -11,13 +11,18 @@ from calls.services.webhooks import EVENTS
 class AgentSerializer(serializers.ModelSerializer[Agent]):
     """An agent: what it says, how it sounds and how it dials. Agents are changed in the admin."""
 
+    other_languages = serializers.DictField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="The languages to which the agent changes if the caller does, each with its voice.",
+    )
     transfer_targets = serializers.DictField(child=serializers.CharField(), read_only=True)
 
     class Meta:
         model = Agent
         fields = read_only_fields = [
             "name", "active", "phone_number", "prompt", "greeting", "greeting_interruptible", "disclosure", "voice",
-            "language", "max_duration", "record", "opt_out_key", "transfer_targets", "ring_timeout",
+            "language", "other_languages", "max_duration", "record", "opt_out_key", "transfer_targets", "ring_timeout",
             "machine_detection", "voicemail_message", "max_attempts", "retry_busy_after", "retry_no_answer_after",
             "retry_failed_after", "created_at", "updated_at",
         ]  # fmt: skip

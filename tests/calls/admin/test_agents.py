@@ -2,6 +2,7 @@
 
 import pytest
 
+from calls import languages
 from calls.models import Agent
 
 AGENT = {
@@ -36,6 +37,17 @@ def test_an_operator_empties_the_transfer_targets_of_an_agent(admin_client):
     assert (page.status_code, agent.transfer_targets) == (302, {})
 
 
+def test_an_operator_lets_an_agent_change_its_language_or_not(admin_client, monkeypatch):
+    monkeypatch.setattr(languages, "_judges", [])
+    monkeypatch.setattr(languages, "_change_judges", [])
+    admin_client.post("/admin/calls/agent/add/", {**AGENT, "other_languages": '{"de": "anna", "pt-BR": ""}'})
+    agent = Agent.objects.get(name="sales")
+    assert agent.other_languages == {"de": "anna", "pt-BR": ""}
+    admin_client.post(f"/admin/calls/agent/{agent.pk}/change/", {**AGENT, "other_languages": ""})
+    agent.refresh_from_db()
+    assert agent.other_languages == {}
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -46,6 +58,11 @@ def test_an_operator_empties_the_transfer_targets_of_an_agent(admin_client):
         ({"greeting": "Hello {name}!"}, "{name} is no variable. Write variables as {{ name }}"),
         ({"prompt": "You speak to {{Name}}."}, "{{Name}} is no variable."),
         ({"ring_timeout": 1}, "greater than or equal to 5"),
+        ({"other_languages": '["de"]'}, "Write language codes, each with a voice"),
+        ({"other_languages": '{"german": ""}'}, "Write language codes, each with a voice"),
+        ({"other_languages": '{"de": 5}'}, "Write language codes, each with a voice"),
+        ({"other_languages": '{"en-GB": ""}'}, "Write each language once, and not the agent&#x27;s own"),
+        ({"other_languages": '{"pt": "", "pt-BR": ""}'}, "Write each language once"),
     ],
 )
 def test_an_invalid_agent_is_refused_with_the_reason(admin_client, wrong, message):

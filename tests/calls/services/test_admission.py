@@ -29,6 +29,13 @@ class TestStreamToken:
         assert agent.greeting.startswith("Hello, this is the front desk")
         assert agent.greeting_interruptible
 
+    def test_it_says_to_which_languages_the_agent_may_change_and_to_which_the_call_has(self):
+        Agent.objects.update(other_languages={"de": "anna", "es": ""})
+        token = receive(sid="CA1").token
+        Call.objects.update(language="de")
+        claim = services.claim_stream(token=token, process="web-1")
+        assert (claim.language, claim.agent.other_languages) == ("de", {"de": "anna", "es": ""})
+
     def test_it_opens_its_stream_only_once(self):
         token = receive().token
         assert services.claim_stream(token=token, process="web-1") is not None

@@ -57,6 +57,17 @@ def test_a_turn_that_an_earlier_version_spooled_keeps_its_speaker(connected):
     assert Turn.objects.get().speaker == "agent"
 
 
+def test_the_language_to_which_a_caller_has_changed_is_that_of_the_last_change(connected):
+    changes = [facts.LanguageChanged(call_id=connected.call_id, language=language, at=AT) for language in ("de", "en")]
+    for fact in [*changes, changes[0]]:
+        services.record_fact(facts.decode(facts.encode(fact)))
+    call = Call.objects.get()
+    assert call.language == "en"
+    assert [event.data for event in call.events.filter(kind="language-changed")] == [
+        {"language": "de"}, {"language": "en"},
+    ]  # fmt: skip
+
+
 def test_facts_that_come_late_do_not_reopen_a_call(connected, twilio):
     twilio.reports("completed", 0)
     services.record_fact(facts_of_a_call(connected.call_id)[0])

@@ -87,6 +87,8 @@ class Engines:
     """What the turn model answers, one after the other; the last one is used again and again. Empty: nothing."""
     score: float = 0.08
     """What it takes to answer."""
+    language_of: Callable[[str], tuple[str, float]] = lambda text: ("", 0.0)
+    """The language that recognition finds in them, and its probability."""
     mute: bool = False
     """The voice fails, even for fixed words."""
     end_call_after: int | None = None
@@ -282,7 +284,14 @@ class Phone:
                 del self.open_utterances[utterance]
             case cmd.TakeSnapshot(utterance, snapshot):
                 text = self._words(self.open_utterances[utterance], self.position)
-                answer = ev.TranscriptReady(utterance, snapshot, self.engines.recognises(text))
+                language, probability = self.engines.language_of(text)
+                answer = ev.TranscriptReady(
+                    utterance,
+                    snapshot,
+                    self.engines.recognises(text),
+                    language=language,
+                    language_probability=probability,
+                )
                 self._at(now + self.engines.snapshot, lambda: self.receive(answer))
             case cmd.ScoreTurn(utterance, score, _):
                 if self.engines.scores:
