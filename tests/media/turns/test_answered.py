@@ -39,6 +39,20 @@ def test_the_beginning_of_what_a_person_says_is_no_machine(text, cut):
     assert judge_words(" ".join(text.split()[:cut]), lexicon_of("en"), monologue=cut / 3) is None
 
 
+OTHERS = (Path(__file__).parent / "announcements.txt").read_text(encoding="utf-8")
+ANNOUNCEMENTS = [
+    pytest.param(*cells[:4], id=f"{cells[0]}: {cells[3][:40]}")
+    for cells in ([cell.strip() for cell in line.split("|")] for line in OTHERS.splitlines() if line[:1] != "#")
+]
+
+
+@pytest.mark.parametrize(("language", "who", "seconds", "text"), ANNOUNCEMENTS)
+def test_the_announcements_of_other_languages_are_known(language, who, seconds, text):
+    kind = judge_words(text, lexicon_of(language), monologue=float(seconds))
+    assert kind == (None if who == "person" else Answerer(who))
+    assert who == "person" or not is_hello(text, lexicon_of(language))
+
+
 @pytest.mark.parametrize(
     ("language", "text"),
     [
@@ -72,6 +86,16 @@ def answered(phone: Phone) -> list[str]:
 
 def agent_said(phone: Phone) -> list[str]:
     return [text for speaker, text in phone.transcript if speaker == "agent"]
+
+
+@pytest.mark.parametrize("language", ["de", "es", "fr", "it", "pt"])
+def test_a_screening_assistant_is_answered_in_each_language_in_which_its_words_are_known(language):
+    asked = [row.values[3] for row in ANNOUNCEMENTS if row.values[:2] == (language, "screening")]
+    phone = Phone(replace(OPTIONS, language=language))
+    phone.caller_says(asked[0], start=0.6, end=4.0)
+    phone.wait_until(12.0)
+    assert answered(phone) == ["screening"]
+    assert agent_said(phone) == ["Hello, this is Ada from Acme."]
 
 
 def test_a_message_is_left_when_the_announcement_is_over():
