@@ -31,6 +31,8 @@ _LEAST_OVER_AGENT = 8
 Frames (160 ms) of a voice over the agent's that must be loud enough. In a voice 20 dB below the caller's, single
 syllables are; and the caller's own voice has so many before it is long enough to stop the agent.
 """
+_CLOSE = int(0.4 * RATE_HZ)
+"""Samples (0.4 s) among which they are: they need not follow each other, because a frame may be lost on the line."""
 _SOFTEST_OVER_AGENT = 10**-4.2
 """
 -42 dBFS: before the caller's first words, a voice over the agent's is not the caller's while its loudest syllable is
@@ -100,10 +102,8 @@ class CallerLevel:
         """The levels (power) of the caller's latest utterances."""
         self._least = _SOFTEST_OVER_AGENT
         """The power from which a voice passes; 0 if every voice does."""
-        self._loud_frames = 0
-        """The frames of the present voice, and of those just before it, that were so loud."""
-        self._loud_edge = 0
-        """Where the first voice with such a frame began."""
+        self._loud: deque[tuple[int, int]] = deque(maxlen=_LEAST_OVER_AGENT)
+        """The latest frames of a voice that were so loud: their ends, and the edges where their voices began."""
         self._passing = False
         self._loud_until = 0
         """The end of the last frame that was loud enough."""
@@ -138,8 +138,8 @@ class CallerLevel:
         and they have not answered.
         """
         loud = self._take_frames(window)
-        if not agent_silent:
-            loud = loud and (self._loud_frames >= _LEAST_OVER_AGENT or not self._least)
+        if not agent_silent and self._least:
+            loud = loud and len(self._loud) == _LEAST_OVER_AGENT and self._loud[-1][0] - self._loud[0][0] <= _CLOSE
         if not self._passing:
             if not window.voiced:
                 return self._report(window, self._edge, changed=False)
@@ -179,10 +179,8 @@ class CallerLevel:
                 continue
             loud = loud or sum(self._syllable) >= self._least * _SYLLABLE
             if power >= self._least:
-                if not self._loud_frames or end - self._loud_until >= _HOLD:
-                    self._loud_frames, self._loud_edge = 0, window.edge
                 self._loud_until = end
-                self._loud_frames += 1
+                self._loud.append((end, window.edge))
             if self._passing:
                 self._voice.append((end, power))
         return loud
@@ -212,7 +210,7 @@ class CallerLevel:
         if not self._levels:
             return max(window.edge, window.position - _HEARD_LATE)
         # A frame that was lost may have cut the voice in two before it was loud for long enough.
-        edge = self._loud_edge if self._loud_edge >= soft_onset else window.edge
+        edge = next((edge for _, edge in self._loud if edge >= soft_onset), window.edge)
         return edge if edge >= soft_onset else window.position - _SYLLABLE * _FRAME
 
     def _report(self, window: VoiceWindow, edge: int, *, changed: bool) -> VoiceWindow:
