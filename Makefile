@@ -39,7 +39,7 @@ $(VENV)/.laptop: requirements/pod.txt requirements/base.txt requirements/laptop.
 	@$(PIP) --no-deps -r requirements/no-deps.txt
 	@touch $@
 
-$(VENV)/.dev: requirements/cpu.txt requirements/dev.txt $(VENV)/.laptop
+$(VENV)/.dev: requirements/cpu.txt requirements/noise.txt requirements/dev.txt $(VENV)/.laptop
 	@echo "Installing the packages of the tests ..."
 	@$(PIP) -r requirements/dev.txt
 	@touch $@

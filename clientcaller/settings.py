@@ -238,6 +238,8 @@ TRANSFER_TIME_LIMIT = environment.whole_number("TRANSFER_TIME_LIMIT", 3600, at_l
 """Seconds that a transferred call may last."""
 CONVERSATION = environment.json_object("CONVERSATION")
 """Values that replace the defaults of ``media/turns/options.py``, by name."""
+NOISE_SUPPRESSION = environment.choice("NOISE_SUPPRESSION", "off", ("off", "low", "moderate", "high", "very-high"))
+"""How much of the noise around a caller is taken out of the sound before it is recognised (``media/noise.py``)."""
 
 # --- Calling out -----------------------------------------------------------------------------------------
 

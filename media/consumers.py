@@ -206,6 +206,7 @@ class StreamConnection:
             facts=runtime.facts,
             hang_up=self._hang_up,
             recording=self._recording,
+            noise_suppression=runtime.noise_suppression,
         )
 
     def _hang_up(self, reason: str) -> None:

@@ -15,6 +15,7 @@ from inference.resampling import Resampler
 from inference.types import EngineError, Pcm, Transcript
 from media.background import BackgroundTasks
 from media.messages import RATE_HZ
+from media.noise import NoiseSuppressor
 from media.turns import commands as cmd
 from media.turns import events as ev
 
@@ -38,7 +39,7 @@ class _Utterance:
     transcription: Transcription
     paced: PacedTranscription | None
     """The same, if it wants to know whether words are urgent."""
-    resampler: Resampler
+    converter: Resampler | NoiseSuppressor
     recognised_to: int
     """The position up to which the sound has been given to recognition."""
 
@@ -62,6 +63,7 @@ class Ear:
         in_callers_turn: Callable[[], bool] = lambda: False,
         language: str = "",
         others: Sequence[str] = (),
+        noise_suppression: int = 0,
     ) -> None:
         self._stt = stt
         self._claim = claim
@@ -74,6 +76,8 @@ class Ear:
         self._emit = emit
         self._in_callers_turn = in_callers_turn
         """Tells whether the agent is silent, so that words are not urgent before the caller pauses."""
+        self._noise_suppression = noise_suppression
+        """How much noise recognition does not get, one of ``media.noise.LEVELS``."""
         self._sound: deque[tuple[int, Pcm]] = deque()
         """The kept sound, each piece with the position of its end."""
         self._sound_samples = 0
@@ -106,9 +110,9 @@ class Ear:
             logger.warning("Call %s: recognition could not be opened: %s", self._claim.call_id, error)
             return
         start = max(command.position - int(PRE_ROLL * RATE_HZ), self.voice_ended)
-        resampler = Resampler(RATE_HZ, self._stt.rate_hz)
+        converter = self._converter(start)
         paced = transcription if isinstance(transcription, PacedTranscription) else None
-        self._utterance = _Utterance(command.utterance, transcription, paced, resampler, recognised_to=start)
+        self._utterance = _Utterance(command.utterance, transcription, paced, converter, recognised_to=start)
         self._recognise(self._utterance)
 
     def change_language(self, command: cmd.ChangeLanguage) -> None:
@@ -142,6 +146,13 @@ class Ear:
         ]
         return np.concatenate([np.zeros(0, np.int16), *pieces])
 
+    def _converter(self, start: int) -> Resampler | NoiseSuppressor:
+        """What turns the sound from this position on into that which recognition gets."""
+        rate_hz = self._stt.rate_hz
+        if not self._noise_suppression:
+            return Resampler(RATE_HZ, rate_hz)
+        return NoiseSuppressor(RATE_HZ, rate_hz, self._noise_suppression, before=self.sound_between(0, start))
+
     def _recognise(self, utterance: _Utterance) -> None:
         """Give recognition the sound that it has not got yet."""
         if utterance.paced is not None:
@@ -154,7 +165,7 @@ class Ear:
             pending.append(piece)
         for end, pcm in reversed(pending):
             known = start - (end - len(pcm))
-            utterance.transcription.push(utterance.resampler.push(pcm[known:] if known > 0 else pcm))
+            utterance.transcription.push(utterance.converter.push(pcm[known:] if known > 0 else pcm))
             utterance.recognised_to = end
 
     async def _snapshot(self, command: cmd.TakeSnapshot, transcription: Transcription) -> None:

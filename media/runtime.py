@@ -24,6 +24,7 @@ from inference.backends import Engines, make_engines
 from inference.types import AUTO, EngineError, has_language
 from media.agent_options import conversation_options
 from media.background import BackgroundTasks
+from media.noise import level_of
 from media.order_inbox import ChannelLayer, OrderInbox
 from media.phrases import Phrases
 from media.recorder import RecordingSpool
@@ -59,6 +60,8 @@ class Runtime:
         folder = Path(settings.SPOOL_DIR)
         self.engines: Engines = make_engines(settings.ENGINES)
         self.detector = VoiceDetector()
+        self.noise_suppression = level_of(settings.NOISE_SUPPRESSION)
+        """One of ``media.noise.LEVELS``."""
         # Any option of the voice may change how it sounds, so all of them together are the version of its phrases.
         self.phrases = Phrases(self.engines.tts, folder=folder / "phrases", version=repr(settings.ENGINES["tts"]))
         self.recordings = RecordingSpool(folder / "recordings")

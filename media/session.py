@@ -58,6 +58,7 @@ class Session:
         facts: FactSpool,
         hang_up: Callable[[str], None],
         recording: Recording | None = None,
+        noise_suppression: int = 0,
     ) -> None:
         self._claim = claim
         self._hang_up = hang_up
@@ -83,6 +84,7 @@ class Session:
             in_callers_turn=lambda: self._conversation.floor is Floor.CALLER,
             language=options.language,
             others=[other.language for other in options.others],
+            noise_suppression=noise_suppression,
         )
         self._scores = TurnScores(
             claim,
