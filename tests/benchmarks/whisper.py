@@ -1,19 +1,14 @@
 """
-Whisper: how long does a final transcript take when 1 to 16 calls end a sentence at the same moment, and is it right?
+Whisper: how long does a final transcript take when 1 to 16 calls end a sentence at the same moment?
 
     python -m tests.benchmarks.whisper                                # a random model: tiny on a processor
     python -m tests.benchmarks.whisper --device cuda                  # on a GPU, of large-v3-turbo's size
     python -m tests.benchmarks.whisper --device cuda --model FOLDER --sound speech.wav
-    python -m tests.benchmarks.whisper --speech FOLDER --model FOLDER # word errors, beside those of faster-whisper
 
 Measured from ``finish()`` to the answer, through the whole engine: the last features, the queue, one pass, the checks
 of the text. Nothing was recognised before, so a snapshot takes as long; a final after only silence is the snapshot
 itself. A random model never ends a text by itself, so it gets 3.5 tokens for each second of speech, as people talk.
 ``--keep FOLDER`` keeps it for the next run.
-
-With ``--speech``, the recordings of people in that folder are recognised as a telephone transmits them: at full level,
-20 dB quieter, and in pink noise. Both columns use the same weights on one thread; faster-whisper has a beam of 1 and
-its usual retries. The interval is that of the difference (95 %, bootstrap over recordings).
 
 Needs `pip install -r requirements/stt.txt`, and for a random model torch and transformers.
 """
@@ -39,9 +34,7 @@ from inference.whisper.mel import RATE_HZ
 from inference.whisper.model import Model, Piece, window_for
 from inference.whisper.options import WhisperOptions
 from inference.whisper.sound import BLOCK, Sound
-from tests.inference.human_speech import by_telephone, recordings
 from tests.inference.tiny_whisper import make_tokenizer
-from tests.inference.word_errors import NO_ERRORS, difference_interval, plain_words, word_errors
 
 SPEECH = (2, 5, 10)
 CALLS = (1, 2, 4, 8, 16)
@@ -49,13 +42,6 @@ TOKENS_PER_SECOND = 3.5
 """Of ordinary speech."""
 TURBO = {"d_model": 1280, "encoder_layers": 32, "decoder_layers": 4, "heads": 20, "mels": 128, "vocabulary": 51866}
 TINY = {"d_model": 384, "encoder_layers": 4, "decoder_layers": 4, "heads": 6, "mels": 80, "vocabulary": 51865}
-
-
-SOUNDS: dict[str, dict[str, float]] = {
-    "full level": {},
-    "-20 dB": {"gain_db": -20.0},
-    "10 dB SNR": {"snr_db": 10.0},
-}
 
 
 class PieceOfSpeech(Piece):
@@ -92,13 +78,7 @@ def main() -> None:
     parser.add_argument(
         "--runs", type=int, default=0, help="measurements of each figure (default: 20 on a GPU, 3 on a processor)"
     )
-    parser.add_argument("--speech", default="", help="the folder with recordings of people: measure the word errors")
     options = parser.parse_args()
-    if options.speech:
-        if not options.model:
-            parser.error("--speech needs --model")
-        Console(width=120).print(asyncio.run(word_error_rates(options.model, options.device, Path(options.speech))))
-        return
     with tempfile.TemporaryDirectory() as temporary:
         model = options.model or random_model(
             Path(options.keep or temporary) / options.device, TURBO if options.device == "cuda" else TINY
@@ -138,49 +118,6 @@ async def measure(model: str, device: str, runs: int, speech: Pcm, is_random: bo
     for seconds in SPEECH:
         ours, stock = (1000 * cost(np.resize(speech, seconds * RATE_HZ), filters) for cost in (end_cost, stock_cost))
         table.add_row(f"features of {seconds} s (stock)", f"{ours:.2f} ({stock:.0f})")
-    return table
-
-
-async def word_error_rates(model: str, device: str, folder: Path) -> Table:
-    """The word errors of this engine and of faster-whisper on the same recordings."""
-    engine = FasterWhisperSpeechToText(WhisperOptions(model=model, device=device, cpu_threads=1, partials=False))
-    await engine.start()
-    assert engine._model is not None
-    stock = engine._model._whisper
-    people = recordings(folder)
-    table = Table(
-        title=f"{model} on {device}, {len(people)} recordings: word errors in % (substituted, deleted, inserted)"
-    )
-    for column in ("sound", "this engine", "empty", "faster-whisper, beam 1", "empty", "difference", "CPU time"):
-        table.add_column(column, no_wrap=True)
-    for label, how in SOUNDS.items():
-        ours, theirs, empty, spent = [], [], [0, 0], [0.0, 0.0]
-        for recording in people:
-            sound = by_telephone(recording.pcm, **how)
-            began = time.process_time()
-            utterance = engine.open()
-            for start in range(0, len(sound), BLOCK):
-                utterance.push(sound[start : start + BLOCK])
-            text = (await utterance.finish()).text
-            middle = time.process_time()
-            segments, _ = stock.transcribe(sound.astype(np.float32) / 32768, beam_size=1, language="en")
-            other = "".join(segment.text for segment in segments)
-            spent = [spent[0] + middle - began, spent[1] + time.process_time() - middle]
-            ours.append(word_errors(recording.said, text))
-            theirs.append(word_errors(recording.said, other))
-            empty = [empty[0] + (not plain_words(text)), empty[1] + (not plain_words(other))]
-        low, high = difference_interval(ours, theirs)
-        one, two = sum(ours, NO_ERRORS), sum(theirs, NO_ERRORS)
-        table.add_row(
-            label,
-            f"{one.rate:.1f} ({one.substituted} {one.deleted} {one.inserted})",
-            str(empty[0]),
-            f"{two.rate:.1f} ({two.substituted} {two.deleted} {two.inserted})",
-            str(empty[1]),
-            f"{one.rate - two.rate:+.1f} ({low:+.1f} to {high:+.1f})",
-            f"{spent[0]:.0f} s, {spent[1]:.0f} s",
-        )
-    await engine.close()
     return table
 
 

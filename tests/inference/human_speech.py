@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import numpy as np
 from inference.resampling import resample
 from inference.types import Pcm
 from media.audio import decode_mulaw, encode_mulaw
+from media.noise import NoiseSuppressor
 from tests.inference.word_errors import plain_words
-from tests.sounds import RATE_HZ, active_level, read
+from tests.sounds import RATE_HZ, Sound, active_level, read
 
 SILENCE = np.zeros(int(0.3 * RATE_HZ), np.int16)
 """Before and after the words."""
+BEFORE = np.zeros(int(0.7 * RATE_HZ), np.int16)
+"""Before that, and not recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +41,27 @@ def recordings(folder: Path) -> list[Recording]:
     ]
 
 
-def by_telephone(pcm: Pcm, *, gain_db: float = 0.0, snr_db: float | None = None) -> Pcm:
+def by_telephone(
+    pcm: Pcm,
+    *,
+    gain_db: float = 0.0,
+    noise: Callable[[int], Sound] | None = None,
+    snr_db: float = 10.0,
+    suppression: int = 0,
+) -> Pcm:
     """
     Return sound of 8 kHz as the recogniser gets it: through mu-law, at 16 kHz, with silence at both ends.
 
-    ``snr_db`` adds pink noise, so many dB below the louder half of the 20 ms blocks.
+    ``noise`` makes so many samples of noise, which is added ``snr_db`` below the louder half of the 20 ms blocks.
+    ``suppression`` is one of ``media.noise.LEVELS``; the filter has heard the noise for ``BEFORE`` then.
     """
-    sound = np.concatenate([SILENCE, pcm, SILENCE]) * 10 ** (gain_db / 20)
-    if snr_db is not None:
-        sound = sound + pink_noise(len(sound)) * active_level(sound) / 10 ** (snr_db / 20)
-    return resample(decode_mulaw(encode_mulaw(sound.clip(-32768, 32767).astype(np.int16))), RATE_HZ, 16000)
-
-
-def pink_noise(samples: int) -> np.ndarray:
-    """Noise with a mean square of 1 whose power falls with the frequency; the same for the same length."""
-    spectrum = np.fft.rfft(np.random.default_rng(samples).standard_normal(samples))
-    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))), samples)
-    return noise / np.sqrt(np.mean(noise**2))
+    voice = np.concatenate([SILENCE, pcm, SILENCE]) * 10 ** (gain_db / 20)
+    sound = np.concatenate([BEFORE, voice])
+    if noise is not None:
+        made = noise(len(sound))
+        sound = sound + made / np.sqrt(np.mean(made**2)) * active_level(voice) / 10 ** (snr_db / 20)
+    line = decode_mulaw(encode_mulaw(sound.clip(-32768, 32767).astype(np.int16)))
+    before, heard = line[: len(BEFORE)], line[len(BEFORE) :]
+    if suppression:
+        return NoiseSuppressor(RATE_HZ, 16000, suppression, before=before).push(heard)
+    return resample(heard, RATE_HZ, 16000)

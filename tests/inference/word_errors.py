@@ -87,16 +87,16 @@ def word_errors(said: str, recognised: str) -> Errors:
 
 
 def difference_interval(
-    ours: Sequence[Errors], theirs: Sequence[Errors], *, samples: int = 2000
+    ours: Sequence[Errors], theirs: Sequence[Errors], *, samples: int = 10_000
 ) -> tuple[float, float]:
     """
     The 95 % interval of the first rate minus the second, in points.
 
-    Each recording counts in both rates or in neither (a paired bootstrap over recordings).
+    Each recording counts in both rates or in neither (a paired bootstrap over ``samples`` draws of the recordings).
     """
     words = np.array([each.words for each in ours])
     more = np.array([one.count - other.count for one, other in zip(ours, theirs, strict=True)])
-    drawn = np.random.default_rng(0).integers(0, len(words), (2000, len(words)))
+    drawn = np.random.default_rng(0).integers(0, len(words), (samples, len(words)))
     differences = 100 * more[drawn].sum(axis=1) / words[drawn].sum(axis=1)
     low, high = np.percentile(differences, (2.5, 97.5))
     return float(low), float(high)
