@@ -37,6 +37,7 @@ from inference.whisper.hallucinations import (
     Hypothesis,
     Reason,
     is_doubtful,
+    is_number,
     is_sure,
     objection,
 )
@@ -261,7 +262,7 @@ class FasterWhisperSpeechToText:
             self.counts[reason] += 1
         if self._needs_second_attempt(job, hypothesis, reason) and self._retry(job, hypothesis, reason):
             return
-        if job.dropped in DOUBTS and is_doubtful(hypothesis):
+        if job.dropped in DOUBTS and is_doubtful(hypothesis) and not is_number(hypothesis.text):
             reason = job.dropped
         if job.doubted is not None:
             hypothesis, reason = self._choose(job.doubted, hypothesis, reason)

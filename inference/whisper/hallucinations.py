@@ -152,6 +152,12 @@ def is_doubtful(hypothesis: Hypothesis) -> bool:
     return hypothesis.no_speech > MAX_NO_SPEECH or hypothesis.logprob < MIN_LOGPROB
 
 
+def is_number(text: str) -> bool:
+    """Whether the text is a number in digits. Whisper writes none about noise."""
+    words = bare_words(text)
+    return bool(words) and all(word.isdecimal() for word in words)
+
+
 def _is_guessed(hypothesis: Hypothesis, words: int) -> bool:
     if words <= SHORT_ANSWER:
         return hypothesis.no_speech > SHORT_NO_SPEECH and hypothesis.logprob < SHORT_LOGPROB

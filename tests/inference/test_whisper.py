@@ -402,6 +402,9 @@ async def test_a_doubtful_text_with_hotwords_counts_only_if_there_are_words_with
         # The first is dropped, and the caller is heard nevertheless.
         (Hypothesis("Bye.", 1.2, -1.2), Hypothesis("Nine.", 1.2, -0.9), "Nine."),
         (Hypothesis("I'm", 1.2, -1.9, 0.8), Hypothesis("Eight.", 1.2, -0.6), "Eight."),
+        # A number is no noise, though the model is unsure of it twice.
+        (Hypothesis("Oh.", 1.2, -1.28, 0.5), Hypothesis("4.", 1.2, -1.32, 0.55), "4."),
+        (Hypothesis("Oh.", 1.2, -1.28, 0.5), Hypothesis("4.", 1.2, -1.9, 0.55), ""),
         # Noise, of which the model is twice unsure.
         (Hypothesis("I'm", 1.2, -1.9, 0.8), Hypothesis("I'm sorry.", 1.2, -1.3, 0.2), ""),
     ],

@@ -62,6 +62,22 @@ def test_each_kind_of_checkpoint_recognises_both_sentences(tmp_path, mels, langu
     assert all(one.logprob > -0.5 and one.no_speech < 0.1 for one in heard)
 
 
+def test_repetitions_are_penalised_in_short_texts_only(english, monkeypatch):
+    class Spied:
+        def __getattr__(self, name):
+            return getattr(model, name)
+
+        def generate(self, *args, **options):
+            penalties.append(options["repetition_penalty"])
+            return model.generate(*args, **options)
+
+    model, penalties = english._whisper.model, []
+    monkeypatch.setattr(english._whisper, "model", Spied())
+    for seconds in (3, 12, 14, 25):
+        english.transcribe([piece(english, np.resize(LOW, seconds * RATE_HZ))])
+    assert penalties == [module.REPETITION_PENALTY, module.REPETITION_PENALTY, 1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("asked", "others", "found", "probability", "spoken"),
     [
