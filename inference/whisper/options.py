@@ -37,8 +37,9 @@ class WhisperOptions:
     cost more passes."""
 
     unhurried_partial_seconds: float = 3.0
-    """The same while the caller has the floor. Only an answer that fails or is late is then replaced by a partial, so
-    partials cost less than answers do."""
+    """The same while the caller has the floor. Only an answer that fails or is late is then replaced by a partial. If
+    this is more than ``partial_seconds``, the next partial is made when the utterance is also twice as long, so that
+    partials of a long utterance do not cost several times what its final words do."""
 
     hotwords: str = ""
     """Names and words that the model should expect on every call."""

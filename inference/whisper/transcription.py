@@ -100,8 +100,7 @@ class WhisperTranscription:
         self._recogniser.counts["samples_dropped"] += before + len(pcm) - self.sound.samples
         if self.sound.held >= LONGEST:
             self._finalise_first_part()
-        step = self._recogniser.partial_samples if self.hurried else self._recogniser.unhurried_partial_samples
-        if self._on_partial is not None and self.sound.samples >= self._partial_asked + step:
+        if self._on_partial is not None and self.sound.samples >= self._partial_asked + self._partial_step():
             self._partial_asked = self.sound.samples
             self._request_partial()
 
@@ -226,6 +225,17 @@ class WhisperTranscription:
         self._prefix = self._hypothesis_tokens = ()
 
     # -- partials
+
+    def _partial_step(self) -> int:
+        """
+        The samples by which the utterance grows from one partial to the next.
+
+        Where partials are to be rare, they become rarer as it grows, because each one costs as much as the final words.
+        """
+        often, rarely = self._recogniser.partial_samples, self._recogniser.unhurried_partial_samples
+        if self.hurried:
+            return often
+        return max(rarely, self._partial_asked) if rarely > often else rarely
 
     def _request_partial(self) -> None:
         if self.running is not None or self._is_covered(self.sound.samples) or self.sound.speech() < SHORTEST_SPEECH:

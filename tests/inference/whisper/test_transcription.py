@@ -137,15 +137,18 @@ async def test_partials_have_the_agreed_words_as_a_prefix_but_answers_do_not(eng
     assert gate.passes[-1][0].prefix == ()
 
 
-@pytest.mark.parametrize(("hurried", "passes"), [(True, 15), (False, 3)])
-async def test_partials_are_rare_while_they_are_not_wanted_soon(engine, gate, hurried, passes):
+@pytest.mark.parametrize(
+    ("hurried", "unhurried_seconds", "passes"), [(True, 3.0, 15), (False, 3.0, 2), (False, 0.6, 15), (False, 0.9, 4)]
+)
+async def test_partials_are_rare_while_they_are_not_wanted_soon(engine, gate, hurried, unhurried_seconds, passes):
+    engine.unhurried_partial_samples = int(unhurried_seconds * RATE_HZ)
     utterance = engine.open(on_partial=lambda partial: None)
     for _ in range(90):  # 9 s
         utterance.hurried = hurried
         utterance.push(np.resize(LOW, 1600))
         while any(engine._running.values()):
             await gate.finished.get()
-    # Each is requested when 0.6 or 3 s more have come, in pieces of 0.1 s.
+    # Each is requested when 0.6 s more have come, in pieces of 0.1 s; or after 3, 6 s; or after 0.9, 1.8, 3.6, 7.2 s.
     assert gate.rows == [1] * passes
     utterance.cancel()
 
