@@ -97,10 +97,10 @@ class SpeechToText(Engine, Protocol):
         Begin an utterance.
 
         ``hint`` is what the agent said last, for engines that can bias recognition by it. If ``gives_partials``,
-        ``on_partial`` is called on the loop's thread each time the words so far change. ``others`` are languages that
-        the caller may speak instead: an engine that can tell languages apart (``AUTO`` is among its ``languages``) then
-        says which one it has found, and if that is surely one of ``others``, its words are in it. It ignores those that
-        it does not know. Without ``others`` it need not look, which costs work.
+        ``on_partial`` is called on the loop's thread each time the words so far change or become ``settled``.
+        ``others`` are languages that the caller may speak instead: an engine that can tell languages apart (``AUTO`` is
+        among its ``languages``) then says which one it has found, and if that is surely one of ``others``, its words
+        are in it. It ignores those that it does not know. Without ``others`` it need not look, which costs work.
         """
 
 

@@ -33,6 +33,7 @@ class Transcript:
     ``samples`` is how much of the utterance these words account for, in samples at the engine's own ``rate_hz``.
     ``confidence`` runs from 0 to 1; an engine that gives none leaves it at 1.0. ``stop_counts`` says whether a full
     stop at the end means that the sentence is over: some engines also end the first half of a sentence with one.
+    ``settled`` says of a partial transcript that the engine has found these words twice, and no others behind them.
 
     ``language`` is the code of the language that the engine found in the sound, if it looked for one, and
     ``language_probability`` how likely it is, from 0 to 1. The words are in it if it was asked for (``auto``, or one of
@@ -45,6 +46,7 @@ class Transcript:
     language: str = ""
     stop_counts: bool = True
     language_probability: float = 0.0
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,7 @@ class StreamConnection:
             hang_up=self._hang_up,
             recording=self._recording,
             noise_suppression=runtime.noise_suppression,
+            load=runtime.reply_load,
         )
 
     def _hang_up(self, reason: str) -> None:

@@ -98,7 +98,8 @@ class Ear:
         """Begin to recognise a little before the command's position, but not before the voice that came last."""
 
         def on_partial(transcript: Transcript) -> None:
-            self._emit(ev.TranscriptPartial(command.utterance, transcript.text, transcript.stop_counts))
+            words = transcript.text, transcript.stop_counts, transcript.settled
+            self._emit(ev.TranscriptPartial(command.utterance, *words))
 
         self._utterance = None
         others = [language for language in self._languages if language != self._language]

@@ -28,6 +28,7 @@ from media.noise import level_of
 from media.order_inbox import ChannelLayer, OrderInbox
 from media.phrases import Phrases
 from media.recorder import RecordingSpool
+from media.reply_load import ReplyLoad
 from media.session import Session
 from media.speech import VoiceDetector
 from media.spool import FactSpool
@@ -40,6 +41,9 @@ Result = TypeVar("Result")
 
 MAX_WAIT_FOR_PHRASES = 10.0
 """Seconds for which calls wait until the phrases of the process are ready: a slow voice must not keep calls out."""
+EARLY_SHARE = 4
+"""Replies are begun early while fewer than one for every so many calls that the process may take are being made. In a
+usual conversation one in six calls has a reply made at a time."""
 DATABASE_THREADS = 4
 """Channels has one thread for all its work, so that one slow query would hold up every socket of the process."""
 
@@ -64,6 +68,7 @@ class Runtime:
         """One of ``media.noise.LEVELS``."""
         # Any option of the voice may change how it sounds, so all of them together are the version of its phrases.
         self.phrases = Phrases(self.engines.tts, folder=folder / "phrases", version=repr(settings.ENGINES["tts"]))
+        self.reply_load = ReplyLoad(max(1, settings.MAX_LIVE_CALLS // EARLY_SHARE))
         self.recordings = RecordingSpool(folder / "recordings")
         self.facts = FactSpool(
             lambda fact: in_own_connection(services.record_fact, fact),

@@ -25,6 +25,7 @@ from media.messages import Media, clear_message, mark_message, media_message
 from media.outbox import Outbox
 from media.phrases import Phrases
 from media.recorder import Recording
+from media.reply_load import ReplyLoad
 from media.speaking import Mouth
 from media.speech import VoiceDetector, VoiceWindow
 from media.spool import FactSpool
@@ -59,6 +60,7 @@ class Session:
         hang_up: Callable[[str], None],
         recording: Recording | None = None,
         noise_suppression: int = 0,
+        load: ReplyLoad | None = None,
     ) -> None:
         self._claim = claim
         self._hang_up = hang_up
@@ -100,6 +102,7 @@ class Session:
             phrases,
             longest_reply=options.longest_reply,
             may_wait=options.may_wait,
+            load=load,
             tasks=self._tasks,
             emit=self.receive,
             language=options.language,

@@ -16,6 +16,7 @@ from media.background import BackgroundTasks
 from media.messages import RATE_HZ
 from media.phrases import Phrases
 from media.reply import answer, say
+from media.reply_load import ReplyLoad
 from media.turns import commands as cmd
 from media.turns import events as ev
 
@@ -38,6 +39,7 @@ class Mouth:
         *,
         longest_reply: float,
         may_wait: bool = False,
+        load: ReplyLoad | None = None,
         tasks: BackgroundTasks,
         emit: Callable[[ev.Event], None],
         language: str = "",
@@ -52,6 +54,7 @@ class Mouth:
         self._speech = engines.tts.open(voice=self._voice, language=self._language)
         self._system = Message("system", claim.agent.prompt)
         self._tools = Tools(claim.agent.transfer_targets, opt_out=claim.agent.hears_opt_out, may_wait=may_wait)
+        self._load = load or ReplyLoad(1)
         self._replies: dict[ev.Revision, asyncio.Task[None]] = {}
         """The replies that are being made."""
         self._spoken_last: ev.Revision | None = None
@@ -63,8 +66,12 @@ class Mouth:
         self._warming = self._tasks.start(self._warm(self._messages(command.history)))
 
     def start_reply(self, command: cmd.StartReply) -> None:
+        if command.early and not self._load.is_light:
+            self._emit(ev.ReplyRefused(command.revision))
+            return
         self._stop_warming()
-        self._start(command)
+        self._load.running += 1
+        self._start(command).add_done_callback(self._made)
 
     def say_line(self, command: cmd.SayLine) -> None:
         """Say the line, from the prepared phrases if it is among them."""
@@ -120,10 +127,14 @@ class Mouth:
         except EngineError as error:
             logger.warning("Call %s: closing the voice failed: %s", self._claim.call_id, error)
 
-    def _start(self, command: cmd.StartReply | cmd.SayLine) -> None:
+    def _made(self, task: asyncio.Task[None]) -> None:
+        self._load.running -= 1
+
+    def _start(self, command: cmd.StartReply | cmd.SayLine) -> asyncio.Task[None]:
         task = self._tasks.start(self._make(command))
         self._replies[command.revision] = task
         task.add_done_callback(lambda _: self._replies.pop(command.revision, None))
+        return task
 
     async def _make(self, command: cmd.StartReply | cmd.SayLine) -> None:
         """Make a reply or say a line; whatever goes wrong becomes an event."""

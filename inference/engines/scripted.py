@@ -143,7 +143,9 @@ class ScriptedSpeechToText(_ScriptedEngine):
     Each utterance that is asked for its words gets the next of ``transcripts``, and after the last one the first again.
     An utterance with less than ``backchannel_below`` seconds of voice (blocks whose peak is above ``voice_peak``) gets
     ``backchannel`` instead, and the list does not advance. With ``partials``, every ``seconds_per_word`` of voice
-    reveals one more word. ``found`` are the languages found in the sound of each of ``transcripts``, if any is.
+    reveals one more word, and a step without a new one is reported as settled words. Each further space between two
+    words of a transcript is such a step, in which the caller draws out the word before. ``found`` are
+    the languages found in the sound of each of ``transcripts``, if any is.
     """
 
     request_name = "scripted utterance"
@@ -195,7 +197,7 @@ class ScriptedTranscription:
         self._voiced_samples = 0
         """The samples in blocks with voice, if they are counted."""
         self._words_revealed = 0
-        """The number of words in the last partial."""
+        """The number of steps that the last partial accounts for."""
         self._text: str | None = None
         """The transcript; None until the utterance is asked for its words."""
         self._language = ""
@@ -237,6 +239,9 @@ class ScriptedTranscription:
         return Transcript(text, samples, language=self._language, language_probability=float(bool(self._language)))
 
     def _choose_text(self) -> str:
+        return " ".join(self._choose_script().split())
+
+    def _choose_script(self) -> str:
         if self._voiced_samples < self._engine.backchannel_below * self._engine.rate_hz:
             return self._engine.backchannel
         if self._text is None:
@@ -256,11 +261,14 @@ class ScriptedTranscription:
         due = int(self._voiced_samples / (self._engine.seconds_per_word * self._engine.rate_hz))
         if due <= self._words_revealed:
             return
-        words = self._choose_text().split()
+        # One step behind the last word tells that no more follow.
+        words = [*self._choose_script().split(" "), ""]
         if min(due, len(words)) > self._words_revealed:
-            self._words_revealed = min(due, len(words))
+            before, self._words_revealed = self._words_revealed, min(due, len(words))
+            settled = self._words_revealed > 1 and not any(words[before : self._words_revealed])
+            text = " ".join(filter(None, words[: self._words_revealed]))
             # Deferred: the caller of push() does not expect on_partial to run during the call.
-            self._loop.call_soon(self._pass_partial, Transcript(" ".join(words[: self._words_revealed]), self._samples))
+            self._loop.call_soon(self._pass_partial, Transcript(text, self._samples, settled=settled))
 
     def _pass_partial(self, partial: Transcript) -> None:
         if self._on_partial is not None and not self._closed:

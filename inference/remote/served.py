@@ -127,6 +127,7 @@ class ServedTranscription(ServedSession):
                 words.language,
                 words.stop_counts,
                 float(words.language_probability),
+                words.settled,
             )
         )
 

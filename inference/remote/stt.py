@@ -230,5 +230,5 @@ class RemoteTranscription:
 
 
 def _transcript(words: wire.Words) -> Transcript:
-    found = words.language, words.stop_counts, words.language_probability
+    found = words.language, words.stop_counts, words.language_probability, words.settled
     return Transcript(words.text, words.samples, words.confidence, *found)

@@ -187,6 +187,7 @@ class Words(_Message, frozen=True):
     """True from workers of earlier versions."""
     language_probability: float = 0.0
     """0 from workers of earlier versions."""
+    settled: bool = False
 
 
 class Delta(_Message, frozen=True):

@@ -91,6 +91,8 @@ class WhisperTranscription:
         """The tokens on which the last two hypotheses agreed, with which the next partial must begin."""
         self._reported = ""
         """The words of the last partial."""
+        self._settled = False
+        """Whether the hypothesis behind it had no other words."""
 
     def push(self, pcm: Pcm) -> None:
         if self._closed or not len(pcm):
@@ -251,12 +253,14 @@ class WhisperTranscription:
         if self._language != AUTO:  # the language might be another one next time
             self._prefix = self._model.safe_prefix(self._hypothesis_tokens, tokens, self._spoken)
         self._hypothesis_tokens = tokens
-        words = join_digits(agreed_text(before.text, transcript.text, spaced=self._spaced))
-        if len(words) > len(self._reported):
-            self._reported = words
+        agreed = agreed_text(before.text, transcript.text, spaced=self._spaced)
+        settled = len(agreed) == len(transcript.text) > 0
+        words = join_digits(agreed)
+        if len(words) > len(self._reported) or (settled and words == self._reported and not self._settled):
+            self._reported, self._settled = words, settled
             self._recogniser.counts["partials"] += 1
             try:
-                on_partial(replace(transcript, text=words, samples=before.samples))
+                on_partial(replace(transcript, text=words, samples=before.samples, settled=settled))
             except Exception:
                 log.exception("Reporting a partial transcript failed; the utterance goes on")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from media.turns import events as ev
-from media.turns.agent_turn import AgentTurn, Kind, QueuedLine, Reply
+from media.turns.agent_turn import AgentTurn, Kind, QueuedLine, Reply, asks_the_same
 from media.turns.commands import (
     Command,
     Line,
@@ -68,22 +68,24 @@ class Agent:
 
     # -- starting to speak --------------------------------------------------------------------------
 
-    def speculate(self, history: tuple[Line, ...], timing: Timing, *, finished: bool = False) -> None:
+    def speculate(
+        self, history: tuple[Line, ...], timing: Timing, *, finished: bool = False, early: bool = False
+    ) -> None:
         """
         Start a reply before it is certain that the caller has finished.
 
-        ``finished``: the language model is to answer these words in any case.
+        ``finished``: the language model is to answer these words in any case. ``early``: they have not even paused.
         """
         self.drop_speculation()
         # It belongs to the turn that the agent will have.
         reply = self._new_reply(Kind.REPLY, timing, turn=self._turns + 1)
-        reply.history, reply.finished = history, finished
+        reply.history, reply.finished, reply.early = history, finished, early
         self.speculation = reply
-        self._emit(StartReply(reply.revision, history, speculative=True, finished=finished))
+        self._emit(StartReply(reply.revision, history, speculative=True, finished=finished, early=early))
 
     def has_speculated_on(self, history: tuple[Line, ...]) -> bool:
         """Whether the reply that was started early answers this."""
-        return self.speculation is not None and self.speculation.history == history
+        return self.speculation is not None and asks_the_same(self.speculation.history, history)
 
     def drop_speculation(self) -> None:
         """The caller goes on: the reply that was started early is not needed."""
@@ -105,7 +107,7 @@ class Agent:
             decided = now if timing.released is None else timing.released
             waiting_since = min(decided, stopped + self._options.longest_silence - self._options.filler_after)
         turn = self._begin_turn(AgentTurn(started=now, timing=timing, waiting_since=waiting_since))
-        if self.speculation is not None and self.speculation.history == history:
+        if self.speculation is not None and self.has_speculated_on(history):
             reply, self.speculation = self.speculation, None
             reply.released = True
             turn.replies.append(reply)
@@ -157,7 +159,7 @@ class Agent:
         if turn is None:
             return
         self._break_off(turn, reply)
-        if reply.finished:
+        if reply.finished or not self._options.may_wait:
             self._emit(Noted("engine-failed", now, {"reason": "waits", "kind": reply.kind.name.lower()}))
             turn.fallback = True
             self._say(turn, Kind.LINE, self._options.apology, now)

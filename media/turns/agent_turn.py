@@ -8,6 +8,7 @@ from enum import Enum, auto
 from inference.requests import NO_REQUESTS, ToolRequests
 from media.turns.commands import Line, TurnEnded
 from media.turns.events import Revision
+from media.turns.lexicon import words_of
 from media.turns.playout import Segment
 from media.turns.timing import Timing
 
@@ -50,6 +51,8 @@ class Reply:
     """The messages that the language model answers. Empty for fixed words."""
     finished: bool = False
     """The language model was told that the caller has finished."""
+    early: bool = False
+    """It was begun while the caller was speaking."""
     held: list[tuple[bytes, int]] = field(default_factory=list)
     """Audio that may not be sent yet, each piece with how many characters of the text are said by the end of it."""
     released: bool = False
@@ -74,6 +77,16 @@ class Reply:
     def in_between(self) -> bool:
         """Fixed words that have begun to sound and are not over."""
         return self.kind is not Kind.REPLY and self.segment.received > 0 and not self.ended
+
+
+def asks_the_same(one: tuple[Line, ...], other: tuple[Line, ...]) -> bool:
+    """Whether the lines differ at most in how the last words are written. A question mark makes other words of them."""
+    if one == other:
+        return True
+    if len(one) != len(other) or not one or one[:-1] != other[:-1] or one[-1].speaker != other[-1].speaker:
+        return False
+    mine, theirs = one[-1].text, other[-1].text
+    return words_of(mine) == words_of(theirs) and mine.endswith("?") is theirs.endswith("?")
 
 
 @dataclass(slots=True, eq=False)

@@ -11,6 +11,7 @@ from media.turns.barge_in import INTERRUPTION
 from media.turns.clock import RATE_HZ, StreamClock, samples
 from media.turns.commands import CloseUtterance, Command, Noted, OpenUtterance, ScoreTurn, TakeSnapshot, TurnEnded
 from media.turns.endpointing import SPECULATE, Endpointing
+from media.turns.lexicon import words_of
 from media.turns.long_talk import LongTalk
 from media.turns.options import ConversationOptions
 from media.turns.timing import Timing
@@ -188,8 +189,20 @@ class Caller:
             # Recognition had more to say than the snapshot knew.
             self._take_words(utterance, text, event.stop_counts, now)
         elif text:
+            agreed = event.settled or text == utterance.text
             utterance.text, utterance.stop_counts = text, event.stop_counts
+            if self._options.begin_early and self._options.speculate:
+                self._find_whole_turn(utterance, agreed=agreed)
         return True
+
+    def _find_whole_turn(self, utterance: Utterance, *, agreed: bool) -> None:
+        """The voice goes on: see whether the words so far make a whole turn. ``agreed``: they have come twice."""
+        text = utterance.text
+        if utterance.early is not None and words_of(utterance.early.text) != words_of(text):
+            utterance.early = None
+        if agreed and utterance.early is None:
+            judgement = self._endpointing.judge(text, agent_said=self._agent_said(), stop_counts=utterance.stop_counts)
+            utterance.early = Words(text, judgement) if judgement.complete else None
 
     def take_snapshot(self, event: ev.TranscriptReady, now: float) -> bool:
         """Recognition answers. False if that answer is not awaited."""
@@ -286,7 +299,10 @@ class Caller:
         if utterance is None:
             return CallerMove.WAIT
         move = self._judge_voice(utterance, self.overdue_at(finishing=finishing))
-        pause = utterance.pause
+        pause, early = utterance.pause, utterance.early
+        is_early = early is not None and early.speculate_at is not None and (pause is None or pause.words is None)
+        if move is CallerMove.WAIT and is_early:
+            return CallerMove.SPECULATE
         if move is not CallerMove.WAIT or pause is None:
             return move
         silence = pause.silence(self.position)
@@ -342,10 +358,9 @@ class Caller:
         return pause.wait if pause is not None else None
 
     def words_considered(self) -> None:
-        """The words of the pause are not new any more."""
-        pause = self.utterance.pause if self.utterance is not None else None
-        if pause is not None and pause.words is not None:
-            pause.words.speculate_at = None
+        """The words of the pause, or those before it, are not new any more."""
+        if self.utterance is not None and (words := self.utterance.words) is not None:
+            words.speculate_at = None
 
     def agent_was_heard(self) -> None:
         """The agent's turn is over, and the caller has heard something of it."""

@@ -93,6 +93,8 @@ class StartReply:
     """The caller may still go on, so the reply may not be needed."""
     finished: bool = False
     """The language model is told that the caller has finished, so that it does not answer with the request to wait."""
+    early: bool = False
+    """The caller has not even paused. ``ReplyRefused`` answers where there is no room for such a reply."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class Conversation:
             ev.ReplyText: lambda event: agent.take_text(event, control.now),
             ev.ReplyAudio: lambda event: agent.take_audio(event, control.now),
             ev.ReplyEnded: lambda event: control.consider(control.speculating.take_end(event, control.now)),
+            ev.ReplyRefused: lambda event: control.speculating.take_refusal(event),
             ev.ReplyFailed: lambda event: agent.take_failure(event, control.now),
             ev.MarkReached: self._mark_reached,
             ev.KeyPressed: lambda event: control.press_key(event.digit),
@@ -130,6 +131,7 @@ class Conversation:
                 | ev.ReplyAudio(revision=revision)
                 | ev.ReplyEnded(revision=revision)
                 | ev.ReplyFailed(revision=revision)
+                | ev.ReplyRefused(revision=revision)
             ):
                 try:
                     control.agent.find(revision)

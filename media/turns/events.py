@@ -65,6 +65,8 @@ class TranscriptPartial:
     text: str
     stop_counts: bool = True
     """Whether a full stop at the end of the text means that the sentence is over."""
+    settled: bool = False
+    """Recognition has found these words twice, and no others behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,13 @@ class ReplyFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyRefused:
+    """The process is too busy for a reply that was to begin before the caller has paused. It was not begun."""
+
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
 class MarkReached:
     """The carrier has sent a mark back: play-out got there, or a ``clear`` dropped it."""
 
@@ -216,6 +225,7 @@ Event = (
     | ReplyAudio
     | ReplyEnded
     | ReplyFailed
+    | ReplyRefused
     | MarkReached
     | KeyPressed
     | SayRequested

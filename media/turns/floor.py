@@ -231,6 +231,7 @@ class FloorControl:
 
     def _consider_turn(self, utterance: Utterance) -> None:
         self.caller.have_scored()
+        self.speculating.follow(utterance)
         move = self.caller.judge_turn(finishing=self.finishing)
         if move is CallerMove.SPECULATE:
             self.speculating.begin(utterance)

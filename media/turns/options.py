@@ -51,6 +51,9 @@ class ConversationOptions:
     speculate: bool = True
     """Whether the agent starts its reply while endpointing is still waiting, which hides most of the work behind the
     wait. Replies are thrown away when the caller goes on, so it is off for engines that are paid by the token."""
+    begin_early: bool = False
+    """Whether a reply is begun while the caller still speaks, if what they have said might be all. It needs
+    ``speculate`` and a recogniser with partial transcripts that come soon. More replies are thrown away."""
     model_may_wait: bool = True
     """Whether the language model may answer words that break off with a request to wait, which makes the agent wait as
     long as after plainly unfinished words. It needs ``speculate``. A model that is wrong about it twice more often than

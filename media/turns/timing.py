@@ -42,6 +42,14 @@ class Timing:
         """The reply in the making is given up; what happens to the next one is still to come."""
         self.first_token = self.first_clause = self.first_speech = None
 
+    def take_reply(self, other: Timing) -> None:
+        """The reply is the one that was begun with this other timing."""
+        self.first_token, self.first_clause, self.first_speech = (
+            other.first_token,
+            other.first_clause,
+            other.first_speech,
+        )
+
     def stages(self) -> dict[str, float]:
         """
         The seconds of each stage (see ``calls.stages``) and of the whole response.

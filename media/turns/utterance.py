@@ -106,6 +106,10 @@ class Utterance:
     """The agent's answer had just begun: if the caller has words to say, the agent cut in on them."""
     timing: Timing = field(default_factory=Timing)
     """The stages of the answer, up to now. Renewed whenever recognition is asked in a pause."""
+    early: Words | None = None
+    """Words that make a whole turn, though the voice goes on. None once it has others."""
+    early_starts: int = 0
+    """The number of replies that were begun while the voice went on."""
     speculations: int = 0
     """The number of replies to it that were started before it was certain that the caller had finished."""
     over_agent: bool = False
@@ -114,6 +118,11 @@ class Utterance:
     """The agent has just asked something, when it began or by the time that the voice stopped."""
     only_words_count: bool = False
     """Its voice does not stop the agent by itself: it was a noise or an echo before."""
+
+    @property
+    def words(self) -> Words | None:
+        """The words of the pause, or else those that make a whole turn already."""
+        return self.pause.words if self.pause is not None and self.pause.words is not None else self.early
 
     def voiced_until(self, position: int) -> float:
         """Seconds of voice up to ``position``."""

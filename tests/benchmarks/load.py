@@ -3,6 +3,10 @@ Latency, barge-in and calls per core, measured from the other end of the line.
 
     python -m tests.benchmarks.load                      # 1, 10 and 60 calls, three runs each
     python -m tests.benchmarks.load --calls 10 --runs 5 --seconds 60 --server daphne
+    python -m tests.benchmarks.load --calls 10 60 --early  # replies begun while the caller speaks: off and on
+
+With ``--early`` recognition gives partial transcripts, and every second caller goes on after words that might be all.
+Each run is held with ``begin_early`` off and on.
 
 The server runs on processor 0 with scripted engines, the callers run on processor 1. The engines
 (``inference/engines/scripted.py``) would need 240 ms from the end of the caller's speech to the first sound if nothing
@@ -14,23 +18,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import islice, product
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clientcaller.settings")
 import django
+import numpy as np
 
 django.setup()
 
@@ -39,8 +46,10 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from inference.backends import make_engine  # noqa: E402
+from media.audio import decode_mulaw  # noqa: E402
 from media.phone.caller import HangUp, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent  # noqa: E402
 from media.phone.clips import Clip  # noqa: E402
+from media.phone.frames import FRAME_BYTES  # noqa: E402
 from media.phone.measurements import Measurements, measure, percentile  # noqa: E402
 from media.phone.network import PhoneNetwork  # noqa: E402
 from media.phone.ticker import Ticker  # noqa: E402
@@ -59,11 +68,22 @@ READY_TIMEOUT = 60.0
 """Seconds until the server must be ready. Scripted engines load nothing."""
 RESUMED_WITHIN = 0.5
 """Seconds: after a longer pause a murmur has stopped the agent."""
+SPOOL_SECONDS = 2.0
+"""Until the last turns are in the database."""
 STEPS_PER_CALL = 400
 """More than any run takes; each is a second or more."""
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTED = {"ENGINES_PROFILE": "scripted", "ENGINES_OPTIONS": '{"stt": {"backchannel_below": 0.45}}'}
 """The environment that chooses the scripted engines."""
+EARLY_TRANSCRIPTS = (
+    "what time do you open in the morning on the next Sunday?",
+    "what time do you open?  and is there any parking for us?",
+)
+"""What recognition makes of the callers' words, by turns. At the second space it finds no new word for one step."""
+VOICE_PEAK = 500
+"""The scripted recogniser finds voice in frames whose peak is above this."""
+EARLY_STEPS = 14
+"""Words and steps without one until the second of them is settled; the first is one step earlier."""
 SERVERS = {
     "uvicorn": (
         "-m uvicorn clientcaller.asgi:application --host 127.0.0.1 --port {port} --loop uvloop --http httptools "
@@ -71,6 +91,10 @@ SERVERS = {
     ),
     "daphne": "-m daphne -v 0 -b 127.0.0.1 -p {port} clientcaller.asgi:application",
 }
+
+
+Script = Callable[[dict[str, Clip], int], Iterator[Step]]
+"""Makes an endless conversation of the caller of this number."""
 
 
 @dataclass(frozen=True)
@@ -137,12 +161,30 @@ def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 # -- the callers ------------------------------------------------------------------------------------
 
 
+def early_environment(clip: Clip, *, begin_early: bool) -> dict[str, str]:
+    """Recognition whose partial transcripts are whole just before the end of this clip."""
+    blocks = decode_mulaw(clip.audio)[: len(clip.audio) // FRAME_BYTES * FRAME_BYTES].reshape(-1, FRAME_BYTES)
+    voiced = float(np.count_nonzero(blocks.max(axis=1) > VOICE_PEAK) * 0.02)
+    step = voiced / (EARLY_STEPS + 0.5)
+    stt = {"partials": True, "transcripts": EARLY_TRANSCRIPTS, "seconds_per_word": step}
+    return {
+        "ENGINES_PROFILE": "scripted",
+        "ENGINES_OPTIONS": json.dumps({"stt": stt}),
+        "CONVERSATION": json.dumps({"begin_early": begin_early}),
+    }
+
+
 async def make_clips() -> dict[str, Clip]:
     """Synthesise what the callers say, with the voice of the ``laptop`` profile."""
     tts = make_engine("tts", {"BACKEND": "inference.engines.espeak.EspeakTextToSpeech"})
     await tts.start()
     try:
-        texts = {"question": "What time do you open?", "interruption": "No I mean on Sunday mornings.", "murmur": "mm"}
+        texts = {
+            "question": "What time do you open?",
+            "interruption": "No I mean on Sunday mornings.",
+            "murmur": "mm",
+            "long question": "Will you let me know when you are all available again on Monday morning?",
+        }
         clips = {
             name: Clip.of(await render(text, tts=tts, voice="", language="en"), name=name)
             for name, text in texts.items()
@@ -176,6 +218,16 @@ def script(clips: dict[str, Clip], number: int) -> Iterator[Step]:
         turn += 1
 
 
+def early_script(clips: dict[str, Clip], number: int) -> Iterator[Step]:
+    """An endless conversation of questions, without overlaps."""
+    yield WaitForAgent()
+    yield Wait((number * 0.37) % 3.0)
+    while True:
+        yield Say(clips["long question"])
+        yield WaitForAgent(quiet=0.6)
+        yield Wait(0.2)
+
+
 @dataclass(frozen=True)
 class Run:
     """What one run measured."""
@@ -190,6 +242,10 @@ class Run:
     """Resident memory of the server at the end of the measurement."""
     failed: int
     """How many calls got no reply at all."""
+    early: bool = False
+    """Whether replies were begun while the callers spoke."""
+    speculations: tuple[int, int, int] = (0, 0, 0)
+    """The callers' turns on record, and of the replies that were begun before their ends, those used and wasted."""
 
     @property
     def counts(self) -> bool:
@@ -197,9 +253,11 @@ class Run:
         return self.lateness <= MAX_LATENESS
 
 
-async def measure_calls(server: Server, clips: dict[str, Clip], *, calls: int, seconds: float) -> Run:
+async def measure_calls(
+    server: Server, clips: dict[str, Clip], *, calls: int, seconds: float, conversation: Script = script
+) -> Run:
     """Let this many callers talk to the server, and measure them for this long."""
-    steps = [[*islice(script(clips, number), STEPS_PER_CALL), HangUp()] for number in range(calls)]
+    steps = [[*islice(conversation(clips, number), STEPS_PER_CALL), HangUp()] for number in range(calls)]
     callers = [ScriptedCaller(script) for script in steps]
     async with PhoneNetwork(
         app_url=server.url,
@@ -225,6 +283,14 @@ async def measure_calls(server: Server, clips: dict[str, Clip], *, calls: int, s
     measured = [measure(line.tape) for line in lines]
     failed = sum(not part.responses for part in measured)
     return Run(calls, combine(measured), late, cpu / spent / calls * 1000, memory, failed)
+
+
+def count_speculations(database: Path) -> tuple[int, int, int]:
+    """Return the callers' turns on record, and the replies to them that were used and thrown away."""
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        columns = "count(*), coalesce(sum(speculation_hits), 0), coalesce(sum(speculation_waste), 0)"
+        turns, hits, waste = connection.execute(f"SELECT {columns} FROM calls_turn WHERE speaker = 'caller'").fetchone()
+    return turns, hits, waste
 
 
 # -- the figures ------------------------------------------------------------------------------------
@@ -264,6 +330,14 @@ FIGURES = {
 }
 
 
+EARLY_FIGURES = {
+    "shortest response ms": lambda run: ms(min(run.measured.responses)),
+    "replies begun for each turn": lambda run: sum(run.speculations[1:]) / max(1, run.speculations[0]),
+    "of these thrown away %": lambda run: 100 * run.speculations[2] / max(1, sum(run.speculations[1:])),
+}
+"""Further figures with ``--early``."""
+
+
 def clears(run: Run) -> list[float]:
     """Return the seconds from each interruption to the ``clear`` that it caused."""
     return [overlap.clear_after for overlap in run.measured.interruptions if overlap.clear_after is not None]
@@ -294,30 +368,39 @@ def main() -> None:
         "--seconds", type=float, default=40.0, help="seconds of conversation to measure (default: %(default)g)"
     )
     parser.add_argument("--server", choices=SERVERS, default="uvicorn", help="ASGI server (default: %(default)s)")
+    parser.add_argument("--early", action="store_true", help="hold each run with begin_early off and on")
     parser.add_argument("--profile", type=Path, help="profile the server with py-spy (to be installed) into this file")
     options = parser.parse_args()
     os.sched_setaffinity(0, {1} if (os.cpu_count() or 1) > 1 else {0})
     clips = asyncio.run(make_clips())
     runs: list[Run] = []
     console = Console(width=140)
+    plans = list(product(options.calls, (False, True) if options.early else (False,)))
     for _ in range(options.runs):
-        for calls in options.calls:
+        for calls, early in plans:
+            environment = early_environment(clips["long question"], begin_early=early) if options.early else SCRIPTED
             with (
                 tempfile.TemporaryDirectory() as directory,
-                serving(options.server, Path(directory), calls=calls) as server,
+                serving(options.server, Path(directory), calls=calls, environment=environment) as server,
             ):
                 profiler = None
                 if options.profile:
                     command = ["py-spy", "record", "-d", str(int(options.seconds)), "-o", str(options.profile)]
                     profiler = subprocess.Popen([*command, "--format", "raw", "-p", str(server.process.pid)])
-                run = asyncio.run(measure_calls(server, clips, calls=calls, seconds=options.seconds))
+                conversation = early_script if options.early else script
+                run = asyncio.run(
+                    measure_calls(server, clips, calls=calls, seconds=options.seconds, conversation=conversation)
+                )
+                if options.early:
+                    time.sleep(SPOOL_SECONDS)
+                    run = replace(run, early=early, speculations=count_speculations(Path(directory) / "db.sqlite3"))
                 if profiler:
                     profiler.wait()
                 if run.failed or run.measured.errors:
                     console.print(server.log.read_text(errors="replace")[-3000:], markup=False)
             middle, slow = (FIGURES[f"response {name} ms"](run) for name in ("p50", "p95"))
             console.print(
-                f"{calls} calls: p50 {middle:.0f} ms, p95 {slow:.0f} ms, "
+                f"{calls} calls{', begun early' * early}: p50 {middle:.0f} ms, p95 {slow:.0f} ms, "
                 f"{run.cpu_ms:.1f} ms CPU per call and second, generator late {ms(run.lateness):.1f} ms"
                 + ("" if run.counts else "  [red](does not count: the load generator was late)[/]")
             )
@@ -328,18 +411,18 @@ def main() -> None:
 def print_report(console: Console, options: argparse.Namespace, runs: list[Run]) -> None:
     table = Table(title=f"{options.server}, scripted engines, one core for the server; medians of the runs that count")
     table.add_column("")
-    good = {calls: [run for run in runs if run.calls == calls and run.counts] for calls in options.calls}
-    for calls in options.calls:
-        table.add_column(f"{calls} calls ({len(good[calls])} of {options.runs} runs)", justify="right")
-    for name, figure in FIGURES.items():
-        values = [
-            statistics.median(map(figure, good[calls])) if good[calls] else float("nan") for calls in options.calls
-        ]
+    plans = list(product(options.calls, (False, True) if options.early else (False,)))
+    good = {plan: [run for run in runs if (run.calls, run.early) == plan and run.counts] for plan in plans}
+    for plan in plans:
+        name = f"{plan[0]} calls" + (", begun early" if plan[1] else "")
+        table.add_column(f"{name} ({len(good[plan])} of {options.runs} runs)", justify="right")
+    for name, figure in {**FIGURES, **(EARLY_FIGURES if options.early else {})}.items():
+        values = [statistics.median(map(figure, good[plan])) if good[plan] else float("nan") for plan in plans]
         table.add_row(name, *(f"{value:.1f}".removesuffix(".0") for value in values))
     console.print(table)
     least, most = min(options.calls), max(options.calls)
-    if most > least and good[least] and good[most]:
-        memory = {calls: statistics.median(run.memory_mb for run in good[calls]) for calls in (least, most)}
+    if most > least and good[least, False] and good[most, False]:
+        memory = {calls: statistics.median(run.memory_mb for run in good[calls, False]) for calls in (least, most)}
         console.print(f"Memory per further call: {(memory[most] - memory[least]) / (most - least):.2f} MB")
 
 

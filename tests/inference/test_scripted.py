@@ -111,6 +111,22 @@ class TestSpeechToText:
 
         assert run(story()) == [("One", 1.4), ("One two", 1.7), ("One two three.", 2.7)]
 
+    def test_partials_are_settled_where_a_step_has_no_new_word(self):
+        async def story():
+            partials = []
+            engine = ScriptedSpeechToText(transcripts=["One two  three."], partials=True)
+            utterance = engine.open(on_partial=partials.append)
+            for _ in range(7):
+                utterance.push(voiced(0.31))
+                await asyncio.sleep(0)
+            return [(partial.text, partial.settled) for partial in partials], (await utterance.finish()).text
+
+        partials, final = run(story())
+        assert partials == [
+            ("One", False), ("One two", False), ("One two", True), ("One two three.", False), ("One two three.", True),
+        ]  # fmt: skip
+        assert final == "One two three."
+
     def test_a_failing_utterance_fails_each_time_and_the_next_utterance_does_not(self):
         async def story():
             engine = ScriptedSpeechToText(failures=[{"on": 1}])

@@ -173,6 +173,12 @@ async def test_a_snapshot_of_an_utterance_that_is_not_open_fails_at_once(ear, st
     assert events == [ev.TranscriptFailed(1, 1), ev.TranscriptFailed(1, 2)]
 
 
+async def test_whether_words_are_settled_is_passed_on(ear, stt, events):
+    ear.open(cmd.OpenUtterance(1, 0))
+    stt.opened[0].on_partial(Transcript("I went.", settled=True))
+    assert events == [ev.TranscriptPartial(1, "I went.", settled=True)]
+
+
 async def test_whether_a_full_stop_counts_is_passed_on(ear, stt, events):
     ear.open(cmd.OpenUtterance(1, 0))
     stt.opened[0].on_partial(Transcript("I went.", stop_counts=False))

@@ -364,6 +364,24 @@ def test_the_language_model_is_not_told_of_waiting_where_that_is_switched_off():
     assert result.times("media")[0] - result.caller_stopped["What time do you open?"] < 0.4
 
 
+def test_a_reply_is_begun_before_the_caller_has_paused():
+    question = "Will you let me know when you are all available again on Monday morning?"
+    responses = []
+    for early in (False, True):
+        result = run_call(
+            [(0.5, question)],
+            seconds=12.0,
+            options=ConversationOptions(begin_early=early),
+            stt={"transcripts": ["what time do you open?"], "partials": True},
+        )
+        assert [speaker for speaker, _ in result.turns] == ["caller", "agent"]
+        responses.append(result.times("media")[0] - result.caller_stopped[question])
+        turn = result.facts.of(facts.TurnEnded)[0]
+        assert (turn.speculation_hits, turn.speculation_waste) == (1, 0)
+    assert responses[1] < responses[0] - 0.05
+    assert responses[1] >= 0.2
+
+
 def test_a_voice_that_hears_the_caller_gets_the_words_and_the_sound_of_each_turn():
     voice_of_call = ScriptedTextToSpeech(hears_caller=True)
     engines = Engines(ScriptedSpeechToText(), ScriptedLanguageModel(), voice_of_call)

@@ -25,7 +25,7 @@ MESSAGES = [
     wire.Words(4, 1, "hello", 16000, 0.9),
     wire.Words(4, 1, "hallo", 16000, 0.9, "de"),
     wire.Words(4, 1, "hallo", 16000, 0.9, "de", stop_counts=False),
-    wire.Words(4, 1, "hallo", 16000, 0.9, "de", False, 0.8),
+    wire.Words(4, 1, "hallo", 16000, 0.9, "de", False, 0.8, True),
     wire.OpenTranscription(1, 16000, "en", "", partials=False, others=["de", "pt-BR"]),
     wire.Delta(2, " there", None, False),
     wire.Delta(2, "", ToolRequests(transfer="sales"), True),

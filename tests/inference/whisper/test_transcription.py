@@ -121,6 +121,7 @@ async def test_a_partial_has_the_words_on_which_two_consecutive_hypotheses_agree
         assert len(partials) == (number > 1)
     assert partials[0].text == LOW_SENTENCE
     assert partials[0].samples == len(LOW) // 2
+    assert partials[0].settled
     utterance.cancel()
 
 

@@ -63,6 +63,8 @@ def characters_in(audio: bytes) -> dict[int, dict[int, int]]:
 class Engines:
     """How the engines behave. Durations are seconds; replies are counted from 0."""
 
+    partials: float = 0.0
+    """Seconds between two partial transcripts; 0: there are none."""
     snapshot: float = 0.05
     """What recognition takes to answer."""
     line: float = 0.005
@@ -404,6 +406,10 @@ class Phone:
             else:
                 ended = max(end for _, end, _ in self._voices if end <= position / 8000)
                 self.receive(ev.SpeechStopped(round(ended * 8000)))
+        every = round(self.engines.partials / FRAME) * 160
+        if every and position % every == 0 and self.open_utterances:
+            utterance, onset = max(self.open_utterances.items())
+            self.receive(ev.TranscriptPartial(utterance, self.engines.recognises(self._words(onset, position))))
         wake = self.conversation.wake_position
         if wake is not None and position >= wake:
             self.receive(ev.PositionReached(position))

@@ -51,7 +51,11 @@ ORDERS = [
 @st.composite
 def calls(draw) -> Phone:
     engines = Engines(
+        partials=draw(st.sampled_from([0.0, 0.1, 0.4])),
         snapshot=draw(st.sampled_from([0.01, 0.05, 0.3, 5.0])),
+        waits=draw(
+            st.sampled_from([lambda command: False, lambda command: True, lambda command: not command.finished])
+        ),
         first_token=draw(st.sampled_from([0.01, 0.05, 0.4, 1.5, 30.0])),
         clause=draw(st.sampled_from([0.0, 0.09, 0.5])),
         first_audio=draw(st.sampled_from([0.0, 0.05, 0.6])),
@@ -74,6 +78,8 @@ def calls(draw) -> Phone:
         transfer_targets=("sales",),
         opt_out_key=draw(st.sampled_from(["", "9"])),
         speculate=draw(st.booleans()),
+        begin_early=draw(st.booleans()),
+        model_may_wait=draw(st.booleans()),
         scores_turns=draw(st.booleans()),
         max_duration=draw(st.sampled_from([20.0, 600.0])),
         warn_before=5.0,

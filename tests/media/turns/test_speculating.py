@@ -104,6 +104,14 @@ def test_a_model_that_waits_whatever_it_is_told_makes_the_agent_ask_again():
     assert phone.turns[-1].fallback
 
 
+def test_an_engine_that_asks_to_wait_though_it_may_not_is_not_asked_again_and_again():
+    phone = call(options=ConversationOptions(model_may_wait=False), waits=always_waits)
+    phone.caller_says(BEGINNING, start=0.5, end=1.5)
+    phone.wait_until(9.0)
+    assert phone.transcript == [("caller", BEGINNING), ("agent", phone.options.apology)]
+    assert len(replies(phone)) <= 2
+
+
 def test_a_model_that_is_often_wrong_is_not_believed_for_long():
     phone = call(waits=lambda command: not command.finished)
     for number in range(6):
