@@ -26,6 +26,11 @@ The level is that of the louder half of a voice, above which the loudest syllabl
 at most. So a voice whose own level is 20 dB below the caller's passes with single syllables, and one that is 26 dB
 below does not pass. Of the stretches of 0.2 s or more in recordings of 40 people, 1 % have no syllable so loud.
 """
+_OVER_AGENT = 10**0.6
+"""
+A voice over the agent's has to be 6 dB louder than that, 10 dB below the caller's level: callers who interrupt do not
+speak softly, and what comes back of the agent's own voice is heard only then.
+"""
 _LEAST_OVER_AGENT = 8
 """
 Frames (160 ms) of a voice over the agent's that must be loud enough. In a voice 20 dB below the caller's, single
@@ -33,10 +38,11 @@ syllables are; and the caller's own voice has so many before it is long enough t
 """
 _CLOSE = int(0.4 * RATE_HZ)
 """Samples (0.4 s) among which they are: they need not follow each other, because a frame may be lost on the line."""
-_SOFTEST_OVER_AGENT = 10**-4.2
+_SOFTEST_OVER_AGENT = 10**-3.7
 """
--42 dBFS: before the caller's first words, a voice over the agent's is not the caller's while its loudest syllable is
-below that. A caller who is 20 dB softer than usual on a telephone still passes, the voices of the next room do not.
+-37 dBFS: before the caller's first words, a voice over the agent's is not the caller's while its loudest syllable is
+below that. A caller who is 13 dB softer than usual on a telephone still passes. The voices of the next room do not, nor
+does the agent's own voice when it comes back 20 dB below.
 """
 _HOLD = int(0.3 * RATE_HZ)
 """
@@ -97,7 +103,7 @@ class CallerLevel:
         self._syllable: deque[float] = deque([0.0] * _SYLLABLE, maxlen=_SYLLABLE)
         """The powers of the latest frames."""
         self._voice: deque[tuple[int, float]] = deque(maxlen=_KEPT)
-        """The latest frames of a voice that passed."""
+        """The latest frames of a voice that passed in the agent's silence. Over its voice it may be an echo of that."""
         self._levels: deque[float] = deque(maxlen=_UTTERANCES)
         """The levels (power) of the caller's latest utterances."""
         self._least = _SOFTEST_OVER_AGENT
@@ -137,7 +143,7 @@ class CallerLevel:
         ``agent_silent``: the agent neither speaks nor is about to. ``asked``: it has asked whether the caller is there,
         and they have not answered.
         """
-        loud = self._take_frames(window)
+        loud = self._take_frames(window, agent_silent=agent_silent)
         if not agent_silent and self._least:
             loud = loud and len(self._loud) == _LEAST_OVER_AGENT and self._loud[-1][0] - self._loud[0][0] <= _CLOSE
         if not self._passing:
@@ -169,19 +175,21 @@ class CallerLevel:
         self._least = _upper_median(self._levels) * _BELOW
         self._under_agent = self._tried = 0
 
-    def _take_frames(self, window: VoiceWindow) -> bool:
+    def _take_frames(self, window: VoiceWindow, *, agent_silent: bool) -> bool:
         """Take the frames up to the window's end. Returns whether one of them ends a loud syllable."""
         loud = False
+        interrupts = not agent_silent and not self._passing and bool(self._levels)
+        least = self._least * (_OVER_AGENT if interrupts else 1.0)
         while self._frames and self._frames[0][0] <= window.position:
             end, power = self._frames.popleft()
             self._syllable.append(power)
             if not window.voiced:
                 continue
-            loud = loud or sum(self._syllable) >= self._least * _SYLLABLE
-            if power >= self._least:
+            loud = loud or sum(self._syllable) >= least * _SYLLABLE
+            if power >= least:
                 self._loud_until = end
                 self._loud.append((end, window.edge))
-            if self._passing:
+            if self._passing and agent_silent:
                 self._voice.append((end, power))
         return loud
 

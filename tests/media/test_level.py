@@ -94,7 +94,7 @@ def test_a_voice_far_below_the_caller_does_not_pass(level):
         assert caller_at(level).sounds(level - below).pauses().passed == passes
 
 
-@pytest.mark.parametrize(("level", "passes"), [(-24, True), (-40, True), (-46, False), (-56, False)])
+@pytest.mark.parametrize(("level", "passes"), [(-24, True), (-36, True), (-40, False), (-56, False)])
 def test_before_the_callers_first_words_a_very_soft_voice_over_the_agents_does_not_pass(level, passes):
     line = Line()
     line.agent_silent = False
@@ -116,6 +116,36 @@ def test_a_voice_over_the_agents_needs_more_than_one_loud_syllable(agent_silent,
     line = caller_at(-24)
     line.agent_silent = agent_silent
     assert line.sounds(-45, seconds=0.3).sounds(-34, seconds=0.12).sounds(-45, seconds=0.3).passed == passed
+
+
+@pytest.mark.parametrize(("below", "over_agent", "in_silence"), [(0, 1, 1), (8, 1, 1), (13, 0, 1), (20, 0, 0)])
+def test_a_voice_over_the_agents_has_to_be_louder_than_one_in_its_silence(below, over_agent, in_silence):
+    for agent_silent, passes in ((False, over_agent), (True, in_silence)):
+        line = caller_at(-24)
+        line.agent_silent = agent_silent
+        assert line.sounds(-24 - below, seconds=0.5).pauses().passed == passes
+
+
+def test_nothing_is_learnt_from_what_is_heard_over_the_agents_voice():
+    line = Line()
+    line.agent_silent = False
+    assert line.caller_says(-35).passed == 1
+    assert line.level.decibels is None
+    line.agent_silent = True
+    assert line.caller_says(-24).level.decibels == pytest.approx(-24, abs=1)
+    line.agent_silent = False
+    assert line.caller_says(-32).level.decibels == pytest.approx(-24, abs=1)
+
+
+def test_a_caller_who_interrupts_and_talks_on_is_learnt_from():
+    line = Line()
+    line.agent_silent = False
+    start = 0
+    line.sounds(-30, seconds=0.5)
+    line.agent_silent = True
+    line.sounds(-30, seconds=0.5).pauses()
+    line.level.learn(start, int(line.now * RATE_HZ))
+    assert line.level.decibels == pytest.approx(-30, abs=1)
 
 
 def test_a_voice_over_the_agents_that_a_lost_frame_cuts_in_two_is_one():
