@@ -10,7 +10,7 @@ from media.turns.acoustic import BEFORE, is_due
 from media.turns.barge_in import INTERRUPTION
 from media.turns.clock import RATE_HZ, StreamClock, samples
 from media.turns.commands import CloseUtterance, Command, Noted, OpenUtterance, ScoreTurn, TakeSnapshot, TurnEnded
-from media.turns.endpointing import SPECULATE, Endpointing
+from media.turns.endpointing import COUNTED_PAUSE, SPECULATE, Endpointing, Judgement
 from media.turns.lexicon import words_of
 from media.turns.long_talk import LongTalk
 from media.turns.options import ConversationOptions
@@ -126,6 +126,7 @@ class Caller:
         silence = utterance.pause.silence(position)
         if not overlapping:
             self._endpointing.resumed_after(silence)
+            utterance.has_paused |= silence >= COUNTED_PAUSE
         elif silence > INTERRUPTION:
             # Two murmurs with a gap between are two murmurs, not one long one.
             utterance.voiced = 0
@@ -201,7 +202,7 @@ class Caller:
         if utterance.early is not None and words_of(utterance.early.text) != words_of(text):
             utterance.early = None
         if agreed and utterance.early is None:
-            judgement = self._endpointing.judge(text, agent_said=self._agent_said(), stop_counts=utterance.stop_counts)
+            judgement = self._judge_words(utterance, text)
             utterance.early = Words(text, judgement) if judgement.complete else None
 
     def take_snapshot(self, event: ev.TranscriptReady, now: float) -> bool:
@@ -254,10 +255,18 @@ class Caller:
         # An answer to a question asked before the pause does not cover the words just before it.
         if pause is None or not pause.asked:
             return
-        judgement = self._endpointing.judge(text, agent_said=self._agent_said(), stop_counts=stop_counts)
+        judgement = self._judge_words(utterance, text)
         pause.words = Words(text, judgement)
         utterance.timing.transcript, utterance.timing.released = now, None
         utterance.timing.restart_reply()
+
+    def _judge_words(self, utterance: Utterance, text: str) -> Judgement:
+        return self._endpointing.judge(
+            text,
+            agent_said=self._agent_said(),
+            stop_counts=utterance.stop_counts,
+            has_paused=utterance.has_paused,
+        )
 
     # -- the sound ------------------------------------------------------------------------------------------
 

@@ -31,12 +31,17 @@ REQUESTED = 0.3
 """The words are a whole question or request, though recognition has put no mark behind them."""
 OFTEN_PAUSES = 0.35
 """The words are whole, but this caller often pauses between sentences."""
-LIKELY = 0.4
+LIKELY = 0.36
 """The words may well be all that the caller says."""
-CLAUSE = 0.5
+CLAUSE = 0.4
 """The words are a clause, which may be followed by another."""
-UNSURE = 0.6
+UNSURE = 0.5
 """The words say nothing about whether the caller has finished."""
+PAUSED_BEFORE = 1.8
+"""
+The last three are so many times as long once the caller has paused in this turn and gone on. In recordings of people,
+the first pause of a turn is its end in 27 of 36 cases, and a later one in 13 of 57.
+"""
 OPENING = 0.7
 """The caller has greeted, or said only what opens an answer. Nearly all go on sooner, and nobody takes the line for
 lost."""
@@ -51,6 +56,8 @@ SHORTEST = 0.2
 
 TELEPHONE_DIGITS = 10
 """The longest of the numbers that people spell out without being asked for one has about so many digits."""
+COUNTED_PAUSE = 0.2
+"""Seconds of the shortest pause that counts as one: shorter ones lie between two words."""
 PAUSES_KNOWN = 3
 """The caller has gone on after so many pauses: they often pause."""
 PAUSES_KEPT = 5
@@ -138,16 +145,21 @@ class Endpointing:
         if SPECULATE <= pause <= 1.5 * LONGEST:
             self._pauses.append(min(pause, LONGEST))
 
-    def judge(self, text: str, *, agent_said: str = "", stop_counts: bool = True) -> Judgement:
+    def judge(
+        self, text: str, *, agent_said: str = "", stop_counts: bool = True, has_paused: bool = False
+    ) -> Judgement:
         """
         Decide how long to wait after these words; ``agent_said`` is what they may be an answer to.
 
-        ``stop_counts``: a full stop at the end means that the sentence is over.
+        ``stop_counts``: a full stop at the end means that the sentence is over. ``has_paused``: the caller has paused
+        in this turn before, and gone on.
         """
         english = self._lexicon is _ENGLISH
         text = text if stop_counts else _UNSURE_STOP.sub(r"\1", text.rstrip())
         wait, why = _base_wait(text, agent_said) if english else _wait_by_lists(text, agent_said, self._lexicon)
         settled = wait >= ADDRESS or why in _BY_FORM
+        if has_paused and LIKELY <= wait <= UNSURE:
+            wait *= PAUSED_BEFORE
         if self._pauses and wait > COMPLETE:
             usual = sorted(self._pauses)[len(self._pauses) // 2]
             wait = max(wait, min(wait * 1.5, usual * 1.25))

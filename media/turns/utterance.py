@@ -86,6 +86,8 @@ class Utterance:
     """Samples of voice in this overlap, or else in this utterance, without the stretch that is still going on."""
     pause: Pause | None = None
     """Set while the voice has paused."""
+    has_paused: bool = False
+    """The voice has paused and gone on, in the caller's own turn."""
     text: str = ""
     """The latest words, of a partial or a snapshot."""
     stop_counts: bool = True

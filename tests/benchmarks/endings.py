@@ -43,7 +43,7 @@ from inference.engines.whisper import FasterWhisperSpeechToText
 from inference.types import Pcm
 from inference.whisper.options import WhisperOptions
 from media.turns.acoustic import FUSION, SECOND, Fusion, is_due
-from media.turns.endpointing import SHORTEST, UNFINISHED, Endpointing, Judgement
+from media.turns.endpointing import COUNTED_PAUSE, SHORTEST, UNFINISHED, Endpointing, Judgement
 from tests.benchmarks.endings_picture import draw
 from tests.benchmarks.pauses import Stop, Turn, stops, turns
 
@@ -84,14 +84,17 @@ class Case:
 
 def judge(found: Sequence[Stop]) -> list[Case]:
     """Judge the silences of one turn as the product does, which learns from those after which the caller went on."""
-    endpointing, cases = Endpointing(), []
+    endpointing, cases, has_paused = Endpointing(), [], False
     for stop in found:
-        judgement = endpointing.judge(stop.text, agent_said=stop.agent_said, stop_counts=stop.stop_counts)
+        judgement = endpointing.judge(
+            stop.text, agent_said=stop.agent_said, stop_counts=stop.stop_counts, has_paused=has_paused
+        )
         if not stop.text:
             judgement = Judgement(NOTHING_SAID, complete=False, why="no words", settled=True)
         if stop.ends_turn or HOLD[0] <= stop.seconds <= HOLD[1]:
             cases.append(Case(stop, judgement))
         endpointing.resumed_after(stop.seconds)
+        has_paused |= stop.seconds >= COUNTED_PAUSE
     return cases
 
 

@@ -8,7 +8,7 @@ from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.acoustic import FIRST, FUSION, SECOND, is_due
 from media.turns.conversation import ImpossibleEvent
-from media.turns.endpointing import CLAUSE, COMPLETE, LONGEST, SHORTEST, UNFINISHED, Endpointing
+from media.turns.endpointing import CLAUSE, COMPLETE, LONGEST, SHORTEST, UNFINISHED, UNSURE, Endpointing
 from media.turns.options import ConversationOptions
 from tests.media.turns.phone import Engines, Phone
 
@@ -38,7 +38,7 @@ def test_a_sound_that_is_surely_finished_shortens_the_wait_after_words_that_may_
 
 def test_a_sound_that_goes_on_lengthens_the_wait_after_whole_words_within_the_longest():
     assert COMPLETE < wait(QUESTION, 0.01) <= 0.5
-    assert wait("my husband", 0.0) == pytest.approx(LONGEST)
+    assert wait("my husband", 0.0) == pytest.approx(2 * UNSURE)
     assert all(wait(words, 0.0) <= LONGEST for words in (QUESTION, CLAUSE_WORDS, UNFINISHED_WORDS))
 
 
@@ -109,7 +109,7 @@ def test_at_most_two_scores_a_pause():
     made = phone(0.01, text="my husband", until=9.0)
     first, second = made.times(cmd.ScoreTurn)
     assert second - first == pytest.approx(SECOND - FIRST, abs=0.04)
-    assert made.turns[0].wait == pytest.approx(LONGEST)
+    assert made.turns[0].wait == pytest.approx(2 * UNSURE)
 
 
 def test_a_second_score_that_is_surely_finished_ends_the_turn_at_once():

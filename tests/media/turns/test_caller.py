@@ -6,7 +6,7 @@ from media.turns import events as ev
 from media.turns.caller import MISSED, NOTHING_SAID, Caller, CallerMove, Unheard
 from media.turns.clock import StreamClock, samples
 from media.turns.conversation import Floor
-from media.turns.endpointing import COMPLETE, SPECULATE
+from media.turns.endpointing import COMPLETE, COUNTED_PAUSE, SPECULATE
 from media.turns.options import ConversationOptions
 from media.turns.timing import Timing
 from tests.media.turns.phone import REPLY, Engines, Phone
@@ -108,6 +108,21 @@ def test_a_caller_who_goes_on_makes_the_words_of_the_pause_void():
     assert caller.resume(samples(1.5), overlapping=False)
     assert caller.judge_turn() is CallerMove.WAIT
     assert not caller.take_snapshot(ev.TranscriptReady(1, 1, "something else"), 1.6)
+
+
+def test_the_wait_is_longer_once_the_caller_has_paused_in_this_turn():
+    for length, counts in ((COUNTED_PAUSE - 0.05, False), (COUNTED_PAUSE + 0.05, True)):
+        caller = a_caller()
+        pause(caller, said="the blue one")
+        first = caller.wait
+        caller.resume(samples(1.0 + length), overlapping=False)
+        caller.stop(samples(2.0))
+        caller.reach(samples(2.0 + SPECULATE))
+        caller.ask(2.1)
+        caller.take_snapshot(ev.TranscriptReady(1, caller.snapshots, "the blue one on the left"), 2.15)
+        assert first is not None
+        assert caller.wait is not None
+        assert (caller.wait > first) == counts
 
 
 def test_an_utterance_without_words_is_given_up():
