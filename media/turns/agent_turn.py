@@ -80,13 +80,19 @@ class Reply:
 
 
 def asks_the_same(one: tuple[Line, ...], other: tuple[Line, ...]) -> bool:
-    """Whether the lines differ at most in how the last words are written. A question mark makes other words of them."""
+    """
+    Whether the lines differ at most in how the last words are written.
+
+    A question mark makes other words of them, and so does another language.
+    """
     if one == other:
         return True
-    if len(one) != len(other) or not one or one[:-1] != other[:-1] or one[-1].speaker != other[-1].speaker:
+    if len(one) != len(other) or not one or one[:-1] != other[:-1]:
         return False
-    mine, theirs = one[-1].text, other[-1].text
-    return words_of(mine) == words_of(theirs) and mine.endswith("?") is theirs.endswith("?")
+    mine, theirs = one[-1], other[-1]
+    if (mine.speaker, mine.spoken) != (theirs.speaker, theirs.spoken):
+        return False
+    return words_of(mine.text) == words_of(theirs.text) and mine.text.endswith("?") is theirs.text.endswith("?")
 
 
 @dataclass(slots=True, eq=False)

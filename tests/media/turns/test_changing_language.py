@@ -70,6 +70,17 @@ def test_a_reply_in_the_wrong_language_is_not_begun_early():
     assert phone.stopped == set()
 
 
+def test_a_reply_begun_before_the_language_was_found_is_not_said():
+    phone = Phone(replace(OPTIONS, begin_early=True), Engines(replies=[SHORT], language_of=languages()))
+    for number, text in enumerate((HOURS, SUNDAY)):
+        phone.caller_says(text, start=1.0 + 5 * number, end=3.0 + 5 * number)
+        phone.at(2.9 + 5 * number, ev.TranscriptPartial(number + 1, text, settled=True))
+    phone.wait_until(11.0)
+    assert [reply.early for reply in phone.sent(cmd.StartReply)] == [True, False, True, False]
+    said = [reply.history[-1].spoken for reply in phone.sent(cmd.StartReply) if reply.revision not in phone.stopped]
+    assert said == [NOT_YET, SPOKEN]
+
+
 def test_one_turn_changes_nothing():
     phone = call(HOURS, ENGLISH)
     assert changes(phone) == []
