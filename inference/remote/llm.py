@@ -13,7 +13,7 @@ from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
 from inference.remote.streams import IncomingStream
 from inference.requests import NO_REQUESTS
-from inference.types import NO_TOOLS, EngineError, EngineFull, EngineTimeout, Message, TextDelta, Tools
+from inference.types import NO_TOOLS, EngineError, EngineFull, EngineTimeout, Message, Role, TextDelta, Tools
 
 
 class RemoteLanguageModel(RemoteEngine):
@@ -30,10 +30,10 @@ class RemoteLanguageModel(RemoteEngine):
     def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
-        return self._stream(_open_message(messages, tools, speculative=speculative))
+        return self._stream(open_message(messages, tools, speculative=speculative))
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
-        async with aclosing(self._stream(_open_message(messages, tools, warm=True))) as deltas:
+        async with aclosing(self._stream(open_message(messages, tools, warm=True))) as deltas:
             async for _ in deltas:
                 pass
 
@@ -96,9 +96,12 @@ class RemoteReply:
         """Nothing to do: a reply ends soon by itself."""
 
 
-def _open_message(
+def open_message(
     messages: Sequence[Message], tools: Tools, *, speculative: bool = False, warm: bool = False
 ) -> wire.OpenReply:
     """The message that opens a reply; each attempt puts the id of its session into it."""
-    turns = [(message.role, message.content) for message in messages]
-    return wire.OpenReply(1, turns, speculative, warm, list(tools.transfer_targets), tools.opt_out, tools.may_wait)
+    turns: list[tuple[Role, str]] = [(line.role, line.content) for line in messages if line.role != "finished"]
+    finished = len(turns) < len(messages)
+    return wire.OpenReply(
+        1, turns, speculative, warm, list(tools.transfer_targets), tools.opt_out, tools.may_wait, finished
+    )

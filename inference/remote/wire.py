@@ -91,6 +91,11 @@ class OpenReply(_Message, frozen=True):
     transfer_targets: list[Name]
     opt_out: bool
     may_wait: bool = False
+    finished: bool = False
+    """
+    Whether the caller has finished, in place of a last message of that role: workers of earlier versions would refuse
+    the role. They ignore this field and ``may_wait``, so their language model never waits.
+    """
 
 
 class OpenSpeech(_Message, frozen=True):

@@ -7,7 +7,7 @@ import pytest
 
 from inference.engines.remote import RemoteLanguageModel
 from inference.engines.scripted import ScriptedLanguageModel
-from inference.types import ContextTooLarge, EngineError, EngineTimeout, Message
+from inference.types import NO_TOOLS, ContextTooLarge, EngineError, EngineTimeout, Message, Tools
 from tests.inference.contract import leaving_no_task
 from tests.inference.remote.clients import MESSAGES, started
 from tests.inference.remote.serving import serving, wait_until
@@ -26,6 +26,21 @@ async def test_a_slow_reader_gets_the_whole_reply():
                 reply += delta.text
                 await asyncio.sleep(0)
         assert reply.split() == [str(number) for number in range(200)]
+
+
+@in_virtual_time
+async def test_the_worker_is_told_that_the_caller_has_finished():
+    class Asked(ScriptedLanguageModel):
+        def stream(self, messages, *, speculative=False, tools=NO_TOOLS):
+            self.asked = [*messages]
+            return super().stream(messages, speculative=speculative, tools=tools)
+
+    engine = Asked()
+    async with serving("llm", engine), started(RemoteLanguageModel()) as llm:
+        for messages in (MESSAGES, [*MESSAGES, Message("finished", "")]):
+            async with aclosing(llm.stream(messages, tools=Tools(may_wait=True))) as deltas:
+                assert (await anext(deltas)).text
+            assert engine.asked == messages
 
 
 @in_virtual_time

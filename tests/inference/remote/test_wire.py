@@ -1,11 +1,23 @@
 """Messages to a worker and back arrive whole and numbered, and anything else is refused."""
 
+from typing import Literal
+
 import msgspec
 import pytest
 
 from inference.remote import wire
+from inference.remote.llm import open_message
 from inference.requests import ToolRequests
-from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker
+from inference.types import (
+    ContextTooLarge,
+    EngineError,
+    EngineFull,
+    EngineLoading,
+    EngineTimeout,
+    Message,
+    NoWorker,
+    Tools,
+)
 
 MESSAGES = [
     wire.OpenTranscription(1, 16000, "en", "How many rooms?", partials=True),
@@ -107,8 +119,19 @@ def test_an_earlier_version_ignores_what_it_does_not_know():
         hint: str
         partials: bool
 
+    class OpenReply(msgspec.Struct, array_like=True, tag=True):
+        session: int
+        messages: list[tuple[Literal["system", "user", "assistant", "unsaid"], str]]
+        speculative: bool
+        warm: bool
+        transfer_targets: list[str]
+        opt_out: bool
+
     sent = wire.encode(wire.OpenTranscription(1, 16000, "en", "", partials=False, others=["de"]))
     assert msgspec.msgpack.decode(sent, type=OpenTranscription) == OpenTranscription(1, 16000, "en", "", False)
+    asked = open_message([Message("user", "hello"), Message("finished", "")], Tools(may_wait=True))
+    opened = OpenReply(1, [("user", "hello")], False, False, [], False)
+    assert msgspec.msgpack.decode(wire.encode(asked), type=OpenReply) == opened
 
 
 def test_a_message_that_the_other_side_would_refuse_is_not_sent():
