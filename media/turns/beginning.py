@@ -51,12 +51,12 @@ class Beginning:
         if words:
             self._say(words, protected)
 
-    def hear_callee(self, utterance: Utterance, now: float) -> None:
-        """The person who was called has spoken before the agent."""
+    def hear_callee(self, utterance: Utterance, now: float, *, wait: float | None) -> None:
+        """The person who was called has spoken before the agent. ``wait`` is given if endpointing ended their turn."""
         text, lines = utterance.text, self._history.with_caller(utterance.text)
         if self._answering.introduced:
             self._answering.talked(text, now)
-        self._records.record_caller(utterance, now, wait=self._caller.wait)
+        self._records.record_caller(utterance, now, wait=wait)
         self._caller.close()
         if self._opting_out.judge(lines) is OptOutMove.OBEY:
             self._history.add_caller(text)

@@ -249,7 +249,7 @@ class FloorControl:
                 self._give_up_utterance()
             case CallerMove.END_OF_TURN:
                 self.caller.long_talk.finished()
-                self._end_of_turn(utterance)
+                self._end_of_turn(utterance, wait=self.caller.wait)
             case CallerMove.CUT_SHORT:
                 self._cut_short(utterance)
             case _:
@@ -263,7 +263,7 @@ class FloorControl:
             self.end(NOBODY_LISTENS, self._options.goodbye)
             return
         utterance.timing = Timing()
-        self._end_of_turn(utterance)
+        self._end_of_turn(utterance, wait=None)
         if self.agent.turn is not None:
             self.agent.turn.insists = self.agent.turn.only_words_count = True
 
@@ -323,14 +323,14 @@ class FloorControl:
             # The silence goes on: a noise does not show that anybody is there.
             self.floor = Floor.IDLE
 
-    def _end_of_turn(self, utterance: Utterance) -> None:
-        """The caller has finished: it is the agent's turn."""
+    def _end_of_turn(self, utterance: Utterance, *, wait: float | None) -> None:
+        """It is the agent's turn. ``wait`` is given if the caller has finished, and not if they were cut short."""
         timing = utterance.timing
         if timing.released is None:
             timing.released = self.now
         self.speculating.turn_is_over()
         if self.opening.waiting:
-            self._beginning.hear_callee(utterance, self.now)
+            self._beginning.hear_callee(utterance, self.now, wait=wait)
             return
         if self.overlaps.leaves_the_end_standing(utterance.text):
             self._close_call()
@@ -348,7 +348,7 @@ class FloorControl:
         self.history.add_caller(utterance.text, self.changing.hear(utterance, self.now))
         self._options = self.changing.options
         hit = self.agent.has_speculated_on(self.history.lines)
-        self.records.record_caller(utterance, self.now, wait=self.caller.wait, speculation_hit=hit)
+        self.records.record_caller(utterance, self.now, wait=wait, speculation_hit=hit)
         self.caller.close()
         self._answer(timing)
 

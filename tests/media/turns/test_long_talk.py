@@ -106,6 +106,16 @@ def test_an_answer_starts_the_time_anew():
     assert len(phone.notes("cut-short")) == 1
 
 
+def test_a_turn_that_the_agent_cuts_short_in_a_pause_has_no_wait_on_record():
+    phone = Phone(OPTIONS, Engines(replies=[SHORT]))
+    phone.at(1.0, ev.KeyPressed("5"))
+    phone.caller_says("What time do you open?", start=1.5, end=9.85)
+    phone.wait_until(14.0)
+    assert len(phone.notes("cut-short")) == 1
+    (turn,) = [turn for turn in phone.turns if turn.said == "What time do you open?"]
+    assert (turn.wait, turn.speculations) == (None, 0)
+
+
 def test_a_caller_who_answers_after_being_cut_short_is_not_given_up():
     phone = Phone(OPTIONS, Engines(replies=[SHORT]))
     for number in range(4):
