@@ -61,6 +61,8 @@ class TurnScores:
         try:
             sound = pcm if model.rate_hz == RATE_HZ else resample(pcm, RATE_HZ, model.rate_hz)
             probability = await model.score(sound)
+            if not 0 <= probability <= 1:
+                raise EngineError(f"it gave {probability}, which is no probability")
         except EngineFull as error:
             logger.debug("Call %s: no score: %s", self._claim.call_id, error)
         except Exception as error:

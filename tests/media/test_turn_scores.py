@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,16 @@ class Broken(ScriptedTurnModel):
         raise ZeroDivisionError("a bug")
 
 
-@pytest.mark.parametrize("model", [ScriptedTurnModel(failures=[{"rate": 1.0}]), Broken()], ids=["fails", "has a bug"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        ScriptedTurnModel(failures=[{"rate": 1.0}]),
+        Broken(),
+        ScriptedTurnModel(scores=[1.5]),
+        ScriptedTurnModel(scores=[math.nan]),
+    ],
+    ids=["fails", "has a bug", "too much", "no number"],
+)
 def test_a_model_that_fails_is_reported_once_a_call_and_the_words_decide(model, caplog):
     says = [(0.5 + 4.0 * number, f"What time do you open on day {number}?") for number in range(3)]
     transcripts = [text for _, text in says]
