@@ -98,7 +98,7 @@ def _options_in(language: str, claim: StreamClaim, *, speculate: bool, scores_tu
         hears_opt_out=agent.hears_opt_out,
         opt_out_key=agent.opt_out_key,
         max_duration=max(1.0, agent.max_duration - claim.seconds_used),
-        speculate=speculate,
         scores_turns=scores_turns,
     )
+    options = replace(options, speculate=options.speculate and speculate)
     return replace(options, resumed=options.transfer_failed) if claim.transfer_failed else options

@@ -19,6 +19,13 @@ def test_the_options_of_an_agent_apply_to_its_stream():
     assert options.speculate
 
 
+@pytest.mark.parametrize(("setting", "engines"), [(True, True), (True, False), (False, True)])
+def test_replies_are_started_early_if_neither_the_setting_nor_the_engines_forbid_it(settings, setting, engines):
+    settings.CONVERSATION = {"speculate": setting}
+    options = options_of(stream_claim(agent={"other_languages": {"de": ""}}), speculate=engines)
+    assert {each.speculate for each in (options, *options.others)} == {setting and engines}
+
+
 @pytest.mark.parametrize(("direction", "outbound"), [("outbound", True), ("inbound", False)])
 def test_the_callee_speaks_first_on_outbound_calls_only(direction, outbound):
     options = options_of(stream_claim(direction=direction), speculate=True)
