@@ -56,8 +56,8 @@ class ConversationOptions:
     ``speculate`` and a recogniser with partial transcripts that come soon. More replies are thrown away."""
     model_may_wait: bool = True
     """Whether the language model may answer words that break off with a request to wait, which makes the agent wait as
-    long as after plainly unfinished words. It needs ``speculate``. A model that is wrong about it twice more often than
-    right is not asked again in that call."""
+    long as after plainly unfinished words. It needs ``speculate``. A model that has been wrong about it two more times
+    than right is told for the rest of the call that the caller has finished."""
     scores_turns: bool = False
     """Whether there is a turn model (``TURN_MODEL``), which judges by the sound whether the caller has finished."""
     filler_after: float = 1.2
