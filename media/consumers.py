@@ -194,7 +194,7 @@ class StreamConnection:
             scores_turns=runtime.engines.turn is not None,
             can_change_to=runtime.can_change_to,
         )
-        runtime.prepare_phrases(options.stock_phrases, claim.agent)
+        runtime.prepare_phrases(options, claim.agent)
         if claim.agent.record:
             self._recording = runtime.recordings.open(str(claim.call_id))
         return Session(

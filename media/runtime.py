@@ -33,6 +33,7 @@ from media.session import Session
 from media.speech import VoiceDetector
 from media.spool import FactSpool
 from media.turns.lexicon import lexicon_of
+from media.turns.options import ConversationOptions
 
 logger = logging.getLogger(__name__)
 
@@ -181,17 +182,18 @@ class Runtime:
         fact_id = uuid5(NAMESPACE_URL, path.name).hex
         self.facts.record(facts.RecordingFinished(call_id=call_id, fact_id=fact_id, path=str(path)))
 
-    def prepare_phrases(self, texts: tuple[str, ...], agent: services.AgentSettings) -> None:
-        """Have phrases of a call made in the background, in the voices of its agent."""
+    def prepare_phrases(self, options: ConversationOptions, agent: services.AgentSettings) -> asyncio.Task[None]:
+        """Have the phrases of a call made by a task in the background, in the voices of its agent."""
+        language = options.language
 
         async def prepare() -> None:
             await self.phrases.prepare(agent.lasting, voice=agent.voice, language=agent.language, lasting=True)
-            await self.phrases.prepare(texts, voice=agent.voice, language=agent.language)
-            for language, voice in agent.other_languages.items():
-                phrases = conversation_options(language=language).stock_phrases
-                await self.phrases.prepare(phrases, voice=voice, language=language, lasting=True)
+            await self.phrases.prepare(options.stock_phrases, voice=agent.voice_for(language), language=language)
+            for other, voice in agent.other_languages.items():
+                phrases = conversation_options(language=other).stock_phrases
+                await self.phrases.prepare(phrases, voice=voice, language=other, lasting=True)
 
-        self._tasks.start(prepare())
+        return self._tasks.start(prepare())
 
     async def close(self) -> None:
         """End the sessions that are left, record what they report, and release everything."""

@@ -115,8 +115,7 @@ class Mouth:
     @property
     def _voice(self) -> str:
         """The voice for the present language."""
-        agent = self._claim.agent
-        return agent.voice if self._language == agent.language else agent.other_languages.get(self._language, "")
+        return self._claim.agent.voice_for(self._language)
 
     async def close(self) -> None:
         await self._close(self._speech)

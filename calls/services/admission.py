@@ -83,6 +83,10 @@ class AgentSettings:
     lasting: tuple[str, ...] = ()
     """The greeting and disclosure if they have no variables. They mention no person, so their audio may be cached."""
 
+    def voice_for(self, language: str) -> str:
+        """Return the voice in which the agent speaks this language. Empty: the usual one of the speech engine."""
+        return self.voice if language == self.language else self.other_languages.get(language, "")
+
 
 @dataclass(frozen=True, slots=True)
 class StreamClaim:

@@ -15,8 +15,10 @@ from calls.models import Agent
 from calls.services.readiness import readiness_problems
 from inference.garbage import freeze_loaded
 from media import runtime as media_runtime
+from media.agent_options import options_of
 from media.runtime import Runtime, close_runtime, get_runtime, in_own_connection
 from media.turns.options import ConversationOptions
+from tests.media.claims import stream_claim
 
 
 def engines(**tts: Any) -> dict[str, dict[str, Any]]:
@@ -96,6 +98,19 @@ async def test_the_agent_changes_only_to_a_language_that_the_engines_have_and_no
     for engine, languages in ((runtime.engines.stt, stt), (runtime.engines.tts, tts)):
         monkeypatch.setattr(engine, "languages", frozenset(languages) if languages else None, raising=False)
     assert runtime.can_change_to("de-AT") is able
+    await runtime.close()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_phrases_of_a_call_are_made_in_the_language_to_which_it_has_changed():
+    with override_settings(ENGINES=engines(first_delay=0.0, chunk_delay=0.0)):
+        runtime = Runtime()
+    claim = stream_claim(stream=2, language="de", agent={"voice": "tone", "other_languages": {"de": ""}})
+    options = options_of(claim, speculate=True)
+    await runtime.engines.start()
+    await runtime.prepare_phrases(options, claim.agent)
+    assert runtime.phrases.get(options.still_there, voice="", language="de")
+    assert not runtime.phrases.get(options.still_there, voice="tone", language="en")
     await runtime.close()
 
 
