@@ -347,7 +347,7 @@ class FloorControl:
             self.history.add_keys(pressed)
         self.history.add_caller(utterance.text, self.changing.hear(utterance, self.now))
         self._options = self.changing.options
-        hit = self.agent.has_speculated_on(self.history.lines)
+        hit = wait is not None and self.agent.has_speculated_on(self.history.lines)
         self.records.record_caller(utterance, self.now, wait=wait, speculation_hit=hit)
         self.caller.close()
         self._answer(timing)

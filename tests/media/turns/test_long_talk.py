@@ -113,7 +113,19 @@ def test_a_turn_that_the_agent_cuts_short_in_a_pause_has_no_wait_on_record():
     phone.wait_until(14.0)
     assert len(phone.notes("cut-short")) == 1
     (turn,) = [turn for turn in phone.turns if turn.said == "What time do you open?"]
-    assert (turn.wait, turn.speculations) == (None, 0)
+    assert (turn.wait, turn.speculations, turn.speculation_hit) == (None, 0, False)
+
+
+def test_a_turn_that_is_cut_short_counts_no_reply_that_was_begun_early():
+    phone = Phone(ConversationOptions(begin_early=True), Engines(replies=[SHORT]))
+    phone.at(1.0, ev.KeyPressed("5"))
+    phone.caller_says("What time do you open?", start=1.5, end=8.0)
+    phone.caller_makes_noise(start=8.0, end=12.0)
+    phone.at(9.0, ev.TranscriptPartial(1, "What time do you open?", settled=True))
+    phone.wait_until(14.0)
+    assert len(phone.notes("cut-short")) == 1
+    turn = next(turn for turn in phone.turns if turn.said.startswith("What time"))
+    assert (turn.wait, turn.speculations, turn.speculation_hit) == (None, 0, False)
 
 
 def test_a_caller_who_answers_after_being_cut_short_is_not_given_up():
