@@ -72,8 +72,12 @@ def _is_voice(voice: object) -> bool:
 
 
 def problems_of_others(language: str, others: Any, *, active: bool) -> list[str]:
-    """Say why an agent of this ``language`` cannot change to the ``others``, whose form is checked elsewhere."""
-    if not isinstance(others, Mapping):
+    """
+    Say why an agent of this ``language`` cannot change to the ``others``.
+
+    Their form is checked elsewhere, and of what is no language code nothing is said here.
+    """
+    if not isinstance(others, Mapping) or not all(LANGUAGE.fullmatch(code) for code in others):
         return []
     mains = [re.split("[-_]", code.lower())[0] for code in (language, *others)]
     if len(set(mains)) < len(mains):

@@ -58,6 +58,15 @@ def test_a_text_that_is_no_language_code_is_refused(language):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("others", [{"auto": ""}, {"": ""}, {"de": "", "../de": ""}])
+def test_of_a_text_that_is_no_language_code_only_that_is_said(others):
+    with pytest.raises(ValidationError) as caught:
+        Agent(name="sales", prompt="Sell.", other_languages=others).full_clean()
+    (message,) = caught.value.message_dict["other_languages"]
+    assert message.startswith("Write language codes, each with a voice")
+
+
+@pytest.mark.django_db
 def test_the_form_of_an_agent_says_what_is_missing(admin_client):
     page = admin_client.post("/admin/calls/agent/add/", {"name": "empfang", "language": "de", "active": "on"})
     assert PROBLEM in page.content.decode()
