@@ -42,7 +42,7 @@ def response(result: CallResult) -> float:
 
 
 def test_a_sound_that_is_surely_finished_is_answered_sooner():
-    assert response(call(ScriptedTurnModel(scores=[1.0]))) < response(call(None)) - 0.08
+    assert response(call(ScriptedTurnModel(scores=[1.0]))) < response(call(None)) - 0.05
 
 
 def test_a_sound_that_goes_on_is_waited_for_although_the_words_are_whole():
