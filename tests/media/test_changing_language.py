@@ -27,7 +27,7 @@ from tests.media.scripted_call import run_call
 
 HOURS = "Guten Tag, ich wollte fragen, wann Sie am Samstag geöffnet haben."
 SUNDAY = "Und haben Sie auch am Sonntagnachmittag geöffnet?"
-PRICE = "Gut, und was kostet der Eintritt für zwei Personen?"
+PRICE = "Was kostet der Eintritt?"
 QUESTION = "Hello, I would like to know what it costs to get in on a Saturday."
 SECOND_QUESTION = "Sorry, I mean, what does a ticket cost for the two of us?"
 AGAIN = "And can you tell me how long you are open on Sundays, please?"
