@@ -140,7 +140,7 @@ class CallerLevel:
         """
         Return what the window says about the caller.
 
-        ``agent_silent``: the agent neither speaks nor is about to. ``asked``: it has asked whether the caller is there,
+        ``agent_silent``: the caller can hear nothing of the agent. ``asked``: it has asked whether the caller is there,
         and they have not answered.
         """
         loud = self._take_frames(window, agent_silent=agent_silent)

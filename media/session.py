@@ -240,8 +240,8 @@ class Session:
 
     def _on_window(self, window: VoiceWindow) -> None:
         conversation = self._conversation
-        agent_silent = conversation.floor in (Floor.IDLE, Floor.CALLER)
-        window = self._level.judge(window, agent_silent=agent_silent, asked=conversation.caller_asked_for)
+        silent, asked = conversation.agent_is_silent, conversation.caller_asked_for
+        window = self._level.judge(window, agent_silent=silent, asked=asked)
         if window.changed:
             if not window.voiced:
                 self._ear.voice_ended = window.edge

@@ -81,6 +81,12 @@ class Conversation:
         return self.control.silence.asked
 
     @property
+    def agent_is_silent(self) -> bool:
+        """Whether the caller can hear nothing of the agent: it is not its turn, or nothing of the turn was sent."""
+        turn = self.control.agent.turn
+        return self.floor in (Floor.IDLE, Floor.CALLER) or (turn is not None and turn.pending)
+
+    @property
     def _spoken(self) -> ConversationOptions:
         """The options of the language that the agent speaks."""
         return self.control.changing.options

@@ -392,3 +392,23 @@ def test_a_voice_that_hears_the_caller_gets_the_words_and_the_sound_of_each_turn
     assert len(pcm) == pytest.approx(len(clip), abs=0.3 * 8000)
     agree = np.correlate(pcm.astype(float), clip[2000:6000].astype(float)).max()
     assert agree > 0.95 * np.square(clip[2000:6000].astype(float)).sum()
+
+
+@pytest.mark.parametrize(("gap", "first_delay"), [(0.33, 0.2), (0.36, 0.3)])
+def test_a_caller_who_goes_on_before_the_reply_sounds_is_not_cut_in_on(gap, first_delay):
+    introduction, question = "My name is Michael and I have a question.", "What time do you open?"
+    rest = "And when do you close on Sunday?"
+
+    def call(*says: tuple[float, str]):
+        engines = Engines(
+            ScriptedSpeechToText(transcripts=[introduction, question, rest]),
+            ScriptedLanguageModel(first_delay=first_delay),
+            ScriptedTextToSpeech(),
+        )
+        said = [(0.5, introduction), (8.0, question), *says]
+        return run_call(said, seconds=14.0, served_by=engines, options=ConversationOptions())
+
+    result = call((call().caller_stopped[question] + gap, rest))
+    kinds = {event.kind for event in result.facts.of(facts.EventNoted)}
+    assert "caller-went-on" in kinds
+    assert "cut-in" not in kinds
