@@ -22,6 +22,7 @@ from media.turns.closing import (
     Ending,
 )
 from media.turns.commands import Command, Line, Noted, OptOutHow, StartRecording
+from media.turns.endpointing import COMPLETE
 from media.turns.events import CallStarted
 from media.turns.floor_states import Floor
 from media.turns.history import History
@@ -215,6 +216,7 @@ class FloorControl:
                 if self.caller.judge_turn() is CallerMove.ASK:
                     self.caller.ask(self.now)
             case AnsweredMove.IGNORE:
+                self.agent.drop_speculation()
                 self.records.record_caller(utterance, self.now)
                 self.caller.close()
                 self.floor = Floor.AGENT if over_agent else Floor.IDLE
@@ -240,8 +242,9 @@ class FloorControl:
             self.answering.suspects(utterance, self.caller.position) or self.speculating.holds(utterance, self.now)
         ):
             move = CallerMove.WAIT
+        wait = self.caller.wait
         if move is CallerMove.WAIT and self.opening.hello_is_over(utterance, self.caller.position):
-            move = CallerMove.END_OF_TURN
+            move, wait = CallerMove.END_OF_TURN, COMPLETE
         match move:
             case CallerMove.ASK:
                 self.caller.ask(self.now)
@@ -249,7 +252,7 @@ class FloorControl:
                 self._give_up_utterance()
             case CallerMove.END_OF_TURN:
                 self.caller.long_talk.finished()
-                self._end_of_turn(utterance, wait=self.caller.wait)
+                self._end_of_turn(utterance, wait=wait)
             case CallerMove.CUT_SHORT:
                 self._cut_short(utterance)
             case _:

@@ -8,6 +8,7 @@ import pytest
 
 from media.turns import commands as cmd
 from media.turns import events as ev
+from media.turns.endpointing import COMPLETE
 from media.turns.options import ConversationOptions
 from tests.media.turns.phone import SHORT, Engines, Floor, Phone
 
@@ -219,7 +220,8 @@ def test_the_greeting_answers_a_hello_right_after_its_end(language, hello):
     phone = Phone(replace(OUTBOUND, language=language))
     phone.caller_says(hello, start=0.6, end=end)
     phone.wait_until(12.0)
-    assert spoke_at(phone) == pytest.approx(end + 0.25, abs=BEGINS)
+    assert spoke_at(phone) == pytest.approx(end + COMPLETE, abs=BEGINS)
+    assert phone.turns[0].wait <= COMPLETE
     assert phone.transcript == [("caller", hello), INTRODUCTION]
     assert phone.sent(cmd.StartReply) == []
 
