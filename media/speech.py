@@ -70,6 +70,11 @@ _RISE = 4.0
 """6 dB: where the model is not sure, a voice starts so far above the noise ..."""
 _FALL = 6.0
 """... and ends as close as 8 dB to it."""
+_CLEAR, _LEAST_CLEAR = 300.0, 4e-5
+"""
+25 dB above the learnt noise and above -44 dBFS, a sound is so clear that less of the model is enough: where a line cuts
+off everything below 300 Hz, the model is unsure of voices that anybody hears.
+"""
 _RANGE = 2e-3
 """A voice ends 27 dB below the loudest sound just before."""
 _FADE = 0.9
@@ -212,14 +217,19 @@ class VoiceStream:
 
     def _starts(self, probability: float, peak: float) -> bool:
         detector = self._detector
-        heard = probability >= detector.start or min(probability, self._previous) >= detector.start_twice
+        start, twice = detector.clear if self._is_clear(peak) else (detector.start, detector.start_twice)
+        heard = probability >= start or min(probability, self._previous) >= twice
         return heard and peak >= self._least_voice(0 if probability >= _SURE else _RISE)
 
     def _stops(self, probability: float, peak: float, history: NDArray[np.float32]) -> bool:
         """The model reports voice for some 120 ms after its end; where all is quiet, the energy shows it sooner."""
         if probability >= _SURE:
             return float(history[-_SILENT:].max()) < self._least_voice(0)
-        return probability < self._detector.stop or peak < self._least_voice(_FALL)
+        stop = min(self._detector.stop, self._detector.clear[1]) if self._is_clear(peak) else self._detector.stop
+        return probability < stop or peak < self._least_voice(_FALL)
+
+    def _is_clear(self, peak: float) -> bool:
+        return self._learnt_windows > 0 and peak >= max(self._floor * _CLEAR, _LEAST_CLEAR)
 
     def _least_voice(self, over_noise: float) -> float:
         """The power below which a sound is no voice, given the voice just before and a factor over the noise."""
@@ -265,13 +275,20 @@ class VoiceDetector:
 
     ``gather`` is how many seconds a complete window may wait for those of other calls; once every open stream has one,
     the batch runs at once. Voice begins at the probability ``start``, or ``start_twice`` in two windows in succession,
-    and ends below ``stop``. Raises ``VoiceModelError`` if the model is missing.
+    and ends below ``stop``. A sound that is far above the noise is a voice at the probabilities ``clear``, and
+    while it has the second of them. Raises ``VoiceModelError`` if the model is missing.
     """
 
     def __init__(
-        self, gather: float = 0.008, *, start: float = 0.75, start_twice: float = 0.4, stop: float = 0.35
+        self,
+        gather: float = 0.008,
+        *,
+        start: float = 0.75,
+        start_twice: float = 0.4,
+        clear: tuple[float, float] = (0.5, 0.15),
+        stop: float = 0.35,
     ) -> None:
-        self.start, self.start_twice, self.stop = start, start_twice, stop
+        self.start, self.start_twice, self.clear, self.stop = start, start_twice, clear, stop
         self._gather = gather
         self._session = _load_model()
         self._rate = np.array(RATE_HZ, np.int64)

@@ -139,10 +139,12 @@ def test_edges_never_decrease_and_never_exceed_the_position(detector, sentence):
 
 
 def test_thresholds_are_options(sentence):
-    assert not any(window.voiced for window in VoiceDetector(start=1.1, start_twice=1.1).run(sentence))
+    assert not any(
+        window.voiced for window in VoiceDetector(start=1.1, start_twice=1.1, clear=(1.1, 1.1)).run(sentence)
+    )
     faint = ([0.8] + [0.2] * 10, -20)
     assert all(window.voiced for window in judge(faint, stop=0.1))
-    assert sum(window.voiced for window in judge(faint)) == 1
+    assert sum(window.voiced for window in judge(faint, clear=(0.75, 0.4))) == 1
 
 
 def test_silence_ends_a_voice_before_the_model_does(sentence):
@@ -171,6 +173,20 @@ def judge(*parts: tuple[list[float], float], line: float = -50, **options: float
     detector = VoiceDetector(**options)
     detector._session = ScriptedModel([probability for part in parts for probability in part[0]])
     return detector.run(sound)[62:]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "over_noise", "voiced"),
+    [
+        ([0.55], 30, 1),  # far above the noise, half as sure is enough
+        ([0.2, 0.2, 0.2, 0.1], 30, 2),  # and less in two windows in succession, for as long as it lasts
+        ([0.2, 0.1, 0.2], 30, 0),
+        ([0.55], 15, 0),
+        ([0.2, 0.2, 0.2], 15, 0),
+    ],
+)
+def test_a_sound_far_above_the_noise_is_a_voice_sooner(probabilities, over_noise, voiced):
+    assert sum(window.voiced for window in judge((probabilities, -60 + over_noise), line=-60)) == voiced
 
 
 @pytest.mark.parametrize(
