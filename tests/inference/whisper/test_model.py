@@ -310,7 +310,9 @@ def test_the_error_for_a_missing_model_says_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     "name", ["/no/such/folder", "./whisper", "../models/tiny.en", "models/whisper/tiny.en", "tiny/"]
 )
-def test_a_folder_that_does_not_exist_is_not_taken_for_a_name_on_the_hub(name):
+def test_a_folder_that_does_not_exist_is_not_taken_for_a_name_on_the_hub(name, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(EngineError, match=f"The folder '{name}' of the option `model` does not exist") as refusal:
         load(WhisperOptions(model=name, device="cpu"))
     assert refusal.value.permanent
