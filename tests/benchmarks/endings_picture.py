@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.benchmarks.svg import LIGHT, curve, document, dot, line, text
+
 WIDTH, HEIGHT = 760, 460
 LEFT, RIGHT, TOP, BOTTOM = 60, 20, 20, 50
 MOST_MS, MOST_PERCENT = 1500, 70
 COLOURS = ("#999999", "#b07a00", "#1f5fbf", "#1a8a4a", "#8a3fb0", "#c0392b")
-FONT = 'font-family="sans-serif" font-size="12"'
 DASHED = 2
 """So many curves are drawn dashed: the first ones, for comparison."""
 
@@ -23,41 +24,32 @@ def draw(curves: Mapping[str, tuple[Values, Values]], now: Mapping[str, tuple[fl
     Return the SVG. ``curves`` maps a name to its waits in ms and its cut-offs in per cent; ``now`` marks the point of
     those that the product has.
     """
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {FONT}>',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-        *_grid(),
-    ]
+    parts = _grid()
     for number, (name, (waits, cuts)) in enumerate(curves.items()):
-        colour, dash = COLOURS[number % len(COLOURS)], ' stroke-dasharray="5 4"' if number < DASHED else ""
+        colour, dashed = COLOURS[number % len(COLOURS)], number < DASHED
         order = np.argsort(waits, kind="stable")
         points = [(x, y) for x, y in zip(waits[order], cuts[order], strict=True) if x <= MOST_MS and y <= MOST_PERCENT]
-        path = " ".join(f"{_x(x):.1f},{_y(y):.1f}" for x, y in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
+        parts.append(curve([(_x(x), _y(y)) for x, y in points], colour, dashed=dashed))
         if name in now:
-            parts.append(f'<circle cx="{_x(now[name][0]):.1f}" cy="{_y(now[name][1]):.1f}" r="5" fill="{colour}"/>')
-        top = TOP + 16 + 18 * number
-        parts.append(
-            f'<path d="M{WIDTH - 230} {top}h25" stroke="{colour}" stroke-width="2"{dash}/>'
-            f'<text x="{WIDTH - 198}" y="{top + 4}">{name}</text>'
-        )
-    return "\n".join([*parts, "</svg>", ""])
+            parts.append(dot(_x(now[name][0]), _y(now[name][1]), colour, radius=5))
+        left, top = WIDTH - 230, TOP + 16 + 18 * number
+        parts += [line(left, top, left + 25, top, colour, dashed=dashed), text(left + 32, top + 4, name)]
+    return document(WIDTH, HEIGHT, parts)
 
 
 def _grid() -> list[str]:
-    lines = []
+    parts = []
     for ms in range(0, MOST_MS + 1, 250):
-        lines.append(f'<line x1="{_x(ms)}" x2="{_x(ms)}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke="#e4e4e4"/>')
-        lines.append(f'<text x="{_x(ms)}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{ms}</text>')
+        parts.append(line(_x(ms), TOP, _x(ms), HEIGHT - BOTTOM, LIGHT))
+        parts.append(text(_x(ms), HEIGHT - BOTTOM + 16, str(ms), anchor="middle"))
     for percent in range(0, MOST_PERCENT + 1, 10):
-        lines.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{_y(percent)}" y2="{_y(percent)}" stroke="#e4e4e4"/>')
-        lines.append(f'<text x="{LEFT - 8}" y="{_y(percent) + 4}" text-anchor="end">{percent}</text>')
-    below = f'x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 12}"'
-    beside = f'transform="translate(18 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)"'
+        parts.append(line(LEFT, _y(percent), WIDTH - RIGHT, _y(percent), LIGHT))
+        parts.append(text(LEFT - 8, _y(percent) + 4, str(percent), anchor="end"))
+    below, beside = "mean wait at the end of a turn, ms", "false cut-offs, % of the pauses inside turns"
     return [
-        *lines,
-        f'<text {below} text-anchor="middle">mean wait at the end of a turn, ms</text>',
-        f'<text {beside} text-anchor="middle">false cut-offs, % of the pauses inside turns</text>',
+        *parts,
+        text((LEFT + WIDTH) / 2, HEIGHT - 12, below, anchor="middle"),
+        text(18, (TOP + HEIGHT - BOTTOM) / 2, beside, anchor="middle", upwards=True),
     ]
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from xml.sax.saxutils import escape
 
 from media.phone.measurements import percentile
+from tests.benchmarks.svg import LIGHT, document, dot, line, text
 from tests.benchmarks.turn_figures import Result, passed_share, waits, yield_latencies, yield_share
 
 ROW, TOP, LEFT, PANEL, GAP = 26, 92, 230, 330, 60
 """Pixels: the height of a row, the space above the rows and on their left, the width of a panel, the space between."""
 SLOWEST = 1000
 """Milliseconds at the right edge."""
-INK, LIGHT = "#333", "#ddd"
 SHARES: dict[str, tuple[str, Callable[[Result], tuple[int, int]]]] = {
     "interruptions yielded to": ("#1b6ca8", yield_share),
     "backchannels passed over": ("#d1495b", passed_share("backchannel")),
@@ -29,10 +28,7 @@ def draw(results: Mapping[str, Result], title: str) -> str:
     """The picture: shares on the left, times (median, with a line to the 95th percentile) on the right."""
     height, width = TOP + ROW * len(results) + 20, LEFT + 2 * PANEL + GAP + 40
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
-        f'font-size="12" fill="{INK}">',
-        f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        _text(10, 20, title, size=14),
+        text(10, 20, title, size=14),
         *_legend(LEFT, {name: colour for name, (colour, _) in SHARES.items()}),
         *_legend(LEFT + PANEL + GAP, {name: colour for name, (colour, _) in TIMES.items()}),
         *_axis(LEFT, [f"{percent} %" for percent in range(0, 101, 25)], len(results)),
@@ -40,11 +36,11 @@ def draw(results: Mapping[str, Result], title: str) -> str:
     ]
     for number, (name, result) in enumerate(results.items()):
         y = TOP + ROW * number + ROW / 2
-        parts.append(_text(LEFT - 14, y + 4, name, anchor="end"))
+        parts.append(text(LEFT - 14, y + 4, name, anchor="end"))
         for place, (colour, counted) in enumerate(SHARES.values()):
             good, whole = counted(result)
             if whole:
-                parts.append(_dot(LEFT + PANEL * good / whole, y - 6 + 4 * place, colour))
+                parts.append(dot(LEFT + PANEL * good / whole, y - 6 + 4 * place, colour))
         for place, (colour, timed) in enumerate(TIMES.values()):
             values = timed(result)
             if values:
@@ -52,16 +48,16 @@ def draw(results: Mapping[str, Result], title: str) -> str:
                     LEFT + PANEL + GAP + PANEL * min(1.0, 1000 * percentile(values, at) / SLOWEST) for at in (0.5, 0.95)
                 )
                 here = y - 4 + 8 * place
-                parts.append(_line(x, here, end, here, colour))
-                parts.append(_dot(x, here, colour))
-    return "\n".join([*parts, "</svg>"]) + "\n"
+                parts.append(line(x, here, end, here, colour))
+                parts.append(dot(x, here, colour))
+    return document(width, height, parts)
 
 
 def _legend(left: float, colours: Mapping[str, str]) -> list[str]:
     parts = []
     for number, (name, colour) in enumerate(colours.items()):
         x, y = left + 165 * (number % 2), 42 + 18 * (number // 2)
-        parts += [_dot(x, y - 4, colour), _text(x + 8, y, name)]
+        parts += [dot(x, y - 4, colour), text(x + 8, y, name)]
     return parts
 
 
@@ -69,17 +65,5 @@ def _axis(left: float, labels: Sequence[str], rows: int) -> list[str]:
     parts = []
     for number, label in enumerate(labels):
         x = left + PANEL * number / (len(labels) - 1)
-        parts += [_line(x, TOP, x, TOP + ROW * rows, LIGHT), _text(x, TOP - 8, label, anchor="middle")]
+        parts += [line(x, TOP, x, TOP + ROW * rows, LIGHT), text(x, TOP - 8, label, anchor="middle")]
     return parts
-
-
-def _line(x0: float, y0: float, x1: float, y1: float, colour: str) -> str:
-    return f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{colour}" stroke-width="1.5"/>'
-
-
-def _dot(x: float, y: float, colour: str) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>'
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(text)}</text>'
