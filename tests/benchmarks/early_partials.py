@@ -36,6 +36,7 @@ from media.phone.clips import Clip
 from media.turns.endpointing import Endpointing
 from media.turns.lexicon import words_of
 from media.turns.speculating import MOST_EARLY
+from tests.benchmarks.partials import settle
 from tests.benchmarks.turn_scenes import ASKS
 from tests.sounds import RATE_HZ, read
 
@@ -72,9 +73,7 @@ async def listen(engine: FasterWhisperSpeechToText, path: Path, figures: Figures
         utterance.hurried = now >= free_at  # a pass has not ended yet: no other begins
         before = time.process_time()
         utterance.push(resampler.push(piece))
-        while (job := utterance.waiting or utterance.running) is not None:
-            await asyncio.wait([job.done])
-            await asyncio.sleep(0)
+        await settle(utterance)
         spent = time.process_time() - before
         figures.partials_cpu += spent
         if spent > 0.02:

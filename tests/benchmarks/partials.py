@@ -125,12 +125,12 @@ async def cost(
     utterance.hurried = hurried
     for start in range(0, len(sound), PIECE):
         utterance.push(sound[start : start + PIECE])
-        passes += await _settle(utterance)
+        passes += await settle(utterance)
     await utterance.finish()
     return time.process_time() - began, passes
 
 
-async def _settle(utterance: WhisperTranscription) -> int:
+async def settle(utterance: WhisperTranscription) -> int:
     """Wait until the utterance is not being recognised; returns whether it was, as a number."""
     has_waited = 0
     while (job := utterance.running or utterance.waiting) is not None:
@@ -165,7 +165,7 @@ async def wait(engine: FasterWhisperSpeechToText, sound: Pcm, *, behind: bool) -
     began = time.perf_counter()
     await utterance.snapshot()
     answer = time.perf_counter() - began
-    await _settle(utterance)
+    await settle(utterance)
     utterance.cancel()
     return answer
 
