@@ -266,8 +266,14 @@ class WhisperTranscription:
 
     def _transcript(self, text: str, samples: int, confidence: float) -> Transcript:
         words = (" " if self._spaced else "").join(filter(None, [*self._final_parts, text]))
-        found = self._found, False, self._found_probability
-        return Transcript(words, samples, confidence, *found)
+        return Transcript(
+            words,
+            samples,
+            confidence,
+            language=self._found,
+            language_probability=self._found_probability,
+            stop_counts=False,
+        )
 
     # -- the end
 
