@@ -161,7 +161,19 @@ class EngineLoading(EngineError):
 
 
 class EngineFull(EngineError):
-    """All slots of the engine are taken. Another engine, or this one later, may have a free one."""
+    """
+    All slots of the engine are taken. Another engine, or this one later, may have a free one.
+
+    ``retry_after`` is how many seconds later another request makes sense.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False, retry_after: float = 1.0) -> None:
+        super().__init__(message, permanent=permanent)
+        self.retry_after = retry_after
+
+
+class QuotaExhausted(EngineError):
+    """The account has no credit or its quota is used up: calls fail until the operator acts."""
 
 
 class EngineTimeout(EngineError):

@@ -20,7 +20,17 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from inference.requests import ToolRequests
-from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, EngineTimeout, NoWorker, Pcm, Role
+from inference.types import (
+    ContextTooLarge,
+    EngineError,
+    EngineFull,
+    EngineLoading,
+    EngineTimeout,
+    NoWorker,
+    Pcm,
+    QuotaExhausted,
+    Role,
+)
 
 VERSION = 4
 """Raised with every change of a message, so that processes of two versions refuse each other with a clear reason."""
@@ -238,14 +248,24 @@ class Failed(_Message, frozen=True):
     kind: ErrorKind
     text: Text
     permanent: bool
+    retry_after: float = 1.0
+    """That of a full engine; 1 from workers of earlier versions."""
+    quota_exhausted: bool = False
+    """Beside the kind ``error``: clients of earlier versions would refuse a kind of its own."""
 
     @classmethod
     def from_error(cls, session: int, request: int, error: EngineError) -> Failed:
         kind = next(kind for kind, known in reversed(_ERRORS.items()) if isinstance(error, known))
-        return cls(session, request, kind, str(error)[:2000], error.permanent)
+        retry_after = error.retry_after if isinstance(error, EngineFull) else 1.0
+        quota_exhausted = isinstance(error, QuotaExhausted)
+        return cls(session, request, kind, str(error)[:2000], error.permanent, retry_after, quota_exhausted)
 
     @property
     def error(self) -> EngineError:
+        if self.quota_exhausted:
+            return QuotaExhausted(self.text, permanent=self.permanent)
+        if self.kind == "full":
+            return EngineFull(self.text, permanent=self.permanent, retry_after=self.retry_after)
         return _ERRORS[self.kind](self.text, permanent=self.permanent)
 
 

@@ -16,6 +16,7 @@ from inference.types import (
     EngineTimeout,
     Message,
     NoWorker,
+    QuotaExhausted,
     Tools,
 )
 
@@ -44,6 +45,8 @@ MESSAGES = [
     wire.Piece(3, 1, b"\x00\x01" * 1920, 12, exact=True),
     wire.Done(3, 1),
     wire.Failed(3, 0, "full", "all slots are taken", permanent=False),
+    wire.Failed(3, 0, "full", "too many requests", permanent=False, retry_after=20.0),
+    wire.Failed(3, 0, "error", "no credit is left", permanent=True, quota_exhausted=True),
 ]  # fmt: skip
 ENVELOPES = [
     wire.Packet("asgi.a!1", 0, 7, MESSAGES),
@@ -146,7 +149,17 @@ def test_a_message_that_the_other_side_would_refuse_is_not_sent():
 
 
 @pytest.mark.parametrize(
-    "kind", [EngineError, EngineLoading, EngineFull, EngineTimeout, NoWorker, ContextTooLarge, wire.SessionLost]
+    "kind",
+    [
+        EngineError,
+        EngineLoading,
+        EngineFull,
+        EngineTimeout,
+        NoWorker,
+        ContextTooLarge,
+        QuotaExhausted,
+        wire.SessionLost,
+    ],
 )
 @pytest.mark.parametrize("permanent", [True, False])
 def test_errors_keep_their_kind(kind, permanent):
@@ -162,6 +175,19 @@ def test_a_subclass_of_a_known_error_arrives_as_the_known_error():
         pass
 
     assert type(wire.Failed.from_error(5, 2, OutOfMemory("no slot")).error) is EngineFull
+
+
+def test_a_full_engine_says_when_to_ask_again():
+    error = wire.Failed.from_error(5, 2, EngineFull("too many requests", retry_after=20.0)).error
+    assert isinstance(error, EngineFull)
+    assert error.retry_after == 20.0
+
+
+def test_a_client_of_the_last_version_takes_an_exhausted_quota_for_an_error():
+    failed = wire.Failed.from_error(5, 2, QuotaExhausted("no credit is left", permanent=True))
+    last_version = wire.Failed(*msgspec.structs.astuple(failed)[:5])
+    assert type(last_version.error) is EngineError
+    assert last_version.error.permanent
 
 
 def check_numbers(*numbers: tuple[int, int]) -> list[str]:
