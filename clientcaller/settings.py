@@ -328,14 +328,21 @@ RETENTION_TRANSCRIPTS_DAYS = environment.whole_number("RETENTION_TRANSCRIPTS_DAY
 
 # The file of a turn model, which judges by the sound whether the caller has finished; empty: there is none.
 TURN_MODEL = environment.text("TURN_MODEL")
-ENGINES_PROFILES = profiles.engine_profiles(TURN_MODEL)
+_profiles = profiles.engine_profiles(TURN_MODEL)
+ENGINES_PROFILES = _profiles.settings
 ENGINES_PROFILE = environment.choice("ENGINES_PROFILE", "laptop", ENGINES_PROFILES)
-if ENGINES_PROFILE == "remote" and not REDIS_URL:
-    raise ImproperlyConfigured(
-        'ENGINES_PROFILE is "remote", but REDIS_URL is not set. Set it to the Redis through which this process and '
-        "the workers (manage.py runworker) find each other."
-    )
 ENGINES = ENGINES_PROFILES[ENGINES_PROFILE]
+if _profiles.missing[ENGINES_PROFILE]:
+    raise ImproperlyConfigured(
+        f"The chosen engines need what is not set: {', '.join(_profiles.missing[ENGINES_PROFILE])}. "
+        "Set it, or choose other engines (ENGINES_PROFILE, STT_ENGINE, LLM_ENGINE, TTS_ENGINE)."
+    )
+if not REDIS_URL and (_remote := [alias for alias in ENGINES if profiles.is_remote(ENGINES[alias])]):
+    raise ImproperlyConfigured(
+        f'The engine of {", ".join(_remote)} is "remote", but REDIS_URL is not set. Set it to the Redis through which '
+        "this process and the workers (manage.py runworker) find each other, or choose another engine "
+        "(ENGINES_PROFILE, STT_ENGINE, LLM_ENGINE, TTS_ENGINE)."
+    )
 
 # --- Logging ---------------------------------------------------------------------------------------------
 

@@ -79,6 +79,16 @@ def test_the_engines_command_runs(manage):
     assert all(engine["words"] for engine in json.loads(done.stdout)["engines"])
 
 
+def test_a_worker_takes_engines_by_their_names(manage):
+    done = manage(
+        "engines", "llm", "tts", "--json", ENGINES_PROFILE="gpu", LLM_ENGINE="echo", TTS_ENGINE="echo,scripted"
+    )
+    assert done.returncode == 0, done.stderr
+    llm, tts = json.loads(done.stdout)["engines"]
+    assert llm["backend"] == "inference.engines.echo.EchoLanguageModel"
+    assert tts["backend"] == "inference.engines.fallback.FallbackTextToSpeech"
+
+
 def test_an_engine_without_its_packages_names_their_requirements_file(manage):
     done = manage("engines", "stt", "tts", "--json", ENGINES_PROFILE="gpu")
     assert done.returncode == 1

@@ -12,6 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from clientcaller import environment as environment_reader
+from clientcaller.named_engines import ENGINES, Reader
 
 ROOT = Path(__file__).parent.parent
 PRODUCTION = {
@@ -92,9 +93,10 @@ def test_two_auth_tokens_are_valid_during_a_rotation(load):
     assert settings["TWILIO_AUTH_TOKEN"] == "old"
 
 
-@pytest.mark.parametrize("profile", ["laptop", "cpu", "gpu", "remote", "scripted", "echo"])
+@pytest.mark.parametrize("profile", ["laptop", "cpu", "gpu", "hosted", "remote", "scripted", "echo"])
 def test_every_profile_names_three_engines(load, profile):
-    engines = load(ENGINES_PROFILE=profile, REDIS_URL="redis://redis.example.com")["ENGINES"]
+    keys = dict.fromkeys(("DEEPGRAM_API_KEY", "OPENAI_API_KEY", "CARTESIA_API_KEY"), "secret")
+    engines = load(ENGINES_PROFILE=profile, REDIS_URL="redis://redis.example.com", **keys)["ENGINES"]
     assert set(engines) == {"stt", "llm", "tts"}
     assert all(engine["BACKEND"].startswith("inference.") for engine in engines.values())
 
@@ -104,11 +106,10 @@ def test_the_gpu_profile_uses_cuda_and_a_model_server_on_the_same_machine(load):
     assert engines["stt"]["OPTIONS"] == {"model": "large-v3-turbo", "device": "cuda"}
     assert engines["llm"]["OPTIONS"] == {
         "base_url": "http://127.0.0.1:8001/v1",
-        "api_key": "",
         "model": "llm",
         "server": "vllm",
     }
-    assert engines["tts"]["OPTIONS"] == {"model": "sesame/csm-1b", "voices": "", "voice": "", "device": "cuda"}
+    assert engines["tts"]["OPTIONS"] == {"model": "sesame/csm-1b", "device": "cuda"}
 
 
 def test_models_and_voices_of_the_gpu_profile_have_their_own_variables(load):
@@ -186,7 +187,6 @@ def test_engine_options_are_added_to_those_of_the_profile(load):
     ]
     assert engines["llm"]["OPTIONS"] == {
         "base_url": "http://127.0.0.1:11434/v1",
-        "api_key": "",
         "model": "qwen3:0.6b",
         "temperature": 0.2,
     }
@@ -195,7 +195,10 @@ def test_engine_options_are_added_to_those_of_the_profile(load):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"ENGINES_PROFILE": "quantum"}, 'is "quantum". Choose one of: laptop, cpu, gpu, remote, scripted, echo'),
+        (
+            {"ENGINES_PROFILE": "quantum"},
+            'is "quantum". Choose one of: laptop, cpu, gpu, hosted, remote, scripted, echo',
+        ),
         ({"ENGINES_PROFILE": "remote"}, 'is "remote", but REDIS_URL is not set'),
         ({"ENGINES_OPTIONS": "{"}, "ENGINES_OPTIONS is not valid JSON"),
         ({"ENGINES_OPTIONS": "[1]"}, "Set it to a JSON object"),
@@ -237,6 +240,8 @@ def test_every_variable_that_is_read_is_documented(load):
     """The names come from the reader itself, so a new setting cannot be forgotten here."""
     for environment in ({}, PRODUCTION, {**PRODUCTION, "REDIS_URL": "redis://r", "OPENAI_BASE_URL": "http://llm/v1"}):
         load(**environment)
+    for engine in ENGINES:
+        engine.options(Reader())
     assert "SECURE_HSTS_SECONDS" in environment_reader.names_read  # which only production reads
     pages = (ROOT / "docs" / "settings.md", ROOT / "README.md")
     page = next(page for page in pages if page.exists()).read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ class ModelServerOptions:
     model: str = "gemma3:1b"
     """The name of the model at the server."""
 
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
     """Sent as a bearer token, if there is one."""
 
     headers: Mapping[str, str] = field(default_factory=dict)

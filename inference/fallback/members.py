@@ -9,7 +9,7 @@ A request has ``deadline`` seconds (``DEADLINE`` for a single engine) until its 
 the whole request, and the first one is cancelled at its source. An engine that fails repeatedly is not asked for
 ``retry_after`` seconds (``breaker.py``). An engine whose ``start()`` failed is started again after the same time, and
 is not asked before it has started. If no engine may be asked, all of them are, beginning with the one that is due
-first.
+first. ``NAME`` is what an engine is called in the log; without it, that is the name of its class.
 
 A full engine, a context that is too large and an unknown voice say nothing about the health of an engine.
 """
@@ -230,9 +230,13 @@ def _languages_of(member: Member[Any]) -> Languages:
 
 def _make_member(kind: str, index: int, entry: Mapping[str, Any], deadline: float, breaker: Breaker) -> Member[EngineT]:
     location = f"{kind}, engines[{index}]"
-    known = {"BACKEND", "OPTIONS", "DEADLINE", *(("VOICES",) if kind == "tts" else ())}
+    known = {"BACKEND", "OPTIONS", "NAME", "DEADLINE", *(("VOICES",) if kind == "tts" else ())}
     if not isinstance(entry, Mapping) or not known.issuperset(entry):
-        raise EngineError(f"ENGINES[{location!r}] takes {', '.join(sorted(known))}, not {entry!r}", permanent=True)
+        # Only the names: a value may be an API key.
+        given = (
+            ", ".join(map(str, entry)) if isinstance(entry, Mapping) else f"a value of the type {type(entry).__name__}"
+        )
+        raise EngineError(f"ENGINES[{location!r}] takes {', '.join(sorted(known))}, not {given}", permanent=True)
     engine = make_engine(location, entry)
-    name = f"{kind} engine {index + 1} ({type(engine).__name__})"
+    name = f"{kind} engine {index + 1} ({entry.get('NAME') or type(engine).__name__})"
     return Member(kind, name, engine, float(entry.get("DEADLINE", deadline)), entry.get("VOICES", {}), breaker)

@@ -38,7 +38,7 @@ def run_as_a_process(
     )
 
 
-@pytest.mark.parametrize("profile", settings.ENGINES_PROFILES)
+@pytest.mark.parametrize("profile", [name for name in settings.ENGINES_PROFILES if name != "hosted"])
 def test_the_engines_of_every_profile_are_described_without_loading_them(profile):
     shown = json.loads(run_here("--no-check", "--json", "--profile", profile))
     assert shown["profile"] == profile
@@ -51,6 +51,20 @@ def test_the_engines_of_every_profile_are_described_without_loading_them(profile
         # A remote engine learns it from its worker.
         assert engine["may_speculate"] in (True, False) or "Remote" in engine["backend"]
         assert engine["load_seconds"] is engine["words"] is engine["error"] is None
+
+
+def test_an_engine_is_tried_by_its_name():
+    done = run_as_a_process("llm", "--json", ENGINES_PROFILE="scripted", LLM_ENGINE="receptionist")
+    assert done.returncode == 0
+    (llm,) = json.loads(done.stdout)["engines"]
+    assert llm["backend"] == "inference.engines.receptionist.ReceptionistLanguageModel"
+    assert llm["words"]
+
+
+def test_a_missing_key_ends_the_command_with_its_name():
+    done = run_as_a_process("stt", ENGINES_PROFILE="scripted", STT_ENGINE="deepgram")
+    assert done.returncode == 1
+    assert "The chosen engines need what is not set: deepgram needs DEEPGRAM_API_KEY." in done.stderr
 
 
 def test_the_table_names_engine_weights_and_memory():

@@ -59,7 +59,8 @@ class Command(BaseCommand):
             made = {name: make_engine(name, settings.ENGINES[name]) for name in engines}
             if any(isinstance(engine, RemoteEngine) for engine in made.values()):
                 raise CommandError(
-                    "A worker cannot use ENGINES_PROFILE=remote, which asks workers. Choose another one, as gpu or cpu."
+                    "A worker cannot use ENGINES_PROFILE=remote, which asks workers. Choose another one, as gpu or "
+                    "cpu, or single engines (STT_ENGINE, LLM_ENGINE, TTS_ENGINE)."
                 )
             servers = [
                 Server(name, engine, placements=placements, stream=stream, slots=slots) for name, engine in made.items()

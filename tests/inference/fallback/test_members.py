@@ -34,7 +34,7 @@ HERE = f"{__name__}."
     [
         ({"engines": [llm(), entry("nowhere.Engine")]}, r"llm, engines\[1\].*nowhere"),
         ({"engines": [llm(tokens=3)]}, r"llm, engines\[0\].*does not take"),
-        ({"engines": [{**llm(), "DEADLIN": 1}]}, r"llm, engines\[0\].*takes BACKEND, DEADLINE, OPTIONS, not"),
+        ({"engines": [{**llm(), "DEADLIN": 1}]}, r"llm, engines\[0\].*takes BACKEND, DEADLINE, NAME, OPTIONS, not"),
         ({"engines": ["inference.engines.echo"]}, r"llm, engines\[0\].*takes BACKEND"),
         ({"engines": []}, "at least one engine"),
         ({"engines": [llm()], "failures": 0}, "failures >= 1"),
