@@ -24,7 +24,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from media.audio import SILENCE, decode_mulaw
+from inference.mulaw import decode_mulaw
+from media.audio import SILENCE
 from media.messages import RATE_HZ
 
 logger = logging.getLogger(__name__)

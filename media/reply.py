@@ -13,10 +13,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 from inference.interfaces import LanguageModel, Speech, TextToSpeech
+from inference.mulaw import encode_mulaw
 from inference.requests import NO_REQUESTS
 from inference.resampling import Resampler
 from inference.types import NO_TOOLS, EngineError, Message, TextDelta, Tools
-from media.audio import encode_mulaw, first_audible
+from media.audio import first_audible
 from media.messages import RATE_HZ
 from media.speakable import CONTEXT, speakable
 from media.spoken_reply import SpokenReply

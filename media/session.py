@@ -15,7 +15,8 @@ from typing import Any
 
 from calls.services import StreamClaim
 from inference.backends import Engines
-from media.audio import SILENCE, decode_mulaw
+from inference.mulaw import decode_mulaw
+from media.audio import SILENCE
 from media.background import BackgroundTasks
 from media.hearing import KEPT_FOR_RECOGNITION, KEPT_FOR_VOICE, Ear
 from media.intake import Intake

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from media.audio import decode_mulaw, encode_mulaw
+from inference.mulaw import decode_mulaw, encode_mulaw
 from media.phone.clips import Clip, ScriptError
 from media.phone.frames import AUDIBLE, FRAME_BYTES, FRAME_SECONDS, QUIET_SECONDS, SILENT_FRAME
 from media.phone.impairments import Noise, mix

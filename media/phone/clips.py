@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.resampling import resample
-from media.audio import decode_mulaw, encode_mulaw
 from media.errors import MediaError
 from media.phone.frames import RATE_HZ
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from media.audio import decode_mulaw
+from inference.mulaw import decode_mulaw
 
 RATE_HZ = 8000
 FRAME_BYTES = 160

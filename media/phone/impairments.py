@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 import numpy as np
 
-from media.audio import decode_mulaw, encode_mulaw
+from inference.mulaw import decode_mulaw, encode_mulaw
 from media.phone.frames import FRAME_BYTES, FRAME_SECONDS, RATE_HZ, SILENT_FRAME
 
 NOISE_SECONDS = 2

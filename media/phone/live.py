@@ -13,8 +13,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from inference.interfaces import TextToSpeech
+from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.resampling import Resampler
-from media.audio import decode_mulaw, encode_mulaw
 from media.errors import MediaError
 from media.phone.caller import CallerVoice, HangUp, Press, Say, ScriptedCaller, SpeechMeter
 from media.phone.clips import Clip, to_mulaw

@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from media.audio import encode_mulaw
+from inference.mulaw import encode_mulaw
 from media.phone.answering import Outcome
 from media.phone.caller import CallerVoice, HangUp, Press, Say, ScriptedCaller, Step, Wait, WaitForAgent, prepare
 from media.phone.clips import Clip

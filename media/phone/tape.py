@@ -35,7 +35,7 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 
-from media.audio import decode_mulaw
+from inference.mulaw import decode_mulaw
 from media.phone.frames import FRAME_BYTES, RATE_HZ
 
 MAX_EVENTS_IN_MEMORY = 100_000

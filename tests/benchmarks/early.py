@@ -28,7 +28,7 @@ from rich.table import Table
 
 from calls.services import facts
 from calls.stages import STAGE_NAMES
-from media.audio import decode_mulaw
+from inference.mulaw import decode_mulaw
 from media.phone.frames import FRAME_BYTES
 from media.phone.measurements import percentile
 from media.turns.options import ConversationOptions

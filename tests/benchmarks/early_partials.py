@@ -28,10 +28,10 @@ from rich.console import Console
 from rich.table import Table
 
 from inference.engines.whisper import FasterWhisperSpeechToText
+from inference.mulaw import encode_mulaw
 from inference.resampling import Resampler
 from inference.types import Transcript
 from inference.whisper.options import WhisperOptions
-from media.audio import encode_mulaw
 from media.phone.clips import Clip
 from media.turns.endpointing import Endpointing
 from media.turns.lexicon import words_of

@@ -46,7 +46,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from inference.backends import make_engine  # noqa: E402
-from media.audio import decode_mulaw  # noqa: E402
+from inference.mulaw import decode_mulaw  # noqa: E402
 from media.phone.caller import HangUp, Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent  # noqa: E402
 from media.phone.clips import Clip  # noqa: E402
 from media.phone.frames import FRAME_BYTES  # noqa: E402

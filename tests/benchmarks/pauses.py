@@ -19,9 +19,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from inference.interfaces import SpeechToText, TurnModel
+from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.resampling import resample
 from inference.types import Pcm
-from media.audio import decode_mulaw, encode_mulaw
 from media.turns.acoustic import BEFORE, FIRST, SECOND
 from tests.sounds import RATE_HZ, read
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from media.audio import encode_mulaw
+from inference.mulaw import encode_mulaw
 from media.phone.caller import Say, ScriptedCaller, Step, TalkOver, Wait, WaitForAgent
 from media.phone.clips import Clip
 from media.phone.frames import FRAME_BYTES, FRAME_SECONDS, SILENT_FRAME

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.resampling import resample
 from inference.types import Pcm
-from media.audio import decode_mulaw, encode_mulaw
 from media.noise import NoiseSuppressor
 from tests.inference.word_errors import plain_words
 from tests.sounds import RATE_HZ, Sound, active_level, read

@@ -7,9 +7,9 @@ from contextlib import aclosing
 
 import numpy as np
 
+from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.resampling import resample
 from inference.types import Pcm
-from media.audio import decode_mulaw, encode_mulaw
 
 RATE_HZ = 16_000
 """The rate of PocketSphinx."""

@@ -21,8 +21,8 @@ from inference.engines.scripted import (
     ScriptedSpeechToText,
     ScriptedTextToSpeech,
 )
+from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.types import Pcm
-from media.audio import decode_mulaw, encode_mulaw
 from media.messages import Media
 from media.phone.clips import Clip
 from media.phrases import Phrases

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference.mulaw import encode_mulaw
 from inference.types import Pcm
-from media.audio import encode_mulaw
 from tests.media.scripted_call import CallResult, run_call
 from tests.media.test_level import CALLER_DB, REPLY, at_level
 from tests.sounds import read

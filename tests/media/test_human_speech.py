@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from media.audio import decode_mulaw, encode_mulaw
+from inference.mulaw import decode_mulaw, encode_mulaw
 from media.speech import VoiceDetector
 from media.turns.endpointing import SPECULATE, Endpointing
 

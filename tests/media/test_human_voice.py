@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from media.audio import decode_mulaw, encode_mulaw
+from inference.mulaw import decode_mulaw, encode_mulaw
 from media.speech import WINDOW, VoiceDetector, VoiceWindow
 from tests.sounds import RATE_HZ, active_level, pink_noise, read
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from calls.services import facts
+from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.types import Pcm
-from media.audio import decode_mulaw, encode_mulaw
 from media.level import CallerLevel
 from media.speech import WINDOW, VoiceWindow
 from media.turns.options import ConversationOptions

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference.mulaw import decode_mulaw
 from media import recorder
-from media.audio import SILENCE, decode_mulaw
+from media.audio import SILENCE
 from media.recorder import WINDOW, RecordingSpool
 
 VOICE, REPLY = b"\x10", b"\x90"

@@ -20,9 +20,9 @@ from inference.engines.scripted import (
     ScriptedSpeechToText,
     ScriptedTextToSpeech,
 )
+from inference.mulaw import decode_mulaw
 from inference.requests import ToolRequests
 from inference.types import NO_TOOLS, EngineError, Message, TextDelta
-from media.audio import decode_mulaw
 from media.messages import Media
 from media.session import Session
 from media.turns import events as ev

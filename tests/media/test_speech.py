@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.engines.espeak import EspeakTextToSpeech
+from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.resampling import Resampler
 from media import speech
-from media.audio import decode_mulaw, encode_mulaw
 from media.speech import WINDOW, VoiceDetector, VoiceModelError, VoiceWindow
 
 MS = 8  # samples

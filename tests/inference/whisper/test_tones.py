@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from faster_whisper.feature_extractor import FeatureExtractor
 
+from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.resampling import resample
 from inference.whisper.hallucinations import SHORTEST_SPEECH
 from inference.whisper.sound import RATE_HZ, Sound
-from media.audio import decode_mulaw, encode_mulaw
 from tests.inference import line_sounds
 from tests.inference.contract import band_noise
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from media.audio import decode_mulaw
+from inference.mulaw import decode_mulaw
 from media.phone.caller import HangUp, Press, Say, ScriptedCaller, SpeechMeter, TalkOver, Wait, WaitForAgent, prepare
 from media.phone.clips import Clip, ScriptError
 from media.phone.frames import SILENT_FRAME

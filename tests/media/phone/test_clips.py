@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from media.audio import decode_mulaw, encode_mulaw
+from inference.mulaw import decode_mulaw, encode_mulaw
 from media.phone.clips import Clip, ScriptError, read_wave, to_mulaw
 from media.phone.frames import SILENT_FRAME
 from tests.media.phone.sounds import sine, write_wave

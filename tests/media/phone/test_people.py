@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from twilio.rest import Client
 
-from media.audio import decode_mulaw
+from inference.mulaw import decode_mulaw
 from media.phone.answering import Outcome
 from media.phone.call_request import Callback, CallRequest, MachineDetection
 from media.phone.caller import ScriptedCaller

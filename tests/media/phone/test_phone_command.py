@@ -16,8 +16,8 @@ from django.core.management.base import CommandError
 from twilio.request_validator import RequestValidator
 
 from inference.engines.scripted import ScriptedTextToSpeech
+from inference.mulaw import decode_mulaw
 from inference.types import EngineError
-from media.audio import decode_mulaw
 from media.management.commands import phone
 from media.phone import live
 from media.phone.caller import ScriptedCaller

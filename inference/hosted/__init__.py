@@ -1,0 +1,1 @@
+"""The parts that the engines of hosted services share: sockets, requests, errors."""

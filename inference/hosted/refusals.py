@@ -1,0 +1,80 @@
+"""Decides which error of ours the refusal of a hosted service is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from inference.types import EngineError, EngineFull, EngineTimeout, QuotaExhausted
+
+TRANSIENT_STATUSES = frozenset({408, 409, 425})
+"""Beside 429 and every 5xx, the refusals that a later request may not get."""
+LONGEST_RETRY = 60.0
+"""Seconds. A service that asks for more is asked again after this time."""
+QUOTED = 300
+"""Characters of an answer that an error quotes."""
+
+_QUOTA = re.compile(
+    r"quota|insufficient[_ ](?:funds|credits?|balance)|out of credits?|credit (?:balance|limit)|payment required"
+    r"|billing|no credits?|credits? (?:exhausted|remaining)|usage limit",
+    re.I,
+)
+"""Words with which services say that the account is empty. Waiting does not help, other than with a rate limit."""
+
+FULL_CODES = frozenset({1013})
+"""The close code of a WebSocket whose server is too busy (IANA's registry: "Try Again Later")."""
+
+
+def refusal(
+    provider: str,
+    status: int,
+    said: str = "",
+    *,
+    headers: Mapping[str, str] | None = None,
+    key: str = "",
+    doing: str = "",
+) -> EngineError:
+    """
+    The error for an HTTP answer, also for that of a WebSocket's handshake.
+
+    ``said`` is the beginning of its body; it must not hold a caller's words. ``key`` is how operators call the key of
+    this service (``DEEPGRAM_API_KEY``); ``doing`` is what was asked for.
+    """
+    about = f": {said.strip()[:QUOTED]}" if said.strip() else ""
+    refused = f"{provider} refused {doing} with {status}"
+    if status in (402, 429) or (status in (400, 401, 403) and _QUOTA.search(said)):
+        if status == 402 or _QUOTA.search(said):
+            return QuotaExhausted(f"{refused}{about}. The account's quota is used up: add credit or raise its limit.")
+        return EngineFull(f"{refused}{about}", retry_after=retry_after(headers))
+    if status == 401:
+        return EngineError(f"{refused}{about}. Check the key{f' in {key}' if key else ''}.", permanent=True)
+    if status == 403:
+        reason = f"Check the key{f' in {key}' if key else ''}, what it may be used for, and the name of the model."
+        return EngineError(f"{refused}{about}. {reason}", permanent=True)
+    permanent = 400 <= status < 500 and status not in TRANSIENT_STATUSES
+    return EngineError(f"{refused}{about}", permanent=permanent)
+
+
+def retry_after(headers: Mapping[str, str] | None) -> float:
+    """Seconds to send no request after the service was full. A date, HTTP's other form, counts as no header."""
+    given = (headers or {}).get("Retry-After") or ""
+    try:
+        return min(LONGEST_RETRY, max(0.0, float(given)))
+    except ValueError:
+        return 1.0
+
+
+def closed(provider: str, code: int | None, reason: str = "") -> EngineError:
+    """The error for a WebSocket that the server has closed."""
+    about = f" ({reason.strip()[:QUOTED]})" if reason.strip() else ""
+    message = f"{provider} closed the connection with code {code or 'none'}{about}"
+    if _QUOTA.search(reason):
+        return QuotaExhausted(f"{message}. The account's quota is used up: add credit or raise its limit.")
+    if code in FULL_CODES or re.search(r"rate.?limit|too many|max_active", reason, re.I):
+        return EngineFull(message)
+    return EngineError(message)
+
+
+def silent(provider: str, seconds: float) -> EngineTimeout:
+    """The error for a service that owes an answer and sends nothing."""
+    return EngineTimeout(f"{provider} sent nothing for {seconds:.1f} s, although it owes an answer")
