@@ -91,7 +91,7 @@ def base_url(name: str, default: str) -> str:
 
 
 def folder(name: str, default: Path) -> Path:
-    return Path(text(name) or default).resolve()
+    return Path(text(name) or default).expanduser().resolve()
 
 
 def database(name: str, default: str) -> dict[str, Any]:

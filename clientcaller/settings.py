@@ -326,6 +326,13 @@ RETENTION_TRANSCRIPTS_DAYS = environment.whole_number("RETENTION_TRANSCRIPTS_DAY
 
 # --- Engines ---------------------------------------------------------------------------------------------
 
+MODELS_FOLDER = environment.folder(
+    "MODELS_FOLDER", Path(environment.text("XDG_CACHE_HOME") or "~/.cache").expanduser() / "client-caller" / "models"
+)
+"""The folder of the weights that ``manage.py models`` fetches."""
+MODELS_HUB = environment.base_url("MODELS_HUB", "https://huggingface.co")
+MODELS_TOKEN = environment.text("MODELS_TOKEN")
+"""The access token for models that are not open to everybody."""
 # The file of a turn model, which judges by the sound whether the caller has finished; empty: there is none.
 TURN_MODEL = environment.text("TURN_MODEL")
 _profiles = profiles.engine_profiles(TURN_MODEL)
