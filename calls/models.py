@@ -14,6 +14,7 @@ from django.db import models
 from django.utils import timezone
 
 from calls import rates
+from calls.keyterms import are_keyterms
 from calls.languages import LANGUAGE, are_voices_of_languages, judge_language, problems_of_others
 from calls.status import Status
 from calls.variables import misspelt
@@ -69,6 +70,13 @@ class Agent(models.Model):
         validators=[are_voices_of_languages],
         help_text="The languages to which the agent changes if the caller speaks one of them for two turns. Each has a "
         'voice; an empty one is the usual voice of the language: {"de": "", "es": ""}.',
+    )
+    keyterms = models.TextField(
+        "words to expect",
+        blank=True,
+        validators=[are_keyterms],
+        help_text="Names and words that callers say and that recognition should expect, one on each line or separated "
+        "by commas, the most important first. Variables of the call may stand in them. Not every engine heeds them.",
     )
     max_duration = models.PositiveIntegerField(
         default=600, validators=[MinValueValidator(10)], help_text="Seconds after which the agent says goodbye."
@@ -151,7 +159,7 @@ class Agent(models.Model):
             errors["language"] = list(problems)
         if others := problems_of_others(self.language, self.other_languages, active=self.active):
             errors["other_languages"] = others
-        for field in ("prompt", "greeting", "disclosure", "voicemail_message"):
+        for field in ("prompt", "greeting", "disclosure", "voicemail_message", "keyterms"):
             if wrong := misspelt(getattr(self, field), spoken=field != "prompt"):
                 errors[field] = (
                     f"{wrong[0]} is no variable. Write variables as {{{{ name }}}}, in lower-case letters, digits and "

@@ -92,6 +92,7 @@ class SpeechToText(Engine, Protocol):
         hint: str = "",
         on_partial: OnPartial | None = None,
         others: Sequence[str] = (),
+        keyterms: Sequence[str] = (),
     ) -> Transcription:
         """
         Begin an utterance.
@@ -101,6 +102,8 @@ class SpeechToText(Engine, Protocol):
         ``others`` are languages that the caller may speak instead: an engine that can tell languages apart (``AUTO`` is
         among its ``languages``) then says which one it has found, and if that is surely one of ``others``, its words
         are in it. It ignores those that it does not know. Without ``others`` it need not look, which costs work.
+        ``keyterms`` are names and words to expect, the most important first, for engines that can bias recognition by
+        them; others ignore them, and one that takes only so many leaves out the rest.
         """
 
 

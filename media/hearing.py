@@ -105,7 +105,11 @@ class Ear:
         others = [language for language in self._languages if language != self._language]
         try:
             transcription = self._stt.open(
-                language=self._language, hint=command.hint, on_partial=on_partial, others=others
+                language=self._language,
+                hint=command.hint,
+                on_partial=on_partial,
+                others=others,
+                keyterms=self._claim.agent.keyterms,
             )
         except EngineError as error:
             logger.warning("Call %s: recognition could not be opened: %s", self._claim.call_id, error)

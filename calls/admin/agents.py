@@ -48,6 +48,7 @@ class AgentAdmin(admin.ModelAdmin[Agent]):
         (None, {"fields": ["name", "phone_number", "active"]}),
         ("What the agent says", {"fields": ["prompt", "greeting", "greeting_interruptible"]}),
         ("How the agent sounds", {"fields": ["voice", "language", "other_languages"]}),
+        ("What the caller says", {"fields": ["keyterms"]}),
         ("Limits", {"fields": ["max_duration", "transfer_targets"]}),
         ("Privacy", {"fields": ["disclosure", "record", "opt_out_key"]}),
         ("Outbound calls", {"fields": _OUTBOUND}),

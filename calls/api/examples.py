@@ -151,6 +151,7 @@ AGENT: dict[str, object] = {
     "voice": "",
     "language": "en",
     "other_languages": {"es": ""},
+    "keyterms": ["Okafor", "Wellington boots"],
     "max_duration": 600,
     "record": True,
     "opt_out_key": "9",

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from calls.keyterms import parse_keyterms
 from calls.models import Agent, Call, StreamToken
 from calls.services import attempts, webhooks
 from calls.services.records import clean, fact_id_of, find_call, move, write_event
@@ -80,6 +81,8 @@ class AgentSettings:
     machine_detection: str = "off"
     """What the call does when a machine answers: a value of ``MachineDetection``."""
     voicemail_message: str = ""
+    keyterms: tuple[str, ...] = ()
+    """Names and words that recognition should expect, the most important first."""
     lasting: tuple[str, ...] = ()
     """The greeting and disclosure if they have no variables. They mention no person, so their audio may be cached."""
 
@@ -240,6 +243,7 @@ def _agent_settings(call: Call, inert: Callable[[str], str]) -> AgentSettings:
         other_languages=dict(agent.other_languages),
         machine_detection=call.detection.value,
         voicemail_message=fill(agent.voicemail_message, call.variables, inert=inert),
+        keyterms=parse_keyterms(fill(agent.keyterms, call.variables)),
         lasting=tuple(text for text in (agent.greeting, agent.disclosure) if text and not placeholders(text)),
     )
 

@@ -111,6 +111,7 @@ class EchoSpeechToText(_EchoEngine):
         hint: str = "",
         on_partial: OnPartial | None = None,
         others: Sequence[str] = (),
+        keyterms: Sequence[str] = (),
     ) -> EchoTranscription:
         return EchoTranscription()
 

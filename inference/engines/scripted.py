@@ -172,6 +172,7 @@ class ScriptedSpeechToText(_ScriptedEngine):
         hint: str = "",
         on_partial: OnPartial | None = None,
         others: Sequence[str] = (),
+        keyterms: Sequence[str] = (),
     ) -> ScriptedTranscription:
         return ScriptedTranscription(self, on_partial if self.gives_partials else None)
 

@@ -292,6 +292,7 @@ class SphinxSpeechToText:
         hint: str = "",
         on_partial: OnPartial | None = None,
         others: Sequence[str] = (),
+        keyterms: Sequence[str] = (),
     ) -> SphinxTranscription:
         if not has_language(self.languages, language):
             raise EngineError(f"PocketSphinx recognises English only, not {language!r}", permanent=True)

@@ -145,8 +145,13 @@ class FasterWhisperSpeechToText:
         hint: str = "",
         on_partial: OnPartial | None = None,
         others: Sequence[str] = (),
+        keyterms: Sequence[str] = (),
     ) -> WhisperTranscription:
-        """``hint`` is not used: Whisper tends to repeat words that its prompt contains."""
+        """
+        ``hint`` is not used: Whisper tends to repeat words that its prompt contains.
+
+        ``keyterms`` are added to the option ``hotwords``, as many as there is room for.
+        """
         if self._model is None:
             if self._loading.locked():
                 raise EngineLoading("the recogniser is still loading its model")
@@ -166,6 +171,7 @@ class FasterWhisperSpeechToText:
             code,
             on_partial if self.gives_partials else None,
             languages={each: name for each, name in known.items() if each not in ("", AUTO)},
+            keyterms=self._model.encode_keyterms(tuple(keyterms)),
         )
         self._open.add(utterance)
         return utterance
@@ -265,23 +271,28 @@ class FasterWhisperSpeechToText:
         if job.dropped in DOUBTS and is_doubtful(hypothesis) and not is_number(hypothesis.text):
             reason = job.dropped
         if job.doubted is not None:
-            hypothesis, reason = self._choose(job.doubted, hypothesis, reason)
+            hypothesis, reason = self._choose(job, job.doubted, hypothesis, reason)
         job.succeed(hypothesis if reason is None else replace(hypothesis, text=""), believed=reason is None)
 
     def _needs_second_attempt(self, job: Job, hypothesis: Hypothesis, reason: Reason | None) -> bool:
-        assert self._model is not None
         assert job.piece is not None
-        hotwords = bool(self._model.hotwords)
+        hotwords = self._has_hotwords(job)
         if reason is None:
             return (hotwords or job.is_answer) and not is_sure(hypothesis, hotwords=hotwords)
         if reason in DOUBTS:
             return job.is_answer
         return reason in LOOPS or (reason in SPOILED and (hotwords or bool(job.piece.prefix)))
 
-    def _choose(self, first: Hypothesis, second: Hypothesis, reason: Reason | None) -> tuple[Hypothesis, Reason | None]:
-        """Choose between a doubtful text and that of the second attempt, which is dropped for this reason, if any."""
+    def _has_hotwords(self, job: Job) -> bool:
+        """Whether the first attempt is told which words to expect."""
         assert self._model is not None
-        if self._model.hotwords and reason not in LOOPS:
+        return bool(self._model.hotwords or job.utterance.keyterms)
+
+    def _choose(
+        self, job: Job, first: Hypothesis, second: Hypothesis, reason: Reason | None
+    ) -> tuple[Hypothesis, Reason | None]:
+        """Choose between a doubtful text and that of the second attempt, which is dropped for this reason, if any."""
+        if self._has_hotwords(job) and reason not in LOOPS:
             # If there are words in the sound, the caller more likely said those that were found with hotwords.
             are_words = reason is None and not is_doubtful(second)
             return first, None if are_words else reason or Reason.NO_SPEECH

@@ -47,8 +47,10 @@ class FallbackSpeechToText(FallbackEngine[SpeechToText]):
         hint: str = "",
         on_partial: OnPartial | None = None,
         others: Sequence[str] = (),
+        keyterms: Sequence[str] = (),
     ) -> FallbackTranscription:
-        return FallbackTranscription(self, language, hint, on_partial if self.gives_partials else None, others)
+        on_partial = on_partial if self.gives_partials else None
+        return FallbackTranscription(self, language, hint, on_partial, others, keyterms)
 
 
 @dataclass(eq=False)
@@ -89,12 +91,14 @@ class FallbackTranscription:
         hint: str,
         on_partial: OnPartial | None,
         others: Sequence[str],
+        keyterms: Sequence[str],
     ) -> None:
         self.hurried = True
         """Whether partials are wanted soon; set by the owner. The engine that hears the utterance learns it."""
         self._engine = engine
         self._language = language
         self._others = others
+        self._keyterms = keyterms
         self._hint = hint
         self._on_partial = on_partial
         self._rate_hz = engine.rate_hz
@@ -160,7 +164,11 @@ class FallbackTranscription:
             try:
                 with member.failures_reported(ticket):
                     listener.transcription = member.engine.open(
-                        language=self._language, hint=self._hint, on_partial=on_partial, others=self._others
+                        language=self._language,
+                        hint=self._hint,
+                        on_partial=on_partial,
+                        others=self._others,
+                        keyterms=self._keyterms,
                     )
                     if isinstance(listener.transcription, PacedTranscription):
                         listener.paced = listener.transcription

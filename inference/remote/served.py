@@ -83,7 +83,11 @@ class ServedTranscription(ServedSession):
         super().__init__(server, opened.session, peer)
         on_partial = partial(self._send_words, 0) if opened.partials else None
         self._transcription = engine.open(
-            language=opened.language, hint=opened.hint, on_partial=on_partial, others=opened.others
+            language=opened.language,
+            hint=opened.hint,
+            on_partial=on_partial,
+            others=opened.others,
+            keyterms=opened.keyterms,
         )
         self._paced = self._transcription if isinstance(self._transcription, PacedTranscription) else None
         """The same, if it wants to know whether words are urgent."""

@@ -21,6 +21,7 @@ PIECE_SECONDS = 0.1
 KEPT_SECONDS = 30.0
 """Seconds of an utterance that are kept in case its worker dies; few utterances are longer."""
 _MAX_HINT = 1000
+_MAX_KEYTERM = 200
 """Characters of the hint that are sent, from its end; engines use fewer."""
 
 
@@ -55,10 +56,11 @@ class RemoteSpeechToText(RemoteEngine):
         hint: str = "",
         on_partial: OnPartial | None = None,
         others: Sequence[str] = (),
+        keyterms: Sequence[str] = (),
     ) -> RemoteTranscription:
         """Raises at once if there is no worker. Later errors are raised by ``snapshot`` and ``finish``."""
         self.check()
-        return RemoteTranscription(self, language, hint, on_partial, others)
+        return RemoteTranscription(self, language, hint, on_partial, others, keyterms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,14 @@ class RemoteTranscription:
         hint: str,
         on_partial: OnPartial | None,
         others: Sequence[str] = (),
+        keyterms: Sequence[str] = (),
     ) -> None:
         self.hurried = True
         """Whether partials are wanted soon; set by the owner. It is sent with the sound."""
         self._engine = engine
         self._language = language
         self._others = list(others)
+        self._keyterms = [term[:_MAX_KEYTERM] for term in keyterms[: wire.MAX_KEYTERMS]]
         self._hint = hint
         self._on_partial = on_partial
         self._sound = bytearray()
@@ -134,7 +138,13 @@ class RemoteTranscription:
         partials = self._on_partial is not None and self._engine.gives_partials
         session.send(
             wire.OpenTranscription(
-                session.id, self._engine.rate_hz, self._language, self._hint[-_MAX_HINT:], partials, self._others
+                session.id,
+                self._engine.rate_hz,
+                self._language,
+                self._hint[-_MAX_HINT:],
+                partials,
+                self._others,
+                self._keyterms,
             )
         )
         self._send_sound()

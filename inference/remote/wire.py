@@ -49,6 +49,8 @@ MAX_WORKERS = 200
 """Limit of the workers that one placement names. The others take it without a deadline."""
 MAX_LANGUAGES = 1000
 """Languages in the facts of an engine: eSpeak NG has 120."""
+MAX_KEYTERMS = 200
+"""Limit of the words to expect in one utterance. An agent has at most 100."""
 MAX_VOICES = 1000
 """Limit of the voices that a worker lists; one with more lists none, and an unknown voice fails when it is used."""
 
@@ -85,7 +87,8 @@ class OpenTranscription(_Message, frozen=True):
     hint: Text
     partials: bool
     others: Annotated[list[Name], Meta(max_length=MAX_LANGUAGES)] = []
-    """Workers of earlier versions ignore it."""
+    """Workers of earlier versions ignore it, and ``keyterms``."""
+    keyterms: Annotated[list[Name], Meta(max_length=MAX_KEYTERMS)] = []
 
 
 class OpenReply(_Message, frozen=True):

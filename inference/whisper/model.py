@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -39,6 +39,8 @@ POSITIONS = 448
 """Positions of the decoder, which the transcript shares with the prompt before it."""
 MAX_HOTWORD_TOKENS = 200
 """Leaves more than half of the positions to the transcript."""
+MAX_KEPT_KEYTERMS = 64
+"""Lists of words to expect whose tokens are kept, about one for each agent."""
 REPETITION_PENALTY = 1.05
 """Small, because people do repeat words and digits."""
 PENALISED = 1500
@@ -63,6 +65,10 @@ LANGUAGE_ALIASES = {"fil": "tl", "iw": "he", "jv": "jw", "nb": "no"}
 """Language codes that Whisper calls otherwise."""
 
 
+Shape: TypeAlias = tuple[int, bool, int]
+"""What all rows of a batch must share: the window, and the length of what stands before the prompt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """One row of a batch: at most 28 s of one utterance."""
@@ -84,11 +90,12 @@ class Piece:
     found: str = ""
     """Its code of the likeliest language, once one was looked for."""
     found_probability: float = 0.0
+    keyterms: tuple[int, ...] = ()
+    """The tokens of words to expect in this utterance, behind those of the model; a plain piece does without."""
 
     @property
-    def shape(self) -> tuple[int, bool]:
-        """The window and the length of the prompt, which all rows of a batch must share."""
-        return window_for(len(self.spectrum.rows), plain=self.plain), self.plain
+    def shape(self) -> Shape:
+        return shape_of(len(self.spectrum.rows), self.keyterms, plain=self.plain)
 
     @property
     def max_tokens(self) -> int:
@@ -101,6 +108,10 @@ def window_for(frames: int, *, plain: bool = False) -> int:
     """The shortest window that holds so many frames and the margin, in frames; the next one in a second attempt."""
     fitting = [window for window in WINDOWS if window >= frames + MARGIN] or [WINDOWS[-1]]
     return fitting[min(int(plain), len(fitting) - 1)]
+
+
+def shape_of(frames: int, keyterms: Sequence[int], *, plain: bool) -> Shape:
+    return window_for(frames, plain=plain), plain, 0 if plain else len(keyterms)
 
 
 class Model:
@@ -126,9 +137,8 @@ class Model:
                     permanent=True,
                 )
             self.hotwords = [self._special("startofprev"), *words]
-        # The other four are startoftranscript, the language, the task and notimestamps.
-        self._room = POSITIONS - len(self.hotwords) - 4
-        """Positions that are left for the transcript."""
+        self._keyterms: dict[tuple[str, ...], tuple[int, ...]] = {}
+        """The tokens of the terms of the last agents."""
 
     @property
     def languages(self) -> frozenset[str]:
@@ -146,6 +156,21 @@ class Model:
             return code
         known = code in self._whisper.supported_languages and self._tokens.token_to_id(f"<|{code}|>") is not None
         return code if known else ""
+
+    def encode_keyterms(self, terms: tuple[str, ...]) -> tuple[int, ...]:
+        """The tokens of the first of these terms, as many as fit in behind ``hotwords``."""
+        if terms not in self._keyterms:
+            if len(self._keyterms) >= MAX_KEPT_KEYTERMS:
+                self._keyterms.clear()
+            room, tokens = MAX_HOTWORD_TOKENS - len(self.hotwords), list[int]()
+            for term in filter(None, map(str.strip, terms)):
+                encoded = self._tokens.encode(f" {term}", add_special_tokens=False).ids
+                if len(tokens) + len(encoded) > room:
+                    break
+                # A special token must not be in a prompt: CTranslate2 would refuse the whole batch.
+                tokens += [token for token in encoded if token < self._end]
+            self._keyterms[terms] = tuple(tokens)
+        return self._keyterms[terms]
 
     def transcribe(self, pieces: Sequence[Piece]) -> list[Hypothesis]:
         """Recognise pieces of equal ``shape`` in one pass, each as if it were alone. Blocks while the model works."""
@@ -167,7 +192,7 @@ class Model:
             repetition_penalty=REPETITION_PENALTY if shape[0] <= PENALISED else 1.0,
             no_repeat_ngram_size=UNREPEATED_TOKENS if pieces[0].plain else 0,
             # CTranslate2 generates at most half of this, and no more than what is left of it behind the prompt.
-            max_length=limit + max(limit, POSITIONS - self._room),
+            max_length=limit + max(limit, POSITIONS - self._room(pieces[0])),
             return_scores=True,
             return_no_speech_prob=True,
         )
@@ -229,11 +254,22 @@ class Model:
         return [_with_language(piece, *languages[0]) for piece, languages in zip(pieces, ranked, strict=True)]
 
     def _prompt(self, piece: Piece) -> list[int]:
-        prompt = [] if piece.plain else [*self.hotwords]
+        prompt = self._expected(piece)
         prompt.append(self._special("startoftranscript"))
         if self._whisper.model.is_multilingual:
             prompt += [self._special(piece.language), self._special("transcribe")]
         return [*prompt, self._special("notimestamps"), *piece.prefix]
+
+    def _expected(self, piece: Piece) -> list[int]:
+        """What stands before the prompt."""
+        if piece.plain or not piece.keyterms:
+            return [] if piece.plain else [*self.hotwords]
+        return [*(self.hotwords or [self._special("startofprev")]), *piece.keyterms]
+
+    def _room(self, piece: Piece) -> int:
+        """Positions that are left for the transcript."""
+        # The other four are startoftranscript, the language, the task and notimestamps.
+        return POSITIONS - max(len(self.hotwords), len(self._expected(piece))) - 4
 
     def _hypothesis(self, piece: Piece, tokens: list[int], score: float, no_speech: float) -> Hypothesis:
         languages: _Languages = {
@@ -250,7 +286,7 @@ class Model:
         return Hypothesis(text, piece.speech, logprob, no_speech, tuple(tokens), **languages)
 
     def _limit(self, piece: Piece) -> int:
-        return min(piece.max_tokens, self._room)
+        return min(piece.max_tokens, self._room(piece))
 
     def _special(self, name: str) -> int:
         token = self._tokens.token_to_id(f"<|{name}|>")

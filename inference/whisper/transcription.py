@@ -16,7 +16,7 @@ from inference.whisper.agreement import agreed_text, is_spaced
 from inference.whisper.batches import Urgency
 from inference.whisper.digits import join_digits
 from inference.whisper.hallucinations import SHORTEST_SPEECH, Hypothesis, Reason
-from inference.whisper.model import SHORTEST_FOR_LANGUAGE, Model, Piece, window_for
+from inference.whisper.model import SHORTEST_FOR_LANGUAGE, Model, Piece, Shape, shape_of
 from inference.whisper.sound import LONGEST, Sound
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,13 @@ class WhisperTranscription:
         on_partial: OnPartial | None,
         *,
         languages: Mapping[str, str] = MappingProxyType({}),
+        keyterms: tuple[int, ...] = (),
     ) -> None:
         self.hurried = True
         """Whether partials are wanted soon; set by the owner."""
         self.sound = Sound(model.filters)
+        self.keyterms = keyterms
+        """The tokens of the words to expect in it, besides those of every utterance."""
         self.waiting: Job | None = None
         """The job that waits for a pass."""
         self.running: Job | None = None
@@ -138,7 +141,7 @@ class WhisperTranscription:
         # With a prefix it can be no answer, and the language was looked for before.
         looks = not prefix and speech >= SHORTEST_FOR_LANGUAGE
         others = frozenset(self._languages) - {self._spoken} if looks else frozenset()
-        return Piece(spectrum, speech, self._spoken, prefix, job.plain, others)
+        return Piece(spectrum, speech, self._spoken, prefix, job.plain, others, keyterms=self.keyterms)
 
     def accept(self, job: Job, hypothesis: Hypothesis, *, believed: bool) -> None:
         """Take the result of this job. A text that was not believed is empty."""
@@ -333,8 +336,8 @@ class Job:
         """Once begun: whether that is only the first part of a long utterance."""
 
     @property
-    def shape(self) -> tuple[int, bool]:
-        return window_for(self.utterance.sound.frames, plain=self.plain), self.plain
+    def shape(self) -> Shape:
+        return shape_of(self.utterance.sound.frames, self.utterance.keyterms, plain=self.plain)
 
     @property
     def is_answer(self) -> bool:

@@ -75,6 +75,9 @@ class EngineContract:
 
 
 class SpeechToTextContract(EngineContract):
+    heeds_keyterms = False
+    """Whether words to expect may change what is recognised."""
+
     @classmethod
     def sounds(cls, rate_hz: int) -> tuple[Pcm, Pcm]:
         """Two utterances that are recognised as different words."""
@@ -113,6 +116,12 @@ class SpeechToTextContract(EngineContract):
         pieces = [sound[start : start + chunk_samples] for start in range(0, len(sound), chunk_samples)]
         heard = await self._recognise(engine, [sound[:0], *pieces, sound[:0]])
         assert self.words(heard) == expected[0]
+
+    async def test_an_engine_without_use_for_keyterms_ignores_them(self, engine, expected):
+        utterance = engine.open(keyterms=("Okafor", "Wellington boots"))
+        utterance.push(self.sounds(engine.rate_hz)[0])
+        heard = await utterance.finish()
+        assert self.heeds_keyterms or self.words(heard) == expected[0]
 
     async def test_a_chunk_may_be_overwritten_after_it_was_pushed(self, engine, expected):
         utterance, sound = engine.open(), self.sounds(engine.rate_hz)[0]

@@ -72,6 +72,8 @@ class TestEchoTextToSpeech(TextToSpeechContract):
 
 
 class TestFasterWhisper(SpeechToTextContract):
+    heeds_keyterms = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def make(cls, tmp_path_factory):

@@ -391,6 +391,16 @@ async def test_a_doubtful_text_with_hotwords_counts_only_if_there_are_words_with
         assert gate.rows == [1] * (1 if without is None else 2)
 
 
+async def test_keyterms_are_expected_in_their_utterance_and_judged_like_hotwords(engine, gate):
+    made_up, plain = Hypothesis("Okafor", 1.2, -0.67, 0.8), Hypothesis("you", 1.2, -1.3, 0.9)
+    gate.says = lambda piece: plain if piece.plain else made_up
+    assert await recognised(engine) == "Okafor"
+    utterance = engine.open(keyterms=["please"])
+    utterance.push(LOW)
+    assert (await utterance.finish()).text == ""
+    assert [bool(pieces[0].keyterms) for pieces in gate.passes] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "heard"),
     [

@@ -51,15 +51,23 @@ class RecordedSpeechToText:
 
     def __init__(self) -> None:
         self.opened: list[RecordedTranscription] = []
+        self.keyterms: list[Sequence[str]] = []
         self.words = "hello"
         self.fails = False
 
     def open(
-        self, *, language: str, hint: str, on_partial: Callable[[Transcript], None], others: Sequence[str]
+        self,
+        *,
+        language: str,
+        hint: str,
+        on_partial: Callable[[Transcript], None],
+        others: Sequence[str],
+        keyterms: Sequence[str],
     ) -> RecordedTranscription:
         if self.fails:
             raise EngineError("recognition is full")
         self.opened.append(RecordedTranscription(on_partial, self.words))
+        self.keyterms.append(keyterms)
         return self.opened[-1]
 
 
@@ -102,6 +110,13 @@ async def test_recognition_gets_the_sound_from_a_little_before_the_voice_without
     ear.open(cmd.OpenUtterance(1, 6400))
     caller.speaks(0.5)
     assert stt.opened[0].sound == list(range(4000, 12_000))
+
+
+async def test_recognition_is_told_which_words_the_agent_expects(stt, events):
+    claim = stream_claim(agent={"keyterms": ("Okafor",)})
+    ear = Ear(claim, stt, keep=1.0, tasks=BackgroundTasks("Call 1"), emit=events.append)
+    ear.open(cmd.OpenUtterance(1, 0))
+    assert stt.keyterms == [("Okafor",)]
 
 
 async def test_recognition_gets_its_sound_in_pieces_of_a_tenth_of_a_second(ear, stt, caller):

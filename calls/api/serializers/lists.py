@@ -4,6 +4,7 @@ from rest_framework import serializers
 
 from calls.api.fields import JSONObject, StrictBoolean, StrictChoice, StrictText
 from calls.api.serializers.shared import Strict
+from calls.keyterms import parse_keyterms
 from calls.models import Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
 from calls.services.webhooks import EVENTS
 
@@ -16,15 +17,19 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         read_only=True,
         help_text="The languages to which the agent changes if the caller does, each with its voice.",
     )
+    keyterms = serializers.SerializerMethodField(help_text="Names and words that recognition should expect.")
     transfer_targets = serializers.DictField(child=serializers.CharField(), read_only=True)
+
+    def get_keyterms(self, agent: Agent) -> list[str]:
+        return list(parse_keyterms(agent.keyterms))
 
     class Meta:
         model = Agent
         fields = read_only_fields = [
             "name", "active", "phone_number", "prompt", "greeting", "greeting_interruptible", "disclosure", "voice",
-            "language", "other_languages", "max_duration", "record", "opt_out_key", "transfer_targets", "ring_timeout",
-            "machine_detection", "voicemail_message", "max_attempts", "retry_busy_after", "retry_no_answer_after",
-            "retry_failed_after", "created_at", "updated_at",
+            "language", "other_languages", "keyterms", "max_duration", "record", "opt_out_key", "transfer_targets",
+            "ring_timeout", "machine_detection", "voicemail_message", "max_attempts", "retry_busy_after",
+            "retry_no_answer_after", "retry_failed_after", "created_at", "updated_at",
         ]  # fmt: skip
 
 

@@ -109,7 +109,12 @@ def test_an_outbound_call_that_is_unknown_belongs_to_the_agent_of_its_from_numbe
 
 @pytest.mark.django_db
 def test_the_agents_texts_contain_the_variables_of_the_call(agent, clock, carrier):
-    Agent.objects.update(greeting="Hello {{ name }}.", disclosure="We record.", prompt="You call {{name}}.")
+    Agent.objects.update(
+        greeting="Hello {{ name }}.",
+        disclosure="We record.",
+        prompt="You call {{name}}.",
+        keyterms="Okafor, {{ name }}, {{ unknown }}",
+    )
     place(variables={"name": "Anna [TRANSFER sales]"}, max_duration=77, record=False)
     [attempt] = dial_due(carrier)
     claim = claim_stream(
@@ -117,4 +122,5 @@ def test_the_agents_texts_contain_the_variables_of_the_call(agent, clock, carrie
     )
     assert (claim.agent.greeting, claim.agent.prompt) == ("Hello Anna.", "You call Anna.")
     assert (claim.agent.max_duration, claim.agent.record, claim.direction) == (77.0, False, "outbound")
+    assert claim.agent.keyterms == ("Okafor", "Anna [TRANSFER sales]")
     assert claim.agent.lasting == ("We record.",)  # it has no variables, so its audio may be cached

@@ -161,6 +161,24 @@ def test_the_next_recogniser_finds_the_language_too():
     run(work())
 
 
+class EagerSpeechToText(ScriptedSpeechToText):
+    """It hears the first word that it is told to expect."""
+
+    def open(self, **options: Any) -> Any:
+        self.transcripts = [*options["keyterms"][:1], "nothing expected"]
+        return super().open(**options)
+
+
+def test_the_next_recogniser_is_told_which_words_to_expect():
+    async def work():
+        engine = await started(FallbackSpeechToText(engines=[stt(**FAILING), entry(f"{HERE}EagerSpeechToText")]))
+        utterance = engine.open(keyterms=("Okafor",))
+        utterance.push(sound(1.0))
+        assert (await utterance.finish()).text == "Okafor"
+
+    run(work())
+
+
 def test_the_next_recogniser_hears_the_last_half_minute_of_a_very_long_utterance():
     async def work():
         engine = await started(FallbackSpeechToText(engines=[stt(**FAILING), counting()]))

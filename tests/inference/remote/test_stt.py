@@ -50,6 +50,23 @@ async def test_an_error_in_handling_a_partial_does_not_disturb_the_utterance(cap
 
 
 @in_virtual_time
+async def test_the_words_to_expect_cross_the_wire():
+    opened = []
+
+    class Recording(ScriptedSpeechToText):
+        def open(self, **options):
+            opened.append(options["keyterms"])
+            return super().open(**options)
+
+    async with serving("stt", Recording(final_delay=0.001)), started(RemoteSpeechToText()) as stt:
+        await stt.open(keyterms=("Okafor", "x" * 300)).finish()
+        await stt.open(keyterms=["x"] * 300).finish()
+        await stt.open().finish()
+    assert opened[0] == ["Okafor", "x" * 200]
+    assert [len(terms) for terms in opened] == [2, 200, 0]
+
+
+@in_virtual_time
 async def test_the_languages_that_may_be_spoken_and_the_one_that_was_found_cross_the_wire():
     opened = []
 

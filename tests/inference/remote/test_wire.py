@@ -110,7 +110,7 @@ def test_sound_crosses_between_versions_with_and_without_its_pace():
 def test_workers_and_clients_of_an_earlier_version_are_understood():
     packed = body("Packet", "a", 0, 0, [["OpenTranscription", 1, 8000, "en", "", True], ["Words", 1, 1, "hi", 9, 0.5]])
     opened, words = wire.unpack(packed).messages
-    assert opened.others == []
+    assert opened.others == opened.keyterms == []
     assert (words.language, words.stop_counts, words.language_probability) == ("", True, 0.0)
 
 
@@ -130,7 +130,8 @@ def test_an_earlier_version_ignores_what_it_does_not_know():
         transfer_targets: list[str]
         opt_out: bool
 
-    sent = wire.encode(wire.OpenTranscription(1, 16000, "en", "", partials=False, others=["de"]))
+    opened = wire.OpenTranscription(1, 16000, "en", "", partials=False, others=["de"], keyterms=["Okafor"])
+    sent = wire.encode(opened)
     assert msgspec.msgpack.decode(sent, type=OpenTranscription) == OpenTranscription(1, 16000, "en", "", False)
     asked = open_message([Message("user", "hello"), Message("finished", "")], Tools(may_wait=True))
     opened = OpenReply(1, [("user", "hello")], False, False, [], False)

@@ -207,6 +207,43 @@ def test_hotwords_come_before_the_prompt_of_every_row(tmp_path):
     assert model.transcribe([plain])[0].text != LOW_SENTENCE
 
 
+def test_keyterms_come_behind_the_hotwords_of_their_row(tmp_path):
+    count = 1 + 2
+    model = loaded(make_tiny_whisper(tmp_path, before_prompt=count), hotwords="moment")
+    terms = model.encode_keyterms(("time",))
+    assert len(model.hotwords) + len(terms) == count
+    expecting = replace(piece(model, LOW), keyterms=terms)
+    assert model.transcribe([expecting])[0].text == LOW_SENTENCE
+    # Rows whose prompts have different lengths need batches of their own; a plain row has no keyterms.
+    assert expecting.shape != piece(model, LOW).shape
+    assert replace(expecting, plain=True).shape == replace(piece(model, LOW), plain=True).shape
+
+
+def test_each_row_with_keyterms_is_recognised_as_if_it_were_alone(random_folder):
+    model = loaded(random_folder)
+    terms = model.encode_keyterms(("please", "hold"))
+    other = model.encode_keyterms(("moment", "time"))
+    pieces = [replace(one, keyterms=terms if at % 2 else other) for at, one in enumerate(noises(model))]
+    assert model.transcribe(pieces) == [model.transcribe([one])[0] for one in pieces]
+    assert model.transcribe(pieces) != model.transcribe(noises(model))
+    told = loaded(random_folder, hotwords="please hold")
+    assert told.transcribe(noises(told)) == model.transcribe([replace(one, keyterms=terms) for one in noises(model)])
+
+
+def test_keyterms_for_which_there_is_no_room_are_left_out(random_folder):
+    model = loaded(random_folder, hotwords="please hold")
+    terms = model.encode_keyterms(tuple(f"zyxw{number}" for number in range(500)))
+    assert 0 < len(terms) <= 200 - len(model.hotwords)
+    assert terms[: len(model.encode_keyterms(("zyxw0",)))] == model.encode_keyterms(("zyxw0",))
+    assert model.encode_keyterms((" ", "")) == ()
+
+
+def test_a_special_token_among_the_keyterms_is_left_out(random_folder):
+    model = loaded(random_folder)
+    (row,) = noises(model)[:1]
+    assert model.transcribe([replace(row, keyterms=model.encode_keyterms(("<|endoftext|>",)))])
+
+
 def test_with_hotwords_each_row_is_also_recognised_as_if_it_were_alone(random_folder):
     model, without = loaded(random_folder, hotwords="please hold"), loaded(random_folder)
     pieces = noises(model)
