@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from inference.engines.native_voice import NativeSpeech, NativeTextToSpeech, Sink, SpokenUntil
 from inference.types import Description, EngineError, Languages, main_language
+from inference.voices.speech import NativeSpeech, NativeTextToSpeech, Sink, SpokenUntil
 
 RATE_HZ = 22_050
 """The rate of all its voices."""

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from inference.engines.native_voice import NativeSpeech, NativeTextToSpeech, Sink, SpokenUntil
 from inference.types import Description, EngineError, Languages, has_language
+from inference.voices.speech import NativeSpeech, NativeTextToSpeech, Sink, SpokenUntil
 
 RATE_HZ = 16_000
 """The rate of the three voices."""
@@ -92,7 +92,7 @@ def _load_library() -> ctypes.CDLL:
 
 
 class _FliteVoice:
-    """One voice of the library; implements ``native_voice.NativeVoice``."""
+    """One voice of the library; implements ``NativeVoice``."""
 
     rate_hz = RATE_HZ
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 from inference.engines import flite
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.engines.flite import FliteTextToSpeech
-from inference.engines.native_voice import NativeSpeech
 from inference.types import Description, EngineError, Languages
+from inference.voices.speech import NativeSpeech
 
 
 class LaptopTextToSpeech:

@@ -1,0 +1,1 @@
+"""What the voices of this machine share: turns between calls, trimming, loudness, phonemes, timing."""
