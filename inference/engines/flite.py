@@ -10,14 +10,16 @@ from __future__ import annotations
 import ctypes
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from inference.types import Description, EngineError, Languages, has_language
-from inference.voices.speech import NativeSpeech, NativeTextToSpeech, Sink, SpokenUntil
+from inference.types import Description, EngineError, Languages, Pcm
+from inference.voices.clause import SpokenUntil
+from inference.voices.speech import LocalTextToSpeech, Sink, speak_once
+from inference.voices.turns import Steps
 
 RATE_HZ = 16_000
 """The rate of the three voices."""
@@ -61,6 +63,9 @@ _StreamingInfo._fields_ = [
     ("user_data", ctypes.c_void_p),
 ]
 
+OnSound = Callable[[Pcm, Sequence[SpokenUntil]], bool]
+"""Takes the next samples and the timing of words, on the thread that synthesises. Returns True to stop."""
+
 _lock = threading.Lock()
 """Flite keeps its state in its voices, and the process has one of each: only one thread at a time may call it."""
 
@@ -92,9 +97,10 @@ def _load_library() -> ctypes.CDLL:
 
 
 class _FliteVoice:
-    """One voice of the library; implements ``NativeVoice``."""
+    """One voice of the library; implements ``LocalVoice``."""
 
     rate_hz = RATE_HZ
+    exact = True
 
     def __init__(self, name: str) -> None:
         self._c = library = _load_library()
@@ -106,7 +112,7 @@ class _FliteVoice:
         self._voice = register(None)
         self._loudness = LOUDNESS[name]
         self._callback = _Callback(self._on_audio)
-        self._sink: Sink = lambda pcm, spoken: True
+        self._sink: OnSound = lambda pcm, spoken: True
         """Takes the sound of the current ``synthesise``."""
         self._failure: BaseException | None = None
         """The error that was raised in the callback; ``synthesise`` raises it again."""
@@ -116,7 +122,7 @@ class _FliteVoice:
         features = _VoiceStruct.from_address(self._voice).features
         library.feat_set(features, b"streaming_info", library.audio_streaming_info_val(info))
 
-    def synthesise(self, text: str, sink: Sink) -> None:
+    def synthesise(self, text: str, sink: Sink) -> Steps:
         content = _to_ascii(text).encode()
         with _lock:
             self._sink, self._failure = sink, None
@@ -125,6 +131,7 @@ class _FliteVoice:
                 self._c.delete_wave(wave)
             if self._failure is not None:
                 raise self._failure
+        yield from ()  # in one step
 
     def _on_audio(self, wave: Any, start: int, count: int, last: int, info: Any) -> int:
         try:
@@ -154,33 +161,30 @@ def _to_ascii(text: str) -> str:
     return "".join(character if " " <= character <= "~" else " " for character in plain)
 
 
-class FliteTextToSpeech(NativeTextToSpeech):
+class FliteTextToSpeech(LocalTextToSpeech):
     """Speaks English with one of Flite's larger voices: ``"slt"`` (a woman), ``"rms"`` or ``"awb"`` (men)."""
 
+    name: ClassVar[str] = "Flite"
     rate_hz: ClassVar[int] = RATE_HZ
     languages: ClassVar[Languages] = frozenset(("en",))
 
     def __init__(self, *, voice: str = "slt") -> None:
         if voice not in LOUDNESS:
             raise EngineError(f"Flite has no voice {voice!r}; it has {', '.join(LOUDNESS)}", permanent=True)
-        super().__init__("flite")
+        super().__init__()
         self._voice = voice
         self._voices: dict[str, _FliteVoice] = {}
-
-    def _load(self) -> None:
-        self._voices = {name: _shared_voice(name) for name in LOUDNESS}
-        self._voices[self._voice].synthesise("Ready.", lambda pcm, spoken: True)
 
     def describe(self) -> Description:
         return Description(f"Debian's libflite1 (voices {', '.join(LOUDNESS)})", MEMORY_BYTES)
 
-    def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
-        if self._executor is None:
-            raise EngineError("Flite is not started")
-        if not has_language(self.languages, language):
-            raise EngineError(f"Flite speaks English only, not {language!r}", permanent=True)
+    def _load(self) -> None:
+        self._voices = {name: _shared_voice(name) for name in LOUDNESS}
+        speak_once(self._voices[self._voice], "Ready.")
+
+    def _find(self, voice: str, language: str) -> _FliteVoice:
         try:
-            return NativeSpeech(self._voices[voice or self._voice], self._executor)
+            return self._voices[voice or self._voice]
         except KeyError:
             raise EngineError(f"Flite has no voice {voice!r}; it has {', '.join(LOUDNESS)}", permanent=True) from None
 

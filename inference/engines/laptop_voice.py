@@ -8,7 +8,7 @@ from inference.engines import flite
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.engines.flite import FliteTextToSpeech
 from inference.types import Description, EngineError, Languages
-from inference.voices.speech import NativeSpeech
+from inference.voices.speech import LocalSpeech
 
 
 class LaptopTextToSpeech:
@@ -43,7 +43,7 @@ class LaptopTextToSpeech:
     def describe(self) -> Description:
         return self._engine.describe()
 
-    def open(self, *, voice: str = "", language: str = "en") -> NativeSpeech:
+    def open(self, *, voice: str = "", language: str = "en") -> LocalSpeech:
         try:
             return self._engine.open(voice=voice, language=language)
         except EngineError as error:

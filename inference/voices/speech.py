@@ -1,162 +1,138 @@
 """
-Runs a synthesiser from a C library on one thread: streams, cancels, and trims silence.
+The base of the voices that run in this process: start and close, languages and voices, clauses and their chunks.
 
-These libraries synthesise a clause hundreds of times faster than it lasts, so one thread serves all calls of the
-process. They also need a single thread, because their state is global.
+A voice has to synthesise a clause, step by step. Everything else is here: the threads and whose turn it is, silence
+and pauses, the timing of words, cancelling, and the errors.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from bisect import bisect_right
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from math import ceil
 from typing import ClassVar, Protocol
 
-import numpy as np
-
-from inference.types import AudioChunk, EngineError, Pcm
-
-MIN_CHUNK, MAX_CHUNK = 0.02, 0.06
-"""Seconds. Cancelling takes effect, and ``text_end`` advances, once per chunk."""
-
-LEADING_SILENCE = 0.03
-SENTENCE_PAUSE = 0.15
-CLAUSE_PAUSE = 0.08
-"""
-Seconds of silence before a clause, after a sentence and after any other clause. They replace the library's own: Flite
-adds about 200 ms before and after a clause, during which the caller would wait; eSpeak NG adds none, so that sentences
-would run together.
-"""
-
-HELD_BACK = 0.01
-"""Seconds of sound that are held until the clause ends, so that there is always a last chunk to carry its end."""
-
-QUIET = 160
-"""Samples up to this (-46 dBFS) are silence. The silence of both libraries is nearly digital zero."""
+from inference.types import AudioChunk, EngineError, Languages, Pcm, has_language, main_language
+from inference.voices.clause import SpokenClause, SpokenUntil
+from inference.voices.turns import RESERVE, Steps, SynthesisThreads
 
 
-@dataclass(frozen=True, slots=True)
-class SpokenUntil:
-    """At ``sample`` of a clause, ``text_end`` of its characters have been spoken."""
+class Sink(Protocol):
+    """Takes the sound of the clause that a voice synthesises, on the voice's thread."""
 
-    sample: int
-    text_end: int
+    @property
+    def others_wait(self) -> bool:
+        """Whether another call waits for the thread: then a step should be short."""
+
+    def __call__(self, pcm: Pcm, spoken: Sequence[SpokenUntil]) -> bool:
+        """Take the next samples, and timings of words as they become known. Returns True to stop the synthesis."""
 
 
-Sink = Callable[[Pcm, Sequence[SpokenUntil]], bool]
-"""Takes the next samples and the timing of words, on the library's thread. Returns True to stop the synthesis."""
-
-
-class NativeVoice(Protocol):
-    """One loaded voice of a library. ``synthesise`` blocks and may raise ``EngineError``."""
+class LocalVoice(Protocol):
+    """One loaded voice."""
 
     @property
     def rate_hz(self) -> int: ...
 
-    def synthesise(self, text: str, sink: Sink) -> None: ...
+    @property
+    def exact(self) -> bool:
+        """Whether the timing of words that it gives is exact."""
+
+    def synthesise(self, text: str, sink: Sink) -> Steps:
+        """
+        Synthesise a clause, and yield where another call may have its turn. May raise ``EngineError``.
+
+        It runs on one of the engine's threads and may block. What it yields is nothing; the sound goes to ``sink``. It
+        need not care about silence before and after the clause. A voice that makes the whole clause at once yields
+        once.
+        """
 
 
-@dataclass(slots=True)
-class NativeClause:
-    """Cuts the sound of one clause into chunks: trims its silence and says how far in the text each chunk ends."""
-
-    text: str
-    rate_hz: int
-    offset: int = 0
-    """Characters of the clauses before this one."""
-    spoken: list[SpokenUntil] = field(default_factory=list)
-    """The timing of words that is known so far."""
-    _held: Pcm = field(default_factory=lambda: np.zeros(0, np.int16))
-    """Sound that is not in a chunk yet."""
-    _position: int = 0
-    """The library's sample number of the first held sample."""
-    _voiced: bool = False
-    """Whether the silence before the voice has ended."""
-
-    def feed(self, pcm: Pcm, spoken: Sequence[SpokenUntil]) -> Iterator[AudioChunk]:
-        """Take the next sound from the library and yield the chunks that are complete."""
-        self.spoken.extend(spoken)
-        held = np.concatenate((self._held, pcm))
-        loud = np.flatnonzero(np.abs(held.astype(np.int32)) > QUIET)
-        lead = int(LEADING_SILENCE * self.rate_hz)
-        if not self._voiced:
-            drop = max(0, (int(loud[0]) if loud.size else len(held)) - lead)
-            held, self._position, loud = held[drop:], self._position + drop, loud - drop
-            self._voiced = bool(loud.size)
-        # Hold silence until voice follows it: only then is it a pause and not the end.
-        end = min(int(loud[-1]) + 1, len(held) - int(HELD_BACK * self.rate_hz)) if loud.size else 0
-        if end < MIN_CHUNK * self.rate_hz:
-            end = 0
-        self._held = held[end:]
-        yield from self._chunks(held[:end])
-
-    def finish(self) -> Iterator[AudioChunk]:
-        """Yield the rest of the voice and the pause after it. The last chunk ends the text."""
-        loud = np.flatnonzero(np.abs(self._held.astype(np.int32)) > QUIET)
-        voiced = int(loud[-1]) + 1 if loud.size else 0
-        pause = SENTENCE_PAUSE if self.text.rstrip().endswith((".", "!", "?")) else CLAUSE_PAUSE
-        rest = np.zeros(voiced + int(pause * self.rate_hz), np.int16)
-        rest[: len(self._held)] = self._held[: len(rest)]
-        *chunks, last = self._chunks(rest)
-        yield from chunks
-        yield AudioChunk(last.pcm, self.offset + len(self.text), exact=True)
-
-    def _chunks(self, pcm: Pcm) -> Iterator[AudioChunk]:
-        for piece in np.array_split(pcm, ceil(len(pcm) / (MAX_CHUNK * self.rate_hz))) if len(pcm) else ():
-            self._position += len(piece)
-            known = bisect_right(self.spoken, self._position, key=lambda until: until.sample)
-            text_end = min(self.spoken[known - 1].text_end, len(self.text)) if known else 0
-            yield AudioChunk(piece, self.offset + text_end, exact=True)
-
-
-class NativeTextToSpeech:
-    """The base of the engines on C libraries, with the one thread on which each calls its library."""
+class LocalTextToSpeech:
+    """The base of the engines whose voices run in this process. A subclass names itself and loads and finds voices."""
 
     may_speculate: ClassVar[bool] = True
     hears_caller: ClassVar[bool] = False
+    name: ClassVar[str]
+    """How the errors call the engine."""
 
-    def __init__(self, thread_name: str) -> None:
-        self._thread_name = thread_name
-        self._executor: ThreadPoolExecutor | None = None
+    def __init__(self, *, threads: int = 1) -> None:
+        self._thread_count = threads
+        self._threads: SynthesisThreads | None = None
         """Between ``start`` and ``close``."""
 
+    @property
+    def languages(self) -> Languages:
+        raise NotImplementedError
+
     async def start(self) -> None:
-        if self._executor is None:
-            executor = ThreadPoolExecutor(1, self._thread_name)
+        if self._threads is None:
+            threads = SynthesisThreads(self.name, self._thread_count)
             try:
-                await asyncio.get_running_loop().run_in_executor(executor, self._load)
+                await threads.run(self._load)
             except BaseException:
-                executor.shutdown(wait=False)
+                threads.close()
                 raise
-            self._executor = executor
+            self._threads = threads
 
     async def close(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
+        if self._threads is not None:
+            self._threads.close()
+            self._threads = None
+
+    def open(self, *, voice: str = "", language: str = "en") -> LocalSpeech:
+        if self._threads is None:
+            raise EngineError(f"{self.name} is not started")
+        if not has_language(self.languages, language):
+            known = ", ".join(sorted(self.languages or ()))
+            known = known if len(known) < 60 else f"{len(self.languages or ())} others"
+            raise EngineError(f"{self.name} does not speak {language!r}; it speaks {known}", permanent=True)
+        return LocalSpeech(self._find(voice, language), self._threads)
 
     def _load(self) -> None:
         """Load the library and its voices, and speak once, so that the first caller does not wait. Blocks."""
         raise NotImplementedError
 
+    def _find(self, voice: str, language: str) -> LocalVoice:
+        """Return the voice that is named, or the one for the language. Raises a permanent error if there is none."""
+        raise NotImplementedError
 
-class NativeSpeech:
-    """Speaks with a voice of a C library. A call has no context."""
 
-    def __init__(self, voice: NativeVoice, executor: ThreadPoolExecutor) -> None:
+def speak_once(voice: LocalVoice, text: str) -> None:
+    """Make the first sound of a text and throw it away: the first use of a voice is slower."""
+    for _ in voice.synthesise(text, _Stop()):
+        break
+
+
+class _Stop:
+    others_wait: bool = False
+
+    def __call__(self, pcm: Pcm, spoken: Sequence[SpokenUntil]) -> bool:
+        return True
+
+
+def refuse_other_language(engine: str, voice: str, speaks: str, language: str) -> None:
+    """Raise a permanent error unless a voice that was named speaks the language of the call."""
+    if main_language(speaks) != main_language(language):
+        raise EngineError(
+            f"the voice {voice!r} of {engine} speaks {main_language(speaks)!r}, not {language!r}", permanent=True
+        )
+
+
+class LocalSpeech:
+    """Speaks with one voice in one call. A call has no context."""
+
+    def __init__(self, voice: LocalVoice, threads: SynthesisThreads) -> None:
         self._voice = voice
-        self._executor = executor
+        self._threads = threads
 
     async def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
-        offset = 0
+        offset, heard_until = 0, 0.0
         async for clause in text:
-            async with aclosing(self._speak_clause(NativeClause(clause, self._voice.rate_hz, offset))) as chunks:
+            async with aclosing(self._speak_clause(clause, offset, heard_until)) as chunks:
                 async for chunk in chunks:
+                    heard_until = max(heard_until, time.monotonic()) + len(chunk.pcm) / self._voice.rate_hz
                     yield chunk
             offset += len(clause)
 
@@ -169,46 +145,62 @@ class NativeSpeech:
     async def close(self) -> None:
         """Do nothing: there is nothing to release."""
 
-    async def _speak_clause(self, clause: NativeClause) -> AsyncGenerator[AudioChunk, None]:
-        if not any(character.isalnum() for character in clause.text):
+    async def _speak_clause(self, text: str, offset: int, heard_until: float) -> AsyncGenerator[AudioChunk, None]:
+        if not any(character.isalnum() for character in text):
             return
-        loop = asyncio.get_running_loop()
-        arrived: asyncio.Queue[AudioChunk | EngineError | None] = asyncio.Queue()
-        stop = threading.Event()
-
-        def deliver(item: AudioChunk | EngineError | None) -> None:
-            if not stop.is_set():
-                try:
-                    loop.call_soon_threadsafe(arrived.put_nowait, item)
-                except RuntimeError:  # the loop is closed, so the chunks are not needed any more
-                    stop.set()
-
-        def sink(pcm: Pcm, spoken: Sequence[SpokenUntil]) -> bool:
-            for chunk in clause.feed(pcm, spoken):
-                deliver(chunk)
-            return stop.is_set()
-
-        def synthesise() -> None:
-            if stop.is_set():
-                return
-            try:
-                self._voice.synthesise(clause.text, sink)
-                for chunk in clause.finish():
-                    deliver(chunk)
-                deliver(None)
-            except EngineError as error:
-                deliver(error)
-            except Exception as error:
-                deliver(EngineError(f"speech synthesis failed: {type(error).__name__}: {error}"))
-
+        clause = SpokenClause(text, self._voice.rate_hz, offset, exact=self._voice.exact)
+        job = _ClauseJob(self._voice, clause, self._threads, heard_until)
+        self._threads.submit(job)
         try:
-            self._executor.submit(synthesise)
-        except RuntimeError as error:
-            raise EngineError("the speech engine is closed") from error
-        try:
-            while (item := await arrived.get()) is not None:
+            while (item := await job.arrived.get()) is not None:
                 if isinstance(item, EngineError):
                     raise item
                 yield item
         finally:
-            stop.set()
+            job.stopped = True
+
+
+class _ClauseJob:
+    """One clause on its way from the voice's thread to the loop's; implements ``turns.Job`` and ``Sink``."""
+
+    def __init__(self, voice: LocalVoice, clause: SpokenClause, threads: SynthesisThreads, heard_until: float) -> None:
+        self.arrived: asyncio.Queue[AudioChunk | EngineError | None] = asyncio.Queue()
+        """The chunks, and at the end an error or None."""
+        self.stopped = False
+        """Set on the loop's thread, read on the voice's."""
+        self.needed_at = max(heard_until - RESERVE, time.monotonic())
+        self._heard_until = heard_until
+        """When the caller has heard everything that was delivered."""
+        self._voice = voice
+        self._clause = clause
+        self._threads = threads
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def others_wait(self) -> bool:
+        return self._threads.others_wait
+
+    def steps(self) -> Steps:
+        yield from self._voice.synthesise(self._clause.text, self)
+
+    def __call__(self, pcm: Pcm, spoken: Sequence[SpokenUntil]) -> bool:
+        for chunk in self._clause.feed(pcm, spoken):
+            self._deliver(chunk)
+        return self.stopped
+
+    def done(self, error: EngineError | None) -> None:
+        if error is None and not self.stopped:
+            for chunk in self._clause.finish():
+                self._deliver(chunk)
+        self._deliver(error)
+
+    def _deliver(self, item: AudioChunk | EngineError | None) -> None:
+        if isinstance(item, AudioChunk):
+            seconds = len(item.pcm) / self._clause.rate_hz
+            self._heard_until = max(self._heard_until, time.monotonic()) + seconds
+            self.needed_at = self._heard_until - RESERVE
+        if not self.stopped:
+            try:
+                self._loop.call_soon_threadsafe(self.arrived.put_nowait, item)
+            except RuntimeError:  # the loop is closed, so the chunks are not needed any more
+                self.stopped = True

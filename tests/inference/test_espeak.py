@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from inference.engines import espeak
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.types import EngineError
+from inference.voices import espeak_library
 from tests.inference.speaking import clauses, loud_samples, sound_of, speak, speech_level
 
 TEXT = ("Hello there, this is the front desk. ", "What can I do for you?")
@@ -109,7 +109,7 @@ async def test_open_before_start_is_refused():
 
 async def test_the_error_about_a_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    espeak._load_library.cache_clear()  # only for this test, which never initialises the library
+    espeak_library._load_library.cache_clear()  # only for this test, which never initialises the library
     with pytest.raises(EngineError, match="pip install") as refusal:
         await EspeakTextToSpeech().start()
     assert refusal.value.permanent

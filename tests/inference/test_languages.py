@@ -133,7 +133,7 @@ def test_the_laptop_voice_refuses_an_engine_that_it_does_not_know():
 async def test_flite_speaks_english_only():
     engine = flite.FliteTextToSpeech()
     await engine.start()
-    with pytest.raises(EngineError, match="Flite speaks English only, not 'de'"):
+    with pytest.raises(EngineError, match="Flite does not speak 'de'; it speaks en"):
         engine.open(language="de")
     await engine.close()
 
