@@ -11,6 +11,7 @@ from inference.engines.echo import STORE, EchoLanguageModel, EchoSpeechToText, E
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.engines.laptop_voice import LaptopTextToSpeech
 from inference.engines.openai_compatible import OpenAICompatibleLanguageModel
+from inference.engines.piper import PiperOptions, PiperTextToSpeech
 from inference.engines.scripted import (
     ScriptedLanguageModel,
     ScriptedSpeechToText,
@@ -20,6 +21,7 @@ from inference.engines.whisper import FasterWhisperSpeechToText
 from inference.whisper.options import WhisperOptions
 from tests.inference.contract import LanguageModelContract, SpeechToTextContract, TextToSpeechContract
 from tests.inference.model_server import ModelServer
+from tests.inference.tiny_piper import make_tiny_piper
 from tests.inference.tiny_whisper import make_tiny_whisper
 
 
@@ -102,6 +104,24 @@ class TestFlite(TextToSpeechContract):
     @classmethod
     def make(cls):
         return flite.FliteTextToSpeech
+
+
+class TestPiper(TextToSpeechContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls, tmp_path_factory):
+        folder = make_tiny_piper(tmp_path_factory.mktemp("piper"))
+        return partial(PiperTextToSpeech, PiperOptions(model=str(folder), noise_scale=0.0, noise_w=0.0))
+
+
+class TestPiperThatSamples(TestPiper):
+    length_tolerance = 0.1
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls, tmp_path_factory):
+        folder = make_tiny_piper(tmp_path_factory.mktemp("piper"), cuttable=False)
+        return partial(PiperTextToSpeech, PiperOptions(model=str(folder), threads=2))
 
 
 class TestLaptopVoice(TextToSpeechContract):
