@@ -140,3 +140,28 @@ def test_the_progress_is_shown_on_a_terminal():
     finally:
         os.close(end)
         os.close(terminal)
+
+
+def test_engines_are_measured_and_shown_as_a_table_and_as_json():
+    arguments = ("stt", "llm", "tts", "--profile", "scripted", "--bench", "2")
+    measured = json.loads(run_here(*arguments, "--json"))
+    assert measured["rounds"] == 2
+    figures = {engine["alias"]: engine["figures"] for engine in measured["engines"]}
+    assert figures["stt"]["final after speech"]["rounds"] == 2
+    assert figures["llm"]["first token"]["median"] > 0
+    assert figures["tts"]["first audio"]["p95"] >= figures["tts"]["first audio"]["median"]
+    shown = run_here(*arguments)
+    assert "ScriptedTextToSpeech" in shown
+    assert "final after speech" in shown
+
+
+def test_an_engine_that_cannot_be_measured_is_named():
+    engines = {**settings.ENGINES_PROFILES["scripted"], "tts": {"BACKEND": "no.such.Engine"}}
+    with override_settings(ENGINES=engines), pytest.raises(CommandError, match="Not measured to the end: tts"):
+        run_here("tts", "--bench", "1", "--profile", settings.ENGINES_PROFILE)
+
+
+@pytest.mark.parametrize("rounds", ["0", "-1", "many"])
+def test_a_number_of_rounds_that_is_none_is_refused(rounds):
+    with pytest.raises(CommandError, match="number of rounds"):
+        run_here("--bench", rounds)

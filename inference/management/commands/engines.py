@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, cast
@@ -15,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from inference.checking import Report, check, describe
+from inference.management.bench import ROUNDS, as_json, run_bench, table
 from inference.management.options import add_profile, engines_of, interruptible
 
 ALIASES = ("stt", "llm", "tts", "turn")
@@ -37,14 +39,26 @@ class Command(BaseCommand):
         parser.add_argument(
             "--check", action=BooleanOptionalAction, default=True, help="load each engine and try it with one utterance"
         )
+        parser.add_argument(
+            "--bench",
+            nargs="?",
+            type=_rounds,
+            const=ROUNDS,
+            metavar="rounds",
+            help=f"measure what a caller would wait for, over so many rounds ({ROUNDS} if no number is given)",
+        )
         parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
     @interruptible
-    def handle(self, *, engines: Sequence[str], profile: str, check: bool, json: bool, **_: Any) -> None:
+    def handle(
+        self, *, engines: Sequence[str], profile: str, check: bool, bench: int | None, json: bool, **_: Any
+    ) -> None:
         setting = engines_of(profile)
         if missing := [alias for alias in engines if not setting.get(alias)]:
             raise CommandError(f"The profile {profile} has no engine {missing[0]}. TURN_MODEL sets a turn model.")
         aliases = [alias for alias in ALIASES if setting.get(alias) and (not engines or alias in engines)]
+        if bench is not None:
+            return self._bench(profile, setting, aliases, bench, json=json)
         reports = self._check(setting, aliases) if check else describe(setting, aliases)
         if json:
             self.stdout.write(_as_json(profile, reports))
@@ -55,6 +69,17 @@ class Command(BaseCommand):
         if broken := [report for report in reports if report.error]:
             which = ", ".join(report.alias for report in broken)
             raise CommandError(f"Not ready: {which} ({len(broken)} of {len(reports)}, profile {profile}).")
+
+    def _bench(self, profile: str, setting: dict[str, Any], aliases: Sequence[str], rounds: int, *, json: bool) -> None:
+        measured = run_bench(setting, aliases, rounds)
+        if json:
+            self.stdout.write(as_json(profile, measured, rounds))
+        else:
+            console = Console(file=cast(IO[str], self.stdout), highlight=False)
+            console.print(f"Engines of the profile [bold]{profile}[/], {rounds} rounds on {os.cpu_count()} cores")
+            console.print(table(measured))
+        if failed := [each for each in measured if each.error]:
+            raise CommandError(f"Not measured to the end: {', '.join(each.alias for each in failed)}.")
 
     def _check(self, setting: dict[str, Any], aliases: Sequence[str]) -> list[Report]:
         # The progress goes to stderr, apart from the result, and is shown on a terminal only.
@@ -67,6 +92,12 @@ def _alias(text: str) -> str:
     if text not in ALIASES:
         raise ArgumentTypeError(f"there is no engine {text!r}; choose from {', '.join(ALIASES)}")
     return text
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no number of rounds; give 1 or more")
+    return int(text)
 
 
 def _table(reports: Sequence[Report]) -> Table:
