@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from inference.types import Description, EngineError, Languages, main_language
 from inference.voices.espeak_library import RATE_HZ, EspeakLibrary, shared_library, voice_files
-from inference.voices.speech import LocalTextToSpeech, Sink, speak_once
+from inference.voices.speech import LocalTextToSpeech, Sink, refuse_other_language, speak_once
 from inference.voices.turns import Steps
 
 MEMORY_BYTES = 3_000_000
@@ -36,7 +36,7 @@ class EspeakTextToSpeech(LocalTextToSpeech):
     """
 
     name: ClassVar[str] = "eSpeak NG"
-    rate_hz: ClassVar[int] = RATE_HZ
+    rate_hz = RATE_HZ
 
     def __init__(self, *, voice: str = "en-us", rate: int = 165, pitch: int = 50) -> None:
         super().__init__()
@@ -74,4 +74,6 @@ class EspeakTextToSpeech(LocalTextToSpeech):
         files = voice_files()
         if base.lower() not in files.names or (variant and variant not in files.variants):
             raise EngineError(f"eSpeak NG has no voice {name!r}; try en-us or en-us+f3", permanent=True)
+        if voice:
+            refuse_other_language(self.name, voice, files.languages.get(base.lower(), frozenset()), language)
         return _EspeakVoice(self._library, name, self._rate, self._pitch)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from inference.types import Description, EngineError, Languages, Pcm
+from inference.types import Description, EngineError, Pcm
 from inference.voices.clause import SpokenUntil
 from inference.voices.speech import LocalTextToSpeech, Sink, speak_once
 from inference.voices.turns import Steps
@@ -165,8 +165,8 @@ class FliteTextToSpeech(LocalTextToSpeech):
     """Speaks English with one of Flite's larger voices: ``"slt"`` (a woman), ``"rms"`` or ``"awb"`` (men)."""
 
     name: ClassVar[str] = "Flite"
-    rate_hz: ClassVar[int] = RATE_HZ
-    languages: ClassVar[Languages] = frozenset(("en",))
+    rate_hz = RATE_HZ
+    languages = frozenset(("en",))
 
     def __init__(self, *, voice: str = "slt") -> None:
         if voice not in LOUDNESS:

@@ -274,7 +274,7 @@ class PiperTextToSpeech(LocalTextToSpeech):
     def _find(self, voice: str, language: str) -> PiperVoice:
         if voice:
             found = self._named(voice)
-            refuse_other_language(self.name, voice, found.config.language, language)
+            refuse_other_language(self.name, voice, frozenset((main_language(found.config.language),)), language)
             return found
         candidates = [self._named(self._options.voice), *self._voices.values()]  # the default voice first
         region = language.replace("_", "-").lower()

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from inference.types import EngineError, Pcm
+from inference.types import EngineError, Pcm, main_language
 from inference.voices.clause import SpokenUntil
 
 RATE_HZ = 22_050
@@ -62,6 +62,8 @@ class VoiceFiles:
     """The voices, such as ``en-us`` and ``fr``."""
     by_language: dict[str, str]
     """The voice of each language: ``fr`` for ``fr-fr`` and ``fr``, ``cmn`` for ``zh``."""
+    languages: dict[str, frozenset[str]]
+    """The languages that each voice speaks, by the first part of their codes."""
     variants: frozenset[str]
 
 
@@ -71,7 +73,7 @@ def voice_files() -> VoiceFiles:
     try:
         import espeakng_loader
     except ImportError:
-        return VoiceFiles(frozenset(), {}, frozenset())
+        return VoiceFiles(frozenset(), {}, {}, frozenset())
     data = Path(espeakng_loader.get_data_path())
     files = sorted(path for path in (data / "lang").rglob("*") if path.is_file())
     offers = sorted(
@@ -82,8 +84,16 @@ def voice_files() -> VoiceFiles:
     by_language: dict[str, str] = {}
     for _, language, name in offers:
         by_language.setdefault(language, name)
+    languages: dict[str, set[str]] = {}
+    for _, language, name in offers:
+        languages.setdefault(name, set()).add(main_language(language))
     variants = frozenset(path.name for path in (data / "voices" / "!v").iterdir())
-    return VoiceFiles(frozenset(file.name.lower() for file in files), by_language, variants)
+    return VoiceFiles(
+        frozenset(file.name.lower() for file in files),
+        by_language,
+        {name: frozenset(spoken) for name, spoken in languages.items()},
+        variants,
+    )
 
 
 OnSound = Callable[[Pcm, Sequence[SpokenUntil]], bool]

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import ClassVar, Protocol
 
-from inference.types import AudioChunk, EngineError, Languages, Pcm, has_language, main_language
+from inference.types import AudioChunk, Description, EngineError, Languages, Pcm, has_language
 from inference.voices.clause import SpokenClause, SpokenUntil
 from inference.voices.turns import RESERVE, Steps, SynthesisThreads
 
@@ -63,7 +63,16 @@ class LocalTextToSpeech:
         """Between ``start`` and ``close``."""
 
     @property
+    def rate_hz(self) -> int:
+        """The rate of all voices of the engine."""
+        raise NotImplementedError
+
+    @property
     def languages(self) -> Languages:
+        """The languages that the voices speak. Loads nothing."""
+        raise NotImplementedError
+
+    def describe(self) -> Description:
         raise NotImplementedError
 
     async def start(self) -> None:
@@ -112,12 +121,11 @@ class _Stop:
         return True
 
 
-def refuse_other_language(engine: str, voice: str, speaks: str, language: str) -> None:
+def refuse_other_language(engine: str, voice: str, speaks: frozenset[str], language: str) -> None:
     """Raise a permanent error unless a voice that was named speaks the language of the call."""
-    if main_language(speaks) != main_language(language):
-        raise EngineError(
-            f"the voice {voice!r} of {engine} speaks {main_language(speaks)!r}, not {language!r}", permanent=True
-        )
+    if not has_language(speaks, language):
+        known = ", ".join(sorted(map(repr, speaks)))
+        raise EngineError(f"the voice {voice!r} of {engine} speaks {known}, not {language!r}", permanent=True)
 
 
 class LocalSpeech:

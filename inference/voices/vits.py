@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from inference.types import EngineError
@@ -150,7 +149,7 @@ class VitsModel:
 class _Decoder:
     """The second half of a model."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, middle: str, takes_speaker: bool) -> None:
+    def __init__(self, session: Any, middle: str, takes_speaker: bool) -> None:
         self.hop = 1
         """Samples of a frame."""
         self._session = session
@@ -201,7 +200,10 @@ def _find_middle(graph: Graph) -> str:
     return node.inputs[0]
 
 
-def _session(model: bytes) -> onnxruntime.InferenceSession:
+def _session(model: bytes) -> Any:
+    """Load a model: an ``onnxruntime.InferenceSession``."""
+    import onnxruntime  # type: ignore[import-untyped]
+
     settings = onnxruntime.SessionOptions()
     # The work is divided by clauses and not inside a step, so that more calls get their turn.
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1

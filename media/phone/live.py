@@ -15,6 +15,7 @@ import numpy as np
 from inference.interfaces import TextToSpeech
 from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.resampling import Resampler
+from inference.types import has_language, main_language
 from media.errors import MediaError
 from media.phone.caller import CallerVoice, HangUp, Press, Say, ScriptedCaller, SpeechMeter
 from media.phone.clips import Clip, to_mulaw
@@ -218,13 +219,14 @@ async def press_typed_keys(caller: LiveCaller, lines: AsyncIterator[str]) -> Non
 
 @asynccontextmanager
 async def open_voice(engine: TextToSpeech, *, voice: str = "") -> AsyncIterator[CallerVoice]:
-    """Start a synthesiser and make a caller's voice of it."""
+    """Start a synthesiser and make a caller's voice of it. ``voice`` may be that of another language: ``de+f3``."""
 
     async def say(text: str) -> bytes:
         async def once() -> AsyncIterator[str]:
             yield text
 
-        speech = engine.open(voice=voice)
+        own = main_language(voice.partition("+")[0])
+        speech = engine.open(voice=voice, language=own if own and has_language(engine.languages, own) else "en")
         try:
             pcm = [chunk.pcm async for chunk in speech.speak(once())]
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from inference.engines.whisper import FasterWhisperSpeechToText
 from inference.types import ALL_LANGUAGES, EngineError, Languages, has_language, union_of_languages
 from inference.whisper.options import WhisperOptions
 from tests.inference.speaking import sound_of
+from tests.inference.tiny_piper import make_tiny_piper
 from tests.inference.tiny_whisper import make_tiny_whisper
 
 ENGLISH = frozenset(("en",))
@@ -114,14 +116,64 @@ async def test_espeak_refuses_a_language_that_it_does_not_have(espeak):
     assert caught.value.permanent
 
 
-async def test_the_laptop_voice_does_not_speak_a_language_in_the_voice_of_another():
+@pytest.mark.parametrize(("voice", "language"), [("en-us", "fr"), ("en-us+f3", "zh"), ("fr", "en"), ("cmn", "de")])
+async def test_espeak_does_not_read_a_language_in_a_voice_of_another_that_was_named(espeak, voice, language):
+    with pytest.raises(EngineError, match=f"the voice {re.escape(repr(voice))} of eSpeak NG speaks") as caught:
+        espeak.open(voice=voice, language=language)
+    assert caught.value.permanent
+
+
+@pytest.fixture
+async def laptop():
     laptop = LaptopTextToSpeech(engine="espeak")
     await laptop.start()
-    french, english = [await sound_of(laptop, "un deux", voice="slt", language=language) for language in ("fr", "en")]
-    assert french.tobytes() != english.tobytes()
-    with pytest.raises(EngineError, match="does not speak 'tlh'"):
-        laptop.open(language="tlh")
+    yield laptop
     await laptop.close()
+
+
+@pytest.mark.parametrize("voice", ["", "slt", "en-us", "no such voice"])
+@pytest.mark.parametrize(("language", "own"), [("fr", "fr"), ("zh", "cmn"), ("fr-CH", "fr-ch"), ("de", "de")])
+async def test_the_laptop_voice_does_not_speak_a_language_in_the_voice_of_another(laptop, espeak, voice, language, own):
+    spoken = await sound_of(laptop, "1 2 3 4 5 6", voice=voice, language=language)
+    assert len(spoken) == pytest.approx(
+        len(await sound_of(espeak, "1 2 3 4 5 6", voice=own, language=language)), rel=0.02
+    )
+    assert len(spoken) != pytest.approx(len(await sound_of(espeak, "1 2 3 4 5 6", voice="en-us")), rel=0.02)
+
+
+async def test_the_laptop_voice_refuses_a_language_that_no_voice_of_it_has(laptop):
+    with pytest.raises(EngineError, match="no laptop voice speaks 'tlh'") as caught:
+        laptop.open(voice="slt", language="tlh")
+    assert caught.value.permanent
+
+
+async def test_the_laptop_voice_speaks_with_piper_where_it_has_weights_and_else_with_another(tmp_path, espeak):
+    piper = make_tiny_piper(tmp_path)
+    laptop = LaptopTextToSpeech(piper={"model": str(piper), "noise_scale": 0.0, "noise_w": 0.0})
+    only = LaptopTextToSpeech(engine="piper", piper=str(piper))
+    await laptop.start()
+    await only.start()
+    assert laptop.name == only.name == "piper"
+    assert laptop.rate_hz == 16_000
+    assert {"en", "de"} <= laptop.languages
+    assert only.languages == ENGLISH
+    german = await sound_of(laptop, "eins zwei drei", language="de")
+    assert len(german) / 16_000 == pytest.approx(
+        len(await sound_of(espeak, "eins zwei drei", language="de")) / espeak.rate_hz, rel=0.02
+    )
+    english, replaced = [await sound_of(laptop, "one two three", voice=voice) for voice in ("", "no such voice")]
+    assert english.tobytes() == replaced.tobytes()
+    robotic = await sound_of(laptop, "one two three", voice="en-us+f3")
+    assert robotic.tobytes() != english.tobytes()
+    with pytest.raises(EngineError, match="no laptop voice speaks 'de'"):
+        only.open(language="de")
+    await laptop.close()
+    await only.close()
+
+
+def test_the_laptop_voice_refuses_piper_without_weights():
+    with pytest.raises(EngineError, match="needs the option piper"):
+        LaptopTextToSpeech(engine="piper")
 
 
 def test_the_laptop_voice_refuses_an_engine_that_it_does_not_know():

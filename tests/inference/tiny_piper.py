@@ -40,7 +40,7 @@ def make_tiny_piper(
     description = {
         "audio": {"sample_rate": rate_hz},
         "espeak": {"voice": espeak_voice},
-        "inference": {"noise_scale": 0.5, "length_scale": 1.0, "noise_w": 0.5},
+        "inference": {"noise_scale": 0.5, "length_scale": 1.0, "noise_w": 0.2},
         "phoneme_type": "espeak",
         "language": {"code": language},
         "phoneme_id_map": {phoneme: [number] for number, phoneme in enumerate(PHONEMES)},
