@@ -22,6 +22,7 @@ from typing import Any, cast
 import numpy as np
 
 from inference.backends import make_engine
+from inference.health import EngineHealth, health_of
 from inference.interfaces import Engine, LanguageModel, SpeechToText, TextToSpeech, TurnModel
 from inference.resampling import resample
 from inference.types import Description, EngineError, Message, Pcm, Transcript
@@ -114,6 +115,10 @@ class Report:
     """None if the engine was not tried, or failed."""
     error: str = ""
     """The reason why the engine does not work; "" if it does, as far as it was tried."""
+    member: str = ""
+    """The name of an engine that is part of a fallback and was tried by itself."""
+    health: tuple[EngineHealth, ...] = ()
+    """How the engines of a fallback did in the trial, in order of preference."""
 
     def add_description(self, engine: Engine) -> None:
         self.description = engine.describe()
@@ -138,6 +143,8 @@ class Report:
             "real_time_factor": trial and trial.real_time_factor,
             "words": trial and trial.words,
             "error": self.error or None,
+            "member": self.member or None,
+            "health": [health.as_json() for health in self.health],
         }
 
 
@@ -147,16 +154,35 @@ def describe(setting: Mapping[str, Mapping[str, Any]], aliases: Collection[str])
 
 
 async def check(
-    setting: Mapping[str, Mapping[str, Any]], aliases: Collection[str], *, on_step: Callable[[str], None]
+    setting: Mapping[str, Mapping[str, Any]],
+    aliases: Collection[str],
+    *,
+    on_step: Callable[[str], None],
+    each: bool = False,
 ) -> list[Report]:
-    """Load these engines one after the other and try each with one utterance. ``on_step`` gets a text for each step."""
+    """
+    Load these engines one after the other and try each with one utterance. ``on_step`` gets a text for each step.
+
+    With ``each``, every engine of a fallback is tried by itself, in place of the fallback.
+    """
     chain = _Chain()
-    reports = {}
+    reports: dict[str, list[Report]] = {alias: [] for alias in aliases}
     for alias in [alias for alias in CHAIN if alias in aliases]:
-        reports[alias], engine = _make_engine(alias, setting[alias])
-        if engine is not None:
-            await _try_engine(reports[alias], engine, chain, on_step)
-    return [reports[alias] for alias in aliases]
+        for member, entry in _members(setting[alias]) if each else [("", setting[alias])]:
+            report, engine = _make_engine(alias, entry)
+            report.member = member
+            reports[alias].append(report)
+            if engine is not None:
+                await _try_engine(report, engine, chain, on_step)
+    return [report for alias in aliases for report in reports[alias]]
+
+
+def _members(setting: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The engines of a fallback with their names, or the engine itself."""
+    entries = setting.get("OPTIONS", {}).get("engines")
+    if not isinstance(entries, Sequence) or not all(isinstance(entry, Mapping) for entry in entries):
+        return [("", setting)]
+    return [(str(entry.get("NAME") or f"engine {number}"), entry) for number, entry in enumerate(entries, start=1)]
 
 
 @dataclass(slots=True)
@@ -219,6 +245,7 @@ async def _try_engine(report: Report, engine: Engine, chain: _Chain, on_step: Ca
                 report.trial = await chain.try_engine(report.alias, engine)
             report.add_description(engine)
         finally:
+            report.health = health_of(engine, now=asyncio.get_running_loop().time())
             on_step(f"{report.alias}: closing {name}")
             async with asyncio.timeout(TRIAL_TIMEOUT):
                 await engine.close()

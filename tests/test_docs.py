@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from inference.types import Message
-
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGES = ("clientcaller", "calls", "media", "inference")
@@ -99,15 +97,3 @@ def test_every_benchmark_that_a_page_names_exists():
     assert named
     missing = {name for name in named if not list(benchmarks.glob(f"{name}.py")) and not (benchmarks / name).is_dir()}
     assert missing == set()
-
-
-async def test_the_engine_of_the_worked_example_answers():
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(example.splitlines()) <= 22
-    namespace: dict[str, object] = {}
-    exec(compile(example, "parrot.py", "exec"), namespace)
-    engine = namespace["ParrotLanguageModel"]()
-    await engine.start()
-    assert [delta.text async for delta in engine.stream([Message("user", "Hello.")])] == ["You said: Hello."]
-    await engine.close()

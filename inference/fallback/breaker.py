@@ -71,9 +71,14 @@ class Breaker:
         if not self.closed or self._consecutive_failures >= self._failures or too_many:
             self._change_state(BreakerState.OPEN, now)
 
-    def _change_state(self, state: BreakerState, now: float) -> None:
+    def trip(self, ticket: int, now: float, *, seconds: float) -> None:
+        """Open at once, for at least so many seconds: a retry before would fail for certain."""
+        if ticket == self.ticket:
+            self._change_state(BreakerState.OPEN, now, max(seconds, self._retry_after))
+
+    def _change_state(self, state: BreakerState, now: float, seconds: float | None = None) -> None:
         self.state = state
         self.ticket += 1
-        self.retry_at = now + self._retry_after
+        self.retry_at = now + (self._retry_after if seconds is None else seconds)
         self._consecutive_failures = 0
         self._outcomes.clear()

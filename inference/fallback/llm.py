@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from inference.fallback.member import Member, Trial, answer_by, loop_time
+from inference.fallback.member import Member, Trial, answer_by, combine, loop_time
 from inference.fallback.members import FallbackEngine
 from inference.interfaces import LanguageModel
 from inference.types import NO_TOOLS, EngineError, Message, TextDelta, Tools
@@ -48,7 +48,7 @@ class FallbackLanguageModel(FallbackEngine[LanguageModel]):
             except EngineError as error:
                 if begun:
                     raise
-                failure = error
+                failure = combine(failure, error)
         raise failure or self.none_started_error(willing)
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:

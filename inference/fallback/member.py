@@ -11,10 +11,14 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from inference.fallback.breaker import Breaker, BreakerState
+from inference.health import EngineHealth
 from inference.interfaces import Engine
-from inference.types import ContextTooLarge, EngineError, EngineFull, EngineTimeout
+from inference.types import ContextTooLarge, EngineError, EngineFull, EngineTimeout, QuotaExhausted
 
 logger = logging.getLogger(__name__)
+
+QUOTA_RETRY = 60.0
+"""Seconds for which an engine whose account is used up is not asked. The operator has to act, which takes longer."""
 
 EngineT = TypeVar("EngineT", bound=Engine)
 Result = TypeVar("Result")
@@ -53,10 +57,32 @@ class Member(Generic[EngineT]):
     """Set when it has started, has failed to start for the first time, or is no longer being started."""
     starter: asyncio.Task[None] | None = None
     """Tries to start it until it has started."""
+    last_error: EngineError | None = None
+    """The last error of a request."""
 
     @property
     def healthy(self) -> bool:
         return self.started and self.breaker.closed
+
+    def health(self, now: float) -> EngineHealth:
+        error = self.last_error if self.started else self.start_error
+        state, retry_in = "ready", 0.0
+        if not self.started:
+            state = "not started"
+        elif not self.breaker.closed:
+            state = "no quota" if isinstance(error, QuotaExhausted) else "failing"
+            retry_in = max(0.0, self.breaker.retry_at - now)
+        counts = self.counts
+        return EngineHealth(
+            self.name,
+            state,
+            retry_in,
+            counts.served,
+            counts.failed,
+            counts.timed_out,
+            counts.skipped,
+            str(error) if error is not None else "",
+        )
 
     def admit(self) -> int | None:
         """Return a ticket for a request, or None if the engine must not be asked now."""
@@ -82,7 +108,9 @@ class Member(Generic[EngineT]):
     def report_failure(self, ticket: int, error: EngineError) -> None:
         # A language model refuses for good when its key or its name is wrong. Other engines do when they lack the voice
         # that was asked for, which says nothing of their health.
-        is_refusal = error.permanent and self.kind != "llm"
+        self.last_error = error
+        has_no_quota = isinstance(error, QuotaExhausted)
+        is_refusal = error.permanent and self.kind != "llm" and not has_no_quota
         if is_refusal or isinstance(error, EngineFull | ContextTooLarge):
             logger.info("The %s cannot take a request: %s", self.name, error)
             self.counts.skipped += 1
@@ -93,7 +121,10 @@ class Member(Generic[EngineT]):
         else:
             self.counts.failed += 1
         before = self.breaker.state
-        self.breaker.report_failure(ticket, loop_time())
+        if has_no_quota:
+            self.breaker.trip(ticket, loop_time(), seconds=QUOTA_RETRY)
+        else:
+            self.breaker.report_failure(ticket, loop_time())
         self._log_change(before)
 
     def _log_change(self, before: BreakerState) -> None:
@@ -102,11 +133,26 @@ class Member(Generic[EngineT]):
         match self.breaker.state:
             case BreakerState.OPEN:
                 seconds = self.breaker.retry_at - loop_time()
-                logger.error("Not using the %s for %g s: it failed too often", self.name, seconds)
+                why = "its account is used up" if isinstance(self.last_error, QuotaExhausted) else "it failed too often"
+                logger.error("Not using the %s for %g s: %s", self.name, seconds, why)
             case BreakerState.PROBING:
                 logger.info("Trying the %s again", self.name)
             case BreakerState.CLOSED:
                 logger.info("Using the %s again: it works", self.name)
+
+
+def combine(earlier: EngineError | None, later: EngineError) -> EngineError:
+    """
+    The error that a fallback raises when these two of its engines could not serve.
+
+    If one of them is only full, and the other is so as well or has no quota, the fallback is full until the first of
+    them may be asked again. Otherwise the later error says what went wrong last.
+    """
+    errors = [error for error in (earlier, later) if error is not None]
+    full = [error for error in errors if isinstance(error, EngineFull)]
+    if full and all(isinstance(error, EngineFull | QuotaExhausted) for error in errors):
+        return min(full, key=lambda error: error.retry_after)
+    return later
 
 
 class Trial:

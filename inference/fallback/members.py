@@ -11,7 +11,8 @@ the whole request, and the first one is cancelled at its source. An engine that 
 is not asked before it has started. If no engine may be asked, all of them are, beginning with the one that is due
 first. ``NAME`` is what an engine is called in the log; without it, that is the name of its class.
 
-A full engine, a context that is too large and an unknown voice say nothing about the health of an engine.
+A full engine, a context that is too large and an unknown voice say nothing about the health of an engine. One whose
+account is used up is not asked for a minute.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any, ClassVar, Generic
 from inference.backends import make_engine
 from inference.fallback.breaker import Breaker
 from inference.fallback.member import Counts, EngineT, Member
+from inference.health import EngineHealth
 from inference.types import Description, EngineError, EngineLoading, Languages, has_language, union_of_languages
 
 logger = logging.getLogger(__name__)
@@ -79,6 +81,10 @@ class FallbackEngine(Generic[EngineT]):
     def counts(self) -> dict[str, Counts]:
         """Counts of the requests by their outcome, for the name of each engine, in order of preference."""
         return {member.name: member.counts for member in self.members}
+
+    def health(self, now: float) -> tuple[EngineHealth, ...]:
+        """How each engine is doing, in order of preference."""
+        return tuple(member.health(now) for member in self.members)
 
     def describe(self) -> Description:
         """The weights of all engines, the memory of those on the first one's device, and the capacity of the first."""

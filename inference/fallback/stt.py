@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from inference.fallback.member import Member, Trial, answer_by, loop_time
+from inference.fallback.member import Member, Trial, answer_by, combine, loop_time
 from inference.fallback.members import FallbackEngine
 from inference.interfaces import OnPartial, PacedTranscription, SpeechToText, Transcription
 from inference.resampling import Resampler
@@ -175,7 +175,7 @@ class FallbackTranscription:
                 for pcm in self._sound:
                     listener.push(pcm, hurried=self.hurried)
             except EngineError as error:
-                failure = error
+                failure = combine(failure, error)
                 self._cancel_if_unused(listener)
                 continue
             self._listener = listener

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from inference.fallback.member import Member, Trial, loop_time
+from inference.fallback.member import Member, Trial, combine, loop_time
 from inference.fallback.members import FallbackEngine
 from inference.fallback.script import Script, ScriptReader, has_sound
 from inference.interfaces import Speech, TextToSpeech
@@ -100,7 +100,7 @@ class FallbackSpeech:
             except EngineError as error:
                 if error.permanent and member is self._members[0]:
                     raise
-                failure = error
+                failure = combine(failure, error)
         if failure is not None:
             raise failure
 
@@ -120,7 +120,7 @@ class FallbackSpeech:
                 except EngineError as error:
                     if script.error is not None:
                         raise script.error from None
-                    failure = error
+                    failure = combine(failure, error)
                     self._avoided_until[member] = loop_time() + self._engine.retry_after
                     begin = script.next_word(said)
                     if script.ended and begin == len(script.text):

@@ -204,3 +204,30 @@ def test_a_saved_sound_is_loaded_unchanged(tmp_path):
 def test_a_text_is_cut_after_its_punctuation_and_the_clauses_join_to_the_text(text, clauses):
     assert clauses_of(text) == clauses
     assert "".join(clauses) == text
+
+
+def fallback(*entries):
+    return {"BACKEND": "inference.engines.fallback.FallbackLanguageModel", "OPTIONS": {"engines": list(entries)}}
+
+
+async def test_a_fallback_reports_how_each_of_its_engines_did():
+    works, fails = scripted()["llm"], scripted(llm={"failures": [{"rate": 1.0}]})["llm"]
+    (report,) = await try_engines({"llm": fallback({**fails, "NAME": "first"}, works)}, ["llm"])
+    assert report.trial
+    assert [(health.state, health.served, health.failed) for health in report.health] == [
+        ("ready", 0, 1),
+        ("ready", 1, 0),
+    ]
+    assert "fails, as its script says" in report.health[0].last_error
+    assert report.as_json()["health"][0]["name"] == "llm engine 1 (first)"
+
+
+async def test_each_engine_of_a_fallback_can_be_tried_by_itself():
+    works, fails = scripted()["llm"], scripted(llm={"failures": [{"rate": 1.0}]})["llm"]
+    setting = {**scripted(), "llm": fallback({**fails, "NAME": "first"}, works)}
+    reports = await check(setting, ["llm", "tts"], on_step=lambda step: None, each=True)
+    assert [(report.alias, report.member, bool(report.error)) for report in reports] == [
+        ("llm", "first", True),
+        ("llm", "engine 2", False),
+        ("tts", "", False),
+    ]

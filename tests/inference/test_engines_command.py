@@ -102,6 +102,23 @@ def test_an_engine_that_does_not_work_is_shown_with_its_error():
     assert "heard What time do you open?" in shown
 
 
+def test_the_engines_of_a_list_are_shown_with_their_health_or_tried_one_by_one():
+    options = {"ENGINES_OPTIONS": '{"scripted": {"failures": [{"on": 1}]}}'}
+    chosen = {"ENGINES_PROFILE": "laptop", "LLM_ENGINE": "scripted,receptionist", **options}
+    done = run_as_a_process("llm", **chosen)
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.split())
+    assert "llm engine 1 (scripted): ready (0 served, 1 failed, 0 timed out, 0 skipped); last error: scripted" in shown
+    assert "llm engine 2 (receptionist): ready (1 served, 0 failed, 0 timed out, 0 skipped)" in shown
+    done = run_as_a_process("llm", "--each", "--json", **chosen)
+    assert done.returncode == 1
+    assert [(each["member"], bool(each["error"])) for each in json.loads(done.stdout)["engines"]] == [
+        ("scripted", True),
+        ("receptionist", False),
+    ]
+    assert "Not ready: llm scripted (1 of 2, profile laptop)." in done.stderr
+
+
 def test_a_turn_model_is_tried_where_there_is_one():
     with pytest.raises(CommandError, match="The profile scripted has no engine turn"):
         run_here("turn", "--profile", "scripted")

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from inference.checking import Report, check, describe
+from inference.health import EngineHealth
 from inference.management.bench import ROUNDS, as_json, run_bench, table
 from inference.management.options import add_profile, engines_of, interruptible
 
@@ -40,6 +41,9 @@ class Command(BaseCommand):
             "--check", action=BooleanOptionalAction, default=True, help="load each engine and try it with one utterance"
         )
         parser.add_argument(
+            "--each", action="store_true", help="try every engine of a fallback by itself, in place of the fallback"
+        )
+        parser.add_argument(
             "--bench",
             nargs="?",
             type=_rounds,
@@ -51,7 +55,15 @@ class Command(BaseCommand):
 
     @interruptible
     def handle(
-        self, *, engines: Sequence[str], profile: str, check: bool, bench: int | None, json: bool, **_: Any
+        self,
+        *,
+        engines: Sequence[str],
+        profile: str,
+        check: bool,
+        each: bool,
+        bench: int | None,
+        json: bool,
+        **_: Any,
     ) -> None:
         setting = engines_of(profile)
         if missing := [alias for alias in engines if not setting.get(alias)]:
@@ -59,7 +71,7 @@ class Command(BaseCommand):
         aliases = [alias for alias in ALIASES if setting.get(alias) and (not engines or alias in engines)]
         if bench is not None:
             return self._bench(profile, setting, aliases, bench, json=json)
-        reports = self._check(setting, aliases) if check else describe(setting, aliases)
+        reports = self._check(setting, aliases, each) if check else describe(setting, aliases)
         if json:
             self.stdout.write(_as_json(profile, reports))
         else:
@@ -67,7 +79,7 @@ class Command(BaseCommand):
             console.print(f"Engines of the profile [bold]{profile}[/]")
             console.print(_table(reports))
         if broken := [report for report in reports if report.error]:
-            which = ", ".join(report.alias for report in broken)
+            which = ", ".join(" ".join(filter(None, (report.alias, report.member))) for report in broken)
             raise CommandError(f"Not ready: {which} ({len(broken)} of {len(reports)}, profile {profile}).")
 
     def _bench(self, profile: str, setting: dict[str, Any], aliases: Sequence[str], rounds: int, *, json: bool) -> None:
@@ -81,10 +93,10 @@ class Command(BaseCommand):
         if failed := [each for each in measured if each.error]:
             raise CommandError(f"Not measured to the end: {', '.join(each.alias for each in failed)}.")
 
-    def _check(self, setting: dict[str, Any], aliases: Sequence[str]) -> list[Report]:
+    def _check(self, setting: dict[str, Any], aliases: Sequence[str], each: bool) -> list[Report]:
         # The progress goes to stderr, apart from the result, and is shown on a terminal only.
         with Console(stderr=True).status("...") as status:
-            return asyncio.run(check(setting, aliases, on_step=lambda step: status.update(escape(step))))
+            return asyncio.run(check(setting, aliases, on_step=lambda step: status.update(escape(step)), each=each))
 
 
 def _alias(text: str) -> str:
@@ -116,6 +128,8 @@ def _table(reports: Sequence[Report]) -> Table:
 
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
+    if report.member:
+        yield "name", escape(report.member)
     yield "engine", escape(report.backend)
     if about := report.description:
         yield "weights", escape(about.weights)
@@ -130,8 +144,17 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         real_time = "" if factor is None else f", real-time factor {factor:.3f}"
         yield "utterance", f"first output after {_seconds(trial.first)}, all after {_seconds(trial.took)}{real_time}"
         yield WORDS_LABELS[report.alias], escape(trial.words)
+    for health in report.health:
+        yield "health", escape(_health(health))
     if report.error:
         yield "[red]error[/]", f"[red]{escape(report.error)}[/]"
+
+
+def _health(health: EngineHealth) -> str:
+    again = f", asked again in {_seconds(health.retry_in)}" if health.retry_in else ""
+    counts = f"{health.served} served, {health.failed} failed, {health.timed_out} timed out, {health.skipped} skipped"
+    error = f"; last error: {health.last_error}" if health.last_error else ""
+    return f"{health.name}: {health.state}{again} ({counts}){error}"
 
 
 def _bytes(number: int) -> str:

@@ -36,6 +36,16 @@ def test_a_breaker_opens_when_too_many_of_the_last_requests_failed():
     assert breaker.state is BreakerState.OPEN
 
 
+def test_a_breaker_that_is_tripped_opens_at_once_and_for_longer():
+    breaker = Breaker(failures=3, retry_after=10.0)
+    breaker.trip(breaker.ticket, 5.0, seconds=60.0)
+    assert breaker.admit(64.9) is None
+    assert breaker.admit(65.0) is not None
+    breaker.report_success(breaker.ticket, 65.1)
+    breaker.trip(breaker.ticket - 1, 65.2, seconds=60.0)  # a request from before
+    assert breaker.closed
+
+
 def test_one_successful_request_closes_an_open_breaker():
     breaker = Breaker(failures=1, retry_after=10.0)
     fail(breaker, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from inference.backends import make_engine
 from inference.engines.fallback import FallbackLanguageModel
 from inference.engines.scripted import ScriptedLanguageModel
-from inference.types import EngineError, EngineLoading
+from inference.types import EngineError, EngineFull, EngineLoading, Message, QuotaExhausted, TextDelta
 from tests.inference.contract import leaving_no_task
 from tests.inference.fallback.engines import (
     FAILING,
+    SECOND_REPLY,
     SILENT,
     entry,
     exactly,
@@ -231,5 +233,87 @@ def test_a_request_that_its_listener_gives_up_does_not_count():
         with pytest.raises(asyncio.CancelledError):
             await reader
         assert outcomes(engine) == [(0, 0, 0, 0), (0, 0, 0, 0)]
+
+    run(work())
+
+
+class RefusingLanguageModel(ScriptedLanguageModel):
+    """Refuses every request with the next of ``REFUSALS``, while there are any."""
+
+    async def stream(self, messages: Sequence[Message], **options: Any) -> AsyncGenerator[TextDelta, None]:
+        self.asked = getattr(self, "asked", 0) + 1
+        if REFUSALS:
+            raise REFUSALS.pop(0)
+        async for delta in super().stream(messages, **options):
+            yield delta
+
+
+REFUSALS: list[EngineError] = []
+REFUSING = entry(f"{HERE}RefusingLanguageModel")
+
+
+@pytest.mark.parametrize("permanent", [True, False])
+def test_an_engine_whose_account_is_used_up_is_not_asked_for_a_minute(permanent, caplog):
+    async def work():
+        REFUSALS[:] = [QuotaExhausted("no credit is left", permanent=permanent)]
+        engine = await started(FallbackLanguageModel(engines=[REFUSING, llm(replies=[SECOND_REPLY])]))
+        first = engine.members[0].engine
+        for _ in range(3):
+            assert await read_reply(engine) == SECOND_REPLY
+        assert first.asked == 1
+        health, other = engine.health(loop_time())
+        assert (health.state, health.last_error, other.state) == ("no quota", "no credit is left", "ready")
+        assert 59 < health.retry_in <= 60
+        await asyncio.sleep(60)
+        assert await read_reply(engine) != SECOND_REPLY
+        assert engine.health(loop_time())[0].state == "ready"
+
+    run(work())
+    assert "its account is used up" in caplog.text
+
+
+def full(seconds: float) -> EngineFull:
+    return EngineFull("too many requests", retry_after=seconds)
+
+
+QUOTA, BROKEN = QuotaExhausted("no credit is left"), EngineError("the server is away")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind", "retry_after"),
+    [
+        (full(20.0), full(5.0), EngineFull, 5.0),
+        (full(20.0), QUOTA, EngineFull, 20.0),
+        (QUOTA, full(20.0), EngineFull, 20.0),
+        (QUOTA, QUOTA, QuotaExhausted, None),
+        (full(20.0), BROKEN, EngineError, None),
+        (BROKEN, full(20.0), EngineFull, 20.0),
+    ],
+)
+def test_a_fallback_is_full_until_the_first_of_its_engines_may_be_asked_again(first, second, kind, retry_after):
+    async def work():
+        REFUSALS[:] = [first, second]
+        engine = await started(FallbackLanguageModel(engines=[REFUSING, REFUSING]))
+        with pytest.raises(EngineError) as refused:
+            await read_reply(engine)
+        assert type(refused.value) is kind
+        assert getattr(refused.value, "retry_after", None) == retry_after
+
+    run(work())
+
+
+def test_the_health_of_each_engine_says_what_its_requests_have_shown():
+    async def work():
+        engine = FallbackLanguageModel(engines=[{**llm(**FAILING), "NAME": "mine"}, llm()], failures=2)
+        assert [health.state for health in engine.health(0.0)] == ["not started", "not started"]
+        await engine.start()
+        for _ in range(2):
+            await read_reply(engine)
+        mine, other = engine.health(loop_time())
+        assert (mine.name, mine.state) == ("llm engine 1 (mine)", "failing")
+        assert 9 < mine.retry_in <= 10
+        assert (mine.served, mine.failed, other.served) == (0, 2, 2)
+        assert "fails, as its script says" in mine.last_error
+        assert (other.state, other.last_error) == ("ready", "")
 
     run(work())
