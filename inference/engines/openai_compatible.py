@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar
 
 from inference.chat.connection import Connection, Reply
+from inference.chat.context import Context
 from inference.chat.events import Chunk
 from inference.chat.options import ModelServerOptions
 from inference.chat.prompt import functions, prompt, tokens
 from inference.chat.refusals import ToolsRefused
-from inference.chat.reply_filter import ReplyFilter
 from inference.chat.servers import Rank, server_of
 from inference.chat.slots import Slots, expire
+from inference.chat.spoken import BlankReply, SpokenReply
 from inference.types import (
     NO_TOOLS,
     ContextTooLarge,
@@ -41,8 +42,6 @@ LOADING_PAUSE = 0.5
 IDLE = 20.0
 """After so many seconds without a request the server may have closed the connection. It is then opened again, unless
 warming does that."""
-SHRINK = 0.9
-"""The context is reduced to this share of what the server found too large; the count of tokens is an estimate."""
 
 
 class OpenAICompatibleLanguageModel:
@@ -62,8 +61,7 @@ class OpenAICompatibleLanguageModel:
         self._warms = not kind.paid if options.warm is None else options.warm
         sends_priority = kind.priorities is not None if options.priority is None else options.priority
         self._priorities = (kind.priorities or (0, 5, 10)) if sends_priority else None
-        self._context_tokens = options.context_tokens or kind.context_tokens
-        """The size of the context; reduced when the server finds a request too large."""
+        self._context = Context(options.model, options.context_tokens or kind.context_tokens, options.max_tokens)
         self._tool_calls = kind.tool_calls if options.tool_calls is None else options.tool_calls
         """Whether the model requests by tool calls; false once the server has refused them."""
         self._thinks_first = False
@@ -111,37 +109,17 @@ class OpenAICompatibleLanguageModel:
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
         rank = Rank.SPECULATIVE if speculative else Rank.REAL
-        reply_filter = ReplyFilter(self._options.end_call_marker, tools, thinks_first=self._thinks_first)
-        calls: dict[int, list[str]] = {}
-        blank, is_cut = True, False
-        async with aclosing(
-            self._chunks(messages, tools, rank, self._options.max_tokens, self._options.first_token_timeout)
-        ) as chunks:
-            async for chunk in chunks:
-                for piece in chunk.calls:
-                    call = calls.setdefault(piece.number, ["", ""])
-                    call[0] = call[0] or piece.name
-                    call[1] += piece.arguments
-                is_cut = chunk.finish_reason == "length"
-                if text := reply_filter.feed(chunk.text):
-                    blank = blank and not text.strip()
-                    yield TextDelta(text)
-                if reply_filter.thought_first:
-                    self._thinks_first = True
-                if reply_filter.ended:
-                    break
-        # Reasoning of which a limit cut the end is no answer.
-        text = "" if is_cut and reply_filter.thinking else reply_filter.rest()
-        self._thinks_first = reply_filter.thought_first or reply_filter.thinking
-        if text:
-            blank = blank and not text.strip()
-            yield TextDelta(text)
-        for name, arguments in calls.values():
-            reply_filter.request(reply_filter.reader.call(name, arguments))
-        if blank and not reply_filter.requests:
-            raise self._empty("blank")
-        if is_cut or reply_filter.requests:
-            yield TextDelta(requests=reply_filter.requests, is_cut=is_cut)
+        reply = SpokenReply(self._options.end_call_marker, tools, thinks_first=self._thinks_first)
+        chunks = self._chunks(messages, tools, rank, self._options.max_tokens, self._options.first_token_timeout)
+        try:
+            async with aclosing(chunks), aclosing(reply.deltas(chunks)) as deltas:
+                async for delta in deltas:
+                    self._thinks_first = reply.thought_first
+                    yield delta
+        except BlankReply:
+            raise self._empty("blank") from None
+        finally:
+            self._thinks_first = reply.thought_first
 
     async def _prepare(self, messages: Sequence[Message], tools: Tools, patience: float) -> None:
         if self._warms:
@@ -165,7 +143,7 @@ class OpenAICompatibleLanguageModel:
         if rank is not Rank.REAL and (wait := self._connection.full_until - loop.time()) > 0:
             raise EngineFull(f"{self._connection.where} is full and wants no request for another {wait:.1f} s")
         while True:
-            context_tokens = self._context_tokens
+            context_tokens = self._context.tokens
             turns = self._turns(messages, tools, rank)
             body = {**self._fixed, "messages": turns, self._length_field: max_tokens}
             if described := self._functions(tools):
@@ -197,7 +175,7 @@ class OpenAICompatibleLanguageModel:
                     self._tool_calls = False
                     log.warning("The server takes no tool calls, the model writes markers instead: %s", error)
                 except ContextTooLarge:
-                    if not self._shrink(turns, context_tokens):
+                    if not self._context.shrink(turns, context_tokens):
                         raise
                 else:
                     if not begun and rank is not Rank.WARM:
@@ -207,7 +185,7 @@ class OpenAICompatibleLanguageModel:
                 return
 
     def _turns(self, messages: Sequence[Message], tools: Tools, rank: Rank) -> list[dict[str, str]]:
-        room = self._context_tokens - self._options.max_tokens
+        room = self._context.room
         marker = self._options.end_call_marker
         if described := self._functions(tools):
             # What functions do is described beside the prompt.
@@ -218,23 +196,6 @@ class OpenAICompatibleLanguageModel:
     def _functions(self, tools: Tools) -> list[dict[str, Any]]:
         """Return what the model may call; nothing if it writes markers instead."""
         return functions(tools, may_end_call=bool(self._options.end_call_marker)) if self._tool_calls else []
-
-    def _shrink(self, turns: Sequence[Mapping[str, str]], context_tokens: int) -> bool:
-        """
-        These turns were too many for the server: send fewer from now on. False if none can be left out.
-
-        ``context_tokens`` is the size that the refused request was built for: several requests may be refused at once.
-        """
-        if sum(turn["role"] != "system" for turn in turns) < 2:
-            return False
-        size = sum(tokens(turn["content"]) for turn in turns) + self._options.max_tokens
-        self._context_tokens = min(self._context_tokens, int(SHRINK * min(size, context_tokens)))
-        log.warning(
-            "The context of %s is smaller than its option context_tokens says; %d tokens are used from now on",
-            self._options.model,
-            self._context_tokens,
-        )
-        return True
 
     def _empty(self, why: str) -> EngineError:
         return EngineError(f"{self._options.model} at {self._connection.where} sent an empty reply ({why})")
