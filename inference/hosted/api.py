@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
 import msgspec
 
+from inference.chat.refusals import without_quotations
 from inference.hosted.refusals import refusal
 from inference.types import EngineError, EngineTimeout
 
@@ -17,6 +19,8 @@ ERROR_BYTES = 2000
 """Bytes that are read of a refusal: enough for its reason."""
 REFUSAL = 0.5
 """Seconds to wait for the body of a refusal."""
+ABSENT = (404, 405, 501)
+"""Statuses with which a service says that it does not have this address at all."""
 KEEP_ALIVE = 60.0
 """Seconds for which an unused connection is kept."""
 
@@ -32,10 +36,17 @@ class Api:
         headers: Mapping[str, str] | None = None,
         key: str = "",
         connect_timeout: float = 2.0,
+        advice: Mapping[int, str] | None = None,
     ) -> None:
-        """``key`` is how operators call the key, for messages. ``headers`` go with each request."""
+        """
+        ``key`` is how operators call the key, for messages. ``headers`` go with each request. ``advice`` says what to
+        do about refusals with a status: ``{404: "Set STT_MODEL to a model that the server has."}``.
+        """
         self.provider = provider
         self.base_url = base_url.rstrip("/")
+        self.where = re.sub(r"//[^/@]*@", "//", self.base_url)
+        """The same for messages: without a password."""
+        self._advice = dict(advice or {})
         self._headers = dict(headers or {})
         self._key = key
         self._connect_timeout = connect_timeout
@@ -48,23 +59,42 @@ class Api:
         if session is not None:
             await session.close()
 
-    async def get_json(self, path: str, *, patience: float = 5.0, **params: str) -> Any:
-        """Return the decoded JSON of a GET request. Raises ``EngineTimeout`` after ``patience`` seconds."""
+    async def get_json(self, path: str, *, patience: float = 5.0, optional: bool = False, **params: str) -> Any:
+        """
+        Return the decoded JSON of a GET request. Raises ``EngineTimeout`` after ``patience`` seconds.
+
+        ``optional``: return None where the service has no such address.
+        """
+        accepted = ABSENT if optional else ()
         try:
-            async with asyncio.timeout(patience), self.request("GET", path, params=params) as response:
-                return msgspec.json.decode(await response.read())
+            async with (
+                asyncio.timeout(patience),
+                self.request("GET", path, accepted=accepted, params=params) as response,
+            ):
+                return None if response.status in accepted else msgspec.json.decode(await response.read())
         except TimeoutError as error:
             raise EngineTimeout(f"{self.provider} did not answer GET {path} within {patience:.1f} s") from error
         except msgspec.DecodeError as error:
             raise EngineError(f"{self.provider} answered GET {path} with something that is not JSON") from error
 
     @asynccontextmanager
-    async def request(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        private: Sequence[str] = (),
+        accepted: Collection[int] = (),
+        **options: Any,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """
         Send a request, and hold its response while the block runs; leaving the block before its end closes it.
 
-        ``options`` are those of aiohttp (``json``, ``data``, ``params``). A response that is no success raises the
-        error that it means, and so does a connection that breaks inside the block. The caller limits the time.
+        ``options`` are those of aiohttp (``json``, ``data``, ``params``); ``data`` must be bytes, because a request is
+        sent once more if the service has closed its connection in the same moment. A response that is no success
+        raises the error that it means, and so does a connection that breaks inside the block. Errors quote nothing of
+        the texts in ``private``, which some services repeat. Statuses in ``accepted`` are no refusals. The caller
+        limits the time.
         """
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=KEEP_ALIVE)
@@ -72,9 +102,9 @@ class Api:
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=self._headers)
         response: aiohttp.ClientResponse | None = None
         try:
-            response = await self._session.request(method, self.base_url + path, allow_redirects=False, **options)
-            if response.status >= 300:
-                said = await _beginning(response)
+            response = await self._send(self._session, method, path, options)
+            if response.status >= 300 and response.status not in accepted:
+                said = without_quotations(await beginning(response), private)
                 raise refusal(
                     self.provider,
                     response.status,
@@ -82,14 +112,15 @@ class Api:
                     headers=response.headers,
                     key=self._key,
                     doing=f"{method} {path}",
+                    advice=self._advice.get(response.status, ""),
                 )
             yield response
         except aiohttp.ConnectionTimeoutError as error:
-            raise EngineTimeout(f"cannot reach {self.provider} at {self.base_url}: {error}") from error
+            raise EngineTimeout(f"cannot reach {self.provider} at {self.where}: {error}") from error
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            raise EngineError(f"{self.provider}: {self.base_url!r} is no http(s) URL", permanent=True) from error
+            raise EngineError(f"{self.provider}: {self.where!r} is no http(s) URL", permanent=True) from error
         except aiohttp.ClientConnectorError as error:
-            raise EngineError(f"cannot reach {self.provider} at {self.base_url}: {error}") from error
+            raise EngineError(f"cannot reach {self.provider} at {self.where}: {error}") from error
         except aiohttp.ClientError as error:
             raise EngineError(f"the connection to {self.provider} broke: {error!r}") from error
         finally:
@@ -97,8 +128,23 @@ class Api:
                 # Only a response that was read to its end gives its connection back.
                 response.release() if response.content.at_eof() else response.close()
 
+    async def _send(
+        self, session: aiohttp.ClientSession, method: str, path: str, options: Mapping[str, Any]
+    ) -> aiohttp.ClientResponse:
+        url = self.base_url + path
+        try:
+            return await session.request(method, url, allow_redirects=False, **options)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            # The service closed a pooled connection just as it was used. Nothing was answered, so send it once more.
+            if session.closed:
+                raise
+            return await session.request(method, url, allow_redirects=False, **options)
 
-async def _beginning(response: aiohttp.ClientResponse) -> str:
+
+async def beginning(response: aiohttp.ClientResponse) -> str:
+    """Return the beginning of a body that says why there is no answer."""
     said = b""
     with suppress(TimeoutError, aiohttp.ClientError):
         async with asyncio.timeout(REFUSAL):

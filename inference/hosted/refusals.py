@@ -33,12 +33,13 @@ def refusal(
     headers: Mapping[str, str] | None = None,
     key: str = "",
     doing: str = "",
+    advice: str = "",
 ) -> EngineError:
     """
     The error for an HTTP answer, also for that of a WebSocket's handshake.
 
     ``said`` is the beginning of its body; it must not hold a caller's words. ``key`` is how operators call the key of
-    this service (``DEEPGRAM_API_KEY``); ``doing`` is what was asked for.
+    this service (``DEEPGRAM_API_KEY``); ``doing`` is what was asked for, ``advice`` what to do about such a refusal.
     """
     about = f": {said.strip()[:QUOTED]}" if said.strip() else ""
     refused = f"{provider} refused {doing} with {status}"
@@ -52,7 +53,7 @@ def refusal(
         reason = f"Check the key{f' in {key}' if key else ''}, what it may be used for, and the name of the model."
         return EngineError(f"{refused}{about}. {reason}", permanent=True)
     permanent = 400 <= status < 500 and status not in TRANSIENT_STATUSES
-    return EngineError(f"{refused}{about}", permanent=permanent)
+    return EngineError(f"{refused}{about}{f'. {advice}' if advice else ''}", permanent=permanent)
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float:

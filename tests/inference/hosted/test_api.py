@@ -129,3 +129,32 @@ def test_a_service_that_is_full_says_when_to_come_back(header, seconds):
 )
 def test_what_the_end_of_a_socket_means(code, reason, kind):
     assert type(closed("Voices Ltd", code, reason)) is kind
+
+
+async def test_an_address_that_the_service_does_not_have_may_be_optional(service, api):
+    for status in (404, 405, 501):
+        service.answer = web.Response(status=status)
+        assert await api.get_json("/voices", optional=True) is None
+    service.answer = web.Response(status=401)
+    with pytest.raises(EngineError):
+        await api.get_json("/voices", optional=True)
+
+
+async def test_a_refusal_quotes_nothing_that_is_private_and_says_what_to_do(service):
+    service.answer = web.Response(status=404, text='{"input": "my name is Mary Harrington"}')
+    api = Api("Voices Ltd", service.base_url + "/v1", advice={404: "Set TTS_MODEL."})
+    with pytest.raises(EngineError, match=r"404.*Set TTS_MODEL\.") as raised:
+        async with api.request("GET", "/voices", private=["My name is Mary Harrington."]):
+            pass
+    assert "Harrington" not in str(raised.value)
+    await api.close()
+
+
+async def test_no_message_shows_a_password_of_the_address():
+    async with Service().serving() as service:
+        gone = service.base_url.replace("://", "://user:secret@")
+    api = Api("Voices Ltd", gone)
+    with pytest.raises(EngineError) as raised:
+        await api.get_json("/voices")
+    assert "secret" not in str(raised.value)
+    await api.close()
