@@ -30,8 +30,12 @@ class Lease:
     listener has lost the socket.
     """
 
-    def __init__(self, released: Callable[[Lease, Carrier | None, bool], None], listener: Listener, key: str) -> None:
+    def __init__(
+        self, released: Callable[[Lease, Carrier | None, bool], None], listener: Listener, key: str, *, url: str = ""
+    ) -> None:
         self.key = key
+        self.url = url
+        """The address to which its socket must be connected."""
         self._released = released
         self._listener: Listener | None = listener
         self._socket: Carrier | None = None

@@ -38,8 +38,11 @@ class Owner(Protocol):
     def opened(self, socket: Socket) -> None:
         """The socket can be used."""
 
-    def failed_to_open(self, error: EngineError) -> None:
+    def failed_to_open(self, socket: Socket, error: EngineError) -> None:
         """The socket could not be connected, or was closed as soon as it was."""
+
+    def is_wanted(self, url: str) -> bool:
+        """Whether an attempt to connect to this address should be repeated."""
 
     def keep_warm(self) -> None:
         """Connect as many sockets as are wanted."""
@@ -49,6 +52,8 @@ class Socket:
     """One of the sockets: parked, connecting, or connected. Two tasks of the pool run it: one reads, one writes."""
 
     def __init__(self, pool: Owner, session: aiohttp.ClientSession) -> None:
+        self.url = pool.plan.url
+        """The address to which it is connected, or is to be connected."""
         self.leases: dict[str, Lease] = {}
         self.notes: Any = None
         self.tried = asyncio.Event()
@@ -73,6 +78,8 @@ class Socket:
         """Why it is left, if that was decided here."""
         self._opened_at = self._sent_at = self._heard_at = 0.0
         self._pinged_at: float | None = None
+        self._closing = False
+        """It was left or closed by the server, and the connection is not ended yet."""
 
     @property
     def is_connected(self) -> bool:
@@ -80,13 +87,23 @@ class Socket:
 
     @property
     def is_connecting(self) -> bool:
-        return self._wanted.is_set() and self._ws is None
+        return self._wanted.is_set() and self._ws is None and not self._closing
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether its connection is being ended. It can then be connected again."""
+        return self._closing
+
+    @property
+    def is_parked(self) -> bool:
+        return not self._wanted.is_set()
 
     @property
     def has_room(self) -> bool:
         return self.is_connected and not self.spent and len(self.leases) < self._plan.shares
 
-    def connect(self) -> None:
+    def connect(self, url: str) -> None:
+        self.url = url
         self._wanted.set()
 
     def hurry(self) -> None:
@@ -115,7 +132,7 @@ class Socket:
         """Close it. Its listeners lose it with this error, now."""
         if self._ws is None:
             return
-        self._error, self._ws = error, None
+        self._error, self._ws, self._closing = error, None, True
         self._lose_all(error or EngineError(f"the connection to {self._plan.provider} was closed"))
         for scope in (self._reading, self._writing):
             if scope is not None and not scope.expired():
@@ -151,8 +168,7 @@ class Socket:
                 ws = await self._connect()
             except EngineError as error:
                 self.tried.set()
-                self._pool.failed_to_open(error)
-                await self._back_off(error, failures)
+                await self._fail(error, failures)
                 failures += 1
                 continue
             self.tried.set()
@@ -163,12 +179,21 @@ class Socket:
                 self.spent, self._pinged_at = False, None
                 with suppress(Exception):
                     await ws.close()
+                self._closing = False
             if lost is not None and self.used_at == self._opened_at and self._age() < BRIEF:
-                self._pool.failed_to_open(lost)
-                await self._back_off(lost, failures)
+                await self._fail(lost, failures)
                 failures += 1
                 continue
             failures = 0
+            self._wanted.clear()
+            self._pool.keep_warm()
+
+    async def _fail(self, error: EngineError, failures: int) -> None:
+        """Wait before the next attempt. There is none if nobody wants this address any more."""
+        self._pool.failed_to_open(self, error)
+        if self._pool.is_wanted(self.url):
+            await self._back_off(error, failures)
+        if not self._pool.is_wanted(self.url):
             self._wanted.clear()
             self._pool.keep_warm()
 
@@ -208,7 +233,7 @@ class Socket:
         try:
             async with asyncio.timeout(plan.connect_timeout):
                 ws = await self._session.ws_connect(
-                    plan.url,
+                    self.url,
                     headers=plan.headers,
                     autoping=False,
                     max_msg_size=LARGEST,
@@ -229,7 +254,7 @@ class Socket:
                 plan.provider, error.status, said, headers=error.headers, key=plan.key, doing="the connection"
             ) from error
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            raise EngineError(f"{plan.provider}: {plan.url!r} is no address of a WebSocket", permanent=True) from error
+            raise EngineError(f"{plan.provider}: {self.url!r} is no address of a WebSocket", permanent=True) from error
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError):
                 raise EngineTimeout(
@@ -270,7 +295,7 @@ class Socket:
         finally:
             self._reading = None
         if self._ws is ws:
-            self._ws = None
+            self._ws, self._closing = None, True
             self._lose_all(broken)
         return broken
 

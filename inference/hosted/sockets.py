@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from itertools import count
 
@@ -27,10 +27,17 @@ TICK = 0.1
 """Seconds between two looks at the sockets: a stall is noticed so much later than its limit says."""
 SPARE = 30.0
 """Seconds for which a socket is kept that is idle and of which there are more than ``Plan.warm``."""
+RECENT = 60.0
+"""Seconds for which one socket is kept connected to an address that somebody has asked for beside ``Plan.url``."""
 
 
 class SocketPool:
-    """All sockets to one address. Its methods are called on the loop on which it was started."""
+    """
+    All sockets to one service. Its methods are called on the loop on which it was started.
+
+    The warm sockets are connected to ``Plan.url``. Whoever needs another address, such as one with another language in
+    its query, names it to ``take``: it is connected then, and one socket stays connected to it for a while.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -43,15 +50,17 @@ class SocketPool:
         self._waiting: deque[Lease] = deque()
         """Leases that wait for a socket to connect."""
         self._timer: asyncio.TimerHandle | None = None
-        self._refused: EngineError | None = None
-        """Why the last attempt to connect failed; None since one succeeded."""
+        self._refused: dict[str, EngineError] = {}
+        """Why the last attempt to connect to an address failed, until one succeeds."""
+        self._asked: dict[str, float] = {}
+        """When somebody last asked for an address other than ``Plan.url``."""
         self._full_until = 0.0
         self._keys = count()
 
     @property
     def unavailable(self) -> str:
         """Why no new call should rely on the service now; "" if it may."""
-        error = self._refused
+        error = self._refused.get(self.plan.url)
         if error is None or self._session is None:
             return ""
         if isinstance(error, EngineFull) and asyncio.get_running_loop().time() >= self._full_until:
@@ -73,15 +82,14 @@ class SocketPool:
             self._tasks += [asyncio.create_task(socket.run()), asyncio.create_task(socket.write())]
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
         first = self._sockets[0]
-        first.connect()
+        first.connect(self.plan.url)
         await first.tried.wait()
         self.keep_warm()
-        if self._refused is not None:
-            if self._refused.permanent:
-                error = self._refused
+        if (error := self._refused.get(self.plan.url)) is not None:
+            if error.permanent:
                 await self.close()
                 raise error
-            logger.warning("%s is not available yet, trying on: %s", self.plan.provider, self._refused)
+            logger.warning("%s is not available yet, trying on: %s", self.plan.provider, error)
 
     async def close(self) -> None:
         """Close all sockets; whoever uses one loses it. Idempotent."""
@@ -101,33 +109,38 @@ class SocketPool:
         for lease in leases:
             tell(lease.lose, error)
 
-    def take(self, listener: Listener, *, key: str = "") -> Lease:
+    def take(self, listener: Listener, *, key: str = "", url: str = "") -> Lease:
         """
         Use a socket. ``key`` is what its messages carry where several listeners share one; by default a new one.
+        ``url`` is the address that it must be connected to, by default ``Plan.url``.
 
-        Raises ``EngineFull`` if all sockets are in use, and the service's last refusal if that was permanent.
+        Raises ``EngineFull`` if all sockets are in use, and the last refusal of that address if it was permanent.
         """
         if self._session is None:
             raise EngineError(f"the engine of {self.plan.provider} is not started")
-        lease = Lease(self._release, listener, key or f"c{next(self._keys)}")
-        usable = [socket for socket in self._sockets if socket.has_room]
+        url = url or self.plan.url
+        lease = Lease(self._release, listener, key or f"c{next(self._keys)}", url=url)
+        usable = [socket for socket in self._sockets if socket.has_room and socket.url == url]
         if usable:
             # Spread the listeners, so that a lost socket costs few of them.
             min(usable, key=lambda socket: len(socket.leases)).add(lease)
         else:
-            self._refuse_if_useless()
+            self._refuse_if_useless(url)
             self._waiting.append(lease)
+        if url != self.plan.url:
+            self._asked[url] = asyncio.get_running_loop().time()
         self.keep_warm()
         return lease
 
-    def _refuse_if_useless(self) -> None:
+    def _refuse_if_useless(self, url: str) -> None:
         loop, plan = asyncio.get_running_loop(), self.plan
-        if self._refused is not None:
-            if self._refused.permanent:
-                raise self._refused
-            if isinstance(self._refused, EngineFull) and loop.time() < self._full_until:
-                raise EngineFull(str(self._refused), retry_after=self._full_until - loop.time())
-        room = sum(plan.shares for socket in self._sockets if not socket.is_connected)
+        if (error := self._refused.get(url)) is not None and error.permanent:
+            raise error
+        for error in self._refused.values():
+            if isinstance(error, EngineFull) and loop.time() < self._full_until:
+                raise EngineFull(str(error), retry_after=self._full_until - loop.time())
+        # A socket that nobody uses can be connected to another address.
+        room = sum(plan.shares for socket in self._sockets if not socket.leases)
         if len(self._waiting) >= room:
             raise EngineFull(f"all {plan.limit} connections to {plan.provider} are in use")
 
@@ -135,36 +148,68 @@ class SocketPool:
         """Connect as many sockets as are wanted: for those who wait, and ``warm`` for those who come."""
         if self._session is None:
             return
-        plan = self.plan
-        idle = sum(socket.is_connected and not socket.leases and not socket.spent for socket in self._sockets)
-        connecting = [socket for socket in self._sockets if socket.is_connecting]
-        wanted = -(-len(self._waiting) // plan.shares) + plan.warm - idle - len(connecting)
-        parked = [socket for socket in self._sockets if not socket.is_connected and not socket.is_connecting]
+        waiting = Counter(lease.url for lease in self._waiting)
+        for url in [*waiting, *(url for url in (self.plan.url, *self._asked) if url not in waiting)]:
+            self._keep_warm(url, waiting[url])
+
+    def _keep_warm(self, url: str, waiting: int) -> None:
+        idle = len(self._idle(url))
+        connecting = [socket for socket in self._sockets if socket.is_connecting and socket.url == url]
+        wanted = -(-waiting // self.plan.shares) + self._warm(url) - idle - len(connecting)
+        parked = [socket for socket in self._sockets if socket.is_parked]
         for socket in parked[: max(0, wanted)]:
-            socket.connect()
-        if self._waiting:
+            socket.connect(url)
+        if waiting:
             for socket in connecting:
                 socket.hurry()
+            if not connecting and not parked:
+                self._make_room(url)
+
+    def _make_room(self, url: str) -> None:
+        """Leave the idle socket of another address that was not used for longest. It is connected to this one then."""
+        others = [each for each in self._sockets if each.url != url and each.is_connected and not each.leases]
+        if others and not any(socket.is_closing for socket in self._sockets):
+            min(others, key=lambda socket: socket.used_at).leave()
+
+    def _warm(self, url: str) -> int:
+        """How many sockets without a user are wanted at this address."""
+        if url == self.plan.url:
+            return self.plan.warm
+        return int(self.plan.warm > 0 and url in self._asked and not self._is_refused(url))
+
+    def _is_refused(self, url: str) -> bool:
+        return (error := self._refused.get(url)) is not None and error.permanent
+
+    def _idle(self, url: str) -> list[Socket]:
+        return [each for each in self._sockets if each.url == url and each.has_room and not each.leases]
 
     # -- called by the sockets ----------------------------------------------------------------------------
 
     def opened(self, socket: Socket) -> None:
-        self._refused = None
-        while self._waiting and socket.has_room:
-            lease = self._waiting.popleft()
-            if lease.open:
+        self._refused.pop(socket.url, None)
+        for lease in [lease for lease in self._waiting if lease.url == socket.url]:
+            if socket.has_room:
+                self._waiting.remove(lease)
                 socket.add(lease)
         self.keep_warm()
 
-    def failed_to_open(self, error: EngineError) -> None:
+    def failed_to_open(self, socket: Socket, error: EngineError) -> None:
         """Nobody waits for a service that refuses."""
         now = asyncio.get_running_loop().time()
         if isinstance(error, EngineFull):
             self._full_until = now + error.retry_after
-        self._refused = error
-        waiting, self._waiting = self._waiting, deque()
-        for lease in waiting:
+        self._refused[socket.url] = error
+        lost = [lease for lease in self._waiting if lease.url == socket.url]
+        for lease in lost:
+            self._waiting.remove(lease)
+        for lease in lost:
             tell(lease.lose, error)
+
+    def is_wanted(self, url: str) -> bool:
+        """Whether an attempt to connect to this address should be repeated."""
+        if url == self.plan.url or any(lease.url == url for lease in self._waiting):
+            return True
+        return url in self._asked and not self._is_refused(url)
 
     def _release(self, lease: Lease, socket: Carrier | None, reuse: bool) -> None:
         if not isinstance(socket, Socket):
@@ -183,11 +228,14 @@ class SocketPool:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._timer = loop.call_later(TICK, self._tick)
+        for url in [url for url, asked in self._asked.items() if now - asked > RECENT]:
+            del self._asked[url]
+            self._refused.pop(url, None)
         for socket in self._sockets:
             if socket.is_connected:
                 socket.look(now)
-        idle = [socket for socket in self._sockets if socket.is_connected and not socket.leases]
-        for socket in idle[self.plan.warm :]:
-            if now - socket.used_at > SPARE:
-                socket.leave()
+        for url in {socket.url for socket in self._sockets if socket.is_connected}:
+            for socket in self._idle(url)[self._warm(url) :]:
+                if now - socket.used_at > SPARE:
+                    socket.leave()
         self.keep_warm()

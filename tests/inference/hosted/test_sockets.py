@@ -431,3 +431,56 @@ async def test_an_address_that_nobody_serves_is_away_and_one_that_is_none_is_a_m
     with pytest.raises(EngineError, match="no address") as raised:
         await SocketPool(Plan(provider="Echo Ltd", url="echo.example.com", read=read)).start()
     assert raised.value.permanent
+
+
+async def test_another_address_is_connected_when_it_is_asked_for_and_stays_warm(service):
+    async with pool_of(service, warm=1) as pool:
+        await pool.start()
+        german = pool.plan.url + "?language=de"
+        ear = Ear()
+        lease = pool.take(ear, url=german)
+        lease.send('{"n": 1}')
+        await ear.heard(1)
+        await service.until(3)
+        assert [socket.request.query_string for socket in service.sockets] == ["", "language=de", "language=de"]
+        again = Ear()
+        lease = pool.take(again, url=german)
+        assert lease.connected
+        assert take(pool)[0].connected
+
+
+async def test_an_idle_socket_of_another_address_makes_room(service):
+    async with pool_of(service, warm=1, limit=1) as pool:
+        await pool.start()
+        ear = Ear()
+        lease = pool.take(ear, url=pool.plan.url + "?language=de")
+        lease.send('{"n": 1}')
+        await ear.heard(1)
+        assert service.sockets[0].gone.is_set()
+
+
+async def test_an_address_that_is_refused_costs_nobody_else(service):
+    async with pool_of(service, warm=1) as pool:
+        await pool.start()
+        await service.until(1)
+        klingon = pool.plan.url + "?language=tlh"
+        service.refusal = (400, "", {})
+        ear = Ear()
+        pool.take(ear, url=klingon)
+        assert (await ear.lost()).permanent
+        with pytest.raises(EngineError, match="400"):
+            pool.take(Ear(), url=klingon)
+        service.refusal = None
+        assert pool.unavailable == ""
+        lease, other = take(pool)
+        lease.send('{"n": 1}')
+        await other.heard(1)
+
+
+async def test_a_spent_socket_is_replaced_while_it_is_being_closed(service):
+    async with pool_of(service, warm=1, limit=2) as pool:
+        await pool.start()
+        service.freeze()
+        lease, _ = take(pool)
+        lease.release(reuse=False)
+        await service.until(2)
