@@ -218,8 +218,10 @@ class Socket:
             try:
                 async with asyncio.timeout(None) as self._writing:
                     while self._outgoing and (ws := self._ws) is not None:
-                        self._sent_at = loop.time()
-                        await _send(ws, self._outgoing.popleft())
+                        frame = self._outgoing.popleft()
+                        if frame is not None:  # services do not count a ping as something sent
+                            self._sent_at = loop.time()
+                        await _send(ws, frame)
             except TimeoutError:
                 pass  # it was left
             except (aiohttp.ClientError, ConnectionError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -79,6 +80,10 @@ class Service:
     async def handle(self, socket: Socket, message: Any) -> None:
         """Answer one message: decoded JSON, or bytes."""
 
+    def refuse(self, request: web.Request) -> tuple[int, str, dict[str, str]] | None:
+        """The refusal of this handshake; None accepts it."""
+        return self.refusal
+
     def routes(self, router: web.UrlDispatcher) -> None:
         """Add the addresses of HTTP."""
 
@@ -111,11 +116,31 @@ class Service:
                 socket.abort()
             await runner.cleanup()
 
+    @asynccontextmanager
+    async def serving_elsewhere(self) -> AsyncIterator[Any]:
+        """Serve from another thread while the block runs, so that no task of the service is among those of the test."""
+        started, ended = threading.Event(), asyncio.Event()
+
+        async def serve() -> None:
+            async with self.serving():
+                self.loop = asyncio.get_running_loop()
+                started.set()
+                await ended.wait()
+
+        thread = threading.Thread(target=asyncio.run, args=(serve(),), name="hosted service")
+        thread.start()
+        await asyncio.to_thread(started.wait)
+        try:
+            yield self
+        finally:
+            self.loop.call_soon_threadsafe(ended.set)
+            await asyncio.to_thread(thread.join)
+
     async def _accept(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
         await self.handshake.wait()
-        if self.refusal is not None:
-            status, body, headers = self.refusal
+        if (refusal := self.refuse(request)) is not None:
+            status, body, headers = refusal
             return web.Response(status=status, text=body, headers=headers)
         ws = web.WebSocketResponse(max_msg_size=16 << 20)
         await ws.prepare(request)

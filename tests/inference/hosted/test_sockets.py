@@ -306,6 +306,14 @@ async def test_an_idle_socket_is_kept_alive_and_renewed(service):
         assert {"keep": 1} in service.sockets[0].received
 
 
+async def test_pings_do_not_take_the_place_of_keep_alive(service):
+    async with pool_of(service, warm=1, keep_alive='{"keep": 1}', keep_alive_every=0.4, ping_every=0.1) as pool:
+        await pool.start()
+        lease, ear = take(pool)
+        assert await ear.heard(2) == [{"keep": 1}, {"keep": 1}]
+        lease.release()
+
+
 async def test_a_socket_that_is_in_use_is_not_renewed(service):
     async with pool_of(service, warm=0, limit=2, renew_after=0.2) as pool:
         await pool.start()

@@ -1,0 +1,1 @@
+"""Recognition by Deepgram: its account and models, and its two protocols, without I/O."""
