@@ -8,12 +8,13 @@ import re
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
-from calls import rates
+from calls import costs, rates
 from calls.keyterms import are_keyterms
 from calls.languages import LANGUAGE, are_voices_of_languages, judge_language, problems_of_others
 from calls.status import Status
@@ -240,6 +241,11 @@ class Call(models.Model):
     end_reason = models.CharField(max_length=32, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     recording = models.FileField(max_length=255, blank=True)
+    usage = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What the call used at engines that bill: amounts by kind of engine, name and unit.",
+    )
 
     # Only outbound calls have these.
     scheduled_for = models.DateTimeField(null=True, blank=True, help_text="The call is not dialled before this time.")
@@ -312,6 +318,11 @@ class Call(models.Model):
     def is_recorded(self) -> bool:
         """Whether the call is recorded: its own setting, else its agent's."""
         return self.agent.record if self.record is None else self.record
+
+    @property
+    def estimated_cost(self) -> float | None:
+        """What the call cost at engines that bill, by ``ENGINE_PRICES``; None if a price is missing."""
+        return costs.estimate_cost(self.usage, settings.ENGINE_PRICES)
 
     @property
     def detection(self) -> MachineDetection:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from calls import rates
+from calls import costs, rates
 from clientcaller import environment, profiles
 
 # --- The project -----------------------------------------------------------------------------------------
@@ -350,6 +350,14 @@ if not REDIS_URL and (_remote := [alias for alias in ENGINES if profiles.is_remo
         "this process and the workers (manage.py runworker) find each other, or choose another engine "
         "(ENGINES_PROFILE, STT_ENGINE, LLM_ENGINE, TTS_ENGINE)."
     )
+
+ENGINE_CURRENCY = environment.text("ENGINE_CURRENCY", "USD")
+"""The currency of ``ENGINE_PRICES``, as it is shown."""
+try:
+    ENGINE_PRICES = costs.read_prices(environment.json_object("ENGINE_PRICES"))
+except ValueError as error:
+    raise ImproperlyConfigured(f"ENGINE_PRICES is wrong: {error}") from None
+"""What engines bill, for one second, character or token: the cost of each call is estimated with it."""
 
 # --- Logging ---------------------------------------------------------------------------------------------
 

@@ -22,9 +22,10 @@ class UsageMeter:
     def __init__(self) -> None:
         self._amounts: Usage = {}
 
-    def __bool__(self) -> bool:
-        """Whether anything was used."""
-        return bool(self._amounts)
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was used. A meter itself is always true, so that ``if meter := current()`` means a call."""
+        return not self._amounts
 
     def add(self, kind: str, name: str, **amounts: float) -> None:
         """

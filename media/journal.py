@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from time import time
 
 from calls.services import StreamClaim, facts
+from inference.usage import Usage
 from media.spool import FactSpool
 from media.turns import commands as cmd
 from media.turns.clock import StreamClock
@@ -97,6 +98,10 @@ class Journal:
     def transfer_requested(self, transfer: cmd.Transfer) -> None:
         fact = facts.TransferRequested(call_id=self._call_id, target=transfer.target, at=self._now())
         self._recorder.record(fact)
+
+    def used(self, usage: Usage) -> None:
+        """Record what the stream used at engines that bill."""
+        self._recorder.record(facts.UsageCounted(call_id=self._call_id, usage=usage, at=self._now()))
 
     def _now(self) -> datetime:
         return self._wall_time(self._loop.time())

@@ -16,6 +16,7 @@ from typing import Any
 from calls.services import StreamClaim
 from inference.backends import Engines
 from inference.mulaw import decode_mulaw
+from inference.usage import UsageMeter, metering
 from media.audio import SILENCE
 from media.background import BackgroundTasks
 from media.hearing import KEPT_FOR_RECOGNITION, KEPT_FOR_VOICE, Ear
@@ -64,6 +65,7 @@ class Session:
         load: ReplyLoad | None = None,
     ) -> None:
         self._claim = claim
+        self._usage = UsageMeter()
         self._hang_up = hang_up
         self._loop = asyncio.get_running_loop()
         self._clock = StreamClock()
@@ -97,17 +99,18 @@ class Session:
             tasks=self._tasks,
             emit=self.receive,
         )
-        self._mouth = Mouth(
-            claim,
-            engines,
-            phrases,
-            longest_reply=options.longest_reply,
-            may_wait=options.may_wait,
-            load=load,
-            tasks=self._tasks,
-            emit=self.receive,
-            language=options.language,
-        )
+        with metering(self._usage):
+            self._mouth = Mouth(
+                claim,
+                engines,
+                phrases,
+                longest_reply=options.longest_reply,
+                may_wait=options.may_wait,
+                load=load,
+                tasks=self._tasks,
+                emit=self.receive,
+                language=options.language,
+            )
         self._journal = Journal(claim, facts, clock=self._clock)
         self._recording = recording
         self._may_record = False
@@ -168,7 +171,8 @@ class Session:
         if self._recording is not None and self._may_record:
             self._recording.caller(position - len(audio), audio)
         pcm = decode_mulaw(audio)
-        self._ear.push(position, pcm)
+        with metering(self._usage):  # a fallback may open its next engine
+            self._ear.push(position, pcm)
         self._level.push(position, pcm)
         self._voice.push(pcm)
 
@@ -196,6 +200,8 @@ class Session:
         self._ear.close()
         await self._tasks.cancel()
         await self._mouth.close()
+        if not self._usage.is_empty:
+            self._journal.used(self._usage.as_json())
 
     # -- the one rule ---------------------------------------------------------------------------------------
 
@@ -208,8 +214,9 @@ class Session:
         try:
             while self._events and not self._closed:
                 commands = self._conversation.receive(self._events.popleft(), now=self._loop.time())
-                for command in commands:
-                    self._handlers[type(command)](command)
+                with metering(self._usage):
+                    for command in commands:
+                        self._handlers[type(command)](command)
         except Exception:
             # The one outer handler of a call: a bug must not leave the caller in silence.
             logger.exception("Call %s: the session failed on %s", self._claim.call_id, type(event).__name__)

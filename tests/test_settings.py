@@ -205,6 +205,7 @@ def test_engine_options_are_added_to_those_of_the_profile(load):
         ({"ENGINES_OPTIONS": '{"ears": {}}'}, "ears"),
         ({"ENGINES_OPTIONS": '{"stt": 1}'}, "one object per engine"),
         ({"CONVERSATION": "nice"}, "CONVERSATION is not valid JSON"),
+        ({"ENGINE_PRICES": '{"acme": {"minutes": 1}}'}, 'ENGINE_PRICES is wrong: the price of acme is by "minutes"'),
         ({"DEBUG": "maybe"}, 'DEBUG is "maybe". Set it to 1 or 0'),
         ({"MAX_LIVE_CALLS": "0"}, 'MAX_LIVE_CALLS is "0". Set it to a number of at least 1'),
         ({"MAX_LIVE_CALLS": "inf"}, 'MAX_LIVE_CALLS is "inf". Set it to a number'),

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
@@ -17,7 +18,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
-from calls import recordings
+from calls import costs, recordings
 from calls.admin.actions import CALL_ACTIONS, applicable_actions, carry_out
 from calls.admin.placing import PlaceForm
 from calls.admin.shared import EMPTY, ReadOnly, is_permitted, milliseconds, names
@@ -141,6 +142,7 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
         ),
         ("Times", {"fields": names("created_at scheduled_for due_at answered_at ended_at canceled_at seconds p50")}),
         ("Recording", {"fields": ["player"]}),
+        ("Cost", {"fields": ["used", "cost"]}),
         ("Request", {"classes": ["collapse"], "fields": _REQUEST}),
         ("Technical", {"classes": ["collapse"], "fields": names("id sid stream_sid streams process webhooks")}),
     ]
@@ -204,6 +206,19 @@ class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
             address,
             call,
         )
+
+    @admin.display(description="used at engines that bill")
+    def used(self, call: Call) -> str:
+        rows = (
+            (kind, name, f"{amount:,.1f}" if unit == "seconds" else f"{amount:,.0f}", unit.replace("_", " "))
+            for kind, name, unit, amount in costs.amounts(call.usage)
+        )
+        return format_html_join("", "{} {}: {} {}<br>", rows) or EMPTY
+
+    @admin.display(description="estimated cost")
+    def cost(self, call: Call) -> str:
+        cost = call.estimated_cost
+        return EMPTY if cost is None else f"{cost:.4f} {settings.ENGINE_CURRENCY}"
 
     @admin.display(description="webhooks")
     def webhooks(self, call: Call) -> str:

@@ -55,6 +55,8 @@ CALL: dict[str, object] = {
     "variables": {"name": "Ada"},
     "metadata": {"order": 1815},
     "has_recording": False,
+    "usage": {},
+    "estimated_cost": None,
 }
 SCHEDULED = CALL | {
     "scheduled_for": "2030-02-01T15:00:00Z", "due_at": "2030-02-01T15:00:00Z", "timezone": "America/New_York",
@@ -70,6 +72,8 @@ OVER = CALL | {
     "duration": 72.0,
     "end_reason": "caller-hung-up",
     "has_recording": True,
+    "usage": {"stt": {"deepgram/nova-3": {"seconds": 61.4}}, "tts": {"cartesia/sonic-3.5": {"characters": 312.0}}},
+    "estimated_cost": {"amount": 0.016456, "currency": "USD"},
 }
 TURN: dict[str, object] = {
     "number": 2,

@@ -113,6 +113,14 @@ class JSONObject(serializers.Field[dict[str, Any], Any, Any, Any]):
         return value
 
 
+_NUMBERS = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}}
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "object", "additionalProperties": _NUMBERS}})
+class Amounts(JSONObject):
+    """What a call used, by kind of engine, name and unit."""
+
+
 @extend_schema_field(
     {
         "type": "object",

@@ -17,9 +17,11 @@ from uuid import UUID, uuid4
 import msgspec
 from django.core.files import File
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from calls import recordings
+from calls.costs import add_usage
 from calls.errors import CallsError
 from calls.models import E164, Call, CallEvent, DoNotCall, Turn
 from calls.services import attempts, webhooks
@@ -126,6 +128,17 @@ class StreamEnded(_Fact, tag="stream-ended", frozen=True, kw_only=True):
     at: Moment
 
 
+class UsageCounted(_Fact, tag="usage", frozen=True, kw_only=True):
+    """
+    What a stream used at engines that bill, by kind of engine, name and unit.
+
+    The call has the sum of its streams.
+    """
+
+    usage: Mapping[str, Mapping[str, Mapping[str, Annotated[float, msgspec.Meta(ge=0)]]]]
+    at: Moment
+
+
 class RecordingFinished(_Fact, tag="recording", frozen=True, kw_only=True):
     """The recording of one stream is a finished WAV file at ``path``, in the spool of this machine."""
 
@@ -140,6 +153,7 @@ Fact: TypeAlias = (
     | OptedOut
     | TransferRequested
     | StreamEnded
+    | UsageCounted
     | RecordingFinished
 )
 
@@ -193,6 +207,8 @@ def record_fact(fact: Fact) -> None:
             _record_transfer(fact)
         case StreamEnded():
             _record_stream_ended(fact)
+        case UsageCounted():
+            _record_usage(fact)
         case RecordingFinished():
             _attach_recording(fact)
         case _:
@@ -246,6 +262,17 @@ def _record_stream_ended(fact: StreamEnded) -> None:
         if current.update(end_reason=fact.reason) and fact.reason == "caller-hung-up":
             # A number without a status callback reports nothing after this.
             _follow(call, Status.COMPLETED, fact.at)
+
+
+def _record_usage(fact: UsageCounted) -> None:
+    with transaction.atomic():
+        call = get_call(fact.call_id)
+        if not write_event(fact.fact_id, call.pk, "usage", fact.at, msgspec.to_builtins(fact.usage))[1]:
+            return
+        # This takes the lock of the row, so that the sum is read after that of another process was written.
+        Call.objects.filter(pk=call.pk).update(usage=F("usage"))
+        call.refresh_from_db(fields=["usage"])
+        Call.objects.filter(pk=call.pk).update(usage=add_usage(call.usage, fact.usage))
 
 
 def _follow(call: Call, status: Status, at: datetime) -> None:

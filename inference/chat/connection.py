@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 import msgspec
 
-from inference.chat.events import Chunk, EventReader, read_chunk
+from inference.chat.events import Chunk, EventReader, TokenCounts, read_chunk, read_usage
 from inference.chat.options import ModelServerOptions
 from inference.chat.refusals import refusal, retry_after, without_quotations
 from inference.types import EngineError, EngineFull, EngineTimeout
@@ -142,6 +142,10 @@ class Reply:
     def __init__(self, connection: Connection, body: Mapping[str, Any]) -> None:
         self.finish_reason = ""
         """The reason why the reply ended, in the server's words; ``""`` until then."""
+        self.is_taken = False
+        """Whether the server has taken the request, and so will bill it."""
+        self.usage: TokenCounts | None = None
+        """The tokens that the server has counted; None until the end of the reply, or if it does not say."""
         self._connection = connection
         self._body = body
         self._events = EventReader()
@@ -162,6 +166,7 @@ class Reply:
             with errors("first words"):
                 async with first:
                     self._response = await self._connection._post(self._body)
+                    self.is_taken = True
                     chunks = await self._next()
             while chunks:
                 for chunk in chunks:
@@ -185,23 +190,30 @@ class Reply:
             if not data:
                 raise EngineError(f"{self._connection.where} broke off in the middle of the reply")
             try:
-                for event in self._events.feed(data):
+                for event in self._read_events(data):
+                    if self.finish_reason:
+                        continue  # only the usage may come behind it
                     chunk = read_chunk(event)
                     self.finish_reason = chunk.finish_reason
                     if chunk.text or chunk.calls:
                         chunks.append(chunk)
-                    if self.finish_reason:
-                        break
             except EngineError as error:
                 raise EngineError(f"{self._connection.where}: {error}") from error
         return chunks
 
+    def _read_events(self, data: bytes) -> list[bytes]:
+        events = self._events.feed(data)
+        for event in events:
+            if b'"usage"' in event and (usage := read_usage(event)) is not None:
+                self.usage = usage
+        return events
+
     async def _drain(self) -> None:
         assert self._response is not None
-        with suppress(TimeoutError, aiohttp.ClientError):
+        with suppress(TimeoutError, aiohttp.ClientError, EngineError):
             async with asyncio.timeout(DRAIN):
-                while await self._response.content.readany():
-                    pass
+                while data := await self._response.content.readany():
+                    self._read_events(data)
 
 
 def _ssl_context(options: ModelServerOptions) -> ssl.SSLContext | bool:

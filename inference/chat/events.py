@@ -76,8 +76,43 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class _UsageChunk(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class TokenCounts(NamedTuple):
+    """The tokens of one reply, as the server bills them."""
+
+    input_tokens: int
+    """Those that did not come from the server's cache."""
+    cached_input_tokens: int
+    output_tokens: int
+
+
+def read_usage(event: bytes) -> TokenCounts | None:
+    """Return the tokens that the server counted, if this event has them. Some servers send a null in every chunk."""
+    try:
+        usage = msgspec.json.decode(event, type=_UsageChunk).usage
+    except msgspec.MsgspecError:
+        return None
+    if usage is None:
+        return None
+    cached = (usage.prompt_tokens_details or _PromptDetails()).cached_tokens or 0
+    return TokenCounts(max(0, usage.prompt_tokens - cached), cached, max(0, usage.completion_tokens))
+
+
 class _Chunk(msgspec.Struct):
-    """The fields of one event that are read. Reasoning, usage and others are ignored."""
+    """The fields of one event that are read. Reasoning and others are ignored; ``read_usage`` reads the usage."""
 
     choices: list[_Choice] | None = None
     error: Any = None

@@ -65,3 +65,8 @@ def server_of(name: str, base_url: str) -> Server:
     except ValueError:
         host = None
     return next((server for server in SERVERS.values() if server.host and server.host == host), SERVERS[""])
+
+
+def name_of(server: Server) -> str:
+    """Return the name of a server in ``SERVERS``."""
+    return next(name for name, known in SERVERS.items() if known is server)

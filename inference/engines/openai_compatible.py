@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar
 
+from inference import usage
 from inference.chat.connection import Connection, Reply
 from inference.chat.context import Context
-from inference.chat.events import Chunk
+from inference.chat.events import Chunk, TokenCounts
 from inference.chat.options import ModelServerOptions
 from inference.chat.prompt import functions, prompt, tokens
 from inference.chat.refusals import ToolsRefused
-from inference.chat.servers import Rank, server_of
+from inference.chat.servers import Rank, name_of, server_of
 from inference.chat.slots import Slots, expire
 from inference.chat.spoken import BlankReply, SpokenReply
 from inference.types import (
@@ -42,6 +43,8 @@ LOADING_PAUSE = 0.5
 IDLE = 20.0
 """After so many seconds without a request the server may have closed the connection. It is then opened again, unless
 warming does that."""
+CHARACTERS_PER_TOKEN = 4
+"""OpenAI's own rule of thumb for English text, by which a reply is counted that was left before its end."""
 
 
 class OpenAICompatibleLanguageModel:
@@ -68,9 +71,16 @@ class OpenAICompatibleLanguageModel:
         """The last reply began with reasoning, of which only the end was written. Chat templates that write the
         beginning make a model do so in every reply."""
         self._length_field = kind.length_field
+        self._billed_as = f"{name_of(kind)}/{options.model}" if kind.paid else ""
+        """The name of the model in what a call used; empty if nothing is billed."""
+        counting = {"stream_options": {"include_usage": True}} if kind.paid else {}
         self._fixed = {
-            "model": options.model, "temperature": options.temperature, "stream": True, **options.extra_body,
-        }  # fmt: skip
+            "model": options.model,
+            "temperature": options.temperature,
+            "stream": True,
+            **counting,
+            **options.extra_body,
+        }
         """The fields that are the same in every request."""
         self._slots = Slots(options.max_concurrent)
         self._used_at = -IDLE
@@ -140,6 +150,7 @@ class OpenAICompatibleLanguageModel:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
+        meter = usage.current() if self._billed_as else None
         if rank is not Rank.REAL and (wait := self._connection.full_until - loop.time()) > 0:
             raise EngineFull(f"{self._connection.where} is full and wants no request for another {wait:.1f} s")
         while True:
@@ -158,11 +169,12 @@ class OpenAICompatibleLanguageModel:
                 first = asyncio.timeout_at(deadline)
                 if rank is not Rank.REAL:
                     slot.give_way = partial(expire, first)
-                reply = Reply(self._connection, body)
+                reply, written = Reply(self._connection, body), 0
                 try:
                     async with aclosing(reply.chunks(first)) as chunks:
                         async for chunk in chunks:
                             begun, slot.give_way = True, None
+                            written += len(chunk.text)
                             yield chunk
                     if reply.finish_reason == "length" and begun:
                         yield Chunk(finish_reason=reply.finish_reason)
@@ -181,6 +193,10 @@ class OpenAICompatibleLanguageModel:
                     if not begun and rank is not Rank.WARM:
                         raise self._empty(reply.finish_reason)
                     return
+                finally:
+                    if meter is not None and reply.is_taken:
+                        counted = reply.usage or _estimated(turns, written)
+                        meter.add("llm", self._billed_as, **counted._asdict())
             if slot.lost and rank is Rank.WARM:
                 return
 
@@ -199,3 +215,9 @@ class OpenAICompatibleLanguageModel:
 
     def _empty(self, why: str) -> EngineError:
         return EngineError(f"{self._options.model} at {self._connection.where} sent an empty reply ({why})")
+
+
+def _estimated(turns: Sequence[Mapping[str, str]], written: int) -> TokenCounts:
+    """The tokens of a reply that was left before the server had counted them."""
+    read = sum(len(turn["content"]) for turn in turns)
+    return TokenCounts(-(-read // CHARACTERS_PER_TOKEN), 0, -(-written // CHARACTERS_PER_TOKEN))

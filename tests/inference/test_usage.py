@@ -20,13 +20,14 @@ def test_amounts_are_added_up_by_kind_name_and_unit():
     }
 
 
-def test_a_meter_is_true_once_something_was_used():
+def test_a_meter_says_whether_anything_was_used_and_is_always_true():
     meter = UsageMeter()
+    assert meter
     meter.add("tts", "cartesia/sonic", characters=0)
-    assert not meter
+    assert meter.is_empty
     assert meter.as_json() == {}
     meter.add("tts", "cartesia/sonic", characters=1)
-    assert meter
+    assert not meter.is_empty
 
 
 @pytest.mark.parametrize("amount", [-1, math.nan])
@@ -34,7 +35,7 @@ def test_an_amount_that_cannot_be_is_refused_and_changes_nothing(amount):
     meter = UsageMeter()
     with pytest.raises(ValueError, match="output_tokens at openai/gpt"):
         meter.add("llm", "openai/gpt", input_tokens=3, output_tokens=amount)
-    assert not meter
+    assert meter.is_empty
 
 
 def test_what_a_meter_tells_does_not_change_with_it():

@@ -9,7 +9,16 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from calls.api.fields import JSONObject, StrictBoolean, StrictChoice, StrictInteger, StrictText, Timestamp, Variables
+from calls.api.fields import (
+    Amounts,
+    JSONObject,
+    StrictBoolean,
+    StrictChoice,
+    StrictInteger,
+    StrictText,
+    Timestamp,
+    Variables,
+)
 from calls.api.serializers.shared import Named, Strict
 from calls.models import Agent, Call, CallEvent, CallOrder, DialAttempt, MachineDetection, Turn
 from calls.services.orders import LONGEST_TEXT
@@ -67,6 +76,13 @@ class NewCallSerializer(Named, Strict):
         return NewCall(**{name: value for name, value in self.validated_data.items() if value is not None})
 
 
+class Cost(serializers.Serializer[Any]):
+    """An estimated cost."""
+
+    amount = serializers.FloatField(read_only=True)
+    currency = serializers.CharField(read_only=True, help_text="As ENGINE_CURRENCY says.")
+
+
 class CallSerializer(Named, serializers.ModelSerializer[Call]):
     """A call, as lists show it."""
 
@@ -77,6 +93,14 @@ class CallSerializer(Named, serializers.ModelSerializer[Call]):
     variables = Variables(read_only=True)
     machine_detection = StrictChoice(choices=MachineDetection.choices, read_only=True, allow_null=True)
     has_recording = serializers.SerializerMethodField()
+    usage = Amounts(
+        read_only=True,
+        help_text="What the call used at engines that bill, known when its streams have ended: amounts by kind of "
+        "engine, name and unit.",
+    )
+    estimated_cost = serializers.SerializerMethodField(
+        help_text="What that costs by ENGINE_PRICES; null if nothing was used or a price is missing."
+    )
 
     class Meta:
         model = Call
@@ -85,10 +109,16 @@ class CallSerializer(Named, serializers.ModelSerializer[Call]):
             "attempts_made", "answered_at", "answered_by", "language", "ended_at", "duration", "end_reason",
             "transfer_to",
             "max_duration", "machine_detection", "record", "timezone", "variables", "metadata", "has_recording",
+            "usage", "estimated_cost",
         ]  # fmt: skip
 
     def get_has_recording(self, call: Call) -> bool:
         return bool(call.recording)
+
+    @extend_schema_field(Cost(allow_null=True))
+    def get_estimated_cost(self, call: Call) -> dict[str, Any] | None:
+        cost = call.estimated_cost
+        return None if cost is None else {"amount": cost, "currency": settings.ENGINE_CURRENCY}
 
 
 def as_accepted(call: Call) -> dict[str, Any]:

@@ -50,6 +50,17 @@ def test_calls_are_searched_filtered_and_sorted(admin_client, query, db):
     assert "1 call" in page.content.decode()
 
 
+def test_the_page_of_a_call_shows_what_it_used_and_what_that_costs(admin_client, settings):
+    call = make_call(usage={"stt": {"deepgram/nova-3": {"seconds": 61.44}}, "tts": {"acme/<b>": {"characters": 1312}}})
+    page = admin_client.get(f"/admin/calls/call/{call.pk}/change/").content.decode()
+    assert "stt deepgram/nova-3: 61.4 seconds" in page
+    assert "tts acme/&lt;b&gt;: 1,312 characters" in page
+    assert "USD" not in page
+    settings.ENGINE_PRICES = {"deepgram/nova-3": {"seconds": 0.0001}, "acme/<b>": {"characters": 0.00002}}
+    settings.ENGINE_CURRENCY = "EUR"
+    assert "0.0324 EUR" in admin_client.get(f"/admin/calls/call/{call.pk}/change/").content.decode()
+
+
 def test_the_transcript_of_a_call_strikes_out_what_was_not_heard(admin_client, recorded):
     page = admin_client.get(f"/admin/calls/call/{recorded.pk}/change/").content.decode()
     assert "Sentence 1.<s> Unheard &lt;end&gt;.</s>" in page

@@ -34,6 +34,17 @@ def place(api, *, key: str = "", **fields):
     return api.post("/api/calls/", {"to": ANNA, "agent": "front-desk", **fields}, **headers)
 
 
+def test_a_call_shows_what_it_used_and_what_that_costs(api, settings):
+    pk = place(api).json()["id"]
+    assert (place(api, key="1").json()["usage"], api.get(f"/api/calls/{pk}/").json()["estimated_cost"]) == ({}, None)
+    used = {"stt": {"deepgram/nova-3": {"seconds": 60.0}}}
+    Call.objects.filter(pk=pk).update(usage=used)
+    body = api.get(f"/api/calls/{pk}/").json()
+    assert (body["usage"], body["estimated_cost"]) == (used, None)
+    settings.ENGINE_PRICES, settings.ENGINE_CURRENCY = {"deepgram/nova-3": {"seconds": 0.0001}}, "EUR"
+    assert api.get(f"/api/calls/{pk}/").json()["estimated_cost"] == {"amount": 0.006, "currency": "EUR"}
+
+
 # --- Placing -----------------------------------------------------------------------------------------------
 
 

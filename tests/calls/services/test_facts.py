@@ -226,3 +226,30 @@ def test_deleting_a_call_deletes_its_sound(spool):
     assert len(files()) == 1
     Call.objects.all().delete()
     assert files() == []
+
+
+NOVA, SONIC = "deepgram/nova-3", "cartesia/sonic-3.5"
+
+
+def used(connected, **fields: Any) -> facts.UsageCounted:
+    return facts.UsageCounted(**{"call_id": connected.call_id, "at": AT, **fields})
+
+
+def test_what_the_streams_of_a_call_used_is_added_up_once(connected, settings):
+    first = used(connected, usage={"stt": {NOVA: {"seconds": 61.5}}, "tts": {SONIC: {"characters": 100}}})
+    second = used(connected, usage={"stt": {NOVA: {"seconds": 10.0}}})
+    for fact in (first, second, first, second):
+        services.record_fact(facts.decode(facts.encode(fact)))
+    call = Call.objects.get()
+    assert call.usage == {"stt": {NOVA: {"seconds": 71.5}}, "tts": {SONIC: {"characters": 100}}}
+    assert [event.data for event in call.events.filter(kind="usage")] == [first.usage, second.usage]
+    assert call.estimated_cost is None
+    settings.ENGINE_PRICES = {NOVA: {"seconds": 0.01}, SONIC: {"characters": 0.001}}
+    assert call.estimated_cost == pytest.approx(0.815)
+
+
+@pytest.mark.parametrize("usage", [{"stt": {NOVA: {"seconds": -1.0}}}, {"stt": {NOVA: "much"}}])
+def test_usage_that_cannot_be_is_no_fact(usage):
+    fact = {"type": "usage", "call_id": str(uuid4()), "usage": usage, "at": AT.isoformat()}
+    with pytest.raises(CallsError, match="not a fact"):
+        facts.decode(json.dumps(fact))

@@ -106,8 +106,8 @@ async def test_each_kind_of_server_gets_the_fields_that_it_knows(server, connect
         "ollama": {"max_tokens"},
         "vllm": {"max_tokens", "priority"},
         "tensorrt-llm": {"max_tokens"},
-        "openai": {"max_completion_tokens", "tools"},
-        "groq": {"max_completion_tokens", "tools"},
+        "openai": {"max_completion_tokens", "tools", "stream_options"},
+        "groq": {"max_completion_tokens", "tools", "stream_options"},
     }
 
 
