@@ -1,0 +1,63 @@
+"""Brings the voices of hosted services to one loudness."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inference.types import Pcm
+from inference.voices.loudness import ACTIVE_DBFS, limit_and_quantise
+
+BLOCK = 160
+"""Samples: 20 ms at 8 kHz."""
+SOUND_DBFS = -50.0
+"""A quieter block is silence."""
+ENOUGH, COMPLETE = 30, 250
+"""Blocks with sound (0.6 and 5 s) from which the level is taken for the first time, and the last time."""
+LARGEST_DB = 12.0
+"""The largest correction."""
+DB_PER_SECOND = 3.0
+"""How fast the gain may change within an utterance: slower than anybody hears."""
+
+
+class Loudness:
+    """The gain for one voice. It is measured on the first seconds that the voice speaks, and then stays."""
+
+    def __init__(self, gain_db: float | None = None) -> None:
+        """``gain_db`` is the gain, if nothing is to be measured."""
+        self.gain_db = gain_db or 0.0
+        """The gain that is right as far as is known."""
+        self._is_settled = gain_db is not None
+        self._blocks: list[float] = []
+        """The power of the blocks with sound."""
+
+    def measure(self, pcm: Pcm) -> None:
+        """Take sound as the provider has sent it."""
+        if self._is_settled:
+            return
+        blocks = pcm[: len(pcm) // BLOCK * BLOCK].reshape(-1, BLOCK).astype(np.float64) / 32768
+        power = np.square(blocks).mean(1)
+        self._blocks += power[power > 10 ** (SOUND_DBFS / 10)].tolist()
+        if len(self._blocks) >= ENOUGH:
+            louder = np.sort(self._blocks)[len(self._blocks) // 2 :]
+            level = 10 * float(np.log10(louder.mean()))
+            self.gain_db = max(-LARGEST_DB, min(LARGEST_DB, ACTIVE_DBFS - level))
+        self._is_settled = len(self._blocks) >= COMPLETE
+
+
+class Levelling:
+    """Applies the gain of a voice to one utterance, in which it changes too slowly to be heard."""
+
+    def __init__(self, loudness: Loudness) -> None:
+        self._loudness = loudness
+        self._gain_db = loudness.gain_db
+
+    def apply(self, pcm: Pcm) -> Pcm:
+        """Return samples of shape ``(n,)`` at the house level. They are measured, too."""
+        self._loudness.measure(pcm)
+        before = self._gain_db
+        step = DB_PER_SECOND * len(pcm) / (50 * BLOCK)
+        self._gain_db += max(-step, min(step, self._loudness.gain_db - before))
+        if before == self._gain_db == 0.0 or not len(pcm):
+            return pcm
+        gain = 10 ** (np.linspace(before, self._gain_db, len(pcm)) / 20)
+        return limit_and_quantise((pcm * gain / 32768).astype(np.float32), 1.0)
