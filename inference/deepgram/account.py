@@ -15,6 +15,9 @@ logger = logging.getLogger(__name__)
 
 KEY = "DEEPGRAM_API_KEY"
 """How operators call the key."""
+MOST_TOKENS = 450
+"""For the terms to expect. Deepgram takes 500 and refuses more. How it counts is not known, so each three bytes and
+each term count as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,15 @@ class DeepgramOptions:
         return {"Authorization": f"Token {self.api_key.strip()}"}
 
 
+def fitting(keyterms: Sequence[str]) -> list[str]:
+    """As many of the terms as Deepgram takes, each once."""
+    left, fit = MOST_TOKENS, []
+    for term in dict.fromkeys(" ".join(each.split()) for each in keyterms):
+        if term and (left := left - len(term.encode()) // 3 - 1) >= 0:
+            fit.append(term)
+    return fit
+
+
 class Models(dict[str, frozenset[str]]):
     """The languages of each model that recognises speech in a stream, by the names of the model."""
 
@@ -94,7 +106,7 @@ async def fetch_models(options: DeepgramOptions) -> Models:
     return Models({name: frozenset(codes) for name, codes in models.items()})
 
 
-def explain(error: EngineError, options: DeepgramOptions, model: str, language: str, models: Models) -> EngineError:
+def explain(error: EngineError, model: str, language: str, models: Models) -> EngineError:
     """The refusal at the start, with what the operator should change if the list of models tells it."""
     if models and not models.languages_of(model) and model not in models:
         advice = f"It has no model {model!r} for streams. Choose one of: {', '.join(sorted(models))}."

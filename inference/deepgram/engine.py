@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from inference.deepgram.account import DeepgramOptions, explain, fetch_models
-from inference.deepgram.languages import MULTI, Choice, ModelLanguages
+from inference.deepgram.account import DeepgramOptions, Models, explain, fetch_models, fitting
+from inference.deepgram.languages import Choice, ModelLanguages
 from inference.hosted.addresses import http_url
 from inference.hosted.plan import Plan
 from inference.hosted.recognition import RATE_HZ, Exchange, HostedTranscription, Terms
 from inference.hosted.sockets import SocketPool
 from inference.interfaces import OnPartial
-from inference.types import Description, EngineError, Languages
+from inference.types import Description, EngineError, EngineTimeout, Languages
 
 
 class DeepgramEngine:
@@ -26,6 +26,8 @@ class DeepgramEngine:
     """Deepgram bills the sound, however often its words are asked for. So recognition does not cost more when the
     conversation asks for words of which it makes no use."""
     default_model: ClassVar[str]
+    least: ClassVar[int] = 160
+    """Samples (20 ms) that are sent at once."""
 
     def __init__(self, options: DeepgramOptions) -> None:
         self._options = options
@@ -53,11 +55,18 @@ class DeepgramEngine:
         try:
             await self._pool.start()
         except EngineError as error:
-            language = self._default.language
-            models = await fetch_models(self._options)
-            raise explain(error, self._options, self._model, "" if language == MULTI else language, models) from error
+            raise self._explain(error, await fetch_models(self._options)) from error
+        models = await fetch_models(self._options)
+        silence = self._pool.error
+        if isinstance(silence, EngineTimeout) and (told := self._explain(silence, models)) is not silence:
+            await self._pool.close()  # it answers some wrong settings with silence
+            raise told
+        self._languages.learn(sorted(models.languages_of(self._model)))
         self._is_started = True
-        self._languages.learn(sorted((await fetch_models(self._options)).languages_of(self._model)))
+
+    def _explain(self, error: EngineError, models: Models) -> EngineError:
+        language = "" if self._default.is_any else self._default.language
+        return explain(error, self._model, language, models)
 
     async def close(self) -> None:
         self._is_started = False
@@ -84,21 +93,26 @@ class DeepgramEngine:
         choice = self._languages.choose(language, others)
         if choice is None:
             raise self._unknown(language)
-        terms = [*dict.fromkeys([*self._options.keyterms, *keyterms])] if keyterms else None
+        terms = fitting([*self._options.keyterms, *keyterms]) if keyterms else None
         return HostedTranscription(self._terms(choice, terms), on_partial)
 
     def _terms(self, choice: Choice, keyterms: Sequence[str] | None) -> Terms:
         options, url = self._options, self._url(choice)
         return Terms(
             provider="Deepgram",
-            name=f"deepgram/{self._model}" + ("-multi" if choice.language == MULTI else ""),
+            name=f"deepgram/{self._billed_as(choice)}",
             take=lambda listener: self._pool.take(listener, url=url),
             # If a socket was lost, perhaps the change of its terms was not understood.
             begin=lambda lost: self._exchange(None if lost else keyterms),
             patience=options.patience,
             timeout=options.answer_timeout,
+            least=self.least,
             stop_counts=options.stop_counts,
         )
+
+    def _billed_as(self, choice: Choice) -> str:
+        """The name of what has a price of its own."""
+        return self._model
 
     def _unknown(self, language: str) -> EngineError:
         known = ", ".join(sorted(self._languages.all or ()))

@@ -49,6 +49,10 @@ class Choice:
     hints: tuple[str, ...] = ()
     """With ``multi``: the languages that are likely."""
 
+    @property
+    def is_any(self) -> bool:
+        return self.language == MULTI
+
 
 class ModelLanguages:
     """The languages of one model. Its codes may be learnt from the service."""

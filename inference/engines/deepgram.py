@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from inference.deepgram.account import KEY
+from inference.deepgram.account import KEY, fitting
 from inference.deepgram.engine import DeepgramEngine
 from inference.deepgram.languages import Choice
 from inference.deepgram.nova import KEEP_ALIVE, SILENCE, NovaExchange, failure, read
@@ -61,8 +61,11 @@ class DeepgramSpeechToText(DeepgramEngine):
             **options.parameters,
         }
         hints = [("language_hint", hint) for hint in choice.hints]
-        keyterms = [("keyterm", keyterm) for keyterm in options.keyterms]
+        keyterms = [("keyterm", keyterm) for keyterm in fitting(options.keyterms)]
         return websocket_url(options.base_url, "/v1/listen", [*query.items(), *hints, *keyterms])
+
+    def _billed_as(self, choice: Choice) -> str:
+        return self._model + ("-multi" if choice.is_any else "")
 
     def _exchange(self, keyterms: Sequence[str] | None) -> Exchange:
         return NovaExchange(keyterms=keyterms)

@@ -257,13 +257,14 @@ class HostedTranscription:
         self._sent = self._pushed
         for start in range(0, len(sound), LONGEST_FRAME):
             piece = sound[start : start + LONGEST_FRAME]
-            self._send_frames(self._exchange.push(piece))
-            self._count(len(piece))
+            self._send_frames(self._exchange.push(piece), len(piece))
 
-    def _send_frames(self, frames: Sequence[Frame]) -> None:
+    def _send_frames(self, frames: Sequence[Frame], samples: int = 0) -> None:
+        """``samples`` is how much sound they have. Where it is 0, binary frames count, such as silence."""
         if self._lease is not None:
             for frame in frames:
                 self._lease.send(frame)
+            self._count(samples or sum(len(frame) for frame in frames if isinstance(frame, bytes)))
 
     def _count(self, samples: int, lease: Lease | None = None) -> None:
         """Count what was sent as used: at once, or when the socket is connected."""

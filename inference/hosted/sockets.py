@@ -58,9 +58,14 @@ class SocketPool:
         self._keys = count()
 
     @property
+    def error(self) -> EngineError | None:
+        """Why the last attempt to connect to ``Plan.url`` failed; None since one succeeded."""
+        return self._refused.get(self.plan.url)
+
+    @property
     def unavailable(self) -> str:
         """Why no new call should rely on the service now; "" if it may."""
-        error = self._refused.get(self.plan.url)
+        error = self.error
         if error is None or self._session is None:
             return ""
         if isinstance(error, EngineFull) and asyncio.get_running_loop().time() >= self._full_until:

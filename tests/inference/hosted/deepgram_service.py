@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,84 @@ def results(
     }
 
 
+class Turns:
+    """One socket of ``/v2/listen``: the sound, and the turn that goes on."""
+
+    window = 2000
+    """Samples that are transcribed at once."""
+
+    def __init__(self, timeout_ms: int) -> None:
+        self.sound = bytearray()
+        self.transcribed = 0
+        """Samples that were transcribed."""
+        self.index = 0
+        self.counted = 0
+        """Words that belong to earlier turns."""
+        self.known = 0
+        """Words that were transcribed."""
+        self.is_active = False
+        self.sequence = count()
+        self.turn_begin = 0.0
+        self.timeout = timeout_ms * RATE_HZ // 1000
+        self.spoke_until = 0
+        self.configures = 0
+
+    def voiced(self) -> bytes:
+        """What was transcribed without its silence, so that words do not depend on how much of it there is."""
+        sound = np.frombuffer(bytes(self.sound[: self.transcribed]), np.uint8)
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], np.isin(sound, (0xFF, 0x7F)), [0]]).astype(np.int8)))
+        keep = np.ones(len(sound), bool)
+        for begin, end in edges.reshape(-1, 2):
+            if end - begin >= 600 or (end == len(sound) and end - begin >= 50):
+                keep[begin:end] = False
+        return sound[keep].tobytes()
+
+    def words(self) -> list[str]:
+        """All words of the socket."""
+        voiced = self.voiced()
+        begins = range(0, max(0, len(voiced) - WORD // 2 + 1), WORD)
+        return [word_of(voiced[begin : begin + WORD // 2]) for begin in begins]
+
+    def message(self, kind: str, **fields: Any) -> dict[str, Any]:
+        return {"type": kind, "request_id": "r", "sequence_id": next(self.sequence), **fields}
+
+    def info(self, event: str, **fields: Any) -> dict[str, Any]:
+        words = self.words()[self.counted :]
+        return self.message(
+            "TurnInfo",
+            event=event,
+            turn_index=self.index,
+            audio_window_start=self.turn_begin,
+            audio_window_end=self.transcribed / RATE_HZ,
+            transcript=" ".join(words),
+            words=[{"word": word, "confidence": 0.8} for word in words],
+            end_of_turn_confidence=0.01,
+            **fields,
+        )
+
+    def transcribe(self) -> list[dict[str, Any]]:
+        """The messages about the sound that fills another window."""
+        messages = []
+        while self.transcribed + self.window <= len(self.sound):
+            self.transcribed += self.window
+            if (known := len(self.words())) > self.known:
+                self.known, self.spoke_until = known, self.transcribed
+            if self.known > self.counted and not self.is_active:
+                self.is_active = True
+                messages.append(self.info("StartOfTurn"))
+            elif self.is_active and self.transcribed - self.spoke_until >= self.timeout:
+                messages.append(self.end("timeout"))
+            else:
+                messages.append(self.info("Update"))
+        return messages
+
+    def end(self, trigger: str) -> dict[str, Any]:
+        message = self.info("EndOfTurn", trigger=trigger)
+        self.is_active, self.counted, self.index = False, len(self.words()), self.index + 1
+        self.turn_begin = self.transcribed / RATE_HZ
+        return message
+
+
 Edit = Callable[[dict[str, Any]], Sequence[Any]]
 Intercept = Callable[[Socket, Any], Awaitable[bool]]
 
@@ -213,8 +292,12 @@ class DeepgramService(Service):
     # -- sockets ------------------------------------------------------------------------------------------
 
     async def opened(self, socket: Socket) -> None:
-        self.streams[id(socket)] = Stream()
-        self._wait_for_more(socket)
+        if socket.request.path == "/v2/listen":
+            turns = self.streams[id(socket)] = Turns(int(socket.request.query.get("eot_timeout_ms", 5000)))
+            await self.say(socket, turns.message("Connected"))
+        else:
+            self.streams[id(socket)] = Stream()
+            self._wait_for_more(socket)
 
     async def say(self, socket: Socket, message: dict[str, Any]) -> None:
         for each in self.edit(message):
@@ -223,8 +306,11 @@ class DeepgramService(Service):
     async def handle(self, socket: Socket, message: Any) -> None:
         if await self.intercept(socket, message):
             return
-        self._wait_for_more(socket)
-        await self._handle_v1(socket, message)
+        if socket.request.path == "/v2/listen":
+            await self._handle_v2(socket, message)
+        else:
+            self._wait_for_more(socket)
+            await self._handle_v1(socket, message)
 
     def _wait_for_more(self, socket: Socket) -> None:
         if (timer := self._timers.pop(id(socket), None)) is not None:
@@ -285,6 +371,35 @@ class DeepgramService(Service):
         stream.sound += sound
         if len(stream.sound) - stream.interim_end >= self.interim_every:
             await self.say(socket, stream.results(is_final=False))
+
+    async def _handle_v2(self, socket: Socket, message: Any) -> None:
+        turns = self.streams[id(socket)]
+        kind = message.get("type") if isinstance(message, dict) else None
+        if isinstance(message, bytes):
+            turns.sound += message
+            for each in turns.transcribe():
+                await self.say(socket, each)
+        elif kind == "ForceEndTurn":
+            if turns.is_active:
+                await self.say(socket, turns.end("manual"))
+            else:
+                no_turn = {"code": "FORCE_END_TURN_NO_ACTIVE_TURN", "description": "There is no active turn."}
+                await self.say(socket, turns.message("Warning", **no_turn))
+        elif kind == "Configure" and not set(message) - {
+            "type",
+            "thresholds",
+            "keyterms",
+            "language_hints",
+            "numerals",
+        }:
+            await self.say(socket, turns.message("ConfigureSuccess", keyterms=message.get("keyterms")))
+        elif kind == "CloseStream":
+            await socket.close()
+        else:
+            self.violations.append(f"an unknown message {message!r}")
+            code = {"code": "UNPARSABLE_CLIENT_MESSAGE", "description": "The message could not be understood."}
+            await self.say(socket, turns.message("Error", **code))
+            await socket.close(1008)
 
     @property
     def sound_of_each(self) -> list[bytes]:
