@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 from django.core.exceptions import ImproperlyConfigured
 
-from clientcaller import environment
+from clientcaller import environment, local_models
 
 KINDS = ("stt", "llm", "tts")
 ENTRY_POINTS = "clientcaller.engines"
@@ -65,7 +65,7 @@ def no_options(read: Reader) -> Options:
 
 
 def _whisper(read: Reader) -> Options:
-    return {"model": read("WHISPER_MODEL", "STT_MODEL")}
+    return {"model": local_models.fetched_or_name(read("WHISPER_MODEL", "STT_MODEL"))}
 
 
 def _deepgram(read: Reader) -> Options:
@@ -115,7 +115,7 @@ def _model_server(read: Reader) -> Options:
 
 
 def _llama_cpp(read: Reader) -> Options:
-    return {"model": read("LLM_MODEL")}
+    return {"model": local_models.path_of(read("LLM_MODEL"))}
 
 
 def _csm(read: Reader) -> Options:
@@ -132,6 +132,14 @@ def _voice(read: Reader) -> Options:
 
 def _voice_and_model(read: Reader) -> Options:
     return {"voice": read("TTS_VOICE"), "model": read("TTS_MODEL")}
+
+
+def _local_voice(read: Reader) -> Options:
+    """A voice of the catalogue has weights of its own: its name may be given as the voice or as the model."""
+    voice, model = read("TTS_VOICE"), read("TTS_MODEL")
+    if local_models.is_known(voice):
+        voice, model = "", voice
+    return {"voice": voice, "model": local_models.path_of(model)}
 
 
 def _elevenlabs(read: Reader) -> Options:
@@ -186,8 +194,8 @@ ENGINES = (
     NamedEngine("tts", "laptop-voice", f"{_FOLDER}.laptop_voice.LaptopTextToSpeech"),
     NamedEngine("tts", "espeak", f"{_FOLDER}.espeak.EspeakTextToSpeech", _voice),
     NamedEngine("tts", "flite", f"{_FOLDER}.flite.FliteTextToSpeech", _voice),
-    NamedEngine("tts", "piper", f"{_FOLDER}.piper.PiperTextToSpeech", _voice_and_model),
-    NamedEngine("tts", "kokoro", f"{_FOLDER}.kokoro.KokoroTextToSpeech", _voice_and_model),
+    NamedEngine("tts", "piper", f"{_FOLDER}.piper.PiperTextToSpeech", _local_voice),
+    NamedEngine("tts", "kokoro", f"{_FOLDER}.kokoro.KokoroTextToSpeech", _local_voice),
     NamedEngine("tts", "pocket-tts", f"{_FOLDER}.pocket_tts.PocketTextToSpeech", _voice_and_model),
     NamedEngine("tts", "csm", f"{_FOLDER}.csm.CsmTextToSpeech", _csm),
     NamedEngine("tts", "elevenlabs", f"{_FOLDER}.elevenlabs.ElevenLabsTextToSpeech", _elevenlabs),

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from clientcaller import environment
+from clientcaller import environment, local_models
 from clientcaller.named_engines import FALLBACKS, KINDS, NAMES, Choice, EngineSetting, chosen, named
 
 Profile = dict[str, EngineSetting]
@@ -62,10 +62,11 @@ def _profiles() -> dict[str, tuple[Choice, Choice, Choice]]:
     return {
         "laptop": (sphinx, receptionist, laptop_voice),
         "cpu": (
-            named("stt", "whisper", model="small.en", device="cpu"),
+            named("stt", "whisper", model=local_models.fetched_or_name("small.en"), device="cpu"),
             named("llm", "openai-compatible", base_url="http://127.0.0.1:11434/v1", model="gemma3:1b"),
             laptop_voice,
         ),
+        "talk": _talk(),
         "gpu": (
             named("stt", "whisper", model="large-v3-turbo", device="cuda"),
             vllm,
@@ -93,6 +94,17 @@ def _profiles() -> dict[str, tuple[Choice, Choice, Choice]]:
         "scripted": (named("stt", "scripted"), named("llm", "scripted"), named("tts", "scripted")),
         "echo": (named("stt", "echo"), named("llm", "echo"), named("tts", "echo")),
     }
+
+
+def _talk() -> tuple[Choice, Choice, Choice]:
+    """Small models with weights, all in one process, as they fit this machine."""
+    machine, models = local_models.choose_models()
+    return (
+        named("stt", "whisper", model=local_models.path_of(models.stt), device="cpu"),
+        # The last core is for the sound of the call.
+        named("llm", "llama-cpp", model=local_models.path_of(models.llm), threads=max(1, machine.cores - 1)),
+        named("tts", "piper", model=local_models.path_of(models.tts)),
+    )
 
 
 def _added_options(kinds: Collection[str], names: Collection[str]) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from calls import costs, rates
-from clientcaller import environment, profiles
+from clientcaller import environment, local_models, profiles
 
 # --- The project -----------------------------------------------------------------------------------------
 
@@ -326,9 +326,7 @@ RETENTION_TRANSCRIPTS_DAYS = environment.whole_number("RETENTION_TRANSCRIPTS_DAY
 
 # --- Engines ---------------------------------------------------------------------------------------------
 
-MODELS_FOLDER = environment.folder(
-    "MODELS_FOLDER", Path(environment.text("XDG_CACHE_HOME") or "~/.cache").expanduser() / "client-caller" / "models"
-)
+MODELS_FOLDER = local_models.models_folder()
 """The folder of the weights that ``manage.py models`` fetches."""
 MODELS_HUB = environment.base_url("MODELS_HUB", "https://huggingface.co")
 MODELS_TOKEN = environment.text("MODELS_TOKEN")
@@ -338,6 +336,8 @@ TURN_MODEL = environment.text("TURN_MODEL")
 _profiles = profiles.engine_profiles(TURN_MODEL)
 ENGINES_PROFILES = _profiles.settings
 ENGINES_PROFILE = environment.choice("ENGINES_PROFILE", "laptop", ENGINES_PROFILES)
+ENGINES_PROFILE_IS_SET = bool(environment.text("ENGINES_PROFILE"))
+"""Whether the operator has chosen the profile. Otherwise `make demo` and `make talk` may choose a better one."""
 ENGINES = ENGINES_PROFILES[ENGINES_PROFILE]
 if _profiles.missing[ENGINES_PROFILE]:
     raise ImproperlyConfigured(

@@ -21,6 +21,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, close_old
 from calls import services
 from calls.services import facts
 from inference.backends import Engines, make_engines
+from inference.models.needs import name_of
 from inference.types import AUTO, EngineError, has_language
 from media.agent_options import conversation_options
 from media.background import BackgroundTasks
@@ -146,7 +147,10 @@ class Runtime:
             logger.error("%s", problem)
         self._tasks.start(self._recover())
         logger.info(
-            "Ready to take calls: profile %s, up to %d at once", settings.ENGINES_PROFILE, settings.MAX_LIVE_CALLS
+            "Ready to take calls: profile %s (%s), up to %d at once",
+            settings.ENGINES_PROFILE,
+            ", ".join(name_of(engine) for engine in settings.ENGINES.values()),
+            settings.MAX_LIVE_CALLS,
         )
 
     async def _prepare_stock_phrases(self) -> None:

@@ -12,7 +12,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from clientcaller import environment as environment_reader
+from clientcaller import local_models
 from clientcaller.named_engines import ENGINES, Reader
+from inference.models.catalogue import CATALOGUE
+from inference.models.choice import Machine
 
 ROOT = Path(__file__).parent.parent
 PRODUCTION = {
@@ -87,13 +90,74 @@ def test_the_tls_header_of_a_proxy_counts_only_if_the_operator_allows_it(load):
     assert load(TRUST_X_FORWARDED_PROTO="1")["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
 
 
+def make_model(folder: Path, name: str) -> str:
+    """Files of the right names and sizes in the place of a model."""
+    for file in CATALOGUE[name].files:
+        path = folder / name / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as made:
+            made.truncate(file.size or 1)
+    return str(folder / name)
+
+
+def models_of(settings: dict[str, Any]) -> list[str]:
+    return [settings["ENGINES"][kind]["OPTIONS"]["model"] for kind in ("stt", "llm", "tts")]
+
+
+def test_the_talk_profile_has_models_that_fit_the_machine(load, tmp_path, monkeypatch):
+    monkeypatch.setattr(local_models, "this_machine", lambda: Machine(4, 8 * 10**9))
+    settings = load(ENGINES_PROFILE="talk", MODELS_FOLDER=str(tmp_path))
+    assert models_of(settings) == [str(tmp_path / name) for name in ("tiny.en", "gemma3-1b-it", "piper-joe")]
+    assert settings["ENGINES"]["llm"]["OPTIONS"]["threads"] == 3
+    assert settings["ENGINES_PROFILE_IS_SET"]
+    make_model(tmp_path, "gemma3-270m-it")
+    settings = load(ENGINES_PROFILE="talk", MODELS_FOLDER=str(tmp_path))
+    assert models_of(settings)[1] == str(tmp_path / "gemma3-270m-it"), "it is there, and nobody waits for a download"
+
+
+def test_one_core_is_left_for_the_sound_of_the_call_if_there_are_two(load, monkeypatch):
+    for cores, threads in ((1, 1), (2, 1), (8, 7)):
+        monkeypatch.setattr(local_models, "this_machine", lambda cores=cores: Machine(cores, 10**9))
+        assert load(ENGINES_PROFILE="talk")["ENGINES"]["llm"]["OPTIONS"]["threads"] == threads
+
+
+def test_names_of_the_catalogue_stand_for_their_folders(load, tmp_path):
+    names = {"LLM_MODEL": "gemma3-270m", "TTS_VOICE": "piper-kristin"}
+    settings = load(ENGINES_PROFILE="talk", MODELS_FOLDER=str(tmp_path), WHISPER_MODEL="base.en", **names)
+    assert models_of(settings)[1:] == [str(tmp_path / "gemma3-270m"), str(tmp_path / "piper-kristin")]
+    assert "voice" not in settings["ENGINES"]["tts"]["OPTIONS"]
+    assert models_of(settings)[0] == "base.en", "Whisper can fetch it itself, as long as it is not here"
+    folder = make_model(tmp_path, "base.en")
+    assert models_of(load(ENGINES_PROFILE="talk", MODELS_FOLDER=str(tmp_path), WHISPER_MODEL="base.en"))[0] == folder
+
+
+def test_paths_and_other_names_are_left_as_they_are(load):
+    settings = load(
+        ENGINES_PROFILE="talk", LLM_MODEL="/models/own.gguf", TTS_MODEL="/voices/anna.onnx", TTS_VOICE="anna"
+    )
+    assert models_of(settings)[1:] == ["/models/own.gguf", "/voices/anna.onnx"]
+    assert settings["ENGINES"]["tts"]["OPTIONS"]["voice"] == "anna"
+
+
+def test_weights_that_were_fetched_serve_the_other_profiles_as_well(load, tmp_path):
+    assert load(ENGINES_PROFILE="cpu", MODELS_FOLDER=str(tmp_path))["ENGINES"]["stt"]["OPTIONS"]["model"] == "small.en"
+    folder = make_model(tmp_path, "small.en")
+    assert load(ENGINES_PROFILE="cpu", MODELS_FOLDER=str(tmp_path))["ENGINES"]["stt"]["OPTIONS"]["model"] == folder
+
+
+def test_the_models_are_in_the_cache_of_the_user(load, tmp_path):
+    assert load(XDG_CACHE_HOME=str(tmp_path))["MODELS_FOLDER"] == tmp_path / "client-caller" / "models"
+    assert load(MODELS_FOLDER="~/weights")["MODELS_FOLDER"] == Path.home() / "weights"
+    assert not load()["ENGINES_PROFILE_IS_SET"]
+
+
 def test_two_auth_tokens_are_valid_during_a_rotation(load):
     settings = load(TWILIO_AUTH_TOKEN="old, new")
     assert settings["TWILIO_AUTH_TOKENS"] == ["old", "new"]
     assert settings["TWILIO_AUTH_TOKEN"] == "old"
 
 
-@pytest.mark.parametrize("profile", ["laptop", "cpu", "gpu", "hosted", "remote", "scripted", "echo"])
+@pytest.mark.parametrize("profile", ["laptop", "cpu", "talk", "gpu", "hosted", "remote", "scripted", "echo"])
 def test_every_profile_names_three_engines(load, profile):
     keys = dict.fromkeys(("DEEPGRAM_API_KEY", "OPENAI_API_KEY", "CARTESIA_API_KEY"), "secret")
     engines = load(ENGINES_PROFILE=profile, REDIS_URL="redis://redis.example.com", **keys)["ENGINES"]
@@ -197,7 +261,7 @@ def test_engine_options_are_added_to_those_of_the_profile(load):
     [
         (
             {"ENGINES_PROFILE": "quantum"},
-            'is "quantum". Choose one of: laptop, cpu, gpu, hosted, remote, scripted, echo',
+            'is "quantum". Choose one of: laptop, cpu, talk, gpu, hosted, remote, scripted, echo',
         ),
         ({"ENGINES_PROFILE": "remote"}, 'is "remote", but REDIS_URL is not set'),
         ({"ENGINES_OPTIONS": "{"}, "ENGINES_OPTIONS is not valid JSON"),

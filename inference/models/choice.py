@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from inference.models.catalogue import CATALOGUE
 
 GB = 10**9
 CGROUP = Path("/sys/fs/cgroup")
@@ -36,20 +39,42 @@ class Choice:
         return (self.stt, self.llm, self.tts)
 
 
-def choose(machine: Machine) -> Choice:
-    """
-    The best models with which this machine can still hold a conversation.
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A model, and the cores and the free memory from which it is chosen."""
 
-    A reply must begin within a second: on two cores that leaves room for Whisper tiny and a language model of 270M.
+    name: str
+    cores: int = 1
+    memory_bytes: int = 0
+
+
+# The best first. A reply must begin within a second: on two cores that leaves room for the smallest models only.
+_RECOGNISERS = (_Candidate("base.en", 6), _Candidate("tiny.en"))
+_LANGUAGE_MODELS = (
+    _Candidate("gemma3-4b-it", 12, 12 * GB),
+    _Candidate("gemma3-1b-it", 4, 6 * GB),
+    _Candidate("gemma3-270m-it"),
+)
+
+
+def choose(machine: Machine, fetched: Collection[str] = ()) -> Choice:
     """
-    cores, memory = machine.cores, machine.memory_bytes
-    if cores >= 12 and memory >= 12 * GB:
-        llm = "gemma3-4b-it"
-    elif cores >= 4 and memory >= 6 * GB:
-        llm = "gemma3-1b-it"
-    else:
-        llm = "gemma3-270m-it"
-    return Choice(stt="base.en" if cores >= 6 else "tiny.en", llm=llm, tts="piper-joe")
+    The best models with which this machine can hold a conversation.
+
+    Of those, the best of the ``fetched`` ones is preferred to a better one that would have to be downloaded. For them
+    it is enough that they fit into the free memory, which changes from one start to the next.
+    """
+    return Choice(
+        stt=_best(_RECOGNISERS, machine, fetched), llm=_best(_LANGUAGE_MODELS, machine, fetched), tts="piper-joe"
+    )
+
+
+def _best(candidates: Sequence[_Candidate], machine: Machine, fetched: Collection[str]) -> str:
+    able = [each for each in candidates if machine.cores >= each.cores]
+    for each in able:
+        if each.name in fetched and machine.memory_bytes >= CATALOGUE[each.name].memory_bytes:
+            return each.name
+    return next((each.name for each in able if machine.memory_bytes >= each.memory_bytes), candidates[-1].name)
 
 
 def this_machine(*, cgroup: Path = CGROUP, meminfo: Path = MEMINFO) -> Machine:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inference.models.catalogue import CATALOGUE, Model
+from inference.models.catalogue import CATALOGUE, Model, ModelFile
 from inference.types import EngineError
 
 
@@ -40,6 +40,16 @@ def require(model: str, *patterns: str) -> Path:
     raise EngineError(
         f"The folder {model} of the option `model` has no {' or '.join(patterns)}.{_advice(path.name)}", permanent=True
     )
+
+
+def missing_files(folder: Path, model: Model) -> list[ModelFile]:
+    """The files that a model needs and that are not in its folder, or have another size than they must have."""
+    return [file for file in model.files if not file.document and not has_file(folder, file)]
+
+
+def has_file(folder: Path, file: ModelFile) -> bool:
+    path = folder / file.name
+    return path.is_file() and (file.size is None or path.stat().st_size == file.size)
 
 
 def _missing(model: str, path: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from inference.models.catalogue import Model, ModelFile
 from inference.models.digests import BLOCK_BYTES, Digest, digest_of, hasher
 from inference.models.download import DiskError, Download, Progress, Wanted, part_of, write, writing
+from inference.models.files import has_file, missing_files
 from inference.models.hub import Hub
 from inference.models.lock_file import LockFile, alone
 from inference.types import EngineError
@@ -46,8 +47,8 @@ class Store:
         return self.folder / model.name
 
     def missing(self, model: Model) -> list[ModelFile]:
-        """The files without which the model does not work. A file of another size than it must have counts as well."""
-        return [file for file in model.files if not file.document and not self._has(model, file)]
+        """The files without which the model does not work."""
+        return missing_files(self.path(model), model)
 
     def fetch(self, model: Model, *, source: Path | None = None, renew: bool = False) -> Path:
         """
@@ -66,7 +67,7 @@ class Store:
         ):
             if renew:
                 self._lock_file.forget(model.name)
-            wanted = [file for file in model.files if renew or not self._has(model, file)]
+            wanted = [file for file in model.files if renew or not has_file(self.path(model), file)]
             if wanted and not model.repository and source is None:
                 raise EngineError(
                     f"{model.name} is at no hub. Copy it from a folder: `manage.py models fetch {model.name} --from "
@@ -90,10 +91,6 @@ class Store:
 
     def _target(self, model: Model, file: ModelFile) -> Path:
         return self.path(model) / file.name
-
-    def _has(self, model: Model, file: ModelFile) -> bool:
-        target = self._target(model, file)
-        return target.is_file() and (file.size is None or target.stat().st_size == file.size)
 
     def _expected(self, model: Model, file: ModelFile) -> tuple[Digest | None, str]:
         """The digest that a file must have, and who says so."""

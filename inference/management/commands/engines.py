@@ -9,6 +9,7 @@ from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, cast
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.box import SIMPLE
 from rich.console import Console
@@ -19,6 +20,8 @@ from inference.checking import Report, check, describe
 from inference.health import EngineHealth
 from inference.management.bench import ROUNDS, as_json, run_bench, table
 from inference.management.options import add_profile, engines_of, interruptible
+from inference.models.choice import this_machine
+from inference.models.needs import models_of
 
 ALIASES = ("stt", "llm", "tts", "turn")
 WORDS_LABELS = {"stt": "heard", "llm": "answered", "tts": "said", "turn": "scored"}
@@ -77,6 +80,9 @@ class Command(BaseCommand):
         else:
             console = Console(file=cast(IO[str], self.stdout), highlight=False)
             console.print(f"Engines of the profile [bold]{profile}[/]")
+            if models := models_of(setting, settings.MODELS_FOLDER):
+                names = ", ".join(model.name for model in models)
+                console.print(f"Models on this machine ({this_machine()}): {names}", soft_wrap=True)
             console.print(_table(reports))
         if broken := [report for report in reports if report.error]:
             which = ", ".join(" ".join(filter(None, (report.alias, report.member))) for report in broken)

@@ -31,6 +31,22 @@ def test_all_that_may_be_chosen_is_in_the_catalogue_and_for_users():
     assert all(not CATALOGUE[name].for_tests for name in names)
 
 
+@pytest.mark.parametrize(
+    ("cores", "gigabytes", "fetched", "llm"),
+    [
+        (8, 16, {"gemma3-270m-it"}, "gemma3-270m-it"),  # nobody waits for a download that they did not ask for
+        (8, 16, {"gemma3-270m-it", "gemma3-1b-it"}, "gemma3-1b-it"),
+        (8, 3, {"gemma3-1b-it"}, "gemma3-1b-it"),  # it was chosen when more memory was free, and fits still
+        (8, 1, {"gemma3-1b-it"}, "gemma3-270m-it"),
+        (2, 16, {"gemma3-4b-it"}, "gemma3-270m-it"),  # it would be too slow
+        (2, 16, {"gemma3-270m"}, "gemma3-270m-it"),  # it is for tests
+        (8, 16, set(), "gemma3-1b-it"),
+    ],
+)
+def test_what_is_there_is_preferred_if_it_fits(cores, gigabytes, fetched, llm):
+    assert choose(Machine(cores, gigabytes * GB), fetched).llm == llm
+
+
 def test_the_limits_of_a_container_count(tmp_path):
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "memory.max").write_text(f"{3 * GB}\n")
