@@ -131,11 +131,7 @@ class Sound:
         self.advance()
         first, end = max(0, since - self.start) // BLOCK, (until - self.start) // BLOCK
         levels = np.array(self._levels)
-        if end <= first:
-            return True
-        line = noise_of_line(levels)
-        limit = max(QUIET_RMS, min(SURE_SOUND_RMS, max(self._loudest / 30, min(2 * line, self._loudest / 10))))
-        return bool(levels[first:end].max(initial=0.0) <= limit)
+        return end <= first or is_quiet(levels, first, end, loudest=self._loudest)
 
 
 def levels_of(pcm: Pcm) -> NDArray[np.floating]:
@@ -150,6 +146,12 @@ def speech_seconds(levels: NDArray[np.floating]) -> float:
     line = min(VOICE_RMS, 2 * noise_of_line(levels))
     floor = max(FAINT_RMS, line, min(SURE_VOICE_RMS, levels.max(initial=0.0) / 30))
     return float(np.count_nonzero(levels > floor) * BLOCK / RATE_HZ)
+
+
+def is_quiet(levels: NDArray[np.floating], first: int, end: int, *, loudest: float) -> bool:
+    """Whether none of these blocks can be speech. ``loudest`` is the level of the loudest block of the utterance."""
+    limit = max(QUIET_RMS, min(SURE_SOUND_RMS, max(loudest / 30, min(2 * noise_of_line(levels), loudest / 10))))
+    return bool(levels[first:end].max(initial=0.0) <= limit)
 
 
 def noise_of_line(levels: NDArray[np.floating]) -> float:

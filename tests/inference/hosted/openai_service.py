@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
+import re
+import wave
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from inference.types import Pcm
 from tests.inference.hosted.service import Service
@@ -19,19 +24,51 @@ SILENCE = 0.2
 PIECES = (4095, 1, 8192, 3107)
 """The lengths in bytes in which sound is sent, over and over."""
 
+PIECE = 0.3
+"""Seconds of sound that are one word, "low" or "high"."""
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def voice_of(text: str, *, level: float = 0.1, rate_hz: int = RATE_HZ) -> Pcm:
     """The sound of a text, with silence around it."""
     samples = round(len(text) * SECONDS_PER_CHARACTER * rate_hz)
-    wave = level * 2**0.5 * 32768 * np.sin(2 * np.pi * (200 + 7 * len(text)) / rate_hz * np.arange(samples))
+    tone = level * 2**0.5 * 32768 * np.sin(2 * np.pi * (200 + 7 * len(text)) / rate_hz * np.arange(samples))
     silence = np.zeros(round(SILENCE * rate_hz))
-    return np.concatenate([silence, wave, silence]).astype(np.int16)
+    return np.concatenate([silence, tone, silence]).astype(np.int16)
+
+
+def words_of(pcm: bytes | Pcm, rate_hz: int) -> str:
+    """What is said in a sound: a word for each piece of it that is loud."""
+    sound = np.frombuffer(pcm, "<i2") if isinstance(pcm, bytes) else pcm
+    size = round(PIECE * rate_hz)
+    words = []
+    for start in range(0, len(sound), size):
+        piece = sound[start : start + size].astype(float)
+        if len(piece) >= size // 3 and np.sqrt(np.square(piece).mean()) > 100:
+            power = np.square(np.abs(np.fft.rfft(piece)))
+            centre = (power * np.fft.rfftfreq(len(piece), 1 / rate_hz)).sum() / power.sum()
+            words.append("low" if centre < 1800 else "high")
+    return " ".join(words)
+
+
+@dataclass
+class Recording:
+    """One request for a transcription."""
+
+    fields: list[tuple[str, str]]
+    filename: str
+    content_type: str
+    rate_hz: int
+    pcm: bytes
+
+    @property
+    def seconds(self) -> float:
+        return len(self.pcm) / 2 / self.rate_hz
 
 
 class OpenAIService(Service):
-    """Speaks as OpenAI does. A test replaces ``speak`` to have it fail."""
+    """Speaks and hears as OpenAI does. A test replaces ``speak`` or ``hear`` to have it fail."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,15 +83,20 @@ class OpenAIService(Service):
         }
         self.voices: Any = None
         """What ``GET /audio/voices`` answers; None: there is no such address."""
+        self.languages: Any = None
+        """The languages that are found in each recording."""
         self.closes = False
         """Whether each response ends its connection, and so the task that serves it."""
         self.level = 0.1
         """The active level of the voice, 1 being full scale."""
         self.speak: Answer = self.speak_well
+        self.recordings: list[Recording] = []
+        """Every request for a transcription, in order."""
+        self.hear: Answer = self.hear_well
         self.begun = asyncio.Event()
         """Set when the first piece of a sound was sent."""
         self.ended: list[str] = []
-        """How each request for speech ended: ``sent`` or ``left``."""
+        """How each request for speech or words ended: ``sent`` or ``left``."""
         self.end = asyncio.Event()
         """Set whenever one has ended."""
 
@@ -66,6 +108,7 @@ class OpenAIService(Service):
         router.add_get("/v1/models", self._models)
         router.add_get("/v1/audio/voices", self._voices)
         router.add_post("/v1/audio/speech", self._speech)
+        router.add_post("/v1/audio/transcriptions", self._transcription)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
@@ -86,13 +129,44 @@ class OpenAIService(Service):
     async def _speech(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
         self.bodies.append(await request.json())
+        return await self._answer(self.speak, request)
+
+    async def _transcription(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        fields, file = [], None
+        async for part in await request.multipart():
+            assert isinstance(part, BodyPartReader)
+            if part.name == "file":
+                file = (part.filename or "", part.headers["Content-Type"], bytes(await part.read()))
+            else:
+                fields.append((part.name or "", await part.text()))
+        if file is None or "." not in file[0]:
+            return web.json_response(error("Unrecognized file format.", "invalid_value"), status=400)
+        with wave.open(io.BytesIO(file[2])) as content:
+            assert (content.getsampwidth(), content.getnchannels()) == (2, 1)
+            pcm = content.readframes(content.getnframes())
+            self.recordings.append(Recording(fields, file[0], file[1], content.getframerate(), pcm))
+        return await self._answer(self.hear, request)
+
+    async def hear_well(self, request: web.Request) -> web.StreamResponse:
+        recording = self.recordings[-1]
+        text = words_of(recording.pcm, recording.rate_hz)
+        usage = {"type": "duration", "seconds": recording.seconds}
+        if dict(recording.fields).get("stream") == "true":
+            deltas = [{"type": "transcript.text.delta", "delta": part} for part in re.findall(r" ?\S+", text)]
+            done = {"type": "transcript.text.done", "text": text, "usage": None}
+            events = [f"event: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in (*deltas, done)]
+            return await self.send(
+                request, "".join(events).encode(), content_type="text/event-stream", pieces=(7, 1, 40)
+            )
+        return self._json({"text": text, "usage": usage, "languages": self.languages})
+
+    async def _answer(self, answer: Answer, request: web.Request) -> web.StreamResponse:
         how = "left"
         try:
-            answer = await self.speak(request)
+            response = await answer(request)
             how = "sent"
-            return answer
-        except (ConnectionError, asyncio.CancelledError):
-            raise
+            return response
         finally:
             self.ended.append(how)
             self.end.set()
