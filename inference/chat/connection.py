@@ -41,13 +41,12 @@ class Connection:
 
     def __init__(self, options: ModelServerOptions) -> None:
         self.options = options
-        base_url = options.base_url.rstrip("/")
-        self.url = f"{base_url}/chat/completions"
+        self._base_url = options.base_url.rstrip("/")
+        self.url = f"{self._base_url}/chat/completions"
         self.where = re.sub(r"//[^/@]*@", "//", self.url)
         """The URL for messages: without a password."""
         self.full_until = 0.0
         """The time on the loop's clock until which the server, being full, wants no requests."""
-        self._models_url = f"{base_url}/models"
         key = {"Authorization": f"Bearer {options.api_key.strip()}"} if options.api_key else {}
         # With compression the server would collect events before it sends them.
         self._headers = {"Accept-Encoding": "identity", **key, **options.headers}
@@ -61,15 +60,26 @@ class Connection:
 
     async def touch(self) -> None:
         """Open a connection and have the key checked, without the cost of a completion. A missing answer is ignored."""
+        await self.get("/models")
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        """
+        Ask for something beside completions: return the status, and the value if it is JSON, else None.
+
+        ``path`` is relative to the ``base_url``. Raises an error if the key is refused.
+        """
         with self._engine_errors("answer"):
             async with asyncio.timeout(2 * self.options.connect_timeout):
                 client = self._client()
-                async with client.get(self._models_url, headers=self._headers, allow_redirects=False) as response:
+                async with client.get(self._base_url + path, headers=self._headers, allow_redirects=False) as response:
                     if response.status in (401, 403):
                         raise await self._refusal(response, turns=())
                     # Only a response that was read to its end returns its connection to the pool.
-                    async for _ in response.content.iter_any():
-                        pass
+                    said = b"".join([data async for data in response.content.iter_any()])
+        try:
+            return response.status, msgspec.json.decode(said)
+        except msgspec.MsgspecError:
+            return response.status, None
 
     async def _post(self, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
         headers = {**self._headers, "Content-Type": "application/json"}
@@ -101,9 +111,9 @@ class Connection:
             # Without choices it is an error that the operator has to read; with them it is what the agent would say.
             answer = "a whole reply" if '"choices"' in text else without_quotations(text, turns)
             return EngineError(f"{self.where} does not stream, it answers with {answer}", permanent=True)
-        error = refusal(response.status, text, where=self.where, model=self.options.model, turns=turns)
+        wait = retry_after(response.headers.get("Retry-After"))
+        error = refusal(response.status, text, where=self.where, model=self.options.model, turns=turns, wait=wait)
         if isinstance(error, EngineFull):
-            wait = retry_after(response.headers.get("Retry-After"))
             self.full_until = asyncio.get_running_loop().time() + wait
         return error
 
@@ -137,15 +147,20 @@ class Connection:
 
 
 class Reply:
-    """One streamed completion. The request is sent when its texts are read."""
+    """
+    One streamed completion. The request is sent when its texts are read.
 
-    def __init__(self, connection: Connection, body: Mapping[str, Any]) -> None:
+    ``patience`` is how many seconds may pass between two of them.
+    """
+
+    def __init__(self, connection: Connection, body: Mapping[str, Any], *, patience: float) -> None:
         self.finish_reason = ""
         """The reason why the reply ended, in the server's words; ``""`` until then."""
         self.is_taken = False
         """Whether the server has taken the request, and so will bill it."""
         self.usage: TokenCounts | None = None
         """The tokens that the server has counted; None until the end of the reply, or if it does not say."""
+        self._patience = patience
         self._connection = connection
         self._body = body
         self._events = EventReader()
@@ -173,7 +188,7 @@ class Reply:
                     yield chunk
                 began = loop.time()
                 with errors("next words"):
-                    async with asyncio.timeout(min(options.inter_token_timeout, left)):
+                    async with asyncio.timeout(min(self._patience, left)):
                         chunks = await self._next()
                 left -= loop.time() - began
             await self._drain()

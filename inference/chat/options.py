@@ -10,8 +10,8 @@ from typing import Any
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelServerOptions:
     server: str = ""
-    """The kind of server: ``vllm``, ``ollama``, ``tensorrt-llm``, ``openai`` or ``groq``. It sets the defaults that
-    ``inference.chat.servers`` lists. OpenAI and Groq are recognised by their ``base_url``."""
+    """The kind of server: ``vllm``, ``ollama``, ``llama.cpp``, ``tensorrt-llm``, ``openai`` or ``groq``. It sets the
+    defaults that ``inference.chat.servers`` lists. OpenAI and Groq are recognised by their ``base_url``."""
 
     base_url: str = "http://127.0.0.1:11434/v1"
     """The address of the API, without ``/chat/completions``. The default is Ollama on this machine."""
@@ -40,6 +40,11 @@ class ModelServerOptions:
     max_tokens: int = 160
     """The longest reply, in tokens: about 40 s of speech, more than a caller listens to in one go."""
 
+    reasoning_tokens: int = 0
+    """Room for what the model thinks before it speaks, in tokens, beside ``max_tokens``: servers count both together,
+    and a model that may think for only 160 tokens often says nothing. It becomes larger by itself when a reply ends at
+    the limit without a word. Better is a model that does not think (``extra_body``): the caller waits for thoughts."""
+
     context_tokens: int | None = None
     """The size of the context, in tokens. Older turns are left out of a request that would exceed it. None: what the
     kind of server offers by default."""
@@ -47,11 +52,12 @@ class ModelServerOptions:
     connect_timeout: float = 1.0
     """Seconds to open a connection."""
 
-    first_token_timeout: float = 5.0
-    """Seconds from the request to the first text. The caller has heard a filler long before."""
+    first_token_timeout: float | None = None
+    """Seconds from the request to the first text. None: 5, or 15 where the model may run on a processor (Ollama,
+    llama.cpp and unknown servers). The caller has heard a filler long before."""
 
-    inter_token_timeout: float = 2.0
-    """Seconds between two pieces of text."""
+    inter_token_timeout: float | None = None
+    """Seconds between two pieces of text. None: 2, or 10 where the model may run on a processor."""
 
     reply_timeout: float = 30.0
     """Seconds of waiting for the server in one reply, after its first text."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading
+from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, QuotaExhausted
 
 TRANSIENT_STATUSES = frozenset({408, 409, 425})
 """Beside every 5xx, the refusals that a later request may not get."""
@@ -21,6 +21,20 @@ _TOO_LARGE = re.compile(
 _NO_TOOLS = re.compile(r"\btools?\b|\btool[_ ]c|\bfunction[_ ]call", re.I)
 """How Ollama ("does not support tools"), vLLM ("requires --enable-auto-tool-choice") and others refuse tool calls."""
 _LOADING = re.compile(r"\bloading\b|not (?:yet )?(?:ready|loaded)|starting up", re.I)
+_USED_UP = re.compile(
+    r"insufficient_quota|exceeded your current quota|billing[_ ](?:hard[_ ])?(?:limit|not[_ ]active)"
+    r"|credit balance|out of credits?|insufficient[_ ](?:funds|credits?|balance)|payment required"
+    r"|spend(?:ing)?[_ ]limit|blocked_api_access|\bper day\b|\b[TR]PD\b",
+    re.I,
+)
+"""How OpenAI and Groq say that the account or the quota of the day is used up. Groq's rate limits also name its page on
+billing, so that word alone says nothing."""
+_NO_MODEL = re.compile(
+    r"model[_ ](?:\S+ )?(?:is )?not[_ ]found|model_(?:decommissioned|deprecated|not_active)|decommissioned"
+    r"|model\b.{0,80}\b(?:does not exist|no longer|retired|shut ?down|removed)|(?:unknown|invalid|no such) model",
+    re.I | re.S,
+)
+"""How servers say that they do not have a model, or no longer."""
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ESCAPE = re.compile(r"\\.")
 """An escape in JSON, two characters: its letter is not part of the word behind it."""
@@ -37,13 +51,15 @@ class ToolsRefused(EngineError):
     """The server or its model does not know tool calls. The same request without them may succeed."""
 
 
-def refusal(status: int, said: str, *, where: str, model: str, turns: Sequence[str] = ()) -> EngineError:
+def refusal(
+    status: int, said: str, *, where: str, model: str, turns: Sequence[str] = (), wait: float = 1.0
+) -> EngineError:
     """
-    The error for a response of this status; ``said`` is the beginning of its body.
+    The error for a response of this status; ``said`` is the beginning of its body, ``wait`` its ``Retry-After``.
 
     The error is logged, so its message quotes nothing of ``turns``, the words of the conversation.
     """
-    hint = _hint(status, said, model)
+    hint = _hint(status, said, where, model)
     message = f"{where} refuses {model} with {status}{hint}: {without_quotations(said, turns)}"
     if status in (400, 413, 422, 429, 500) and _TOO_LARGE.search(said):
         return ContextTooLarge(message)
@@ -52,8 +68,10 @@ def refusal(status: int, said: str, *, where: str, model: str, turns: Sequence[s
     if status == 503 and _LOADING.search(said):
         return EngineLoading(message)
     # An exhausted quota does not come back by waiting, so it is not the same as a full server.
-    if status in FULL_STATUSES and "insufficient_quota" not in said:
-        return EngineFull(message)
+    if status == 402 or (status in (400, 403, 429) and _USED_UP.search(said)):
+        return QuotaExhausted(f"{message}. The account is used up: add credit or raise its limit.")
+    if status in FULL_STATUSES:
+        return EngineFull(message, retry_after=wait)
     return EngineError(message, permanent=status < 500 and status not in TRANSIENT_STATUSES)
 
 
@@ -89,9 +107,11 @@ def retry_after(header: str | None) -> float:
         return 1.0
 
 
-def _hint(status: int, said: str, model: str) -> str:
-    if status == 404:
-        return f" (with Ollama: ollama pull {model})"
+def _hint(status: int, said: str, where: str, model: str) -> str:
+    if status in (404, 410) or (status in (400, 403, 422) and _NO_MODEL.search(said)):
+        models = f"{where.removesuffix('/chat/completions')}/models"
+        local = "" if where.startswith("https:") else f", with Ollama: ollama pull {model}"
+        return f" (set LLM_MODEL to a model that the server has: {models} lists them{local})"
     if status in (400, 422):
         return next((f" ({hint})" for pattern, hint in _HINTS if pattern.search(said)), "")
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 from urllib.parse import urlsplit
 
 from inference.types import EngineError
@@ -36,37 +37,53 @@ class Server:
     """Every model of the server can call functions. Others refuse the field ``tools``, or were not started for it."""
     context_tokens: int = 4096
     """The size of the context that the server offers by default."""
+    first_token_timeout: float = 15.0
+    """Seconds from the request to the first text. On a processor a new prompt takes 3 to 5 s, beside another one twice
+    that; the caller has heard a filler long before."""
+    inter_token_timeout: float = 10.0
+    """Seconds between two pieces of text. On a processor a reply may stand still while the prompt of another call is
+    read. With 2 s all of two parallel replies of llama.cpp on a busy machine were given up."""
+    has_slots: bool = False
+    """It has slots that keep their prompt, tells how many at ``/props``, and takes ``id_slot``."""
+
+
+_PAID: dict[str, Any] = {
+    "length_field": "max_completion_tokens",
+    "paid": True,
+    "tool_calls": True,
+    "context_tokens": 128_000,
+}
+
+
+def _on_gpus(**facts: Any) -> Server:
+    """A server that answers within a second or not at all."""
+    return Server(first_token_timeout=5.0, inter_token_timeout=2.0, **facts)
 
 
 SERVERS = {
     "": Server(),
     "ollama": Server(),
-    "vllm": Server(priorities=(0, 5, 10), context_tokens=8192),
+    "llama.cpp": Server(has_slots=True),
+    "vllm": _on_gpus(priorities=(0, 5, 10), context_tokens=8192),
     # trtllm-serve has a priority as well, but the other way round, and earlier releases refuse the field.
-    "tensorrt-llm": Server(context_tokens=8192),
+    "tensorrt-llm": _on_gpus(context_tokens=8192),
     # OpenAI's newer models refuse max_tokens; Groq calls it deprecated. The others know only max_tokens, or both.
-    "openai": Server("api.openai.com", "max_completion_tokens", paid=True, tool_calls=True, context_tokens=128_000),
-    "groq": Server("api.groq.com", "max_completion_tokens", paid=True, tool_calls=True, context_tokens=128_000),
+    "openai": _on_gpus(host="api.openai.com", **_PAID),
+    "groq": _on_gpus(host="api.groq.com", **_PAID),
 }
 
 
-def server_of(name: str, base_url: str) -> Server:
-    """Return the server of this name, or without a name the one of the URL. Raises a permanent ``EngineError``."""
+def kind_of(name: str, base_url: str) -> str:
+    """Return the kind of server that has this name, or without a name that of the URL. Raises a permanent error."""
     if name:
-        try:
-            return SERVERS[name]
-        except KeyError:
+        if name not in SERVERS:
             known = ", ".join(filter(None, SERVERS))
             raise EngineError(
                 f"there is no model server {name!r}: leave the option out or use one of {known}", permanent=True
-            ) from None
+            )
+        return name
     try:
         host = urlsplit(base_url).hostname
     except ValueError:
         host = None
-    return next((server for server in SERVERS.values() if server.host and server.host == host), SERVERS[""])
-
-
-def name_of(server: Server) -> str:
-    """Return the name of a server in ``SERVERS``."""
-    return next(name for name, known in SERVERS.items() if known is server)
+    return next((kind for kind, server in SERVERS.items() if server.host and server.host == host), "")

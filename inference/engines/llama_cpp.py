@@ -17,14 +17,14 @@ from typing import ClassVar
 
 from inference.chat.context import Context
 from inference.chat.events import Chunk, read_chunk
-from inference.chat.prompt import GOES_ON, prompt
+from inference.chat.places import Places, turns_of
+from inference.chat.prompt import prompt
 from inference.chat.refusals import refusal
 from inference.chat.servers import Rank
 from inference.chat.slots import Slots, expire
 from inference.chat.spoken import BlankReply, SpokenReply
 from inference.llama.gguf import ModelFile, available_memory, read_header
 from inference.llama.options import LlamaCppOptions
-from inference.llama.places import Places, turns_of
 from inference.llama.server import PLAIN_TEMPLATE, LlamaServer
 from inference.models.files import require
 from inference.types import (
@@ -90,7 +90,7 @@ class LlamaCppLanguageModel:
         except EngineError:
             await self.close()
             raise
-        self._places = Places(self._options.slots)
+        self._places.forget()
 
     async def close(self) -> None:
         server, self._server = self._server, None
@@ -190,12 +190,7 @@ class LlamaCppLanguageModel:
                             said += chunk.text
                             yield chunk
         finally:
-            held = turns_of(turns)
-            if rank is Rank.WARM:
-                held = tuple(turn for turn in held if turn != ("user", GOES_ON))
-            elif said:
-                held = (*held, ("assistant", said))
-            place.release(held)
+            place.release(turns_of(turns), "" if rank is Rank.WARM else said)
 
     def _read(self, event: bytes, turns: Sequence[dict[str, str]]) -> Chunk:
         if event.startswith(b'{"error"'):

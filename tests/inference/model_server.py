@@ -53,6 +53,12 @@ class ModelServer:
         """The transports of all requests: as many as there were connections."""
         self.models_status = 200
         """The status of the answer to a request for the list of models."""
+        self.models: Any = {"object": "list", "data": []}
+        """The list of models."""
+        self.single_models: set[str] = set()
+        """Models that are not in the list and nevertheless found by their names."""
+        self.properties: dict[str, Any] | None = None
+        """The answer to a request for the properties of the server, which only llama.cpp has."""
         self.models_requests = 0
         """How often the list of models was requested."""
         self.requested = asyncio.Event()
@@ -68,6 +74,8 @@ class ModelServer:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._complete)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/v1/models/{name:.+}", self._model)
+        app.router.add_get("/props", self._properties)
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
@@ -82,9 +90,14 @@ class ModelServer:
         self.models_requests += 1
         self.headers.append(dict(request.headers))
         self.connections.add(request.transport)
-        return web.json_response(
-            {"object": "list", "data": []}, status=self.models_status, headers={"Location": str(request.url)}
-        )
+        return web.json_response(self.models, status=self.models_status, headers={"Location": str(request.url)})
+
+    async def _model(self, request: web.Request) -> web.Response:
+        found = request.match_info["name"] in self.single_models
+        return web.json_response({"object": "model"} if found else {"error": {}}, status=200 if found else 404)
+
+    async def _properties(self, request: web.Request) -> web.Response:
+        return web.json_response(self.properties or {"error": "not found"}, status=200 if self.properties else 404)
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         self.bodies.append(await request.json())

@@ -3,7 +3,7 @@
 import pytest
 
 from inference.chat.refusals import refusal, retry_after, without_quotations
-from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading
+from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, QuotaExhausted
 
 
 def refused(status: int, said: str) -> EngineError:
@@ -39,7 +39,16 @@ def test_a_prompt_that_is_too_long_is_recognised(status, said):
     ("status", "said", "kind", "permanent"),
     [
         (429, "Rate limit reached for model `llama-3.3-70b-versatile`", EngineFull, False),
-        (429, '{"error": {"code": "insufficient_quota"}}', EngineError, True),
+        (429, '{"error": {"code": "insufficient_quota"}}', QuotaExhausted, False),
+        (429, "You exceeded your current quota, please check your plan and billing details.", QuotaExhausted, False),
+        (429, "Rate limit reached on tokens per day (TPD): Limit 100000, Used 99871", QuotaExhausted, False),
+        (
+            *(429, "Rate limit reached on tokens per minute (TPM): Limit 6000. Upgrade at /settings/billing"),
+            *(EngineFull, False),
+        ),
+        (400, '{"error": {"code": "billing_hard_limit_reached"}}', QuotaExhausted, False),
+        (403, '{"error": {"code": "blocked_api_access", "message": "spend limit reached"}}', QuotaExhausted, False),
+        (402, "Payment Required", QuotaExhausted, False),
         (503, "The engine is currently overloaded, please try again later", EngineFull, False),
         (503, '{"error": {"message": "Too many in-flight requests", "code": 503}}', EngineFull, False),
         (498, "capacity_exceeded", EngineFull, False),
@@ -61,6 +70,11 @@ def test_other_refusals_say_whether_a_retry_is_useful(status, said, kind, perman
     ("status", "said", "hint"),
     [
         (404, "model 'gemma' not found", "ollama pull gemma"),
+        (404, "The model `gemma` does not exist.", "http://gpu/v1/models lists them"),
+        (400, "The model `gemma` has been decommissioned and is no longer supported.", "set LLM_MODEL"),
+        (400, '{"error": {"code": "model_decommissioned"}}', "set LLM_MODEL"),
+        (403, '{"error": {"code": "model_not_found"}}', "set LLM_MODEL"),
+        (410, "Gone", "set LLM_MODEL"),
         (400, "Got priority 5 but Priority scheduling is not enabled.", "--scheduling-policy priority"),
         (422, "Unexpected fields in the request: {'priority'}", '"priority" to false'),
         (400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", '"server" to "openai"'),
@@ -71,6 +85,18 @@ def test_the_error_tells_the_operator_what_to_do(status, said, hint):
     error = refused(status, said)
     assert hint in str(error)
     assert error.permanent
+
+
+def test_the_error_about_a_hosted_model_does_not_speak_of_ollama():
+    error = refusal(404, "no model", where="https://api.openai.com/v1/chat/completions", model="gpt-4o")
+    assert "https://api.openai.com/v1/models lists them" in str(error)
+    assert "ollama" not in str(error)
+
+
+def test_a_full_server_says_when_to_ask_again():
+    error = refusal(429, "Rate limit reached", where="http://gpu", model="gemma", wait=7.5)
+    assert isinstance(error, EngineFull)
+    assert error.retry_after == 7.5
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_there_is_no_speculation_where_tokens_are_paid_for(options, wastes):
 
 
 def test_an_unknown_server_is_refused_with_a_list_of_the_known_ones():
-    with pytest.raises(EngineError, match="ollama, vllm, tensorrt-llm, openai, groq") as refusal:
+    with pytest.raises(EngineError, match=r"ollama, llama\.cpp, vllm, tensorrt-llm, openai, groq") as refusal:
         OpenAICompatibleLanguageModel(ModelServerOptions(server="vlm"))
     assert refusal.value.permanent
 

@@ -1,5 +1,7 @@
 """The engine starts, and warms the server's prefix cache."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from aiohttp import web
 
@@ -77,3 +79,56 @@ async def test_a_refused_key_is_found_at_the_start_without_a_completion(server, 
         await engine.start()
     assert server.bodies == []
     assert server.models_requests == 1
+
+
+def models(*entries: dict) -> dict:
+    return {"object": "list", "data": [{"object": "model", **entry} for entry in entries]}
+
+
+async def test_a_model_that_a_paid_server_does_not_have_is_found_at_the_start(server, connect):
+    server.models = models({"id": "gpt-6-luna"}, {"id": "gpt-6-luna-mini"}, {"id": "text-embedding-4"})
+    with pytest.raises(EngineError, match=r"has no model gpt-4o.*LLM_MODEL.*gpt-6-luna.*/v1/models lists all") as error:
+        await connect(server="openai", model="gpt-4o").start()
+    assert error.value.permanent
+    assert server.bodies == []
+    await connect(server="openai", model="gpt-6-luna").start()
+
+
+async def test_a_model_that_only_the_list_does_not_name_is_used(server, connect):
+    server.models = models({"id": "gpt-6-luna"})
+    server.single_models = {"ft:gpt-6-luna:hotel"}
+    await connect(server="openai", model="ft:gpt-6-luna:hotel").start()
+
+
+async def test_a_model_that_groq_has_switched_off_is_found_at_the_start(server, connect):
+    server.models = models({"id": "llama-3.3-70b-versatile", "active": False})
+    with pytest.raises(EngineError, match="no longer serves") as error:
+        await connect(server="groq", model="llama-3.3-70b-versatile").start()
+    assert error.value.permanent
+
+
+@pytest.mark.parametrize(
+    ("days", "as_time", "warned"),
+    [(59, False, "in 59 days"), (59, True, "in 59 days"), (-3, False, "off on"), (61, False, ""), (61, True, "")],
+)
+async def test_the_operator_is_warned_before_a_model_is_switched_off(server, connect, caplog, days, as_time, warned):
+    end = datetime.now(UTC).date() + timedelta(days)
+    moment = datetime(end.year, end.month, end.day, tzinfo=UTC).timestamp()
+    server.models = models({"id": "gpt-4.1", "shutdown_date": moment if as_time else end.isoformat()})
+    await connect(server="openai", model="gpt-4.1").start()
+    assert bool(caplog.text) == bool(warned)
+    assert warned in caplog.text
+
+
+@pytest.mark.parametrize("listed", [{}, [], {"data": None}, {"data": ["gpt-4.1"]}, {"data": [{"id": 7}]}, None])
+async def test_a_list_of_models_that_cannot_be_read_is_ignored(server, connect, listed, caplog):
+    server.models = listed
+    await connect(server="openai", model="gpt-4.1").start()
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("date", ["soon", "", 0, -1, 1e300, [], None])
+async def test_a_date_that_cannot_be_read_is_ignored(server, connect, date, caplog):
+    server.models = models({"id": "gpt-4.1", "shutdown_date": date})
+    await connect(server="openai", model="gpt-4.1").start()
+    assert not caplog.text

@@ -38,9 +38,14 @@ class Place:
     """When it was taken last."""
     busy: bool = False
 
-    def release(self, held: Sequence[Turn]) -> None:
-        """The request has ended, or has been cancelled: the server begins the next one in this slot when it can."""
-        self.busy, self.held = False, tuple(held)
+    def release(self, turns: Sequence[Turn], said: str = "") -> None:
+        """
+        The request of these turns has ended, or has been cancelled: the server begins the next one when it can.
+
+        ``said`` is what was made of the reply. The turn that stands for words that are not known yet does not count.
+        """
+        held = tuple(turn for turn in turns if turn != ("user", GOES_ON))
+        self.busy, self.held = False, (*held, ("assistant", said)) if said else held
 
 
 class Places:
@@ -48,6 +53,11 @@ class Places:
 
     def __init__(self, number: int) -> None:
         self._places = [Place(each) for each in range(number)]
+
+    def forget(self) -> None:
+        """No call has used the server yet, only its own start."""
+        for place in self._places:
+            place.held, place.used_at = (), -math.inf
 
     def take(self, turns: Sequence[Turn], *, now: float, warm: bool = False) -> Place:
         """

@@ -2,8 +2,8 @@
 
 import pytest
 
+from inference.chat.places import FORGOTTEN, Places
 from inference.chat.prompt import GOES_ON, PICKS_UP
-from inference.llama.places import FORGOTTEN, Places
 
 SYSTEM = ("system", "You answer the telephone of a hotel.")
 OPENING = (SYSTEM, ("user", PICKS_UP), ("assistant", "Good morning, how can I help?"))
@@ -19,8 +19,7 @@ class Calls:
         """Compute a request, and return the number of its slot."""
         self.now += 1
         place = self.places.take(turns, now=self.now, warm=warm)
-        held = [turn for turn in turns if turn != ("user", GOES_ON)]
-        place.release([*held, ("assistant", reply)] if reply else held)
+        place.release(turns, reply)
         return place.number
 
 
