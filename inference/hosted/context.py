@@ -54,7 +54,7 @@ class Context(Protocol):
         """No more text follows. Without a frame, the context has ended when the audio of all clauses is complete."""
 
     def cancel(self) -> Sequence[Frame]:
-        """Nobody listens any more."""
+        """Nobody listens any more. Without a frame, the context takes no room at the service."""
 
     def hear(self, message: Any) -> Heard | None: ...
 
@@ -89,6 +89,10 @@ class Manner:
     """Seconds after the last audio for which the context takes another clause."""
     holds_room: bool = False
     """Whether a cancelled context takes room at the service until it has ended. Its place is then kept."""
+    has_room: Callable[[], bool] = lambda: True
+    """Whether the socket of the last context takes another clause. Otherwise that is said in another context."""
+    drain: float = 5.0
+    """Seconds in which the service ends a context that was cancelled. Its socket is given up otherwise."""
     marks_clauses: bool = True
     """Whether ``Heard.clauses`` comes. Otherwise the timing of the words, or an estimate, says what a clause owes."""
     times_words: bool = False

@@ -22,8 +22,6 @@ CHUNK = 480
 """Samples (60 ms) of the longest chunk: ``text_end`` advances once per chunk."""
 ESTIMATED = 0.6
 """The share of its estimated length from which a text without timing may be complete. Before, audio is owed."""
-DRAIN = 5.0
-"""Seconds in which a service ends a context that was cancelled. Its socket is given up otherwise."""
 TOLERANCE = 2000
 """Samples (0.25 s) by which the audio of a text may be shorter than its timing says."""
 LEAD, HOLD = 0.5, 0.25
@@ -121,8 +119,9 @@ class Passage:
             return
         owed = self.owes_sound
         self._is_ending = True
-        self._send(self._context.end())
-        self._finish_if_complete()
+        frames = self._context.end()
+        self._send(frames)
+        self._finish_if_complete(nothing_follows=not frames)
         if not owed and not self.finished:
             self._expect(self._manner.first_audio)
 
@@ -130,12 +129,15 @@ class Passage:
         """Whether the service would still add a clause to this context."""
         if self.finished or self.error is not None or self._is_ending:
             return False
+        if not self._manner.has_room():
+            return False
         return self.owes_sound or asyncio.get_running_loop().time() - self._sounded_at < self._manner.life
 
     def leave(self) -> None:
-        """All of it was said, and the service is about to forget the context."""
-        if not self.finished:
-            self.end()
+        """It takes no further clause. If all of it was said, the service is about to forget the context."""
+        owed = self.owes_sound
+        self.end()
+        if not owed and not self.finished:
             self._let_go(cancel=False)
             self._finish()
 
@@ -269,6 +271,7 @@ class Passage:
 
     def _take_in(self, heard: Heard) -> None:
         assert self._lease is not None
+        complete = self._complete
         if heard.clauses_before is not None:
             self._complete_clauses(min(heard.clauses_before, len(self._clauses)))
         begin = self.received
@@ -290,6 +293,8 @@ class Passage:
         if self.owes_sound:
             if heard.audio:
                 self._expect(self._manner.stall)
+            elif self._complete > complete:  # the service begins with the next clause now
+                self._expect(self._manner.first_audio)
         else:
             self._lease.expect_nothing()
 
@@ -314,8 +319,8 @@ class Passage:
         characters = sum(len(clause.text) for clause in self._clauses[self._complete : count])
         self._manner.voice.pace.learn(characters, self.received - self._complete_at)
 
-    def _finish_if_complete(self) -> None:
-        if not (self._manner.marks_clauses and self._is_ending) or self.finished:
+    def _finish_if_complete(self, *, nothing_follows: bool = False) -> None:
+        if not ((self._manner.marks_clauses or nothing_follows) and self._is_ending) or self.finished:
             return
         if self._complete == len(self._clauses):
             self._let_go(cancel=False)
@@ -330,12 +335,12 @@ class Passage:
         lease, context = self._lease, self._context
         if lease is None or context is None or not lease.open:
             return
-        if cancel:
-            self._send(context.cancel())
-        complete = not cancel and self._complete == len(self._clauses)
-        if self._manner.holds_room and lease.connected and not complete:
+        frames = context.cancel() if cancel else ()
+        self._send(frames)
+        takes_room = bool(frames) if cancel else self._complete < len(self._clauses)
+        if self._manner.holds_room and lease.connected and takes_room:
             self._is_draining = True
-            lease.expect(DRAIN)
+            lease.expect(self._manner.drain)
         else:
             lease.release()
 

@@ -22,6 +22,8 @@ class Socket:
         """What the client sent, in order: decoded JSON, or bytes."""
         self.gone = asyncio.Event()
         """Set when the socket is closed, by whomever."""
+        self.tasks: list[asyncio.Task[None]] = []
+        """What the service does for this socket beside reading. It ends with the socket."""
 
     async def send(self, message: Any) -> None:
         """Send bytes as a binary frame, text as it is, and anything else as JSON. Ignored after the end."""
@@ -161,4 +163,7 @@ class Service:
             pass
         finally:
             socket.gone.set()
+            for task in socket.tasks:
+                task.cancel()
+            await asyncio.gather(*socket.tasks, return_exceptions=True)
         return ws
