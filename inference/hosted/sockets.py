@@ -192,10 +192,7 @@ class SocketPool:
 
     def opened(self, socket: Socket) -> None:
         self._refused.pop(socket.url, None)
-        for lease in [lease for lease in self._waiting if lease.url == socket.url]:
-            if socket.has_room:
-                self._waiting.remove(lease)
-                socket.add(lease)
+        self._lend(socket)
         self.keep_warm()
 
     def failed_to_open(self, socket: Socket, error: EngineError) -> None:
@@ -227,7 +224,15 @@ class SocketPool:
             socket.spent = True
         if socket.spent and not socket.leases:
             socket.leave()
+        self._lend(socket)
         self.keep_warm()
+
+    def _lend(self, socket: Socket) -> None:
+        """Give the socket to those who wait for one."""
+        for lease in [lease for lease in self._waiting if lease.url == socket.url]:
+            if socket.has_room:
+                self._waiting.remove(lease)
+                socket.add(lease)
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()

@@ -492,3 +492,18 @@ async def test_a_spent_socket_is_replaced_while_it_is_being_closed(service):
         lease, _ = take(pool)
         lease.release(reuse=False)
         await service.until(2)
+
+
+async def test_who_waits_for_a_socket_gets_one_that_is_released(service):
+    async with pool_of(service, warm=1) as pool:
+        await pool.start()
+        lease, _ = take(pool)
+        service.handshake.clear()
+        lease.send('{"n": 1}')
+        waiting, ear = take(pool)
+        waiting.send('{"n": 2}')
+        assert not waiting.connected
+        lease.release()
+        assert waiting.connected
+        assert {"n": 2} in await ear.heard(2)
+        service.handshake.set()
