@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from inference.hosted.addresses import http_url
 from inference.hosted.api import Api
@@ -76,6 +77,12 @@ def fitting(keyterms: Sequence[str]) -> list[str]:
         if term and (left := left - len(term.encode()) // 3 - 1) >= 0:
             fit.append(term)
     return fit
+
+
+@cache
+def report_terms(code: str) -> None:
+    """Deepgram did not take the terms of a call. This is logged once for each reason."""
+    logger.warning("Deepgram did not take the terms to expect and goes on without them: %s", code or "no reason given")
 
 
 class Models(dict[str, frozenset[str]]):

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from inference.deepgram.account import report_terms
 from inference.hosted.fields import fields, items, number, share, text
 from inference.hosted.plan import Frame
 from inference.hosted.recognition import RATE_HZ, Heard
@@ -124,6 +125,8 @@ class FluxExchange:
             return self._answer() if message.get("event") == "EndOfTurn" else ()
         if kind == "Warning" and message.get("code") == NO_TURN:
             return self._answer()
+        if kind == "ConfigureFailure":
+            report_terms(text(message.get("code")))
         return ()
 
     def _take(self, message: Any) -> None:

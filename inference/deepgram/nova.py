@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from inference.deepgram.account import report_terms
 from inference.hosted.fields import fields, items, number, share, text
 from inference.hosted.plan import Frame, Received
 from inference.hosted.recognition import RATE_HZ, Heard
@@ -161,8 +162,11 @@ class NovaExchange:
         return (), False
 
     def receive(self, message: Any) -> Sequence[Frame]:
-        if text(message.get("type")) == "Results":
+        kind = text(message.get("type"))
+        if kind == "Results":
             self._take(message)
+        elif kind == "ConfigureFailure":
+            report_terms(text(message.get("code")))
         return ()
 
     def _take(self, message: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from inference import usage
-from inference.deepgram.account import DeepgramOptions
+from inference.deepgram.account import DeepgramOptions, fitting, report_terms
 from inference.engines.deepgram import DeepgramSpeechToText
 from inference.types import AUTO, EngineError, EngineFull, QuotaExhausted, Transcript
 from tests.inference.contract import SpeechToTextContract, leaving_no_task
@@ -284,3 +284,19 @@ async def test_a_server_that_does_not_know_the_change_of_terms_hears_the_utteran
     service.intercept = refuses
     async with started(service) as engine:
         assert (await recognise(engine, A_TABLE, keyterms=["Weiß"])).text == "one two three"
+
+
+async def test_terms_that_are_not_taken_cost_no_words_and_are_logged_once(service, caplog):
+    failure = {"type": "ConfigureFailure", "request_id": "r", "code": "CONFIGURE_KEYTERM_LIMIT_EXCEEDED"}
+    service.edit = lambda message: [failure] if message["type"] == "ConfigureSuccess" else [message]
+    report_terms.cache_clear()
+    async with started(service) as engine:
+        for _ in range(2):
+            assert (await recognise(engine, A_TABLE, keyterms=["Weiß"])).text == "one two three"
+    assert caplog.text.count("CONFIGURE_KEYTERM_LIMIT_EXCEEDED") == 1
+
+
+def test_terms_are_cut_to_what_deepgram_takes():
+    assert fitting(["Aachen", " ", "Aachen", "Dr.  Weiß"]) == ["Aachen", "Dr. Weiß"]
+    many = fitting([f"term number {number}" for number in range(1000)])
+    assert 50 < len(many) < 150
