@@ -392,13 +392,14 @@ class DeepgramService(Service):
             "language_hints",
             "numerals",
         }:
-            await self.say(socket, turns.message("ConfigureSuccess", keyterms=message.get("keyterms")))
+            now = {"thresholds": {"eot_threshold": 1.0}, "keyterms": message.get("keyterms") or []}
+            await self.say(socket, turns.message("ConfigureSuccess", **now))
         elif kind == "CloseStream":
             await socket.close()
         else:
             self.violations.append(f"an unknown message {message!r}")
             code = {"code": "UNPARSABLE_CLIENT_MESSAGE", "description": "The message could not be understood."}
-            await self.say(socket, turns.message("Error", **code))
+            await self.say(socket, {"type": "Error", "sequence_id": next(turns.sequence), **code})
             await socket.close(1008)
 
     @property
