@@ -96,6 +96,8 @@ def voice(request: HttpRequest, form: Form) -> HttpResponse:
             return _twiml(_connect(admitted.token, admitted.stream))
         case Verdict.BUSY:
             return _twiml(twiml.hang_up(twiml.LATER if _attempt_id(request) else twiml.BUSY))
+        case Verdict.UNAVAILABLE:
+            return _twiml(twiml.hang_up(twiml.LATER if _attempt_id(request) else twiml.TRY_AGAIN))
         case Verdict.UNATTENDED:
             return _twiml(twiml.hang_up(twiml.TRY_AGAIN))
         case Verdict.OVER:
@@ -184,9 +186,14 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Answer 200 if this process can take a call, else 503 with the list of what is missing."""
+    """
+    Answer 200 if this process can answer a call, else 503 with the list of what is missing.
+
+    One that refuses new calls politely is ready: without it, callers would hear an error of the carrier instead.
+    """
     problems = readiness.readiness_problems()
-    return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+    details = readiness.readiness_details()
+    return JsonResponse({"ready": not problems, "problems": problems, **details}, status=503 if problems else 200)
 
 
 def _attempt_id(request: HttpRequest) -> str:

@@ -62,6 +62,23 @@ def check_languages(databases: Sequence[str] | None = None, **_: Any) -> list[Ch
     return found
 
 
+@register(Tags.database)
+def check_dialling(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Warn while engines hold up the calls. Runs with ``manage.py check --database default`` only."""
+    from calls.services.pacing import ENGINES, get_dialler_state
+
+    if not databases:
+        return []
+    try:
+        pause = get_dialler_state().pause
+    except DatabaseError:  # not migrated yet, or unavailable: other checks report it
+        return []
+    if pause is None or not pause.reason.startswith(ENGINES):
+        return []
+    text = f"New calls are refused and none is dialled, because of the {pause.reason}"
+    return [Warning(text, hint="Add credit to the account, or choose another engine as a fallback.", id="calls.W043")]
+
+
 def _twilio() -> Iterator[CheckMessage]:
     sid = settings.TWILIO_ACCOUNT_SID
     if sid and not re.fullmatch(r"AC[0-9a-f]{32}", sid):

@@ -4,11 +4,11 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 # What Twilio's own voice says where no agent can speak.
 BUSY = "All our lines are busy at the moment. Please call again in a few minutes. Goodbye."
-"""All slots are taken, and a caller has called."""
+"""All slots are taken or an engine is full, and a caller has called."""
 LATER = "We are sorry, we have to call you back at another time. Goodbye."
-"""All slots are taken, and we have called the person."""
+"""The same, or engines take no calls at all, and we have called the person."""
 TRY_AGAIN = "We cannot take your call right now. Please try again in a minute. Goodbye."
-"""The database is unavailable, or no agent answers the number."""
+"""The database is unavailable, no agent answers the number, or engines take no calls until an operator has acted."""
 RECONNECTING = "Sorry, we lost the connection for a moment."
 """The media stream was lost, and the next one opens after this."""
 LOST = "We are sorry, we lost the connection. Please call again. Goodbye."

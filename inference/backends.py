@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from inference.availability import Availability
 from inference.interfaces import Engine, LanguageModel, SpeechToText, TextToSpeech, TurnModel
 from inference.options import parse_options
 from inference.types import EngineError
@@ -33,6 +34,8 @@ class Engines:
     llm: LanguageModel
     tts: TextToSpeech
     turn: TurnModel | None = None
+    availability: Availability = field(default_factory=Availability)
+    """Whether another call should be taken, by what calls have met."""
 
     @property
     def all(self) -> tuple[Engine, ...]:

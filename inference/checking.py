@@ -13,19 +13,20 @@ import logging
 import re
 import time
 import wave
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from inference.backends import make_engine
+from inference.backends import Engines, make_engine
 from inference.health import EngineHealth, health_of
 from inference.interfaces import Engine, LanguageModel, SpeechToText, TextToSpeech, TurnModel
 from inference.resampling import resample
-from inference.types import Description, EngineError, Message, Pcm, Transcript
+from inference.types import Description, EngineError, Message, Pcm, QuotaExhausted, Transcript
 
 QUESTION = "What are your opening hours?"
 """Every recogniser and every language model knows these words."""
@@ -319,6 +320,25 @@ async def answer(llm: LanguageModel, question: str) -> Trial:
     if not words.strip():
         raise EngineError(f"the engine answered nothing to {question!r}")
     return Trial(words.strip(), first, time.perf_counter() - begun)
+
+
+async def has_quota(engines: Engines) -> bool:
+    """Ask each engine for one utterance: whether none of them says that its account is used up."""
+    recording = Sound.load(RECORDING)
+    trials: list[Callable[[], Awaitable[Trial]]] = [
+        partial(answer, engines.llm, QUESTION),
+        partial(speak, engines.tts, [QUESTION]),
+        partial(recognise, engines.stt, recording.over_the_telephone()),
+    ]
+    for trial in trials:
+        try:
+            async with asyncio.timeout(TRIAL_TIMEOUT):
+                await trial()
+        except QuotaExhausted:
+            return False
+        except (EngineError, TimeoutError) as error:
+            logger.info("An engine that was tried for its quota failed otherwise: %s", error or "it took too long")
+    return True
 
 
 async def score(model: TurnModel, sound: Sound) -> Trial:

@@ -20,6 +20,9 @@ class Engine(Protocol):
 
     An engine may also have ``broken: str``: why it cannot serve any call until its process is restarted, or "" while it
     can. The worker of a broken engine ends, so that it takes no more calls.
+
+    Two errors concern the next calls as well: while an engine is full (``EngineFull``, with ``retry_after``) or its
+    account is used up (``QuotaExhausted``), and no engine of a fallback serves instead, no new call is taken.
     """
 
     @property

@@ -100,6 +100,7 @@ class StreamConnection:
             reason, code = "refused", refusal.code
         except EngineError as error:
             logger.error("Call %s: ended the stream, an engine is missing: %s", claim.call_id, error)
+            self._runtime.engines.availability.note(error, asyncio.get_running_loop().time())
             reason = "engines-failed"
         except Exception:
             logger.exception("Call %s: unexpected error in the stream", claim.call_id)

@@ -64,7 +64,10 @@ class Ear:
         language: str = "",
         others: Sequence[str] = (),
         noise_suppression: int = 0,
+        on_error: Callable[[EngineError], None] = lambda error: None,
     ) -> None:
+        self._on_error = on_error
+        """Gets each error of recognition."""
         self._stt = stt
         self._claim = claim
         self._language = language or claim.agent.language
@@ -113,6 +116,7 @@ class Ear:
             )
         except EngineError as error:
             logger.warning("Call %s: recognition could not be opened: %s", self._claim.call_id, error)
+            self._on_error(error)
             return
         start = max(command.position - int(PRE_ROLL * RATE_HZ), self.voice_ended)
         converter = self._converter(start)
@@ -178,6 +182,7 @@ class Ear:
             transcript = await transcription.snapshot()
         except EngineError as error:
             logger.warning("Call %s: recognition failed: %s", self._claim.call_id, error)
+            self._on_error(error)
         except Exception:
             logger.exception("Call %s: recognition failed", self._claim.call_id)
         else:

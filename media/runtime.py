@@ -29,6 +29,7 @@ from media.noise import level_of
 from media.order_inbox import ChannelLayer, OrderInbox
 from media.phrases import Phrases
 from media.recorder import RecordingSpool
+from media.refusing import Refusing
 from media.reply_load import ReplyLoad
 from media.session import Session
 from media.speech import VoiceDetector
@@ -87,8 +88,11 @@ class Runtime:
         self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="calls-db")
         self._started: asyncio.Task[None] | None = None
         """The start, once it has begun: it is shared by all who wait for it."""
-        self._remove_readiness_check: Callable[[], None] = lambda: None
+        self._remove_checks: list[Callable[[], None]] = []
         self._tasks = BackgroundTasks("The media runtime")
+        self._refusing = Refusing(
+            self.engines, tasks=self._tasks, hold=self._hold_dialling, release=self._release_dialling
+        )
 
     @property
     def speculate(self) -> bool:
@@ -116,7 +120,12 @@ class Runtime:
         ``ready`` is called once everything is loaded, before the first call is taken. Idempotent.
         """
         if self._started is None:
-            self._remove_readiness_check = services.add_readiness_check(lambda: self.problem)
+            self._remove_checks = [
+                services.add_readiness_check(lambda: self.problem),
+                services.add_refusal_check(self._refusing.refusal),
+                services.add_readiness_details(self._refusing.details),
+            ]
+            self._refusing.begin()
             self._started = asyncio.ensure_future(self._start(ready))
             # Read the exception, or asyncio would log it once more as one that was never retrieved.
             self._started.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -177,6 +186,12 @@ class Runtime:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._database, partial(in_own_connection, function, *args, **kwargs))
 
+    async def _hold_dialling(self, why: str, seconds: float) -> None:
+        await self.database(services.hold_dialling, why=why, seconds=seconds)
+
+    async def _release_dialling(self) -> None:
+        await self.database(services.release_dialling)
+
     def keep_recording(self, call_id: UUID, path: Path) -> None:
         """
         Have a finished recording moved to its call.
@@ -201,7 +216,8 @@ class Runtime:
 
     async def close(self) -> None:
         """End the sessions that are left, record what they report, and release everything."""
-        self._remove_readiness_check()
+        for remove in self._remove_checks:
+            remove()
         for session in list(self.sessions.values()):
             await session.close("drain")
         if self._started is not None and not self._started.done():

@@ -90,6 +90,7 @@ class Session:
             language=options.language,
             others=[other.language for other in options.others],
             noise_suppression=noise_suppression,
+            on_error=lambda error: engines.availability.note(error, self._loop.time()),
         )
         self._scores = TurnScores(
             claim,

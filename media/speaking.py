@@ -11,7 +11,7 @@ from django.conf.locale import LANG_INFO
 from calls.services import StreamClaim
 from inference.backends import Engines
 from inference.interfaces import Speech
-from inference.types import EngineError, Message, Pcm, Role, Tools, main_language
+from inference.types import EngineError, EngineFull, Message, Pcm, Role, Tools, main_language
 from media.background import BackgroundTasks
 from media.messages import RATE_HZ
 from media.phrases import Phrases
@@ -159,6 +159,9 @@ class Mouth:
                 )
         except EngineError as error:
             logger.warning("Call %s: an engine failed: %s", self._claim.call_id, error)
+            # A request that may be in vain is refused first: a full engine may still have room for real ones.
+            if isinstance(command, cmd.SayLine) or not command.speculative or not isinstance(error, EngineFull):
+                self._engines.availability.note(error, asyncio.get_running_loop().time())
             self._emit(ev.ReplyFailed(revision, str(error)))
         except Exception as error:
             logger.exception("Call %s: making a reply failed", self._claim.call_id)

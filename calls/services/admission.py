@@ -20,6 +20,7 @@ from django.utils import timezone
 from calls.keyterms import parse_keyterms
 from calls.models import Agent, Call, StreamToken
 from calls.services import attempts, webhooks
+from calls.services.readiness import find_refusal
 from calls.services.records import clean, fact_id_of, find_call, move, write_event
 from calls.services.slots import hold_slot_for_stream, occupy_slot, take_slot
 from calls.status import TERMINAL, Status
@@ -38,7 +39,9 @@ class Verdict(StrEnum):
 
     CONNECT = "connect"
     BUSY = "busy"
-    """All slots are taken."""
+    """All slots are taken, or an engine is full."""
+    UNAVAILABLE = "unavailable"
+    """This process takes no calls until an operator has acted."""
     UNATTENDED = "unattended"
     """No active agent answers this number."""
     OVER = "over"
@@ -168,15 +171,21 @@ def _admit(call: Call, now: datetime, params: Mapping[str, str]) -> Admission:
         write_event(fact_id_of("voice", call.sid or ""), call.pk, "voice-request", now, params)
         if call.status in TERMINAL:
             return Admission(Verdict.OVER, call.pk)
+        if refusal := find_refusal():
+            _note_refused(call, now, {"why": refusal.why})
+            logger.warning("Refused call %s: no new calls are taken", call)
+            return Admission(Verdict.BUSY if refusal.is_busy else Verdict.UNAVAILABLE, call.pk)
         if not take_slot(call, now):
-            if call.streams == 0:
-                Call.objects.filter(pk=call.pk, streams=0).update(end_reason="refused")
-            data = {"limit": settings.MAX_LIVE_CALLS}
-            write_event(fact_id_of("refused", call.sid or ""), call.pk, "refused", now, data)
+            _note_refused(call, now, {"limit": settings.MAX_LIVE_CALLS})
             logger.warning("Refused call %s: all %d slots are taken", call, settings.MAX_LIVE_CALLS)
             return Admission(Verdict.BUSY, call.pk)
         Call.objects.filter(pk=call.pk, end_reason="refused").update(end_reason="")
         return Admission(Verdict.CONNECT, call.pk, _make_token(call, stream=1, now=now))
+
+
+def _note_refused(call: Call, now: datetime, data: Mapping[str, object]) -> None:
+    Call.objects.filter(pk=call.pk, streams=0).update(end_reason="refused")
+    write_event(fact_id_of("refused", call.sid or ""), call.pk, "refused", now, data)
 
 
 def claim_stream(

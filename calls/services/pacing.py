@@ -22,6 +22,8 @@ Longer than any pause that is ever set: the longest is the ``Retry-After`` of an
 
 A pause that ends later was set before the clock stepped back, and is ignored.
 """
+ENGINES = "engines: "
+"""The beginning of the reason while dialling pauses because of the engines."""
 LIMIT_GROWS = 60.0
 """Seconds after which the learned limit of calls at once grows by one, to find out whether the carrier takes more."""
 
@@ -76,6 +78,24 @@ def pause_dialling(reason: str, now: datetime, *, at_least: float = 0.0) -> date
     if as_seen.update(paused_until=until, reason=clean(reason)[:255], failures=F("failures") + 1):
         return until
     return pause_dialling(reason, now, at_least=at_least)
+
+
+def hold_dialling(*, why: str, seconds: float) -> None:
+    """
+    Dial nothing for so many seconds, because engines could not serve the calls.
+
+    It is no failure of the carrier, so the next pause is no longer for it.
+    """
+    now = timezone.now()
+    until = now + timedelta(seconds=min(seconds, LONGEST_PAUSE.total_seconds()))
+    get_pace(now)
+    earlier = Q(paused_until=None) | Q(paused_until__lt=until)
+    DialPace.objects.filter(earlier, pk=1).update(paused_until=until, reason=clean(ENGINES + why)[:255])
+
+
+def release_dialling() -> None:
+    """Dial again, if dialling pauses because of engines."""
+    DialPace.objects.filter(pk=1, reason__startswith=ENGINES).update(paused_until=None, reason="")
 
 
 def note_success(now: datetime) -> None:

@@ -1,16 +1,32 @@
-"""Checks whether this process can take calls."""
+"""Checks whether this process can take calls, and whether it wants new ones."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from django.db import Error as DatabaseError
 from django.db import connection
 
 logger = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why this process takes no new calls at the moment, though it could answer them."""
+
+    why: str
+    is_busy: bool
+    """Whether there may be room again soon; otherwise an operator has to act."""
+
+
 _checks: list[Callable[[], str]] = []
 """The checks of those parts of the process that are running: each part adds its own and removes it when it stops."""
+_refusals: list[Callable[[], Refusal | None]] = []
+_details: list[Callable[[], Mapping[str, Any]]] = []
 
 
 def add_readiness_check(check: Callable[[], str]) -> Callable[[], None]:
@@ -19,17 +35,40 @@ def add_readiness_check(check: Callable[[], str]) -> Callable[[], None]:
 
     Returns the function that removes the check again; calling it twice does no harm.
     """
+    return _add(_checks, check)
 
-    # The same check may be added twice; this wrapper makes each addition a check of its own.
-    def added() -> str:
-        return check()
+
+def add_refusal_check(check: Callable[[], Refusal | None]) -> Callable[[], None]:
+    """Have each new call admitted only if ``check`` gives no refusal. Returns the function that removes it again."""
+    return _add(_refusals, check)
+
+
+def add_readiness_details(details: Callable[[], Mapping[str, Any]]) -> Callable[[], None]:
+    """Have ``/readyz`` show these values, which can be JSON. Returns the function that removes them again."""
+    return _add(_details, details)
+
+
+def _add(functions: list[Callable[[], Answer]], function: Callable[[], Answer]) -> Callable[[], None]:
+    # The same function may be added twice; this wrapper makes each addition one of its own.
+    def added() -> Answer:
+        return function()
 
     def remove() -> None:
         with suppress(ValueError):
-            _checks.remove(added)
+            functions.remove(added)
 
-    _checks.append(added)
+    functions.append(added)
     return remove
+
+
+def find_refusal() -> Refusal | None:
+    """Return why a new call must be refused now, or None. One that needs an operator comes first."""
+    refusals = [refusal for check in _refusals if (refusal := check()) is not None]
+    return min(refusals, key=lambda refusal: refusal.is_busy, default=None)
+
+
+def readiness_details() -> dict[str, Any]:
+    return {name: value for details in _details for name, value in details().items()}
 
 
 def readiness_problems() -> list[str]:

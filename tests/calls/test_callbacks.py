@@ -177,6 +177,13 @@ def test_a_request_replayed_after_the_call_changes_nothing(twilio, connected):
     assert row_counts() == before
 
 
+@pytest.mark.parametrize(("is_busy", "words"), [(True, twiml.BUSY), (False, twiml.TRY_AGAIN)])
+def test_a_caller_hears_why_engines_take_no_calls(new_call, monkeypatch, db, is_busy, words):
+    monkeypatch.setattr(readiness, "_refusals", [lambda: readiness.Refusal("no credit is left", is_busy)])
+    answer = new_call().rings()
+    assert answer.find("Say").text == words
+
+
 def test_a_caller_beyond_the_limit_hears_that_all_lines_are_busy(new_call, settings, db):
     settings.MAX_LIVE_CALLS = 2
     calls = [new_call() for _ in range(3)]
@@ -401,6 +408,15 @@ def test_readyz_lists_what_is_missing(client, monkeypatch, db):
 def test_readyz_answers_200_when_nothing_is_missing(client, monkeypatch, db):
     monkeypatch.setattr(readiness, "_checks", [])
     assert client.get("/readyz").json() == {"ready": True, "problems": []}
+
+
+def test_readyz_says_that_new_calls_are_refused_and_stays_ready(client, monkeypatch, db):
+    """A load balancer would else send callers to nobody, who hear an error of the carrier."""
+    monkeypatch.setattr(readiness, "_checks", [])
+    monkeypatch.setattr(readiness, "_details", [lambda: {"refuses_calls": "no credit is left", "engines": {}}])
+    response = client.get("/readyz")
+    assert response.status_code == 200
+    assert response.json() == {"ready": True, "problems": [], "refuses_calls": "no credit is left", "engines": {}}
 
 
 def test_readyz_reports_that_the_database_is_unavailable(client, monkeypatch):

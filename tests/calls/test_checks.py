@@ -11,9 +11,11 @@ import pytest
 from django.conf import settings as current
 from django.core.checks import CheckMessage
 from django.test import override_settings
+from django.utils import timezone
 
-from calls.checks import check_agents, check_settings
+from calls.checks import check_agents, check_dialling, check_settings
 from calls.models import Agent
+from calls.services import pacing
 
 PRODUCTION = {
     "DEBUG": False,
@@ -148,6 +150,19 @@ def test_agents_that_record_without_a_disclosure_are_named(settings):
 def test_agents_are_not_checked_in_development(settings):
     settings.DEBUG = True
     assert check_agents(databases=["default"]) == []
+
+
+@pytest.mark.django_db
+def test_engines_that_hold_up_the_calls_are_reported():
+    assert check_dialling(databases=["default"]) == []
+    pacing.pause_dialling("The carrier refuses the account.", timezone.now(), at_least=60)
+    assert check_dialling(databases=["default"]) == []
+    pacing.hold_dialling(why="no credit is left", seconds=600)
+    [message] = check_dialling(databases=["default"])
+    assert (message.id, message.msg) == (
+        "calls.W043", "New calls are refused and none is dialled, because of the engines: no credit is left",
+    )  # fmt: skip
+    assert check_dialling(databases=None) == []
 
 
 def test_manage_py_check_deploy_passes_with_production_settings(tmp_path):

@@ -1,14 +1,17 @@
 """Engines are tried in a chain. The failure of one is reported, and the others are still tried."""
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from inference import checking
-from inference.checking import QUESTION, RECORDING, Sound, check, clauses_of, describe
+from inference.backends import Engines
+from inference.checking import QUESTION, RECORDING, Sound, check, clauses_of, describe, has_quota
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
+from inference.types import EngineError, QuotaExhausted
 from tests import virtual_time
 
 ALIASES = ("stt", "llm", "tts")
@@ -231,3 +234,14 @@ async def test_each_engine_of_a_fallback_can_be_tried_by_itself():
         ("llm", "engine 2", False),
         ("tts", "", False),
     ]
+
+
+@pytest.mark.parametrize(("error", "found"), [(QuotaExhausted("no credit"), False), (EngineError("away"), True)])
+async def test_an_account_is_tried_by_one_utterance_and_other_errors_say_nothing_of_it(error, found):
+    class Refusing(ScriptedTextToSpeech):
+        def open(self, **options):
+            raise error
+
+    engines = Engines(ScriptedSpeechToText(), ScriptedLanguageModel(), Refusing())
+    assert await has_quota(engines) is found
+    assert await has_quota(replace(engines, tts=ScriptedTextToSpeech()))

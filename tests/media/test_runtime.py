@@ -12,8 +12,11 @@ from django.conf import settings
 from django.test import override_settings
 
 from calls.models import Agent
-from calls.services.readiness import readiness_problems
+from calls.services import Refusal
+from calls.services.pacing import get_dialler_state
+from calls.services.readiness import find_refusal, readiness_details, readiness_problems
 from inference.garbage import freeze_loaded
+from inference.types import EngineFull
 from media import runtime as media_runtime
 from media.agent_options import options_of
 from media.runtime import Runtime, close_runtime, get_runtime, in_own_connection
@@ -158,3 +161,23 @@ def test_frozen_objects_are_in_no_collection():
         assert not any(thing is loaded for thing in gc.get_objects())
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_process_whose_engine_is_full_refuses_calls_until_it_ends():
+    with override_settings(ENGINES=engines()):
+        runtime = Runtime()
+    await runtime.start()
+    assert find_refusal() is None
+    runtime.engines.availability.note(
+        EngineFull("too many requests", retry_after=60.0), asyncio.get_running_loop().time()
+    )
+    assert await asyncio.to_thread(find_refusal) == Refusal("too many requests", is_busy=True)
+    assert readiness_details()["refuses_calls"] == "too many requests"
+    async with asyncio.timeout(10):
+        while (pause := (await asyncio.to_thread(get_dialler_state)).pause) is None:
+            pass
+    assert pause.reason == "engines: too many requests"
+    await runtime.close()
+    assert find_refusal() is None
+    assert readiness_details() == {}

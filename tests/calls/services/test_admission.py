@@ -4,8 +4,8 @@ import pytest
 
 from calls import services
 from calls.models import Agent, Call, StreamToken
-from calls.services import claim_stream
-from calls.services.admission import Verdict
+from calls.services import claim_stream, readiness
+from calls.services.admission import Next, Verdict, after_stream
 from calls.services.reports import record_status
 from calls.status import Status
 from tests.calls.services.arrivals import expire_in, receive, run_at_once
@@ -124,3 +124,19 @@ def test_the_agents_texts_contain_the_variables_of_the_call(agent, clock, carrie
     assert (claim.agent.max_duration, claim.agent.record, claim.direction) == (77.0, False, "outbound")
     assert claim.agent.keyterms == ("Okafor", "Anna [TRANSFER sales]")
     assert claim.agent.lasting == ("We record.",)  # it has no variables, so its audio may be cached
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("is_busy", "verdict"), [(True, Verdict.BUSY), (False, Verdict.UNAVAILABLE)])
+def test_a_new_call_is_refused_while_engines_take_none_and_a_live_one_goes_on(monkeypatch, is_busy, verdict):
+    live = receive(sid="CA1")
+    assert services.claim_stream(token=live.token, process="web-1")
+    monkeypatch.setattr(readiness, "_refusals", [lambda: services.Refusal("no credit is left", is_busy)])
+    refused = receive(sid="CA2")
+    assert (refused.verdict, refused.token) == (verdict, "")
+    call = Call.objects.get(sid="CA2")
+    assert (call.end_reason, call.events.get(kind="refused").data) == ("refused", {"why": "no credit is left"})
+    assert after_stream(sid="CA1", stream=1).next is Next.RECONNECT
+    monkeypatch.setattr(readiness, "_refusals", [])
+    assert receive(sid="CA2").verdict is Verdict.CONNECT
+    assert Call.objects.get(sid="CA2").end_reason == ""

@@ -112,3 +112,31 @@ def test_a_clock_that_steps_back_does_not_stop_dialling(agent, clock, carrier):
     [attempt] = dial_due(carrier)
     DialAttempt.objects.filter(pk=attempt.pk).update(requested_at=None, created_at=NOON + timedelta(hours=3))
     assert reconciling.reconcile(carrier=carrier).to_dial == [attempt.pk]
+
+
+def test_nothing_is_dialled_while_engines_hold_the_calls_and_all_of_it_afterwards(agent, clock, carrier):
+    place()
+    place(BERT)
+    (claimed,) = claiming.claim_due(wanted=1).attempts
+    pacing.hold_dialling(why="no credit is left", seconds=120)
+    assert not dialling.dial(claimed, carrier=carrier)  # it was claimed before
+    assert dial_due(carrier) == []
+    pause = pacing.get_dialler_state().pause
+    assert (pause.reason, pause.paused_until, pause.failures) == (
+        "engines: no credit is left", NOON + timedelta(seconds=120), 0,
+    )  # fmt: skip
+    pacing.hold_dialling(why="full", seconds=5)  # no shorter
+    assert pacing.get_dialler_state().pause.paused_until == NOON + timedelta(seconds=120)
+    clock.shift(120)
+    assert len(dial_due(carrier)) >= 1
+
+
+def test_engines_that_work_again_end_only_their_own_pause(agent, clock, carrier):
+    place()
+    pacing.hold_dialling(why="full", seconds=120)
+    pacing.release_dialling()
+    assert len(dial_due(carrier)) == 1
+    pacing.pause_dialling("The carrier refuses the account.", NOON, at_least=300)
+    pacing.hold_dialling(why="full", seconds=120)
+    pacing.release_dialling()
+    assert pacing.get_dialler_state().pause.reason == "The carrier refuses the account."

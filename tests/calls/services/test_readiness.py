@@ -2,8 +2,8 @@
 
 import pytest
 
-from calls.services import add_readiness_check
-from calls.services.readiness import readiness_problems
+from calls.services import Refusal, add_readiness_check, add_readiness_details, add_refusal_check
+from calls.services.readiness import find_refusal, readiness_details, readiness_problems
 
 pytestmark = pytest.mark.django_db
 
@@ -32,3 +32,23 @@ def test_a_check_without_a_problem_is_not_listed():
     remove = add_readiness_check(lambda: "")
     assert readiness_problems() == []
     remove()
+
+
+def test_a_refusal_counts_until_it_is_removed_and_one_that_needs_an_operator_comes_first():
+    busy, exhausted = Refusal("full", is_busy=True), Refusal("no credit", is_busy=False)
+    removes = [add_refusal_check(check) for check in (lambda: None, lambda: busy, lambda: exhausted)]
+    assert find_refusal() == exhausted
+    removes.pop()()
+    assert find_refusal() == busy
+    for remove in removes:
+        remove()
+    assert find_refusal() is None
+    assert readiness_problems() == []
+
+
+def test_details_are_shown_together():
+    removes = [add_readiness_details(lambda: {"a": 1}), add_readiness_details(lambda: {"b": [2]})]
+    assert readiness_details() == {"a": 1, "b": [2]}
+    for remove in removes:
+        remove()
+    assert readiness_details() == {}
