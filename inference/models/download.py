@@ -153,8 +153,8 @@ class Download:
         notes: dict[str, str] = {}
         with suppress(OSError, ValueError):
             notes = json.loads(self._notes.read_text(encoding="utf-8"))
-        etag = str(notes.get("etag", ""))
-        if done and notes.get("url") == self.wanted.url and (etag or self.wanted.digest):
+        etag = str(notes.get("etag", "")) if notes.get("url") == self.wanted.url else ""
+        if done and (etag or self.wanted.digest):
             return done, etag
         self._forget()
         return 0, ""

@@ -120,6 +120,16 @@ async def test_a_later_process_continues_what_an_earlier_one_began(hub, tmp_path
     assert (tmp_path / "toy" / "model.bin").read_bytes() == WEIGHTS
 
 
+async def test_another_mirror_continues_what_the_digest_will_tell_to_be_the_same(hub, tmp_path):
+    hub.faults = ["truncated"] + ["500"] * download.ATTEMPTS
+    with pytest.raises(EngineError):
+        await fetch(store(tmp_path, hub), model(sha256=SHA256))
+    async with HubServer(etag='"of another server"').running() as mirror:
+        folder = await fetch(store(tmp_path, mirror), model(sha256=SHA256))
+        assert mirror.ranges_asked()[0] == f"bytes={len(WEIGHTS) // 2}-"
+    assert (folder / "model.bin").read_bytes() == WEIGHTS
+
+
 async def test_a_server_that_knows_no_ranges_sends_it_all_again(hub, tmp_path):
     hub.ranges = False
     hub.faults = ["truncated"]
