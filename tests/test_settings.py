@@ -115,10 +115,12 @@ def test_the_talk_profile_has_models_that_fit_the_machine(load, tmp_path, monkey
     assert models_of(settings)[1] == str(tmp_path / "gemma3-270m-it"), "it is there, and nobody waits for a download"
 
 
-def test_one_core_is_left_for_the_sound_of_the_call_if_there_are_two(load, monkeypatch):
-    for cores, threads in ((1, 1), (2, 1), (8, 7)):
-        monkeypatch.setattr(local_models, "this_machine", lambda cores=cores: Machine(cores, 10**9))
-        assert load(ENGINES_PROFILE="talk")["ENGINES"]["llm"]["OPTIONS"]["threads"] == threads
+@pytest.mark.parametrize(("cores", "recogniser", "language_model"), [(1, 1, 1), (2, 2, 1), (8, 4, 7)])
+def test_the_models_have_no_more_threads_than_cores(load, monkeypatch, cores, recogniser, language_model):
+    monkeypatch.setattr(local_models, "this_machine", lambda: Machine(cores, 10**9))
+    engines = load(ENGINES_PROFILE="talk")["ENGINES"]
+    assert engines["stt"]["OPTIONS"]["cpu_threads"] == recogniser
+    assert engines["llm"]["OPTIONS"]["threads"] == language_model, "a core is left for the sound, if there are two"
 
 
 def test_names_of_the_catalogue_stand_for_their_folders(load, tmp_path):
