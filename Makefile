@@ -1,7 +1,7 @@
 # The commands of the project; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test lint bench bench-gpu bench-turns clean python card
+.PHONY: help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test test-real lint bench bench-gpu bench-turns clean python card
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -109,6 +109,11 @@ test: $(VENV)/.dev ## run all tests (SPEECH=folder adds those on recordings of p
 	@echo "Repeating the tests of the records on PostgreSQL:"
 	@$(PYTEST) --database=postgres tests/calls $(OWN_DATABASES:%=--ignore=tests/calls/%) \
 		tests/test_real_services.py::test_the_option_chooses_the_database_of_django
+
+test-real: $(VENV)/.dev ## run the tests on real models and people, then whole calls with them (SPEECH=folder MODELS=folder); for a quiet machine, at night
+	@[ -n "$(SPEECH)" ] && [ -n "$(MODELS)" ] || { echo "Name the folders of the recordings and of the models: make test-real SPEECH=... MODELS=..."; exit 1; }
+	@$(PYTEST) --speech=$(SPEECH) --models=$(MODELS) -m "human or weights or turn_weights"
+	@$(PY) -m tests.benchmarks.real_calls --speech $(SPEECH) --models $(MODELS) $(BENCH)
 
 lint: $(VENV)/.dev ## check style and types
 	@$(PY) -m ruff check .

@@ -119,8 +119,10 @@ class Server:
 
 
 @contextmanager
-def serving(kind: str, directory: Path, *, calls: int, environment: Mapping[str, str] = SCRIPTED) -> Iterator[Server]:
-    """Run the server on one core, with room for this many calls, and with a database in ``directory``."""
+def serving(
+    kind: str, directory: Path, *, calls: int, environment: Mapping[str, str] = SCRIPTED, cores: str = "0"
+) -> Iterator[Server]:
+    """Run the server on these cores, with room for this many calls, and with a database in ``directory``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -132,7 +134,7 @@ def serving(kind: str, directory: Path, *, calls: int, environment: Mapping[str,
         "DATABASE_URL": "",
         **environment,
     }
-    python = ["taskset", "-c", "0", sys.executable]
+    python = ["taskset", "-c", cores, sys.executable]
     subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, env=environment, check=True)
     log = directory / "server.log"
     with log.open("wb") as output:
