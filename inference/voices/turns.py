@@ -7,9 +7,11 @@ call by one step, and a call whose sound runs out soon goes before one that has 
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,8 +75,6 @@ class SynthesisThreads:
 
     async def run(self, function: Callable[[], None]) -> None:
         """Run a blocking function on a thread, as long as no clause is synthesised yet."""
-        import asyncio
-
         await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     def submit(self, job: Job) -> None:
@@ -84,16 +84,20 @@ class SynthesisThreads:
                 raise EngineError("the speech engine is closed")
             self._submitted += 1
             self._waiting.append(_Waiting(job, self._submitted))
-            self._executor.submit(self._step)
+        self._queue_step()
 
     def close(self) -> None:
         """End every clause with an error after its present step. Does not wait for that."""
         with self._lock:
             self._closed = True
             waiting, self._waiting = self._waiting, []
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
         for each in waiting:
             self._end(each, EngineError("the speech engine is closed"))
+
+    def _queue_step(self) -> None:
+        with suppress(RuntimeError):  # closed in the meantime, which has ended all clauses
+            self._executor.submit(self._step)
 
     def _step(self) -> None:
         """Make one step of the most urgent clause. There are as many calls of this in the queue as clauses wait."""
@@ -119,11 +123,13 @@ class SynthesisThreads:
             waiting.job.done(EngineError(f"speech synthesis failed: {type(error).__name__}: {error}"))
             return
         with self._lock:
-            if not self._closed:
+            closed = self._closed
+            if not closed:
                 self._waiting.append(waiting)
-                self._executor.submit(self._step)
-                return
-        self._end(waiting, EngineError("the speech engine is closed"))
+        if closed:
+            self._end(waiting, EngineError("the speech engine is closed"))
+        else:
+            self._queue_step()
 
     @staticmethod
     def _end(waiting: _Waiting, error: EngineError | None) -> None:

@@ -52,7 +52,8 @@ class _EspeakAtOnce(EspeakTextToSpeech):
 
     async def start(self) -> None:
         await super().start()
-        self._executor = AtOnce()  # type: ignore[assignment]
+        assert self._threads is not None
+        self._threads._executor = AtOnce()  # type: ignore[assignment]
 
 
 @dataclass
