@@ -134,7 +134,7 @@ class Speech(Protocol):
         Say the clauses that ``text`` yields, as they come. Ends when ``text`` has ended and everything was said.
 
         The audio of a clause starts before later clauses are known. Closing the iterator stops within one chunk. The
-        engine makes the silence around a clause: at most 30 ms before it, and after it the pause of a person (0.15 s
+        engine makes the silence around a clause: at most 30 ms before it, and after it the pause of a person (0.18 s
         behind a sentence, 0.08 s behind any other clause). The first and the last sound of a clause are whole.
         """
 

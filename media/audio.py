@@ -1,11 +1,11 @@
-"""Finds where sound begins and ends in the telephone's mu-law. Pure."""
+"""Finds where sound begins and ends in the telephone's mu-law, and fades it in. Pure."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.mulaw import DECODE
+from inference.mulaw import DECODE, decode_mulaw, encode_mulaw
 
 SILENCE = b"\xff"
 """One sample of mu-law silence."""
@@ -15,6 +15,9 @@ AUDIBLE_DBFS = -50.0
 
 _WINDOW = 40
 """Samples of that window: 5 ms at 8 kHz, half a period of the deepest voices."""
+
+FADE = 40
+"""Samples (5 ms) in which sound rises that begins in its middle: too short to be noticed, long enough not to click."""
 
 _POWER = DECODE.astype(np.float32) ** 2
 _THRESHOLD = np.float32((32768 * 10 ** (AUDIBLE_DBFS / 20)) ** 2)
@@ -29,6 +32,13 @@ def last_audible(mulaw: bytes) -> int | None:
     """Index of the last audible sample, or None: the last loud sample of the last loud 5 ms."""
     from_end = _loud_sample(_POWER.take(np.frombuffer(mulaw, np.uint8)[::-1]))
     return None if from_end is None else len(mulaw) - 1 - from_end
+
+
+def fade_in(mulaw: bytes) -> bytes:
+    """Return the sound with its first 5 ms rising from silence."""
+    begin = decode_mulaw(mulaw[:FADE])
+    rise = np.linspace(0, 1, len(begin), endpoint=False)
+    return encode_mulaw(np.rint(begin * rise).astype(np.int16)) + mulaw[FADE:]
 
 
 def _loud_sample(power: NDArray[np.float32]) -> int | None:

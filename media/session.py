@@ -17,7 +17,7 @@ from calls.services import StreamClaim
 from inference.backends import Engines
 from inference.mulaw import decode_mulaw
 from inference.usage import UsageMeter, metering
-from media.audio import SILENCE
+from media.audio import SILENCE, fade_in
 from media.background import BackgroundTasks
 from media.hearing import KEPT_FOR_RECOGNITION, KEPT_FOR_VOICE, Ear
 from media.intake import Intake
@@ -141,7 +141,7 @@ class Session:
             cmd.SayLine: self._mouth.say_line,
             cmd.StopReply: self._mouth.stop_reply,
             cmd.ChangeLanguage: self._change_language,
-            cmd.SendAudio: lambda command: self._outbox.put(media_message(self._stream_sid, command.audio)),
+            cmd.SendAudio: self._send_audio,
             cmd.SendMark: lambda command: self._outbox.put(mark_message(self._stream_sid, command.name)),
             cmd.ClearPlayout: self._clear_playout,
             cmd.StartRecording: self._start_recording,
@@ -260,6 +260,10 @@ class Session:
             self.receive(ev.PositionReached(window.position))
 
     # -- commands that concern several parts ----------------------------------------------------------------
+
+    def _send_audio(self, command: cmd.SendAudio) -> None:
+        audio = fade_in(command.audio) if command.goes_on else command.audio
+        self._outbox.put(media_message(self._stream_sid, audio))
 
     def _clear_playout(self, command: cmd.ClearPlayout) -> None:
         # Empty our own queue first, or its audio would be sent after the clear.

@@ -26,8 +26,8 @@ RATE_HZ = 16_000
 MEMORY_BYTES = 12_000_000
 """The growth of the process (resident memory) with the three voices, once one has spoken."""
 
-LOUDNESS = {"slt": 0.55, "rms": 1.0, "awb": 0.9}
-"""The factor for each voice that brings it to -20 dBFS: as loud as eSpeak NG, with headroom for mu-law."""
+LOUDNESS = {"slt": 0.45, "rms": 0.87, "awb": 0.77}
+"""The factor for each voice that brings it to -20 dBFS, as ``inference.voices.loudness`` measures it."""
 
 _MIN_CHUNK = 320  # samples: 20 ms
 _STOP, _CONTINUE = -1, 0

@@ -26,7 +26,7 @@ from inference.voices.speech import LocalTextToSpeech, Sink, refuse_other_langua
 from inference.voices.turns import Steps
 from inference.voices.vits import Encoded, Manner, VitsModel
 
-_MEMORY_FACTOR = 2.5
+_MEMORY_FACTOR = 4
 """Memory that a loaded voice needs, as a multiple of its file."""
 _USUAL_RATE_HZ = 22_050
 """The rate of most voices, for a voice whose description cannot be read yet."""

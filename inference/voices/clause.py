@@ -15,12 +15,12 @@ MIN_CHUNK, MAX_CHUNK = 0.02, 0.06
 """Seconds. Cancelling takes effect, and ``text_end`` advances, once per chunk."""
 
 LEADING_SILENCE = 0.03
-SENTENCE_PAUSE = 0.15
+SENTENCE_PAUSE = 0.18
 CLAUSE_PAUSE = 0.08
 """
 Seconds of silence before a clause, after a sentence and after any other clause. They replace the voice's own: Flite
 adds about 200 ms before and after a clause, during which the caller would wait; eSpeak NG adds none, so that sentences
-would run together.
+would run together. People pause for 150 to 350 ms between sentences that belong together, and half as long at a comma.
 """
 
 HELD_BACK = 0.01

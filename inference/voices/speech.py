@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 
 from inference.types import AudioChunk, Description, EngineError, Languages, Pcm, has_language
 from inference.voices.clause import SpokenClause, SpokenUntil
-from inference.voices.turns import RESERVE, Steps, SynthesisThreads
+from inference.voices.turns import RESERVE, SECONDS_PER_WORD, Steps, SynthesisThreads
 
 
 class Sink(Protocol):
@@ -176,7 +176,8 @@ class _ClauseJob:
         """The chunks, and at the end an error or None."""
         self.stopped = False
         """Set on the loop's thread, read on the voice's."""
-        self.needed_at = max(heard_until - RESERVE, time.monotonic())
+        words = clause.text.count(" ") + 1
+        self.needed_at = max(heard_until - RESERVE, time.monotonic() + SECONDS_PER_WORD * words)
         self._heard_until = heard_until
         """When the caller has heard everything that was delivered."""
         self._voice = voice

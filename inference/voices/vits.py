@@ -9,7 +9,7 @@ on a few frames around it. So the decoder may run on pieces that overlap by thes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ class VitsModel:
         wanted = [middle, *(lengths if len(lengths) == 1 else [])]
         self._encoder = _session(graph.part(wanted, given={}).model)
         self._decoder = decoder = _Decoder(_session(part.model), middle, "sid" in part.inputs)
-        encoded = self.encode([*sample] * 2, Manner(0.0, 1.0, 0.0))
+        encoded = self.encode(sample, Manner(0.0, 1.0, 0.0))
         self.tells_lengths = encoded.ends is not None
         if not decoder.find_overlap(encoded):
             self._decoder, self.tells_lengths = None, False
@@ -169,11 +169,13 @@ class _Decoder:
 
     def find_overlap(self, encoded: Encoded) -> bool:
         """Find how far pieces must overlap. Returns False if they never sound as the whole does."""
-        frames = encoded.frames
-        total = frames.shape[2] if frames.ndim == 3 else 0
-        if total < 2 * OVERLAPS[-1] + _TRIED:
+        # No more than is needed: the memory that a long piece takes is never given back.
+        total = 2 * OVERLAPS[-1] + _TRIED
+        frames = encoded.frames[:, :, :total]
+        if frames.shape[2] < total:
             return False
-        given: dict[str, Any] = {self._middle: frames}
+        encoded = replace(encoded, frames=frames)
+        given: dict[str, Any] = {self._middle: np.ascontiguousarray(frames)}
         if self._takes_speaker:
             given["sid"] = np.array([encoded.speaker], np.int64)
         whole = self._session.run(None, given)[0].reshape(-1)

@@ -126,6 +126,8 @@ class SendAudio:
     """Send audio to the caller now: mu-law at 8 kHz."""
 
     audio: bytes
+    goes_on: bool = False
+    """It begins in the middle of a sound, where that was stopped. It is faded in, or the caller would hear a click."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,8 @@ class Sending:
     """The mark behind the audio."""
     lead_mark: str | None = None
     """The mark in front of the audio, which measures the round trip."""
+    goes_on: bool = False
+    """The audio begins where ``hold`` has stopped the sound."""
 
 
 @dataclass(slots=True)
@@ -163,6 +165,8 @@ class Playout:
         """
         self._last: Segment | None = None
         """The segment of the piece sent last."""
+        self._goes_on = False
+        """The next piece goes on where the sound was stopped."""
         self.underruns = 0
         """The number of times that the queue ran dry in the middle of a segment."""
         self.cleared_at: float | None = None
@@ -254,8 +258,8 @@ class Playout:
             if piece.segment is not previous or last or self._unmarked >= MARK_EVERY * RATE_HZ:
                 mark = self._mark(self._ends_at, "m")
                 self._unmarked = 0
-            sendings.append(Sending(piece.segment, piece.audio, mark, lead_mark))
-            lead_mark = None
+            sendings.append(Sending(piece.segment, piece.audio, mark, lead_mark, self._goes_on))
+            lead_mark, self._goes_on = None, False
         return sendings
 
     def mark_reached(self, name: str, now: float) -> bool:
@@ -307,6 +311,7 @@ class Playout:
         # Every mark that comes back from here on was returned by the clear.
         self._marks.clear()
         self._generation += 1
+        self._goes_on = bool(self._waiting)
         self.cleared_at = now
         return heard
 
@@ -318,6 +323,7 @@ class Playout:
         """Drop everything that was not heard."""
         self._waiting.clear()
         self._rest.clear()
+        self._goes_on = False
         self.cleared_at = None
 
     # -- inside -----------------------------------------------------------------------------------

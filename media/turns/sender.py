@@ -35,7 +35,7 @@ class Sender:
         for sending in sendings:
             if sending.lead_mark is not None:
                 self._emit(SendMark(sending.lead_mark))
-            self._emit(SendAudio(sending.audio))
+            self._emit(SendAudio(sending.audio, sending.goes_on))
             if sending.mark is not None:
                 self._emit(SendMark(sending.mark))
             if timing.sent is None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.mulaw import encode_mulaw
-from media.audio import SILENCE, first_audible, last_audible
+from inference.mulaw import decode_mulaw, encode_mulaw
+from media.audio import FADE, SILENCE, fade_in, first_audible, last_audible
 
 
 def tone(hz: float, rate_hz: int, seconds: float, peak: float = 10_000) -> np.ndarray:
@@ -36,3 +36,15 @@ def test_audible_ends_do_not_depend_on_where_a_piece_begins(before, length, afte
     mulaw = SILENCE * before + encode_mulaw(np.full(length, 3000, np.int16)) + SILENCE * after
     assert first_audible(mulaw) == before
     assert last_audible(mulaw) == before + length - 1
+
+
+@pytest.mark.parametrize("samples", [0, 1, 7, FADE, 480])
+def test_sound_that_is_faded_in_rises_from_silence_and_is_unchanged_after_5_ms(samples):
+    mulaw = encode_mulaw(np.full(samples, 8000, np.int16))
+    faded = fade_in(mulaw)
+    assert len(faded) == samples
+    assert faded[FADE:] == mulaw[FADE:]
+    sound = decode_mulaw(faded).astype(int)
+    assert (np.diff(sound[: FADE + 1]) >= 0).all()
+    assert list(sound[:1]) == [0] * min(samples, 1)
+    assert samples < FADE or np.abs(np.diff(sound)).max() < 8000 / 8

@@ -7,12 +7,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedTextToSpeech
 from inference.requests import ToolRequests
-from inference.types import EngineError, Message, TextDelta
-from media.reply import READ_ON_CHARACTERS, answer, render
+from inference.types import AudioChunk, EngineError, Message, TextDelta
+from media.audio import first_audible
+from media.reply import ONSET, READ_ON_CHARACTERS, answer, render
 from media.reply import say as say_line
 from media.turns import events as ev
 
@@ -174,6 +176,38 @@ async def test_cancelling_closes_the_model_while_it_speaks_and_while_the_rest_is
         await task
     if model.given:
         await asyncio.wait_for(model.closed.wait(), 60)
+
+
+# The beginning of the sound
+
+
+class QuietVoice(Voice):
+    """A voice that begins with silence, in chunks of these lengths, then is loud."""
+
+    rate_hz = 8000
+
+    def __init__(self, *silence: int) -> None:
+        super().__init__()
+        self._silence = silence
+
+    def open(self, **options: Any) -> Any:
+        speech = super().open(**options)
+
+        async def speak(text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
+            async for clause in text:
+                for samples in self._silence:
+                    yield AudioChunk(np.full(samples, 8, np.int16), 0)
+                yield AudioChunk(np.full(800, 3000, np.int16), len(clause))
+
+        speech.speak = speak
+        return speech
+
+
+@pytest.mark.parametrize("silence", [(), (40,), (400,), (400, 50), (20, 20, 20), (119, 1), (480, 480)])
+async def test_15_ms_before_the_first_audible_sample_are_kept_however_the_sound_is_cut(silence):
+    audio = await render("Hello.", tts=QuietVoice(*silence), voice="", language="en")
+    assert len(audio) == 800 + min(sum(silence), ONSET)
+    assert first_audible(audio) == min(sum(silence), ONSET)
 
 
 # Fixed words

@@ -57,6 +57,20 @@ def test_the_words_heard_are_rounded_down_to_whole_words():
     assert speech.heard_text == "one two"
 
 
+def test_only_the_first_piece_after_a_stop_goes_on_in_mid_sound():
+    playout, speech = Playout(), segment()
+    speak(playout, speech, 3.0)
+    assert not any(sending.goes_on for sending in playout.due(0.0))
+    playout.hold(0.1)
+    playout.resume()
+    assert [sending.goes_on for sending in playout.due(1.0)][:2] == [True, False]
+    playout.hold(1.2)
+    playout.discard()
+    another = segment()
+    speak(playout, another, 1.0)
+    assert not any(sending.goes_on for sending in playout.due(2.0))
+
+
 def test_held_sound_goes_on_where_it_stopped():
     playout, speech = Playout(), segment()
     audio = bytes(range(256)) * 32  # 1.024 s
