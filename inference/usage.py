@@ -43,6 +43,18 @@ class UsageMeter:
                 units = self._amounts.setdefault(kind, {}).setdefault(name, {})
                 units[unit] = units.get(unit, 0.0) + amount
 
+    def add_all(self, usage: Usage) -> None:
+        """Count what another meter has counted."""
+        for kind, by_name in usage.items():
+            for name, units in by_name.items():
+                self.add(kind, name, **units)
+
+    def take(self) -> Usage:
+        """Return the amounts and forget them, for a meter that passes them on to another one."""
+        usage = self.as_json()
+        self._amounts.clear()
+        return usage
+
     def as_json(self) -> Usage:
         """Return a copy of the amounts, rounded to millionths."""
         return {

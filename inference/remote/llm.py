@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import structs
 
+from inference import usage
 from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
 from inference.remote.streams import IncomingStream
@@ -67,6 +68,7 @@ class RemoteReply:
 
     def __init__(self, engine: RemoteLanguageModel, open_message: wire.OpenReply, *, directly: bool) -> None:
         self.stream: IncomingStream[wire.Delta] = IncomingStream()
+        self.meter = usage.current()
         self._engine = engine
         self._open_message = open_message
         if directly and engine.workers.has_free_slot(engine.preferred_worker):

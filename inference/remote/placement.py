@@ -28,6 +28,7 @@ from inference.types import (
     NoWorker,
     union_of_languages,
 )
+from inference.usage import UsageMeter
 
 PLACE_AGAIN = 0.5
 """Seconds without an offer after which a placement is sent again, because a worker that dies may take it with it. If
@@ -44,6 +45,9 @@ _MAX_SENDING = 16
 
 class SessionOwner(Protocol):
     """The purpose of a session: an utterance, a reply or a voice. It may have several sessions, one after the other."""
+
+    meter: UsageMeter | None
+    """Counts what the worker's engine bills; None if the request belongs to no call."""
 
     def opened(self, session: RemoteSession) -> None:
         """A worker has a slot for the session and waits for the message that opens it."""
@@ -90,6 +94,8 @@ class RemoteSession:
             self._engine.links.send(self.peer, message)
 
     def receive(self, message: wire.Message) -> None:
+        if isinstance(message, wire.Words | wire.Done | wire.Failed) and self._owner.meter is not None:
+            self._owner.meter.add_all(message.usage)
         match message:
             case wire.Failed(request=0):
                 self._release()

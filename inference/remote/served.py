@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from inference.interfaces import LanguageModel, PacedTranscription, SpeechToText, TextToSpeech
 from inference.remote import wire
 from inference.remote.waiting import cancel_and_wait
 from inference.types import EngineError, Message, Tools, Transcript
+from inference.usage import UsageMeter, metering
 
 if TYPE_CHECKING:
     from inference.remote.server import Server
@@ -31,12 +34,15 @@ class ServedSession:
         self.over = False
         """Set by the server when it has finished the session: nothing is sent to the client any more."""
         self._server = server
+        self._meter = UsageMeter()
+        """Counts what the session uses at an engine that bills. The client gets it with the next answer."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def receive(self, message: wire.Message) -> None:
         if isinstance(message, wire.Close):
             self._server.finish(self)
-        else:
+            return
+        with metering(self._meter):
             self.handle(message)
 
     def handle(self, message: wire.Message) -> None:
@@ -48,12 +54,16 @@ class ServedSession:
         self._server.finish(self)
 
     def send(self, message: wire.Message) -> None:
-        if not self.over:
-            self._server.links.send(self.peer, message)
+        if self.over:
+            return
+        if isinstance(message, wire.Words | wire.Done | wire.Failed) and not self._meter.is_empty:
+            message = structs.replace(message, usage=self._meter.take())
+        self._server.links.send(self.peer, message)
 
     def start_task(self, request: int, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Do the work of a request in a task of its own. What it raises is sent to the client as its outcome."""
-        task = asyncio.ensure_future(self._report_errors(request, work))
+        with metering(self._meter):
+            task = asyncio.ensure_future(self._report_errors(request, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -82,13 +92,14 @@ class ServedTranscription(ServedSession):
     def __init__(self, server: Server, peer: str, opened: wire.OpenTranscription, engine: SpeechToText) -> None:
         super().__init__(server, opened.session, peer)
         on_partial = partial(self._send_words, 0) if opened.partials else None
-        self._transcription = engine.open(
-            language=opened.language,
-            hint=opened.hint,
-            on_partial=on_partial,
-            others=opened.others,
-            keyterms=opened.keyterms,
-        )
+        with metering(self._meter):
+            self._transcription = engine.open(
+                language=opened.language,
+                hint=opened.hint,
+                on_partial=on_partial,
+                others=opened.others,
+                keyterms=opened.keyterms,
+            )
         self._paced = self._transcription if isinstance(self._transcription, PacedTranscription) else None
         """The same, if it wants to know whether words are urgent."""
         self._finished = False
@@ -193,7 +204,8 @@ class ServedSpeech(ServedSession):
 
     def __init__(self, server: Server, peer: str, opened: wire.OpenSpeech, engine: TextToSpeech) -> None:
         super().__init__(server, opened.session, peer)
-        self._speech = engine.open(voice=opened.voice, language=opened.language)
+        with metering(self._meter):
+            self._speech = engine.open(voice=opened.voice, language=opened.language)
         self._turns: dict[int, ServedTurn] = {}
         """The turns that have not ended, by number."""
         self._last_turn: ServedTurn | None = None
@@ -254,6 +266,11 @@ class ServedSpeech(ServedSession):
                     await turn.credit.acquire()
                     self.send(wire.Piece(self.id, turn.number, last, said, chunk.exact))
             self.send(wire.Done(self.id, turn.number))
+        except asyncio.CancelledError:
+            if not self._meter.is_empty:
+                # The client has stopped the turn, and learns what it has used nevertheless.
+                self.send(wire.Done(self.id, turn.number))
+            raise
         finally:
             self._turns.pop(turn.number, None)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from inference import usage
 from inference.interfaces import OnPartial
 from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
@@ -108,6 +109,7 @@ class RemoteTranscription:
         """The error for which there will be no more words."""
         self._tried_again = False
         """A second worker was asked already."""
+        self.meter = usage.current()
         self._session = engine.place(self)
 
     def push(self, pcm: Pcm) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from inference import usage
 from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
 from inference.remote.streams import IncomingStream
@@ -96,6 +97,7 @@ class RemoteSpeech:
         self._closed = False
         self._draining = False
         """The worker wants to stop: the session is closed as soon as no turn uses it."""
+        self.meter = usage.current()
         self._session: RemoteSession | None = engine.place(self)
         """None after it was lost or given back; the next turn places another one."""
 

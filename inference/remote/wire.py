@@ -62,6 +62,8 @@ Name = Annotated[str, Meta(max_length=200)]
 Text = Annotated[str, Meta(max_length=MAX_MESSAGE_BYTES)]
 Sound = Annotated[bytes, Meta(max_length=MAX_SOUND_BYTES)]
 """16-bit little-endian samples, mono. Their rate was agreed on when the session was opened."""
+Usage = dict[Name, dict[Name, dict[Name, Annotated[float, Meta(ge=0)]]]]
+"""The amounts of ``inference.usage``."""
 
 
 class InvalidEnvelope(ValueError):
@@ -206,6 +208,8 @@ class Words(_Message, frozen=True):
     language_probability: float = 0.0
     """0 from workers of earlier versions."""
     settled: bool = False
+    usage: Usage = {}
+    """What the session has used at an engine that bills, since the worker said so last. Empty from earlier versions."""
 
 
 class Delta(_Message, frozen=True):
@@ -230,6 +234,8 @@ class Done(_Message, frozen=True):
     """A reply or a turn is complete."""
 
     request: Count
+    usage: Usage = {}
+    """As in ``Words``."""
 
 
 ErrorKind: TypeAlias = Literal["error", "loading", "full", "timeout", "no-worker", "too-large", "lost"]
@@ -255,6 +261,8 @@ class Failed(_Message, frozen=True):
     """That of a full engine; 1 from workers of earlier versions."""
     quota_exhausted: bool = False
     """Beside the kind ``error``: clients of earlier versions would refuse a kind of its own."""
+    usage: Usage = {}
+    """As in ``Words``."""
 
     @classmethod
     def from_error(cls, session: int, request: int, error: EngineError) -> Failed:

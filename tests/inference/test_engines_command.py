@@ -67,6 +67,15 @@ def test_a_missing_key_ends_the_command_with_its_name():
     assert "The chosen engines need what is not set: deepgram needs DEEPGRAM_API_KEY." in done.stderr
 
 
+def test_the_hosted_engines_are_described_without_showing_a_key():
+    keys = {name: f"s3cret-{name}" for name in ("DEEPGRAM_API_KEY", "OPENAI_API_KEY", "CARTESIA_API_KEY")}
+    for arguments in (["--no-check"], ["--no-check", "--json"]):
+        done = run_as_a_process(*arguments, ENGINES_PROFILE="hosted", LOG_LEVEL="DEBUG", **keys)
+        assert done.returncode == 0, done.stderr
+        assert "DeepgramSpeechToText" in done.stdout
+        assert "s3cret" not in done.stdout + done.stderr
+
+
 def test_the_table_names_engine_weights_and_memory():
     shown = run_here("--no-check", "--profile", "laptop")
     assert "inference.engines.sphinx.SphinxSpeechToText" in shown

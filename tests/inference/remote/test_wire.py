@@ -47,6 +47,8 @@ MESSAGES = [
     wire.Failed(3, 0, "full", "all slots are taken", permanent=False),
     wire.Failed(3, 0, "full", "too many requests", permanent=False, retry_after=20.0),
     wire.Failed(3, 0, "error", "no credit is left", permanent=True, quota_exhausted=True),
+    wire.Done(3, 1, {"tts": {"cartesia/sonic": {"characters": 12.0}}}),
+    wire.Words(1, 1, "hello", 800, 0.9, usage={"stt": {"deepgram/nova-3": {"seconds": 1.2}}}),
 ]  # fmt: skip
 ENVELOPES = [
     wire.Packet("asgi.a!1", 0, 7, MESSAGES),
@@ -130,6 +132,12 @@ def test_an_earlier_version_ignores_what_it_does_not_know():
         transfer_targets: list[str]
         opt_out: bool
 
+    class Done(msgspec.Struct, array_like=True, tag=True):
+        session: int
+        request: int
+
+    done = wire.encode(wire.Done(1, 2, {"tts": {"cartesia/sonic": {"characters": 12.0}}}))
+    assert msgspec.msgpack.decode(done, type=Done) == Done(1, 2)
     opened = wire.OpenTranscription(1, 16000, "en", "", partials=False, others=["de"], keyterms=["Okafor"])
     sent = wire.encode(opened)
     assert msgspec.msgpack.decode(sent, type=OpenTranscription) == OpenTranscription(1, 16000, "en", "", False)
