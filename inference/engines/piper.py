@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from inference.resampling import Resampler
-from inference.types import Description, EngineError, Languages, Pcm, main_language
+from inference.types import Description, EngineError, Languages, main_language
 from inference.voices.clause import SpokenUntil
 from inference.voices.espeak_library import EspeakLibrary, shared_library
 from inference.voices.loudness import gain_for, limit_and_quantise
 from inference.voices.phonemes import Phonemes, phonemes_of
-from inference.voices.speech import LocalTextToSpeech, Sink, refuse_other_language, speak_once
+from inference.voices.speech import LocalTextToSpeech, Sink, refuse_other_language, speak_once, whole_sound
 from inference.voices.turns import Steps
 from inference.voices.vits import Encoded, Manner, VitsModel
 
@@ -167,12 +167,8 @@ class PiperVoice:
 
     def measure(self) -> None:
         """Set ``gain``. Blocks."""
-        collected = _Collector()
         self.gain = 1.0
-        for _ in self.synthesise(_SAMPLE, collected):
-            pass
-        if collected.pcm:
-            self.gain = gain_for(np.concatenate(collected.pcm), self.rate_hz)
+        self.gain = gain_for(whole_sound(self, _SAMPLE), self.rate_hz)
 
     def _timing(self, phonemes: Phonemes, ends: list[int], encoded: Encoded, hop: int) -> list[SpokenUntil]:
         """Return when each word has been spoken: exactly, or by its share of the phonemes."""
@@ -203,18 +199,6 @@ def ids_of(phonemes: Phonemes, ids: Mapping[str, tuple[int, ...]]) -> tuple[list
         ends.append(len(numbers) - 1)
     numbers += ids.get(_END, ())
     return (numbers if known else []), ends
-
-
-@dataclass(slots=True)
-class _Collector:
-    """Takes all the sound of a clause."""
-
-    pcm: list[Pcm] = field(default_factory=list)
-    others_wait: bool = False
-
-    def __call__(self, pcm: Pcm, spoken: object) -> bool:
-        self.pcm.append(pcm)
-        return False
 
 
 class PiperTextToSpeech(LocalTextToSpeech):

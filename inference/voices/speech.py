@@ -13,6 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import ClassVar, Protocol
 
+import numpy as np
+
 from inference.types import AudioChunk, Description, EngineError, Languages, Pcm, has_language
 from inference.voices.clause import SpokenClause, SpokenUntil
 from inference.voices.turns import RESERVE, SECONDS_PER_WORD, Steps, SynthesisThreads
@@ -112,6 +114,25 @@ def speak_once(voice: LocalVoice, text: str) -> None:
     """Make the first sound of a text and throw it away: the first use of a voice is slower."""
     for _ in voice.synthesise(text, _Stop()):
         break
+
+
+def whole_sound(voice: LocalVoice, text: str) -> Pcm:
+    """Return all the sound of a text, as the voice makes it."""
+    collector = _Collector()
+    for _ in voice.synthesise(text, collector):
+        pass
+    return np.concatenate(collector.pcm) if collector.pcm else np.zeros(0, np.int16)
+
+
+class _Collector:
+    others_wait: bool = False
+
+    def __init__(self) -> None:
+        self.pcm: list[Pcm] = []
+
+    def __call__(self, pcm: Pcm, spoken: Sequence[SpokenUntil]) -> bool:
+        self.pcm.append(pcm)
+        return False
 
 
 class _Stop:

@@ -9,6 +9,7 @@ from inference.chat.options import ModelServerOptions
 from inference.engines import flite
 from inference.engines.echo import STORE, EchoLanguageModel, EchoSpeechToText, EchoTextToSpeech
 from inference.engines.espeak import EspeakTextToSpeech
+from inference.engines.kokoro import KokoroOptions, KokoroTextToSpeech
 from inference.engines.laptop_voice import LaptopTextToSpeech
 from inference.engines.openai_compatible import OpenAICompatibleLanguageModel
 from inference.engines.piper import PiperOptions, PiperTextToSpeech
@@ -21,6 +22,7 @@ from inference.engines.whisper import FasterWhisperSpeechToText
 from inference.whisper.options import WhisperOptions
 from tests.inference.contract import LanguageModelContract, SpeechToTextContract, TextToSpeechContract
 from tests.inference.model_server import ModelServer
+from tests.inference.tiny_kokoro import make_tiny_kokoro
 from tests.inference.tiny_piper import make_tiny_piper
 from tests.inference.tiny_whisper import make_tiny_whisper
 
@@ -122,6 +124,14 @@ class TestPiperThatSamples(TestPiper):
     def make(cls, tmp_path_factory):
         folder = make_tiny_piper(tmp_path_factory.mktemp("piper"), cuttable=False)
         return partial(PiperTextToSpeech, PiperOptions(model=str(folder), threads=2))
+
+
+class TestKokoro(TextToSpeechContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls, tmp_path_factory):
+        folder = make_tiny_kokoro(tmp_path_factory.mktemp("kokoro"))
+        return partial(KokoroTextToSpeech, KokoroOptions(model=str(folder)))
 
 
 class TestLaptopVoice(TextToSpeechContract):

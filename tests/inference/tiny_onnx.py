@@ -62,10 +62,13 @@ class TinyGraph:
         )
         return output
 
-    def model(self, output: str, dimensions: Sequence[str | int]) -> bytes:
+    def model(self, output: str, dimensions: Sequence[str | int], more: Mapping[str, int] | None = None) -> bytes:
+        """``more`` are further outputs, of two dimensions, and their types."""
         graph = b"".join(encode_field(1, node) for node in self.nodes) + encode_field(2, "tiny")
         graph += b"".join(encode_field(5, weight) for weight in self.weights)
         graph += b"".join(encode_field(11, _value(name, *given)) for name, given in self.inputs.items())
         graph += encode_field(12, _value(output, FLOAT, dimensions))
+        for name, kind in (more or {}).items():
+            graph += encode_field(12, _value(name, kind, ("one", "many")))
         opset = encode_field(1, "") + encode_field(2, _OPSET)
         return encode_field(1, 8) + encode_field(7, graph) + encode_field(8, opset)
