@@ -115,7 +115,7 @@ def _model_server(read: Reader) -> Options:
 
 
 def _llama_cpp(read: Reader) -> Options:
-    return {"model": local_models.path_of(read("LLM_MODEL"))}
+    return {"model": read("LLM_MODEL") or local_models.choose_models()[1].llm}
 
 
 def _csm(read: Reader) -> Options:
@@ -134,12 +134,20 @@ def _voice_and_model(read: Reader) -> Options:
     return {"voice": read("TTS_VOICE"), "model": read("TTS_MODEL")}
 
 
-def _local_voice(read: Reader) -> Options:
+def _piper(read: Reader) -> Options:
+    return _local_voice(read, local_models.choose_models()[1].tts)
+
+
+def _kokoro(read: Reader) -> Options:
+    return _local_voice(read, "kokoro")
+
+
+def _local_voice(read: Reader, default: str) -> Options:
     """A voice of the catalogue has weights of its own: its name may be given as the voice or as the model."""
     voice, model = read("TTS_VOICE"), read("TTS_MODEL")
     if local_models.is_known(voice):
         voice, model = "", voice
-    return {"voice": voice, "model": local_models.path_of(model)}
+    return {"voice": voice, "model": model or default}
 
 
 def _elevenlabs(read: Reader) -> Options:
@@ -169,6 +177,8 @@ class NamedEngine:
     """The dotted path of its class."""
     options: Callable[[Reader], Options] = no_options
     """Reads its options from the environment. An empty one is left to the default."""
+    has_weights: bool = False
+    """Whether its option ``model`` may be a name of the catalogue of weights, which stands for their folder."""
 
 
 _FOLDER = "inference.engines"
@@ -187,15 +197,15 @@ ENGINES = (
     NamedEngine(
         "llm", "openai-compatible", f"{_FOLDER}.openai_compatible.OpenAICompatibleLanguageModel", _openai_compatible
     ),
-    NamedEngine("llm", "llama-cpp", f"{_FOLDER}.llama_cpp.LlamaCppLanguageModel", _llama_cpp),
+    NamedEngine("llm", "llama-cpp", f"{_FOLDER}.llama_cpp.LlamaCppLanguageModel", _llama_cpp, has_weights=True),
     NamedEngine("llm", "remote", f"{_FOLDER}.remote.RemoteLanguageModel"),
     NamedEngine("llm", "scripted", f"{_FOLDER}.scripted.ScriptedLanguageModel"),
     NamedEngine("llm", "echo", f"{_FOLDER}.echo.EchoLanguageModel"),
     NamedEngine("tts", "laptop-voice", f"{_FOLDER}.laptop_voice.LaptopTextToSpeech"),
     NamedEngine("tts", "espeak", f"{_FOLDER}.espeak.EspeakTextToSpeech", _voice),
     NamedEngine("tts", "flite", f"{_FOLDER}.flite.FliteTextToSpeech", _voice),
-    NamedEngine("tts", "piper", f"{_FOLDER}.piper.PiperTextToSpeech", _local_voice),
-    NamedEngine("tts", "kokoro", f"{_FOLDER}.kokoro.KokoroTextToSpeech", _local_voice),
+    NamedEngine("tts", "piper", f"{_FOLDER}.piper.PiperTextToSpeech", _piper, has_weights=True),
+    NamedEngine("tts", "kokoro", f"{_FOLDER}.kokoro.KokoroTextToSpeech", _kokoro, has_weights=True),
     NamedEngine("tts", "pocket-tts", f"{_FOLDER}.pocket_tts.PocketTextToSpeech", _voice_and_model),
     NamedEngine("tts", "csm", f"{_FOLDER}.csm.CsmTextToSpeech", _csm),
     NamedEngine("tts", "elevenlabs", f"{_FOLDER}.elevenlabs.ElevenLabsTextToSpeech", _elevenlabs),
@@ -238,6 +248,8 @@ class Choice:
             # In capitals: what the fallback must know of one engine, as DEADLINE.
             entry = {name: value for name, value in more.items() if name.isupper() and not is_only}
             options |= {name: value for name, value in more.items() if not name.isupper()}
+            if engine.has_weights and isinstance(options.get("model"), str):
+                options["model"] = local_models.path_of(options["model"])
             entries.append({"BACKEND": engine.path, "OPTIONS": options, "NAME": engine.name, **entry})
             missing += [
                 f"{engine.name} needs {variable}"

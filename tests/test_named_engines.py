@@ -168,6 +168,20 @@ def test_what_only_a_fallback_needs_to_know_is_ignored_for_an_engine_alone(load)
     assert engines["tts"]["OPTIONS"] == {"rate": 150}
 
 
+def test_engines_with_weights_anywhere_in_a_list_have_those_that_fit_this_machine(load, tmp_path):
+    environment = {"MODELS_FOLDER": str(tmp_path), "TTS_ENGINE": "espeak,piper,kokoro", "LLM_ENGINE": "llama-cpp"}
+    engines = load(**environment, TTS_VOICE="en-gb")["ENGINES"]
+    _, piper, kokoro = engines["tts"]["OPTIONS"]["engines"]
+    assert (piper["OPTIONS"], kokoro["OPTIONS"]) == (
+        {"model": str(tmp_path / "piper-joe")}, {"model": str(tmp_path / "kokoro")},
+    )  # fmt: skip
+    assert Path(engines["llm"]["OPTIONS"]["model"]).parent == tmp_path
+    options = '{"piper": {"model": "piper-kristin"}, "kokoro": {"model": "/models/mine"}}'
+    engines = load(**environment, ENGINES_OPTIONS=options)["ENGINES"]
+    _, piper, kokoro = engines["tts"]["OPTIONS"]["engines"]
+    assert (piper["OPTIONS"]["model"], kokoro["OPTIONS"]["model"]) == (str(tmp_path / "piper-kristin"), "/models/mine")
+
+
 # --- Keys ------------------------------------------------------------------------------------------------------
 
 
