@@ -111,6 +111,10 @@ class Lease:
         if listener is not None:
             listener.lose(error)
 
+    def postpone(self, seconds: float) -> None:
+        if self._owed_since is not None:
+            self._owed_since += seconds
+
     def is_overdue(self, now: float) -> bool:
         return self._owed_since is not None and now - self._owed_since > self.patience
 

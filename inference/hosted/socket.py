@@ -138,6 +138,13 @@ class Socket:
             if scope is not None and not scope.expired():
                 scope.reschedule(asyncio.get_running_loop().time())
 
+    def postpone(self, seconds: float) -> None:
+        """Wait so much longer for what is owed."""
+        if self._pinged_at is not None:
+            self._pinged_at += seconds
+        for lease in self.leases.values():
+            lease.postpone(seconds)
+
     def look(self, now: float) -> None:
         """Notice what is overdue, and keep the socket alive."""
         plan = self._plan

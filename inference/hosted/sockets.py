@@ -55,6 +55,7 @@ class SocketPool:
         self._asked: dict[str, float] = {}
         """When somebody last asked for an address other than ``Plan.url``."""
         self._full_until = 0.0
+        self._ticked_at = 0.0
         self._keys = count()
 
     @property
@@ -85,6 +86,7 @@ class SocketPool:
         self._sockets = [Socket(self, self._session) for _ in range(self.plan.limit)]
         for socket in self._sockets:
             self._tasks += [asyncio.create_task(socket.run()), asyncio.create_task(socket.write())]
+        self._ticked_at = asyncio.get_running_loop().time()
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
         first = self._sockets[0]
         first.connect(self.plan.url)
@@ -238,6 +240,11 @@ class SocketPool:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._timer = loop.call_later(TICK, self._tick)
+        late, self._ticked_at = now - self._ticked_at - TICK, now
+        if late > TICK:
+            # Answers may have come while this process was busy: that time does not count against the service.
+            for socket in self._sockets:
+                socket.postpone(late)
         for url in [url for url, asked in self._asked.items() if now - asked > RECENT]:
             del self._asked[url]
             self._refused.pop(url, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -507,3 +508,15 @@ async def test_who_waits_for_a_socket_gets_one_that_is_released(service):
         assert waiting.connected
         assert {"n": 2} in await ear.heard(2)
         service.handshake.set()
+
+
+async def test_a_process_that_was_busy_does_not_take_it_for_silence_of_the_service():
+    async with EchoService().serving_elsewhere() as service, pool_of(service, warm=1) as pool:
+        await pool.start()
+        lease, ear = take(pool)
+        for number in range(3):
+            lease.send(f'{{"n": {number}}}')
+            lease.expect(0.3)
+            await asyncio.sleep(0)
+            time.sleep(0.6)  # noqa: ASYNC251 (it is the point of the test)
+            assert len(await ear.heard(number + 1)) == number + 1
