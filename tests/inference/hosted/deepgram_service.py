@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -40,6 +41,7 @@ def say(*words: str) -> Pcm:
     return np.concatenate([np.zeros(0), *tones]).astype(np.int16)
 
 
+@cache
 def word_of(mulaw: bytes) -> str:
     pcm = decode_mulaw(mulaw)
     if np.abs(pcm).max(initial=0) <= SILENT:
@@ -79,7 +81,7 @@ class Stream:
         found = []
         number = self.counted
         while (begin := self.origin + number * WORD) + WORD // 2 <= len(self.sound):
-            if word := word_of(self.sound[begin : begin + WORD // 2]):
+            if word := word_of(bytes(self.sound[begin : begin + WORD // 2])):
                 found.append(
                     {
                         "word": word,
