@@ -1,6 +1,7 @@
 """The engines keep the contract of ``inference/interfaces.py``."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,6 +14,7 @@ from inference.engines.kokoro import KokoroOptions, KokoroTextToSpeech
 from inference.engines.laptop_voice import LaptopTextToSpeech
 from inference.engines.openai_compatible import OpenAICompatibleLanguageModel
 from inference.engines.piper import PiperOptions, PiperTextToSpeech
+from inference.engines.pocket_tts import PocketOptions, PocketTextToSpeech
 from inference.engines.scripted import (
     ScriptedLanguageModel,
     ScriptedSpeechToText,
@@ -132,6 +134,15 @@ class TestKokoro(TextToSpeechContract):
     def make(cls, tmp_path_factory):
         folder = make_tiny_kokoro(tmp_path_factory.mktemp("kokoro"))
         return partial(KokoroTextToSpeech, KokoroOptions(model=str(folder)))
+
+
+class TestPocketTts(TextToSpeechContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make(cls):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(Path(__file__).parent / "stand_ins"))
+            yield partial(PocketTextToSpeech, PocketOptions(slots=2))
 
 
 class TestLaptopVoice(TextToSpeechContract):
