@@ -120,4 +120,6 @@ def _failed_engines(answer: bytes) -> str:
 
 
 def _end_of(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+    """The last lines of a log, without those about the questions of this module."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if not line.endswith(": /readyz")]
+    return "\n".join(lines[-LOG_LINES:])

@@ -234,3 +234,10 @@ def test_a_server_that_stops_while_starting_is_reported_with_the_end_of_its_log(
     ):
         pytest.fail("it is not ready")
     assert (tmp_path / "test-server.log").exists()
+
+
+def test_the_end_of_the_log_does_not_consist_of_the_questions_whether_it_is_ready(tmp_path):
+    log = tmp_path / "server.log"
+    question = "2026-11-29 12:00:00,000 ERROR   django.request: Service Unavailable: /readyz\n"
+    log.write_text("the reason\n" + question * 100)
+    assert local_server._end_of(log) == "the reason"
