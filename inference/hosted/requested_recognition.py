@@ -12,23 +12,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from inference.hosted.invented_words import invented
 from inference.hosted.utterance_sound import UtteranceSound
 from inference.types import Pcm, Transcript
 from inference.whisper.digits import join_digits
-from inference.whisper.hallucinations import (
-    MAX_WORDS_PER_SECOND,
-    SHORTEST_SPEECH,
-    SPARE_WORDS,
-    Hypothesis,
-    Reason,
-    bare_words,
-    objection,
-)
+from inference.whisper.hallucinations import SHORTEST_SPEECH, Reason
 
 PAUSE = 0.1
 """Seconds of silence before a position at which an utterance may be divided."""
-ECHO = 4
-"""Words. A shorter part of the prompt may be what the caller says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +63,7 @@ class RequestedTranscription:
         self._recognise = recognise
         self._rate_hz = rate_hz
         self._longest = int(longest * rate_hz)
-        self._prompt = " ".join(bare_words(prompt))
+        self._prompt = prompt
         self._drop = drop
         self._released = released
         self._sound = UtteranceSound(rate_hz)
@@ -148,7 +139,7 @@ class RequestedTranscription:
     async def _run(self, pcm: bytes, seconds: float, until: int, speech: float) -> None:
         words = await self._recognise(pcm)
         text = words.text.strip()
-        if (reason := self._objection(text, speech, seconds)) is not None:
+        if (reason := invented(text, speech=speech, seconds=seconds, prompt=self._prompt)) is not None:
             self._drop(reason)
             text = ""
         if until < self._latest.samples:
@@ -157,17 +148,6 @@ class RequestedTranscription:
         language = words.language if text else self._latest.language
         probability = 1.0 if language else 0.0
         self._latest = Transcript(whole, until, language=language, language_probability=probability, stop_counts=False)
-
-    def _objection(self, text: str, speech: float, seconds: float) -> Reason | str | None:
-        """Why the words are more likely invented than said; None if they may be believed."""
-        if not text:
-            return None
-        words = bare_words(text)
-        if len(words) >= ECHO and " ".join(words) in self._prompt:
-            return "echo"
-        if len(words) > MAX_WORDS_PER_SECOND * seconds + SPARE_WORDS:
-            return Reason.TOO_FAST
-        return objection(Hypothesis(text=text, speech=speech))
 
     def _divide(self) -> None:
         """If the last words end at a pause and are long, keep them and send their sound no more."""

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import re
 import wave
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
 from aiohttp import BodyPartReader, web
 
+from inference.mulaw import decode_mulaw
 from inference.types import Pcm
-from tests.inference.hosted.service import Service
+from tests.inference.hosted.service import Service, Socket
 
 RATE_HZ = 24_000
+PHONE_HZ = 8000
 SECONDS_PER_CHARACTER = 0.02
 SILENCE = 0.2
 """Seconds of silence before and after the voice."""
@@ -67,8 +71,49 @@ class Recording:
         return len(self.pcm) / 2 / self.rate_hz
 
 
+class Session:
+    """One socket of ``/v1/realtime``: the sound in its buffer, and which words of it belong to which item."""
+
+    def __init__(self) -> None:
+        self.sound = bytearray()
+        """Since the last clear, mu-law."""
+        self.committed = 0
+        """Samples of it that are in items."""
+        self.counted = 0
+        """Words that were sent."""
+        self.items = 0
+        self.texts: list[str] = []
+        """The words of the item that is not committed yet."""
+        self.updates: list[dict[str, Any]] = []
+        """What the client has set the session to, in order."""
+
+    @property
+    def item(self) -> str:
+        """The item that the sound in the buffer will be."""
+        return f"item_{self.items}"
+
+    def new_words(self) -> list[str]:
+        """The words that are to be sent: each as soon as half of it was heard."""
+        found, size = [], round(PIECE * PHONE_HZ)
+        while (begin := self.counted * size) + size // 2 <= len(self.sound):
+            found += words_of(decode_mulaw(bytes(self.sound[begin : begin + size // 2])), PHONE_HZ).split()
+            self.counted += 1
+        return found
+
+
+Edit = Callable[[dict[str, Any]], Sequence[Any]]
+Intercept = Callable[[Socket, Any], Awaitable[bool]]
+
+
+async def let_through(socket: Socket, message: Any) -> bool:
+    return False
+
+
 class OpenAIService(Service):
-    """Speaks and hears as OpenAI does. A test replaces ``speak`` or ``hear`` to have it fail."""
+    """
+    Speaks and hears as OpenAI does. A test replaces ``speak`` or ``hear`` to have it fail; of a Realtime session,
+    ``edit`` says what is sent in place of a message, and ``intercept`` deals with a message of the client.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,14 +130,21 @@ class OpenAIService(Service):
         """What ``GET /audio/voices`` answers; None: there is no such address."""
         self.languages: Any = None
         """The languages that are found in each recording."""
-        self.closes = False
-        """Whether each response ends its connection, and so the task that serves it."""
         self.level = 0.1
         """The active level of the voice, 1 being full scale."""
         self.speak: Answer = self.speak_well
         self.recordings: list[Recording] = []
         """Every request for a transcription, in order."""
         self.hear: Answer = self.hear_well
+        self.sessions: list[Session] = []
+        """Every Realtime session, in order."""
+        self.edit: Edit = lambda message: [message]
+        self.intercept: Intercept = let_through
+        self.violations: list[str] = []
+        """What a client of a Realtime session did that OpenAI does not take."""
+        self._session_of: dict[int, Session] = {}
+        """By the ``id`` of the socket."""
+        self._events = count()
         self.begun = asyncio.Event()
         """Set when the first piece of a sound was sent."""
         self.ended: list[str] = []
@@ -121,10 +173,7 @@ class OpenAIService(Service):
         return self._json(self.voices)
 
     def _json(self, content: Any) -> web.Response:
-        response = web.json_response(content) if content is not None else web.Response(status=404)
-        if self.closes:
-            response.force_close()
-        return response
+        return web.json_response(content) if content is not None else web.Response(status=404)
 
     async def _speech(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
@@ -186,8 +235,6 @@ class OpenAIService(Service):
     ) -> web.StreamResponse:
         """Send the content in pieces. With ``hold``, all but the first piece wait for it."""
         response = web.StreamResponse(headers={"Content-Type": content_type} if content_type else {})
-        if self.closes:
-            response.force_close()
         await response.prepare(request)
         at = number = 0
         while at < len(content):
@@ -200,6 +247,78 @@ class OpenAIService(Service):
                 await hold.wait()
         await response.write_eof()
         return response
+
+    # -- Realtime
+
+    async def opened(self, socket: Socket) -> None:
+        query = socket.request.query
+        if socket.request.path != "/v1/realtime" or query.get("intent") != "transcription" or "model" in query:
+            self.violations.append(f"{socket.request.path_qs} is no address for a transcription")
+        session = self._session_of[id(socket)] = Session()
+        self.sessions.append(session)
+        await self.say(socket, "session.created", session=self._described(session))
+
+    async def say(self, socket: Socket, kind: str, **content: Any) -> None:
+        for each in self.edit({"type": kind, "event_id": f"event_{next(self._events)}", **content}):
+            await socket.send(each)
+
+    async def handle(self, socket: Socket, message: Any) -> None:
+        if await self.intercept(socket, message):
+            return
+        session = self._session_of[id(socket)]
+        match message:
+            case {"type": "session.update", "session": {"type": "transcription", "audio": {"input": settings}}}:
+                if settings.get("format") != {"type": "audio/pcmu"} or settings.get("turn_detection", 0) is not None:
+                    self.violations.append(f"settings {settings}")
+                session.updates.append(settings["transcription"])
+                await self.say(socket, "session.updated", session=self._described(session))
+            case {"type": "input_audio_buffer.append", "audio": str(audio)}:
+                session.sound += base64.b64decode(audio, validate=True)
+                await self._send_deltas(socket, session)
+            case {"type": "input_audio_buffer.commit"}:
+                await self._commit(socket, session, message.get("event_id"))
+            case {"type": "input_audio_buffer.clear"}:
+                session.sound.clear()
+                session.committed = session.counted = 0
+                session.items, session.texts = session.items + 1, []
+                await self.say(socket, "input_audio_buffer.cleared")
+            case _:
+                self.violations.append(f"unknown message {message}")
+
+    async def _send_deltas(self, socket: Socket, session: Session) -> None:
+        for word in session.new_words():
+            delta = f" {word}" if session.texts else word
+            session.texts.append(word)
+            await self.say(socket, _DELTA, item_id=session.item, content_index=0, delta=delta)
+
+    async def _commit(self, socket: Socket, session: Session, event_id: str | None) -> None:
+        samples = len(session.sound) - session.committed
+        if samples < 0.1 * PHONE_HZ:
+            told = {"type": "invalid_request_error", "code": "input_audio_buffer_commit_empty", "event_id": event_id}
+            await self.say(socket, "error", error={**told, "message": "buffer too small", "param": None})
+            return
+        item, texts = session.item, session.texts
+        before = f"item_{session.items - 1}" if session.items else None
+        session.committed, session.items, session.texts = len(session.sound), session.items + 1, []
+        await self.say(socket, "input_audio_buffer.committed", item_id=item, previous_item_id=before)
+        usage = {"type": "duration", "seconds": samples / PHONE_HZ}
+        await self.say(socket, _COMPLETED, item_id=item, content_index=0, transcript=" ".join(texts), usage=usage)
+
+    def _described(self, session: Session) -> dict[str, Any]:
+        transcription = session.updates[-1] if session.updates else None
+        audio = {"format": {"type": "audio/pcmu"}, "transcription": transcription, "turn_detection": None}
+        return {
+            "id": "sess_1",
+            "object": "realtime.transcription_session",
+            "type": "transcription",
+            "expires_at": 1,
+            "audio": {"input": audio},
+            "include": None,
+        }
+
+
+_DELTA = "conversation.item.input_audio_transcription.delta"
+_COMPLETED = "conversation.item.input_audio_transcription.completed"
 
 
 def error(message: str, code: str, kind: str = "invalid_request_error") -> dict[str, Any]:

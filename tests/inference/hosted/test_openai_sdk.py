@@ -1,22 +1,28 @@
 """
 OpenAI's own client against the same fake service, so that somebody else's client agrees with what it answers.
 
-The client is a dependency of this test only. Its part for Realtime wants ``websockets`` below 16, which the web server
-cannot use, so of that part only the types are used: they must accept what the fake sends and what the engine sends.
+The client is a dependency of this test only. Its part for Realtime is installed without its extra, which wants
+``websockets`` below 16; it works with the version that the web server has.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
+from typing import Any
 
 import openai
 import pytest
 from aiohttp import web
+from openai.types.realtime import RealtimeClientEvent, RealtimeServerEvent
+from pydantic import TypeAdapter
 
+from inference.engines.openai_realtime import OpenAIRealtimeSpeechToText
 from inference.engines.openai_speech import OpenAISpeechTextToSpeech
 from inference.engines.openai_transcribe import OpenAITranscribeSpeechToText, wav
+from inference.mulaw import encode_mulaw
 from tests.inference.contract import band_noise
-from tests.inference.hosted import test_openai_speech, test_openai_transcribe
+from tests.inference.hosted import test_openai_realtime, test_openai_speech, test_openai_transcribe
 from tests.inference.hosted.openai_service import OpenAIService, error, voice_of
 from tests.inference.speaking import speak
 
@@ -104,3 +110,64 @@ async def test_it_understands_the_errors(service, client, status, code, kind):
     with pytest.raises(kind) as raised:
         await client.audio.speech.create(model="m", input=TEXT, voice="coral")
     assert raised.value.code == code
+
+
+async def test_its_types_accept_every_message_of_a_realtime_session_in_both_directions(service):
+    sent: list[Any] = []
+
+    def keep(message: dict[str, Any]) -> list[Any]:
+        sent.append(message)
+        return [message]
+
+    service.edit = keep
+    engine = OpenAIRealtimeSpeechToText(test_openai_realtime.options(service))
+    await engine.start()
+    utterance = engine.open(language="de", others=["en"], keyterms=["Sölden"])
+    for sound in (test_openai_realtime.low(0.6), test_openai_realtime.high(0.1)):
+        utterance.push(sound)
+        await utterance.snapshot()
+    await utterance.finish()
+    await engine.close()
+    await service._commit(service.sockets[0], service.sessions[-1], "commit1")
+    received = [message for socket in service.sockets for message in socket.received]
+    assert {message["type"] for message in sent} == {
+        "session.created",
+        "session.updated",
+        "input_audio_buffer.committed",
+        "conversation.item.input_audio_transcription.delta",
+        "conversation.item.input_audio_transcription.completed",
+        "error",
+    }
+    for message in sent:
+        TypeAdapter(RealtimeServerEvent).validate_python(message)
+    for message in received:
+        TypeAdapter(RealtimeClientEvent).validate_python(message)
+    assert {message["type"] for message in received} == {
+        "session.update",
+        "input_audio_buffer.append",
+        "input_audio_buffer.commit",
+    }
+
+
+async def test_it_transcribes_by_a_realtime_session(service, client):
+    sound = encode_mulaw(test_openai_realtime.low(0.6))
+    async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
+        await connection.session.update(
+            session={
+                "type": "transcription",
+                "audio": {
+                    "input": {
+                        "format": {"type": "audio/pcmu"},
+                        "transcription": {"model": "gpt-live-transcribe", "language": "en"},
+                        "turn_detection": None,
+                    }
+                },
+            }
+        )
+        await connection.input_audio_buffer.append(audio=b64encode(sound).decode())
+        await connection.input_audio_buffer.commit()
+        async for event in connection:
+            if event.type == "conversation.item.input_audio_transcription.completed":
+                assert event.transcript == "low low"
+                break
+    assert service.violations == []

@@ -23,6 +23,7 @@ from inference.hosted.audio_body import AudioBody
 from inference.hosted.openai import check_model, is_openai, is_own, names_in
 from inference.hosted.requested_speech import VoiceProfile, parts_of
 from inference.types import EngineError, EngineFull, EngineTimeout, Pcm, QuotaExhausted
+from inference.voices.clause import SENTENCE_PAUSE
 from inference.voices.loudness import active_level
 from tests.inference.contract import TextToSpeechContract, leaving_no_task
 from tests.inference.hosted.openai_service import (
@@ -69,8 +70,7 @@ class TestOpenAISpeechTextToSpeech(TextToSpeechContract):
     async def make(cls):
         service = OpenAIService()
         service.voices = {"voices": ["alloy", "af_heart"]}
-        service.closes = True
-        async with service.serving():
+        async with service.serving_elsewhere():
             yield lambda: OpenAISpeechTextToSpeech(options(service))
 
 
@@ -83,7 +83,7 @@ async def test_a_clause_is_asked_for_as_samples_and_spoken_whatever_the_pieces(s
     loud = loud_samples(sound)
     assert loud[0] / RATE_HZ <= 0.031  # the silence of the server is not heard
     assert (loud[-1] - loud[0]) / RATE_HZ == pytest.approx(len(FIRST) * SECONDS_PER_CHARACTER, abs=0.001)
-    assert (len(sound) - loud[-1]) / RATE_HZ == pytest.approx(0.15, abs=0.001)
+    assert (len(sound) - loud[-1]) / RATE_HZ == pytest.approx(SENTENCE_PAUSE, abs=0.001)
 
 
 async def test_options_are_fields_of_the_request_and_extra_ones_replace_them(service):

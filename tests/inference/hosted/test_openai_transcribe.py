@@ -75,9 +75,7 @@ class Contract(SpeechToTextContract):
     @pytest_asyncio.fixture(scope="class", loop_scope="class")
     @classmethod
     async def make(cls):
-        service = OpenAIService()
-        service.closes = True
-        async with service.serving():
+        async with OpenAIService().serving_elsewhere() as service:
             yield lambda: OpenAITranscribeSpeechToText(options(service, **cls.given_options))
 
 
