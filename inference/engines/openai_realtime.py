@@ -16,13 +16,12 @@ from typing import Any, ClassVar
 from inference.hosted.addresses import websocket_url
 from inference.hosted.api import Api
 from inference.hosted.openai import (
-    KEY,
     LANGUAGES,
     OPENAI_URL,
     authorisation,
     check_account,
     check_model,
-    is_openai,
+    key_of,
     provider_of,
     usage_name,
 )
@@ -94,7 +93,7 @@ class OpenAIRealtimeOptions:
     words were asked for in a pause inside a sentence."""
 
     def __post_init__(self) -> None:
-        check_account(self.base_url, self.api_key)
+        check_account(self.base_url, self.api_key, "STT")
         if isinstance(self.languages, str) or isinstance(self.keyterms, str):
             raise EngineError("languages and keyterms are lists, not texts", permanent=True)
         if self.warm < 0 or self.limit < 1:
@@ -117,7 +116,7 @@ class OpenAIRealtimeSpeechToText:
         self.counts: Counter[str] = Counter()
         """Counts of the texts that were dropped, by the reason."""
         name, model = provider_of(options.base_url), options.model
-        key = KEY if is_openai(options.base_url) else "STT_API_KEY"
+        key = key_of(options.base_url, "STT")
         self._knows_keywords = (
             model.startswith(("gpt-transcribe", "gpt-live-transcribe"))
             if options.keywords is None

@@ -25,7 +25,6 @@ from inference.hosted.api import Api, beginning
 from inference.hosted.audio_body import AudioBody
 from inference.hosted.health import Health
 from inference.hosted.openai import (
-    KEY,
     LANGUAGES,
     OPENAI_URL,
     authorisation,
@@ -34,6 +33,7 @@ from inference.hosted.openai import (
     is_openai,
     is_own,
     is_text,
+    key_of,
     names_in,
     provider_of,
     refusal_in,
@@ -112,7 +112,7 @@ class OpenAISpeechOptions:
     """Seconds that the start waits for the first clause of an own server, which may load its model for it."""
 
     def __post_init__(self) -> None:
-        check_account(self.base_url, self.api_key)
+        check_account(self.base_url, self.api_key, "TTS")
         if not 8000 <= self.rate_hz <= 48_000:
             raise EngineError(
                 f"rate_hz is {self.rate_hz}. Set it to the rate of the server, such as 24000.", permanent=True
@@ -136,7 +136,7 @@ class OpenAISpeechTextToSpeech:
         self.may_speculate = not self._paid
         self.rate_hz = options.rate_hz
         self._is_openai = is_openai(options.base_url)
-        self._key = KEY if self._is_openai else "TTS_API_KEY"
+        self._key = key_of(options.base_url, "TTS")
         """How operators call the key."""
         self._api = Api(
             provider_of(options.base_url),

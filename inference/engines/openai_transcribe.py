@@ -27,14 +27,13 @@ from inference.chat.events import EventReader
 from inference.hosted.api import Api, beginning
 from inference.hosted.health import Health
 from inference.hosted.openai import (
-    KEY,
     LANGUAGES,
     OPENAI_URL,
     authorisation,
     check_account,
     check_model,
-    is_openai,
     is_own,
+    key_of,
     provider_of,
     refusal_in,
     usage_name,
@@ -112,7 +111,7 @@ class OpenAITranscribeOptions:
     """Seconds that the start waits for the first answer of an own server, which may load its model for it."""
 
     def __post_init__(self) -> None:
-        check_account(self.base_url, self.api_key)
+        check_account(self.base_url, self.api_key, "STT")
         if self.rate_hz not in (8000, 16_000):
             raise EngineError(f"rate_hz is {self.rate_hz}. Set it to 16000 or 8000.", permanent=True)
         for name in ("connect_timeout", "timeout", "load_timeout", "longest"):
@@ -135,7 +134,7 @@ class OpenAITranscribeSpeechToText:
         self.rate_hz = options.rate_hz
         self.counts: Counter[str] = Counter()
         """Counts of the texts that were dropped, by the reason."""
-        self._key = KEY if is_openai(options.base_url) else "STT_API_KEY"
+        self._key = key_of(options.base_url, "STT")
         self._knows_keywords = (
             options.model.startswith("gpt-transcribe") if options.keywords is None else options.keywords
         )

@@ -76,15 +76,25 @@ def usage_name(base_url: str, model: str) -> str:
     return f"{'openai' if is_openai(base_url) else urlsplit(base_url).hostname}/{model}"
 
 
-def check_account(base_url: str, api_key: str) -> None:
-    """Raise a permanent ``EngineError`` for an address or a key that cannot be one."""
+def key_of(base_url: str, kind: str) -> str:
+    """How operators call the key: ``OPENAI_API_KEY``, or elsewhere than at OpenAI's usual address ``STT_API_KEY``."""
+    return KEY if base_url.rstrip("/") == OPENAI_URL else f"{kind}_API_KEY"
+
+
+def check_account(base_url: str, api_key: str, kind: str) -> None:
+    """
+    Raise a permanent ``EngineError`` for an address or a key that cannot be one.
+
+    ``kind`` is how the settings of the engine begin: ``STT`` or ``TTS``.
+    """
     address = urlsplit(base_url)
     if address.scheme not in ("http", "https") or not address.hostname:
         raise EngineError(f"base_url must be an http(s) URL such as {OPENAI_URL}, not {base_url!r}", permanent=True)
     if not api_key.isascii() or any(character.isspace() for character in api_key.strip()):
         raise EngineError("the API key has characters that no key has: copy it again", permanent=True)
     if is_openai(base_url) and not api_key.strip():
-        raise EngineError(f"OpenAI needs a key: set {KEY}, or the address of another server", permanent=True)
+        setting = key_of(base_url, kind)
+        raise EngineError(f"OpenAI needs a key. Set {setting}, or {kind}_BASE_URL for another server.", permanent=True)
 
 
 def authorisation(api_key: str) -> dict[str, str]:

@@ -83,6 +83,8 @@ class _Clause:
     """Its sound; None at its end."""
     has_begun: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its first sound has come, or none will."""
+    has_failed: bool = False
+    """Whether the rest of it cannot be said."""
     samples: int = 0
     """Samples that have come."""
     is_whole: bool = False
@@ -157,6 +159,8 @@ class RequestedSpeech:
                         line.put_nowait(clause)
                         # A server with one processor should first do what the caller waits for.
                         await clause.has_begun.wait()
+                        if clause.has_failed:
+                            return  # nothing after it will be heard
                     offset += len(part)
             line.put_nowait(offset)
         except Exception as error:
@@ -181,9 +185,8 @@ class RequestedSpeech:
             end = error
         except Exception as error:
             end = EngineError(f"speech synthesis failed: {type(error).__name__}: {error}")
-        finally:
-            clause.has_begun.set()
-        clause.is_whole = end is None
+        clause.is_whole, clause.has_failed = end is None, end is not None
+        clause.has_begun.set()
         clause.arrived.put_nowait(end)
         if end is None:
             self._voice.learn(clause.text, np.concatenate(sound))

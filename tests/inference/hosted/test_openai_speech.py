@@ -278,6 +278,16 @@ async def test_a_clause_that_fails_is_heard_of_after_the_clause_before_it(servic
     assert ends[-1] == len(FIRST)
 
 
+async def test_nothing_is_requested_after_a_clause_that_failed(service, engine):
+    async def fail(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=500)
+
+    service.speak = fail
+    with pytest.raises(EngineError, match="500"):
+        await speak(engine, FIRST, SECOND)
+    assert [body["input"] for body in service.bodies] == [FIRST]
+
+
 async def test_a_sound_without_end_or_without_samples_is_an_error(service, engine):
     async def never_end(request: web.Request) -> web.StreamResponse:
         return await service.send(request, bytes(48_000 * 60))
@@ -466,6 +476,15 @@ async def test_the_end_of_a_model_is_announced(service, caplog, day, words):
 def test_which_servers_are_openai_and_which_are_our_own(url, ours, own):
     assert is_openai(url) == ours
     assert is_own(url) == own
+
+
+@pytest.mark.parametrize(
+    ("base_url", "setting"),
+    [("https://api.openai.com/v1", "OPENAI_API_KEY"), ("https://eu.api.openai.com/v1", "TTS_API_KEY")],
+)
+def test_a_key_that_is_missing_is_named_by_its_setting(base_url, setting):
+    with pytest.raises(EngineError, match=f"Set {setting}"):
+        OpenAISpeechOptions(base_url=base_url)
 
 
 @pytest.mark.parametrize(
