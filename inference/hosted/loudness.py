@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.types import Pcm
 from inference.voices.loudness import ACTIVE_DBFS, limit_and_quantise
@@ -15,6 +16,8 @@ ENOUGH, COMPLETE = 30, 250
 """Blocks with sound (0.6 and 5 s) from which the level is taken for the first time, and the last time."""
 LARGEST_DB = 12.0
 """The largest correction."""
+UNLIMITED = 32768 * 10 ** (-3 / 20)
+"""Where the limiter begins. It takes several times as long as the rest, and few pieces of a voice reach it."""
 DB_PER_SECOND = 3.0
 """How fast the gain may change within an utterance: slower than anybody hears."""
 
@@ -59,5 +62,12 @@ class Levelling:
         self._gain_db += max(-step, min(step, self._loudness.gain_db - before))
         if before == self._gain_db == 0.0 or not len(pcm):
             return pcm
-        gain = 10 ** (np.linspace(before, self._gain_db, len(pcm)) / 20)
-        return limit_and_quantise((pcm * gain / 32768).astype(np.float32), 1.0)
+        gain: NDArray[np.float32] = np.full(1, 10 ** (before / 20), np.float32)
+        if before != self._gain_db:
+            change = 10 ** (self._gain_db / 20) - 10 ** (before / 20)
+            gain = gain + np.arange(1, len(pcm) + 1, dtype=np.float32) * np.float32(change / len(pcm))
+        sound: NDArray[np.float32] = pcm * gain
+        if max(sound.max(), -sound.min()) <= UNLIMITED:
+            levelled: Pcm = np.rint(sound).astype(np.int16)
+            return levelled
+        return limit_and_quantise(sound, 1 / 32768)

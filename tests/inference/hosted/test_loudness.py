@@ -68,6 +68,15 @@ def test_a_gain_that_is_given_is_used_at_once_and_kept():
     assert (levelled(Loudness(0.0), pcm) == pcm).all()
 
 
+def test_between_loud_and_soft_pieces_nothing_jumps():
+    """Loud pieces go through the limiter, and soft ones do not."""
+    pcm = (20_000 * np.sin(np.arange(4800) / 8) * np.linspace(0, 1, 4800)).astype(np.int16)
+    said = levelled(Loudness(2.0), pcm).astype(int)
+    smooth = np.abs(np.diff(said)).max()
+    assert smooth < 1.3 * 20_000 / 8
+    assert levelled(Loudness(2.0), pcm[:480])[-100] == pytest.approx(pcm[380] * 10 ** (2 / 20), abs=1)
+
+
 def test_peaks_are_bent_and_not_cut():
     said = levelled(Loudness(12.0), np.array([32767, -32768, 20000, 100], np.int16))
     assert np.abs(said.astype(int)).max() < 32768 * 10 ** (-1 / 20) + 1
