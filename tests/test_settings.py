@@ -31,10 +31,11 @@ PRODUCTION = {
 
 @pytest.fixture
 def load(monkeypatch, tmp_path):
-    """The settings for an environment that holds this and nothing else."""
+    """The settings for an environment that holds this and nothing else, on a machine without weights."""
 
     def load(**environment: str) -> dict[str, Any]:
-        monkeypatch.setattr(os, "environ", {"VAR_DIR": str(tmp_path), **environment})
+        folders = {"VAR_DIR": str(tmp_path), "MODELS_FOLDER": str(tmp_path / "models")}
+        monkeypatch.setattr(os, "environ", {**folders, **environment})
         return runpy.run_path(str(ROOT / "clientcaller" / "settings.py"))
 
     return load
@@ -148,7 +149,8 @@ def test_weights_that_were_fetched_serve_the_other_profiles_as_well(load, tmp_pa
 
 
 def test_the_models_are_in_the_cache_of_the_user(load, tmp_path):
-    assert load(XDG_CACHE_HOME=str(tmp_path))["MODELS_FOLDER"] == tmp_path / "client-caller" / "models"
+    cache = load(XDG_CACHE_HOME=str(tmp_path), MODELS_FOLDER="")
+    assert cache["MODELS_FOLDER"] == tmp_path / "client-caller" / "models"
     assert load(MODELS_FOLDER="~/weights")["MODELS_FOLDER"] == Path.home() / "weights"
     assert not load()["ENGINES_PROFILE_IS_SET"]
 
