@@ -31,6 +31,14 @@ WAIT = (
     "When the caller's last words break off in the middle of what they are saying, answer with {marker} and nothing "
     "else: they will go on. Answer everything else with words, and always what comes with the note {finished}"
 )
+RECITED = (
+    "When the conversation is over and",
+    "When the caller wants or needs",
+    "When the caller asks not to be called",
+    "When the caller's last words break off",
+)
+"""How these instructions begin. Nobody says so to a caller; a model that does recites what it was told. "You can hand
+the caller on" is left out: replies that begin with "You can" would have to wait for the next words."""
 WAIT_MARKER = "[WAIT]"
 """The same where requests are tool calls: some servers send those only when they are complete, and a marker is known to
 be one from its first letter."""

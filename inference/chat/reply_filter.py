@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from inference.chat.prompt import PICKS_UP
+from inference.chat.prompt import PICKS_UP, RECITED
 from inference.chat.reply_syntax import CONTEXT, Block, Found, ReplySyntax, Turn, Undecided, end_of_block
 from inference.chat.request_text import RequestReader
 from inference.requests import NO_REQUESTS, ToolRequests
 from inference.types import FINISHED, NO_TOOLS, Tools
 
+_INSTRUCTS = re.compile(r"\b(?:(?:answer|reply|respond) (?:only )?with|write)[\s:,\"'“‘`]*$", re.IGNORECASE)
+"""Before a marker that the model does not use but speaks of."""
 _WORD = re.compile(r"\w+")
 _REASONING = Found(0, block=Block.THOUGHT, closer="</think>")
 
@@ -28,7 +30,7 @@ class ReplyFilter:
     def __init__(self, end_call_marker: str, tools: Tools = NO_TOOLS, *, thinks_first: bool = False) -> None:
         self.reader = RequestReader(tools.transfer_targets)
         literals = {end_call_marker: ToolRequests(end_call=True), PICKS_UP: NO_REQUESTS, FINISHED: NO_REQUESTS}
-        self._syntax = ReplySyntax(self.reader, literals)
+        self._syntax = ReplySyntax(self.reader, literals, recited=RECITED)
         self._may_end_call = bool(end_call_marker)
         self._may_wait = tools.may_wait
         self._held = ""
@@ -104,6 +106,10 @@ class ReplyFilter:
         return "".join(spoken)
 
     def _leave_out(self, found: Found) -> None:
+        if found.requests and _INSTRUCTS.search(self._before):
+            # The model does not request this, it repeats how it is to request it.
+            self.ended = True
+            return
         self.request(found.requests)
         if found.ends_thought:
             self.requests = NO_REQUESTS

@@ -9,7 +9,7 @@ tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -151,6 +151,8 @@ _THOUGHT_LINE = re.compile(rf"(?:{'|'.join(sorted(THOUGHTS))})[ \t]*\n")
 """The name of a block of reasoning that has lost its brackets."""
 _BARE_ROLE = re.compile(r"[ \t]*(user(?:name)?|human|system|assistant)(?![a-z0-9_'’:-])")
 """A role at the beginning of a paragraph. Sentences begin with a capital letter."""
+_SHOUTED_NAME = re.compile(r"[A-Z]{2,}(?:\\?_[A-Z]+)+")
+"""A name like that of a marker, which a weak model makes up: "[NOT_CALL]"."""
 _SENTENCE_END = re.compile(r"[.!?…。！？]\s")
 _DATA_LABEL = re.compile(r"[ \t]*[-*•]?[ \t]*\**(?P<name>[^\W\d_][\w' -]{0,30})\**[:：]")
 _MAYBE_DATA_LABEL = re.compile(r"[ \t]*[-*•]?[ \t]*\**(?:[^\W\d_][\w' -]{0,30}\**)?")
@@ -165,11 +167,20 @@ class ReplySyntax:
     """
     Judges positions of a reply.
 
-    ``literals`` are further texts that are not spoken, and what they request.
+    ``literals`` are further texts that are not spoken, and what they request. ``recited`` are beginnings of text that
+    is not meant for the caller: there the reply is over.
     """
 
-    def __init__(self, reader: RequestReader, literals: dict[str, ToolRequests] | None = None) -> None:
+    def __init__(
+        self,
+        reader: RequestReader,
+        literals: dict[str, ToolRequests] | None = None,
+        *,
+        recited: Sequence[str] = (),
+    ) -> None:
         self._reader = reader
+        self._recited = dict.fromkeys(recited, NO_REQUESTS)
+        self._recited_letters = {text[0] for text in recited}
         self._literals = {literal: requests for literal, requests in (literals or {}).items() if literal}
 
     def find(self, text: str, at: int, *, before: str, final: bool) -> Found | None:
@@ -180,8 +191,10 @@ class ReplySyntax:
         says that no text follows.
         """
         last = before[-1:]
-        if found := self._literal(text, at, last, final):
+        if found := self._literal(self._literals, text, at, last, final):
             return found
+        if text[at] in self._recited_letters and (found := self._literal(self._recited, text, at, last, final)):
+            return replace(found, turn=Turn.NONE)
         character = text[at]
         if not before and (found := self._opening(text, at, final)):
             return found
@@ -240,8 +253,10 @@ class ReplySyntax:
                 yield at, found
                 at = max(found.end, at + 1)
 
-    def _literal(self, text: str, at: int, before: str, final: bool) -> Found | None:
-        for literal, requests in self._literals.items():
+    def _literal(
+        self, literals: Mapping[str, ToolRequests], text: str, at: int, before: str, final: bool
+    ) -> Found | None:
+        for literal, requests in literals.items():
             if literal[0].isalnum() and (before.isalnum() or before == "_"):
                 continue
             begun = text[at : at + len(literal)]
@@ -344,7 +359,7 @@ class ReplySyntax:
             if not (whole and strong):
                 requests = self._reader.phrase(inside, Wrapping.NOTHING)
             return Found(end, requests) if requests and (whole or not requests.transfer) else None
-        if not requests:
+        if not requests and not ("[" in opener[0] and _SHOUTED_NAME.fullmatch(inside.strip())):
             return None
         if closer.end() == len(text) and not final:
             raise Undecided

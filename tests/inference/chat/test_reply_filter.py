@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from inference.chat.prompt import GOODBYE, OPT_OUT, RECITED, TRANSFER, WAIT
 from inference.chat.reply_filter import ReplyFilter
 from inference.requests import ToolRequests
 from inference.types import Tools
@@ -205,3 +206,44 @@ def test_a_reply_reads_the_same_however_it_is_cut_into_tokens(text, size, spaced
     whole, reply = said(text)
     cut, pieces = said(text, size=size)
     assert (cut, pieces.requests, pieces.ended) == (whole, reply.requests, reply.ended)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "recited",
+    [
+        *(text[: text.find("{")] + "[END_CALL] and so on." for text in (GOODBYE, OPT_OUT, WAIT)),
+        "When the caller wants or needs to be connected, answer with [TRANSFER sales] at the very end.",
+    ],
+)
+def test_instructions_that_the_model_recites_are_not_spoken_and_request_nothing(recited, size):
+    """Gemma 3 270M (base) recited them, and put the caller on the list of those never to be called."""
+    for words in ("", "We are in Mill Lane. "):
+        text, reply = said(words + recited, size=size)
+        assert text.strip() == words.strip()
+        assert reply.requests == NOTHING
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("verb", ["write", "answer with", 'reply with "', "Respond only with:"])
+def test_a_marker_that_the_model_tells_somebody_to_write_is_no_request(verb, size):
+    text, reply = said(f"If they say no, {verb} [DO_NOT_CALL] and hang up.", size=size)
+    assert "hang up" not in text
+    assert reply.requests == NOTHING
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_marker_that_the_model_makes_up_is_not_spoken(size):
+    text, reply = said("[NOT_CALL] We are open. [CALL\\_ON\\_HOLD]", size=size)
+    assert text.strip() == "We are open."
+    assert reply.requests == NOTHING
+
+
+def test_each_beginning_of_an_instruction_is_one():
+    instructions = f"{GOODBYE} {TRANSFER} {OPT_OUT} {WAIT}"
+    assert [beginning for beginning in RECITED if beginning not in instructions] == []
+
+
+def test_a_caller_may_be_told_when_the_conversation_is_recorded():
+    words = "When the conversation is recorded, you hear a beep. When the caller before you is done, it is your turn."
+    assert said(words, size=1)[0] == words
