@@ -149,6 +149,18 @@ class Passage:
             self._let_go(cancel=True)
             self._finish()
 
+    def give_up(self) -> None:
+        """The service has sent nothing for too long."""
+        if not self.rest:  # only the word that it has ended is missing
+            self._let_go(cancel=True)
+            self._finish()
+            return
+        error = EngineTimeout(
+            f"{self._manner.provider} sent no audio for {self._patience:.1f} s, although it owes some"
+        )
+        self.drop()
+        self.error = error
+
     # -- what the service owes ----------------------------------------------------------------------------
 
     @property
@@ -190,9 +202,6 @@ class Passage:
     def may_retry(self) -> bool:
         """Whether there is still time to say it on another socket."""
         return asyncio.get_running_loop().time() - self._owed_since < self._patience
-
-    def overdue(self) -> EngineTimeout:
-        return EngineTimeout(f"{self._manner.provider} sent no audio for {self._patience:.1f} s, although it owes some")
 
     # -- what it said -------------------------------------------------------------------------------------
 
@@ -286,10 +295,13 @@ class Passage:
                 self.timing.follow(heard.words, ends, begin=begin, until=self.received)
             else:
                 self.timing.follow(heard.words, ends)
-            if not self._manner.marks_clauses:
-                self._complete_clauses(self._followed_clauses)
         if heard.clauses is not None:
             self._complete_clauses(min(heard.clauses, len(self._clauses)))
+        elif not self._manner.marks_clauses:
+            followed = self._followed_clauses
+            # Audio behind the last word, such as its silence, belongs to its clause unless another one was sent.
+            if heard.words or followed == len(self._clauses):
+                self._complete_clauses(followed)
         if self.owes_sound:
             if heard.audio:
                 self._expect(self._manner.stall)
@@ -307,7 +319,7 @@ class Passage:
         return 0
 
     def _complete_clauses(self, count: int) -> None:
-        if count <= self._complete:
+        if count < max(1, self._complete) or (count == self._complete and self._manner.marks_clauses):
             return
         self._learn_pace(count)
         self._complete, self._complete_at = count, self.received

@@ -154,9 +154,12 @@ class Socket:
         elif overdue and (plan.shares == 1 or now - self._heard_at > min(lease.patience for lease in overdue)):
             self.leave(silent(plan.provider, max(lease.patience for lease in overdue)))
         elif overdue:  # it lives, and answers others
+            self.spent = True  # at the server, the room of those that it owes something may never become free
             for lease in overdue:
                 del self.leases[lease.key]
                 tell(lease.lose, silent(plan.provider, lease.patience))
+            if not self.leases:
+                self.leave()
         elif not self.leases and now - self._opened_at > plan.renew_after:
             self.leave()
         else:

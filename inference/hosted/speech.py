@@ -24,6 +24,9 @@ from inference.voices.clause import LEADING_SILENCE, QUIET
 TRIES = 2
 """How often a clause is said at most, if a socket dies before any audio of it."""
 
+GRACE = 0.05
+"""Seconds for reading what has arrived, before a service counts as stalled."""
+
 
 class HostedSpeech:
     """Speaks in contexts of a service. A call has no memory there."""
@@ -138,9 +141,10 @@ class _Utterance:
                 await self._news.wait()
         except TimeoutError:
             if passage is not None and deadline is not None and asyncio.get_running_loop().time() >= deadline:
-                error = passage.overdue()
-                passage.drop()
-                passage.error = error
+                # If the process was held up, messages have arrived that nobody has read yet.
+                await asyncio.sleep(GRACE)
+                if not self._news.is_set():
+                    passage.give_up()
 
     def stop(self) -> None:
         """Nobody listens any more."""

@@ -129,7 +129,8 @@ class Timing:
         """So many characters were spoken up to this sample."""
         letters = bisect_right(self._ends, characters)
         if self._followed == letters:
-            self._add_exact(self.covered, sample, follows=bool(self._exact))
+            known_from = max(self.covered, self._marks[-1][0])  # behind the last word there is no other
+            self._add_exact(known_from, sample, follows=bool(self._exact))
         self._followed = max(self._followed, letters)
         self._mark(sample, characters)
 

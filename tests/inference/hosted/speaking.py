@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -72,3 +72,12 @@ def sound(said: list[AudioChunk]) -> np.ndarray:
 
 def ends(said: list[AudioChunk]) -> list[int]:
     return [chunk.text_end for chunk in said]
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let the loop run until something holds."""
+    for _ in range(100_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never held")
