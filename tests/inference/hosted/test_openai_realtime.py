@@ -395,7 +395,7 @@ def once(fault: Callable[[Socket], Awaitable[bool]], *, when: Callable[[Any], bo
 @pytest.mark.parametrize("fault", [dies, closes, is_silent, fails_the_item, expires])
 @pytest.mark.parametrize(("when", "after"), [(is_sound, 0), (is_sound, 3), (is_commit, 0)])
 async def test_the_utterance_goes_on_without_a_lost_word_whatever_happens_to_its_socket(service, fault, when, after):
-    async with engine_of(service, patience=0.3) as engine:
+    async with engine_of(service, patience=1.0, answer_timeout=15.0) as engine:
         service.intercept = once(fault, when=when, after=after)
         utterance = engine.open()
         for piece in np.array_split(np.concatenate([low(0.6), high(0.6)]), 12):
@@ -406,7 +406,7 @@ async def test_the_utterance_goes_on_without_a_lost_word_whatever_happens_to_its
 
 
 async def test_only_what_is_not_settled_is_sent_again(service):
-    async with engine_of(service, patience=0.3) as engine:
+    async with engine_of(service, patience=1.0, answer_timeout=15.0) as engine:
         utterance = engine.open()
         utterance.push(low(0.6))
         await utterance.snapshot()

@@ -327,7 +327,7 @@ async def test_a_connection_that_dies_or_stalls_at_any_point_is_an_error_and_the
         await asyncio.Event().wait()
         return response
 
-    async with engine_of(service, timeout=0.3, stream=stream) as engine:
+    async with engine_of(service, timeout=1.0, stream=stream) as engine:
         service.hear = fail
         async with leaving_no_task():
             utterance = engine.open()
@@ -432,7 +432,7 @@ async def test_a_model_that_an_own_server_does_not_have_stops_the_start(service)
 async def test_seconds_are_counted_also_of_requests_that_are_given_up_but_not_of_refused_ones(service):
     meter = usage.UsageMeter()
     with usage.metering(meter):
-        async with engine_of(service, timeout=0.2) as engine:
+        async with engine_of(service, timeout=1.0) as engine:
             await recognise(engine, low(0.6))
             used = {"stt": {"127.0.0.1/gpt-transcribe": {"seconds": 0.6}}}
             assert meter.as_json() == used
