@@ -10,10 +10,11 @@ from inference.chat.prompt import (
     GOODBYE,
     PICKS_UP,
 )
+from inference.chat.servers import SERVERS
 from inference.engines.openai_compatible import OpenAICompatibleLanguageModel
-from inference.types import ContextTooLarge, EngineError, EngineFull, Message, TextDelta
+from inference.types import ContextTooLarge, EngineError, EngineFull, EngineTimeout, Message, TextDelta
 from tests.inference.model_server import replying
-from tests.inference.openai_compatible.helpers import SYSTEM, deltas_of
+from tests.inference.openai_compatible.helpers import SYSTEM, deltas_of, hanging_after
 
 
 async def test_the_request_is_a_plain_streamed_chat_completion(server, connect):
@@ -229,3 +230,14 @@ async def test_a_refusal_without_an_end_is_recognised(server, connect):
     server.answer = answer
     with pytest.raises(EngineFull, match="slow down"):
         await deltas_of(connect())
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_a_server_on_a_processor_may_be_slower(server, connect, kind):
+    """With 2 s between two tokens all of two parallel replies of llama.cpp on a busy machine were given up."""
+    on_gpus = kind in ("vllm", "tensorrt-llm", "openai", "groq")
+    facts = SERVERS[kind]
+    assert (facts.first_token_timeout, facts.inter_token_timeout) == ((5.0, 2.0) if on_gpus else (15.0, 10.0))
+    server.answer = lambda body: hanging_after()
+    with pytest.raises(EngineTimeout, match="first words"):
+        await deltas_of(connect(server=kind, first_token_timeout=0.01))
