@@ -339,6 +339,10 @@ ENGINES_PROFILE = environment.choice("ENGINES_PROFILE", "laptop", ENGINES_PROFIL
 ENGINES_PROFILE_IS_SET = bool(environment.text("ENGINES_PROFILE"))
 """Whether the operator has chosen the profile. Otherwise `make demo` and `make talk` may choose a better one."""
 ENGINES = ENGINES_PROFILES[ENGINES_PROFILE]
+ENGINES_REPLACED = ", ".join(
+    f"{name}={value}" for name in ("STT_ENGINE", "LLM_ENGINE", "TTS_ENGINE") if (value := environment.text(name))
+)
+"""The settings that replace engines of every profile, as they are shown beside its name."""
 if _profiles.missing[ENGINES_PROFILE]:
     raise ImproperlyConfigured(
         f"The chosen engines need what is not set: {', '.join(_profiles.missing[ENGINES_PROFILE])}. "

@@ -26,6 +26,11 @@ def engines_of(profile: str) -> dict[str, Any]:
     return own if profile == settings.ENGINES_PROFILE else settings.ENGINES_PROFILES[profile]
 
 
+def title_of(profile: str) -> str:
+    """Name the engines that a command uses: the profile, and what replaces engines of it."""
+    return f"{profile} with {settings.ENGINES_REPLACED}" if settings.ENGINES_REPLACED else profile
+
+
 def interruptible(handle: Callable[..., None]) -> Callable[..., None]:
     """Let Ctrl-C end a command with one line instead of a traceback."""
 

@@ -117,6 +117,7 @@ def test_the_engines_of_a_list_are_shown_with_their_health_or_tried_one_by_one()
     done = run_as_a_process("llm", **chosen)
     assert done.returncode == 0, done.stderr
     shown = " ".join(done.stdout.split())
+    assert shown.startswith("Engines of the profile laptop with LLM_ENGINE=scripted,receptionist ")
     assert "llm engine 1 (scripted): ready (0 served, 1 failed, 0 timed out, 0 skipped); last error: scripted" in shown
     assert "llm engine 2 (receptionist): ready (1 served, 0 failed, 0 timed out, 0 skipped)" in shown
     done = run_as_a_process("llm", "--each", "--json", **chosen)

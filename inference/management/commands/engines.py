@@ -19,7 +19,7 @@ from rich.table import Table
 from inference.checking import Report, check, describe
 from inference.health import EngineHealth
 from inference.management.bench import ROUNDS, as_json, run_bench, table
-from inference.management.options import add_profile, engines_of, interruptible
+from inference.management.options import add_profile, engines_of, interruptible, title_of
 from inference.models.choice import this_machine
 from inference.models.needs import models_of
 
@@ -79,7 +79,7 @@ class Command(BaseCommand):
             self.stdout.write(_as_json(profile, reports))
         else:
             console = Console(file=cast(IO[str], self.stdout), highlight=False)
-            console.print(f"Engines of the profile [bold]{profile}[/]")
+            console.print(f"Engines of the profile [bold]{escape(title_of(profile))}[/]")
             if models := models_of(setting, settings.MODELS_FOLDER):
                 names = ", ".join(model.name for model in models)
                 console.print(f"Models on this machine ({this_machine()}): {names}", soft_wrap=True)
@@ -94,7 +94,10 @@ class Command(BaseCommand):
             self.stdout.write(as_json(profile, measured, rounds))
         else:
             console = Console(file=cast(IO[str], self.stdout), highlight=False)
-            console.print(f"Engines of the profile [bold]{profile}[/], {rounds} rounds on {os.cpu_count()} cores")
+            console.print(
+                f"Engines of the profile [bold]{escape(title_of(profile))}[/], "
+                f"{rounds} rounds on {os.cpu_count()} cores"
+            )
             console.print(table(measured))
         if failed := [each for each in measured if each.error]:
             raise CommandError(f"Not measured to the end: {', '.join(each.alias for each in failed)}.")

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from calls.services import ensure_demo_login, find_call
@@ -91,6 +92,7 @@ class Command(BaseCommand):
         profile = choose_profile()
         console.print(
             f"[bold]Client Caller[/]: a phone conversation on this machine, with the engines of the {profile} profile"
+            + (f" and {escape(settings.ENGINES_REPLACED)}" if settings.ENGINES_REPLACED else "")
         )
         for line in describe_choice(profile):
             console.print(line)
