@@ -150,6 +150,11 @@ def _local_voice(read: Reader, default: str) -> Options:
     return {"voice": voice, "model": model or default}
 
 
+def _pocket_tts(read: Reader) -> Options:
+    """Its models are files that the package describes in YAML."""
+    return {"voice": read("TTS_VOICE"), "config": read("TTS_MODEL")}
+
+
 def _elevenlabs(read: Reader) -> Options:
     return {"api_key": read.needed("ELEVENLABS_API_KEY"), **_voice_and_model(read)}
 
@@ -206,7 +211,7 @@ ENGINES = (
     NamedEngine("tts", "flite", f"{_FOLDER}.flite.FliteTextToSpeech", _voice),
     NamedEngine("tts", "piper", f"{_FOLDER}.piper.PiperTextToSpeech", _piper, has_weights=True),
     NamedEngine("tts", "kokoro", f"{_FOLDER}.kokoro.KokoroTextToSpeech", _kokoro, has_weights=True),
-    NamedEngine("tts", "pocket-tts", f"{_FOLDER}.pocket_tts.PocketTextToSpeech", _voice_and_model),
+    NamedEngine("tts", "pocket-tts", f"{_FOLDER}.pocket_tts.PocketTextToSpeech", _pocket_tts),
     NamedEngine("tts", "csm", f"{_FOLDER}.csm.CsmTextToSpeech", _csm),
     NamedEngine("tts", "elevenlabs", f"{_FOLDER}.elevenlabs.ElevenLabsTextToSpeech", _elevenlabs),
     NamedEngine("tts", "cartesia", f"{_FOLDER}.cartesia.CartesiaTextToSpeech", _cartesia),
