@@ -48,6 +48,14 @@ def test_frequencies_that_would_alias_are_removed(src_hz):
     assert level_dbfs(out[200:-200]) < level_dbfs(tone(5000, src_hz, 0.5)) - 70
 
 
+@pytest.mark.parametrize("src_hz", [16000, 22050, 24000])
+@pytest.mark.parametrize(("hz", "lowest", "highest"), [(300, -0.1, 0.1), (3400, -0.1, 0.1), (4100, -100, -35)])
+def test_the_band_of_a_telephone_is_even_and_sibilants_above_it_do_not_fold_back(src_hz, hz, lowest, highest):
+    sound = tone(hz, src_hz, 0.5)
+    out = resample_in_pieces(Resampler(src_hz, 8000), sound, [src_hz // 50])
+    assert lowest <= level_dbfs(out[200:-200]) - level_dbfs(sound) <= highest
+
+
 @pytest.mark.parametrize(("src_hz", "dst_hz"), PAIRS)
 @given(st.integers(0, 3000), st.lists(st.integers(1, 700), max_size=5))
 def test_the_length_of_the_pieces_changes_nothing(src_hz, dst_hz, length, sizes):
@@ -58,13 +66,13 @@ def test_the_length_of_the_pieces_changes_nothing(src_hz, dst_hz, length, sizes)
 
 
 @pytest.mark.parametrize(("src_hz", "dst_hz"), [pair for pair in PAIRS if pair != (8000, 8000)])
-def test_two_milliseconds_are_held_back(src_hz, dst_hz):
+def test_three_milliseconds_are_held_back(src_hz, dst_hz):
     resampler = Resampler(src_hz, dst_hz)
     sent = received = 0
     for _ in range(50):
         received += len(resampler.push(np.zeros(src_hz // 50, np.int16)))
         sent += src_hz // 50
-        assert 0.0019 <= sent / src_hz - received / dst_hz <= 0.0022
+        assert 0.0029 <= sent / src_hz - received / dst_hz <= 0.0032
 
 
 def test_loud_peaks_are_clipped_and_do_not_wrap():
