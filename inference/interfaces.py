@@ -152,7 +152,7 @@ class TextToSpeech(Engine, Protocol):
     The voices of an engine. One engine speaks for many calls.
 
     The engine sets the loudness: the active level of each of its voices (the RMS of the louder half of the blocks of
-    20 ms) is -20 dBFS, within 2 dB from one clause to the next, and no sample clips. Nobody behind it changes that, so
+    20 ms) is -20 dBFS. Sentences are within 2 dB of it, and no sample clips. Nobody behind it changes that, so
     that fillers, replies and a voice that steps in for another are equally loud.
 
     Calls take turns: a long clause of one call does not delay the first sound of another by 0.5 s. The same text need
