@@ -115,6 +115,8 @@ CONTEXT = 200
 """Characters before a position that say what it can be: the line before it and the end of the sentence."""
 LONGEST_VALUE = 60
 """Characters of the value behind a label of data, such as "Customer: Ann": longer ones are what somebody says."""
+LONGEST_LABEL = 3
+"""Words of a label of data: more, as in "When the caller says:", announce what somebody says."""
 LONGEST_TAG = 120
 """Characters between angle brackets that may be a tag: a name and an attribute or two."""
 LONGEST_CALL = 400
@@ -510,7 +512,13 @@ def _is_data(text: str, at: int, before: str, final: bool) -> bool:
     """Whether the label of a role with this value stands in a list of data: "Customer: Ann", then "Date: Monday"."""
     line = text[at:].partition("\n")
     value, is_whole = line[0].strip(), bool(line[1])
-    if not value or len(value) > LONGEST_VALUE or _SENTENCE_END.search(line[0] + "\n" * (is_whole or final)):
+    # A value that is only a marker is none: "User: [END_CALL]".
+    if (
+        not value
+        or value[0] in "[<"
+        or len(value) > LONGEST_VALUE
+        or _SENTENCE_END.search(line[0] + "\n" * (is_whole or final))
+    ):
         return False
     if not (is_whole or final):
         raise Undecided
@@ -519,7 +527,8 @@ def _is_data(text: str, at: int, before: str, final: bool) -> bool:
         return True
     below = line[2].lstrip("\n")
     if label := _DATA_LABEL.match(below):
-        return label["name"].strip().lower() not in OWN_ROLES | OTHER_ROLES | {YOU}
+        name = label["name"].strip().lower()
+        return name not in OWN_ROLES | OTHER_ROLES | {YOU} and len(name.split()) <= LONGEST_LABEL
     if is_whole and not final and _MAYBE_DATA_LABEL.fullmatch(below):
         raise Undecided
     return False

@@ -247,3 +247,18 @@ def test_each_beginning_of_an_instruction_is_one():
 def test_a_caller_may_be_told_when_the_conversation_is_recorded():
     words = "When the conversation is recorded, you hear a beep. When the caller before you is done, it is your turn."
     assert said(words, size=1)[0] == words
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "script",
+    [
+        "User: [END_CALL]\n\nWhen the caller says:\n\nAssistant: [END_CALL]\nUser: [END_CALL]\n",
+        "User: [TRANSFER sales]\nName: Ann",
+        "User: Hi\n\nWhen the caller says:\n\nUser: Hi",
+    ],
+)
+def test_a_script_of_a_call_is_not_read_out(script, size):
+    """Gemma 3 270M (base) wrote the first one: the names of the roles were heard as if they were data."""
+    for words in ("", "We are open.\n"):
+        assert "ser:" not in said(words + script, size=size)[0]
