@@ -9,8 +9,13 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from inference.interfaces import TextToSpeech
+from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.types import EngineError
+from inference.voices.loudness import ACTIVE_DBFS, active_level, limit_and_quantise
+from media.messages import RATE_HZ
 from media.phrase_files import PhraseFiles
 from media.reply import render
 from media.speakable import speakable
@@ -27,8 +32,29 @@ MAX_FAILURES = 2
 _TOUCH_INTERVAL = 3600.0
 """Seconds between two marks that a file is used: the order of use need not be finer, and each mark is a write."""
 
+LARGEST_CORRECTION_DB = 6.0
+"""A phrase of a voice strays by up to 3.4 dB from the level of its sentences. One that is farther away belongs to a
+voice that keeps no level, such as the caller's own of the ``echo`` engine."""
+
+FORMAT = 2
+"""Counts what has changed in the making of phrases, so that files of before are not used. 2: their level is corrected."""
+
 _Key = tuple[str, str, str]
 """Text, voice and language of a phrase."""
+
+
+def at_house_level(audio: bytes) -> bytes:
+    """
+    Bring a phrase (mu-law, 8 kHz) to the level that all voices share.
+
+    A voice is that loud on average, but a phrase of two words is not an average, and nothing else of a stream is known
+    as a whole before it is heard.
+    """
+    pcm = decode_mulaw(audio)
+    wrong = ACTIVE_DBFS - active_level(pcm, RATE_HZ)
+    if not abs(wrong) <= LARGEST_CORRECTION_DB:
+        return audio
+    return encode_mulaw(limit_and_quantise(pcm.astype(np.float32) / 32768, 10 ** (wrong / 20)))
 
 
 class Phrases:
@@ -112,7 +138,7 @@ class Phrases:
         text, voice, language = key
         try:
             async with asyncio.timeout(RENDER_TIMEOUT):
-                audio = await render(text, tts=self._tts, voice=voice, language=language)
+                audio = at_house_level(await render(text, tts=self._tts, voice=voice, language=language))
             if not audio:
                 raise EngineError("the voice made no sound")
             self._put(key, audio)
@@ -153,7 +179,7 @@ class Phrases:
 
     def _labels(self, keys: list[_Key]) -> dict[_Key, bytes]:
         """The labels of those phrases that may be kept on disk."""
-        return {key: json.dumps([1, self._version, *key]).encode() for key in keys if key[0] in self._lasting}
+        return {key: json.dumps([FORMAT, self._version, *key]).encode() for key in keys if key[0] in self._lasting}
 
     def _weights(self) -> bytes:
         return hashlib.sha256(self._tts.describe().weights.encode()).digest()

@@ -45,6 +45,7 @@ from inference.voices.speech import LocalTextToSpeech
 from media.audio import fade_in
 from media.phone.frames import FRAME_SECONDS
 from media.phone.playout_queue import PlayoutQueue
+from media.phrases import at_house_level
 from media.reply import answer, render
 from media.turns import events as ev
 from media.turns.options import ConversationOptions
@@ -214,7 +215,8 @@ async def listen(tts: LocalTextToSpeech) -> Line:
     options = ConversationOptions()
     phrases = [*options.fillers, options.not_caught, options.apology, options.still_there, options.lost_thread]
     levels = [level_of(await render(text, tts=tts, voice="", language="en")) for text in SENTENCES]
-    phrase_levels = [level_of(await render(text, tts=tts, voice="", language="en")) for text in phrases]
+    rendered = [await render(text, tts=tts, voice="", language="en") for text in phrases]
+    phrase_levels = [level_of(at_house_level(audio)) for audio in rendered]
     audio, joins = await reply_audio(tts, " ".join(SENTENCES))
     pcm = decode_mulaw(audio)
     heard, stops, resumes = interrupted(audio, np.arange(1.13, len(pcm) / RATE_HZ, 1.37).tolist())

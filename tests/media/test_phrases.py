@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
+import pytest
+
 from inference.engines.fallback import FallbackTextToSpeech
 from inference.engines.scripted import ScriptedTextToSpeech
+from inference.mulaw import decode_mulaw, encode_mulaw
+from inference.voices.loudness import ACTIVE_DBFS, active_level
 from media import phrases
-from media.phrases import Phrases
+from media.messages import RATE_HZ
+from media.phrases import Phrases, at_house_level
 from media.reply import render
 from tests.virtual_time import run
 
@@ -116,6 +122,22 @@ def test_a_phrase_is_made_by_the_preferred_voice_or_by_none():
         assert ready.get("Hello.", voice="", language="en") == b""
         await ready.prepare(["Hello."], voice="", language="en")
         alone = await render("Hello.", tts=ScriptedTextToSpeech(), voice="", language="en")
-        assert ready.get("Hello.", voice="", language="en") == alone
+        assert ready.get("Hello.", voice="", language="en") == at_house_level(alone)
 
     run(work())
+
+
+@pytest.mark.parametrize("gain_db", [-5.0, 0.0, 5.0])
+def test_a_phrase_is_as_loud_as_all_voices(gain_db):
+    time = np.arange(RATE_HZ) / RATE_HZ
+    words = np.sin(2 * np.pi * 200 * time) * (np.sin(2 * np.pi * 3 * time) > 0)
+    loud = words * 32768 * 10 ** ((ACTIVE_DBFS + 3 + gain_db) / 20)
+    phrase = at_house_level(encode_mulaw(loud.astype(np.int16)))
+    assert active_level(decode_mulaw(phrase), RATE_HZ) == pytest.approx(ACTIVE_DBFS, abs=0.3)
+    assert len(phrase) == RATE_HZ
+
+
+@pytest.mark.parametrize("amplitude", [0, 20, 30_000])
+def test_a_sound_that_is_far_from_the_level_of_a_voice_is_left_as_it_is(amplitude):
+    sound = encode_mulaw((amplitude * np.sin(np.arange(RATE_HZ))).astype(np.int16))
+    assert at_house_level(sound) == sound
