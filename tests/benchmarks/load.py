@@ -4,9 +4,14 @@ Latency, barge-in and calls per core, measured from the other end of the line.
     python -m tests.benchmarks.load                      # 1, 10 and 60 calls, three runs each
     python -m tests.benchmarks.load --calls 10 --runs 5 --seconds 60 --server daphne
     python -m tests.benchmarks.load --calls 10 60 --early  # replies begun while the caller speaks: off and on
+    python -m tests.benchmarks.load --calls 10 60 --engines hosted  # the engines of hosted services, too
 
 With ``--early`` recognition gives partial transcripts, and every second caller goes on after words that might be all.
 Each run is held with ``begin_early`` off and on.
+
+With ``--engines hosted`` each run is held with scripted engines and with those of hosted services: Deepgram, OpenAI
+and a voice. Imitations of the services (``tests/benchmarks/load_services.py``) run beside the callers and take as long
+as the scripted engines. What is paid for is not asked on suspicion, so answers come later than with scripted engines.
 
 The server runs on processor 0 with scripted engines, the callers run on processor 1. The engines
 (``inference/engines/scripted.py``) would need 240 ms from the end of the caller's speech to the first sound if nothing
@@ -27,11 +32,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice, product
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -54,6 +62,8 @@ from media.phone.measurements import Measurements, measure, percentile  # noqa: 
 from media.phone.network import PhoneNetwork  # noqa: E402
 from media.phone.ticker import Ticker  # noqa: E402
 from media.reply import render  # noqa: E402
+from tests.benchmarks.hosted_fakes import Fakes, Load, fakes  # noqa: E402
+from tests.benchmarks.load_services import VOICES, hosted_environment  # noqa: E402
 
 PUBLIC_URL = settings.PUBLIC_BASE_URL
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -86,15 +96,29 @@ EARLY_STEPS = 14
 """Words and steps without one until the second of them is settled; the first is one step earlier."""
 SERVERS = {
     "uvicorn": (
-        "-m uvicorn clientcaller.asgi:application --host 127.0.0.1 --port {port} --loop uvloop --http httptools "
+        "-m uvicorn {application} --host 127.0.0.1 --port {port} --loop uvloop --http httptools "
         "--ws websockets-sansio --ws-max-size 65536 --lifespan on --no-access-log --log-level warning"
     ),
-    "daphne": "-m daphne -v 0 -b 127.0.0.1 -p {port} clientcaller.asgi:application",
+    "daphne": "-m daphne -v 0 -b 127.0.0.1 -p {port} {application}",
 }
+APPLICATION, OBSERVED = "clientcaller.asgi:application", "tests.benchmarks.load_server:application"
+"""What is served: the application alone, or with what this benchmark asks about its process."""
+SETTLED = 10.0
+"""Seconds in which everything that belonged to calls must have ended. What has not is a figure of the run."""
 
 
 Script = Callable[[dict[str, Clip], int], Iterator[Step]]
 """Makes an endless conversation of the caller of this number."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What ``tests/benchmarks/load_server.py`` tells of its process."""
+
+    tasks: dict[str, int]
+    """The number of tasks by the name of what they run."""
+    lost: int
+    """Sockets to services that were lost in use."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +141,21 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
+    def observe(self) -> Observed:
+        """What the process tells about itself, if it is that of ``OBSERVED``."""
+        with urlopen(f"{self.url}/benchmark", timeout=30) as answer:
+            return Observed(**json.load(answer))
+
 
 @contextmanager
 def serving(
-    kind: str, directory: Path, *, calls: int, environment: Mapping[str, str] = SCRIPTED, cores: str = "0"
+    kind: str,
+    directory: Path,
+    *,
+    calls: int,
+    environment: Mapping[str, str] = SCRIPTED,
+    cores: str = "0",
+    application: str = APPLICATION,
 ) -> Iterator[Server]:
     """Run the server on these cores, with room for this many calls, and with a database in ``directory``."""
     with socket.socket() as probe:
@@ -135,10 +170,10 @@ def serving(
         **environment,
     }
     python = ["taskset", "-c", cores, sys.executable]
-    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, env=environment, check=True)
+    (directory / "db.sqlite3").write_bytes(_new_database())
     log = directory / "server.log"
     with log.open("wb") as output:
-        command = [*python, *SERVERS[kind].format(port=port).split()]
+        command = [*python, *SERVERS[kind].format(port=port, application=application).split()]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
         url = f"http://127.0.0.1:{port}"
@@ -147,6 +182,16 @@ def serving(
     finally:
         process.terminate()
         process.wait(30)
+
+
+@cache
+def _new_database() -> bytes:
+    """The file of a database with all tables. It is made once, because that takes seconds."""
+    with tempfile.TemporaryDirectory() as directory:
+        environment = {**os.environ, "VAR_DIR": directory, "DATABASE_URL": "", "ENGINES_PROFILE": "scripted"}
+        command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        return (Path(directory) / "db.sqlite3").read_bytes()
 
 
 def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -244,10 +289,16 @@ class Run:
     """Resident memory of the server at the end of the measurement."""
     failed: int
     """How many calls got no reply at all."""
-    early: bool = False
-    """Whether replies were begun while the callers spoke."""
+    variant: str = ""
+    """What else was set: ``begun early`` or ``hosted engines``."""
     speculations: tuple[int, int, int] = (0, 0, 0)
     """The callers' turns on record, and of the replies that were begun before their ends, those used and wasted."""
+    lost: int = 0
+    """Sockets to services that were lost in use."""
+    tasks_left: int = 0
+    """Tasks that there were not before the calls, and work of the services that was neither ended nor cancelled."""
+    services_late: float = 0.0
+    """Of the imitations of services: seconds at p99."""
 
     @property
     def counts(self) -> bool:
@@ -338,6 +389,12 @@ EARLY_FIGURES = {
     "of these thrown away %": lambda run: 100 * run.speculations[2] / max(1, sum(run.speculations[1:])),
 }
 """Further figures with ``--early``."""
+HOSTED_FIGURES = {
+    "tasks left": lambda run: run.tasks_left,
+    "sockets lost": lambda run: run.lost,
+    "services late p99 ms": lambda run: ms(run.services_late),
+}
+"""Further figures with ``--engines hosted``."""
 
 
 def clears(run: Run) -> list[float]:
@@ -370,61 +427,110 @@ def main() -> None:
         "--seconds", type=float, default=40.0, help="seconds of conversation to measure (default: %(default)g)"
     )
     parser.add_argument("--server", choices=SERVERS, default="uvicorn", help="ASGI server (default: %(default)s)")
-    parser.add_argument("--early", action="store_true", help="hold each run with begin_early off and on")
+    variants = parser.add_mutually_exclusive_group()
+    variants.add_argument("--early", action="store_true", help="hold each run with begin_early off and on")
+    variants.add_argument(
+        "--engines", choices=("scripted", "hosted"), default="scripted", help="hosted: hold each run with both"
+    )
+    parser.add_argument("--voice", choices=VOICES, default="cartesia", help="hosted voice (default: %(default)s)")
     parser.add_argument("--profile", type=Path, help="profile the server with py-spy (to be installed) into this file")
     options = parser.parse_args()
     os.sched_setaffinity(0, {1} if (os.cpu_count() or 1) > 1 else {0})
     clips = asyncio.run(make_clips())
     runs: list[Run] = []
     console = Console(width=140)
-    plans = list(product(options.calls, (False, True) if options.early else (False,)))
-    for _ in range(options.runs):
-        for calls, early in plans:
-            environment = early_environment(clips["long question"], begin_early=early) if options.early else SCRIPTED
-            with (
-                tempfile.TemporaryDirectory() as directory,
-                serving(options.server, Path(directory), calls=calls, environment=environment) as server,
-            ):
-                profiler = None
-                if options.profile:
-                    command = ["py-spy", "record", "-d", str(int(options.seconds)), "-o", str(options.profile)]
-                    profiler = subprocess.Popen([*command, "--format", "raw", "-p", str(server.process.pid)])
-                conversation = early_script if options.early else script
-                run = asyncio.run(
-                    measure_calls(server, clips, calls=calls, seconds=options.seconds, conversation=conversation)
-                )
-                if options.early:
-                    time.sleep(SPOOL_SECONDS)
-                    run = replace(run, early=early, speculations=count_speculations(Path(directory) / "db.sqlite3"))
-                if profiler:
-                    profiler.wait()
-                if run.failed or run.measured.errors:
-                    console.print(server.log.read_text(errors="replace")[-3000:], markup=False)
-            middle, slow = (FIGURES[f"response {name} ms"](run) for name in ("p50", "p95"))
-            console.print(
-                f"{calls} calls{', begun early' * early}: p50 {middle:.0f} ms, p95 {slow:.0f} ms, "
-                f"{run.cpu_ms:.1f} ms CPU per call and second, generator late {ms(run.lateness):.1f} ms"
-                + ("" if run.counts else "  [red](does not count: the load generator was late)[/]")
-            )
-            runs.append(run)
+    for _, (calls, variant) in product(range(options.runs), plans(options)):
+        run = hold(console, options, clips, calls, variant)
+        middle, slow = (FIGURES[f"response {name} ms"](run) for name in ("p50", "p95"))
+        console.print(
+            f"{name_of(calls, variant)}: p50 {middle:.0f} ms, p95 {slow:.0f} ms, "
+            f"{run.cpu_ms:.1f} ms CPU per call and second, generator late {ms(run.lateness):.1f} ms"
+            + ("" if run.counts else "  [red](does not count: the load generator was late)[/]")
+        )
+        runs.append(run)
     print_report(console, options, runs)
 
 
+EARLY, HOSTED = "begun early", "hosted engines"
+
+
+def plans(options: argparse.Namespace) -> list[tuple[int, str]]:
+    """The number of calls and the variant of each run."""
+    variants = ["", EARLY] if options.early else ["", HOSTED] if options.engines == "hosted" else [""]
+    return list(product(options.calls, variants))
+
+
+def name_of(calls: int, variant: str) -> str:
+    return f"{calls} calls" + (f", {variant}" if variant else "")
+
+
+def hold(console: Console, options: argparse.Namespace, clips: dict[str, Clip], calls: int, variant: str) -> Run:
+    """Hold one run with a server of its own."""
+    services = fakes(load=True) if variant == HOSTED else nullcontext()
+    with tempfile.TemporaryDirectory() as directory, services as running:
+        environment = dict(SCRIPTED)
+        if running is not None:
+            environment = hosted_environment(running.urls, options.voice, calls)
+        elif options.early:
+            environment = early_environment(clips["long question"], begin_early=variant == EARLY)
+        with serving(
+            options.server, Path(directory), calls=calls, environment=environment, application=OBSERVED
+        ) as server:
+            profiler = None
+            if options.profile:
+                command = ["py-spy", "record", "-d", str(int(options.seconds)), "-o", str(options.profile)]
+                profiler = subprocess.Popen([*command, "--format", "raw", "-p", str(server.process.pid)])
+            conversation = early_script if options.early else script
+            before = server.observe()
+            run = asyncio.run(
+                measure_calls(server, clips, calls=calls, seconds=options.seconds, conversation=conversation)
+            )
+            if options.early:
+                time.sleep(SPOOL_SECONDS)
+                run = replace(run, speculations=count_speculations(Path(directory) / "db.sqlite3"))
+            run = replace(run, variant=variant, **what_is_left(console, server, before, running))
+            if profiler:
+                profiler.wait()
+            if run.failed or run.measured.errors:
+                console.print(server.log.read_text(errors="replace")[-3000:], markup=False)
+    return run
+
+
+def what_is_left(console: Console, server: Server, before: Observed, services: Fakes | None) -> dict[str, Any]:
+    """Wait for what belonged to the calls to end. Return the figures of what has not, and of the services."""
+    deadline = time.monotonic() + SETTLED
+    load: Load | None = services.load() if services is not None else None
+    late = load.lateness if load is not None else 0.0
+    while True:
+        after = server.observe()
+        left = +(Counter(after.tasks) - Counter(before.tasks))
+        if services is not None:
+            left += Counter({f"work of {name}": count for name, count in services.load().running.items()})
+        if not left or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    if left:
+        console.print(f"Left {SETTLED:g} s after the calls: {dict(left)}", markup=False)
+    return {"tasks_left": left.total(), "lost": after.lost, "services_late": late}
+
+
 def print_report(console: Console, options: argparse.Namespace, runs: list[Run]) -> None:
-    table = Table(title=f"{options.server}, scripted engines, one core for the server; medians of the runs that count")
+    engines = "scripted engines" if options.engines == "scripted" else f"scripted and hosted engines ({options.voice})"
+    table = Table(title=f"{options.server}, {engines}, one core for the server; medians of the runs that count")
     table.add_column("")
-    plans = list(product(options.calls, (False, True) if options.early else (False,)))
-    good = {plan: [run for run in runs if (run.calls, run.early) == plan and run.counts] for plan in plans}
-    for plan in plans:
-        name = f"{plan[0]} calls" + (", begun early" if plan[1] else "")
-        table.add_column(f"{name} ({len(good[plan])} of {options.runs} runs)", justify="right")
-    for name, figure in {**FIGURES, **(EARLY_FIGURES if options.early else {})}.items():
-        values = [statistics.median(map(figure, good[plan])) if good[plan] else float("nan") for plan in plans]
+    good = {plan: [run for run in runs if (run.calls, run.variant) == plan and run.counts] for plan in plans(options)}
+    for plan, counted in good.items():
+        table.add_column(f"{name_of(*plan)} ({len(counted)} of {options.runs} runs)", justify="right")
+    further = EARLY_FIGURES if options.early else HOSTED_FIGURES if options.engines == "hosted" else {}
+    for name, figure in {**FIGURES, **further}.items():
+        values = [statistics.median(map(figure, counted)) if counted else float("nan") for counted in good.values()]
         table.add_row(name, *(f"{value:.1f}".removesuffix(".0") for value in values))
     console.print(table)
+    if options.engines == "hosted":
+        console.print("Hosted engines are paid for: no reply is begun before the caller has certainly finished.")
     least, most = min(options.calls), max(options.calls)
-    if most > least and good[least, False] and good[most, False]:
-        memory = {calls: statistics.median(run.memory_mb for run in good[calls, False]) for calls in (least, most)}
+    if most > least and good[least, ""] and good[most, ""]:
+        memory = {calls: statistics.median(run.memory_mb for run in good[calls, ""]) for calls in (least, most)}
         console.print(f"Memory per further call: {(memory[most] - memory[least]) / (most - least):.2f} MB")
 
 
