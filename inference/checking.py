@@ -338,6 +338,9 @@ async def has_quota(engines: Engines) -> bool:
             return False
         except (EngineError, TimeoutError) as error:
             logger.info("An engine that was tried for its quota failed otherwise: %s", error or "it took too long")
+        except Exception:
+            # A bug of an engine says nothing of its account either, and must not end the trials for good.
+            logger.exception("An engine that was tried for its quota failed unexpectedly")
     return True
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 
 from calls.services import Refusal
 from inference.backends import Engines
@@ -74,6 +74,15 @@ class Refusing:
     async def _refuse(self) -> None:
         """Hold the dialler until calls are taken again."""
         availability = self._engines.availability
+        # Once more if an engine refuses during the release, which would otherwise be noticed by nobody.
+        while availability.refusal(self._now()) is not None:
+            await self._hold_until_it_is_over()
+            with suppress(DatabaseError):
+                await self._release()
+        logger.info("New calls are taken again")
+
+    async def _hold_until_it_is_over(self) -> None:
+        availability = self._engines.availability
         was_busy: bool | None = None
         while (refusal := availability.refusal(self._now())) is not None:
             is_busy = refusal.until is not None
@@ -88,6 +97,3 @@ class Refusing:
             await asyncio.sleep(seconds)
             if not is_busy and await has_quota(self._engines):
                 availability.quota_is_back()
-        with suppress(DatabaseError):
-            await self._release()
-        logger.info("New calls are taken again")

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, OperationalError
 
 from calls.services import Refusal
 from inference.backends import Engines
@@ -106,6 +107,56 @@ async def test_an_account_that_is_used_up_is_tried_each_minute_and_calls_are_tak
     starts = [when for when, _, _ in dialler.notes]
     assert all(later - earlier < 120 for earlier, later in pairwise(starts))
     assert len([record for record in caplog.records if record.name == "media.refusing"]) == 2
+    await tasks.cancel()
+
+
+@pytest.mark.parametrize("error", [InterfaceError("connection already closed"), OperationalError("server is away")])
+@in_virtual_time
+async def test_calls_are_taken_again_also_if_the_database_is_away_meanwhile(error):
+    engines, refusing, _, tasks = begun(RefusingLanguageModel())
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    refusing._hold = refusing._release = fail
+    engines.availability.note(NO_CREDIT, now())
+    await asyncio.sleep(70.0)
+    assert refusing.refusal() is None
+    await tasks.cancel()
+
+
+@in_virtual_time
+async def test_an_account_that_is_used_up_while_the_dialler_is_released_is_tried_as_well():
+    engines, refusing, dialler, tasks = begun(RefusingLanguageModel())
+    release = dialler.release
+
+    async def release_slowly() -> None:
+        refusing._release = release
+        engines.availability.note(NO_CREDIT, now())
+        await release()
+
+    refusing._release = release_slowly
+    engines.availability.note(EngineFull("too many requests", retry_after=5.0), now())
+    await asyncio.sleep(6.0)
+    assert refusing.refusal() == Refusal("no credit is left", is_busy=False)
+    await asyncio.sleep(70.0)
+    assert refusing.refusal() is None
+    assert [why for _, why, _ in dialler.notes] == ["too many requests", "", "no credit is left", ""]
+    await tasks.cancel()
+
+
+class BrokenLanguageModel(ScriptedLanguageModel):
+    async def stream(self, messages: Sequence[Message], **options: Any) -> AsyncGenerator[TextDelta, None]:
+        raise KeyError("choices")
+        yield
+
+
+@in_virtual_time
+async def test_a_bug_of_an_engine_does_not_end_the_trials_of_its_account():
+    engines, refusing, _, tasks = begun(BrokenLanguageModel())
+    engines.availability.note(NO_CREDIT, now())
+    await asyncio.sleep(70.0)
+    assert refusing.refusal() is None
     await tasks.cancel()
 
 
