@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.models.files import require
 from inference.types import Description, EngineError, Languages, main_language
 from inference.voices.clause import SpokenUntil
 from inference.voices.espeak_library import EspeakLibrary, shared_library
@@ -252,7 +253,7 @@ class KokoroTextToSpeech(LocalTextToSpeech):
     def __init__(self, options: KokoroOptions) -> None:
         super().__init__(threads=options.threads)
         self._options = options
-        self._path = Path(options.model)
+        self._path = Path(options.model).expanduser()
         self._voices: dict[str, KokoroVoice] = {}
 
     @property
@@ -268,12 +269,10 @@ class KokoroTextToSpeech(LocalTextToSpeech):
         return Description(f"the files in {self._path}", _MEMORY_FACTOR * size)
 
     def _load(self) -> None:
-        models = self._model_files()
-        if len(models) != 1 or not models[0].is_file():
-            raise EngineError(f"{self._path} must be or have one .onnx file of Kokoro", permanent=True)
-        alphabet = _read_alphabet(models[0].parent)
+        file = require(str(self._path), "*.onnx")
+        alphabet = _read_alphabet(file.parent)
         styles = self._read_styles()
-        library, model = shared_library(), KokoroModel(models[0], self._options.cores)
+        library, model = shared_library(), KokoroModel(file, self._options.cores)
         self._voices = {
             name: KokoroVoice(name, style, model, alphabet, library, self._options.speed)
             for name, style in styles.items()

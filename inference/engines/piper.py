@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from inference.models.files import require
 from inference.resampling import Resampler
 from inference.types import Description, EngineError, Languages, main_language
 from inference.voices.clause import SpokenUntil
@@ -89,17 +90,15 @@ class PiperConfig:
 @cache
 def read_config(path: Path) -> PiperConfig:
     """Read the description of a voice. ``path`` is its folder or its ONNX file. Raises a permanent ``EngineError``."""
-    models = sorted(path.glob("*.onnx")) if path.is_dir() else [path]
-    if len(models) != 1:
-        raise EngineError(f"{path} must have one .onnx file of a Piper voice; it has {len(models)}", permanent=True)
-    description = Path(f"{models[0]}.json")
+    model = require(str(path), "*.onnx")
+    description = Path(f"{model}.json")
     try:
         content = json.loads(description.read_text(encoding="utf-8"))
-        size = models[0].stat().st_size
+        size = model.stat().st_size
     except (OSError, ValueError) as error:
         raise EngineError(f"the description of a Piper voice cannot be read: {error}", permanent=True) from error
     try:
-        return _parse_config(models[0], size, content)
+        return _parse_config(model, size, content)
     except (KeyError, TypeError, ValueError) as error:
         raise EngineError(f"{description} describes no Piper voice: {error!r}", permanent=True) from error
 

@@ -14,6 +14,7 @@ PACKAGES = {
     "inference.engines.whisper.FasterWhisperSpeechToText": ("faster_whisper",),
     "inference.engines.llama_cpp.LlamaCppLanguageModel": ("xllamacpp",),
     "inference.engines.piper.PiperTextToSpeech": ("onnxruntime", "espeakng_loader"),
+    "inference.engines.kokoro.KokoroTextToSpeech": ("onnxruntime", "espeakng_loader"),
 }
 """The packages that an engine imports when it starts."""
 

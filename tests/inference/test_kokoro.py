@@ -111,7 +111,7 @@ async def test_an_export_with_the_older_name_of_the_input_is_spoken(tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("model.onnx", None, "must be or have one .onnx file"),
+        ("model.onnx", None, r"has no \*\.onnx"),
         ("model.onnx", b"no model", "is no ONNX model"),
         ("tokenizer.json", None, "has no alphabet"),
         ("tokenizer.json", b"{", "cannot be read"),
@@ -130,6 +130,12 @@ async def test_files_that_are_no_kokoro_are_refused_permanently(tmp_path, file, 
     with pytest.raises(EngineError, match=message) as refusal:
         await engine.start()
     assert refusal.value.permanent
+
+
+async def test_weights_that_were_not_fetched_are_named_with_the_command_that_fetches_them(tmp_path):
+    engine = KokoroTextToSpeech(KokoroOptions(model=str(tmp_path / "kokoro")))
+    with pytest.raises(EngineError, match=r"manage\.py models fetch kokoro"):
+        await engine.start()
 
 
 async def test_a_model_of_another_kind_is_refused(tmp_path):

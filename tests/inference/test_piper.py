@@ -209,8 +209,8 @@ def _without_phonemes(folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_without_files, "cannot be read"),
-        (_with_two_models, "must have one .onnx file"),
+        (_without_files, "does not exist"),
+        (_with_two_models, "has several files"),
         (_without_description, "cannot be read"),
         (_with_other_phonemes, "phonemes of the kind 'pinyin'"),
         (_with_half_a_description, "describes no Piper voice"),
@@ -224,6 +224,12 @@ async def test_files_that_are_no_voice_are_refused_permanently(tmp_path, spoil, 
     with pytest.raises(EngineError, match=message) as refusal:
         await engine.start()
     assert refusal.value.permanent
+
+
+async def test_weights_that_were_not_fetched_are_named_with_the_command_that_fetches_them(tmp_path):
+    engine = PiperTextToSpeech(PiperOptions(model=str(tmp_path / "piper-joe")))
+    with pytest.raises(EngineError, match=r"manage\.py models fetch piper-joe"):
+        await engine.start()
 
 
 @pytest.mark.weights
