@@ -91,7 +91,10 @@ def base_url(name: str, default: str) -> str:
 
 
 def folder(name: str, default: Path) -> Path:
-    return Path(text(name) or default).expanduser().resolve()
+    try:
+        return Path(text(name) or default).expanduser().resolve()
+    except RuntimeError:
+        raise ImproperlyConfigured(f'{name} is "{text(name)}", but that user has no home. Write it out.') from None
 
 
 def database(name: str, default: str) -> dict[str, Any]:

@@ -13,8 +13,11 @@ from inference.models.files import missing_files
 
 
 def models_folder() -> Path:
-    """The folder of ``MODELS_FOLDER``."""
-    cache = Path(environment.text("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    """The folder of ``MODELS_FOLDER``. A user without a home, as in some containers, has one with the project."""
+    try:
+        cache = Path(environment.text("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        cache = Path(__file__).resolve().parent.parent / "var"
     return environment.folder("MODELS_FOLDER", cache / "client-caller" / "models")
 
 

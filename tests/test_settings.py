@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import runpy
 import subprocess
 import sys
@@ -56,6 +57,17 @@ def test_an_empty_environment_gives_a_development_server(load, tmp_path):
     assert {layer["BACKEND"] for layer in settings["CHANNEL_LAYERS"].values()} == {
         "channels.layers.InMemoryChannelLayer"
     }
+
+
+def test_a_user_without_a_home_needs_no_folder_of_models(load, monkeypatch):
+    def has_no_user(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", has_no_user)
+    assert load(MODELS_FOLDER="")["MODELS_FOLDER"] == ROOT / "var" / "client-caller" / "models"
+    assert load(MODELS_FOLDER="/srv/models")["MODELS_FOLDER"] == Path("/srv/models")
+    with pytest.raises(ImproperlyConfigured, match='MODELS_FOLDER is "~/models", but that user has no home'):
+        load(MODELS_FOLDER="~/models")
 
 
 def test_redis_carries_each_channel_layer_in_its_own_way(load):

@@ -6,7 +6,9 @@ Nothing here reads settings: an engine gets the path of a file or a folder as an
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from stat import S_ISREG
 
 from inference.models.catalogue import CATALOGUE, Model, ModelFile
 from inference.types import EngineError
@@ -20,8 +22,14 @@ def require(model: str, *patterns: str) -> Path:
     in ``*.onnx``) that anything matches must match one file, which is returned; without patterns the folder is.
     Raises a permanent ``EngineError`` that says what is missing, and how to fetch a model of the catalogue.
     """
-    path = Path(model).expanduser()
-    if not model or not path.exists():
+    path = Path(os.path.expanduser(model))
+    try:
+        is_there = bool(model) and path.exists()
+    except OSError as error:
+        raise EngineError(
+            f"The file or folder {model} of the option `model` cannot be opened: {error.strerror}.", permanent=True
+        ) from error
+    if not is_there:
         raise EngineError(_missing(model, path), permanent=True)
     if path.is_file():
         return path
@@ -48,8 +56,12 @@ def missing_files(folder: Path, model: Model) -> list[ModelFile]:
 
 
 def has_file(folder: Path, file: ModelFile) -> bool:
-    path = folder / file.name
-    return path.is_file() and (file.size is None or path.stat().st_size == file.size)
+    """Whether the file is there and has its size. One in a folder that this user may not open is not."""
+    try:
+        status = (folder / file.name).stat()
+    except OSError:
+        return False
+    return S_ISREG(status.st_mode) and file.size in (None, status.st_size)
 
 
 def _missing(model: str, path: Path) -> str:

@@ -149,8 +149,8 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             self.progress.begin(target.name, 0, size)
             try:
-                with found.open("rb") as original, part.open("wb") as copy:
-                    while block := original.read(BLOCK_BYTES):
+                with part.open("wb") as copy:
+                    for block in _blocks_of(found):
                         write(copy, block)
                         computed.update(block)
                         self.progress.advance(copy.tell())
@@ -181,6 +181,16 @@ class Store:
         if expected and digest != expected:
             return Finding(target, f"has {digest}, and {said_by} says {expected}")
         return Finding(target, digest=expected)
+
+
+def _blocks_of(path: Path) -> Iterator[bytes]:
+    """Read a file. Raises an ``EngineError``, because an ``OSError`` here means that a file cannot be written."""
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise EngineError(f"Cannot read {path}: {error.strerror or error}.", permanent=True) from error
 
 
 def _places(source: Path, model: Model, file: ModelFile) -> Iterator[Path]:

@@ -1,8 +1,13 @@
 """An engine gets the one file that it needs, or an error that says how to get it."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
-from inference.models.files import require
+from inference.models.catalogue import CATALOGUE
+from inference.models.files import missing_files, require
 from inference.types import EngineError
 
 
@@ -65,3 +70,26 @@ def test_an_unfinished_download_is_no_file(tmp_path):
     (tmp_path / "voice.onnx.part").write_bytes(b"half")
     with pytest.raises(EngineError, match=r"has no \*\.onnx"):
         require(str(tmp_path), "*.onnx")
+
+
+@pytest.fixture
+def forbidden(monkeypatch):
+    """No file can be looked at."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+
+
+def test_a_folder_that_this_user_may_not_open_has_no_models(forbidden, tmp_path):
+    model = CATALOGUE["tiny.en"]
+    assert missing_files(tmp_path / "tiny.en", model) == list(model.files)
+
+
+def test_an_engine_says_that_it_may_not_open_its_weights(forbidden, tmp_path):
+    with pytest.raises(
+        EngineError, match=r"tiny\.en of the option `model` cannot be opened: Permission denied"
+    ) as refused:
+        require(str(tmp_path / "tiny.en"))
+    assert refused.value.permanent

@@ -11,7 +11,7 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -363,6 +363,22 @@ async def test_a_folder_with_other_weights_is_refused(tmp_path):
     toy = store(tmp_path / "models", HubServer())
     with pytest.raises(EngineError, match=r"damaged or another file.*It was not copied"):
         await fetch(toy, model(sha256=SHA256), source=tmp_path)
+    assert list((tmp_path / "models" / "toy").iterdir()) == []
+
+
+async def test_a_file_that_cannot_be_read_is_not_said_to_be_one_that_cannot_be_written(tmp_path, monkeypatch):
+    source = tmp_path / "model.bin"
+    source.write_bytes(WEIGHTS)
+    really_open = Path.open
+
+    def refuse(path: Path, mode: str = "r", **options: Any) -> Any:
+        if path == source:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return really_open(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(EngineError, match=r"^Cannot read .*/model\.bin: Permission denied\.$"):
+        await fetch(store(tmp_path / "models", HubServer()), model(), source=tmp_path)
     assert list((tmp_path / "models" / "toy").iterdir()) == []
 
 
