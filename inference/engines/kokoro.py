@@ -258,10 +258,12 @@ class KokoroTextToSpeech(LocalTextToSpeech):
 
     @property
     def languages(self) -> Languages:
-        try:
-            names = [name for file in self._style_files() for name in _names_in(file)]
-        except (OSError, ValueError):
-            return None
+        names = list(self._voices)
+        if not names:  # it has not started; each call asks later, and must not wait for a disk
+            try:
+                names = [name for file in self._style_files() for name in _names_in(file)]
+            except (OSError, ValueError):
+                return None
         return frozenset(main_language(_LANGUAGES.get(name[:1], _LANGUAGES["a"])[0]) for name in names) or None
 
     def describe(self) -> Description:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,16 @@ async def test_each_voice_speaks_its_language_and_no_other(tmp_path):
         with pytest.raises(EngineError) as refusal:
             engine.open(voice=voice, language=language)
         assert refusal.value.permanent
+    await engine.close()
+
+
+async def test_a_call_reads_no_files(tmp_path, monkeypatch):
+    engine = await started(model=str(make_tiny_kokoro(tmp_path)))
+    monkeypatch.setattr(Path, "glob", lambda *_: pytest.fail("the disk was asked"))
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("the disk was asked"))
+    assert engine.languages == {"en"}
+    engine.open(language="en")
+    monkeypatch.undo()
     await engine.close()
 
 
