@@ -187,14 +187,16 @@ class OpenAICompatibleLanguageModel:
             context_tokens = self._context.tokens
             body = self._body(messages, tools, rank, max_tokens)
             begun = False
+            # Together: the server's slots may become known meanwhile, and there is a place for each slot only.
+            slots, places = self._slots, self._places
             # Warming does not wait for a slot: at a full server it would only delay requests.
-            async with self._slots.take(rank, patience=0 if rank is Rank.WARM else deadline - loop.time()) as slot:
+            async with slots.take(rank, patience=0 if rank is Rank.WARM else deadline - loop.time()) as slot:
                 self._used_at = loop.time()
                 first = asyncio.timeout_at(deadline)
                 if rank is not Rank.REAL:
                     slot.give_way = partial(expire, first)
                 try:
-                    async with aclosing(self._completion(body, rank, first)) as chunks:
+                    async with aclosing(self._completion(body, rank, first, places)) as chunks:
                         async for chunk in chunks:
                             begun, slot.give_way = True, None
                             yield chunk
@@ -214,14 +216,14 @@ class OpenAICompatibleLanguageModel:
                 return
 
     async def _completion(
-        self, body: dict[str, Any], rank: Rank, first: asyncio.Timeout
+        self, body: dict[str, Any], rank: Rank, first: asyncio.Timeout, places: Places | None
     ) -> AsyncGenerator[Chunk, None]:
-        """Send one request, in the slot of its call at a server that has slots, and yield the chunks of its reply."""
+        """Send one request, in one of the ``places`` at a server that has slots, and yield the chunks of its reply."""
         meter = usage.current() if self._billed_as else None
         said, begun, turns = "", False, turns_of(body["messages"])
         place: Place | None = None
-        if self._places is not None:
-            place = self._places.take(turns, now=asyncio.get_running_loop().time(), warm=rank is Rank.WARM)
+        if places is not None:
+            place = places.take(turns, now=asyncio.get_running_loop().time(), warm=rank is Rank.WARM)
             body |= {"id_slot": place.number, "cache_prompt": True}
         reply = Reply(self._connection, body, patience=self._next_patience)
         try:
@@ -285,6 +287,8 @@ class OpenAICompatibleLanguageModel:
             _, properties = await self._connection.get(PROPERTIES)
         except EngineError as error:
             return log.debug("The server does not tell its slots: %s", error)
+        if self._places is not None:  # another call has asked at the same time
+            return
         properties = properties if isinstance(properties, dict) else {}
         slots, settings = properties.get("total_slots"), properties.get("default_generation_settings")
         if isinstance(slots, int) and slots > 0:

@@ -8,6 +8,8 @@ from inference.types import Message
 from tests.inference.model_server import replying
 from tests.inference.openai_compatible.helpers import HELLO, SYSTEM, deltas_of
 
+_OPEN = asyncio.Event()
+_OPEN.set()
 SLOTS = {"total_slots": 2, "default_generation_settings": {"n_ctx": 2048}}
 
 
@@ -61,6 +63,40 @@ async def test_no_more_requests_run_than_there_are_slots(server, connect):
     go.set()
     await asyncio.gather(*replies)
     assert most <= 2
+
+
+async def test_requests_go_on_that_have_waited_for_a_slot_since_before_the_slots_were_known(server, connect):
+    """The server was away at the start, and tells its slots while replies are made and others wait."""
+    engine = connect(server="llama.cpp", max_concurrent=2)
+    gates = {name: asyncio.Event() for name in ("first", "waiting", "late")}
+
+    async def answer(body):
+        await gates.get(body["messages"][-1]["content"], _OPEN).wait()
+        async for part in replying("Hello."):
+            yield part
+
+    def ask(name: str, count: int = 2) -> list[asyncio.Task]:
+        return [asyncio.create_task(deltas_of(engine, SYSTEM, Message("user", name))) for _ in range(count)]
+
+    async def arrived(count: int) -> None:
+        while len(server.bodies) < count:
+            server.requested.clear()
+            await server.requested.wait()
+
+    server.answer = answer
+    first = ask("first")
+    await arrived(2)
+    waiting = ask("waiting", 1)
+    await asyncio.sleep(0)
+    server.properties = SLOTS
+    await asyncio.gather(engine.warm([SYSTEM]), engine.warm([SYSTEM]))
+    late = ask("late")
+    await arrived(len(server.bodies) + 2)
+    gates["first"].set()
+    await asyncio.gather(*first)
+    for gate in gates.values():
+        gate.set()
+    assert all(await asyncio.gather(*waiting, *late))
 
 
 @pytest.mark.parametrize("properties", [None, {"total_slots": 0}, {"total_slots": "two"}, {"total_slots": None}])
