@@ -199,10 +199,12 @@ class Session:
         if self._timer is not None:
             self._timer.cancel()
         self._ear.close()
-        await self._tasks.cancel()
-        await self._mouth.close()
-        if not self._usage.is_empty:
-            self._journal.used(self._usage.as_json())
+        try:
+            await self._tasks.cancel()
+            await self._mouth.close()
+        finally:  # also if a voice does not close, or the process will not wait for it
+            if not self._usage.is_empty:
+                self._journal.used(self._usage.as_json())
 
     # -- the one rule ---------------------------------------------------------------------------------------
 

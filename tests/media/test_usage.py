@@ -3,12 +3,15 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+import pytest
+
 from calls.services import facts
 from inference import usage
 from inference.backends import Engines
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedSpeechToText, ScriptedTextToSpeech
 from inference.types import Message, TextDelta
 from inference.usage import UsageMeter
+from media.session import Session
 from tests.media.scripted_call import run_call
 
 
@@ -57,6 +60,31 @@ def test_all_requests_of_a_call_are_counted_by_its_meter_and_recorded_at_its_end
     assert {*before} <= {None}
     assert of_call is not None
     assert {*engines.stt.meters, *engines.llm.meters} == {of_call}
+
+
+class StubbornSpeech:
+    def __init__(self, speech: Any) -> None:
+        self._speech = speech
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._speech, name)
+
+    async def close(self) -> None:
+        raise RuntimeError("a bug of this voice")
+
+
+class StubbornTextToSpeech(ScriptedTextToSpeech):
+    def open(self, **options: Any) -> Any:
+        speech = super().open(**options)
+        return StubbornSpeech(speech) if usage.current() else speech
+
+
+def test_a_voice_that_does_not_close_costs_no_usage_on_record():
+    engines = Engines(BillingSpeechToText(), ScriptedLanguageModel(), StubbornTextToSpeech())
+    sessions: list[Session] = []
+    with pytest.raises(RuntimeError, match="a bug of this voice"):
+        run_call([(0.5, "What time do you open?")], seconds=6.0, served_by=engines, during=sessions.append)
+    assert len(sessions[0]._journal._recorder.of(facts.UsageCounted)) == 1
 
 
 def test_a_call_that_used_nothing_has_no_usage_on_record():
