@@ -221,23 +221,27 @@ class Socket:
 
     async def write(self) -> None:
         """Send the frames in their order. Runs until it is cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
             await self._has_outgoing.wait()
             self._has_outgoing.clear()
             try:
-                async with asyncio.timeout(None) as self._writing:
-                    while self._outgoing and (ws := self._ws) is not None:
-                        frame = self._outgoing.popleft()
-                        if frame is not None:  # services do not count a ping as something sent
-                            self._sent_at = loop.time()
-                        await _send(ws, frame)
+                await self._write_outgoing()
             except TimeoutError:
                 pass  # it was left
             except (aiohttp.ClientError, ConnectionError) as error:
                 self.leave(EngineError(f"the connection to {self._plan.provider} broke: {error}"))
-            finally:
-                self._writing = None
+
+    async def _write_outgoing(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as self._writing:
+                while self._outgoing and (ws := self._ws) is not None:
+                    frame = self._outgoing.popleft()
+                    if frame is not None:  # services do not count a ping as something sent
+                        self._sent_at = loop.time()
+                    await _send(ws, frame)
+        finally:
+            self._writing = None  # a scope that has ended cannot be rescheduled
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:
         """Return a socket that is ready. Raises ``EngineError``."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 
 from inference.hosted.lease import Lease
@@ -239,6 +240,23 @@ async def test_a_socket_that_dies_is_lost_at_once_and_replaced(service):
         lease.send('{"n": 2}')
         await ear.heard(1)
         assert pool.lost == 1
+
+
+async def test_a_connection_that_breaks_while_something_is_sent_can_be_connected_again(service, monkeypatch):
+    async with pool_of(service, warm=0, limit=1) as pool:
+        await pool.start()
+        broken, ear = take(pool)
+
+        async def break_down(*_: Any) -> None:
+            raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(aiohttp.ClientWebSocketResponse, "send_str", break_down)
+            broken.send('{"n": 1}')
+            assert "closing transport" in str(await ear.lost())
+        lease, later = take(pool)
+        lease.send('{"n": 2}')
+        assert await later.heard(1) == [{"n": 2}]
 
 
 async def test_a_close_code_is_in_the_error(service):
