@@ -10,6 +10,7 @@ from functools import cache
 from inference.hosted.addresses import http_url
 from inference.hosted.api import Api
 from inference.hosted.fields import fields, items, text
+from inference.hosted.keys import checked_key
 from inference.types import EngineError
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class DeepgramOptions:
     """Further parameters of the address, as ``{"mip_opt_out": "true"}``."""
 
     def __post_init__(self) -> None:
-        if not self.api_key.strip():
+        object.__setattr__(self, "api_key", checked_key(self.api_key))
+        if not self.api_key:
             raise EngineError(f"Deepgram needs a key. Set {KEY}.", permanent=True)
         if isinstance(self.keyterms, str):
             raise EngineError("keyterms must be a list of terms, not one text.", permanent=True)
@@ -67,7 +69,7 @@ class DeepgramOptions:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return {"Authorization": f"Token {self.api_key.strip()}"}
+        return {"Authorization": f"Token {self.api_key}"}
 
 
 def fitting(keyterms: Sequence[str]) -> list[str]:

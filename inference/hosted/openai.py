@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from inference.hosted.api import Api
+from inference.hosted.keys import checked_key
 from inference.hosted.refusals import refusal
 from inference.types import EngineError
 
@@ -90,9 +91,8 @@ def check_account(base_url: str, api_key: str, kind: str) -> None:
     address = urlsplit(base_url)
     if address.scheme not in ("http", "https") or not address.hostname:
         raise EngineError(f"base_url must be an http(s) URL such as {OPENAI_URL}, not {base_url!r}", permanent=True)
-    if not api_key.isascii() or any(character.isspace() for character in api_key.strip()):
-        raise EngineError("the API key has characters that no key has: copy it again", permanent=True)
-    if is_openai(base_url) and not api_key.strip():
+    key = checked_key(api_key)
+    if is_openai(base_url) and not key:
         setting = key_of(base_url, kind)
         raise EngineError(f"OpenAI needs a key. Set {setting}, or {kind}_BASE_URL for another server.", permanent=True)
 

@@ -277,6 +277,9 @@ class Socket:
                     f"{plan.provider} did not accept a connection within {plan.connect_timeout:.1f} s"
                 ) from error
             raise EngineError(f"cannot reach {plan.provider}: {error}") from error
+        except ValueError as error:  # such as headers or a host that cannot be sent; not quoted, for it may be the key
+            reason = f"{plan.provider}: no request can be made of the address and the key; check both"
+            raise EngineError(reason, permanent=True) from error
 
     async def _become_ready(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         while (is_ready := self._plan.is_ready) is not None:

@@ -105,6 +105,8 @@ class SocketPool:
             return
         if self._timer is not None:
             self._timer.cancel()
+        for socket in self._sockets:
+            socket.tried.set()  # ``start`` may wait for it
         error = EngineError(f"the connection to {self.plan.provider} was closed")
         leases = [*self._waiting, *(lease for socket in self._sockets for lease in socket.leases.values())]
         self._waiting.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from inference.hosted.keys import checked_key
 from inference.types import EngineError
 
 
@@ -33,6 +34,7 @@ class HostedVoiceOptions:
     and kept. It changes by 3 dB a second at most."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "api_key", checked_key(self.api_key))
         for name in ("limit", "connect_timeout", "first_audio_timeout", "stall_timeout"):
             if getattr(self, name) <= 0:
                 raise EngineError(f"{name} must be above 0, and is {getattr(self, name)}", permanent=True)

@@ -465,6 +465,26 @@ async def test_an_address_that_nobody_serves_is_away_and_one_that_is_none_is_a_m
     assert raised.value.permanent
 
 
+async def test_a_key_that_no_header_can_have_is_a_mistake_and_is_not_quoted(service):
+    async with pool_of(service, headers={"Authorization": "Bearer secret\nkey"}) as pool:
+        async with asyncio.timeout(30):
+            with pytest.raises(EngineError, match="check both") as raised:
+                await pool.start()
+    assert raised.value.permanent
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_pool_that_is_closed_while_it_starts_ends_its_start(service):
+    service.handshake.clear()
+    async with pool_of(service) as pool:
+        starting = asyncio.create_task(pool.start())
+        await asyncio.sleep(0)  # it waits for the first socket now
+        await pool.close()
+        async with asyncio.timeout(30):
+            await starting
+    service.handshake.set()
+
+
 async def test_another_address_is_connected_when_it_is_asked_for_and_stays_warm(service):
     async with pool_of(service, warm=1) as pool:
         await pool.start()
