@@ -149,6 +149,10 @@ class HostedTranscription:
         self._error: EngineError | None = None
         """Why no socket is used any more. A later request tries again."""
         self._is_closed = self._is_cancelled = False
+        self._is_over = False
+        """The socket was released, and the sound is not kept any more."""
+        self._is_untouched = True
+        """Nothing of this utterance was given to the socket, neither sound nor terms."""
         self._result: Transcript | None = None
         self._told = Transcript("")
         """The last partial."""
@@ -180,6 +184,9 @@ class HostedTranscription:
             self._is_closed = True
             try:
                 self._result = await self._ask()
+            except EngineError as error:
+                self._error = error
+                raise
             finally:
                 self._release()
         return self._result
@@ -219,7 +226,7 @@ class HostedTranscription:
 
     def _connect(self) -> None:
         """Take a socket and give it what is kept of the utterance."""
-        self._error = None
+        self._error, self._is_untouched = None, True
         try:
             self._lease = self._terms.take(self)
         except EngineError as error:
@@ -235,11 +242,11 @@ class HostedTranscription:
 
     def _release(self) -> None:
         self._stop_timer()
+        self._is_over = True
         lease, self._lease = self._lease, None
         if lease is not None:
             self._count(0, lease)
-            is_unused = not self._pushed
-            frames, reuse = ((), True) if is_unused else self._exchange.end()
+            frames, reuse = ((), True) if self._is_untouched else self._exchange.end()
             for frame in frames:
                 lease.send(frame)
             lease.release(reuse=reuse)
@@ -264,6 +271,7 @@ class HostedTranscription:
         if self._lease is not None:
             for frame in frames:
                 self._lease.send(frame)
+                self._is_untouched = False
             self._count(samples or sum(len(frame) for frame in frames if isinstance(frame, bytes)))
 
     def _count(self, samples: int, lease: Lease | None = None) -> None:
@@ -287,6 +295,8 @@ class HostedTranscription:
         """Return all words of what was pushed before."""
         if self._is_cancelled:
             raise EngineError("the utterance was cancelled")
+        if self._is_over:
+            raise self._error or EngineError("the utterance is over")
         if not self._pushed:
             return Transcript("", stop_counts=self._terms.stop_counts)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

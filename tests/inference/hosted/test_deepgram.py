@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -273,6 +274,27 @@ async def test_the_terms_of_a_call_are_added_to_those_of_the_options(service):
         assert heard.text == "one two three"
     configure = next(each for each in service.sockets[0].received if isinstance(each, dict))
     assert configure == {"type": "Configure", "keyterms": ["Aachen", "Weiß"]}
+
+
+async def test_the_terms_of_an_utterance_without_sound_are_not_those_of_the_next(service):
+    told, used = [], []
+    was_told = asyncio.Event()
+
+    async def note(socket, message):
+        if "Aachen" in str(message):
+            told.append(socket)
+            was_told.set()
+        elif isinstance(message, bytes) and len(message) > 160:
+            used.append(socket)
+        return False
+
+    service.intercept = note
+    async with started(service, warm=1, limit=1) as engine:
+        silent = engine.open(keyterms=["Aachen"])
+        await was_told.wait()
+        await silent.finish()
+        assert (await recognise(engine, A_TABLE)).text == "one two three"
+        assert used[0] not in told
 
 
 async def test_a_server_that_does_not_know_the_change_of_terms_hears_the_utterance_without_it(service):

@@ -156,6 +156,26 @@ async def test_a_service_that_never_answers_is_an_error_in_time(service):
         utterance.cancel()
 
 
+async def test_an_utterance_that_has_failed_takes_no_other_socket(service):
+    async def never(socket, message):
+        return is_flush(message)
+
+    service.intercept = never
+    async with started(service, answer_timeout=0.2) as engine:
+        utterance = engine.open()
+        utterance.push(A_TABLE)
+        with pytest.raises(EngineTimeout) as first:
+            await utterance.finish()
+        heard = len(service.sound_of_each)
+        with pytest.raises(EngineTimeout) as second:
+            await utterance.finish()
+        with pytest.raises(EngineTimeout):
+            await utterance.snapshot()
+        assert second.value is first.value
+        assert len(service.sound_of_each) == heard
+        assert not any(socket.leases for socket in engine._pool._sockets)
+
+
 async def test_a_service_that_talks_but_does_not_answer_is_an_error_in_time(service):
     async def chatters(socket, message):
         if is_flush(message):
