@@ -30,6 +30,8 @@ KEPT = 60 * RATE_HZ
 """Samples that are kept to be sent again. A service settles words after a few seconds, so more are not needed."""
 LONGEST_FRAME = RATE_HZ
 """Bytes of sound in one frame: when an utterance is sent again, one frame would be too long for some services."""
+GRACE = 0.05
+"""Seconds. A wait for an answer that ends so much too late goes on for as long, because the process was busy."""
 CONFIRMED = int(0.2 * RATE_HZ)
 """Samples. The same words are settled when they still are all that is heard so much later."""
 
@@ -337,7 +339,7 @@ class HostedTranscription:
             if self._lease is not None:
                 self._lease.expect_nothing()
         elif (quiet := self._exchange.quiet) < inf:
-            self._timer = asyncio.get_running_loop().call_later(quiet, self._settle)
+            self._settle_in(quiet)
         if self._flushed and self._answered >= self._flushed:
             self._failures = 0
         for sample, waiter in self._waiters:
@@ -345,8 +347,15 @@ class HostedTranscription:
                 waiter.set_result(None)
         self._tell()
 
-    def _settle(self) -> None:
+    def _settle_in(self, seconds: float, *, at_last: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._settle, inf if at_last else loop.time() + seconds)
+
+    def _settle(self, due: float) -> None:
         self._timer = None
+        if asyncio.get_running_loop().time() - due > GRACE:
+            self._settle_in(GRACE, at_last=True)  # the process was busy: an answer may have come that nobody has read
+            return
         self._exchange.settle()
         self._look()
 
