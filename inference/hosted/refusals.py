@@ -16,10 +16,12 @@ QUOTED = 300
 
 _QUOTA = re.compile(
     r"quota|insufficient[_ ](?:funds|credits?|balance)|out of credits?|credit (?:balance|limit)|payment required"
-    r"|billing|no credits?|credits? (?:exhausted|remaining)|usage limit",
+    r"|billing[_ ](?:hard[_ ])?(?:limit|not[_ ]active)|no credits?|credits? (?:exhausted|remaining)|usage limit",
     re.I,
 )
-"""Words with which services say that the account is empty. Waiting does not help, other than with a rate limit."""
+"""Words with which services say that the account is empty. Waiting does not help, other than with a rate limit. A rate
+limit also names the page on billing or quotas, so neither "billing" alone nor an address says anything."""
+_ADDRESS = re.compile(r"https?://\S+")
 
 FULL_CODES = frozenset({1013})
 """The close code of a WebSocket whose server is too busy (IANA's registry: "Try Again Later")."""
@@ -43,8 +45,9 @@ def refusal(
     """
     about = f": {said.strip()[:QUOTED]}" if said.strip() else ""
     refused = f"{provider} refused {doing} with {status}"
-    if status in (402, 429) or (status in (400, 401, 403) and _QUOTA.search(said)):
-        if status == 402 or _QUOTA.search(said):
+    is_used_up = status == 402 or _says_used_up(said)
+    if status in (402, 429) or (status in (400, 401, 403) and is_used_up):
+        if is_used_up:
             return QuotaExhausted(f"{refused}{about}. The account's quota is used up: add credit or raise its limit.")
         return EngineFull(f"{refused}{about}", retry_after=retry_after(headers))
     if status == 401:
@@ -54,6 +57,10 @@ def refusal(
         return EngineError(f"{refused}{about}. {reason}", permanent=True)
     permanent = 400 <= status < 500 and status not in TRANSIENT_STATUSES
     return EngineError(f"{refused}{about}{f'. {advice}' if advice else ''}", permanent=permanent)
+
+
+def _says_used_up(said: str) -> bool:
+    return bool(_QUOTA.search(_ADDRESS.sub("", said)))
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float:
@@ -69,7 +76,7 @@ def closed(provider: str, code: int | None, reason: str = "") -> EngineError:
     """The error for a WebSocket that the server has closed."""
     about = f" ({reason.strip()[:QUOTED]})" if reason.strip() else ""
     message = f"{provider} closed the connection with code {code or 'none'}{about}"
-    if _QUOTA.search(reason):
+    if _says_used_up(reason):
         return QuotaExhausted(f"{message}. The account's quota is used up: add credit or raise its limit.")
     if code in FULL_CODES or re.search(r"rate.?limit|too many|max_active", reason, re.I):
         return EngineFull(message)

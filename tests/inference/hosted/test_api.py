@@ -97,6 +97,15 @@ async def test_a_base_url_that_is_none_is_a_mistake():
         (422, "", EngineError, True),
         (429, "too_many_concurrent_requests", EngineFull, False),
         (429, "You exceeded your current quota (insufficient_quota)", QuotaExhausted, False),
+        (400, "billing_hard_limit_reached", QuotaExhausted, False),
+        (
+            429,
+            "Rate limit reached for requests per min (RPM): Limit 3, Used 3. You can increase your rate limit by adding"
+            " a payment method at https://platform.openai.com/account/billing.",
+            EngineFull,
+            False,
+        ),
+        (429, "exceeded call rate limit. Go to https://aka.ms/oai/quotaincrease to increase it.", EngineFull, False),
         (500, "", EngineError, False),
         (503, "", EngineError, False),
     ],
