@@ -204,7 +204,8 @@ class SocketPool:
         now = asyncio.get_running_loop().time()
         if isinstance(error, EngineFull):
             self._full_until = now + error.retry_after
-        self._refused[socket.url] = error
+        if socket.url == self.plan.url or socket.url in self._asked:  # else nothing would ever forget it
+            self._refused[socket.url] = error
         lost = [lease for lease in self._waiting if lease.url == socket.url]
         for lease in lost:
             self._waiting.remove(lease)

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from inference.hosted import sockets
 from inference.hosted.lease import Lease
 from inference.hosted.plan import Plan, Received
 from inference.hosted.sockets import SocketPool
@@ -527,6 +528,24 @@ async def test_an_address_that_is_refused_costs_nobody_else(service):
         lease, other = take(pool)
         lease.send('{"n": 1}')
         await other.heard(1)
+
+
+async def test_a_refusal_that_comes_late_is_not_remembered_for_ever(service, monkeypatch):
+    monkeypatch.setattr(sockets, "RECENT", 0.0)
+    url = service.ws_url + "/other"
+    async with pool_of(service, warm=0) as pool:
+        await pool.start()
+        service.handshake.clear()
+        ear = Ear()
+        pool.take(ear, url=url)
+        await asyncio.sleep(0.3)  # nobody has asked for the address recently any more
+        service.refusal = (403, "", {})
+        service.handshake.set()
+        assert (await ear.lost()).permanent
+        service.refusal = None
+        later = Ear()
+        pool.take(later, url=url).send('{"n": 1}')
+        assert await later.heard(1) == [{"n": 1}]
 
 
 async def test_a_spent_socket_is_replaced_while_it_is_being_closed(service):
