@@ -44,11 +44,6 @@ class DeepgramEngine:
     def languages(self) -> Languages:
         return self._languages.all
 
-    @property
-    def unavailable(self) -> str:
-        """Why no new call should rely on the engine now; "" if it may."""
-        return self._pool.unavailable
-
     async def start(self) -> None:
         if self._is_started:
             return

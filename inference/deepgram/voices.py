@@ -113,11 +113,6 @@ class DeepgramVoices:
     def languages(self) -> Languages:
         return frozenset(language for name in self._pools for language in self.languages_of(name))
 
-    @property
-    def unavailable(self) -> str:
-        """Why no new call should rely on the service now; "" if it may."""
-        return next((pool.unavailable for pool in self._pools.values() if pool.unavailable), "")
-
     def describe(self) -> Description:
         return Description(
             f"{', '.join(self._pools)}, hosted by Deepgram", device="hosted", capacity=self.options.limit

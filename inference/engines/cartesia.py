@@ -122,11 +122,6 @@ class CartesiaTextToSpeech:
             )
         )
 
-    @property
-    def unavailable(self) -> str:
-        """Why no new call should rely on it now; "" if it may."""
-        return self._pool.unavailable
-
     def describe(self) -> Description:
         return Description(f"{self._options.model} at Cartesia ({self._options.base_url})", device="hosted")
 

@@ -157,11 +157,6 @@ class ElevenLabsTextToSpeech:
         """Known once the engine has started."""
         return self._account.languages
 
-    @property
-    def unavailable(self) -> str:
-        """Why no new call should rely on it now; "" if it may."""
-        return self._pool.unavailable
-
     def describe(self) -> Description:
         return Description(f"{self._options.model} at ElevenLabs ({self._options.base_url})", device="hosted")
 

@@ -150,11 +150,6 @@ class OpenAIRealtimeSpeechToText:
         self._started = False
 
     @property
-    def unavailable(self) -> str:
-        """Why no new call should rely on the service now; "" if it may."""
-        return self._pool.unavailable
-
-    @property
     def languages(self) -> Languages:
         return frozenset(self._options.languages or LANGUAGES) | {AUTO}
 

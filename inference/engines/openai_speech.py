@@ -160,11 +160,6 @@ class OpenAISpeechTextToSpeech:
         self._open: weakref.WeakSet[RequestedSpeech] = weakref.WeakSet()
 
     @property
-    def unavailable(self) -> str:
-        """Why no new call should rely on the service now; "" if it may."""
-        return self._health.unavailable
-
-    @property
     def languages(self) -> Languages:
         if self._options.languages:
             return frozenset(self._options.languages)

@@ -152,11 +152,6 @@ class OpenAITranscribeSpeechToText:
         self._open: weakref.WeakSet[RequestedTranscription] = weakref.WeakSet()
 
     @property
-    def unavailable(self) -> str:
-        """Why no new call should rely on the service now; "" if it may."""
-        return self._health.unavailable
-
-    @property
     def languages(self) -> Languages:
         return frozenset(self._options.languages or LANGUAGES) | {AUTO}
 

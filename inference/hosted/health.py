@@ -19,19 +19,14 @@ class Health:
         self._until = 0.0
         """The time on the loop's clock until which it is."""
 
-    @property
-    def unavailable(self) -> str:
-        """Why no new call should rely on the service now; "" if it may."""
-        error = self._lasting()
-        return str(error) if error is not None else ""
-
     def check(self) -> None:
         """Raise the refusal that still lasts."""
-        error = self._lasting()
-        if isinstance(error, EngineFull):
-            raise EngineFull(str(error), retry_after=self._until - asyncio.get_running_loop().time())
-        if error is not None:
-            raise error
+        left = self._until - asyncio.get_running_loop().time()
+        if self._error is None or left <= 0:
+            return
+        if isinstance(self._error, EngineFull):
+            raise EngineFull(str(self._error), retry_after=left)
+        raise self._error
 
     def succeed(self) -> None:
         """A request was answered."""
@@ -44,8 +39,3 @@ class Health:
             self._error, self._until = error, now + error.retry_after
         elif isinstance(error, QuotaExhausted):
             self._error, self._until = error, now + QUOTA_SECONDS
-
-    def _lasting(self) -> EngineError | None:
-        if self._error is not None and asyncio.get_running_loop().time() >= self._until:
-            self._error = None
-        return self._error

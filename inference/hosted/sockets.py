@@ -63,16 +63,6 @@ class SocketPool:
         """Why the last attempt to connect to ``Plan.url`` failed; None since one succeeded."""
         return self._refused.get(self.plan.url)
 
-    @property
-    def unavailable(self) -> str:
-        """Why no new call should rely on the service now; "" if it may."""
-        error = self.error
-        if error is None or self._session is None:
-            return ""
-        if isinstance(error, EngineFull) and asyncio.get_running_loop().time() >= self._full_until:
-            return ""
-        return str(error)
-
     async def start(self) -> None:
         """
         Connect the first socket, and the other warm ones in the background. Idempotent.

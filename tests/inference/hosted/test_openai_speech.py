@@ -195,15 +195,13 @@ async def test_a_refusal_with_whatever_status_says_what_to_do(service, engine, s
         assert raised.value.retry_after == 7
 
 
-async def test_a_server_that_is_full_is_unavailable_until_it_says(service, engine):
+async def test_a_server_that_is_full_is_asked_nothing_until_it_says(service, engine):
     async def refuse(request: web.Request) -> web.StreamResponse:
         return web.json_response({}, status=429, headers={"Retry-After": "30"})
 
-    assert engine.unavailable == ""
     service.speak = refuse
     with pytest.raises(EngineFull):
         await speak(engine, FIRST)
-    assert "429" in engine.unavailable
     with pytest.raises(EngineFull) as raised:
         engine.open()
     assert 15 < raised.value.retry_after <= 30

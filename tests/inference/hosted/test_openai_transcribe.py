@@ -455,7 +455,7 @@ async def test_seconds_are_counted_also_of_requests_that_are_given_up_but_not_of
     assert meter.as_json()["stt"]["127.0.0.1/gpt-transcribe"]["seconds"] == pytest.approx(1.2)
 
 
-async def test_a_server_that_is_full_is_unavailable_and_no_more_utterances_than_the_limit_are_open(service):
+async def test_a_server_that_is_full_is_asked_nothing_and_no_more_utterances_than_the_limit_are_open(service):
     async with engine_of(service, limit=1) as engine:
         utterance = engine.open()
         with pytest.raises(EngineFull, match="limit"):
@@ -468,7 +468,6 @@ async def test_a_server_that_is_full_is_unavailable_and_no_more_utterances_than_
         service.hear = refuse
         with pytest.raises(EngineFull):
             await recognise(engine, low(0.6))
-        assert "429" in engine.unavailable
         with pytest.raises(EngineFull):
             engine.open()
 

@@ -197,12 +197,12 @@ async def test_a_service_that_is_away_at_the_start_is_used_when_it_comes_back(se
     service.refusal = (503, "", {})
     async with pool_of(service) as pool:
         await pool.start()
-        assert "503" in pool.unavailable
+        assert "503" in str(pool.error)
         service.refusal = None
         lease, ear = take(pool)
         lease.send('{"n": 1}')
         await ear.heard(1)
-        assert pool.unavailable == ""
+        assert pool.error is None
 
 
 async def test_a_rate_limit_is_full_until_the_service_says(service):
@@ -214,7 +214,7 @@ async def test_a_rate_limit_is_full_until_the_service_says(service):
         error = await ear.lost()
         assert isinstance(error, EngineFull)
         assert error.retry_after == 30
-        assert "429" in pool.unavailable
+        assert "429" in str(pool.error)
         with pytest.raises(EngineFull):
             take(pool)
 
@@ -374,7 +374,7 @@ async def test_a_socket_is_used_when_the_server_says_that_it_is_ready():
 async def test_a_server_that_never_is_ready_is_away(service):
     async with pool_of(service, is_ready=lambda message: False, connect_timeout=0.3) as pool:
         await pool.start()
-        assert "did not accept a connection within 0.3 s" in pool.unavailable
+        assert "did not accept a connection within 0.3 s" in str(pool.error)
 
 
 def failure(message: Any) -> EngineError | None:
@@ -436,7 +436,7 @@ async def test_a_service_that_closes_each_new_socket_is_not_asked_without_pause(
         await ear.lost()
         await asyncio.sleep(0.3)
         assert len(service.sockets) < 8
-        assert "1008 (no)" in pool.unavailable
+        assert "1008 (no)" in str(pool.error)
 
 
 async def test_closing_the_pool_loses_every_socket_and_leaves_no_task(service):
@@ -459,7 +459,7 @@ async def test_an_address_that_nobody_serves_is_away_and_one_that_is_none_is_a_m
         gone = service.ws_url
     pool = SocketPool(Plan(provider="Echo Ltd", url=gone, read=read))
     await pool.start()
-    assert "cannot reach Echo Ltd" in pool.unavailable
+    assert "cannot reach Echo Ltd" in str(pool.error)
     await pool.close()
     with pytest.raises(EngineError, match="no address") as raised:
         await SocketPool(Plan(provider="Echo Ltd", url="echo.example.com", read=read)).start()
@@ -524,7 +524,7 @@ async def test_an_address_that_is_refused_costs_nobody_else(service):
         with pytest.raises(EngineError, match="400"):
             pool.take(Ear(), url=klingon)
         service.refusal = None
-        assert pool.unavailable == ""
+        assert pool.error is None
         lease, other = take(pool)
         lease.send('{"n": 1}')
         await other.heard(1)
