@@ -22,7 +22,7 @@ from calls.models import Agent, Call, StreamToken
 from calls.services import attempts, webhooks
 from calls.services.readiness import find_refusal
 from calls.services.records import clean, fact_id_of, find_call, move, write_event
-from calls.services.slots import hold_slot_for_stream, occupy_slot, take_slot
+from calls.services.slots import hold_slot_for_stream, is_live, occupy_slot, take_slot
 from calls.status import TERMINAL, Status
 from calls.variables import fill, placeholders
 
@@ -171,7 +171,8 @@ def _admit(call: Call, now: datetime, params: Mapping[str, str]) -> Admission:
         write_event(fact_id_of("voice", call.sid or ""), call.pk, "voice-request", now, params)
         if call.status in TERMINAL:
             return Admission(Verdict.OVER, call.pk)
-        if refusal := find_refusal():
+        # A repeated request of a call that is live must not end it.
+        if (refusal := find_refusal()) is not None and not is_live(call):
             _note_refused(call, now, {"why": refusal.why})
             logger.warning("Refused call %s: no new calls are taken", call)
             return Admission(Verdict.BUSY if refusal.is_busy else Verdict.UNAVAILABLE, call.pk)

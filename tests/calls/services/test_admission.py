@@ -136,6 +136,7 @@ def test_a_new_call_is_refused_while_engines_take_none_and_a_live_one_goes_on(mo
     assert (refused.verdict, refused.token) == (verdict, "")
     call = Call.objects.get(sid="CA2")
     assert (call.end_reason, call.events.get(kind="refused").data) == ("refused", {"why": "no credit is left"})
+    assert receive(sid="CA1").verdict is Verdict.CONNECT  # its request is repeated
     assert after_stream(sid="CA1", stream=1).next is Next.RECONNECT
     monkeypatch.setattr(readiness, "_refusals", [])
     assert receive(sid="CA2").verdict is Verdict.CONNECT
