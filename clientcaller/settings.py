@@ -335,6 +335,8 @@ MODELS_TOKEN = environment.text("MODELS_TOKEN")
 TURN_MODEL = environment.text("TURN_MODEL")
 _profiles = profiles.engine_profiles(TURN_MODEL)
 ENGINES_PROFILES = _profiles.settings
+ENGINES_MISSING = _profiles.missing
+"""For each profile what its engines need and is not set, in words."""
 ENGINES_PROFILE = environment.choice("ENGINES_PROFILE", "laptop", ENGINES_PROFILES)
 ENGINES_PROFILE_IS_SET = bool(environment.text("ENGINES_PROFILE"))
 """Whether the operator has chosen the profile. Otherwise `make demo` and `make talk` may choose a better one."""
@@ -343,9 +345,9 @@ ENGINES_REPLACED = ", ".join(
     f"{name}={value}" for name in ("STT_ENGINE", "LLM_ENGINE", "TTS_ENGINE") if (value := environment.text(name))
 )
 """The settings that replace engines of every profile, as they are shown beside its name."""
-if _profiles.missing[ENGINES_PROFILE]:
+if ENGINES_MISSING[ENGINES_PROFILE]:
     raise ImproperlyConfigured(
-        f"The chosen engines need what is not set: {', '.join(_profiles.missing[ENGINES_PROFILE])}. "
+        f"The chosen engines need what is not set: {', '.join(ENGINES_MISSING[ENGINES_PROFILE])}. "
         "Set it, or choose other engines (ENGINES_PROFILE, STT_ENGINE, LLM_ENGINE, TTS_ENGINE)."
     )
 if not REDIS_URL and (_remote := [alias for alias in ENGINES if profiles.is_remote(ENGINES[alias])]):

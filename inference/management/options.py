@@ -26,6 +26,12 @@ def engines_of(profile: str) -> dict[str, Any]:
     return own if profile == settings.ENGINES_PROFILE else settings.ENGINES_PROFILES[profile]
 
 
+def what_is_not_set(profile: str) -> str:
+    """What the engines of the profile need and is not set, as a sentence; empty if nothing is missing."""
+    missing = settings.ENGINES_MISSING.get(profile, [])
+    return f"Not set: {', '.join(missing)}." if missing else ""
+
+
 def title_of(profile: str) -> str:
     """Name the engines that a command uses: the profile, and what replaces engines of it."""
     return f"{profile} with {settings.ENGINES_REPLACED}" if settings.ENGINES_REPLACED else profile

@@ -53,6 +53,12 @@ def test_the_engines_of_every_profile_are_described_without_loading_them(profile
         assert engine["load_seconds"] is engine["words"] is engine["error"] is None
 
 
+@override_settings(ENGINES_MISSING={"hosted": ["deepgram needs DEEPGRAM_API_KEY"]})
+def test_a_profile_whose_keys_are_not_set_is_told_which():
+    with pytest.raises(CommandError, match=r"profile hosted\)\. Not set: deepgram needs DEEPGRAM_API_KEY\.$"):
+        run_here("stt", "--no-check", "--profile", "hosted")
+
+
 def test_an_engine_is_tried_by_its_name():
     done = run_as_a_process("llm", "--json", ENGINES_PROFILE="scripted", LLM_ENGINE="receptionist")
     assert done.returncode == 0

@@ -19,7 +19,7 @@ from rich.table import Table
 from inference.checking import Report, check, describe
 from inference.health import EngineHealth
 from inference.management.bench import ROUNDS, as_json, run_bench, table
-from inference.management.options import add_profile, engines_of, interruptible, title_of
+from inference.management.options import add_profile, engines_of, interruptible, title_of, what_is_not_set
 from inference.models.choice import this_machine
 from inference.models.needs import models_of
 
@@ -86,7 +86,8 @@ class Command(BaseCommand):
             console.print(_table(reports))
         if broken := [report for report in reports if report.error]:
             which = ", ".join(" ".join(filter(None, (report.alias, report.member))) for report in broken)
-            raise CommandError(f"Not ready: {which} ({len(broken)} of {len(reports)}, profile {profile}).")
+            count = f"{len(broken)} of {len(reports)}, profile {profile}"
+            raise CommandError(f"Not ready: {which} ({count}). {what_is_not_set(profile)}".rstrip())
 
     def _bench(self, profile: str, setting: dict[str, Any], aliases: Sequence[str], rounds: int, *, json: bool) -> None:
         measured = run_bench(setting, aliases, rounds)
