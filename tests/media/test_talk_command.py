@@ -226,6 +226,16 @@ def test_the_demonstration_uses_models_that_are_here(weights, calls):
         assert demo.choose_profile() == "laptop", "the operator has said so"
 
 
+def test_the_demonstration_can_be_stopped_without_a_traceback(monkeypatch):
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "running_server", stop)
+    with pytest.raises(CommandError, match=r"^Stopped\.$") as stopped:
+        call_command("demo")
+    assert stopped.value.returncode == 130
+
+
 def test_a_server_that_stops_while_starting_is_reported_with_the_end_of_its_log(tmp_path):
     with (
         override_settings(VAR_DIR=tmp_path),

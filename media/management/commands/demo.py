@@ -24,6 +24,7 @@ from rich.table import Table
 from calls.services import ensure_demo_login, find_call
 from calls.stages import STAGE_NAMES, STAGES
 from inference.engines.espeak import EspeakTextToSpeech
+from inference.management.options import interruptible
 from inference.models.needs import lacks, models_of
 from inference.types import EngineError
 from media.management.local_server import running_server
@@ -87,6 +88,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=0, help="port of the server (default: any free port)")
         parser.add_argument("--voice", default=VOICE, help="the caller's eSpeak NG voice (default: %(default)s)")
 
+    @interruptible
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console(soft_wrap=True, highlight=False)
         profile = choose_profile()
