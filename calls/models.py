@@ -243,6 +243,7 @@ class Call(models.Model):
     recording = models.FileField(max_length=255, blank=True)
     usage = models.JSONField(
         default=dict,
+        db_default=models.Value({}, models.JSONField()),
         blank=True,
         help_text="What the call used at engines that bill: amounts by kind of engine, name and unit.",
     )
@@ -262,8 +263,13 @@ class Call(models.Model):
     machine_detection = models.CharField(max_length=8, choices=MachineDetection, blank=True)
     timezone = models.CharField(max_length=64, blank=True, help_text="The person's time zone, such as Europe/Berlin.")
     answered_by = models.CharField(max_length=32, blank=True, help_text="The result of machine detection.")
+    # The defaults of the database are for processes of an earlier version, which go on while a later one is installed.
     language = models.CharField(
-        max_length=16, blank=True, help_text="The language to which the caller has changed. Empty: they have not."
+        max_length=16,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="The language to which the caller has changed. Empty: they have not.",
     )
     transfer_to = models.CharField(
         max_length=20, blank=True, help_text="The number to which the call is transferred after its stream."

@@ -7,6 +7,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
+from calls.models import Call
+
 
 @pytest.fixture
 def migrate(transactional_db):
@@ -38,3 +40,11 @@ def test_the_speakers_of_turns_survive_the_renaming_of_their_field(migrate):
         ("agent", "Sentence 2."),
         ("caller", "Sentence 3."),
     ]
+
+
+def test_a_process_of_an_earlier_version_records_calls_while_a_later_one_is_installed(transactional_db):
+    earlier = MigrationExecutor(connection).loader.project_state([("calls", "0005_machine_detection_labels")]).apps
+    agent = earlier.get_model("calls", "Agent").objects.get(name="front-desk")
+    pk = earlier.get_model("calls", "Call").objects.create(id=uuid4(), agent=agent, direction="inbound").pk
+    call = Call.objects.get(pk=pk)
+    assert (call.language, call.usage) == ("", {})
