@@ -36,6 +36,11 @@ FLUSH_AFTER = 0.3
 """Seconds without sound after which text is flushed although more may come: the service may wait for its end."""
 SETTLE = 1.0
 """Seconds for the answer to ``Interrupt``."""
+RENEW = 600.0
+"""Seconds after which an unused socket is replaced. A call keeps its socket, so it must not get one that is
+nearly as old as Deepgram allows."""
+LONGEST_CALL = LONGEST_SESSION - RENEW
+"""Seconds for which a call keeps a socket. It then goes on with another one, between two replies."""
 SAMPLES_PER_MS = 8
 
 IGNORED = frozenset({"NO_AUDIO_GENERATED", "INTERRUPT_IN_PROGRESS", "INVALID_INTERRUPT_OFFSET"})
@@ -222,7 +227,7 @@ class _Call:
 
     def take(self, listener: Listener) -> Lease:
         session = self._session
-        if session is None or not session.is_usable or session.age > LONGEST_SESSION:
+        if session is None or not session.is_usable or session.age > LONGEST_CALL:
             session = FluxSession(self._pool)
             if self._session is not None:
                 self._session.close()
@@ -266,7 +271,7 @@ class FluxTextToSpeech(DeepgramVoices):
         super().__init__(options)
 
     def plan(self, name: str) -> Plan:
-        return replace(super().plan(name), is_ready=_is_connected)
+        return replace(super().plan(name), is_ready=_is_connected, renew_after=RENEW)
 
     def open(self, *, voice: str = "", language: str = "en") -> FluxSpeech:
         _, pool, memory = self.choose(voice, language)

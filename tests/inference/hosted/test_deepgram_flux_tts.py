@@ -235,10 +235,15 @@ async def test_a_session_is_not_used_for_an_hour(service, monkeypatch):
     async with engine_of(service) as engine:
         speech = engine.open()
         await says(speech, FIRST)
-        monkeypatch.setattr(deepgram_flux_tts, "LONGEST_SESSION", 0.0)
+        monkeypatch.setattr(deepgram_flux_tts, "LONGEST_CALL", 0.0)
         await says(speech, SECOND)
         first, _ = used(service)
         await asyncio.wait_for(first.gone.wait(), 30)
+
+
+def test_no_socket_is_an_hour_old_before_a_call_gives_it_up():
+    plan = FluxTextToSpeech().plan("flux-haley-en")
+    assert plan.renew_after + deepgram_flux_tts.LONGEST_CALL < 3600
 
 
 # --- Interruptions -----------------------------------------------------------------------------------------------
