@@ -99,6 +99,10 @@ class TurnLease(Lease):
     def connected(self) -> bool:
         return self.open and self._session.lease.connected
 
+    @property
+    def has_connected(self) -> bool:
+        return self._session.lease.has_connected
+
     def expect(self, patience: float) -> None:
         self._session.lease.expect(patience)
 

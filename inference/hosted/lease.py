@@ -41,6 +41,7 @@ class Lease:
         self._socket: Carrier | None = None
         self._waiting: list[Frame] = []
         """Frames that wait for a socket."""
+        self._has_connected = False
         self.patience = 0.0
         """Seconds that the server may owe a message."""
         self._owed_since: float | None = None
@@ -55,6 +56,11 @@ class Lease:
     def connected(self) -> bool:
         """Whether it has a socket that is connected."""
         return self._socket is not None
+
+    @property
+    def has_connected(self) -> bool:
+        """Whether it had a socket that was connected, so that what was sent by it may have left."""
+        return self._has_connected
 
     @property
     def notes(self) -> Any:
@@ -92,7 +98,7 @@ class Lease:
     # -- called by the pool -------------------------------------------------------------------------------
 
     def place(self, socket: Carrier) -> None:
-        self._socket = socket
+        self._socket, self._has_connected = socket, True
         for frame in self._waiting:
             socket.send(frame)
         self._waiting.clear()

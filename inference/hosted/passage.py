@@ -86,6 +86,8 @@ class Passage:
         self._patience = manner.first_audio
         self._sounded_at = 0.0
         """When audio was last received."""
+        self._uncounted = 0
+        """Characters that are not counted as used, because no socket was connected when they were sent."""
         self._held_since: float | None = None
         """Since when audio waits for its timing."""
 
@@ -102,8 +104,7 @@ class Passage:
         self._clauses.append(clause)
         self.extend(whole[: clause.begin + len(clause.text)])
         self._send(self._context.say(clause.text))
-        if self._manner.meter is not None:
-            self._manner.meter.add("tts", self._manner.usage_name, characters=len(clause.text))
+        self._count(len(clause.text))
         if not owed:
             self._expect(self._manner.first_audio)
 
@@ -248,6 +249,7 @@ class Passage:
     # -- called by the socket -----------------------------------------------------------------------------
 
     def receive(self, message: Any) -> None:
+        self._count()
         if self._context is None or self._lease is None or (heard := self._context.hear(message)) is None:
             return
         if self._is_draining:
@@ -270,6 +272,7 @@ class Passage:
         self._news()
 
     def lose(self, error: EngineError) -> None:
+        self._count()
         if not self.finished:
             if not self.rest:
                 self._finish()
@@ -347,6 +350,7 @@ class Passage:
         lease, context = self._lease, self._context
         if lease is None or context is None or not lease.open:
             return
+        self._count()
         frames = context.cancel() if cancel else ()
         self._send(frames)
         takes_room = bool(frames) if cancel else self._complete < len(self._clauses)
@@ -355,6 +359,13 @@ class Passage:
             lease.expect(self._manner.drain)
         else:
             lease.release()
+
+    def _count(self, characters: int = 0) -> None:
+        self._uncounted += characters
+        if self._uncounted and self._lease is not None and self._lease.has_connected:
+            if self._manner.meter is not None:
+                self._manner.meter.add("tts", self._manner.usage_name, characters=self._uncounted)
+            self._uncounted = 0
 
     def _send(self, frames: Any) -> None:
         assert self._lease is not None

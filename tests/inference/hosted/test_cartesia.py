@@ -180,6 +180,21 @@ async def test_characters_are_counted_for_the_call_that_speaks(service):
     assert meter.as_json() == {"tts": {"cartesia/sonic-3.5": {"characters": len(FIRST + SECOND)}}}
 
 
+async def test_what_reached_no_socket_is_not_counted(service):
+    meter = UsageMeter()
+    async with started(service, warm=0) as engine:
+        for socket in service.open_sockets:
+            await socket.close()
+        service.refusal = (503, "", {})
+        with metering(meter):
+            _, error = await say_until_error(engine, FIRST)
+            assert "503" in str(error)
+            assert meter.is_empty
+            service.refusal = None
+            await say(engine, FIRST)
+    assert meter.as_json() == {"tts": {"cartesia/sonic-3.5": {"characters": len(FIRST)}}}
+
+
 # --- When words are spoken --------------------------------------------------------------------------------------
 
 
