@@ -280,8 +280,8 @@ class OpenAISpeechTextToSpeech:
 
         try:
             await self._receive(text, self._body(text, voice), first_audio_timeout, deliver, count)
-        except (EngineTimeout, asyncio.CancelledError):
-            count()  # the server has it, and is not likely to have noticed
+        except asyncio.CancelledError:
+            count()  # the server most likely has it, and has not noticed
             raise
         except EngineError as error:
             self._health.fail(error)
@@ -317,6 +317,7 @@ class OpenAISpeechTextToSpeech:
                     limit.reschedule(loop.time() + patience)
                 deliver(sound.finish())
         except TimeoutError as error:
+            accepted()  # a server that cannot be reached is another error
             what = "sound" if patience == options.stall_timeout else "first sound"
             raise EngineTimeout(f"{self._api.provider} sent no {what} for {patience:.1f} s") from error
 

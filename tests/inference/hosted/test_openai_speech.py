@@ -9,6 +9,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import date
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -542,6 +543,18 @@ async def test_characters_are_counted_where_they_cost_money_also_of_speech_that_
         async with engine_of(service) as engine, aclosing(engine.open().speak(clauses(SECOND))) as chunks:
             await anext(chunks)
     assert meter.as_json()["tts"]["127.0.0.1/gpt-4o-mini-tts"] == {"characters": len(FIRST + SECOND)}
+
+
+async def test_what_reaches_no_server_is_not_counted(service, monkeypatch):
+    async def never(*_: Any, **__: Any) -> None:
+        raise aiohttp.ConnectionTimeoutError
+
+    meter = usage.UsageMeter()
+    async with engine_of(service) as engine:
+        monkeypatch.setattr(aiohttp.ClientSession, "request", never)
+        with usage.metering(meter), pytest.raises(EngineTimeout, match="cannot reach"):
+            await speak(engine, FIRST)
+    assert meter.is_empty
 
 
 async def test_no_more_calls_than_the_limit_use_it(service):
