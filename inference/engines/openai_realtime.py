@@ -151,7 +151,7 @@ class OpenAIRealtimeSpeechToText:
 
     @property
     def languages(self) -> Languages:
-        return frozenset(self._options.languages or LANGUAGES) | {AUTO}
+        return frozenset(map(main_language, self._options.languages or LANGUAGES)) | {AUTO}
 
     def describe(self) -> Description:
         weights = f"served by {self._api.where} as {self._options.model}"

@@ -40,7 +40,16 @@ from inference.hosted.openai import (
     usage_name,
 )
 from inference.hosted.requested_speech import Deliver, RequestedSpeech, VoiceProfile
-from inference.types import Description, EngineError, EngineFull, EngineTimeout, Languages, Pcm, has_language
+from inference.types import (
+    Description,
+    EngineError,
+    EngineFull,
+    EngineTimeout,
+    Languages,
+    Pcm,
+    has_language,
+    main_language,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +171,7 @@ class OpenAISpeechTextToSpeech:
     @property
     def languages(self) -> Languages:
         if self._options.languages:
-            return frozenset(self._options.languages)
+            return frozenset(map(main_language, self._options.languages))
         return LANGUAGES if self._is_openai else None
 
     def describe(self) -> Description:
