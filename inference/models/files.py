@@ -72,7 +72,11 @@ def _missing(model: str, path: Path) -> str:
             f"{model} is the name of a model, and the option `model` takes a path. Fetch it with `manage.py models "
             f"fetch {model}`, and give the folder that `manage.py models where {model}` prints."
         )
-    return f"The file or folder {model} of the option `model` does not exist.{_advice(path.name, path.parent.name)}"
+    # A name that is misspelt looks like this one; a path is not taken for a name.
+    names = "" if path.name != model else " If it is meant to be a name of `manage.py models list`, it is misspelt."
+    return (
+        f"The file or folder {model} of the option `model` does not exist.{_advice(path.name, path.parent.name)}{names}"
+    )
 
 
 def _advice(*names: str) -> str:

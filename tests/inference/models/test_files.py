@@ -46,6 +46,11 @@ def test_without_a_pattern_the_folder_is_wanted(voice):
         ("{tmp}/smart-turn-v3.2-cpu.onnx", (), r"models fetch smart-turn`"),
         ("{tmp}/gemma3-270m", (), r"models fetch gemma3-270m --from FOLDER`"),
         ("{tmp}/elsewhere", (), r"does not exist\.$"),
+        (
+            "gemma3-1b",
+            (),
+            r"does not exist\. If it is meant to be a name of `manage\.py models list`, it is misspelt\.$",
+        ),
     ],
 )
 def test_what_does_not_exist_is_named_with_the_command_that_fetches_it(tmp_path, model, patterns, message):
