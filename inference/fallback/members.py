@@ -7,9 +7,10 @@ Makes several engines work as one: the first healthy one serves, and the next on
 
 A request has ``deadline`` seconds (``DEADLINE`` for a single engine) until its first output. Then the next engine gets
 the whole request, and the first one is cancelled at its source. An engine that fails repeatedly is not asked for
-``retry_after`` seconds (``breaker.py``). An engine whose ``start()`` failed is started again after the same time, and
-is not asked before it has started. If no engine may be asked, all of them are, beginning with the one that is due
-first. ``NAME`` is what an engine is called in the log; without it, that is the name of its class.
+``retry_after`` seconds (``breaker.py``). An engine whose ``start()`` failed is started again after the same time, less
+and less often if the error is permanent, and is not asked before it has started. If no engine may be asked, all of them
+are, beginning with the one that is due first. ``NAME`` is what an engine is called in the log; without it, that is the
+name of its class.
 
 A full engine, a context that is too large and an unknown voice say nothing about the health of an engine. One whose
 account is used up is not asked for a minute.
@@ -29,6 +30,11 @@ from inference.health import EngineHealth
 from inference.types import Description, EngineError, EngineLoading, Languages, has_language, union_of_languages
 
 logger = logging.getLogger(__name__)
+
+OFTEN = 2
+"""So many permanent errors of a start are answered as others are: an operator may be about to mend it."""
+LONGEST_RETRY = 300.0
+"""Seconds between two attempts to start an engine whose errors are permanent, unless ``retry_after`` is longer."""
 
 
 class FallbackEngine(Generic[EngineT]):
@@ -197,7 +203,13 @@ class FallbackEngine(Generic[EngineT]):
                 logger.error("Closing the %s failed: %s", member.name, error)
 
     async def _start_until_it_has(self, member: Member[EngineT]) -> None:
-        """Try again every ``retry_after`` seconds."""
+        """
+        Try again every ``retry_after`` seconds.
+
+        After a few errors that will not pass by themselves, try less and less often: a start may take a core for
+        seconds, which the calls of the other engines need.
+        """
+        hopeless, pause = 0, self.retry_after
         try:
             while not member.started:
                 try:
@@ -206,15 +218,18 @@ class FallbackEngine(Generic[EngineT]):
                     failure = error if isinstance(error, EngineError) else EngineError(repr(error))
                     if str(failure) != str(member.start_error):
                         logger.error(
-                            "The %s does not start, trying again every %g s: %s",
+                            "The %s does not start, trying again every %g s%s: %s",
                             member.name,
                             self.retry_after,
+                            ", later less often" if failure.permanent else "",
                             failure,
                             exc_info=failure is not error,
                         )
                     member.start_error = failure
                     member.start_tried.set()
-                    await asyncio.sleep(self.retry_after)
+                    hopeless = hopeless + 1 if failure.permanent else 0
+                    pause = min(2 * pause, LONGEST_RETRY) if hopeless > OFTEN else self.retry_after
+                    await asyncio.sleep(max(pause, self.retry_after))
                 else:
                     if member.start_error is not None:
                         logger.info("The %s has started", member.name)

@@ -99,10 +99,23 @@ def test_an_engine_that_does_not_start_is_started_again_while_calls_go_on(perman
 
     run(work())
     lines = [record.message for record in caplog.records if "start" in record.message]
+    later = ", later less often" if permanent else ""
     assert lines == [
-        "The llm engine 1 (SlowStarter) does not start, trying again every 10 s: its weights are not there",
+        f"The llm engine 1 (SlowStarter) does not start, trying again every 10 s{later}: its weights are not there",
         "The llm engine 1 (SlowStarter) has started",
     ]
+
+
+@pytest.mark.parametrize(("permanent", "starts"), [(True, 9), (False, 101)])
+def test_a_start_that_fails_permanently_is_tried_less_and_less_often(permanent, starts):
+    async def work():
+        engines = [slow_starter(refusals=1000, permanent=permanent), llm()]
+        engine = await started(FallbackLanguageModel(engines=engines, retry_after=10.0))
+        await asyncio.sleep(1001)
+        assert 1000 - engine.members[0].engine.refusals == starts
+        await engine.close()
+
+    run(work())
 
 
 def test_starting_waits_for_one_engine_and_then_only_a_while_for_the_others():
