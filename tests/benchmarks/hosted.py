@@ -31,6 +31,8 @@ from inference.engines.deepgram import DeepgramSpeechToText
 from inference.engines.deepgram_aura import AuraOptions, AuraTextToSpeech
 from inference.engines.deepgram_flux import DeepgramFluxSpeechToText
 from inference.engines.deepgram_flux_tts import FluxOptions, FluxTextToSpeech
+from inference.engines.elevenlabs import ElevenLabsOptions, ElevenLabsTextToSpeech
+from inference.engines.openai_realtime import OpenAIRealtimeOptions, OpenAIRealtimeSpeechToText
 from inference.engines.openai_speech import OpenAISpeechOptions, OpenAISpeechTextToSpeech
 from inference.engines.openai_transcribe import OpenAITranscribeOptions, OpenAITranscribeSpeechToText
 from inference.hosted.lease import Lease
@@ -38,7 +40,7 @@ from inference.interfaces import SpeechToText, TextToSpeech
 from inference.types import Transcript
 from tests.benchmarks.hosted_fakes import Fakes, fakes
 from tests.inference.contract import band_noise
-from tests.inference.hosted import cartesia_service, deepgram_service, deepgram_voice
+from tests.inference.hosted import cartesia_service, deepgram_service, deepgram_voice, elevenlabs_service
 
 PACE = 0.02
 """Seconds between two messages: an answer that took longer would be taken for that to the next message."""
@@ -55,6 +57,10 @@ def _deepgram(engine: Any) -> Callable[[str], SpeechToText]:
 STT: dict[str, tuple[str, Callable[[str], SpeechToText]]] = {
     "deepgram": ("deepgram", _deepgram(DeepgramSpeechToText)),
     "deepgram-flux": ("deepgram", _deepgram(DeepgramFluxSpeechToText)),
+    "openai-realtime": (
+        "openai",
+        lambda url: OpenAIRealtimeSpeechToText(OpenAIRealtimeOptions(base_url=f"{url}/v1", api_key="k")),
+    ),
     "openai-transcribe": (
         "openai",
         lambda url: OpenAITranscribeSpeechToText(OpenAITranscribeOptions(base_url=f"{url}/v1", api_key="k")),
@@ -65,6 +71,12 @@ TTS: dict[str, tuple[str, Callable[[str], TextToSpeech]]] = {
         "cartesia",
         lambda url: CartesiaTextToSpeech(
             CartesiaOptions(api_key=cartesia_service.KEY, base_url=url, voice="voice-a", check=False)
+        ),
+    ),
+    "elevenlabs": (
+        "elevenlabs",
+        lambda url: ElevenLabsTextToSpeech(
+            ElevenLabsOptions(api_key=elevenlabs_service.KEY, base_url=url, voice="voice-a")
         ),
     ),
     "aura": ("aura", lambda url: AuraTextToSpeech(AuraOptions(api_key=deepgram_voice.KEY, base_url=url))),

@@ -34,6 +34,7 @@ from tests.benchmarks import load_services
 from tests.inference.hosted.aura_service import AuraService
 from tests.inference.hosted.cartesia_service import CartesiaService
 from tests.inference.hosted.deepgram_service import DeepgramService
+from tests.inference.hosted.elevenlabs_service import ElevenLabsService
 from tests.inference.hosted.flux_tts_service import FluxService
 from tests.inference.hosted.openai_service import OpenAIService
 from tests.inference.hosted.service import Socket
@@ -45,6 +46,7 @@ SERVICES = {
     "cartesia": CartesiaService,
     "aura": AuraService,
     "flux-tts": FluxService,
+    "elevenlabs": ElevenLabsService,
 }
 
 

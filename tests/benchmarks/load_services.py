@@ -21,6 +21,7 @@ import numpy as np
 from aiohttp import web
 
 from inference.engines.cartesia import CartesiaOptions
+from inference.engines.elevenlabs import ElevenLabsOptions
 from inference.engines.scripted import DEFAULT_REPLY, DEFAULT_TRANSCRIPT
 from inference.mulaw import decode_mulaw, encode_mulaw
 from tests.inference.hosted.service import Service, Socket
@@ -192,10 +193,8 @@ def samples_of(text: str) -> int:
     return round(len(text) * PER_CHARACTER * RATE_HZ)
 
 
-class PacedCartesia(Service):
-    """Speaks each clause as a tone, with one message that has the times of its words."""
-
-    piece = base64.b64encode(TONE).decode()
+class _PacedVoice(Service):
+    """Speaks in contexts, each of which has a task of its own."""
 
     def __init__(self, delays: Delays) -> None:
         super().__init__()
@@ -204,6 +203,34 @@ class PacedCartesia(Service):
         """What contexts are still to say."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
+    def tell(self, socket: Socket, key: str, message: dict[str, Any]) -> None:
+        """Give a message to a context, after all others. The first one opens it."""
+        if key not in self._contexts:
+            self._contexts[key] = asyncio.Queue()
+            self._tasks[key] = task = asyncio.create_task(self.speak(socket, key, self._contexts[key]))
+            task.add_done_callback(lambda _: (self._tasks.pop(key, None), self._contexts.pop(key, None)))
+            socket.tasks = [each for each in socket.tasks if not each.done()] + [task]
+        self._contexts[key].put_nowait(message | {"at": asyncio.get_running_loop().time()})
+
+    def cancel(self, key: str) -> None:
+        if task := self._tasks.get(key):
+            task.cancel()
+
+    async def speak(self, socket: Socket, key: str, messages: asyncio.Queue[dict[str, Any]]) -> None:
+        """Answer the messages of a context until its end."""
+        raise NotImplementedError
+
+    @property
+    def running(self) -> int:
+        """Contexts that were neither ended nor cancelled."""
+        return len(self._contexts)
+
+
+class PacedCartesia(_PacedVoice):
+    """Speaks each clause as a tone, with one message that has the times of its words."""
+
+    piece = base64.b64encode(TONE).decode()
+
     def routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/voices", self._list_voices)
 
@@ -211,20 +238,13 @@ class PacedCartesia(Service):
         return web.json_response({"data": [{"id": CartesiaOptions().voice, "name": "Tone"}], "has_more": False})
 
     async def handle(self, socket: Socket, message: Any) -> None:
-        key = message["context_id"]
         socket.received.clear()
         if message.get("cancel"):
-            if task := self._tasks.get(key):
-                task.cancel()
-            return
-        if key not in self._contexts:
-            self._contexts[key] = asyncio.Queue()
-            self._tasks[key] = task = asyncio.create_task(self._speak(socket, key, self._contexts[key]))
-            task.add_done_callback(lambda _: (self._tasks.pop(key, None), self._contexts.pop(key, None)))
-            socket.tasks = [each for each in socket.tasks if not each.done()] + [task]
-        self._contexts[key].put_nowait(message | {"at": asyncio.get_running_loop().time()})
+            self.cancel(message["context_id"])
+        else:
+            self.tell(socket, message["context_id"], message)
 
-    async def _speak(self, socket: Socket, key: str, messages: asyncio.Queue[dict[str, Any]]) -> None:
+    async def speak(self, socket: Socket, key: str, messages: asyncio.Queue[dict[str, Any]]) -> None:
         due, sent, flushes = 0.0, 0, 0
         while True:
             message = await messages.get()
@@ -263,17 +283,63 @@ class PacedCartesia(Service):
             json.dumps({"type": "timestamps", "context_id": key, "done": False, "word_timestamps": words})
         )
 
-    @property
-    def running(self) -> int:
-        """Contexts that were neither ended nor cancelled."""
-        return len(self._contexts)
+
+LETTERS = 5
+"""Characters in a piece of ElevenLabs' audio, which thus lasts 0.2 s."""
 
 
-Paced = PacedDeepgram | PacedOpenAI | PacedCartesia
+class PacedElevenLabs(_PacedVoice):
+    """Speaks each clause as a tone, in pieces with the times of their characters."""
+
+    piece = base64.b64encode(TONE + TONE).decode()
+
+    def routes(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/v1/voices", self._list_voices)
+        router.add_get("/v1/models", self._list_models)
+
+    async def _list_voices(self, request: web.Request) -> web.Response:
+        return web.json_response({"voices": [{"voice_id": ElevenLabsOptions().voice, "name": "Tone"}]})
+
+    async def _list_models(self, request: web.Request) -> web.Response:
+        model = {"model_id": ElevenLabsOptions().model, "can_do_text_to_speech": True}
+        return web.json_response([model | {"languages": [{"language_id": "en"}]}])
+
+    async def handle(self, socket: Socket, message: Any) -> None:
+        socket.received.clear()
+        self.tell(socket, message["context_id"], message)
+
+    async def speak(self, socket: Socket, key: str, messages: asyncio.Queue[dict[str, Any]]) -> None:
+        due = 0.0
+        while True:
+            message = await messages.get()
+            if message.get("close_context"):
+                await socket.send(json.dumps({"audio": None, "isFinal": True, "contextId": key}))
+                return
+            text = message["text"] if message.get("flush") else ""
+            due = max(message["at"] + self.delays.audio, due)
+            for start in range(0, len(text), LETTERS):
+                await self.delays.until(due)
+                await socket.send(self._message(key, text[start : start + LETTERS]))
+                due += self.delays.piece * LETTERS * PER_CHARACTER * RATE_HZ / PIECE
+
+    def _message(self, key: str, letters: str) -> str:
+        samples = samples_of(letters)
+        data = self.piece if len(letters) == LETTERS else base64.b64encode((TONE + TONE)[:samples]).decode()
+        length = round(1000 * PER_CHARACTER)
+        times = {
+            "chars": list(letters),
+            "charStartTimesMs": [length * number for number in range(len(letters))],
+            "charDurationsMs": [length] * len(letters),
+        }
+        return json.dumps({"audio": data, "alignment": times, "normalizedAlignment": times, "contextId": key})
+
+
+Paced = PacedDeepgram | PacedOpenAI | PacedCartesia | PacedElevenLabs
 SERVICES: dict[str, Callable[[Delays], Paced]] = {
     "deepgram": PacedDeepgram,
     "openai": PacedOpenAI,
     "cartesia": PacedCartesia,
+    "elevenlabs": PacedElevenLabs,
 }
 
 
@@ -291,6 +357,10 @@ VOICES = {
     "cartesia": Voice(
         "CARTESIA_API_KEY",
         lambda url, calls: {"base_url": url, "limit": SPARE + ceil(calls / CartesiaOptions().contexts_per_socket)},
+    ),
+    "elevenlabs": Voice(
+        "ELEVENLABS_API_KEY",
+        lambda url, calls: {"base_url": url, "limit": SPARE + ceil(calls / ElevenLabsOptions().contexts_per_socket)},
     ),
 }
 SPARE = 5
