@@ -37,7 +37,7 @@ LARGEST_CORRECTION_DB = 6.0
 voice that keeps no level, such as the caller's own of the ``echo`` engine."""
 
 FORMAT = 2
-"""Counts what has changed in the making of phrases, so that files of before are not used. 2: their level is corrected."""
+"""Counts what has changed in the making of phrases, so that older files are not used. 2: their level is corrected."""
 
 _Key = tuple[str, str, str]
 """Text, voice and language of a phrase."""
@@ -54,7 +54,7 @@ def at_house_level(audio: bytes) -> bytes:
     wrong = ACTIVE_DBFS - active_level(pcm, RATE_HZ)
     if not abs(wrong) <= LARGEST_CORRECTION_DB:
         return audio
-    return encode_mulaw(limit_and_quantise(pcm.astype(np.float32) / 32768, 10 ** (wrong / 20)))
+    return encode_mulaw(limit_and_quantise(pcm.astype(np.float32) / np.float32(32768), 10 ** (wrong / 20)))
 
 
 class Phrases:
