@@ -62,12 +62,12 @@ class Levelling:
         self._gain_db += max(-step, min(step, self._loudness.gain_db - before))
         if before == self._gain_db == 0.0 or not len(pcm):
             return pcm
-        gain: NDArray[np.float32] = np.full(1, 10 ** (before / 20), np.float32)
+        gain: NDArray[np.float32] | np.float32 = np.float32(10 ** (before / 20))
         if before != self._gain_db:
             change = 10 ** (self._gain_db / 20) - 10 ** (before / 20)
             gain = gain + np.arange(1, len(pcm) + 1, dtype=np.float32) * np.float32(change / len(pcm))
         sound: NDArray[np.float32] = pcm * gain
-        if max(sound.max(), -sound.min()) <= UNLIMITED:
-            levelled: Pcm = np.rint(sound).astype(np.int16)
+        if max(np.maximum.reduce(sound), -np.minimum.reduce(sound)) <= UNLIMITED:
+            levelled: Pcm = np.rint(sound, out=sound).astype(np.int16)
             return levelled
         return limit_and_quantise(sound, 1 / 32768)

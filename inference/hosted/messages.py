@@ -31,8 +31,12 @@ def list_of(message: Mapping[str, Any], *names: str) -> Sequence[Any]:
 
 def numbers_of(message: Mapping[str, Any], *names: str) -> list[float]:
     """Return the numbers of a list, up to the first entry that is none."""
-    numbers = (as_number(each) for each in list_of(message, *names))
-    return [number for number in takewhile(lambda number: number is not None, numbers) if number is not None]
+    numbers: list[float] = []
+    for each in list_of(message, *names):
+        if (number := as_number(each)) is None:
+            break
+        numbers.append(number)
+    return numbers
 
 
 def texts_of(message: Mapping[str, Any], *names: str) -> list[str]:

@@ -241,7 +241,7 @@ class Passage:
                 piece = piece[:wanted]
             parts.append(piece)
             wanted -= len(piece)
-        pcm = np.concatenate(parts)
+        pcm = parts[0] if len(parts) == 1 else np.concatenate(parts)
         self.taken += len(pcm)
         characters, is_exact = self.timing.at(self.taken, self.limit)
         return pcm, self.begin + characters, is_exact

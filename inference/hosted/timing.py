@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 
 RATE_HZ = 8000
 """The rate of the sound of all hosted voices here."""
@@ -187,6 +188,7 @@ class Timing:
             self._exact.append((begin, max(begin, until)))
 
 
-def _letters(text: str) -> list[str]:
-    """Return the letters and digits, without accents and case."""
-    return [each for each in unicodedata.normalize("NFKD", text.casefold()) if each.isalnum()]
+@lru_cache(maxsize=1000)
+def _letters(text: str) -> tuple[str, ...]:
+    """Return the letters and digits, without accents and case. It is asked for the same characters again and again."""
+    return tuple(each for each in unicodedata.normalize("NFKD", text.casefold()) if each.isalnum())

@@ -56,6 +56,14 @@ def test_a_loud_passage_does_not_change_the_gain_of_a_voice_that_is_known():
     assert loudness.gain_db == gain
 
 
+def test_a_gain_that_stays_is_that_of_each_sample():
+    pcm = voice(0.5, -26)
+    before = pcm.copy()
+    expected = np.rint(pcm * np.float32(10 ** (6 / 20)))
+    assert np.array_equal(Levelling(Loudness(6.0)).apply(pcm), expected)
+    assert np.array_equal(pcm, before)
+
+
 def test_silence_is_not_measured():
     loudness = Loudness()
     levelled(loudness, np.zeros(80_000, np.int16))
