@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -230,8 +230,8 @@ class KokoroVoice:
 
     def measure(self) -> None:
         """Set ``gain``. Blocks."""
-        self.gain = 1.0
-        self.gain = gain_for(whole_sound(self, _SAMPLE), RATE_HZ)
+        # With a copy: another thread may speak meanwhile, and a failure must not leave the voice at another level.
+        self.gain = gain_for(whole_sound(replace(self, gain=1.0), _SAMPLE), RATE_HZ)
 
     def _tokens_of(self, text: str) -> tuple[Phonemes, list[int], list[int]]:
         """Return the phonemes, the tokens of those that the model knows, and how many there are up to each phoneme."""

@@ -166,8 +166,8 @@ class PiperVoice:
 
     def measure(self) -> None:
         """Set ``gain``. Blocks."""
-        self.gain = 1.0
-        self.gain = gain_for(whole_sound(self, _SAMPLE), self.rate_hz)
+        # With a copy: another thread may speak meanwhile, and a failure must not leave the voice at another level.
+        self.gain = gain_for(whole_sound(replace(self, gain=1.0), _SAMPLE), self.rate_hz)
 
     def _timing(self, phonemes: Phonemes, ends: list[int], encoded: Encoded, hop: int) -> list[SpokenUntil]:
         """Return when each word has been spoken: exactly, or by its share of the phonemes."""

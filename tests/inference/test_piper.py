@@ -129,6 +129,21 @@ async def test_a_model_of_several_speakers_has_a_voice_of_each(tmp_path):
     await engine.close()
 
 
+async def test_a_voice_whose_level_could_not_be_measured_is_measured_again(engine, monkeypatch):
+    voice = engine._named("")
+    measured, voice.gain = voice.gain, None
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(voice.model, "encode", fail)
+        with pytest.raises(EngineError, match="speech synthesis failed: MemoryError"):
+            await sound_of(engine, "Good morning.")
+    await sound_of(engine, "Good morning.")
+    assert voice.gain == pytest.approx(measured, rel=0.2)
+
+
 async def test_speed_shortens_the_speech(folder, engine):
     fast = await started(model=str(folder), speed=1.5, **EVEN)
     normal, short = [len(await sound_of(each, TEXT[0])) for each in (engine, fast)]
