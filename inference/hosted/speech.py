@@ -215,7 +215,9 @@ class _Utterance:
             again.drop()
             passage.error = failure
             return
-        again.extend(self._text)
-        self._passages.append(again)
-        if self._text_ended:
+        place = self._passages.index(passage) + 1
+        following = self._passages[place] if place < len(self._passages) else None
+        again.extend(self._text[: following.begin] if following is not None else self._text)
+        self._passages.insert(place, again)
+        if self._text_ended or following is not None:
             again.end()
