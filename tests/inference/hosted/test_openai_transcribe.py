@@ -277,7 +277,7 @@ async def test_digits_that_were_said_one_by_one_are_one_number(service, engine):
         (200, error("no credit", "insufficient_quota"), {}, QuotaExhausted, "add credit"),
         (200, {"detail": "worker died"}, {}, EngineError, "worker died"),
         (200, {"words": "x"}, {}, EngineError, "has no text"),
-        (200, None, {}, EngineError, "has no text"),
+        (200, None, {}, EngineError, "is not JSON"),
         (200, {"text": 7}, {}, EngineError, "has no text"),
     ],
 )
@@ -306,6 +306,17 @@ async def test_a_page_instead_of_words_is_an_error_and_null_is_none(service, eng
 
     service.hear = null
     assert (await recognise(engine, low(0.6))).text == ""
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json"])
+async def test_an_answer_that_is_bare_words_is_an_error_that_does_not_quote_them(service, engine, kind):
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(text="my number is four two", content_type=kind)
+
+    service.hear = answer
+    with pytest.raises(EngineError, match=f"{kind} that is not JSON with words") as raised:
+        await recognise(engine, low(0.6))
+    assert "number" not in str(raised.value)
 
 
 @pytest.mark.parametrize("at", ["before", "headers", "words"])
