@@ -104,6 +104,7 @@ class CartesiaTextToSpeech:
         self._memories: dict[str, VoiceMemory] = {}
         self._names: dict[str, str] | None = None
         """The names of all voices by their ids, once they are known."""
+        self._is_started = False
         headers = {"Authorization": f"Bearer {options.api_key}", "Cartesia-Version": VERSION}
         self._api = Api("Cartesia", options.base_url, headers=headers, key=KEY, connect_timeout=options.connect_timeout)
         self._pool = SocketPool(
@@ -130,8 +131,18 @@ class CartesiaTextToSpeech:
         Connect, and find out what a call would find. Raises a permanent ``EngineError`` for a bad key, an unknown voice
         or a model that does not exist. A service that cannot be reached is only logged.
         """
+        if self._is_started:
+            return
         if not self._options.api_key:
             raise EngineError(f"Cartesia needs a key. Set {KEY}.", permanent=True)
+        try:
+            await self._check()
+        except BaseException:
+            await self.close()
+            raise
+        self._is_started = True
+
+    async def _check(self) -> None:
         try:
             await self._read_voices()
             await self._pool.start()
@@ -139,12 +150,12 @@ class CartesiaTextToSpeech:
                 await self._try()
         except EngineError as error:
             if error.permanent:
-                await self.close()
                 raise
             logger.warning("Cartesia could not be checked: %s", error)
             await self._pool.start()
 
     async def close(self) -> None:
+        self._is_started = False
         await self._pool.close()
         await self._api.close()
 

@@ -684,8 +684,9 @@ async def test_a_service_that_is_away_at_the_start_may_come_back(service, caplog
     assert "Cartesia" in caplog.text
 
 
-async def test_the_check_at_the_start_says_one_word(service):
-    async with started(service, check=True):
+async def test_the_check_at_the_start_says_one_word_however_often_it_is_started(service):
+    async with started(service, check=True) as engine:
+        await engine.start()
         assert service.said() == ["Hello."]
 
 
