@@ -115,7 +115,8 @@ class Call:
             seconds=25.0,
             options=options(*others),
             served_by=Engines(self.stt, self.llm, self.tts),
-            said_by=foreign,
+            # A pause at a comma may end an utterance, and the script has the words of whole sentences.
+            said_by=lambda text: foreign(text.replace(",", "")),
             claim={"agent": {"other_languages": {other: VOICES.get(other, "") for other in others}, **claim}},
         )
 

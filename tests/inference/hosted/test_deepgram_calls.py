@@ -64,7 +64,13 @@ async def test_no_call_loses_a_word_or_hears_one_of_another_call(engine_class):
     async with DeepgramService().serving_elsewhere() as service:
         service.intercept = sometimes(random, 0.01)
         options = DeepgramOptions(
-            api_key=KEY, base_url=service.base_url, limit=30, patience=2.0, answer_timeout=30.0, warm=2
+            api_key=KEY,
+            base_url=service.base_url,
+            limit=30,
+            patience=2.0,
+            connect_timeout=30.0,
+            answer_timeout=30.0,
+            warm=2,
         )
         engine = engine_class(options)
         async with leaving_no_task():

@@ -43,7 +43,7 @@ async def test_start_waits_for_a_server_that_is_loading_its_model(server, connec
     assert len(server.bodies) == 4
     assert not caplog.records
     server.answer = lambda body: loading[0](**loading[1])
-    await connect(load_timeout=0.3).start()
+    await connect(load_timeout=1.0).start()
     assert "Loading model" in caplog.text
 
 
