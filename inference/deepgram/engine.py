@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from inference.deepgram.account import DeepgramOptions, Models, explain, fetch_models, fitting
+from inference.deepgram.account import KEY, DeepgramOptions, Models, explain, fetch_models, fitting
 from inference.deepgram.languages import Choice, ModelLanguages
 from inference.hosted.addresses import http_url
 from inference.hosted.plan import Plan
@@ -90,6 +90,21 @@ class DeepgramEngine:
             raise self._unknown(language)
         terms = fitting([*self._options.keyterms, *keyterms]) if keyterms else None
         return HostedTranscription(self._terms(choice, terms), on_partial)
+
+    def _plan_of(self, url: str, **protocol: Any) -> Plan:
+        """The plan for this address; ``protocol`` are the fields that the protocol sets."""
+        options = self._options
+        return Plan(
+            provider="Deepgram",
+            url=url,
+            headers=options.headers,
+            key=KEY,
+            warm=options.warm,
+            limit=options.limit,
+            ping_every=2.0,
+            connect_timeout=options.connect_timeout,
+            **protocol,
+        )
 
     def _terms(self, choice: Choice, keyterms: Sequence[str] | None) -> Terms:
         options, url = self._options, self._url(choice)

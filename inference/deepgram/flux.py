@@ -9,8 +9,6 @@ silence is sent before it, which fills the window, and both are repeated until t
 
 from __future__ import annotations
 
-import json
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from inference.deepgram.account import report_terms
+from inference.deepgram.exchange import DeepgramExchange
 from inference.hosted.fields import fields, items, number, share, text
 from inference.hosted.plan import Frame
 from inference.hosted.recognition import RATE_HZ, Heard
@@ -52,22 +51,16 @@ class Turn:
 
 
 @dataclass
-class FluxExchange:
+class FluxExchange(DeepgramExchange):
     """See ``Exchange``."""
 
-    keyterms: Sequence[str] | None = None
-    """The terms to expect instead of those in the address of the socket. None leaves those."""
-    _pushed: int = 0
     _filled: list[tuple[int, int]] = field(default_factory=list)
     """The silence that was put in: after which sample of the utterance, and how many samples."""
     _turns: dict[int, Turn] = field(default_factory=dict)
     _window: int = 0
     """The sample of the utterance up to which sound is transcribed."""
     _clock_is_known: bool = True
-    _flushes: deque[int] = field(default_factory=deque)
-    """The samples up to which words are wanted."""
     _repeats: int = 0
-    _answered: int = 0
 
     @property
     def heard(self) -> Heard:
@@ -86,37 +79,15 @@ class FluxExchange:
         return replace(self._joined(over), samples=over[-1].end if over else 0)
 
     @property
-    def answered(self) -> int:
-        return self._answered
-
-    @property
     def quiet(self) -> float:
         if not self._flushes:
             return inf
         return QUIET if not self._clock_is_known or self._has_reached(self._flushes[-1]) else inf
 
-    def begin(self) -> Sequence[Frame]:
-        if self.keyterms is None:
-            return ()
-        return (json.dumps({"type": "Configure", "keyterms": list(self.keyterms)}),)
-
-    def push(self, sound: bytes) -> Sequence[Frame]:
-        self._pushed += len(sound)
-        return (sound,)
-
     def flush(self) -> Sequence[Frame]:
         self._flushes.append(self._pushed)
         self._repeats = 0
         return self._end_turn()
-
-    def settle(self) -> None:
-        if self._flushes:
-            self._answered = self._flushes.pop()
-            self._flushes.clear()
-
-    def end(self) -> tuple[Sequence[Frame], bool]:
-        # Each utterance has a socket of its own, which is closed in the middle of whatever turn there is.
-        return (), False
 
     def receive(self, message: Any) -> Sequence[Frame]:
         kind = text(message.get("type"))

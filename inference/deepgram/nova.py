@@ -8,8 +8,7 @@ mark may not come if there was little sound, may come with an empty text, and ot
 
 from __future__ import annotations
 
-import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -19,6 +18,7 @@ import msgspec
 import numpy as np
 
 from inference.deepgram.account import report_terms
+from inference.deepgram.exchange import DeepgramExchange
 from inference.hosted.fields import fields, items, number, share, text
 from inference.hosted.plan import Frame, Received
 from inference.hosted.recognition import RATE_HZ, Heard
@@ -96,22 +96,16 @@ class Segment:
 
 
 @dataclass
-class NovaExchange:
+class NovaExchange(DeepgramExchange):
     """See ``Exchange``."""
 
     offset: int = len(SILENCE)
     """Samples that were sent on the socket before this utterance."""
-    keyterms: Sequence[str] | None = None
-    """The terms to expect instead of those in the address of the socket. None leaves those."""
-    _pushed: int = 0
     _finals: Heard = field(default_factory=Heard)
     _final_end: int = 0
     """Samples up to which there are final results."""
     _interim: Segment = field(default_factory=Segment)
     _interim_end: int = 0
-    _flushes: deque[int] = field(default_factory=deque)
-    """The samples at which flushes were sent that are not answered."""
-    _answered: int = 0
     _clock_is_known: bool = True
     """Whether the times of all final results were there and made sense."""
 
@@ -129,37 +123,15 @@ class NovaExchange:
         return Heard(done.text, self._final_end, done.confidence, done.weight, done.language, done.language_probability)
 
     @property
-    def answered(self) -> int:
-        return self._answered
-
-    @property
     def quiet(self) -> float:
         if not self._flushes:
             return inf
         known = max(self._final_end, self._interim_end)
         return QUIET if self._flushes[-1] - known <= LITTLE else inf
 
-    def begin(self) -> Sequence[Frame]:
-        if self.keyterms is None:
-            return ()
-        return (json.dumps({"type": "Configure", "keyterms": list(self.keyterms)}),)
-
-    def push(self, sound: bytes) -> Sequence[Frame]:
-        self._pushed += len(sound)
-        return (sound,)
-
     def flush(self) -> Sequence[Frame]:
         self._flushes.append(self._pushed)
         return (FINALIZE,)
-
-    def settle(self) -> None:
-        if self._flushes:
-            self._answered = self._flushes.pop()
-            self._flushes.clear()
-
-    def end(self) -> tuple[Sequence[Frame], bool]:
-        # Each utterance has a socket of its own: nothing of it can reach the next one, or another call.
-        return (), False
 
     def receive(self, message: Any) -> Sequence[Frame]:
         kind = text(message.get("type"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from inference.deepgram.account import KEY, fitting
+from inference.deepgram.account import fitting
 from inference.deepgram.engine import DeepgramEngine
 from inference.deepgram.languages import Choice
 from inference.deepgram.nova import KEEP_ALIVE, SILENCE, NovaExchange, failure, read
@@ -31,21 +31,13 @@ class DeepgramSpeechToText(DeepgramEngine):
     """Seconds. Deepgram closes a socket after 10 s without sound or a message, and asks for one each 3 to 5 s."""
 
     def _plan(self, url: str) -> Plan:
-        options = self._options
-        return Plan(
-            provider="Deepgram",
-            url=url,
-            headers=options.headers,
-            key=KEY,
+        return self._plan_of(
+            url,
             read=read,
-            warm=options.warm,
-            limit=options.limit,
-            hello=(SILENCE,),
             failure=failure,
+            hello=(SILENCE,),
             keep_alive=KEEP_ALIVE,
             keep_alive_every=self.keep_alive_every,
-            ping_every=2.0,
-            connect_timeout=options.connect_timeout,
         )
 
     def _url(self, choice: Choice) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from inference.deepgram.account import KEY, fitting
+from inference.deepgram.account import fitting
 from inference.deepgram.engine import DeepgramEngine
 from inference.deepgram.flux import FluxExchange, failure, is_ready
 from inference.deepgram.languages import Choice
@@ -33,21 +33,8 @@ class DeepgramFluxSpeechToText(DeepgramEngine):
     """Samples. Flux prefers frames of 80 ms."""
 
     def _plan(self, url: str) -> Plan:
-        options = self._options
-        return Plan(
-            provider="Deepgram",
-            url=url,
-            headers=options.headers,
-            key=KEY,
-            read=read,
-            warm=options.warm,
-            limit=options.limit,
-            is_ready=is_ready,
-            failure=failure,
-            # Flux has no KeepAlive: any message that it does not know ends the socket. Pings hold it.
-            ping_every=2.0,
-            connect_timeout=options.connect_timeout,
-        )
+        # Flux has no KeepAlive: any message that it does not know ends the socket. Pings hold it.
+        return self._plan_of(url, read=read, failure=failure, is_ready=is_ready)
 
     def _url(self, choice: Choice) -> str:
         options = self._options

@@ -30,6 +30,7 @@ from inference.hosted.openai import (
     authorisation,
     check_account,
     check_model,
+    check_seconds,
     is_openai,
     is_own,
     is_text,
@@ -126,9 +127,7 @@ class OpenAISpeechOptions:
             raise EngineError(
                 f"rate_hz is {self.rate_hz}. Set it to the rate of the server, such as 24000.", permanent=True
             )
-        for name in ("connect_timeout", "first_audio_timeout", "stall_timeout", "load_timeout"):
-            if not getattr(self, name) > 0:
-                raise EngineError(f"{name} must be more than 0 seconds", permanent=True)
+        check_seconds(self, "connect_timeout", "first_audio_timeout", "stall_timeout", "load_timeout")
         if isinstance(self.voices, str) or isinstance(self.languages, str):
             raise EngineError("voices and languages are lists of names", permanent=True)
 

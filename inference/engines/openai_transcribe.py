@@ -32,6 +32,7 @@ from inference.hosted.openai import (
     authorisation,
     check_account,
     check_model,
+    check_seconds,
     is_own,
     key_of,
     provider_of,
@@ -114,9 +115,7 @@ class OpenAITranscribeOptions:
         check_account(self.base_url, self.api_key, "STT")
         if self.rate_hz not in (8000, 16_000):
             raise EngineError(f"rate_hz is {self.rate_hz}. Set it to 16000 or 8000.", permanent=True)
-        for name in ("connect_timeout", "timeout", "load_timeout", "longest"):
-            if not getattr(self, name) > 0:
-                raise EngineError(f"{name} must be more than 0 seconds", permanent=True)
+        check_seconds(self, "connect_timeout", "timeout", "load_timeout", "longest")
         if isinstance(self.languages, str):
             raise EngineError("languages is a list of codes", permanent=True)
 

@@ -82,6 +82,13 @@ def key_of(base_url: str, kind: str) -> str:
     return KEY if base_url.rstrip("/") == OPENAI_URL else f"{kind}_API_KEY"
 
 
+def check_seconds(options: object, *names: str) -> None:
+    """Refuse time-outs and the like that are not more than 0. Raises a permanent ``EngineError``."""
+    for name in names:
+        if not getattr(options, name) > 0:
+            raise EngineError(f"{name} must be more than 0 seconds", permanent=True)
+
+
 def check_account(base_url: str, api_key: str, kind: str) -> None:
     """
     Raise a permanent ``EngineError`` for an address or a key that cannot be one.
