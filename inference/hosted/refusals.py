@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from inference.chat.refusals import TRANSIENT_STATUSES, retry_after
 from inference.types import EngineError, EngineFull, EngineTimeout, QuotaExhausted
 
-TRANSIENT_STATUSES = frozenset({408, 409, 425})
-"""Beside 429 and every 5xx, the refusals that a later request may not get."""
-LONGEST_RETRY = 60.0
-"""Seconds. A service that asks for more is asked again after this time."""
 QUOTED = 300
 """Characters of an answer that an error quotes."""
 
@@ -49,7 +46,7 @@ def refusal(
     if status in (402, 429) or (status in (400, 401, 403) and is_used_up):
         if is_used_up:
             return QuotaExhausted(f"{refused}{about}. The account's quota is used up: add credit or raise its limit.")
-        return EngineFull(f"{refused}{about}", retry_after=retry_after(headers))
+        return EngineFull(f"{refused}{about}", retry_after=retry_after((headers or {}).get("Retry-After")))
     if status == 401:
         return EngineError(f"{refused}{about}. Check the key{f' in {key}' if key else ''}.", permanent=True)
     if status == 403:
@@ -61,15 +58,6 @@ def refusal(
 
 def _says_used_up(said: str) -> bool:
     return bool(_QUOTA.search(_ADDRESS.sub("", said)))
-
-
-def retry_after(headers: Mapping[str, str] | None) -> float:
-    """Seconds to send no request after the service was full. A date, HTTP's other form, counts as no header."""
-    given = (headers or {}).get("Retry-After") or ""
-    try:
-        return min(LONGEST_RETRY, max(0.0, float(given)))
-    except ValueError:
-        return 1.0
 
 
 def closed(provider: str, code: int | None, reason: str = "") -> EngineError:
