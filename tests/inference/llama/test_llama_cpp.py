@@ -14,7 +14,7 @@ import pytest
 
 from inference.engines import llama_cpp
 from inference.llama.options import LlamaCppOptions, spare_cores
-from inference.llama.server import PLAIN_TEMPLATE
+from inference.llama.server import PLAIN_TEMPLATE, LlamaServer
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineTimeout, Message
 from tests.inference.contract import LanguageModelContract
 from tests.inference.llama.conftest import make_engine
@@ -145,16 +145,18 @@ async def test_a_request_without_a_slot_waits_no_longer_than_the_first_words_may
 async def test_a_speculative_request_without_words_gives_way_to_a_real_one(load, monkeypatch):
     engine = await load(slots=1)
     held = asyncio.Event()
-    is_progress = llama_cpp.is_progress
+    events = LlamaServer.events
 
-    def wait_for_words(event: bytes) -> bool:
-        held.set()
-        return True
+    async def keep_words_back(server, body):
+        async with aclosing(events(server, body)) as progress:
+            yield await anext(progress)
+            held.set()
+            await asyncio.Event().wait()
 
-    monkeypatch.setattr(llama_cpp, "is_progress", wait_for_words)
+    monkeypatch.setattr(LlamaServer, "events", keep_words_back)
     guess = asyncio.create_task(reply_to(engine, WHERE, speculative=True))
     await held.wait()
-    monkeypatch.setattr(llama_cpp, "is_progress", is_progress)
+    monkeypatch.setattr(LlamaServer, "events", events)
     assert await reply_to(engine, OPENING) == ANSWERS["time"]
     assert await guess == ANSWERS["Where"]
 
