@@ -3,7 +3,8 @@ From the tokens of a language model to clauses that can be spoken, the first one
 
 The first clause is short, so that speech starts early. Whole sentences follow, because a voice gets their melody right.
 A number, a time, an abbreviation, a web address or a name with initials is never cut in two. Lists and headings become
-sentences. The clauses do not depend on how the text was cut into tokens.
+sentences. The clauses do not depend on how the text was cut into tokens. Time counts only for a first clause that is
+late: it becomes shorter.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ FIRST_WORDS = 3
 LONG_FIRST_WORDS = 8
 """Words after which a first clause without punctuation is cut where a phrase ends: the caller waits for it ..."""
 _LONGEST_FIRST_WORDS = 14
+"""... and after which it is cut behind any word that may end a clause."""
+_LATE_FIRST_WORDS = 4
+"""Words after which a late first clause is cut where a phrase ends ..."""
+_LONGEST_LATE_FIRST_WORDS = 7
 """... and after which it is cut behind any word that may end a clause."""
 MAX_CLAUSE = 160
 """Characters. A longer sentence is cut at a comma, so that an interruption or a late token costs less."""
@@ -193,6 +198,8 @@ class ClauseSplitter:
         """The text that is not part of a clause yet."""
         self._first = True
         """The first clause is still to come."""
+        self._late = False
+        """The caller has waited long for the first clause."""
         self._items = 0
         """The last number at the beginning of a sentence, which may be that of an item."""
         self._line_ended = False
@@ -214,6 +221,10 @@ class ClauseSplitter:
             for certain in self._lines.take(character):
                 self._take(certain)
         return self._collect()
+
+    def hurry(self) -> None:
+        """Make the first clause shorter from now on, because the words come slowly and the caller waits for it."""
+        self._late = True
 
     def finish(self, *, is_cut: bool = False) -> list[Clause]:
         """``is_cut``: the text ends anywhere, and only what is surely a whole clause is to be spoken."""
@@ -360,10 +371,19 @@ class ClauseSplitter:
         if self._in_brackets:
             return
         words = len(self._waiting.split())
-        if words >= LONG_FIRST_WORDS and (end := self._phrase_end()):
+        if words >= (_LATE_FIRST_WORDS if self._late else LONG_FIRST_WORDS) and (end := self._phrase_end()):
             self._cut(end, sentence=False)
-        elif words >= _LONGEST_FIRST_WORDS and self._last_word().lower() not in _WEAK_LAST:
+        elif self._may_end_first(self._last_word(), words):
             self._cut(len(self._waiting), sentence=False)
+
+    def _may_end_first(self, word: str, words: int) -> bool:
+        """Whether so many words are enough, and ``word`` may be the last one of the first clause."""
+        if words >= _LONGEST_FIRST_WORDS:
+            return word.lower() not in _WEAK_LAST
+        if not self._late or words < _LONGEST_LATE_FIRST_WORDS:
+            return False
+        # It is no part of a name, a number or a phrase that goes on.
+        return word.isalpha() and word.islower() and word not in _WEAK_LAST | _NEVER_LAST
 
     def _phrase_end(self) -> int:
         """Where the last phrase begins before which the text may be cut, or 0."""

@@ -32,6 +32,10 @@ READ_ON_CHARACTERS = 4000
 """How much of it is read: five times the longest reply that ``max_tokens`` allows by default. A model that writes more
 does not end."""
 
+LATE = 0.2
+"""Seconds after the first token when the first clause is late and may be shorter. A model of 50 tokens a second has
+written eight words by then, which are a first clause of full length."""
+
 Emit = Callable[[ev.Event], None]
 
 ONSET = 120
@@ -75,7 +79,8 @@ class _ReplyReader:
         self._deltas = deltas
         self._emit = emit
         self._reply = SpokenReply(longest)
-        self._begun = False
+        self._late_at: float | None = None
+        """When the first clause is late, in the time of the event loop; known with the first token."""
         self._is_cut = False
         self._ended = False
         """There is nothing more to read."""
@@ -132,9 +137,12 @@ class _ReplyReader:
 
     def _take(self, delta: TextDelta) -> str:
         """Note everything but the text, and return that."""
-        if not self._begun:
-            self._begun = True
+        now = asyncio.get_running_loop().time()
+        if self._late_at is None:
+            self._late_at = now + LATE
             self._emit(ev.ReplyToken(self._revision))
+        elif now >= self._late_at:
+            self._reply.hurry()
         self.requests |= delta.requests
         self._is_cut = self._is_cut or delta.is_cut
         return delta.text

@@ -68,6 +68,10 @@ class SpokenReply:
         """What comes after a reply of full length."""
         self._is_cut = False
 
+    def hurry(self) -> None:
+        """Make the first clause shorter, because the words come slowly."""
+        self._splitter.hurry()
+
     def push(self, text: str) -> list[str]:
         return self._limit(self._repetitions.filter(self._splitter.push(text)))
 

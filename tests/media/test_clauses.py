@@ -123,6 +123,35 @@ def test_a_clause_is_returned_as_soon_as_it_is_certain():
     assert splitter.finish() == [Clause("And")]
 
 
+def late(text: str) -> list[str]:
+    """The clauses of a reply that is late from its second word on."""
+    splitter = ClauseSplitter()
+    ready = splitter.push(text[:1])
+    splitter.hurry()
+    return [clause.text for clause in [*ready, *splitter.push(text[1:]), *splitter.finish()]]
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("Yes we are open on Saturdays from nine.", ["Yes we are open", "on Saturdays from nine."]),
+        ("I can book a table for two.", ["I can book a table", "for two."]),
+        ("You will find our main entrance just round here.", ["You will find our main entrance just", "round here."]),
+        ("The number is 0 2 0 7 9 4 6 0 9 please.", ["The number is 0 2 0 7 9 4 6 0 9 please."]),
+        ("That would be our Doctor Anna Maria Brown today.", ["That would be our Doctor Anna Maria Brown today."]),
+        ("Yes.", ["Yes."]),
+        ("So the people who want their", ["So the people who want their"]),
+    ],
+)
+def test_a_late_first_clause_is_shorter(text, spoken):
+    assert late(text) == spoken
+
+
+def test_only_the_first_clause_is_shorter_when_words_come_slowly():
+    text = "We open at nine. You can find our main entrance just around the corner in Mill Lane today."
+    assert late(text) == split(text)
+
+
 def test_a_long_sentence_is_cut_at_its_commas():
     text = "All right then. " + "we have a table by the window, " * 12 + "and that is all."
     first, *parts = split(text)

@@ -119,6 +119,41 @@ async def test_the_voice_does_not_wait_for_the_rest():
     assert (await asyncio.wait_for(task, 60))[1].requests == END
 
 
+@pytest.mark.parametrize(
+    ("late", "first"), [(0.0, "We are open on Saturdays"), (1000.0, "We are open on Saturdays from nine")]
+)
+async def test_the_first_clause_is_shorter_if_the_words_come_slowly(monkeypatch, late, first):
+    monkeypatch.setattr("media.reply.LATE", late)
+    clauses: list[str] = []
+    speaking = Voice().open()
+    speak = speaking.speak
+
+    async def listened(text: AsyncIterator[str]) -> AsyncGenerator[Any, None]:
+        async with aclosing(noted(text)) as source, aclosing(speak(source)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def noted(text: AsyncIterator[str]) -> AsyncGenerator[str, None]:
+        async for clause in text:
+            clauses.append(clause.strip())
+            yield clause
+
+    speaking.speak = listened
+    words = [f"{word} " for word in "We are open on Saturdays from nine in the morning until one.".split()]
+    await answer(
+        ev.Revision(1, 1),
+        [Message("user", "Hello?")],
+        llm=Model(*words),
+        tts=Voice(),
+        speech=speaking,
+        language="en",
+        longest=25.0,
+        speculative=False,
+        emit=lambda event: None,
+    )
+    assert clauses[0] == first
+
+
 async def test_a_rest_that_does_not_come_is_not_waited_for_long(monkeypatch):
     monkeypatch.setattr("media.reply.READ_ON_SECONDS", 0.02)
     model = Model(*PIECES, TextDelta(requests=END), asyncio.Event())
