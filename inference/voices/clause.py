@@ -17,10 +17,12 @@ MIN_CHUNK, MAX_CHUNK = 0.02, 0.06
 LEADING_SILENCE = 0.03
 SENTENCE_PAUSE = 0.18
 CLAUSE_PAUSE = 0.08
+UNMARKED_PAUSE = 0.03
 """
-Seconds of silence before a clause, after a sentence and after any other clause. They replace the voice's own: Flite
-adds about 200 ms before and after a clause, during which the caller would wait; eSpeak NG adds none, so that sentences
-would run together. People pause for 150 to 350 ms between sentences that belong together, and half as long at a comma.
+Seconds of silence before a clause, after a sentence, after a clause with a mark (``,;:—``), and after one without. They
+replace the voice's own: Flite adds about 200 ms before and after a clause, during which the caller would wait; eSpeak
+NG adds none, so that sentences would run together. People pause for 150 to 350 ms between sentences that belong
+together, half as long at a comma, and not at all where only the reply was cut into clauses.
 """
 
 HELD_BACK = 0.01
@@ -84,8 +86,7 @@ class SpokenClause:
         """Yield the rest of the voice and the pause after it. The last chunk ends the text."""
         loud = np.flatnonzero(np.abs(self._held.astype(np.int32)) > QUIET)
         voiced = int(loud[-1]) + 1 if loud.size else 0
-        pause = SENTENCE_PAUSE if self.text.rstrip().endswith((".", "!", "?")) else CLAUSE_PAUSE
-        rest = np.zeros(voiced + int(pause * self.rate_hz), np.int16)
+        rest = np.zeros(voiced + int(pause_after(self.text) * self.rate_hz), np.int16)
         kept = self._held[: len(rest)]
         # Behind the voice there is only its own silence to fade; the voice itself is never touched.
         rest[: len(kept)] = _fade(kept, min(self._fade_samples, len(kept) - voiced), begins=False)
@@ -103,6 +104,14 @@ class SpokenClause:
             known = bisect_right(self.spoken, self._position, key=lambda until: until.sample)
             text_end = min(self.spoken[known - 1].text_end, len(self.text)) if known else 0
             yield AudioChunk(piece, self.offset + text_end, exact=self.exact)
+
+
+def pause_after(text: str) -> float:
+    """Return the seconds of silence after a clause."""
+    last = text.rstrip().rstrip("\"'”’)]*_")[-1:]
+    if last in (".", "!", "?", "…"):
+        return SENTENCE_PAUSE
+    return CLAUSE_PAUSE if last in (",", ";", ":", "—", "–", "-") else UNMARKED_PAUSE
 
 
 def _fade(pcm: Pcm, samples: int, *, begins: bool) -> Pcm:
