@@ -118,22 +118,25 @@ class Recording:
     def _place(self, side: int, position: int, mulaw: bytes) -> None:
         if self._file.is_dropped or self._finished is not None or position > self._end + _MAX_JUMP:
             return
-        late = max(0, self._base - position)
-        position, sound = position + late, np.frombuffer(mulaw, np.uint8)[late:]
-        for part in (sound[at : at + _SHIFT] for at in range(0, len(sound), _SHIFT)):
-            while position + len(part) > self._base + WINDOW:
+        sound = np.frombuffer(mulaw, np.uint8)
+        if position < self._base:
+            position, sound = self._base, sound[self._base - position :]
+        for at in range(0, len(sound), _SHIFT):
+            part = sound[at : at + _SHIFT] if len(sound) > _SHIFT else sound
+            begin, position = position, position + len(part)
+            while position > self._base + WINDOW:
                 self._slide()
-            row = position - self._base
-            self._window[row : row + len(part), side] = part
-            position += len(part)
+            self._window[begin - self._base : position - self._base, side] = part
             # If the part begins after the end, the silence between the two has to be written too.
-            self._mark_changed(min(self._end, position - len(part)), position)
+            self._mark_changed(begin if begin < self._end else self._end, position)
         if self._end >= self._write_at and self._spool.has_room:
             self._write()
 
     def _mark_changed(self, start: int, end: int) -> None:
-        self._unwritten = start if self._unwritten is None else min(self._unwritten, start)
-        self._end = max(self._end, end)
+        if self._unwritten is None or start < self._unwritten:
+            self._unwritten = start
+        if end > self._end:
+            self._end = end
 
     def _write(self) -> None:
         self._write_at = self._end + _WRITE_INTERVAL
