@@ -60,7 +60,7 @@ TURNS = (
 """What the caller says, by the names of the recordings."""
 INTERRUPTION = "pocketsphinx__goforward"
 """What the caller says over the reply to the third turn."""
-TALK_OVER_AFTER = 1.2
+TALK_OVER_AFTER = 0.6
 """Seconds of the reply before the interruption."""
 NOBODY_SAYS = re.compile(r"<[^>]*>|\[[A-Z_ ]+\]|^\s*(?:user|model|assistant|system)\s*:|```|\*\*", re.I | re.M)
 """Markers, roles, tags and markdown. They are for machines, so a caller must never hear them."""
