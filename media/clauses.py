@@ -13,7 +13,8 @@ import re
 from typing import NamedTuple
 
 FIRST_WORDS = 3
-"""Words of the shortest first clause: a shorter one has no melody, and is over before the next clause is ready."""
+"""Words of the shortest first clause: a shorter one has no melody, and is over before the next clause is ready. Only a
+sentence at the end of its line may be shorter, because most likely nothing follows."""
 LONG_FIRST_WORDS = 8
 """Words after which a first clause without punctuation is cut where a phrase ends: the caller waits for it ..."""
 _LONGEST_FIRST_WORDS = 14
@@ -354,7 +355,7 @@ class ClauseSplitter:
         return goes_on
 
     def _end_sentence(self) -> None:
-        if not self._first or len(self._waiting.split()) >= FIRST_WORDS:
+        if not self._first or self._line_ended or len(self._waiting.split()) >= FIRST_WORDS:
             self._cut(len(self._waiting), sentence=True)
 
     @property

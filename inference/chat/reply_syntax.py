@@ -200,8 +200,8 @@ class ReplySyntax:
         character = text[at]
         if not before and (found := self._opening(text, at, final)):
             return found
-        if character == "\n":
-            return self._role(text, at + 1, before, final)
+        if last == "\n" and (found := self._role(text, at, before[:-1], final)):
+            return found
         if character in _ANGLES or (character == "\\" and text[at + 1 : at + 2] in _ANGLES):
             found = self._angle(text, at, before, final)
         elif character in "[({*`":

@@ -15,13 +15,21 @@ NOTHING = ToolRequests()
 
 
 def said(text: str, *, size: int = 1000, marker: str = "[END_CALL]", tools: Tools = TOOLS) -> tuple[str, ReplyFilter]:
-    """The text that is spoken when the reply comes in pieces of this size."""
+    """The text that is spoken when the reply comes in pieces of this size, without the end of its last line."""
     reply = ReplyFilter(marker, tools)
     pieces = [reply.feed(text[start : start + size]) for start in range(0, len(text), size)]
-    return "".join(pieces) + reply.rest(), reply
+    return ("".join(pieces) + reply.rest()).removesuffix("\n"), reply
 
 
 SIZES = (1, 2, 3, 5, 1000)
+
+
+@pytest.mark.parametrize("role", ["User", "Customer", "Assistant"])
+def test_a_line_is_spoken_at_its_end_even_if_a_role_may_follow(role):
+    """What follows may be the label of data, so the whole next line is awaited, but the caller does not wait."""
+    reply = ReplyFilter("[END_CALL]", TOOLS)
+    assert reply.feed("It is a bit cloudy.\n") == "It is a bit cloudy.\n"
+    assert reply.feed(f"{role}: What is the weather like") == ""
 
 
 @pytest.mark.parametrize(
@@ -71,7 +79,7 @@ def test_a_model_that_may_not_wait_does_not_and_its_marker_is_not_spoken():
 @pytest.mark.parametrize("size", SIZES)
 def test_text_that_only_looks_like_a_request_is_spoken(text, size):
     words, reply = said(f"Well, {text}", size=size)
-    assert words == f"Well, {text}"
+    assert words == f"Well, {text}".removesuffix("\n")
     assert not reply.requests
 
 
