@@ -68,6 +68,9 @@ MOST_WRONG_WORDS = 25.0
 """Per cent of the words that the server noted as heard and that are not found on the tape. Whisper tiny.en errs in some
 of Piper's words by itself, and in more of a sentence that was cut off."""
 TELEPHONE_HZ = 8000
+MOST_TALKING_ON = 1.5
+"""Seconds that the agent may speak on after the caller has begun to interrupt it. Whisper needs a moment for the words.
+A reply that ends by itself sooner needs no interruption."""
 LOG_LINES = 20
 """Lines of the server's log that are shown."""
 
@@ -86,6 +89,10 @@ class Result:
     """What the caller heard of each turn, by the server's record."""
     recognised: list[str] = field(default_factory=list)
     """What the server understood of the caller's turns."""
+    differing: list[tuple[str, str]] = field(default_factory=list)
+    """Of each call with too many wrong words: what is on record as heard, and what was recognised on the tape."""
+    talked_on: int = 0
+    """How often the agent spoke on although the caller interrupted it."""
     gave_up: int = 0
     """How often the caller waited in vain for the agent."""
     log: list[str] = field(default_factory=list)
@@ -99,14 +106,16 @@ class Result:
             yield f"{unanswered} of {len(measured.turns)} turns got no answer"
         if self.gave_up:
             yield f"the caller waited {self.gave_up} times in vain"
-        if any(overlap.silent_after is None for overlap in measured.interruptions):
-            yield "an interruption did not stop the agent"
+        if self.talked_on:
+            yield f"the agent spoke on {self.talked_on} times although the caller interrupted it"
         if measured.gaps:
             yield f"the agent's voice had {len(measured.gaps)} gaps"
         if errors := [code for code in measured.errors if code != CLOSED_BY_APPLICATION]:
             yield f"the carrier reported errors: {errors}"
         if self.heard.rate > MOST_WRONG_WORDS:
             yield f"{self.heard.rate:.0f} % of the words on record as heard are not on the tape"
+        for record, tape in self.differing:
+            yield f"on record {record!r}, on the tape {tape!r}"
         for text in self.spoken:
             if NOBODY_SAYS.search(text):
                 yield f"the caller heard {text!r}"
@@ -182,6 +191,16 @@ def read_records(database: Path, result: Result) -> list[str]:
     return [" ".join(parts) for parts in heard.values()]
 
 
+def talks_on(measured: Measurements) -> int:
+    """How often the agent spoke on for long although the caller interrupted it."""
+    return sum(
+        end - overlap.started_at > MOST_TALKING_ON
+        for overlap in measured.interruptions
+        for begin, end in measured.agent_speech
+        if begin <= overlap.started_at < end
+    )
+
+
 async def recognise_agent(models: Path, tapes: Sequence[Path]) -> list[str]:
     """Recognise what the caller's ear got of the agent, stretch by stretch, with tiny.en."""
     engine = FasterWhisperSpeechToText(WhisperOptions(model=str(models / "tiny.en"), device="cpu", partials=False))
@@ -212,10 +231,15 @@ def run(models: Path, speech: Path, llm: str, calls: int) -> Result:
         with serving("uvicorn", directory, calls=calls, environment=environment(models, llm), cores="0-255") as server:
             tapes, result.gave_up = asyncio.run(hold_calls(server.url, speech, directory / "tapes", calls))
             result.log = server.log.read_text(errors="replace").splitlines()
-        result.measured = combine([measure(tape) for tape in tapes])
+        each = [measure(tape) for tape in tapes]
+        result.measured = combine(each)
+        result.talked_on = sum(map(talks_on, each))
         noted = read_records(directory / "db.sqlite3", result)
         for record, tape in zip(noted, asyncio.run(recognise_agent(models, tapes)), strict=True):
-            result.heard += word_errors(record, tape)
+            errors = word_errors(record, tape)
+            result.heard += errors
+            if errors.rate > MOST_WRONG_WORDS:
+                result.differing.append((record, tape))
     return result
 
 
