@@ -175,7 +175,8 @@ def read_records(database: Path, result: Result) -> list[str]:
     """Add the stages and texts on record to the result. Return what was heard in each call, in order."""
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
         rows = connection.execute(
-            "SELECT call_id, speaker, said, heard, stages FROM calls_turn ORDER BY call_id, number"
+            "SELECT call_id, speaker, said, heard, stages FROM calls_turn JOIN calls_call ON calls_call.id = call_id "
+            "ORDER BY calls_call.created_at, number"
         ).fetchall()
     heard: dict[str, list[str]] = {}
     for call, speaker, said, part, stages in rows:
