@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clientcaller import environment
 from inference.models.catalogue import CATALOGUE
-from inference.models.choice import Choice, Machine, choose, this_machine
+from inference.models.choice import Choice, choose, this_machine
 from inference.models.files import missing_files
 
 
@@ -40,7 +40,6 @@ def is_fetched(name: str) -> bool:
     return not missing_files(models_folder() / name, CATALOGUE[name])
 
 
-def choose_models() -> tuple[Machine, Choice]:
-    """This machine, and the models that fit it: of those that were fetched, if there are any."""
-    machine = this_machine()
-    return machine, choose(machine, [name for name in CATALOGUE if is_fetched(name)])
+def choose_models() -> Choice:
+    """The models that fit this machine: of those that were fetched, if there are any."""
+    return choose(this_machine(), [name for name in CATALOGUE if is_fetched(name)])

@@ -115,7 +115,7 @@ def _model_server(read: Reader) -> Options:
 
 
 def _llama_cpp(read: Reader) -> Options:
-    return {"model": read("LLM_MODEL") or local_models.choose_models()[1].llm}
+    return {"model": read("LLM_MODEL") or local_models.choose_models().llm}
 
 
 def _csm(read: Reader) -> Options:
@@ -135,7 +135,7 @@ def _voice_and_model(read: Reader) -> Options:
 
 
 def _piper(read: Reader) -> Options:
-    return _local_voice(read, local_models.choose_models()[1].tts)
+    return _local_voice(read, local_models.choose_models().tts)
 
 
 def _kokoro(read: Reader) -> Options:

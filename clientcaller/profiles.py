@@ -98,19 +98,10 @@ def _profiles() -> dict[str, tuple[Choice, Choice, Choice]]:
 
 def _talk() -> tuple[Choice, Choice, Choice]:
     """Small models with weights, all in one process, as they fit this machine."""
-    machine, models = local_models.choose_models()
+    models = local_models.choose_models()
     return (
-        # CTranslate2 takes four threads also where there are fewer cores, and answers later: after 520 instead of 409
-        # ms in the median of twelve, on two busy cores.
-        named(
-            "stt",
-            "whisper",
-            model=local_models.path_of(models.stt),
-            device="cpu",
-            cpu_threads=min(machine.cores, 4),
-        ),
-        # The last core is for the sound of the call.
-        named("llm", "llama-cpp", model=local_models.path_of(models.llm), threads=max(1, machine.cores - 1)),
+        named("stt", "whisper", model=local_models.path_of(models.stt), device="cpu"),
+        named("llm", "llama-cpp", model=local_models.path_of(models.llm)),
         named("tts", "piper", model=local_models.path_of(models.tts)),
     )
 

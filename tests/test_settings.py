@@ -121,19 +121,10 @@ def test_the_talk_profile_has_models_that_fit_the_machine(load, tmp_path, monkey
     monkeypatch.setattr(local_models, "this_machine", lambda: Machine(4, 8 * 10**9))
     settings = load(ENGINES_PROFILE="talk", MODELS_FOLDER=str(tmp_path))
     assert models_of(settings) == [str(tmp_path / name) for name in ("tiny.en", "gemma3-1b-it", "piper-joe")]
-    assert settings["ENGINES"]["llm"]["OPTIONS"]["threads"] == 3
     assert settings["ENGINES_PROFILE_IS_SET"]
     make_model(tmp_path, "gemma3-270m-it")
     settings = load(ENGINES_PROFILE="talk", MODELS_FOLDER=str(tmp_path))
     assert models_of(settings)[1] == str(tmp_path / "gemma3-270m-it"), "it is there, and nobody waits for a download"
-
-
-@pytest.mark.parametrize(("cores", "recogniser", "language_model"), [(1, 1, 1), (2, 2, 1), (8, 4, 7)])
-def test_the_models_have_no_more_threads_than_cores(load, monkeypatch, cores, recogniser, language_model):
-    monkeypatch.setattr(local_models, "this_machine", lambda: Machine(cores, 10**9))
-    engines = load(ENGINES_PROFILE="talk")["ENGINES"]
-    assert engines["stt"]["OPTIONS"]["cpu_threads"] == recogniser
-    assert engines["llm"]["OPTIONS"]["threads"] == language_model, "a core is left for the sound, if there are two"
 
 
 def test_names_of_the_catalogue_stand_for_their_folders(load, tmp_path):

@@ -12,7 +12,6 @@ import io
 import itertools
 import json
 import logging
-import os
 import struct
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+from inference.cores import usable_cores
 from inference.engines.front_desk_phrases import sentences
 from inference.interfaces import OnPartial
 from inference.types import Description, EngineError, Languages, Pcm, Transcript, has_language
@@ -243,7 +243,7 @@ class SphinxSpeechToText:
     languages: ClassVar[Languages] = frozenset(("en",))
 
     def __init__(self, *, processes: int = 0, decoders: int = 4) -> None:
-        self._processes = processes or min(2, os.cpu_count() or 1)
+        self._processes = processes or min(2, usable_cores())
         self._decoders = decoders
         self._workers: list[_WorkerProcess] = []
         self._replacing: set[asyncio.Task[None]] = set()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
+from inference.cores import usable_cores
 from inference.types import EngineError
 
 FEWEST_CONTEXT_TOKENS = 512
@@ -18,7 +18,7 @@ def spare_cores() -> int:
     With a thread on every core each step of the model waits for a thread that another process keeps from running: on a
     busy machine of two cores replies then took more than 2 s for one token.
     """
-    return max(1, (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) - 1)
+    return max(1, usable_cores() - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

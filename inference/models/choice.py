@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference.cores import CGROUP, usable_cores
 from inference.models.catalogue import CATALOGUE
 
 GB = 10**9
-CGROUP = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 
@@ -79,11 +79,7 @@ def _best(candidates: Sequence[_Candidate], machine: Machine, fetched: Collectio
 
 def this_machine(*, cgroup: Path = CGROUP, meminfo: Path = MEMINFO) -> Machine:
     """Look at the machine, and at the limits of a container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):
-        quota, period = (cgroup / "cpu.max").read_text().split()
-        cores = max(1, min(cores, int(quota) // int(period)))
-    return Machine(cores, _free_memory(cgroup, meminfo))
+    return Machine(usable_cores(cgroup=cgroup), _free_memory(cgroup, meminfo))
 
 
 def _free_memory(cgroup: Path, meminfo: Path) -> int:

@@ -8,6 +8,7 @@ import importlib.util
 import logging
 from pathlib import Path
 
+from inference.cores import usable_cores
 from inference.types import EngineError
 from inference.whisper.mel import RATE_HZ
 from inference.whisper.model import Model, advice
@@ -19,6 +20,8 @@ CUBLAS = ("libcublasLt.so.12", "libcublas.so.12")
 """In the order of their dependency."""
 CUDA_CONTEXT_BYTES = 2**29
 """The memory that CUDA itself takes for one process, by estimate."""
+MOST_THREADS = 4
+"""As many as CTranslate2 takes by itself. More are hardly faster for a few seconds of sound."""
 ROW_SHARE = 16
 """A row of 30 s needs about a sixteenth of the weights' memory in a pass (attention of 1500 by 1500 per head)."""
 PARAMETERS = {
@@ -56,7 +59,7 @@ def load(options: WhisperOptions) -> Model:
             device=device,
             device_index=options.device_index,
             compute_type=compute_type,
-            cpu_threads=options.cpu_threads,
+            cpu_threads=options.cpu_threads or min(usable_cores(), MOST_THREADS),
             num_workers=2 if device == "cpu" else 1,  # they share the weights
             download_root=options.download_root or None,
             local_files_only=options.local_files_only,

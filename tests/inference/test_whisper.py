@@ -12,6 +12,7 @@ from inference.backends import make_engine
 from inference.engines.whisper import FasterWhisperSpeechToText
 from inference.types import EngineError, EngineFull, EngineLoading
 from inference.whisper.hallucinations import Hypothesis
+from inference.whisper.loading import load
 from inference.whisper.mel import RATE_HZ
 from inference.whisper.options import WhisperOptions
 from tests.inference.contract import leaving_no_task
@@ -544,6 +545,23 @@ async def test_it_can_be_started_again(folder):
         await engine.close()
         await engine.start()
         assert await recognised(engine) == LOW_SENTENCE
+
+
+@pytest.mark.parametrize(
+    ("cores", "asked", "threads"), [(1, 0, 1), (2, 0, 2), (64, 0, 4), (2, 3, 3)], ids=["1", "2", "64", "asked for"]
+)
+def test_a_model_has_no_more_threads_than_cores(folder, monkeypatch, cores, asked, threads):
+    given = []
+
+    def load_weights(name, **options):
+        given.append(options["cpu_threads"])
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr("faster_whisper.WhisperModel", load_weights)
+    monkeypatch.setattr("inference.whisper.loading.usable_cores", lambda: cores)
+    with pytest.raises(EngineError, match="enough"):
+        load(WhisperOptions(model=str(folder), device="cpu", cpu_threads=asked))
+    assert given == [threads]
 
 
 async def test_a_call_while_the_model_loads_is_told_so(folder):

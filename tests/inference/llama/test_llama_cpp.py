@@ -364,5 +364,5 @@ def test_options_that_cannot_work_are_refused_by_name(wrong):
 
 def test_one_core_is_left_to_the_rest_of_the_calls(monkeypatch):
     for cores, expected in ((1, 1), (2, 1), (8, 7)):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        monkeypatch.setattr("inference.llama.options.usable_cores", lambda cores=cores: cores)
         assert spare_cores() == expected
