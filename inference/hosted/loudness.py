@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log10
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +16,13 @@ SOUND_DBFS = -50.0
 """A quieter block is silence."""
 ENOUGH, COMPLETE = 30, 250
 """Blocks with sound (0.6 and 5 s) from which the level is taken for the first time, and the last time."""
+EVERY = 10
+"""Blocks with sound (0.2 s) after which the level is taken again, until then."""
 LARGEST_DB = 12.0
 """The largest correction."""
+_FULL_SCALE_POWER = BLOCK * 32768.0**2
+"""The sum of the squares of a block at full scale (0 dBFS)."""
+_SOUND_POWER = _FULL_SCALE_POWER * 10 ** (SOUND_DBFS / 10)
 UNLIMITED = 32768 * 10 ** (-3 / 20)
 """Where the limiter begins. It takes several times as long as the rest, and few pieces of a voice reach it."""
 DB_PER_SECOND = 3.0
@@ -32,18 +39,22 @@ class Loudness:
         self._is_settled = gain_db is not None
         self._blocks: list[float] = []
         """The power of the blocks with sound."""
+        self._next = ENOUGH
+        """The number of them with which the level is taken next."""
 
     def measure(self, pcm: Pcm) -> None:
         """Take sound as the provider has sent it."""
         if self._is_settled:
             return
-        blocks = pcm[: len(pcm) // BLOCK * BLOCK].reshape(-1, BLOCK).astype(np.float64) / 32768
-        power = np.square(blocks).mean(1)
-        self._blocks += power[power > 10 ** (SOUND_DBFS / 10)].tolist()
-        if len(self._blocks) >= ENOUGH:
-            louder = np.sort(self._blocks)[len(self._blocks) // 2 :]
-            level = 10 * float(np.log10(louder.mean()))
-            self.gain_db = max(-LARGEST_DB, min(LARGEST_DB, ACTIVE_DBFS - level))
+        blocks = pcm[: len(pcm) // BLOCK * BLOCK].reshape(-1, BLOCK).astype(np.float32)
+        power = np.einsum("ij,ij->i", blocks, blocks).tolist()
+        self._blocks += [each for each in power if each > _SOUND_POWER]
+        if len(self._blocks) < self._next:
+            return
+        self._next = len(self._blocks) + EVERY
+        louder = sorted(self._blocks)[len(self._blocks) // 2 :]
+        level = 10 * log10(sum(louder) / len(louder) / _FULL_SCALE_POWER)
+        self.gain_db = max(-LARGEST_DB, min(LARGEST_DB, ACTIVE_DBFS - level))
         self._is_settled = len(self._blocks) >= COMPLETE
 
 
