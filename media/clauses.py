@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 FIRST_WORDS = 3
 """Words of the shortest first clause: a shorter one has no melody, and is over before the next clause is ready. Only a
-sentence at the end of its line may be shorter, because most likely nothing follows."""
+sentence at the end of its line may be shorter, because most likely nothing follows, and one that is late."""
 LONG_FIRST_WORDS = 8
 """Words after which a first clause without punctuation is cut where a phrase ends: the caller waits for it ..."""
 _LONGEST_FIRST_WORDS = 14
@@ -201,6 +201,8 @@ class ClauseSplitter:
         """The first clause is still to come."""
         self._late = False
         """The caller has waited long for the first clause."""
+        self._short_end = 0
+        """Where a sentence ends that is too short for a first clause, unless that is late."""
         self._items = 0
         """The last number at the beginning of a sentence, which may be that of an item."""
         self._line_ended = False
@@ -314,6 +316,9 @@ class ClauseSplitter:
     def _full_stop(self, word: str) -> None:
         if self._is_number_of_item(word):
             return
+        if self._line_ended:
+            self._end_sentence()
+            return
         name = word.rstrip(".…").lower()
         unit = _UNIT.search(name)
         name = unit[0] if unit and unit[0] in _MAYBE_LAST else name
@@ -355,7 +360,10 @@ class ClauseSplitter:
         return goes_on
 
     def _end_sentence(self) -> None:
-        if not self._first or self._line_ended or len(self._waiting.split()) >= FIRST_WORDS:
+        is_short = self._first and len(self._waiting.split()) < FIRST_WORDS
+        if is_short and not self._line_ended and not self._late:
+            self._short_end = len(self._waiting)
+        else:
             self._cut(len(self._waiting), sentence=True)
 
     @property
@@ -372,7 +380,9 @@ class ClauseSplitter:
         if self._in_brackets:
             return
         words = len(self._waiting.split())
-        if words >= (_LATE_FIRST_WORDS if self._late else LONG_FIRST_WORDS) and (end := self._phrase_end()):
+        if self._late and self._short_end:
+            self._cut(self._short_end, sentence=True)
+        elif words >= (_LATE_FIRST_WORDS if self._late else LONG_FIRST_WORDS) and (end := self._phrase_end()):
             self._cut(end, sentence=False)
         elif self._may_end_first(self._last_word(), words):
             self._cut(len(self._waiting), sentence=False)

@@ -140,11 +140,24 @@ def late(text: str) -> list[str]:
         ("The number is 0 2 0 7 9 4 6 0 9 please.", ["The number is 0 2 0 7 9 4 6 0 9 please."]),
         ("That would be our Doctor Anna Maria Brown today.", ["That would be our Doctor Anna Maria Brown today."]),
         ("Yes.", ["Yes."]),
+        ("Yes. I will make it two hundred dollars then.", ["Yes.", "I will make it two hundred dollars then."]),
         ("So the people who want their", ["So the people who want their"]),
     ],
 )
 def test_a_late_first_clause_is_shorter(text, spoken):
     assert late(text) == spoken
+
+
+def test_a_short_sentence_before_the_clause_was_late_is_spoken_by_itself():
+    splitter = ClauseSplitter()
+    assert splitter.push("Yes, please. I will ") == []
+    splitter.hurry()
+    assert splitter.push("make ") == [Clause("Yes, please.")]
+
+
+@pytest.mark.parametrize("line", ["Yes.", "No.", "At 10 a.m.", "It is 3.", "Ask Dr.", "Well..."])
+def test_a_sentence_is_certain_at_the_end_of_its_line(line):
+    assert ClauseSplitter().push(f"{line}\n") == [Clause(line)]
 
 
 def test_only_the_first_clause_is_shorter_when_words_come_slowly():
