@@ -25,6 +25,9 @@ NG adds none, so that sentences would run together. People pause for 150 to 350 
 together, half as long at a comma, and not at all where only the reply was cut into clauses.
 """
 
+_SENTENCE_MARKS = ".!?…。！？؟।"
+_CLAUSE_MARKS = ",;:—–-、，；：،؛"
+
 HELD_BACK = 0.01
 """Seconds of sound that are held until the clause ends, so that there is always a last chunk to carry its end."""
 
@@ -108,10 +111,10 @@ class SpokenClause:
 
 def pause_after(text: str) -> float:
     """Return the seconds of silence after a clause."""
-    last = text.rstrip().rstrip("\"'”’)]*_")[-1:]
-    if last in (".", "!", "?", "…"):
+    last = text.rstrip().rstrip("\"'”’»」)]*_")[-1:]
+    if last and last in _SENTENCE_MARKS:
         return SENTENCE_PAUSE
-    return CLAUSE_PAUSE if last in (",", ";", ":", "—", "–", "-") else UNMARKED_PAUSE
+    return CLAUSE_PAUSE if last and last in _CLAUSE_MARKS else UNMARKED_PAUSE
 
 
 def _fade(pcm: Pcm, samples: int, *, begins: bool) -> Pcm:

@@ -21,7 +21,7 @@ CUBLAS = ("libcublasLt.so.12", "libcublas.so.12")
 CUDA_CONTEXT_BYTES = 2**29
 """The memory that CUDA itself takes for one process, by estimate."""
 MOST_THREADS = 4
-"""As many as CTranslate2 takes by itself. More are hardly faster for a few seconds of sound."""
+"""As many as CTranslate2 takes by itself."""
 ROW_SHARE = 16
 """A row of 30 s needs about a sixteenth of the weights' memory in a pass (attention of 1500 by 1500 per head)."""
 PARAMETERS = {

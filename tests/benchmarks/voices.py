@@ -3,6 +3,7 @@ How the voices of this machine sound on the line, as figures: level, clicks, pau
 
     python -m tests.benchmarks.voices                                   # eSpeak NG, and Flite where it is installed
     python -m tests.benchmarks.voices --piper FOLDER/piper-joe          # and Piper
+    python -m tests.benchmarks.voices --kokoro FOLDER/kokoro            # and Kokoro, for some minutes
     python -m tests.benchmarks.voices --resampling                      # only the resampling
     python -m tests.benchmarks.voices --piper FOLDER/piper-joe --cost   # only what Piper costs
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -36,6 +38,7 @@ from rich.table import Table
 from inference.engines import flite
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.engines.flite import FliteTextToSpeech
+from inference.engines.kokoro import KokoroOptions, KokoroTextToSpeech
 from inference.engines.piper import PiperOptions, PiperTextToSpeech
 from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.resampling import resample
@@ -413,6 +416,8 @@ async def main(arguments: argparse.Namespace) -> None:
         engines += [FliteTextToSpeech(voice=voice) for voice in ("slt", "rms")]
     if arguments.piper:
         engines.append(PiperTextToSpeech(PiperOptions(model=arguments.piper)))
+    if arguments.kokoro:
+        engines.append(KokoroTextToSpeech(KokoroOptions(model=arguments.kokoro, cores=os.cpu_count() or 1)))
     if arguments.cost:
         engines = engines[-1:]
     lines: dict[str, Line] = {}
@@ -451,6 +456,7 @@ def print_lines(console: Console, lines: dict[str, Line]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--piper", metavar="PATH", help="a voice of Piper")
+    parser.add_argument("--kokoro", metavar="PATH", help="the folder of Kokoro")
     parser.add_argument("--resampling", action="store_true", help="measure only the resampling")
     parser.add_argument("--cost", action="store_true", help="measure only what the last engine costs")
     asyncio.run(main(parser.parse_args()))

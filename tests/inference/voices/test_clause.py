@@ -19,6 +19,8 @@ SILENCE = np.zeros(RATE_HZ // 2, np.int16)
         ('He said "come in." ', 0.18),
         ("Are you there?", 0.18),
         ("Well…", 0.18),
+        ("こんにちは。", 0.18),
+        ("はい、", 0.08),
         ("Of course,", 0.08),
         ("It is free today -", 0.08),
         ("That is right—", 0.08),
