@@ -51,7 +51,7 @@ class DeepgramOptions:
     stop_counts: bool = False
     """Whether a full stop at the end of the words means that the sentence is over. Deepgram may also write one where
     the words were asked for in a pause inside a sentence."""
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
     """Further parameters of the address, as ``{"mip_opt_out": "true"}``."""
 
     def __post_init__(self) -> None:

@@ -46,7 +46,7 @@ class DeepgramVoiceOptions(HostedVoiceOptions):
     voices: Sequence[str] = ()
     """Further voices that agents may name. Each keeps ``warm`` sockets of its own."""
 
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
     """Further parameters of the address, as ``{"speed": "1.1", "mip_opt_out": "true"}``."""
 
 

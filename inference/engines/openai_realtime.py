@@ -69,7 +69,7 @@ class OpenAIRealtimeOptions:
     delay: str = ""
     """How long ``gpt-realtime-whisper`` waits for more sound: ``minimal``, ``low``, ``medium``, ``high``, ``xhigh``."""
 
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
     """Further parameters of the address, for servers that want them (``model``). OpenAI must not get a model there."""
 
     warm: int = 2

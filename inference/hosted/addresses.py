@@ -12,10 +12,21 @@ def http_url(base_url: str) -> str:
     return _with_scheme(base_url, "http")
 
 
-def websocket_url(base_url: str, path: str = "", query: Iterable[tuple[str, str]] = ()) -> str:
-    """The address of a WebSocket. ``query`` may repeat a name."""
-    parameters = urlencode(list(query), quote_via=quote)
+def websocket_url(base_url: str, path: str = "", query: Iterable[tuple[str, object]] = ()) -> str:
+    """
+    The address of a WebSocket. ``query`` may repeat a name.
+
+    Operators write its values as JSON: true and false become these words, and a list repeats its name.
+    """
+    parameters = urlencode(
+        [(name, _as_text(each)) for name, value in query for each in (value if isinstance(value, list) else [value])],
+        quote_via=quote,
+    )
     return _with_scheme(base_url, "ws") + path + (f"?{parameters}" if parameters else "")
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _with_scheme(base_url: str, scheme: str) -> str:
