@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 OFTEN = 2
 """So many permanent errors of a start are answered as others are: an operator may be about to mend it."""
+SHORTEST_RETRY = 0.05
+"""Seconds between two attempts at least: with ``retry_after=0`` a start that fails at once would take a whole core."""
 LONGEST_RETRY = 300.0
 """Seconds between two attempts to start an engine whose errors are permanent, unless ``retry_after`` is longer."""
 
@@ -209,7 +211,8 @@ class FallbackEngine(Generic[EngineT]):
         After a few errors that will not pass by themselves, try less and less often: a start may take a core for
         seconds, which the calls of the other engines need.
         """
-        hopeless, pause = 0, self.retry_after
+        hopeless = 0
+        pause = usual = max(self.retry_after, SHORTEST_RETRY)
         try:
             while not member.started:
                 try:
@@ -228,8 +231,8 @@ class FallbackEngine(Generic[EngineT]):
                     member.start_error = failure
                     member.start_tried.set()
                     hopeless = hopeless + 1 if failure.permanent else 0
-                    pause = min(2 * pause, LONGEST_RETRY) if hopeless > OFTEN else self.retry_after
-                    await asyncio.sleep(max(pause, self.retry_after))
+                    pause = min(2 * pause, LONGEST_RETRY) if hopeless > OFTEN else usual
+                    await asyncio.sleep(max(pause, usual))
                 else:
                     if member.start_error is not None:
                         logger.info("The %s has started", member.name)

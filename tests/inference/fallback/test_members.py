@@ -118,6 +118,18 @@ def test_a_start_that_fails_permanently_is_tried_less_and_less_often(permanent, 
     run(work())
 
 
+@pytest.mark.parametrize(("permanent", "starts"), [(True, 6), (False, 21)])
+def test_a_start_that_may_be_tried_again_at_once_does_not_take_a_core(permanent, starts):
+    async def work():
+        engines = [slow_starter(refusals=1000, permanent=permanent), llm()]
+        engine = await started(FallbackLanguageModel(engines=engines, retry_after=0.0))
+        await asyncio.sleep(1.01)
+        assert 1000 - engine.members[0].engine.refusals == starts
+        await engine.close()
+
+    run(work())
+
+
 def test_starting_waits_for_one_engine_and_then_only_a_while_for_the_others():
     async def work():
         slow = slow_starter(refusals=0, seconds=40.0, replies=["slow"])
