@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import queue
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -22,7 +24,7 @@ from typing import ClassVar
 import numpy as np
 
 from inference.engines import pocket_tts_worker as worker
-from inference.types import Description, EngineError, Languages
+from inference.types import Description, EngineError, EngineTimeout, Languages
 from inference.voices.clause import SpokenUntil
 from inference.voices.loudness import gain_for, limit_and_quantise
 from inference.voices.speech import LocalTextToSpeech, Sink, whole_sound
@@ -68,6 +70,9 @@ class PocketOptions:
     slots: int = 1
     """Clauses that are spoken at the same time, each by a process with a model of its own."""
 
+    stall_timeout: float = 10.0
+    """Seconds without any sound after which a process that speaks counts as hung, and is replaced."""
+
     def __post_init__(self) -> None:
         if self.language.partition("_")[0] not in _LANGUAGES:
             raise EngineError(
@@ -75,6 +80,8 @@ class PocketOptions:
             )
         if self.slots < 1:
             raise EngineError(f"slots of Pocket TTS is {self.slots}; use at least 1", permanent=True)
+        if self.stall_timeout <= 0:
+            raise EngineError("stall_timeout of Pocket TTS must be more than 0 s", permanent=True)
 
 
 class PocketProcess:
@@ -104,13 +111,17 @@ class PocketProcess:
     def is_alive(self) -> bool:
         return not self._ended and self._process.poll() is None
 
-    def say(self, text: str, voice: str, sink: Sink, gain: float) -> None:
-        """Pass the sound of a clause to the sink; its end, or that of the worker, ends it. Raises ``EngineError``."""
+    def say(self, text: str, voice: str, sink: Sink, gain: float, *, patience: float) -> None:
+        """
+        Pass the sound of a clause to the sink; its end, or that of the worker, ends it. Raises ``EngineError``.
+
+        A worker that sends nothing for ``patience`` seconds is ended.
+        """
         self._number += 1
         self._write({"number": self._number, "text": text, "voice": voice})
         timing, stopped = _estimate(text), False
         while True:
-            kind, payload = self._read()
+            kind, payload = self._read(patience)
             if kind == worker.DONE:
                 return
             if kind == worker.FAILED:
@@ -140,18 +151,36 @@ class PocketProcess:
             self._ended = True
             raise EngineError(f"the process of Pocket TTS has ended: {error}") from error
 
-    def _read(self) -> tuple[bytes, bytes]:
-        assert self._process.stdout is not None
+    def _read(self, patience: float | None = None) -> tuple[bytes, bytes]:
+        """Return the next message. ``patience``: seconds; without it, wait as long as it takes."""
         reason = ""
         try:
-            header = self._process.stdout.read(worker.HEADER.size)
-            if len(header) == worker.HEADER.size:
-                kind, size = worker.HEADER.unpack(header)
-                return kind, self._process.stdout.read(size)
+            kind, size = worker.HEADER.unpack(self._receive(worker.HEADER.size, patience))
+            return kind, self._receive(size, patience)
+        except EOFError:
+            pass
+        except TimeoutError:
+            self._ended = True
+            self._process.kill()
+            raise EngineTimeout(f"Pocket TTS sent nothing for {patience:g} s; its process is replaced") from None
         except (OSError, ValueError) as error:  # closed in the meantime
             reason = f": {error}"
         self._ended = True
         raise EngineError(f"the process of Pocket TTS has ended{reason}")
+
+    def _receive(self, size: int, patience: float | None) -> bytes:
+        assert self._process.stdout is not None
+        pipe = self._process.stdout.fileno()
+        received = bytearray()
+        waiting = select.poll()
+        waiting.register(pipe, select.POLLIN)
+        while len(received) < size:
+            if not waiting.poll(None if patience is None else 1000 * patience):
+                raise TimeoutError
+            if not (piece := os.read(pipe, size - len(received))):
+                raise EOFError
+            received += piece
+        return bytes(received)
 
 
 def _estimate(text: str) -> list[SpokenUntil]:
@@ -218,7 +247,7 @@ class PocketTextToSpeech(LocalTextToSpeech):
         try:
             if process is None or not process.is_alive:
                 process = self._start_process()
-            process.say(text, voice, sink, gain)
+            process.say(text, voice, sink, gain, patience=self._options.stall_timeout)
         except BaseException:
             if process is not None and not process.is_alive:
                 self._forget(process)

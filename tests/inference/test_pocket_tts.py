@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from inference.engines.pocket_tts import PocketOptions, PocketTextToSpeech
-from inference.types import EngineError
+from inference.types import EngineError, EngineTimeout
 from inference.voices.loudness import active_level
 from tests.inference.speaking import clauses, loud_samples, sound_of, speak
 
@@ -60,6 +60,14 @@ async def test_a_worker_that_dies_fails_its_clause_and_is_replaced(engine):
     with pytest.raises(EngineError, match="the process of Pocket TTS has ended"):
         await speak(engine, "die")
     assert len(await speak(engine, "Okay.")) > 1
+
+
+async def test_a_worker_that_hangs_fails_its_clause_and_is_replaced():
+    engine = await started(stall_timeout=1.0)
+    with pytest.raises(EngineTimeout, match=r"sent nothing for 1 s; its process is replaced"):
+        await speak(engine, "one hang")
+    assert len(await speak(engine, "Okay.")) > 1
+    await engine.close()
 
 
 async def test_two_slots_speak_at_the_same_time():

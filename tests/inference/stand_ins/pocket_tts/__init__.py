@@ -1,7 +1,8 @@
 """
 Stands in for the package ``pocket-tts`` 4.0 in its worker process: the same functions, tones for words, no PyTorch.
 
-The text "forever" is spoken until ``stop`` is set, and "die" ends the process, as a crash would.
+The text "forever" is spoken until ``stop`` is set, "die" ends the process, as a crash would, and after "hang" nothing
+more happens.
 """
 
 import os
@@ -64,6 +65,8 @@ class TTSModel:
         words = iter(lambda: "forever", None) if "forever" in text_to_generate else text_to_generate.split()
         yield Tensor(silence)
         for word in words:
+            if word == "hang":
+                threading.Event().wait()
             for _ in range(3):
                 if stop is not None and stop.is_set():
                     return
