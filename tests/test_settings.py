@@ -357,3 +357,13 @@ def test_an_impossible_calling_rate_is_refused(load, pace):
 
 def test_a_json_setting_is_parsed(load):
     assert load(CONVERSATION=json.dumps({"max_lead": 0.3}))["CONVERSATION"] == {"max_lead": 0.3}
+
+
+@pytest.mark.parametrize(("arguments", "has_traceback"), [((), False), (("--traceback",), True)])
+def test_the_command_line_says_what_is_wrong_without_lines_of_python(arguments, has_traceback):
+    command = [sys.executable, str(ROOT / "manage.py"), "check", *arguments]
+    environment = {**os.environ, "ENGINES_PROFILE": "nope", "DJANGO_SETTINGS_MODULE": "clientcaller.settings"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert ("Traceback" in result.stderr) is has_traceback
+    assert 'ENGINES_PROFILE is "nope". Choose one of: laptop' in result.stderr
