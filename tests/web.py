@@ -6,6 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
+from media.phone.serving import stop_server
+
 
 @asynccontextmanager
 async def serving(answer: Any) -> AsyncIterator[str]:
@@ -16,4 +18,4 @@ async def serving(answer: Any) -> AsyncIterator[str]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield "http://{}:{}".format(*runner.addresses[0][:2])
-    await runner.cleanup()
+    await stop_server(runner)

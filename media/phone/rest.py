@@ -34,6 +34,7 @@ from media.phone.rest_forms import (
     refuse_unknown_parameters,
 )
 from media.phone.rest_resources import call_resource, list_resource, recording_resource
+from media.phone.serving import stop_server
 from media.phone.twilio_errors import TwilioError
 
 if TYPE_CHECKING:  # network.py imports this module
@@ -91,7 +92,7 @@ class RestApi:
     async def close(self) -> None:
         """Stop listening."""
         if self._runner is not None:
-            await self._runner.cleanup()
+            await stop_server(self._runner)
 
     def _serve(self, handler: Handler | None) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Return a handler for aiohttp; without ``handler``, one that knows no resource."""

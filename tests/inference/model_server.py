@@ -12,6 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
+from media.phone.serving import stop_server
+
 Answer = Callable[[dict[str, Any]], "AsyncIterator[bytes] | web.StreamResponse | Awaitable[web.StreamResponse]"]
 
 
@@ -84,7 +86,7 @@ class ModelServer:
         try:
             yield self
         finally:
-            await runner.cleanup()
+            await stop_server(runner)
 
     async def _models(self, request: web.Request) -> web.Response:
         self.models_requests += 1

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from media.phone.serving import stop_server
+
 
 class Socket:
     """One WebSocket, as the service sees it."""
@@ -116,7 +118,7 @@ class Service:
         finally:
             for socket in self.open_sockets:
                 socket.abort()
-            await runner.cleanup()
+            await stop_server(runner)
 
     @asynccontextmanager
     async def serving_elsewhere(self) -> AsyncIterator[Any]:

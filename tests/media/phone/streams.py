@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from media.phone.gateway import Gateway
+from media.phone.serving import stop_server
 from media.phone.stream import StreamEnd
 from media.phone.stream_handshake import StreamRequest
 from media.phone.tape import Tape
@@ -99,7 +100,7 @@ async def serve_requests(
             connect_to=f"ws://127.0.0.1:{port}",
         )
     finally:
-        await runner.cleanup()
+        await stop_server(runner)
 
 
 async def run_stream(behaviour: Behaviour, party: Person | None = None, **options: Any) -> tuple[StreamEnd, Gateway]:

@@ -31,6 +31,7 @@ from media.phone.live import (
     read_lines,
     speak_typed_lines,
 )
+from media.phone.serving import stop_server
 from tests.media.phone.doubles import DEADLINE
 from tests.media.phone.sounds import LOUD, write_wave
 
@@ -103,7 +104,7 @@ async def server(settings, tmp_path) -> AsyncIterator[str]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    await stop_server(runner)
 
 
 async def test_a_script_makes_a_call_and_leaves_figures_and_a_recording(server, tmp_path):
