@@ -20,9 +20,7 @@ LONG_FIRST_WORDS = 8
 _LONGEST_FIRST_WORDS = 14
 """... and after which it is cut behind any word that may end a clause."""
 _LATE_FIRST_WORDS = 4
-"""Words after which a late first clause is cut where a phrase ends ..."""
-_LONGEST_LATE_FIRST_WORDS = 7
-"""... and after which it is cut behind any word that may end a clause."""
+"""Words after which a late first clause is cut where a phrase ends."""
 MAX_CLAUSE = 160
 """Characters. A longer sentence is cut at a comma, so that an interruption or a late token costs less."""
 _MIN_PART = 40
@@ -68,6 +66,8 @@ _WEAK_LAST = _BREAKS_BEFORE | frozenset(
     "a an the my your our his her its their this of is are was were be not very".split()
 )
 """Words that a clause must not end with, because they belong to the next word."""
+_GO_ON_WITH_AND = frozenset(("hundred", "thousand", "million"))
+"""Parts of a number that may go on: "one hundred and twenty"."""
 _ADDRESS = re.compile(r"://|www\.|@|\w\.\w+/")
 _PART = re.compile(r"(?<=[,;:]) |(?<=—)(?!\s?[\d$€£])| (?=[-–] (?![\d$€£A-Z]))")
 _ORDINAL = re.compile(r"(?:\d{1,2}\.?[-–])?\d{1,2}(?:\.\d{1,2})?")
@@ -271,6 +271,8 @@ class ClauseSplitter:
             if before != " ":
                 self._waiting += " "
                 self._word_ended()
+            if self._line_ended and self._waiting and (self._unless or self._short_end == len(self._waiting.rstrip())):
+                self._end_sentence()
             return
         if before == " ":
             self._word_begins(character)
@@ -316,9 +318,6 @@ class ClauseSplitter:
     def _full_stop(self, word: str) -> None:
         if self._is_number_of_item(word):
             return
-        if self._line_ended:
-            self._end_sentence()
-            return
         name = word.rstrip(".…").lower()
         unit = _UNIT.search(name)
         name = unit[0] if unit and unit[0] in _MAYBE_LAST else name
@@ -328,7 +327,9 @@ class ClauseSplitter:
         ordinal = _ORDINAL.fullmatch(name) is not None
         if ordinal and self._goes_on_after_number(self._waiting.rstrip()[: -len(word)]):
             return
-        if word == _NUMBER_SIGN and len(self._waiting.split()) > 1:
+        if self._line_ended:
+            self._end_sentence()
+        elif word == _NUMBER_SIGN and len(self._waiting.split()) > 1:
             self._unless = "small"
         elif name == "no":
             self._unless = "digit"
@@ -362,7 +363,7 @@ class ClauseSplitter:
     def _end_sentence(self) -> None:
         is_short = self._first and len(self._waiting.split()) < FIRST_WORDS
         if is_short and not self._line_ended and not self._late:
-            self._short_end = len(self._waiting)
+            self._short_end = len(self._waiting.rstrip())
         else:
             self._cut(len(self._waiting), sentence=True)
 
@@ -384,29 +385,23 @@ class ClauseSplitter:
             self._cut(self._short_end, sentence=True)
         elif words >= (_LATE_FIRST_WORDS if self._late else LONG_FIRST_WORDS) and (end := self._phrase_end()):
             self._cut(end, sentence=False)
-        elif self._may_end_first(self._last_word(), words):
+        elif words >= _LONGEST_FIRST_WORDS and self._last_word().lower() not in _WEAK_LAST:
             self._cut(len(self._waiting), sentence=False)
-
-    def _may_end_first(self, word: str, words: int) -> bool:
-        """Whether so many words are enough, and ``word`` may be the last one of the first clause."""
-        if words >= _LONGEST_FIRST_WORDS:
-            return word.lower() not in _WEAK_LAST
-        if not self._late or words < _LONGEST_LATE_FIRST_WORDS:
-            return False
-        # It is no part of a name, a number or a phrase that goes on.
-        return word.isalpha() and word.islower() and word not in _WEAK_LAST | _NEVER_LAST
 
     def _phrase_end(self) -> int:
         """Where the last phrase begins before which the text may be cut, or 0."""
         words = self._waiting.split()
         for index in range(len(words) - 1, FIRST_WORDS, -1):
             before, word = words[index - 1].lower(), words[index].lower()
+            if word == "and" and before in _GO_ON_WITH_AND:
+                continue
             if word in _BREAKS_BEFORE and before not in _WEAK_LAST and before.rstrip(".").isalpha():
                 return len(" ".join(words[:index]))
         return 0
 
     def _cut(self, end: int, *, sentence: bool) -> None:
         clause, self._waiting = self._waiting[:end].strip(), self._waiting[end:].lstrip()
+        self._short_end = 0
         if not any(map(str.isalnum, clause)):
             return
         self._ready.append(Clause(clause, sentence and (self._line_ended or not self._lines.in_item)))

@@ -136,9 +136,10 @@ def late(text: str) -> list[str]:
     [
         ("Yes we are open on Saturdays from nine.", ["Yes we are open", "on Saturdays from nine."]),
         ("I can book a table for two.", ["I can book a table", "for two."]),
-        ("You will find our main entrance just round here.", ["You will find our main entrance just", "round here."]),
-        ("The number is 0 2 0 7 9 4 6 0 9 please.", ["The number is 0 2 0 7 9 4 6 0 9 please."]),
-        ("That would be our Doctor Anna Maria Brown today.", ["That would be our Doctor Anna Maria Brown today."]),
+        ("Your code is four two seven one nine three.", ["Your code is four two seven one nine three."]),
+        ("It costs one hundred and twenty euros for two.", ["It costs one hundred and twenty euros", "for two."]),
+        ("La tienda abre hoy hasta las ocho.", ["La tienda abre hoy hasta las ocho."]),
+        ("👍. Sure, I can do that.", ["Sure, I can do that."]),
         ("Yes.", ["Yes."]),
         ("Yes. I will make it two hundred dollars then.", ["Yes.", "I will make it two hundred dollars then."]),
         ("So the people who want their", ["So the people who want their"]),
@@ -155,9 +156,15 @@ def test_a_short_sentence_before_the_clause_was_late_is_spoken_by_itself():
     assert splitter.push("make ") == [Clause("Yes, please.")]
 
 
-@pytest.mark.parametrize("line", ["Yes.", "No.", "At 10 a.m.", "It is 3.", "Ask Dr.", "Well..."])
-def test_a_sentence_is_certain_at_the_end_of_its_line(line):
-    assert ClauseSplitter().push(f"{line}\n") == [Clause(line)]
+@pytest.mark.parametrize("line", ["Yes.", "No.", "At 10 a.m.", "It is 3.", "Hi!", "Well..."])
+@pytest.mark.parametrize("end", ["\n", " \n", "  \n"])
+def test_a_sentence_is_certain_at_the_end_of_its_line(line, end):
+    assert ClauseSplitter().push(f"{line}{end}") == [Clause(line)]
+
+
+@pytest.mark.parametrize("text", ["We see Dr.\nSmith today.", "Approx.\n5 miles from here.", "Ask B.\nSmith about it."])
+def test_an_abbreviation_before_a_name_does_not_end_a_sentence_with_its_line(text):
+    assert split(text) == [text.replace("\n", " ")]
 
 
 def test_only_the_first_clause_is_shorter_when_words_come_slowly():
@@ -267,6 +274,19 @@ pieces = st.lists(st.sampled_from([*WORDS, "\n"]) | st.text(max_size=6), max_siz
 def test_the_clauses_do_not_depend_on_how_the_text_is_cut_into_tokens(words, size):
     text = " ".join(words)
     assert split(text, size=size) == split(text)
+
+
+@given(pieces, st.integers(0, 60), st.integers(1, 9))
+def test_every_word_is_spoken_once_and_whole_whenever_the_clause_is_late(words, late_at, size):
+    text = " ".join(words)
+    splitter, ready = ClauseSplitter(), []
+    for at in range(0, len(text), size):
+        if at >= late_at:
+            splitter.hurry()
+        ready += splitter.push(text[at : at + size])
+    ready += splitter.finish()
+    spoken, usual = (re.findall(r"\w+", " ".join(texts)) for texts in ([c.text for c in ready], split(text)))
+    assert spoken == usual
 
 
 @given(st.lists(st.sampled_from("we open, at nine. Dr. 3.50 why? yes! and 10:30 a.m. so; — then".split()), max_size=80))
