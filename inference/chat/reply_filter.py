@@ -114,6 +114,7 @@ class ReplyFilter:
         if found.ends_thought:
             self.requests = NO_REQUESTS
             self.thought_first = True
+            self._before = ""  # the reply begins here
         if found.block is not None:
             self._block = found
         said_nothing = not self._before or self._others_turn

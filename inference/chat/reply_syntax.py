@@ -200,7 +200,7 @@ class ReplySyntax:
         character = text[at]
         if not before and (found := self._opening(text, at, final)):
             return found
-        if last == "\n" and (found := self._role(text, at, before[:-1], final)):
+        if last == "\n" and (found := self._role(text, at, before[:-1] or before, final)):
             return found
         if character in _ANGLES or (character == "\\" and text[at + 1 : at + 2] in _ANGLES):
             found = self._angle(text, at, before, final)
