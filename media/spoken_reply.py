@@ -66,6 +66,8 @@ class SpokenReply:
         """How long the clauses so far take to say."""
         self._rest: list[Clause] = []
         """What comes after a reply of full length."""
+        self._rest_seconds = 0.0
+        """How long that takes to say."""
         self._is_cut = False
 
     def hurry(self) -> None:
@@ -104,12 +106,12 @@ class SpokenReply:
         for clause in clauses:
             if self.full:
                 self._rest.append(clause)
+                self._rest_seconds += seconds_of_speech(clause.text)
                 continue
             self._seconds += seconds_of_speech(clause.text)
             spoken.append(clause.text)
             self.full = self._seconds >= self._longest + (0.0 if clause.ends else UNBROKEN)
-        rest = sum(seconds_of_speech(clause.text) for clause in self._rest)
-        self.done = self.done or self.looping or rest > GRACE
+        self.done = self.done or self.looping or self._rest_seconds > GRACE
         return spoken
 
 
