@@ -16,10 +16,15 @@ def websocket_url(base_url: str, path: str = "", query: Iterable[tuple[str, obje
     """
     The address of a WebSocket. ``query`` may repeat a name.
 
-    Operators write its values as JSON: true and false become these words, and a list repeats its name.
+    Operators write its values as JSON: true and false become these words, a list repeats its name, and null is left out.
     """
     parameters = urlencode(
-        [(name, _as_text(each)) for name, value in query for each in (value if isinstance(value, list) else [value])],
+        [
+            (name, _as_text(each))
+            for name, value in query
+            for each in (value if isinstance(value, list) else [value])
+            if each is not None
+        ],
         quote_via=quote,
     )
     return _with_scheme(base_url, "ws") + path + (f"?{parameters}" if parameters else "")

@@ -21,7 +21,7 @@ def test_an_address_serves_requests_and_sockets(written, http, websocket):
 
 
 def test_the_values_of_a_query_may_be_those_of_json():
-    query = {"model": "a b", "redact": ["pci", "ssn"], "mip_opt_out": True, "numerals": False, "rate": 8000}
+    query = {"model": "a b", "redact": ["pci", "ssn"], "mip_opt_out": True, "numerals": False, "rate": 8000, "no": None}
     assert websocket_url("x.io", "/v1", query.items()) == (
         "wss://x.io/v1?model=a%20b&redact=pci&redact=ssn&mip_opt_out=true&numerals=false&rate=8000"
     )
