@@ -76,7 +76,9 @@ def fitting(keyterms: Sequence[str]) -> list[str]:
     """As many of the terms as Deepgram takes, each once."""
     left, fit = MOST_TOKENS, []
     for term in dict.fromkeys(" ".join(each.split()) for each in keyterms):
-        if term and (left := left - len(term.encode()) // 3 - 1) >= 0:
+        tokens = len(term.encode()) // 3 + 1
+        if term and tokens <= left:
+            left -= tokens
             fit.append(term)
     return fit
 

@@ -214,7 +214,7 @@ class CartesiaTextToSpeech:
             answer = await self._api.get_json("/voices", patience=5.0, optional=False, limit="100", **after)
             page = [voice for voice in _entries(answer) if text_of(voice, "id")]
             names.update((text_of(voice, "id"), text_of(voice, "name")) for voice in page)
-            if not page or answer.get("has_more") is False:
+            if not page or not isinstance(answer, Mapping) or answer.get("has_more") is False:
                 break
             after["starting_after"] = text_of(page[-1], "id")
         if not names:

@@ -339,7 +339,7 @@ def multipart(boundary: str, fields: Sequence[tuple[str, str]], file: bytes) -> 
 def _decoded(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):  # msgspec's errors, and those of text that is not UTF-8
         return None
 
 

@@ -16,7 +16,8 @@ def websocket_url(base_url: str, path: str = "", query: Iterable[tuple[str, obje
     """
     The address of a WebSocket. ``query`` may repeat a name.
 
-    Operators write its values as JSON: true and false become these words, a list repeats its name, and null is left out.
+    Operators write its values as JSON: true and false become these words, a list repeats its name, and null is left
+    out.
     """
     parameters = urlencode(
         [

@@ -74,7 +74,7 @@ class Api:
                 return None if response.status in accepted else msgspec.json.decode(await response.read())
         except TimeoutError as error:
             raise EngineTimeout(f"{self.provider} did not answer GET {path} within {patience:.1f} s") from error
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # msgspec's errors, and those of text that is not UTF-8
             raise EngineError(f"{self.provider} answered GET {path} with something that is not JSON") from error
 
     @asynccontextmanager

@@ -26,7 +26,7 @@ class Health:
             return
         if isinstance(self._error, EngineFull):
             raise EngineFull(str(self._error), retry_after=left)
-        raise self._error
+        raise self._error.with_traceback(None)  # it is kept, and would keep the frames of everybody who was refused
 
     def succeed(self) -> None:
         """A request was answered."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from math import isfinite
 from typing import Any
 
 
@@ -48,7 +47,7 @@ def as_number(value: Any) -> float | None:
     """Return a finite number that a sound of hours can have as its time, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if isfinite(value) and abs(value) < 1e9 else None
+    return value if abs(value) < 1e9 else None  # false for NaN, and right for integers beyond all floats
 
 
 def audio_of(message: Mapping[str, Any], *names: str) -> bytes:

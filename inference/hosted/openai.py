@@ -95,8 +95,12 @@ def check_account(base_url: str, api_key: str, kind: str) -> None:
 
     ``kind`` is how the settings of the engine begin: ``STT`` or ``TTS``.
     """
-    address = urlsplit(base_url)
-    if address.scheme not in ("http", "https") or not address.hostname:
+    try:
+        address = urlsplit(base_url)
+        is_web = address.scheme in ("http", "https") and bool(address.hostname)
+    except ValueError:  # such as a bracket that is not closed
+        is_web = False
+    if not is_web:
         raise EngineError(f"base_url must be an http(s) URL such as {OPENAI_URL}, not {base_url!r}", permanent=True)
     key = checked_key(api_key)
     if is_openai(base_url) and not key:
@@ -146,7 +150,7 @@ def refusal_in(said: str, provider: str, *, key: str, doing: str) -> EngineError
     code = ""
     try:
         content = msgspec.json.decode(said)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         content = None
     error = content.get("error", content) if isinstance(content, dict) else None
     if isinstance(error, dict):

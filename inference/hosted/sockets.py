@@ -134,7 +134,7 @@ class SocketPool:
     def _refuse_if_useless(self, url: str) -> None:
         loop, plan = asyncio.get_running_loop(), self.plan
         if (error := self._refused.get(url)) is not None and error.permanent:
-            raise error
+            raise error.with_traceback(None)  # it is kept, and would keep the frames of everybody who was refused
         for error in self._refused.values():
             if isinstance(error, EngineFull) and loop.time() < self._full_until:
                 raise EngineFull(str(error), retry_after=self._full_until - loop.time())

@@ -97,10 +97,15 @@ class _Utterance:
                 self._add(clause)
         except Exception as error:
             self._error = self._error or error
-        self._text_ended = True
-        if self._passages:
-            self._passages[-1].end()
-        self._news.set()
+        except asyncio.CancelledError:
+            # Of the listener, who has gone, or of what makes the text: then nobody else would tell the listener.
+            self._error = self._error or EngineError("the text was cancelled")
+            raise
+        finally:
+            self._text_ended = True
+            if self._passages:
+                self._passages[-1].end()
+            self._news.set()
 
     def next_chunk(self) -> AudioChunk | None:
         """Return a chunk if there is one. Raises the error of the service, or of the text."""

@@ -183,7 +183,8 @@ class Timing:
 
     def _add_exact(self, begin: int, until: int, *, follows: bool) -> None:
         if follows and self._exact and begin - self._exact[-1][1] <= FOLLOWED * RATE_HZ:
-            begin = self._exact.pop()[0]
+            begin, known = self._exact.pop()
+            until = max(until, known)
         if until > begin or not self._exact:
             self._exact.append((begin, max(begin, until)))
 

@@ -321,3 +321,4 @@ def test_terms_are_cut_to_what_deepgram_takes():
     assert fitting(["Aachen", " ", "Aachen", "Dr.  Weiß"]) == ["Aachen", "Dr. Weiß"]
     many = fitting([f"term number {number}" for number in range(1000)])
     assert 50 < len(many) < 150
+    assert fitting(["x" * 5000, "Smith", "Jones"]) == ["Smith", "Jones"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import numpy as np
+import pytest
 
 from inference.hosted.context import Heard, Manner, VoiceMemory
 from inference.hosted.lease import Lease
@@ -87,3 +88,22 @@ async def test_a_passage_that_is_said_again_comes_before_the_passage_that_follow
     assert sum(len(chunk.pcm) for chunk in first) == 1600
     assert first[-1].text_end == len("One. ")
     assert said[-1].text_end == len("One. Two. ")
+
+
+async def test_a_text_that_is_cancelled_ends_the_utterance():
+    contexts = Contexts()
+    manner = Manner(
+        provider="Echo Ltd",
+        usage_name="echo/1",
+        take=contexts.take,
+        open_context=contexts.open,
+        voice=VoiceMemory(Loudness(0.0)),
+    )
+
+    async def text() -> AsyncGenerator[str, None]:
+        raise asyncio.CancelledError
+        yield ""
+
+    with pytest.raises(EngineError, match="the text was cancelled"):
+        async with asyncio.timeout(10), aclosing(HostedSpeech(manner).speak(text())) as chunks:
+            await anext(chunks)

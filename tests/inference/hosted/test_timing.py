@@ -82,6 +82,14 @@ def test_times_of_a_piece_count_from_its_beginning():
     assert characters(timing, 699, 700, 800) == [("We ope", True), ("We open", True), ("We open", True)]
 
 
+def test_a_word_without_letters_changes_nothing_that_is_known():
+    timing = timing_of()
+    timing.follow(["We", "open"], [400, 800])
+    timing.follow(["-"], [900])
+    assert timing.covered == 800
+    assert characters(timing, 400, 800) == [("We", True), ("We open", True)]
+
+
 def test_times_that_are_wrong_in_each_piece_are_right_in_their_sum():
     timing = timing_of()
     timing.follow(["We", "open"], [400, 800], begin=0, until=500)  # 500 samples of audio, 800 of text
