@@ -146,13 +146,15 @@ def combine(earlier: EngineError | None, later: EngineError) -> EngineError:
     The error that a fallback raises when these two of its engines could not serve.
 
     If one of them is only full, and the other is so as well or has no quota, the fallback is full until the first of
-    them may be asked again. Otherwise the later error says what went wrong last.
+    them may be asked again. If one has failed in another way, the next call may fare better: its error, the later of
+    two, says what went wrong.
     """
     errors = [error for error in (earlier, later) if error is not None]
     full = [error for error in errors if isinstance(error, EngineFull)]
-    if full and all(isinstance(error, EngineFull | QuotaExhausted) for error in errors):
-        return min(full, key=lambda error: error.retry_after)
-    return later
+    others = [error for error in errors if not isinstance(error, EngineFull | QuotaExhausted)]
+    if others:
+        return others[-1]
+    return min(full, key=lambda error: error.retry_after) if full else later
 
 
 class Trial:

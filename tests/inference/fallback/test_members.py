@@ -312,7 +312,9 @@ QUOTA, BROKEN = QuotaExhausted("no credit is left"), EngineError("the server is 
         (QUOTA, full(20.0), EngineFull, 20.0),
         (QUOTA, QUOTA, QuotaExhausted, None),
         (full(20.0), BROKEN, EngineError, None),
-        (BROKEN, full(20.0), EngineFull, 20.0),
+        (BROKEN, full(20.0), EngineError, None),
+        (QUOTA, BROKEN, EngineError, None),
+        (BROKEN, QUOTA, EngineError, None),
     ],
 )
 def test_a_fallback_is_full_until_the_first_of_its_engines_may_be_asked_again(first, second, kind, retry_after):
