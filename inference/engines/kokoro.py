@@ -209,7 +209,9 @@ class KokoroVoice:
             piece = next_piece(rest, hurried=sink.others_wait)
             phonemes, tokens, known = self._tokens_of(piece)
             while len(tokens) > MOST_TOKENS and " " in piece.strip():
-                piece = piece[: piece.rstrip().rindex(" ", 0, len(piece) * MOST_TOKENS // len(tokens)) + 1]
+                fitting = len(piece) * MOST_TOKENS // len(tokens)
+                space = piece.rstrip().rfind(" ", 0, fitting)
+                piece = piece[: space + 1 if space >= 0 else fitting]  # a word may be longer than all that fits
                 phonemes, tokens, known = self._tokens_of(piece)
             rest = rest[len(piece) :]
             if tokens:

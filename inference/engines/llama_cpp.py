@@ -208,7 +208,7 @@ class LlamaCppLanguageModel:
                 permanent=True,
             )
         needed, free = self._memory_bytes(header), available_memory()
-        if free is not None and needed > free:
+        if needed > free:
             raise EngineError(
                 f"{header.path} with {self._options.slots} slots of {self._options.context_tokens} tokens needs about "
                 f"{needed / MIB:.0f} MiB of memory, and {free / MIB:.0f} MiB are free: use a smaller model, fewer "

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.models.choice import this_machine
 from inference.types import EngineError
 
 MAGIC = b"GGUF"
@@ -94,13 +95,9 @@ def read_header(path: Path, *, whole: bool = True) -> ModelFile:
     return ModelFile(path, sum(part.stat().st_size for part in parts), architecture, values)
 
 
-def available_memory() -> int | None:
-    """Bytes that processes can still take without swapping; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+def available_memory() -> int:
+    """Bytes that this process and its container can still take without swapping."""
+    return this_machine().memory_bytes
 
 
 class _Reader:

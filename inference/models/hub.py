@@ -67,6 +67,14 @@ class Hub:
     token: str = ""
     stall: float = 30.0
 
+    def __post_init__(self) -> None:
+        if not all("!" <= character <= "~" for character in self.token):
+            raise EngineError(
+                "MODELS_TOKEN has a character that no token has, such as a line end, a space or a typographic quotation"
+                " mark: copy it once more",
+                permanent=True,
+            )
+
     def ask(self, url: str, *, offset: int = 0, etag: str = "") -> Answer:
         """
         Request the bytes of a file from ``offset`` on, if it still has this entity tag; otherwise all of them.

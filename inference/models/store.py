@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -16,6 +17,8 @@ from inference.models.files import has_file, missing_files
 from inference.models.hub import Hub
 from inference.models.lock_file import LockFile, alone
 from inference.types import EngineError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,9 @@ class Store:
         except DiskError:
             raise
         except EngineError as error:
+            if file.document:
+                logger.warning("%s of %s was not fetched, and nothing needs it: %s", file.name, model.name, error)
+                return
             raise EngineError(f"{error}\n{self._by_hand(model)}", permanent=error.permanent) from error
         self._lock_file.add(model.name, file.name, url=url, digest=got.digest, size=got.size, commit=got.commit)
 

@@ -16,8 +16,8 @@ from typing import IO, Any
 import pytest
 
 from inference.models import download
-from inference.models.catalogue import Model
-from inference.models.hub import Interrupted
+from inference.models.catalogue import Model, ModelFile
+from inference.models.hub import Hub, Interrupted
 from inference.models.store import Store
 from inference.types import EngineError
 from tests.inference.models.hub_server import COMMIT, CONFIG, WEIGHTS, HubServer, git_sha1, log_of, model, store
@@ -218,6 +218,24 @@ async def test_a_file_that_does_not_exist_is_not_asked_for_twice(hub, tmp_path):
     with pytest.raises(EngineError, match=r"does not exist \(HTTP 404\)"):
         await fetch(store(tmp_path, hub), model())
     assert len(hub.requests) == 1
+
+
+async def test_a_document_that_cannot_be_fetched_does_not_stop_a_model(hub, tmp_path, caplog):
+    with_card = model()
+    with_card = replace(with_card, files=(*with_card.files, ModelFile("MODEL_CARD", "MODEL_CARD", document=True)))
+    made = store(tmp_path, hub)
+    folder = await fetch(made, with_card)
+    assert (folder / "model.bin").read_bytes() == WEIGHTS
+    assert made.missing(with_card) == []
+    assert "MODEL_CARD" in caplog.text
+
+
+@pytest.mark.parametrize("token", ["“hf_abc”", "hf_a\nbc", "hf abc"])
+def test_a_token_that_cannot_be_one_is_refused_without_showing_it(token):
+    with pytest.raises(EngineError, match="MODELS_TOKEN has a character") as refusal:
+        Hub("http://hub.example.com", token)
+    assert refusal.value.permanent
+    assert "abc" not in str(refusal.value)
 
 
 async def test_a_busy_hub_is_left_alone_for_as_long_as_it_asks(hub, tmp_path):
