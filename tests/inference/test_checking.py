@@ -245,3 +245,15 @@ async def test_an_account_is_tried_by_one_utterance_and_other_errors_say_nothing
     engines = Engines(ScriptedSpeechToText(), ScriptedLanguageModel(), Refusing())
     assert await has_quota(engines) is found
     assert await has_quota(replace(engines, tts=ScriptedTextToSpeech()))
+
+
+@pytest.mark.parametrize(("languages", "asked"), [(None, "en"), ({"en", "de"}, "en"), ({"de"}, "de")])
+async def test_an_account_is_tried_in_a_language_that_the_voice_has(languages, asked):
+    class Refusing(ScriptedTextToSpeech):
+        def open(self, *, voice="", language="en"):
+            if language != asked:
+                raise EngineError(f"no voice for {language}", permanent=True)
+            raise QuotaExhausted("no credit")
+
+    Refusing.languages = languages if languages is None else frozenset(languages)
+    assert not await has_quota(Engines(ScriptedSpeechToText(), ScriptedLanguageModel(), Refusing()))
