@@ -88,24 +88,23 @@ class PocketProcess:
     """One worker process. It is used by one thread at a time; ``close`` may be called on any."""
 
     def __init__(self, options: str) -> None:
-        """Start it and wait until its model is loaded. Raises ``EngineError``."""
+        """Start it. It speaks once ``wait_until_loaded`` has returned."""
         # With -P the package is found and not the module of the same name beside the script.
         command = [sys.executable, "-P", str(Path(worker.__file__)), options]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._number = 0
         self._ended = False
         """It has answered no more. Its exit status may come a moment later."""
-        try:
-            kind, payload = self._read()
-            if kind == worker.FAILED:
-                reason = json.loads(payload)
-                install = " Install it: pip install -r requirements/pocket.txt" if "No module named" in reason else ""
-                raise EngineError(f"Pocket TTS does not start: {reason}.{install}", permanent=True)
-            if (rate_hz := json.loads(payload)["rate_hz"]) != RATE_HZ:
-                raise EngineError(f"this model of Pocket TTS speaks at {rate_hz} Hz, not {RATE_HZ} Hz", permanent=True)
-        except BaseException:
-            self.close()
-            raise
+
+    def wait_until_loaded(self) -> None:
+        """Wait for the model, which may be downloaded first; ``close`` ends the wait. Raises ``EngineError``."""
+        kind, payload = self._read()
+        if kind == worker.FAILED:
+            reason = json.loads(payload)
+            install = " Install it: pip install -r requirements/pocket.txt" if "No module named" in reason else ""
+            raise EngineError(f"Pocket TTS does not start: {reason}.{install}", permanent=True)
+        if (rate_hz := json.loads(payload)["rate_hz"]) != RATE_HZ:
+            raise EngineError(f"this model of Pocket TTS speaks at {rate_hz} Hz, not {RATE_HZ} Hz", permanent=True)
 
     @property
     def is_alive(self) -> bool:
@@ -289,11 +288,18 @@ class PocketTextToSpeech(LocalTextToSpeech):
             )
         )
         with self._lock:
-            if self._open:
-                self._all.add(process)
-                return process
-        process.close()
-        raise EngineError("the speech engine is closed")
+            is_open = self._open
+            if is_open:
+                self._all.add(process)  # from now on ``close`` ends it, also while it loads
+        if not is_open:
+            process.close()
+            raise EngineError("the speech engine is closed")
+        try:
+            process.wait_until_loaded()
+        except BaseException:
+            self._forget(process)
+            raise
+        return process
 
     def _forget(self, process: PocketProcess) -> None:
         with self._lock:

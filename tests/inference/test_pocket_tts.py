@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +35,11 @@ async def engine(_package):
     engine = await started(voices={"marius": "marius"})
     yield engine
     await engine.close()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("voice", ["", "alba", "marius"])
@@ -68,6 +76,18 @@ async def test_a_worker_that_hangs_fails_its_clause_and_is_replaced():
         await speak(engine, "one hang")
     assert len(await speak(engine, "Okay.")) > 1
     await engine.close()
+
+
+async def test_closing_ends_a_worker_that_hangs_while_it_loads(engine, monkeypatch):
+    monkeypatch.setenv("POCKET_HANGS", "1")
+    with pytest.raises(EngineError, match="has ended"):
+        await speak(engine, "die")
+    speaking = asyncio.create_task(speak(engine, "Okay."))
+    await asyncio.to_thread(wait_for, lambda: len(engine._all) == 1)
+    async with asyncio.timeout(30):
+        await engine.close()
+        with pytest.raises(EngineError):
+            await speaking
 
 
 async def test_two_slots_speak_at_the_same_time():

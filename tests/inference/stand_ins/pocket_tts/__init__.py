@@ -38,6 +38,8 @@ class TTSModel:
         quantize: bool = False,
     ) -> "TTSModel":
         print("loading")  # the package also writes to stdout in places
+        if os.environ.get("POCKET_HANGS"):
+            threading.Event().wait()
         if config is not None and not os.path.exists(config):
             raise FileNotFoundError(config)
         return cls()
