@@ -168,7 +168,7 @@ class KokoroModel:
         given: dict[str, Any] = {
             self._tokens: padded,
             "style": style.reshape(1, -1),
-            "speed": np.array([speed], self._speed_type),
+            "speed": np.array([max(1, round(speed)) if self._speed_type is np.int32 else speed], self._speed_type),
         }
         sound, *lengths = self._session.run(self._outputs, given)
         samples = np.asarray(sound, np.float32).reshape(-1)

@@ -95,9 +95,8 @@ class Download:
         """
         with writing(self.wanted.target):
             self.wanted.target.parent.mkdir(parents=True, exist_ok=True)
-            failures = 0
+            failures, longest = 0, self._part_bytes()
             while True:
-                before = self._part_bytes()
                 try:
                     return self._attempt()
                 except RangeRefused as refused:
@@ -106,7 +105,9 @@ class Download:
                     failures += 1
                     self._forget()
                 except Interrupted as interrupted:
-                    failures = 1 if self._part_bytes() > before else failures + 1
+                    # A server without ranges begins anew each time: only more than ever before is progress.
+                    failures = 1 if self._part_bytes() > longest else failures + 1
+                    longest = max(longest, self._part_bytes())
                     if failures >= ATTEMPTS:
                         raise
                     wait = min(max(FIRST_WAIT * 2 ** (failures - 1), interrupted.retry_after), LONGEST_WAIT)

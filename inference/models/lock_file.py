@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -64,8 +64,17 @@ class LockFile:
         entry = Entry(model, file, url, str(digest), size, when, commit)
         self._change(lambda entries: entries.update({_key(model, file): entry}))
 
-    def forget(self, model: str) -> None:
-        self._change(lambda entries: [entries.pop(key) for key in list(entries) if entries[key].name == model])
+    def forget(self, model: str) -> list[Entry]:
+        """Forget the files of a model, and return what was known of them."""
+        forgotten: list[Entry] = []
+        self._change(
+            lambda entries: forgotten.extend(entries.pop(key) for key in list(entries) if entries[key].name == model)
+        )
+        return forgotten
+
+    def restore(self, forgotten: Sequence[Entry]) -> None:
+        """Take back what was forgotten, but for files that were added since."""
+        self._change(lambda entries: [entries.setdefault(_key(each.name, each.file), each) for each in forgotten])
 
     def _read(self) -> dict[str, Entry]:
         path = self.folder / NAME

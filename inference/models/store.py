@@ -68,8 +68,6 @@ class Store:
                 on_wait=lambda: self.progress.note(f"Another process is fetching {model.name}: waiting for it."),
             ),
         ):
-            if renew:
-                self._lock_file.forget(model.name)
             wanted = [file for file in model.files if renew or not has_file(self.path(model), file)]
             if wanted and not model.repository and source is None:
                 raise EngineError(
@@ -77,11 +75,16 @@ class Store:
                     "FOLDER`.",
                     permanent=True,
                 )
-            for file in wanted:
-                if source is not None:
-                    self._copy(model, file, source)
-                else:
-                    self._download(model, file)
+            forgotten = self._lock_file.forget(model.name) if renew else []
+            try:
+                for file in wanted:
+                    if source is not None:
+                        self._copy(model, file, source)
+                    else:
+                        self._download(model, file)
+            finally:
+                if forgotten:  # the files that did not come are still those of before
+                    self._lock_file.restore(forgotten)
         return self.path(model)
 
     def verify(self, model: Model) -> list[Finding]:

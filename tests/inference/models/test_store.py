@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import itertools
 import json
 import os
 import socket
@@ -200,6 +201,29 @@ async def test_a_file_that_is_not_that_of_the_lock_is_refused_until_a_change_is_
     folder = await fetch(store(tmp_path, hub), model(), renew=True)
     assert (folder / "model.bin").read_bytes() == WEIGHTS[::-1]
     assert locked(tmp_path)["model.bin"]["digest"] == f"sha256 {hashlib.sha256(WEIGHTS[::-1]).hexdigest()}"
+
+
+async def test_a_server_that_begins_anew_and_breaks_each_time_is_given_up(hub, tmp_path, monkeypatch):
+    lengths, attempts = itertools.cycle([500, 600]), []
+
+    def attempt(self: download.Download) -> None:
+        attempts.append(next(lengths))
+        self._part.write_bytes(bytes(attempts[-1]))
+        raise Interrupted("The connection broke.")
+
+    monkeypatch.setattr(download.Download, "_attempt", attempt)
+    with pytest.raises(EngineError, match="The connection broke"):
+        await fetch(store(tmp_path, hub), model())
+    assert len(attempts) <= download.ATTEMPTS + 2
+
+
+async def test_a_renewal_that_fails_forgets_nothing(hub, tmp_path):
+    await fetch(store(tmp_path, hub), model())
+    before = locked(tmp_path)
+    hub.files.pop("model.bin")
+    with pytest.raises(EngineError, match="404"):
+        await fetch(store(tmp_path, hub), model(), renew=True)
+    assert locked(tmp_path) == before
 
 
 @pytest.mark.parametrize("status", [401, 403])
