@@ -29,12 +29,11 @@ from inference.resampling import resample
 from inference.types import (
     Description,
     EngineError,
-    Languages,
     Message,
     Pcm,
     QuotaExhausted,
     Transcript,
-    has_language,
+    usual_language,
 )
 
 QUESTION = "What are your opening hours?"
@@ -336,8 +335,8 @@ async def has_quota(engines: Engines) -> bool:
     recording = Sound.load(RECORDING)
     trials: list[Callable[[], Awaitable[Trial]]] = [
         partial(answer, engines.llm, QUESTION),
-        partial(speak, engines.tts, [QUESTION], language=_spoken_by(engines.tts.languages)),
-        partial(recognise, engines.stt, recording.over_the_telephone(), language=_spoken_by(engines.stt.languages)),
+        partial(speak, engines.tts, [QUESTION], language=usual_language(engines.tts.languages)),
+        partial(recognise, engines.stt, recording.over_the_telephone(), language=usual_language(engines.stt.languages)),
     ]
     for trial in trials:
         try:
@@ -351,11 +350,6 @@ async def has_quota(engines: Engines) -> bool:
             # A bug of an engine says nothing of its account either, and must not end the trials for good.
             logger.exception("An engine that was tried for its quota failed unexpectedly")
     return True
-
-
-def _spoken_by(languages: Languages) -> str:
-    """English if an engine has it, else a language that it has: in another one it would refuse without being asked."""
-    return "en" if has_language(languages, "en") is not False else min(languages or ("en",))
 
 
 async def score(model: TurnModel, sound: Sound) -> Trial:

@@ -134,6 +134,11 @@ def has_language(languages: Languages, language: str) -> bool | None:
     return None if languages is None else languages == ALL_LANGUAGES or main_language(language) in languages
 
 
+def usual_language(languages: Languages) -> str:
+    """Return English if an engine may have it, else one that it has: it refuses any other without an attempt."""
+    return "en" if has_language(languages, "en") is not False else min(languages or ("en",))
+
+
 def union_of_languages(all_languages: Iterable[Languages]) -> Languages:
     """Return the languages of several engines together; None if there are none, or one does not know its own."""
     union: frozenset[str] | None = None

@@ -200,6 +200,7 @@ class ReplySyntax:
         character = text[at]
         if not before and (found := self._opening(text, at, final)):
             return found
+        # The line end is spoken. A role behind it is judged by what stands before; "\n" alone follows another's words.
         if last == "\n" and (found := self._role(text, at, before[:-1] or before, final)):
             return found
         if character in _ANGLES or (character == "\\" and text[at + 1 : at + 2] in _ANGLES):

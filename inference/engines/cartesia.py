@@ -28,7 +28,7 @@ from inference.hosted.sockets import SocketPool
 from inference.hosted.speech import HostedSpeech
 from inference.hosted.timing import RATE_HZ
 from inference.hosted.voice_options import HostedVoiceOptions, as_names, refuse_outside
-from inference.types import Description, EngineError, Languages, has_language, main_language
+from inference.types import Description, EngineError, Languages, has_language, main_language, usual_language
 
 logger = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ class CartesiaTextToSpeech:
         async def text() -> AsyncIterator[str]:
             yield TRIED
 
-        language = "en" if has_language(self.languages, "en") else min(self.languages or ("en",))
+        language = usual_language(self.languages)
         speech = self.open(language=language)
         async with aclosing(speech.speak(text())) as chunks:
             async for _ in chunks:

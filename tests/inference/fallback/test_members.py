@@ -106,24 +106,16 @@ def test_an_engine_that_does_not_start_is_started_again_while_calls_go_on(perman
     ]
 
 
-@pytest.mark.parametrize(("permanent", "starts"), [(True, 9), (False, 101)])
-def test_a_start_that_fails_permanently_is_tried_less_and_less_often(permanent, starts):
+@pytest.mark.parametrize(
+    ("permanent", "retry_after", "seconds", "starts"),
+    # A start that may be tried again at once must not take a core.
+    [(True, 10.0, 1001, 9), (False, 10.0, 1001, 101), (True, 0.0, 1.01, 6), (False, 0.0, 1.01, 21)],
+)
+def test_a_start_that_fails_permanently_is_tried_less_and_less_often(permanent, retry_after, seconds, starts):
     async def work():
         engines = [slow_starter(refusals=1000, permanent=permanent), llm()]
-        engine = await started(FallbackLanguageModel(engines=engines, retry_after=10.0))
-        await asyncio.sleep(1001)
-        assert 1000 - engine.members[0].engine.refusals == starts
-        await engine.close()
-
-    run(work())
-
-
-@pytest.mark.parametrize(("permanent", "starts"), [(True, 6), (False, 21)])
-def test_a_start_that_may_be_tried_again_at_once_does_not_take_a_core(permanent, starts):
-    async def work():
-        engines = [slow_starter(refusals=1000, permanent=permanent), llm()]
-        engine = await started(FallbackLanguageModel(engines=engines, retry_after=0.0))
-        await asyncio.sleep(1.01)
+        engine = await started(FallbackLanguageModel(engines=engines, retry_after=retry_after))
+        await asyncio.sleep(seconds)
         assert 1000 - engine.members[0].engine.refusals == starts
         await engine.close()
 

@@ -60,16 +60,20 @@ class OneContext:
         return message
 
 
-async def test_a_passage_that_is_said_again_comes_before_the_passage_that_follows_it():
-    contexts = Contexts()
-    manner = Manner(
+def manner_of(contexts: Contexts, **options: Any) -> Manner:
+    return Manner(
         provider="Echo Ltd",
         usage_name="echo/1",
         take=contexts.take,
         open_context=contexts.open,
         voice=VoiceMemory(Loudness(0.0)),
-        has_room=lambda: False,  # each clause has a context of its own
+        **options,
     )
+
+
+async def test_a_passage_that_is_said_again_comes_before_the_passage_that_follows_it():
+    contexts = Contexts()
+    manner = manner_of(contexts, has_room=lambda: False)  # each clause has a context of its own
 
     async def say() -> list[AudioChunk]:
         async with aclosing(HostedSpeech(manner).speak(text_of("One. ", "Two. "))) as chunks:
@@ -91,14 +95,7 @@ async def test_a_passage_that_is_said_again_comes_before_the_passage_that_follow
 
 
 async def test_a_text_that_is_cancelled_ends_the_utterance():
-    contexts = Contexts()
-    manner = Manner(
-        provider="Echo Ltd",
-        usage_name="echo/1",
-        take=contexts.take,
-        open_context=contexts.open,
-        voice=VoiceMemory(Loudness(0.0)),
-    )
+    manner = manner_of(Contexts())
 
     async def text() -> AsyncGenerator[str, None]:
         raise asyncio.CancelledError
