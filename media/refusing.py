@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -20,13 +21,17 @@ logger = logging.getLogger(__name__)
 
 TRY_QUOTA = 60.0
 """Seconds between two trials of an account that is used up. Each costs one utterance at most, and no caller."""
+HOLD_AGAIN = 10.0
+"""Seconds after which the dialler is held again: another process whose engines serve again may have let it go."""
 
 
 class Refusing:
     """
     Watches ``engines.availability``: while it refuses calls, dialling is held, and an account that is used up is tried.
 
-    ``hold`` and ``release`` pause the dialler, which may run in another process. Calls that are live go on.
+    ``hold`` and ``release`` pause the dialler, which may run in another process. Processes share it: ``hold`` returns
+    when the pause ends, and ``release`` takes that time, so that it ends this pause and not another process's. Calls
+    that are live go on.
     """
 
     def __init__(
@@ -34,13 +39,15 @@ class Refusing:
         engines: Engines,
         *,
         tasks: BackgroundTasks,
-        hold: Callable[[str, float], Awaitable[None]],
-        release: Callable[[], Awaitable[None]],
+        hold: Callable[[str, float], Awaitable[datetime]],
+        release: Callable[[datetime], Awaitable[None]],
     ) -> None:
         self._engines = engines
         self._tasks = tasks
         self._hold = hold
         self._release = release
+        self._held_until: datetime | None = None
+        """When the pause ends that this process has caused."""
         self._loop: asyncio.AbstractEventLoop | None = None
         """The loop of the process, once it has begun: other threads ask what time it has."""
         self._watching: asyncio.Task[None] | None = None
@@ -77,8 +84,7 @@ class Refusing:
         # Once more if an engine refuses during the release, which would otherwise be noticed by nobody.
         while availability.refusal(self._now()) is not None:
             await self._hold_until_it_is_over()
-            with suppress(DatabaseError):
-                await self._release()
+            await self._release_dialler()
         logger.info("New calls are taken again")
 
     async def _hold_until_it_is_over(self) -> None:
@@ -90,10 +96,23 @@ class Refusing:
                 what = "an engine is full" if is_busy else "an account is used up"
                 logger.error("New calls are refused and none is dialled, because %s: %s", what, refusal.why)
                 was_busy = is_busy
-            seconds = TRY_QUOTA if refusal.until is None else max(0.0, refusal.until - self._now())
-            with suppress(DatabaseError):  # dialling needs the database as well
-                # A trial takes a while, so that an account is held for longer than until its next one.
-                await self._hold(refusal.why, seconds if is_busy else 2 * TRY_QUOTA)
-            await asyncio.sleep(seconds)
+            until = self._now() + TRY_QUOTA if refusal.until is None else refusal.until
+            # A trial takes a while, so that an account is held for longer than until its next one.
+            await self._hold_dialler(refusal.why, until, and_then=0.0 if is_busy else TRY_QUOTA)
             if not is_busy and await has_quota(self._engines):
                 availability.quota_is_back()
+
+    async def _hold_dialler(self, why: str, until: float, *, and_then: float) -> None:
+        """Hold it for so many seconds longer than ``until``, in the loop's time. Returns at ``until``."""
+        while True:
+            left = max(0.0, until - self._now())
+            with suppress(DatabaseError):  # dialling needs the database as well
+                self._held_until = await self._hold(why, left + and_then)
+            await asyncio.sleep(min(left, HOLD_AGAIN))
+            if self._now() >= until:
+                return
+
+    async def _release_dialler(self) -> None:
+        if self._held_until is not None:
+            with suppress(DatabaseError):
+                await self._release(self._held_until)

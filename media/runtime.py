@@ -9,6 +9,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
@@ -186,11 +187,11 @@ class Runtime:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._database, partial(in_own_connection, function, *args, **kwargs))
 
-    async def _hold_dialling(self, why: str, seconds: float) -> None:
-        await self.database(services.hold_dialling, why=why, seconds=seconds)
+    async def _hold_dialling(self, why: str, seconds: float) -> datetime:
+        return await self.database(services.hold_dialling, why=why, seconds=seconds)
 
-    async def _release_dialling(self) -> None:
-        await self.database(services.release_dialling)
+    async def _release_dialling(self, until: datetime) -> None:
+        await self.database(services.release_dialling, until)
 
     def keep_recording(self, call_id: UUID, path: Path) -> None:
         """

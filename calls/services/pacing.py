@@ -80,22 +80,23 @@ def pause_dialling(reason: str, now: datetime, *, at_least: float = 0.0) -> date
     return pause_dialling(reason, now, at_least=at_least)
 
 
-def hold_dialling(*, why: str, seconds: float) -> None:
+def hold_dialling(*, why: str, seconds: float) -> datetime:
     """
-    Dial nothing for so many seconds, because engines could not serve the calls.
+    Dial nothing for so many seconds, because engines could not serve the calls. Returns when it ends by itself.
 
-    It is no failure of the carrier, so the next pause is no longer for it.
+    It is no failure of the carrier, so the next pause is no longer for it. A pause that lasts longer stays as it is.
     """
     now = timezone.now()
     until = now + timedelta(seconds=min(seconds, LONGEST_PAUSE.total_seconds()))
     get_pace(now)
     earlier = Q(paused_until=None) | Q(paused_until__lt=until)
     DialPace.objects.filter(earlier, pk=1).update(paused_until=until, reason=clean(ENGINES + why)[:255])
+    return until
 
 
-def release_dialling() -> None:
-    """Dial again, if dialling pauses because of engines."""
-    DialPace.objects.filter(pk=1, reason__startswith=ENGINES).update(paused_until=None, reason="")
+def release_dialling(until: datetime) -> None:
+    """Dial again, if dialling pauses because of the ``hold_dialling`` that returned ``until``, and of no other."""
+    DialPace.objects.filter(pk=1, paused_until=until, reason__startswith=ENGINES).update(paused_until=None, reason="")
 
 
 def note_success(now: datetime) -> None:

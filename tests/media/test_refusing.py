@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from itertools import pairwise
+from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -42,11 +43,16 @@ class Dialler:
     def __init__(self) -> None:
         self.notes: list[tuple[float, str, float]] = []
 
-    async def hold(self, why: str, seconds: float) -> None:
-        self.notes.append((now(), why, seconds))
+        self.released: list[datetime] = []
 
-    async def release(self) -> None:
+    async def hold(self, why: str, seconds: float) -> datetime:
+        """Time counts from the start of the year 2000."""
+        self.notes.append((now(), why, seconds))
+        return datetime(2000, 1, 1) + timedelta(seconds=now() + seconds)
+
+    async def release(self, until: datetime) -> None:
         self.notes.append((now(), "", 0.0))
+        self.released.append(until)
 
 
 def now() -> float:
@@ -79,9 +85,11 @@ async def test_a_full_engine_refuses_calls_as_busy_until_it_may_be_asked_again(c
     assert refusing.details()["refuses_calls"] == ""
     assert [(round(when), why, round(seconds)) for when, why, seconds in dialler.notes] == [
         (0, "too many requests", 20),
+        (10, "too many requests", 10),
         (20, "too many requests", 5),
         (25, "", 0),
     ]
+    assert dialler.released == [datetime(2000, 1, 1, 0, 0, 25)]
     messages = [record.getMessage() for record in caplog.records if record.name == "media.refusing"]
     assert messages == [
         "New calls are refused and none is dialled, because an engine is full: too many requests",
@@ -102,10 +110,11 @@ async def test_an_account_that_is_used_up_is_tried_each_minute_and_calls_are_tak
     llm.reason = None
     await asyncio.sleep(70.0)
     assert refusing.refusal() is None
-    assert [(why, seconds) for _, why, seconds in dialler.notes] == [("no credit is left", 120.0)] * 3 + [("", 0.0)]
-    # Each hold lasts until after the next trial.
-    starts = [when for when, _, _ in dialler.notes]
-    assert all(later - earlier < 120 for earlier, later in pairwise(starts))
+    holds = [(when, round(when + seconds)) for when, why, seconds in dialler.notes if why == "no credit is left"]
+    # Each trial, at 60, 120 and 180 s, is held for as long again, and the dialler is held anew on the way.
+    assert [when for when, _ in holds] == [10 * count for count in range(18)]
+    assert [until for _, until in holds] == [120] * 6 + [180] * 6 + [240] * 6
+    assert (round(dialler.notes[-1][0]), dialler.notes[-1][1]) == (181, "")  # the trial is an utterance
     assert len([record for record in caplog.records if record.name == "media.refusing"]) == 2
     await tasks.cancel()
 
@@ -130,10 +139,10 @@ async def test_an_account_that_is_used_up_while_the_dialler_is_released_is_tried
     engines, refusing, dialler, tasks = begun(RefusingLanguageModel())
     release = dialler.release
 
-    async def release_slowly() -> None:
+    async def release_slowly(until: datetime) -> None:
         refusing._release = release
         engines.availability.note(NO_CREDIT, now())
-        await release()
+        await release(until)
 
     refusing._release = release_slowly
     engines.availability.note(EngineFull("too many requests", retry_after=5.0), now())
@@ -141,7 +150,8 @@ async def test_an_account_that_is_used_up_while_the_dialler_is_released_is_tried
     assert refusing.refusal() == Refusal("no credit is left", is_busy=False)
     await asyncio.sleep(70.0)
     assert refusing.refusal() is None
-    assert [why for _, why, _ in dialler.notes] == ["too many requests", "", "no credit is left", ""]
+    whys = [why for why, _ in groupby(why for _, why, _ in dialler.notes)]
+    assert whys == ["too many requests", "", "no credit is left", ""]
     await tasks.cancel()
 
 

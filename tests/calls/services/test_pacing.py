@@ -133,10 +133,25 @@ def test_nothing_is_dialled_while_engines_hold_the_calls_and_all_of_it_afterward
 
 def test_engines_that_work_again_end_only_their_own_pause(agent, clock, carrier):
     place()
-    pacing.hold_dialling(why="full", seconds=120)
-    pacing.release_dialling()
+    pacing.release_dialling(pacing.hold_dialling(why="full", seconds=120))
     assert len(dial_due(carrier)) == 1
     pacing.pause_dialling("The carrier refuses the account.", NOON, at_least=300)
-    pacing.hold_dialling(why="full", seconds=120)
-    pacing.release_dialling()
+    pacing.release_dialling(pacing.hold_dialling(why="full", seconds=120))
     assert pacing.get_dialler_state().pause.reason == "The carrier refuses the account."
+
+
+@pytest.mark.parametrize("theirs", [60, 300])
+def test_engines_of_one_process_that_work_again_end_no_pause_of_another_process(agent, clock, carrier, theirs):
+    place()
+    ours = pacing.hold_dialling(why="full", seconds=120)
+    clock.shift(1)
+    pacing.hold_dialling(why="no credit is left", seconds=theirs)
+    pacing.release_dialling(ours)
+    if theirs > 120:
+        assert dial_due(carrier) == []
+        assert pacing.get_dialler_state().pause.reason == "engines: no credit is left"
+    else:
+        # Theirs was no longer than ours, so that it was not noted. They hold the dialler again within seconds.
+        pacing.hold_dialling(why="no credit is left", seconds=theirs)
+        pacing.release_dialling(ours)
+        assert dial_due(carrier) == []
