@@ -299,6 +299,29 @@ def test_an_error_about_the_options_of_an_engine_does_not_show_a_key(engine, mon
         assert "s3cret" not in str(refused.value)
 
 
+PATHS = {
+    "whisper": {"model", "download_root"},
+    "openai": {"ca_file", "client_cert_file", "client_key_file"},
+    "openai-compatible": {"ca_file", "client_cert_file", "client_key_file"},
+    "llama-cpp": {"model"},
+    "piper": {"model", "voices"},
+    "kokoro": {"model", "voices"},
+    "pocket-tts": {"config", "voice", "voices"},
+    "csm": {"model", "voices"},
+}
+
+
+@pytest.mark.parametrize("engine", THERE, ids=lambda engine: f"{engine.kind}-{engine.name}")
+def test_the_options_that_may_be_paths_are_marked_as_such(engine):
+    """Of all others, none may be one: in a path, "~" is replaced."""
+    module, _, name = engine.path.rpartition(".")
+    options_class = getattr(getattr(import_module(module), name), "options_class", None)
+    fields = dataclasses.fields(options_class) if options_class else ()
+    marked = {field.name for field in fields if "is_path" in field.metadata}
+    assert marked == PATHS.get(engine.name, set())
+    assert {field.name for field in fields if field.name.endswith(("_file", "_folder", "_root"))} <= marked
+
+
 def test_every_name_is_in_the_documentation():
     page = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
     listed = {(kind, name) for name, kind in re.findall(r"^\| `([\w-]+)` \| (stt|llm|tts) \|", page, re.MULTILINE)}

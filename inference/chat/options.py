@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from inference.options import PATH
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelServerOptions:
@@ -25,13 +27,13 @@ class ModelServerOptions:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Further headers of every request."""
 
-    ca_file: str = ""
+    ca_file: str = field(default="", metadata=PATH)
     """A PEM file with the certificate authorities to trust, instead of the usual ones."""
 
-    client_cert_file: str = ""
+    client_cert_file: str = field(default="", metadata=PATH)
     """A PEM file with the certificate that is presented to a server that asks for one."""
 
-    client_key_file: str = ""
+    client_key_file: str = field(default="", metadata=PATH)
     """A PEM file with the key of that certificate, if the key is not in the same file."""
 
     temperature: float | None = 0.7

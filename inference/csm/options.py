@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from inference.options import PATH
 from inference.types import EngineError
 
 LEAST_POSITIONS = 512
@@ -12,10 +13,10 @@ LEAST_POSITIONS = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CsmOptions:
-    model: str = "sesame/csm-1b"
+    model: str = field(default="sesame/csm-1b", metadata=PATH)
     """A folder with a checkpoint, or the checkpoint's name on the Hugging Face hub."""
 
-    voices: str = ""
+    voices: str = field(default="", metadata=PATH)
     """The folder with ``<name>.wav`` and ``<name>.txt`` of each voice. Without it, each call gets a random voice."""
 
     voice: str = ""

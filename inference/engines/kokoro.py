@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.models.files import require
+from inference.options import PATH
 from inference.types import Description, EngineError, Languages, main_language
 from inference.voices.clause import SpokenUntil
 from inference.voices.espeak_library import EspeakLibrary, shared_library
@@ -110,11 +111,11 @@ def _syllabic(ipa: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KokoroOptions:
-    model: str
+    model: str = field(metadata=PATH)
     """The folder of the model, or its ``.onnx`` file. Its alphabet is beside it: ``tokenizer.json``, ``config.json`` or
     ``vocab.json``."""
 
-    voices: str = ""
+    voices: str = field(default="", metadata=PATH)
     """The styles of the voices: an ``.npz`` file, or a folder with ``.npz`` or ``.bin`` files. "" looks in the model's
     folder and in ``voices`` inside it."""
 
@@ -255,7 +256,7 @@ class KokoroTextToSpeech(LocalTextToSpeech):
     def __init__(self, options: KokoroOptions) -> None:
         super().__init__(threads=options.threads)
         self._options = options
-        self._path = Path(options.model).expanduser()
+        self._path = Path(options.model)
         self._voices: dict[str, KokoroVoice] = {}
 
     @property

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from inference.models.files import require
+from inference.options import PATH
 from inference.resampling import Resampler
 from inference.types import Description, EngineError, Languages, main_language
 from inference.voices.clause import SpokenUntil
@@ -41,10 +42,10 @@ _BEGIN, _PAD, _END = "^", "_", "$"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PiperOptions:
-    model: str
+    model: str = field(metadata=PATH)
     """The folder of a voice, or its ``.onnx`` file. Its description, ``<name>.onnx.json``, is beside it."""
 
-    voices: Mapping[str, str] = field(default_factory=dict)
+    voices: Mapping[str, str] = field(default_factory=dict, metadata=PATH)
     """More voices, by the names that agents use: their folders or files. They may speak other languages."""
 
     voice: str = ""

@@ -24,6 +24,7 @@ from typing import ClassVar
 import numpy as np
 
 from inference.engines import pocket_tts_worker as worker
+from inference.options import PATH
 from inference.types import Description, EngineError, EngineTimeout, Languages
 from inference.voices.clause import SpokenUntil
 from inference.voices.loudness import gain_for, limit_and_quantise
@@ -50,14 +51,14 @@ class PocketOptions:
     language: str = "english"
     """The model's language, as the package calls it: ``english``, ``french``, ``german_24l`` ..."""
 
-    config: str = ""
+    config: str = field(default="", metadata=PATH)
     """A YAML file of the package with the paths of local weights, for a machine without network. It replaces the
     package's own for the language."""
 
-    voice: str = "alba"
+    voice: str = field(default="alba", metadata=PATH)
     """The voice of agents that name none: a voice of the package, a key of ``voices``, or a file as there."""
 
-    voices: Mapping[str, str] = field(default_factory=dict)
+    voices: Mapping[str, str] = field(default_factory=dict, metadata=PATH)
     """More voices, by the names that agents use: voices of the package, or files (``.safetensors`` or a recording of a
     person who agreed to it)."""
 

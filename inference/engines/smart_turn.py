@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
+from inference.options import PATH
 from inference.turn_features import FRAMES, MELS, SECONDS, features
 from inference.types import Description, EngineError, EngineFull, Pcm
 
@@ -26,7 +27,7 @@ _MEMORY_FACTOR = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmartTurnOptions:
-    model: str
+    model: str = field(metadata=PATH)
     """The ONNX file. It is part of the Python package ``pipecat-ai``, as ``smart-turn-v3.2-cpu.onnx``."""
 
     max_waiting: int = 3

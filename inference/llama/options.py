@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inference.cores import usable_cores
+from inference.options import PATH
 from inference.types import EngineError
 
 FEWEST_CONTEXT_TOKENS = 512
@@ -23,7 +24,7 @@ def spare_cores() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaCppOptions:
-    model: str
+    model: str = field(metadata=PATH)
     """The path of a GGUF file, or of a folder that contains one. Of a split model, the first file."""
 
     threads: int = 0

@@ -50,6 +50,15 @@ def require(model: str, *patterns: str) -> Path:
     )
 
 
+def is_path(model: str) -> bool:
+    """
+    Whether an engine that also takes names of a hub takes this for a path, also if nothing is there.
+
+    A name on the hub has at most one slash, between its owner and its own name.
+    """
+    return model.startswith((".", "~", "/")) or model.count("/") > 1 or model.endswith("/")
+
+
 def missing_files(folder: Path, model: Model) -> list[ModelFile]:
     """The files that a model needs and that are not in its folder, or have another size than they must have."""
     return [file for file in model.files if not file.document and not has_file(folder, file)]

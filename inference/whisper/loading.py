@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 
 from inference.cores import usable_cores
+from inference.models.files import is_path
 from inference.types import EngineError
 from inference.whisper.mel import RATE_HZ
 from inference.whisper.model import Model, advice
@@ -78,14 +79,9 @@ def load(options: WhisperOptions) -> Model:
 
 
 def check_folder(name: str) -> None:
-    """
-    Raise a permanent ``EngineError`` if the name is meant as a folder and there is none, or one without a model.
-
-    A name on the hub has at most one slash, between its owner and its own name.
-    """
-    folder = Path(name).expanduser()
-    is_path = name.startswith((".", "~")) or folder.is_absolute() or name.count("/") > 1 or name.endswith("/")
-    if is_path and not folder.is_dir():
+    """Raise a permanent ``EngineError`` if the name is meant as a folder and there is none, or one without a model."""
+    folder = Path(name)
+    if is_path(name) and not folder.is_dir():
         raise EngineError(
             f"The folder {name!r} of the option `model` does not exist (from {Path.cwd()}). "
             "Give the folder of a model that was converted for CTranslate2, or a name such as small.en.",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from inference.options import PATH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhisperOptions:
-    model: str = "small.en"
+    model: str = field(default="small.en", metadata=PATH)
     """The name of a faster-whisper model, such as ``large-v3-turbo``, or the folder of a converted one. The default is
     the largest English model that a laptop's processor can run in time."""
 
@@ -24,7 +26,7 @@ class WhisperOptions:
     """Threads on a processor. 0: as many as there are cores, at most 4. CTranslate2 by itself takes four also where
     there are fewer cores, and answers later: after 520 instead of 409 ms in the median of twelve, on two busy cores."""
 
-    download_root: str = ""
+    download_root: str = field(default="", metadata=PATH)
     """The folder in which a model is looked for, or to which it is downloaded; by default the hub's usual cache."""
 
     local_files_only: bool = False

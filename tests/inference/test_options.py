@@ -1,12 +1,14 @@
 """Options written in a setting become the fields of a dataclass, and mistakes in them are named."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from inference.backends import make_engine
-from inference.options import parse_options
+from inference.options import PATH, parse_options
 from inference.types import EngineError
 
 
@@ -63,3 +65,41 @@ def test_the_setting_is_named_where_an_option_is_wrong():
 def test_a_value_that_cannot_work_is_refused_by_the_engine():
     with pytest.raises(EngineError, match="negative"):
         make_engine("llm", {**SETTING, "OPTIONS": {"url": "http://model", "retries": -1}})
+
+
+# --- Paths -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    model: str = field(default="small.en", metadata=PATH)
+    voices: Mapping[str, str] = field(default_factory=dict, metadata=PATH)
+    marker: str = ""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("~/weights", "/home/anna/weights"),
+        ("~", "/home/anna"),
+        (Path("~/weights"), "/home/anna/weights"),
+        ("/weights/~old", "/weights/~old"),
+        ("small.en", "small.en"),
+        ("~no-such-user/weights", "~no-such-user/weights"),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_a_tilde_at_the_beginning_of_a_path_is_the_home_of_the_user(monkeypatch, given, expected):
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert parse_options(Files, {"model": given}, engine="E").model == expected
+
+
+def test_the_paths_of_a_mapping_are_expanded_and_its_names_are_not(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    options = parse_options(Files, {"voices": {"~bob": "~/bob.onnx", "carl": "carl"}}, engine="E")
+    assert options.voices == {"~bob": "/home/anna/bob.onnx", "carl": "carl"}
+
+
+def test_what_is_no_path_keeps_its_tilde():
+    assert parse_options(Files, {"marker": "~end"}, engine="E").marker == "~end"

@@ -8,6 +8,7 @@ from inference.models.catalogue import CATALOGUE, ModelFile
 from inference.models.needs import lacks, models_of, name_of
 
 WHISPER = "inference.engines.whisper.FasterWhisperSpeechToText"
+LLAMA = "inference.engines.llama_cpp.LlamaCppLanguageModel"
 
 
 def engine(backend: str, model: str = "") -> dict[str, object]:
@@ -58,6 +59,55 @@ def test_missing_packages_are_named_once(folder, monkeypatch):
 def test_a_folder_of_the_same_name_elsewhere_is_not_ours(folder):
     assert models_of({"stt": engine(WHISPER, "/elsewhere/tiny.en")}, folder) == []
     assert models_of({"stt": engine(WHISPER, str(folder / "tiny.en"))}, folder) == [CATALOGUE["tiny.en"]]
+
+
+@pytest.mark.parametrize(
+    "model", ["medium.en", "large-v3-turbo", "Systran/faster-distil-whisper-small.en", "~/own", "~/own/", ""]
+)
+def test_a_name_or_a_folder_of_which_whisper_knows_more_is_not_called_missing(folder, monkeypatch, model):
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "own").mkdir()
+    assert lacks({"stt": engine(WHISPER, model)}, folder) == []
+
+
+@pytest.mark.parametrize("model", ["./medium.en", "~/own", "medium.en/", "/models/medium.en", "a/b/medium.en"])
+def test_what_can_only_be_a_folder_must_be_there_for_whisper(folder, monkeypatch, model):
+    monkeypatch.setenv("HOME", str(folder))
+    assert lacks({"stt": engine(WHISPER, model)}, folder) == [f"the file {model}"]
+
+
+@pytest.mark.parametrize("model", ["~/own.gguf", "own.gguf", "linked/own.gguf"])
+def test_a_file_of_ones_own_is_found_as_the_engine_finds_it(folder, monkeypatch, model):
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(folder)
+    (folder / "linked").symlink_to(folder)
+    assert lacks({"llm": engine(LLAMA, model)}, folder) == [f"the file {model}"]
+    (folder / "own.gguf").write_bytes(b"GGUF")
+    assert lacks({"llm": engine(LLAMA, model)}, folder) == []
+
+
+@pytest.mark.parametrize("model", ["~/base.en", "./base.en", "linked/base.en/"])
+def test_a_model_is_ours_however_its_path_is_written(folder, monkeypatch, model):
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(folder)
+    (folder / "linked").symlink_to(folder)
+    assert models_of({"stt": engine(WHISPER, model)}, folder) == [CATALOGUE["base.en"]]
+
+
+def test_a_folder_that_is_written_as_a_path_is_not_taken_for_a_name(folder, monkeypatch):
+    monkeypatch.chdir(folder / "tiny.en")
+    assert models_of({"stt": engine(WHISPER, "./tiny.en")}, folder) == []
+
+
+def test_a_hosted_model_may_be_called_like_one_of_ours(folder):
+    hosted = engine("inference.engines.openai_speech.OpenAISpeechTextToSpeech", "kokoro")
+    assert models_of({"tts": hosted}, folder) == []
+    assert lacks({"tts": hosted}, folder) == []
+
+
+def test_a_missing_file_is_named_also_if_another_engine_has_a_model_of_that_name(folder):
+    engines = {"stt": engine(WHISPER, "tiny.en"), "more": engine(WHISPER, "/elsewhere/tiny.en")}
+    assert lacks(engines, folder) == ["the file /elsewhere/tiny.en"]
 
 
 def test_an_engine_is_named_by_its_class_and_model():
