@@ -20,6 +20,8 @@ from inference.types import EngineError
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 """The versions of the format that llama.cpp reads."""
+MOST_NUMBERS = 4096
+"""The numbers of an array that are read. No model has so many blocks."""
 BYTES_PER_VALUE = 2
 """The key-value cache has 16-bit numbers."""
 TEMPLATE_KEY = "tokenizer.chat_template"
@@ -39,8 +41,8 @@ class ModelFile:
     """The size of the file, and of the other parts of a split model."""
     architecture: str
     values: Mapping[str, Any]
-    """The values before those of the tokenizer, how many tokens that has, and the chat template; of arrays how long
-    they are."""
+    """The values before those of the tokenizer, how many tokens that has, and the chat template. An array of numbers is
+    a tuple, such as one number for each block; of other arrays there is only how long they are."""
 
     @property
     def chat_template(self) -> str:
@@ -56,13 +58,23 @@ class ModelFile:
         heads, width = self._number("attention.head_count"), self._number("embedding_length")
         of_head = width // heads if heads else 0
         sizes = [self._number(f"attention.{name}_length") or of_head for name in ("key", "value")]
-        cached = self._number("block_count") * (self._number("attention.head_count_kv") or heads) * sum(sizes)
+        is_told = f"{self.architecture}.attention.head_count_kv" in self.values
+        cached = self._of_all_blocks("attention.head_count_kv" if is_told else "attention.head_count") * sum(sizes)
         scores = 4 * self.values.get(WORDS_KEY, 0) * batch_tokens
         return int(self.size_bytes + cached * context_tokens * BYTES_PER_VALUE + scores)
 
     def _number(self, name: str) -> int:
+        """A number; if each block has one of its own, the greatest."""
+        return max(self._numbers(name), default=0)
+
+    def _of_all_blocks(self, name: str) -> int:
+        """The sum over all blocks. Those of a hybrid model have different numbers: some have no attention at all."""
+        numbers = self._numbers(name)
+        return sum(numbers) if len(numbers) > 1 else sum(numbers) * self._number("block_count")
+
+    def _numbers(self, name: str) -> tuple[int, ...]:
         value = self.values.get(f"{self.architecture}.{name}", 0)
-        return value if isinstance(value, int) else 0
+        return tuple(each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, int))
 
 
 def read_header(path: Path, *, whole: bool = True) -> ModelFile:
@@ -117,12 +129,12 @@ class _Reader:
             if name == WORDS_KEY and not whole:
                 values[name] = self._take("IQ")[1]
                 break
-            value = self._value(kind)
+            value = self._value(kind, wants_numbers=not name.startswith("tokenizer."))
             if not name.startswith("tokenizer.") or name in (TEMPLATE_KEY, WORDS_KEY):
                 values[name] = value.decode(errors="replace") if isinstance(value, bytes) else value
         return values
 
-    def _value(self, kind: int) -> Any:
+    def _value(self, kind: int, *, wants_numbers: bool = False) -> Any:
         if kind == _STRING:
             return self._string()
         if kind != _ARRAY:
@@ -137,7 +149,10 @@ class _Reader:
             for _ in range(length):
                 self._value(inner)
         else:
-            self._skip(length * struct.calcsize(f"<{_scalar(inner)}"))
+            at, layout = self._at, _scalar(inner)
+            self._skip(length * struct.calcsize(f"<{layout}"))
+            if wants_numbers:
+                return struct.unpack_from(f"<{min(length, MOST_NUMBERS)}{layout}", self._data, at)
         return length
 
     def _string(self) -> bytes:

@@ -2,9 +2,10 @@
 
 import os
 
+import gguf
 import pytest
 
-from inference.llama.gguf import read_header
+from inference.llama.gguf import MOST_NUMBERS, read_header
 from inference.types import EngineError
 from tests.inference.tiny_gemma import TEMPLATE
 from tests.inference.tiny_gguf import BLOCKS, CONTEXT, HEAD, make_tiny_gguf
@@ -27,6 +28,45 @@ def test_the_memory_grows_with_the_context_by_two_bytes_for_each_key_and_value(t
         small, large = header.memory_bytes(1000, 64), header.memory_bytes(2000, 64)
         assert large - small == 1000 * BLOCKS * 2 * HEAD * 2
         assert small > header.size_bytes
+
+
+def make_header(path, **values):
+    """A file that has nothing but a header, with values of the architecture."""
+    writer = gguf.GGUFWriter(path, "hybrid")
+    writer.add_block_count(4)
+    writer.add_embedding_length(64)
+    for name, value in values.items():
+        getattr(writer, f"add_{name}")(value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "cached"),
+    [
+        ({"head_count": 4, "head_count_kv": 2}, 4 * 2 * 16),
+        ({"head_count": 4, "head_count_kv": [2, 1, 2, 1]}, 6 * 16),
+        ({"head_count": 4, "head_count_kv": [0, 0, 2, 0]}, 2 * 16),
+        ({"head_count": [4, 2, 4, 2], "head_count_kv": [2, 1, 2, 1]}, 6 * 16),
+        ({"head_count": [4, 0, 0, 4]}, 8 * 16),
+        ({"head_count": 4, "head_count_kv": [2, 1, 2, 1], "key_length": 32, "value_length": 32}, 6 * 32),
+        ({"head_count": 4}, 4 * 4 * 16),
+        ({"head_count": 0, "head_count_kv": 0}, 0),
+        ({}, 0),
+    ],
+    ids=str,
+)
+def test_the_heads_of_each_block_count_where_the_blocks_differ(tmp_path, values, cached):
+    path = make_header(tmp_path / "hybrid.gguf", **values)
+    assert read_header(path).memory_bytes(1000, 64) - path.stat().st_size == 1000 * cached * 2 * 2
+
+
+def test_an_array_is_read_no_further_than_any_model_has_blocks(tmp_path):
+    path = make_header(tmp_path / "hybrid.gguf", head_count_kv=[1] * 100_000)
+    assert len(read_header(path).values["hybrid.attention.head_count_kv"]) == MOST_NUMBERS
 
 
 def test_a_file_of_another_format_is_refused(tmp_path):
