@@ -1,8 +1,8 @@
 """Checks of the settings for ``manage.py check``, which reports mistakes before a call meets them."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -139,7 +139,7 @@ def _limits() -> Iterator[CheckMessage]:
 
 def _turn_model() -> Iterator[CheckMessage]:
     path = settings.TURN_MODEL
-    if path and not Path(path).is_file():
+    if path and not os.path.isfile(os.path.expanduser(path)):
         yield Error(
             f"TURN_MODEL is {path}, where there is no file. Name the ONNX file of the model, or leave it empty.",
             id="calls.E035",

@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 from django.core.exceptions import ImproperlyConfigured
 
 from clientcaller import environment, local_models
+from clientcaller.local_models import fetched_or_name, path_of
 
 KINDS = ("stt", "llm", "tts")
 ENTRY_POINTS = "clientcaller.engines"
@@ -25,6 +26,8 @@ GENERAL = frozenset(
     "STT_MODEL STT_BASE_URL STT_API_KEY LLM_MODEL LLM_SERVER TTS_MODEL TTS_VOICE TTS_BASE_URL TTS_API_KEY".split()
 )
 """The variables for whatever engine is chosen. In a list of engines they are meant for the first one."""
+OF_A_MEMBER = ("DEADLINE", "VOICES")
+"""What a fallback must know of one of its engines. It stands among the options of that engine, in capitals."""
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-6-luna"
 """OpenAI's model that answers fast and costs little, as of November 2026. It must not think before it speaks."""
@@ -65,7 +68,7 @@ def no_options(read: Reader) -> Options:
 
 
 def _whisper(read: Reader) -> Options:
-    return {"model": local_models.fetched_or_name(read("WHISPER_MODEL", "STT_MODEL"))}
+    return {"model": read("WHISPER_MODEL", "STT_MODEL")}
 
 
 def _deepgram(read: Reader) -> Options:
@@ -143,9 +146,13 @@ def _kokoro(read: Reader) -> Options:
 
 
 def _local_voice(read: Reader, default: str) -> Options:
-    """A voice of the catalogue has weights of its own: its name may be given as the voice or as the model."""
+    """
+    A voice of the catalogue has weights of its own: its name may be given as the voice or as the model.
+
+    With another model beside it, it is left to the engine, which says that this model has no such voice.
+    """
     voice, model = read("TTS_VOICE"), read("TTS_MODEL")
-    if local_models.is_known(voice):
+    if local_models.is_known(voice) and model in ("", voice, path_of(voice)):
         voice, model = "", voice
     return {"voice": voice, "model": model or default}
 
@@ -182,14 +189,14 @@ class NamedEngine:
     """The dotted path of its class."""
     options: Callable[[Reader], Options] = no_options
     """Reads its options from the environment. An empty one is left to the default."""
-    has_weights: bool = False
-    """Whether its option ``model`` may be a name of the catalogue of weights, which stands for their folder."""
+    weights: Callable[[str], str] | None = None
+    """Finds the folder of weights if its option ``model`` is their name in the catalogue, wherever that is written."""
 
 
 _FOLDER = "inference.engines"
 ENGINES = (
     NamedEngine("stt", "sphinx", f"{_FOLDER}.sphinx.SphinxSpeechToText"),
-    NamedEngine("stt", "whisper", f"{_FOLDER}.whisper.FasterWhisperSpeechToText", _whisper),
+    NamedEngine("stt", "whisper", f"{_FOLDER}.whisper.FasterWhisperSpeechToText", _whisper, fetched_or_name),
     NamedEngine("stt", "deepgram", f"{_FOLDER}.deepgram.DeepgramSpeechToText", _deepgram),
     NamedEngine("stt", "deepgram-flux", f"{_FOLDER}.deepgram_flux.DeepgramFluxSpeechToText", _deepgram),
     NamedEngine("stt", "openai-realtime", f"{_FOLDER}.openai_realtime.OpenAIRealtimeSpeechToText", _openai_stt),
@@ -202,15 +209,15 @@ ENGINES = (
     NamedEngine(
         "llm", "openai-compatible", f"{_FOLDER}.openai_compatible.OpenAICompatibleLanguageModel", _openai_compatible
     ),
-    NamedEngine("llm", "llama-cpp", f"{_FOLDER}.llama_cpp.LlamaCppLanguageModel", _llama_cpp, has_weights=True),
+    NamedEngine("llm", "llama-cpp", f"{_FOLDER}.llama_cpp.LlamaCppLanguageModel", _llama_cpp, path_of),
     NamedEngine("llm", "remote", f"{_FOLDER}.remote.RemoteLanguageModel"),
     NamedEngine("llm", "scripted", f"{_FOLDER}.scripted.ScriptedLanguageModel"),
     NamedEngine("llm", "echo", f"{_FOLDER}.echo.EchoLanguageModel"),
     NamedEngine("tts", "laptop-voice", f"{_FOLDER}.laptop_voice.LaptopTextToSpeech"),
     NamedEngine("tts", "espeak", f"{_FOLDER}.espeak.EspeakTextToSpeech", _voice),
     NamedEngine("tts", "flite", f"{_FOLDER}.flite.FliteTextToSpeech", _voice),
-    NamedEngine("tts", "piper", f"{_FOLDER}.piper.PiperTextToSpeech", _piper, has_weights=True),
-    NamedEngine("tts", "kokoro", f"{_FOLDER}.kokoro.KokoroTextToSpeech", _kokoro, has_weights=True),
+    NamedEngine("tts", "piper", f"{_FOLDER}.piper.PiperTextToSpeech", _piper, path_of),
+    NamedEngine("tts", "kokoro", f"{_FOLDER}.kokoro.KokoroTextToSpeech", _kokoro, path_of),
     NamedEngine("tts", "pocket-tts", f"{_FOLDER}.pocket_tts.PocketTextToSpeech", _pocket_tts),
     NamedEngine("tts", "csm", f"{_FOLDER}.csm.CsmTextToSpeech", _csm),
     NamedEngine("tts", "elevenlabs", f"{_FOLDER}.elevenlabs.ElevenLabsTextToSpeech", _elevenlabs),
@@ -239,7 +246,8 @@ class Choice:
         The setting with the options of ``ENGINES_OPTIONS``, and what is missing for it, in words.
 
         Options under the name of an engine are added to those of that engine, and options under the kind to those of
-        the only engine, or of the fallback that combines several.
+        the only engine, or of the fallback that combines several. What only a fallback must know of an engine is left
+        out if there is none.
         """
         of_kind = added.get(self.kind, {})
         entries: list[dict[str, Any]] = []
@@ -249,13 +257,13 @@ class Choice:
             read = Reader(is_first=index == 0)
             options = {name: value for name, value in engine.options(read).items() if value}
             options = {**(self.defaults if index == 0 else {}), **options}
-            more = {**added.get(engine.name, {}), **(of_kind if is_only else {})}
-            # In capitals: what the fallback must know of one engine, as DEADLINE.
-            entry = {name: value for name, value in more.items() if name.isupper() and not is_only}
-            options |= {name: value for name, value in more.items() if not name.isupper()}
-            if engine.has_weights and isinstance(options.get("model"), str):
-                options["model"] = local_models.path_of(options["model"])
-            entries.append({"BACKEND": engine.path, "OPTIONS": options, "NAME": engine.name, **entry})
+            more = added.get(engine.name, {})
+            options |= {name: value for name, value in more.items() if name not in OF_A_MEMBER}
+            options |= of_kind if is_only else {}
+            if engine.weights and isinstance(options.get("model"), str):
+                options["model"] = engine.weights(options["model"])
+            of_member = {name: value for name, value in more.items() if name in OF_A_MEMBER}
+            entries.append({"BACKEND": engine.path, "OPTIONS": options, "NAME": engine.name, **of_member})
             missing += [
                 f"{engine.name} needs {variable}"
                 for option, variable in read.missing.items()
@@ -283,7 +291,8 @@ def _find(kind: str, variable: str, name: str, names: Sequence[str]) -> NamedEng
     if engine := known.get(name.lower()):
         return engine
     if "." in name and all(part.isidentifier() for part in name.split(".")):
-        return NamedEngine(kind, name, name)
+        weights = next((engine.weights for engine in ENGINES if engine.path == name), None)
+        return NamedEngine(kind, name, name, weights=weights)
     others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if point := others.get(name):
         return NamedEngine(kind, name, f"{point.module}.{point.attr}")

@@ -62,7 +62,7 @@ def _profiles() -> dict[str, tuple[Choice, Choice, Choice]]:
     return {
         "laptop": (sphinx, receptionist, laptop_voice),
         "cpu": (
-            named("stt", "whisper", model=local_models.fetched_or_name("small.en"), device="cpu"),
+            named("stt", "whisper", model="small.en", device="cpu"),
             named("llm", "openai-compatible", base_url="http://127.0.0.1:11434/v1", model="gemma3:1b"),
             laptop_voice,
         ),

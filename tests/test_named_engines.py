@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import runpy
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -17,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from clientcaller import named_engines
 from clientcaller.named_engines import ENGINES, FALLBACKS, GENERAL, Reader
 from inference.backends import make_engine
+from inference.models.catalogue import CATALOGUE, ModelFile
 from inference.types import EngineError
 
 ROOT = Path(__file__).parent.parent
@@ -168,6 +170,22 @@ def test_what_only_a_fallback_needs_to_know_is_ignored_for_an_engine_alone(load)
     assert engines["tts"]["OPTIONS"] == {"rate": 150}
 
 
+@pytest.mark.parametrize("names", ["espeak", "espeak,flite", "flite,espeak"])
+@pytest.mark.parametrize("option", ["RATE", "Rate", "NAME", "BACKEND", "DEADLNE", "deadline"])
+def test_an_option_is_refused_alike_for_an_engine_alone_and_in_a_list(load, names, option):
+    setting = load(TTS_ENGINE=names, ENGINES_OPTIONS=f'{{"espeak": {{"{option}": 150}}}}')["ENGINES"]["tts"]
+    with pytest.raises(EngineError, match=f"does not take its OPTIONS.*{option}") as refused:
+        make_engine("tts", setting)
+    assert refused.value.permanent
+
+
+@pytest.mark.parametrize("names", ["espeak", "espeak,flite"])
+def test_what_a_fallback_must_know_of_an_engine_does_not_stand_under_the_kind(load, names):
+    setting = load(TTS_ENGINE=names, ENGINES_OPTIONS='{"tts": {"DEADLINE": 2}}')["ENGINES"]["tts"]
+    with pytest.raises(EngineError, match="DEADLINE"):
+        make_engine("tts", setting)
+
+
 def test_engines_with_weights_anywhere_in_a_list_have_those_that_fit_this_machine(load, tmp_path):
     environment = {"MODELS_FOLDER": str(tmp_path), "TTS_ENGINE": "espeak,piper,kokoro", "LLM_ENGINE": "llama-cpp"}
     engines = load(**environment, TTS_VOICE="en-gb")["ENGINES"]
@@ -180,6 +198,65 @@ def test_engines_with_weights_anywhere_in_a_list_have_those_that_fit_this_machin
     engines = load(**environment, ENGINES_OPTIONS=options)["ENGINES"]
     _, piper, kokoro = engines["tts"]["OPTIONS"]["engines"]
     assert (piper["OPTIONS"]["model"], kokoro["OPTIONS"]["model"]) == (str(tmp_path / "piper-kristin"), "/models/mine")
+
+
+WHISPER = "inference.engines.whisper.FasterWhisperSpeechToText"
+
+
+@pytest.fixture
+def tiny_whisper(monkeypatch, tmp_path):
+    """The folder of models has a fetched ``tiny.en`` and no ``base.en``."""
+    monkeypatch.setitem(CATALOGUE, "tiny.en", replace(CATALOGUE["tiny.en"], files=(ModelFile("a", "a", 1),)))
+    (tmp_path / "tiny.en").mkdir()
+    (tmp_path / "tiny.en" / "a").write_bytes(b"1")
+    return str(tmp_path / "tiny.en")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"STT_ENGINE": "whisper", "WHISPER_MODEL": "{}"},
+        {"STT_ENGINE": "whisper", "ENGINES_OPTIONS": '{{"whisper": {{"model": "{}"}}}}'},
+        {"STT_ENGINE": "whisper", "ENGINES_OPTIONS": '{{"stt": {{"model": "{}"}}}}'},
+        {"ENGINES_PROFILE": "cpu", "ENGINES_OPTIONS": '{{"whisper": {{"model": "{}"}}}}'},
+        {"STT_ENGINE": WHISPER, "ENGINES_OPTIONS": '{{"stt": {{"model": "{}"}}}}'},
+    ],
+)
+@pytest.mark.parametrize("name", ["tiny.en", "base.en", "large-v3-turbo"])
+def test_whisper_takes_weights_that_were_fetched_wherever_their_name_is_written(
+    load, tmp_path, tiny_whisper, environment, name
+):
+    written = {variable: text.format(name) for variable, text in environment.items()}
+    model = load(**written, MODELS_FOLDER=str(tmp_path))["ENGINES"]["stt"]["OPTIONS"]["model"]
+    assert model == (tiny_whisper if name == "tiny.en" else name)
+
+
+def test_whisper_takes_fetched_weights_also_in_a_list(load, tmp_path, tiny_whisper):
+    options = '{"whisper": {"model": "tiny.en"}}'
+    engines = load(STT_ENGINE="sphinx,whisper", MODELS_FOLDER=str(tmp_path), ENGINES_OPTIONS=options)["ENGINES"]
+    assert engines["stt"]["OPTIONS"]["engines"][1]["OPTIONS"] == {"model": tiny_whisper}
+
+
+@pytest.mark.parametrize(
+    ("voice", "model", "expected"),
+    [
+        ("piper-kristin", "", {"model": "{folder}/piper-kristin"}),
+        ("", "piper-kristin", {"model": "{folder}/piper-kristin"}),
+        ("piper-kristin", "piper-kristin", {"model": "{folder}/piper-kristin"}),
+        ("piper-kristin", "{folder}/piper-kristin", {"model": "{folder}/piper-kristin"}),
+        ("piper-kristin", "piper-joe", {"voice": "piper-kristin", "model": "{folder}/piper-joe"}),
+        ("piper-kristin", "/own/voice", {"voice": "piper-kristin", "model": "/own/voice"}),
+        ("p225", "/own/voice", {"voice": "p225", "model": "/own/voice"}),
+    ],
+)
+@pytest.mark.parametrize("engine", ["piper", "kokoro"])
+def test_a_voice_and_a_model_that_contradict_it_are_both_left_to_the_engine(
+    load, tmp_path, engine, voice, model, expected
+):
+    folder = str(tmp_path)
+    environment = {"TTS_ENGINE": engine, "MODELS_FOLDER": folder, "TTS_VOICE": voice}
+    options = load(**environment, TTS_MODEL=model.format(folder=folder))["ENGINES"]["tts"]["OPTIONS"]
+    assert options == {name: value.format(folder=folder) for name, value in expected.items()}
 
 
 # --- Keys ------------------------------------------------------------------------------------------------------

@@ -127,6 +127,12 @@ def test_settings_that_would_stop_dialling_are_reported_in_development_too(setti
     assert message_ids({**DEVELOPMENT, "DIAL_COUNTRIES": ("US",), **setting}) == expected
 
 
+def test_the_turn_model_may_lie_in_the_home_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "turn.onnx").write_bytes(b"onnx")
+    assert message_ids({**DEVELOPMENT, "TURN_MODEL": "~/turn.onnx"}) == []
+
+
 def test_the_message_about_calling_hours_shows_the_invalid_entry():
     [message] = messages({**DEVELOPMENT, "CALLING_HOURS": {"FR": "Mon-Fri 10-13", "*": "08:00-21:00"}})
     assert "'FR'" in message.msg
