@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # rest_framework.views imports this module, which the setting
 
 READ, DIAL, CONTROL = ApiKey.Scope.READ, ApiKey.Scope.DIAL, ApiKey.Scope.CONTROL
 
-_PERMISSIONS = {READ: "calls.view_call", DIAL: "calls.add_call", CONTROL: "calls.change_call"}
-"""The permission that an operator needs where a key needs the scope."""
+Permissions = Mapping[str, tuple[str, ...]]
+"""For each method of an address, the permissions that an operator needs, all of them, as the admin asks for them."""
 
 
 class KeyAuthentication(authentication.BaseAuthentication):
@@ -59,24 +59,43 @@ class StaffAuthentication(authentication.SessionAuthentication):
 
 
 class HasScope(permissions.BasePermission):
-    """Allows a request that has the scope which the view's ``scopes`` name for its method."""
+    """
+    Allows a request by what the view names for its method.
+
+    A key needs the scope in ``scopes``, and an operator the ``permissions``: those without which the admin does not let
+    them see or do the same.
+    """
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         if request.successful_authenticator is None:
             return False
+        method = "GET" if request.method == "HEAD" else request.method or ""
         scopes: Mapping[str, ApiKey.Scope] = getattr(view, "scopes", {})
-        scope = scopes.get("GET" if request.method == "HEAD" else request.method or "")
-        # A method without a scope does not exist; the view answers 405 next.
-        if scope is None or self._has(request, scope):
+        scope = scopes.get(method)
+        if scope is None:
+            # A method without a scope does not exist; the view answers 405 next.
             return True
-        if request.auth is None:
-            raise Problem(403, "missing-scope", f"This needs the permission {_PERMISSIONS[scope]}.")
+        if isinstance(request.auth, ApiKey):
+            self._check_key(request.auth, scope)
+        else:
+            needed: Permissions = getattr(view, "permissions", {})
+            self._check_operator(request, needed[method])
+        return True
+
+    @staticmethod
+    def _check_key(key: ApiKey, scope: ApiKey.Scope) -> None:
+        if scope in key.scopes:
+            return
         challenge = f'Bearer realm="api", error="insufficient_scope", scope="{scope}"'
         text = f"This needs the scope {scope}, which the API key does not have."
         raise Problem(403, "missing-scope", text, headers={"WWW-Authenticate": challenge})
 
     @staticmethod
-    def _has(request: Request, scope: ApiKey.Scope) -> bool:
-        if isinstance(request.auth, ApiKey):
-            return scope in request.auth.scopes
-        return bool(request.user.has_perm(_PERMISSIONS[scope]))
+    def _check_operator(request: Request, needed: tuple[str, ...]) -> None:
+        for codename in needed:
+            names = [f"calls.{codename}"]
+            if codename.startswith("view_"):
+                # As in the admin, who may change a thing may look at it.
+                names.append(f"calls.{codename.replace('view_', 'change_', 1)}")
+            if not any(request.user.has_perm(name) for name in names):
+                raise Problem(403, "missing-scope", f"This needs the permission {names[0]}.")

@@ -20,7 +20,7 @@ CODES: Mapping[str, str] = {
     "malformed-json": "The body is not valid JSON.",
     "not-authenticated": "The request has no `Authorization: Bearer …` header, and no operator is logged in.",
     "invalid-key": "The API key is unknown, revoked or expired.",
-    "missing-scope": "The API key does not have the scope that this needs.",
+    "missing-scope": "The API key does not have the scope that this needs, or the operator not the permission.",
     "csrf-failed": "A request from a logged-in browser came without its CSRF token.",
     "not-found": "Nothing was found at this address.",
     "method-not-allowed": "The address does not have this method. The `Allow` header lists its methods.",

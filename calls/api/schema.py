@@ -10,6 +10,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework.serializers import Serializer
 
+from calls.api.auth import Permissions
 from calls.api.problems import CODES
 from calls.api.serializers.shared import ProblemSerializer, Strict
 from calls.models import WebhookDelivery
@@ -77,7 +78,7 @@ Place phone calls, schedule them, follow them, and stop them.
 
 **API keys.** Send `Authorization: Bearer <key>`. Make keys with `manage.py apikey` or in the admin. A key has scopes:
 `read` to read, `dial` to place calls, `control` to act on calls and to change lists. Operators who are logged in to the
-admin can use this page without a key.
+admin can use this page without a key, with the permissions that they have there.
 
 **Idempotency.** Send an `Idempotency-Key` with `POST /api/calls/` and `POST /api/calls/batch/`. If you send the same
 body again with the same key, the answer is the first one, with `Idempotent-Replayed: true`, and no second call is
@@ -111,7 +112,10 @@ class Schema(AutoSchema):
         if operation is None:
             return None
         if scope := self._scope():
-            operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()
+            permissions: Permissions = getattr(self.view, "permissions", {})
+            needed = ", ".join(f"`calls.{name}`" for name in permissions[self.method])
+            access = f"Scope: `{scope}`. Operators need {needed}."
+            operation["description"] = f"{operation.get('description', '')}\n\n{access}".strip()
         for parameter in operation.get("parameters", ()):
             if parameter["in"] == "query" and parameter["schema"] == {"type": "string"}:
                 parameter["schema"]["minLength"] = 1

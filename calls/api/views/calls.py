@@ -39,6 +39,9 @@ from calls.services.stopping import cancel_call, hang_up
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 """Visible ASCII, which every client and proxy passes on unchanged, as long as the column of ``Call`` is."""
 
+SEE_CALL = ("view_call", "view_turn", "view_callevent", "view_dialattempt")
+"""What an operator needs to see a call with all that its page in the admin shows."""
+
 
 def api_key(request: Request) -> ApiKey | None:
     """Return the API key of the request, or ``None`` if an operator sent it."""
@@ -60,6 +63,7 @@ def _replayed_header(new: bool) -> dict[str, str]:
 
 class CallsView(ListEndpoint[Call]):
     scopes = {"GET": READ, "POST": DIAL}
+    permissions = {"GET": ("view_call",), "POST": ("add_call",)}
     filter_backends = [DjangoFilterBackend]
     filterset_class = CallFilter
     queryset = Call.objects.select_related("agent")
@@ -81,6 +85,7 @@ class CallsView(ListEndpoint[Call]):
 
 class BatchView(Endpoint):
     scopes = {"POST": DIAL}
+    permissions = {"POST": ("add_call",)}
 
     @documented("place_calls")
     def post(self, request: Request) -> Response:
@@ -124,6 +129,7 @@ def _read_batch(data: Any) -> tuple[dict[int, NewCall], list[dict[str, str | int
 
 class CallView(Endpoint):
     scopes = {"GET": READ}
+    permissions = {"GET": SEE_CALL}
 
     @documented("get_call")
     def get(self, request: Request, call_id: str) -> Response:
@@ -132,6 +138,7 @@ class CallView(Endpoint):
 
 class CancelView(Endpoint):
     scopes = {"POST": CONTROL}
+    permissions = {"POST": ("change_call",)}
     problems = {"POST": [409]}
 
     @documented("cancel_call")
@@ -141,6 +148,7 @@ class CancelView(Endpoint):
 
 class HangUpView(Endpoint):
     scopes = {"POST": CONTROL}
+    permissions = {"POST": ("change_call",)}
 
     @documented("hang_up_call")
     def post(self, request: Request, call_id: str) -> Response:
@@ -149,6 +157,7 @@ class HangUpView(Endpoint):
 
 class SayView(Endpoint):
     scopes = {"POST": CONTROL}
+    permissions = {"POST": ("change_call",)}
     problems = {"POST": [409]}
 
     @documented("say_in_call")
@@ -159,6 +168,7 @@ class SayView(Endpoint):
 
 class TransferView(Endpoint):
     scopes = {"POST": CONTROL}
+    permissions = {"POST": ("change_call",)}
     problems = {"POST": [409]}
 
     @documented("transfer_call")
@@ -169,6 +179,7 @@ class TransferView(Endpoint):
 
 class EventsView(Endpoint):
     scopes = {"GET": READ}
+    permissions = {"GET": SEE_CALL}
     renderer_classes = [streams.EventStreamRenderer, JSONRenderer]
 
     @documented("watch_call")

@@ -26,6 +26,7 @@ from calls.services.webhooks import change_endpoint, make_endpoint
 
 class AgentsView(ListEndpoint[Agent]):
     scopes = {"GET": READ}
+    permissions = {"GET": ("view_agent",)}
     queryset = Agent.objects.all()
     serializer_class = AgentSerializer
     orderings = {"name": ("name",)}
@@ -37,6 +38,7 @@ class AgentsView(ListEndpoint[Agent]):
 
 class AgentView(Endpoint):
     scopes = {"GET": READ}
+    permissions = {"GET": ("view_agent",)}
 
     @documented("get_agent")
     def get(self, request: Request, name: str) -> Response:
@@ -50,6 +52,7 @@ class AgentView(Endpoint):
 
 class DoNotCallsView(ListEndpoint[DoNotCall]):
     scopes = {"GET": READ, "POST": CONTROL}
+    permissions = {"GET": ("view_donotcall",), "POST": ("add_donotcall",)}
     queryset = DoNotCall.objects.all()
     serializer_class = DoNotCallSerializer
     orderings = {"-created_at": ("-id",)}
@@ -68,6 +71,7 @@ class DoNotCallsView(ListEndpoint[DoNotCall]):
 
 class DoNotCallView(Endpoint):
     scopes = {"GET": READ, "DELETE": CONTROL}
+    permissions = {"GET": ("view_donotcall",), "DELETE": ("delete_donotcall",)}
 
     @documented("get_do_not_call")
     def get(self, request: Request, number: str) -> Response:
@@ -87,6 +91,7 @@ class DoNotCallView(Endpoint):
 
 class WebhooksView(ListEndpoint[WebhookEndpoint]):
     scopes = {"GET": CONTROL, "POST": CONTROL}
+    permissions = {"GET": ("view_webhookendpoint",), "POST": ("add_webhookendpoint",)}
     queryset = WebhookEndpoint.objects.all()
     serializer_class = WebhookSerializer
     orderings = {"id": ("id",)}
@@ -106,6 +111,12 @@ class WebhooksView(ListEndpoint[WebhookEndpoint]):
 
 class WebhookView(Endpoint):
     scopes = {"GET": CONTROL, "PATCH": CONTROL, "DELETE": CONTROL}
+    permissions = {
+        "GET": ("view_webhookendpoint",),
+        "PATCH": ("change_webhookendpoint",),
+        # The log of its deliveries is deleted with it.
+        "DELETE": ("delete_webhookendpoint", "delete_webhookdelivery"),
+    }
 
     @documented("get_webhook")
     def get(self, request: Request, webhook_id: str) -> Response:
@@ -126,6 +137,7 @@ class WebhookView(Endpoint):
 
 class DeliveriesView(ListEndpoint[WebhookDelivery]):
     scopes = {"GET": CONTROL}
+    permissions = {"GET": ("view_webhookdelivery",)}
     queryset = WebhookDelivery.objects.all()
     serializer_class = DeliverySerializer
     orderings = {"-created_at": ("-created_at", "-id")}

@@ -25,7 +25,8 @@ class Endpoint(APIView):
     """
     The base of the other views.
 
-    ``scopes`` has the scope that each method needs, and ``problems`` the statuses that the documentation cannot derive.
+    ``scopes`` has the scope that each method needs of a key, ``permissions`` those that it needs of an operator
+    (``calls.api.auth``), and ``problems`` the statuses that the documentation cannot derive.
     """
 
     http_method_names = METHODS

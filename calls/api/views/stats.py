@@ -22,6 +22,7 @@ _MAX_SPAN = {"hour": timedelta(days=31), "day": timedelta(days=366)}
 
 class StatsView(Endpoint):
     scopes = {"GET": READ}
+    permissions = {"GET": ("view_call", "view_dialpace")}
 
     @documented("get_stats")
     def get(self, request: Request) -> Response:
