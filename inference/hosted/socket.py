@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Protocol
 
 import aiohttp
@@ -80,6 +82,8 @@ class Socket:
         self._pinged_at: float | None = None
         self._closing = False
         """It was left or closed by the server, and the connection is not ended yet."""
+        self._resting = False
+        """It waits before its next attempt to connect."""
 
     @property
     def is_connected(self) -> bool:
@@ -88,6 +92,11 @@ class Socket:
     @property
     def is_connecting(self) -> bool:
         return self._wanted.is_set() and self._ws is None and not self._closing
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it waits after an attempt that failed, and nobody has hurried it. Another address may have it."""
+        return self._resting and self._wanted.is_set() and not self._hurried.is_set()
 
     @property
     def is_closing(self) -> bool:
@@ -103,8 +112,15 @@ class Socket:
         return self.is_connected and not self.spent and len(self.leases) < self._plan.shares
 
     def connect(self, url: str) -> None:
+        """Connect to this address now. Only for a socket that is parked or rests."""
         self.url = url
         self._wanted.set()
+        self._hurried.set()
+
+    def park(self) -> None:
+        """Make no further attempt. Only for a socket that rests."""
+        self._wanted.clear()
+        self._hurried.set()
 
     def hurry(self) -> None:
         """Somebody waits: do not wait for the next attempt."""
@@ -173,13 +189,11 @@ class Socket:
         failures = 0
         while True:
             await self._wanted.wait()
-            self._hurried.clear()
             try:
                 ws = await self._connect()
             except EngineError as error:
                 self.tried.set()
-                await self._fail(error, failures)
-                failures += 1
+                failures = await self._fail(error, failures)
                 continue
             self.tried.set()
             try:
@@ -191,30 +205,41 @@ class Socket:
                     await ws.close()
                 self._closing = False
             if lost is not None and self.used_at == self._opened_at and self._age() < BRIEF:
-                await self._fail(lost, failures)
-                failures += 1
+                failures = await self._fail(lost, failures)
                 continue
             failures = 0
             self._wanted.clear()
             self._pool.keep_warm()
 
-    async def _fail(self, error: EngineError, failures: int) -> None:
-        """Wait before the next attempt. There is none if nobody wants this address any more."""
+    async def _fail(self, error: EngineError, failures: int) -> int:
+        """
+        Wait before the next attempt. There is none if nobody wants this address any more.
+
+        Returns the failures in succession at the address to which it is to be connected next.
+        """
+        url = self.url
+        self._hurried.clear()
         self._pool.failed_to_open(self, error)
-        if self._pool.is_wanted(self.url):
-            await self._back_off(error, failures)
-        if not self._pool.is_wanted(self.url):
+        if self._pool.is_wanted(url):
+            await self._rest(error, failures)
+        if self.url == url and self._wanted.is_set() and not self._pool.is_wanted(url):
             self._wanted.clear()
             self._pool.keep_warm()
+        return failures + 1 if self.url == url and self._wanted.is_set() else 0
 
-    async def _back_off(self, error: EngineError, failures: int) -> None:
-        """Wait before the next attempt, but not while somebody wants a socket."""
+    async def _rest(self, error: EngineError, failures: int) -> None:
+        """Wait, but not while somebody wants a socket."""
         seconds = BACK_OFF[-1] if error.permanent else BACK_OFF[min(failures, len(BACK_OFF) - 1)]
         if isinstance(error, EngineFull):
             seconds = max(seconds, error.retry_after)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._hurried.wait()
+        self._resting = True
+        try:
+            self._pool.keep_warm()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._hurried.wait()
+        finally:
+            self._resting = False
 
     def _age(self) -> float:
         return asyncio.get_running_loop().time() - self._opened_at
@@ -230,6 +255,8 @@ class Socket:
                 pass  # it was left
             except (aiohttp.ClientError, ConnectionError) as error:
                 self.leave(EngineError(f"the connection to {self._plan.provider} broke: {error}"))
+            except Exception as error:
+                self.leave(self._mistake(error))
 
     async def _write_outgoing(self) -> None:
         loop = asyncio.get_running_loop()
@@ -280,25 +307,33 @@ class Socket:
         except ValueError as error:  # such as headers or a host that cannot be sent; not quoted, for it may be the key
             reason = f"{plan.provider}: no request can be made of the address and the key; check both"
             raise EngineError(reason, permanent=True) from error
+        except EngineError:
+            raise
+        except Exception as error:
+            raise self._mistake(error) from error
 
     async def _become_ready(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         while (is_ready := self._plan.is_ready) is not None:
             received = self._decode(await self._next(ws))
             if received is None:
                 continue
-            if error := self._plan.failure(received.message):
+            if error := self._failure(received.message):
                 raise error
-            if is_ready(received.message):
-                return
+            try:
+                if is_ready(received.message):
+                    return
+            except Exception as error:
+                raise self._mistake(error) from error
 
     async def _serve(self, ws: aiohttp.ClientWebSocketResponse) -> EngineError | None:
         """Pass messages on until the socket is closed or left. Return why, if that was not decided here."""
-        self._ws, self._error, self.notes = ws, None, self._plan.notes()
-        self._outgoing.clear()
         now = asyncio.get_running_loop().time()
         self._opened_at = self._sent_at = self._heard_at = self.used_at = now
-        self._pool.opened(self)
+        self._error = None
+        self._outgoing.clear()
         try:
+            self.notes, self._ws = self._plan.notes(), ws
+            self._pool.opened(self)
             async with asyncio.timeout(None) as self._reading:
                 while self._ws is ws:
                     frame = await self._next(ws)
@@ -311,6 +346,8 @@ class Socket:
             broken = failure
         except (aiohttp.ClientError, ConnectionError) as failure:
             broken = EngineError(f"the connection to {self._plan.provider} broke: {failure}")
+        except Exception as failure:
+            broken = self._mistake(failure)
         finally:
             self._reading = None
         if self._ws is ws:
@@ -342,10 +379,25 @@ class Socket:
             logger.debug("%s sent a message that cannot be read: %s", self._plan.provider, type(error).__name__)
             return None
 
+    def _failure(self, message: Any) -> EngineError | None:
+        """The error of a message that ends the socket; also of one about which the plan cannot say that."""
+        try:
+            return self._plan.failure(message)
+        except Exception as error:
+            return self._mistake(error)
+
+    def _mistake(self, error: Exception) -> EngineError:
+        """Log a mistake of this process. It costs the connection, but not the task that has met it."""
+        name, place = type(error).__name__, extract_tb(error.__traceback__)[-1]
+        # What the error says is not logged: it may hold words of a caller.
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        logger.error("Giving up a connection to %s: %s at %s", self._plan.provider, name, where)
+        return EngineError(f"the connection to {self._plan.provider} was given up: {name} at {where}")
+
     def _pass_on(self, received: Received | None) -> None:
         if received is None:
             return
-        if error := self._plan.failure(received.message):
+        if error := self._failure(received.message):
             self.leave(error)
             return
         if self._plan.shares == 1 or received.key is None:

@@ -148,21 +148,37 @@ class SocketPool:
         if self._session is None:
             return
         waiting = Counter(lease.url for lease in self._waiting)
-        for url in [*waiting, *(url for url in (self.plan.url, *self._asked) if url not in waiting)]:
-            self._keep_warm(url, waiting[url])
+        for url in waiting:
+            self._connect_waiting(url, waiting)
+        for url in dict.fromkeys((self.plan.url, *self._asked)):
+            self._connect_warm(url, waiting[url])
 
-    def _keep_warm(self, url: str, waiting: int) -> None:
-        idle = len(self._idle(url))
-        connecting = [socket for socket in self._sockets if socket.is_connecting and socket.url == url]
-        wanted = -(-waiting // self.plan.shares) + self._warm(url) - idle - len(connecting)
-        parked = [socket for socket in self._sockets if socket.is_parked]
-        for socket in parked[: max(0, wanted)]:
+    def _connect_waiting(self, url: str, waiting: Counter[str]) -> None:
+        """Connect sockets to an address for those who wait, also those that wait to try another one again."""
+        connecting = self._connecting(url)
+        free = [each for each in self._sockets if each.is_parked]
+        free += [each for each in self._sockets if each.is_resting and each.url not in waiting]
+        for socket in free[: max(0, self._sockets_for(waiting[url]) - len(connecting))]:
             socket.connect(url)
-        if waiting:
-            for socket in connecting:
-                socket.hurry()
-            if not connecting and not parked:
-                self._make_room(url)
+        for socket in connecting:
+            socket.hurry()
+        if not connecting and not free:
+            self._make_room(url)
+
+    def _connect_warm(self, url: str, waiting: int) -> None:
+        """Have as many sockets at an address as are wanted there. One too many makes no further attempt."""
+        connecting = self._connecting(url)
+        wanted = self._sockets_for(waiting) + self._warm(url) - len(self._idle(url)) - len(connecting)
+        for socket in [each for each in self._sockets if each.is_parked][: max(0, wanted)]:
+            socket.connect(url)
+        for socket in [each for each in connecting if each.is_resting][: max(0, -wanted)]:
+            socket.park()
+
+    def _sockets_for(self, leases: int) -> int:
+        return -(-leases // self.plan.shares)
+
+    def _connecting(self, url: str) -> list[Socket]:
+        return [socket for socket in self._sockets if socket.is_connecting and socket.url == url]
 
     def _make_room(self, url: str) -> None:
         """Leave the idle socket of another address that was not used for longest. It is connected to this one then."""
