@@ -1,4 +1,4 @@
-"""Digests of files: SHA-256, and git's SHA-1, which hubs publish for their small files."""
+"""Digests of files: SHA-256, and the SHA-1 of small files: git's, which hubs publish, or a mirror's plain one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """``kind`` is ``sha256`` or ``git-sha1``; ``hex`` has lower-case hexadecimal digits."""
+    """``kind`` is ``sha256``, ``git-sha1`` or ``sha1``; ``hex`` has lower-case hexadecimal digits."""
 
     kind: str
     hex: str
@@ -31,15 +31,20 @@ def hasher(kind: str, size: int) -> Hasher:
     """A new computation of a digest over ``size`` bytes. Git's digest begins with the size."""
     if kind == "sha256":
         return hashlib.sha256()
-    if kind != "git-sha1":
+    if kind not in ("git-sha1", "sha1"):
         raise ValueError(f"There is no digest {kind!r}.")
-    git = hashlib.sha1(usedforsecurity=False)
-    git.update(b"blob %d\0" % size)
-    return git
+    computed = hashlib.sha1(usedforsecurity=False)
+    if kind == "git-sha1":
+        computed.update(b"blob %d\0" % size)
+    return computed
 
 
 def published(etag: str | None) -> Digest | None:
-    """The digest in an entity tag of a hub: 64 hexadecimal digits are SHA-256, 40 are git's SHA-1, others are none."""
+    """
+    The digest in an entity tag of a hub: 64 hexadecimal digits are SHA-256, others than these and 40 are none.
+
+    40 are called git's SHA-1, as hubs mean it. A mirror that passes on a hub's headers may mean the plain one.
+    """
     value = (etag or "").removeprefix("W/").strip('"').lower()
     if not value or set(value) - set("0123456789abcdef"):
         return None

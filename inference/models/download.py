@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from inference.models.digests import BLOCK_BYTES, Digest, Hasher, hasher
+from inference.models.digests import BLOCK_BYTES, Digest, Hasher, digest_of, hasher
 from inference.models.hub import Answer, Hub, Interrupted, RangeRefused, read
 from inference.types import EngineError
 
@@ -37,6 +37,14 @@ class DiskError(EngineError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, permanent=True)
+
+
+class _Damaged(EngineError):
+    """What has arrived is not the file. ``resumed``: a part of it had arrived earlier, and may be to blame."""
+
+    def __init__(self, message: str, *, resumed: bool) -> None:
+        super().__init__(f"{message} What had arrived was deleted.", permanent=True)
+        self.resumed = resumed
 
 
 class Progress(Protocol):
@@ -95,15 +103,18 @@ class Download:
         """
         with writing(self.wanted.target):
             self.wanted.target.parent.mkdir(parents=True, exist_ok=True)
-            failures, longest = 0, self._part_bytes()
+            failures, longest, begun_anew = 0, self._part_bytes(), False
             while True:
                 try:
                     return self._attempt()
-                except RangeRefused as refused:
-                    if failures:
-                        raise EngineError(str(refused), permanent=True) from refused
-                    failures += 1
-                    self._forget()
+                except RangeRefused:  # cannot go on for ever: there is no part next time, unless an attempt brings one
+                    self._begin_anew()
+                except _Damaged as damaged:
+                    if begun_anew or not damaged.resumed:
+                        self._forget()
+                        raise
+                    begun_anew = True
+                    self._begin_anew()
                 except Interrupted as interrupted:
                     # A server without ranges begins anew each time: only more than ever before is progress.
                     failures = 1 if self._part_bytes() > longest else failures + 1
@@ -129,6 +140,10 @@ class Download:
         self._part.unlink(missing_ok=True)
         self._notes.unlink(missing_ok=True)
 
+    def _begin_anew(self) -> None:
+        self.progress.note(f"What had arrived of {self.wanted.target.name} is not of this file. Beginning anew.")
+        self._forget()
+
     def _attempt(self) -> Downloaded:
         done, etag = self._resumable()
         try:
@@ -136,32 +151,42 @@ class Download:
         except RangeRefused as refused:
             if refused.size != done or self.wanted.digest is None:
                 raise
-            return self._finish(self._hash_part(self.wanted.digest.kind, done), done, "")
+            return self._finish(self._hash_part(self.wanted.digest.kind, done), done, "", resumed=True)
         with answer.body:
             if answer.offset != done:
                 if answer.offset:
                     raise Interrupted(f"{self.wanted.url} sent another part of the file than was asked for.")
                 done = 0  # the server knows no ranges, or the file has changed since
+            elif done and not (self.wanted.digest or answer.digest) and answer.etag and answer.etag != etag:
+                # It takes no conditions, or cannot: weak tags are not sent. No digest would tell later.
+                raise RangeRefused(f"{self.wanted.url} has changed since its first part arrived.", size=None)
             return self._receive(answer, done)
 
     def _resumable(self) -> tuple[int, str]:
         """
         The bytes that are there and the entity tag with which they were sent.
 
-        Without a tag only the digest can tell whether the rest belongs to them; without either, they are dropped.
+        Without a tag only the digest can tell whether the rest belongs to them; without either, they are dropped. So
+        are those of a file that was to have another digest.
         """
-        done = self._part_bytes()
-        notes: dict[str, str] = {}
-        with suppress(OSError, ValueError):
-            notes = json.loads(self._notes.read_text(encoding="utf-8"))
-        etag = str(notes.get("etag", "")) if notes.get("url") == self.wanted.url else ""
-        if done and (etag or self.wanted.digest):
+        done, notes = self._part_bytes(), self._read_notes()
+        etag = notes.get("etag", "") if notes.get("url") == self.wanted.url else ""
+        is_other = bool(self.wanted.digest) and notes.get("digest", "") not in ("", str(self.wanted.digest))
+        if done and (etag or self.wanted.digest) and not is_other:
             return done, etag
         self._forget()
         return 0, ""
 
+    def _read_notes(self) -> dict[str, str]:
+        """What is known of the part: the address, the entity tag and the digest that the whole file must have."""
+        with suppress(OSError, ValueError):
+            notes = json.loads(self._notes.read_text(encoding="utf-8"))
+            return {name: str(value) for name, value in notes.items()} if isinstance(notes, dict) else {}
+        return {}
+
     def _receive(self, answer: Answer, done: int) -> Downloaded:
         self._check(answer)
+        resumed = done > 0
         size = answer.size if answer.size is not None else self.wanted.size
         if size is not None:
             self._make_sure_there_is_room(size - done)
@@ -169,7 +194,8 @@ class Download:
         # Git's digest begins with the size. Without it, only SHA-256 can be computed on the way.
         kind = expected.kind if expected and (expected.kind == "sha256" or size is not None) else "sha256"
         computed = self._hash_part(kind, done, size)
-        self._notes.write_text(json.dumps({"url": self.wanted.url, "etag": answer.etag}), encoding="utf-8")
+        notes = {"url": self.wanted.url, "etag": answer.etag, "digest": str(expected or "")}
+        self._notes.write_text(json.dumps(notes), encoding="utf-8")
         self.progress.begin(self.wanted.target.name, done, size)
         try:
             with self._part.open("ab" if done else "wb") as part:
@@ -182,12 +208,12 @@ class Download:
             self.progress.end()
         if size is not None and done < size:
             raise Interrupted(f"{self.wanted.url} ended after {done} of {size} bytes.")
-        return self._finish(computed, done, answer.commit, kind=kind, published=answer.digest)
+        return self._finish(computed, done, answer.commit, kind=kind, published=answer.digest, of=size, resumed=resumed)
 
     def _check(self, answer: Answer) -> None:
         """Refuse before the download what would be refused after it."""
         wanted = self.wanted
-        if wanted.digest and answer.digest and wanted.digest.kind == answer.digest.kind:
+        if wanted.digest and answer.digest and wanted.digest.kind == answer.digest.kind == "sha256":
             if wanted.digest != answer.digest:
                 raise EngineError(
                     f"{wanted.url} has changed: the hub has {answer.digest}, {wanted.digest_from} says "
@@ -219,21 +245,39 @@ class Download:
         return computed
 
     def _finish(
-        self, computed: Hasher, size: int, commit: str, *, kind: str = "", published: Digest | None = None
+        self,
+        computed: Hasher,
+        size: int,
+        commit: str,
+        *,
+        resumed: bool,
+        kind: str = "",
+        published: Digest | None = None,
+        of: int | None = None,
     ) -> Downloaded:
+        """Put the file into its place. ``of`` is how many bytes it must have, if that is known."""
         wanted = self.wanted
         expected = wanted.digest or published
         digest = Digest(kind or (expected.kind if expected else "sha256"), computed.hexdigest())
-        if expected and expected.kind == digest.kind and expected != digest:
-            self._forget()
-            raise EngineError(
-                f"{wanted.url} is damaged or another file: it has {digest}, and "
-                f"{wanted.digest_from if wanted.digest else 'the hub'} says {expected}. What had arrived was deleted.",
-                permanent=True,
-            )
+        if expected and expected.kind == digest.kind:
+            if expected != digest and expected == published:
+                digest = self._plain_sha1(expected) or digest
+            if expected.hex != digest.hex:
+                raise _Damaged(
+                    f"{wanted.url} is damaged or another file: it has {digest}, and "
+                    f"{wanted.digest_from if wanted.digest else 'the hub'} says {expected}.",
+                    resumed=resumed,
+                )
+        elif of not in (None, size):
+            raise _Damaged(f"{wanted.url} has sent {size} bytes, and the file has {of}.", resumed=resumed)
         os.replace(self._part, wanted.target)
         self._notes.unlink(missing_ok=True)
         return Downloaded(digest, size, commit)
+
+    def _plain_sha1(self, expected: Digest) -> Digest | None:
+        """The plain SHA-1 of the file if that is the published one: some mirrors tag files with it."""
+        plain = digest_of(self._part, "sha1") if expected.kind == "git-sha1" else None
+        return plain if plain is not None and plain.hex == expected.hex else None
 
 
 def part_of(target: Path) -> Path:

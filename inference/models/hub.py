@@ -31,7 +31,7 @@ class Interrupted(EngineError):
 
 
 class RangeRefused(EngineError):
-    """The server has no bytes behind the offset: the part is whole, or not of this file. ``size`` is the file's."""
+    """The server has no bytes for the part that is here: it is whole, or not of this file. ``size`` is the file's."""
 
     def __init__(self, message: str, *, size: int | None) -> None:
         super().__init__(message)
@@ -92,7 +92,7 @@ class Hub:
             except HTTPError as error:
                 if error.code not in REDIRECTS or not error.headers.get("Location"):
                     with error:
-                        raise self._refusal(error, asked) from None
+                        raise self._refusal(error, asked, ranged=offset > 0) from None
                 found = self._published(error.headers, asked, found)
                 asked = _redirected(asked, error)
                 error.close()
@@ -114,19 +114,25 @@ class Hub:
         return headers
 
     def _published(self, headers: Message, url: str, found: Mapping[str, str]) -> Mapping[str, str]:
-        """What the hub itself says of the file. The host to which it redirects has other tags and is not believed."""
+        """
+        What the hub itself says of the file. The host to which it redirects has other tags and is not believed.
+
+        Neither is a plain web server in the hub's place, as a mirror may be: its tag need not be a digest, however it
+        looks.
+        """
         if _origin(url) != _origin(self.address):
             return found
+        commit, linked = headers.get("X-Repo-Commit") or "", headers.get("X-Linked-ETag") or ""
         here = {
-            "etag": headers.get("X-Linked-ETag") or headers.get("ETag") or "",
+            "etag": linked or (commit and headers.get("ETag")) or "",
             "size": headers.get("X-Linked-Size") or "",
-            "commit": headers.get("X-Repo-Commit") or "",
+            "commit": commit,
         }
         return {**here, **{name: value for name, value in found.items() if value}}
 
-    def _refusal(self, error: HTTPError, url: str) -> EngineError:
+    def _refusal(self, error: HTTPError, url: str, *, ranged: bool) -> EngineError:
         code, reason = error.code, error.headers.get("X-Error-Message") or error.reason
-        if code == 416:
+        if code == 416 and ranged:
             return RangeRefused(f"{url} has no such range.", size=_total(error.headers.get("Content-Range")))
         if code in (401, 403):
             advice = (

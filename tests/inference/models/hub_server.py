@@ -49,7 +49,9 @@ class Log:
 class HubServer:
     """
     ``store_redirects``: large files are sent by another host, as Hugging Face does. ``faults`` are used up one for each
-    request to the host that sends the bytes; ``hub_faults`` for each to the hub itself. None is no fault.
+    request to the host that sends the bytes; ``hub_faults`` for each to the hub itself. None is no fault. A mirror may
+    be a plain web server and no hub (``is_hub``), and have a ``tag`` of its own for the bytes of a file. With
+    ``heeds_tags`` it sends a part only of the file that has the tag that was asked for.
     """
 
     files: dict[str, bytes] = field(default_factory=lambda: {"model.bin": WEIGHTS, "config.json": CONFIG})
@@ -58,6 +60,9 @@ class HubServer:
     publishes: bool = True
     prefix: str = ""
     etag: str = '"v1"'
+    is_hub: bool = True
+    tag: Callable[[bytes], str] | None = None
+    heeds_tags: bool = True
     faults: list[str | None] = field(default_factory=list)
     hub_faults: list[str | None] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -75,7 +80,7 @@ class HubServer:
             return web.Response(status=404)
         data = self.files[path]
         large = path.endswith(".bin")
-        headers = {"X-Repo-Commit": COMMIT}
+        headers = {"X-Repo-Commit": COMMIT} if self.is_hub else {}
         if self.publishes:
             digest = hashlib.sha256(data).hexdigest() if large else git_sha1(data)
             headers |= {"X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(len(data))}
@@ -91,19 +96,24 @@ class HubServer:
         fault = self.faults.pop(0) if self.faults else None
         if fault and (response := await self._fault([fault], request)):
             return response
-        headers = {"ETag": self.etag, **headers}
+        etag = f'"{self.tag(data)}"' if self.tag else self.etag
+        headers = {"ETag": etag, **headers}
         offset, status, size = 0, 200, len(data)
         asked = request.headers.get("Range")
-        if asked and self.ranges and request.headers.get("If-Range", self.etag) == self.etag:
+        if asked and self.ranges and (not self.heeds_tags or request.headers.get("If-Range", etag) == etag):
             offset, status = int(asked.removeprefix("bytes=").removesuffix("-")), 206
             if offset >= size:
                 return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
             headers["Content-Range"] = f"bytes {offset}-{size - 1}/{size}"
-        response = web.StreamResponse(status=status, headers={**headers, "Content-Length": str(size - offset)})
+        if fault != "endless":
+            headers["Content-Length"] = str(size - offset)
+        response = web.StreamResponse(status=status, headers=headers)
         await response.prepare(request)
         body = data[offset:]
         if fault == "damaged":
             body = bytes(len(body))
+        if fault == "endless":
+            body += b"more"
         if fault in ("truncated", "stalled"):
             body = body[: len(body) // 2]
         await response.write(body)
