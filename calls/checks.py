@@ -1,5 +1,6 @@
 """Checks of the settings for ``manage.py check``, which reports mistakes before a call meets them."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -15,11 +16,16 @@ from calls.languages import judge_language, judge_other_language
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Names of this machine, where Twilio reaches nothing."""
+_LOCAL_DOMAINS = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test", ".invalid")
+"""Domains that exist only within a network (RFC 6761, RFC 6762, RFC 8375, and ``.internal``, which ICANN reserves)."""
+_HOST = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]", re.IGNORECASE | re.ASCII)
+"""A host as Django compares it with a ``Host`` header. With a dot before it, it stands for its subdomains as well."""
 
 
 @register()
 def check_settings(**_: Any) -> list[CheckMessage]:
-    return [*_twilio(), *_calling_out(), *_limits(), *_turn_model(), *(() if settings.DEBUG else _production())]
+    production = () if settings.DEBUG else _production()
+    return [*_twilio(), *_hosts(), *_calling_out(), *_limits(), *_turn_model(), *production]
 
 
 @register(Tags.database)
@@ -95,6 +101,34 @@ def _twilio() -> Iterator[CheckMessage]:
         )
 
 
+def _hosts() -> Iterator[CheckMessage]:
+    for host in settings.ALLOWED_HOSTS:
+        if host != "*" and not _HOST.fullmatch(host):
+            text = f"ALLOWED_HOSTS names {host!r}, which no request can have."
+            hint = "Write names without scheme, port and path: phone.example.com, or .example.com for all below it."
+            yield Error(text, hint=hint, id="calls.E036")
+    if settings.DEBUG and settings.TWILIO_ACCOUNT_SID not in ("", settings.DEVELOPMENT_ACCOUNT_SID):
+        host = urlsplit(settings.PUBLIC_BASE_URL).hostname or ""
+        if reason := _unreachable_because(host):
+            text = f"PUBLIC_BASE_URL names {host}, {reason}, but TWILIO_ACCOUNT_SID is a real account."
+            hint = "Calls are connected only if Twilio reaches this server. Set the https address of a tunnel to it."
+            yield Warning(text, hint=hint, id="calls.W037")
+
+
+def _unreachable_because(host: str) -> str:
+    """Return why Twilio cannot reach this host, or an empty string."""
+    try:
+        return (
+            "" if ipaddress.ip_address(host).is_global else "an address that only this machine or its network reaches"
+        )
+    except ValueError:
+        pass
+    if "." not in host.rstrip(".") or host.rstrip(".").endswith(_LOCAL_DOMAINS):
+        return "a name that only this machine or its network knows"
+    # Twilio refuses the address of a callback whose host has one (error 21205).
+    return "a name with an underscore, which Twilio refuses" if "_" in host else ""
+
+
 def _calling_out() -> Iterator[CheckMessage]:
     hours = None
     try:
@@ -160,8 +194,11 @@ def _production() -> Iterator[CheckMessage]:
             "TWILIO_PHONE_NUMBER is not set. Only agents with a number of their own can place calls.", id="calls.W013"
         )
     public = urlsplit(settings.PUBLIC_BASE_URL)
-    if public.scheme != "https" or public.hostname in _LOOPBACK:
-        yield Error("PUBLIC_BASE_URL must be the https address at which Twilio reaches this server.", id="calls.E014")
+    unreachable = _unreachable_because(public.hostname or "")
+    if public.scheme != "https" or unreachable:
+        which = f" It names {public.hostname}, {unreachable}." if unreachable else ""
+        text = f"PUBLIC_BASE_URL must be the https address at which Twilio reaches this server.{which}"
+        yield Error(text, id="calls.E014")
     elif public.port not in (None, 443):
         yield Error("PUBLIC_BASE_URL names a port. Twilio opens media sockets on port 443 only.", id="calls.E015")
     if "*" in settings.ALLOWED_HOSTS:

@@ -90,6 +90,23 @@ def base_url(name: str, default: str) -> str:
     return url
 
 
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+"""The names of this machine, as they are written in a ``Host`` header."""
+
+
+def host_of(url: str) -> str:
+    """The host of an address as it is written in a ``Host`` header, without its port."""
+    host = urlsplit(url).hostname or ""
+    if ":" in host:  # IPv6
+        return f"[{host}]"
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise ImproperlyConfigured(
+            f'"{url}" has no valid host name. Write it like https://phone.example.com.'
+        ) from None
+
+
 def folder(name: str, default: Path) -> Path:
     try:
         return Path(text(name) or default).expanduser().resolve()

@@ -37,8 +37,9 @@ PUBLIC_BASE_URL = environment.base_url("PUBLIC_BASE_URL", "http://127.0.0.1:8000
 """The address of this server for Twilio. Signatures are checked against it, never against the ``Host`` header."""
 _public = urlsplit(PUBLIC_BASE_URL)
 
-# The loopback names are for health probes on the same machine; a forged Host header with one of them gains nothing.
-ALLOWED_HOSTS = [*(environment.items("ALLOWED_HOSTS") or [str(_public.hostname)]), "127.0.0.1", "localhost", "[::1]"]
+# Twilio's requests come to the public host, whatever else is allowed. A forged Host header with a loopback name gains
+# nothing.
+ALLOWED_HOSTS = [environment.host_of(PUBLIC_BASE_URL), *environment.items("ALLOWED_HOSTS"), *environment.LOOPBACK_HOSTS]
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 
 INSTALLED_APPS = [
@@ -64,7 +65,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "calls.hosts.HostMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -387,7 +388,6 @@ LOGGING = {
         "django": _to_root,
         # Do not log each 404 and 403 of unsolicited requests. Refusals by the project have their own lines.
         "django.request": {**_to_root, "level": "ERROR"},
-        "django.security.DisallowedHost": {**_to_root, "level": "CRITICAL"},
         "django.server": _to_root,
         "uvicorn": _to_root,
         "uvicorn.access": {**_to_root, "level": "WARNING"},

@@ -99,6 +99,24 @@ def test_production_has_no_default_for_a_secret(load):
     assert "daphne" not in settings["INSTALLED_APPS"]
 
 
+@pytest.mark.parametrize(
+    ("public", "host"),
+    [
+        ("https://Phone.example.com:8443", "phone.example.com"),
+        ("https://[2001:db8::5]:8000", "[2001:db8::5]"),
+        ("https://büro.example", "xn--bro-hoa.example"),
+    ],
+)
+def test_the_public_host_is_allowed_whatever_else_is(load, public, host):
+    allowed = load(PUBLIC_BASE_URL=public, ALLOWED_HOSTS="10.0.0.5, probe.example")["ALLOWED_HOSTS"]
+    assert allowed == [host, "10.0.0.5", "probe.example", "127.0.0.1", "localhost", "[::1]"]
+
+
+def test_a_public_address_without_a_valid_host_name_stops_the_start(load):
+    with pytest.raises(ImproperlyConfigured, match="no valid host name"):
+        load(PUBLIC_BASE_URL="https://phone..example")
+
+
 def test_the_tls_header_of_a_proxy_counts_only_if_the_operator_allows_it(load):
     assert load(TRUST_X_FORWARDED_PROTO="1")["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
 

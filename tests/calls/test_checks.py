@@ -79,6 +79,13 @@ def test_correct_settings_pass(good):
         ({"TWILIO_PHONE_NUMBER": "555 1234"}, ["calls.E003"]),
         ({"PUBLIC_BASE_URL": "http://phone.example.com"}, ["calls.E014"]),
         ({"PUBLIC_BASE_URL": "https://localhost"}, ["calls.E014"]),
+        ({"PUBLIC_BASE_URL": "https://10.0.0.5"}, ["calls.E014"]),
+        ({"PUBLIC_BASE_URL": "https://[fd00::5]"}, ["calls.E014"]),
+        ({"PUBLIC_BASE_URL": "https://169.254.169.254"}, ["calls.E014"]),
+        ({"PUBLIC_BASE_URL": "https://phones"}, ["calls.E014"]),
+        ({"PUBLIC_BASE_URL": "https://phone.internal"}, ["calls.E014"]),
+        ({"PUBLIC_BASE_URL": "https://my_phone.example.com"}, ["calls.E014"]),
+        ({"PUBLIC_BASE_URL": "https://93.184.215.14"}, []),
         ({"PUBLIC_BASE_URL": "https://phone.example.com:8443"}, ["calls.E015"]),
         ({"ALLOWED_HOSTS": ["*"]}, ["calls.W016"]),
         ({"ENGINES_PROFILE": "echo"}, ["calls.W017"]),
@@ -95,7 +102,38 @@ def test_each_mistake_in_production_has_its_message(setting, expected):
 
 
 def test_an_account_without_its_token_is_reported_in_development_too():
-    assert message_ids({**DEVELOPMENT, "TWILIO_ACCOUNT_SID": "AC" + "a1" * 16}) == ["calls.E002"]
+    real = {"TWILIO_ACCOUNT_SID": "AC" + "a1" * 16, "PUBLIC_BASE_URL": "https://phone.example.com"}
+    assert message_ids({**DEVELOPMENT, **real}) == ["calls.E002"]
+
+
+def test_a_public_address_that_twilio_cannot_reach_is_reported_in_development_if_the_account_is_real():
+    real = {"TWILIO_ACCOUNT_SID": "AC" + "a1" * 16, "TWILIO_AUTH_TOKENS": ["secret"]}
+    assert message_ids({**DEVELOPMENT, **real}) == ["calls.W037"]
+    assert message_ids({**DEVELOPMENT, **real, "PUBLIC_BASE_URL": "https://phone.example.com"}) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "https://phone.example.com",
+        "phone.example.com:8000",
+        "phone.example.com/",
+        "*.example.com",
+        "a b",
+        "::1",
+        "büro.de",
+    ],
+)
+def test_a_host_that_no_request_can_have_is_reported_by_its_name(wrong):
+    [message] = messages({**PRODUCTION, "ALLOWED_HOSTS": ["phone.example.com", wrong]})
+    assert (message.id, repr(wrong) in message.msg) == ("calls.E036", True)
+
+
+@pytest.mark.parametrize(
+    "right", ["10.0.0.5", "[::1]", ".example.com", "Phone.Example.com", "phone", "my_phone", "a.b."]
+)
+def test_a_host_that_a_request_can_have_is_accepted(right):
+    assert message_ids({**PRODUCTION, "ALLOWED_HOSTS": ["phone.example.com", right]}) == []
 
 
 @pytest.mark.parametrize(
