@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
-from django.http.response import HttpResponseBase
+from django.http.response import HttpResponse, HttpResponseBase
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
@@ -30,7 +30,7 @@ from calls.api.serializers.calls import (
     as_accepted,
 )
 from calls.api.timeline import timeline
-from calls.api.views.shared import Endpoint, ListEndpoint, find_call, valid
+from calls.api.views.shared import Endpoint, ListEndpoint, find_call, headers_only, valid
 from calls.models import ApiKey, Call
 from calls.services import orders
 from calls.services.placing import InvalidCalls, NewCall, place_call, place_calls
@@ -71,7 +71,7 @@ class CallsView(ListEndpoint[Call]):
     orderings = {"-created_at": ("-created_at", "-id"), "created_at": ("created_at", "id")}
 
     @documented("list_calls")
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Response | HttpResponse:
         return self.get_page(self.get_queryset(), CallSerializer)
 
     @documented("place_call")
@@ -132,7 +132,10 @@ class CallView(Endpoint):
     permissions = {"GET": SEE_CALL}
 
     @documented("get_call")
-    def get(self, request: Request, call_id: str) -> Response:
+    def get(self, request: Request, call_id: str) -> Response | HttpResponse:
+        if request.method == "HEAD":
+            find_call(call_id)
+            return headers_only(request)
         return Response(CallDetailSerializer(find_call(call_id, "turns", "events", "attempts")).data)
 
 

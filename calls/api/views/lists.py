@@ -1,6 +1,6 @@
 """The addresses of agents, of the do-not-call list, and of webhooks."""
 
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -32,7 +32,7 @@ class AgentsView(ListEndpoint[Agent]):
     orderings = {"name": ("name",)}
 
     @documented("list_agents")
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Response | HttpResponse:
         return self.get_page(self.get_queryset(), AgentSerializer)
 
 
@@ -58,7 +58,7 @@ class DoNotCallsView(ListEndpoint[DoNotCall]):
     orderings = {"-created_at": ("-id",)}
 
     @documented("list_do_not_call")
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Response | HttpResponse:
         return self.get_page(self.get_queryset(), DoNotCallSerializer)
 
     @documented("add_do_not_call")
@@ -97,7 +97,7 @@ class WebhooksView(ListEndpoint[WebhookEndpoint]):
     orderings = {"id": ("id",)}
 
     @documented("list_webhooks")
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Response | HttpResponse:
         return self.get_page(self.get_queryset(), WebhookSerializer)
 
     @documented("make_webhook")
@@ -143,7 +143,7 @@ class DeliveriesView(ListEndpoint[WebhookDelivery]):
     orderings = {"-created_at": ("-created_at", "-id")}
 
     @documented("list_deliveries")
-    def get(self, request: Request, webhook_id: str) -> Response:
+    def get(self, request: Request, webhook_id: str) -> Response | HttpResponse:
         return self.get_page(_find_endpoint(webhook_id).deliveries.all(), DeliverySerializer)
 
 

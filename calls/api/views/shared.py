@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from rest_framework.generics import GenericAPIView
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, ListSerializer
 from rest_framework.views import APIView
@@ -40,14 +42,23 @@ class ListEndpoint(GenericAPIView[_Model]):
     orderings: Mapping[str, tuple[str, ...]]
     """The names of the orderings and their columns, as ``KeysetPagination`` takes them."""
 
-    def get_page(self, queryset: QuerySet[_Model], serializer: type[BaseSerializer[_Model]]) -> Response:
+    def get_page(self, queryset: QuerySet[_Model], serializer: type[BaseSerializer[_Model]]) -> Response | HttpResponse:
         filterset = getattr(self, "filterset_class", None)
         # Only the filter by status may be repeated.
         names = {name: name == "status" for name in (filterset.get_filters() if filterset else ())}
         paging = {name: False for name in KeysetPagination.parameters if name != "ordering" or len(self.orderings) > 1}
         check_parameters(self.request, names | paging)
+        if self.request.method == "HEAD":
+            # Wrong parameters are refused as in GET, but an empty query set asks the database for nothing.
+            self.paginate_queryset(self.filter_queryset(queryset).none())
+            return headers_only(self.request)
         rows = self.paginate_queryset(self.filter_queryset(queryset))
         return self.get_paginated_response(ListSerializer(rows, child=serializer()).data)
+
+
+def headers_only(request: Request) -> HttpResponse:
+    """Return the answer to HEAD where the body of GET would be work."""
+    return HttpResponse(content_type=request.accepted_renderer.media_type)
 
 
 def find_call(call_id: str, *related: str) -> Call:

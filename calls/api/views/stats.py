@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,7 +14,7 @@ from calls.api.fields import parse_timestamp
 from calls.api.filters import check_parameters, find_agent
 from calls.api.operations import documented
 from calls.api.problems import invalid, unprocessable
-from calls.api.views.shared import Endpoint
+from calls.api.views.shared import Endpoint, headers_only
 from calls.models import Call
 
 _MAX_SPAN = {"hour": timedelta(days=31), "day": timedelta(days=366)}
@@ -25,7 +26,7 @@ class StatsView(Endpoint):
     permissions = {"GET": ("view_call", "view_dialpace")}
 
     @documented("get_stats")
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Response | HttpResponse:
         check_parameters(request, dict.fromkeys(("from", "to", "period", "agent", "direction"), False))
         query = request.query_params
         period = _one_of(query.get("period", "hour"), "period", list(_MAX_SPAN))
@@ -39,6 +40,8 @@ class StatsView(Endpoint):
             calls = calls.filter(agent=find_agent(name))
         if (direction := query.get("direction")) is not None:
             calls = calls.filter(direction=_one_of(direction, "direction", Call.Direction.values))
+        if request.method == "HEAD":
+            return headers_only(request)
         data = {"from": since, "to": until, "period": period, **stats.report_calls(calls, period=period)}
         return Response({**data, "current": stats.report_present()})
 
