@@ -2,6 +2,7 @@
 
 import gc
 import os
+import secrets
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,10 +147,22 @@ def _broker_in_memory() -> None:
     current_app.conf.broker_url = "memory://"
 
 
-@pytest.fixture(autouse=True)
-def _temporary_folders(tmp_path: Path) -> Iterator[None]:
+@pytest.fixture(scope="session")
+def _var_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder in place of var/. All tests of this process have the same one, because new settings take time."""
     from django.test import override_settings
 
-    with override_settings(MEDIA_ROOT=tmp_path / "media", SPOOL_DIR=tmp_path / "spool"):
-        project_settings.SPOOL_DIR.mkdir()
-        yield
+    folder = tmp_path_factory.mktemp("var") / "now"
+    with override_settings(MEDIA_ROOT=folder / "media", SPOOL_DIR=folder / "spool"):
+        project_settings.SPOOL_DIR.mkdir(parents=True)
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _empty_var_dir(_var_dir: Path) -> Iterator[None]:
+    """What a test leaves in place of var/ is moved beside it, so that the next one finds nothing."""
+    yield
+    spool, media = _var_dir / "spool", _var_dir / "media"
+    if media.exists() or not spool.exists() or any(spool.iterdir()):
+        _var_dir.rename(_var_dir.with_name(secrets.token_hex(8)))
+        spool.mkdir(parents=True)

@@ -49,10 +49,10 @@ class Model(ScriptedLanguageModel):
 
 
 class Voice(ScriptedTextToSpeech):
-    """A voice whose text is looked at. ``complete`` is set when it has all of its text."""
+    """A voice whose text is looked at, and that takes no time. ``complete`` is set when it has all of its text."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(first_delay=0.0, chunk_delay=0.0)
         self.complete = asyncio.Event()
 
     def open(self, **options: Any) -> Any:

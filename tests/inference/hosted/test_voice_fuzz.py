@@ -20,6 +20,7 @@ from inference.hosted.plan import Frame
 from inference.hosted.speech import HostedSpeech
 from inference.types import EngineError
 from tests.inference.hosted.speaking import text_of
+from tests.virtual_time import run
 
 TEXT = ("We open at ten. ", "… ", "And shut at six.")
 AUDIO = base64.b64encode(bytes(range(200)) * 20).decode()
@@ -145,7 +146,7 @@ def check(script: list[Any], valid: list[dict[str, Any]], make: Callable[[str], 
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert failed == []
 
-    asyncio.run(speak())
+    run(speak())
 
 
 @settings(max_examples=60)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 
 import pytest
 
@@ -39,9 +40,15 @@ def texts(sentences: list[Sentence], *, demand: bool) -> list[str]:
     return [one.text for one in sentences if one.demand is demand]
 
 
+@cache
+def judge(text: str) -> Judgement:
+    """The judgement on a sentence of a caller. Several tests count them, so each sentence is judged once."""
+    return judge_opt_out(text)
+
+
 def judged(sentences: list[str], *demands: Demand) -> list[str]:
     """The sentences that are judged as one of these."""
-    return [text for text in sentences if judge_opt_out(text).demand in demands]
+    return [text for text in sentences if judge(text).demand in demands]
 
 
 # The sentences of callers
@@ -72,7 +79,7 @@ def test_no_other_sentence_is_obeyed_without_a_question(name):
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_no_other_sentence_is_obeyed_because_the_caller_hangs_up(name):
-    assert [text for text in texts(CORPUS[name], demand=False) if judge_opt_out(text).strong] == []
+    assert [text for text in texts(CORPUS[name], demand=False) if judge(text).strong] == []
 
 
 @pytest.mark.parametrize(
