@@ -5,9 +5,11 @@ An empty variable counts as one that is not set. A value that cannot be used rai
 message that names the variable, says what it is and what it may be.
 """
 
+import ipaddress
 import json
 import math
 import os
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,23 @@ def flag(name: str, *, default: bool) -> bool:
 def items(name: str) -> list[str]:
     """The parts of a comma-separated list, without empty ones."""
     return [item.strip() for item in text(name).split(",") if item.strip()]
+
+
+def hosts(name: str, default: str = "") -> list[str]:
+    """Names of hosts, addresses and networks, each in the form in which it can be compared."""
+    entries = items(name) or default.split(",")
+    return [_host(name, entry) for entry in entries if entry]
+
+
+def _host(name: str, entry: str) -> str:
+    try:
+        return str(ipaddress.ip_network(entry.strip("[]")))
+    except ValueError:
+        plain = entry.lower().rstrip(".")
+    if not re.fullmatch(r"(?=.*[a-z])[\w-]+(\.[\w-]+)*", plain, re.ASCII):
+        example = "crm.internal,10.20.0.0/16"
+        raise ImproperlyConfigured(f'{name} has "{entry}". List names of hosts and networks, as in {example}.')
+    return plain
 
 
 def number(name: str, default: float, *, at_least: float, at_most: float = math.inf) -> float:

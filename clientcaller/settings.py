@@ -271,6 +271,10 @@ if not rates.is_rate(API_RATE):
     raise ImproperlyConfigured(f'API_RATE is "{API_RATE}". Write it like 600/minute, per second, minute, hour or day.')
 RECORDING_LINK_TTL = environment.whole_number("RECORDING_LINK_TTL", 3600, at_least=1)
 """Seconds for which a link to a recording works."""
+WEBHOOK_ALLOWED_HOSTS: list[str] = environment.hosts(
+    "WEBHOOK_ALLOWED_HOSTS", "localhost,127.0.0.0/8,::1" if DEBUG else ""
+)
+"""Hosts and networks that webhooks may be sent to although they are not on the internet."""
 # The cache counts requests for the rate limit. Without Redis each process counts on its own.
 CACHES: dict[str, dict[str, Any]] = {
     "default": {

@@ -281,6 +281,13 @@ def test_engine_options_are_added_to_those_of_the_profile(load):
     }
 
 
+def test_webhooks_may_be_sent_to_this_machine_in_development_only(load):
+    assert load()["WEBHOOK_ALLOWED_HOSTS"] == ["localhost", "127.0.0.0/8", "::1/128"]
+    assert load(**PRODUCTION)["WEBHOOK_ALLOWED_HOSTS"] == []
+    named = load(WEBHOOK_ALLOWED_HOSTS="CRM.internal., 10.20.0.0/16,[fd12::5]")["WEBHOOK_ALLOWED_HOSTS"]
+    assert named == ["crm.internal", "10.20.0.0/16", "fd12::5/128"]
+
+
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
@@ -300,6 +307,9 @@ def test_engine_options_are_added_to_those_of_the_profile(load):
         ({"MAX_LIVE_CALLS": "inf"}, 'MAX_LIVE_CALLS is "inf". Set it to a number'),
         ({"CALLS_PER_SECOND": "1001"}, 'CALLS_PER_SECOND is "1001". Set it to a number from 0.01 to 1000'),
         ({"API_RATE": "600"}, 'API_RATE is "600". Write it like 600/minute'),
+        ({"WEBHOOK_ALLOWED_HOSTS": "crm.internal,10.0.0.1/8"}, 'has "10.0.0.1/8". List names of hosts and networks'),
+        ({"WEBHOOK_ALLOWED_HOSTS": "https://crm.internal/"}, 'has "https://crm.internal/"'),
+        ({"WEBHOOK_ALLOWED_HOSTS": "10.0.0.300"}, 'has "10.0.0.300"'),
         ({"LOG_LEVEL": "loud"}, 'LOG_LEVEL is "loud". Choose one of: .*WARNING, INFO'),
         (
             {"DATABASE_URL": "oracle9://u:secret@h/x"},

@@ -7,34 +7,26 @@ guaranteed.
 """
 
 import asyncio
-import base64
-import hashlib
-import hmac
-import json
 import logging
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import aiohttp
 from django.db.models import F
 from django.utils import timezone
 
 from calls.errors import CallsError
 from calls.models import WebhookDelivery, WebhookEndpoint
-from calls.services.webhooks import secret_bytes
+from calls.services.webhook_posting import Client, Post, send
 from calls.waking import wake
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = 10.0
-"""Seconds that one delivery may take as a whole."""
 LEASE = 60.0
-"""Seconds for which a delivery belongs to the process that sends it; well above ``TIMEOUT``."""
+"""Seconds for which a delivery belongs to the process that sends it; well above ``webhook_posting.TIMEOUT``."""
 BACKOFF = (5.0, 30.0, 120.0, 600.0, 3600.0, 3 * 3600.0, 8 * 3600.0, 8 * 3600.0)
 """Seconds from one attempt to the next: 20 hours in all. After the last attempt the delivery has failed."""
 CONCURRENT = 4
@@ -47,10 +39,6 @@ RUN = 20.0
 """Seconds after which a run starts no more deliveries, so that its worker becomes free. The next run goes on."""
 KEPT = timedelta(days=30)
 """The age at which a delivery is deleted. No delivery waits that long."""
-
-
-Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
-"""Sends a body with headers to a URL and returns the HTTP status. Raises ``OSError`` or ``aiohttp.ClientError``."""
 
 
 @dataclass(slots=True)
@@ -132,15 +120,16 @@ class _Lane:
 def _send_all(lanes: list[_Lane], loop: asyncio.AbstractEventLoop, post: Post | None) -> Delivered:
     """Send the deliveries in tasks. All queries are made here, between two steps of the event loop."""
     totals = Delivered()
-    client = None if post else loop.run_until_complete(_client())
-    send = post or _poster(client)
+    client = None if post else loop.run_until_complete(_make_client())
+    post = post or (client.post if client else None)
+    assert post is not None
     tasks: dict[asyncio.Task[tuple[int | str, float]], tuple[_Lane, WebhookDelivery]] = {}
     ends_at = time.monotonic() + RUN
     try:
         while True:
             for lane in lanes if time.monotonic() < ends_at else ():
                 while (delivery := lane.claim_next()) is not None:
-                    tasks[loop.create_task(_send_one(send, delivery))] = lane, delivery
+                    tasks[loop.create_task(send(post, delivery))] = lane, delivery
             if not tasks:
                 return totals
             done, _ = loop.run_until_complete(asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))
@@ -168,48 +157,8 @@ def _claim(delivery: WebhookDelivery) -> bool:
     return True
 
 
-async def _send_one(send: Post, delivery: WebhookDelivery) -> tuple[int | str, float]:
-    """Send a delivery. Returns the HTTP status or what went wrong, and the milliseconds that it took."""
-    body = json.dumps(delivery.payload, ensure_ascii=False, separators=(",", ":")).encode()
-    headers = {"Content-Type": "application/json", "User-Agent": "client-caller"}
-    headers |= sign(delivery.endpoint.secret, str(delivery.pk), int(time.time()), body)
-    began = time.monotonic()
-    outcome: int | str
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            outcome = await send(delivery.endpoint.url, body, headers)
-    except TimeoutError:
-        outcome = f"no answer within {TIMEOUT:g} s"
-    except (OSError, ValueError, aiohttp.ClientError) as error:  # ValueError: an invalid address
-        outcome = (str(error) or type(error).__name__)[:200]
-    return outcome, (time.monotonic() - began) * 1000
-
-
-def sign(secret: str, delivery_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Return the headers that prove to the receiver who sent the event (Standard Webhooks 1.0)."""
-    digest = hmac.new(secret_bytes(secret), f"{delivery_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
-    return {
-        "webhook-id": delivery_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
-    }
-
-
-async def _client() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
-
-
-def _poster(client: aiohttp.ClientSession | None) -> Post:
-    assert client is not None
-
-    async def post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        # A redirect would send the event to an address that the operator has not approved.
-        async with client.post(url, data=body, headers=headers, allow_redirects=False) as response:
-            # A short answer is read so that the connection can be used again. The rest of a long one is not needed.
-            await response.content.read(1024)
-            return response.status
-
-    return post
+async def _make_client() -> Client:
+    return Client()
 
 
 def _record_result(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, ms: float, totals: Delivered) -> None:

@@ -15,9 +15,11 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator
+from yarl import URL
 
 from calls.errors import CallsError
 from calls.models import Call, WebhookDelivery, WebhookEndpoint, fits
+from calls.services import webhook_hosts
 from calls.waking import wake
 
 logger = logging.getLogger(__name__)
@@ -119,15 +121,42 @@ def renew_secret(endpoint_id: int) -> str:
 
 
 def check_url(url: str) -> str:
-    """Return ``url`` if events may be sent there. In production they are sent over TLS only."""
-    try:
-        URLValidator(schemes=["http", "https"] if settings.DEBUG else ["https"])(url)
-    except ValidationError:
+    """
+    Return ``url`` if events may be sent there. In production they are sent over TLS only.
+
+    Looks up the host, which takes as long as its name server does, and ``webhook_hosts.LOOKUP`` at most.
+    """
+    parts = _parse_url(url)
+    if parts is None:
         example = "https://example.com/hooks/calls"
-        raise CallsError(f"Write the endpoint's whole address, such as {example}.", field="url") from None
+        raise CallsError(f"Write the endpoint's whole address, such as {example}.", field="url")
+    if parts.user is not None or parts.password is not None:
+        text = "Leave the user name and the password out of the address. The signature proves who sends the events."
+        raise CallsError(text, field="url")
     if not fits(url, WebhookEndpoint, "url"):
         raise CallsError("The address is too long.", field="url")
+    host = parts.raw_host or ""
+    if not webhook_hosts.is_reachable(host, parts.port or 0):
+        # One sentence for all reasons. Otherwise it would tell which names and addresses the own network has.
+        raise CallsError(
+            f"The host {parts.host} has no address on the internet, or it could not be looked up now. Events are sent "
+            "to another host only if the setting WEBHOOK_ALLOWED_HOSTS names it.",
+            field="url",
+        )
     return url
+
+
+def _parse_url(url: str) -> URL | None:
+    """The parts of an address as they are used for sending; None if it is not one."""
+    try:
+        parts = URL(url)
+        # Django's validator knows no names without a dot, which hosts of the own network may have.
+        named = webhook_hosts.is_allowed_by_name(parts.raw_host or "") and " " not in url and url.isprintable()
+        validate = URLValidator(schemes=["http", "https"] if settings.DEBUG else ["https"])
+        validate(str(parts.with_host("example.com")) if named else url)
+    except (ValidationError, ValueError):
+        return None
+    return parts if parts.port else None
 
 
 def check_events(events: Iterable[str]) -> list[str]:

@@ -27,10 +27,10 @@ class Authority:
         self.file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
     def sign(self, name: str) -> Path:
-        """Write a file with a certificate for 127.0.0.1 and its key."""
+        """Write a file with a certificate for 127.0.0.1 and the host ``name``, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key).add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName(name)]), critical=False
         )
         signed = certificate.sign(self._key, hashes.SHA256())
         file = self._folder / f"{name}.pem"

@@ -89,6 +89,21 @@ def test_an_endpoint_needs_tls_in_production(admin_client, settings, url):
     assert "whole address" in html.unescape(page.content.decode())
 
 
+def test_an_endpoint_off_the_internet_is_refused_with_the_setting_that_could_allow_it(admin_client, settings):
+    settings.WEBHOOK_ALLOWED_HOSTS = []
+    page = admin_client.post("/admin/calls/webhookendpoint/add/", {"url": "https://127.0.0.1/"})
+    assert "127.0.0.1 has no address on the internet" in page.content.decode()
+    assert "WEBHOOK_ALLOWED_HOSTS" in page.content.decode()
+
+
+def test_an_endpoint_whose_host_has_gone_can_be_switched_off(admin_client):
+    endpoint = WebhookEndpoint.objects.create(url="https://gone.invalid/", secret="kept")
+    form = {"url": "https://gone.invalid/", "events": []}
+    assert admin_client.post(f"/admin/calls/webhookendpoint/{endpoint.pk}/change/", form).status_code == 302
+    endpoint.refresh_from_db()
+    assert not endpoint.active
+
+
 def test_a_delivery_can_be_read_and_delivered_again(admin_client, outbound):
     endpoint = WebhookEndpoint.objects.create(url="https://example.com/", secret="whsec_shh")
     delivery = WebhookDelivery.objects.create(

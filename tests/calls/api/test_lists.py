@@ -248,6 +248,8 @@ def test_a_webhook_is_changed_and_removed(api, hook):
     [
         ({"url": "ftp://example.com"}, 422),
         ({"url": "http://example.com"}, 422),
+        ({"url": "https://169.254.169.254/latest/meta-data/"}, 422),
+        ({"url": "https://user:password@example.com/"}, 422),
         ({"url": 1}, 400),
         ({"url": "https://example.com/hooks", "events": ["call.lost"]}, 400),
         ({"url": "https://example.com/hooks", "events": "call.completed"}, 400),

@@ -17,7 +17,7 @@ import time_machine
 from django.utils import timezone
 
 from calls.models import Agent, Call, WebhookDelivery, WebhookEndpoint
-from calls.services import CallsError, webhook_delivery, webhooks
+from calls.services import CallsError, webhook_delivery, webhook_posting, webhooks
 from calls.services.webhook_delivery import (
     BACKOFF,
     BREAKS_AFTER,
@@ -153,7 +153,7 @@ def is_signed(secret: str, headers: dict[str, str], body: bytes, *, now: datetim
 
 def test_the_signature_follows_the_specification():
     """The example from the tests of the specification's reference libraries."""
-    headers = webhook_delivery.sign(
+    headers = webhook_posting.sign(
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
     )
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
@@ -214,7 +214,7 @@ def test_a_long_answer_counts_like_a_short_one(call, server):
 
 
 def test_a_receiver_that_does_not_answer_times_out(call, server, monkeypatch):
-    monkeypatch.setattr(webhook_delivery, "TIMEOUT", 0.05)
+    monkeypatch.setattr(webhook_posting, "TIMEOUT", 0.05)
     server.is_silent = True
     create_deliveries(call, WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret()), 1)
     assert deliver_due().retried == 1
@@ -248,7 +248,7 @@ def test_a_delivery_fails_after_nine_attempts_over_twenty_hours(call, clock):
     assert deliver_due(post=refuse_connection).failed == 1
     delivery.refresh_from_db()
     assert (delivery.status, delivery.due_at, delivery.attempts, len(delivery.log)) == ("failed", None, 9, 9)
-    assert delivery.log[-1]["result"] == "connection refused"
+    assert delivery.log[-1]["result"] == "could not connect"
     clock.shift(timedelta(days=2))
     assert deliver_due(post=refuse_connection).retried == 0
 

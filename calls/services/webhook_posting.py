@@ -1,0 +1,95 @@
+"""Sending one webhook over HTTP: its signature, its time limit, and what is stored of what went wrong."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+import aiohttp
+from yarl import URL
+
+from calls.models import WebhookDelivery
+from calls.services.webhook_hosts import CheckedResolver, HostNotAllowed
+from calls.services.webhooks import secret_bytes
+
+TIMEOUT = 10.0
+"""Seconds that one delivery may take as a whole."""
+_BODY = 1.0
+"""Seconds for the start of the answer's body, which is read only so that the connection can be used again."""
+
+Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
+"""Sends a body with headers to a URL and returns the HTTP status. Raises ``OSError`` or ``aiohttp.ClientError``."""
+
+_FAULTS: list[tuple[tuple[type[Exception], ...], str]] = [
+    ((HostNotAllowed, aiohttp.ClientConnectorDNSError), "the host has no address that events may be sent to"),
+    ((aiohttp.ClientConnectorCertificateError,), "the TLS certificate of the host is not valid"),
+    ((aiohttp.ClientSSLError,), "no TLS connection could be made"),
+    ((aiohttp.ClientConnectorError, ConnectionRefusedError), "could not connect"),
+    ((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError), "the connection ended before an answer"),
+    ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), "the answer is not valid HTTP"),
+    ((ValueError,), "the address is not valid"),
+]
+"""
+What is stored for each kind of error; the first kind that fits. The errors' own texts are not stored: they have
+addresses of hosts and what those answered, and whoever registers a webhook can read what is stored.
+"""
+
+
+async def send(post: Post, delivery: WebhookDelivery) -> tuple[int | str, float]:
+    """Send a delivery. Returns the HTTP status or what went wrong, and the milliseconds that it took."""
+    body = json.dumps(delivery.payload, ensure_ascii=False, separators=(",", ":")).encode()
+    headers = {"Content-Type": "application/json", "User-Agent": "client-caller"}
+    headers |= sign(delivery.endpoint.secret, str(delivery.pk), int(time.time()), body)
+    began = time.monotonic()
+    outcome: int | str
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            outcome = await post(delivery.endpoint.url, body, headers)
+    except TimeoutError:
+        outcome = f"no answer within {TIMEOUT:g} s"
+    except (OSError, ValueError, aiohttp.ClientError) as error:
+        outcome = describe(error)
+    return outcome, (time.monotonic() - began) * 1000
+
+
+def describe(error: Exception) -> str:
+    return next((text for kinds, text in _FAULTS if isinstance(error, kinds)), "the connection failed")
+
+
+def sign(secret: str, delivery_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """Return the headers that prove to the receiver who sent the event (Standard Webhooks 1.0)."""
+    digest = hmac.new(secret_bytes(secret), f"{delivery_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return {
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+class Client:
+    """Sends over HTTP to the hosts that are allowed (``post``)."""
+
+    def __init__(self) -> None:
+        """Make it while the event loop runs that it is used in."""
+        self._resolver = CheckedResolver()
+        # Without limits of its own: a delivery would wait for a free connection within its time limit.
+        connector = aiohttp.TCPConnector(resolver=self._resolver, socket_factory=self._resolver.make_socket, limit=0)
+        self._session = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+        )
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        self._resolver.check_literal(URL(url).raw_host or "")
+        # A redirect would send the event to an address that the operator has not approved.
+        async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+            with suppress(TimeoutError, aiohttp.ClientError):
+                async with asyncio.timeout(_BODY):
+                    await response.content.read(1024)
+            return response.status
+
+    async def close(self) -> None:
+        await self._session.close()
