@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from media.clauses import ClauseSplitter
 from media.speakable import speakable
 from tests.media.spoken import reader
+from tests.rows import each_row
 
 LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl")
 
@@ -40,7 +41,7 @@ def read_table(language: str) -> list[tuple[str, str, str]]:
 FORMS = [(language, *row) for language in LANGUAGES for row in read_table(language)]
 
 
-@pytest.mark.parametrize(("language", "kind", "written", "spoken"), FORMS)
+@each_row(("language", "kind", "written", "spoken"), FORMS)
 def test_each_form_of_the_tables_is_said_as_a_person_says_it(language, kind, written, spoken):
     assert speakable(written, language) == spoken
     assert speakable(spoken, language) == spoken, "a spoken form stays as it is"
@@ -50,7 +51,7 @@ NOT_INSIDE = ("```python", "3. März", "3.-5. März")
 """Written forms that are what they are only at the beginning of a reply."""
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("language", "written", "spoken"),
     [(language, written, spoken) for language, _, written, spoken in FORMS if not written.startswith(NOT_INSIDE)],
 )
@@ -75,7 +76,7 @@ CLAUSES = [
 ]
 
 
-@pytest.mark.parametrize(("language", "before", "written", "spoken"), CLAUSES)
+@each_row(("language", "before", "written", "spoken"), CLAUSES)
 def test_the_clause_before_decides_what_digits_are(language, before, written, spoken):
     assert speakable(written, language, before=before) == spoken
     assert speakable(spoken, language, before=before) == spoken
@@ -168,12 +169,12 @@ SAYINGS = [
 ]
 
 
-@pytest.mark.parametrize(("written", "said"), SAYINGS)
+@each_row(("written", "said"), SAYINGS)
 def test_written_text_becomes_spoken_words(written, said):
     assert speakable(written) == said
 
 
-@pytest.mark.parametrize(("written", "said"), SAYINGS)
+@each_row(("written", "said"), SAYINGS)
 def test_converting_the_result_again_does_not_change_it(written, said):
     assert speakable(said) == said
 
@@ -385,8 +386,8 @@ def test_any_text_before_a_clause_is_accepted_and_not_said(before, text, languag
     assert speakable("we open today", language, before=before) == "we open today"
 
 
-@pytest.mark.parametrize("language", [*LANGUAGES, "pt-BR"])
-@pytest.mark.parametrize("group", [".000", ",000", " 000", "'000"])
+@each_row("language", [*LANGUAGES, "pt-BR"])
+@each_row("group", [".000", ",000", " 000", "'000"])
 def test_a_number_without_a_name_is_accepted(language, group):
     for unit in ("", " €", " km", "%"):
         assert speakable("1" + group * 30 + unit, language)

@@ -12,9 +12,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from media.speakable import speakable
+from tests.rows import each_row
 
 FOLDER = Path(__file__).parent / "spoken" / "blind"
 SENTENCES = [
@@ -28,7 +27,7 @@ def test_the_tables_are_complete():
     assert len(SENTENCES) == 294 + 6 * 21
 
 
-@pytest.mark.parametrize(("language", "written", "spoken"), SENTENCES)
+@each_row(("language", "written", "spoken"), SENTENCES)
 def test_each_sentence_is_said_in_one_of_its_forms(language, written, spoken):
     said = speakable(written, language)
     assert said in spoken

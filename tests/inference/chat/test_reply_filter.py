@@ -9,6 +9,7 @@ from inference.chat.reply_filter import ReplyFilter
 from inference.requests import ToolRequests
 from inference.types import Tools
 from tests.inference.chat.spellings import END, PIECES, REQUESTS, SALES, SILENT, SPEECH, WAITS
+from tests.rows import each_row
 
 TOOLS = Tools(("sales", "the night porter"), opt_out=True)
 NOTHING = ToolRequests()
@@ -35,7 +36,7 @@ def test_a_line_is_spoken_at_its_end_even_if_a_role_may_follow(role):
 @pytest.mark.parametrize(
     ("written", "requests"), [(text, requests) for requests, texts in REQUESTS.items() for text in texts]
 )
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_a_request_is_understood_and_not_spoken_however_it_is_written(written, requests, size):
     """Near misses of markers (active-call#49, gptme#795); tool calls in the text (vllm#31871, livekit/agents#4999)."""
     words, reply = said(f"Of course, goodbye. {written}", size=size)
@@ -46,7 +47,7 @@ def test_a_request_is_understood_and_not_spoken_however_it_is_written(written, r
 
 
 @pytest.mark.parametrize("written", ["[END_CALL]", "**[END CALL]**", "*hangs up*", "END_CALL.", "<end_call/>"])
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_words_around_a_request_are_spoken(written, size):
     words, reply = said(f"Goodbye! {written} Thank you for calling!", size=size)
     assert words.replace(".", "") == "Goodbye!  Thank you for calling!"
@@ -54,7 +55,7 @@ def test_words_around_a_request_are_spoken(written, size):
 
 
 @pytest.mark.parametrize("written", WAITS)
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_the_request_to_wait_is_understood_in_place_of_words(written, size):
     words, reply = said(written, size=size, tools=Tools(may_wait=True))
     assert not words.strip()
@@ -62,7 +63,7 @@ def test_the_request_to_wait_is_understood_in_place_of_words(written, size):
 
 
 @pytest.mark.parametrize("written", [text for text in WAITS if "WAIT" not in text[:5] or text[0] == "["])
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_the_request_to_wait_behind_words_means_nothing_and_is_not_spoken(written, size):
     words, reply = said(f"We open at nine. {written}", size=size, tools=Tools(may_wait=True))
     assert words.removesuffix(" Go on.").strip() == "We open at nine."
@@ -76,7 +77,7 @@ def test_a_model_that_may_not_wait_does_not_and_its_marker_is_not_spoken():
 
 
 @pytest.mark.parametrize("text", SPEECH)
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_text_that_only_looks_like_a_request_is_spoken(text, size):
     words, reply = said(f"Well, {text}", size=size)
     assert words == f"Well, {text}".removesuffix("\n")
@@ -84,7 +85,7 @@ def test_text_that_only_looks_like_a_request_is_spoken(text, size):
 
 
 @pytest.mark.parametrize("text", SILENT)
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_json_tool_calls_code_and_reasoning_are_not_spoken(text, size):
     """extended_openai_conversation#434, vllm-mlx#107, agents-js#1339."""
     words, reply = said(f"Sure. {text}", size=size)
@@ -92,7 +93,7 @@ def test_json_tool_calls_code_and_reasoning_are_not_spoken(text, size):
     assert not reply.requests
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_words_behind_reasoning_and_tool_calls_are_spoken(size):
     assert said("<think>\nHm.\n</think>\n\nAt nine.", size=size)[0] == "At nine."
     assert said('Sure.<tool_call>{"a": "b"}</tool_call> At nine.', size=size)[0] == "Sure. At nine."
@@ -102,7 +103,7 @@ def test_words_behind_reasoning_and_tool_calls_are_spoken(size):
     assert said(harmony, size=size)[0] == "At nine."
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 @pytest.mark.parametrize(
     "leak",
     [
@@ -121,7 +122,7 @@ def test_nothing_is_spoken_after_the_model_has_ended_or_writes_another_turn(leak
     assert said(f"We open at nine.{leak}", size=size)[0] == words
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_a_model_that_begins_with_the_callers_words_is_heard_from_its_own_on(size):
     dialogue = "User: When do you open? [END_CALL]\nAssistant: We open at nine.\nUser: Thanks!"
     words, reply = said(dialogue, size=size)
@@ -132,7 +133,7 @@ def test_a_model_that_begins_with_the_callers_words_is_heard_from_its_own_on(siz
     assert said("Caller: When do you open?", size=size)[0] == ""
 
 
-@pytest.mark.parametrize("size", range(9, 20))
+@each_row("size", range(9, 20))
 def test_a_letter_whose_lower_case_has_two_characters_hides_no_marker(size):
     words, reply = said("Hello, İ! [END_CALL]", size=size)
     assert words == "Hello, İ! "
@@ -144,7 +145,7 @@ def test_what_a_length_limit_leaves_of_a_token_or_a_request_is_not_spoken(cut):
     assert said(f"Goodbye.{cut}", size=4)[0] == "Goodbye."
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 @pytest.mark.parametrize(
     "opening",
     [
@@ -157,7 +158,7 @@ def test_a_role_before_the_words_is_not_spoken(opening, size):
     assert said(f"{opening}Agents open it: at nine.", size=size)[0] == "Agents open it: at nine."
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_reasoning_before_the_words_is_not_spoken(size):
     assert said("\n<think>\nThey ask. <b> [END_CALL]\n</think>\n\nAt nine.", size=size)[0].strip() == "At nine."
     words, reply = said("<think>They ask, and so on", size=size)
@@ -174,7 +175,7 @@ def test_text_is_held_back_no_longer_than_needed():
     assert ReplyFilter("").feed("As you ") == "As you "
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_an_own_marker_ends_the_call_as_well(size):
     words, reply = said("Bye. <<OVER>> Really.", size=size, marker="<<over>>")
     assert (words, reply.requests) == ("Bye.  Really.", END)
@@ -182,7 +183,7 @@ def test_an_own_marker_ends_the_call_as_well(size):
     assert (words, reply.requests) == ("Bye. . Rover.", END)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_a_model_that_may_not_end_the_call_does_not_and_its_marker_is_not_spoken(size):
     words, reply = said("Bye. [END_CALL] end_call()", size=size, marker="")
     assert (words.strip(), reply.requests) == ("Bye.", NOTHING)
@@ -216,7 +217,7 @@ def test_a_reply_reads_the_same_however_it_is_cut_into_tokens(text, size, spaced
     assert (cut, pieces.requests, pieces.ended) == (whole, reply.requests, reply.ended)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 @pytest.mark.parametrize(
     "recited",
     [
@@ -232,7 +233,7 @@ def test_instructions_that_the_model_recites_are_not_spoken_and_request_nothing(
         assert reply.requests == NOTHING
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 @pytest.mark.parametrize("verb", ["write", "answer with", 'reply with "', "Respond only with:"])
 def test_a_marker_that_the_model_tells_somebody_to_write_is_no_request(verb, size):
     text, reply = said(f"If they say no, {verb} [DO_NOT_CALL] and hang up.", size=size)
@@ -240,7 +241,7 @@ def test_a_marker_that_the_model_tells_somebody_to_write_is_no_request(verb, siz
     assert reply.requests == NOTHING
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 def test_a_marker_that_the_model_makes_up_is_not_spoken(size):
     text, reply = said("[NOT_CALL] We are open. [CALL\\_ON\\_HOLD]", size=size)
     assert text.strip() == "We are open."
@@ -257,7 +258,7 @@ def test_a_caller_may_be_told_when_the_conversation_is_recorded():
     assert said(words, size=1)[0] == words
 
 
-@pytest.mark.parametrize("size", SIZES)
+@each_row("size", SIZES)
 @pytest.mark.parametrize(
     "script",
     [

@@ -13,19 +13,20 @@ from media.turns.answered import ANNOUNCEMENT_OVER, Answerer, is_hello, judge_wo
 from media.turns.lexicon import lexicon_of
 from media.turns.options import ConversationOptions
 from tests.media.turns.phone import SHORT, Engines, Phone
+from tests.rows import each_row
 
 TABLE = (Path(__file__).parent / "first_words.txt").read_text(encoding="utf-8")
 CELLS = [[cell.strip() for cell in line.split("|")] for line in TABLE.splitlines() if not line.startswith("#")]
-ROWS = [pytest.param(*cells[:3], id=f"{cells[2][:40]} ({cells[3]})") for cells in CELLS]
+ROWS = [tuple(cells[:3]) for cells in CELLS]
 
 
-@pytest.mark.parametrize(("who", "seconds", "text"), ROWS)
+@each_row(("who", "seconds", "text"), ROWS)
 def test_the_first_words_tell_who_has_answered(who, seconds, text):
     kind = judge_words(text, lexicon_of("en"), monologue=float(seconds))
     assert kind == (None if who == "person" else Answerer(who))
 
 
-@pytest.mark.parametrize(("who", "seconds", "text"), [row for row in ROWS if row.values[0] != "person"])
+@each_row(("who", "seconds", "text"), [row for row in ROWS if row[0] != "person"])
 def test_capitals_and_marks_are_not_needed(who, seconds, text):
     if "[" in text:
         return
@@ -33,20 +34,20 @@ def test_capitals_and_marks_are_not_needed(who, seconds, text):
     assert judge_words(plain, lexicon_of("en"), monologue=float(seconds)) == Answerer(who)
 
 
-@pytest.mark.parametrize("cut", range(1, 12))
-@pytest.mark.parametrize("text", [row.values[2] for row in ROWS if row.values[0] == "person"])
+@each_row("cut", range(1, 12))
+@each_row("text", [row[2] for row in ROWS if row[0] == "person"])
 def test_the_beginning_of_what_a_person_says_is_no_machine(text, cut):
     assert judge_words(" ".join(text.split()[:cut]), lexicon_of("en"), monologue=cut / 3) is None
 
 
 OTHERS = (Path(__file__).parent / "announcements.txt").read_text(encoding="utf-8")
 ANNOUNCEMENTS = [
-    pytest.param(*cells[:4], id=f"{cells[0]}: {cells[3][:40]}")
+    tuple(cells[:4])
     for cells in ([cell.strip() for cell in line.split("|")] for line in OTHERS.splitlines() if line[:1] != "#")
 ]
 
 
-@pytest.mark.parametrize(("language", "who", "seconds", "text"), ANNOUNCEMENTS)
+@each_row(("language", "who", "seconds", "text"), ANNOUNCEMENTS)
 def test_the_announcements_of_other_languages_are_known(language, who, seconds, text):
     kind = judge_words(text, lexicon_of(language), monologue=float(seconds))
     assert kind == (None if who == "person" else Answerer(who))
@@ -90,7 +91,7 @@ def agent_said(phone: Phone) -> list[str]:
 
 @pytest.mark.parametrize("language", ["de", "es", "fr", "it", "pt"])
 def test_a_screening_assistant_is_answered_in_each_language_in_which_its_words_are_known(language):
-    asked = [row.values[3] for row in ANNOUNCEMENTS if row.values[:2] == (language, "screening")]
+    asked = [row[3] for row in ANNOUNCEMENTS if row[:2] == (language, "screening")]
     phone = Phone(replace(OPTIONS, language=language))
     phone.caller_says(asked[0], start=0.6, end=4.0)
     phone.wait_until(12.0)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from media.turns.labels import SILENT, AgentSpeech, Label, label_words
 from media.turns.lexicon import KINDS, OPENINGS, TABLES, lexicon_of, read_lexicon, words_of
+from tests.rows import each_row
 
 ENGLISH = lexicon_of("en")
 STATEMENT = AgentSpeech("Your appointment is on Tuesday at ten", coming=", and we will send you a reminder.")
@@ -70,7 +71,7 @@ def lines() -> list[tuple[str, Label]]:
     return found
 
 
-@pytest.mark.parametrize(("text", "label"), lines())
+@each_row(("text", "label"), lines())
 def test_the_words_alone(text, label):
     assert label_words(text, ENGLISH) is label
 
@@ -105,7 +106,7 @@ IN_CONTEXT = [
 ]
 
 
-@pytest.mark.parametrize(("agent", "text", "label"), IN_CONTEXT)
+@each_row(("agent", "text", "label"), IN_CONTEXT)
 def test_the_words_after_what_the_agent_has_said(agent, text, label):
     assert label_words(text, ENGLISH, agent) is label
 
@@ -161,7 +162,7 @@ REPORTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("report", "heard", "coming", "text", "label"), REPORTS)
+@each_row(("report", "heard", "coming", "text", "label"), REPORTS)
 def test_what_public_reports_say(report, heard, coming, text, label):
     agent = AgentSpeech(heard, coming, asked=heard.endswith("?"), leaving="oodbye" in heard)
     assert label_words(text, ENGLISH, agent) is label

@@ -9,6 +9,7 @@ from media.turns.labels import AgentSpeech, Label, asks_at_the_end, label_words
 from media.turns.lexicon import lexicon_of, words_of
 from media.turns.options import ConversationOptions
 from tests.media.turns.phone import Engines, Phone
+from tests.rows import each_row
 
 LINES = {
     "de": """
@@ -298,7 +299,7 @@ def lines() -> list[tuple[str, str, Label]]:
     return found
 
 
-@pytest.mark.parametrize(("language", "text", "label"), lines())
+@each_row(("language", "text", "label"), lines())
 def test_the_words_alone(language, text, label):
     assert label_words(text, lexicon_of(language)) is label
 
@@ -332,7 +333,7 @@ IN_CONTEXT = [
 GOODBYES = ("Auf Wiederhören.", "Au revoir.", "Adiós.", "Arrivederci.", "Adeus.", "Tot ziens.")
 
 
-@pytest.mark.parametrize(("language", "heard", "text", "label"), IN_CONTEXT)
+@each_row(("language", "heard", "text", "label"), IN_CONTEXT)
 def test_the_words_after_what_the_agent_has_said(language, heard, text, label):
     agent = AgentSpeech(heard, asked=asks_at_the_end(heard), leaving=heard in GOODBYES)
     assert label_words(text, lexicon_of(language), agent) is label

@@ -18,6 +18,7 @@ from media.turns.opt_out import Demand, Judgement, judge_opt_out
 from media.turns.opt_out_likelihood import WEIGHTS, features, likelihood
 from media.turns.opt_out_words import reduce_words
 from tests.media.turns.opt_out.train import FILES, Sentence, digest, read, replaced, train
+from tests.rows import each_row
 
 CORPUS = {name: read(name) for name in (*FILES, "sealed")}
 KNOWN = [*CORPUS["sentences"], *CORPUS["blind"]]
@@ -173,7 +174,7 @@ def test_the_figures_hold_however_the_words_are_recognised(change):
 # The parts of a demand
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("words", "demand"),
     [
         # Who is to stop.

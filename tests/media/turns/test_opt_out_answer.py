@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from media.turns.opt_out_answer import Answer, judge_answer
+from tests.rows import each_row
 
 YES = """
 yes
@@ -125,7 +124,7 @@ def lines(text: str) -> list[str]:
     return text.strip().splitlines()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("words", "answer"),
     [
         (words, answer)
