@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+import os
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +20,13 @@ def add_profile(parser: ArgumentParser) -> None:
         default=settings.ENGINES_PROFILE,
         help="the engines to use (default: ENGINES_PROFILE, which is %(default)s)",
     )
+
+
+def local_path(text: str) -> Path:
+    """A path on the command line. The shell does not replace the "~" of `--from=~/weights`."""
+    if not text.strip():
+        raise ArgumentTypeError("it is empty: name a folder")
+    return Path(os.path.expanduser(text))
 
 
 def engines_of(profile: str) -> dict[str, Any]:

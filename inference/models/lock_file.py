@@ -83,6 +83,8 @@ class LockFile:
             return {_key(item["name"], item["file"]): Entry(**item) for item in stored["files"]}
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise EngineError(f"{path} cannot be read: {error.strerror or error}.", permanent=True) from error
         except (ValueError, KeyError, TypeError) as error:
             raise EngineError(
                 f"{path} is damaged ({error}). Delete it: the digests of the catalogue still count, and the others are "

@@ -7,8 +7,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 from inference.models.catalogue import Model, ModelFile
 from inference.models.digests import BLOCK_BYTES, Digest, digest_of, hasher
@@ -16,6 +18,7 @@ from inference.models.download import DiskError, Download, Progress, Wanted, par
 from inference.models.files import has_file, missing_files
 from inference.models.hub import Hub
 from inference.models.lock_file import LockFile, alone
+from inference.models.source import Found, check_folder, find
 from inference.types import EngineError
 
 logger = logging.getLogger(__name__)
@@ -61,6 +64,8 @@ class Store:
         directly in it. With ``renew`` all files are fetched again, and digests that only the lock file knows may
         differ from those of before.
         """
+        if source is not None:
+            check_folder(source)
         with (
             writing(self.path(model)),
             alone(
@@ -78,10 +83,11 @@ class Store:
             forgotten = self._lock_file.forget(model.name) if renew else []
             try:
                 for file in wanted:
-                    if source is not None:
-                        self._copy(model, file, source)
-                    else:
-                        self._download(model, file)
+                    with _if_needed(model, file):
+                        if source is not None:
+                            self._copy(model, file, source)
+                        else:
+                            self._download(model, file)
             finally:
                 if forgotten:  # the files that did not come are still those of before
                     self._lock_file.restore(forgotten)
@@ -120,10 +126,8 @@ class Store:
         except DiskError:
             raise
         except EngineError as error:
-            if file.document:
-                logger.warning("%s of %s was not fetched, and nothing needs it: %s", file.name, model.name, error)
-                return
-            raise EngineError(f"{error}\n{self._by_hand(model)}", permanent=error.permanent) from error
+            advice = "" if file.document else f"\n{self._by_hand(model)}"
+            raise EngineError(f"{error}{advice}", permanent=error.permanent) from error
         self._lock_file.add(model.name, file.name, url=url, digest=got.digest, size=got.size, commit=got.commit)
 
     def _by_hand(self, model: Model) -> str:
@@ -138,7 +142,7 @@ class Store:
         )
 
     def _copy(self, model: Model, file: ModelFile, source: Path) -> None:
-        found = next((path for path in _places(source, model, file) if path.is_file()), None)
+        found = find(source, model, file)
         if found is None:
             if file.document:
                 return
@@ -146,28 +150,34 @@ class Store:
                 f"{source} has neither {model.name}/{file.name} nor {Path(file.name).name}, which {model.name} needs.",
                 permanent=True,
             )
+        if file.size not in (None, found.size):
+            raise EngineError(
+                f"{found.path} is damaged or another file: it has {found.size} bytes, and the catalogue says "
+                f"{file.size}. It was not copied.",
+                permanent=True,
+            )
         expected, said_by = self._expected(model, file)
         digest = self._copy_bytes(found, self._target(model, file), expected, said_by)
-        self._lock_file.add(model.name, file.name, url=str(found.resolve()), digest=digest, size=found.stat().st_size)
+        url = os.path.realpath(found.path)
+        self._lock_file.add(model.name, file.name, url=url, digest=digest, size=found.size)
 
-    def _copy_bytes(self, found: Path, target: Path, expected: Digest | None, said_by: str) -> Digest:
-        size, part = found.stat().st_size, part_of(target)
-        kind = expected.kind if expected else "sha256"
-        computed = hasher(kind, size)
+    def _copy_bytes(self, found: Found, target: Path, expected: Digest | None, said_by: str) -> Digest:
+        kind, part = expected.kind if expected else "sha256", part_of(target)
+        computed = hasher(kind, found.size)
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            self.progress.begin(target.name, 0, size)
+            self.progress.begin(target.name, 0, found.size)
             try:
                 with part.open("wb") as copy:
-                    for block in _blocks_of(found):
+                    for block in _blocks_of(found.path):
                         write(copy, block)
                         computed.update(block)
                         self.progress.advance(copy.tell())
                 digest = Digest(kind, computed.hexdigest())
                 if expected and digest != expected:
                     raise EngineError(
-                        f"{found} is damaged or another file: it has {digest}, and {said_by} says {expected}. It was "
-                        "not copied.",
+                        f"{found.path} is damaged or another file: it has {digest}, and {said_by} says {expected}. "
+                        "It was not copied.",
                         permanent=True,
                     )
                 os.replace(part, target)
@@ -178,18 +188,34 @@ class Store:
 
     def _verify(self, model: Model, file: ModelFile) -> Finding:
         target = self._target(model, file)
-        if not target.is_file():
-            return Finding(target, "" if file.document else "is missing")
         expected, said_by = self._expected(model, file)
-        if file.size is not None and target.stat().st_size != file.size:
-            return Finding(target, f"has {target.stat().st_size} bytes instead of {file.size}")
         try:
+            status = target.stat()
+            if not S_ISREG(status.st_mode):
+                return Finding(target, "is no ordinary file")
+            if file.size not in (None, status.st_size):
+                return Finding(target, f"has {status.st_size} bytes instead of {file.size}")
             digest = digest_of(target, expected.kind if expected else "sha256")
+        except FileNotFoundError:
+            return Finding(target, "" if file.document else "is missing")
         except OSError as error:
             return Finding(target, f"cannot be read: {error.strerror}")
         if expected and digest != expected:
             return Finding(target, f"has {digest}, and {said_by} says {expected}")
         return Finding(target, digest=expected)
+
+
+@contextmanager
+def _if_needed(model: Model, file: ModelFile) -> Iterator[None]:
+    """A document that cannot be fetched does not stop a model. What cannot be written stops all of them."""
+    try:
+        yield
+    except DiskError:
+        raise
+    except EngineError as error:
+        if not file.document:
+            raise
+        logger.warning("%s of %s was not fetched, and nothing needs it: %s", file.name, model.name, error)
 
 
 def _blocks_of(path: Path) -> Iterator[bytes]:
@@ -200,10 +226,3 @@ def _blocks_of(path: Path) -> Iterator[bytes]:
                 yield block
     except OSError as error:
         raise EngineError(f"Cannot read {path}: {error.strerror or error}.", permanent=True) from error
-
-
-def _places(source: Path, model: Model, file: ModelFile) -> Iterator[Path]:
-    """Where a file may lie in a folder: as it is stored here, or without any folders."""
-    for folder in (source / model.name, source):
-        yield folder / file.name
-        yield folder / Path(file.name).name

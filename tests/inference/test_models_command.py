@@ -85,6 +85,21 @@ def test_a_source_that_does_not_exist_is_named(folder):
         run("fetch", "tiny.en", "--from", folder / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"), [("models.tar", "it is a file"), ("link", "is a link to /media/gone"), ("", "name a folder")]
+)
+def test_a_source_that_is_no_folder_says_why(folder, source, reason):
+    (folder / "models.tar").touch()
+    (folder / "link").symlink_to("/media/gone")
+    with pytest.raises(CommandError, match=reason):
+        run("fetch", "tiny.en", "--from", folder / source if source else "")
+
+
+def test_a_source_may_be_in_the_home_of_the_user(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    assert "tiny.en is complete" in run("fetch", "tiny.en", "--from=~/source")
+
+
 def test_where_says_how_to_fetch_what_is_not_here(folder):
     with pytest.raises(CommandError, match=r"models fetch base\.en"):
         run("where", "base.en")

@@ -182,6 +182,24 @@ def test_weights_that_cannot_be_fetched_end_the_command(weights, calls, monkeypa
     assert calls == []
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"), [("none", "there is no such folder"), ("models.tar", "it is a file"), ("link", "/media/gone")]
+)
+def test_a_source_that_is_no_folder_is_named_before_anything_is_copied(weights, calls, source, reason):
+    (weights / "models.tar").touch()
+    (weights / "link").symlink_to("/media/gone")
+    with pytest.raises(CommandError, match=f"Nothing can be copied from {weights / source}: .*{reason}"):
+        run("--type", "--from", weights / source)
+    assert not (weights / "models").exists()
+    assert calls == []
+
+
+def test_a_source_is_not_looked_at_where_nothing_is_missing(weights, calls, monkeypatch):
+    monkeypatch.setenv("HOME", str(weights))
+    run("--type", "--from=~/source")
+    assert "Fetching" not in run("--type", "--from", weights / "unplugged")
+
+
 def test_a_model_of_ones_own_is_not_fetched_but_must_be_there(weights, calls):
     own = weights / "own.gguf"
     profiles = {**settings.ENGINES_PROFILES}

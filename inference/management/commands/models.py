@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,11 +16,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from inference.management.options import interruptible
+from inference.management.options import interruptible, local_path
 from inference.models.catalogue import CATALOGUE, Model
 from inference.models.choice import choose, this_machine
 from inference.models.hub import Hub
 from inference.models.progress import progress_on
+from inference.models.source import check_folder
 from inference.models.store import Store
 from inference.types import EngineError
 
@@ -37,7 +39,7 @@ class Command(BaseCommand):
         fetch = actions.add_parser("fetch", help="fetch models from the hub (MODELS_HUB), or copy them from a folder")
         fetch.add_argument("names", nargs="*", metavar="NAME", help="default: those that fit this machine")
         fetch.add_argument(
-            "--from", dest="source", type=Path, metavar="FOLDER", help="copy from FOLDER/NAME/ or FOLDER/ instead"
+            "--from", dest="source", type=local_path, metavar="FOLDER", help="copy from FOLDER/NAME/ or FOLDER/ instead"
         )
         fetch.add_argument(
             "--renew", action="store_true", help="fetch again, also if a digest differs from that in models.lock"
@@ -90,8 +92,8 @@ class Command(BaseCommand):
             names = choose(machine).names
             self.stdout.write(f"For this machine ({machine}): {', '.join(names)}.")
         models = [_find(name) for name in names]
-        if source is not None and not source.is_dir():
-            raise CommandError(f"--from {source}: there is no such folder.")
+        if source is not None:
+            check_folder(source)
         for model in models:
             if not renew and not store.missing(model):
                 self.stdout.write(f"{model.name} is here already: {store.path(model)}")
@@ -100,7 +102,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{model.name} is complete: {folder} (licence of the weights: {model.licence})")
 
     def _verify(self, store: Store, *, names: Sequence[str], **_: Any) -> None:
-        models = [_find(name) for name in names] or [model for model in _all() if store.path(model).is_dir()]
+        models = [_find(name) for name in names] or [model for model in _all() if os.path.isdir(store.path(model))]
         if not models:
             self.stdout.write(f"There is no model in {store.folder}.")
         bad = []
@@ -108,7 +110,7 @@ class Command(BaseCommand):
             for finding in store.verify(model):
                 if finding.problem:
                     bad.append(f"{finding.file} {finding.problem}")
-                elif finding.file.exists():
+                elif os.path.exists(finding.file):
                     note = "" if finding.digest else " (its digest is not known: nothing to compare it with)"
                     self.stdout.write(f"{finding.file}: right{note}")
         if bad:
@@ -168,7 +170,7 @@ def _as_json(store: Store, model: Model) -> dict[str, Any]:
                 "file": file.name,
                 "size_bytes": file.size,
                 "sha256": file.sha256,
-                "fetched": file.name not in missing and (store.path(model) / file.name).is_file(),
+                "fetched": file.name not in missing and os.path.isfile(store.path(model) / file.name),
                 "url": model.url(file, hub=store.hub.address) if model.repository else None,
             }
             for file in model.files

@@ -19,11 +19,13 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 
 from calls.services import find_call
+from inference.management.options import local_path
 from inference.models.catalogue import Model
 from inference.models.choice import this_machine
 from inference.models.hub import Hub
 from inference.models.needs import lacks, models_of, name_of
 from inference.models.progress import progress_on
+from inference.models.source import check_folder
 from inference.models.store import Store
 from inference.types import EngineError
 from media.management.commands.demo import TALK, converse, latency_table
@@ -45,7 +47,7 @@ class Command(BaseCommand):
             "--scripted", action="store_true", help="let the caller of `make demo` talk, and show figures"
         )
         parser.add_argument(
-            "--from", dest="source", type=Path, metavar="FOLDER", help="copy missing weights from FOLDER"
+            "--from", dest="source", type=local_path, metavar="FOLDER", help="copy missing weights from FOLDER"
         )
         parser.add_argument("--port", type=int, default=0, help="port of the server (default: any free port)")
 
@@ -79,6 +81,8 @@ def fetch(models: Sequence[Model], console: Console, source: Path | None) -> Non
     wanted = [model for model in models if store.missing(model)]
     if not wanted:
         return
+    if source is not None:
+        check_folder(source)
     where = source or settings.MODELS_HUB
     console.print(f"Fetching {sum(model.size for model in wanted) / 1e6:.0f} MB of weights from {where}, once:")
     for model in wanted:
