@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,11 +79,14 @@ def test_an_unfinished_download_is_no_file(tmp_path):
 
 
 @pytest.fixture
-def forbidden(monkeypatch):
-    """No file can be looked at."""
+def forbidden(monkeypatch, tmp_path):
+    """No file of the test can be looked at."""
+    really = Path.stat
 
-    def refuse(path: Path, **_: object) -> None:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    def refuse(path: Path, **options: Any) -> os.stat_result:
+        if tmp_path in path.parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return really(path, **options)
 
     monkeypatch.setattr(Path, "stat", refuse)
 
