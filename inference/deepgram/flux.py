@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from math import inf
 from typing import Any
 
@@ -46,8 +47,12 @@ NO_TURN = "FORCE_END_TURN_NO_ACTIVE_TURN"
 class Turn:
     heard: Heard = field(default_factory=Heard)
     is_over: bool = False
+    is_settled: bool = False
+    """It was over while the clock was known, so that its sound need not be sent again."""
     end: int = 0
     """The sample of the utterance up to which it is transcribed."""
+    window: float = 0.0
+    """The end of its last window, in seconds on the socket's clock."""
 
 
 @dataclass
@@ -69,13 +74,7 @@ class FluxExchange(DeepgramExchange):
 
     @property
     def settled(self) -> Heard:
-        if not self._clock_is_known:
-            return Heard()
-        over: list[Turn] = []
-        for index in sorted(self._turns):
-            if not self._turns[index].is_over:
-                break
-            over.append(self._turns[index])
+        over = list(takewhile(lambda turn: turn.is_settled, (self._turns[index] for index in sorted(self._turns))))
         return replace(self._joined(over), samples=over[-1].end if over else 0)
 
     @property
@@ -101,17 +100,28 @@ class FluxExchange(DeepgramExchange):
         return ()
 
     def _take(self, message: Any) -> None:
-        given = number(message.get("turn_index"))
-        index = max(self._turns, default=0) if given is None else int(given)
-        turn = self._turns.setdefault(index, Turn())
+        turn = self._turns.setdefault(self._index_of(message), Turn())
         if turn.is_over:
             return
         self._move_window(message)
+        turn.window = max(turn.window, number(message.get("audio_window_end")) or 0.0)
         heard = _heard(message)
         if heard.text or not turn.heard.text or turn.heard.confidence < SURE:
             turn.heard = heard
         turn.end = max(turn.end, self._window)
         turn.is_over = message.get("event") == "EndOfTurn"
+        turn.is_settled = turn.is_over and self._clock_is_known
+
+    def _index_of(self, message: Any) -> int:
+        """Which turn a message is about. Without a number it is the latest, or the one after it if that has ended."""
+        if (given := number(message.get("turn_index"))) is not None:
+            return int(given)
+        latest = max(self._turns, default=0)
+        turn = self._turns.get(latest, Turn())
+        window = number(message.get("audio_window_end"))
+        # What repeats an ended turn, or comes late, has no later window.
+        is_of_next = message.get("event") != "EndOfTurn" if window is None else window > turn.window
+        return latest + 1 if turn.is_over and is_of_next else latest
 
     def _move_window(self, message: Any) -> None:
         end = number(message.get("audio_window_end"))

@@ -9,8 +9,8 @@ mark may not come if there was little sound, may come with an empty text, and ot
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -97,11 +97,19 @@ class Segment:
 
 @dataclass
 class NovaExchange(DeepgramExchange):
-    """See ``Exchange``."""
+    """
+    See ``Exchange``.
+
+    A final result that comes twice counts once. Sound of which an earlier one had the words has no further ones.
+    """
 
     offset: int = len(SILENCE)
     """Samples that were sent on the socket before this utterance."""
     _finals: Heard = field(default_factory=Heard)
+    _settled: Heard = field(default_factory=Heard)
+    """Those before the first one whose time was not known."""
+    _known: set[Hashable] = field(default_factory=set)
+    """The names of final results: see ``_names_of``."""
     _final_end: int = 0
     """Samples up to which there are final results."""
     _interim: Segment = field(default_factory=Segment)
@@ -117,10 +125,7 @@ class NovaExchange(DeepgramExchange):
 
     @property
     def settled(self) -> Heard:
-        if not self._clock_is_known:
-            return Heard()
-        done = self._finals
-        return Heard(done.text, self._final_end, done.confidence, done.weight, done.language, done.language_probability)
+        return self._settled
 
     @property
     def quiet(self) -> float:
@@ -142,14 +147,26 @@ class NovaExchange(DeepgramExchange):
         return ()
 
     def _take(self, message: Any) -> None:
-        end = self._end_of(message)
         segment = Segment.of(message)
-        if message.get("is_final") is True or message.get("from_finalize") is True:
-            self._take_final(segment, end)
-            self._answer(end, marked=message.get("from_finalize") is True)
+        end = self._end_of(message, segment)
+        is_marked = message.get("from_finalize") is True
+        if message.get("is_final") is True or is_marked:
+            words, mark = _names_of(message, segment)
+            if words not in self._known:
+                self._take_final(self._news_of(segment, number(message.get("start"))), end)
+            self._answer(end, marked=is_marked and mark not in self._known)
+            self._known |= {name for name in (words, mark if is_marked else None) if name is not None}
         elif end is None or end > self._final_end:
             self._interim = segment
             self._interim_end = max(self._interim_end, end or 0)
+
+    def _news_of(self, segment: Segment, start: float | None) -> Segment:
+        """What of a final result no earlier one had, if the times of its words say so."""
+        known = (self._final_end + self.offset) / RATE_HZ
+        overlaps = self._final_end > 0 and start is not None and start < known - COVERED / RATE_HZ
+        if not overlaps or not segment.words or any(word.begin is None for word in segment.words):
+            return segment
+        return segment.after(known)
 
     def _take_final(self, segment: Segment, end: int | None) -> None:
         rest = Segment()
@@ -162,6 +179,8 @@ class NovaExchange(DeepgramExchange):
             segment = self._interim
         self._finals = self._finals.then(segment.heard())
         self._interim = rest
+        if self._clock_is_known:
+            self._settled = replace(self._finals, samples=self._final_end)
 
     def _answer(self, end: int | None, *, marked: bool) -> None:
         done = [each for each in self._flushes if end is not None and each <= end + COVERED]
@@ -171,13 +190,27 @@ class NovaExchange(DeepgramExchange):
             self._answered = each
             self._flushes.popleft()
 
-    def _end_of(self, message: Any) -> int | None:
+    def _end_of(self, message: Any, segment: Segment) -> int | None:
         """The sample of the utterance at which a result ends; None if it does not say so, or not on our clock."""
         start, duration = number(message.get("start")), number(message.get("duration"))
-        if start is None or duration is None:
+        if start is None or duration is None or (segment.text and duration <= 0):
             return None
         end = round((start + duration) * RATE_HZ) - self.offset
         return None if end > self._pushed + BEYOND else max(0, min(end, self._pushed))
+
+
+def _names_of(message: Any, segment: Segment) -> tuple[Hashable, Hashable]:
+    """
+    What only a repetition of a final result has in common with it, as far as its words and its mark are concerned.
+
+    None if there is nothing such. An empty result has no words that could be repeated.
+    """
+    start, duration = number(message.get("start")), number(message.get("duration"))
+    begins = tuple(word.begin for word in segment.words)
+    span = (start, duration) if start is not None and duration is not None else None
+    by_words = (segment.text, begins) if begins and None not in begins else None
+    words = (span if span and span[1] > 0 else by_words) if segment.text else None
+    return words, ("mark", *span) if span else None
 
 
 def read(frame: Frame) -> Received | None:

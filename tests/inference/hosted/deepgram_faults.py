@@ -105,6 +105,38 @@ def clock_runs_ahead(message):
     return [{**message, "start": message.get("start", 0) + 100.0}]
 
 
+def twice(message):
+    return [message, message]
+
+
+def twice_without_times(message):
+    """Only the words have times."""
+    return [{**message, "start": None, "duration": None}] * 2
+
+
+def again_with_the_mark(message):
+    """The words come in a final result, and again in the one with the mark."""
+    if not message.get("from_finalize"):
+        return [message]
+    return [{**message, "from_finalize": False}, message]
+
+
+def again_in_a_longer_result(message):
+    """The first words come in a final result, and again in one that begins with the same sound."""
+    words = words_in(message)
+    if not message.get("from_finalize") or len(words) < 2:
+        return [message]
+    start, end = message["start"], message["start"] + message["duration"]
+    return [
+        results_of(message, words[:1], start, words[1]["start"], marked=False),
+        results_of(message, words, start, end, marked=True),
+    ]
+
+
+def without_duration(message):
+    return [{**message, "start": 0, "duration": 0}]
+
+
 EDITS = [
     in_two,
     empty_and_marked_afterwards,
@@ -116,6 +148,11 @@ EDITS = [
     nulls,
     times_are_null,
     clock_runs_ahead,
+    twice,
+    twice_without_times,
+    again_with_the_mark,
+    again_in_a_longer_result,
+    without_duration,
 ]
 
 

@@ -14,6 +14,7 @@ from inference.engines.deepgram import DeepgramSpeechToText
 from inference.types import EngineTimeout
 from tests.inference.hosted.deepgram_faults import (
     EDITS,
+    clock_runs_ahead,
     closes,
     dies,
     falls_silent,
@@ -24,6 +25,9 @@ from tests.inference.hosted.deepgram_faults import (
     only_interim,
     reports_an_error,
     results_of,
+    times_are_null,
+    twice,
+    without_duration,
     words_in,
 )
 from tests.inference.hosted.deepgram_service import KEY, DeepgramService, say
@@ -99,6 +103,20 @@ async def test_an_unsure_guess_that_the_final_result_withdraws_is_no_word(servic
         assert (await recognise(engine, A_TABLE)).text == ""
 
 
+async def test_a_mark_that_comes_twice_answers_one_request(service):
+    """The words of the second request come later than the repeated mark of the first."""
+    service.edit = twice
+    async with started(service) as engine:
+        utterance = engine.open()
+        utterance.push(A_TABLE)
+        first = asyncio.ensure_future(utterance.snapshot())
+        await asyncio.sleep(0)
+        utterance.push(FOR_TWO)
+        assert (await utterance.snapshot()).text == "one two three four five"
+        assert (await first).text.startswith("one two three")
+        utterance.cancel()
+
+
 # -- sockets that fail ----------------------------------------------------------------------------------------
 
 
@@ -138,6 +156,26 @@ async def test_only_the_sound_after_the_settled_words_is_sent_again(service):
     assert meter.as_json()["stt"]["deepgram/nova-3"]["seconds"] == pytest.approx(
         (len(A_TABLE) + 2 * len(FOR_TWO)) / 8000
     )
+
+
+@pytest.mark.parametrize("edit", [times_are_null, clock_runs_ahead, without_duration])
+async def test_words_that_were_settled_stay_known_if_later_results_have_no_times(service, edit):
+    async with started(service) as engine:
+        utterance = engine.open()
+        utterance.push(A_TABLE)
+        assert (await utterance.snapshot()).text == "one two three"
+        service.edit = edit
+        utterance.push(FOR_TWO)
+        assert (await utterance.snapshot()).text == "one two three four five"
+        service.intercept = once(dies, when=is_flush)
+        utterance.push(say("six"))
+        heard = await utterance.snapshot()
+        assert (heard.text, heard.samples) == (
+            "one two three four five six",
+            len(A_TABLE) + len(FOR_TWO) + len(say("six")),
+        )
+        utterance.cancel()
+    assert len(service.sound_of_each[1]) == 160 + len(FOR_TWO) + len(say("six"))
 
 
 async def test_a_service_that_never_answers_is_an_error_in_time(service):

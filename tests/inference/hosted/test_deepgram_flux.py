@@ -180,6 +180,18 @@ def without_a_clock(message: dict[str, Any]) -> list[Any]:
     return [{**message, "audio_window_end": None}]
 
 
+def twice(message: dict[str, Any]) -> list[Any]:
+    return [message, message]
+
+
+def without_numbers(message: dict[str, Any]) -> list[Any]:
+    return [{**message, "turn_index": None}]
+
+
+def twice_without_numbers(message: dict[str, Any]) -> list[Any]:
+    return without_numbers(message) * 2
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -190,6 +202,9 @@ def without_a_clock(message: dict[str, Any]) -> list[Any]:
         emptied_turns,
         eager_turns,
         without_a_clock,
+        twice,
+        without_numbers,
+        twice_without_numbers,
     ],
 )
 async def test_the_words_are_whole_however_the_turns_come(service, edit):
@@ -230,6 +245,29 @@ async def test_only_the_sound_after_the_ended_turns_is_sent_again(service):
         heard = await utterance.finish()
         assert (heard.text, heard.samples) == ("one two three four five", len(A_TABLE) + len(FOR_TWO))
     assert service.sound_of_each[1].startswith(encode_mulaw(FOR_TWO))
+
+
+def clock_runs_ahead(message: dict[str, Any]) -> list[Any]:
+    return [{**message, "audio_window_end": message.get("audio_window_end", 0.0) + 100.0}]
+
+
+def updates_without_a_clock(message: dict[str, Any]) -> list[Any]:
+    return without_a_clock(message) if message.get("event") == "Update" else [message]
+
+
+@pytest.mark.parametrize("edit", [without_a_clock, clock_runs_ahead, updates_without_a_clock])
+async def test_words_that_were_settled_stay_known_if_later_messages_have_no_times(service, edit):
+    async with started(service) as engine:
+        utterance = engine.open()
+        utterance.push(A_TABLE)
+        assert (await utterance.snapshot()).text == "one two three"
+        service.edit = edit
+        utterance.push(FOR_TWO)
+        assert (await utterance.snapshot()).text == "one two three four five"
+        service.intercept = once(dies, when=is_flush)
+        utterance.push(say("six"))
+        assert (await utterance.finish()).text == "one two three four five six"
+    assert not service.sound_of_each[1].startswith(encode_mulaw(A_TABLE))
 
 
 async def test_a_lost_answer_is_not_waited_for_if_the_window_has_reached_the_sound(service):
