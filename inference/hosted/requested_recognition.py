@@ -21,6 +21,9 @@ from inference.whisper.hallucinations import SHORTEST_SPEECH, Reason
 PAUSE = 0.1
 """Seconds of silence before a position at which an utterance may be divided."""
 
+LEAD = 0.6
+"""Seconds of quiet before the first sound that are sent. What is quiet before that would only cost time and money."""
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -74,8 +77,11 @@ class RequestedTranscription:
         self._is_closed = self._is_over = False
 
     def push(self, pcm: Pcm) -> None:
-        if not self._is_closed:
-            self._sound.push(pcm)
+        if self._is_closed:
+            return
+        if self._sound.is_full(len(pcm)) and not self._requests:
+            self._keep()
+        self._sound.push(pcm)
 
     async def snapshot(self) -> Transcript:
         return await self._answer()
@@ -113,6 +119,7 @@ class RequestedTranscription:
             if self._covers(request.until, asked):
                 return request
         self._divide()
+        self._sound.drop_quiet(int(LEAD * self._rate_hz))
         start, until = self._sound.start, self._sound.samples
         speech = self._sound.speech(until)
         task = asyncio.create_task(self._run(self._sound.pcm(until), (until - start) / self._rate_hz, until, speech))
@@ -155,8 +162,12 @@ class RequestedTranscription:
         if done - self._sound.start < self._longest or self._requests:
             return
         if self._sound.is_quiet(done - int(PAUSE * self._rate_hz), done):
-            self._kept = self._latest.text
-            self._sound.drop(done)
+            self._keep()
+
+    def _keep(self) -> None:
+        """Keep the last words, and hold their sound no more."""
+        self._kept = self._latest.text
+        self._sound.drop(self._latest.samples)
 
     def _end(self) -> None:
         if self._is_over:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from inference.types import Pcm
-from inference.whisper.sound import is_quiet, speech_seconds
+from inference.whisper.sound import is_quiet, quiet_level, speech_seconds
 
 MAX_HELD = 120.0
-"""Seconds. What is pushed beyond it is dropped: nobody speaks so long without a pause."""
+"""Seconds. What is pushed then takes the place of the oldest sound: nobody speaks so long without a pause in which the
+words are asked for."""
 
 
 class UtteranceSound:
@@ -29,9 +30,14 @@ class UtteranceSound:
         self._loudest = 0.0
 
     def push(self, pcm: Pcm) -> None:
-        pcm = pcm[: max(0, int(MAX_HELD * self._rate_hz) - (self.samples - self.start))]
         self._pcm += pcm.astype("<i2").tobytes()
         self.samples += len(pcm)
+        if (excess := self.samples - self.start - int(MAX_HELD * self._rate_hz)) > 0:
+            self.drop(self.start + excess + self._block - 1)
+
+    def is_full(self, more: int) -> bool:
+        """Whether the oldest sound is dropped when so many samples are pushed."""
+        return self.samples + more - self.start > int(MAX_HELD * self._rate_hz)
 
     def pcm(self, until: int) -> bytes:
         """The held sound up to this position, 16-bit little-endian."""
@@ -55,6 +61,14 @@ class UtteranceSound:
         del self._levels[:blocks]
         del self._pcm[: 2 * blocks * self._block]
         self.start += blocks * self._block
+
+    def drop_quiet(self, keep: int) -> None:
+        """Drop the sound at the beginning that cannot be speech, but for so many samples before what may be."""
+        self._measure()
+        levels = np.array(self._levels)
+        loud = np.flatnonzero(levels > quiet_level(levels, loudest=self._loudest))
+        blocks = int(loud[0]) if loud.size else len(levels)
+        self.drop(self.start + blocks * self._block - keep)
 
     def _measure(self) -> None:
         blocks = (self.samples - self._measured) // self._block

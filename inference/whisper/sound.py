@@ -150,8 +150,12 @@ def speech_seconds(levels: NDArray[np.floating]) -> float:
 
 def is_quiet(levels: NDArray[np.floating], first: int, end: int, *, loudest: float) -> bool:
     """Whether none of these blocks can be speech. ``loudest`` is the level of the loudest block of the utterance."""
-    limit = max(QUIET_RMS, min(SURE_SOUND_RMS, max(loudest / 30, min(2 * noise_of_line(levels), loudest / 10))))
-    return bool(levels[first:end].max(initial=0.0) <= limit)
+    return bool(levels[first:end].max(initial=0.0) <= quiet_level(levels, loudest=loudest))
+
+
+def quiet_level(levels: NDArray[np.floating], *, loudest: float) -> float:
+    """The level up to which a block cannot be speech."""
+    return max(QUIET_RMS, min(SURE_SOUND_RMS, max(loudest / 30, min(2 * noise_of_line(levels), loudest / 10))))
 
 
 def noise_of_line(levels: NDArray[np.floating]) -> float:

@@ -25,6 +25,7 @@ from tests.inference.hosted.service import Socket
 RATE_HZ = 8000
 DELTA = "conversation.item.input_audio_transcription.delta"
 COMPLETED = "conversation.item.input_audio_transcription.completed"
+COMMITTED = "input_audio_buffer.committed"
 FAILED = "conversation.item.input_audio_transcription.failed"
 
 
@@ -324,6 +325,15 @@ def test_sound_without_a_pause_is_committed_before_it_is_too_long():
     for _ in range(LONGEST_ITEM // RATE_HZ + 1):
         frames += len(exchange.push(piece))
     assert frames == LONGEST_ITEM // RATE_HZ + 2
+
+
+async def test_what_is_acknowledged_or_complete_twice_counts_once(service, engine):
+    service.edit = lambda message: [message, message] if message["type"] in (COMMITTED, COMPLETED) else [message]
+    utterance = engine.open()
+    utterance.push(low(0.6))
+    assert (await utterance.snapshot()).text == "low low"
+    utterance.push(high(0.6))
+    assert (await utterance.finish()).text == "low low high high"
 
 
 async def test_the_language_that_was_found_is_named(service, engine):

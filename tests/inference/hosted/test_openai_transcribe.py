@@ -190,6 +190,39 @@ async def test_a_long_utterance_is_not_divided_within_a_word(service):
     assert service.recordings[1].seconds == pytest.approx(1.5)
 
 
+@pytest.mark.parametrize("is_asked", [False, True])
+async def test_words_after_a_long_quiet_are_heard(service, engine, is_asked):
+    utterance = engine.open()
+    for _ in range(13):
+        utterance.push(silence(10.0))
+        if is_asked:
+            assert (await utterance.snapshot()).text == ""
+    utterance.push(low(0.6))
+    heard = await utterance.finish()
+    assert (heard.text, heard.samples) == ("low low", 130 * RATE_HZ + len(low(0.6)))
+
+
+async def test_words_that_were_recognised_stay_known_through_a_long_quiet(service, engine):
+    utterance = engine.open()
+    utterance.push(low(0.6))
+    utterance.push(silence(0.3))
+    assert (await utterance.snapshot()).text == "low low"
+    for _ in range(26):
+        utterance.push(silence(10.0))
+    utterance.push(high(0.6))
+    assert (await utterance.snapshot()).text == "low low high high"
+    utterance.push(low(0.3))
+    assert (await utterance.finish()).text == "low low high high low"
+
+
+async def test_of_sound_for_which_nobody_asks_the_last_two_minutes_are_heard(service, engine):
+    utterance = engine.open()
+    utterance.push(high(3.0))
+    utterance.push(silence(120.0))
+    utterance.push(low(0.6))
+    assert (await utterance.finish()).text == "low low"
+
+
 async def test_sound_without_speech_makes_no_request(service, engine):
     assert (await recognise(engine, silence(1.0))).text == ""
     assert (await recognise(engine, low(0.04))).text == ""
