@@ -3,6 +3,10 @@
 import re
 from collections.abc import Callable, Mapping
 
+VARIABLE_NAME = "[a-z_][a-z0-9_]{0,63}"
+"""The names that ``{{ name }}`` in an agent's texts may have."""
+LONGEST_VALUE = 1000
+"""Characters in the value of a variable. The agent speaks it, and 1000 characters take over a minute."""
 _PLACEHOLDER = re.compile(r"\{\{\s*([a-z_][a-z0-9_]*)\s*\}\}")
 _BREAK = re.compile(r"\r\n|[\t-\r\x85\u2028\u2029]")
 # Control characters cannot be spoken, PostgreSQL refuses NUL, and UTF-8 refuses lone surrogates.

@@ -14,14 +14,11 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from calls.api.problems import unprocessable
+from calls.variables import LONGEST_VALUE, VARIABLE_NAME
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 """Any database can store these, and adding an offset or some days to them does not overflow."""
-VARIABLE_NAME = r"^[a-z_][a-z0-9_]{0,63}$"
-"""The names that ``{{ name }}`` in an agent's texts may have."""
-MAX_VARIABLE_LENGTH = 1000
-"""Characters in the value of a variable. The agent speaks it, and 1000 characters take over a minute."""
 MAX_OBJECT_BYTES = 4096
 """Bytes of ``metadata``, and of ``variables``, as JSON. They are stored with each of maybe a million calls."""
 
@@ -124,8 +121,8 @@ class Amounts(JSONObject):
 @extend_schema_field(
     {
         "type": "object",
-        "propertyNames": {"pattern": VARIABLE_NAME},
-        "additionalProperties": {"type": ["string", "number", "boolean", "null"], "maxLength": MAX_VARIABLE_LENGTH},
+        "propertyNames": {"pattern": f"^{VARIABLE_NAME}$"},
+        "additionalProperties": {"type": ["string", "number", "boolean", "null"], "maxLength": LONGEST_VALUE},
     }
 )
 class Variables(JSONObject):
@@ -135,14 +132,14 @@ class Variables(JSONObject):
         variables = super().to_internal_value(data)
         wrong: dict[str, list[str]] = {}
         for name, value in variables.items():
-            if not re.fullmatch(VARIABLE_NAME[1:-1], name):
+            if not re.fullmatch(VARIABLE_NAME, name):
                 wrong[name] = [
                     "A name has up to 64 lower-case letters, digits and underscores, and does not begin with a digit."
                 ]
             elif not isinstance(value, (str, int, float, bool, type(None))):
                 wrong[name] = ["This must be a string, a number, true, false or null."]
-            elif isinstance(value, str) and len(value) > MAX_VARIABLE_LENGTH:
-                wrong[name] = [f"This must not be longer than {MAX_VARIABLE_LENGTH} characters."]
+            elif isinstance(value, str) and len(value) > LONGEST_VALUE:
+                wrong[name] = [f"This must not be longer than {LONGEST_VALUE} characters."]
         if wrong:
             raise serializers.ValidationError(wrong)
         return variables

@@ -43,6 +43,7 @@ CODES: Mapping[str, str] = {
     "missing-variables": "The agent's texts use variables that the request does not have.",
     "no-voicemail-message": "The agent has no voicemail message to leave.",
     "no-caller-id": "No number to call from is configured.",
+    "duplicate-person": "The same number stands in an earlier row of the batch.",
     "unknown-timezone": "The time zone is unknown.",
     "in-the-past": "The time is in the past.",
     "invalid-text": "A string has a NUL character or a lone surrogate, which cannot be stored.",

@@ -1,11 +1,29 @@
 """The do-not-call list: the numbers that are never dialled."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils import timezone
 
 from calls.errors import CallsError
 from calls.models import E164, Call, DoNotCall
 from calls.services.records import clean
+
+LONGEST_REASON = 255
+"""Characters of a reason that are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """An entry to add, with its number in E.164."""
+
+    number: str
+    reason: str = ""
+    source: str = DoNotCall.Source.OPERATOR
+    created_at: datetime | None = None
+    """Since when the number is on a list; None: from now on."""
 
 
 def add_do_not_call(*, number: str, source: str, reason: str = "", call: Call | None = None) -> tuple[DoNotCall, bool]:
@@ -19,15 +37,24 @@ def add_do_not_call(*, number: str, source: str, reason: str = "", call: Call | 
     if source not in DoNotCall.Source.values:
         choices = ", ".join(DoNotCall.Source.values)
         raise CallsError(f"There is no source {source!r}. Choose one of: {choices}.", field="source")
-    defaults = {"source": source, "reason": clean(reason)[:255], "call": call}
+    defaults = {"source": source, "reason": clean(reason)[:LONGEST_REASON], "call": call}
     return DoNotCall.objects.get_or_create(number=number, defaults=defaults)
 
 
-def add_many_do_not_call(*, reasons: Mapping[str, str], source: str) -> int:
-    """Add any number of E.164 numbers, given with their reasons. Returns how many are new."""
-    entries = [DoNotCall(number=number, reason=clean(why)[:255], source=source) for number, why in reasons.items()]
+def add_many_do_not_call(entries: Iterable[NewEntry]) -> int:
+    """Add any number of entries. Those whose number is on the list already change nothing. Returns how many are new."""
+    now = timezone.now()
+    rows = [
+        DoNotCall(
+            number=entry.number,
+            reason=clean(entry.reason)[:LONGEST_REASON],
+            source=entry.source,
+            created_at=entry.created_at or now,
+        )
+        for entry in entries
+    ]
     before = DoNotCall.objects.count()
-    DoNotCall.objects.bulk_create(entries, batch_size=1000, ignore_conflicts=True)
+    DoNotCall.objects.bulk_create(rows, batch_size=1000, ignore_conflicts=True)
     return DoNotCall.objects.count() - before
 
 

@@ -9,9 +9,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from zoneinfo import available_timezones
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -24,6 +24,7 @@ from calls.services.dialable import dialable, refuse_listed
 from calls.status import Status
 from calls.variables import placeholders
 from calls.waking import wake
+from calls.zones import find_zone
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,18 @@ class KeyReused(CallsError):
         )
 
 
+class DuplicatePerson(CallsError):
+    """The number of a call stands in the same list before. ``first`` is the index of that call."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__(describe_duplicate(first), code="duplicate-person", field="to")
+        self.first = first
+
+
+def describe_duplicate(first: int) -> str:
+    return f"This is the same person as in row {first}. With `allow_duplicates` they are called for each row."
+
+
 class InvalidCalls(CallsError):
     """Some calls of a batch cannot be placed. ``errors`` maps their index in the batch to what is wrong."""
 
@@ -117,13 +130,19 @@ def place_call(wanted: NewCall, *, api_key: ApiKey | None = None, idempotency_ke
 
 
 def place_calls(
-    wanted: Sequence[NewCall], *, api_key: ApiKey | None = None, idempotency_key: str = "", dry_run: bool = False
+    wanted: Sequence[NewCall],
+    *,
+    api_key: ApiKey | None = None,
+    idempotency_key: str = "",
+    dry_run: bool = False,
+    allow_duplicates: bool = False,
 ) -> tuple[list[Call], bool]:
     """
     Accept all of these calls, or raise ``InvalidCalls`` and accept none of them.
 
     Returns the calls in order, and whether they are new. ``idempotency_key`` belongs to the list as a whole. With
-    ``dry_run`` the calls are only checked.
+    ``dry_run`` the calls are only checked. Without ``allow_duplicates`` no two may be to one number, however it is
+    written.
     """
     if not wanted:
         return [], True
@@ -131,18 +150,9 @@ def place_calls(
     if idempotency_key and (known := _list_placed_before(wanted, api_key, idempotency_key, keys)):
         return known, False
     checker = _Checker(wanted)
-    calls: list[Call] = []
-    errors: dict[int, CallsError] = {}
-    for index, new in enumerate(wanted):
-        try:
-            call = checker.check(new)
-        except CallsError as error:
-            errors[index] = error
-            continue
-        call.api_key, call.idempotency_key = api_key, keys[index]
-        calls.append(call)
-    if errors:
-        raise InvalidCalls(errors)
+    calls = checker.check_all(wanted, allow_duplicates=allow_duplicates)
+    for call, key in zip(calls, keys, strict=True):
+        call.api_key, call.idempotency_key = api_key, key
     if dry_run:
         return calls, True
     try:
@@ -155,6 +165,25 @@ def place_calls(
             raise
         return known, False
     return calls, True
+
+
+def find_waiting(wanted: Sequence[NewCall]) -> list[int]:
+    """
+    Return the indices of those calls to whose number another call is waiting already.
+
+    They may be placed: a person may be called for several reasons. The operator is told, since it may be a mistake.
+    """
+    indices: dict[str, list[int]] = {}
+    for index, new in enumerate(wanted):
+        with suppress(CallsError):  # those are refused anyway
+            indices.setdefault(dialable(new.to, field="to"), []).append(index)
+    numbers = list(indices)
+    waiting = Call.objects.filter(direction=Call.Direction.OUTBOUND, due_at__isnull=False)
+    found: set[str] = set()
+    for start in range(0, len(numbers), BATCH):
+        page = waiting.filter(to_number__in=numbers[start : start + BATCH])
+        found.update(page.values_list("to_number", flat=True))
+    return sorted(index for number in found for index in indices[number])
 
 
 def _keys(idempotency_key: str, count: int) -> list[str | None]:
@@ -213,6 +242,23 @@ class _Checker:
         self._do_not_call = set(DoNotCall.objects.values_list("number", flat=True)) if len(wanted) > READ_LIST else None
         """The whole do-not-call list; None for few requests, for which the database is asked one by one."""
 
+    def check_all(self, wanted: Sequence[NewCall], *, allow_duplicates: bool) -> list[Call]:
+        """Return the calls of a list. Raises ``InvalidCalls`` for all that are wrong."""
+        calls: list[Call] = []
+        errors: dict[int, CallsError] = {}
+        first: dict[str, int] = {}
+        for index, new in enumerate(wanted):
+            try:
+                call = self.check(new)
+                if first.setdefault(call.to_number, index) != index and not allow_duplicates:
+                    raise DuplicatePerson(first[call.to_number])
+                calls.append(call)
+            except CallsError as error:
+                errors[index] = error
+        if errors:
+            raise InvalidCalls(errors)
+        return calls
+
     def check(self, wanted: NewCall) -> Call:
         to = dialable(wanted.to, field="to")
         refuse_listed(to, field="to", listed=self._do_not_call)
@@ -229,8 +275,8 @@ class _Checker:
             raise CallsError(text, code="no-voicemail-message", field="machine_detection")
         if wanted.max_duration is not None and not 10 <= wanted.max_duration <= LONGEST_CALL:
             raise CallsError(f"max_duration must be 10 to {LONGEST_CALL} seconds.", field="max_duration")
-        if wanted.timezone and wanted.timezone not in available_timezones():
-            raise CallsError(f"There is no time zone {wanted.timezone!r}.", code="unknown-timezone", field="timezone")
+        if wanted.timezone:
+            find_zone(wanted.timezone)
         now = timezone.now()
         if wanted.scheduled_for is not None and wanted.scheduled_for < now - MOST_LATE:
             raise CallsError("This time has passed.", code="in-the-past", field="scheduled_for")

@@ -115,15 +115,60 @@ def test_the_same_list_is_placed_once_unless_again_is_given(csv, capsys):
         ("to\n+12025550101,extra\n", r"calls.csv:2: .*fields"),
         ("to,record\n+12025550101,perhaps\n", r"calls.csv:2: .*perhaps"),
         ("to,scheduled_for\n+12025550101,soon\n", r"calls.csv:2: .*soon"),
-        ("to,scheduled_for,timezone\n+12025550101,2026-12-01,Mars\n", r"calls.csv:2"),
+        ("to,scheduled_for\n+12025550101,0001-01-01T00:00+14:00\n", r"calls.csv:2: .*0001"),
+        ("to,scheduled_for,timezone\n+12025550101,2026-12-01,Mars\n", r"calls.csv:2: There is no time zone 'Mars'"),
+        ("to,scheduled_for,timezone\n+12025550101,soon,Factory\n", r"calls.csv:2: The time zone 'Factory'"),
+        ("to,timezone\n+12025550101,localtime\n", r"calls.csv:2: The time zone 'localtime'"),
+        (
+            "to,scheduled_for,timezone\n+12025550101,2027-03-14T02:30,America/New_York\n",
+            r"calls.csv:2: The time 2027-03-14T02:30 does not exist in America/New_York.*06:30Z.*07:30Z",
+        ),
         ("to\n+12025550101\n+1911\n", r"calls.csv:3: .*emergency"),
         ("to,agent\n+12025550101,nobody\n", r"calls.csv:2: .*nobody"),
+        ('to,name\n+12025550101,"A\n+12025550102,B\n+12025550103,C\n', r"calls.csv:2: A quote is opened"),
+        ("to,shceduled_for\n+12025550101,2026-12-01\n", r"calls.csv:1: .*Did you mean `scheduled_for`"),
+        (f"to,name\n+12025550101,{'x' * 1001}\n", r"calls.csv:2: The variable name has 1001 characters"),
+        ("to;name\n+12025550101;Ann\n", "semicolons"),
     ],
 )
 def test_a_list_with_an_invalid_line_is_not_placed_and_the_line_is_named(csv, text, message):
     with pytest.raises(CommandError, match=message):
         schedule(csv(text))
     assert not Call.objects.exists()
+
+
+def test_everything_that_is_wrong_in_a_list_is_said_at_once(csv):
+    text = "to,record\n+1911,\n+12025550102,perhaps\n+12025550103\n+12025550104,\n+1 202 555 0104,\n"
+    with pytest.raises(CommandError) as raised:
+        schedule(csv(text))
+    lines = str(raised.value).splitlines()
+    assert [line.split(":")[1] for line in lines[:-1]] == ["2", "3", "4", "6"]
+    assert lines[-1] == "No call was placed."
+
+
+def test_the_same_person_twice_is_refused_with_both_lines_unless_asked_for(csv, capsys):
+    path = csv("to,name\n+12025550101,A\n\n+12025550102,B\n+1 (202) 555-0101,C\n")
+    for options in ((), ("--dry-run",)):
+        with pytest.raises(CommandError, match=r"calls.csv:5: This is the same person as on line 2"):
+            schedule(path, *options)
+    assert not Call.objects.exists()
+    assert "3 calls are placed" in schedule(path, "--allow-duplicates", capsys=capsys)
+
+
+def test_it_is_told_who_waits_for_another_call_already(csv, capsys):
+    schedule(csv("to\n+12025550101\n+12025550102\n"))
+    Call.objects.filter(to_number="+12025550102").update(due_at=None, status="completed")
+    path = csv("to,name\n+12025550109,C\n+1 202 555 0101,A\n+12025550102,B\n", "more.csv")
+    for options in (("--dry-run",), ()):
+        assert "waits already for 1 of the lines: 3." in " ".join(schedule(path, *options, capsys=capsys).split())
+    assert "waits already" not in schedule(path, capsys=capsys)
+
+
+def test_a_file_is_the_same_with_other_line_ends(csv, capsys):
+    schedule(csv("to\n+12025550101\n"))
+    path = csv("")
+    path.write_bytes(b"to\r\n+12025550101\r\n")
+    assert "placed before" in schedule(path, capsys=capsys)
 
 
 def test_a_file_that_is_not_text_is_an_error(tmp_path):

@@ -1,7 +1,8 @@
 """``manage.py apikey``, ``donotcall`` and ``forget``."""
 
+import csv
 import io
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -67,7 +68,9 @@ def test_the_list_shows_revoked_keys_and_no_secrets():
 def test_a_number_is_added_listed_and_removed():
     assert "is on" in run_command("donotcall", "add", "+1 202 555 0101", "--reason", "asked, twice")
     assert "was already" in run_command("donotcall", "add", ANNA)
-    assert run_command("donotcall", "list").startswith(f'{ANNA},"asked, twice",operator,')
+    header, entry = run_command("donotcall", "list").splitlines()
+    assert header == "number,reason,source,created_at"
+    assert entry.startswith(f'{ANNA},"asked, twice",operator,')
     assert "may be dialled again" in run_command("donotcall", "remove", ANNA)
     assert not DoNotCall.objects.exists()
 
@@ -81,37 +84,67 @@ def test_invalid_arguments_for_an_entry_are_errors(arguments, message):
         run_command("donotcall", *arguments)
 
 
-def test_a_list_can_be_exported_and_imported_again(tmp_path):
-    run_command("donotcall", "add", ANNA, "--reason", "said so")
-    run_command("donotcall", "add", BERT)
+REASONS = [
+    "said so", "", "two\nlines", 'a "quote"', "=HYPERLINK(A1)", "+1", "-1", "@a", "\t=1", "\r", "'tis", "'=1", " x ",
+]  # fmt: skip
+
+
+def test_a_list_is_exported_inert_and_imported_again_with_the_same_data(tmp_path):
+    long_ago = datetime(2020, 1, 31, 9, 30, 0, 123456, tzinfo=UTC)
+    for number, reason in enumerate(REASONS):
+        DoNotCall.objects.create(number=f"+1202555{number:04}", reason=reason, source="caller", created_at=long_ago)
+    before = list(DoNotCall.objects.values_list("number", "reason", "source", "created_at"))
     file = tmp_path / "list.csv"
     file.write_text(run_command("donotcall", "list"))
+    with file.open(newline="") as lines:
+        cells = [row[1] for row in csv.reader(lines)]
+    assert not any(cell.strip().startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
     DoNotCall.objects.all().delete()
-    assert run_command("donotcall", "import", file).startswith("2 numbers are new")
+    assert run_command("donotcall", "import", file).startswith(f"{len(REASONS)} numbers are new")
+    assert list(DoNotCall.objects.values_list("number", "reason", "source", "created_at")) == before
     assert run_command("donotcall", "import", file).startswith("0 numbers are new")
-    assert dict(DoNotCall.objects.values_list("number", "reason")) == {ANNA: "said so", BERT: ""}
 
 
-def test_every_valid_number_of_a_file_is_added_and_every_invalid_line_shown(tmp_path):
+def test_no_control_character_of_a_reason_reaches_the_terminal():
+    DoNotCall.objects.create(number=ANNA, reason="\x1b[2J\u202egnp.exe\x07")
+    printed = run_command("donotcall", "list")
+    assert r"\u001b[2J\u202egnp.exe\u0007" in printed
+
+
+def test_a_list_may_be_plain_lines(tmp_path):
+    file = tmp_path / "list.csv"
+    file.write_text(f"\ufeff# a remark\r\n\r\n{ANNA},stop\r\n {BERT} \r\n{ANNA}\r\n", encoding="utf-8")
+    assert "2 numbers are new" in run_command("donotcall", "import", file)
+    assert dict(DoNotCall.objects.values_list("number", "reason")) == {ANNA: "stop", BERT: ""}
+
+
+def test_a_repeated_number_is_told(tmp_path):
+    file = tmp_path / "list.csv"
+    file.write_text(f"{ANNA}\n{ANNA}\n")
+    assert "1 lines repeat a number" in run_command("donotcall", "import", file)
+
+
+def test_of_a_list_with_wrong_lines_nothing_is_added_and_each_is_shown(tmp_path):
     file = tmp_path / "list.csv"
     file.write_text(
-        f"\ufeffNumber,Reason\n\n# a remark\n{ANNA},stop\nhello\n {BERT} \n020 1234,local\n", encoding="utf-8"
+        f"number,reason,source,created_at\n{ANNA},stop,,\nhello,,,\n020 1234,,,\n{BERT},,friend,\n{BERT},,,soon\n"
+        f'{BERT},{"x" * 256},,\n{BERT}\n{BERT},"stop,,\n'
     )
     with pytest.raises(CommandError) as raised:
         run_command("donotcall", "import", file)
     lines = str(raised.value).splitlines()
-    assert [line.split(":")[1] for line in lines[:2]] == ["5", "7"]
-    assert lines[2] == "2 lines were left out."
-    assert set(DoNotCall.objects.values_list("number", flat=True)) == {ANNA, BERT}
+    assert [line.split(":")[1] for line in lines[:-1]] == ["3", "4", "5", "6", "7", "8", "9"]
+    assert lines[-1] == "No number was added."
+    assert not DoNotCall.objects.exists()
 
 
-def test_of_many_invalid_lines_some_are_shown_and_all_counted(tmp_path):
+def test_of_many_wrong_lines_some_are_shown_and_all_counted(tmp_path):
     file = tmp_path / "list.txt"
     file.write_text("nonsense\n" * 50)
     with pytest.raises(CommandError) as raised:
         run_command("donotcall", "import", file)
     assert len(str(raised.value).splitlines()) == 22
-    assert "50 lines were left out" in str(raised.value)
+    assert "... and 30 more" in str(raised.value)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])

@@ -225,7 +225,17 @@ class CallDetailSerializer(CallSerializer):
         ).data
 
 
-class BatchSerializer(Strict):
+class BatchOptionsSerializer(Strict):
+    """What a batch has beside its calls."""
+
+    allow_duplicates = StrictBoolean(
+        required=False,
+        allow_null=True,
+        help_text="Whether a number may stand in several rows, and is then called for each of them. Default: false.",
+    )
+
+
+class BatchSerializer(BatchOptionsSerializer):
     """Calls to place. If one of them cannot be placed, none is."""
 
     calls = serializers.ListField(child=NewCallSerializer(), min_length=1, max_length=MAX_BATCH_CALLS)

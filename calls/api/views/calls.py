@@ -1,6 +1,7 @@
 """The addresses of calls: placing, reading, following and ending them, and orders to live ones."""
 
 import re
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -20,6 +21,7 @@ from calls.api.operations import documented
 from calls.api.problems import Problem, error_entry, flatten, invalid
 from calls.api.serializers.calls import (
     MAX_BATCH_CALLS,
+    BatchOptionsSerializer,
     BatchSerializer,
     CallDetailSerializer,
     CallSerializer,
@@ -31,9 +33,10 @@ from calls.api.serializers.calls import (
 )
 from calls.api.timeline import timeline
 from calls.api.views.shared import Endpoint, ListEndpoint, find_call, headers_only, valid
+from calls.errors import CallsError
 from calls.models import ApiKey, Call
 from calls.services import orders
-from calls.services.placing import InvalidCalls, NewCall, place_call, place_calls
+from calls.services.placing import DuplicatePerson, InvalidCalls, NewCall, describe_duplicate, place_call, place_calls
 from calls.services.stopping import cancel_call, hang_up
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -90,15 +93,19 @@ class BatchView(Endpoint):
     @documented("place_calls")
     def post(self, request: Request) -> Response:
         key = idempotency_key(request)
-        new_calls, errors = _read_batch(request.data)
+        new_calls, errors, allow_duplicates = _read_batch(request.data)
         try:
             # If a row is malformed, the others are only checked, so that the answer has the errors of all rows.
             calls, new = place_calls(
-                list(new_calls.values()), api_key=api_key(request), idempotency_key=key, dry_run=bool(errors)
+                list(new_calls.values()),
+                api_key=api_key(request),
+                idempotency_key=key,
+                dry_run=bool(errors),
+                allow_duplicates=allow_duplicates,
             )
         except InvalidCalls as error:
             rows = list(new_calls)
-            errors += [{"row": rows[index], **error_entry(reason)} for index, reason in error.errors.items()]
+            errors += [{"row": rows[index], **_row_error(reason, rows)} for index, reason in error.errors.items()]
         if errors:
             errors.sort(key=itemgetter("row"))
             text = f"{len({entry['row'] for entry in errors})} of the calls cannot be placed, so none was."
@@ -107,12 +114,23 @@ class BatchView(Endpoint):
         return Response(data, status=202, headers=_replayed_header(new))
 
 
-def _read_batch(data: Any) -> tuple[dict[int, NewCall], list[dict[str, str | int]]]:
-    """Return the well-formed calls of a batch by row, and the entries of ``errors`` for the other rows."""
+def _row_error(error: CallsError, rows: Sequence[int]) -> dict[str, str]:
+    """The entry of ``errors`` for a row of the batch. ``rows`` are those of the calls that were checked."""
+    entry = error_entry(error)
+    return entry | {"detail": describe_duplicate(rows[error.first])} if isinstance(error, DuplicatePerson) else entry
+
+
+def _read_batch(data: Any) -> tuple[dict[int, NewCall], list[dict[str, str | int]], bool]:
+    """
+    Return the well-formed calls of a batch by row, the entries of ``errors`` for the other rows, and whether a person
+    may be called twice.
+    """
     rows = data.get("calls") if isinstance(data, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or len(data) > 1:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         valid(BatchSerializer(data=data))
     assert isinstance(rows, list)  # or the serializer has refused the body
+    # The rows are read one by one below, so that the answer names all that are wrong.
+    options = valid(BatchOptionsSerializer(data={name: value for name, value in data.items() if name != "calls"}))
     if not 1 <= len(rows) <= MAX_BATCH_CALLS:
         raise invalid("calls", f"A batch must have 1 to {MAX_BATCH_CALLS} calls.")
     new_calls: dict[int, NewCall] = {}
@@ -124,7 +142,7 @@ def _read_batch(data: Any) -> tuple[dict[int, NewCall], list[dict[str, str | int
             errors += [{"row": row, **entry} for entry in flatten(error.detail)]
         except Problem as problem:
             errors += [{"row": row, **entry} for entry in problem.errors]
-    return new_calls, errors
+    return new_calls, errors, bool(options.validated_data.get("allow_duplicates"))
 
 
 class CallView(Endpoint):

@@ -2,17 +2,28 @@
 
 import csv
 from argparse import ArgumentParser
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from calls.csv_files import Columns, Fault, UnreadableFile, as_cell, describe_faults, from_cell, parse_rows, read_text
 from calls.models import DoNotCall
+from calls.plain_text import printable
 from calls.services import CallsError
-from calls.services.do_not_call import add_do_not_call, add_many_do_not_call, remove_do_not_call, whole_number
+from calls.services.do_not_call import (
+    LONGEST_REASON,
+    NewEntry,
+    add_do_not_call,
+    add_many_do_not_call,
+    remove_do_not_call,
+    whole_number,
+)
 
-MOST_ERRORS = 20
-"""Invalid lines that are shown. Further ones are only counted."""
+_NAMES = ("number", "reason", "source", "created_at")
+COLUMNS = Columns(["number"], _NAMES[1:], kept=["reason"], without_header=_NAMES)
 
 
 class Command(BaseCommand):
@@ -27,7 +38,9 @@ class Command(BaseCommand):
         remove.add_argument("number")
         actions.add_parser("list", help="print all numbers, the newest first, as CSV that can be imported")
         load = actions.add_parser(
-            "import", help="add the numbers of a file: one per line, optionally followed by a comma and a reason"
+            "import",
+            help="add the numbers of a CSV file, with the columns that `list` prints or one number per line, which may "
+            "be followed by a comma and a reason; if any line is wrong, no number is added",
         )
         load.add_argument("file", type=Path)
 
@@ -41,40 +54,64 @@ class Command(BaseCommand):
                     self.stdout.write(f"{entry} {'is' if new else 'was already'} on the do-not-call list.")
                 case "remove":
                     if not remove_do_not_call(number=options["number"]):
-                        raise CommandError(f"{options['number']} is not on the do-not-call list.")
-                    self.stdout.write(f"{options['number']} may be dialled again.")
+                        raise CommandError(f"{printable(options['number'])} is not on the do-not-call list.")
+                    self.stdout.write(f"{printable(options['number'])} may be dialled again.")
                 case "list":
-                    rows = csv.writer(self.stdout, lineterminator="\n")
-                    fields = DoNotCall.objects.values_list("number", "reason", "source", "created_at")
-                    for number, reason, source, created_at in fields.iterator():
-                        rows.writerow([number, reason, source, created_at.isoformat(timespec="seconds")])
+                    self._list()
                 case "import":
                     self._import(options["file"])
         except CallsError as error:
             raise CommandError(str(error)) from error
 
+    def _list(self) -> None:
+        rows = csv.writer(self.stdout, lineterminator="\n")
+        rows.writerow(_NAMES)
+        for number, reason, source, created_at in DoNotCall.objects.values_list(*_NAMES).iterator():
+            rows.writerow([number, as_cell(reason), source, created_at.isoformat()])
+
     def _import(self, file: Path) -> None:
-        """Add the valid numbers even if other lines are invalid: they must not be dialled in the meantime."""
         try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            rows, faults = parse_rows(read_text(file), COLUMNS)
+        except UnreadableFile as error:
             raise CommandError(f"{file} cannot be read: {error}") from error
-        reasons: dict[str, str] = {}
-        invalid: list[str] = []
-        for line_number, line in enumerate(lines, start=1):
-            number, reason = [*next(csv.reader([line]), []), "", ""][:2]
-            if (
-                not number.strip()
-                or number.startswith("#")
-                or (line_number == 1 and number.strip().lower() == "number")
-            ):
-                continue
+        entries: dict[str, NewEntry] = {}
+        for row in rows:
             try:
-                reasons.setdefault(whole_number(number.strip()), reason.strip())
-            except CallsError as error:
-                invalid.append(f"{file}:{line_number}: {number[:40]!r}: {error}")
-        new = add_many_do_not_call(reasons=reasons, source=DoNotCall.Source.OPERATOR)
-        self.stdout.write(f"{new} numbers are new on the do-not-call list, {len(reasons) - new} were on it already.")
-        if invalid:
-            more = [f"... and {len(invalid) - MOST_ERRORS} more"] if len(invalid) > MOST_ERRORS else []
-            raise CommandError("\n".join([*invalid[:MOST_ERRORS], *more, f"{len(invalid)} lines were left out."]))
+                entry = _entry(row.fields)
+            except (ValueError, CallsError) as error:
+                faults.append(Fault(row.line, f"{row.fields['number'][:40]!r}: {error}"))
+            else:
+                entries.setdefault(entry.number, entry)
+        if faults:
+            raise CommandError(f"{describe_faults(file, faults)}\nNo number was added.")
+        # `list` prints the newest entry first, and later ids are newer.
+        new = add_many_do_not_call(reversed(entries.values()))
+        text = f"{new} numbers are new on the do-not-call list, {len(entries) - new} were on it already."
+        repeated = len(rows) - len(entries)
+        self.stdout.write(f"{text} {repeated} lines repeat a number of an earlier line." if repeated else text)
+
+
+def _entry(fields: Mapping[str, str]) -> NewEntry:
+    """Read a row. Raises ``CallsError`` and ``ValueError``."""
+    reason = from_cell(fields.get("reason", ""))
+    if len(reason) > LONGEST_REASON:
+        raise ValueError(f"The reason has {len(reason)} characters, {LONGEST_REASON} are allowed.")
+    source, created_at = fields.get("source", ""), fields.get("created_at", "")
+    if source not in ("", *DoNotCall.Source.values):
+        raise ValueError(f"The source {source[:40]!r} is none of {', '.join(DoNotCall.Source.values)}.")
+    return NewEntry(
+        number=whole_number(fields["number"]),
+        reason=reason,
+        source=source or DoNotCall.Source.OPERATOR,
+        created_at=_moment(created_at) if created_at else None,
+    )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or not 1900 <= moment.year <= 9000:
+        raise ValueError(f"{text[:40]!r} is not a time such as 2026-12-01T09:00:00+00:00.")
+    return moment

@@ -244,6 +244,18 @@ def test_a_malformed_batch_is_refused(api, body):
     assert (response.status_code, response.json()["code"]) == (400, "invalid-request")
 
 
+def test_the_same_person_twice_is_refused_with_both_rows_unless_asked_for(api):
+    rows = [{"to": 1}, row(101), row(102), row(101) | {"to": "+1 202-555-0101"}]
+    response = batch(api, rows)
+    found = [(error["row"], error["code"], error["detail"]) for error in response.json()["errors"] if error["row"]]
+    [(duplicate, code, detail)] = found
+    assert (duplicate, code) == (3, "duplicate-person")
+    assert "as in row 1" in detail
+    refused = api.post("/api/calls/batch/", {"calls": rows[1:], "allow_duplicates": "yes"})
+    assert refusal(refused) == (400, "invalid-request", "allow_duplicates")
+    assert api.post("/api/calls/batch/", {"calls": rows[1:], "allow_duplicates": True}).json()["count"] == 3
+
+
 def test_a_repeated_batch_places_its_calls_once(api):
     first = batch(api, [row(101), row(102)], HTTP_IDEMPOTENCY_KEY="b-1")
     Call.objects.update(status="completed")

@@ -4,7 +4,7 @@ import pytest
 
 from calls.models import Agent, Call, DoNotCall
 from calls.services import CallsError
-from calls.services.do_not_call import add_do_not_call, add_many_do_not_call, remove_do_not_call
+from calls.services.do_not_call import NewEntry, add_do_not_call, add_many_do_not_call, remove_do_not_call
 from tests.calls.services.dialler import ANNA, BERT
 
 pytestmark = pytest.mark.django_db
@@ -42,5 +42,5 @@ def test_a_long_reason_is_cut():
 
 def test_many_numbers_are_added_at_once_and_the_new_ones_counted():
     add_do_not_call(number=ANNA, source="caller", reason="said so")
-    assert add_many_do_not_call(reasons={ANNA: "listed", BERT: "listed"}, source="operator") == 1
+    assert add_many_do_not_call([NewEntry(ANNA, "listed"), NewEntry(BERT, "listed")]) == 1
     assert dict(DoNotCall.objects.values_list("number", "reason")) == {ANNA: "said so", BERT: "listed"}
