@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 from celery import shared_task
+from celery.signals import worker_shutting_down
 from django.db import InterfaceError, OperationalError
 
-from calls.services import claiming, dialling, privacy, reconciling, upkeep, webhook_delivery
+from calls.services import claiming, dialling, privacy, reconciling, upkeep, webhook_sender
 from calls.waking import wake
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,13 @@ def reconcile() -> None:
 
 @task
 def deliver_webhooks() -> None:
-    webhook_delivery.deliver_due()
+    webhook_sender.sender.wake()
+
+
+@worker_shutting_down.connect
+def _stop_sending_webhooks(**_: Any) -> None:
+    """The process ends when the deliveries that have begun have ended."""
+    webhook_sender.sender.stop()
 
 
 @task

@@ -4,18 +4,23 @@ Delivering webhooks: each event is sent until its endpoint accepts it, or the at
 A delivery is a POST that is signed as the Standard Webhooks specification says. It is sent at least once: if a process
 dies before it has stored the answer, the event is sent again under the same ``webhook-id``. The order of events is not
 guaranteed.
+
+No endpoint delays another one. Each has a lane. A lane begins with one delivery at a time, gets more with each success
+and is back at one after a failure. So endpoints that do not answer take few slots, and some are always kept from them.
 """
 
 import asyncio
 import logging
 import random
-import threading
 import time
-from dataclasses import dataclass
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from calls.errors import CallsError
@@ -30,13 +35,23 @@ LEASE = 60.0
 BACKOFF = (5.0, 30.0, 120.0, 600.0, 3600.0, 3 * 3600.0, 8 * 3600.0, 8 * 3600.0)
 """Seconds from one attempt to the next: 20 hours in all. After the last attempt the delivery has failed."""
 CONCURRENT = 4
-"""Deliveries to one endpoint at a time, so that a slow endpoint does not delay the others."""
+"""Deliveries to one endpoint at a time, at most: receivers are often small servers."""
+SLOTS = 400
+"""Deliveries of a process at a time. Each has a socket, and a process may open 1024 files by default on Linux."""
+UNPROVEN_SLOTS = 300
+"""Those of them that endpoints may take whose last delivery has not succeeded. The others always have the rest."""
+PAGE = 20
+"""Deliveries to one endpoint that are looked up at a time."""
+PAGES = 1000
+"""Deliveries that are looked up at a time, the oldest of each endpoint first. Only their ids are kept meanwhile."""
+LOOK = 0.2
+"""Seconds between two look-ups while deliveries are being sent: each sorts what is due, 20 ms if that is 10,000."""
+CLAIMS = 20
+"""Deliveries that are claimed before those that are being sent get their turn. A claim takes a millisecond or two."""
 BREAKS_AFTER = 5
-"""Consecutive failures after which nothing is sent to an endpoint for ``BREAK`` seconds."""
+"""Consecutive failures after which nothing is sent to an endpoint for ``BREAK`` seconds. Then one delivery tries it."""
 BREAK = 60.0
 """Seconds: long enough for a restart of the receiver, and short against the waits of ``BACKOFF``."""
-RUN = 20.0
-"""Seconds after which a run starts no more deliveries, so that its worker becomes free. The next run goes on."""
 KEPT = timedelta(days=30)
 """The age at which a delivery is deleted. No delivery waits that long."""
 
@@ -52,109 +67,211 @@ class Delivered:
     """Deliveries that failed and will be repeated."""
 
 
-_busy: set[int] = set()
-"""The ids of the endpoints that a run of this process is sending to; guarded by ``_busy_lock``."""
-_busy_lock = threading.Lock()
+@dataclass(slots=True)
+class _Lane:
+    """The deliveries to one endpoint."""
+
+    waiting: deque[tuple[UUID, datetime | None]] = field(default_factory=deque)
+    """The ids of those that are due and not claimed yet, with the time they are due; the oldest first."""
+    has_more: bool = False
+    """Whether more may be due than the last look-up has read."""
+    in_flight: int = 0
+    """Those that are being sent."""
+    width: int = 1
+    """Those that may be sent at a time."""
+    is_proven: bool = False
+    """Whether the last delivery succeeded."""
+    failures: int = 0
+    """Consecutive failures."""
+    started_at: float = 0.0
+    """The monotonic time at which the last delivery began."""
+
+    @property
+    def order(self) -> tuple[bool, int, float]:
+        """Lanes with a smaller one go first: those that work, then new ones, then failing ones; each kind in turn."""
+        return not self.is_proven, self.failures, self.started_at
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self.waiting) and self.in_flight < self.width
+
+    def succeeded(self) -> None:
+        self.is_proven, self.failures = True, 0
+        self.width = min(self.width + 1, CONCURRENT)
+
+    def failed(self) -> None:
+        self.is_proven, self.width = False, 1
+        self.failures += 1
 
 
-def deliver_due(*, limit: int = 100, post: Post | None = None) -> Delivered:
+def deliver_due(*, post: Post | None = None) -> Delivered:
     """
-    Send the deliveries that are due, to every endpoint at its own pace. Any number of processes may run this.
+    Send the deliveries that are due, until there are none. Any number of processes may run this.
 
     Do not call this where an event loop runs. It has an event loop of its own, which stands still during queries.
     """
-    due = WebhookDelivery.objects.filter(
-        status=WebhookDelivery.Status.WAITING, due_at__lte=timezone.now(), endpoint__active=True
-    )
-    endpoints = set(due.order_by().values_list("endpoint", flat=True).distinct())
-    # In one process, one run at a time sends to an endpoint: a slow endpoint then occupies one worker, not all of them.
-    with _busy_lock:
-        endpoints -= _busy
-        _busy.update(endpoints)
-    try:
-        if not endpoints:
-            return Delivered()
-        share = max(1, limit // len(endpoints))
-        lanes = [
-            _Lane(list(due.filter(endpoint=pk).order_by("due_at").select_related("endpoint")[:share]))
-            for pk in endpoints
-        ]
+    return Deliverer(post).run()
+
+
+class Deliverer:
+    """Sends what is due, and remembers from one run to the next which endpoints work."""
+
+    def __init__(self, post: Post | None = None) -> None:
+        """``post`` replaces the HTTP client."""
+        self._post = post
+        self._lanes: dict[int, _Lane] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed = asyncio.Event()
+        """Set whenever something has to be done: a delivery has ended, more may be due, or it shall stop."""
+        self._ended: list[asyncio.Task[tuple[int | str, float]]] = []
+        self._tasks: dict[asyncio.Task[tuple[int | str, float]], tuple[_Lane, WebhookDelivery]] = {}
+        self._look_wanted = False
+        self._looked_at = 0.0
+        self._is_stopping = False
+
+    # These may be called from other threads, and from a handler of a signal.
+
+    def look_again(self) -> None:
+        """More deliveries may be due than the run knows."""
+        self._look_wanted = True
+        self._wake_up()
+
+    def stop(self) -> None:
+        """Begin no more deliveries, in this run and later ones, and end when those that have begun have ended."""
+        self._is_stopping = True
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        if (loop := self._loop) is not None:
+            with suppress(RuntimeError):  # the run has just ended
+                loop.call_soon_threadsafe(self._changed.set)
+
+    # The run. All queries are made here, between two steps of the event loop.
+
+    def run(self) -> Delivered:
+        """Send what is due, until nothing is due or being sent."""
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            totals = _send_all(lanes, runner.get_loop(), post)
-    finally:
-        with _busy_lock:
-            _busy.difference_update(endpoints)
-    if totals.delivered and due.exists():
-        wake("deliver_webhooks")
-    return totals
+            if self._post is not None:
+                return self._run(runner.get_loop(), self._post)
+            client = runner.run(_make_client())
+            try:
+                return self._run(runner.get_loop(), client.post)
+            finally:
+                runner.run(client.close())
 
+    def _run(self, loop: asyncio.AbstractEventLoop, post: Post) -> Delivered:
+        totals = Delivered()
+        self._loop, self._changed, self._look_wanted = loop, asyncio.Event(), True
+        try:
+            self._send_all(loop, post, totals)
+        finally:
+            self._loop = None
+            for task in self._tasks:
+                task.cancel()
+            self._tasks.clear()
+            self._ended.clear()
+            self._forget()
+            for lane in self._lanes.values():
+                lane.in_flight = 0
+        return totals
 
-class _Lane:
-    """The deliveries to one endpoint, in one run."""
-
-    def __init__(self, waiting: list[WebhookDelivery]) -> None:
-        self.waiting = waiting
-        """Those that this run has not claimed yet, the oldest first."""
-        self.in_flight = 0
-        """Those that are being sent."""
-        self.failures = 0
-        """Consecutive failures."""
-
-    def claim_next(self) -> WebhookDelivery | None:
-        """Claim the next delivery; None if none is left, or enough are in flight."""
-        while self.waiting and self.in_flight < CONCURRENT:
-            delivery = self.waiting.pop(0)
-            if _claim(delivery):
-                self.in_flight += 1
-                return delivery
-        return None
-
-    def back_off(self, endpoint: WebhookEndpoint) -> None:
-        """Postpone everything that waits for a failing endpoint, so that its attempts are not used up at once."""
-        self.waiting.clear()
-        now = timezone.now()
-        rest = endpoint.deliveries.filter(status=WebhookDelivery.Status.WAITING, due_at__lte=now)
-        rest.update(due_at=now + timedelta(seconds=BREAK * _jitter()))
-
-
-def _send_all(lanes: list[_Lane], loop: asyncio.AbstractEventLoop, post: Post | None) -> Delivered:
-    """Send the deliveries in tasks. All queries are made here, between two steps of the event loop."""
-    totals = Delivered()
-    client = None if post else loop.run_until_complete(_make_client())
-    post = post or (client.post if client else None)
-    assert post is not None
-    tasks: dict[asyncio.Task[tuple[int | str, float]], tuple[_Lane, WebhookDelivery]] = {}
-    ends_at = time.monotonic() + RUN
-    try:
+    def _send_all(self, loop: asyncio.AbstractEventLoop, post: Post, totals: Delivered) -> None:
         while True:
-            for lane in lanes if time.monotonic() < ends_at else ():
-                while (delivery := lane.claim_next()) is not None:
-                    tasks[loop.create_task(send(post, delivery))] = lane, delivery
-            if not tasks:
-                return totals
-            done, _ = loop.run_until_complete(asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))
-            for task in [task for task in tasks if task in done]:  # in the order of sending
-                lane, delivery = tasks.pop(task)
+            if self._is_stopping:
+                self._forget()
+            elif self._must_look() and (not self._tasks or time.monotonic() >= self._looked_at + LOOK):
+                self._look()
+            began = self._begin(loop, post)
+            if not self._tasks and not self._must_look():
+                return
+            pause = 0.0 if began == CLAIMS or not self._tasks else LOOK if self._must_look() else None
+            loop.run_until_complete(self._wait(pause))
+            for task in self._ended:
+                lane, delivery = self._tasks.pop(task)
                 lane.in_flight -= 1
                 _record_result(lane, delivery, *task.result(), totals)
-    finally:
-        for task in tasks:
-            task.cancel()
-        if client is not None:
-            loop.run_until_complete(client.close())
+            self._ended.clear()
+
+    def _must_look(self) -> bool:
+        dry = (lane.has_more and not lane.waiting for lane in self._lanes.values())
+        return not self._is_stopping and (self._look_wanted or any(dry))
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Wait until something has to be done, for so many seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        self._changed.clear()
+
+    def _forget(self) -> None:
+        """Forget what waits."""
+        for lane in self._lanes.values():
+            lane.waiting.clear()
+            lane.has_more = False
+
+    def _look(self) -> None:
+        """Look up what is due at endpoints of which no deliveries are known to be due."""
+        self._look_wanted = False
+        for lane in self._lanes.values():
+            lane.has_more = bool(lane.waiting)  # this look-up leaves these out
+        known = [pk for pk, lane in self._lanes.items() if lane.waiting]
+        place = Window(RowNumber(), partition_by="endpoint_id", order_by="due_at")
+        due = _due().exclude(endpoint__in=known).annotate(place=place).filter(place__lte=PAGE)
+        found = list(due.order_by("place", "due_at").values_list("endpoint_id", "pk", "due_at", "place")[:PAGES])
+        for endpoint, pk, due_at, number in found:
+            lane = self._lanes.setdefault(endpoint, _Lane())
+            lane.waiting.append((pk, due_at))
+            lane.has_more = number == PAGE
+        self._look_wanted = self._look_wanted or len(found) == PAGES
+        self._looked_at = time.monotonic()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, post: Post) -> int:
+        """Claim and begin to send deliveries, ``CLAIMS`` at most. Returns how many."""
+        began = 0
+        while began < CLAIMS and (lane := self._next_lane()) is not None:
+            pk, due_at = lane.waiting.popleft()
+            if (delivery := _claim(pk, due_at)) is None:
+                continue
+            began += 1
+            lane.in_flight += 1
+            lane.started_at = time.monotonic()
+            task = loop.create_task(send(post, delivery))
+            task.add_done_callback(self._note_end)
+            self._tasks[task] = lane, delivery
+        return began
+
+    def _next_lane(self) -> _Lane | None:
+        if len(self._tasks) >= SLOTS:
+            return None
+        unproven = sum(lane.in_flight for lane in self._lanes.values() if not lane.is_proven)
+        ready = (lane for lane in self._lanes.values() if lane.is_ready)
+        open_ones = (lane for lane in ready if lane.is_proven or unproven < UNPROVEN_SLOTS)
+        return min(open_ones, key=lambda lane: lane.order, default=None)
+
+    def _note_end(self, task: asyncio.Task[tuple[int | str, float]]) -> None:
+        self._ended.append(task)
+        self._changed.set()
 
 
-def _claim(delivery: WebhookDelivery) -> bool:
-    """Reserve a delivery for ``LEASE`` seconds. The attempt counts from here on, even if this process dies."""
+def _due() -> QuerySet[WebhookDelivery]:
+    return WebhookDelivery.objects.filter(
+        status=WebhookDelivery.Status.WAITING, due_at__lte=timezone.now(), endpoint__active=True
+    )
+
+
+def _claim(pk: UUID, due_at: datetime | None) -> WebhookDelivery | None:
+    """
+    Reserve a delivery for ``LEASE`` seconds; None if another process has it or it is not due any more.
+
+    The attempt counts from here on, even if this process dies.
+    """
     lease = timezone.now() + timedelta(seconds=LEASE)
     as_seen = WebhookDelivery.objects.filter(
-        pk=delivery.pk, status=WebhookDelivery.Status.WAITING, due_at=delivery.due_at, endpoint__active=True
+        pk=pk, status=WebhookDelivery.Status.WAITING, due_at=due_at, endpoint__active=True
     )
     if not as_seen.update(due_at=lease, attempts=F("attempts") + 1):
-        return False
-    delivery.due_at = lease
-    delivery.attempts += 1
-    return True
+        return None
+    return WebhookDelivery.objects.select_related("endpoint").filter(pk=pk, due_at=lease).first()
 
 
 async def _make_client() -> Client:
@@ -169,11 +286,11 @@ def _record_result(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, m
         "log": [*delivery.log, {"at": now.isoformat(timespec="seconds"), "result": outcome, "ms": round(ms)}],
     }
     if status is not None and 200 <= status < 300:
-        lane.failures = 0
+        lane.succeeded()
         totals.delivered += 1
         changes |= {"status": WebhookDelivery.Status.DELIVERED, "due_at": None, "delivered_at": now}
     else:
-        lane.failures += 1
+        lane.failed()
         if status == 410 or delivery.attempts > len(BACKOFF):
             totals.failed += 1
             changes |= {"status": WebhookDelivery.Status.FAILED, "due_at": None}
@@ -194,7 +311,16 @@ def _record_result(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, m
             logger.warning(
                 "Webhook endpoint %d keeps failing (%s); its deliveries are postponed", delivery.endpoint_id, outcome
             )
-        lane.back_off(delivery.endpoint)
+        _back_off(lane, delivery.endpoint)
+
+
+def _back_off(lane: _Lane, endpoint: WebhookEndpoint) -> None:
+    """Postpone everything that waits for a failing endpoint, so that its attempts are not used up at once."""
+    lane.waiting.clear()
+    lane.has_more = False
+    now = timezone.now()
+    rest = endpoint.deliveries.filter(status=WebhookDelivery.Status.WAITING, due_at__lte=now)
+    rest.update(due_at=now + timedelta(seconds=BREAK * _jitter()))
 
 
 def _jitter() -> float:

@@ -14,7 +14,6 @@ from uuid import UUID, uuid4
 import aiohttp
 import pytest
 import time_machine
-from django.utils import timezone
 
 from calls.models import Agent, Call, WebhookDelivery, WebhookEndpoint
 from calls.services import CallsError, webhook_delivery, webhook_posting, webhooks
@@ -23,6 +22,7 @@ from calls.services.webhook_delivery import (
     BREAKS_AFTER,
     CONCURRENT,
     LEASE,
+    Deliverer,
     delete_old_deliveries,
     deliver_due,
     redeliver,
@@ -275,7 +275,7 @@ def test_an_endpoint_that_answers_410_receives_nothing_more(call):
     endpoint = create_endpoint("a.example.com")
     first, *_ = create_deliveries(call, endpoint, 1 + 3 * CONCURRENT)
     receiver = Receiver(a=410)
-    assert deliver_due(post=receiver).failed == len(receiver.got) == CONCURRENT
+    assert deliver_due(post=receiver).failed == len(receiver.got) == 1
     endpoint.refresh_from_db()
     first.refresh_from_db()
     assert (endpoint.active, first.status) == (False, "failed")
@@ -301,29 +301,24 @@ def test_an_unknown_delivery_cannot_be_repeated():
 # --- Several workers ----------------------------------------------------------------------------------------
 
 
-def test_a_delivery_that_a_worker_has_claimed_is_not_due_for_others(call, monkeypatch):
-    create_deliveries(call, create_endpoint(), 1)
-    claim, due_for_others = webhook_delivery._claim, []
+def claim(delivery) -> WebhookDelivery | None:
+    return webhook_delivery._claim(delivery.pk, delivery.due_at)
 
-    def count_due_after_claim(delivery):
-        claimed = claim(delivery)
-        due_for_others.append(WebhookDelivery.objects.filter(due_at__lte=timezone.now()).count())
-        return claimed
 
-    monkeypatch.setattr(webhook_delivery, "_claim", count_due_after_claim)
-    assert deliver_due(post=Receiver()).delivered == 1
-    assert due_for_others == [0]
+def test_a_delivery_that_a_worker_has_claimed_is_not_due_for_others(call):
+    [delivery] = create_deliveries(call, create_endpoint(), 1)
+    assert claim(delivery).attempts == 1
+    assert deliver_due(post=Receiver()).delivered == 0
 
 
 def test_of_two_workers_that_saw_a_delivery_due_one_claims_it(call):
-    create_deliveries(call, create_endpoint(), 1)
-    seen_by_one, seen_by_another = WebhookDelivery.objects.get(), WebhookDelivery.objects.get()
-    assert [webhook_delivery._claim(seen_by_one), webhook_delivery._claim(seen_by_another)] == [True, False]
+    [seen_by_both] = create_deliveries(call, create_endpoint(), 1)
+    assert [bool(claim(seen_by_both)), bool(claim(seen_by_both))] == [True, False]
 
 
 def test_a_delivery_of_a_dead_worker_is_sent_after_its_lease(call, clock):
     [delivery] = create_deliveries(call, create_endpoint(), 1)
-    assert webhook_delivery._claim(delivery)
+    assert claim(delivery)
     receiver = Receiver()
     clock.shift(LEASE - 1)
     assert deliver_due(post=receiver).delivered == 0
@@ -378,15 +373,17 @@ def test_an_endpoint_that_keeps_failing_costs_few_attempts_and_the_rest_waits(ca
     create_deliveries(call, broken, 50)
     create_deliveries(call, sound, 20)
     receiver = Receiver(broken=500)
-    done = deliver_due(post=receiver)
-    assert done.delivered == 20
-    assert BREAKS_AFTER <= done.retried < BREAKS_AFTER + CONCURRENT
+    deliverer = Deliverer(receiver)
+    done = deliverer.run()
+    assert (done.delivered, done.retried) == (20, BREAKS_AFTER)
     untouched = WebhookDelivery.objects.filter(endpoint=broken, attempts=0)
-    assert untouched.count() == 50 - done.retried
+    assert untouched.count() == 50 - BREAKS_AFTER
     assert not untouched.filter(due_at__lte=NOON + timedelta(seconds=59)).exists()
     clock.shift(75)
+    assert deliverer.run().retried == 1  # one delivery tries whether the endpoint works again
+    clock.shift(75)
     receiver.statuses.clear()
-    deliver_due(post=receiver, limit=1000)
+    deliverer.run()
     assert not WebhookDelivery.objects.exclude(status="delivered").exists()
 
 
@@ -401,51 +398,64 @@ def test_a_success_between_failures_keeps_the_endpoint_in_use(call):
     assert done.delivered + done.retried == 30
 
 
-def test_no_endpoint_takes_the_whole_run(call):
-    create_deliveries(call, create_endpoint("busy.example.com"), 30)
-    create_deliveries(call, create_endpoint("calm.example.com"), 1)
+def test_an_endpoint_with_many_waiting_deliveries_delays_no_other_one(call):
+    busy = create_endpoint("busy.example.com")
+    waiting = [WebhookDelivery(endpoint=busy, call=call, event="call.ringing", payload={}) for _ in range(300)]
+    WebhookDelivery.objects.bulk_create(waiting)
+    create_deliveries(call, create_endpoint("calm.example.com"), 3)
     receiver = Receiver()
-    deliver_due(limit=10, post=receiver)
+    assert deliver_due(post=receiver).delivered == 303
     hosts = [url.split("/")[2] for url, *_ in receiver.got]
-    assert (hosts.count("busy.example.com"), hosts.count("calm.example.com")) == (5, 1)
+    assert max(n for n, host in enumerate(hosts) if host == "calm.example.com") < 20
 
 
-def test_a_run_that_leaves_deliveries_wakes_the_next_one(call, django_capture_on_commit_callbacks):
-    create_deliveries(call, create_endpoint(), 5)
-    for expected in (1, 1, 0):
-        with django_capture_on_commit_callbacks() as callbacks:
-            deliver_due(limit=2, post=Receiver())
-        assert len(callbacks) == expected
+def test_endpoints_that_do_not_answer_leave_room_for_those_that_do(call, monkeypatch):
+    monkeypatch.setattr(webhook_delivery, "SLOTS", 10)
+    monkeypatch.setattr(webhook_delivery, "UNPROVEN_SLOTS", 6)
+    sound, answered, waiting, most = create_endpoint("sound.example.com"), [], 0, 0
+
+    async def post(url, body, headers):
+        nonlocal waiting, most
+        if "sound" in url:
+            answered.append(url)
+            if len(answered) == 9:
+                all_answered.set()
+            return 204
+        waiting += 1
+        most = max(most, waiting)
+        await all_answered.wait()
+        waiting -= 1
+        raise ConnectionResetError
+
+    deliverer, all_answered = Deliverer(post), asyncio.Event()
+    create_deliveries(call, sound, 1)
+    deliverer.run()
+    for number in range(20):
+        create_deliveries(call, create_endpoint(f"silent{number}.example.com"), 2)
+    create_deliveries(call, sound, 8)
+    done = deliverer.run()
+    assert (done.delivered, done.retried, most) == (8, 40, 6)
 
 
-def test_a_run_ends_in_time_and_leaves_the_rest(call, monkeypatch):
-    create_deliveries(call, create_endpoint(), 30)
-    monkeypatch.setattr(webhook_delivery, "RUN", -1.0)
-    assert deliver_due(post=Receiver()).delivered == 0
-    assert WebhookDelivery.objects.filter(attempts=0).count() == 30
+def test_more_deliveries_than_are_looked_up_at_a_time_are_all_sent(call, monkeypatch):
+    monkeypatch.setattr(webhook_delivery, "PAGE", 3)
+    monkeypatch.setattr(webhook_delivery, "PAGES", 4)
+    monkeypatch.setattr(webhook_delivery, "LOOK", 0.0)
+    for number in range(5):
+        create_deliveries(call, create_endpoint(f"e{number}.example.com"), 4)
+    assert deliver_due(post=Receiver()).delivered == 20
 
 
-def test_an_endpoint_is_left_to_the_run_that_is_sending_to_it(call):
-    """So a slow endpoint occupies one worker of a process, not all of them."""
-    endpoint = create_endpoint()
-    create_deliveries(call, endpoint, 3)
-    webhook_delivery._busy.add(endpoint.pk)
-    try:
-        assert deliver_due(post=Receiver()).delivered == 0
-    finally:
-        webhook_delivery._busy.discard(endpoint.pk)
-    assert deliver_due(post=Receiver()).delivered == 3
-    assert webhook_delivery._busy == set()
-
-
-def test_a_bug_leaves_no_endpoint_marked_as_busy(call):
+def test_a_bug_is_raised_and_what_it_interrupted_is_repeated_later(call, clock):
     async def broken(url, body, headers):
         raise RuntimeError("a bug")
 
+    deliverer = Deliverer(broken)
     create_deliveries(call, create_endpoint(), 3)
     with pytest.raises(RuntimeError):
-        deliver_due(post=broken)
-    assert webhook_delivery._busy == set()
+        deliverer.run()
+    clock.shift(LEASE + 1)
+    assert deliver_due(post=Receiver()).delivered == 3
 
 
 def test_old_deliveries_are_deleted(call):
