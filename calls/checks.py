@@ -11,8 +11,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import Error as DatabaseError
 
-from calls import numbers, rates, schedule
+from calls import area_codes, dial_rules, rates, schedule
 from calls.languages import judge_language, judge_other_language
+from calls.numbers import NumberRefused, read_number
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Names of this machine, where Twilio reaches nothing."""
@@ -92,8 +93,10 @@ def _twilio() -> Iterator[CheckMessage]:
     if sid != settings.DEVELOPMENT_ACCOUNT_SID and settings.DEVELOPMENT_AUTH_TOKEN in settings.TWILIO_AUTH_TOKENS:
         yield Error("TWILIO_ACCOUNT_SID is set, but TWILIO_AUTH_TOKEN is not. Set both.", id="calls.E002")
     number = settings.TWILIO_PHONE_NUMBER
-    if number and not re.fullmatch(r"\+[1-9]\d{6,14}", number):
-        yield Error("TWILIO_PHONE_NUMBER is not a full telephone number. Write it like +15551234567.", id="calls.E003")
+    try:
+        read_number(number or "+15551234567")
+    except NumberRefused as error:
+        yield Error(f"TWILIO_PHONE_NUMBER is not a full telephone number. {error}", id="calls.E003")
     if len(settings.TWILIO_AUTH_TOKENS) > 2:
         yield Error(
             "TWILIO_AUTH_TOKEN has more than two tokens. Only a rotation needs two, the old one and the new one.",
@@ -136,12 +139,12 @@ def _calling_out() -> Iterator[CheckMessage]:
     except (ValueError, TypeError, AttributeError) as error:
         yield Error(f"CALLING_HOURS is invalid: {error}", id="calls.E020")
     countries = set(settings.DIAL_COUNTRIES)
-    if unknown := sorted(countries - numbers.REGIONS - {"*"}):
+    if unknown := sorted(countries - dial_rules.REGIONS - {"*"}):
         yield Error(
             f"DIAL_COUNTRIES has unknown countries: {', '.join(unknown)}. Use ISO codes such as US.", id="calls.E021"
         )
-    if unknown := sorted(set(settings.DIAL_NUMBER_TYPES) - numbers.TYPES):
-        choices = ", ".join(sorted(numbers.TYPES))
+    if unknown := sorted(set(settings.DIAL_NUMBER_TYPES) - dial_rules.TYPES):
+        choices = ", ".join(sorted(dial_rules.TYPES))
         yield Error(
             f"DIAL_NUMBER_TYPES has unknown types: {', '.join(unknown)}. Choose from: {choices}.", id="calls.E022"
         )
@@ -159,6 +162,10 @@ def _calling_out() -> Iterator[CheckMessage]:
         schedule.Pace(calls_per_second=settings.CALLS_PER_SECOND, burst=max(1, round(settings.CALLS_PER_SECOND)))
     except (ValueError, OverflowError) as error:
         yield Error(f"CALLS_PER_SECOND is invalid: {error}", id="calls.E025")
+    try:
+        area_codes.parse_new_codes(tuple(settings.NEW_AREA_CODES))
+    except ValueError as error:
+        yield Error(f"NEW_AREA_CODES is invalid: {error}", id="calls.E027")
     if settings.ATTEMPTS_PER_NUMBER_AND_DAY < 1:
         yield Error("ATTEMPTS_PER_NUMBER_AND_DAY must be at least 1, or no call is ever dialled.", id="calls.E026")
 

@@ -17,11 +17,10 @@ from django.utils import timezone
 from calls import costs, rates
 from calls.keyterms import are_keyterms
 from calls.languages import LANGUAGE, are_voices_of_languages, judge_language, problems_of_others
+from calls.numbers import E164
 from calls.status import Status
 from calls.variables import misspelt
 
-E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-"""A telephone number in international form. The text must match as a whole (``fullmatch``)."""
 _is_number = RegexValidator(r"^\+[1-9][0-9]{6,14}$", "Write it as +15551234567.")
 
 

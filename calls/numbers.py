@@ -1,122 +1,249 @@
-"""Decides which telephone numbers may be dialled, and finds their country and time zones. Pure."""
+"""
+Reads telephone numbers and other addresses of callers. Pure.
+
+This is the only place that reads a number. Everything that stores, compares, dials or looks up a number asks
+``read_number`` or ``read_address`` first, so that one number has one form everywhere, however it was written.
+"""
 
 import re
-from collections.abc import Collection
+import unicodedata
 
 import phonenumbers
-from phonenumbers import PhoneNumber, PhoneNumberType
-from phonenumbers import timezone as _timezone
 
 from calls.errors import CallsError
 
-REGIONS = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
-"""The country codes that settings may name. "001" stands for networks without a country, such as satellites."""
-TYPES = frozenset(map(PhoneNumberType.to_string, PhoneNumberType.values())) - {"UNKNOWN", "PREMIUM_RATE"}
-"""The number types that settings may name."""
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+"""A telephone number in international form. The text must match as a whole (``fullmatch``)."""
+ANONYMOUS = "anonymous"
+"""The address of every caller who withholds the number."""
 
-_WRITTEN = re.compile(r"\+[0-9 ().-]*")  # no letters, extensions, `tel:` or digits of other scripts
-_LONGEST = 40  # characters: 15 digits with a separator each, and some more
-_SHORT_DIGITS = 6  # every international number is longer, and no emergency number is
-_SERVICE = re.compile(r"[2-9]11")  # 211 to 911 of North America; no area code looks like this
+LONGEST = 200
+"""Characters of a number as it is written: 15 digits with separators, and the invisible marks of a spreadsheet."""
+_EXAMPLE = "Write the number in international form, for example +1 212 555 0123."
+_PLUSES = "+\uff0b"  # the second is the full-width plus
+_OPENING, _CLOSING = "([{\uff08\uff3b", ")]}\uff09\uff3d"
+_SLASHES = "/\uff0f\u2044\u2215"
+_DASHES = "\u2212\u2043\u30fc\uff70~\u2053\u223c\uff5e"  # besides all of the category Pd
+_DOTS = ".\uff0e\u00b7\u2027\u2022\u30fb"
+_WHOLE = 9  # digits; shorter numbers are rare, and look like the area code of a longer one
+_UNSEEN = "\u034f\ufe0e\ufe0f"  # besides all of the category Cf
+_TRUNK_ZERO = re.compile(r"\( *0 *\)")
+_WITHHELD = frozenset({ANONYMOUS, "restricted", "unknown", "unavailable", "blocked", "private", "withheld"})
+_WITHHELD_NUMBERS = frozenset({"+7378742833", "+266696687", "+8656696", "+86282452253", "+2562533"})
+"""What Twilio sends instead of RESTRICTED, ANONYMOUS, UNKNOWN, UNAVAILABLE and BLOCKED. None is a real number."""
+_ADDRESS = re.compile(r"(?P<scheme>sips?|client|whatsapp|messenger):(?P<rest>.+)", re.IGNORECASE | re.DOTALL)
 
 
 class NumberRefused(CallsError, ValueError):
-    """A number must not be dialled. ``code`` says why."""
+    """A number cannot be read, or must not be dialled. ``code`` says why."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message, code=code)
 
 
-def dialable(text: str, *, countries: Collection[str], types: Collection[str]) -> str:
+def read_number(text: str) -> str:
     """
-    Return the number as E.164 if it may be dialled.
+    Return the number as E.164, whatever its spelling: separators, brackets, trunk zeros, invisible marks, ``tel:``.
 
-    ``countries`` are ISO codes, or "*" for all of them. Numbers without a country ("001": satellites, a favourite
-    of toll fraud) must be named. ``types`` are names of ``PhoneNumberType``. Emergency and premium numbers are always
-    refused. Raises ``NumberRefused``: ``emergency-number``, ``invalid-number``, ``premium-number``,
-    ``country-not-allowed`` or ``number-type-not-allowed``.
+    The number begins with + and its country code. It need not exist: callers send such numbers too, and these can be
+    listed and forgotten. Reading a number that was read changes nothing. Raises ``NumberRefused`` (``invalid-number``).
     """
-    written = text.strip()
-    # This comes first, and reads the text as written: a normalised emergency number may look like any other number.
-    if len(written) <= _LONGEST and _reaches_emergency(written, countries):
-        raise _emergency()
-    number = _parse(written)
-    national = phonenumbers.national_significant_number(number)
-    local_regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(number.country_code or 0, ())
-    if any(phonenumbers.is_emergency_number(national, region) for region in local_regions) or (
-        number.country_code == 1 and _SERVICE.match(national)
-    ):
-        raise _emergency()
-    if not phonenumbers.is_valid_number(number):
-        raise _invalid("This telephone number does not exist. Check its digits.")
-    kind = phonenumbers.number_type(number)
-    if kind == PhoneNumberType.PREMIUM_RATE:
-        raise NumberRefused("premium-number", "This is a premium-rate number. Such numbers are never dialled.")
-    region = phonenumbers.region_code_for_number(number)
-    if region not in countries and ("*" not in countries or region == "001"):
-        place = "a network without a country (001)" if region == "001" else region
-        raise NumberRefused("country-not-allowed", f"This number belongs to {place}, where calls are not allowed.")
-    if (name := PhoneNumberType.to_string(kind)) not in types:
-        wanted = name.lower().replace("_", " ")
-        raise NumberRefused("number-type-not-allowed", f"Numbers of this type ({wanted}) are not allowed.")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    read = readings(text)
+    number = read[0] if len(read) == 1 or _exists(read[0]) else read[-1]
+    if not E164.fullmatch(number):
+        wrong = "many" if len(number) > 15 else "few"
+        raise invalid(f"The number has too {wrong} digits, or no country code. {_EXAMPLE}")
+    return number
 
 
-def region_of(number: str) -> str:
+def readings(text: str) -> list[str]:
     """
-    Return the ISO code of a number's country, or "001" for networks without a country.
+    Return + and digits for each way to read the number: as it stands, and without a trunk zero in brackets.
 
-    If several countries share the code (+1, +44, +7) and the number does not tell which one it is, the main one.
-    Raises ``NumberRefused`` if the text is not a number.
+    Either may be too short for a number. For rules that must hold for both. Raises ``NumberRefused``.
     """
-    parsed = _parse(number)
-    return phonenumbers.region_code_for_number(parsed) or phonenumbers.region_code_for_country_code(
-        parsed.country_code or 0
-    )
+    written = _simplify(text)
+    if not written.startswith("+"):
+        raise invalid(f"The number has no + and country code in front. {_EXAMPLE}")
+    _refuse_second_number(written)
+    return [_settle(re.sub(r"[^0-9]", "", spelling)) for spelling in _spellings(written)]
 
 
-def zones_of(number: str) -> tuple[str, ...]:
+def read_address(text: str) -> str:
     """
-    Return the names of all time zones in which a number may ring. The result is never empty.
+    Return the one form of a caller's address: a number as E.164, ``sip:``, ``client:``, ``whatsapp:`` or ``anonymous``.
 
-    A mobile or toll-free number has all zones of its country code, which are more than forty in North America. A
-    number without a country may ring anywhere, and no hour is decent everywhere: it gets UTC, and is dialled only if
-    the operator has allowed "001". Raises ``NumberRefused`` if the text is not a number.
+    Raises ``NumberRefused`` (``invalid-number``) if the text is none of these.
     """
-    parsed = _parse(number)
-    for zones in (_timezone.time_zones_for_number(parsed), _timezone.time_zones_for_geographical_number(parsed)):
-        if known := tuple(zone for zone in zones if zone != _timezone.UNKNOWN_TIMEZONE):
-            return known
-    return ("UTC",)
+    seen = _remove_unseen(text).strip()
+    if seen.lower() in _WITHHELD:
+        return ANONYMOUS
+    uri = re.search(r"<([^<>]+)>\Z", seen)  # behind the name of the caller
+    subject = uri[1] if uri else seen
+    match = _ADDRESS.fullmatch(subject)
+    if match is None:
+        number = read_number(subject)
+        return ANONYMOUS if number in _WITHHELD_NUMBERS else number
+    scheme, rest = match["scheme"].lower(), match["rest"].strip()
+    if scheme == "whatsapp":
+        return f"whatsapp:{read_number(rest)}"
+    return _read_sip(scheme, rest) if scheme.startswith("sip") else f"{scheme}:{rest}"
 
 
-def _parse(text: str) -> PhoneNumber:
-    if len(text) <= _LONGEST and _WRITTEN.fullmatch(text):
-        try:
-            # Only digits, so that the parser does not read an extension or a second number into the punctuation.
-            return phonenumbers.parse("+" + re.sub(r"[^0-9]", "", text))
-        except phonenumbers.NumberParseException:
-            pass
-    raise _invalid("Write the number in international form, for example +1 212 555 0123.")
+def canonical(text: str) -> str:
+    """Return ``read_address(text)``; without invisible marks as it is if it is no address, such as a short code."""
+    try:
+        return read_address(text)
+    except NumberRefused:
+        return _remove_unseen(text).strip()
 
 
-def _reaches_emergency(written: str, countries: Collection[str]) -> bool:
-    """Whether dialling the text as it is written could reach an emergency service."""
-    bare = written.lstrip("+ ")
-    if sum(map(str.isdigit, bare)) <= _SHORT_DIGITS and any(
-        phonenumbers.is_emergency_number(bare, region) for region in phonenumbers.SUPPORTED_SHORT_REGIONS
-    ):
-        return True
-    # Without a country code, further digits do not keep an emergency number from being reached. Phones everywhere
-    # know 911, 112 and 999.
-    return not written.startswith("+") and any(
-        phonenumbers.connects_to_emergency_number(bare, region) for region in {"US", "GB", *countries}
-    )
+def number_in(address: str) -> str:
+    """Return the telephone number that an address in its one form contains; empty if it has none."""
+    number = address.removeprefix("whatsapp:")
+    return number if E164.fullmatch(number) and number not in _WITHHELD_NUMBERS else ""
 
 
-def _emergency() -> NumberRefused:
-    return NumberRefused("emergency-number", "This is an emergency or service number. Such numbers are never dialled.")
+def read_beginning(text: str) -> str:
+    """Return + and the digits of a number, or of its beginning. Empty if the text has anything else, or no digits."""
+    try:
+        written = _simplify(text)
+    except NumberRefused:
+        return ""
+    digits = re.sub(r"[^0-9]", "", _spellings(written)[-1])
+    try:
+        number = read_number(written)
+    except NumberRefused:
+        number = ""
+    # The beginning of a number is not read as a whole one: what looks like a trunk prefix may belong to the number.
+    return number if number and _exists(number) else f"+{digits}" if digits else ""
 
 
-def _invalid(message: str) -> NumberRefused:
+def invalid(message: str) -> NumberRefused:
     return NumberRefused("invalid-number", message)
+
+
+def spelled_out(text: str) -> str:
+    """
+    Return the text as ASCII digits, +, brackets, spaces and dashes; unchanged if it has other characters.
+
+    For rules that read a number as it was written, such as those about emergency numbers.
+    """
+    try:
+        return _simplify(text)
+    except NumberRefused:
+        return text
+
+
+def _simplify(text: str) -> str:
+    """Write every character of a number in ASCII. Raises ``NumberRefused``, which names the first that is none."""
+    if len(text) > LONGEST:
+        raise invalid(f"This is too long for a telephone number. {_EXAMPLE}")
+    seen = _remove_unseen(text).strip()
+    seen = re.sub(r"\Atel:\s*", "", seen, flags=re.IGNORECASE)
+    written: list[str] = []
+    digits: list[str] = []
+    for character in seen:
+        if unicodedata.category(character) == "Nd":
+            digits.append(character)
+            written.append(str(unicodedata.decimal(character)))
+        elif character in _PLUSES:
+            if digits or "+" in written:
+                raise invalid(f"A + may stand in front of the number only. {_EXAMPLE}")
+            written.append("+")
+        else:
+            written.append(_separator(character))
+    # Digits of two scripts are no spelling that people use, but a way to hide a number.
+    zeros = {ord(digit) - unicodedata.decimal(digit): digit for digit in digits}
+    if len(zeros) > 1:
+        other = zeros[max(zeros)]
+        raise invalid(f"The number mixes digits of two scripts: {_name(other)}. {_EXAMPLE}")
+    return "".join(written).lstrip(" (-.")
+
+
+def _separator(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Zs" or character == "\t":
+        return " "
+    if category == "Pd" or character in _DASHES:
+        return "-"
+    for signs, sign in ((_OPENING, "("), (_CLOSING, ")"), (_SLASHES, "/"), (_DOTS, ".")):
+        if character in signs:
+            return sign
+    raise invalid(f"{_name(character)} cannot be part of a telephone number. {_EXAMPLE}")
+
+
+def _remove_unseen(text: str) -> str:
+    """Remove characters that nobody sees: zero-width spaces, marks of direction, soft hyphens, byte order marks."""
+    return "".join(one for one in text if unicodedata.category(one) != "Cf" and one not in _UNSEEN)
+
+
+def _name(character: str) -> str:
+    """Name a character so that also an invisible one, or one that looks like another, can be told."""
+    if character.isascii() and character.isprintable():
+        return f'The character "{character}"'
+    name = unicodedata.name(character, "control character" if unicodedata.category(character) == "Cc" else "")
+    return f"The character U+{ord(character):04X} {name}".rstrip()
+
+
+def _refuse_second_number(written: str) -> None:
+    """Refuse ``+1 212 555 0123/0124``: what stands before the slash is a whole number, so another one follows."""
+    digits = re.sub(r"[^0-9]", "", written.rpartition("/")[0])
+    if len(digits) >= _WHOLE and _exists(_settle(digits)):
+        raise invalid(f"There are two numbers. {_EXAMPLE}")
+
+
+def _spellings(written: str) -> list[str]:
+    """
+    The number as it stands, and without a trunk zero in brackets.
+
+    As it stands comes first, because the zero belongs to the number in some countries, such as Italy.
+    """
+    without = _TRUNK_ZERO.sub("", written, count=1)
+    return [written] if without == written else [written, without]
+
+
+def _settle(digits: str) -> str:
+    """Return + and the digits without trunk prefixes behind the country code, as libphonenumber reads them."""
+    text = f"+{digits}"
+    # Each round may take away one prefix. What is read must read the same again.
+    for _ in range(10):
+        try:
+            number = phonenumbers.parse(text)
+        except phonenumbers.NumberParseException:
+            return text
+        again = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        if again == text:
+            return _without_prefix(text, number)
+        text = again
+    raise invalid(f"This telephone number does not exist. {_EXAMPLE}")
+
+
+def _without_prefix(text: str, number: phonenumbers.PhoneNumber) -> str:
+    """Drop a trunk prefix that libphonenumber took for that of a carrier, if the number exists without it only."""
+    code = f"+{number.country_code}"
+    region = phonenumbers.region_code_for_country_code(number.country_code or 0)
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region, None)
+    prefix = (metadata and metadata.national_prefix) or ""
+    if not prefix or not text.startswith(code + prefix) or phonenumbers.is_valid_number(number):
+        return text
+    shorter = code + text.removeprefix(code + prefix)
+    return shorter if _exists(shorter) else text
+
+
+def _exists(number: str) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+def _read_sip(scheme: str, rest: str) -> str:
+    """Return a SIP address without its parameters, its host in lower case. Users are told apart by case (RFC 3261)."""
+    user, at, host = rest.rpartition("@")
+    host = re.split(r"[;?]", host, maxsplit=1)[0].strip().lower()
+    if not host:
+        raise invalid(f"{scheme}: is no SIP address. Write it as {scheme}:name@example.com.")
+    if user.lower() == ANONYMOUS:
+        return ANONYMOUS
+    return f"{scheme}:{user}{at}{host}"

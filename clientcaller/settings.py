@@ -252,6 +252,8 @@ ATTEMPTS_PER_NUMBER_AND_DAY = environment.whole_number("ATTEMPTS_PER_NUMBER_AND_
 """Times that one number may be dialled in any 24 hours, for whatever call."""
 DIAL_COUNTRIES = tuple(environment.items("DIAL_COUNTRIES")) or ("US", "CA")
 """ISO codes of the countries that may be called; ``*`` stands for all."""
+NEW_AREA_CODES = tuple(environment.items("NEW_AREA_CODES"))
+"""Area codes of +1 that libphonenumber does not have yet: ``436``, or ``436=440`` if 436 serves the area of 440."""
 DIAL_NUMBER_TYPES = tuple(environment.items("DIAL_NUMBER_TYPES")) or (
     "FIXED_LINE",
     "MOBILE",

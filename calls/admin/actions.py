@@ -6,7 +6,8 @@ from django.utils.html import format_html
 
 from calls.admin.placing import place_again
 from calls.admin.shared import link_to
-from calls.models import E164, Call
+from calls.models import Call
+from calls.numbers import number_in
 from calls.services import stopping
 from calls.status import TERMINAL, UNANSWERED
 
@@ -30,7 +31,7 @@ CALL_ACTIONS = {
 def applicable_actions(call: Call) -> list[str]:
     """The actions that make sense in the call's present state. The services check it again when one is carried out."""
     if call.status in TERMINAL:
-        return ["again"] if E164.fullmatch(call.far_number) else []
+        return ["again"] if number_in(call.far_number) else []
     if call.direction == Call.Direction.OUTBOUND and call.status in UNANSWERED:
         return ["cancel"] if call.canceled_at is None else []
     return ["hang-up"]

@@ -8,8 +8,9 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django_stubs_ext import Annotations
 
-from calls.admin.shared import is_permitted, names
+from calls.admin.shared import NumberSearch, checked_by, is_permitted, names
 from calls.models import Agent
+from calls.numbers import LONGEST, read_number
 
 
 class _CallCount(TypedDict):
@@ -25,11 +26,32 @@ _OUTBOUND = names(
 """The fields that concern outbound calls only."""
 
 
+class _NumberField(forms.CharField):
+    """Takes a number in any spelling."""
+
+    def clean(self, value: Any) -> str:
+        text: str = super().clean(value)
+        return checked_by(read_number, text) if text else ""
+
+
 class AgentForm(forms.ModelForm[Agent]):
+    phone_number = _NumberField(
+        required=False, max_length=LONGEST, help_text=Agent._meta.get_field("phone_number").help_text
+    )
+
     def clean_transfer_targets(self) -> dict[str, str]:
-        """An operator who empties the field means that the agent may transfer to no one."""
+        """
+        Read the numbers in any spelling; the model checks the rest.
+
+        An operator who empties the field means that the agent may transfer to no one.
+        """
         targets: dict[str, str] | None = self.cleaned_data["transfer_targets"]
-        return targets or {}
+        if not isinstance(targets, dict):
+            return targets or {}
+        return {
+            name: checked_by(read_number, number) if isinstance(number, str) else number
+            for name, number in targets.items()
+        }
 
     def clean_other_languages(self) -> dict[str, str]:
         """The same for the languages to which the agent may change."""
@@ -38,7 +60,7 @@ class AgentForm(forms.ModelForm[Agent]):
 
 
 @admin.register(Agent)
-class AgentAdmin(admin.ModelAdmin[Agent]):
+class AgentAdmin(NumberSearch, admin.ModelAdmin[Agent]):
     form = AgentForm
     list_display = ["name", "phone_number", "language", "voice", "active", "number_of_calls"]
     list_filter = ["active", "language"]

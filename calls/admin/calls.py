@@ -21,7 +21,7 @@ from django.utils.html import format_html, format_html_join
 from calls import costs, recordings
 from calls.admin.actions import CALL_ACTIONS, applicable_actions, carry_out
 from calls.admin.placing import PlaceForm
-from calls.admin.shared import EMPTY, ReadOnly, is_permitted, milliseconds, names
+from calls.admin.shared import EMPTY, NumberSearch, ReadOnly, is_permitted, milliseconds, names
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, DialAttempt, Turn
 from calls.stages import STAGE_NAMES
@@ -111,7 +111,7 @@ class WaitingFilter(admin.SimpleListFilter):
 
 
 @admin.register(Call)
-class CallAdmin(ReadOnly, admin.ModelAdmin[Call]):
+class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
     list_display = names("created_at direction number agent status due end_reason seconds turn_count p50")
     list_filter = [
         "status",

@@ -9,8 +9,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from calls.admin.shared import EMPTY, ReadOnly, checked_by, is_permitted, link_to
+from calls.admin.shared import EMPTY, NumberSearch, ReadOnly, checked_by, is_permitted, link_to
 from calls.models import DialPace, DoNotCall
+from calls.numbers import LONGEST
 from calls.services import do_not_call, pacing
 from calls.waking import wake
 
@@ -59,18 +60,18 @@ class DialPaceAdmin(ReadOnly, admin.ModelAdmin[DialPace]):
 
 
 class DoNotCallForm(forms.ModelForm[DoNotCall]):
-    number = forms.CharField(max_length=40, help_text="The full number, such as +1 202 555 0123.")
+    number = forms.CharField(max_length=LONGEST, help_text="The full number, such as +1 202 555 0123.")
 
     class Meta:
         model = DoNotCall
         fields = ["number", "reason"]
 
     def clean_number(self) -> str:
-        return checked_by(do_not_call.whole_number, self.cleaned_data["number"])
+        return checked_by(do_not_call.read_entry, self.cleaned_data["number"])
 
 
 @admin.register(DoNotCall)
-class DoNotCallAdmin(admin.ModelAdmin[DoNotCall]):
+class DoNotCallAdmin(NumberSearch, admin.ModelAdmin[DoNotCall]):
     list_display = ["number", "source", "reason", "call_link", "created_at"]
     list_filter = ["source", "created_at"]
     list_select_related = ["call"]

@@ -8,13 +8,14 @@ from django.utils import timezone
 
 from calls.errors import CallsError
 from calls.models import Agent, Call
+from calls.numbers import LONGEST, number_in
 from calls.services import placing
 
 
 class PlaceForm(forms.Form):
     """The form for a new call. The service that places the call checks it, and its errors are shown at the fields."""
 
-    to = forms.CharField(label="Number", max_length=40, help_text="The full number, such as +1 202 555 0123.")
+    to = forms.CharField(label="Number", max_length=LONGEST, help_text="The full number, such as +1 202 555 0123.")
     agent = forms.ModelChoiceField(Agent.objects.filter(active=True), to_field_name="name")
     scheduled_for = forms.DateTimeField(
         required=False,
@@ -60,7 +61,7 @@ def place_again(call: Call, token: str = "") -> Call:
     """
     outbound = call.direction == Call.Direction.OUTBOUND
     wanted = placing.NewCall(
-        to=call.far_number,
+        to=number_in(call.far_number) or call.far_number,
         agent=call.agent.name,
         from_number=call.from_number if outbound else "",
         variables=call.variables,

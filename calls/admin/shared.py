@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
 from calls.errors import CallsError
+from calls.numbers import read_beginning, spelled_out
 
 EMPTY = "–"
 """Shown where there is no value."""
@@ -41,6 +42,19 @@ def checked_by(service: Callable[[str], str], value: str) -> str:
         return service(value)
     except CallsError as error:
         raise ValidationError(str(error)) from error
+
+
+class NumberSearch:
+    """Searches for a number in any spelling, such as ``+44 (0)20 7946``, by the form in which it is stored."""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = read_beginning(search_term) if spelled_out(search_term).startswith("+") else ""
+        found: tuple[QuerySet[Any], bool] = super().get_search_results(  # type: ignore[misc]
+            request, queryset, term or search_term
+        )
+        return found
 
 
 class ReadOnly:

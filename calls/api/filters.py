@@ -19,12 +19,13 @@ from rest_framework.request import Request
 from calls.api.fields import parse_timestamp
 from calls.api.problems import unprocessable
 from calls.models import Agent, Call, DialAttempt
+from calls.numbers import canonical, read_beginning
 from calls.services.records import END_REASONS
 from calls.status import Status
 
 _SID = re.compile(r"[A-Z]{2}[0-9a-f]{32}")
 """An identifier of Twilio's, such as a CallSid."""
-_PREFIX = re.compile(r"\+?[0-9]{2,15}")
+_PREFIX = re.compile(r"\+[0-9]{2,15}")
 """The beginning of a telephone number. One digit would find most calls."""
 
 
@@ -67,20 +68,31 @@ class _TimestampField(IsoDateTimeField):
             raise ValidationError(str(error), code="invalid") from error
 
 
-class _NumberField(forms.CharField):
+class _SearchField(forms.CharField):
     def to_python(self, value: Any) -> str | None:
-        return _restore_plus(value) if value and re.fullmatch(r" \d+", value) else super().to_python(value)
+        text: str | None = super().to_python(value)
+        return f"+{text[1:]}" if text and re.match(r" \(?\d", text) else text
+
+
+class _NumberField(_SearchField):
+    def to_python(self, value: Any) -> str | None:
+        text = super().to_python(value)
+        return canonical(text) if text else text
 
 
 class TimestampFilter(filters.IsoDateTimeFilter):
     field_class = _TimestampField
 
 
-class NumberFilter(filters.CharFilter):
-    field_class = _NumberField
+class SearchFilter(filters.CharFilter):
+    field_class = _SearchField
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, strip=False, **options)
+
+
+class NumberFilter(SearchFilter):
+    field_class = _NumberField
 
 
 class CallFilter(filters.FilterSet):
@@ -93,8 +105,8 @@ class CallFilter(filters.FilterSet):
     )
     direction = filters.ChoiceFilter(choices=Call.Direction.choices)
     agent = filters.CharFilter(method="filter_agent", help_text="The name of the agent.")
-    to = NumberFilter(field_name="to_number", help_text="The full number. Write + as %2B.")
-    from_ = NumberFilter(field_name="from_number", help_text="The full number. Write + as %2B.")
+    to = NumberFilter(field_name="to_number", help_text="The full number or address. Write + as %2B.")
+    from_ = NumberFilter(field_name="from_number", help_text="The full number or address. Write + as %2B.")
     created_after = TimestampFilter(field_name="created_at", lookup_expr="gte", help_text="At or after this time.")
     created_before = TimestampFilter(field_name="created_at", lookup_expr="lt", help_text="Before this time.")
     scheduled_after = TimestampFilter(field_name="scheduled_for", lookup_expr="gte", help_text="At or after this time.")
@@ -103,7 +115,7 @@ class CallFilter(filters.FilterSet):
     end_reason = filters.CharFilter(help_text=f"Why the call ended, such as {', '.join(sorted(END_REASONS)[:4])}.")
     # django-filter's filter for booleans ignores any other value than these.
     has_recording = filters.ChoiceFilter(choices=[("true", "true"), ("false", "false")], method="filter_recording")
-    search = NumberFilter(
+    search = SearchFilter(
         method="filter_search",
         help_text="The id or CallSid of a call, the beginning of a number, or the full address of a caller.",
     )
@@ -139,10 +151,11 @@ class CallFilter(filters.FilterSet):
             # Two queries, because the database would answer one with a join by reading all calls.
             earlier = list(DialAttempt.objects.filter(sid=text).values_list("call_id", flat=True))
             return calls.filter(Q(sid=text) | Q(pk__in=earlier))
-        if _PREFIX.fullmatch(text):
-            digits = f"+{text.lstrip('+')}"
+        digits = read_beginning(text)
+        if _PREFIX.fullmatch(digits):
             return calls.filter(_starts_with("to_number", digits) | _starts_with("from_number", digits))
-        return calls.filter(Q(to_number=text) | Q(from_number=text))
+        address = canonical(text)
+        return calls.filter(Q(to_number=address) | Q(from_number=address))
 
 
 def find_agent(name: str) -> int:

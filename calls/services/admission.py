@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from calls.keyterms import parse_keyterms
 from calls.models import Agent, Call, StreamToken
+from calls.numbers import canonical
 from calls.services import attempts, webhooks
 from calls.services.readiness import find_refusal
 from calls.services.records import clean, fact_id_of, find_call, move, write_event
@@ -145,7 +146,8 @@ def receive_call(
             return Admission(Verdict.OVER, call.pk)
         return _admit(call, now, {**params, "AccountSid": account_sid})
     outbound = params.get("Direction", "").startswith("outbound")
-    agent = _agent_for(clean(from_number if outbound else to_number))
+    from_number, to_number = (canonical(clean(one))[:128] for one in (from_number, to_number))
+    agent = _agent_for(from_number if outbound else to_number)
     if agent is None:
         logger.warning("Refused call %s to %s: no active agent answers that number", sid, to_number)
         return Admission(Verdict.UNATTENDED)
@@ -155,8 +157,8 @@ def receive_call(
             defaults={
                 "direction": Call.Direction.OUTBOUND if outbound else Call.Direction.INBOUND,
                 "status": Status.RINGING,
-                "from_number": clean(from_number)[:128],
-                "to_number": clean(to_number)[:128],
+                "from_number": from_number,
+                "to_number": to_number,
                 "agent": agent,
             },
         )

@@ -1,20 +1,31 @@
-"""Checks a number against the settings and the do-not-call list."""
+"""Checks a number against the settings and the do-not-call list, and finds where it may ring."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 from django.conf import settings
 
-from calls import numbers
+from calls import area_codes, dial_rules
 from calls.errors import CallsError
 from calls.models import DoNotCall
+from calls.numbers import NumberRefused
+
+
+@contextmanager
+def refused_at(field: str) -> Iterator[None]:
+    """Turn the refusal of a number into a ``CallsError`` that names the field of the request."""
+    try:
+        yield
+    except NumberRefused as error:
+        raise CallsError(str(error), code=error.code, field=field) from error
 
 
 def dialable(text: str, *, field: str) -> str:
     """Return ``text`` in E.164 if the settings allow this number. Raises ``CallsError`` with ``field``."""
-    try:
-        return numbers.dialable(text, countries=settings.DIAL_COUNTRIES, types=settings.DIAL_NUMBER_TYPES)
-    except numbers.NumberRefused as error:
-        raise CallsError(str(error), code=error.code, field=field) from error
+    with refused_at(field):
+        return dial_rules.dialable(
+            text, countries=settings.DIAL_COUNTRIES, types=settings.DIAL_NUMBER_TYPES, new_codes=_new_codes()
+        )
 
 
 def refuse_listed(number: str, *, field: str, listed: Collection[str] | None = None) -> None:
@@ -25,3 +36,17 @@ def refuse_listed(number: str, *, field: str, listed: Collection[str] | None = N
     """
     if number in listed if listed is not None else DoNotCall.objects.filter(number=number).exists():
         raise CallsError("This number is on the do-not-call list.", code="do-not-call", field=field)
+
+
+def zones_of(number: str) -> tuple[str, ...]:
+    """Return all time zones in which the number may ring. Raises ``ValueError`` if it is not a number."""
+    return dial_rules.zones_of(number, new_codes=_new_codes())
+
+
+def region_of(number: str) -> str:
+    """Return the ISO code of the number's country. Raises ``ValueError`` if it is not a number."""
+    return dial_rules.region_of(number, new_codes=_new_codes())
+
+
+def _new_codes() -> dial_rules.NewCodes:
+    return area_codes.parse_new_codes(tuple(settings.NEW_AREA_CODES))

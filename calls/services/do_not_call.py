@@ -1,6 +1,5 @@
 """The do-not-call list: the numbers that are never dialled."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +7,9 @@ from datetime import datetime
 from django.utils import timezone
 
 from calls.errors import CallsError
-from calls.models import E164, Call, DoNotCall
+from calls.models import Call, DoNotCall
+from calls.numbers import number_in, read_address
+from calls.services.dialable import refused_at
 from calls.services.records import clean
 
 LONGEST_REASON = 255
@@ -33,7 +34,7 @@ def add_do_not_call(*, number: str, source: str, reason: str = "", call: Call | 
     Returns the entry, and whether it is new. An existing entry keeps its reason. Raises ``CallsError`` if ``number`` is
     not a telephone number.
     """
-    number = whole_number(number)
+    number = read_entry(number)
     if source not in DoNotCall.Source.values:
         choices = ", ".join(DoNotCall.Source.values)
         raise CallsError(f"There is no source {source!r}. Choose one of: {choices}.", field="source")
@@ -58,14 +59,19 @@ def add_many_do_not_call(entries: Iterable[NewEntry]) -> int:
     return DoNotCall.objects.count() - before
 
 
-def remove_do_not_call(*, number: str) -> bool:
-    """Allow the number to be dialled again. False if it was not on the list."""
-    return bool(DoNotCall.objects.filter(number=whole_number(number)).delete()[0])
+def remove_do_not_call(*, number: str) -> int:
+    """Allow the number to be dialled again. Returns the number of entries removed: 0 if it was not on the list."""
+    return DoNotCall.objects.filter(number=read_entry(number)).delete()[0]
 
 
-def whole_number(text: str) -> str:
-    """Return ``text`` in E.164. It may contain spaces, dots, dashes and brackets. Raises ``CallsError``."""
-    number = re.sub(r"[ ().-]", "", text)
-    if not (number.isascii() and E164.fullmatch(number)):
-        raise CallsError("Write the number in full, as +15551234567.", code="invalid-number", field="number")
+def read_entry(text: str) -> str:
+    """Return the number of an entry in E.164, however it is written. Raises ``CallsError`` (``invalid-number``)."""
+    with refused_at("number"):
+        address = read_address(text)
+    if not (number := number_in(address)):
+        raise CallsError(
+            f"{address} is no telephone number. Only numbers are dialled, so only they can be on the do-not-call list.",
+            code="invalid-number",
+            field="number",
+        )
     return number

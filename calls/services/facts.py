@@ -23,7 +23,8 @@ from django.utils import timezone
 from calls import recordings
 from calls.costs import add_usage
 from calls.errors import CallsError
-from calls.models import E164, Call, CallEvent, DoNotCall, Turn
+from calls.models import Call, CallEvent, DoNotCall, Turn
+from calls.numbers import number_in
 from calls.services import attempts, webhooks
 from calls.services.do_not_call import add_do_not_call
 from calls.services.records import END_REASONS, clean, get_call, move, write_event
@@ -289,10 +290,10 @@ def _record_opt_out(fact: OptedOut) -> None:
         call = get_call(fact.call_id)
         if not write_event(fact.fact_id, call.pk, "opt-out", fact.at, data)[1]:
             return
-        if E164.fullmatch(call.far_number):
-            add_do_not_call(number=call.far_number, source=source, reason=fact.words, call=call)
+        if number := number_in(call.far_number):
+            add_do_not_call(number=number, source=source, reason=fact.words, call=call)
         else:
-            logger.warning("Call %s: the caller opted out, but the number is withheld and cannot be listed", call)
+            logger.warning("Call %s: the caller opted out, but has no number that could be listed", call)
         webhooks.announce(call, "call.opted-out", at=fact.at)
 
 

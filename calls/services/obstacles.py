@@ -14,10 +14,11 @@ from functools import lru_cache
 from django.conf import settings
 from django.db.models import Q
 
-from calls import numbers, schedule
+from calls import schedule
 from calls.models import Call, DialAttempt, DoNotCall, Lease
 from calls.services import pacing
 from calls.services.attempts import UNCOUNTED
+from calls.services.dialable import region_of, zones_of
 from calls.status import Status
 
 logger = logging.getLogger(__name__)
@@ -106,8 +107,8 @@ def number_busy(now: datetime) -> Obstacle:
 def outside_hours(call: Call, now: datetime) -> Obstacle | None:
     """Return an obstacle if it is outside calling hours in a time zone that the call's number may be in."""
     try:
-        zones = (call.timezone,) if call.timezone else numbers.zones_of(call.to_number)
-        hours = _calling_hours(tuple(settings.CALLING_HOURS.items())).of(numbers.region_of(call.to_number))
+        zones = (call.timezone,) if call.timezone else zones_of(call.to_number)
+        hours = _calling_hours(tuple(settings.CALLING_HOURS.items())).of(region_of(call.to_number))
         opens = schedule.next_allowed(now, zones=zones, hours=hours)
     except ValueError as error:  # a time zone or number that this machine's tables no longer contain
         logger.error("Ended call %s without dialling it: its calling hours are unknown: %s", call.pk, error)

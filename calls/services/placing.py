@@ -18,9 +18,10 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from calls.errors import CallsError
-from calls.models import E164, Agent, ApiKey, Call, DoNotCall, MachineDetection
+from calls.models import Agent, ApiKey, Call, DoNotCall, MachineDetection
+from calls.numbers import read_number
 from calls.services import webhooks
-from calls.services.dialable import dialable, refuse_listed
+from calls.services.dialable import dialable, refuse_listed, refused_at
 from calls.status import Status
 from calls.variables import placeholders
 from calls.waking import wake
@@ -320,6 +321,5 @@ class _Checker:
         if not number:
             text = "There is no number to call from. Set TWILIO_PHONE_NUMBER, or the agent's phone number."
             raise CallsError(text, code="no-caller-id", field="from")
-        if not E164.fullmatch(number):
-            raise CallsError("Write the number to call from as +15551234567.", code="invalid-number", field="from")
-        return number
+        with refused_at("from"):
+            return read_number(number)

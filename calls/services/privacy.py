@@ -23,8 +23,9 @@ from django.utils import timezone
 from calls.carrier import Carrier
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, CallOrder, DialAttempt, DoNotCall, Turn, WebhookDelivery
+from calls.numbers import ANONYMOUS, number_in, read_address
 from calls.services import webhook_delivery
-from calls.services.do_not_call import whole_number
+from calls.services.dialable import refused_at
 from calls.services.records import fact_id_of
 from calls.services.stopping import cancel_call
 from calls.status import TERMINAL, Status
@@ -164,11 +165,20 @@ class Forgotten:
     """Webhook deliveries that no longer name the person."""
     do_not_call: bool = False
     """The number is on the do-not-call list and stays there."""
+    removed_entries: int = 0
+    """Entries of the do-not-call list that were removed."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing is known about the number: no call, and no entry of the do-not-call list."""
+        return not (self.calls or self.canceled or self.do_not_call or self.removed_entries)
 
 
 def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | None = None) -> Forgotten:
     """
     Remove a person: what was said in every call with ``number``, what was known beforehand, and the number itself.
+
+    ``number`` is a number in any spelling, or the address of a caller without one, such as ``sip:anna@example.com``.
 
     Waiting calls to the number are canceled. Its entry on the do-not-call list stays, but without its reason, because
     only the number on that list keeps it from being dialled again. ``and_do_not_call`` removes the entry as well.
@@ -176,7 +186,7 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
     Raises ``CallsError`` after doing what is possible: ``call-live`` while the person is on the line, and
     ``storage-failed`` if a recording cannot be deleted. Run it again then.
     """
-    number = whole_number(number)
+    number = read_person(number)
     theirs = _calls_with(number)
     forgotten, now = Forgotten(), timezone.now()
     for call_id in theirs.filter(status=Status.QUEUED, due_at__isnull=False).values_list("pk", flat=True):
@@ -190,9 +200,9 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
         )
     over = theirs.filter(~Exists(_open_attempts()), status__in=TERMINAL)
     _remove_person(over, now, forgotten)
-    entry = DoNotCall.objects.filter(number=number)
+    entry = DoNotCall.objects.filter(number=number_in(number))
     if and_do_not_call:
-        entry.delete()
+        forgotten.removed_entries = entry.delete()[0]
         LogEntry.objects.filter(object_repr=number).update(object_repr=FORGOTTEN)
     else:
         forgotten.do_not_call = bool(entry.update(reason="", call=None))
@@ -207,10 +217,23 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
     return forgotten
 
 
+def read_person(text: str) -> str:
+    """Return the number or the address of a person in its one form. Raises ``CallsError`` (``invalid-number``)."""
+    with refused_at("number"):
+        address = read_address(text)
+    if address == ANONYMOUS:
+        raise CallsError(
+            "Many people withhold their number, so this is no person's.", code="invalid-number", field="number"
+        )
+    return address
+
+
 def _calls_with(number: str) -> QuerySet[Call]:
     """Return the calls of which this is the number of the person on the line."""
-    outbound = Q(direction=Call.Direction.OUTBOUND, to_number=number)
-    return Call.objects.filter(outbound | Q(direction=Call.Direction.INBOUND, from_number=number))
+    # On WhatsApp, a person is known by the same number.
+    known = (number, f"whatsapp:{number}") if number.startswith("+") else (number,)
+    outbound = Q(direction=Call.Direction.OUTBOUND, to_number__in=known)
+    return Call.objects.filter(outbound | Q(direction=Call.Direction.INBOUND, from_number__in=known))
 
 
 def _open_attempts() -> QuerySet[DialAttempt]:

@@ -1,224 +1,241 @@
-"""The numbers that may be dialled, and those that may not."""
+"""One reading of telephone numbers and addresses, whatever their spelling."""
 
-import re
-from zoneinfo import available_timezones
+import unicodedata
 
 import phonenumbers
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
-from phonenumbers import timezone
+from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
-from calls.numbers import REGIONS, TYPES, NumberRefused, dialable, region_of, zones_of
+from calls.numbers import NumberRefused, canonical, number_in, read_address, read_beginning, read_number
 
-USUAL = {"FIXED_LINE", "MOBILE", "FIXED_LINE_OR_MOBILE"}
-
-
-def result_or_refusal(decide):
-    try:
-        return decide()
-    except NumberRefused as refused:
-        return refused
-
-
-def code_of(text, *, countries=("US", "GB", "FR"), types=USUAL):
-    with pytest.raises(NumberRefused) as refused:
-        dialable(text, countries=countries, types=types)
-    return refused.value.code
+LONDON = "+442079460018"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["+12125550123", "+1 212 555 0123", "+1 (212) 555-0123", " +1.212.555.0123\n", "+ 1-212-555-0123"],
+    [
+        "+442079460018",
+        "+44 20 7946 0018",
+        "+44 (0)20 7946 0018",
+        "+44(0)2079460018",
+        "+44 ( 0 ) 20 7946 0018",
+        "+44 [0] 20 7946 0018",
+        "+44 020 7946 0018",
+        "+4402079460018",
+        "(+44) 20 7946 0018",
+        "+(44) 20 7946 0018",
+        "+ 44-20-7946-0018",
+        "+44.20.7946.0018",
+        "+44 20/7946 0018",
+        "+44/20/7946/0018",
+        "+44\u00b720\u00b77946\u00b70018",
+        "+44\u00a020\u00a07946\u00a00018",  # no-break spaces
+        "+44\u202f20\u20097946\u20030018",  # narrow, thin and wide spaces
+        "+44\u201120\u20137946\u22120018",  # a non-breaking hyphen, a dash, a minus sign
+        "+44\u30fc20\uff0d7946\uff5e0018",
+        "+44\t20 7946 0018\r\n",
+        "\ufeff+44 20 7946 0018",  # a byte order mark
+        "\u202a+44 20 7946 0018\u202c",  # as copied from a spreadsheet or an address book
+        "\u2066+44\u200b20\u200d7946\u00ad0018\u2069",
+        "\uff0b\uff14\uff14\u3000\uff12\uff10\uff17\uff19\uff14\uff16\uff10\uff10\uff11\uff18",
+        "+\u0664\u0664\u0662\u0660\u0667\u0669\u0664\u0666\u0660\u0660\u0661\u0668",  # Arabic digits
+        "\uff08+44\uff0920 7946 0018",
+        "tel:+442079460018",
+        "TEL: +44-20-7946-0018",
+    ],
 )
-def test_a_number_becomes_e164_however_it_is_written(text):
-    assert dialable(text, countries={"US"}, types=USUAL) == "+12125550123"
+def test_a_number_is_read_in_every_spelling(text):
+    assert read_number(text) == LONDON
 
 
 @pytest.mark.parametrize(
     ("text", "number"),
     [
-        ("+44 (0)20 7946 0018", "+442079460018"),  # the zero in brackets is dialled within the country only
+        ("+1 1 202 555 0140", "+12025550140"),
+        ("+1 (1) 202 555 0140", "+12025550140"),
+        ("+49 (0)30 901820", "+4930901820"),
+        ("+33 (0)1 42 68 53 00", "+33142685300"),
+        ("+61 (0)2 9374 4000", "+61293744000"),
+        ("+353 (0)1 677 0095", "+35316770095"),
         ("+39 06 1234 5678", "+390612345678"),  # Italy's zero is part of the number
-        ("+33 1 12 34 56 78", "+33112345678"),  # contains 112, which is not an emergency call here
+        ("+39 (0)6 1234 5678", "+390612345678"),
+        ("+34 (0)912 345 678", "+34912345678"),  # no trunk zero there, but people write one
+        ("+7 8 495 123 45 67", "+74951234567"),
+        ("+36 (06) 1 234 5678", "+3612345678"),
+        ("+55 (0)11 2345 6789", "+551123456789"),
+        ("+54 11 15 2345 6789", "+5491123456789"),
+        ("+225 07 01 23 45 67", "+2250701234567"),
+        ("+99912345678", "+99912345678"),  # such numbers exist nowhere, but callers send them
+        ("+1 000 000 0000", "+10000000000"),
     ],
 )
-def test_national_ways_to_write_a_number_are_understood(text, number):
-    assert dialable(text, countries={"*"}, types=USUAL) == number
+def test_what_a_country_writes_in_front_of_its_numbers_is_understood(text, number):
+    assert read_number(text) == number
+
+
+KINDS = [PhoneNumberType.FIXED_LINE, PhoneNumberType.MOBILE, PhoneNumberType.TOLL_FREE, PhoneNumberType.VOIP]
+EXAMPLES = {
+    phonenumbers.format_number(example, PhoneNumberFormat.E164): region
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS)
+    for kind in KINDS
+    if (example := phonenumbers.example_number_for_type(region, kind)) is not None
+}
+
+
+def spellings(number):
+    """The ways in which people write a number, by the rules of its country."""
+    parsed = phonenumbers.parse(number)
+    international = phonenumbers.format_number(parsed, PhoneNumberFormat.INTERNATIONAL)
+    code = f"+{parsed.country_code}"
+    national = international.removeprefix(code).strip()
+    yield international
+    yield phonenumbers.format_number(parsed, PhoneNumberFormat.RFC3966)
+    yield f"\u202a{international}\u202c".replace(" ", "\u00a0")
+    yield international.replace(" ", "\u2011").replace("-", "\u2013")
+    yield f"{code} {national.replace(' ', '/', 1)}"
+    yield f"({code}) {national}"
+    yield f"\ufeff{code}.{national.replace(' ', '.')}\u200b"
+    yield "".join(chr(0xFF10 + int(one)) if one.isdecimal() else one for one in international)
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(phonenumbers.region_code_for_number(parsed))
+    if metadata.national_prefix:
+        yield f"{code} {metadata.national_prefix} {national}"
+        yield f"{code} ({metadata.national_prefix}) {national}"
+
+
+@pytest.mark.parametrize("region", sorted(set(EXAMPLES.values())))
+def test_the_numbers_of_every_country_read_the_same_in_every_spelling(region):
+    for number in (number for number, place in EXAMPLES.items() if place == region):
+        for text in spellings(number):
+            assert read_number(text) == number, ascii(text)
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "message"),
     [
-        "",
-        "+",
-        "hello",
-        "2125550123",
-        "0012125550123",
-        "+1212555012",
-        "+1 212 555 01234",
-        "+15555550123",
-        "+99912345678",
-        "+1-212-FLOWERS",
-        "tel:+12125550123",
-        "sip:+12125550123@example.com",
-        "+12125550123 ext. 5",
-        "+12125550123x5",
-        "+12125550123;ext=5",
-        "+12125550123,,5#",
-        "+12125550123/0124",
-        "+1212555\x000123",
-        "\x00+12125550123",
-        "+1٢125550123",
-        "+1212555012３",
-        "＋12125550123",
-        "++12125550123",
-        "+12125550123 +12125550124",
-        "+" + "1" * 100_000,
-        "+1" + " " * 100_000 + "2125550123",
+        ("", r"no \+ and country code"),
+        ("   \u200b", r"no \+ and country code"),
+        ("2125550123", r"no \+ and country code"),
+        ("0044 20 7946 0018", r"no \+ and country code"),
+        ("011 44 20 7946 0018", r"no \+ and country code"),
+        ("+", "too few digits"),
+        ("+12", "too few digits"),
+        ("+0123456789", "no country code"),
+        ("+4420794600181234567", "too many digits"),
+        ("+44 20 7946 0018 ext. 5", 'The character "e" cannot'),
+        ("+44 20 7946 0018x5", 'The character "x" cannot'),
+        ("+442079460018;ext=5", 'The character ";" cannot'),
+        ("+442079460018,,5#", 'The character "," cannot'),
+        ("+1-212-FLOWERS", 'The character "F" cannot'),
+        ("+1.2E+10", 'The character "E" cannot'),
+        ("'+442079460018", 'The character "\'" cannot'),
+        ("+44 20 7946\x000018", r"U\+0000 control character"),
+        ("+44 20 7946 0018\n+44 20 7946 0019", r"U\+000A control character"),
+        ("+44 20 7946 00l8", 'The character "l" cannot'),
+        ("+44 2О 7946 0018", r"U\+041E CYRILLIC CAPITAL LETTER O cannot"),
+        ("+44 20 7946 001\u2178", r"U\+2178 SMALL ROMAN NUMERAL NINE cannot"),
+        ("+44 20 7946 001\u00b2", r"U\+00B2 SUPERSCRIPT TWO cannot"),
+        ("+44 20 7946 0018\u2800", r"U\+2800 BRAILLE PATTERN BLANK cannot"),
+        ("+44 20 7946 0018\u3164", r"U\+3164 HANGUL FILLER cannot"),
+        ("+44 20 7946 001\uff18", r"mixes digits of two scripts: The character U\+FF18 FULLWIDTH DIGIT EIGHT"),
+        ("++442079460018", r"A \+ may stand in front"),
+        ("+442079460018 +442079460019", r"A \+ may stand in front"),
+        ("+442079460018/19", "two numbers"),
+        ("+12125550123/0124", "two numbers"),
+        ("+" + "1" * 300, "too long"),
     ],
 )
-def test_text_that_is_not_a_number_in_international_form_is_refused(text):
-    assert code_of(text) == "invalid-number"
+def test_a_refusal_says_what_is_wrong(text, message):
+    with pytest.raises(NumberRefused, match=message) as refused:
+        read_number(text)
+    assert refused.value.code == "invalid-number"
+    assert not any(unicodedata.category(one) in {"Cf", "Cc"} for one in str(refused.value))
+
+
+@given(
+    st.text(st.sampled_from("+0123456789 ()-./\u00a0\u200b\uff0b"))
+    | st.from_regex(r"\A\+[0-9]{1,3} ?(\(0\)|0)?[0-9 ]{4,16}\Z")
+    | st.text()
+)
+def test_what_was_read_reads_the_same_again(text):
+    try:
+        number = read_number(text)
+    except NumberRefused:
+        number = ""
+    assert not number or read_number(number) == number
+    assert canonical(canonical(text)) == canonical(text)
+    beginning = read_beginning(text)
+    assert not beginning or beginning.startswith("+")
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "address"),
     [
-        "911",
-        "112",
-        "999",
-        "9 1 1",
-        "911#",
-        "９１１",
-        "+911",
-        "+112",
-        "9116",
-        "9115551234",
-        "9-1-1 555 1234 5678",
-        "112,,1",
+        (" +44 (0)20 7946 0018", LONDON),
+        ("anonymous", "anonymous"),
+        ("Anonymous", "anonymous"),
+        ("RESTRICTED", "anonymous"),
+        ("+266696687", "anonymous"),  # what Twilio sends: the letters on a telephone's keys
+        ("+7378742833", "anonymous"),
+        ("+8656696", "anonymous"),
+        ("+86282452253", "anonymous"),
+        ("+2562533", "anonymous"),
+        ("sip:anonymous@anonymous.invalid", "anonymous"),
+        ("sip:Anna@Example.COM", "sip:Anna@example.com"),
+        ("SIP:Anna@example.com;transport=udp?subject=x", "sip:Anna@example.com"),
+        ("sip:Anna@example.com:5080", "sip:Anna@example.com:5080"),
+        ('"Anna" <sip:Anna@example.com>', "sip:Anna@example.com"),
+        ("sips:anna@example.com", "sips:anna@example.com"),
+        ("sip:+12025550140@example.com", "sip:+12025550140@example.com"),
+        ("\u202aclient:anna\u202c", "client:anna"),
+        ("Client:Anna", "client:Anna"),
+        ("whatsapp:+44 (0)20 7946 0018", f"whatsapp:{LONDON}"),
     ],
 )
-def test_an_emergency_number_is_recognised_as_it_was_written(text):
-    assert code_of(text) == "emergency-number"
-    assert code_of(text, countries={"*"}) == "emergency-number"
+def test_an_address_has_one_form(text, address):
+    assert read_address(text) == address
+    assert read_address(address) == address
 
 
-@pytest.mark.parametrize("text", ["+1911", "+1 (911)", "+44 999", "+44 112", "+49 110", "+33 15", "+1 911 555 0123"])
-def test_an_emergency_number_after_a_country_code_is_recognised(text):
-    assert code_of(text) == "emergency-number"
+@pytest.mark.parametrize("text", ["", "Anna", "12345", "sip:", "sip:anna@", "client:", "whatsapp:anna", "http://x/"])
+def test_other_text_is_no_address_and_stays_as_it_is(text):
+    with pytest.raises(NumberRefused):
+        read_address(text)
+    assert canonical(f" {text}\u200b ") == text
 
 
-@pytest.mark.parametrize("n", range(2, 10))
-def test_the_service_codes_of_north_america_are_never_dialled(n):
-    assert code_of(f"+1{n}11") == "emergency-number"
-
-
-def test_a_premium_number_is_refused_even_if_everything_else_is_allowed():
-    assert code_of("+1 900 555 1234", countries={"*"}, types={*TYPES, "PREMIUM_RATE"}) == "premium-number"
-
-
-def test_only_listed_countries_are_dialled_even_within_a_shared_code():
-    assert code_of("+49 30 123456") == "country-not-allowed"
-    assert code_of("+1 876 555 0123", countries={"US"}) == "country-not-allowed"  # Jamaica
-    assert code_of("+44 7781 123456", countries={"GB"}) == "country-not-allowed"  # Guernsey
-    assert dialable("+1 876 555 0123", countries={"US", "JM"}, types=USUAL) == "+18765550123"
-
-
-@pytest.mark.parametrize("number", ["+881612345678", "+870773111632"])
-def test_satellite_numbers_must_be_allowed_by_name(number):
-    assert code_of(number, countries={"*"}) == "country-not-allowed"
-    assert dialable(number, countries={"001"}, types=TYPES) == number
-
-
-def test_only_listed_types_are_dialled():
-    assert code_of("+1 800 555 0123") == "number-type-not-allowed"
-    assert dialable("+1 800 555 0123", countries={"US"}, types={"TOLL_FREE"}) == "+18005550123"
-
-
-def test_every_refusal_has_a_message_for_a_person():
-    with pytest.raises(NumberRefused, match=r"This number belongs to DE, where calls are not allowed\."):
-        dialable("+49 30 123456", countries={"US"}, types=USUAL)
-    with pytest.raises(NumberRefused, match=r"Numbers of this type \(toll free\) are not allowed\."):
-        dialable("+1 800 555 0123", countries={"US"}, types=USUAL)
-    with pytest.raises(NumberRefused, match=r"in international form, for example \+1 212 555 0123\."):
-        dialable("212 555 0123", countries={"US"}, types=USUAL)
-
-
-numberish = st.text(st.sampled_from("+0123456789 ()-.x#;,*/٣９\x00\n")) | st.from_regex(r"\A\+?[0-9]{1,17}\Z")
-
-
-@given(text=st.text(st.characters(codec=None)) | numberish, named=st.sampled_from([("*",), ("US", "001"), ("XX",), ()]))
-@example(text="+1911\x00", named=("*",))
-@example(text="tel:911;ext=" + "9" * 10_000, named=("*",))
-def test_any_text_is_either_a_valid_number_or_refused(text, named):
-    number = result_or_refusal(lambda: dialable(text, countries=named, types=TYPES))
-    if isinstance(number, NumberRefused):
-        assert re.fullmatch(r"[a-z]+(-[a-z]+)+", number.code)
-        assert str(number)
-    else:
-        assert re.fullmatch(r"\+[1-9][0-9]{6,14}", number)
-        assert phonenumbers.is_valid_number(phonenumbers.parse(number))
-        assert dialable(number, countries=named, types=TYPES) == number
-        assert region_of(number) in REGIONS
-        assert zones_of(number)
-
-
-@given(text=numberish)
-def test_region_and_zones_refuse_text_that_is_not_a_number(text):
-    found = result_or_refusal(lambda: (region_of(text), zones_of(text)))
-    if isinstance(found, NumberRefused):
-        assert found.code == "invalid-number"
-    else:
-        region, zones = found
-        assert region in REGIONS
-        assert zones
-        assert timezone.UNKNOWN_TIMEZONE not in zones
+def test_the_numbers_of_withheld_callers_belong_to_nobody():
+    for number in ("+7378742833", "+266696687", "+8656696", "+86282452253", "+2562533"):
+        assert not phonenumbers.is_valid_number(phonenumbers.parse(number))
 
 
 @pytest.mark.parametrize(
-    ("number", "region"),
+    ("address", "number"),
     [
-        ("+12125550123", "US"),
-        ("+14165550123", "CA"),
-        ("+18005550123", "US"),
-        ("+447400123456", "GB"),
-        ("+77012345678", "KZ"),
-        ("+881612345678", "001"),
-        ("+15555550123", "US"),  # outside the numbering plan: the main country of the code
+        (LONDON, LONDON),
+        (f"whatsapp:{LONDON}", LONDON),
+        ("client:anna", ""),
+        ("sip:+12025550140@x", ""),
+        ("+266696687", ""),
     ],
 )
-def test_a_number_has_the_region_of_its_country(number, region):
-    assert region_of(number) == region
+def test_the_number_in_an_address(address, number):
+    assert number_in(address) == number
 
 
-def test_a_landline_has_the_zone_of_its_town():
-    assert zones_of("+1 212 555 0123") == ("America/New_York",)
-    assert zones_of("+977 1 4123456") == ("Asia/Katmandu",)
-
-
-def test_a_toll_free_number_has_every_zone_of_its_country_code():
-    zones = zones_of("+18005550123")
-    assert len(zones) > 40
-    assert {"Pacific/Guam", "America/St_Johns", "Pacific/Pago_Pago"} <= {*zones}
-
-
-def test_a_number_outside_the_numbering_plan_has_the_zones_of_its_country_code():
-    assert timezone.time_zones_for_number(phonenumbers.parse("+441624000000")) == (timezone.UNKNOWN_TIMEZONE,)
-    assert "Europe/Isle_of_Man" in zones_of("+441624000000")
-
-
-def test_a_number_without_a_country_has_utc():
-    assert zones_of("+881612345678") == zones_of("+80012345678") == ("UTC",)
-
-
-def test_every_zone_that_a_number_may_have_is_known_to_zoneinfo():
-    zones = {zone for known in timezone.TIMEZONE_DATA.values() for zone in known}
-    assert zones <= available_timezones()
-
-
-def test_the_settings_may_name_real_countries_and_types_only():
-    assert {"US", "GB", "001"} <= REGIONS
-    assert "UK" not in REGIONS
-    assert USUAL | {"TOLL_FREE", "VOIP"} <= TYPES
-    assert "PREMIUM_RATE" not in TYPES
+@pytest.mark.parametrize(
+    ("text", "beginning"),
+    [
+        ("+44 (0)20", "+4420"),
+        ("44 20", "+4420"),
+        ("+44 (0)20 7946 0018", LONDON),
+        ("+7 800 123", "+7800123"),  # 8 is a trunk prefix there, but here the beginning of a number
+        ("+1 202 555", "+1202555"),
+        ("anna", ""),
+        ("+", ""),
+        ("555-0101 please", ""),
+    ],
+)
+def test_the_beginning_of_a_number_is_read_for_a_search(text, beginning):
+    assert read_beginning(text) == beginning

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from calls.numbers import zones_of
+from calls.dial_rules import zones_of
 from calls.schedule import (
     NEVER,
     CallingHours,

@@ -21,6 +21,7 @@ from calls.api.fields import (
 )
 from calls.api.serializers.shared import Named, Strict
 from calls.models import Agent, Call, CallEvent, CallOrder, DialAttempt, MachineDetection, Turn
+from calls.numbers import LONGEST
 from calls.services.orders import LONGEST_TEXT
 from calls.services.placing import LONGEST_CALL, NewCall
 
@@ -33,10 +34,10 @@ RECORDING_SALT = "calls.api.recording"
 class NewCallSerializer(Named, Strict):
     """A call to place."""
 
-    to = StrictText(max_length=40, help_text="The number to call, in international form, such as +15551234567.")
+    to = StrictText(max_length=LONGEST, help_text="The number to call, in international form, such as +15551234567.")
     agent = StrictText(max_length=50, help_text="The name of the agent that talks.")
     from_ = StrictText(
-        source="from_number", required=False, allow_null=True, max_length=20,
+        source="from_number", required=False, allow_null=True, max_length=LONGEST,
         help_text="The number to call from. Default: the agent's number, or TWILIO_PHONE_NUMBER.",
     )  # fmt: skip
     scheduled_for = Timestamp(
@@ -255,7 +256,7 @@ class SaySerializer(Strict):
 class TransferSerializer(Strict):
     """The destination of a transfer."""
 
-    to = StrictText(max_length=40, help_text="A number, or the name of one of the agent's transfer targets.")
+    to = StrictText(max_length=LONGEST, help_text="A number, or the name of one of the agent's transfer targets.")
 
 
 class OrderSerializer(Named, serializers.ModelSerializer[CallOrder]):

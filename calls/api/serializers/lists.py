@@ -6,6 +6,7 @@ from calls.api.fields import JSONObject, StrictBoolean, StrictChoice, StrictText
 from calls.api.serializers.shared import Strict
 from calls.keyterms import parse_keyterms
 from calls.models import Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
+from calls.numbers import LONGEST
 from calls.services.webhooks import EVENTS
 
 
@@ -36,7 +37,7 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
 class NewDoNotCallSerializer(Strict):
     """A number that must not be dialled again."""
 
-    number = StrictText(max_length=40, help_text="The number in international form, such as +15551234567.")
+    number = StrictText(max_length=LONGEST, help_text="The number in international form, such as +15551234567.")
     reason = StrictText(required=False, allow_blank=True, max_length=255)
 
 

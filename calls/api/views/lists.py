@@ -17,8 +17,9 @@ from calls.api.serializers.lists import (
     WebhookWithSecretSerializer,
 )
 from calls.api.views.shared import Endpoint, ListEndpoint, valid
-from calls.models import E164, Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
-from calls.services.do_not_call import add_do_not_call, remove_do_not_call
+from calls.errors import CallsError
+from calls.models import Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
+from calls.services.do_not_call import add_do_not_call, read_entry, remove_do_not_call
 from calls.services.webhooks import change_endpoint, make_endpoint
 
 # --- Agents ------------------------------------------------------------------------------------------------
@@ -75,15 +76,21 @@ class DoNotCallView(Endpoint):
 
     @documented("get_do_not_call")
     def get(self, request: Request, number: str) -> Response:
-        if not E164.fullmatch(number):
-            raise Http404
-        return Response(DoNotCallSerializer(get_object_or_404(DoNotCall, number=number)).data)
+        return Response(DoNotCallSerializer(get_object_or_404(DoNotCall, number=_read_entry(number))).data)
 
     @documented("remove_do_not_call")
     def delete(self, request: Request, number: str) -> Response:
-        if not E164.fullmatch(number) or not remove_do_not_call(number=number):
+        if not remove_do_not_call(number=_read_entry(number)):
             raise Http404
         return Response(status=204)
+
+
+def _read_entry(number: str) -> str:
+    """Read the number in an address. Text that is no number is on no list."""
+    try:
+        return read_entry(number)
+    except CallsError:
+        raise Http404 from None
 
 
 # --- Webhooks ----------------------------------------------------------------------------------------------

@@ -11,17 +11,18 @@ from django.core.management.base import BaseCommand, CommandError
 
 from calls.csv_files import Columns, Fault, UnreadableFile, as_cell, describe_faults, from_cell, parse_rows, read_text
 from calls.models import DoNotCall
-from calls.plain_text import printable
 from calls.services import CallsError
 from calls.services.do_not_call import (
     LONGEST_REASON,
     NewEntry,
     add_do_not_call,
     add_many_do_not_call,
+    read_entry,
     remove_do_not_call,
-    whole_number,
 )
 
+NOTHING_FOUND = 3
+"""The exit status if a number to remove is not on the list. 1 is any other error, 2 a wrong command line."""
 _NAMES = ("number", "reason", "source", "created_at")
 COLUMNS = Columns(["number"], _NAMES[1:], kept=["reason"], without_header=_NAMES)
 
@@ -53,9 +54,12 @@ class Command(BaseCommand):
                     )
                     self.stdout.write(f"{entry} {'is' if new else 'was already'} on the do-not-call list.")
                 case "remove":
-                    if not remove_do_not_call(number=options["number"]):
-                        raise CommandError(f"{printable(options['number'])} is not on the do-not-call list.")
-                    self.stdout.write(f"{printable(options['number'])} may be dialled again.")
+                    number = read_entry(options["number"])
+                    if not (removed := remove_do_not_call(number=number)):
+                        raise CommandError(
+                            f"{number} is not on the do-not-call list. No entry was removed.", returncode=NOTHING_FOUND
+                        )
+                    self.stdout.write(f"{number} may be dialled again: {removed} entry was removed.")
                 case "list":
                     self._list()
                 case "import":
@@ -100,7 +104,7 @@ def _entry(fields: Mapping[str, str]) -> NewEntry:
     if source not in ("", *DoNotCall.Source.values):
         raise ValueError(f"The source {source[:40]!r} is none of {', '.join(DoNotCall.Source.values)}.")
     return NewEntry(
-        number=whole_number(fields["number"]),
+        number=read_entry(fields["number"]),
         reason=reason,
         source=source or DoNotCall.Source.OPERATOR,
         created_at=_moment(created_at) if created_at else None,

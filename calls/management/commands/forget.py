@@ -5,19 +5,24 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from calls.numbers import canonical
 from calls.services import CallsError
-from calls.services.do_not_call import whole_number
-from calls.services.privacy import forget
+from calls.services.privacy import forget, read_person
+
+NOTHING_FOUND = 3
+"""The exit status if nothing is known about the number. 1 is any other error, 2 a wrong command line."""
 
 
 class Command(BaseCommand):
     help = (
         "Remove everything about a person: all that was said in calls with this number, what was known beforehand, and "
-        "the number itself."
+        "the number itself. Ends with status 3 if there is nothing about the number."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("number", help="the person's number, such as +12025550123")
+        parser.add_argument(
+            "number", help="the person's number, such as +12025550123, or an address, such as sip:anna@example.com"
+        )
         parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
         parser.add_argument(
             "--and-do-not-call",
@@ -27,17 +32,24 @@ class Command(BaseCommand):
 
     def handle(self, *, number: str, yes: bool, and_do_not_call: bool, **_: Any) -> None:
         try:
-            number = whole_number(number)
+            number = read_person(number)
             if not yes and not self._confirm(number):
                 raise CommandError("Nothing was removed.")
             removed = forget(number=number, and_do_not_call=and_do_not_call)
         except CallsError as error:
             raise CommandError(str(error)) from error
+        if removed.is_nothing:
+            raise CommandError(
+                f"There is no call with {number}, and no entry of the do-not-call list. Nothing was removed.",
+                returncode=NOTHING_FOUND,
+            )
         self.stdout.write(
             f"Removed: the data of {removed.calls} calls, of which {removed.canceled} were waiting; "
             f"{removed.recordings} recordings, the words of {removed.turns} turns, {removed.events} events, "
             f"{removed.deliveries} webhook deliveries."
         )
+        if removed.removed_entries:
+            self.stdout.write("Removed 1 entry of the do-not-call list: the number may be dialled again.")
         if removed.do_not_call:
             self.stdout.write(
                 "The number stays on the do-not-call list, without a reason: only that list keeps it from being "
@@ -48,6 +60,6 @@ class Command(BaseCommand):
     def _confirm(self, number: str) -> bool:
         self.stdout.write(f"This removes everything that was said in calls with {number}. It cannot be undone.")
         try:
-            return input("Write the number again to confirm: ").strip() == number
+            return canonical(input("Write the number again to confirm: ")) == number
         except EOFError:
             raise CommandError("There is no terminal to ask on. Add --yes to remove without confirmation.") from None

@@ -52,7 +52,7 @@ def test_a_number_is_put_on_the_do_not_call_list_and_taken_off(admin_client):
     assert not DoNotCall.objects.exists()
 
 
-@pytest.mark.parametrize(("number", "message"), [("555", "in full"), ("+12025550199", "already exists")])
+@pytest.mark.parametrize(("number", "message"), [("555", "no + and country code"), ("+12025550199", "already exists")])
 def test_an_invalid_entry_is_refused_with_the_reason(admin_client, number, message):
     DoNotCall.objects.create(number="+12025550199")
     page = admin_client.post("/admin/calls/donotcall/add/", {"number": number, "reason": ""})

@@ -388,5 +388,5 @@ def test_forgetting_an_unknown_number_changes_nothing():
 
 
 def test_text_without_a_number_cannot_be_forgotten():
-    with pytest.raises(CallsError, match="in full"):
+    with pytest.raises(CallsError, match="international form"):
         forget(number=FORGOTTEN)
