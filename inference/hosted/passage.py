@@ -23,7 +23,8 @@ CHUNK = 480
 ESTIMATED = 0.6
 """The share of its estimated length from which a text without timing may be complete. Before, audio is owed."""
 TOLERANCE = 2000
-"""Samples (0.25 s) by which the audio of a text may be shorter than its timing says."""
+"""Samples (0.25 s) by which the audio of a text may be shorter than its timing says. If it is shorter by more, the rest
+is waited for: the timing is wrong only if none comes, because some services' times run ahead of their audio."""
 LEAD, HOLD = 0.5, 0.25
 """If the listener has so many seconds of audio in advance, audio whose timing is still missing waits so long for it."""
 SLACK = 0.3
@@ -95,7 +96,7 @@ class Passage:
 
     def say(self, clause: Clause, whole: str) -> None:
         """Send a clause of the whole text now. Raises ``EngineError``."""
-        owed = self.owes_sound
+        owed = self._is_surely_owed
         if self._lease is None or self._context is None:
             self._lease = self._manner.take(self)
             self._context = self._manner.open_context(self._lease.key)
@@ -118,7 +119,7 @@ class Passage:
         """No more text follows."""
         if self._context is None or self.finished or self._is_ending:
             return
-        owed = self.owes_sound
+        owed = self._is_surely_owed
         self._is_ending = True
         frames = self._context.end()
         self._send(frames)
@@ -152,6 +153,10 @@ class Passage:
 
     def give_up(self) -> None:
         """The service has sent nothing for too long."""
+        if self._is_doubtful:
+            self.timing.cut(self.received)
+            self._complete_clauses(len(self._clauses))
+            return
         if not self.rest:  # only the word that it has ended is missing
             self._let_go(cancel=True)
             self._finish()
@@ -175,9 +180,22 @@ class Passage:
             return False
         if self.timing.is_followed:
             return self.received + TOLERANCE < self.timing.covered
-        if self._manner.marks_clauses:
-            return True
+        return self._manner.marks_clauses or self._is_too_short
+
+    @property
+    def _is_too_short(self) -> bool:
+        """Whether what was received cannot be all of the text, however fast the voice speaks."""
         return self.received < ESTIMATED * len(self.timing.text) / self._manner.voice.pace.rate * RATE_HZ
+
+    @property
+    def _is_doubtful(self) -> bool:
+        """Whether only the timing says that audio is owed, which may be wrong."""
+        is_timed = self.timing.is_followed and not self._manner.marks_clauses
+        return is_timed and self.owes_sound and not self._is_ending and not self._is_too_short
+
+    @property
+    def _is_surely_owed(self) -> bool:
+        return self.owes_sound and not self._is_doubtful
 
     @property
     def deadline(self) -> float | None:
@@ -305,7 +323,10 @@ class Passage:
             # Audio behind the last word, such as its silence, belongs to its clause unless another one was sent.
             if heard.words or followed == len(self._clauses):
                 self._complete_clauses(followed)
-        if self.owes_sound:
+        if self._is_doubtful:
+            self._expect(self._manner.stall)
+            self._lease.expect_nothing()  # the socket is not lost if nothing comes
+        elif self.owes_sound:
             if heard.audio:
                 self._expect(self._manner.stall)
             elif self._complete > complete:  # the service begins with the next clause now
@@ -343,6 +364,7 @@ class Passage:
 
     def _finish(self) -> None:
         self.finished = True
+        self.timing.cut(self.received)
         self._complete, self._complete_at = len(self._clauses), self.received
         self.timing.complete(len(self.timing.text), self.received)
 

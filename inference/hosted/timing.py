@@ -135,6 +135,12 @@ class Timing:
         self._followed = max(self._followed, letters)
         self._mark(sample, characters)
 
+    def cut(self, sample: int) -> None:
+        """The sound has ended here, although its times go on: they were wrong."""
+        self._marks = [(min(at, sample), characters) for at, characters in self._marks]
+        self._exact = [(begin, min(until, sample)) for begin, until in self._exact if begin <= sample]
+        self._overshoot = min(self._overshoot, sample)
+
     def at(self, sample: int, limit: int) -> tuple[int, bool]:
         """
         Return the characters that are spoken at this sample, and whether that is known.

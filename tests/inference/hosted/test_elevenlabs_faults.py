@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from inference.types import EngineError, EngineFull, EngineTimeout, QuotaExhausted
+from inference.types import AudioChunk, EngineError, EngineFull, EngineTimeout, QuotaExhausted
+from tests.inference.hosted.cartesia_service import RATE_HZ, tone
 from tests.inference.hosted.elevenlabs_service import CHARACTER, PIECE, ElevenLabsService
 from tests.inference.hosted.service import Socket
 from tests.inference.hosted.speaking import Lines, ends, samples, say, say_until_error
@@ -92,6 +94,87 @@ async def test_a_service_that_stalls_in_a_clause_is_noticed(service):
         said, error = await say_until_error(engine, FIRST)
     assert samples(said) > 0
     assert isinstance(error, EngineTimeout)
+
+
+async def rest_of(chunks: AsyncIterator[AudioChunk]) -> list[AudioChunk]:
+    return [chunk async for chunk in chunks]
+
+
+def with_times_that_run_ahead(excess: float, *, in_advance: bool = False) -> Any:
+    """A hook: the time of the clause's last letter is so many seconds too late. The times may come before the audio."""
+
+    async def hook(service: ElevenLabsService, socket: Socket, key: str, context: Any, said: str) -> bool:
+        step = CHARACTER * 1000 / RATE_HZ
+        starts, lengths = [number * step for number in range(len(said))], [step] * len(said)
+        lengths[len(said.rstrip(" .")) - 1] += excess * 1000
+        sound = tone(len(said), level=service.level)
+        if in_advance:
+            await service.audio(socket, key, None, list(said), starts, lengths)
+            await service.audio(socket, key, sound, [], [], [])
+        else:
+            await service.audio(socket, key, sound, list(said), starts, lengths)
+        context.text += said
+        return True
+
+    return hook
+
+
+@pytest.mark.parametrize("in_advance", [False, True])
+@pytest.mark.parametrize("excess", [0.5, 1.5, 60.0])
+async def test_times_that_run_ahead_of_the_audio_cost_nothing_while_the_text_pauses(service, excess, in_advance):
+    service.hooks.append(with_times_that_run_ahead(excess, in_advance=in_advance))
+    async with started(service, first_audio_timeout=20.0, stall_timeout=0.1) as engine:
+        lines, said = Lines(FIRST), []
+        async with aclosing(engine.open().speak(lines)) as chunks:
+            async for chunk in chunks:
+                said.append(chunk)
+                if samples(said) == len(FIRST) * CHARACTER and len(service.said()[0]) == len(FIRST):
+                    assert ends(said)[-1] == len(FIRST)
+                    lines.add(SECOND)
+                    lines.end()
+    assert samples(said) == len(FIRST + SECOND) * CHARACTER
+    assert ends(said) == sorted(ends(said))
+    assert ends(said)[-1] == len(FIRST + SECOND)
+
+
+async def test_a_clause_that_follows_times_which_run_ahead_is_waited_for_as_usual(service):
+    """It comes before it is known that they were wrong."""
+    service.hooks += [break_at(SECOND, stall), with_times_that_run_ahead(5.0)]
+    async with started(service, first_audio_timeout=0.3, stall_timeout=20.0) as engine:
+        lines = Lines(FIRST)
+        async with aclosing(engine.open().speak(lines)) as chunks:
+            await anext(chunks)
+            lines.add(SECOND)
+            with pytest.raises(EngineTimeout):
+                await rest_of(chunks)
+
+
+async def test_an_end_that_follows_times_which_run_ahead_is_waited_for_as_usual(service):
+    service.hooks.append(with_times_that_run_ahead(5.0))
+    service.finals = False
+    async with started(service, first_audio_timeout=0.3, stall_timeout=20.0) as engine:
+        lines = Lines(FIRST)
+        async with aclosing(engine.open().speak(lines)) as chunks:
+            await anext(chunks)
+            lines.end()
+            with pytest.raises(EngineTimeout):
+                await rest_of(chunks)
+
+
+async def test_audio_that_the_times_promise_may_come_late(service):
+    async def slowly(service: ElevenLabsService, socket: Socket, key: str, context: Any, said: str) -> bool:
+        step = CHARACTER * 1000 // RATE_HZ
+        starts, lengths = [number * step for number in range(len(said))], [step] * len(said)
+        await service.audio(socket, key, tone(len(said) - 4), list(said), starts, lengths)
+        await asyncio.sleep(0.3)
+        await service.audio(socket, key, tone(4), [], [], [])
+        return True
+
+    service.hooks.append(slowly)
+    async with started(service, stall_timeout=20.0) as engine:
+        said = await say(engine, FIRST, SECOND)
+    assert samples(said) == len(FIRST + SECOND) * CHARACTER
+    assert ends(said)[-1] == len(FIRST + SECOND)
 
 
 @pytest.mark.parametrize(

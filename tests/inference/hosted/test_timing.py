@@ -146,3 +146,12 @@ def test_the_characters_never_fall_and_never_exceed_the_text_whatever_comes(text
     assert all(0 <= end <= len(text) for end in ends)
     if not any(is_exact for is_exact in (timing.at(position, len(text))[1] for position in positions)):
         assert ends == sorted(ends)
+
+
+def test_times_behind_the_end_of_the_sound_end_with_it_and_delay_nothing_that_follows():
+    timing = timing_of()
+    timing.follow(["We open at ten"], [9000], begin=0, until=4000)
+    timing.cut(4000)
+    assert characters(timing, 3999, 4000) == [("", True), ("We open at ten.", True)]
+    timing.follow(["And", "shut"], [1000, 2000], begin=4000, until=7000)
+    assert characters(timing, 5000, 6000) == [("We open at ten. And", True), ("We open at ten. And shut", True)]
