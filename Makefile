@@ -104,7 +104,7 @@ pod-tts: .venv-tts/.ready ## on a GPU: start a worker for speech synthesis
 pod-llm: .venv-stt/.ready ## beside `make llm`: start a worker that forwards requests to it, where no port is open
 	@exec env $(POD) .venv-stt/bin/python manage.py runworker llm
 
-test: $(VENV)/.dev ## run all tests (SPEECH=folder adds those on recordings of people, MODELS=folder those on real models, WORKERS=1 runs one at a time)
+test: $(VENV)/.dev ## run all tests (SPEECH=folder adds those on recordings of people, MODELS=folder those on real models, THOROUGH=1 takes larger samples, WORKERS=1 runs one at a time)
 	@$(PYTEST) $(if $(SPEECH),--speech=$(SPEECH)) $(if $(MODELS),--models=$(MODELS))
 	@echo "Repeating the tests of the records on PostgreSQL:"
 	@$(PYTEST) --database=postgres tests/calls $(OWN_DATABASES:%=--ignore=tests/calls/%) \
@@ -112,7 +112,7 @@ test: $(VENV)/.dev ## run all tests (SPEECH=folder adds those on recordings of p
 
 test-real: $(VENV)/.dev ## run the tests on real models and people, then whole calls with them (SPEECH=folder MODELS=folder); for a quiet machine, at night
 	@[ -n "$(SPEECH)" ] && [ -n "$(MODELS)" ] || { echo "Name the folders of the recordings and of the models: make test-real SPEECH=... MODELS=..."; exit 1; }
-	@$(PYTEST) --speech=$(SPEECH) --models=$(MODELS) -m "human or weights or turn_weights"
+	@THOROUGH=1 $(PYTEST) --speech=$(SPEECH) --models=$(MODELS) -m "human or weights or turn_weights"
 	@$(PY) -m tests.benchmarks.real_calls --speech $(SPEECH) --models $(MODELS) $(BENCH)
 
 lint: $(VENV)/.dev ## check style and types

@@ -12,6 +12,8 @@ import pytest
 from django.conf import settings as project_settings
 from django.db import connections
 
+from tests.thorough import THOROUGH
+
 pytest_plugins = ["tests.real_services"]
 
 OPTIONAL = {
@@ -99,6 +101,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             option, _, what = OPTIONAL[marker]
             line = f"LEFT OUT: {count} tests on {what}. To run them, give their folder: {option} DIR"
             terminalreporter.write_line(line, red=True, bold=True)
+    samples = "the larger ones (THOROUGH=1)" if THOROUGH else "the usual ones; THOROUGH=1 takes larger ones"
+    terminalreporter.write_line(f"Samples: {samples}.")
 
 
 @pytest.fixture

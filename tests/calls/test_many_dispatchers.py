@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tests.calls.installation import Installation, installation, survive
+from tests.thorough import size
 
-COUNT = 300
+COUNT = size(100, 300)
+"""Calls. Most of the processor time is that of the processes, and each call takes 0.1 s more."""
 FAST = {"CALLS_PER_SECOND": "60", "MAX_LIVE_CALLS": "120", "OUTBOUND_MAX_CALLS": "100"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from tests.sounds import RATE_HZ, active_level, pink_noise, read
 
 pytestmark = pytest.mark.human
 
+BATCH = 48
+"""Sounds that are heard at the same time."""
 LINES = ((0.3, 0), (0.7, 1), (1.2, 2), (2.0, 0), (3.0, 1))
 """Seconds of silence, or of noise, before the word, and the seed of the noise."""
 SHORT_WORDS = [
@@ -32,7 +34,7 @@ SHORT_WORDS = [
 
 
 class ListeningModel:
-    """The model of a detector; keeps its probabilities."""
+    """The model of a detector; keeps the probabilities of its last batch."""
 
     def __init__(self, detector: VoiceDetector) -> None:
         self._session = detector._session
@@ -40,7 +42,7 @@ class ListeningModel:
 
     def run(self, outputs: None, feed: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         probability, state = self._session.run(outputs, feed)
-        self.probabilities.append(float(probability[0, 0]))
+        self.probabilities = probability[:, 0].tolist()
         return probability, state
 
 
@@ -62,21 +64,38 @@ class Heard:
         return [not window.voiced for window, sure in zip(self.windows, self.sure, strict=True) if sure]
 
 
-Hear = Callable[[np.ndarray], Heard]
+Hear = Callable[[Sequence[np.ndarray]], list[Heard]]
 
 
 @pytest.fixture(scope="module")
 def hear() -> Hear:
+    """Hears sounds, each as a call of its own. All calls go on at the same time, because a batch takes less time."""
     detector = VoiceDetector()
     model = detector._session = ListeningModel(detector)
 
-    def hear(sound: np.ndarray) -> Heard:
-        model.probabilities = []
-        pcm = np.clip(np.round(sound), -32768, 32767).astype(np.int16)
-        windows = detector.run(decode_mulaw(encode_mulaw(pcm)))
-        return Heard(windows, [probability >= 0.9 for probability in model.probabilities])
+    def hear_batch(sounds: Sequence[np.ndarray]) -> list[Heard]:
+        heard = [Heard([], []) for _ in sounds]
+        streams = [detector.open(one.windows.append) for one in heard]
+        for stream, sound in zip(streams, sounds, strict=True):
+            pcm = np.clip(np.round(sound), -32768, 32767).astype(np.int16)
+            stream.append(decode_mulaw(encode_mulaw(pcm)))
+        while waiting := [(stream, one) for stream, one in zip(streams, heard, strict=True) if stream.has_window]:
+            detector._judge([stream for stream, _ in waiting])
+            for (_, one), probability in zip(waiting, model.probabilities, strict=True):
+                one.sure.append(probability >= 0.9)
+        for stream in streams:
+            stream.close()
+        return heard
+
+    def hear(sounds: Sequence[np.ndarray]) -> list[Heard]:
+        return [one for batch in batched(sounds, BATCH) for one in hear_batch(batch)]
 
     return hear
+
+
+def batched(sounds: Sequence[np.ndarray], size: int) -> Iterator[Sequence[np.ndarray]]:
+    for first in range(0, len(sounds), size):
+        yield sounds[first : first + size]
 
 
 def cut(path: Path, begin: float = 0, end: float = 600) -> np.ndarray:
@@ -113,11 +132,12 @@ def in_noise(sound: np.ndarray, lead: float, seed: int) -> np.ndarray:
 def test_a_single_word_opens_an_utterance(hear, speech_dir, line, least):
     noticed = []
     missed = set()
-    for name, word in words(speech_dir).items():
-        for lead, seed in LINES:
-            begin = int(lead * RATE_HZ)
-            starts = hear(line(word, lead, seed)).starts
-            noticed.append(any(begin < start <= begin + len(word) + 0.3 * RATE_HZ for start in starts))
+    said = words(speech_dir)
+    for lead, seed in LINES:
+        begin = int(lead * RATE_HZ)
+        heard = hear([line(word, lead, seed) for word in said.values()])
+        for (name, word), one in zip(said.items(), heard, strict=True):
+            noticed.append(any(begin < start <= begin + len(word) + 0.3 * RATE_HZ for start in one.starts))
             if not noticed[-1]:
                 missed.add(name)
     print(f"{line.__name__}: {np.mean(noticed):.1%} of {len(noticed)} words noticed; missed: {sorted(missed)}")
@@ -127,9 +147,12 @@ def test_a_single_word_opens_an_utterance(hear, speech_dir, line, least):
 @pytest.mark.parametrize("line", [clean, soft, in_noise])
 def test_little_of_a_sure_voice_is_called_silence(hear, speech_dir, line):
     shares = {}
-    for path in sorted(speech_dir.glob("*.wav")):
-        lost = [window for lead, seed in LINES[::4] for window in hear(line(cut(path), lead, seed)).lost]
-        shares[path.stem] = float(np.mean(lost)) if lost else 0.0
+    # The batches are of similar lengths, so that the calls of each end together.
+    recordings = sorted(((path.stem, cut(path)) for path in speech_dir.glob("*.wav")), key=lambda one: len(one[1]))
+    heard = [hear([line(sound, lead, seed) for _, sound in recordings]) for lead, seed in LINES[::4]]
+    for number, (name, _) in enumerate(recordings):
+        lost = [window for recordings_heard in heard for window in recordings_heard[number].lost]
+        shares[name] = float(np.mean(lost)) if lost else 0.0
     print(
         f"{line.__name__}: most lost: {sorted(((round(s, 2), name) for name, s in shares.items()), reverse=True)[:3]}"
     )
@@ -143,7 +166,7 @@ def test_short_answers_on_a_line_with_little_noise_are_one_voice_each(hear, spee
     for at, name in answers.items():
         pcm = cut(speech_dir / f"google-samples__{name}.wav")
         sound[int(at * RATE_HZ) : int(at * RATE_HZ) + len(pcm)] += pcm
-    heard = hear(sound)
+    [heard] = hear([sound])
     assert not any(heard.lost)
     assert [round(start / RATE_HZ - 0.5) for start in heard.starts] == [round(at) for at in answers]
     assert sum(window.voiced for window in heard.windows) * WINDOW >= 1.5 * RATE_HZ
