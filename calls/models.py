@@ -466,6 +466,10 @@ class WebhookEndpoint(models.Model):
 
     url = models.URLField(max_length=500, help_text="Receives a POST with JSON for each event.")
     secret = models.CharField(max_length=100, help_text="Signs every delivery, as standardwebhooks.com describes.")
+    old_secret = models.CharField(max_length=100, blank=True, default="", db_default="")
+    old_secret_until = models.DateTimeField(
+        "old secret valid until", null=True, help_text="Until then each delivery has a signature by the old secret too."
+    )
     events = models.JSONField(
         default=list, blank=True, help_text='Names such as ["call.completed"]. If the list is empty, all events.'
     )

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Annotated, Any, TypedDict
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django_stubs_ext import Annotations
 
@@ -97,12 +99,13 @@ class WebhookEndpointForm(forms.ModelForm[WebhookEndpoint]):
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(admin.ModelAdmin[WebhookEndpoint]):
     form = WebhookEndpointForm
-    list_display = ["url", "event_names", "active", "waiting", "failed", "created_at"]
+    list_display = ["url", "event_names", "active", "waiting", "failed", "created_at", "old_secret_until"]
     list_filter = ["active"]
+    readonly_fields = ["old_secret_until"]
     actions = ["renew_secret"]
 
     def get_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> tuple[str, ...]:
-        return ("url", "events", "active") if obj else ("url", "events")
+        return ("url", "events", "active", "old_secret_until") if obj else ("url", "events")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEndpoint]:
         return (
@@ -122,10 +125,13 @@ class WebhookEndpointAdmin(admin.ModelAdmin[WebhookEndpoint]):
         obj.pk = endpoint.pk
         _show_once(request, f"The secret that signs the deliveries to {endpoint}", endpoint.secret)
 
-    @admin.action(description="Replace the secret", permissions=["change"])
+    @admin.action(description="Replace the secret (the old one signs for a day too)", permissions=["change"])
     def renew_secret(self, request: HttpRequest, endpoints: QuerySet[WebhookEndpoint]) -> None:
         for endpoint in endpoints:
             _show_once(request, f"The new secret of {endpoint}", webhooks.renew_secret(endpoint.pk))
+            endpoint.refresh_from_db()
+            until = date_format(timezone.localtime(endpoint.old_secret_until), "DATETIME_FORMAT")
+            messages.info(request, f"The old secret signs too until {until} ({settings.TIME_ZONE}).")
             self.log_change(request, endpoint, "Replaced the secret")
 
     @admin.display(description="events")

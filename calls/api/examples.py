@@ -129,7 +129,7 @@ DO_NOT_CALL = {
 }  # fmt: skip
 WEBHOOK = {
     "id": 3, "url": "https://example.com/hooks/calls", "events": ["call.completed"], "active": True,
-    "created_at": "2030-01-31T09:30:00Z",
+    "created_at": "2030-01-31T09:30:00Z", "old_secret_until": None,
 }  # fmt: skip
 DELIVERY: dict[str, object] = {
     "id": "1f7d9a52-3f0c-4c67-9b0d-2f2b0c9f8f10",

@@ -24,7 +24,7 @@ from calls.carrier import Carrier
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, CallOrder, DialAttempt, DoNotCall, Turn, WebhookDelivery
 from calls.numbers import ANONYMOUS, number_in, read_address
-from calls.services import webhook_delivery
+from calls.services import webhook_delivery, webhooks
 from calls.services.dialable import refused_at
 from calls.services.records import fact_id_of
 from calls.services.stopping import cancel_call
@@ -63,7 +63,7 @@ def apply_retention(*, now: datetime | None = None) -> Retired:
     Delete recordings and words that are older than ``RETENTION_RECORDINGS_DAYS`` and ``RETENTION_TRANSCRIPTS_DAYS``.
 
     The next run tries again to delete a file that could not be deleted. Also removes what was written late about
-    forgotten people, and old webhook deliveries.
+    forgotten people, and old deliveries and secrets of webhooks.
     """
     now = now or timezone.now()
     retired = Retired()
@@ -81,6 +81,7 @@ def apply_retention(*, now: datetime | None = None) -> Retired:
             retired.transcripts += len(page)
     _forget_late_writes()
     webhook_delivery.delete_old_deliveries(now=now)
+    webhooks.delete_old_secrets(now=now)
     if retired.recordings or retired.transcripts:
         logger.info("Deleted %d recordings and the words of %d calls", retired.recordings, retired.transcripts)
     return retired

@@ -2,19 +2,19 @@
 
 import asyncio
 import base64
-import hashlib
 import hmac
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
 import aiohttp
+from django.utils import timezone
 from yarl import URL
 
 from calls.models import WebhookDelivery
 from calls.services.webhook_hosts import CheckedResolver, HostNotAllowed
-from calls.services.webhooks import secret_bytes
+from calls.services.webhooks import secret_bytes, secrets_of
 
 TIMEOUT = 10.0
 """Seconds that one delivery may take as a whole."""
@@ -43,7 +43,7 @@ async def send(post: Post, delivery: WebhookDelivery) -> tuple[int | str, float]
     """Send a delivery. Returns the HTTP status or what went wrong, and the milliseconds that it took."""
     body = json.dumps(delivery.payload, ensure_ascii=False, separators=(",", ":")).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "client-caller"}
-    headers |= sign(delivery.endpoint.secret, str(delivery.pk), int(time.time()), body)
+    headers |= sign(secrets_of(delivery.endpoint, now=timezone.now()), str(delivery.pk), int(time.time()), body)
     began = time.monotonic()
     outcome: int | str
     try:
@@ -60,13 +60,18 @@ def describe(error: Exception) -> str:
     return next((text for kinds, text in _FAULTS if isinstance(error, kinds)), "the connection failed")
 
 
-def sign(secret: str, delivery_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Return the headers that prove to the receiver who sent the event (Standard Webhooks 1.0)."""
-    digest = hmac.new(secret_bytes(secret), f"{delivery_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+def sign(secrets: Iterable[str], delivery_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """
+    Return the headers that prove to the receiver who sent the event (Standard Webhooks 1.0).
+
+    There is one signature for each secret. A receiver accepts the event if one of them is right.
+    """
+    signed = f"{delivery_id}.{timestamp}.".encode() + body
+    digests = [hmac.digest(secret_bytes(secret), signed, "sha256") for secret in secrets]
     return {
         "webhook-id": delivery_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        "webhook-signature": " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests),
     }
 
 

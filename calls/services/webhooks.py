@@ -9,12 +9,14 @@ import binascii
 import logging
 import secrets
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator
+from django.db.models import F
+from django.utils import timezone
 from yarl import URL
 
 from calls.errors import CallsError
@@ -43,6 +45,8 @@ EVENTS = (
 
 SECRET_PREFIX = "whsec_"
 """Marks a secret of the Standard Webhooks specification."""
+OVERLAP = timedelta(days=1)
+"""The time for which a replaced secret signs too: a working day to enter the new one at the receiver."""
 
 
 # --- Announcing events --------------------------------------------------------------------------------------
@@ -114,10 +118,28 @@ def change_endpoint(endpoint: WebhookEndpoint, **fields: Any) -> None:
 
 
 def renew_secret(endpoint_id: int) -> str:
-    """Sign with a new secret from the next delivery on. Returns the secret."""
+    """
+    Sign with a new secret from the next delivery on, and with the old one beside it for ``OVERLAP``.
+
+    Returns the new secret. At a second renewal within that time the secret between the two is the old one.
+    """
     secret = make_secret()
-    WebhookEndpoint.objects.filter(pk=endpoint_id).update(secret=secret)
+    until = timezone.now() + OVERLAP
+    endpoint = WebhookEndpoint.objects.filter(pk=endpoint_id)
+    endpoint.update(old_secret=F("secret"), old_secret_until=until, secret=secret)
     return secret
+
+
+def secrets_of(endpoint: WebhookEndpoint, *, now: datetime) -> list[str]:
+    """The secrets that sign the deliveries to an endpoint, the newest first."""
+    until = endpoint.old_secret_until
+    return [endpoint.secret, *([endpoint.old_secret] if until is not None and now < until else [])]
+
+
+def delete_old_secrets(*, now: datetime) -> int:
+    """Delete the secrets that sign no more. Returns how many there were."""
+    expired = WebhookEndpoint.objects.filter(old_secret_until__lte=now)
+    return expired.update(old_secret="", old_secret_until=None)
 
 
 def check_url(url: str) -> str:

@@ -58,7 +58,7 @@ class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):
 
     class Meta:
         model = WebhookEndpoint
-        fields = read_only_fields = ["id", "url", "events", "active", "created_at"]
+        fields = read_only_fields = ["id", "url", "events", "active", "created_at", "old_secret_until"]
 
 
 class NewWebhookSerializer(Strict):

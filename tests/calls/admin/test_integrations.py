@@ -71,6 +71,12 @@ def test_the_secret_of_an_endpoint_is_replaced(admin_client):
     response = admin_client.post("/admin/calls/webhookendpoint/", chosen)
     endpoint.refresh_from_db()
     assert endpoint.secret == shown_secret(response, r"whsec_[\w+/=]+") != "old"
+    assert (endpoint.old_secret, "The old secret signs too until" in messages_after(response)) == ("old", True)
+    admin_client.get("/admin/calls/webhookendpoint/")  # shows the messages
+    for address in ("", f"{endpoint.pk}/change/"):
+        page = admin_client.get(f"/admin/calls/webhookendpoint/{address}").content.decode()
+        assert "old secret valid until" in page.lower()
+        assert endpoint.secret not in page
 
 
 def test_an_endpoint_is_changed(admin_client):

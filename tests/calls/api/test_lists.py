@@ -5,8 +5,10 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.dateparse import parse_datetime
 
 from calls.models import Agent, Call, DialAttempt, DoNotCall, WebhookDelivery, WebhookEndpoint
+from calls.services.webhooks import renew_secret
 from tests.calls.api.conftest import START
 
 pytestmark = pytest.mark.django_db
@@ -232,6 +234,17 @@ def test_a_webhook_shows_its_secret_once(api, hook):
     assert WebhookEndpoint.objects.get().secret == hook.pop("secret")
     assert api.get(f"/api/webhooks/{hook['id']}/").json() == hook
     assert api.get("/api/webhooks/").json()["results"] == [hook]
+
+
+def test_a_webhook_says_until_when_its_old_secret_signs_too_and_shows_no_secret(api, hook):
+    address = f"/api/webhooks/{hook['id']}/"
+    assert api.get(address).json()["old_secret_until"] is None
+    renewed = renew_secret(hook["id"])
+    shown = api.get(address)
+    until = WebhookEndpoint.objects.get().old_secret_until
+    assert parse_datetime(shown.json()["old_secret_until"]) == until
+    assert renewed not in shown.content.decode()
+    assert hook["secret"] not in shown.content.decode()
 
 
 def test_a_webhook_is_changed_and_removed(api, hook):

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import aiohttp
 import pytest
 import time_machine
+from django.utils import timezone
 
 from calls.models import Agent, Call, WebhookDelivery, WebhookEndpoint
 from calls.services import CallsError, webhook_delivery, webhook_posting, webhooks
@@ -154,7 +155,7 @@ def is_signed(secret: str, headers: dict[str, str], body: bytes, *, now: datetim
 def test_the_signature_follows_the_specification():
     """The example from the tests of the specification's reference libraries."""
     headers = webhook_posting.sign(
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
+        ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
     )
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
@@ -196,6 +197,18 @@ def test_every_attempt_has_the_same_id_and_its_own_timestamp(call, server, clock
     assert int(second["webhook-timestamp"]) == int(first["webhook-timestamp"]) + 600
     assert is_signed(endpoint.secret, first, one, now=NOON)
     assert is_signed(endpoint.secret, second, two, now=NOON + timedelta(seconds=600))
+
+
+def test_a_replaced_secret_signs_beside_the_new_one_for_a_day(call, server, clock):
+    endpoint = WebhookEndpoint.objects.create(url=server.url, secret=webhooks.make_secret())
+    replaced, renewed = endpoint.secret, webhooks.renew_secret(endpoint.pk)
+    for hours, valid in ((23, [True, True]), (2, [False, True])):
+        clock.shift(timedelta(hours=hours))
+        create_deliveries(call, endpoint, 1)
+        assert deliver_due().delivered == 1
+        _, headers, body = server.got[-1]
+        assert [is_signed(secret, headers, body, now=timezone.now()) for secret in (replaced, renewed)] == valid
+        assert len(headers["webhook-signature"].split(" ")) == sum(valid)
 
 
 def test_a_redirect_is_not_followed(call, server):

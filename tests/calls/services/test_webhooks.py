@@ -1,18 +1,21 @@
 """Webhooks: their endpoints, and which events are written for which endpoint."""
 
 import base64
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
 
 from calls.models import Agent, Call, WebhookDelivery, WebhookEndpoint
 from calls.services import CallsError
+from calls.services.privacy import apply_retention
 from calls.services.webhooks import (
     EVENTS,
     announce,
     announce_each,
     make_endpoint,
+    renew_secret,
+    secrets_of,
 )
 from calls.status import Status
 
@@ -102,6 +105,25 @@ def test_each_endpoint_gets_its_own_secret():
     secrets = {make_endpoint(url="https://example.com/").secret for _ in range(3)}
     assert len(secrets) == 3
     assert all(len(base64.b64decode(secret.removeprefix("whsec_"))) == 32 for secret in secrets)
+
+
+def test_a_replaced_secret_is_kept_for_a_day_and_then_deleted(clock):
+    endpoint = make_endpoint(url="https://example.com/")
+    first, second = endpoint.secret, renew_secret(endpoint.pk)
+    clock.shift(timedelta(hours=1))
+    third = renew_secret(endpoint.pk)
+    endpoint.refresh_from_db()
+    tomorrow = NOON + timedelta(hours=25)
+    assert (endpoint.secret, endpoint.old_secret, endpoint.old_secret_until) == (third, second, tomorrow)
+    assert secrets_of(endpoint, now=tomorrow - timedelta(seconds=1)) == [third, second]
+    assert secrets_of(endpoint, now=tomorrow) == [third]
+    assert len({first, second, third}) == 3
+    apply_retention(now=tomorrow - timedelta(seconds=1))
+    endpoint.refresh_from_db()
+    assert endpoint.old_secret == second
+    apply_retention(now=tomorrow)
+    endpoint.refresh_from_db()
+    assert (endpoint.secret, endpoint.old_secret, endpoint.old_secret_until) == (third, "", None)
 
 
 def test_an_endpoints_events_are_stored_in_order_and_once():
