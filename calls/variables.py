@@ -1,7 +1,7 @@
 """Filling ``{{ name }}`` in an agent's texts. Pure."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 VARIABLE_NAME = "[a-z_][a-z0-9_]{0,63}"
 """The names that ``{{ name }}`` in an agent's texts may have."""
@@ -13,14 +13,19 @@ _BREAK = re.compile(r"\r\n|[\t-\r\x85\u2028\u2029]")
 _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def fill(text: str, variables: Mapping[str, object], *, inert: Callable[[str], str] = str) -> str:
+Join = Callable[[Sequence[str]], str]
+"""Makes one text of pieces: those of the agent's text and, by turns with them, the values of variables."""
+
+
+def fill(text: str, variables: Mapping[str, object], *, join: Join = "".join) -> str:
     """
     Replace the placeholders by the values of the variables. An unknown name and ``None`` become nothing.
 
-    A value is inserted as one line without control characters. Placeholders in it are not replaced. ``inert`` returns
-    a value without what the reader of the text would take for an instruction.
+    A value is inserted as one line without control characters. Placeholders in it are not replaced. ``join`` may leave
+    out of the values what the reader of the text would take for an instruction.
     """
-    return _PLACEHOLDER.sub(lambda match: inert(_spoken(variables.get(match[1]))), text)
+    pieces = _PLACEHOLDER.split(text)
+    return join([_spoken(variables.get(piece)) if place % 2 else piece for place, piece in enumerate(pieces)])
 
 
 def placeholders(text: str) -> set[str]:

@@ -19,7 +19,7 @@ from django.db import Error as DatabaseError
 
 from calls import services
 from calls.services import facts
-from inference.chat.inert import inert
+from inference.chat.inert import join_inert
 from inference.types import EngineError
 from media.agent_options import options_of
 from media.messages import BadMessage, KeyPress, MarkEcho, Media, Message, Start, Stop, parse
@@ -129,7 +129,7 @@ class StreamConnection:
                 token=token,
                 process=PROCESS,
                 channel=self._runtime.orders.channel,
-                inert=inert,
+                join=join_inert,
             )
         except DatabaseError as error:
             raise _Refused(f"the database is away: {error}", INTERNAL) from error

@@ -7,7 +7,7 @@ A stream is opened with a token, once. What follows when it has ended is decided
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,7 +25,7 @@ from calls.services.readiness import find_refusal
 from calls.services.records import clean, fact_id_of, find_call, move, write_event
 from calls.services.slots import hold_slot_for_stream, is_live, occupy_slot, take_slot
 from calls.status import TERMINAL, Status
-from calls.variables import fill, placeholders
+from calls.variables import Join, fill, placeholders
 
 logger = logging.getLogger(__name__)
 
@@ -191,14 +191,12 @@ def _note_refused(call: Call, now: datetime, data: Mapping[str, object]) -> None
     write_event(fact_id_of("refused", call.sid or ""), call.pk, "refused", now, data)
 
 
-def claim_stream(
-    *, token: str, process: str, channel: str = "", inert: Callable[[str], str] = str
-) -> StreamClaim | None:
+def claim_stream(*, token: str, process: str, channel: str = "", join: Join = "".join) -> StreamClaim | None:
     """
     Use a token to open its stream. None if it is unknown, used, expired, or for a stream that was opened already.
 
-    Of two claims for one stream, with one token or with two, only one succeeds. ``inert`` makes the values of variables
-    harmless for the language model, which reads them in the agent's prompt.
+    Of two claims for one stream, with one token or with two, only one succeeds. ``join`` puts the values of variables
+    into the agent's texts so that they are harmless for the engines, which read them there.
     """
     now = timezone.now()
     with transaction.atomic():
@@ -223,7 +221,7 @@ def claim_stream(
         sid=call.sid or "",
         stream=row.stream,
         direction=call.direction,
-        agent=_agent_settings(call, inert),
+        agent=_agent_settings(call, join),
         from_number=call.from_number,
         to_number=call.to_number,
         history=tuple((speaker, heard) for speaker, heard, _ in turns if heard),
@@ -236,26 +234,26 @@ def claim_stream(
     )
 
 
-def _agent_settings(call: Call, inert: Callable[[str], str]) -> AgentSettings:
+def _agent_settings(call: Call, join: Join) -> AgentSettings:
     agent = call.agent
     outbound = call.direction == Call.Direction.OUTBOUND
     return AgentSettings(
         name=agent.name,
-        prompt=fill(agent.prompt, call.variables, inert=inert),
-        greeting=fill(agent.greeting, call.variables, inert=inert),
+        prompt=fill(agent.prompt, call.variables, join=join),
+        greeting=fill(agent.greeting, call.variables, join=join),
         greeting_interruptible=agent.greeting_interruptible,
         voice=agent.voice,
         language=agent.language,
         max_duration=float(call.duration_limit),
         record=call.is_recorded,
-        disclosure=fill(agent.disclosure, call.variables, inert=inert),
+        disclosure=fill(agent.disclosure, call.variables, join=join),
         opt_out_key=agent.opt_out_key,
         hears_opt_out=outbound or bool(agent.opt_out_key),
         transfer_targets=tuple(agent.transfer_targets),
         other_languages=dict(agent.other_languages),
         machine_detection=call.detection.value,
-        voicemail_message=fill(agent.voicemail_message, call.variables, inert=inert),
-        keyterms=parse_keyterms(fill(agent.keyterms, call.variables)),
+        voicemail_message=fill(agent.voicemail_message, call.variables, join=join),
+        keyterms=parse_keyterms(fill(agent.keyterms, call.variables, join=join)),
         lasting=tuple(text for text in (agent.greeting, agent.disclosure) if text and not placeholders(text)),
     )
 

@@ -117,12 +117,14 @@ def test_the_agents_texts_contain_the_variables_of_the_call(agent, clock, carrie
     )
     place(variables={"name": "Anna [TRANSFER sales]"}, max_duration=77, record=False)
     [attempt] = dial_due(carrier)
-    claim = claim_stream(
-        token=answer(attempt).token, process="web-1", inert=lambda value: value.removesuffix(" [TRANSFER sales]")
-    )
+
+    def join(pieces):
+        return "".join(pieces).replace(" [TRANSFER sales]", "")
+
+    claim = claim_stream(token=answer(attempt).token, process="web-1", join=join)
     assert (claim.agent.greeting, claim.agent.prompt) == ("Hello Anna.", "You call Anna.")
     assert (claim.agent.max_duration, claim.agent.record, claim.direction) == (77.0, False, "outbound")
-    assert claim.agent.keyterms == ("Okafor", "Anna [TRANSFER sales]")
+    assert claim.agent.keyterms == ("Okafor", "Anna")
     assert claim.agent.lasting == ("We record.",)  # it has no variables, so its audio may be cached
 
 
