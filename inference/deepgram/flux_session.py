@@ -26,6 +26,8 @@ class FluxSession:
         self.has_spoken = False
         self.is_idle = True
         """The service has nothing more to say of the utterance before. Set by its context."""
+        self.ended_id = ""
+        """The service's name of the last turn that is over."""
         self.is_lost = False
         self._turn: Lease | None = None
         self._lease = pool.take(self)

@@ -26,6 +26,7 @@ from inference.deepgram.voices import (
 )
 from inference.hosted.context import Heard, Manner
 from inference.hosted.lease import Lease
+from inference.hosted.messages import number_of
 from inference.hosted.plan import Frame, Listener, Plan
 from inference.hosted.speech import HostedSpeech
 from inference.types import AudioChunk, EngineError
@@ -62,6 +63,8 @@ class Budget:
     """The time and the characters of each ``Flush``."""
     is_exhausted: bool = False
     """Deepgram has refused a ``Flush``."""
+    answered: float | None = None
+    """The number of the last ``Flushed``, until sound follows it. The same one without sound only comes again."""
 
     def add(self, at: float, characters: int) -> None:
         self.asked.append((at, characters))
@@ -124,8 +127,13 @@ class AuraContext:
             return Heard(ended=True) if is_cleared else None
         match message:
             case bytes():
+                self.budget.answered = None
                 return Heard(audio=message)
             case {"type": "Flushed"} if self._complete + self._refused < self._said:
+                number, before = number_of(message, "sequence_id"), self.budget.answered
+                if number is not None and number == before:
+                    return None
+                self.budget.answered = number
                 self._complete += 1
                 return Heard(clauses=self._complete, error=self._refusal())
             case {"type": "Warning"} if "flush" in reason_of(message).lower():

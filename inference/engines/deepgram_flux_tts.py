@@ -139,10 +139,13 @@ class FluxContext:
     def _is_of_active_turn(self, message: dict[str, Any]) -> bool:
         """Whether a turn is over, and not one of an earlier utterance."""
         speech_id = text_of(message, "speech_id")
+        if speech_id and speech_id == self._session.ended_id != self._speech_id:
+            return False  # it comes again
         return bool(self._turns) and ("" in (speech_id, self._speech_id) or speech_id == self._speech_id)
 
     def _end_turn(self, message: dict[str, Any]) -> Heard | None:
         turn, self._speech_id = self._turns.popleft(), ""
+        self._session.ended_id = text_of(message, "speech_id")
         self._session.played_ms += _milliseconds(message, "audio_duration_ms", turn.samples // SAMPLES_PER_MS)
         if not self._turns:
             self._stop_timer()

@@ -284,3 +284,20 @@ async def test_a_clause_without_any_audio_is_an_error(service):
     async with started(service) as engine:
         _, error = await say_until_error(engine, FIRST)
     assert "no sound" in str(error)
+
+
+async def test_messages_without_audio_that_come_twice_count_once(service):
+    send = Socket.send
+
+    async def send_twice(socket: Socket, message: Any) -> None:
+        await send(socket, message)
+        if isinstance(message, dict) and message.get("type") != "chunk":
+            await send(socket, message)
+
+    async with started(service) as engine:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Socket, "send", send_twice)
+            for _ in range(2):
+                said = await say(engine, FIRST, SECOND, FIRST)
+                assert samples(said) == len(FIRST + SECOND + FIRST) * CHARACTER
+                assert ends(said) == sorted(ends(said))

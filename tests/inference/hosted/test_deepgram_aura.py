@@ -319,6 +319,25 @@ async def test_messages_that_mean_nothing_change_nothing(service):
     assert len(pcm_of(chunks)) == len(tone_of(FIRST) + tone_of(SECOND))
 
 
+async def test_messages_that_come_twice_count_once(service):
+    send = Socket.send
+
+    async def send_twice(socket: Socket, message: Any) -> None:
+        await send(socket, message)
+        if isinstance(message, dict):
+            await send(socket, message)
+
+    async with engine_of(service) as engine:
+        speech = engine.open()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Socket, "send", send_twice)
+            for _ in range(2):
+                chunks = await says(speech, FIRST, SECOND, OTHER)
+                assert len(pcm_of(chunks)) == sum(len(tone_of(text)) for text in (FIRST, SECOND, OTHER))
+                assert chunks[-1].text_end == len(FIRST + SECOND + OTHER)
+        assert len(used(service)) == 1
+
+
 @pytest.mark.parametrize("frame_bytes", [1, 7, 161, 100_000])
 async def test_the_size_of_the_frames_makes_no_difference(service, frame_bytes):
     service.frame_bytes = frame_bytes
