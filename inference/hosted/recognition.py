@@ -396,4 +396,7 @@ class HostedTranscription:
                 now.text, now.samples, now.confidence, now.language, now.stop_counts, now.language_probability, True
             )
         if self._told is not told:
-            self._on_partial(self._told)
+            try:
+                self._on_partial(self._told)
+            except Exception:
+                logger.exception("Reporting a partial transcript failed; the utterance goes on")

@@ -11,6 +11,8 @@ import numpy as np
 
 from inference.hosted.lease import Lease
 from inference.hosted.recognition import GRACE, Heard, HostedTranscription, Terms
+from inference.interfaces import OnPartial
+from inference.types import Transcript
 
 QUIET = 0.05
 
@@ -49,14 +51,15 @@ class OneFlush:
         return (), False
 
 
-def utterance() -> HostedTranscription:
+def utterance(on_partial: OnPartial | None = None) -> HostedTranscription:
     return HostedTranscription(
         Terms(
             provider="Echo Ltd",
             name="echo/1",
             take=lambda listener: Lease(lambda *_: None, listener, "c1"),
             begin=lambda lost: OneFlush(),
-        )
+        ),
+        on_partial,
     )
 
 
@@ -92,3 +95,16 @@ async def test_a_process_that_is_always_busy_takes_the_words_that_are_known():
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert (await finishing).text == "interim"
+
+
+async def test_a_partial_that_cannot_be_reported_costs_no_words(caplog):
+    def fail(partial: Transcript) -> None:
+        raise ZeroDivisionError
+
+    heard = utterance(fail)
+    heard.push(np.zeros(800, np.int16))
+    assert (await heard.snapshot()).text == "interim"
+    heard.push(np.zeros(800, np.int16))
+    heard.receive("final")
+    assert (await heard.finish()).text == "final"
+    assert "the utterance goes on" in caplog.text
