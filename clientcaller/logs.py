@@ -1,7 +1,12 @@
-"""Log lines without telephone numbers and stream tokens, and without tracebacks for the faults of a client."""
+"""
+Log lines without telephone numbers, stream tokens and control characters, and without tracebacks for the faults of a
+client.
+"""
 
 import logging
 import re
+
+from calls.plain_text import printable
 
 # E.164 with its plus (also percent-encoded), or a bare run of as many digits. It must not stand inside a word, so that
 # hexadecimal ids (CallSid, UUID) stay whole.
@@ -30,7 +35,16 @@ class ClientFaults(logging.Filter):
 
 
 class DiscreetFormatter(logging.Formatter):
-    """Masks the whole line. A filter could not: it does not see the traceback, which may hold numbers too."""
+    """
+    Masks the whole line. A filter could not: it does not see the traceback, which may hold numbers too.
+
+    A record is one line, whatever the names in it contain, so that nobody can write a line of their own into the log.
+    The lines of a traceback are indented.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record).rstrip("\n"))
 
     def format(self, record: logging.LogRecord) -> str:
-        return discreet(super().format(record))
+        first, *traceback = discreet(super().format(record)).split("\n")
+        return "\n".join([first, *(f"    {printable(line)}" for line in traceback)])

@@ -35,18 +35,51 @@ def test_other_digits_are_kept(line):
     assert discreet(line) == line
 
 
-def test_a_traceback_is_masked_too():
+@pytest.fixture
+def log() -> tuple[logging.Logger, io.StringIO]:
+    """A logger with the formatter of the settings, and what it writes."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(DiscreetFormatter("%(message)s"))
+    handler.setFormatter(DiscreetFormatter("{levelname} {name}: {message}", style="{"))
     logger = logging.Logger("test")
     logger.addHandler(handler)
+    return logger, stream
+
+
+def test_a_traceback_is_masked_too(log):
+    logger, stream = log
     try:
         raise ValueError("cannot dial +15557654321")
     except ValueError:
         logger.exception("failed for %s", "+15557654321")
     assert "15557654321" not in stream.getvalue()
     assert "cannot dial …21" in stream.getvalue()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_a_record_is_one_line_whatever_the_names_in_it_contain(log, end):
+    logger, stream = log
+    logger.warning("refused call %s", f"CA1{end}ERROR root: forged")
+    assert len(stream.getvalue().splitlines()) == 1
+    assert stream.getvalue().startswith("WARNING test: refused call CA1\\")
+
+
+def test_no_control_character_reaches_the_terminal(log):
+    logger, stream = log
+    logger.warning("refused %s", "\x1b[2J\x07\x9b31m\u202egnp\u2066\0")
+    assert stream.getvalue() == r"WARNING test: refused \x1b[2J\x07\x9b31m\u202egnp\u2066\x00" + "\n"
+
+
+def test_no_line_of_a_traceback_looks_like_a_record(log):
+    logger, stream = log
+    try:
+        raise ValueError("no\nERROR root: forged\x1b[2J")
+    except ValueError:
+        logger.exception("It failed.\n")
+    first, *traceback = stream.getvalue().splitlines()
+    assert first == "ERROR test: It failed."
+    assert all(line.startswith("    ") for line in traceback)
+    assert r"    ERROR root: forged\x1b[2J" in traceback
 
 
 def test_invalid_utf_8_of_a_client_is_one_warning_and_other_errors_keep_their_traceback(caplog):

@@ -62,7 +62,8 @@ def test_the_command_prints_what_happens_until_the_call_has_ended(capsys, monkey
         if call.status == "queued":
             CallEvent.objects.create(call=call, kind="status-ringing", at=at, fact_id="1")
             later = at + timedelta(seconds=1)
-            Turn.objects.create(call=call, number=1, speaker="agent", heard="Hello?", started_at=later, fact_id="2")
+            heard = "Hello? [/red]\x1b[2J\u202e"
+            Turn.objects.create(call=call, number=1, speaker="agent", heard=heard, started_at=later, fact_id="2")
             Call.objects.update(status="in-progress")
         else:
             Call.objects.update(status="completed", duration=12.0, end_reason="agent-ended")
@@ -70,7 +71,7 @@ def test_the_command_prints_what_happens_until_the_call_has_ended(capsys, monkey
     monkeypatch.setattr(call_module.time, "sleep", happens)
     call_command("call", "+12025550123")
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(maxsplit=1)[1] for line in lines[1:3]] == ["ringing", "agent Hello?"]
+    assert [line.split(maxsplit=1)[1] for line in lines[1:3]] == ["ringing", r"agent Hello? [/red]\x1b[2J\u202e"]
     assert lines[-1] == "completed, 12 s (agent-ended)"
 
 

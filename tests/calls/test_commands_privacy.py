@@ -53,6 +53,12 @@ def test_invalid_arguments_for_a_key_are_errors(arguments, message):
         run_command("apikey", *arguments)
 
 
+def test_the_name_of_a_key_commands_no_terminal():
+    ApiKey.objects.create(name="\x1b[2Jcrm\ncc_9", prefix="cc_12345", digest="d" * 64, scopes=["read"])
+    [line] = run_command("apikey", "list").splitlines()
+    assert r" \x1b[2Jcrm\ncc_9 " in line
+
+
 def test_the_list_shows_revoked_keys_and_no_secrets():
     secrets = [run_command("apikey", "create", name, "--scope", "read").strip() for name in ("crm", "old")]
     run_command("apikey", "revoke", "old")

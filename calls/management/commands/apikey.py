@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from calls.models import ApiKey
+from calls.plain_text import printable
 from calls.services import CallsError
 from calls.services.keys import make_key, revoke_key
 
@@ -45,13 +46,15 @@ class Command(BaseCommand):
                 case "list":
                     self._list()
                 case "revoke":
-                    self.stdout.write(f"{revoke_key(name=options['name'])} is refused from now on.")
+                    self.stdout.write(f"{printable(str(revoke_key(name=options['name'])))} is refused from now on.")
         except CallsError as error:
             raise CommandError(str(error)) from error
 
     def _create(self, name: str, scopes: list[str], rate: str, expires: str) -> None:
         key, secret = make_key(name=name, scopes=scopes, rate=rate, expires_at=_expiry(expires))
-        self.stderr.write(f"Created the key {key} ({', '.join(key.scopes)}). Store it now: it cannot be shown again.")
+        self.stderr.write(
+            f"Created the key {printable(str(key))} ({', '.join(key.scopes)}). Store it now: it cannot be shown again."
+        )
         self.stdout.write(secret)
 
     def _list(self) -> None:
@@ -60,7 +63,7 @@ class Command(BaseCommand):
             expired = key.expires_at is not None and key.expires_at <= now
             state = "revoked" if not key.active else "expired" if expired else "active"
             used = f"used {key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never used"
-            self.stdout.write(f"{key.prefix}…  {state:<8} {key.name}  ({', '.join(key.scopes)}; {used})")
+            self.stdout.write(f"{key.prefix}…  {state:<8} {printable(key.name)}  ({', '.join(key.scopes)}; {used})")
 
 
 def _expiry(text: str) -> datetime | None:
@@ -68,5 +71,5 @@ def _expiry(text: str) -> datetime | None:
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,4})([hdwy])", text)
     if match is None:
-        raise CommandError(f"--expires {text}: write it as 12h, 90d, 4w or 1y.")
+        raise CommandError(f"--expires {printable(text)}: write it as 12h, 90d, 4w or 1y.")
     return timezone.now() + int(match[1]) * _UNITS[match[2]]

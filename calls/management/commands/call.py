@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from calls.models import Call, MachineDetection
+from calls.plain_text import printable
 from calls.services import CallsError
 from calls.services.placing import NewCall, place_call
 from calls.services.progress import ProgressLine, list_progress
@@ -107,8 +108,9 @@ def parse_variables(pairs: list[str]) -> dict[str, str]:
 
 
 def _format_line(line: ProgressLine) -> str:
+    text = escape(printable(line.text))
     at = timezone.localtime(line.at).strftime("%H:%M:%S")
     if line.speaker:
         colour = "cyan" if line.speaker == "agent" else "green"
-        return f"[dim]{at}[/] [{colour}]{line.speaker:>6}[/] {escape(line.text)}"
-    return f"[dim]{at}  {escape(line.text)}[/]"
+        return f"[dim]{at}[/] [{colour}]{line.speaker:>6}[/] {text}"
+    return f"[dim]{at}  {text}[/]"

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from calls.numbers import canonical
+from calls.plain_text import printable
 from calls.services import CallsError
 from calls.services.privacy import forget, read_person
 
@@ -40,7 +41,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if removed.is_nothing:
             raise CommandError(
-                f"There is no call with {number}, and no entry of the do-not-call list. Nothing was removed.",
+                f"There is no call with {printable(number)}, and no entry of the do-not-call list. "
+                "Nothing was removed.",
                 returncode=NOTHING_FOUND,
             )
         self.stdout.write(
@@ -58,7 +60,9 @@ class Command(BaseCommand):
         self.stdout.write("Backups and the carrier have their own records, which this command does not change.")
 
     def _confirm(self, number: str) -> bool:
-        self.stdout.write(f"This removes everything that was said in calls with {number}. It cannot be undone.")
+        self.stdout.write(
+            f"This removes everything that was said in calls with {printable(number)}. It cannot be undone."
+        )
         try:
             return canonical(input("Write the number again to confirm: ")) == number
         except EOFError:

@@ -202,11 +202,11 @@ async def _print_new_turns(console: Console, call: PhoneCall, seen: set[int]) ->
             continue
         seen.add(turn.pk)
         if turn.speaker == "caller":
-            console.print(f"          [dim]understood as: {turn.said}[/]")
+            console.print(f"          [dim]understood as: {escape(turn.said)}[/]")
             continue
         latency = f" [dim]({turn.response_latency * 1000:.0f} ms)[/]" if turn.response_latency is not None else ""
         cut = " [yellow](interrupted)[/]" if turn.interrupted else ""
-        console.print(f"  [green]agent[/]   {turn.heard}{cut}{latency}")
+        console.print(f"  [green]agent[/]   {escape(turn.heard)}{cut}{latency}")
 
 
 def _find_turns(sid: str) -> list[RecordedTurn]:
