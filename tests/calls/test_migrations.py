@@ -48,3 +48,26 @@ def test_a_process_of_an_earlier_version_records_calls_while_a_later_one_is_inst
     pk = earlier.get_model("calls", "Call").objects.create(id=uuid4(), agent=agent, direction="inbound").pk
     call = Call.objects.get(pk=pk)
     assert (call.language, call.usage) == ("", {})
+
+
+def test_numbers_of_an_earlier_version_are_brought_into_one_form(migrate):
+    before = migrate("0010_webhook_old_secret")
+    agent = before.get_model("calls", "Agent").objects.get_or_create(name="front-desk")[0]
+    calls = before.get_model("calls", "Call").objects
+    asked = {"idempotency_key": "a", "request_digest": "b"}
+    calls.create(id=uuid4(), agent=agent, direction="outbound", to_number="+442079460018", **asked)
+    calls.create(id=uuid4(), agent=agent, direction="inbound", from_number="+4402079460018")
+    listed = before.get_model("calls", "DoNotCall").objects
+    first, second = (listed.create(number=number) for number in ("+4402079460018", "+442079460018"))
+    listed.filter(pk=second.pk).update(reason="by letter")
+    after = migrate("0011_numbers_in_one_form")
+    calls = after.get_model("calls", "Call").objects.order_by("direction")
+    assert list(calls.values_list("from_number", "to_number", "request_digest")) == [
+        ("+442079460018", "", ""),
+        ("", "+442079460018", "b"),
+    ]
+    entry = after.get_model("calls", "DoNotCall").objects.get()
+    assert (entry.number, entry.reason, entry.created_at) == ("+442079460018", "by letter", first.created_at)
+    migrate("0010_webhook_old_secret")
+    migrate("0011_numbers_in_one_form")
+    assert after.get_model("calls", "DoNotCall").objects.count() == 1
