@@ -100,7 +100,7 @@ async def test_those_who_share_a_socket_need_only_one(service):
 
 
 async def test_who_waits_gets_the_socket_of_an_attempt_that_fails_meanwhile():
-    class SilentAtFirst(EchoService):
+    class SilentAtFirst(PartlyAway):
         async def opened(self, socket: Socket) -> None:
             if socket.request.query_string:
                 await socket.send({"ready": True})
@@ -108,14 +108,16 @@ async def test_who_waits_gets_the_socket_of_an_attempt_that_fails_meanwhile():
     def is_ready(message: Any) -> bool:
         return "ready" in message
 
-    async with (
-        SilentAtFirst().serving() as service,
-        pool_of(service, warm=2, limit=2, is_ready=is_ready, connect_timeout=0.2) as pool,
-    ):
+    service = SilentAtFirst()
+    service.away = {"": AWAY}
+    async with service.serving(), pool_of(service, warm=2, limit=2, is_ready=is_ready, connect_timeout=60.0) as pool:
         await pool.start()
+        service.away = {}
         _, first = take(pool)
-        lease, ear = take(pool, "de")  # both sockets are on the way to the first address
+        await service.until(1)  # a socket is on the way to the first address, and the other one will be
+        lease, ear = take(pool, "de")
         lease.send('{"n": 1}')
+        service.sockets[0].abort()
         await first.lost()
         assert await ear.heard(1) == [{"n": 1}]
 
