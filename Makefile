@@ -78,9 +78,7 @@ serve: $(VENV)/.laptop ## start the server for production, with the settings of 
 	@$(PY) manage.py check --deploy --fail-level ERROR
 	@$(PY) manage.py migrate --verbosity 0
 	@$(PY) manage.py collectstatic --noinput --verbosity 0
-	@exec $(PY) -m uvicorn clientcaller.asgi:application --host $(HOST) --port $(PORT) \
-		--loop uvloop --http httptools --ws websockets-sansio --ws-max-size 65536 --lifespan on \
-		--no-access-log --timeout-graceful-shutdown 30
+	@exec $(PY) -m clientcaller.web.server --host $(HOST) --port $(PORT)
 
 worker: $(VENV)/.laptop ## start a Celery worker: it dials, delivers webhooks and cleans up (with Redis, several may run)
 	@exec $(PY) -m celery -A clientcaller worker --beat --without-mingle --without-gossip

@@ -8,6 +8,8 @@ empty 403 if its signature does not prove that it comes from our Twilio account,
 import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
+from typing import cast
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, SuspiciousOperation
@@ -18,13 +20,23 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from calls import signatures, twiml
-from calls.services import admission, readiness, reports
+from calls.seldom import Seldom
+from calls.services import admission, draining, readiness, reports
 from calls.services.admission import Continuation, Next, Verdict
 
 logger = logging.getLogger(__name__)
 
 Form = Mapping[str, str]
 """The fields of a signed callback by name. Of a field that is repeated it has the last value."""
+ASK_AGAIN_AFTER = (0, 1, 1, 2, 2, 3)
+"""
+Seconds after which Twilio asks again for a call that came to a process which is draining.
+
+An inbound call rings meanwhile. Proxies look at ``/readyz`` every few seconds.
+"""
+_CHECKED = "twilio_form"
+"""The attribute of a request that has what ``signed_form`` returned."""
+_refusals = Seldom(logger)
 Callback = Callable[[HttpRequest, Form], HttpResponse]
 
 
@@ -32,8 +44,21 @@ def _twiml(document: str) -> HttpResponse:
     return HttpResponse(document, content_type="text/xml; charset=utf-8")
 
 
-def _signed_form(request: HttpRequest) -> Form | None:
-    """Return the form if Twilio has signed it for our account, else ``None``. Only the form and the URL are signed."""
+def signed_form(request: HttpRequest) -> Form | None:
+    """
+    Return the form if Twilio has signed it for our account, else ``None``. Only the form and the URL are signed.
+
+    The request keeps the answer, so that the next call costs nothing. A refusal is logged.
+    """
+    if not hasattr(request, _CHECKED):
+        form = _check_signature(request)
+        setattr(request, _CHECKED, form)
+        if form is None:
+            _refusals.warning("Refused a request to %s: no valid signature of our Twilio account", request.path)
+    return cast(Form | None, getattr(request, _CHECKED))
+
+
+def _check_signature(request: HttpRequest) -> Form | None:
     if request.content_type != "application/x-www-form-urlencoded":
         return None
     try:
@@ -63,9 +88,8 @@ def callback(
         @require_POST
         @wraps(view)
         def guarded(request: HttpRequest) -> HttpResponse:
-            form = _signed_form(request)
+            form = signed_form(request)
             if form is None:
-                logger.warning("Refused a request to %s: no valid signature of our Twilio account", request.path)
                 return HttpResponseForbidden()
             try:
                 return view(request, form)
@@ -83,6 +107,8 @@ def callback(
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.TRY_AGAIN)))
 def voice(request: HttpRequest, form: Form) -> HttpResponse:
     """A call has begun, or was answered: connect it to an agent, or tell the caller why that is impossible."""
+    if draining.is_draining() and not admission.has_stream(sid=form["CallSid"]):
+        return _twiml(_elsewhere(request))
     admitted = admission.receive_call(
         sid=form["CallSid"],
         from_number=form.get("From", ""),
@@ -193,7 +219,9 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """
     problems = readiness.readiness_problems()
     details = readiness.readiness_details()
-    return JsonResponse({"ready": not problems, "problems": problems, **details}, status=503 if problems else 200)
+    answer = JsonResponse({"ready": not problems, "problems": problems, **details}, status=503 if problems else 200)
+    answer._has_been_logged = True  # type: ignore[attr-defined]  # Django would log an error for each probe
+    return answer
 
 
 def _attempt_id(request: HttpRequest) -> str:
@@ -202,13 +230,33 @@ def _attempt_id(request: HttpRequest) -> str:
     return request.GET.get("attempt", "")[:64]
 
 
+def _elsewhere(request: HttpRequest) -> str:
+    """
+    Have Twilio ask again, for this process takes no new calls: the proxy then sends the request to another one.
+
+    It does so as soon as it has noticed ``/readyz``. If there is no other process, the caller hears a line in the end.
+    """
+    asked = _number(request, "asked")
+    if asked >= len(ASK_AGAIN_AFTER):
+        logger.warning("Refused a call, because this process is ending and no other one takes calls")
+        return twiml.hang_up(twiml.LATER if _attempt_id(request) else twiml.TRY_AGAIN)
+    attempt = {"attempt": _attempt_id(request)} if _attempt_id(request) else {}
+    url = f"{settings.PUBLIC_BASE_URL}{request.path}?{urlencode({**attempt, 'asked': asked + 1})}"
+    return twiml.ask_again(url=url, after=ASK_AGAIN_AFTER[asked])
+
+
 def _stream_number(request: HttpRequest) -> int:
     """Return the number of the stream from the callback's address. The first stream stands for an invalid number."""
-    number = request.GET.get("stream", "")
-    return int(number) if number.isdecimal() and len(number) < 4 else 1
+    return _number(request, "stream", default=1)
+
+
+def _number(request: HttpRequest, name: str, *, default: int = 0) -> int:
+    number = request.GET.get(name, "")
+    return int(number) if number.isdecimal() and len(number) < 4 else default
 
 
 def _connect(token: str, stream: int, first_say: str = "") -> str:
+    draining.note_token(token)
     return twiml.connect(
         base_url=settings.PUBLIC_BASE_URL,
         stream_url=signatures.stream_url(f"/twilio/media/{token}"),

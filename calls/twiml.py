@@ -57,6 +57,15 @@ def transfer(*, base_url: str, number: str, caller_id: str, stream: int, time_li
     return _document(response)
 
 
+def ask_again(*, url: str, after: int) -> str:
+    """Request TwiML from ``url`` after so many seconds. An inbound call rings meanwhile, for nothing answers it."""
+    response = Element("Response")
+    if after:
+        SubElement(response, "Pause", length=str(after))
+    SubElement(response, "Redirect", method="POST").text = url
+    return _document(response)
+
+
 def hang_up(line: str = "") -> str:
     """Say ``line``, if it is not empty, and end the call."""
     response = Element("Response")

@@ -2,15 +2,17 @@
 
 import os
 
+import django
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clientcaller.settings")
-http = get_asgi_application()
+django.setup(set_prefix=False)
 
 # These modules import models, so Django's apps must be loaded first.
+from clientcaller.web.bodies import BoundedHttp  # noqa: E402
+from clientcaller.web.handler import Handler  # noqa: E402
 from media.lifespan import beginning_runtime, lifespan  # noqa: E402
 from media.routing import websocket_urlpatterns  # noqa: E402
 
@@ -27,7 +29,7 @@ _sockets = URLRouter([*websocket_urlpatterns, re_path(r"", refuse)])  # type: ig
 application = ProtocolTypeRouter(
     {
         # Django's stubs describe its handler by plain mappings instead of ASGI's types.
-        "http": beginning_runtime(http),  # type: ignore[arg-type]
+        "http": beginning_runtime(BoundedHttp(Handler())),  # type: ignore[arg-type]
         # There is no origin validator and no session: Twilio sends neither Origin nor cookies. The socket is
         # authenticated by Twilio's signature and a one-time token instead.
         "websocket": _sockets,

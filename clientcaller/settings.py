@@ -233,6 +233,8 @@ TWILIO_API_BASE_URL = environment.base_url(
 
 MAX_LIVE_CALLS = environment.whole_number("MAX_LIVE_CALLS", 20, at_least=1)
 """Calls that may be live at once in all processes of this database; one more caller hears that the line is busy."""
+DRAIN_LIMIT = environment.number("DRAIN_LIMIT", 900.0, at_least=0)
+"""Seconds that a web process which is asked to end (SIGTERM) waits for its calls; what is left then goes elsewhere."""
 STREAM_TOKEN_TTL = environment.number("STREAM_TOKEN_TTL", 30.0, at_least=1)
 """Seconds that Twilio has to open the media stream that a TwiML answer asked for."""
 TRANSFER_TIME_LIMIT = environment.whole_number("TRANSFER_TIME_LIMIT", 3600, at_least=60)

@@ -18,7 +18,7 @@ from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 
 from calls import services
-from calls.services import facts
+from calls.services import draining, facts
 from inference.chat.inert import join_inert
 from inference.types import EngineError
 from media.agent_options import options_of
@@ -73,6 +73,8 @@ class StreamConnection:
         self._recording: Recording | None = None
         self._hung_up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """The reason for which our side ends the stream, once it does."""
+        self.ended = asyncio.Event()
+        """Set when the records of the stream are complete."""
         self._bad_messages = 0
         self._was_active = True
         """A message has come since the last look of ``_watch``."""
@@ -112,6 +114,7 @@ class StreamConnection:
             finally:
                 # Also if the server cancels this task: a slot that is not released is lost for good.
                 self._runtime.streams.discard(self)
+                self.ended.set()
 
     # -- admission ------------------------------------------------------------------------------------------
 
@@ -120,6 +123,8 @@ class StreamConnection:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._scope["headers"]}
         if not services.valid_stream_signature(self._scope["path"], headers):
             raise _Refused("its signature is invalid")
+        if draining.is_over():
+            raise _Refused("this process is ending")
         if self._runtime.is_full:
             raise _Refused("all slots of this process are taken")
         token = self._scope["url_route"]["kwargs"]["token"]
@@ -205,13 +210,14 @@ class StreamConnection:
             detector=runtime.detector,
             phrases=runtime.phrases,
             facts=runtime.facts,
-            hang_up=self._hang_up,
+            hang_up=self.hang_up,
             recording=self._recording,
             noise_suppression=runtime.noise_suppression,
             load=runtime.reply_load,
         )
 
-    def _hang_up(self, reason: str) -> None:
+    def hang_up(self, reason: str) -> None:
+        """End the stream, for this reason."""
         if not self._hung_up.done():
             self._hung_up.set_result(reason)
 
@@ -270,7 +276,7 @@ class StreamConnection:
         while self._was_active:
             self._was_active = False
             await asyncio.sleep(SILENT_SOCKET)
-        self._hang_up("stream-lost")
+        self.hang_up("stream-lost")
 
     async def _renew(self, claim: services.StreamClaim) -> None:
         """Keep the slot of the call. While the database is away, leases do not expire either."""

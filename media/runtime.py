@@ -9,10 +9,11 @@ import secrets
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar, cast
+from typing import ParamSpec, Protocol, TypeVar, cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from channels.layers import get_channel_layer
@@ -20,7 +21,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
 
 from calls import services
-from calls.services import facts
+from calls.services import draining, facts
 from inference.backends import Engines, make_engines
 from inference.models.needs import name_of
 from inference.types import AUTO, EngineError, has_language
@@ -48,12 +49,23 @@ MAX_WAIT_FOR_PHRASES = 10.0
 EARLY_SHARE = 4
 """Replies are begun early while fewer than one for every so many calls that the process may take are being made. In a
 usual conversation one in six calls has a reply made at a time."""
+HAND_OVER_TIMEOUT = 5.0
+"""Seconds that streams have to end and to be on record, when the process ends."""
 DATABASE_THREADS = 4
 """Channels has one thread for all its work, so that one slow query would hold up every socket of the process."""
 
 PROCESS = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(3)}"
 """The name of this process in the records. In a container every process has the same number, so a random part
 distinguishes a restarted process from the one before."""
+
+
+class Stream(Protocol):
+    """One media stream, as far as the runtime has to do with it."""
+
+    ended: asyncio.Event
+    """Set when its records are complete."""
+
+    def hang_up(self, reason: str) -> None: ...
 
 
 class Runtime:
@@ -82,7 +94,7 @@ class Runtime:
         self.sessions: dict[UUID, Session] = {}
         """The live sessions, by call."""
         self.orders = OrderInbox(partial(self.database, services.take_orders, process=PROCESS), self.sessions)
-        self.streams: set[object] = set()
+        self.streams: set[Stream] = set()
         """The streams that were let in and whose records are not complete yet. Each takes a slot of the process."""
         self.problem = "engines are loading"
         """The reason why this process cannot take calls; empty when it can."""
@@ -125,6 +137,7 @@ class Runtime:
                 services.add_readiness_check(lambda: self.problem),
                 services.add_refusal_check(self._refusing.refusal),
                 services.add_readiness_details(self._refusing.details),
+                draining.add_count(lambda: len(self.streams)),
             ]
             self._refusing.begin()
             self._started = asyncio.ensure_future(self._start(ready))
@@ -215,6 +228,19 @@ class Runtime:
 
         return self._tasks.start(prepare())
 
+    async def hand_over(self) -> None:
+        """
+        End all streams, so that Twilio opens the next ones of their calls, at another process.
+
+        Returns when their records are complete, or after ``HAND_OVER_TIMEOUT``.
+        """
+        for stream in list(self.streams):
+            stream.hang_up("drain")
+        ends = [stream.ended.wait() for stream in self.streams]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HAND_OVER_TIMEOUT):
+                await asyncio.gather(*ends)
+
     async def close(self) -> None:
         """End the sessions that are left, record what they report, and release everything."""
         for remove in self._remove_checks:
@@ -262,6 +288,12 @@ def get_runtime() -> Runtime:
     if _runtime is None:
         _runtime = Runtime()
     return _runtime
+
+
+async def hand_over_calls() -> None:
+    """End the streams of this process, if there are any, so that its calls go on at another one."""
+    if _runtime is not None:
+        await _runtime.hand_over()
 
 
 async def close_runtime() -> None:

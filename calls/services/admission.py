@@ -7,7 +7,7 @@ A stream is opened with a token, once. What follows when it has ended is decided
 import hashlib
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -288,6 +288,19 @@ def _make_token(call: Call, *, stream: int, now: datetime) -> str:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def has_stream(*, sid: str) -> bool:
+    """Whether a stream of the call with this CallSid is open."""
+    call = find_call(sid=sid)
+    return call is not None and is_live(call)
+
+
+def unused_tokens(tokens: Collection[str]) -> set[str]:
+    """Return those of ``tokens`` that still open a stream."""
+    by_digest = {_digest(token): token for token in tokens}
+    unused = StreamToken.objects.filter(digest__in=by_digest, used_at=None, expires_at__gt=timezone.now())
+    return {by_digest[digest] for digest in unused.values_list("digest", flat=True)}
 
 
 class Next(StrEnum):

@@ -1,5 +1,6 @@
 """Twilio's callbacks over HTTP, among them forged, replayed, late, duplicated and reordered ones."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ from twilio.request_validator import RequestValidator
 
 from calls import services, twiml
 from calls.models import Agent, Call, CallEvent, Lease, StreamToken
-from calls.services import admission, facts, readiness, reports
+from calls.services import admission, draining, facts, readiness, reports
 from calls.services.slots import live_calls
 from tests.calls.twilio_double import BASE_URL, new_sid, token_in, verbs
 from tests.calls.twilio_double import twiml as parsed
@@ -390,6 +391,67 @@ def test_the_end_of_a_stream_of_an_unknown_call_is_a_hang_up(twilio, db):
 def test_the_end_of_a_stream_after_the_call_is_a_hang_up(twilio, connected):
     twilio.reports("completed", 0)
     assert verbs(twilio.loses_stream(1)) == ["Hangup"]
+
+
+# --- Draining --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begin_draining():
+    yield draining.begin
+    draining.reset()
+
+
+def test_a_process_that_ends_has_twilio_ask_again_and_takes_no_new_call(begin_draining, twilio, db):
+    begin_draining()
+    asked = [parsed(twilio.post("/twilio/voice/"))]
+    while (redirect := asked[-1].find("Redirect")) is not None:
+        assert redirect.get("method") == "POST"
+        assert redirect.text.startswith(BASE_URL)
+        asked.append(parsed(twilio.post(redirect.text.removeprefix(BASE_URL))))
+    waits = [int(pause.get("length")) if (pause := answer.find("Pause")) is not None else 0 for answer in asked[:-1]]
+    assert waits == [0, 1, 1, 2, 2, 3]
+    assert asked[-1].find("Say").text == twiml.TRY_AGAIN
+    assert row_counts() == (0, 0, 0, 0)
+
+
+def test_a_call_that_has_its_stream_goes_on_while_its_process_ends(begin_draining, twilio, connected):
+    begin_draining()
+    assert parsed(twilio.post("/twilio/voice/")).find("Connect") is not None  # a repeated request
+    assert twilio.loses_stream(1).find("Connect") is not None
+
+
+def test_the_attempt_of_an_outbound_call_is_kept_when_twilio_asks_again(begin_draining, twilio, db):
+    begin_draining()
+    redirect = parsed(twilio.post("/twilio/voice/?attempt=abc")).find("Redirect")
+    assert redirect.text == f"{BASE_URL}/twilio/voice/?attempt=abc&asked=1"
+    last = parsed(twilio.post("/twilio/voice/?attempt=abc&asked=6"))
+    assert last.find("Say").text == twiml.LATER
+
+
+def test_a_call_counts_from_its_webhook_until_its_token_is_used_or_expires(twilio, db, settings, monkeypatch):
+    draining.reset()
+    token = token_in(twilio.rings())
+    assert draining.calls_to_wait_for() == 1
+    remove = draining.add_count(lambda: 2)
+    assert draining.calls_to_wait_for() == 3
+    remove()
+    services.claim_stream(token=token, process="another")
+    assert draining.calls_to_wait_for() == 0
+    draining.note_token("of a database that is away")
+    monkeypatch.setattr(draining, "unused_tokens", lambda tokens: (_ for _ in ()).throw(OperationalError("away")))
+    assert draining.calls_to_wait_for() == 2  # both may still open a stream
+    later = time.monotonic() + settings.STREAM_TOKEN_TTL + 1
+    monkeypatch.setattr(draining.time, "monotonic", lambda: later)
+    assert draining.calls_to_wait_for() == 0
+    draining.reset()
+
+
+def test_readyz_says_that_the_process_ends(begin_draining, client, db, settings):
+    begin_draining()
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["problems"]) == (503, ["draining"])
+    assert answer.json()["draining"] == {"calls": 0, "seconds_left": pytest.approx(settings.DRAIN_LIMIT, abs=30)}
 
 
 # --- Probes ----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rest_framework import serializers
 
+import clientcaller
 from calls.api import fields, problems
 from calls.api.serializers.calls import BatchSerializer, NewCallSerializer, SaySerializer, TransferSerializer
 from calls.api.serializers.lists import NewDoNotCallSerializer, NewWebhookSerializer
@@ -70,7 +71,8 @@ def test_the_codes_of_errors_are_those_of_the_api():
 
 
 def test_the_status_of_an_error_is_that_of_the_answer():
-    sources = "".join(source.read_text(encoding="utf-8") for source in Path(problems.__file__).parent.rglob("*.py"))
+    folders = (Path(problems.__file__).parent, Path(clientcaller.__file__).parent / "web")
+    sources = "".join(source.read_text(encoding="utf-8") for folder in folders for source in folder.rglob("*.py"))
     direct = {code: int(status) for status, code in re.findall(r"Problem\(\s*(\d+), \"([a-z-]+)\"", sources)}
     for code, status in ((row[0].strip("`"), int(row[1])) for row in rows(sections("##")["Errors"])):
         by_service = problems.problem_for(CallsError("", code=code)).status_code

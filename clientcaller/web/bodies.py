@@ -1,0 +1,105 @@
+"""Bounds the bodies of requests in size and time, before a view or a thread is concerned with them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
+
+from calls.api.problems import Problem, to_response
+from clientcaller.web.handler import SCOPE, Rooms
+
+MOST_BYTES = 2_621_440
+"""Bytes of one body: Django's own limit for what it keeps in memory."""
+MOST_FORM_BYTES = 65_536
+"""Bytes of a callback of Twilio, which has a kilobyte or two."""
+MOST_BYTES_AT_ONCE = 64 * 1024 * 1024
+"""Bytes of all bodies that are arriving or being answered."""
+BODY_TIMEOUT = 20.0
+"""Seconds in which a body must have arrived."""
+
+
+class _Refused(Exception):
+    """The body is not read to its end."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+class BoundedHttp:
+    """An ASGI application in front of Django's: it bounds bodies, and gives requests the rooms of this server."""
+
+    def __init__(self, application: ASGI3Application) -> None:
+        self._application = application
+        self._rooms = Rooms()
+        self._held = 0
+        """Bytes of the bodies in memory."""
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        assert scope["type"] == "http"
+        body = _Body(receive, most=MOST_FORM_BYTES if scope["path"].startswith("/twilio/") else MOST_BYTES, by=self)
+        try:
+            body.check_length(dict(scope["headers"]).get(b"content-length", b""))
+            inner = cast(Scope, {**scope, SCOPE: self._rooms})
+            await self._application(inner, body.receive, send)
+        except _Refused as refusal:
+            await _answer(send, refusal)
+        finally:
+            self._held -= body.bytes
+
+    def hold(self, count: int) -> None:
+        self._held += count
+        if self._held > MOST_BYTES_AT_ONCE:
+            text = "The server has too many large requests at the moment. Try again later."
+            raise _Refused(Problem(503, "server-busy", text))
+
+
+class _Body:
+    """Counts the bytes of one body as they arrive."""
+
+    def __init__(self, receive: ASGIReceiveCallable, *, most: int, by: BoundedHttp) -> None:
+        self.bytes = 0
+        self._receive = receive
+        self._most = most
+        self._by = by
+        self._deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT
+        self._is_whole = False
+
+    def check_length(self, announced: bytes) -> None:
+        # The server has checked that it is a number.
+        if announced.isdigit() and int(announced) > self._most:
+            raise self._too_large()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        if self._is_whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            text = f"The body did not arrive within {BODY_TIMEOUT:.0f} s."
+            raise _Refused(Problem(408, "body-too-slow", text)) from None
+        if message["type"] == "http.request":
+            count = len(message["body"])
+            self.bytes += count
+            self._by.hold(count)
+            if self.bytes > self._most:
+                raise self._too_large()
+            self._is_whole = not message["more_body"]
+        return message
+
+    def _too_large(self) -> _Refused:
+        text = f"The body is too large. At most {self._most} bytes are allowed here."
+        return _Refused(Problem(413, "body-too-large", text))
+
+
+async def _answer(send: ASGISendCallable, refusal: _Refused) -> None:
+    response = to_response(refusal.problem)
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
+    headers += [(b"content-length", str(len(response.content)).encode())]
+    headers += [(b"connection", b"close")]  # the rest of the body is not read
+    status = refusal.problem.status_code
+    await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
+    await send({"type": "http.response.body", "body": response.content, "more_body": False})

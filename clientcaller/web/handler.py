@@ -1,0 +1,118 @@
+"""
+Gives each request its room: Twilio's callbacks have one of their own, and all other clients share another.
+
+This is not a middleware, because Django runs all of them in the thread of the request as soon as one is synchronous.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import cast
+
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+from django.http.response import HttpResponseBase
+
+from calls.api.problems import Problem, to_response
+from calls.callbacks import signed_form
+from calls.seldom import Seldom
+from clientcaller.web.rooms import NoRoom, Room
+
+logger = logging.getLogger(__name__)
+
+SCOPE = "clientcaller.rooms"
+"""The key of the ``Rooms`` in the scope of a request."""
+TWILIO_THREADS, TWILIO_WAITING, TWILIO_PATIENCE = 6, 1000, 12.0
+"""Twilio waits 15 s for an answer. Only signed requests come into this room, so that a long queue does no harm."""
+PEOPLE_THREADS, PEOPLE_WAITING, PEOPLE_PATIENCE = 4, 200, 10.0
+"""For operators, API clients and strangers. More threads would not answer sooner: Python runs one of them at a time."""
+PROBE_PATIENCE = 5.0
+FRESH = 0.5
+"""Seconds for which a health probe gets the answer of the one before it."""
+RETRY_AFTER = 2
+"""Seconds after which a client that found no room shall ask again."""
+
+GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+
+class Rooms:
+    """The rooms of one web server."""
+
+    def __init__(self) -> None:
+        self.twilio = Room("twilio", threads=TWILIO_THREADS, most_waiting=TWILIO_WAITING, patience=TWILIO_PATIENCE)
+        self.people = Room("people", threads=PEOPLE_THREADS, most_waiting=PEOPLE_WAITING, patience=PEOPLE_PATIENCE)
+        self.probes = Room("probes", threads=1, most_waiting=2, patience=PROBE_PATIENCE)
+        self.probe_answers: dict[str, SharedAnswer] = {}
+
+
+class SharedAnswer:
+    """One answer for all requests that come while it is made and shortly after."""
+
+    def __init__(self) -> None:
+        self._making: asyncio.Future[HttpResponseBase] | None = None
+        self._made_at = 0.0
+
+    async def get(self, make: Callable[[], Awaitable[HttpResponseBase]]) -> HttpResponse:
+        now = asyncio.get_running_loop().time()
+        if self._making is None or (self._making.done() and not 0.0 <= now - self._made_at < FRESH):
+            self._making = asyncio.ensure_future(make())
+            self._making.add_done_callback(self._note_time)
+        made = cast(HttpResponse, await asyncio.shield(self._making))
+        return _unlogged(HttpResponse(made.content, status=made.status_code, headers=dict(made.items())))
+
+    def _note_time(self, making: asyncio.Future[HttpResponseBase]) -> None:
+        self._made_at = asyncio.get_running_loop().time()
+        if not making.cancelled():
+            making.exception()  # also if nobody is left who could read it
+
+
+class Handler(ASGIHandler):
+    """Django's handler of requests, with rooms."""
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        rooms = request.scope.get(SCOPE) if isinstance(request, ASGIRequest) else None
+        if not isinstance(rooms, Rooms):
+            return await super().get_response_async(request)
+        return await _answer_in(rooms, request, super().get_response_async)
+
+
+async def _answer_in(rooms: Rooms, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
+    path = request.path.rstrip("/")
+    if path in ("/healthz", "/readyz") and request.method in ("GET", "HEAD"):
+        shared = rooms.probe_answers.setdefault(path, SharedAnswer())
+        return await shared.get(lambda: _answer(rooms.probes, request, get_response))
+    if not path.startswith("/twilio/"):
+        return await _answer(rooms.people, request, get_response)
+    # The signature is checked here, on the loop, because a forged request must not take a thread.
+    if request.method == "POST" and signed_form(request) is None:
+        return HttpResponseForbidden()
+    return await _answer(rooms.twilio if request.method == "POST" else rooms.people, request, get_response)
+
+
+async def _answer(room: Room, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
+    try:
+        return await room.run(lambda: get_response(request), client=request.META.get("REMOTE_ADDR", ""))
+    except NoRoom:
+        _refusals.warning("Refused HTTP requests, because too many came at once; the last was to %s", request.path)
+        return _refuse(request)
+
+
+def _refuse(request: HttpRequest) -> HttpResponse:
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    text = f"The server has too many requests at the moment. Try again in {RETRY_AFTER} s."
+    if request.path.startswith("/api/"):
+        return _unlogged(to_response(Problem(503, "server-busy", text, headers=headers)))
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    return _unlogged(HttpResponse(f"{text}\n", status=status, headers=headers, content_type="text/plain"))
+
+
+def _unlogged(response: HttpResponse) -> HttpResponse:
+    """Keep Django from logging an error for each answer with status 503: clients can cause any number of them."""
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
+
+
+_refusals = Seldom(logger)

@@ -1,0 +1,131 @@
+"""
+Bounds connections: how long they may be silent, how large headers may be, and how many there may be.
+
+uvicorn's own protocol waits for ever for the first request of a connection, for the rest of its headers and for a
+client that does not read its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADERS_TIMEOUT = 10.0
+"""Seconds in which the headers of a request must have arrived, from the connection or the request's first byte on."""
+SEND_TIMEOUT = 60.0
+"""Seconds for which a client may read nothing of its answer. At 1 kB/s, some of it is read within 50 s."""
+MOST_HEADER_BYTES = 65_536
+MOST_UPGRADE_LINE_BYTES, MOST_UPGRADE_HEADERS = 8000, 120
+"""Of a request for a WebSocket. ``websockets`` refuses more than 8192 and 128 without an answer."""
+MOST_CONNECTIONS = 2000
+"""Connections that are no WebSocket. If there are more, those are closed that have no request of Twilio."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection of a client, until it becomes a WebSocket."""
+
+    keeps_alive: ClassVar[bool] = True
+    """Whether connections stay open after an answer. A server that ends turns it off, so that proxies leave it."""
+    _waiting_for_headers: asyncio.TimerHandle | None = None
+    _waiting_for_reader: asyncio.TimerHandle | None = None
+    _unparsed = 0
+    """Bytes of headers that are not complete."""
+
+    # -- from asyncio ---------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        others = [other for other in self.connections if isinstance(other, BoundedProtocol)]
+        super().connection_made(transport)
+        self._await_headers()
+        if len(others) >= MOST_CONNECTIONS:
+            self._close_one_of([*others, self])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiting_for_headers is None and not self._is_busy:
+            self._await_headers()
+        self._unparsed += len(data)
+        super().data_received(data)
+        # A connection that has become a WebSocket has handed its transport on.
+        if self._waiting_for_headers is not None and self._unparsed > MOST_HEADER_BYTES:
+            self._refuse_headers()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._waiting_for_reader is None:
+            self._waiting_for_reader = self.loop.call_later(SEND_TIMEOUT, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._waiting_for_reader is not None:
+            self._waiting_for_reader.cancel()
+            self._waiting_for_reader = None
+
+    # -- from the parser ------------------------------------------------------------------------------------
+
+    def on_headers_complete(self) -> None:
+        if self._waiting_for_headers is not None:
+            self._waiting_for_headers.cancel()
+            self._waiting_for_headers = None
+        self._unparsed = 0
+        super().on_headers_complete()
+        if not self.keeps_alive and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def handle_websocket_upgrade(self) -> None:
+        headers = list(self.scope["headers"])
+        longest = max((len(name) + len(value) for name, value in headers), default=0)
+        if max(longest, len(self.url)) > MOST_UPGRADE_LINE_BYTES or len(headers) > MOST_UPGRADE_HEADERS:
+            self._refuse_headers()
+        else:
+            super().handle_websocket_upgrade()
+
+    # -- limits ---------------------------------------------------------------------------------------------
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a request is being answered, or its body is arriving."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _is_twilio(self) -> bool:
+        return self._is_busy and str(self.cycle.scope["path"]).startswith("/twilio/")
+
+    def _await_headers(self) -> None:
+        self._unparsed = 0
+        self._waiting_for_headers = self.loop.call_later(HEADERS_TIMEOUT, self._close)
+
+    def _stop_waiting(self) -> None:
+        for timer in (self._waiting_for_headers, self._waiting_for_reader):
+            if timer is not None:
+                timer.cancel()
+        self._waiting_for_headers = self._waiting_for_reader = None
+
+    def _close(self) -> None:
+        self._stop_waiting()
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+    @staticmethod
+    def _close_one_of(connections: list[BoundedProtocol]) -> None:
+        """Close the least useful: one without a request rather than one with a request, and none of Twilio's."""
+        candidates = [one for one in connections if not one._is_twilio]
+        if candidates:
+            min(candidates, key=lambda one: one._is_busy)._close()
+
+    def _refuse_headers(self) -> None:
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        text = b"The headers of the request are too large.\n"
+        self._stop_waiting()
+        self.transport.write(
+            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n"
+            f"content-length: {len(text)}\r\nconnection: close\r\n\r\n".encode()
+            + text
+        )
+        self.transport.close()

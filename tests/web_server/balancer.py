@@ -1,0 +1,65 @@
+"""A proxy in front of web servers on this machine: it passes nothing new to one that is not ready."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+
+LOOK_INTERVAL = 0.3
+"""Seconds between two looks at ``/readyz``."""
+
+
+class Balancer:
+    """Passes each connection to the first server that was ready at the last look, or to the last one that was."""
+
+    def __init__(self, *ports: int) -> None:
+        self._ports = ports
+        self._chosen = ports[0]
+        self.chosen: list[int] = []
+        """The ports to which connections were passed."""
+
+    async def look(self) -> None:
+        async with aiohttp.ClientSession() as client:
+            while True:
+                for port in self._ports:
+                    with suppress(aiohttp.ClientError, OSError, TimeoutError):
+                        async with client.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                            if answer.status == 200:
+                                self._chosen = port
+                                break
+                await asyncio.sleep(LOOK_INTERVAL)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.chosen.append(self._chosen)
+        try:
+            upstream, downstream = await asyncio.open_connection("127.0.0.1", self._chosen)
+        except OSError:
+            writer.close()
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_copy(reader, downstream))
+            group.create_task(_copy(upstream, writer))
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    target.close()
+
+
+@asynccontextmanager
+async def balancer(port: int, *ports: int) -> AsyncIterator[Balancer]:
+    """Listen at ``port`` for the servers at ``ports``, until the end of the block."""
+    here = Balancer(*ports)
+    looking = asyncio.ensure_future(here.look())
+    server = await asyncio.start_server(here.serve, "127.0.0.1", port)
+    try:
+        yield here
+    finally:
+        looking.cancel()
+        server.close()

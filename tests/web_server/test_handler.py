@@ -1,0 +1,175 @@
+"""Twilio's callbacks find a thread however many other requests there are, and forged ones take none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
+from django.urls import path
+
+from calls import callbacks
+from calls.seldom import MOST_LINES
+from clientcaller.web import handler
+from clientcaller.web.bodies import BoundedHttp
+from clientcaller.web.handler import PEOPLE_THREADS, PEOPLE_WAITING
+from tests.calls.twilio_double import ACCOUNT_SID, AUTH_TOKEN, BASE_URL, Twilio
+
+CROWD = PEOPLE_THREADS + PEOPLE_WAITING + 50
+_go = threading.Event()
+_begun: list[str] = []
+
+
+def slow(request: HttpRequest) -> HttpResponse:
+    """Any view that takes long."""
+    _begun.append(request.path)
+    assert _go.wait(60)
+    return HttpResponse("done")
+
+
+@callbacks.callback(without_database=lambda: HttpResponse(status=503))
+def quick(request: HttpRequest, form: callbacks.Form) -> HttpResponse:
+    return HttpResponse(threading.current_thread().name)
+
+
+urlpatterns = [
+    path("api/slow/", slow),
+    path("slow/", slow),
+    path("twilio/quick/", quick),
+    path("readyz", slow),
+]
+
+
+@pytest.fixture
+def twilio(settings) -> Twilio:
+    settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKENS = ACCOUNT_SID, [AUTH_TOKEN]
+    settings.PUBLIC_BASE_URL = BASE_URL
+    return Twilio(Client())
+
+
+@pytest.fixture
+async def ask(settings) -> AsyncIterator[Any]:
+    """Sends a request to the application with its middleware. Returns status, headers and body."""
+    settings.ROOT_URLCONF = __name__
+    settings.ALLOWED_HOSTS = ["*"]
+    _go.clear()
+    _begun.clear()
+    application = BoundedHttp(handler.Handler())
+    tasks: list[asyncio.Task[Any]] = []
+
+    def ask(path: str, *, body: bytes = b"", method: str = "GET", client: str = "10.0.0.1", **headers: str) -> Any:
+        tasks.append(asyncio.ensure_future(request(application, path, body, method, client, headers)))
+        return tasks[-1]
+
+    yield ask
+    _go.set()
+    await asyncio.gather(*tasks)
+
+
+async def request(
+    application: BoundedHttp, path: str, body: bytes, method: str, client: str, headers: dict[str, str]
+) -> tuple[int, dict[str, str], bytes]:
+    sent: list[Any] = []
+    waiting = asyncio.Event()
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Any:
+        if not messages:
+            await waiting.wait()
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "client": (client, 1),
+        "server": ("127.0.0.1", 80),
+        "headers": [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+    await application(scope, receive, send)  # type: ignore[arg-type]
+    answer = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], answer, b"".join(message.get("body", b"") for message in sent[1:])
+
+
+def signed(twilio: Twilio, path: str) -> dict[str, Any]:
+    form = twilio.form()
+    return {
+        "method": "POST",
+        "body": urlencode(form).encode(),
+        "content_type": "application/x-www-form-urlencoded",
+        "x_twilio_signature": twilio.sign(path, form),
+    }
+
+
+async def crowd_at(ask: Any, path: str, count: int) -> list[Any]:
+    """Ask so often at once. Returns the tasks, once those that find no room are done."""
+    tasks = [ask(path) for _ in range(count)]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    while sum(task.done() for task in tasks) < count - PEOPLE_THREADS - PEOPLE_WAITING:
+        await asyncio.wait([task for task in tasks if not task.done()], return_when=asyncio.FIRST_COMPLETED)
+    return tasks
+
+
+async def test_callbacks_of_twilio_are_answered_while_others_take_all_their_threads(ask, twilio):
+    tasks = await crowd_at(ask, "/slow/", CROWD)
+    status, _, body = await ask("/twilio/quick/", **signed(twilio, "/twilio/quick/"))
+    assert (status, body[:12]) == (200, b"http-twilio-")
+    assert len(_begun) == PEOPLE_THREADS
+    done = [task for task in tasks if task.done()]
+    assert len(done) == 50
+    status, headers, body = done[0].result()
+    assert (status, headers["retry-after"]) == (503, "2")
+    assert b"Try again in 2 s" in body
+
+
+async def test_what_is_refused_under_api_is_a_problem(ask):
+    tasks = await crowd_at(ask, "/api/slow/", CROWD)
+    refused = next(task for task in tasks if task.done())
+    status, headers, body = refused.result()
+    assert (status, headers["content-type"]) == (503, "application/problem+json")
+    assert json.loads(body)["code"] == "server-busy"
+
+
+async def test_a_client_with_few_requests_is_served_beside_one_with_many(ask):
+    await crowd_at(ask, "/slow/", CROWD)
+    lonely = ask("/slow/", client="10.0.0.2")
+    await asyncio.sleep(0.01)
+    _go.set()
+    assert (await lonely)[0] == 200
+
+
+@pytest.mark.parametrize("signature", ["", "bm90IHRoZSBzaWduYXR1cmU="])
+async def test_forged_callbacks_take_no_thread_and_few_lines(ask, twilio, caplog, monkeypatch, signature):
+    monkeypatch.setattr(callbacks, "_refusals", callbacks.Seldom(callbacks.logger))
+    monkeypatch.setattr(handler.Room, "run", None)
+    forged = {**signed(twilio, "/twilio/quick/"), "x_twilio_signature": signature}
+    answers = await asyncio.gather(*(ask("/twilio/quick/", **forged) for _ in range(40)))
+    assert {status for status, *_ in answers} == {403}
+    lines = [record for record in caplog.records if "no valid signature" in record.getMessage()]
+    assert len(lines) == MOST_LINES
+
+
+async def test_probes_that_come_at_once_share_one_answer(ask):
+    tasks = [ask("/readyz") for _ in range(300)]
+    _go.set()
+    assert {(status, body) for status, _, body in await asyncio.gather(*tasks)} == {(200, b"done")}
+    assert len(_begun) == 1
+
+
+async def test_refusals_are_logged_once_in_a_while(ask, caplog, monkeypatch):
+    monkeypatch.setattr(handler, "_refusals", callbacks.Seldom(logging.getLogger("clientcaller.web")))
+    await crowd_at(ask, "/slow/", CROWD)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len([line for line in lines if "too many came at once" in line]) == MOST_LINES
+    assert not [record for record in caplog.records if record.name == "django.request"]

@@ -1,0 +1,165 @@
+"""Connections that wait, drip, send huge headers or do not read are closed. Real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from clientcaller.web import protocol
+from clientcaller.web.protocol import BoundedProtocol
+
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Application:
+    """Answers at once, or when it is let go. ``/large`` has more than any buffer takes."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            return
+        await self.go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(2000 if scope["path"] == "/large" else 1):
+            await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+Connect = Callable[..., Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+@asynccontextmanager
+async def serving(application: Application) -> AsyncIterator[Connect]:
+    """Serve it. Yields a function that connects a client and sends bytes; all clients end with the block."""
+    config = uvicorn.Config(application, http=BoundedProtocol, ws="websockets-sansio", lifespan="off", log_config=None)
+    config.load()
+    state = uvicorn.server.ServerState()
+    server = await asyncio.get_running_loop().create_server(lambda: BoundedProtocol(config, state, {}), "127.0.0.1", 0)
+    clients: list[asyncio.StreamWriter] = []
+
+    async def connect(sent: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        clients.append(writer)
+        writer.write(sent)
+        return reader, writer
+
+    try:
+        yield connect
+    finally:
+        application.go.set()
+        server.close()
+        for writer in clients:
+            writer.transport.abort()
+        await asyncio.gather(*state.tasks, return_exceptions=True)
+        while state.connections:  # noqa: ASYNC110 (it has no event for the last one)
+            await asyncio.sleep(0.001)
+
+
+async def everything(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the server closes the connection."""
+    received = b""
+    try:
+        async with asyncio.timeout(20):
+            while data := await reader.read(65536):
+                received += data
+    except ConnectionError:
+        pass
+    return received
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ", REQUEST + b"\r\n", REQUEST + b"GET /"]
+)
+async def test_a_connection_that_sends_no_whole_request_is_closed(monkeypatch, sent):
+    monkeypatch.setattr(protocol, "HEADERS_TIMEOUT", 0.1)
+    async with serving(Application()) as connect:
+        reader, _ = await connect(sent)
+        assert (b"200 OK" in await everything(reader)) is sent.startswith(REQUEST)
+
+
+async def test_a_connection_that_drips_is_closed_as_well(monkeypatch):
+    monkeypatch.setattr(protocol, "HEADERS_TIMEOUT", 0.2)
+    async with serving(Application()) as connect:
+        reader, writer = await connect(b"GET /healthz HTTP/1.1\r\n")
+        reading = asyncio.ensure_future(everything(reader))
+        count = 0
+        while not reading.done():
+            count += 1
+            writer.write(b"X-%d: 1\r\n" % count)
+            await asyncio.sleep(0.02)
+        assert reading.result() == b""
+
+
+async def test_a_request_that_is_being_answered_is_not_closed(monkeypatch):
+    monkeypatch.setattr(protocol, "HEADERS_TIMEOUT", 0.05)
+    application = Application()
+    application.go.clear()
+    async with serving(application) as connect:
+        reader, _ = await connect(REQUEST)
+        await asyncio.sleep(0.15)
+        application.go.set()
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+
+
+UPGRADE = (
+    b"GET /twilio/media/x HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 70_000,
+        b"GET /" + b"x" * 70_000,
+        b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: 1\r\n" % number for number in range(9000)),
+        UPGRADE + b"X: " + b"x" * 8200 + b"\r\n\r\n",  # python-websockets refuses it without an answer
+        UPGRADE + b"".join(b"X-%d: 1\r\n" % number for number in range(130)) + b"\r\n",
+    ],
+    ids=["one header", "path", "many headers", "header of an upgrade", "many headers of an upgrade"],
+)
+async def test_headers_that_are_too_large_get_an_answer(sent):
+    async with serving(Application()) as connect:
+        reader, _ = await connect(sent)
+        assert (await everything(reader)).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+
+async def test_an_upgrade_of_the_usual_size_works_and_is_not_closed(monkeypatch):
+    monkeypatch.setattr(protocol, "HEADERS_TIMEOUT", 0.05)
+    async with serving(Application()) as connect:
+        reader, _ = await connect(UPGRADE + b"X: " + b"x" * 4000 + b"\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+
+
+async def test_a_client_that_does_not_read_its_answer_is_left(monkeypatch):
+    monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.2)
+    async with serving(Application()) as connect:
+        reader, _ = await connect(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.sleep(0.5)  # the reader's buffer is full, and it reads no more
+        assert len(await everything(reader)) < 20_000_000
+
+
+async def test_too_many_connections_cost_those_without_a_request_their_place(monkeypatch):
+    monkeypatch.setattr(protocol, "MOST_CONNECTIONS", 3)
+    application = Application()
+    application.go.clear()
+    async with serving(application) as connect:
+        twilio, _ = await connect(b"POST /twilio/voice/ HTTP/1.1\r\nHost: a\r\n\r\n")
+        busy, _ = await connect(REQUEST)
+        idle, _ = await connect()
+        await connect(REQUEST)
+        assert await everything(idle) == b""  # it had no request
+        await connect(b"POST /twilio/status/ HTTP/1.1\r\nHost: a\r\n\r\n")
+        application.go.set()
+        assert (await twilio.readline()).startswith(b"HTTP/1.1 200")
+        assert (await busy.readline()) in (b"", b"HTTP/1.1 200 OK\r\n")
