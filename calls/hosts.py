@@ -1,13 +1,14 @@
 """The host names that this server answers to."""
 
 import logging
-import time
 from http import HTTPStatus
 
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
+
+from calls.seldom import Seldom
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,9 @@ class HostMiddleware(CommonMiddleware):
         try:
             return super().process_request(request)
         except DisallowedHost:
-            _refused.note(request.META.get("HTTP_HOST", ""), now=time.monotonic())
+            host = ascii(request.META.get("HTTP_HOST", "")[:LONGEST_NAME])
+            what = "Add its name to ALLOWED_HOSTS if this server is to answer to it"
+            _refused.warning("Refused a request for the host %s. %s", host, what)
             text = "This server does not answer to the host name of this request.\n"
             return HttpResponse(text, status=HTTPStatus.BAD_REQUEST, content_type="text/plain")
 
@@ -44,24 +47,4 @@ class HostMiddleware(CommonMiddleware):
         return super().process_response(request, response)
 
 
-class RefusedHosts:
-    """Logs a refused host at once, and then at most one of all refused hosts every ``LOG_AGAIN`` seconds."""
-
-    def __init__(self) -> None:
-        self._logged_at: float | None = None
-        self._unlogged = 0
-
-    def note(self, host: str, *, now: float) -> None:
-        """Log that a request for ``host`` was refused. ``now`` is the time in seconds."""
-        if self._logged_at is not None and now - self._logged_at < LOG_AGAIN:
-            self._unlogged += 1
-            return
-        others, self._unlogged, self._logged_at = self._unlogged, 0, now
-        logger.warning(
-            "Refused a request for the host %s%s. Add its name to ALLOWED_HOSTS if this server is to answer to it",
-            ascii(host[:LONGEST_NAME]),
-            f", and {others} requests for it or other hosts since the last such line" if others else "",
-        )
-
-
-_refused = RefusedHosts()
+_refused = Seldom(logger, lines=1, period=LOG_AGAIN)

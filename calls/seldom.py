@@ -4,26 +4,25 @@ import logging
 import math
 import time
 
-PERIOD, MOST_LINES = 10.0, 5
-"""In so many seconds at most so many lines."""
-
 
 class Seldom:
-    """Passes at most ``MOST_LINES`` warnings to ``logger`` in ``PERIOD`` seconds, and counts the others."""
+    """Passes at most ``lines`` warnings to ``logger`` in ``period`` seconds, and counts the others."""
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, *, lines: int = 5, period: float = 10.0) -> None:
         self._logger = logger
+        self._most = lines
+        self._period = period
         self._ends_at = -math.inf
         self._lines = self._left_out = 0
 
     def warning(self, message: str, *values: object) -> None:
         now = time.monotonic()
         if now >= self._ends_at:
-            if self._left_out:
-                self._logger.warning("%d lines like the next one were left out", self._left_out)
-            self._ends_at, self._lines, self._left_out = now + PERIOD, 0, 0
-        if self._lines < MOST_LINES:
-            self._lines += 1
-            self._logger.warning(message, *values)
-        else:
+            self._ends_at, self._lines = now + self._period, 0
+        if self._lines >= self._most:
             self._left_out += 1
+            return
+        more = f" ({self._left_out} more like it since the last such line)" if self._left_out else ""
+        self._left_out = 0
+        self._lines += 1
+        self._logger.warning(f"{message}%s", *values, more)

@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 
 from calls.api.problems import Problem, to_response
 from calls.callbacks import signed_form
+from calls.hosts import PROBES
 from calls.seldom import Seldom
 from clientcaller.web.rooms import NoRoom, Room
 
@@ -81,7 +82,7 @@ class Handler(ASGIHandler):
 
 async def _answer_in(rooms: Rooms, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
     path = request.path.rstrip("/")
-    if path in ("/healthz", "/readyz") and request.method in ("GET", "HEAD"):
+    if path in PROBES and request.method in ("GET", "HEAD"):
         shared = rooms.probe_answers.setdefault(path, SharedAnswer())
         return await shared.get(lambda: _answer(rooms.probes, request, get_response))
     if not path.startswith("/twilio/"):

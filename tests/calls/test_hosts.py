@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from calls import hosts
-from calls.hosts import LOG_AGAIN, RefusedHosts
+from calls.seldom import Seldom
 from calls.services import readiness
 
 STRANGE = ["10.0.0.5:8100", "platform.internal", "a_b", "x" * 300, "evil\u2028.example", "[", ""]
@@ -14,7 +14,7 @@ STRANGE = ["10.0.0.5:8100", "platform.internal", "a_b", "x" * 300, "evil\u2028.e
 @pytest.fixture(autouse=True)
 def refused(settings, monkeypatch):
     settings.ALLOWED_HOSTS = ["phone.example.com"]
-    monkeypatch.setattr(hosts, "_refused", RefusedHosts())
+    monkeypatch.setattr(hosts, "_refused", Seldom(hosts.logger, lines=1))
 
 
 @pytest.fixture
@@ -45,14 +45,5 @@ def test_a_refused_host_is_logged_with_what_to_set_and_is_printable(client, capl
     assert "ALLOWED_HOSTS" in record.getMessage()
     assert record.getMessage().isprintable()
     assert len(record.getMessage()) < 300
-
-
-def test_a_flood_of_refused_hosts_is_one_line_in_a_while_with_their_number(caplog):
-    refused = RefusedHosts()
-    for count in range(1000):
-        refused.note(f"host-{count}.example", now=count / 1000)
-    assert [record.getMessage().split("'")[1] for record in caplog.records] == ["host-0.example"]
-    refused.note("last.example", now=LOG_AGAIN)
-    assert "'last.example', and 999 requests for it or other hosts" in caplog.records[-1].getMessage()
-    refused.note("next.example", now=2 * LOG_AGAIN)
-    assert "'next.example'. Add its name" in caplog.records[-1].getMessage()
+    client.get("/admin/", HTTP_HOST="other.example")
+    assert len(caplog.records) == 1
