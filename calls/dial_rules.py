@@ -9,7 +9,7 @@ from phonenumbers import PhoneNumber, PhoneNumberType
 from phonenumbers import timezone as _timezone
 
 from calls import area_codes
-from calls.numbers import NumberRefused, invalid, read_number, readings, spelled_out
+from calls.numbers import NumberRefused, choose, invalid, read_number, readings, spelled_out
 
 REGIONS = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
 """The country codes that settings may name. "001" stands for networks without a country, such as satellites."""
@@ -36,9 +36,10 @@ def dialable(text: str, *, countries: Collection[str], types: Collection[str], n
     ``country-not-allowed`` or ``number-type-not-allowed``.
     """
     _refuse_emergency_as_written(text, countries)
-    if any(map(_is_emergency, readings(text))):
+    read = readings(text)
+    if any(map(_is_emergency, read)):
         raise _emergency()
-    e164 = read_number(text)
+    e164 = choose(read)
     number = _parse(e164)
     if phonenumbers.is_valid_number(number):
         kind, region = phonenumbers.number_type(number), phonenumbers.region_code_for_number(number)

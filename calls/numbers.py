@@ -48,7 +48,11 @@ def read_number(text: str) -> str:
     The number begins with + and its country code. It need not exist: callers send such numbers too, and these can be
     listed and forgotten. Reading a number that was read changes nothing. Raises ``NumberRefused`` (``invalid-number``).
     """
-    read = readings(text)
+    return choose(readings(text))
+
+
+def choose(read: list[str]) -> str:
+    """Return the reading that is a number. Raises ``NumberRefused`` if it is too short or too long for one."""
     number = read[0] if len(read) == 1 or _exists(read[0]) else read[-1]
     if not E164.fullmatch(number):
         wrong = "many" if len(number) > 15 else "few"
@@ -78,9 +82,10 @@ def read_address(text: str) -> str:
     seen = _remove_unseen(text).strip()
     if seen.lower() in _WITHHELD:
         return ANONYMOUS
-    uri = re.search(r"<([^<>]+)>\Z", seen)  # behind the name of the caller
-    subject = uri[1] if uri else seen
-    match = _ADDRESS.fullmatch(subject)
+    match = _ADDRESS.fullmatch(seen)
+    uri = None if match else re.search(r"<([^<>]+)>\Z", seen)  # behind the name of the caller
+    subject = uri[1].strip() if uri else seen
+    match = match or _ADDRESS.fullmatch(subject)
     if match is None:
         number = read_number(subject)
         return ANONYMOUS if number in _WITHHELD_NUMBERS else number
@@ -227,7 +232,7 @@ def _without_prefix(text: str, number: phonenumbers.PhoneNumber) -> str:
     prefix = (metadata and metadata.national_prefix) or ""
     if not prefix or not text.startswith(code + prefix) or phonenumbers.is_valid_number(number):
         return text
-    shorter = code + text.removeprefix(code + prefix)
+    shorter = _settle(code[1:] + text.removeprefix(code + prefix))
     return shorter if _exists(shorter) else text
 
 
@@ -242,8 +247,8 @@ def _read_sip(scheme: str, rest: str) -> str:
     """Return a SIP address without its parameters, its host in lower case. Users are told apart by case (RFC 3261)."""
     user, at, host = rest.rpartition("@")
     host = re.split(r"[;?]", host, maxsplit=1)[0].strip().lower()
-    if not host:
-        raise invalid(f"{scheme}: is no SIP address. Write it as {scheme}:name@example.com.")
+    if not host or re.search(r'[\s<>"]', user + host):
+        raise invalid(f"This is no SIP address. Write it as {scheme}:name@example.com.")
     if user.lower() == ANONYMOUS:
         return ANONYMOUS
     return f"{scheme}:{user}{at}{host}"

@@ -204,7 +204,7 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
     entry = DoNotCall.objects.filter(number=number_in(number))
     if and_do_not_call:
         forgotten.removed_entries = entry.delete()[0]
-        LogEntry.objects.filter(object_repr=number).update(object_repr=FORGOTTEN)
+        LogEntry.objects.filter(object_repr=number_in(number) or number).update(object_repr=FORGOTTEN)
     else:
         forgotten.do_not_call = bool(entry.update(reason="", call=None))
     if left := over.count():

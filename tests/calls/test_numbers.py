@@ -4,7 +4,7 @@ import unicodedata
 
 import phonenumbers
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
@@ -77,10 +77,10 @@ def test_what_a_country_writes_in_front_of_its_numbers_is_understood(text, numbe
 
 KINDS = [PhoneNumberType.FIXED_LINE, PhoneNumberType.MOBILE, PhoneNumberType.TOLL_FREE, PhoneNumberType.VOIP]
 EXAMPLES = {
-    phonenumbers.format_number(example, PhoneNumberFormat.E164): region
+    phonenumbers.format_number(sample, PhoneNumberFormat.E164): region
     for region in sorted(phonenumbers.SUPPORTED_REGIONS)
     for kind in KINDS
-    if (example := phonenumbers.example_number_for_type(region, kind)) is not None
+    if (sample := phonenumbers.example_number_for_type(region, kind)) is not None
 }
 
 
@@ -156,8 +156,12 @@ def test_a_refusal_says_what_is_wrong(text, message):
 @given(
     st.text(st.sampled_from("+0123456789 ()-./\u00a0\u200b\uff0b"))
     | st.from_regex(r"\A\+[0-9]{1,3} ?(\(0\)|0)?[0-9 ]{4,16}\Z")
+    | st.text(st.sampled_from('sip:SIP@;?<>" clientwhatsapptel+0123.()\u200b'))
     | st.text()
 )
+@example("+26102123456")  # without its 0 this is one without its area code
+@example("sip:<sip:anna@example.com>")
+@example("whatsapp: whatsapp:+442079460018")
 def test_what_was_read_reads_the_same_again(text):
     try:
         number = read_number(text)
