@@ -39,8 +39,7 @@ def may_serve_area(code: str) -> bool:
     return bool(_AREA_CODE.fullmatch(code))
 
 
-@lru_cache(maxsize=32)
-def parse_new_codes(items: tuple[str, ...]) -> Mapping[str, str]:
+def parse_new_codes(items: Iterable[str]) -> Mapping[str, str]:
     """
     Read ``NEW_AREA_CODES``. Each item is a code such as ``436``, or ``436=440``: 436 serves the area of 440.
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import Error as DatabaseError
 
-from calls import area_codes, dial_rules, rates, schedule
+from calls import dial_rules, rates, schedule
 from calls.languages import judge_language, judge_other_language
 from calls.numbers import NumberRefused, read_number
 
@@ -162,10 +162,6 @@ def _calling_out() -> Iterator[CheckMessage]:
         schedule.Pace(calls_per_second=settings.CALLS_PER_SECOND, burst=max(1, round(settings.CALLS_PER_SECOND)))
     except (ValueError, OverflowError) as error:
         yield Error(f"CALLS_PER_SECOND is invalid: {error}", id="calls.E025")
-    try:
-        area_codes.parse_new_codes(tuple(settings.NEW_AREA_CODES))
-    except ValueError as error:
-        yield Error(f"NEW_AREA_CODES is invalid: {error}", id="calls.E027")
     if settings.ATTEMPTS_PER_NUMBER_AND_DAY < 1:
         yield Error("ATTEMPTS_PER_NUMBER_AND_DAY must be at least 1, or no call is ever dialled.", id="calls.E026")
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from calls import costs, rates
+from calls import area_codes, costs, numbers, rates
 from clientcaller import environment, local_models, profiles
 
 # --- The project -----------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ TWILIO_ACCOUNT_SID = environment.text("TWILIO_ACCOUNT_SID") or (DEVELOPMENT_ACCO
 TWILIO_AUTH_TOKENS = environment.items("TWILIO_AUTH_TOKEN") or ([DEVELOPMENT_AUTH_TOKEN] if DEBUG else [])
 """One token, or two (comma separated) during a rotation, in which Twilio signs with the old one until its end."""
 TWILIO_AUTH_TOKEN = TWILIO_AUTH_TOKENS[0] if TWILIO_AUTH_TOKENS else ""
-TWILIO_PHONE_NUMBER = environment.text("TWILIO_PHONE_NUMBER") or ("+15005550006" if DEBUG else "")
+TWILIO_PHONE_NUMBER = numbers.canonical(environment.text("TWILIO_PHONE_NUMBER", "+15005550006" if DEBUG else ""))
 SIMULATED = TWILIO_ACCOUNT_SID == DEVELOPMENT_ACCOUNT_SID
 """Whether no account is set, so that calls go to the simulated network (``manage.py network``) and not to Twilio."""
 SIMULATED_API_URL = "http://127.0.0.1:8010"
@@ -254,7 +254,10 @@ ATTEMPTS_PER_NUMBER_AND_DAY = environment.whole_number("ATTEMPTS_PER_NUMBER_AND_
 """Times that one number may be dialled in any 24 hours, for whatever call."""
 DIAL_COUNTRIES = tuple(environment.items("DIAL_COUNTRIES")) or ("US", "CA")
 """ISO codes of the countries that may be called; ``*`` stands for all."""
-NEW_AREA_CODES = tuple(environment.items("NEW_AREA_CODES"))
+try:
+    NEW_AREA_CODES = area_codes.parse_new_codes(environment.items("NEW_AREA_CODES"))
+except ValueError as error:
+    raise ImproperlyConfigured(f"NEW_AREA_CODES is wrong: {error}") from None
 """Area codes of +1 that libphonenumber does not have yet: ``436``, or ``436=440`` if 436 serves the area of 440."""
 DIAL_NUMBER_TYPES = tuple(environment.items("DIAL_NUMBER_TYPES")) or (
     "FIXED_LINE",

@@ -176,6 +176,10 @@ def test_the_models_are_in_the_cache_of_the_user(load, tmp_path):
     assert not load()["ENGINES_PROFILE_IS_SET"]
 
 
+def test_our_number_may_be_written_in_any_spelling(load):
+    assert load(TWILIO_PHONE_NUMBER="+44 (0)20 7946 0018")["TWILIO_PHONE_NUMBER"] == "+442079460018"
+
+
 def test_two_auth_tokens_are_valid_during_a_rotation(load):
     settings = load(TWILIO_AUTH_TOKEN="old, new")
     assert settings["TWILIO_AUTH_TOKENS"] == ["old", "new"]
@@ -302,6 +306,8 @@ def test_webhooks_may_be_sent_to_this_machine_in_development_only(load):
         ({"ENGINES_OPTIONS": '{"stt": 1}'}, "one object per engine"),
         ({"CONVERSATION": "nice"}, "CONVERSATION is not valid JSON"),
         ({"ENGINE_PRICES": '{"acme": {"minutes": 1}}'}, 'ENGINE_PRICES is wrong: the price of acme is by "minutes"'),
+        ({"NEW_AREA_CODES": "436,911"}, "NEW_AREA_CODES is wrong: '911' is not an area code"),
+        ({"NEW_AREA_CODES": "436=461"}, "NEW_AREA_CODES is wrong: '436=461': '461' is not an area code that is in"),
         ({"DEBUG": "maybe"}, 'DEBUG is "maybe". Set it to 1 or 0'),
         ({"MAX_LIVE_CALLS": "0"}, 'MAX_LIVE_CALLS is "0". Set it to a number of at least 1'),
         ({"MAX_LIVE_CALLS": "inf"}, 'MAX_LIVE_CALLS is "inf". Set it to a number'),

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from django.conf import settings
 
-from calls import area_codes, dial_rules
+from calls import dial_rules
 from calls.errors import CallsError
 from calls.models import DoNotCall
 from calls.numbers import NumberRefused
@@ -24,7 +24,7 @@ def dialable(text: str, *, field: str) -> str:
     """Return ``text`` in E.164 if the settings allow this number. Raises ``CallsError`` with ``field``."""
     with refused_at(field):
         return dial_rules.dialable(
-            text, countries=settings.DIAL_COUNTRIES, types=settings.DIAL_NUMBER_TYPES, new_codes=_new_codes()
+            text, countries=settings.DIAL_COUNTRIES, types=settings.DIAL_NUMBER_TYPES, new_codes=settings.NEW_AREA_CODES
         )
 
 
@@ -40,13 +40,9 @@ def refuse_listed(number: str, *, field: str, listed: Collection[str] | None = N
 
 def zones_of(number: str) -> tuple[str, ...]:
     """Return all time zones in which the number may ring. Raises ``ValueError`` if it is not a number."""
-    return dial_rules.zones_of(number, new_codes=_new_codes())
+    return dial_rules.zones_of(number, new_codes=settings.NEW_AREA_CODES)
 
 
 def region_of(number: str) -> str:
     """Return the ISO code of the number's country. Raises ``ValueError`` if it is not a number."""
-    return dial_rules.region_of(number, new_codes=_new_codes())
-
-
-def _new_codes() -> dial_rules.NewCodes:
-    return area_codes.parse_new_codes(tuple(settings.NEW_AREA_CODES))
+    return dial_rules.region_of(number, new_codes=settings.NEW_AREA_CODES)

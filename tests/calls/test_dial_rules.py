@@ -302,7 +302,7 @@ def test_a_new_area_code_is_dialled_when_the_operator_allows_it(code):
     number = f"+1{code}5550123"
     with pytest.raises(NumberRefused, match=f"add {code} to NEW_AREA_CODES"):
         dialable(number, countries={"US"}, types=USUAL)
-    allowed = parse_new_codes((code,))
+    allowed = parse_new_codes([code])
     assert dialable(number, countries={"US"}, types=USUAL, new_codes=allowed) == number
     assert code_of_new(number, allowed, countries={"CA"}) == "country-not-allowed"
     assert code_of_new(f"+1{code}9760123", allowed) == "premium-number"
@@ -318,14 +318,14 @@ def code_of_new(text, new_codes, countries=("US",)):
 
 
 def test_a_new_area_code_shares_the_country_and_the_zones_of_the_code_that_is_named():
-    allowed = parse_new_codes(("460=709",))
+    allowed = parse_new_codes(["460=709"])
     assert dialable("+14605550123", countries={"CA"}, types=USUAL, new_codes=allowed) == "+14605550123"
     assert region_of("+14605550123", new_codes=allowed) == "CA"
     assert zones_of("+14605550123", new_codes=allowed) == zones_of("+17095550123")
 
 
 def test_a_new_area_code_that_is_nowhere_known_may_be_anywhere():
-    allowed = parse_new_codes(("460",))
+    allowed = parse_new_codes(["460"])
     assert region_of("+14605550123", new_codes=allowed) == "US"
     assert zones_of("+14605550123", new_codes=allowed) == zones_of("+18005550123")
 
@@ -336,7 +336,7 @@ def test_a_new_area_code_that_is_nowhere_known_may_be_anywhere():
 )
 def test_a_code_that_cannot_serve_an_area_is_no_new_area_code(item):
     with pytest.raises(ValueError, match="area code"):
-        parse_new_codes((item,))
+        parse_new_codes([item])
 
 
 @pytest.mark.parametrize(

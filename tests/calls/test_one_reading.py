@@ -1,6 +1,7 @@
 """Every entrance for a telephone number reads it alike: what is listed, forgotten, found and dialled is one number."""
 
 import io
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
@@ -9,9 +10,11 @@ from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
 from calls.admin.actions import applicable_actions
+from calls.area_codes import parse_new_codes
 from calls.models import Agent, Call, DoNotCall
 from calls.services import CallsError, facts, record_fact
 from calls.services.keys import make_key
+from calls.services.obstacles import outside_hours
 from calls.services.orders import transfer
 from calls.services.placing import NewCall, place_call
 from calls.services.privacy import forget
@@ -224,6 +227,16 @@ def test_a_request_keeps_its_digest_so_that_its_key_means_the_same_call():
     assert (place_call(first, idempotency_key="one"), new) == ((call, False), True)
     with pytest.raises(CallsError, match="different request"):
         place_call(second, idempotency_key="one")
+
+
+def test_an_operator_allows_a_new_area_code(api, settings):
+    settings.CALLING_HOURS = {"*": "08:00-21:00"}
+    body = {"to": "+1 (460) 555-0123", "agent": "front-desk"}
+    assert "NEW_AREA_CODES" in api.post("/api/calls/", body, format="json").json()["detail"]
+    settings.NEW_AREA_CODES = parse_new_codes(["460=212"])
+    assert api.post("/api/calls/", body, format="json").json()["to"] == "+14605550123"
+    # Two o'clock in the morning in New York
+    assert outside_hours(Call.objects.get(), datetime(2026, 7, 1, 6, 0, tzinfo=UTC)).why == "calling-hours"
 
 
 def test_a_refusal_names_what_cannot_be_seen(api):
