@@ -1,6 +1,8 @@
 """The examples in the documentation of the REST API, all of which are about one call."""
 
 import json
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from drf_spectacular.utils import OpenApiExample
 
@@ -13,11 +15,20 @@ def response(value: object, name: str = "Response", status: int = 200) -> OpenAp
     return OpenApiExample(name, value, response_only=True, status_codes=[str(status)])
 
 
+_NOW = datetime.now(UTC).replace(microsecond=0)
+_LATER = (_NOW + timedelta(days=180)).astimezone(ZoneInfo("America/New_York")).replace(hour=10, minute=0, second=0)
+"""A time for which a call may be scheduled during the next months, in which the process still shows it."""
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 NEW_CALL = {"to": "+12125550123", "agent": "front-desk", "variables": {"name": "Ada"}, "metadata": {"order": 1815}}
 NEW_SCHEDULED_CALL = {
     "to": "+12125550123",
     "agent": "front-desk",
-    "scheduled_for": "2030-02-01T10:00:00-05:00",
+    "scheduled_for": _LATER.isoformat(),
     "timezone": "America/New_York",
     "variables": {"name": "Ada"},
     "machine_detection": "hang-up",
@@ -59,7 +70,7 @@ CALL: dict[str, object] = {
     "estimated_cost": None,
 }
 SCHEDULED = CALL | {
-    "scheduled_for": "2030-02-01T15:00:00Z", "due_at": "2030-02-01T15:00:00Z", "timezone": "America/New_York",
+    "created_at": _utc(_NOW), "scheduled_for": _utc(_LATER), "due_at": _utc(_LATER), "timezone": "America/New_York",
 }  # fmt: skip
 CANCELED = CALL | {"status": "canceled", "due_at": None, "ended_at": "2030-01-31T09:30:05Z", "end_reason": "canceled"}
 OVER = CALL | {

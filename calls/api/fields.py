@@ -14,11 +14,14 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from calls.api.problems import unprocessable
+from calls.numbers import LONGEST
 from calls.variables import LONGEST_VALUE, VARIABLE_NAME
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 """Any database can store these, and adding an offset or some days to them does not overflow."""
+NUMBER_PATTERN = "[+\uff0b]"
+"""What every telephone number has, however it is written: a +, which may be full-width."""
 MAX_OBJECT_BYTES = 4096
 """Bytes of ``metadata``, and of ``variables``, as JSON. They are stored with each of maybe a million calls."""
 
@@ -49,6 +52,26 @@ class StrictText(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+def _described(**schema: Any) -> Any:
+    return extend_schema_field({"type": "string", "minLength": 1, **schema})
+
+
+@_described(maxLength=LONGEST, pattern=NUMBER_PATTERN, examples=["+12125550123"])
+class NumberText(StrictText):
+    """A telephone number in any spelling, which the services read."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=LONGEST, **options)
+
+
+@_described(maxLength=64, pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$", examples=["America/New_York", "UTC"])
+class ZoneText(StrictText):
+    """The name of a time zone, which the services look up."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=64, **options)
 
 
 class StrictInteger(serializers.IntegerField):

@@ -127,10 +127,9 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         ),
         "watch_call": _operation(
             "Follow a call",
-            "Server-sent events (`text/event-stream`): `status`, `attempt`, `event` and `turn` as they happen, then "
-            "`end`, after which the stream closes. With `Last-Event-ID`, the stream continues after that event; if "
-            "that was the `end`, the answer is 204. With `Accept: application/json`, the answer is what has happened "
-            "so far.",
+            "What has happened so far. With `Accept: text/event-stream`, the answer are server-sent events instead: "
+            "`status`, `attempt`, `event` and `turn` as they happen, then `end`, after which the stream closes. With "
+            "`Last-Event-ID`, the stream continues after that event; if that was the `end`, the answer is 204.",
             parameters=[
                 OpenApiParameter("Last-Event-ID", str, _HEADER, description="The last `id:` that you received.")
             ],

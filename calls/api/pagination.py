@@ -23,6 +23,8 @@ PAGE_SIZE = 50
 """Rows of a page where the client does not ask for another number."""
 MAX_PAGE_SIZE = 200
 """Rows that a client may ask for. The limit bounds the size of an answer."""
+CURSOR_PATTERN = "^[A-Za-z0-9_-]+:[A-Za-z0-9]+:[A-Za-z0-9_-]+$"
+"""How cursors look, as Django signs them."""
 _SALT = "calls.api.cursor"
 """Keeps what is signed for another purpose from being accepted as a cursor."""
 
@@ -117,7 +119,7 @@ class KeysetPagination(BasePagination):
         described: dict[str, tuple[Mapping[str, object], str]] = {
             "page_size": (size, "Rows per page."),
             "cursor": (
-                {"type": "string", "minLength": 1},
+                {"type": "string", "minLength": 1, "pattern": CURSOR_PATTERN},
                 "Part of the address in `next`. Do not make cursors yourself.",
             ),
         }

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from django.conf import settings
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework.serializers import Serializer
 
 from calls.api.auth import Permissions
+from calls.api.fields import NUMBER_PATTERN
 from calls.api.problems import CODES
 from calls.api.serializers.shared import ProblemSerializer, Strict
 from calls.models import WebhookDelivery
@@ -64,10 +66,13 @@ _RETRIABLE = (429, 503)
 _FIELDS = {"invalid-request": ("to", "required"), "do-not-call": ("to", "do-not-call")}
 """The field and its code in the ``errors`` of an example, by the code of the problem."""
 
-_PATH_PARAMETERS = {
+_PATH_PARAMETERS: Mapping[str, tuple[Any, str]] = {
     "call_id": (OpenApiTypes.UUID, "The id of the call."),
     "name": (OpenApiTypes.STR, "The name of the agent."),
-    "number": (OpenApiTypes.STR, "The full number, such as +12125550123. The + may be written as %2B."),
+    "number": (
+        {"type": "string", "pattern": NUMBER_PATTERN},
+        "The full number, such as +12125550123. The + may be written as %2B.",
+    ),
     "token": (OpenApiTypes.STR, "The last part of the link."),
     "webhook_id": (OpenApiTypes.INT64, "The id of the webhook."),
 }
@@ -176,6 +181,17 @@ class KeyScheme(OpenApiAuthenticationExtension):
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
         return {"type": "http", "scheme": "bearer", "description": "An API key, as `Authorization: Bearer <key>`."}
+
+
+class WebhookAddressField(OpenApiSerializerFieldExtension):
+    """Promises the schemes that the settings allow."""
+
+    target_class = "calls.api.serializers.lists.WebhookAddress"
+
+    def map_serializer_field(self, auto_schema: AutoSchema | None, direction: str) -> dict[str, Any]:
+        optional = "?" if settings.DEBUG else ""
+        pattern = f"^[Hh][Tt][Tt][Pp][Ss]{optional}://"
+        return {"type": "string", "format": "uri", "minLength": 1, "maxLength": 500, "pattern": pattern}
 
 
 class StaffScheme(OpenApiAuthenticationExtension):

@@ -149,6 +149,8 @@ def check_url(url: str) -> str:
     Looks up the host, which takes as long as its name server does, and ``webhook_hosts.LOOKUP`` at most.
     """
     parts = _parse_url(url)
+    if parts is None and url.strip().lower().startswith("http://") and not settings.DEBUG:
+        raise CallsError("Events are sent over TLS only. Write an address that begins with https://.", field="url")
     if parts is None:
         example = "https://example.com/hooks/calls"
         raise CallsError(f"Write the endpoint's whole address, such as {example}.", field="url")

@@ -12,12 +12,14 @@ from rest_framework import serializers
 from calls.api.fields import (
     Amounts,
     JSONObject,
+    NumberText,
     StrictBoolean,
     StrictChoice,
     StrictInteger,
     StrictText,
     Timestamp,
     Variables,
+    ZoneText,
 )
 from calls.api.serializers.shared import Named, Strict
 from calls.models import Agent, Call, CallEvent, CallOrder, DialAttempt, MachineDetection, Turn
@@ -34,19 +36,22 @@ RECORDING_SALT = "calls.api.recording"
 class NewCallSerializer(Named, Strict):
     """A call to place."""
 
-    to = StrictText(max_length=LONGEST, help_text="The number to call, in international form, such as +15551234567.")
+    to = NumberText(help_text="The number to call, in international form, such as +15551234567.")
     agent = StrictText(max_length=50, help_text="The name of the agent that talks.")
-    from_ = StrictText(
-        source="from_number", required=False, allow_null=True, max_length=LONGEST,
+    from_ = NumberText(
+        source="from_number",
+        required=False,
+        allow_null=True,
         help_text="The number to call from. Default: the agent's number, or TWILIO_PHONE_NUMBER.",
-    )  # fmt: skip
+    )
     scheduled_for = Timestamp(
         required=False, allow_null=True, help_text="The call is not dialled before this time. Default: now."
     )
-    timezone = StrictText(
-        required=False, allow_null=True, max_length=64,
+    timezone = ZoneText(
+        required=False,
+        allow_null=True,
         help_text="The person's time zone, such as Europe/Berlin. Default: each that the number may be in.",
-    )  # fmt: skip
+    )
     variables = Variables(
         required=False,
         allow_null=True,

@@ -1,12 +1,14 @@
 """The bodies of agents, of the do-not-call list, and of webhooks."""
 
+from typing import Any
+
+from django.conf import settings
 from rest_framework import serializers
 
-from calls.api.fields import JSONObject, StrictBoolean, StrictChoice, StrictText
+from calls.api.fields import JSONObject, NumberText, StrictBoolean, StrictChoice, StrictText
 from calls.api.serializers.shared import Strict
 from calls.keyterms import parse_keyterms
 from calls.models import Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
-from calls.numbers import LONGEST
 from calls.services.webhooks import EVENTS
 
 
@@ -37,7 +39,7 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
 class NewDoNotCallSerializer(Strict):
     """A number that must not be dialled again."""
 
-    number = StrictText(max_length=LONGEST, help_text="The number in international form, such as +15551234567.")
+    number = NumberText(help_text="The number in international form, such as +15551234567.")
     reason = StrictText(required=False, allow_blank=True, max_length=255)
 
 
@@ -61,12 +63,19 @@ class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):
         fields = read_only_fields = ["id", "url", "events", "active", "created_at", "old_secret_until"]
 
 
+class WebhookAddress(StrictText):
+    """The address of an endpoint, which the services check. In production, events are sent over TLS only."""
+
+    def __init__(self, **options: Any) -> None:
+        schemes = "http or https" if settings.DEBUG else "https"
+        text = f"An {schemes} address, to which each event is sent with POST, as JSON."
+        super().__init__(max_length=500, help_text=text, **options)
+
+
 class NewWebhookSerializer(Strict):
     """An address to send events of calls to."""
 
-    url = StrictText(
-        max_length=500, help_text="An http or https address, to which each event is sent with POST, as JSON."
-    )
+    url = WebhookAddress()
     events = serializers.ListField(
         child=StrictChoice(choices=EVENTS),
         required=False,

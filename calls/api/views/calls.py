@@ -10,7 +10,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http.response import HttpResponse, HttpResponseBase
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import serializers
-from rest_framework.renderers import JSONRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -201,7 +201,13 @@ class TransferView(Endpoint):
 class EventsView(Endpoint):
     scopes = {"GET": READ}
     permissions = {"GET": SEE_CALL}
-    renderer_classes = [streams.EventStreamRenderer, JSONRenderer]
+    renderer_classes = [JSONRenderer, streams.EventStreamRenderer]
+
+    def get_renderers(self) -> list[BaseRenderer]:
+        """Prefer JSON, which ends, unless the client names the stream, which does not end while the call is live."""
+        renderers = super().get_renderers()
+        accepted = self.request.headers.get("Accept", "") if self.request else ""
+        return renderers[::-1] if streams.EventStreamRenderer.media_type in accepted.lower() else renderers
 
     @documented("watch_call")
     def get(self, request: Request, call_id: str) -> HttpResponseBase:

@@ -44,7 +44,7 @@ KNOWN = {
     "call_id": (r"[0-9a-fA-F-]{36}", list(CALLS.values())),
     "webhook_id": (r"[0-9]{1,18}", [HOOK]),
     "name": (r".*", ["front-desk"]),
-    "number": (r".*", ["+12025550199"]),
+    "number": (r".*[+＋].*", ["+12025550199"]),
 }
 """The pattern of each path parameter, and values of it that exist."""
 

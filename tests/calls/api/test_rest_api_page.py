@@ -9,7 +9,7 @@ from rest_framework import serializers
 import clientcaller
 from calls.api import fields, problems
 from calls.api.serializers.calls import BatchSerializer, NewCallSerializer, SaySerializer, TransferSerializer
-from calls.api.serializers.lists import NewDoNotCallSerializer, NewWebhookSerializer
+from calls.api.serializers.lists import NewDoNotCallSerializer, NewWebhookSerializer, WebhookAddress
 from calls.errors import CallsError
 
 PAGE = Path(__file__).parents[3] / "docs" / "rest-api.md"
@@ -23,6 +23,9 @@ BODIES = {
 }
 TYPES = {
     fields.StrictText: "string",
+    fields.NumberText: "string",
+    fields.ZoneText: "string",
+    WebhookAddress: "string",
     fields.StrictChoice: "string",
     fields.StrictInteger: "integer",
     fields.StrictBoolean: "boolean",
