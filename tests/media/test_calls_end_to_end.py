@@ -20,7 +20,9 @@ from media.phone.clips import Clip
 from media.phone.gateway import Gateway
 from media.phone.impairments import Fault, Impairments, Stall
 from media.phone.injections import CallbackFault, Injections
+from media.phone.leg import PhoneCall
 from media.phone.measurements import measure
+from media.phone.network import PhoneNetwork
 from media.runtime import get_runtime
 from tests.media.scripted_call import voice
 from tests.media.whole_calls import PUBLIC, ask, callback_statuses, finished_record, lateness, phones, talk
@@ -113,17 +115,22 @@ async def test_the_conversation_continues_on_a_new_stream_after_a_drop(server):
     assert await sync_to_async(Call.objects.count)() == 1
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["garbage", "bad-base64", "binary", "wrong-sid", "second-start", "odd-length", "unknown-event", "early-media"],
-)
-async def test_invalid_messages_on_the_socket_do_not_disturb_the_call(server, kind):
-    faults = Impairments(faults=[Fault(at=0.5, kind=kind), Fault(at=3.0, kind=kind)])
-    async with phones(server, impairments=faults) as network:
-        call = await talk(network, WaitForAgent(), ask(), WaitForAgent("start"), Wait(0.3), HangUp())
-    record = await finished_record(call)
-    assert ("caller", "What time do you open?") in record.lines
-    assert record.lines[-1][0] == "agent"
+INVALID = ("garbage", "bad-base64", "binary", "wrong-sid", "second-start", "odd-length", "unknown-event", "early-media")
+
+
+async def test_invalid_messages_on_the_socket_do_not_disturb_the_call(server, settings):
+    settings.MAX_LIVE_CALLS = len(INVALID)
+
+    async def talk_with(kind: str, number: str) -> PhoneCall:
+        faults = Impairments(faults=[Fault(at=0.5, kind=kind), Fault(at=3.0, kind=kind)])
+        async with phones(server, impairments=faults) as network:
+            return await talk(network, WaitForAgent(), ask(), WaitForAgent("start"), Wait(0.3), HangUp(), number=number)
+
+    calls = await asyncio.gather(*(talk_with(kind, f"+120255501{n:02}") for n, kind in enumerate(INVALID)))
+    for kind, call in zip(INVALID, calls, strict=True):
+        record = await finished_record(call)
+        assert ("caller", "What time do you open?") in record.lines, kind
+        assert record.lines[-1][0] == "agent", kind
 
 
 @pytest.mark.parametrize("kind", ["invalid-utf8", "binary", "deep-json"])
@@ -178,14 +185,15 @@ async def test_callbacks_that_arrive_twice_late_or_out_of_order_change_nothing(s
     assert await sync_to_async(Call.objects.count)() == 1
 
 
-@pytest.mark.parametrize("signature", ["wrong", "missing", "other-url"])
-async def test_a_forged_callback_is_refused_and_creates_no_call(server, signature):
-    forged = Injections(callbacks=[CallbackFault(signature=signature)])
-    async with phones(server, injections=forged) as network:
-        call = await network.call_in(ScriptedCaller([Wait(1.0), HangUp()]), from_number="+1", to_number="+15005550006")
-        await call.wait()
-        await network.wait_until_idle()
-    assert callback_statuses(network) == {403}
+async def test_a_forged_callback_is_refused_and_creates_no_call(server):
+    async def call_with(signature: str) -> PhoneNetwork:
+        forged = Injections(callbacks=[CallbackFault(signature=signature)])
+        async with phones(server, injections=forged) as network:
+            await talk(network, Wait(1.0), HangUp())
+        return network
+
+    for network in await asyncio.gather(*map(call_with, ("wrong", "missing", "other-url"))):
+        assert callback_statuses(network) == {403}
     assert await sync_to_async(Call.objects.count)() == 0
 
 
