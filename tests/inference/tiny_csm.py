@@ -16,11 +16,16 @@ from __future__ import annotations
 from functools import cache
 from math import sqrt
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
-from transformers import CsmConfig, CsmForConditionalGeneration, GenerationConfig, PreTrainedTokenizerFast
+
+# Its classes are imported by the functions that make something of them: they take two seconds of processor time, and
+# every process of tests imports this module, to collect the tests.
+if TYPE_CHECKING:
+    from transformers import CsmConfig, CsmForConditionalGeneration, PreTrainedTokenizerFast
 
 CODEBOOKS = 32
 CODES = 64
@@ -50,6 +55,8 @@ DEPTH_ZERO_CHANNEL = 0
 
 def tiny_csm(seed: int = 0, *, ends: bool = False, reserved_ids: bool = False) -> CsmForConditionalGeneration:
     """A model in evaluation mode, float32 on the CPU, made in about 0.1 s. The module explains the options."""
+    from transformers import CsmForConditionalGeneration, GenerationConfig
+
     model = CsmForConditionalGeneration(_config()).eval().requires_grad_(False)
     noise = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
@@ -99,6 +106,8 @@ def save_tiny_csm(
 @cache
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE with the special tokens of CSM. Like Llama 3's, it begins with bos if special tokens are added."""
+    from transformers import PreTrainedTokenizerFast
+
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -117,6 +126,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _config() -> CsmConfig:
+    from transformers import CsmConfig
+
     rope = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0}
     return CsmConfig(
         num_codebooks=CODEBOOKS,

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from transformers import AutoTokenizer, CsmForConditionalGeneration
 
 from tests.inference.tiny_csm import (
     BOS,
@@ -58,6 +57,8 @@ def test_with_ends_it_ends_a_clause(text):
 
 
 def test_a_saved_model_loads_and_draws_the_same_codes(tmp_path):
+    from transformers import AutoTokenizer, CsmForConditionalGeneration
+
     folder = save_tiny_csm(tmp_path, ends=True)
     loaded, tokenizer = CsmForConditionalGeneration.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert torch.equal(generate(loaded, "Yes.", 40), generate(tiny_csm(ends=True), "Yes.", 40))
