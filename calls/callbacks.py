@@ -21,7 +21,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from calls import signatures, twiml
 from calls.seldom import Seldom
-from calls.services import admission, draining, readiness, reports
+from calls.services import admission, draining, pauses, readiness, reports
 from calls.services.admission import Continuation, Next, Verdict
 
 logger = logging.getLogger(__name__)
@@ -219,6 +219,8 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """
     problems = readiness.readiness_problems()
     details = readiness.readiness_details()
+    if "database" not in problems and (paused := pauses.describe_in_short()):
+        details["dialling_paused"] = paused
     answer = JsonResponse({"ready": not problems, "problems": problems, **details}, status=503 if problems else 200)
     answer._has_been_logged = True  # type: ignore[attr-defined]  # Django would log an error for each probe
     return answer

@@ -30,6 +30,7 @@ from twilio.rest import Client
 from twilio.rest.api.v2010.account.call import CallInstance
 from urllib3.exceptions import HTTPError, NewConnectionError
 
+from calls.carrier_errors import REFUSALS
 from calls.errors import CarrierError, FailureKind
 
 CALLBACK_RETRIES = "#rc=3&rp=ct,rt,5xx"
@@ -52,17 +53,6 @@ The largest difference between this machine's clock and Twilio's.
 
 Finding one call too many does no harm; missing one means that a person's phone rings twice.
 """
-
-
-_CODES = {
-    FailureKind.LATER: (20429,),
-    FailureKind.CAPACITY: (10004,),
-    FailureKind.NUMBER: (13223, 13224, 13225, 21201, 21202, 21211, 21214, 21216, 21217, 32203),
-    FailureKind.SETTINGS: (13227, 20001, 21203, 21205, 21206, 21208, 21210, 21212, 21213, 21215, 21218, 21219, 32205),
-    FailureKind.ACCOUNT: (10001, 20003, 20005, 20006, 20008),
-}
-KINDS = {code: kind for kind, codes in _CODES.items() for code in codes}
-"""The kind of each of Twilio's error codes. For other codes the HTTP status decides."""
 _NOT_FOUND = 20404
 """Twilio's error code for a call that it does not know."""
 _NOT_IN_PROGRESS = 21220
@@ -296,20 +286,24 @@ def _read_refusal(status: int, body: str, headers: Mapping[str, str]) -> Carrier
         message = f"Twilio refused: {text.rstrip('.')} (https://www.twilio.com/docs/errors/{code})."
     except (ValueError, TypeError, LookupError, AttributeError):
         code, message = None, f"Twilio answered with HTTP status {status} and without a readable reason."
-    kind = KINDS.get(code or 0) or _kind_of_status(status)
+    known = REFUSALS.get(code or 0)
+    kind = known.kind if known else _kind_of_status(status, has_code=code is not None)
     return CarrierError(
         message, kind=kind, twilio_code=code, status=status, retry_after=_seconds(headers.get("Retry-After", ""))
     )
 
 
-def _kind_of_status(status: int) -> FailureKind:
-    if status in (401, 403):
+def _kind_of_status(status: int, *, has_code: bool) -> FailureKind:
+    """``has_code``: Twilio itself has refused the request, for a reason that this program does not know."""
+    if status in (401, 402, 403):
         return FailureKind.ACCOUNT
     if status == 429:
         return FailureKind.LATER
     if status == 408 or status >= 500:
         return FailureKind.UNKNOWN
-    return FailureKind.SETTINGS
+    # A bad request may be bad for what is particular to it. Without a code of Twilio's, or where nothing is found, the
+    # address is wrong, or what stands there is no API of Twilio's.
+    return FailureKind.CALL if has_code and status != 404 else FailureKind.SETTINGS
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import Error as DatabaseError
+from django.utils import timezone
 
 from calls import dial_rules, rates, schedule
 from calls.languages import judge_language, judge_other_language
@@ -71,19 +72,27 @@ def check_languages(databases: Sequence[str] | None = None, **_: Any) -> list[Ch
 
 @register(Tags.database)
 def check_dialling(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """Warn while engines hold up the calls. Runs with ``manage.py check --database default`` only."""
-    from calls.services.pacing import ENGINES, get_dialler_state
+    """Warn of what is not dialled, and why. Runs with ``manage.py check --database default`` only."""
+    from calls.services.pauses import Cause, list_pauses
 
     if not databases:
         return []
     try:
-        pause = get_dialler_state().pause
+        paused = list_pauses(timezone.now())
     except DatabaseError:  # not migrated yet, or unavailable: other checks report it
         return []
-    if pause is None or not pause.reason.startswith(ENGINES):
-        return []
-    text = f"New calls are refused and none is dialled, because of the {pause.reason}"
-    return [Warning(text, hint="Add credit to the account, or choose another engine as a fallback.", id="calls.W043")]
+    found: list[CheckMessage] = []
+    for state in paused:
+        pause = state.pause
+        if pause.cause == Cause.ENGINES:
+            text = f"New calls are refused and none is dialled, because of the engines: {pause.reason}"
+            hint = "Add credit to the account, or choose another engine as a fallback."
+            found.append(Warning(text, hint=hint, id="calls.W043"))
+        else:
+            text = f"Dialling is paused for {pause}, because {pause.get_cause_display()}: {pause.reason}"
+            remedy = None if pause.until else "Put it right, and resume on the page Dialling of the admin."
+            found.append(Warning(text, hint=remedy, id="calls.W044"))
+    return found
 
 
 def _twilio() -> Iterator[CheckMessage]:

@@ -29,10 +29,28 @@ class FailureKind(StrEnum):
     """The request may have been carried out, or not."""
     NUMBER = "number"
     """This number can never be called."""
+    CALLER_ID = "caller-id"
+    """Calls from this caller id are refused until the operator changes something: the number, or its verification."""
+    COUNTRY = "country"
+    """Calls to this country are refused until the operator gives the account the permission."""
+    CALL = "call"
+    """This call is refused until the operator changes something. What is wrong need not concern any other."""
     SETTINGS = "settings"
-    """Calls like this one are refused until the operator changes something: permissions, numbers, addresses."""
+    """Every call is refused until the operator changes a setting, such as the address of the callbacks."""
     ACCOUNT = "account"
     """The account cannot place any call. Stop dialling and tell the operator."""
+
+
+_PERMANENT = (
+    FailureKind.NUMBER, FailureKind.CALLER_ID, FailureKind.COUNTRY, FailureKind.CALL, FailureKind.SETTINGS,
+)  # fmt: skip
+"""The kinds for which the same request would fail again, unless somebody changes something."""
+
+
+PAUSING = (
+    FailureKind.CALLER_ID, FailureKind.COUNTRY, FailureKind.CALL, FailureKind.SETTINGS, FailureKind.ACCOUNT,
+)  # fmt: skip
+"""The kinds that say nothing about the person to be called. Such calls wait until somebody puts right what is wrong."""
 
 
 class CarrierError(CallsError):
@@ -52,7 +70,7 @@ class CarrierError(CallsError):
         status: int | None = None,
         retry_after: float | None = None,
     ) -> None:
-        permanent = kind in (FailureKind.NUMBER, FailureKind.SETTINGS)
+        permanent = kind in _PERMANENT
         super().__init__(message, permanent=permanent, code="carrier-failed")
         self.kind = kind
         self.twilio_code = twilio_code

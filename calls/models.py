@@ -15,6 +15,8 @@ from django.db import models
 from django.utils import timezone
 
 from calls import costs, rates
+from calls.dialler_models import DialPace as DialPace
+from calls.dialler_models import DialPause as DialPause
 from calls.keyterms import are_keyterms
 from calls.languages import LANGUAGE, are_voices_of_languages, judge_language, problems_of_others
 from calls.numbers import E164
@@ -252,6 +254,15 @@ class Call(models.Model):
     due_at = models.DateTimeField(
         null=True, help_text="When the dialler looks at the call next. Empty if the call does not wait to be dialled."
     )
+    held_by = models.ForeignKey(
+        DialPause,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="held_calls",
+        help_text="The pause that keeps the call from being dialled although it is due.",
+    )
     attempts_made = models.PositiveSmallIntegerField(default=0)
     canceled_at = models.DateTimeField(
         null=True, help_text="When the call was canceled. The status changes once the carrier has stopped."
@@ -289,7 +300,17 @@ class Call(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["due_at", "created_at"], condition=models.Q(due_at__isnull=False), name="call_due"),
+            # A dispatcher reads the first one each second, so the calls that a pause holds are not in it.
+            models.Index(
+                fields=["due_at", "created_at"],
+                condition=models.Q(due_at__isnull=False, held_by__isnull=True),
+                name="call_due_now",
+            ),
+            models.Index(
+                fields=["held_by", "attempts_made", "due_at"],
+                condition=models.Q(held_by__isnull=False),
+                name="call_held",
+            ),
             # The history is read newest first, as a whole or filtered by one of these. The id makes the order total.
             models.Index(fields=["-created_at", "-id"], name="call_newest"),
             models.Index(fields=["status", "-created_at", "-id"], name="call_status_newest"),
@@ -411,31 +432,6 @@ class DoNotCall(models.Model):
 
     def __str__(self) -> str:
         return self.number
-
-
-class DialPace(models.Model):
-    """
-    The speed of the dialler.
-
-    There is one row. Any number of dispatchers share it and change it by compare-and-set.
-    """
-
-    next_at = models.DateTimeField(help_text="When the next call may start, by the calls per second.")
-    paused_until = models.DateTimeField(null=True)
-    reason = models.CharField(max_length=255, blank=True, help_text="Why dialling is paused.")
-    failures = models.PositiveIntegerField(
-        default=0, help_text="Consecutive failures. They decide how long dialling pauses."
-    )
-    limit = models.PositiveIntegerField(
-        null=True, help_text="The calls at once that the carrier has accepted. Empty if no limit was met."
-    )
-    limit_at = models.DateTimeField(null=True, help_text="When the carrier refused a call beyond that limit.")
-
-    class Meta:
-        verbose_name = verbose_name_plural = "dialling"
-
-    def __str__(self) -> str:
-        return self.reason or "running"
 
 
 class CallOrder(models.Model):

@@ -326,6 +326,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "CallStatus": "calls.api.schema.CALL_STATUSES",
         "DeliveryStatus": "calls.api.schema.DELIVERY_STATUSES",
         "MachineDetection": "calls.models.MachineDetection",
+        "PauseCause": "calls.models.DialPause.Cause",
+        "PauseScope": "calls.models.DialPause.Scope",
         "Speaker": "calls.models.Turn.Speaker",
     },
 }

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -22,16 +21,15 @@ logger = logging.getLogger(__name__)
 TRY_QUOTA = 60.0
 """Seconds between two trials of an account that is used up. Each costs one utterance at most, and no caller."""
 HOLD_AGAIN = 10.0
-"""Seconds after which the dialler is held again: another process whose engines serve again may have let it go."""
+"""Seconds after which the dialler is held again: an operator may have let it go, or the database was unavailable."""
 
 
 class Refusing:
     """
     Watches ``engines.availability``: while it refuses calls, dialling is held, and an account that is used up is tried.
 
-    ``hold`` and ``release`` pause the dialler, which may run in another process. Processes share it: ``hold`` returns
-    when the pause ends, and ``release`` takes that time, so that it ends this pause and not another process's. Calls
-    that are live go on.
+    ``hold`` and ``release`` pause the dialler, which may run in another process. They are for this process alone: the
+    pauses of others go on. Calls that are live go on, too.
     """
 
     def __init__(
@@ -39,15 +37,13 @@ class Refusing:
         engines: Engines,
         *,
         tasks: BackgroundTasks,
-        hold: Callable[[str, float], Awaitable[datetime]],
-        release: Callable[[datetime], Awaitable[None]],
+        hold: Callable[[str, float], Awaitable[None]],
+        release: Callable[[], Awaitable[None]],
     ) -> None:
         self._engines = engines
         self._tasks = tasks
         self._hold = hold
         self._release = release
-        self._held_until: datetime | None = None
-        """When the pause ends that this process has caused."""
         self._loop: asyncio.AbstractEventLoop | None = None
         """The loop of the process, once it has begun: other threads ask what time it has."""
         self._watching: asyncio.Task[None] | None = None
@@ -107,12 +103,11 @@ class Refusing:
         while True:
             left = max(0.0, until - self._now())
             with suppress(DatabaseError):  # dialling needs the database as well
-                self._held_until = await self._hold(why, left + and_then)
+                await self._hold(why, left + and_then)
             await asyncio.sleep(min(left, HOLD_AGAIN))
             if self._now() >= until:
                 return
 
     async def _release_dialler(self) -> None:
-        if self._held_until is not None:
-            with suppress(DatabaseError):
-                await self._release(self._held_until)
+        with suppress(DatabaseError):  # then the pause ends by itself
+            await self._release()

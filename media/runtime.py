@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar, cast
@@ -200,11 +199,11 @@ class Runtime:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._database, partial(in_own_connection, function, *args, **kwargs))
 
-    async def _hold_dialling(self, why: str, seconds: float) -> datetime:
-        return await self.database(services.hold_dialling, why=why, seconds=seconds)
+    async def _hold_dialling(self, why: str, seconds: float) -> None:
+        await self.database(services.hold_dialling, process=PROCESS, why=why, seconds=seconds)
 
-    async def _release_dialling(self, until: datetime) -> None:
-        await self.database(services.release_dialling, until)
+    async def _release_dialling(self) -> None:
+        await self.database(services.release_dialling, process=PROCESS)
 
     def keep_recording(self, call_id: UUID, path: Path) -> None:
         """

@@ -1,5 +1,6 @@
 """The pages of the dialler: its state, and the do-not-call list."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -12,7 +13,8 @@ from django.urls import URLPattern, path, reverse
 from calls.admin.shared import EMPTY, NumberSearch, ReadOnly, checked_by, is_permitted, link_to
 from calls.models import DialPace, DoNotCall
 from calls.numbers import LONGEST
-from calls.services import do_not_call, pacing
+from calls.services import do_not_call, pacing, pauses
+from calls.services.pauses import PauseState
 from calls.waking import wake
 
 
@@ -33,20 +35,18 @@ class DialPaceAdmin(ReadOnly, admin.ModelAdmin[DialPace]):
         if request.method == "POST":
             if not can_resume:
                 raise PermissionDenied
-            pacing.resume_dialling()
-            wake("dial_due")
-            messages.success(request, "Dialling has resumed.")
+            self._resume(request)
             return HttpResponseRedirect(reverse("admin:calls_dialpace_changelist"))
         dialler = pacing.get_dialler_state()
-        pace, pause = dialler.pace, dialler.pause
+        pace, stopped = dialler.pace, dialler.stopped
         limit = pace.limit if pace and pace.limit else "as many as the settings allow"
         facts = [
-            ("State", f"paused until {pause.paused_until:%Y-%m-%d %H:%M:%S} UTC" if pause else "running"),
-            ("Reason", (pause.reason if pause else "") or EMPTY),
-            ("Consecutive failures", pace.failures if pace else 0),
+            ("State", _describe_state(stopped, dialler.pauses)),
+            ("Reason", "; ".join(state.pause.reason for state in stopped) or EMPTY),
             ("Calls at once that the carrier accepts", limit),
             ("Calls being dialled or in progress", dialler.out),
             ("Calls due now", dialler.due),
+            ("Calls that a pause holds", dialler.held),
             ("Calls scheduled for later", dialler.later),
         ]
         context = {
@@ -54,9 +54,31 @@ class DialPaceAdmin(ReadOnly, admin.ModelAdmin[DialPace]):
             "title": "Dialling",
             "opts": self.opts,
             "facts": facts,
-            "can_resume": can_resume and pace is not None and (pause is not None or pace.limit is not None),
+            "pauses": dialler.pauses,
+            "can_resume": can_resume,
+            "can_resume_all": can_resume and pace is not None and (bool(dialler.pauses) or pace.limit is not None),
         }
         return TemplateResponse(request, "admin/calls/dialpace/change_list.html", context)
+
+    @staticmethod
+    def _resume(request: HttpRequest) -> None:
+        """Resume what one pause has stopped, if the form names it, else everything."""
+        chosen = request.POST.get("pause", "")
+        if not chosen:
+            pacing.resume_dialling()
+            wake("dial_due")
+            messages.success(request, "Dialling has resumed.")
+        elif chosen.isdecimal() and len(chosen) <= 18 and pauses.resume(int(chosen)):
+            messages.success(request, "Dialling has resumed for it.")
+        else:
+            messages.info(request, "That pause had ended already.")
+
+
+def _describe_state(stopped: Sequence[PauseState], paused: Sequence[PauseState]) -> str:
+    if not stopped:
+        return "running, except for what is listed below" if paused else "running"
+    ends_at = stopped[0].ends_at
+    return f"paused until {ends_at:%Y-%m-%d %H:%M:%S} UTC" if ends_at else "paused"
 
 
 class DoNotCallForm(forms.ModelForm[DoNotCall]):

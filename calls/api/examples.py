@@ -201,7 +201,14 @@ STATS: dict[str, object] = {
     "total": _FIGURES,
     "periods": [{"start": "2030-01-31T09:00:00Z", **_FIGURES}],
     "current": {
-        "live_calls": 2, "free_slots": 18, "waiting_calls": 40, "due_calls": 3, "dialling_paused_until": None,
-        "dialling_paused_because": "",
+        "live_calls": 2, "free_slots": 18, "waiting_calls": 40, "due_calls": 3, "held_calls": 12,
+        "dialling_paused_until": None, "dialling_paused_because": "",
+        "pauses": [
+            {
+                "scope": "caller-id", "subject": "+12025550100", "cause": "caller-id", "code": "21210",
+                "reason": "Twilio refused: 'From' phone number not verified (https://www.twilio.com/docs/errors/21210).",
+                "since": "2030-01-31T09:20:00Z", "until": None, "try_at": "2030-01-31T09:34:00Z", "held_calls": 12,
+            }
+        ],
     },
 }  # fmt: skip

@@ -16,6 +16,7 @@ from django.db.models.functions.datetime import TruncBase
 
 from calls.models import Call, Turn
 from calls.services.pacing import get_dialler_state
+from calls.services.pauses import PauseState
 from calls.services.slots import live_calls
 from calls.stages import STAGE_NAMES
 from calls.status import UNANSWERED, Status
@@ -50,14 +51,22 @@ def report_calls(calls: QuerySet[Call], *, period: str) -> dict[str, object]:
 def report_present() -> dict[str, object]:
     """Return the figures of the present moment: live and waiting calls, and the state of the dialler."""
     live, dialler = live_calls(), get_dialler_state()
+    stopped = dialler.stopped
     return {
         "live_calls": live,
         "free_slots": max(0, settings.MAX_LIVE_CALLS - live),
-        "waiting_calls": dialler.due + dialler.later,
+        "waiting_calls": dialler.due + dialler.held + dialler.later,
         "due_calls": dialler.due,
-        "dialling_paused_until": dialler.pause.paused_until if dialler.pause else None,
-        "dialling_paused_because": dialler.pause.reason if dialler.pause else "",
+        "held_calls": dialler.held,
+        "dialling_paused_until": stopped[0].ends_at if stopped else None,
+        "dialling_paused_because": "; ".join(state.pause.reason for state in stopped),
+        "pauses": [_pause_entry(state) for state in dialler.pauses],
     }
+
+
+def _pause_entry(state: PauseState) -> dict[str, object]:
+    names = ("scope", "subject", "cause", "code", "reason", "since", "until", "try_at")
+    return {**{name: getattr(state.pause, name) for name in names}, "held_calls": state.held}
 
 
 # --- Calls -------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from calls.services.agents import AgentVoice, active_agents, language_problems
 from calls.services.bootstrap import ensure_demo_login
 from calls.services.facts import Fact, record_fact
 from calls.services.orders import Order, take_orders
-from calls.services.pacing import hold_dialling, release_dialling
+from calls.services.pauses import hold_dialling, release_dialling
 from calls.services.readiness import Refusal, add_readiness_check, add_readiness_details, add_refusal_check
 from calls.services.records import find_call
 from calls.services.slots import release_lease, renew_lease

@@ -16,6 +16,8 @@ from django.utils import timezone
 
 from calls import schedule
 from calls.carrier import CarrierCall
+from calls.carrier_errors import REFUSALS
+from calls.errors import PAUSING, FailureKind
 from calls.models import Agent, Call, DialAttempt, Lease
 from calls.services import webhooks
 from calls.services.records import clean, fact_id_of, move, write_event
@@ -27,11 +29,26 @@ NOT_SENT = "not-sent"
 """Error code of an attempt whose request certainly never reached the carrier."""
 ACCOUNT_REFUSED = "account"
 """Error code of an attempt that the carrier refused together with the account."""
-UNCOUNTED = (NOT_SENT, "20429", "10004", ACCOUNT_REFUSED)
-"""
-Error codes of attempts in which no phone can have rung. They count neither against the agent's retry policy nor
-against the attempts per number and day. The numbers are Twilio's: too many requests, too many live calls.
-"""
+REFUSED = "refused"
+"""Error code of an attempt that the carrier refused for a reason that this program does not know."""
+REFUSED_CODES = (
+    ACCOUNT_REFUSED, REFUSED, *(str(code) for code, refusal in REFUSALS.items() if refusal.kind in PAUSING),
+)  # fmt: skip
+"""Error codes of attempts that the carrier refused until somebody changes something. Their calls wait."""
+UNCOUNTED = (
+    NOT_SENT,
+    *(str(code) for code, refusal in REFUSALS.items() if refusal.kind in (FailureKind.LATER, FailureKind.CAPACITY)),
+)
+"""Error codes of attempts in which no phone can have rung: too many requests, too many live calls."""
+
+
+def may_have_rung(error_code: str, sid: str | None) -> bool:
+    """
+    Whether a phone may have rung in an attempt. One in which none did counts neither against the agent's retry policy
+    nor against the attempts per number and day.
+    """
+    # A carrier that reports such a code about a call that it has taken may have called.
+    return error_code not in UNCOUNTED and not (error_code in REFUSED_CODES and sid is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +195,11 @@ def _retry_at(call: Call, attempt: DialAttempt, outcome: Outcome) -> datetime | 
         return None
     if outcome.retry_at is not None or outcome.permanent:
         return outcome.retry_at
+    made = call.attempts.values_list("error_code", "sid")
     wait = schedule.retry_after(
         _retry_policy(call.agent),
         status=Status(attempt.status),
-        attempts=call.attempts.exclude(error_code__in=UNCOUNTED).count(),
+        attempts=sum(may_have_rung(code, sid) for code, sid in made),
         sip_code=attempt.sip_code,
     )
     # Spread over a tenth, so that calls that failed together are not all dialled again together.

@@ -7,7 +7,7 @@ suspicion.
 """
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Literal
 from uuid import UUID
@@ -16,10 +16,20 @@ from django.conf import settings
 from django.utils import timezone
 
 from calls.carrier import Carrier, CarrierCall, get_carrier
-from calls.errors import CallsError, CarrierError, FailureKind
-from calls.models import Call, DialAttempt, MachineDetection
-from calls.services import attempts, pacing
-from calls.services.attempts import ACCOUNT_REFUSED, NOT_SENT, Outcome, adopt_sid, apply_carrier_state, move_attempt
+from calls.carrier_errors import REFUSALS
+from calls.errors import PAUSING, CallsError, CarrierError, FailureKind
+from calls.models import Call, DialAttempt, DialPause, MachineDetection
+from calls.services import attempts, pacing, pauses
+from calls.services.attempts import (
+    ACCOUNT_REFUSED,
+    NOT_SENT,
+    REFUSED,
+    REFUSED_CODES,
+    Outcome,
+    adopt_sid,
+    apply_carrier_state,
+    move_attempt,
+)
 from calls.services.obstacles import Obstacle, find_late_obstacle
 from calls.services.placing import LONGEST_CALL
 from calls.services.records import fact_id_of, write_event
@@ -34,8 +44,6 @@ Seconds between taking an attempt and sending its request, after which it is not
 
 It is less than ``reconciling.UNANSWERED_REQUEST``, after which another process looks for the request at the carrier.
 """
-ACCOUNT_PAUSE = 300.0
-"""Seconds for which dialling stops when the carrier refuses the account. Only the operator can put that right."""
 CAPACITY_PAUSE = 10.0
 """Seconds for which dialling stops at least when the carrier has too many live calls: one of them must end first."""
 
@@ -52,6 +60,7 @@ def dial(attempt_id: UUID | str, *, carrier: Carrier | None = None) -> bool:
         return False
     # The claim may be old: the rules are asked again.
     if obstacle := find_late_obstacle(attempt, attempt.requested_at):
+        pauses.end_trial(attempt, attempt.requested_at, wait=0.0)
         move_attempt(attempt, _outcome_of_obstacle(obstacle, attempt.requested_at))
         return False
     try:
@@ -59,14 +68,13 @@ def dial(attempt_id: UUID | str, *, carrier: Carrier | None = None) -> bool:
         if monotonic() - started > STALLED:
             # Another process may be about to conclude that the request was lost.
             now = timezone.now()
+            pauses.end_trial(attempt, now, wait=0.0)
             move_attempt(attempt, Outcome(Status.FAILED, at=now, error_code=NOT_SENT, retry_at=now))
             return False
         created = _request_call(attempt, carrier)
     except CarrierError as error:
         logger.warning("The carrier did not take %s: %s", attempt, error)
-        outcome = _outcome_of_refusal(attempt, error, timezone.now())
-        if outcome is not None:
-            move_attempt(attempt, outcome)
+        _note_refusal(attempt, error, timezone.now())
         return True
     _note_created(attempt, created, carrier)
     return True
@@ -124,7 +132,7 @@ def _note_created(attempt: DialAttempt, created: CarrierCall, carrier: Carrier) 
     if not adopt_sid(attempt, created.sid):
         _hang_up_stray(created, carrier)
         return
-    pacing.note_success(now)
+    pauses.note_success(attempt, now)
     data = {"sid": created.sid, "attempt": attempt.number}
     write_event(fact_id_of("dialled", str(attempt.pk)), attempt.call_id, "dialled", now, data)
     apply_carrier_state(attempt, created)
@@ -135,34 +143,49 @@ def _note_created(attempt: DialAttempt, created: CarrierCall, carrier: Carrier) 
             logger.warning("Call %s was canceled while it was being dialled: %s", attempt.call_id, error)
 
 
-def _outcome_of_refusal(attempt: DialAttempt, error: CarrierError, now: datetime) -> Outcome | None:
-    """Return the outcome of a failed request, by the kind of failure. None: the attempt stays open."""
-    text, code = str(error), str(error.twilio_code or error.status or "")
-    match error.kind:
-        case FailureKind.UNKNOWN:
-            # A callback or `reconcile` will tell. Whatever is done now could be done twice.
-            data = {"attempt": attempt.number, "error": text}
-            write_event(fact_id_of("unknown", str(attempt.pk)), attempt.call_id, "outcome-unknown", now, data)
-            return None
-        case FailureKind.LATER | FailureKind.CAPACITY:
-            pause = error.retry_after or 0.0
-            if error.kind is FailureKind.CAPACITY:
-                pause = max(pause, CAPACITY_PAUSE)
-                pacing.learn_call_limit(now)
-            # A carrier that cannot be reached at all gives no code: then the request was surely not sent.
-            code = str(error.twilio_code or NOT_SENT)
-            retry_at = pacing.pause_dialling(text, now, at_least=pause)
-            return Outcome(Status.FAILED, at=now, error_code=code, error=text, retry_at=retry_at)
-        case FailureKind.ACCOUNT:
-            logger.critical("Dialling is paused for %.0f s: the carrier refuses the account: %s", ACCOUNT_PAUSE, text)
-            retry_at = pacing.pause_dialling(text, now, at_least=ACCOUNT_PAUSE)
-            return Outcome(Status.FAILED, at=now, error_code=ACCOUNT_REFUSED, error=text, retry_at=retry_at)
-        case FailureKind.NUMBER:
-            reason = "number-refused"
-        case FailureKind.SETTINGS:
-            reason = "settings-refused"
-            logger.error("Change the settings or the account: the carrier refuses calls like %s: %s", attempt, text)
-    return Outcome(Status.FAILED, at=now, error_code=code, error=text, permanent=True, reason=reason)
+def _note_refusal(attempt: DialAttempt, error: CarrierError, now: datetime) -> None:
+    """Record that the request failed, and pause what it concerns."""
+    if error.kind is FailureKind.UNKNOWN:
+        # A callback or `reconcile` will tell. Whatever is done now could be done twice.
+        data = {"attempt": attempt.number, "error": str(error)}
+        write_event(fact_id_of("unknown", str(attempt.pk)), attempt.call_id, "outcome-unknown", now, data)
+        return
+    if error.kind not in PAUSING:
+        move_attempt(attempt, _outcome_of_refusal(error, now))
+        pauses.end_trial(attempt, now, wait=pauses.TRY_ANOTHER)
+        return
+    # The first time the call is due at once: it keeps its place until the pause ends. If it is refused again although
+    # the pause had ended, something is wrong with this call alone, which must not stop the others again soon.
+    refusals = attempt.call.attempts.filter(error_code__in=REFUSED_CODES).count()
+    retry_at = now + timedelta(seconds=pauses.wait_after(refusals))
+    pause = pauses.pause_for(attempt, error, now)
+    pauses.end_trial(attempt, now, wait=pauses.TRY_ANOTHER)  # of other pauses
+    outcome = Outcome(Status.FAILED, at=now, error_code=_code_of(error), error=str(error), retry_at=retry_at)
+    if move_attempt(attempt, outcome) and pause.scope != DialPause.Scope.EVERYTHING:
+        pauses.hold_calls(pause, [attempt.call_id])
+
+
+def _outcome_of_refusal(error: CarrierError, now: datetime) -> Outcome:
+    """Return the outcome of a request that failed because of the carrier's load or because of the number."""
+    text = str(error)
+    if error.kind is FailureKind.NUMBER:
+        code = str(error.twilio_code or error.status or "")
+        return Outcome(Status.FAILED, at=now, error_code=code, error=text, permanent=True, reason="number-refused")
+    pause = error.retry_after or 0.0
+    if error.kind is FailureKind.CAPACITY:
+        pause = max(pause, CAPACITY_PAUSE)
+        pacing.learn_call_limit(now)
+    # A carrier that cannot be reached at all gives no code: then the request was surely not sent.
+    code = str(error.twilio_code or NOT_SENT)
+    retry_at = pauses.slow_down(text, now, at_least=pause)
+    return Outcome(Status.FAILED, at=now, error_code=code, error=text, retry_at=retry_at)
+
+
+def _code_of(error: CarrierError) -> str:
+    """The error code of an attempt whose call waits: the carrier's number if it is known, else a word."""
+    if error.kind is FailureKind.ACCOUNT:
+        return ACCOUNT_REFUSED
+    return str(error.twilio_code) if error.twilio_code in REFUSALS else REFUSED
 
 
 def _hang_up_stray(created: CarrierCall, carrier: Carrier) -> None:

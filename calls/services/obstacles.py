@@ -16,8 +16,8 @@ from django.db.models import Q
 
 from calls import schedule
 from calls.models import Call, DialAttempt, DoNotCall, Lease
-from calls.services import pacing
-from calls.services.attempts import UNCOUNTED
+from calls.services import pauses
+from calls.services.attempts import may_have_rung
 from calls.services.dialable import region_of, zones_of
 from calls.status import Status
 
@@ -64,10 +64,11 @@ class KnownNumbers:
         attempts = DialAttempt.objects.filter(
             Q(created_at__gt=now - timedelta(days=1)) | Q(ended_at=None), to_number__in=wanted
         )
-        for number, start, end, code in attempts.values_list("to_number", "created_at", "ended_at", "error_code"):
+        columns = ("to_number", "created_at", "ended_at", "error_code", "sid")
+        for number, start, end, code, sid in attempts.values_list(*columns):
             if end is None:
                 self.on_the_line.add(number)
-            if code not in UNCOUNTED:
+            if may_have_rung(code, sid):
                 self.recent_attempts.setdefault(number, []).append(start)
 
 
@@ -95,8 +96,9 @@ def find_late_obstacle(attempt: DialAttempt, now: datetime) -> Obstacle | None:
     listed = DoNotCall.objects.filter(number=call.to_number).values_list("number", flat=True)
     if obstacle := _find_ban(call, listed) or outside_hours(call, now):
         return obstacle
-    pace = pacing.get_pace(now)
-    return Obstacle("dialling is paused", until=pace.paused_until) if pacing.is_paused(pace, now) else None
+    pause = pauses.read_pauses(now).blocking(attempt)
+    # Without an end the call is due at once, so that it is held in its place of the queue.
+    return None if pause is None else Obstacle("dialling is paused", until=pause.until or now)
 
 
 def number_busy(now: datetime) -> Obstacle:

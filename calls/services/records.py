@@ -47,7 +47,7 @@ def move(call: Call, status: Status, *, at: datetime, reason: str = "") -> bool:
         if status is Status.IN_PROGRESS:
             stamps["answered_at"] = at
         elif status in TERMINAL:
-            stamps |= {"ended_at": at, "due_at": None}
+            stamps |= {"ended_at": at, "due_at": None, "held_by": None}
             if reason and not call.end_reason:
                 stamps["end_reason"] = reason
             if call.answered_at:

@@ -13,7 +13,9 @@ from media.errors import MediaError
 
 CODES: dict[int, tuple[int, str]] = {
     10001: (403, "Account is not active"),
+    10002: (403, "Trial accounts do not support the feature you tried to use"),
     10004: (429, "Call concurrency limit exceeded"),
+    10005: (403, "Voice calling has been disabled for this account"),
     13223: (400, "Dial: Invalid phone number format"),
     13224: (400, "Dial: Twilio does not support calling this number or the number is invalid"),
     13225: (400, "Dial: Call blocked by Twilio blocklist"),
@@ -23,6 +25,7 @@ CODES: dict[int, tuple[int, str]] = {
     20005: (401, "Account not active"),
     20006: (403, "Access denied"),
     20008: (403, "Resource not accessible with Test Account Credentials"),
+    20010: (403, "Action disabled for account"),
     20404: (404, "The requested resource was not found"),
     20429: (429, "Too Many Requests"),
     20500: (500, "Internal Server Error"),

@@ -66,12 +66,13 @@ async def _run_requests(count: int, seed: int) -> int:
     from asgiref.sync import sync_to_async
     from django.core.handlers.asgi import ASGIHandler
 
-    from calls.models import Call, DialPace
+    from calls.models import Call, DialPace, DialPause
     from tests.calls.odd_requests import OddRequests, fingerprint, make_calls_and_requests, send_to
 
     def make_new_calls(seed: int) -> OddRequests:
         Call.objects.all().delete()
         DialPace.objects.all().delete()
+        DialPause.objects.all().delete()
         return make_calls_and_requests(seed)
 
     application = ASGIHandler()

@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 from twilio.request_validator import RequestValidator
 
-from calls.carrier import CLOCK_LEEWAY, KINDS, Carrier, CarrierCall, get_carrier
-from calls.errors import CarrierError, FailureKind
+from calls.carrier import CLOCK_LEEWAY, Carrier, CarrierCall, get_carrier
+from calls.carrier_errors import REFUSALS
+from calls.errors import PAUSING, CarrierError, FailureKind
 from media.phone.answering import CarrierTiming, Outcome
 from media.phone.injections import RestFault
 from media.phone.leg import PhoneCall
@@ -209,18 +210,18 @@ async def test_threads_may_share_one_carrier(carrier, network):
         (FailureKind.CAPACITY, {10004}),
         (FailureKind.UNKNOWN, {20500, 20503}),
         (FailureKind.NUMBER, {13223, 13224, 13225, 21201, 21202, 21211, 21214, 21216, 21217, 32203}),
-        (
-            FailureKind.SETTINGS,
-            {13227, 20001, 20404, 21203, 21205, 21206, 21208, 21210, 21212, 21213, 21215, 21218, 21219, 21220, 32205},
-        ),
-        (FailureKind.ACCOUNT, {10001, 20003, 20005, 20006, 20008}),
+        (FailureKind.CALLER_ID, {21210, 21212, 21213}),
+        (FailureKind.COUNTRY, {13227, 21203, 21215, 32205}),
+        (FailureKind.CALL, {20001, 21206, 21208, 21219, 21220}),
+        (FailureKind.SETTINGS, {20404, 21205, 21218}),
+        (FailureKind.ACCOUNT, {10001, 10002, 10005, 20003, 20005, 20006, 20008, 20010}),
     ],
 )
 async def test_every_error_code_of_twilio_has_a_kind(carrier, network, kind, codes):
     for code in codes:
         error = await failure(create(carrier, to_number=f"+199955{code}"))
         assert (error.kind, error.twilio_code, error.status) == (kind, code, CODES[code][0]), code
-        assert error.permanent == (kind in (FailureKind.NUMBER, FailureKind.SETTINGS))
+        assert error.permanent == (kind in (FailureKind.NUMBER, *PAUSING) and kind is not FailureKind.ACCOUNT)
         assert CODES[code][1].rstrip(".") in str(error)
         assert f"https://www.twilio.com/docs/errors/{code}" in str(error)
     assert len(requests_to(network)) == len(codes), "each call was requested once"
@@ -228,7 +229,7 @@ async def test_every_error_code_of_twilio_has_a_kind(carrier, network, kind, cod
 
 
 def test_only_codes_whose_http_status_says_as_much_have_no_entry():
-    assert set(CODES) - set(KINDS) == {20404, 20500, 20503, 21220}
+    assert set(CODES) - set(REFUSALS) == {20404, 20500, 20503, 21220}
 
 
 @pytest.mark.parametrize(
@@ -236,6 +237,7 @@ def test_only_codes_whose_http_status_says_as_much_have_no_entry():
     [
         (301, FailureKind.SETTINGS),
         (400, FailureKind.SETTINGS),
+        (402, FailureKind.ACCOUNT),
         (401, FailureKind.ACCOUNT),
         (403, FailureKind.ACCOUNT),
         (404, FailureKind.SETTINGS),

@@ -14,8 +14,8 @@ from django.test import override_settings
 from django.utils import timezone
 
 from calls.checks import check_agents, check_dialling, check_settings
-from calls.models import Agent
-from calls.services import pacing
+from calls.models import Agent, DialPause
+from calls.services import pauses
 
 PRODUCTION = {
     "DEBUG": False,
@@ -199,14 +199,26 @@ def test_agents_are_not_checked_in_development(settings):
 @pytest.mark.django_db
 def test_engines_that_hold_up_the_calls_are_reported():
     assert check_dialling(databases=["default"]) == []
-    pacing.pause_dialling("The carrier refuses the account.", timezone.now(), at_least=60)
-    assert check_dialling(databases=["default"]) == []
-    pacing.hold_dialling(why="no credit is left", seconds=600)
+    pauses.hold_dialling(process="web:1", why="no credit is left", seconds=600)
     [message] = check_dialling(databases=["default"])
     assert (message.id, message.msg) == (
         "calls.W043", "New calls are refused and none is dialled, because of the engines: no credit is left",
     )  # fmt: skip
     assert check_dialling(databases=None) == []
+
+
+@pytest.mark.django_db
+def test_what_is_not_dialled_is_reported_with_its_reason():
+    pauses.slow_down("Twilio cannot be reached.", timezone.now(), at_least=60)
+    DialPause.objects.create(
+        scope="country", subject="DE", cause="country", reason="Geo Permission …", try_at=timezone.now()
+    )
+    busy, country = check_dialling(databases=["default"])
+    assert (busy.id, country.id) == ("calls.W044", "calls.W044")
+    assert busy.msg == "Dialling is paused for everything, because the carrier asks to wait: Twilio cannot be reached."
+    assert country.msg.startswith("Dialling is paused for country DE, because the carrier does not let us call this")
+    assert country.msg.endswith(": Geo Permission …")
+    assert (busy.hint, country.hint) == (None, "Put it right, and resume on the page Dialling of the admin.")
 
 
 def test_manage_py_check_deploy_passes_with_production_settings(tmp_path):

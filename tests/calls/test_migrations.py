@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from calls.models import Call
+from calls.models import Call, DialPace
 
 
 @pytest.fixture
@@ -71,3 +71,10 @@ def test_numbers_of_an_earlier_version_are_brought_into_one_form(migrate):
     migrate("0010_webhook_old_secret")
     migrate("0011_numbers_in_one_form")
     assert after.get_model("calls", "DoNotCall").objects.count() == 1
+
+
+def test_a_process_of_an_earlier_version_paces_the_dialler_while_a_later_one_is_installed(transactional_db):
+    earlier = MigrationExecutor(connection).loader.project_state([("calls", "0009_defaults_in_the_database")]).apps
+    DialPace.objects.create(next_at=timezone.now())
+    pace = earlier.get_model("calls", "DialPace").objects.get()
+    assert (pace.paused_until, pace.failures, pace.reason) == (None, 0, "")

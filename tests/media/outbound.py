@@ -22,7 +22,7 @@ from calls import tasks, waking
 from calls.carrier import Carrier
 from calls.models import Call, DialAttempt, Lease
 from calls.services import dialling, obstacles, reconciling
-from calls.services.attempts import UNCOUNTED
+from calls.services.attempts import may_have_rung
 from calls.services.placing import NewCall, place_call, place_calls
 from calls.status import TERMINAL
 from media.phone.answering import CarrierTiming, Outcome
@@ -158,7 +158,7 @@ class OutboundSystem:
             if pk in dialled:
                 assert (attempt.sid, attempt.status) == (dialled[pk].sid, dialled[pk].status)
             else:
-                assert attempt.error_code in UNCOUNTED or attempt.call.end_reason.endswith("-refused")
+                assert not may_have_rung(attempt.error_code, None) or attempt.call.end_reason.endswith("-refused")
             if attempt.number == attempt.call.attempts_made and attempt.call.status != "queued":
                 assert attempt.call.status == attempt.status or attempt.call.canceled_at
         assert not Lease.objects.exists()

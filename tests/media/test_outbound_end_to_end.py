@@ -16,8 +16,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from calls.models import Agent, Call, CallEvent, CallOrder, DialPace, DoNotCall
-from calls.services import CallsError, orders, stopping
+from calls.models import Agent, Call, CallEvent, CallOrder, DialPause, DoNotCall
+from calls.services import CallsError, orders, pauses, stopping
 from media.phone.answering import Outcome
 from media.phone.caller import HangUp, Press, Say, ScriptedCaller, Wait, WaitForAgent
 from media.phone.clips import Clip
@@ -191,10 +191,10 @@ async def test_dialling_pauses_when_the_account_is_refused(outbound_system):
     await agent()
     async with outbound_system(Injections(rest=[RestFault.error(20003, times=None)])) as system:
         first = await system.place()
-        pace = await system.wait_until(DialPace.objects.filter(paused_until__isnull=False).first)
+        pause = await system.wait_until(DialPause.objects.first)
         second = await system.place("+12025550102")
         await system.wait_for_beats(3)  # which must dial nothing
-        assert pace.paused_until > timezone.now() + timedelta(minutes=1)
+        assert pause.try_at > timezone.now() + timedelta(minutes=1)
         assert len(system.network.rest.requests) == 1
         for call in (first, second):
             assert (await sync_to_async(stopping.cancel_call)(call_id=call.pk)).status == "canceled"
@@ -207,6 +207,27 @@ async def test_a_number_that_twilio_refuses_ends_the_call_with_that_reason(outbo
         record = await system.wait_until_over(await system.place())
     assert (record.status, record.end_reason) == ("failed", "number-refused")
     assert system.legs == []
+
+
+async def test_a_list_waits_while_twilio_refuses_its_caller_id(outbound_system):
+    """Case F7 of the report: each call of such a list used to fail for good."""
+    await agent()
+    async with outbound_system() as system:
+        system.network.caller_ids = {"+12025550999"}
+        calls = await system.place_all([f"+120255501{n:02}" for n in range(12)])
+        await system.wait_until(DialPause.objects.first)
+        await system.wait_for_beats(3)
+        for call in calls:
+            await sync_to_async(call.refresh_from_db)()
+        assert {call.status for call in calls} == {"queued"}
+        requests = len(system.network.rest.requests)
+        await system.wait_for_beats(2)
+        assert len(system.network.rest.requests) == requests
+        system.network.caller_ids = None
+        await sync_to_async(pauses.resume)()
+        records = [await system.wait_until_over(call) for call in calls]
+    assert {record.status for record in records} == {"completed"}
+    assert len(system.legs) == 12
 
 
 # --- Answered or not ---------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
@@ -43,16 +42,11 @@ class Dialler:
     def __init__(self) -> None:
         self.notes: list[tuple[float, str, float]] = []
 
-        self.released: list[datetime] = []
-
-    async def hold(self, why: str, seconds: float) -> datetime:
-        """Time counts from the start of the year 2000."""
+    async def hold(self, why: str, seconds: float) -> None:
         self.notes.append((now(), why, seconds))
-        return datetime(2000, 1, 1) + timedelta(seconds=now() + seconds)
 
-    async def release(self, until: datetime) -> None:
+    async def release(self) -> None:
         self.notes.append((now(), "", 0.0))
-        self.released.append(until)
 
 
 def now() -> float:
@@ -89,7 +83,6 @@ async def test_a_full_engine_refuses_calls_as_busy_until_it_may_be_asked_again(c
         (20, "too many requests", 5),
         (25, "", 0),
     ]
-    assert dialler.released == [datetime(2000, 1, 1, 0, 0, 25)]
     messages = [record.getMessage() for record in caplog.records if record.name == "media.refusing"]
     assert messages == [
         "New calls are refused and none is dialled, because an engine is full: too many requests",
@@ -139,10 +132,10 @@ async def test_an_account_that_is_used_up_while_the_dialler_is_released_is_tried
     engines, refusing, dialler, tasks = begun(RefusingLanguageModel())
     release = dialler.release
 
-    async def release_slowly(until: datetime) -> None:
+    async def release_slowly() -> None:
         refusing._release = release
         engines.availability.note(NO_CREDIT, now())
-        await release(until)
+        await release()
 
     refusing._release = release_slowly
     engines.availability.note(EngineFull("too many requests", retry_after=5.0), now())

@@ -175,9 +175,9 @@ async def test_a_process_whose_engine_is_full_refuses_calls_until_it_ends():
     assert await asyncio.to_thread(find_refusal) == Refusal("too many requests", is_busy=True)
     assert readiness_details()["refuses_calls"] == "too many requests"
     async with asyncio.timeout(10):
-        while (pause := (await asyncio.to_thread(get_dialler_state)).pause) is None:
+        while not (stopped := (await asyncio.to_thread(get_dialler_state)).stopped):
             pass
-    assert pause.reason == "engines: too many requests"
+    assert [(state.pause.cause, state.pause.reason) for state in stopped] == [("engines", "too many requests")]
     await runtime.close()
     assert find_refusal() is None
     assert readiness_details() == {}

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from calls.api.serializers.shared import Named
+from calls.models import DialPause
 
 
 class PercentilesSerializer(serializers.Serializer[dict[str, Any]]):
@@ -33,13 +34,37 @@ class PeriodSerializer(FiguresSerializer):
     start = serializers.DateTimeField()
 
 
+class PauseSerializer(serializers.Serializer[dict[str, Any]]):
+    """Something that is not dialled for the moment, and why."""
+
+    scope = serializers.ChoiceField(choices=DialPause.Scope.values)
+    subject = serializers.CharField(
+        help_text="The caller id, the country or the error code that it concerns, or the process with those engines."
+    )
+    cause = serializers.ChoiceField(choices=DialPause.Cause.values)
+    code = serializers.CharField(help_text="The carrier's error number.")
+    reason = serializers.CharField()
+    since = serializers.DateTimeField()
+    until = serializers.DateTimeField(
+        allow_null=True, help_text="When it ends by itself. Null: when a trial succeeds, or an operator resumes."
+    )
+    try_at = serializers.DateTimeField(
+        allow_null=True, help_text="When one call is dialled to find out whether it may end."
+    )
+    held_calls = serializers.IntegerField(help_text="Calls that are due and wait for its end.")
+
+
 class CurrentSerializer(serializers.Serializer[dict[str, Any]]):
     live_calls = serializers.IntegerField()
     free_slots = serializers.IntegerField()
     waiting_calls = serializers.IntegerField(help_text="Calls that are due now or later.")
-    due_calls = serializers.IntegerField(help_text="Calls that are due now.")
-    dialling_paused_until = serializers.DateTimeField(allow_null=True)
-    dialling_paused_because = serializers.CharField()
+    due_calls = serializers.IntegerField(help_text="Calls that are due now, without those that a pause holds.")
+    held_calls = serializers.IntegerField(help_text="Due calls that a pause of their caller id or country holds.")
+    dialling_paused_until = serializers.DateTimeField(
+        allow_null=True, help_text="Nothing at all is dialled until then. Then one call is, or all are."
+    )
+    dialling_paused_because = serializers.CharField(help_text="Why nothing at all is dialled.")
+    pauses = PauseSerializer(many=True, help_text="What is not dialled, and why.")
 
 
 class StatsSerializer(Named, serializers.Serializer[dict[str, Any]]):

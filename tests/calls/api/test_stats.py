@@ -7,7 +7,8 @@ import pytest
 from django.utils import timezone
 
 from calls.api import stats
-from calls.models import Agent, DialPace, Lease, Turn
+from calls.api.fields import parse_timestamp
+from calls.models import Agent, DialPause, Lease, Turn
 from tests.calls.api.conftest import START
 
 pytestmark = pytest.mark.django_db
@@ -108,11 +109,27 @@ def test_the_figures_of_the_present_moment(api, make_call, settings):
     Lease.objects.create(call=make_call(status="in-progress"), slot=1, expires_at=now + timedelta(seconds=30))
     make_call(status="queued", sid=None, due_at=now - timedelta(seconds=1))
     make_call(status="queued", sid=None, due_at=now + timedelta(days=1))
-    DialPace.objects.create(pk=1, next_at=now, paused_until=now + timedelta(minutes=5), reason="no credit")
+    soon = now + timedelta(minutes=5)
+    busy = DialPause.objects.create(scope="everything", cause="carrier", until=soon, reason="too many requests")
+    country = DialPause.objects.create(
+        scope="country", subject="DE", cause="country", code="21215", reason="Geo Permission …", try_at=soon
+    )
+    make_call(status="queued", sid=None, due_at=now - timedelta(seconds=1), held_by=country)
+    DialPause.objects.create(scope="everything", cause="engines", subject="web:1", until=now, reason="over")
     current = api.get("/api/stats/").json()["current"]
-    assert current.pop("dialling_paused_until") is not None
+    listed = current.pop("pauses")
+    assert parse_timestamp(current.pop("dialling_paused_until")) == soon
     assert current == {
-        "live_calls": 1, "free_slots": 2, "waiting_calls": 2, "due_calls": 1, "dialling_paused_because": "no credit",
+        "live_calls": 1, "free_slots": 2, "waiting_calls": 3, "due_calls": 1, "held_calls": 1,
+        "dialling_paused_because": "too many requests",
+    }  # fmt: skip
+    assert [(entry["scope"], entry["held_calls"]) for entry in listed] == [("everything", 0), ("country", 1)]
+    times = [{name: entry.pop(name) for name in ("since", "until", "try_at")} for entry in listed]
+    assert [parse_timestamp(entry["since"]) for entry in times] == [busy.since, country.since]
+    assert [(entry["until"] is None, entry["try_at"] is None) for entry in times] == [(False, True), (True, False)]
+    assert listed[1] == {
+        "scope": "country", "subject": "DE", "cause": "country", "code": "21215", "reason": "Geo Permission …",
+        "held_calls": 1,
     }  # fmt: skip
 
 

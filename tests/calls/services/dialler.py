@@ -13,8 +13,8 @@ NOON = datetime(2026, 11, 20, 17, 0, tzinfo=UTC)  # noon in New York, a Friday
 ANNA, BERT, CARL = "+12025550101", "+12025550102", "+12025550103"
 
 
-def call_request(to=ANNA, **fields) -> NewCall:
-    return NewCall(to=to, agent="front-desk", **fields)
+def call_request(to=ANNA, *, agent="front-desk", **fields) -> NewCall:
+    return NewCall(to=to, agent=agent, **fields)
 
 
 def place(to=ANNA, **fields) -> Call:

@@ -5,9 +5,8 @@ from datetime import timedelta
 import pytest
 
 from calls.errors import FailureKind
-from calls.models import Call, DialAttempt, DialPace, Lease
-from calls.services import claiming, dialling, pacing, reconciling
-from calls.services.attempts import move_attempt
+from calls.models import Call, DialAttempt, DialPace, DialPause, Lease
+from calls.services import claiming, dialling, pacing, pauses, reconciling
 from tests.calls.fake_carrier import refusal
 from tests.calls.services.dialler import BERT, CARL, NOON, dial_due, place, report
 
@@ -50,7 +49,7 @@ def test_too_many_requests_pause_dialling_and_do_not_count_as_attempts(agent, cl
     assert dial_due(carrier) == []
     clock.shift(8)
     assert len(dial_due(carrier)) == 2
-    assert DialPace.objects.get().failures == 0
+    assert not DialPause.objects.exists()
 
 
 def test_requests_that_fail_together_count_as_one_failure(agent, clock, carrier):
@@ -58,19 +57,18 @@ def test_requests_that_fail_together_count_as_one_failure(agent, clock, carrier)
         place(f"+1202555011{number}")
     attempts = [DialAttempt.objects.get(pk=pk) for pk in claiming.claim_due().attempts]
     for attempt in attempts:
-        outcome = dialling._outcome_of_refusal(attempt, refusal(FailureKind.LATER, 20429), NOON)
-        move_attempt(attempt, outcome)
-    pace = DialPace.objects.get()
-    assert pace.failures == 1
-    assert pace.paused_until <= NOON + timedelta(seconds=1)
+        dialling._note_refusal(attempt, refusal(FailureKind.LATER, 20429), NOON)
+    pause = DialPause.objects.get()
+    assert pause.failures == 1
+    assert pause.until <= NOON + timedelta(seconds=1)
 
 
 def test_a_success_that_was_requested_before_a_pause_does_not_end_it(agent, clock, carrier):
     place()
     [attempt_id] = claiming.claim_due().attempts
-    carrier.on_create = lambda made: pacing.pause_dialling("stop", NOON, at_least=60.0)
+    carrier.on_create = lambda made: pauses.slow_down("stop", NOON, at_least=60.0)
     dialling.dial(attempt_id, carrier=carrier)
-    assert DialPace.objects.get().paused_until == NOON + timedelta(seconds=60)
+    assert DialPause.objects.get().until == NOON + timedelta(seconds=60)
 
 
 def test_the_carriers_limit_of_live_calls_is_learned_and_slowly_raised_again(agent, clock, carrier):
@@ -80,9 +78,8 @@ def test_the_carriers_limit_of_live_calls_is_learned_and_slowly_raised_again(age
     ids = claiming.claim_due().attempts
     for attempt_id in ids[:4]:
         dialling.dial(attempt_id, carrier=carrier)
-    pace = DialPace.objects.get()
-    assert pace.limit < 5
-    assert pace.paused_until > NOON
+    assert DialPace.objects.get().limit < 5
+    assert DialPause.objects.get().until > NOON
     assert dial_due(carrier) == []
     clock.shift(11)
     assert len(DialAttempt.objects.filter(ended_at=None)) == 3
@@ -99,13 +96,13 @@ def test_a_refused_account_pauses_dialling(agent, clock, carrier, caplog):
     dialling.dial(first, carrier=carrier)
     assert "refuses the account" in caplog.text
     assert claiming.claim_due().attempts == []
-    clock.shift(dialling.ACCOUNT_PAUSE + 1)
+    clock.shift(pauses.ACCOUNT_WAIT + 1)
     assert len(dial_due(carrier)) == 1
 
 
 def test_a_clock_that_steps_back_does_not_stop_dialling(agent, clock, carrier):
     place()
-    pacing.pause_dialling("busy", NOON + timedelta(hours=3), at_least=60.0)
+    pauses.slow_down("busy", NOON + timedelta(hours=3), at_least=60.0)
     DialPace.objects.update(limit=3, limit_at=NOON + timedelta(hours=3), next_at=NOON + timedelta(hours=3))
     Lease.objects.create(call=place(CARL), slot=0, expires_at=NOON + timedelta(hours=3))
     Call.objects.filter(to_number=CARL).delete()
@@ -118,40 +115,12 @@ def test_nothing_is_dialled_while_engines_hold_the_calls_and_all_of_it_afterward
     place()
     place(BERT)
     (claimed,) = claiming.claim_due(wanted=1).attempts
-    pacing.hold_dialling(why="no credit is left", seconds=120)
+    pauses.hold_dialling(process="web:1", why="no credit is left", seconds=120)
     assert not dialling.dial(claimed, carrier=carrier)  # it was claimed before
     assert dial_due(carrier) == []
-    pause = pacing.get_dialler_state().pause
-    assert (pause.reason, pause.paused_until, pause.failures) == (
-        "engines: no credit is left", NOON + timedelta(seconds=120), 0,
+    [state] = pacing.get_dialler_state().stopped
+    assert (state.pause.cause, state.pause.reason, state.ends_at) == (
+        "engines", "no credit is left", NOON + timedelta(seconds=120),
     )  # fmt: skip
-    pacing.hold_dialling(why="full", seconds=5)  # no shorter
-    assert pacing.get_dialler_state().pause.paused_until == NOON + timedelta(seconds=120)
     clock.shift(120)
     assert len(dial_due(carrier)) >= 1
-
-
-def test_engines_that_work_again_end_only_their_own_pause(agent, clock, carrier):
-    place()
-    pacing.release_dialling(pacing.hold_dialling(why="full", seconds=120))
-    assert len(dial_due(carrier)) == 1
-    pacing.pause_dialling("The carrier refuses the account.", NOON, at_least=300)
-    pacing.release_dialling(pacing.hold_dialling(why="full", seconds=120))
-    assert pacing.get_dialler_state().pause.reason == "The carrier refuses the account."
-
-
-@pytest.mark.parametrize("theirs", [60, 300])
-def test_engines_of_one_process_that_work_again_end_no_pause_of_another_process(agent, clock, carrier, theirs):
-    place()
-    ours = pacing.hold_dialling(why="full", seconds=120)
-    clock.shift(1)
-    pacing.hold_dialling(why="no credit is left", seconds=theirs)
-    pacing.release_dialling(ours)
-    if theirs > 120:
-        assert dial_due(carrier) == []
-        assert pacing.get_dialler_state().pause.reason == "engines: no credit is left"
-    else:
-        # Theirs was no longer than ours, so that it was not noted. They hold the dialler again within seconds.
-        pacing.hold_dialling(why="no credit is left", seconds=theirs)
-        pacing.release_dialling(ours)
-        assert dial_due(carrier) == []
