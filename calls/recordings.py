@@ -1,19 +1,27 @@
 """Recordings as files: one WAV per stream in the spool, one per call in storage, served in ranges."""
 
+import asyncio
 import re
 import tempfile
 import wave
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
+from django.core.files import File
+from django.core.handlers.asgi import ASGIRequest
 from django.db import transaction
 from django.db.models.fields.files import FieldFile
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
 from calls.models import Call
 
 PIECE_BYTES = 1 << 20
 """The most that one answer to a range request contains. Players request the next piece themselves."""
+STREAM_BYTES = 1 << 17
+"""The bytes of a whole recording that are in memory at once, for each client that reads one."""
 _FRAMES = 1 << 16
 """Frames that are copied at once when two recordings are joined: 8 s, or 256 kB of stereo."""
 
@@ -49,26 +57,51 @@ def delete_recording(instance: Call, **_: Any) -> None:
         transaction.on_commit(lambda: storage.delete(name))
 
 
-def serve(recording: FieldFile, range_header: str) -> HttpResponse:
+def serve(recording: FieldFile, request: HttpRequest) -> HttpResponseBase:
     """
     Answer a request for a recording, according to its ``Range`` header. Without ranges, players cannot seek.
 
+    A whole recording goes out in pieces as the client reads them, so that little is in memory. HEAD reads nothing.
     Raises ``FileNotFoundError`` if the storage no longer has the recording.
     """
-    with recording.open("rb") as sound:
-        size = sound.size
-        span = byte_range(range_header, size)
-        if span is None:
-            response = HttpResponse(sound.read(), content_type="audio/wav")
-        elif not span:
-            return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
-        else:
-            sound.seek(span.start)
-            response = HttpResponse(sound.read(len(span)), status=206, content_type="audio/wav")
-            response["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
+    sound = recording.open("rb")
+    size = sound.size
+    span = byte_range(request.headers.get("Range", ""), size)
+    response: HttpResponseBase
+    if span is not None and not span:
+        sound.close()
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
+    if request.method == "HEAD":
+        response = HttpResponse()
+    elif span is not None:
+        sound.seek(span.start)
+        response = HttpResponse(sound.read(len(span)))
+    elif isinstance(request, ASGIRequest):
+        response = StreamingHttpResponse(_pieces_as_read(sound))
+    else:
+        response = StreamingHttpResponse(iter(lambda: sound.read(PIECE_BYTES), b""))
+    if isinstance(response, StreamingHttpResponse):
+        response._resource_closers.append(sound.close)  # type: ignore[attr-defined]  # the stubs forget it
+    else:
+        sound.close()
+    if span is not None:
+        response.status_code = 206
+        response["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
+    response["Content-Type"] = "audio/wav"
+    response["Content-Length"] = str(size if span is None else len(span))
     response["Accept-Ranges"] = "bytes"
     response["Cache-Control"] = "private"
     return response
+
+
+async def _pieces_as_read(sound: File[bytes]) -> AsyncIterator[bytes]:
+    """The next piece is read when the client has read the one before it, by few threads and no view's."""
+    loop = asyncio.get_running_loop()
+    while piece := await loop.run_in_executor(_readers, sound.read, STREAM_BYTES):
+        yield piece
+
+
+_readers = ThreadPoolExecutor(2, thread_name_prefix="recordings")
 
 
 def byte_range(header: str, size: int) -> range | None:

@@ -12,6 +12,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -319,7 +320,7 @@ class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
         context = {**self.admin_site.each_context(request), "title": "Place a call", "form": form, "opts": self.opts}
         return TemplateResponse(request, "admin/calls/call/place.html", context)
 
-    def recording(self, request: HttpRequest, call_id: UUID) -> HttpResponse:
+    def recording(self, request: HttpRequest, call_id: UUID) -> HttpResponseBase:
         """Serve the recording to operators who may see the call. A range may be asked for, so that players can seek."""
         call = get_object_or_404(Call, pk=call_id)
         if not self.has_view_permission(request, call):
@@ -327,7 +328,7 @@ class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
         if not call.recording:
             raise Http404("This call was not recorded.")
         try:
-            return recordings.serve(call.recording, request.headers.get("Range", ""))
+            return recordings.serve(call.recording, request)
         except FileNotFoundError:
             raise Http404("The recording is missing from the storage.") from None
 

@@ -26,6 +26,7 @@ from rest_framework.renderers import BaseRenderer
 from calls.api.problems import Problem
 from calls.api.timeline import Cursor, Item, timeline
 from calls.models import Call
+from calls.services import draining
 from calls.status import TERMINAL
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ MAX_AGE = 3600.0
 """Seconds after which a stream ends, so that no forgotten client keeps one open. Others reconnect and miss nothing."""
 MAX_STREAMS = 100
 """Streams of one process. All of them read in one thread, in which a read takes some milliseconds."""
+MAX_STREAMS_PER_CLIENT = 25
+"""Streams of one API key or operator, so that no client can take the places of all others."""
 RETRY_AFTER = 10
 """Seconds that a client waits for another stream to end."""
 RECONNECT_MS = 2000
@@ -64,6 +67,8 @@ class EventStream:
     """The messages to one client, as an async iterable. ``close`` makes room for another stream."""
 
     call_id: UUID
+    client: str
+    """The API key or the operator who watches."""
     cursor: Cursor
     """The position up to which the client has read, in this stream and before."""
     sent: set[str] = field(default_factory=set)
@@ -77,7 +82,8 @@ class EventStream:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         began = last_sent = time.monotonic()
         yield _RETRY
-        while not self.cursor.over and time.monotonic() - began < MAX_AGE:
+        # A process that shall end does not wait for its watchers: they connect to another one, and miss nothing.
+        while not (self.cursor.over or draining.is_draining()) and time.monotonic() - began < MAX_AGE:
             messages = await _read_in_thread(self._new_messages)
             if messages is None:
                 return
@@ -125,21 +131,24 @@ class EventStream:
                 yield f"event: {item.type}\nid: {self.cursor}\ndata: {data}\n\n".encode()
 
 
-def stream(call: Call, *, last_event_id: str, can_wait: bool) -> HttpResponseBase:
+def stream(call: Call, *, client: str, last_event_id: str, can_wait: bool) -> HttpResponseBase:
     """
     Answer with what has happened to the call after ``last_event_id``.
 
-    With ``can_wait``, the answer stays open for what happens next, which needs an ASGI server.
+    With ``can_wait``, the answer stays open for what happens next, which needs an ASGI server. ``client`` is who asks.
     """
     cursor = Cursor.read(last_event_id)
     if cursor.over:
         # The status 204 keeps a browser's EventSource from reconnecting.
         return HttpResponse(status=204)
-    events = EventStream(call.pk, cursor)
-    if not can_wait:
+    events = EventStream(call.pk, client, cursor)
+    if not can_wait or draining.is_draining():
         return HttpResponse(events.all_at_once(), content_type="text/event-stream", headers=_HEADERS)
-    if len(_open) >= MAX_STREAMS:
-        text = f"The server has {MAX_STREAMS} event streams open. Try again in {RETRY_AFTER} s."
+    if len(_open) >= MAX_STREAMS or sum(other.client == client for other in _open) >= MAX_STREAMS_PER_CLIENT:
+        text = (
+            f"Too many event streams are open: a server has at most {MAX_STREAMS}, and {MAX_STREAMS_PER_CLIENT} of one "
+            f"key. Try again in {RETRY_AFTER} s."
+        )
         raise Problem(503, "too-many-streams", text, headers={"Retry-After": str(RETRY_AFTER)})
     _open.add(events)
     _close_connections()

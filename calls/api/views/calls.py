@@ -212,9 +212,14 @@ class EventsView(Endpoint):
     @documented("watch_call")
     def get(self, request: Request, call_id: str) -> HttpResponseBase:
         call = find_call(call_id)
+        if request.method == "HEAD":
+            return headers_only(request)
         if request.accepted_renderer.format == "sse":
-            last_event_id = request.headers.get("Last-Event-ID", "")
-            can_wait = isinstance(request._request, ASGIRequest)
-            return streams.stream(call, last_event_id=last_event_id, can_wait=can_wait)
+            return streams.stream(
+                call,
+                client=f"key {request.auth.pk}" if isinstance(request.auth, ApiKey) else f"user {request.user.pk}",
+                last_event_id=request.headers.get("Last-Event-ID", ""),
+                can_wait=isinstance(request._request, ASGIRequest),
+            )
         items, over = timeline(call)
         return Response({"results": [item.as_dict() for item in items], "over": over})

@@ -2,7 +2,8 @@
 
 from django.conf import settings
 from django.core import signing
-from django.http import Http404, HttpResponse
+from django.http import Http404
+from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer
@@ -35,7 +36,7 @@ class RecordingView(Endpoint):
     problems = {"GET": [410]}
 
     @documented("get_recording")
-    def get(self, request: Request, token: str) -> HttpResponse:
+    def get(self, request: Request, token: str) -> HttpResponseBase:
         try:
             call_id = signing.loads(token, salt=RECORDING_SALT, max_age=settings.RECORDING_LINK_TTL)
         except signing.SignatureExpired as error:
@@ -47,6 +48,6 @@ class RecordingView(Endpoint):
         if not call.recording:
             raise Http404
         try:
-            return recordings.serve(call.recording, request.headers.get("Range", ""))
+            return recordings.serve(call.recording, request._request)
         except FileNotFoundError as error:
             raise Http404 from error

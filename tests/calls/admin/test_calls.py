@@ -3,11 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.test import Client
+from django.db.models.fields.files import FieldFile
+from django.test import AsyncRequestFactory, Client
 from django.utils import timezone
 
+from calls import recordings
 from calls.models import Call, DialAttempt
 from calls.recordings import PIECE_BYTES
 from tests.calls.admin.pages import ANNA, SOUND, make_call
@@ -101,8 +104,31 @@ def test_a_player_may_ask_for_a_part_of_the_recording(admin_client, recorded, he
 def test_the_whole_recording_is_served_without_a_single_range(admin_client, recorded, header):
     headers = {} if header is None else {"Range": header}
     response = admin_client.get(f"/admin/calls/call/{recorded.pk}/recording/", headers=headers)
-    assert (response.status_code, response.content) == (200, SOUND)
+    assert (response.status_code, response.getvalue()) == (200, SOUND)
     assert (response["Content-Type"], response["Accept-Ranges"]) == ("audio/wav", "bytes")
+    assert response["Content-Length"] == str(len(SOUND))
+
+
+@pytest.mark.parametrize(("header", "status", "length"), [(None, 200, len(SOUND)), ("bytes=0-99", 206, 100)])
+def test_head_tells_the_length_and_reads_nothing(admin_client, recorded, monkeypatch, header, status, length):
+    monkeypatch.setattr(FieldFile, "read", None)
+    headers = {} if header is None else {"Range": header}
+    response = admin_client.head(f"/admin/calls/call/{recorded.pk}/recording/", headers=headers)
+    assert (response.status_code, response["Content-Length"], response.content) == (status, str(length), b"")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_whole_recording_goes_out_as_it_is_read(monkeypatch):
+    """A client that reads slowly has one piece of it in memory, and its file is closed when it leaves."""
+    monkeypatch.setattr(recordings, "STREAM_BYTES", 1000)
+    call = await sync_to_async(make_call)(recording=default_storage.save("recordings/a.wav", ContentFile(SOUND)))
+    request = AsyncRequestFactory().get("/")
+    response = recordings.serve(call.recording, request)
+    pieces = aiter(response)
+    assert [await anext(pieces), await anext(pieces)] == [SOUND[:1000], SOUND[1000:2000]]
+    assert call.recording.file.tell() == 2000
+    await sync_to_async(response.close)()
+    assert call.recording.closed
 
 
 @pytest.mark.parametrize("header", [f"bytes={len(SOUND)}-", "bytes=9-2", "bytes=-0"])

@@ -314,7 +314,7 @@ def link(api, recorded, settings):
 
 def test_a_recording_is_served_at_its_link_without_a_key(client, link):
     response = client.get(link)
-    assert (response.status_code, response["Content-Type"], response.content) == (200, "audio/wav", SOUND)
+    assert (response.status_code, response["Content-Type"], response.getvalue()) == (200, "audio/wav", SOUND)
 
 
 def test_a_range_of_a_recording_is_served(client, link):

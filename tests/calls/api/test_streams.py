@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from calls.api import streams, timeline
 from calls.models import Call, CallEvent, Turn
-from calls.services import facts, record_fact
+from calls.services import draining, facts, record_fact
 from calls.services.reports import record_status
 from tests.calls.api.conftest import START
 
@@ -187,8 +187,9 @@ async def test_deleting_a_call_ends_its_streams(watcher, make_call):
     await watcher.disconnect()
 
 
-async def test_the_number_of_streams_is_limited(watcher, key, make_call, monkeypatch):
-    monkeypatch.setattr(streams, "MAX_STREAMS", 1)
+@pytest.mark.parametrize("limit", ["MAX_STREAMS", "MAX_STREAMS_PER_CLIENT"])
+async def test_the_number_of_streams_is_limited(watcher, key, make_call, monkeypatch, limit):
+    monkeypatch.setattr(streams, limit, 1)
     call = await sync_to_async(make_call)(status="in-progress")
     await watcher.open(call)
     second = Watcher(key[1])
@@ -198,6 +199,30 @@ async def test_the_number_of_streams_is_limited(watcher, key, make_call, monkeyp
     await watcher.disconnect()
     assert (await second.open(call)).status_code == 200
     await second.disconnect()
+
+
+async def test_streams_end_when_their_process_drains(watcher, make_call):
+    """Their clients then connect to another process."""
+    call = await sync_to_async(make_call)(status="in-progress")
+    await watcher.open(call)
+    await watcher.read()
+    draining.begin()
+    try:
+        assert await watcher.read() is None
+        await watcher.disconnect()
+        assert not (await watcher.open(call)).streaming
+    finally:
+        draining.reset()
+
+
+async def test_head_opens_no_stream(key, make_call):
+    call = await sync_to_async(make_call)(status="in-progress")
+    headers = {"Authorization": f"Bearer {key[1]}", "Accept": "text/event-stream"}
+    for _ in range(2):
+        response = await AsyncClient().head(f"/api/calls/{call.pk}/events/", headers=headers)
+        assert (response.status_code, response["Content-Type"]) == (200, "text/event-stream")
+        assert not response.streaming
+        assert not streams._open
 
 
 async def test_a_stream_survives_an_outage_of_the_database(watcher, make_call, monkeypatch, caplog):
