@@ -12,6 +12,7 @@ later. A ``CallsError`` is about the request itself. The other packages may use 
 
 from calls.errors import CallsError
 from calls.languages import LanguageReport, add_language_judge
+from calls.plain_text import printable
 from calls.services.admission import AgentSettings, StreamClaim, claim_stream, confirm_stream
 from calls.services.agents import AgentVoice, active_agents, language_problems
 from calls.services.bootstrap import ensure_demo_login

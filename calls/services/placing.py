@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +18,7 @@ from django.utils import timezone
 
 from calls.errors import CallsError
 from calls.models import Agent, ApiKey, Call, DoNotCall, MachineDetection
-from calls.numbers import read_number
+from calls.numbers import canonical, read_number
 from calls.services import webhooks
 from calls.services.dialable import dialable, refuse_listed, refused_at
 from calls.status import Status
@@ -176,8 +175,7 @@ def find_waiting(wanted: Sequence[NewCall]) -> list[int]:
     """
     indices: dict[str, list[int]] = {}
     for index, new in enumerate(wanted):
-        with suppress(CallsError):  # those are refused anyway
-            indices.setdefault(dialable(new.to, field="to"), []).append(index)
+        indices.setdefault(canonical(new.to), []).append(index)
     numbers = list(indices)
     waiting = Call.objects.filter(direction=Call.Direction.OUTBOUND, due_at__isnull=False)
     found: set[str] = set()
@@ -249,10 +247,12 @@ class _Checker:
         errors: dict[int, CallsError] = {}
         first: dict[str, int] = {}
         for index, new in enumerate(wanted):
+            # Also of calls that are refused, so that the answer has all that is wrong.
+            earlier = first.setdefault(canonical(new.to), index)
             try:
                 call = self.check(new)
-                if first.setdefault(call.to_number, index) != index and not allow_duplicates:
-                    raise DuplicatePerson(first[call.to_number])
+                if earlier != index and not allow_duplicates:
+                    raise DuplicatePerson(earlier)
                 calls.append(call)
             except CallsError as error:
                 errors[index] = error

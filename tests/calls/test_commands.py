@@ -139,11 +139,11 @@ def test_a_list_with_an_invalid_line_is_not_placed_and_the_line_is_named(csv, te
 
 
 def test_everything_that_is_wrong_in_a_list_is_said_at_once(csv):
-    text = "to,record\n+1911,\n+12025550102,perhaps\n+12025550103\n+12025550104,\n+1 202 555 0104,\n"
+    text = "to,agent,record\n+1911,,\n+12025550102,,perhaps\n+12025550103\n+12025550104,nobody,\n+1 202 555 0104,,\n"
     with pytest.raises(CommandError) as raised:
         schedule(csv(text))
     lines = str(raised.value).splitlines()
-    assert [line.split(":")[1] for line in lines[:-1]] == ["2", "3", "4", "6"]
+    assert [line.split(":")[1] for line in lines[:-1]] == ["2", "3", "4", "5", "6"]
     assert lines[-1] == "No call was placed."
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from calls.services import ensure_demo_login, find_call
+from calls.services import ensure_demo_login, find_call, printable
 from calls.stages import STAGE_NAMES, STAGES
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.management.options import interruptible
@@ -202,11 +202,11 @@ async def _print_new_turns(console: Console, call: PhoneCall, seen: set[int]) ->
             continue
         seen.add(turn.pk)
         if turn.speaker == "caller":
-            console.print(f"          [dim]understood as: {escape(turn.said)}[/]")
+            console.print(f"          [dim]understood as: {escape(printable(turn.said))}[/]")
             continue
         latency = f" [dim]({turn.response_latency * 1000:.0f} ms)[/]" if turn.response_latency is not None else ""
         cut = " [yellow](interrupted)[/]" if turn.interrupted else ""
-        console.print(f"  [green]agent[/]   {escape(turn.heard)}{cut}{latency}")
+        console.print(f"  [green]agent[/]   {escape(printable(turn.heard))}{cut}{latency}")
 
 
 def _find_turns(sid: str) -> list[RecordedTurn]:
