@@ -55,8 +55,10 @@ def choose(read: list[str]) -> str:
     """Return the reading that is a number. Raises ``NumberRefused`` if it is too short or too long for one."""
     number = read[0] if len(read) == 1 or _exists(read[0]) else read[-1]
     if not E164.fullmatch(number):
-        wrong = "many" if len(number) > 15 else "few"
-        raise invalid(f"The number has too {wrong} digits, or no country code. {_EXAMPLE}")
+        digits = len(number) - 1
+        if 7 <= digits <= 15:
+            raise invalid(f"No country code begins with 0. {_EXAMPLE}")
+        raise invalid(f"The number has too {'few' if digits < 7 else 'many'} digits. {_EXAMPLE}")
     return number
 
 
@@ -162,7 +164,7 @@ def _simplify(text: str) -> str:
     zeros = {ord(digit) - unicodedata.decimal(digit): digit for digit in digits}
     if len(zeros) > 1:
         other = zeros[max(zeros)]
-        raise invalid(f"The number mixes digits of two scripts: {_name(other)}. {_EXAMPLE}")
+        raise invalid(f"The number mixes digits of two scripts, such as the {_name(other)}. {_EXAMPLE}")
     return "".join(written).lstrip(" (-.")
 
 
@@ -175,7 +177,7 @@ def _separator(character: str) -> str:
     for signs, sign in ((_OPENING, "("), (_CLOSING, ")"), (_SLASHES, "/"), (_DOTS, ".")):
         if character in signs:
             return sign
-    raise invalid(f"{_name(character)} cannot be part of a telephone number. {_EXAMPLE}")
+    raise invalid(f"The {_name(character)} cannot be part of a telephone number. {_EXAMPLE}")
 
 
 def _remove_unseen(text: str) -> str:
@@ -186,9 +188,9 @@ def _remove_unseen(text: str) -> str:
 def _name(character: str) -> str:
     """Name a character so that also an invisible one, or one that looks like another, can be told."""
     if character.isascii() and character.isprintable():
-        return f'The character "{character}"'
+        return f'character "{character}"'
     name = unicodedata.name(character, "control character" if unicodedata.category(character) == "Cc" else "")
-    return f"The character U+{ord(character):04X} {name}".rstrip()
+    return f"character U+{ord(character):04X} {name}".rstrip()
 
 
 def _refuse_second_number(written: str) -> None:

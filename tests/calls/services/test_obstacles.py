@@ -46,6 +46,14 @@ def test_outside_calling_hours_a_call_waits_until_every_zone_of_its_number_allow
     assert len(dial_due(carrier)) == 1
 
 
+@pytest.mark.parametrize("code", ["448", "850", "364", "270", "930", "812", "931"])
+def test_a_number_whose_area_code_or_overlay_lies_in_two_zones_waits_for_both(agent, clock, carrier, code):
+    clock.move_to(datetime(2027, 1, 14, 13, 5, tzinfo=UTC))  # 08:05 in New York, 07:05 in Chicago
+    call = place(f"+1{code}2010123")
+    assert dial_due(carrier) == []
+    assert reload(call).due_at == datetime(2027, 1, 14, 14, 0, tzinfo=UTC)
+
+
 def test_the_calls_own_time_zone_replaces_those_of_its_number(agent, clock, carrier):
     call = place(timezone="Asia/Tokyo")
     assert dial_due(carrier) == []
