@@ -44,9 +44,11 @@ PAGE = 20
 """Deliveries to one endpoint that are looked up at a time."""
 PAGES = 1000
 """Deliveries that are looked up at a time, the oldest of each endpoint first. Only their ids are kept meanwhile."""
-LOOK = 0.2
-"""Seconds between two look-ups while deliveries are being sent: each sorts what is due, 20 ms if that is 10,000."""
-CLAIMS = 20
+RECALL = 3600.0
+"""Seconds: an endpoint that accepted an event of that time counts as proven in a process that has just started."""
+LOOKING = 0.2
+"""The part of its time that a run spends on look-ups while deliveries are under way: each sorts all that is due."""
+CLAIMS = 10
 """Deliveries that are claimed before those that are being sent get their turn. A claim takes a millisecond or two."""
 BREAKS_AFTER = 5
 """Consecutive failures after which nothing is sent to an endpoint for ``BREAK`` seconds. Then one delivery tries it."""
@@ -126,7 +128,8 @@ class Deliverer:
         self._ended: list[asyncio.Task[tuple[int | str, float]]] = []
         self._tasks: dict[asyncio.Task[tuple[int | str, float]], tuple[_Lane, WebhookDelivery]] = {}
         self._look_wanted = False
-        self._looked_at = 0.0
+        self._look_at = 0.0
+        """The monotonic time of the next look-up, if one is wanted."""
         self._is_stopping = False
 
     # These may be called from other threads, and from a handler of a signal.
@@ -179,13 +182,12 @@ class Deliverer:
         while True:
             if self._is_stopping:
                 self._forget()
-            elif self._must_look() and (not self._tasks or time.monotonic() >= self._looked_at + LOOK):
+            elif self._must_look() and (not self._tasks or time.monotonic() >= self._look_at):
                 self._look()
             began = self._begin(loop, post)
             if not self._tasks and not self._must_look():
                 return
-            pause = 0.0 if began == CLAIMS or not self._tasks else LOOK if self._must_look() else None
-            loop.run_until_complete(self._wait(pause))
+            loop.run_until_complete(self._wait(self._longest_pause(began)))
             for task in self._ended:
                 lane, delivery = self._tasks.pop(task)
                 lane.in_flight -= 1
@@ -195,6 +197,12 @@ class Deliverer:
     def _must_look(self) -> bool:
         dry = (lane.has_more and not lane.waiting for lane in self._lanes.values())
         return not self._is_stopping and (self._look_wanted or any(dry))
+
+    def _longest_pause(self, began: int) -> float | None:
+        """The seconds until there may be something to do even if no delivery ends; None: there will be nothing."""
+        if began == CLAIMS or not self._tasks:
+            return 0.0
+        return max(0.0, self._look_at - time.monotonic()) if self._must_look() else None
 
     async def _wait(self, seconds: float | None) -> None:
         """Wait until something has to be done, for so many seconds at most."""
@@ -211,6 +219,7 @@ class Deliverer:
 
     def _look(self) -> None:
         """Look up what is due at endpoints of which no deliveries are known to be due."""
+        began = time.monotonic()
         self._look_wanted = False
         for lane in self._lanes.values():
             lane.has_more = bool(lane.waiting)  # this look-up leaves these out
@@ -218,12 +227,24 @@ class Deliverer:
         place = Window(RowNumber(), partition_by="endpoint_id", order_by="due_at")
         due = _due().exclude(endpoint__in=known).annotate(place=place).filter(place__lte=PAGE)
         found = list(due.order_by("place", "due_at").values_list("endpoint_id", "pk", "due_at", "place")[:PAGES])
+        self._recall({endpoint for endpoint, *_ in found} - self._lanes.keys())
         for endpoint, pk, due_at, number in found:
-            lane = self._lanes.setdefault(endpoint, _Lane())
+            lane = self._lanes[endpoint]
             lane.waiting.append((pk, due_at))
             lane.has_more = number == PAGE
         self._look_wanted = self._look_wanted or len(found) == PAGES
-        self._looked_at = time.monotonic()
+        ended = time.monotonic()
+        self._look_at = ended + (ended - began) * (1 / LOOKING - 1)
+
+    def _recall(self, endpoints: set[int]) -> None:
+        """Make the lanes of endpoints. Those that have accepted a delivery lately work, as far as anybody knows."""
+        lately = timezone.now() - timedelta(seconds=RECALL)
+        accepted = WebhookDelivery.objects.filter(
+            endpoint__in=endpoints, created_at__gte=lately, status=WebhookDelivery.Status.DELIVERED
+        )
+        proven = set(accepted.order_by().values_list("endpoint_id", flat=True).distinct()) if endpoints else set()
+        for endpoint in endpoints:
+            self._lanes[endpoint] = _Lane(is_proven=endpoint in proven)
 
     def _begin(self, loop: asyncio.AbstractEventLoop, post: Post) -> int:
         """Claim and begin to send deliveries, ``CLAIMS`` at most. Returns how many."""
