@@ -13,5 +13,6 @@ MIDDLEWARE = []
 TEMPLATES = []
 DATABASES = {}
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+AUTHENTICATION_BACKENDS = []
 AUTH_PASSWORD_VALIDATORS = []
 ROOT_URLCONF = ASGI_APPLICATION = ""

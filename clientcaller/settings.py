@@ -8,6 +8,7 @@ made-up Twilio account. ``DEBUG=0`` is production: nothing secret has a default 
 
 import logging
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,6 +59,7 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "axes",
     "calls",
     "media",
 ]
@@ -70,7 +72,9 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -205,6 +209,19 @@ SECURE_HSTS_SECONDS = 0 if DEBUG else environment.whole_number("SECURE_HSTS_SECO
 # Set this only behind a proxy that overwrites the header; otherwise any client could claim to use TLS.
 if environment.flag("TRUST_X_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Guesses at the console's login are slowed down (django-axes): after so many failures from one address, or with one
+# name, no login is tried for a while. A line of the log and a row of the console tell of each.
+AXES_FAILURE_LIMIT = 10
+AXES_LOCKOUT_PARAMETERS = ["ip_address", "username"]
+AXES_COOLOFF_TIME = timedelta(minutes=5)
+# Tries during that time do not prolong it, or a stranger could keep an operator out for as long as they like.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+# The log shall say who guesses at whose login. The password is masked in any case.
+AXES_SENSITIVE_PARAMETERS: list[str] = []
+AXES_COOLOFF_MESSAGE = "Too many logins have failed. Try again in five minutes."
 SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # HSTS for subdomains would bind hosts that this project does not serve,
     "security.W021",  # and so would preloading
