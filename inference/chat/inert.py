@@ -30,7 +30,7 @@ _CONTROL = re.compile(
     | </?[a-z]+(?:_[a-z0-9]+)+/?>                                   # <start_of_image>
     | </?(?:s|bos|eos|unk|pad|mask|cls|sep|image|audio|video)>
     | <</?SYS>> | \[/?(?:system|user|assistant|inst|cls|sep|pad|unk|g?mask|bos|eos)\]
-    | (?:^|(?<=\n))[ \t#*>]*(?:system|assistant|user|human|model|developer|tool)[ \t*]*:
+    | (?:^|(?<=\n))[ \t#*>]*(?:system|assistant|user|human|developer)[ \t*]*:
     | (?:^|(?<=\n))\#{{2,}}[ \t]*(?:system|instruction|input|response|user|assistant)\b:?
     | {re.escape(FINISHED)}
     """,

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from calls.api.views.documentation import openapi_document
-from calls.models import Call, DoNotCall, WebhookEndpoint
+from calls.models import Agent, Call, DoNotCall, WebhookEndpoint
 from calls.services.webhooks import make_endpoint
 
 pytestmark = pytest.mark.django_db
@@ -33,6 +33,10 @@ def shows_all_of_the_call(client: Client) -> bool:
     page = client.get(f"/admin/calls/call/{CALL_ID}/change/")
     groups = ("turns-group", "attempts-group", "events-group")
     return page.status_code == 200 and all(group in page.content.decode() for group in groups)
+
+
+def shows_the_agent(client: Client) -> bool:
+    return answers(f"agent/{Agent.objects.get(name='front-desk').pk}/change/")(client)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ OPERATIONS = {
     ("POST", "/api/calls/{call_id}/transfer/"): Operation("change_call", accepts(f"{ACT}/hang-up/"), {"to": "sales"}),
     ("GET", "/api/stats/"): Operation("view_call view_dialpace", answers("call/", "dialpace/")),
     ("GET", "/api/agents/"): Operation("view_agent", answers("agent/")),
-    ("GET", "/api/agents/{name}/"): Operation("view_agent", answers("agent/1/change/")),
+    ("GET", "/api/agents/{name}/"): Operation("view_agent", shows_the_agent),
     ("GET", "/api/do-not-call/"): Operation("view_donotcall", answers("donotcall/")),
     ("POST", "/api/do-not-call/"): Operation("add_donotcall", answers("donotcall/add/"), {}),
     ("GET", "/api/do-not-call/{number}/"): Operation("view_donotcall", answers("donotcall/1/change/")),

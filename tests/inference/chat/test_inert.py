@@ -145,7 +145,7 @@ OTHER_DATA = [
         "« connecter »",
         "A &amp; B",
     ),
-    *("system is down", "the end bracket", "ann underscore lee", "100%25", r"C:\x5users", "Привет [Анна]"),
+    *("system is down", "the end bracket", "ann underscore lee", "100%25", "Model: T", r"C:\x5users", "Привет [Анна]"),
 ]
 
 
