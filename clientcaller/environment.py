@@ -5,6 +5,7 @@ An empty variable counts as one that is not set. A value that cannot be used rai
 message that names the variable, says what it is and what it may be.
 """
 
+import base64
 import ipaddress
 import json
 import math
@@ -50,6 +51,22 @@ def flag(name: str, *, default: bool) -> bool:
 def items(name: str) -> list[str]:
     """The parts of a comma-separated list, without empty ones."""
     return [item.strip() for item in text(name).split(",") if item.strip()]
+
+
+def keys(name: str) -> list[bytes]:
+    """The keys of 32 bytes of a comma-separated list, each in base64. No key is part of the message of an error."""
+    found = []
+    for number, item in enumerate(items(name), start=1):
+        try:
+            key = base64.b64decode(item, validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise ImproperlyConfigured(
+                f'Key {number} of {name} is not a key of 32 bytes in base64. Make one with "openssl rand -base64 32".'
+            )
+        found.append(key)
+    return found
 
 
 def hosts(name: str, default: str = "") -> list[str]:

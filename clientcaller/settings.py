@@ -136,7 +136,15 @@ WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 # Django warns of this for every static file under ASGI. It is harmless, because the files are small.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {
+        "BACKEND": "calls.encrypted_storage.EncryptedStorage",
+        "OPTIONS": {
+            # Base64, of 32 bytes each: the first one encrypts recordings, each decrypts. Without any they are stored as
+            # they are.
+            "keys": environment.keys("RECORDING_KEYS"),
+            "storage": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        },
+    },
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG

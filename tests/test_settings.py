@@ -316,6 +316,11 @@ def test_webhooks_may_be_sent_to_this_machine_in_development_only(load):
         ({"WEBHOOK_ALLOWED_HOSTS": "crm.internal,10.0.0.1/8"}, 'has "10.0.0.1/8". List names of hosts and networks'),
         ({"WEBHOOK_ALLOWED_HOSTS": "https://crm.internal/"}, 'has "https://crm.internal/"'),
         ({"WEBHOOK_ALLOWED_HOSTS": "10.0.0.300"}, 'has "10.0.0.300"'),
+        (
+            {"RECORDING_KEYS": f"{'A' * 43}=,c2VjcmV0"},
+            "Key 2 of RECORDING_KEYS is not a key of 32 bytes in base64",
+        ),
+        ({"RECORDING_KEYS": "secret!"}, "Key 1 of RECORDING_KEYS is not a key"),
         ({"LOG_LEVEL": "loud"}, 'LOG_LEVEL is "loud". Choose one of: .*WARNING, INFO'),
         (
             {"DATABASE_URL": "oracle9://u:secret@h/x"},

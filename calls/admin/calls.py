@@ -331,6 +331,8 @@ class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
             return recordings.serve(call.recording, request)
         except FileNotFoundError:
             raise Http404("The recording is missing from the storage.") from None
+        except CallsError as error:
+            return HttpResponse(str(error), status=503, content_type="text/plain")
 
     def _latencies(self, call: Call) -> list[float | None]:
         """The latency of each turn. The list fetches them for all its calls at once; the page of a call, here."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models.fields.files import FieldFile
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
@@ -116,8 +117,7 @@ class Command(BaseCommand):
         console.print()
         if record.recording:
             console.print(
-                "The server's recording (left: the caller, right: the agent): "
-                f"[bold]{_shorten(Path(record.recording.path))}[/]"
+                f"The server's recording (left: the caller, right: the agent): [bold]{_place_of(record.recording)}[/]"
             )
         console.print(f"The phone's recording and log of the same call: {_shorten(call.tape.directory)}")
         console.print("To see the call in the admin, run [bold]make run[/] and open")
@@ -268,3 +268,11 @@ def _shorten(path: Path | None) -> str:
     if path is None:
         return "(none)"
     return str(path.relative_to(settings.BASE_DIR)) if path.is_relative_to(settings.BASE_DIR) else str(path)
+
+
+def _place_of(recording: FieldFile) -> str:
+    """The file of a recording, or its name where it can only be read through the storage."""
+    try:
+        return _shorten(Path(recording.path))
+    except NotImplementedError:  # it is encrypted, or on another machine
+        return recording.name or ""

@@ -154,7 +154,7 @@ def frames(name: str) -> int:
 
 
 def files() -> list[str]:
-    root = Path(default_storage.location)
+    root = Path(default_storage.path(""))
     return sorted(path.name for path in root.rglob("*") if path.is_file())
 
 
