@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser, OutputWrapper
 from django.core.management.commands import migrate
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -38,14 +38,15 @@ class Command(migrate.Command):
             help=f"how long to wait while another process migrates the database (default {WAIT:g})",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        seconds = options.pop("wait", WAIT)
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Hold the lock for the system checks too: on SQLite they wait for a writer, and a migration is one."""
         if options["plan"] or options["check_unapplied"]:  # they change nothing
-            super().handle(*args, **options)
-            return
+            return super().execute(*args, **options)
+        if options.get("stderr"):
+            self.stderr = OutputWrapper(options["stderr"])
         with _lock(connections[options["database"]]) as try_lock:
-            self._wait(try_lock, seconds)
-            super().handle(*args, **options)
+            self._wait(try_lock, options.get("wait", WAIT))
+            return super().execute(*args, **options)
 
     def _wait(self, try_lock: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
