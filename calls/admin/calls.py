@@ -242,10 +242,14 @@ class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
 
     def _act_on_all(self, request: HttpRequest, calls: QuerySet[Call], name: str) -> None:
         succeeded, report, errors = 0, "", []
+        dialled: set[str] = set()
         for call in calls.select_related("agent"):
             try:
+                if name == "again" and call.far_number in dialled:
+                    raise CallsError("This person is dialled again for another of the selected calls.")
                 report = self._act(request, call, name)
                 succeeded += 1
+                dialled.add(call.far_number)
             except CallsError as error:
                 errors.append(f"{call.far_number or call}: {error}")
         if succeeded:

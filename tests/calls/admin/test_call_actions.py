@@ -104,6 +104,14 @@ def test_a_call_is_dialled_again_with_the_same_data_and_once_for_each_button(adm
     assert f"/admin/calls/call/{again.pk}/change/" in str(next(iter(get_messages(response.wsgi_request))))
 
 
+def test_a_person_is_dialled_again_once_for_several_of_their_calls(admin_client, outbound):
+    chosen = [outbound("no-answer").pk, outbound("busy").pk, outbound("busy", to_number="+12025550102").pk]
+    response = admin_client.post("/admin/calls/call/", {"action": "dial_again", "_selected_action": chosen})
+    again = Call.objects.exclude(pk__in=chosen)
+    assert sorted(again.values_list("to_number", flat=True)) == [ANNA, "+12025550102"]
+    assert "dialled again for another of the selected calls" in messages_after(response)
+
+
 def test_many_calls_are_canceled_at_once_and_the_result_is_shown(admin_client, outbound):
     waiting = [outbound(due_at=timezone.now()) for _ in range(3)]
     over = [outbound("completed") for _ in range(7)]
