@@ -1,14 +1,39 @@
 """Channels' pub/sub layer on Redis, without its way of hanging when a connection is lost."""
 
 import asyncio
+import logging
 from typing import Any
 
 from channels_redis import pubsub
 
+from inference.remote.outage import Outage
+
+logger = logging.getLogger(__name__)
+
 # channels_redis has no types, hence the exceptions from type checking below.
 
 
+RETRY_AFTER = 0.1
+"""Seconds between two attempts to reach Redis. Channels waits a second, and calls are silent meanwhile."""
+
+
 class _Connection(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
+    async def _do_receiving(self) -> None:
+        """Read messages, and reconnect when the connection is lost. One warning tells of each outage."""
+        outage = Outage(logger)
+        while True:
+            try:
+                if self._pubsub and self._pubsub.subscribed:
+                    self._receive_message(
+                        await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=RETRY_AFTER)
+                    )
+                    outage.end()
+                else:
+                    await asyncio.sleep(RETRY_AFTER)
+            except Exception as error:
+                outage.report("The connection to Redis is lost, reconnecting: %s", str(error) or type(error).__name__)
+                await asyncio.sleep(RETRY_AFTER)
+
     def _ensure_redis(self) -> None:
         is_new = self._redis is None
         super()._ensure_redis()

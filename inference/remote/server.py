@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 KINDS = ("stt", "llm", "tts")
 DEFAULT_SLOTS = 128
 """Slots of an engine that sets no limit itself: one process was measured to carry as many."""
-CLIENT_SILENT_BEATS = 15
+CLIENT_SILENT_BEATS = 60
 """Beats after which a silent client counts as dead. The worker waits for no answer of a client, and a client process
 that was held up for a moment should find its calls as they were."""
 OFFER_TIMEOUT = 2.0

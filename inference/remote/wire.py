@@ -4,7 +4,7 @@ The messages between a client and the workers that serve its engines, through a 
 There are three envelopes. A ``Placement`` goes to the one channel of an engine, where exactly one of its workers takes
 it. A worker sends an ``Announcement`` to all clients several times a second. A ``Packet`` goes from one process to
 another and carries the messages of all sessions between the two, in order and numbered: the layer delivers at most
-once, so a missing number is the only sign of a loss.
+once, so a missing number is the only sign of a loss (``delivery.py``).
 
 A session is named by a random number. ``request`` distinguishes the requests of an utterance and the turns of a voice;
 0 stands for the session as a whole.
@@ -33,7 +33,8 @@ from inference.types import (
 )
 
 VERSION = 4
-"""Raised with every change of a message, so that processes of two versions refuse each other with a clear reason."""
+"""Raised with every change that processes of the version before would misunderstand, so that the two refuse each other
+with a clear reason. A new field at the end of a message, with a default, is none."""
 MAX_MESSAGE_BYTES = 1 << 20
 """Limit of one message: a conversation of a million letters, far beyond the context of any model."""
 MAX_BYTES = 4 * MAX_MESSAGE_BYTES
@@ -68,6 +69,10 @@ Usage = dict[Name, dict[Name, dict[Name, Annotated[float, Meta(ge=0)]]]]
 
 class InvalidEnvelope(ValueError):
     """A message that was received is not an envelope of this protocol; the error says why."""
+
+
+class OtherVersion(InvalidEnvelope):
+    """It is one of another version of this protocol."""
 
 
 class SessionLost(EngineError):
@@ -111,6 +116,9 @@ class OpenReply(_Message, frozen=True):
     Whether the caller has finished, in place of a last message of that role: workers of earlier versions would refuse
     the role. They ignore this field and ``may_wait``, so their language model never waits.
     """
+    broken_off: bool = False
+    """Whether the last message of the assistant was broken off and is to be finished, in place of a message of that
+    role. Workers of earlier versions begin again."""
 
 
 class OpenSpeech(_Message, frozen=True):
@@ -309,12 +317,23 @@ class Packet(Struct, frozen=True, array_like=True, tag=True):
     ``number`` counts from 0 within a ``link``. When the sender starts a new link, which has a larger number, it has
     forgotten all sessions that it named on the link before. A packet without messages says only that the sender is
     alive, and by its number what it has sent.
+
+    Processes of earlier versions ignore the other fields, and do not send them.
     """
 
     sender: Channel
     link: Count
     number: Count
     messages: list[Message]
+    counted: bool = True
+    """Whether the packet takes its number. If not, the next one has the same."""
+    oldest: Count = 0
+    """The first number on this link that was not confirmed."""
+    confirmed: tuple[Count, Count] | None = None
+    """What the sender has received itself: the link, and the number up to which nothing on it is missing. None from
+    processes that confirm nothing."""
+    missing: bool = False
+    """The sender has received a packet behind the confirmed ones, and asks for those between."""
 
 
 class Facts(Struct, frozen=True):
@@ -372,13 +391,17 @@ _decode: Callable[[bytes], Envelope] = msgspec.msgpack.Decoder(Envelope).decode
 _check = msgspec.msgpack.Decoder(Message).decode
 
 
-class _Packet(Struct, array_like=True, tag="Packet"):
+class EncodedPacket(Struct, array_like=True, tag="Packet"):
     """A ``Packet`` whose messages are encoded already."""
 
     sender: str
     link: int
     number: int
     messages: list[msgspec.Raw]
+    counted: bool
+    oldest: int
+    confirmed: tuple[int, int]
+    missing: bool
 
 
 def encode(message: Message) -> bytes:
@@ -399,12 +422,7 @@ def encode(message: Message) -> bytes:
     return encoded
 
 
-def pack_encoded(sender: str, link: int, number: int, encoded: list[bytes]) -> LayerMessage:
-    """Pack a ``Packet`` whose messages are encoded already."""
-    return pack(_Packet(sender, link, number, [msgspec.Raw(message) for message in encoded]))
-
-
-def pack(envelope: Envelope | _Packet) -> LayerMessage:
+def pack(envelope: Envelope | EncodedPacket) -> LayerMessage:
     """Make a message for a channel layer."""
     return {"type": _TYPE, "version": VERSION, "body": _encode(envelope)}
 
@@ -414,7 +432,7 @@ def unpack(message: object) -> Envelope:
     if not isinstance(message, dict) or message.get("type") != _TYPE:
         raise InvalidEnvelope("it does not belong to the protocol of remote engines")
     if (version := message.get("version")) != VERSION:
-        raise InvalidEnvelope(
+        raise OtherVersion(
             f"it has protocol version {str(version)[:20]} and this process has {VERSION}; update the older one"
         )
     body = message.get("body")
@@ -424,28 +442,6 @@ def unpack(message: object) -> Envelope:
         return _decode(body)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidEnvelope(str(error)[:200]) from error
-
-
-class Numbering:
-    """Checks that no packet of one sender is missing."""
-
-    def __init__(self) -> None:
-        self._link = -1
-        self._next = 0
-        """The number that the next packet of the link should have."""
-
-    def check(self, packet: Packet) -> Literal["next", "new link", "repeated", "gap"]:
-        """
-        Compare the packet's number with the expected one.
-
-        A ``repeated`` packet came twice or too late and must be ignored. After a ``gap``, counting continues behind it.
-        """
-        if packet.link < self._link or (packet.link == self._link and packet.number < self._next):
-            return "repeated"
-        expected = self._next if packet.link == self._link else 0
-        result: Literal["next", "new link"] = "next" if packet.link == self._link else "new link"
-        self._link, self._next = packet.link, packet.number + 1
-        return result if packet.number == expected else "gap"
 
 
 def split_sound(sound: bytes, size: int = MAX_SOUND_BYTES) -> list[bytes]:

@@ -51,7 +51,7 @@ MESSAGES = [
     wire.Words(1, 1, "hello", 800, 0.9, usage={"stt": {"deepgram/nova-3": {"seconds": 1.2}}}),
 ]  # fmt: skip
 ENVELOPES = [
-    wire.Packet("asgi.a!1", 0, 7, MESSAGES),
+    wire.Packet("asgi.a!1", 0, 7, MESSAGES, confirmed=(0, 0)),
     wire.Announcement("b", "ready", 64, 63, 12.5, wire.Facts(24000, voices=["maya"], may_speculate=True)),
     wire.Announcement("b", "loading", 0, 0, 12.5, None),
     wire.Placement("a", (1 << 62) + 1, {"b": 14.5}),
@@ -64,8 +64,30 @@ def test_an_envelope_is_the_same_after_packing_and_unpacking(envelope):
 
 
 def test_messages_that_are_encoded_already_make_the_same_packet():
-    encoded = [wire.encode(message) for message in MESSAGES]
-    assert wire.unpack(wire.pack_encoded("asgi.a!1", 0, 7, encoded)) == ENVELOPES[0]
+    assert wire.unpack(pack_encoded("asgi.a!1", 7, MESSAGES)) == ENVELOPES[0]
+
+
+def pack_encoded(sender: str, number: int, messages) -> wire.LayerMessage:
+    encoded = [msgspec.Raw(wire.encode(message)) for message in messages]
+    return wire.pack(wire.EncodedPacket(sender, 0, number, encoded, True, 0, (0, 0), False))
+
+
+def test_a_packet_of_the_last_version_confirms_nothing():
+    """Web processes and workers of the two versions work together; what is lost between them ends the sessions."""
+    names = ("Packet", "a", 1, 2, [])
+    old = wire.unpack({**wire.pack(ENVELOPES[0]), "body": msgspec.msgpack.encode(names)})
+    assert old == wire.Packet("a", 1, 2, [], counted=True, oldest=0, confirmed=None, missing=False)
+
+
+def test_a_process_of_the_last_version_reads_the_packets_of_this_one():
+    class LastPacket(msgspec.Struct, array_like=True, tag="Packet"):
+        sender: str
+        link: int
+        number: int
+        messages: list[msgspec.Raw]
+
+    old = msgspec.msgpack.decode(pack_encoded("a", 7, MESSAGES)["body"], type=LastPacket)
+    assert (old.sender, old.link, old.number, len(old.messages)) == ("a", 0, 7, len(MESSAGES))
 
 
 def body(*content: object) -> dict[str, object]:
@@ -173,7 +195,7 @@ def test_a_message_that_the_other_side_would_refuse_is_not_sent():
 @pytest.mark.parametrize("permanent", [True, False])
 def test_errors_keep_their_kind(kind, permanent):
     failed = wire.Failed.from_error(5, 2, kind("an error", permanent=permanent))
-    (received,) = wire.unpack(wire.pack_encoded("a", 0, 0, [wire.encode(failed)])).messages
+    (received,) = wire.unpack(pack_encoded("a", 0, [failed])).messages
     assert type(received.error) is kind
     assert str(received.error) == "an error"
     assert received.error.permanent is permanent
@@ -197,32 +219,6 @@ def test_a_client_of_the_last_version_takes_an_exhausted_quota_for_an_error():
     last_version = wire.Failed(*msgspec.structs.astuple(failed)[:5])
     assert type(last_version.error) is EngineError
     assert last_version.error.permanent
-
-
-def check_numbers(*numbers: tuple[int, int]) -> list[str]:
-    numbering = wire.Numbering()
-    return [numbering.check(wire.Packet("a", link, number, [])) for link, number in numbers]
-
-
-def test_consecutive_numbers_are_accepted():
-    assert check_numbers((3, 0), (3, 1), (3, 2)) == ["new link", "next", "next"]
-
-
-def test_a_missing_number_is_a_gap_once():
-    assert check_numbers((3, 0), (3, 2), (3, 3)) == ["new link", "gap", "next"]
-
-
-def test_a_packet_that_comes_twice_or_late_is_ignored():
-    assert check_numbers((3, 0), (3, 1), (3, 1), (3, 0)) == ["new link", "next", "repeated", "repeated"]
-
-
-def test_a_new_link_begins_with_0():
-    assert check_numbers((3, 0), (4, 0), (4, 1), (3, 1)) == ["new link", "new link", "next", "repeated"]
-    assert check_numbers((3, 0), (4, 1)) == ["new link", "gap"]
-
-
-def test_a_link_that_is_received_from_its_middle_has_a_gap():
-    assert check_numbers((3, 7), (3, 8)) == ["gap", "next"]
 
 
 def test_only_sound_that_is_too_long_is_split():
