@@ -67,6 +67,15 @@ class PacedTranscription(Protocol):
     the transcription sets it."""
 
 
+@runtime_checkable
+class DelayedTranscription(Protocol):
+    """A recognition elsewhere, which may be out of reach for a while. A transcription need not be one."""
+
+    @property
+    def delayed(self) -> bool:
+        """Whether the engine cannot be reached for the moment. It will get the sound, and answer, once it can be."""
+
+
 OnPartial = Callable[[Transcript], None]
 """Gets the words of an utterance that goes on, on the event loop's thread."""
 
@@ -146,6 +155,15 @@ class Speech(Protocol):
         """Take the caller's turn, in words and sound, if the voice adapts to it. Never waits."""
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class MovingSpeech(Protocol):
+    """A voice that can go on elsewhere in mid-sentence. A speech need not be one."""
+
+    sent: Callable[[], int]
+    """Tells how many characters of the present ``speak()`` the caller has heard, or will certainly hear. The owner sets
+    it, so that a clause of which nothing was heard is said again as a whole."""
 
 
 class TextToSpeech(Engine, Protocol):

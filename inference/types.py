@@ -18,9 +18,13 @@ line it would be imitated."""
 FINISHED = "(The caller has finished.)"
 """How the language model is told, behind the caller's last words, that it must answer them (``Tools.may_wait``)."""
 
-Role = Literal["system", "user", "assistant", "unsaid", "finished"]
+BROKEN_OFF = "(Your last words were cut off. Go on exactly behind them, and repeat none of them.)"
+"""How the language model is asked to finish a reply that another engine has begun."""
+
+Role = Literal["system", "user", "assistant", "unsaid", "finished", "broken-off"]
 """``unsaid``: the rest of the assistant's line before, which the caller has not heard. ``finished``: the last message,
-without content: the caller has finished."""
+without content: the caller has finished. ``broken-off``: the last message, without content: the assistant's line before
+was broken off and is to be finished."""
 Pcm = NDArray[np.int16]
 """Mono 16-bit linear samples, shape ``(n,)``. The rate is always named beside it."""
 
@@ -92,12 +96,15 @@ class AudioChunk:
     A piece of synthesised speech at the engine's ``rate_hz``.
 
     ``text_end`` is how many characters of all the text given to this ``speak()`` have been spoken by the end of the
-    chunk; it never falls. ``exact`` says whether the engine knows this or estimates it.
+    chunk; it never falls, but for ``again_from``. ``exact`` says whether the engine knows this or estimates it.
     """
 
     pcm: Pcm
     text_end: int
     exact: bool = False
+    again_from: int | None = None
+    """The voice goes on elsewhere, with the character of this number: what the sound before says of the text behind it
+    is said again, and is dropped as far as the caller has not heard it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calls.services import StreamClaim
-from inference.interfaces import PacedTranscription, SpeechToText, Transcription
+from inference.interfaces import DelayedTranscription, PacedTranscription, SpeechToText, Transcription
 from inference.resampling import Resampler
 from inference.types import EngineError, Pcm, Transcript
 from media.background import BackgroundTasks
@@ -27,6 +28,8 @@ KEPT_FOR_RECOGNITION = 1.0
 """Seconds of sound that are kept to open an utterance with: voice is noticed up to half a second late."""
 KEPT_FOR_VOICE = 10.0
 """Seconds of sound that are kept where the agent's voice answers to how something was said."""
+TELL_OF_DELAY_EVERY = 0.5
+"""Seconds: several times in the patience of a conversation."""
 _PIECE = int(0.1 * RATE_HZ)
 """Samples (0.1 s) that are given to recognition at once, because each piece costs it some work of its own."""
 
@@ -177,9 +180,22 @@ class Ear:
             utterance.transcription.push(utterance.converter.push(pcm[known:] if known > 0 else pcm))
             utterance.recognised_to = end
 
+    async def _words(self, command: cmd.TakeSnapshot, transcription: Transcription) -> Transcript:
+        """Await the words, and tell while they are delayed."""
+        if not isinstance(transcription, DelayedTranscription):
+            return await transcription.snapshot()
+        answer = asyncio.ensure_future(transcription.snapshot())
+        try:
+            while not (await asyncio.wait([answer], timeout=TELL_OF_DELAY_EVERY))[0]:
+                if transcription.delayed:
+                    self._emit(ev.TranscriptDelayed(command.utterance, command.snapshot))
+            return await answer
+        finally:
+            answer.cancel()
+
     async def _snapshot(self, command: cmd.TakeSnapshot, transcription: Transcription) -> None:
         try:
-            transcript = await transcription.snapshot()
+            transcript = await self._words(command, transcription)
         except EngineError as error:
             logger.warning("Call %s: recognition failed: %s", self._claim.call_id, error)
             self._on_error(error)

@@ -11,8 +11,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from math import ceil
 
-from inference.interfaces import LanguageModel, Speech, TextToSpeech
+from inference.interfaces import LanguageModel, MovingSpeech, Speech, TextToSpeech
 from inference.mulaw import encode_mulaw
 from inference.requests import NO_REQUESTS
 from inference.resampling import Resampler
@@ -55,17 +56,18 @@ async def answer(
     emit: Emit,
     longest: float,
     tools: Tools = NO_TOOLS,
+    sent: Callable[[], int] = lambda: 0,
 ) -> None:
     """
     Let the language model answer ``messages`` and the voice say the answer. Raises ``EngineError``.
 
     An answer of more than ``longest`` seconds is not said to its end, but it is read to its end, because what the model
-    requests comes last.
+    requests comes last. ``sent`` tells how many characters the caller has heard, or will hear in any case.
     """
     async with aclosing(llm.stream(messages, speculative=speculative, tools=tools)) as deltas:
         reader = _ReplyReader(revision, deltas, longest=longest, emit=emit)
         async with aclosing(reader.spoken(language)) as text:
-            await _speak(revision, text, tts=tts, speech=speech, emit=emit, scale=1.0)
+            await _speak(revision, text, tts=tts, speech=speech, emit=emit, scale=1.0, sent=sent)
         await reader.read_on()
     emit(ev.ReplyEnded(revision, reader.requests, reader.unsaid))
 
@@ -149,10 +151,17 @@ class _ReplyReader:
 
 
 async def say(
-    revision: ev.Revision, line: str, *, tts: TextToSpeech, speech: Speech, language: str, emit: Emit
+    revision: ev.Revision,
+    line: str,
+    *,
+    tts: TextToSpeech,
+    speech: Speech,
+    language: str,
+    emit: Emit,
+    sent: Callable[[], int] = lambda: 0,
 ) -> None:
     """
-    Say exactly this line. Raises ``EngineError``.
+    Say exactly this line. Raises ``EngineError``. ``sent`` is that of ``answer``.
 
     A line in a script that the voice cannot speak is left out, because a voice would fail at it or spell it.
     """
@@ -169,7 +178,7 @@ async def say(
 
     async with aclosing(text()) as source:
         # The ledger counts the characters of the line as it was written.
-        await _speak(revision, source, tts=tts, speech=speech, emit=emit, scale=len(line) / len(spoken))
+        await _speak(revision, source, tts=tts, speech=speech, emit=emit, scale=len(line) / len(spoken), sent=sent)
     emit(ev.ReplyEnded(revision))
 
 
@@ -197,15 +206,22 @@ async def _speak(
     speech: Speech,
     emit: Emit,
     scale: float,
+    sent: Callable[[], int],
 ) -> None:
     """Emit the sound of ``text``; ``scale`` converts its characters to those that the ledger counts."""
+    if isinstance(speech, MovingSpeech):
+        speech.sent = lambda: ceil(sent() / scale)
     resampler = Resampler(tts.rate_hz, RATE_HZ)
     sounding = False
     before = b""
     """The end of the silence so far."""
     text_end = 0
+    again_from: int | None = None
     async with aclosing(speech.speak(text)) as chunks:
         async for chunk in chunks:
+            if chunk.again_from is not None:
+                again_from = int(chunk.again_from * scale)
+                resampler, sounding, before = Resampler(tts.rate_hz, RATE_HZ), False, b""
             audio = encode_mulaw(resampler.push(chunk.pcm))
             text_end = int(chunk.text_end * scale)
             if not sounding:
@@ -217,6 +233,7 @@ async def _speak(
                 sounding = True
                 audio = (before + audio)[max(0, len(before) + start - ONSET) :]
             if audio:
-                emit(ev.ReplyAudio(revision, audio, text_end))
+                emit(ev.ReplyAudio(revision, audio, text_end, again_from))
+                again_from = None
     if sounding and (tail := encode_mulaw(resampler.flush())):
         emit(ev.ReplyAudio(revision, tail, text_end))

@@ -111,6 +111,7 @@ class Session:
                 tasks=self._tasks,
                 emit=self.receive,
                 language=options.language,
+                sent=self._conversation.sent_text,
             )
         self._journal = Journal(claim, facts, clock=self._clock)
         self._recording = recording

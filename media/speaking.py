@@ -43,7 +43,10 @@ class Mouth:
         tasks: BackgroundTasks,
         emit: Callable[[ev.Event], None],
         language: str = "",
+        sent: Callable[[ev.Revision], int] = lambda revision: 0,
     ) -> None:
+        self._sent = sent
+        """Tells how many characters of a reply the caller has heard, or will hear in any case."""
         self._claim = claim
         self._engines = engines
         self._phrases = phrases
@@ -141,9 +144,15 @@ class Mouth:
         # Only now: of a reply that was stopped before it began, the voice must not be told that nothing was heard.
         self._spoken_last = revision
         tts, language = self._engines.tts, self._language
+
+        def sent() -> int:
+            return self._sent(revision)
+
         try:
             if isinstance(command, cmd.SayLine):
-                await say(revision, command.text, tts=tts, speech=self._speech, language=language, emit=self._emit)
+                await say(
+                    revision, command.text, tts=tts, speech=self._speech, language=language, emit=self._emit, sent=sent
+                )
             else:
                 await answer(
                     revision,
@@ -156,6 +165,7 @@ class Mouth:
                     speculative=command.speculative,
                     emit=self._emit,
                     tools=self._tools,
+                    sent=sent,
                 )
         except EngineError as error:
             logger.warning("Call %s: an engine failed: %s", self._claim.call_id, error)

@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import psycopg
@@ -268,6 +268,23 @@ class RedisServer(_Server):
         self.port = reserve_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
+
+    @contextmanager
+    def away(self, how: Literal["killed", "frozen"]) -> Iterator[None]:
+        """Do not answer in the block: killed, and empty afterwards, or frozen, with everything that was asked."""
+        running = self._process
+        assert running is not None
+        if how == "killed":
+            self.kill()
+        else:
+            running.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            if how == "killed":
+                self.start()
+            else:
+                running.signal(signal.SIGCONT)
 
     def _launch(self) -> Process:
         command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]

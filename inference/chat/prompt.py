@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from inference.chat.inert import inert
-from inference.types import FINISHED, NOT_SAID, Message, Tools
+from inference.types import BROKEN_OFF, FINISHED, NOT_SAID, Message, Tools
 
 PICKS_UP = "(The call is connected.)"
 """The caller's first turn where the agent spoke first, since some chat templates require that a user begins."""
@@ -45,6 +45,10 @@ be one from its first letter."""
 END_CALL_FUNCTION = "End the call. Only when the conversation is over, and with a goodbye in the same reply."
 TRANSFER_FUNCTION = "Hand the caller on, when they want or need it. Say in the same reply that you will connect them."
 OPT_OUT_FUNCTION = "The caller asks not to be called any more. They are told that they will not be."
+ENDS = {"finished": FINISHED, "broken-off": BROKEN_OFF}
+"""What the language model is told at the very end, by the role that stands for it."""
+NOTES = ("unsaid", *ENDS)
+"""The roles of notes about the conversation, which nobody has said."""
 KEPT = 0.6
 """Share of the room that the turns take after the oldest ones were dropped."""
 
@@ -92,14 +96,14 @@ def prompt(
 
 
 def _role(message: Message) -> str:
-    return "user" if message.role in ("unsaid", "finished") else message.role
+    return "user" if message.role in NOTES else message.role
 
 
 def _content(lines: Sequence[Message]) -> str:
     """The lines of one turn, made inert, between what the agent has not said of the turn before and the last note."""
     notes = [NOT_SAID.format(inert(line.content)) for line in lines if line.role == "unsaid"]
-    words = inert(" ".join(line.content for line in lines if line.role not in ("unsaid", "finished")))
-    end = [FINISHED for line in lines if line.role == "finished"]
+    words = inert(" ".join(line.content for line in lines if line.role not in NOTES))
+    end = [ENDS[line.role] for line in lines if line.role in ENDS]
     return " ".join(filter(None, [*notes, words, *end])) or GOES_ON
 
 

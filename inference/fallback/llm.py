@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from inference.continuing import Continuation
 from inference.fallback.member import Member, Trial, answer_by, combine, loop_time
 from inference.fallback.members import FallbackEngine
 from inference.interfaces import LanguageModel
@@ -16,9 +17,9 @@ class FallbackLanguageModel(FallbackEngine[LanguageModel]):
     """
     ``deadline`` runs until the first words of a reply, ``stall`` between its pieces. Both are in seconds.
 
-    Once words were passed on, another engine could only start the reply again. A reply that breaks off then raises, and
-    the conversation handles it. A reply without a word counts as failed. If the engine that would be asked is paid by
-    the token (``may_speculate`` is false), speculative requests are refused.
+    A reply that breaks off after its first words is finished by the next engine. A reply without a word counts as
+    failed. If the engine that would be asked is paid by the token (``may_speculate`` is false), speculative requests
+    are refused.
     """
 
     kind = "llm"
@@ -31,23 +32,25 @@ class FallbackLanguageModel(FallbackEngine[LanguageModel]):
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
         failure: EngineError | None = None
+        said = ""
         willing = self.members
         if speculative:
             if not self.may_speculate:
                 raise EngineError("the llm engine that would be asked takes no speculative requests")
             willing = [member for member in willing if not member.started or member.engine.may_speculate]
         for member, ticket in self.candidates(willing):
-            begun = False
+            continuation = Continuation(said) if said.strip() else None
+            asked = messages if continuation is None else continuation.messages(messages)
             try:
-                reply = self._reply(member, ticket, messages, speculative=speculative, tools=tools)
-                async with aclosing(reply) as deltas:
+                async with aclosing(self._reply(member, ticket, asked, speculative=speculative, tools=tools)) as deltas:
                     async for delta in deltas:
-                        begun = True
-                        yield delta
+                        for passed_on in [delta] if continuation is None else continuation.push(delta):
+                            said += passed_on.text
+                            yield passed_on
+                for passed_on in [] if continuation is None else continuation.finish():
+                    yield passed_on
                 return
             except EngineError as error:
-                if begun:
-                    raise
                 failure = combine(failure, error)
         raise failure or self.none_started_error(willing)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from inference.fallback.member import loop_time
+from inference.resuming import has_sound, resume_at
 from inference.types import AudioChunk, EngineTimeout
 
 
@@ -33,14 +34,9 @@ class Script:
             raise self.error
         return self.text[position : self._clause_end(position)]
 
-    def next_word(self, position: int) -> int:
-        """Return where the next engine continues if one failed at this character: after the broken-off word."""
-        if position == 0 or position in self._clause_ends:
-            return position
-        end = self._clause_end(position)
-        while position < end and not (self.text[position - 1].isspace() or self.text[position].isspace()):
-            position += 1
-        return position if has_sound(self.text[position:end]) else end
+    def resume_at(self, said: int, *, sent: int) -> int:
+        """Return where the next engine goes on if one failed at this character (``inference/resuming.py``)."""
+        return resume_at(self.text, self._clause_ends, said=said, sent=sent)
 
     async def close(self) -> None:
         if self._reading is not None:
@@ -111,8 +107,3 @@ class ScriptReader:
     @property
     def _owes_sound(self) -> bool:
         return self._knows_end or has_sound(self._script.text[self.said : self.position])
-
-
-def has_sound(text: str) -> bool:
-    """Whether saying the text makes a sound; punctuation alone makes none."""
-    return any(character.isalnum() for character in text)

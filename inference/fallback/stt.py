@@ -11,7 +11,7 @@ from typing import Any
 
 from inference.fallback.member import Member, Trial, answer_by, combine, loop_time
 from inference.fallback.members import FallbackEngine
-from inference.interfaces import OnPartial, PacedTranscription, SpeechToText, Transcription
+from inference.interfaces import DelayedTranscription, OnPartial, PacedTranscription, SpeechToText, Transcription
 from inference.resampling import Resampler
 from inference.types import EngineError, Pcm, Transcript
 
@@ -132,6 +132,12 @@ class FallbackTranscription:
             except EngineError as error:
                 with suppress(EngineError):  # the next request for words raises it
                     self._replace(listener, error)
+
+    @property
+    def delayed(self) -> bool:
+        """Whether the engine that hears the utterance is out of reach."""
+        heard_by = self._listener.transcription if self._listener is not None else None
+        return isinstance(heard_by, DelayedTranscription) and heard_by.delayed
 
     async def snapshot(self) -> Transcript:
         return await self._request(finishing=False)

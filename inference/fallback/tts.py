@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from inference.fallback.member import Member, Trial, combine, loop_time
 from inference.fallback.members import FallbackEngine
-from inference.fallback.script import Script, ScriptReader, has_sound
-from inference.interfaces import Speech, TextToSpeech
+from inference.fallback.script import Script, ScriptReader
+from inference.interfaces import MovingSpeech, Speech, TextToSpeech
 from inference.resampling import Resampler
+from inference.resuming import has_sound
 from inference.types import AudioChunk, EngineError, Pcm
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,8 @@ class FallbackTextToSpeech(FallbackEngine[TextToSpeech]):
     """
     ``deadline`` is how many seconds an engine may take to the next sound, whenever it owes one.
 
-    If an engine fails in mid-sentence, the next one continues with the next word. The call then stays with it for
+    If an engine fails in mid-sentence, the next one goes on with the broken-off word, or with its clause if the caller
+    has heard nothing of that. The call then stays with it for
     ``retry_after`` seconds. The rate is that of the first engine that knows its rate at the start; the sound of the
     others is resampled to it. An engine uses its default voice for a voice that it does not have, unless its ``VOICES``
     name another one. An unknown voice is refused only by the first engine.
@@ -87,6 +90,8 @@ class FallbackSpeech:
         self._open_speeches: dict[Member[TextToSpeech], Speech] = {}
         self._parts: list[_Part] = []
         """The parts of the last ``speak()``, in order."""
+        self.sent: Callable[[], int] = lambda: sys.maxsize
+        """Set by the owner (``MovingSpeech``). Until then, all sound counts as sent."""
         self._avoided_until: dict[Member[TextToSpeech], float] = {}
         """Until this time of the loop the call asks the others first, because this engine has failed it."""
 
@@ -108,6 +113,7 @@ class FallbackSpeech:
         self._parts = []
         script = Script(text)
         said = begin = 0
+        again_from: int | None = None
         failure: EngineError | None = None
         try:
             for member, ticket in self._engine.candidates(sorted(self._members, key=self._is_avoided)):
@@ -115,16 +121,18 @@ class FallbackSpeech:
                     async with aclosing(self._speak_with(member, ticket, script, begin)) as chunks:
                         async for chunk in chunks:
                             said = chunk.text_end
-                            yield chunk
+                            yield chunk if again_from is None else replace(chunk, again_from=again_from)
+                            again_from = None
                     return
                 except EngineError as error:
                     if script.error is not None:
                         raise script.error from None
                     failure = combine(failure, error)
                     self._avoided_until[member] = loop_time() + self._engine.retry_after
-                    begin = script.next_word(said)
-                    if script.ended and begin == len(script.text):
+                    begin = script.resume_at(said, sent=self.sent())
+                    if script.ended and not has_sound(script.text[begin:]):
                         return
+                    again_from = begin if said else None
             raise failure or self._engine.none_started_error(self._engine.members)
         finally:
             await script.close()
@@ -170,6 +178,8 @@ class FallbackSpeech:
     ) -> AsyncGenerator[AudioChunk, None]:
         """Say the script from character ``begin`` on."""
         speech = self._open_speech(member, ticket)
+        if isinstance(speech, MovingSpeech):
+            speech.sent = lambda: max(0, self.sent() - begin)
         part = _Part(member, speech)
         self._parts.append(part)
         resampler = Resampler(member.engine.rate_hz, self._engine.rate_hz)
@@ -178,11 +188,12 @@ class FallbackSpeech:
             with Trial(member, ticket, lambda: script.error is not None) as trial:
                 async with aclosing(speech.speak(reader)) as chunks:
                     while (chunk := await reader.next_chunk(chunks)) is not None:
-                        reader.said = max(reader.said, begin + chunk.text_end)
+                        again_from = None if chunk.again_from is None else begin + chunk.again_from
+                        reader.said = max(reader.said if again_from is None else again_from, begin + chunk.text_end)
                         pcm = resampler.push(chunk.pcm)
                         part.samples += len(pcm)
                         trial.produced = trial.produced or len(chunk.pcm) > 0
-                        yield AudioChunk(pcm, reader.said, chunk.exact)
+                        yield AudioChunk(pcm, reader.said, chunk.exact, again_from)
                 if script.error is not None:
                     raise script.error
                 if not trial.produced and has_sound(script.text[begin : reader.position]):

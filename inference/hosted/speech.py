@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import numpy as np
 
-from inference.fallback.script import has_sound
 from inference.hosted.context import Manner
 from inference.hosted.loudness import Levelling
 from inference.hosted.passage import HELD_BACK, Clause, Passage
 from inference.hosted.timing import RATE_HZ
+from inference.resuming import has_sound
 from inference.types import AudioChunk, EngineError, EngineFull, Pcm, QuotaExhausted
 from inference.voices.clause import LEADING_SILENCE, QUIET
 

@@ -98,6 +98,14 @@ class KnownWorkers:
         worker = self._workers.get(channel)
         return worker is not None and worker.news.state == "ready" and worker.news.free > 0
 
+    def free_slots(self, *, without: str) -> dict[str, int]:
+        """The workers that would probably take a session, but for one, each with its free slots, by channel."""
+        return {
+            channel: worker.news.free
+            for channel, worker in self._workers.items()
+            if channel != without and self.has_free_slot(channel)
+        }
+
     def on_their_clocks(self, time: float) -> dict[str, float]:
         """The time of this process on the clock of each worker, by channel; of at most as many as a placement names."""
         return {channel: time + worker.ahead for channel, worker in list(self._workers.items())[: wire.MAX_WORKERS]}

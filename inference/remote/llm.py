@@ -10,11 +10,15 @@ from typing import Any
 from msgspec import structs
 
 from inference import usage
+from inference.continuing import Continuation
 from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
 from inference.remote.streams import IncomingStream
 from inference.requests import NO_REQUESTS
 from inference.types import NO_TOOLS, EngineError, EngineFull, EngineTimeout, Message, Role, TextDelta, Tools
+
+MOST_WORKERS = 3
+"""Workers that are asked for one reply. After so many there is another fault than that of one worker."""
 
 
 class RemoteLanguageModel(RemoteEngine):
@@ -31,27 +35,42 @@ class RemoteLanguageModel(RemoteEngine):
     def stream(
         self, messages: Sequence[Message], *, speculative: bool = False, tools: Tools = NO_TOOLS
     ) -> AsyncGenerator[TextDelta, None]:
-        return self._stream(open_message(messages, tools, speculative=speculative))
+        return self._stream(messages, tools, speculative=speculative)
 
     async def warm(self, messages: Sequence[Message], *, tools: Tools = NO_TOOLS) -> None:
-        async with aclosing(self._stream(open_message(messages, tools, warm=True))) as deltas:
+        async with aclosing(self._stream(messages, tools, warm=True)) as deltas:
             async for _ in deltas:
                 pass
 
-    async def _stream(self, open_message: wire.OpenReply) -> AsyncGenerator[TextDelta, None]:
-        """Ask another worker if the first one is lost or full, but not after the first words: they were passed on."""
-        for attempt in (1, 2):
-            reply = RemoteReply(self, open_message, directly=attempt == 1)
-            begun = False
+    async def _stream(
+        self, messages: Sequence[Message], tools: Tools, *, speculative: bool = False, warm: bool = False
+    ) -> AsyncGenerator[TextDelta, None]:
+        """
+        Reply with the help of another worker if the first one is lost or full.
+
+        If words were passed on, the other worker goes on behind them.
+        """
+        said, left, continuation = "", "", None
+        for attempt in range(MOST_WORKERS):
+            asked = messages if continuation is None else continuation.messages(messages)
+            opening = open_message(asked, tools, speculative=speculative, warm=warm)
+            reply = RemoteReply(self, opening, directly=attempt == 0, instead_of=left)
             try:
                 while (delta := await self._next_delta(reply)) is not None:
-                    begun = True
-                    yield TextDelta(delta.text, delta.requests or NO_REQUESTS, delta.is_cut)
+                    text = TextDelta(delta.text, delta.requests or NO_REQUESTS, delta.is_cut)
+                    for passed_on in [text] if continuation is None else continuation.push(text):
+                        said += passed_on.text
+                        yield passed_on
                     reply.stream.count_read(reply.session, 0)
+                for passed_on in [] if continuation is None else continuation.finish():
+                    yield passed_on
                 return
-            except (wire.SessionLost, EngineFull):
-                if begun or attempt == 2:
+            except (wire.SessionLost, EngineFull) as error:
+                is_lost = isinstance(error, wire.SessionLost)
+                if attempt == MOST_WORKERS - 1 or not (is_lost or reply.session.directly):
                     raise
+                left = reply.session.peer if is_lost else ""
+                continuation = Continuation(said) if said.strip() else None
             finally:
                 reply.session.close()
 
@@ -64,9 +83,15 @@ class RemoteLanguageModel(RemoteEngine):
 
 
 class RemoteReply:
-    """One reply. ``directly`` asks the worker that served last, if it has a free slot."""
+    """
+    One reply. ``directly`` asks the worker that served last, if it has a free slot.
 
-    def __init__(self, engine: RemoteLanguageModel, open_message: wire.OpenReply, *, directly: bool) -> None:
+    ``instead_of`` is the channel of a worker that was lost.
+    """
+
+    def __init__(
+        self, engine: RemoteLanguageModel, open_message: wire.OpenReply, *, directly: bool, instead_of: str = ""
+    ) -> None:
         self.stream: IncomingStream[wire.Delta] = IncomingStream()
         self.meter = usage.current()
         self._engine = engine
@@ -75,7 +100,7 @@ class RemoteReply:
             self.session = RemoteSession(engine, self)
             self.session.assign(engine.preferred_worker, offered=False)
         else:
-            self.session = engine.place(self)
+            self.session = engine.place(self, instead_of=instead_of)
 
     def opened(self, session: RemoteSession) -> None:
         self._engine.preferred_worker = session.peer
@@ -102,8 +127,17 @@ def open_message(
     messages: Sequence[Message], tools: Tools, *, speculative: bool = False, warm: bool = False
 ) -> wire.OpenReply:
     """The message that opens a reply; each attempt puts the id of its session into it."""
-    turns: list[tuple[Role, str]] = [(line.role, line.content) for line in messages if line.role != "finished"]
-    finished = len(turns) < len(messages)
+    ends = {line.role for line in messages} & {"finished", "broken-off"}
+    turns: list[tuple[Role, str]] = [(line.role, line.content) for line in messages if line.role not in ends]
+    targets = list(tools.transfer_targets)
     return wire.OpenReply(
-        1, turns, speculative, warm, list(tools.transfer_targets), tools.opt_out, tools.may_wait, finished
+        1,
+        turns,
+        speculative,
+        warm,
+        targets,
+        tools.opt_out,
+        tools.may_wait,
+        finished="finished" in ends,
+        broken_off="broken-off" in ends,
     )

@@ -1,14 +1,16 @@
 """
 Finds a worker for a session: the base of the three engines that are served elsewhere.
 
-The workers of an engine compete for placements on one channel, which takes some milliseconds. A voice has that time
-when its call begins, and an utterance while the caller speaks. A language model has not: once a worker has served it,
-it asks the same worker directly, and uses the channel again only when that worker is full or gone.
+The workers of an engine compete for placements on one channel, which takes some milliseconds, or longer if one of them
+has just died with a placement in its hands. A voice has that time when its call begins, and an utterance while the
+caller speaks. A language model has not: once a worker has served it, it asks the same worker directly, and uses the
+channel again only when that worker is full or gone. A session whose worker is lost asks another one directly as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 from typing import ClassVar, Protocol, cast
 
@@ -17,7 +19,7 @@ from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_la
 
 from inference.remote import wire
 from inference.remote.known_workers import KnownWorkers
-from inference.remote.links import BEAT, SILENT_BEATS, Layer, Links
+from inference.remote.links import BEAT, LONGEST_OUTAGE, SILENT_BEATS, Layer, Links
 from inference.remote.waiting import cancel_and_wait, wait_at_most
 from inference.types import (
     Description,
@@ -30,7 +32,7 @@ from inference.types import (
 )
 from inference.usage import UsageMeter
 
-PLACE_AGAIN = 0.5
+PLACE_AGAIN = 0.25
 """Seconds without an offer after which a placement is sent again, because a worker that dies may take it with it. If
 two workers take it, the second offer is declined."""
 FULL_PATIENCE = 0.25
@@ -39,6 +41,8 @@ FULL_PATIENCE = 0.25
 _SEND_AGAIN = 0.02
 """Seconds after which a placement that could not be sent is tried again: each attempt uses up one connection that broke
 when Redis was restarted, and the next one may work."""
+_SEND_TIMEOUT = 0.5
+"""Seconds for sending a placement. Redis answers in milliseconds."""
 _MAX_SENDING = 16
 """Placements that are sent at the same time: each takes a connection, and the pool has a hundred."""
 
@@ -69,6 +73,8 @@ class RemoteSession:
         self.peer = ""
         """The channel of the worker; "" until one is found."""
         self.over = False
+        self.directly = False
+        """The worker was asked without knowing whether it takes the session."""
         self.settled = asyncio.Event()
         """Set when a worker is found or the session is over."""
         self._engine = engine
@@ -80,7 +86,7 @@ class RemoteSession:
 
     def assign(self, peer: str, *, offered: bool = True) -> None:
         """Give the session to a worker. ``offered`` says whether the worker has offered itself for it."""
-        self.peer = peer
+        self.peer, self.directly = peer, not offered
         self._engine.links.add(self, peer_knows=offered)
         self.settled.set()
         try:
@@ -194,6 +200,10 @@ class RemoteEngine:
             raise EngineError(f"the engine {self.alias!r} was not started, or was closed")
         return self._links
 
+    @property
+    def layer_is_silent(self) -> bool:
+        return self._links is not None and self._links.layer.silent
+
     def describe(self) -> Description:
         """The weights stay the same while workers come and go, because stored speech is found by them."""
         weights = f"served by workers on the channel layer ({self.workers.weights or 'none heard so far'})"
@@ -247,6 +257,7 @@ class RemoteEngine:
     def _on_envelope(self, envelope: wire.Announcement | wire.Placement) -> None:
         if self._links is None or not isinstance(envelope, wire.Announcement):
             return
+        self._links.hear(envelope.sender)
         usable = self.workers.update(envelope, asyncio.get_running_loop().time())
         if usable:
             self._news.set()
@@ -269,6 +280,10 @@ class RemoteEngine:
             return NoWorker(f"no worker of {self.alias!r} can be heard: Redis cannot be reached (REDIS_URL)")
         if isinstance(stream, InMemoryChannelLayer):
             return NoWorker(f"no worker serves {self.alias!r} in this process; set REDIS_URL to use workers elsewhere")
+        if self._links is not None and self._links.other_version:
+            return NoWorker(
+                f"no worker of {self.alias!r} can be used; of a message that was heard, {self._links.other_version}"
+            )
         return NoWorker(
             f"no worker of {self.alias!r} was heard for {SILENT_BEATS * BEAT:g} s: "
             f"is `manage.py runworker {self.alias}` running?"
@@ -276,10 +291,18 @@ class RemoteEngine:
 
     # -- sessions ---------------------------------------------------------------------------------------
 
-    def place(self, owner: SessionOwner) -> RemoteSession:
-        """Return a session that a worker will take, or that its owner will lose."""
+    def place(self, owner: SessionOwner, *, instead_of: str = "") -> RemoteSession:
+        """
+        Return a session that a worker will take, or that its owner will lose.
+
+        ``instead_of`` is the channel of a worker that was lost. Another one is then asked directly, if one is known to
+        have a free slot.
+        """
         links = self.links
         session = RemoteSession(self, owner)
+        if instead_of and (others := self.workers.free_slots(without=instead_of)):
+            session.assign(random.choices([*others], [*others.values()])[0], offered=False)
+            return session
         self._waiting[session.id] = session
         task = asyncio.ensure_future(self._place(session, links))
         self._placing.add(task)
@@ -294,20 +317,22 @@ class RemoteEngine:
     async def _place(self, session: RemoteSession, links: Links) -> None:
         now = asyncio.get_running_loop().time
         begun = now()
-        until = self.workers.on_their_clocks(begun + self._place_timeout)
-        placement = wire.pack(wire.Placement(links.channel, session.id, until))
         refusal = f"no worker of {self.alias!r} took a session within {self._place_timeout:g} s"
         try:
-            async with asyncio.timeout_at(begun + self._place_timeout):
+            async with asyncio.timeout_at(begun + self._place_timeout) as limit:
                 while not session.settled.is_set():
                     self.check()
+                    if links.layer.silent:
+                        # Nobody can be asked. The session waits as the open ones do.
+                        limit.reschedule(min(now() + self._place_timeout, begun + LONGEST_OUTAGE * BEAT))
+                        refusal = f"Redis cannot be asked for a worker of {self.alias!r}: it does not answer"
                     if self.workers.full:
                         # It takes a moment until a slot that has become free is known here.
                         if now() > begun + FULL_PATIENCE:
                             raise EngineFull(f"all slots of {self.alias!r} are taken")
                         await wait_at_most(FULL_PATIENCE / 10, session.settled)
-                    elif failure := await self._send_placement(placement):
-                        refusal = f"Redis cannot be asked for a worker of {self.alias!r}: {failure}"
+                    elif failure := await self._send_placement(session, links):
+                        refusal = f"Redis cannot be asked for a worker of {self.alias!r}: {failure!r}"
                         await asyncio.sleep(_SEND_AGAIN)
                     else:
                         await wait_at_most(PLACE_AGAIN, session.settled)
@@ -316,11 +341,13 @@ class RemoteEngine:
         except TimeoutError:
             session.lose(NoWorker(refusal))
 
-    async def _send_placement(self, placement: wire.LayerMessage) -> Exception | None:
+    async def _send_placement(self, session: RemoteSession, links: Links) -> Exception | None:
         """Return why the layer failed, if it did."""
         assert self._placements is not None
+        until = self.workers.on_their_clocks(asyncio.get_running_loop().time() + self._place_timeout)
+        placement = wire.pack(wire.Placement(links.channel, session.id, until))
         try:
-            async with self._sending:
+            async with asyncio.timeout(_SEND_TIMEOUT), self._sending:
                 await self._placements.send(f"inference.{self.alias}", placement)
         except ChannelFull:
             raise EngineFull(f"too many sessions wait for a worker of {self.alias!r}") from None

@@ -169,6 +169,7 @@ class ServedReply(ServedSession):
     async def _answer(self, opened: wire.OpenReply, engine: LanguageModel) -> None:
         messages = [Message(role, content) for role, content in opened.messages]
         messages += [Message("finished", "")] if opened.finished else []
+        messages += [Message("broken-off", "")] if opened.broken_off else []
         tools = Tools(tuple(opened.transfer_targets), opt_out=opened.opt_out, may_wait=opened.may_wait)
         if opened.warm:
             await engine.warm(messages, tools=tools)

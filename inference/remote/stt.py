@@ -13,14 +13,16 @@ from inference import usage
 from inference.interfaces import OnPartial
 from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
-from inference.types import EngineError, EngineTimeout, Pcm, Transcript
+from inference.types import EngineError, EngineFull, EngineTimeout, Pcm, Transcript
 
 logger = logging.getLogger(__name__)
 
 PIECE_SECONDS = 0.1
 """Sound is sent in pieces of this length. Where words are asked for, the rest is sent at once."""
-KEPT_SECONDS = 30.0
-"""Seconds of an utterance that are kept in case its worker dies; few utterances are longer."""
+KEPT_SECONDS = 90.0
+"""Seconds of an utterance that are kept in case its worker dies: longer than a voice goes on without an answer."""
+MOST_MOVES = 3
+"""Workers that may be lost in one utterance. After so many there is another fault than that of one worker."""
 _MAX_HINT = 1000
 _MAX_KEYTERM = 200
 """Characters of the hint that are sent, from its end; engines use fewer."""
@@ -107,8 +109,8 @@ class RemoteTranscription:
         """The answer to the final request, once it was made."""
         self._error: EngineError | None = None
         """The error for which there will be no more words."""
-        self._tried_again = False
-        """A second worker was asked already."""
+        self._moves = 0
+        """The workers that were lost."""
         self.meter = usage.current()
         self._session = engine.place(self)
 
@@ -133,6 +135,11 @@ class RemoteTranscription:
 
     def cancel(self) -> None:
         self._fail(EngineError("the utterance was cancelled"))
+
+    @property
+    def delayed(self) -> bool:
+        """Whether the channel layer does not work, so that the words come once it does."""
+        return self._error is None and self._engine.layer_is_silent
 
     # -- the session ------------------------------------------------------------------------------------
 
@@ -169,12 +176,13 @@ class RemoteTranscription:
             session.close()
 
     def lost(self, session: RemoteSession, error: EngineError) -> None:
-        can_repeat = self._complete and not self._tried_again and self._error is None
-        if isinstance(error, wire.SessionLost) and can_repeat:
-            self._tried_again = True
+        can_move = self._complete and self._moves < MOST_MOVES and self._error is None
+        is_lost = isinstance(error, wire.SessionLost)
+        if can_move and (is_lost or (isinstance(error, EngineFull) and session.directly)):
+            self._moves += 1
             self._sent = 0
             try:
-                self._session = self._engine.place(self)
+                self._session = self._engine.place(self, instead_of=session.peer if is_lost else "")
             except EngineError as refusal:
                 self._fail(refusal)
         else:

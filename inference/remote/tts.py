@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -15,7 +16,11 @@ from inference.remote import wire
 from inference.remote.placement import RemoteEngine, RemoteSession
 from inference.remote.streams import IncomingStream
 from inference.remote.waiting import cancel_and_wait
-from inference.types import AudioChunk, EngineError, EngineTimeout, Pcm
+from inference.resuming import has_sound, resume_at
+from inference.types import AudioChunk, EngineError, EngineFull, EngineTimeout, Pcm
+
+MOST_MOVES = 3
+"""Workers that may be lost in one turn. After so many there is another fault than that of one worker."""
 
 
 class RemoteTextToSpeech(RemoteEngine):
@@ -23,7 +28,7 @@ class RemoteTextToSpeech(RemoteEngine):
     ``rate_hz`` is learned from a worker unless the options give it.
 
     The voice of a call belongs to one worker, which remembers what it has said. If that worker is gone, another one
-    speaks from the next turn on.
+    goes on with the sentence.
     """
 
     kind = "tts"
@@ -65,13 +70,14 @@ class RemoteTurn:
     number: int
     session: RemoteSession | None = None
     stream: IncomingStream[wire.Piece] = field(default_factory=IncomingStream)
-    clauses: list[str] = field(default_factory=list)
-    """The text so far. If the worker is lost before the first sound, all of it is sent to another one."""
+    text: str = ""
+    """The text so far. If the worker is lost, another one gets what is still to be said."""
+    clause_ends: list[int] = field(default_factory=list)
+    begin: int = 0
+    """The character with which the present worker has begun."""
     text_ended: bool = False
     text_error: Exception | None = None
     """The error that reading the text has raised. The listener gets it once the text before it was said."""
-    characters: int = 0
-    """The length of the text so far."""
     characters_said: int = 0
     """The number of them that the received sound says."""
     owed_since: float = 0.0
@@ -80,7 +86,13 @@ class RemoteTurn:
     @property
     def owes_sound(self) -> bool:
         """Whether the worker has something to say; else it waits for text."""
-        return self.text_ended or self.characters_said < self.characters
+        return self.text_ended or self.characters_said < len(self.text)
+
+    @property
+    def clauses_to_say(self) -> list[str]:
+        """The text for the present worker."""
+        ends = [end for end in self.clause_ends if end > self.begin]
+        return [self.text[start:end] for start, end in zip([self.begin, *ends], ends, strict=False)]
 
 
 class RemoteSpeech:
@@ -94,6 +106,10 @@ class RemoteSpeech:
         self._turns: dict[int, RemoteTurn] = {}
         """The turns whose listener has not stopped yet, by number."""
         self._last_turn: RemoteTurn | None = None
+        self.sent: Callable[[], int] = lambda: sys.maxsize
+        """Set by the owner (``MovingSpeech``). Until then, all sound counts as sent."""
+        self._left = ""
+        """The channel of the worker that was lost."""
         self._closed = False
         self._draining = False
         """The worker wants to stop: the session is closed as soon as no turn uses it."""
@@ -106,20 +122,24 @@ class RemoteSpeech:
         self._turns[turn.number] = turn
         reading = asyncio.ensure_future(self._read_text(turn, text))
         try:
-            for attempt in (1, 2):
+            moves = 0
+            while turn.begin < len(turn.text) or not turn.text_ended or not moves:
                 self._begin(turn)
-                begun = False
+                again_from = turn.begin if moves else None
                 try:
                     while (piece := await self._next_piece(turn)) is not None:
-                        begun = True
-                        yield AudioChunk(np.frombuffer(piece.sound, "<i2"), piece.text_end, piece.exact)
+                        pcm = np.frombuffer(piece.sound, "<i2")
+                        yield AudioChunk(pcm, turn.characters_said, piece.exact, again_from)
+                        again_from = None
                         assert turn.session is not None
                         turn.stream.count_read(turn.session, turn.number)
                     break
-                except wire.SessionLost:
-                    # Before the first sound it makes no difference to the caller which worker speaks.
-                    if begun or attempt == 2:
+                except (wire.SessionLost, EngineFull) as error:
+                    moves += 1
+                    was_asked_directly = turn.session is not None and turn.session.directly
+                    if moves > MOST_MOVES or (isinstance(error, EngineFull) and not was_asked_directly):
                         raise
+                    self._go_back(turn)
             if turn.text_error is not None:
                 raise turn.text_error
         finally:
@@ -143,6 +163,13 @@ class RemoteSpeech:
         if self._session is not None:
             self._session.lose(EngineError("the voice was closed"))
 
+    def _go_back(self, turn: RemoteTurn) -> None:
+        """The worker is lost: another one says what the caller will not hear of the sound so far."""
+        turn.begin = resume_at(turn.text, turn.clause_ends, said=turn.characters_said, sent=self.sent())
+        if turn.text_ended and not has_sound(turn.text[turn.begin :]):
+            turn.begin = len(turn.text)
+        turn.characters_said = turn.begin
+
     # -- turns ------------------------------------------------------------------------------------------
 
     def _begin(self, turn: RemoteTurn) -> None:
@@ -150,7 +177,8 @@ class RemoteSpeech:
             raise EngineError("the voice was closed")
         if self._session is None:
             self._draining = False
-            self._session = self._engine.place(self)
+            self._session = self._engine.place(self, instead_of=self._left)
+            self._left = ""
         turn.session, turn.stream = self._session, IncomingStream()
         if turn.session.open:
             self._send_turn(turn.session, turn)
@@ -158,7 +186,7 @@ class RemoteSpeech:
     def _send_turn(self, session: RemoteSession, turn: RemoteTurn) -> None:
         """Send the turn with all of its text so far."""
         session.send(wire.Speak(session.id, turn.number))
-        for clause in turn.clauses:
+        for clause in turn.clauses_to_say:
             session.send(wire.Clause(session.id, turn.number, clause))
         if turn.text_ended:
             session.send(wire.NoMoreText(session.id, turn.number))
@@ -171,8 +199,8 @@ class RemoteSpeech:
                     turn.session.send(wire.Clause(turn.session.id, turn.number, clause))
                 if not turn.owes_sound:
                     turn.owed_since = now()
-                turn.clauses.append(clause)
-                turn.characters += len(clause)
+                turn.text += clause
+                turn.clause_ends.append(len(turn.text))
         except Exception as error:
             turn.text_error = error
         turn.text_ended, turn.owed_since = True, now()
@@ -192,7 +220,7 @@ class RemoteSpeech:
                     raise EngineTimeout(f"the voice was silent for {self._engine.answer_timeout:g} s") from None
             else:
                 if piece is not None:
-                    turn.characters_said = piece.text_end
+                    turn.characters_said = turn.begin + piece.text_end
                 return piece
 
     def _finish(self, turn: RemoteTurn) -> None:
@@ -210,7 +238,7 @@ class RemoteSpeech:
     # -- the session ------------------------------------------------------------------------------------
 
     def opened(self, session: RemoteSession) -> None:
-        """Open the voice and begin its turns. A worker that takes over does not learn what was said before."""
+        """Open the voice and begin its turns, each where it is. A worker that takes over learns no more than that."""
         session.send(wire.OpenSpeech(session.id, self._engine.rate_hz, self._voice, self._language))
         for turn in self._turns.values():
             if turn.session is session:
@@ -233,6 +261,7 @@ class RemoteSpeech:
     def lost(self, session: RemoteSession, error: EngineError) -> None:
         if session is self._session:
             self._session = None
+            self._left = session.peer if isinstance(error, wire.SessionLost) else ""
         for turn in self._turns.values():
             if turn.session is session:
                 turn.stream.end(error)

@@ -237,9 +237,19 @@ class Agent:
             return
         if reply.timing.first_speech is None:
             reply.timing.first_speech = now
+        if event.again_from is not None:
+            self.playout.take_back(reply.segment, event.again_from)
+            reply.held = [held for held in reply.held if held[1] <= event.again_from]
         reply.held.append((event.audio, event.text_end))
         if self.turn is not None:
             self._release_audio(self.turn)
+
+    def sent_text(self, revision: ev.Revision) -> int:
+        """How many characters of this reply the caller has heard, or will hear in any case."""
+        reply = self.find(revision)
+        if reply is None:
+            return 0
+        return reply.segment.text_until(reply.segment.received - self.playout.unsent_bytes(reply.segment))
 
     def take_end(self, event: ev.ReplyEnded, now: float) -> None:
         reply = self.find(event.revision)

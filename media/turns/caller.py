@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 
 from media.turns import events as ev
@@ -176,7 +177,7 @@ class Caller:
         """When recognition has failed if it has not answered by then; None if it was not asked."""
         if self.utterance is None or self.utterance.snapshot is None:
             return None
-        return self.utterance.snapshot.asked_at + self._options.transcript_timeout
+        return self.utterance.snapshot.patience_ends(self._options.transcript_timeout)
 
     def take_partial(self, event: ev.TranscriptPartial, now: float) -> bool:
         """Recognition has more words. False if they say nothing new."""
@@ -214,6 +215,14 @@ class Caller:
         self._take_words(utterance, event.text.strip(), event.stop_counts, now)
         return True
 
+    def take_delay(self, event: ev.TranscriptDelayed, now: float) -> None:
+        """Recognition is out of reach, and will answer later."""
+        utterance = self.utterance
+        if utterance is None or utterance.number != event.utterance or utterance.snapshot is None:
+            return
+        if utterance.snapshot.number == event.snapshot:
+            utterance.snapshot = replace(utterance.snapshot, delayed_at=now)
+
     def take_failure(self, event: ev.TranscriptFailed, now: float) -> bool:
         """Recognition does not answer: the last partial is better than nothing. False if no answer is awaited."""
         utterance = self._awaiting(event.utterance, event.snapshot)
@@ -230,7 +239,7 @@ class Caller:
         utterance = self.utterance
         if utterance is None or utterance.snapshot is None:
             return False
-        late = now >= utterance.snapshot.asked_at + self._options.transcript_timeout
+        late = now >= utterance.snapshot.patience_ends(self._options.transcript_timeout)
         return late and self.take_failure(ev.TranscriptFailed(utterance.number, utterance.snapshot.number), now)
 
     def judge_words_again(self, now: float) -> None:

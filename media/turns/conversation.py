@@ -52,6 +52,7 @@ class Conversation:
             ev.PositionReached: lambda event: control.consider(caller.reach(event.position)),
             ev.TranscriptPartial: lambda event: control.consider(caller.take_partial(event, control.now)),
             ev.TranscriptReady: lambda event: control.consider(caller.take_snapshot(event, control.now)),
+            ev.TranscriptDelayed: lambda event: caller.take_delay(event, control.now),
             ev.TranscriptFailed: lambda event: control.consider(caller.take_failure(event, control.now)),
             ev.TurnScored: lambda event: control.consider(caller.take_score(event)),
             ev.ReplyToken: lambda event: control.consider(agent.take_token(event, control.now)),
@@ -91,6 +92,10 @@ class Conversation:
         """The options of the language that the agent speaks."""
         return self.control.changing.options
 
+    def sent_text(self, revision: ev.Revision) -> int:
+        """How many characters of a reply the caller has heard, or will hear in any case."""
+        return self.control.agent.sent_text(revision)
+
     def receive(self, event: ev.Event, *, now: float) -> list[Command]:
         """Take one event. Returns everything that is to be done now, in order."""
         control = self.control
@@ -125,7 +130,11 @@ class Conversation:
             case ev.TranscriptPartial(utterance, _):
                 if utterance > control.caller.opened:
                     raise ImpossibleEvent(f"utterance {utterance} was never opened")
-            case ev.TranscriptReady(utterance, snapshot, _) | ev.TranscriptFailed(utterance, snapshot):
+            case (
+                ev.TranscriptReady(utterance, snapshot, _)
+                | ev.TranscriptDelayed(utterance, snapshot)
+                | ev.TranscriptFailed(utterance, snapshot)
+            ):
                 if utterance > control.caller.opened or snapshot > control.caller.snapshots:
                     raise ImpossibleEvent(f"snapshot {snapshot} of utterance {utterance} was never asked for")
             case ev.TurnScored(utterance, score, probability):

@@ -84,6 +84,14 @@ class TranscriptReady:
 
 
 @dataclass(frozen=True, slots=True)
+class TranscriptDelayed:
+    """Recognition cannot be reached for the moment. It has the caller's sound, or will get it, and will answer."""
+
+    utterance: int
+    snapshot: int
+
+
+@dataclass(frozen=True, slots=True)
 class TranscriptFailed:
     """Recognition has failed to answer ``TakeSnapshot``."""
 
@@ -125,6 +133,9 @@ class ReplyAudio:
     """Mu-law at 8 kHz."""
     text_end: int
     """The number of characters of the revision's text that are said by the end of it."""
+    again_from: int | None = None
+    """The voice goes on elsewhere with this character: the sound before it says no more than that, as far as it was not
+    sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +229,7 @@ Event = (
     | PositionReached
     | TranscriptPartial
     | TranscriptReady
+    | TranscriptDelayed
     | TranscriptFailed
     | TurnScored
     | ReplyToken

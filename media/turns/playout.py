@@ -12,7 +12,7 @@ text that was heard, the recording and the latency figures all come from here; n
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -68,18 +68,47 @@ class Segment:
         """No more audio will come: the text is cut to what the audio so far says."""
         self.text = self._words_until(self._text_ends[-1] if self._text_ends else 0)
 
+    def take_back(self, text_end: int, sent: int) -> int:
+        """
+        The sound behind this character is void, but for what was sent already (bytes).
+
+        Returns the bytes that are left.
+        """
+        kept = max(sent, self._bytes_until(text_end))
+        index = bisect_left(self._byte_ends, kept)
+        del self._byte_ends[index:], self._text_ends[index:]
+        if kept > (self._byte_ends[-1] if self._byte_ends else 0):
+            self._byte_ends.append(kept)
+            self._text_ends.append(text_end)
+        self._text_ends = [min(end, text_end) for end in self._text_ends]
+        self.received = kept
+        return kept
+
     @property
     def heard_text(self) -> str:
         """The words of the text that were heard to their end; always a prefix of ``text``."""
         if self.ended and self.heard >= self.received:
             return self.text
-        index = bisect_right(self._byte_ends, self.heard)
+        return self._words_until(self.text_until(self.heard))
+
+    def text_until(self, audio_bytes: int) -> int:
+        """The number of characters that so much of the audio says."""
+        index = bisect_right(self._byte_ends, audio_bytes)
         text_end = self._text_ends[index - 1] if index else 0
         if index < len(self._byte_ends):
             start = self._byte_ends[index - 1] if index else 0
-            share = (self.heard - start) / (self._byte_ends[index] - start)
+            share = (audio_bytes - start) / (self._byte_ends[index] - start)
             text_end += int((self._text_ends[index] - text_end) * share)
-        return self._words_until(text_end)
+        return text_end
+
+    def _bytes_until(self, text_end: int) -> int:
+        """How much of the audio says so many characters."""
+        index = bisect_right(self._text_ends, text_end)
+        start = self._byte_ends[index - 1] if index else 0
+        if index == len(self._text_ends):
+            return start
+        said = self._text_ends[index - 1] if index else 0
+        return start + int((self._byte_ends[index] - start) * (text_end - said) / (self._text_ends[index] - said))
 
     def _words_until(self, text_end: int) -> str:
         """The text up to this character, rounded down to a whole word."""
@@ -215,6 +244,9 @@ class Playout:
     def add(self, segment: Segment, audio: bytes, text_end: int) -> None:
         """Queue speech that may be heard; it is sent as the lead allows."""
         segment.extend(len(audio), text_end)
+        self._queue(segment, audio)
+
+    def _queue(self, segment: Segment, audio: bytes) -> None:
         rest = self._rest.pop(segment.revision, bytearray())
         rest += audio
         whole = len(rest) - len(rest) % PIECE_BYTES
@@ -230,6 +262,21 @@ class Playout:
         if rest:
             # It comes behind the other pieces of the segment, which are at the end of the queue.
             self._waiting.append(_Piece(segment, bytes(rest)))
+
+    def unsent_bytes(self, segment: Segment) -> int:
+        """How much audio of the segment waits to be sent."""
+        waiting = sum(len(piece.audio) for piece in self._waiting if piece.segment is segment)
+        return waiting + len(self._rest.get(segment.revision, b""))
+
+    def take_back(self, segment: Segment, text_end: int) -> None:
+        """What was received of the segment behind this character is void: do not send it, unless it was sent."""
+        sent = segment.received - self.unsent_bytes(segment)
+        unsent = b"".join(piece.audio for piece in self._waiting if piece.segment is segment)
+        unsent += self._rest.pop(segment.revision, b"")
+        # More of this segment can only come behind everything else that waits.
+        self._waiting = deque(piece for piece in self._waiting if piece.segment is not segment)
+        kept = segment.take_back(text_end, sent)
+        self._queue(segment, unsent[: kept - sent])
 
     def due(self, now: float) -> list[Sending]:
         """Return what to send now so that the lead is kept."""

@@ -9,6 +9,10 @@ from media.turns.clock import RATE_HZ
 from media.turns.endpointing import UNFINISHED, Judgement
 from media.turns.timing import Timing
 
+LONGEST_DELAY = 8.0
+"""Seconds for which an answer is awaited in silence while recognition is out of reach: most restarts take less, and the
+caller would have to say everything again."""
+
 
 @dataclass(slots=True)
 class Words:
@@ -68,6 +72,14 @@ class AwaitedSnapshot:
     number: int
     asked_at: float
     """Session clock."""
+    delayed_at: float | None = None
+    """When recognition was last known to be out of reach."""
+
+    def patience_ends(self, timeout: float) -> float:
+        """When recognition has failed if it has not answered by then."""
+        if self.delayed_at is None:
+            return self.asked_at + timeout
+        return min(self.delayed_at + timeout, self.asked_at + LONGEST_DELAY)
 
 
 @dataclass(slots=True, eq=False)

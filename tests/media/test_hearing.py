@@ -178,6 +178,29 @@ async def test_a_snapshot_that_fails_is_answered(ear, stt, caller, events):
     assert events == [ev.TranscriptFailed(1, 1)]
 
 
+async def test_the_conversation_learns_that_words_are_delayed(ear, stt, events, monkeypatch):
+    monkeypatch.setattr("media.hearing.TELL_OF_DELAY_EVERY", 0.0)
+    monkeypatch.setattr(RecordedTranscription, "delayed", True, raising=False)
+    reached = asyncio.Event()
+
+    async def answer_later(self: RecordedTranscription) -> Transcript:
+        await reached.wait()
+        return self.answer
+
+    monkeypatch.setattr(RecordedTranscription, "snapshot", answer_later)
+    told = asyncio.Event()
+    ear._emit = lambda event: (events.append(event), told.set())
+    ear.open(cmd.OpenUtterance(1, 0))
+    ear.take_snapshot(cmd.TakeSnapshot(1, 1))
+    await told.wait()
+    assert events[0] == ev.TranscriptDelayed(1, 1)
+    monkeypatch.setattr(RecordedTranscription, "delayed", False)
+    told.clear()
+    reached.set()
+    await told.wait()
+    assert events[-1] == ev.TranscriptReady(1, 1, "hello")
+
+
 async def test_a_snapshot_of_an_utterance_that_is_not_open_fails_at_once(ear, stt, events):
     stt.fails = True
     ear.open(cmd.OpenUtterance(1, 0))

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from inference.engines.fallback import FallbackLanguageModel
-from inference.engines.scripted import ScriptedLanguageModel
+from inference.engines.scripted import DEFAULT_REPLY, ScriptedLanguageModel
 from inference.requests import ToolRequests
 from inference.types import (
     ContextTooLarge,
     EngineError,
     EngineFull,
-    EngineTimeout,
     TextDelta,
 )
 from tests.inference.contract import leaving_no_task
@@ -69,17 +68,27 @@ def test_a_reply_that_only_requests_the_end_of_the_call_is_a_success():
 
 
 @pytest.mark.parametrize("trouble", ["failures", "stalls"])
-def test_a_reply_that_breaks_off_raises_instead_of_starting_again_with_another_model(trouble):
+@pytest.mark.parametrize("begins_again", [True, False])
+def test_a_reply_that_breaks_off_is_finished_by_the_next_model(trouble, begins_again):
     async def work():
         broken = llm(**{trouble: [{"rate": 1.0, "at": "middle", **({"seconds": 99.0} if trouble == "stalls" else {})}]})
-        engine = await started(FallbackLanguageModel(engines=[broken, llm(replies=[SECOND_REPLY])], stall=2.0))
-        deltas = engine.stream(MESSAGES)
-        for _ in range(15):
-            await anext(deltas)
-        with pytest.raises(EngineError) as failure:
-            await anext(deltas)
-        assert isinstance(failure.value, EngineTimeout) is (trouble == "stalls")
+        half = " ".join(DEFAULT_REPLY.split()[:15])
+        rest = DEFAULT_REPLY.removeprefix(half)
+        second = llm(replies=[DEFAULT_REPLY if begins_again else rest.strip()])
+        engine = await started(FallbackLanguageModel(engines=[broken, second], stall=2.0))
+        assert await read_reply(engine) == half + rest
         assert outcomes(engine)[0] == ((0, 0, 1, 0) if trouble == "stalls" else (0, 1, 0, 0))
+        assert outcomes(engine)[1] == (1, 0, 0, 0)
+
+    run(work())
+
+
+def test_a_reply_that_breaks_off_at_every_model_raises():
+    async def work():
+        broken = llm(failures=[{"rate": 1.0, "at": "middle"}])
+        engine = await started(FallbackLanguageModel(engines=[broken, broken]))
+        with pytest.raises(EngineError, match="as its script says"):
+            await read_reply(engine)
 
     run(work())
 

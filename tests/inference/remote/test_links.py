@@ -54,29 +54,34 @@ async def test_an_invalid_message_is_dropped_with_one_line_and_disturbs_no_sessi
 
 
 @in_virtual_time
-async def test_lost_sound_raises_instead_of_leaving_a_gap(lossy_layer):
+async def test_lost_sound_is_sent_again(lossy_layer):
     engine = ScriptedTextToSpeech(first_delay=0.0, chunk_delay=0.01)
-    async with serving("tts", engine) as server, started(RemoteTextToSpeech()) as tts:
-        speech = tts.open()
+    async with serving("tts", engine), started(RemoteTextToSpeech()) as tts:
         lossy_layer.loses = lose_one(wire.Piece, number=2)
-        with pytest.raises(EngineError, match="lost on the way"):
-            await spoken_samples(speech, SENTENCE)
-        await wait_until(lambda: server.free == server.slots)
-        lossy_layer.loses = lossy_layer.loses_none
+        assert await spoken_samples(tts.open(), SENTENCE) == len(SENTENCE) * SAMPLES_PER_CHARACTER
+
+
+@in_virtual_time
+async def test_a_worker_that_hears_nothing_any_more_is_left(lossy_layer):
+    """It is still heard itself: only its connection for reading is broken."""
+    async with serving("tts", ScriptedTextToSpeech(**QUICK)), started(RemoteTextToSpeech()) as tts:
+        speech = tts.open()
         assert await spoken_samples(speech, "Hello.") == HELLO_SAMPLES
+        lossy_layer.loses = lambda packet: contains(packet, wire.Speak)
+        with pytest.raises(EngineError, match="does not confirm"):
+            await spoken_samples(speech, SENTENCE)
 
 
 @in_virtual_time
 async def test_the_loss_of_the_last_message_is_noticed_by_the_next_beat(lossy_layer):
     async with serving("tts", ScriptedTextToSpeech(**QUICK)), started(RemoteTextToSpeech()) as tts:
-        lossy_layer.loses = lambda packet: contains(packet, wire.Done)
-        async with asyncio.timeout(1):
-            with pytest.raises(EngineError, match="lost on the way"):
-                await spoken_samples(tts.open(), "Hello.")
+        lossy_layer.loses = lose_one(wire.Done, number=1)
+        async with asyncio.timeout(0.5):
+            assert await spoken_samples(tts.open(), "Hello.") == HELLO_SAMPLES
 
 
 @in_virtual_time
-async def test_a_request_that_never_arrived_is_noticed_though_its_worker_serves_others(lossy_layer):
+async def test_a_request_that_was_lost_is_sent_again_though_its_worker_serves_others(lossy_layer):
     """The request went to the worker directly, so the worker does not know its session and cannot miss it."""
     engine = ScriptedLanguageModel(replies=["word " * 10], first_delay=0.0, token_delay=0.01)
     async with serving("llm", engine) as server, started(RemoteLanguageModel()) as llm:
@@ -102,7 +107,7 @@ async def test_a_request_that_never_arrived_is_noticed_though_its_worker_serves_
 
 
 @in_virtual_time
-async def test_an_utterance_is_heard_again_from_its_start_if_some_of_its_sound_was_lost(lossy_layer):
+async def test_an_utterance_goes_on_if_some_of_its_sound_was_lost(lossy_layer):
     class Counting(ScriptedSpeechToText):
         def open(self, **options):
             self.utterances = [*getattr(self, "utterances", []), super().open(**options)]
@@ -116,11 +121,11 @@ async def test_an_utterance_is_heard_again_from_its_start_if_some_of_its_sound_w
             utterance.push(piece)
             await asyncio.sleep(0.005)
         assert (await utterance.finish()).samples == len(SECOND)
-    assert len(engine.utterances) == 2
+    assert len(engine.utterances) == 1
 
 
 @in_virtual_time
-async def test_with_random_losses_every_result_is_complete_or_an_error_and_all_slots_become_free(lossy_layer):
+async def test_with_random_losses_every_result_is_complete_and_all_slots_become_free(lossy_layer):
     """One packet in fifty is lost, in both directions, while thirty sessions are used at once."""
     randomness, outcomes = random.Random(7), Counter()
 
@@ -167,4 +172,4 @@ async def test_with_random_losses_every_result_is_complete_or_an_error_and_all_s
         lossy_layer.loses = lossy_layer.loses_none
         for server in (hearing, thinking, speaking):
             await wait_until(lambda server=server: server.free == server.slots)
-    assert min(outcomes[name] for name in ("hear", "answer", "say", "failed")) > 0
+    assert outcomes == {"hear": 60, "answer": 60, "say": 60}

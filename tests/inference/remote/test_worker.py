@@ -45,7 +45,7 @@ async def test_a_worker_that_is_stopped_waits_for_open_turns_only_as_long_as_it_
         turn = tts.open().speak(text_of(SENTENCE))
         await anext(turn)
         worker.stop()
-        with pytest.raises(EngineError, match="the worker was stopped"):
+        with pytest.raises(NoWorker):  # another one would go on
             [chunk async for chunk in turn]
         await asyncio.wait_for(task, 2)
 
@@ -71,7 +71,7 @@ async def test_an_engine_that_breaks_ends_its_worker_with_the_reason_and_its_ses
         await anext(turn)
         engine.broken = "its thread has died"
         async with asyncio.timeout(0.45):
-            with pytest.raises(EngineError, match="the worker was stopped"):
+            with pytest.raises(NoWorker):  # another one would go on
                 [chunk async for chunk in turn]
             with pytest.raises(EngineError, match="tts is broken: its thread has died"):
                 await running

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from media.turns import events as ev
 from media.turns.caller import MISSED, NOTHING_SAID, Caller, CallerMove, Unheard
 from media.turns.clock import StreamClock, samples
@@ -9,6 +11,7 @@ from media.turns.conversation import Floor
 from media.turns.endpointing import COMPLETE, COUNTED_PAUSE, SPECULATE
 from media.turns.options import ConversationOptions
 from media.turns.timing import Timing
+from media.turns.utterance import LONGEST_DELAY
 from tests.media.turns.phone import REPLY, Engines, Phone
 
 
@@ -51,6 +54,30 @@ def test_words_are_not_lost_when_recognition_is_slow():
     phone.caller_says("no not that", start=1.5, end=2.1)
     phone.wait_until(12.0)
     assert ("caller", "no not that") in phone.transcript
+
+
+def delayed(phone: Phone, *, until: float) -> None:
+    """Recognition is out of reach from 1 s on."""
+    for tenth in range(15, round(until * 10), 5):
+        phone.at(tenth / 10, ev.TranscriptDelayed(1, 1))
+
+
+def test_words_are_awaited_while_recognition_is_out_of_reach():
+    phone = Phone(engines=Engines(snapshot=3.5))
+    phone.caller_says("What time do you open?", start=0.5, end=1.3)
+    delayed(phone, until=5.0)
+    phone.wait_until(8.0)
+    assert phone.transcript[0] == ("caller", "What time do you open?")
+    assert phone.agent_turns[0] < 1.3 + 3.5 + 1.0
+
+
+def test_words_are_not_awaited_for_ever():
+    phone = Phone(engines=Engines(snapshot=1000.0))
+    phone.caller_says("What time do you open?", start=0.5, end=1.3)
+    delayed(phone, until=30.0)
+    phone.wait_until(12.0)
+    assert phone.transcript == [("agent", phone.options.not_caught)]
+    assert phone.agent_turns[0] == pytest.approx(1.3 + LONGEST_DELAY, abs=0.3)
 
 
 def a_caller() -> Caller:

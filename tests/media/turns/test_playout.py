@@ -152,3 +152,19 @@ def test_the_ledger_adds_up_whatever_happens(script):
         assert given_audio.startswith(heard)
         assert TEXT.startswith(speech.heard_text)
         before = len(heard)
+
+
+@pytest.mark.parametrize(("again_from", "left"), [(24, 2.4), (8, 0.8), (3, 0.36), (0, 0.36)])
+def test_sound_that_a_voice_says_again_is_not_sent_unless_it_was_sent_already(again_from, left):
+    playout, speech = Playout(), segment()
+    for end in range(10, 31, 10):
+        playout.add(speech, b"\x10" * 8000, end)  # 100 ms a character
+    playout.due(0.0)  # sends the lead of 0.36 s
+    playout.take_back(speech, again_from)
+    assert speech.received == round(left * 8000)
+    assert speech.text_until(speech.received) == min(again_from, int(left * 10 + 0.6))
+    playout.add(speech, b"\x20" * 8000, len(TEXT))
+    playout.end(speech)
+    sent = b"".join(sending.audio for now in range(1, 40) for sending in playout.due(now / 10))
+    assert len(sent) == round(left * 8000) - 2880 + 8000
+    assert sent.endswith(b"\x20" * 8000)

@@ -281,6 +281,7 @@ EVENTS = st.one_of(
     st.builds(ev.TranscriptPartial, st.integers(1, 3), WORDS),
     st.builds(ev.TranscriptReady, st.integers(1, 3), st.integers(1, 4), WORDS),
     st.builds(ev.TranscriptFailed, st.integers(1, 3), st.integers(1, 4)),
+    st.builds(ev.TranscriptDelayed, st.integers(1, 3), st.integers(1, 4)),
     st.builds(ev.ReplyToken, st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5))),
     st.builds(ev.ReplyText, st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)), WORDS),
     st.builds(
@@ -288,6 +289,7 @@ EVENTS = st.one_of(
         st.builds(ev.Revision, st.integers(1, 3), st.integers(1, 5)),
         st.binary(max_size=999),
         st.integers(0, 99),
+        st.none() | st.integers(0, 99),
     ),
     st.builds(
         ev.ReplyEnded,
