@@ -1,7 +1,7 @@
 # The commands of the project; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test test-real lint bench bench-gpu bench-turns clean python card
+.PHONY: bench-faults help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test test-real lint bench bench-gpu bench-turns clean python card
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -128,6 +128,9 @@ bench: $(VENV)/.dev ## measure response latency, barge-in and calls per core
 bench-turns: $(VENV)/.dev ## measure turn-taking with recordings of people and real recognition, in virtual time (SPEECH=folder MODELS=folder)
 	@[ -n "$(SPEECH)" ] && [ -n "$(MODELS)" ] || { echo "Name the folders of the recordings and of the models: make bench-turns SPEECH=... MODELS=..."; exit 1; }
 	@$(PY) -m tests.benchmarks.turns --speech $(SPEECH) --models $(MODELS) $(BENCH)
+
+bench-faults: $(VENV)/.dev ## measure what callers notice when workers and Redis die, freeze or restart (BENCH="--only redis-frozen")
+	@$(PY) -m tests.benchmarks.faults $(BENCH)
 
 clean: ## delete the environments and var/, with the database and all recordings
 	@rm -rf $(VENV) .venv-stt .venv-tts .venv-llm .venv-bench var
