@@ -98,12 +98,19 @@ class WaitingFilter(admin.SimpleListFilter):
     parameter_name = "waiting"
 
     def lookups(self, *_: Any) -> list[tuple[str, str]]:
-        return [("due", "due now"), ("later", "scheduled for later"), ("out", "being dialled")]
+        return [
+            ("due", "due now"),
+            ("held", "due, but paused"),
+            ("later", "scheduled for later"),
+            ("out", "being dialled"),
+        ]
 
     def queryset(self, request: HttpRequest, calls: QuerySet[Call]) -> QuerySet[Call]:
         match self.value():
             case "due":
-                return calls.filter(due_at__lte=timezone.now())
+                return calls.filter(due_at__lte=timezone.now(), held_by=None)
+            case "held":
+                return calls.filter(due_at__isnull=False, held_by__isnull=False)
             case "later":
                 return calls.filter(due_at__gt=timezone.now())
             case "out":
@@ -141,7 +148,10 @@ class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
                 )
             },
         ),
-        ("Times", {"fields": names("created_at scheduled_for due_at answered_at ended_at canceled_at seconds p50")}),
+        (
+            "Times",
+            {"fields": names("created_at scheduled_for due_at held_by answered_at ended_at canceled_at seconds p50")},
+        ),
         ("Recording", {"fields": ["player"]}),
         ("Cost", {"fields": ["used", "cost"]}),
         ("Request", {"classes": ["collapse"], "fields": _REQUEST}),
@@ -149,7 +159,7 @@ class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Call]:
-        return super().get_queryset(request).select_related("agent", "api_key")
+        return super().get_queryset(request).select_related("agent", "api_key", "held_by")
 
     def has_control_permission(self, request: HttpRequest) -> bool:
         return is_permitted(request, "change_call")
@@ -182,7 +192,9 @@ class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
 
     @admin.display(description="waits until", ordering="due_at")
     def due(self, call: Call) -> str:
-        return "" if call.due_at is None else f"{timezone.localtime(call.due_at):%b %d, %H:%M}"
+        if call.due_at is None:
+            return ""
+        return "paused" if call.held_by_id else f"{timezone.localtime(call.due_at):%b %d, %H:%M}"
 
     @admin.display(description="duration", ordering="duration")
     def seconds(self, call: Call) -> str:

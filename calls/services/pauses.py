@@ -291,6 +291,13 @@ class PauseState:
         return self.pause.until or self.pause.try_at
 
 
+def why_waiting(call: Call) -> str:
+    """Return what is paused of this call, which waits to be dialled, and why. Empty if nothing is."""
+    paused = read_pauses(timezone.now())
+    of_call = paused.of(from_number=call.from_number, to_number=call.to_number, held_by=call.held_by_id)
+    return "; ".join(f"{pause}: {pause.reason}" for pause in paused.everything + of_call)
+
+
 def describe_in_short() -> list[dict[str, str]]:
     """What is paused, for ``/readyz``, which anybody may read: without numbers and without the carrier's words."""
     try:

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from calls.management.commands import call as call_module
-from calls.models import Agent, Call, CallEvent, Turn
+from calls.models import Agent, Call, CallEvent, DialPause, Turn
 
 pytestmark = pytest.mark.django_db
 
@@ -73,6 +74,28 @@ def test_the_command_prints_what_happens_until_the_call_has_ended(capsys, monkey
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(maxsplit=1)[1] for line in lines[1:3]] == ["ringing", r"agent Hello? [/red]\x1b[2J\u202e"]
     assert lines[-1] == "completed, 12 s (agent-ended)"
+
+
+@pytest.mark.parametrize(
+    ("scope", "subject", "why"),
+    [
+        ("", "", "No worker has taken the call yet"),
+        ("caller-id", "+15005550006", "Dialling is paused for caller id +15005550006: No."),
+        ("everything", "", "Dialling is paused for everything: No."),
+        ("country", "FR", "No worker has taken the call yet"),
+    ],
+)
+def test_the_command_says_why_a_call_is_not_dialled(capsys, monkeypatch, scope, subject, why):
+    if scope:
+        DialPause.objects.create(scope=scope, subject=subject, cause="account", reason="No.", try_at=timezone.now())
+
+    def happens(_seconds: float) -> None:
+        status = "completed" if Call.objects.get().due_at < timezone.now() - timedelta(minutes=1) else "queued"
+        Call.objects.update(due_at=timezone.now() - timedelta(minutes=2), status=status)
+
+    monkeypatch.setattr(call_module.time, "sleep", happens)
+    call_command("call", "+12025550123")
+    assert why in capsys.readouterr().out
 
 
 def test_ctrl_c_stops_the_call(capsys, monkeypatch):
@@ -188,4 +211,7 @@ def test_a_list_can_be_watched_until_its_calls_have_ended(csv, capsys, monkeypat
     from calls.management.commands import schedule as module
 
     monkeypatch.setattr(module.time, "sleep", lambda _seconds: Call.objects.update(status="busy"))
-    assert "busy" in schedule(csv("to\n+12025550101\n+12025550102\n"), "--watch", capsys=capsys)
+    DialPause.objects.create(scope="everything", cause="account", reason="Suspended.", try_at=timezone.now())
+    printed = schedule(csv("to\n+12025550101\n+12025550102\n"), "--watch", capsys=capsys)
+    assert "busy" in printed
+    assert printed.count("Dialling is paused for everything: Suspended.") == 1

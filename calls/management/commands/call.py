@@ -13,6 +13,7 @@ from rich.markup import escape
 from calls.models import Call, MachineDetection
 from calls.plain_text import printable
 from calls.services import CallsError
+from calls.services.pauses import why_waiting
 from calls.services.placing import NewCall, place_call
 from calls.services.progress import ProgressLine, list_progress
 from calls.services.stopping import cancel_call, hang_up
@@ -21,7 +22,8 @@ from calls.status import TERMINAL
 LOOK_EVERY = 0.3
 """Seconds between two queries for news about the call."""
 NO_WORKER = timedelta(seconds=8)
-"""If a call is due for this long and still not claimed, most likely no worker is running."""
+"""If a call is due for this long and still not claimed, dialling is paused, or most likely no worker is running."""
+START_ONE = "Is one running? `make run` starts it."
 
 
 class Command(BaseCommand):
@@ -83,7 +85,9 @@ class Command(BaseCommand):
                 return
             if not warned and call.due_at and timezone.now() - call.due_at > NO_WORKER:
                 warned = True
-                console.print("[yellow]No worker has taken the call yet. Is one running? `make run` starts it.[/]")
+                why = why_waiting(call)
+                text = f"Dialling is paused for {why}" if why else f"No worker has taken the call yet. {START_ONE}"
+                console.print(f"[yellow]{escape(printable(text))}[/]")
             time.sleep(LOOK_EVERY)
 
     def _stop(self, call: Call, console: Console) -> None:

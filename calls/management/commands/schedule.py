@@ -11,12 +11,16 @@ from pathlib import Path
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from calls.csv_files import MOST_SHOWN, Columns, Fault, UnreadableFile, describe_faults, parse_rows, read_text
 from calls.models import Call
+from calls.plain_text import printable
 from calls.services import CallsError
+from calls.services.pauses import read_pauses
 from calls.services.placing import DuplicatePerson, InvalidCalls, NewCall, find_waiting, place_calls
 from calls.status import TERMINAL
 from calls.variables import LONGEST_VALUE, VARIABLE_NAME
@@ -86,6 +90,7 @@ class Command(BaseCommand):
 
     def _watch(self, calls: list[Call], console: Console) -> None:
         ids = [call.pk for call in calls]
+        told: set[str] = set()
         with Progress(console=console) as progress:
             task = progress.add_task("calls", total=len(ids))
             while True:
@@ -95,7 +100,15 @@ class Command(BaseCommand):
                 progress.update(task, completed=over, description=words)
                 if over == len(ids):
                     return
+                for text in _paused() - told:
+                    told.add(text)
+                    console.print(f"[yellow]{escape(printable(text))}[/]")
                 time.sleep(LOOK_EVERY)
+
+
+def _paused() -> set[str]:
+    rows = read_pauses(timezone.now()).rows
+    return {f"Dialling is paused for {pause}: {pause.reason}" for pause in rows}
 
 
 def _statuses(ids: Sequence[UUID]) -> list[str]:

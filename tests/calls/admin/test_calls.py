@@ -11,7 +11,7 @@ from django.test import AsyncRequestFactory, Client
 from django.utils import timezone
 
 from calls import recordings
-from calls.models import Call, DialAttempt
+from calls.models import Call, DialAttempt, DialPause
 from calls.recordings import PIECE_BYTES
 from tests.calls.admin.pages import ANNA, SOUND, make_call
 
@@ -157,18 +157,28 @@ def test_a_missing_recording_is_answered_with_404(admin_client, recorded):
 
 
 @pytest.mark.parametrize(
-    ("query", "found"), [("waiting=due", "due"), ("waiting=later", "later"), ("waiting=out", "out")]
+    ("query", "found"),
+    [("waiting=due", "due"), ("waiting=held", "held"), ("waiting=later", "later"), ("waiting=out", "out")],
 )
 def test_queued_calls_are_filtered_by_what_they_wait_for(admin_client, outbound, query, found):
     now = timezone.now()
+    pause = DialPause.objects.create(scope="country", subject="FR", cause="country", try_at=now)
     calls = {
         "due": outbound(due_at=now - timedelta(seconds=1)),
+        "held": outbound(due_at=now - timedelta(seconds=1), held_by=pause),
         "later": outbound(due_at=now + timedelta(hours=1)),
         "out": outbound("ringing"),
         "over": outbound("completed"),
     }
     page = admin_client.get(f"/admin/calls/call/?{query}").content.decode()
     assert [name for name, call in calls.items() if str(call.pk) in page] == [found]
+
+
+def test_a_held_call_shows_what_is_paused(admin_client, outbound):
+    pause = DialPause.objects.create(scope="country", subject="FR", cause="country", try_at=timezone.now())
+    call = outbound(due_at=timezone.now(), held_by=pause)
+    assert "country FR" in admin_client.get(f"/admin/calls/call/{call.pk}/change/").content.decode()
+    assert "paused" in admin_client.get("/admin/calls/call/").content.decode()
 
 
 def test_a_call_shows_its_attempts(admin_client, outbound):
