@@ -51,6 +51,7 @@ CALL: dict[str, object] = {
     "created_at": "2030-01-31T09:30:00Z",
     "scheduled_for": None,
     "due_at": "2030-01-31T09:30:00Z",
+    "held_because": "",
     "attempts_made": 0,
     "answered_at": None,
     "answered_by": "",

@@ -103,8 +103,7 @@ def _hold_paused(batch: list[Call], paused: Pauses, claimed: Claimed) -> list[Ca
     for pause in paused.rows:
         if calls := held.get(pause.pk):
             claimed.held += pauses.hold_calls(pause, [call.pk for call in calls])
-            obstacle = Obstacle("dialling is paused", until=pause.try_at)
-            _write_put_off(calls, obstacle, paused.now, reason=pause.reason)
+            claimed.held += pauses.hold_more(pause, paused.now)
     return free
 
 
@@ -154,19 +153,15 @@ def _set_aside(obstacles: Mapping[Call, Obstacle | None], now: datetime, claimed
         # Only those that are still due: another dispatcher may have claimed or postponed some of them meanwhile.
         still_due = Call.objects.filter(pk__in=[call.pk for call in calls], status=Status.QUEUED, due_at__lte=now)
         claimed.put_off += still_due.update(due_at=obstacle.until)
-        _write_put_off(calls, obstacle, now)
+        events = [_put_off_event(call, obstacle, now) for call in calls]
+        CallEvent.objects.bulk_create(events, batch_size=BATCH, ignore_conflicts=True)
 
 
-def _write_put_off(calls: Sequence[Call], obstacle: Obstacle, now: datetime, **more: str) -> None:
-    events = [_put_off_event(call, obstacle, now, **more) for call in calls]
-    CallEvent.objects.bulk_create(events, batch_size=BATCH, ignore_conflicts=True)
-
-
-def _put_off_event(call: Call, obstacle: Obstacle, now: datetime, **more: str) -> CallEvent:
+def _put_off_event(call: Call, obstacle: Obstacle, now: datetime) -> CallEvent:
     """Describe a postponement. Repeated ones for the same reason until the same day have the same id: one event."""
     until = obstacle.until or now
     fact_id = fact_id_of("put-off", str(call.pk), str(call.attempts_made), obstacle.why, until.date().isoformat())
-    data = {"why": obstacle.why, "until": until.isoformat(), **more}
+    data = {"why": obstacle.why, "until": until.isoformat()}
     return CallEvent(fact_id=fact_id, call_id=call.pk, kind="put-off", at=now, data=data)
 
 

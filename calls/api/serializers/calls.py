@@ -98,6 +98,9 @@ class CallSerializer(Named, serializers.ModelSerializer[Call]):
     metadata = JSONObject(read_only=True)
     variables = Variables(read_only=True)
     machine_detection = StrictChoice(choices=MachineDetection.choices, read_only=True, allow_null=True)
+    held_because = serializers.SerializerMethodField(
+        help_text="Why the call is not dialled although it is due: what is paused, and the reason. Else empty."
+    )
     has_recording = serializers.SerializerMethodField()
     usage = Amounts(
         read_only=True,
@@ -112,11 +115,14 @@ class CallSerializer(Named, serializers.ModelSerializer[Call]):
         model = Call
         fields = read_only_fields = [
             "id", "sid", "direction", "status", "from_", "to", "agent", "created_at", "scheduled_for", "due_at",
-            "attempts_made", "answered_at", "answered_by", "language", "ended_at", "duration", "end_reason",
-            "transfer_to",
+            "held_because", "attempts_made", "answered_at", "answered_by", "language", "ended_at", "duration",
+            "end_reason", "transfer_to",
             "max_duration", "machine_detection", "record", "timezone", "variables", "metadata", "has_recording",
             "usage", "estimated_cost",
         ]  # fmt: skip
+
+    def get_held_because(self, call: Call) -> str:
+        return f"{call.held_by}: {call.held_by.reason}" if call.held_by else ""
 
     def get_has_recording(self, call: Call) -> bool:
         return bool(call.recording)

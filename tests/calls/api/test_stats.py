@@ -155,5 +155,5 @@ def test_an_invalid_query_is_refused(api, query, status):
 def test_the_figures_take_a_few_queries(api, make_call, django_assert_max_num_queries):
     for n in range(20):
         add_turn(make_call(created_at=START + timedelta(hours=n)), 0.3)
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         get_stats(api)

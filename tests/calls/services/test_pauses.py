@@ -9,9 +9,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from calls.api.serializers.calls import CallSerializer
 from calls.carrier_errors import REFUSALS
 from calls.errors import PAUSING, FailureKind
-from calls.models import Agent, Call, CallEvent, DialAttempt, DialPause, Lease
+from calls.models import Agent, Call, DialAttempt, DialPause, Lease
 from calls.services import claiming, dialling, pauses, reconciling, upkeep
 from calls.services.placing import place_call, place_calls
 from calls.services.stopping import cancel_call
@@ -107,7 +108,7 @@ def test_a_list_waits_while_the_carrier_refuses_it_for_a_reason_of_ours(
     assert statuses() == {"completed"}
 
 
-def test_the_reason_is_in_the_log_the_events_and_the_attempt_without_the_number(agent, clock, carrier, caplog, abroad):
+def test_the_reason_is_in_the_log_the_api_and_the_attempt_without_the_number(agent, clock, carrier, caplog, abroad):
     call = place(PARIS)
     clock.shift(1)
     waiting = place(LYON)
@@ -121,8 +122,9 @@ def test_the_reason_is_in_the_log_the_events_and_the_attempt_without_the_number(
     assert "Dialling is paused for country FR, and its calls wait, because the carrier does not let us" in caplog.text
     attempt = call.attempts.get()
     assert (attempt.error_code, attempt.status) == ("21215", "failed")
-    event = CallEvent.objects.get(call=waiting, kind="put-off")
-    assert (event.data["why"], event.data["reason"]) == ("dialling is paused", pause.reason)
+    held_because = f"country FR: {pause.reason}"
+    assert CallSerializer(reload(waiting)).data["held_because"] == held_because
+    assert pauses.why_waiting(reload(waiting)) == held_because
     assert not Lease.objects.exists()
 
 
@@ -516,7 +518,7 @@ def test_dispatchers_come_across_the_calls_of_a_paused_caller_id_only_once(
     dial_due(carrier)
     place_calls([call_request(number) for number in numbers(250)])
     other = place_call(call_request(BERT, agent="sales"))[0]
-    with django_assert_max_num_queries(60):
+    with django_assert_max_num_queries(40):
         claimed = claiming.claim_due()
     assert (claimed.held, len(claimed.attempts)) == (250, 1)
     assert reload(other).attempts_made == 1
