@@ -1,7 +1,7 @@
 # The commands of the project; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: bench-faults help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test test-real lint bench bench-gpu bench-turns clean python card
+.PHONY: help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test test-real lint bench bench-gpu bench-faults bench-flood bench-turns clean python card
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -124,6 +124,9 @@ bench-gpu: .venv-bench/.ready ## on a GPU: measure CSM and Whisper at full size,
 
 bench: $(VENV)/.dev ## measure response latency, barge-in and calls per core
 	@$(PY) -m tests.benchmarks.load $(BENCH)
+
+bench-flood: $(VENV)/.dev ## measure calls while hundreds of clients send each kind of request
+	@$(PY) -m tests.benchmarks.flood $(BENCH)
 
 bench-turns: $(VENV)/.dev ## measure turn-taking with recordings of people and real recognition, in virtual time (SPEECH=folder MODELS=folder)
 	@[ -n "$(SPEECH)" ] && [ -n "$(MODELS)" ] || { echo "Name the folders of the recordings and of the models: make bench-turns SPEECH=... MODELS=..."; exit 1; }

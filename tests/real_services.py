@@ -322,7 +322,9 @@ class PostgresServer(_Server):
 
     STOP, KILL = signal.SIGINT, signal.SIGQUIT
 
-    def __init__(self) -> None:
+    def __init__(self, *, connections: int = 200) -> None:
+        """``connections`` is the most that there may be at once."""
+        self._connections = connections
         self._user: dict[str, Any] = {}
         if os.geteuid() == 0:
             self._user = {"user": _NOBODY, "group": pwd.getpwnam(_NOBODY).pw_gid, "extra_groups": []}
@@ -375,7 +377,7 @@ class PostgresServer(_Server):
             "listen_addresses": "",
             "unix_socket_directories": self._folder,
             "unix_socket_permissions": "0700",
-            "max_connections": 200,
+            "max_connections": self._connections,
             "fsync": "off",
             "full_page_writes": "off",
         }

@@ -95,6 +95,7 @@ VOICE_PEAK = 500
 EARLY_STEPS = 14
 """Words and steps without one until the second of them is settled; the first is one step earlier."""
 SERVERS = {
+    "product": "-m clientcaller.web.server --port {port}",
     "uvicorn": (
         "-m uvicorn {application} --host 127.0.0.1 --port {port} --loop uvloop --http httptools "
         "--ws websockets-sansio --ws-max-size 65536 --lifespan on --no-access-log --log-level warning"
