@@ -25,6 +25,8 @@ HIGH_WATER = 0.36
 """Seconds of lead up to which is sent. With a longer one the agent stops later when it is interrupted."""
 PIECE_BYTES = 480
 """Bytes of audio in a message: 60 ms. Smaller ones were heard as jitter on live calls, larger ones delay the sound."""
+MOST_MARKS = 200
+"""Marks that are waited for. A mark comes back within seconds, and one is sent about every half second."""
 MARK_EVERY = 0.5
 """Seconds of audio between marks. Very frequent marks disturb the carrier's play-out."""
 SURELY_EMPTY = 0.2
@@ -379,6 +381,8 @@ class Playout:
         self._mark_number += 1
         name = f"{kind}{self._generation}.{self._mark_number}"
         self._marks[name] = expected
+        if len(self._marks) > MOST_MARKS:  # they do not come back
+            del self._marks[next(iter(self._marks))]
         return name
 
     def _advance(self, now: float) -> None:

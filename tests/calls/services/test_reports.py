@@ -2,7 +2,7 @@
 
 import pytest
 
-from calls.models import Agent, CallOrder
+from calls.models import Agent, Call, CallOrder
 from calls.services import claim_stream, take_orders
 from calls.services.reports import record_verdict
 from tests.calls.services.dialler import BERT, answer, dial_due, place, reload, report
@@ -50,3 +50,15 @@ def test_a_verdict_waits_for_the_stream_and_after_the_calls_end_it_is_only_recor
     assert reload(other).answered_by == "machine_start"
     assert not CallOrder.objects.filter(call=other).exists()
     assert reload(call).status == "in-progress"
+
+
+def test_a_verdict_during_a_transfer_is_only_recorded(agent, clock, carrier):
+    """Its order would wait for the next stream, and hang up on the person if the transfer is not answered."""
+    Agent.objects.update(machine_detection="hang-up")
+    call = place()
+    [attempt] = dial_due(carrier)
+    answer(attempt)
+    Call.objects.update(end_reason="transferred", transfer_to="+12025550177")
+    assert record_verdict(sid=attempt.sid, answered_by="machine_start", attempt_id=str(attempt.pk))
+    assert reload(call).answered_by == "machine_start"
+    assert not CallOrder.objects.exists()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media.turns.events import Revision
-from media.turns.playout import HIGH_WATER, LOW_WATER, Playout, Segment
+from media.turns.playout import HIGH_WATER, LOW_WATER, MOST_MARKS, Playout, Segment
 
 TEXT = "one two three four five six seven"
 
@@ -96,6 +96,13 @@ def test_a_mark_returned_by_a_clear_proves_nothing():
     playout.hold(1.05)
     assert marks
     assert not any(playout.mark_reached(mark, 1.1) for mark in marks)
+
+
+def test_marks_that_never_come_back_are_forgotten():
+    playout = Playout()
+    marks = [playout.last_mark() for _ in range(MOST_MARKS + 50)]
+    assert len(playout._marks) == MOST_MARKS
+    assert [playout.mark_reached(mark, 1.0) for mark in marks] == [False] * 50 + [True] * MOST_MARKS
 
 
 def test_marks_measure_how_late_the_carrier_plays():
