@@ -30,7 +30,7 @@ WORKER = (*WORKER, *"--without-mingle --without-gossip --include tests.celery_ta
 SENDER = """
 import json, sys, clientcaller
 for message in json.loads(sys.argv[1]):
-    clientcaller.celery_app.send_task("tests.celery_tasks.log_word", **message)
+    clientcaller.celery_app.send_task(**{"name": "tests.celery_tasks.log_word", **message})
 """
 QUEUE = Queue("celery", Exchange("celery"), routing_key="celery")
 
@@ -71,6 +71,17 @@ def test_a_worker_that_starts_late_ignores_expired_messages(worker):
 def test_a_worker_runs_the_task_of_another_process_and_logs_in_the_project_format(worker, env):
     send(env, message("hello"))
     worker.wait_for(r"^\S+ \S+ WARNING tests\.celery_tasks: said hello$")
+
+
+def test_a_worker_that_shall_end_finishes_its_tasks(tmp_path):
+    env = process_env(tmp_path)
+    send(env, {**message("hello"), "name": "tests.celery_tasks.log_word_late"})
+    with process(*WORKER, env=env) as worker:
+        worker.wait_for("begins with hello")
+        worker.signal(signal.SIGTERM)
+        worker.wait_for("said hello")
+        assert worker.wait() == 0
+        assert "Warm shutdown" in worker.text
 
 
 def test_beat_and_worker_continue_when_redis_is_back_and_log_its_absence_once(own_redis, tmp_path):
