@@ -13,7 +13,7 @@ from django.utils import timezone
 from twilio.request_validator import RequestValidator
 
 from calls import services, twiml
-from calls.models import Agent, Call, CallEvent, Lease, StreamToken
+from calls.models import Agent, Call, CallEvent, DialPause, Lease, StreamToken
 from calls.services import admission, draining, facts, readiness, reports
 from calls.services.slots import live_calls
 from tests.calls.twilio_double import BASE_URL, new_sid, token_in, verbs
@@ -489,3 +489,20 @@ def test_readyz_reports_that_the_database_is_unavailable(client, monkeypatch):
     monkeypatch.setattr(readiness, "connection", Unavailable())
     monkeypatch.setattr(readiness, "_checks", [])
     assert client.get("/readyz").json()["problems"] == ["database"]
+
+
+def test_readyz_says_what_is_not_dialled_without_numbers_and_the_carriers_words(client, monkeypatch, db):
+    monkeypatch.setattr(readiness, "_checks", [])
+    DialPause.objects.create(
+        scope="caller-id",
+        subject="+15005550006",
+        cause="caller-id",
+        code="21210",
+        reason="+1500",
+        try_at=timezone.now(),
+    )
+    DialPause.objects.create(scope="everything", subject="web:1", cause="engines", reason="full", until=timezone.now())
+    response = client.get("/readyz")
+    [paused] = response.json()["dialling_paused"]
+    assert (response.status_code, paused.pop("since")[:2]) == (200, "20")
+    assert paused == {"scope": "caller-id", "cause": "caller-id", "code": "21210"}

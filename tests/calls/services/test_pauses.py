@@ -1,8 +1,10 @@
 """Pauses of a caller id, of a country and of everything: what they hold, how they are tried, and who ends them."""
 
 import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import pytest
@@ -526,3 +528,33 @@ def test_dispatchers_come_across_the_calls_of_a_paused_caller_id_only_once(
         assert claiming.claim_due().held == 0
     assert len(asked) <= 6
     assert pauses.list_pauses(NOON)[0].held == 251
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="the test database of SQLite has one connection")
+@pytest.mark.django_db(transaction=True)
+def test_dispatchers_at_once_dial_each_call_once_while_pauses_come_and_go(agent, sales, carrier, settings, monkeypatch):
+    settings.CALLING_HOURS = {"*": "00:00-24:00"}
+    settings.CALLS_PER_SECOND, settings.MAX_LIVE_CALLS, settings.OUTBOUND_MAX_CALLS = 1000.0, 100, 100
+    monkeypatch.setattr(pauses, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(pauses, "wait_after", lambda *_, **__: 0.0)
+    place_calls([call_request(number, agent=name) for name, number in zip(cycle(["front-desk", "sales"]), numbers(40))])
+    kinds = (FailureKind.CALLER_ID, FailureKind.COUNTRY, FailureKind.CALL)
+    carrier.faults = [refusal(kinds[n % 3]) if n % 4 == 0 else None for n in range(60)]
+
+    def dispatch() -> None:
+        try:
+            for _ in range(500):
+                for attempt_id in claiming.claim_due(wanted=3).attempts:
+                    dialling.dial(attempt_id, carrier=carrier)
+                if not Call.objects.filter(sid=None).exists():
+                    return
+                pauses.resume()  # as operators do, here at any moment
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(dispatch) for _ in range(4)]:
+            done.result()
+    dialled = Counter(call.to_number for call in carrier.calls.values())
+    assert (len(dialled), set(dialled.values())) == (40, {1})
+    assert not Call.objects.filter(held_by__isnull=False).exists()
