@@ -357,6 +357,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     },
 }
 
+# --- Privacy ---------------------------------------------------------------------------------------------
+
+REDACT_NUMBERS = environment.flag("REDACT_NUMBERS", default=False)
+"""Whether numbers of cards, accounts and social security are taken out of transcripts and muted in recordings."""
+
 # --- Retention -------------------------------------------------------------------------------------------
 
 # Days after which recordings and transcripts are deleted; 0 keeps them.

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from channels.consumer import AsyncConsumer
+from django.conf import settings
 from django.db import Error as DatabaseError
 
 from calls import services
@@ -22,6 +23,7 @@ from calls.services import draining, facts
 from inference.chat.inert import join_inert
 from inference.types import EngineError
 from media.agent_options import options_of
+from media.held_recording import HeldRecording
 from media.messages import BadMessage, KeyPress, MarkEcho, Media, Message, Start, Stop, parse
 from media.recorder import Recording
 from media.runtime import PROCESS, Runtime, get_runtime
@@ -70,7 +72,7 @@ class StreamConnection:
         self._receive = receive
         self._send = send
         self._runtime = runtime
-        self._recording: Recording | None = None
+        self._recording: Recording | HeldRecording | None = None
         self._hung_up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """The reason for which our side ends the stream, once it does."""
         self.ended = asyncio.Event()
@@ -202,7 +204,8 @@ class StreamConnection:
         )
         runtime.prepare_phrases(options, claim.agent)
         if claim.agent.record:
-            self._recording = runtime.recordings.open(str(claim.call_id))
+            recording = runtime.recordings.open(str(claim.call_id))
+            self._recording = HeldRecording(recording) if settings.REDACT_NUMBERS else recording
         return Session(
             claim,
             options,
@@ -212,6 +215,7 @@ class StreamConnection:
             facts=runtime.facts,
             hang_up=self.hang_up,
             recording=self._recording,
+            redact=settings.REDACT_NUMBERS,
             noise_suppression=runtime.noise_suppression,
             load=runtime.reply_load,
         )

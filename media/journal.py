@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from time import time
 
 from calls.services import StreamClaim, facts
 from inference.usage import Usage
+from media.redaction.redactor import Redactor
 from media.spool import FactSpool
 from media.turns import commands as cmd
 from media.turns.clock import StreamClock
@@ -25,12 +28,17 @@ class Journal:
     """
     Records the facts of one stream.
 
-    ``clock`` maps times to positions in the caller's stream. Made on the loop whose clock the conversation runs on.
+    ``clock`` maps times to positions in the caller's stream. With a ``redactor``, numbers that must not be stored are
+    taken out, and ``close`` records what it has held back. Made on the loop whose clock the conversation runs on.
     """
 
-    def __init__(self, claim: StreamClaim, recorder: FactSpool, *, clock: StreamClock) -> None:
+    def __init__(
+        self, claim: StreamClaim, recorder: FactSpool, *, clock: StreamClock, redactor: Redactor | None = None
+    ) -> None:
         self._call_id = claim.call_id
         self._recorder = recorder
+        self._redactor = redactor
+        """Takes the numbers out that must not be stored; None if all are stored."""
         self._next_turn = claim.next_turn
         """The number of the stream's first turn in the whole call."""
         self._clock = clock
@@ -42,7 +50,7 @@ class Journal:
         """A lag of the caller's stream has been logged."""
 
     def stream_started(self, stream_sid: str) -> None:
-        self._recorder.record(facts.StreamStarted(call_id=self._call_id, stream_sid=stream_sid, at=self._now()))
+        self._record(facts.StreamStarted(call_id=self._call_id, stream_sid=stream_sid, at=self._now()))
 
     def turn_ended(self, turn: cmd.TurnEnded) -> None:
         stages = dict(turn.stages)
@@ -68,7 +76,7 @@ class Journal:
             speculation_hits=int(turn.speculation_hit),
             speculation_waste=turn.speculations - turn.speculation_hit,
         )
-        self._recorder.record(fact)
+        self._record(fact)
 
     def _mark(self, stages: dict[str, float], lag: float) -> None:
         """Replace what cannot be true, because the sender's sound fell behind, by the seconds of that."""
@@ -85,23 +93,47 @@ class Journal:
 
     def noted(self, note: cmd.Noted) -> None:
         at = self._wall_time(note.at)
-        self._recorder.record(facts.EventNoted(call_id=self._call_id, kind=note.kind, at=at, data=dict(note.data)))
+        fact = facts.EventNoted(call_id=self._call_id, kind=note.kind, at=at, data=dict(note.data))
+        self._record(fact, self._clock.position_at(note.at))
 
     def language_changed(self, change: cmd.ChangeLanguage) -> None:
         fact = facts.LanguageChanged(call_id=self._call_id, language=change.language, at=self._now())
-        self._recorder.record(fact)
+        self._record(fact)
 
     def opted_out(self, opt_out: cmd.OptOut) -> None:
         fact = facts.OptedOut(call_id=self._call_id, how=opt_out.how, words=opt_out.words, at=self._now())
-        self._recorder.record(fact)
+        self._record(fact)
 
     def transfer_requested(self, transfer: cmd.Transfer) -> None:
         fact = facts.TransferRequested(call_id=self._call_id, target=transfer.target, at=self._now())
-        self._recorder.record(fact)
+        self._record(fact)
 
     def used(self, usage: Usage) -> None:
         """Record what the stream used at engines that bill."""
-        self._recorder.record(facts.UsageCounted(call_id=self._call_id, usage=usage, at=self._now()))
+        self._record(facts.UsageCounted(call_id=self._call_id, usage=usage, at=self._now()))
+
+    def close(self) -> None:
+        """The stream is over: record what was held back."""
+        if self._redactor is not None:
+            self._record_redacted(self._redactor.finish)
+
+    def _record(self, fact: facts.Fact, position: int = 0) -> None:
+        if self._redactor is None:
+            self._recorder.record(fact)
+        else:
+            self._record_redacted(partial(self._redactor.take, fact, position))
+
+    def _record_redacted(self, redact: Callable[[], list[facts.Fact]]) -> None:
+        try:
+            clean = redact()
+        except Exception as error:
+            # The call goes on without a record of these words. A traceback might quote them.
+            logger.error(
+                "Call %s: some words are not stored, redaction failed: %s", self._call_id, type(error).__name__
+            )
+            return
+        for fact in clean:
+            self._recorder.record(fact)
 
     def _now(self) -> datetime:
         return self._wall_time(self._loop.time())

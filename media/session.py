@@ -20,6 +20,7 @@ from inference.usage import UsageMeter, metering
 from media.audio import SILENCE, fade_in
 from media.background import BackgroundTasks
 from media.hearing import KEPT_FOR_RECOGNITION, KEPT_FOR_VOICE, Ear
+from media.held_recording import HeldRecording, redactor_for
 from media.intake import Intake
 from media.journal import Journal
 from media.level import CallerLevel
@@ -60,7 +61,8 @@ class Session:
         phrases: Phrases,
         facts: FactSpool,
         hang_up: Callable[[str], None],
-        recording: Recording | None = None,
+        recording: Recording | HeldRecording | None = None,
+        redact: bool = False,
         noise_suppression: int = 0,
         load: ReplyLoad | None = None,
     ) -> None:
@@ -113,8 +115,9 @@ class Session:
                 language=options.language,
                 sent=self._conversation.sent_text,
             )
-        self._journal = Journal(claim, facts, clock=self._clock)
         self._recording = recording
+        redactor = redactor_for(options.language, recording) if redact else None
+        self._journal = Journal(claim, facts, clock=self._clock, redactor=redactor)
         self._may_record = False
         """Set by ``StartRecording``: what is said before, during the disclosure, is not recorded."""
         self._outbox = Outbox(self._on_dead_socket)
@@ -204,6 +207,7 @@ class Session:
             await self._tasks.cancel()
             await self._mouth.close()
         finally:  # also if a voice does not close, or the process will not wait for it
+            self._journal.close()
             if not self._usage.is_empty:
                 self._journal.used(self._usage.as_json())
 

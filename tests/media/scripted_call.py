@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from inference.engines.scripted import (
 )
 from inference.mulaw import decode_mulaw, encode_mulaw
 from inference.types import Pcm
+from media.held_recording import HeldRecording
 from media.messages import Media
 from media.phone.clips import Clip
 from media.phrases import Phrases
+from media.recorder import Recording
 from media.reply import render
 from media.session import Session
 from media.speech import VoiceDetector
@@ -137,6 +139,7 @@ def run_call(
     said_by: Callable[[str], bytes] = voice,
     behind: Pcm | None = None,
     frame_seconds: float = 0.02,
+    redact: bool = False,
 ) -> CallResult:
     """
     Run a call in virtual time in which the caller says these sentences at these seconds.
@@ -145,7 +148,7 @@ def run_call(
     ``during`` is called with the session at second ``at``. ``claim`` has fields of the stream's claim. ``said_by``
     returns a sentence in the caller's voice, as mu-law. ``behind`` is what else is heard on the line, from its start.
     A frame of 20 ms is sent every ``frame_seconds``, without timestamps if that is not 0.02. Then the caller's times
-    are longer in the same proportion.
+    are longer in the same proportion. ``redact``: numbers that must not be stored are taken out.
     """
     clips = [(start, text, said_by(text)) for start, text in says]
 
@@ -163,6 +166,7 @@ def run_call(
         agent = {"transfer_targets": behaviour.transfer_targets, "hears_opt_out": behaviour.hears_opt_out}
         agent |= fields.pop("agent", {})
         await phrases.prepare(behaviour.stock_phrases, voice="", language="en")
+        held = HeldRecording(cast(Recording, recording)) if redact else None
         before = len(asyncio.all_tasks())
         ended: list[str] = []
         session = Session(
@@ -173,7 +177,8 @@ def run_call(
             phrases=phrases,
             facts=log,
             hang_up=ended.append,
-            recording=recording,
+            recording=held or recording,
+            redact=redact,
         )
         sent: list[tuple[float, dict[str, Any]]] = []
         began = loop.time()
@@ -213,6 +218,8 @@ def run_call(
             timestamp = 150 + number * 20 if frame_seconds == 0.02 else None
             session.media(Media(STREAM, payload, timestamp_ms=timestamp, chunk=number + 1))
         await session.close("caller-hung-up")
+        if held is not None:
+            held.release(len(sound))
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
         await engines.close()
