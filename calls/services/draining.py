@@ -22,6 +22,8 @@ _tokens: dict[str, float] = {}
 _ends_at: float | None = None
 """When draining ends at the latest; None while the process does not drain."""
 _is_over = False
+_opening = 0
+"""The calls that had not opened their stream at the last look."""
 _remove: list[Callable[[], None]] = []
 """Removes what ``/readyz`` says of draining."""
 
@@ -44,8 +46,8 @@ def finish() -> None:
 
 def reset() -> None:
     """Forget that the process drains, and what it has given out."""
-    global _ends_at, _is_over
-    _ends_at, _is_over = None, False
+    global _ends_at, _is_over, _opening
+    _ends_at, _is_over, _opening = None, False, 0
     _tokens.clear()
     while _remove:
         _remove.pop()()
@@ -102,8 +104,10 @@ def calls_to_wait_for() -> int:
     open_tokens = [token for token, expires_at in list(_tokens.items()) if expires_at > now]
     with suppress(DatabaseError):
         open_tokens = list(unused_tokens(open_tokens))
-    return live_here() + len(open_tokens)
+    global _opening
+    _opening = len(open_tokens)
+    return live_here() + _opening
 
 
 def _details() -> dict[str, object]:
-    return {"draining": {"calls": live_here(), "seconds_left": round(seconds_left())}}
+    return {"draining": {"calls": live_here() + _opening, "seconds_left": round(seconds_left())}}

@@ -20,6 +20,7 @@ from calls.api.problems import Problem, to_response
 from calls.callbacks import signed_form
 from calls.hosts import PROBES
 from calls.seldom import Seldom
+from calls.services import draining
 from clientcaller.web.rooms import NoRoom, Room
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Rooms:
         self.twilio = Room("twilio", threads=TWILIO_THREADS, most_waiting=TWILIO_WAITING, patience=TWILIO_PATIENCE)
         self.people = Room("people", threads=PEOPLE_THREADS, most_waiting=PEOPLE_WAITING, patience=PEOPLE_PATIENCE)
         self.probes = Room("probes", threads=1, most_waiting=2, patience=PROBE_PATIENCE)
-        self.probe_answers: dict[str, SharedAnswer] = {}
+        self.probe_answers: dict[tuple[str, bool], SharedAnswer] = {}
 
 
 class SharedAnswer:
@@ -83,7 +84,8 @@ class Handler(ASGIHandler):
 async def _answer_in(rooms: Rooms, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
     path = request.path.rstrip("/")
     if path in PROBES and request.method in ("GET", "HEAD"):
-        shared = rooms.probe_answers.setdefault(path, SharedAnswer())
+        # A process that begins to drain says so at once, not after the last answer has become old.
+        shared = rooms.probe_answers.setdefault((path, draining.is_draining()), SharedAnswer())
         return await shared.get(lambda: _answer(rooms.probes, request, get_response))
     if not path.startswith("/twilio/"):
         return await _answer(rooms.people, request, get_response)

@@ -26,7 +26,7 @@ from calls.services import draining
 from clientcaller.web.protocol import BoundedProtocol
 from media.runtime import hand_over_calls
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("clientcaller.web.server")
 
 PROGRESS_INTERVAL = 30.0
 """Seconds between two lines about how many calls are left."""

@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from urllib.error import HTTPError
@@ -28,8 +27,7 @@ OURS = "+15005550006"
 
 @contextmanager
 def web_server(port: int, env: dict[str, str]) -> Iterator[Process]:
-    arguments = f"-m clientcaller.web.server --port {port}"
-    with process(sys.executable, *arguments.split(), env=env) as server:
+    with process("make", "serve", f"PORT={port}", env=env) as server:
         yield server
 
 
