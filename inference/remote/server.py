@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TypeAlias, cast
 
 from inference.interfaces import Engine, LanguageModel, SpeechToText, TextToSpeech
 from inference.remote import wire
 from inference.remote.links import BEAT, Layer, Links
 from inference.remote.outage import Outage
+from inference.remote.pulse import Pulse
 from inference.remote.served import ServedReply, ServedSession, ServedSpeech, ServedTranscription, unexpected
 from inference.remote.waiting import cancel_and_wait, wait_at_most
 from inference.types import EngineError, EngineFull
@@ -39,10 +41,13 @@ class Server:
     One engine of this process, which clients find under its alias.
 
     ``placements`` and ``stream`` are the channel layers for placements and for everything else. With ``slots`` 0 the
-    engine sets the limit.
+    engine sets the limit. With ``pulse`` a thread shows that the worker lives while its event loop is held up; the
+    layer must serve several threads.
     """
 
-    def __init__(self, alias: str, engine: Engine, *, placements: Layer, stream: Layer, slots: int = 0) -> None:
+    def __init__(
+        self, alias: str, engine: Engine, *, placements: Layer, stream: Layer, slots: int = 0, pulse: bool = False
+    ) -> None:
         if alias not in KINDS:
             raise ValueError(f"the alias is {alias!r}; it must be one of {', '.join(KINDS)}")
         self.alias = alias
@@ -60,6 +65,7 @@ class Server:
         self._stream = stream
         self._name = f"inference.{alias}"
         """The channel of placements and the group of clients that receive announcements."""
+        self._pulse = Pulse(stream, self._name) if pulse else None
         self._facts: wire.Facts | None = None
         """Set when the engine has loaded."""
         self._releasing: set[asyncio.Task[None]] = set()
@@ -132,6 +138,8 @@ class Server:
         if self._releasing:
             await asyncio.wait(list(self._releasing), timeout=_RELEASE_TIMEOUT)
         await cancel_and_wait(*self._tasks)
+        if self._pulse is not None:
+            await self._pulse.stop()
         await self.links.close()
         # The last message of all: a client that receives it expects nothing more.
         if self.links.channel:
@@ -158,6 +166,8 @@ class Server:
     async def _announce_always(self) -> None:
         """Announce the worker in every beat, until its engine breaks."""
         await self.links.open()
+        if self._pulse is not None:
+            self._pulse.start()
         outage = Outage(logger)
         while True:
             if (error := await self._announce()) is None:
@@ -174,6 +184,8 @@ class Server:
         """Return why the layer failed, if it did."""
         at = asyncio.get_running_loop().time()
         news = wire.Announcement(self.links.channel, self.state, self.slots, max(0, self.free), at, self._facts)
+        if self._pulse is not None:
+            self._pulse.note(news, time.monotonic())
         try:
             async with asyncio.timeout(_ANNOUNCE_TIMEOUT):
                 await self._stream.group_send(self._name, wire.pack(news))

@@ -33,6 +33,7 @@ from rich.table import Table  # noqa: E402
 from media.phone.clips import Clip  # noqa: E402
 from media.phone.measurements import percentile  # noqa: E402
 from tests.benchmarks.fault_site import Call, Site, call_in, until  # noqa: E402
+from tests.word_tones import BUSY_SECONDS  # noqa: E402
 
 STAGGER = 0.35
 """Seconds from one call to the next, so that a fault meets each in another word."""
@@ -82,6 +83,12 @@ async def freeze_redis(site: Site) -> None:
         await asyncio.sleep(3.0)
 
 
+async def keep_worker_busy(site: Site) -> None:
+    """As a computation in its event loop does. Its calls must not leave it."""
+    site.workers[0].signal(signal.SIGUSR1)
+    await asyncio.sleep(BUSY_SECONDS)
+
+
 async def freeze_web(site: Site) -> None:
     """As a long garbage collection does."""
     site.web.signal(signal.SIGSTOP)
@@ -100,6 +107,7 @@ FAULTS = (
     Fault("redis-restarted-asking", "Redis killed in recognition, back after 3 s", restart_redis, 5.0, True),
     Fault("redis-frozen", "SIGSTOP of Redis in mid-sentence, 3 s", freeze_redis, 4.0),
     Fault("redis-frozen-asking", "SIGSTOP of Redis in recognition, 3 s", freeze_redis, 5.0, True),
+    Fault("worker-busy", "the worker's event loop is held up for 1.5 s", keep_worker_busy, 2.5),
     Fault("web-frozen", "SIGSTOP of the web process in mid-sentence, 1.5 s", freeze_web, 2.5),
 )
 

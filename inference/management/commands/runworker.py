@@ -63,7 +63,8 @@ class Command(BaseCommand):
                     "cpu, or single engines (STT_ENGINE, LLM_ENGINE, TTS_ENGINE)."
                 )
             servers = [
-                Server(name, engine, placements=placements, stream=stream, slots=slots) for name, engine in made.items()
+                Server(name, engine, placements=placements, stream=stream, slots=slots, pulse=True)
+                for name, engine in made.items()
             ]
             asyncio.run(run_worker(Worker(servers, drain=drain, ready=freeze_loaded)))
         except EngineError as error:

@@ -16,11 +16,12 @@ POD = {"DJANGO_SETTINGS_MODULE": "clientcaller.pod"}
 
 
 @contextmanager
-def worker_process(folder: Path, redis_url: str, *arguments: str, **options: object) -> Iterator[Process]:
+def worker_process(
+    folder: Path, redis_url: str, *arguments: str, voice: str = "scripted", **options: object
+) -> Iterator[Process]:
     """``manage.py runworker`` with scripted engines; ``options`` are those of the engines."""
-    env = process_env(
-        folder, redis_url=redis_url, ENGINES_PROFILE="scripted", ENGINES_OPTIONS=json.dumps(options), **POD
-    )
+    engines = {"ENGINES_PROFILE": "scripted", "TTS_ENGINE": voice, "ENGINES_OPTIONS": json.dumps(options)}
+    env = process_env(folder, redis_url=redis_url, **engines, **POD)
     with process(sys.executable, "manage.py", "runworker", *arguments, env=env) as worker:
         yield worker
 

@@ -138,6 +138,20 @@ async def test_a_frozen_worker_loses_its_sessions_and_has_free_slots_when_it_con
             assert await spoken_samples(speech, SENTENCE) == SENTENCE_SAMPLES
 
 
+async def test_a_worker_whose_event_loop_is_held_up_keeps_its_sessions(redis_url, tmp_path):
+    voice = "tests.word_tones.WordTonesTextToSpeech"
+    async with started(RemoteTextToSpeech(rate_hz=8000)) as tts:
+        with worker_process(tmp_path, redis_url, "tts", voice=voice, tts={"chunk_delay": 0.02}) as worker:
+            await wait_until_loaded(worker, "tts")
+            await wait_until(lambda: tts.workers.all_news)
+            turn = tts.open().speak(text_of(SENTENCE))
+            chunks = [await anext(turn)]
+            worker.signal(signal.SIGUSR1)
+            chunks += [chunk async for chunk in turn]
+            assert chunks[-1].text_end == len(SENTENCE)
+            assert {chunk.again_from for chunk in chunks} == {None}
+
+
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_sigterm_lets_a_turn_end_and_a_second_one_does_not(redis_url, tmp_path, signals):
     async with started(RemoteTextToSpeech(rate_hz=8000)) as tts:
