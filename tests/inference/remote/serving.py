@@ -23,9 +23,16 @@ def layers(redis_url: str = "") -> Iterator[tuple[Any, Any]]:
         if redis_url
         else (InMemoryChannelLayer(capacity=1000), InMemoryChannelLayer(capacity=1000))
     )
+    with replaced(*made):
+        yield made
+
+
+@contextmanager
+def replaced(*made: Any) -> Iterator[None]:
+    """Replace the layers by these in the block."""
     before = [channel_layers.set(alias, layer) for alias, layer in zip(("default", "stream"), made, strict=True)]
     try:
-        yield made
+        yield
     finally:
         for alias, layer in zip(("default", "stream"), before, strict=True):
             del channel_layers.backends[alias]
