@@ -26,6 +26,7 @@ from media.phone.caller import HangUp, Say, ScriptedCaller, Wait, WaitForAgent
 from media.phone.clips import Clip
 from media.phone.leg import PhoneCall
 from media.phone.network import PhoneNetwork
+from tests.benchmarks.fault_line import Line
 from tests.real_services import Process, RedisServer, process, process_env, reserve_port
 from tests.word_tones import Told, judge, reply, runs_of
 
@@ -51,6 +52,11 @@ ALIASES = ("stt", "llm", "tts")
 
 def worker_environment(folder: Path, redis_url: str, options: dict[str, dict[str, Any]]) -> dict[str, str]:
     return process_env(folder, redis_url=redis_url, ENGINES_OPTIONS=json.dumps(options), **WORKER)
+
+
+def _url(line: Line) -> str:
+    """The URL of the Redis at the other end."""
+    return f"redis://127.0.0.1:{line.port}/0"
 
 
 @dataclass
@@ -102,6 +108,9 @@ class Site:
         self._options = options or OPTIONS
         self.workers: list[Process] = []
         """The workers that run, the oldest first."""
+        self.worker_lines: list[Line] = []
+        """The line of each worker to Redis."""
+        self.web_line = self._line()
         self.start_worker()
         self.port = reserve_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -109,25 +118,33 @@ class Site:
 
     def start_worker(self) -> Process:
         """Start a worker, and wait until it serves."""
-        environment = worker_environment(self.folder, self.redis.url, self._options)
+        line = self._line()
+        environment = worker_environment(self.folder, _url(line), self._options)
         started = self._stack.enter_context(
             process(sys.executable, "manage.py", "runworker", *ALIASES, env=environment)
         )
         for _ in ALIASES:
             started.wait_for("loaded on")
         self.workers.append(started)
+        self.worker_lines.append(line)
         return started
 
     def end_worker(self, worker: Process) -> None:
+        del self.worker_lines[self.workers.index(worker)]
         self.workers.remove(worker)
         if worker.running:
             worker.signal(signal.SIGCONT)
         worker.end()
 
+    def _line(self) -> Line:
+        line = Line(self.redis.port)
+        self._stack.callback(line.close)
+        return line
+
     def _start_web(self) -> Process:
         environment = process_env(
             self.folder,
-            redis_url=self.redis.url,
+            redis_url=_url(self.web_line),
             ENGINES_PROFILE="remote",
             MAX_LIVE_CALLS="100",
             LOG_LEVEL="INFO",

@@ -83,6 +83,16 @@ async def freeze_redis(site: Site) -> None:
         await asyncio.sleep(3.0)
 
 
+async def cut_worker_off(site: Site) -> None:
+    with site.worker_lines[0].cut():
+        await asyncio.sleep(5.0)
+
+
+async def cut_web_off(site: Site) -> None:
+    with site.web_line.cut():
+        await asyncio.sleep(3.0)
+
+
 async def keep_worker_busy(site: Site) -> None:
     """As a computation in its event loop does. Its calls must not leave it."""
     site.workers[0].signal(signal.SIGUSR1)
@@ -107,6 +117,9 @@ FAULTS = (
     Fault("redis-restarted-asking", "Redis killed in recognition, back after 3 s", restart_redis, 5.0, True),
     Fault("redis-frozen", "SIGSTOP of Redis in mid-sentence, 3 s", freeze_redis, 4.0),
     Fault("redis-frozen-asking", "SIGSTOP of Redis in recognition, 3 s", freeze_redis, 5.0, True),
+    Fault("worker-cut-off", "network of the worker cut in mid-sentence for 5 s", cut_worker_off, 1.5),
+    Fault("web-cut-off", "network of the web process to Redis cut in mid-sentence for 3 s", cut_web_off, 4.0),
+    Fault("web-cut-off-asking", "the same in recognition", cut_web_off, 5.0, while_asking=True),
     Fault("worker-busy", "the worker's event loop is held up for 1.5 s", keep_worker_busy, 2.5),
     Fault("web-frozen", "SIGSTOP of the web process in mid-sentence, 1.5 s", freeze_web, 2.5),
 )
