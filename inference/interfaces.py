@@ -166,6 +166,18 @@ class MovingSpeech(Protocol):
     it, so that a clause of which nothing was heard is said again as a whole."""
 
 
+@runtime_checkable
+class RememberingSpeech(Protocol):
+    """
+    A voice that can take over a call, with what it would remember of it. A speech need not be one.
+
+    Its engine says so by an attribute ``remembers``.
+    """
+
+    def agent_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
+        """Take words that the agent has said before, elsewhere in the same voice, with their sound. Never waits."""
+
+
 class TextToSpeech(Engine, Protocol):
     """
     The voices of an engine. One engine speaks for many calls.

@@ -11,6 +11,7 @@ import re
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -188,11 +189,13 @@ def judge(runs: Sequence[Run], *, seconds_per_character: float) -> Told:
     """Judge what was heard, from the first word of the reply on."""
     words = [run for run in runs if run.word]
 
-    def at_least(share: float) -> list[str]:
-        lengths = ((run.word, run.end - run.start) for run in words)
-        return [word for word, seconds in lengths if seconds >= share * len(word) * seconds_per_character]
+    def share(run: Run) -> float:
+        return (run.end - run.start) / (len(run.word) * seconds_per_character)
 
-    heard, whole = at_least(HEARD), at_least(WHOLE)
+    heard: dict[str, float] = defaultdict(float)  # a pause may split a word
+    for run in words:
+        heard[run.word] += share(run)
+    whole = [run.word for run in words if share(run) >= WHOLE]
     gaps = [later.start - earlier.end for earlier, later in pairwise(words)]
     if not words or words[-1].word != WORDS[-1]:
         gaps.append(float("inf"))
@@ -200,8 +203,8 @@ def judge(runs: Sequence[Run], *, seconds_per_character: float) -> Told:
     others = sum(run.end - run.start for run in runs if not run.word and began < run.start < ended)
     return Told(
         twice=sum(whole.count(word) > 1 for word in WORDS),
-        left_out=sum(word not in heard for word in WORDS),
-        broken=len(words) - len(set(heard)),
+        left_out=sum(heard[word] < HEARD for word in WORDS),
+        broken=len(words) - len({run.word for run in words}),
         gap=max(gaps, default=0.0),
         other=others,
         first=began,

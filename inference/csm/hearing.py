@@ -42,9 +42,11 @@ class CallerEncoder:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="csm-hearing")
         self._room = threading.Semaphore(MOST_WAITING)
 
-    def encode_turn(self, slot: Slot, text: str, pcm: Pcm, rate_hz: int, *, before: int) -> None:
+    def encode_turn(self, slot: Slot, text: str, pcm: Pcm, rate_hz: int, *, before: int, speaker: int = CALLER) -> None:
         """
         Have a turn of the caller remembered, before the reply of that number if there is one by then. Never waits.
+
+        With ``speaker`` it is one of the agent, said before this voice took over the call.
 
         A turn for which there is no time is left out, and counted as ``unheard``.
         """
@@ -64,7 +66,7 @@ class CallerEncoder:
                 logger.exception("Could not encode what a caller said; the voice will not remember it")
                 self._thread.counts["unheard"] += 1
             else:
-                segment = ContextSegment(self._prompts.tokenize(text, CALLER), codes)
+                segment = ContextSegment(self._prompts.tokenize(text, speaker), codes)
                 self._thread.post(slot, Speaker.remember, segment, before)
 
         self._executor.submit(encode).add_done_callback(lambda _: self._room.release())

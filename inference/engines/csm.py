@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from inference.csm.options import CsmOptions
+from inference.csm.prompts import AGENT
 from inference.csm.replies import Clause, SoundItem, SpokenReply
 from inference.csm.speaker import Speaker
 from inference.types import (
@@ -121,6 +122,11 @@ class CsmTextToSpeech:
     def voice_names(self) -> list[str]:
         """Empty until the engine has started."""
         return sorted(self._voices)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a call can be taken over with what was said in it: that needs the encoder of the caller's turns."""
+        return self._loaded is not None and self._loaded.caller_encoder is not None
 
     @property
     def broken(self) -> str:
@@ -272,6 +278,11 @@ class CsmSpeech:
             is_answered = self._speaking or now - self._spoke_at < ANSWERED_WITHIN
             before = self._replies + (not is_answered)
             self._loaded.caller_encoder.encode_turn(self._slot, text, pcm, rate_hz, before=before)
+
+    def agent_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
+        if self._loaded.caller_encoder is not None:
+            before = self._replies + (not self._speaking)
+            self._loaded.caller_encoder.encode_turn(self._slot, text, pcm, rate_hz, before=before, speaker=AGENT)
 
     async def close(self) -> None:
         self._thread.leave(self._slot)

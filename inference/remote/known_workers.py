@@ -93,6 +93,11 @@ class KnownWorkers:
     def any_in_state(self, state: wire.WorkerState) -> bool:
         return any(news.state == state for news in self.all_news)
 
+    def remembers(self, channel: str) -> bool:
+        """Whether the voice of this worker takes what was said before in a call."""
+        worker = self._workers.get(channel)
+        return worker is not None and worker.news.facts is not None and worker.news.facts.remembers
+
     def has_free_slot(self, channel: str) -> bool:
         """Whether this worker would probably take a session."""
         worker = self._workers.get(channel)

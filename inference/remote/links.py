@@ -43,6 +43,9 @@ _AGAIN_AFTER = 3
 """Beats without a confirmation after which packets are sent again. Usually it comes with the next beat of the peer."""
 _DEAF_BEATS = 20
 """Beats without a confirmation after which a peer that is heard counts as dead: it no longer hears this process."""
+_MUTE_BEATS = 35
+"""Beats without a packet after which a peer counts as dead whatever other signs of life it gives: an event loop that is
+held up for longer is stuck."""
 _IDLE_TRIES = 50
 """Beats for which a peer without sessions is sent again what it has not confirmed: it may never come back."""
 _FORGET_AFTER = 6000
@@ -101,7 +104,9 @@ class _Peer:
     they survive a new link of the peer.
     """
     silent_beats: int = 0
-    """Beats since it was last heard, while it has sessions."""
+    """Beats since its last sign of life, while it has sessions."""
+    mute_beats: int = 0
+    """Beats since its last packet, while it has sessions."""
     unconfirmed_beats: int = 0
     """Beats since it last confirmed anything, or had nothing to confirm."""
     idle_beats: int = 0
@@ -202,7 +207,7 @@ class Links:
         if not peer.sessions:
             # What was lost before the session began does not concern it.
             peer.outgoing.add_new_link()
-            peer.silent_beats = peer.unconfirmed_beats = 0
+            peer.silent_beats = peer.mute_beats = peer.unconfirmed_beats = 0
         peer.sessions[session.id] = self.sessions[session.id] = session
         peer.unknown.pop(session.id, None)
         if not peer_knows:
@@ -358,7 +363,7 @@ class Links:
             self.layer.echo()
             return
         peer = self._peer(packet.sender)
-        peer.silent_beats = peer.idle_beats = 0
+        peer.silent_beats = peer.mute_beats = peer.idle_beats = 0
         if peer.outgoing.take_confirmation(packet):
             peer.unconfirmed_beats = 0
         if peer.outgoing.resend:
@@ -450,8 +455,11 @@ class Links:
     def _check_sessions(self, peer: _Peer, *, silence_counts: bool) -> None:
         peer.idle_beats = 0
         peer.silent_beats += silence_counts
+        peer.mute_beats += silence_counts
         if peer.silent_beats > self._max_silent_beats:
             self._give_up(peer, f"the other side was silent for {self._max_silent_beats * BEAT:g} s")
+        elif peer.mute_beats > max(_MUTE_BEATS, self._max_silent_beats):
+            self._give_up(peer, f"the other side sent no packet for {_MUTE_BEATS * BEAT:g} s")
         elif self.layer.beats_without > LONGEST_OUTAGE:
             self._give_up(peer, f"the channel layer has not worked for {LONGEST_OUTAGE * BEAT:g} s")
         elif peer.outgoing.waiting_bytes > MAX_KEPT:

@@ -201,6 +201,10 @@ class RemoteEngine:
         return self._links
 
     @property
+    def facts_known(self) -> bool:
+        return self.workers.facts is not None
+
+    @property
     def layer_is_silent(self) -> bool:
         return self._links is not None and self._links.layer.silent
 

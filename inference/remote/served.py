@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from inference.interfaces import LanguageModel, PacedTranscription, SpeechToText, TextToSpeech
+from inference.interfaces import LanguageModel, PacedTranscription, RememberingSpeech, SpeechToText, TextToSpeech
 from inference.remote import wire
 from inference.remote.waiting import cancel_and_wait
 from inference.types import EngineError, Message, Tools, Transcript
@@ -224,6 +224,8 @@ class ServedSpeech(ServedSession):
                     self._speech.heard(message.samples)
             case wire.CallerSaid():
                 self._speech.caller_said(message.text, wire.decode_sound(message.sound), message.rate_hz)
+            case wire.AgentSaid() if isinstance(self._speech, RememberingSpeech):
+                self._speech.agent_said(message.text, wire.decode_sound(message.sound), message.rate_hz)
             case wire.Clause() | wire.NoMoreText() | wire.Stop() | wire.Credit():
                 if (turn := self._turns.get(message.request)) is not None:
                     self._handle_in_turn(turn, message)

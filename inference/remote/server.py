@@ -112,6 +112,7 @@ class Server:
             languages=None if languages is None else sorted(languages)[: wire.MAX_LANGUAGES],
             weights=description.weights[:200],
             device=description.device[:200],
+            remembers=bool(getattr(self.engine, "remembers", False)),
         )
         seconds = now() - begun
         logger.info(

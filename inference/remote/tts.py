@@ -13,6 +13,7 @@ import numpy as np
 
 from inference import usage
 from inference.remote import wire
+from inference.remote.memory import CallMemory
 from inference.remote.placement import RemoteEngine, RemoteSession
 from inference.remote.streams import IncomingStream
 from inference.remote.waiting import cancel_and_wait
@@ -80,6 +81,12 @@ class RemoteTurn:
     """The error that reading the text has raised. The listener gets it once the text before it was said."""
     characters_said: int = 0
     """The number of them that the received sound says."""
+    samples: int = 0
+    """The length of the sound so far."""
+    samples_before: int = 0
+    """How much of it other workers have made before the present one."""
+    reached: list[tuple[int, int]] = field(default_factory=list)
+    """For each piece of sound, the samples and the characters said by the end of it."""
     owed_since: float = 0.0
     """The loop's time since which the worker owes sound."""
 
@@ -110,6 +117,8 @@ class RemoteSpeech:
         """Set by the owner (``MovingSpeech``). Until then, all sound counts as sent."""
         self._left = ""
         """The channel of the worker that was lost."""
+        self._memory = CallMemory() if engine.facts_known and engine.facts.remembers else None
+        """What was said, if another worker could use it."""
         self._closed = False
         self._draining = False
         """The worker wants to stop: the session is closed as soon as no turn uses it."""
@@ -120,6 +129,8 @@ class RemoteSpeech:
     async def speak(self, text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
         turn = self._last_turn = RemoteTurn(next(self._numbers))
         self._turns[turn.number] = turn
+        if self._memory is not None:
+            self._memory.begin_turn(self._engine.rate_hz)
         reading = asyncio.ensure_future(self._read_text(turn, text))
         try:
             moves = 0
@@ -129,6 +140,10 @@ class RemoteSpeech:
                 try:
                     while (piece := await self._next_piece(turn)) is not None:
                         pcm = np.frombuffer(piece.sound, "<i2")
+                        turn.samples += len(pcm)
+                        turn.reached.append((turn.samples, turn.characters_said))
+                        if self._memory is not None:
+                            self._memory.agent_said(turn.text, pcm, turn.characters_said, again_from)
                         yield AudioChunk(pcm, turn.characters_said, piece.exact, again_from)
                         again_from = None
                         assert turn.session is not None
@@ -149,11 +164,18 @@ class RemoteSpeech:
 
     def heard(self, samples: int) -> None:
         turn = self._last_turn
+        if self._memory is not None:
+            self._memory.heard(samples)
         if turn is not None and turn.session is not None and turn.session is self._session:
-            turn.session.send(wire.Heard(turn.session.id, turn.number, max(0, samples)))
+            # What the caller heard before from another worker is not of this turn there.
+            turn.session.send(wire.Heard(turn.session.id, turn.number, max(0, samples - turn.samples_before)))
 
     def caller_said(self, text: str, pcm: Pcm, rate_hz: int) -> None:
-        """Sends the end of the sound if it is too long for one message: more than 10 s at a telephone's rate."""
+        """
+        Sends the end of the sound if it is too long for one message: more than 10 s at a telephone's rate.
+        """
+        if self._memory is not None:
+            self._memory.caller_said(text, pcm, rate_hz)
         if self._session is not None and self._engine.hears_caller:
             sound = wire.encode_sound(pcm)[-wire.MAX_SOUND_BYTES :]
             self._session.send(wire.CallerSaid(self._session.id, text, sound, rate_hz))
@@ -165,9 +187,13 @@ class RemoteSpeech:
 
     def _go_back(self, turn: RemoteTurn) -> None:
         """The worker is lost: another one says what the caller will not hear of the sound so far."""
-        turn.begin = resume_at(turn.text, turn.clause_ends, said=turn.characters_said, sent=self.sent())
+        sent = self.sent()
+        turn.begin = resume_at(turn.text, turn.clause_ends, said=turn.characters_said, sent=sent)
         if turn.text_ended and not has_sound(turn.text[turn.begin :]):
             turn.begin = len(turn.text)
+        kept = [samples for samples, characters in turn.reached if characters <= turn.begin]
+        turn.samples = turn.samples_before = turn.samples if sent >= turn.characters_said else max(kept, default=0)
+        turn.reached = [(samples, characters) for samples, characters in turn.reached if characters <= turn.begin]
         turn.characters_said = turn.begin
 
     # -- turns ------------------------------------------------------------------------------------------
@@ -240,6 +266,9 @@ class RemoteSpeech:
     def opened(self, session: RemoteSession) -> None:
         """Open the voice and begin its turns, each where it is. A worker that takes over learns no more than that."""
         session.send(wire.OpenSpeech(session.id, self._engine.rate_hz, self._voice, self._language))
+        if self._memory is not None and self._engine.workers.remembers(session.peer):
+            for message in self._memory.messages(session.id):
+                session.send(message)
         for turn in self._turns.values():
             if turn.session is session:
                 self._send_turn(session, turn)

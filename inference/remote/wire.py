@@ -184,6 +184,18 @@ class CallerSaid(_Message, frozen=True):
     rate_hz: Rate
 
 
+class AgentSaid(_Message, frozen=True):
+    """
+    What the agent has said in this call with the voice of another worker, for a voice that remembers it.
+
+    Only workers whose facts say so take it: those of earlier versions do not know it.
+    """
+
+    text: Text
+    sound: Sound
+    rate_hz: Rate
+
+
 class Credit(_Message, frozen=True):
     """Allow this many more pieces to be sent."""
 
@@ -300,6 +312,7 @@ ToWorker: TypeAlias = (
     | Stop
     | Heard
     | CallerSaid
+    | AgentSaid
     | Credit
     | Close
 )
@@ -348,6 +361,8 @@ class Facts(Struct, frozen=True):
     """None if the engine does not know them, or the worker has an earlier version."""
     weights: Name = ""
     device: Name = ""
+    remembers: bool = False
+    """Whether the voice takes what was said in the call with another worker."""
 
 
 WorkerState: TypeAlias = Literal["loading", "ready", "draining", "gone"]

@@ -431,6 +431,15 @@ class TestHearingTheCaller:
         assert np.array_equal(fed[: len(fed)], speech._slot.speaker.context.written_out()[: len(fed)])
         await speech.close()
 
+    async def test_a_call_that_was_taken_over_is_remembered_before_the_first_reply(self, listening):
+        assert listening.remembers
+        speech = listening.open()
+        speech.agent_said("Good morning.", self.SOUND, 24000)
+        speech.caller_said("Hello?", self.SOUND, 8000)
+        await say(speech, CLAUSES[0])
+        assert await self.speakers(listening, speech) == ["agent", "caller", "agent"]
+        await speech.close()
+
     async def test_a_turn_has_the_codes_of_its_sound_encoded_as_a_whole(self, listening):
         speech = listening.open()
         speech.caller_said("Hello?", self.SOUND, 8000)

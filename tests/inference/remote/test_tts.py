@@ -11,9 +11,18 @@ from inference.engines.scripted import ScriptedTextToSpeech
 from inference.remote import wire
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineTimeout
 from tests.inference.contract import leaving_no_task
-from tests.inference.remote.clients import HELLO_SAMPLES, QUICK, SECOND, spoken_samples, started, text_of
+from tests.inference.remote.breakable import Network, PlacementLayer, StreamLayer
+from tests.inference.remote.clients import (
+    HELLO_SAMPLES,
+    QUICK,
+    SAMPLES_PER_CHARACTER,
+    SECOND,
+    spoken_samples,
+    started,
+    text_of,
+)
 from tests.inference.remote.engines import ListingTextToSpeech
-from tests.inference.remote.serving import serving, wait_until
+from tests.inference.remote.serving import replaced, serving, wait_until
 from tests.virtual_time import in_virtual_time
 
 pytestmark = pytest.mark.usefixtures("memory_layers")
@@ -61,6 +70,65 @@ async def test_only_a_voice_that_hears_the_caller_is_sent_what_the_caller_said(h
         received = [(text, len(pcm), rate_hz) for text, pcm, rate_hz in engine.caller_said]
     sent = [("Are you open?", 8000, 8000), ("What a long story.", wire.MAX_SOUND_BYTES // 2, 8000)]
     assert received == (sent if hears_caller else [])
+
+
+@in_virtual_time
+async def test_a_worker_that_takes_over_learns_what_was_said_and_heard():
+    class Remembering(ScriptedTextToSpeech):
+        remembers = True
+
+        def open(self, **options):
+            speech = super().open(**options)
+            speech.agent_said = lambda text, pcm, rate_hz: said.append(("agent", text, len(pcm)))
+            speech.caller_said = lambda text, pcm, rate_hz: said.append(("caller", text, len(pcm)))
+            return speech
+
+    said, voice = [], {**QUICK, "hears_caller": True}
+    async with AsyncExitStack() as stack:
+        async with serving("tts", Remembering(**voice)):
+            tts = await stack.enter_async_context(started(RemoteTextToSpeech()))
+            speech = tts.open()
+            assert await spoken_samples(speech, "Hello. How are you?")
+            speech.heard(HELLO_SAMPLES)
+            speech.caller_said("Are you open?", SECOND, 8000)
+            assert await spoken_samples(speech, "Yes.")
+            await wait_until(lambda: said)
+            said.clear()
+        await stack.enter_async_context(serving("tts", Remembering(**voice)))
+        await wait_until(lambda: tts.describe().capacity)
+        assert await spoken_samples(speech, "We are.")
+        assert said == [
+            ("agent", "Hello", 2 * 800),
+            ("caller", "Are you open?", 8000),
+            ("agent", "Yes.", 4 * SAMPLES_PER_CHARACTER),
+        ]
+
+
+@in_virtual_time
+async def test_what_was_heard_of_a_turn_counts_from_where_the_worker_took_over():
+    heard, network = [], Network()
+
+    class Remembering(ScriptedTextToSpeech):
+        def open(self, **options):
+            speech = super().open(**options)
+            speech.heard = heard.append
+            return speech
+
+    async with AsyncExitStack() as stack:
+        stack.enter_context(replaced(PlacementLayer(network), StreamLayer(network)))
+        engine = Remembering(first_delay=0.0, chunk_delay=0.05)
+        servers = [await stack.enter_async_context(serving("tts", engine)) for _ in range(2)]
+        tts = await stack.enter_async_context(started(RemoteTextToSpeech()))
+        await wait_until(lambda: tts.describe().capacity == 256)
+        speech = tts.open()
+        turn = speech.speak(text_of("One. ", "Two, three."))
+        samples = [len((await anext(turn)).pcm) for _ in range(3)]  # until after "One. T"
+        network.freeze(next(server.links.channel for server in servers if server.links.sessions))
+        rest = [chunk async for chunk in turn]
+        assert rest[0].again_from == 5
+        speech.heard(sum(samples) + 1000)
+        await wait_until(lambda: heard)
+        assert heard == [1000]
 
 
 @pytest.mark.parametrize("error", [EngineFull("no slot"), ContextTooLarge("too long"), EngineTimeout("too late")])
