@@ -116,7 +116,8 @@ _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
         # write, where a transaction that has read already fails at once.
         "transaction_mode": "IMMEDIATE",
         "timeout": 5,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        # secure_delete: what is removed is overwritten in the file, also what `forget` removes.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON",
     },
     "django.db.backends.postgresql": {"connect_timeout": 3},
 }

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
 
 from calls import services
-from calls.services import draining, facts
+from calls.services import draining, facts, traces
 from inference.backends import Engines, make_engines
 from inference.models.needs import name_of
 from inference.types import AUTO, EngineError, has_language
@@ -193,6 +193,7 @@ class Runtime:
                 logger.error("The recording %s stays in the spool: it is not named after a call", path.name)
         if closed := await self.database(services.clean_up):
             logger.warning("Closed %d calls that a dead process had left open", closed)
+        await self.database(traces.remove_from_spool)
 
     async def database(self, function: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
         """Run a service of ``calls`` on one of the runtime's threads."""

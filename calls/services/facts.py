@@ -27,7 +27,7 @@ from calls.models import Call, CallEvent, DoNotCall, Turn
 from calls.numbers import number_in
 from calls.services import attempts, webhooks
 from calls.services.do_not_call import add_do_not_call
-from calls.services.records import END_REASONS, clean, get_call, move, write_event
+from calls.services.records import END_REASONS, clean, get_call, is_forgotten, move, write_event
 from calls.status import Status
 
 logger = logging.getLogger(__name__)
@@ -219,7 +219,8 @@ def record_fact(fact: Fact) -> None:
 def _record_stream_started(fact: StreamStarted) -> None:
     with transaction.atomic():
         call = get_call(fact.call_id)
-        if write_event(fact.fact_id, call.pk, "stream-started", fact.at, {"stream_sid": fact.stream_sid})[1]:
+        data = {} if is_forgotten(call) else {"stream_sid": fact.stream_sid}
+        if write_event(fact.fact_id, call.pk, "stream-started", fact.at, data)[1]:
             _follow(call, Status.IN_PROGRESS, fact.at)
 
 
@@ -232,13 +233,15 @@ def _record_turn(turn: TurnEnded) -> None:
         "response_latency": turn.stages.get("response_latency"),
     }
     with transaction.atomic():
-        get_call(turn.call_id)
+        if is_forgotten(get_call(turn.call_id)):
+            columns |= {"said": "", "heard": ""}
         Turn.objects.get_or_create(fact_id=turn.fact_id, defaults=columns)
 
 
 def _record_event(fact: EventNoted) -> None:
     with transaction.atomic():
-        write_event(fact.fact_id, get_call(fact.call_id).pk, fact.kind[:64], fact.at, fact.data)
+        call = get_call(fact.call_id)
+        write_event(fact.fact_id, call.pk, fact.kind[:64], fact.at, {} if is_forgotten(call) else fact.data)
 
 
 def _record_language(fact: LanguageChanged) -> None:
@@ -285,9 +288,9 @@ def _follow(call: Call, status: Status, at: datetime) -> None:
 
 def _record_opt_out(fact: OptedOut) -> None:
     source = {"key": DoNotCall.Source.KEY, "agent": DoNotCall.Source.AGENT}.get(fact.how, DoNotCall.Source.CALLER)
-    data = {"how": fact.how, "words": clean(fact.words)}
     with transaction.atomic():
         call = get_call(fact.call_id)
+        data = {"how": fact.how, "words": "" if is_forgotten(call) else clean(fact.words)}
         if not write_event(fact.fact_id, call.pk, "opt-out", fact.at, data)[1]:
             return
         if number := number_in(call.far_number):
@@ -314,6 +317,9 @@ def _attach_recording(fact: RecordingFinished) -> None:
     """
     spooled = Path(fact.path)
     call = get_call(fact.call_id)
+    if is_forgotten(call):
+        spooled.unlink(missing_ok=True)
+        return
     if not CallEvent.objects.filter(fact_id=fact.fact_id).exists():
         if not spooled.is_file():
             raise CallsError(f"The recording {spooled} of call {fact.call_id} is gone")

@@ -3,18 +3,20 @@ Retention: deleting recordings and transcripts by age. Forgetting: removing ever
 
 Both remove what a person said: words, pressed keys, recordings, variables. The call itself stays, with its times and
 latencies, so that past statistics do not change. Its rows are emptied rather than deleted, so that a late report cannot
-write them again. Files in ``SPOOL_DIR`` belong to calls that are live or not yet in the database; they are reached once
-they are.
+write them again. ``traces`` reaches what is not in rows of the calls.
 """
 
 import logging
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+import socket
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce
@@ -24,16 +26,14 @@ from calls.carrier import Carrier
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, CallOrder, DialAttempt, DoNotCall, Turn, WebhookDelivery
 from calls.numbers import ANONYMOUS, number_in, read_address
-from calls.services import webhook_delivery, webhooks
+from calls.services import traces, webhook_delivery, webhooks
 from calls.services.dialable import refused_at
-from calls.services.records import fact_id_of
+from calls.services.records import FORGOTTEN, fact_id_of
 from calls.services.stopping import cancel_call
 from calls.status import TERMINAL, Status
 
 logger = logging.getLogger(__name__)
 
-FORGOTTEN = "forgotten"
-"""Replaces the number of a forgotten person."""
 PERSONAL_KEYS = ("text", "words", "digit", "digits", "said", "heard", "message")
 """The keys of an event's data that contain what a person said, wrote or pressed."""
 IMPERSONAL_KEYS = ("call", "direction", "status", "end_reason", "attempts_made")
@@ -79,7 +79,7 @@ def apply_retention(*, now: datetime | None = None) -> Retired:
                 _empty_words(page)
                 _write_events("retired", page, now, what="transcript")
             retired.transcripts += len(page)
-    _forget_late_writes()
+    remove_late_writes()
     webhook_delivery.delete_old_deliveries(now=now)
     webhooks.delete_old_secrets(now=now)
     if retired.recordings or retired.transcripts:
@@ -138,6 +138,17 @@ def _delete_recordings(calls: Iterable[Call]) -> list[UUID]:
     return deleted
 
 
+def _delete_files(names: Iterable[str]) -> bool:
+    """Delete files of the storage that no row names. False if one cannot be deleted."""
+    for name in names:
+        try:
+            default_storage.delete(name)
+        except Exception as error:  # as above
+            logger.warning("Could not delete recording %s: %s", name, error)
+            return False
+    return True
+
+
 def _write_events(kind: str, calls: Iterable[UUID], at: datetime, **data: str) -> None:
     """Write one event for each of these calls, once."""
     events = [
@@ -168,6 +179,10 @@ class Forgotten:
     """The number is on the do-not-call list and stays there."""
     removed_entries: int = 0
     """Entries of the do-not-call list that were removed."""
+    spooled: int = 0
+    """Lines and recordings of the spool of this machine that were removed."""
+    remaining: list[str] = field(default_factory=list)
+    """What still names the person, each with the reason."""
 
     @property
     def is_nothing(self) -> bool:
@@ -200,13 +215,17 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
             f"These calls are still live: {names}. Hang up first.", permanent=False, code="call-live", field="number"
         )
     over = theirs.filter(~Exists(_open_attempts()), status__in=TERMINAL)
+    ids = list(over.values_list("pk", flat=True))
+    hosts = {name.partition(":")[0] for name in over.exclude(process="").values_list("process", flat=True)}
+    traces.record_spooled(ids)
     _remove_person(over, now, forgotten)
+    forgotten.spooled = traces.remove_from_spool(set(ids) - {*over.values_list("pk", flat=True)})
     entry = DoNotCall.objects.filter(number=number_in(number))
     if and_do_not_call:
         forgotten.removed_entries = entry.delete()[0]
-        LogEntry.objects.filter(object_repr=number_in(number) or number).update(object_repr=FORGOTTEN)
     else:
         forgotten.do_not_call = bool(entry.update(reason="", call=None))
+    traces.clean_texts(number_in(number) or number)
     if left := over.count():
         raise CallsError(
             f"The recordings of {left} calls cannot be deleted; the log says why. Everything else was removed.",
@@ -214,8 +233,20 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
             code="storage-failed",
             field="number",
         )
+    forgotten.remaining = [*traces.remaining_texts(number_in(number) or number), *_out_of_reach(hosts)]
     logger.info("Forgot a person: removed the data of %d calls", forgotten.calls)
     return forgotten
+
+
+def _out_of_reach(hosts: Collection[str]) -> Iterator[str]:
+    """What this process cannot reach, and when it goes."""
+    if others := sorted({*hosts} - {socket.gethostname()[:40]}):
+        yield (
+            f"files in SPOOL_DIR of {', '.join(others)}: they are on another machine; they are removed when a web "
+            "process starts there or `manage.py forget --late` runs there"
+        )
+    if journal := traces.empty_journal():
+        yield journal
 
 
 def read_person(text: str) -> str:
@@ -244,12 +275,14 @@ def _open_attempts() -> QuerySet[DialAttempt]:
 def _remove_person(calls: QuerySet[Call], at: datetime, forgotten: Forgotten) -> None:
     """Remove everything that identifies the person from these calls, unless a recording cannot be deleted."""
     # All are read first, because emptying a call takes it out of the query.
-    found = list(calls.only("recording"))
+    found = list(calls.only("recording", "created_at"))
+    stray = traces.stray_recordings(found)
     for start in range(0, len(found), BATCH):
         page = found[start : start + BATCH]
         deleted = _delete_recordings(call for call in page if call.recording)
         forgotten.recordings += len(deleted)
-        if emptied := [call.pk for call in page if not call.recording or call.pk in deleted]:
+        stuck = {call.pk for call in page if not _delete_files(stray.get(call.pk, []))}
+        if emptied := [call.pk for call in page if (not call.recording or call.pk in deleted) and call.pk not in stuck]:
             _empty_calls(emptied, at, forgotten)
 
 
@@ -268,6 +301,9 @@ def _empty_calls(calls: Collection[UUID], at: datetime, forgotten: Forgotten) ->
         these.update(
             sid=None, stream_sid="", metadata={}, timezone="", transfer_to="", idempotency_key=None, request_digest=""
         )
+        LogEntry.objects.filter(
+            content_type=ContentType.objects.get_for_model(Call), object_id__in=[str(pk) for pk in calls]
+        ).update(object_repr=FORGOTTEN)
         _write_events("forgotten", calls, at)
 
 
@@ -281,13 +317,23 @@ def _redact(deliveries: QuerySet[WebhookDelivery]) -> int:
     return len(found)
 
 
-def _forget_late_writes() -> None:
-    """Remove what was written about a call after it was forgotten, such as a late report."""
+def remove_late_writes() -> int:
+    """
+    Remove what was written about calls after their person was forgotten, also in the spool of this machine.
+
+    Returns the number of calls about which something was found.
+    """
     this = OuterRef("pk")
     calls = _calls_with(FORGOTTEN).filter(
         ~Q(recording="")
+        | ~Q(variables={})
+        | ~Q(metadata={})
         | Q(sid__isnull=False)
         | Q(Exists(Turn.objects.filter(call=this).exclude(said="", heard="")))
         | Q(Exists(CallEvent.objects.filter(call=this).exclude(data={})))
+        | Q(Exists(CallOrder.objects.filter(call=this)))
     )
-    _remove_person(calls[:MOST_AT_ONCE], timezone.now(), Forgotten())
+    forgotten = Forgotten()
+    _remove_person(calls[:MOST_AT_ONCE], timezone.now(), forgotten)
+    traces.remove_from_spool()
+    return forgotten.calls

@@ -20,6 +20,8 @@ END_REASONS = frozenset(
     "operator transferred opted-out voicemail menu".split()
 )
 """Why a stream ended. A call that never had a stream ends with a reason of the dialler, such as ``busy``."""
+FORGOTTEN = "forgotten"
+"""Replaces the number of a forgotten person."""
 FAR_OFF = timedelta(days=1)
 """The largest distance from now of a time that Twilio reports. One further off is not believed."""
 
@@ -34,6 +36,11 @@ def get_call(call_id: UUID | str) -> Call:
     if call is None:
         raise CallsError(f"There is no call {call_id}.", code="unknown-call")
     return call
+
+
+def is_forgotten(call: Call) -> bool:
+    """Whether the person of this call was forgotten, so that nothing about them is written any more."""
+    return call.far_number == FORGOTTEN
 
 
 def move(call: Call, status: Status, *, at: datetime, reason: str = "") -> bool:
