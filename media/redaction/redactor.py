@@ -96,6 +96,9 @@ class Redactor:
                 return self._key(fact, position)
             case facts.EventNoted():
                 return self._noted(fact, position)
+            case facts.LanguageChanged():
+                self._language = fact.language
+                return [fact]
             case facts.OptedOut():
                 return [msgspec.structs.replace(fact, words=self._redacted(fact.words))]
             case _:

@@ -6,9 +6,11 @@ import asyncio
 import base64
 import logging
 import os
+import wave
 from collections.abc import Callable
 
 import aiohttp
+import numpy as np
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -166,6 +168,20 @@ async def test_pressed_keys_become_a_turn_of_the_caller(server):
         call = await talk(network, WaitForAgent(), Press("12#"), WaitForAgent("start"), Wait(0.5), HangUp())
     record = await finished_record(call)
     assert ("caller", "[pressed 1 2 #]") in record.lines
+
+
+@pytest.mark.parametrize("engines_options", [{"stt": {"transcripts": ["It's 4111 1111 1111 1111."]}}], indirect=True)
+async def test_a_number_that_must_not_be_stored_is_in_no_record_and_silent_in_the_recording(server, settings):
+    settings.REDACT_NUMBERS = True
+    async with phones(server) as network:
+        call = await talk(network, WaitForAgent(), ask(), WaitForAgent(), HangUp())
+    record = await finished_record(call)
+    assert record.lines[1] == ("caller", "It's [card number].")
+    number = next(turn for turn in record.turns.all() if turn.speaker == "caller")
+    with wave.open(record.recording.path) as file:
+        file.setpos(number.start_position)
+        frames = np.frombuffer(file.readframes(number.end_position - number.start_position), np.int16).reshape(-1, 2)
+    assert np.abs(frames[:, 0]).max() < 10
 
 
 async def test_callbacks_that_arrive_twice_late_or_out_of_order_change_nothing(server):

@@ -235,3 +235,9 @@ def test_the_sound_of_a_held_turn_is_not_released(stream):
     assert stream.released == before == 16000
     stream.caller("1111 1111")
     assert stream.released == stream.position - 8000
+
+
+def test_numbers_are_read_in_the_language_to_which_the_call_has_changed(stream):
+    stream.redactor.take(facts.LanguageChanged(call_id=CALL, language="de-AT", at=AT), 0)
+    stream.caller("vier eins eins eins eins eins eins eins eins eins eins eins eins eins eins eins")
+    assert stream.words == ["[card number]"]
