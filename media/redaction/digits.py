@@ -122,16 +122,16 @@ def read_runs(text: str, language: str = "en") -> list[Run]:
     """The numbers in a text that are read out digit by digit or in groups, in their order."""
     tokens, runs = tokens_of(text), []
     pieces: list[Piece] = []
-    at = joins = 0
+    at = joins = after = 0
     while at < len(tokens):
         taken, piece = _piece_at(tokens, at, language, inside=bool(pieces))
-        if piece is not None and pieces and not _is_next(text, tokens, pieces[-1], piece):
+        if piece is not None and pieces and not _is_next(text, tokens[after:at], pieces[-1], piece):
             runs.append(Run(tuple(pieces)))
             pieces = []
             taken, piece = _piece_at(tokens, at, language, inside=False)
         if piece is not None:
             pieces.append(piece)
-            joins = 0
+            joins, after = 0, at + taken
         elif pieces and (tokens[at].word not in JOINS or joins == _MOST_JOINS):
             runs.append(Run(tuple(pieces)))
             pieces, joins = [], 0
@@ -141,9 +141,8 @@ def read_runs(text: str, language: str = "en") -> list[Run]:
     return [*runs, Run(tuple(pieces))] if pieces else runs
 
 
-def _is_next(text: str, tokens: list[Token], last: Piece, piece: Piece) -> bool:
-    """Whether only joins stand between two pieces."""
-    between = [token for token in tokens if last.end <= token.start < piece.start]
+def _is_next(text: str, between: list[Token], last: Piece, piece: Piece) -> bool:
+    """Whether only pauses stand around the words ``between`` two pieces."""
     at = last.end
     for token in [*between, Token("", piece.start, piece.start)]:
         if not _GAP.fullmatch(text[at : token.start]):

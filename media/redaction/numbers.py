@@ -8,9 +8,11 @@ it or the question before it where they do not. Telephone numbers, dates, prices
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
 from media.redaction.digits import JOINS, Run, Token, fold, read_runs, tokens_of
 
@@ -92,6 +94,7 @@ _REQUEST = phrases(
     "what's", "type", "key in", "confirm", "say", "let me have", "have", "repeat", "bitte", "nennen",
     "por favor", "s'il vous plait",
 )  # fmt: skip
+_start = attrgetter("start")
 _SENTENCE = re.compile(r"[^.!?]+[.!?]*")
 
 _AROUND = frozenset("it's its is that's yes yeah sure then pressed no sorry".split())
@@ -101,6 +104,7 @@ NEAR = 12
 """Words between the name of a number and its digits: "my account number is, let me see, hold on, it's 1234"."""
 SHORTEST = {Kind.CARD: 6, Kind.ACCOUNT: 5, Kind.SOCIAL: 4, Kind.CODE: 3}
 """Digits of a number that the speaker has named. The last four digits of a card identify it and may be kept."""
+LONGEST_CARD = 19
 SHORTEST_ASKED = 3
 """Digits of a part of a number that was asked for."""
 SHORTEST_REPEATED = 4
@@ -114,6 +118,8 @@ _IBAN_LENGTHS = {
     "SE": 24, "SI": 19,
     "SK": 24, "SM": 27, "TR": 26,
 }  # fmt: skip
+_BEGINS_IBAN = re.compile(r"[a-z]{1,2}(?:\d|$)")
+"""A country's code, or a letter of it."""
 _INSURANCE = re.compile(r"\b[a-ceghj-prstw-z] ?[a-ceghj-nprstw-z][ -]?\d\d[ -]?\d\d[ -]?\d\d[ -]?[a-d]\b")
 """A British National Insurance number."""
 
@@ -211,13 +217,15 @@ def card_in(run: Run) -> int | None:
             digits += piece.digits
             if is_card(digits):
                 return first
+            if len(digits) > LONGEST_CARD:
+                break
     return None
 
 
 def is_card(digits: str) -> bool:
     """Whether these are the digits of a card: its check digit, its length and the beginnings that are in use."""
     count = len(digits)
-    if not 13 <= count <= 19:
+    if not 13 <= count <= LONGEST_CARD:
         return False
     two, four = int(digits[:2]), int(digits[:4])
     usual = (
@@ -252,7 +260,7 @@ def _ibans(tokens: list[Token], language: str) -> Iterator[Found]:
     """The IBANs, written or spelled."""
     end = 0
     for first, token in enumerate(tokens):
-        if token.start < end or not token.word[:1].isalpha():
+        if token.start < end or not _BEGINS_IBAN.match(token.word):
             continue
         if (last := _iban_end(tokens, first, language)) is not None:
             end = last
@@ -284,7 +292,8 @@ def _named(run: Run, folded: str, tokens: list[Token], asked: Kind | None) -> Ki
     count = len(run.digits)
     if count < SHORTEST_ASKED or _is_plain(run, tokens):
         return None
-    before = [token for token in tokens if token.end <= run.start][-NEAR:]
+    first = bisect_left(tokens, run.start, key=_start)
+    before = tokens[max(first - NEAR, 0) : first]
     words = folded[before[0].start : run.start] if before else ""
     others = [match.end() for match in OTHER.finditer(words)]
     kinds = [(match.end(), kind) for kind, name in NAMES.items() for match in name.finditer(words)]
@@ -293,7 +302,7 @@ def _named(run: Run, folded: str, tokens: list[Token], asked: Kind | None) -> Ki
         return kind if count >= (SHORTEST_ASKED if asked else SHORTEST[kind]) else None
     if others:
         return None
-    behind = re.match(r"\W*(?:is|was|that's|ist|c'est)\W+(?:my |the |our )?(.{0,30})", folded[run.end :])
+    behind = re.match(r"\W*(?:is|was|that's|ist|c'est)\W+(?:my |the |our )?(.{0,30})", folded[run.end : run.end + 60])
     if behind and (named := named_in(behind[1])) and count >= SHORTEST[named]:
         return named
     return asked
@@ -301,7 +310,8 @@ def _named(run: Run, folded: str, tokens: list[Token], asked: Kind | None) -> Ki
 
 def _is_plain(run: Run, tokens: list[Token]) -> bool:
     """Whether a number stands beside a unit or a month, or is a year."""
-    before = [token.word for token in tokens if token.end <= run.start][-1:]
-    after = [token.word for token in tokens if token.start >= run.end][:1]
+    first, behind = (bisect_left(tokens, place, key=_start) for place in (run.start, run.end))
+    before = [token.word for token in tokens[max(first - 1, 0) : first]]
+    after = [token.word for token in tokens[behind : behind + 1]]
     is_year = re.fullmatch(r"(?:19|20)\d\d", run.digits) and len(run.pieces) <= 2 and {*before} & _BEFORE_YEAR
     return bool(is_year or {*before, *after} & _PLAIN)
