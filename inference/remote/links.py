@@ -41,7 +41,7 @@ LONGEST_OUTAGE = 150
 """Beats (15 s) for which sessions wait for a layer that does not work. A caller waits no longer."""
 _AGAIN_AFTER = 3
 """Beats without a confirmation after which packets are sent again. Usually it comes with the next beat of the peer."""
-_DEAF_BEATS = 20
+_DEAF_BEATS = 30
 """Beats without a confirmation after which a peer that is heard counts as dead: it no longer hears this process."""
 _MUTE_BEATS = 35
 """Beats without a packet after which a peer counts as dead whatever other signs of life it gives: an event loop that is
@@ -241,6 +241,8 @@ class Links:
             peer.silent_beats = 0
 
     def _lose_sessions(self, peer: _Peer, reason: str) -> None:
+        if peer.sessions:
+            logger.warning("%s: lost %d sessions with %s: %s", self._name, len(peer.sessions), peer.channel, reason)
         for session in list(peer.sessions.values()):
             self._lose(session, reason)
 

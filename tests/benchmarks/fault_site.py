@@ -129,6 +129,11 @@ class Site:
         self.worker_lines.append(line)
         return started
 
+    @property
+    def failovers(self) -> int:
+        """How often the web process has left a worker that it took for dead."""
+        return sum(" sessions with " in line and ": lost " in line for line in self.web.lines)
+
     def end_worker(self, worker: Process) -> None:
         del self.worker_lines[self.workers.index(worker)]
         self.workers.remove(worker)

@@ -52,6 +52,11 @@ class Fault:
     while_asking: bool = False
     """The callers are asking when it comes; else the agent is answering."""
 
+    @property
+    def loses_worker(self) -> bool:
+        """Whether its calls have to go on elsewhere; else they must stay with their worker."""
+        return self.name.startswith("worker-") and self.name != "worker-busy"
+
 
 async def nothing(site: Site) -> None:
     """No fault: what the other rows are compared with."""
@@ -137,6 +142,9 @@ class Result:
     fillers: list[float] = field(default_factory=list)
     """Seconds of other words within the answer."""
     lost: int = 0
+    """Calls that ended before the caller hung up, or got no answer."""
+    failovers: int = 0
+    """How often the web process has left a worker that it took for dead, by engine."""
 
     def add(self, call: Call) -> None:
         told = call.told()
@@ -149,7 +157,9 @@ class Result:
 
     @property
     def good(self) -> bool:
-        return percentile(self.gaps, 0.95) <= self.fault.bar and not (self.twice or self.left_out or self.lost)
+        is_complete = not (self.twice or self.left_out or self.lost)
+        needless = self.failovers and not self.fault.loses_worker
+        return percentile(self.gaps, 0.95) <= self.fault.bar and is_complete and not needless
 
 
 async def hold(site: Site, fault: Fault, question: Clip, calls: int) -> list[Call]:
@@ -176,10 +186,11 @@ async def hold(site: Site, fault: Fault, question: Clip, calls: int) -> list[Cal
 
 def measure(site: Site, fault: Fault, question: Clip, *, repetitions: int, calls: int) -> Result:
     """Repeat a fault. Each time the oldest worker fails, and leaves for good after the calls."""
-    result = Result(fault)
+    result, before = Result(fault), site.failovers
     for _ in range(repetitions):
         for call in asyncio.run(hold(site, fault, question, calls)):
             result.add(call)
+        result.failovers = site.failovers - before
         site.end_worker(site.workers[0])
     return result
 
@@ -204,12 +215,20 @@ def print_report(console: Console, results: Sequence[Result], calls: int) -> Non
         "broken off",
         "fillers s",
         "lost",
+        "failovers",
     ):
         table.add_column(heading, justify="left" if heading == "fault" else "right")
     for result in results:
         p50, p95 = percentile(result.gaps, 0.5), percentile(result.gaps, 0.95)
         figures = f"{p50:.2f}", f"{p95:.2f}", f"{max(result.gaps):.2f}", f"{result.fault.bar:.1f}"
-        counts = result.twice, result.left_out, result.broken, f"{max(result.fillers):.1f}", result.lost
+        counts = (
+            result.twice,
+            result.left_out,
+            result.broken,
+            f"{max(result.fillers):.1f}",
+            result.lost,
+            result.failovers,
+        )
         style = "" if result.good else "red"
         table.add_row(result.fault.what, *figures, *map(str, counts), style=style)
     console.print(table)
