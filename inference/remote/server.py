@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 KINDS = ("stt", "llm", "tts")
 DEFAULT_SLOTS = 128
 """Slots of an engine that sets no limit itself: one process was measured to carry as many."""
-CLIENT_SILENT_BEATS = 60
-"""Beats after which a silent client counts as dead. The worker waits for no answer of a client, and a client process
-that was held up for a moment should find its calls as they were."""
+CLIENT_SILENT_BEATS = 45
+"""Beats (4.5 s) after which a silent client counts as dead. The worker waits for no answer of a client, and a client
+that was held up, or cut off from Redis for three seconds, should find its calls as they were."""
 OFFER_TIMEOUT = 2.0
 """Seconds for which an offered slot is reserved until the client opens its session: as long as a client waits."""
 _RETRY_AFTER = 0.5

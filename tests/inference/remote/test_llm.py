@@ -1,16 +1,17 @@
 """A language model at a worker; in virtual time."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
 from inference.engines.remote import RemoteLanguageModel
-from inference.engines.scripted import ScriptedLanguageModel
+from inference.engines.scripted import DEFAULT_REPLY, ScriptedLanguageModel
 from inference.types import NO_TOOLS, ContextTooLarge, EngineError, EngineTimeout, Message, Tools
 from tests.inference.contract import leaving_no_task
+from tests.inference.remote.breakable import Network, PlacementLayer, StreamLayer
 from tests.inference.remote.clients import MESSAGES, started
-from tests.inference.remote.serving import serving, wait_until
+from tests.inference.remote.serving import replaced, serving, wait_until
 from tests.virtual_time import in_virtual_time
 
 pytestmark = pytest.mark.usefixtures("memory_layers")
@@ -75,3 +76,26 @@ async def test_a_language_model_that_never_answers_times_out():
         with pytest.raises(EngineTimeout):
             await anext(llm.stream(MESSAGES))
         await wait_until(lambda: server.free == server.slots)
+
+
+@in_virtual_time
+async def test_a_reply_whose_worker_is_lost_is_finished_by_another_one():
+    asked, network = [], Network()
+
+    class Noting(ScriptedLanguageModel):
+        def stream(self, messages, **options):
+            asked.append([message.role for message in messages])
+            return super().stream(messages, **options)
+
+    async with AsyncExitStack() as stack:
+        stack.enter_context(replaced(PlacementLayer(network), StreamLayer(network)))
+        for _ in range(2):
+            await stack.enter_async_context(serving("llm", Noting()))
+        llm = await stack.enter_async_context(started(RemoteLanguageModel()))
+        await wait_until(lambda: llm.describe().capacity == 256)
+        async with aclosing(llm.stream(MESSAGES)) as deltas:
+            text = "".join([(await anext(deltas)).text for _ in range(5)])
+            network.freeze(llm.preferred_worker)
+            text += "".join([delta.text async for delta in deltas])
+        assert text == DEFAULT_REPLY
+        assert asked == [["user"], ["user", "assistant", "broken-off"]]
