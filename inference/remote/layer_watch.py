@@ -10,7 +10,8 @@ from __future__ import annotations
 SILENT_AFTER = 3
 """Beats without an echo after which the layer counts as silent. A single echo may be late."""
 PATIENCE = 15
-"""Beats after an outage in which the silence of peers does not count either: they have to reach the layer again."""
+"""Beats after an outage in which the silence of peers does not count either: they have to reach the layer again. After
+a shorter outage than that there are as many as it lasted."""
 
 
 class LayerWatch:
@@ -38,7 +39,7 @@ class LayerWatch:
             self.beats_without += 1
             return False
         if self.silent:
-            self._patience = PATIENCE
+            self._patience = min(PATIENCE, self.beats_without)
         self.beats_without = 0
         if self._patience:
             self._patience -= 1

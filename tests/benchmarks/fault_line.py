@@ -1,75 +1,65 @@
-"""A line to a server on this machine that can be cut, as a network between two machines is."""
+"""
+A line to a server on this machine that can be cut, as a network between two machines is.
+
+It is a process that passes on what comes: while it is frozen nothing passes, and connections stay open. What was sent
+meanwhile arrives when the line is whole again, as TCP repeats it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import threading
+import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from tests.real_services import Process
+
 
 class Line:
-    """
-    Passes on what comes to ``port`` to the port ``to``, and back, in a thread of its own.
-
-    While the line is cut nothing passes, and connections stay open: what was sent meanwhile arrives when it is whole
-    again, as TCP repeats it.
-    """
+    """A line to this port, in a process of its own."""
 
     def __init__(self, to: int) -> None:
-        self.port = 0
-        self._to = to
-        self._loop = asyncio.new_event_loop()
-        self._whole = asyncio.Event()
-        self._whole.set()
-        self._stopping = asyncio.Event()
-        started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
-        self._thread.start()
-        started.wait()
+        self._process = Process(sys.executable, "-m", __name__, str(to), env=os.environ)
+        self.port = int(self._process.wait_for(r"passes on (\d+)")[1])
 
     @contextmanager
     def cut(self) -> Iterator[None]:
         """Nothing passes in the block."""
-        self._loop.call_soon_threadsafe(self._whole.clear)
+        self._process.signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            self._loop.call_soon_threadsafe(self._whole.set)
+            self._process.signal(signal.SIGCONT)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+        self._process.end()
 
-    def _run(self, started: threading.Event) -> None:
-        self._loop.run_until_complete(self._serve(started))
-        self._loop.close()
 
-    async def _serve(self, started: threading.Event) -> None:
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        started.set()
-        await self._stopping.wait()
-        server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def serve(to: int) -> None:
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._to)
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", to)
         except OSError:
             writer.close()
             return
-        await asyncio.gather(self._pass_on(reader, server_writer), self._pass_on(server_reader, writer))
+        await asyncio.gather(pass_on(reader, server_writer), pass_on(server_reader, writer))
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            with suppress(OSError):
-                while data := await reader.read(1 << 16):
-                    await self._whole.wait()
-                    writer.write(data)
-                    await writer.drain()
-        finally:
-            writer.close()
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    print(f"passes on {server.sockets[0].getsockname()[1]}", flush=True)
+    await server.serve_forever()
+
+
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        with suppress(OSError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+    finally:
+        writer.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1])))

@@ -50,13 +50,8 @@ READY_TIMEOUT = 60.0
 ALIASES = ("stt", "llm", "tts")
 
 
-def worker_environment(folder: Path, redis_url: str, options: dict[str, dict[str, Any]]) -> dict[str, str]:
-    return process_env(folder, redis_url=redis_url, ENGINES_OPTIONS=json.dumps(options), **WORKER)
-
-
-def _url(line: Line) -> str:
-    """The URL of the Redis at the other end."""
-    return f"redis://127.0.0.1:{line.port}/0"
+def worker_environment(folder: Path, redis_url: str) -> dict[str, str]:
+    return process_env(folder, redis_url=redis_url, ENGINES_OPTIONS=json.dumps(OPTIONS), **WORKER)
 
 
 @dataclass
@@ -98,19 +93,23 @@ class Call:
 
 
 class Site:
-    """Everything that may break. One worker process serves all engines, until another one is started."""
+    """
+    Everything that may break. One worker process serves all engines, until another one is started.
 
-    def __init__(self, folder: Path, stack: ExitStack, options: dict[str, dict[str, Any]] | None = None) -> None:
+    With ``lines`` all processes reach Redis over a line that can be cut.
+    """
+
+    def __init__(self, folder: Path, stack: ExitStack, *, lines: bool = False) -> None:
         self.folder = folder
         self.redis = RedisServer()
         stack.callback(self.redis.stop)
         self._stack = stack
-        self._options = options or OPTIONS
+        self._has_lines = lines
         self.workers: list[Process] = []
         """The workers that run, the oldest first."""
         self.worker_lines: list[Line] = []
-        """The line of each worker to Redis."""
-        self.web_line = self._line()
+        """The line of each worker to Redis, if there are lines."""
+        self.web_lines: list[Line] = []
         self.start_worker()
         self.port = reserve_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -118,15 +117,13 @@ class Site:
 
     def start_worker(self) -> Process:
         """Start a worker, and wait until it serves."""
-        line = self._line()
-        environment = worker_environment(self.folder, _url(line), self._options)
+        environment = worker_environment(self.folder, self._redis_url(self.worker_lines))
         started = self._stack.enter_context(
             process(sys.executable, "manage.py", "runworker", *ALIASES, env=environment)
         )
         for _ in ALIASES:
             started.wait_for("loaded on")
         self.workers.append(started)
-        self.worker_lines.append(line)
         return started
 
     @property
@@ -135,21 +132,25 @@ class Site:
         return sum(" sessions with " in line and ": lost " in line for line in self.web.lines)
 
     def end_worker(self, worker: Process) -> None:
-        del self.worker_lines[self.workers.index(worker)]
+        if self.worker_lines:
+            self.worker_lines.pop(self.workers.index(worker)).close()
         self.workers.remove(worker)
         if worker.running:
             worker.signal(signal.SIGCONT)
         worker.end()
 
-    def _line(self) -> Line:
-        line = Line(self.redis.port)
-        self._stack.callback(line.close)
-        return line
+    def _redis_url(self, lines: list[Line]) -> str:
+        """Where a process finds Redis: over a new line, which is added to ``lines``, if there are lines."""
+        if not self._has_lines:
+            return self.redis.url
+        lines.append(Line(self.redis.port))
+        self._stack.callback(lines[-1].close)
+        return f"redis://127.0.0.1:{lines[-1].port}/0"
 
     def _start_web(self) -> Process:
         environment = process_env(
             self.folder,
-            redis_url=_url(self.web_line),
+            redis_url=self._redis_url(self.web_lines),
             ENGINES_PROFILE="remote",
             MAX_LIVE_CALLS="100",
             LOG_LEVEL="INFO",

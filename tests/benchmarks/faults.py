@@ -53,6 +53,10 @@ class Fault:
     """The callers are asking when it comes; else the agent is answering."""
 
     @property
+    def cuts_line(self) -> bool:
+        return "cut-off" in self.name
+
+    @property
     def loses_worker(self) -> bool:
         """Whether its calls have to go on elsewhere; else they must stay with their worker."""
         return self.name.startswith("worker-") and self.name != "worker-busy"
@@ -94,7 +98,7 @@ async def cut_worker_off(site: Site) -> None:
 
 
 async def cut_web_off(site: Site) -> None:
-    with site.web_line.cut():
+    with site.web_lines[0].cut():
         await asyncio.sleep(3.0)
 
 
@@ -243,15 +247,18 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="a file for the log of the web process")
     options = parser.parse_args()
     question, results, console = make_question(), [], Console(width=160)
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        site = Site(Path(folder), stack)
-        for fault in FAULTS:
-            if fault.name in options.only:
+    for lines in (False, True):
+        faults = [fault for fault in FAULTS if fault.name in options.only and fault.cuts_line is lines]
+        if not faults:
+            continue
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            site = Site(Path(folder), stack, lines=lines)
+            for fault in faults:
                 measured = measure(site, fault, question, repetitions=options.repetitions, calls=options.calls)
                 console.print(f"{fault.name}: {', '.join(f'{gap:.2f}' for gap in measured.gaps)}")
                 results.append(measured)
-        if options.log:
-            options.log.write_text(site.web.text)
+            if options.log:
+                options.log.write_text(site.web.text)
     print_report(console, results, options.repetitions * options.calls)
     raise SystemExit(0 if all(result.good for result in results) else 1)
 
