@@ -351,8 +351,7 @@ class Socket:
         finally:
             self._reading = None
         if self._ws is ws:
-            self._ws, self._closing = None, True
-            self._lose_all(broken)
+            self.leave(broken)
         return broken
 
     async def _next(self, ws: aiohttp.ClientWebSocketResponse) -> Frame:

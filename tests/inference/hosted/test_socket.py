@@ -105,3 +105,20 @@ async def test_a_frame_that_cannot_be_sent_loses_its_socket_and_no_later_one(cap
         lease, ear = take(pool)
         lease.send('{"n": 1}')
         assert await ear.heard(1) == [{"n": 1}]
+
+
+async def test_what_could_not_be_sent_on_a_socket_holds_up_no_later_one():
+    """The service reads nothing more, says that it closes the socket, and keeps its end of the connection open."""
+    async with EchoService().serving() as service, pool_of(service, warm=1, limit=1) as pool:
+        await pool.start()
+        lease, ear = take(pool)
+        service.freeze()
+        for _ in range(24):
+            lease.send(bytes(1 << 20))  # more than the buffers of the system take
+        closing = service.sockets[0].request.transport
+        assert closing is not None
+        closing.write(b"\x88\x02\x03\xf3")  # the frame that closes a socket, with code 1011
+        assert "1011" in str(await ear.lost())
+        lease, ear = take(pool)
+        lease.send('{"n": 1}')
+        assert await ear.heard(1) == [{"n": 1}]
