@@ -19,7 +19,7 @@ import aiohttp
 from inference.hosted.lease import Carrier, Lease, tell
 from inference.hosted.plan import Listener, Plan
 from inference.hosted.socket import Socket
-from inference.types import EngineError, EngineFull
+from inference.types import EngineError, EngineFull, QuotaExhausted
 
 logger = logging.getLogger(__name__)
 
@@ -156,12 +156,14 @@ class SocketPool:
     def _connect_waiting(self, url: str, waiting: Counter[str]) -> None:
         """Connect sockets to an address for those who wait, also those that wait to try another one again."""
         connecting = self._connecting(url)
+        missing = self._sockets_for(waiting[url]) - len(self._trying(url))
+        for socket in [each for each in connecting if each.is_resting][: max(0, missing)]:
+            socket.hurry()
+            missing -= 1
         free = [each for each in self._sockets if each.is_parked]
         free += [each for each in self._sockets if each.is_resting and each.url not in waiting]
-        for socket in free[: max(0, self._sockets_for(waiting[url]) - len(connecting))]:
+        for socket in free[: max(0, missing)]:
             socket.connect(url)
-        for socket in connecting:
-            socket.hurry()
         if not connecting and not free:
             self._make_room(url)
 
@@ -179,6 +181,10 @@ class SocketPool:
 
     def _connecting(self, url: str) -> list[Socket]:
         return [socket for socket in self._sockets if socket.is_connecting and socket.url == url]
+
+    def _trying(self, url: str) -> list[Socket]:
+        """The sockets that may be connected any moment, without those that wait before they try again."""
+        return [socket for socket in self._connecting(url) if not socket.is_resting]
 
     def _make_room(self, url: str) -> None:
         """Leave the idle socket of another address that was not used for longest. It is connected to this one then."""
@@ -206,13 +212,22 @@ class SocketPool:
         self.keep_warm()
 
     def failed_to_open(self, socket: Socket, error: EngineError) -> None:
-        """Nobody waits for a service that refuses."""
+        """
+        Nobody waits for a service that refuses. A failure that may pass costs only as many of those who wait as the
+        other sockets that are being connected cannot serve.
+        """
         now = asyncio.get_running_loop().time()
         if isinstance(error, EngineFull):
             self._full_until = now + error.retry_after
         if socket.url == self.plan.url or socket.url in self._asked:  # else nothing would ever forget it
             self._refused[socket.url] = error
-        lost = [lease for lease in self._waiting if lease.url == socket.url]
+        waiting = [lease for lease in self._waiting if lease.url == socket.url]
+        served = 0
+        if not error.permanent and not isinstance(error, QuotaExhausted):
+            served = self.plan.shares * len([each for each in self._trying(socket.url) if each is not socket])
+        # Those who have waited longest lose it. If they wait again, they are behind the others, and the next failure
+        # takes somebody else.
+        lost = waiting[: max(0, len(waiting) - served)]
         for lease in lost:
             self._waiting.remove(lease)
         for lease in lost:
