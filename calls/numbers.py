@@ -7,6 +7,7 @@ This is the only place that reads a number. Everything that stores, compares, di
 
 import re
 import unicodedata
+from urllib.parse import unquote
 
 import phonenumbers
 
@@ -22,10 +23,19 @@ LONGEST = 200
 _EXAMPLE = "Write the number in international form, for example +1 212 555 0123."
 _PLUSES = "+\uff0b"  # the second is the full-width plus
 _OPENING, _CLOSING = "([{\uff08\uff3b", ")]}\uff09\uff3d"
-_SLASHES = "/\uff0f\u2044\u2215"
-_DASHES = "\u2212\u2043\u30fc\uff70~\u2053\u223c\uff5e"  # besides all of the category Pd
-_DOTS = ".\uff0e\u00b7\u2027\u2022\u30fb"
-_WHOLE = 9  # digits; shorter numbers are rare, and look like the area code of a longer one
+_DIVIDERS = "/\uff0f\u2044\u2215~\u2053\u223c\uff5e\u301c\u00b7\u2027\u2022\u30fb\t"
+"""Signs between the parts of a number, or between a number and something else. They are written as a slash."""
+_DASHES = "\u2212\u2043\u30fc\uff70"  # besides all of the category Pd
+_DOTS = ".\uff0e"
+_WHOLE = 8
+"""Digits of a whole number, with its country code. No area code of so many digits is a whole number itself, except in
+Luxembourg and Myanmar (the area codes of ``phonenumbers.geodata``)."""
+_DIVIDED = re.compile(r"[/()]| [ .]|\. ")
+"""What stands between two numbers, or before an extension, but also inside a number: "+44 20/7946 0018"."""
+_RANGE_ENDS = 9
+"""A range has at most so many more numbers than its first: "1234567-69" is one, "1234567-00" an extension."""
+_OLD_PREFIXES = {52: ("1", "01", "044", "045")}
+"""What stood behind a country code before numbers were changed, and still does in address books and on WhatsApp."""
 _UNSEEN = "\u034f\ufe0e\ufe0f"  # besides all of the category Cf
 _TRUNK_ZERO = re.compile(r"\( *0 *\)")
 _WITHHELD = frozenset({ANONYMOUS, "restricted", "unknown", "unavailable", "blocked", "private", "withheld"})
@@ -71,8 +81,9 @@ def readings(text: str) -> list[str]:
     written = _simplify(text)
     if not written.startswith("+"):
         raise invalid(f"The number has no + and country code in front. {_EXAMPLE}")
-    _refuse_second_number(written)
-    return [_settle(re.sub(r"[^0-9]", "", spelling)) for spelling in _spellings(written)]
+    read = [_settle(_digits(spelling)) for spelling in _spellings(written)]
+    _refuse_second_number(written, read)
+    return read
 
 
 def read_address(text: str) -> str:
@@ -111,13 +122,30 @@ def number_in(address: str) -> str:
     return number if E164.fullmatch(number) and number not in _WITHHELD_NUMBERS else ""
 
 
+def caller_number(address: str) -> str:
+    """
+    Return the telephone number by which a caller with this address is known; empty if there is none.
+
+    A call through a SIP trunk comes from ``sip:+442079460018@trunk.example``. The name there begins with + only if it
+    is a number.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not match["scheme"].lower().startswith("sip"):
+        return number_in(address)
+    user = unquote(re.split("[@;:]", match["rest"])[0]) if "@" in match["rest"] else ""
+    try:
+        return number_in(read_number(user)) if user.startswith("+") else ""
+    except NumberRefused:
+        return ""
+
+
 def read_beginning(text: str) -> str:
     """Return + and the digits of a number, or of its beginning. Empty if the text has anything else, or no digits."""
     try:
         written = _simplify(text)
     except NumberRefused:
         return ""
-    digits = re.sub(r"[^0-9]", "", _spellings(written)[-1])
+    digits = _digits(_spellings(written)[-1])
     try:
         number = read_number(written)
     except NumberRefused:
@@ -170,13 +198,11 @@ def _simplify(text: str) -> str:
 
 def _separator(character: str) -> str:
     category = unicodedata.category(character)
-    if category == "Zs" or character == "\t":
-        return " "
-    if category == "Pd" or character in _DASHES:
-        return "-"
-    for signs, sign in ((_OPENING, "("), (_CLOSING, ")"), (_SLASHES, "/"), (_DOTS, ".")):
+    for signs, sign in ((_OPENING, "("), (_CLOSING, ")"), (_DIVIDERS, "/"), (_DASHES, "-"), (_DOTS, ".")):
         if character in signs:
             return sign
+    if category in ("Zs", "Pd"):
+        return " " if category == "Zs" else "-"
     raise invalid(f"The {_name(character)} cannot be part of a telephone number. {_EXAMPLE}")
 
 
@@ -193,11 +219,31 @@ def _name(character: str) -> str:
     return f"character U+{ord(character):04X} {name}".rstrip()
 
 
-def _refuse_second_number(written: str) -> None:
-    """Refuse ``+1 212 555 0123/0124``: what stands before the slash is a whole number, so another one follows."""
-    digits = re.sub(r"[^0-9]", "", written.rpartition("/")[0])
-    if len(digits) >= _WHOLE and _exists(_settle(digits)):
-        raise invalid(f"There are two numbers. {_EXAMPLE}")
+def _refuse_second_number(written: str, read: list[str]) -> None:
+    """
+    Refuse ``+1 212 555 0123/0124`` and ``+49 89 1234567 (22)``, which are two numbers, or one and its extension.
+
+    If what stands before a sign is a whole number, the digits behind it need not belong to it. A hyphen or a space
+    there is trusted if the whole text is a number and no range: many countries write parts of a number behind them.
+    """
+    signs = list(re.finditer(r"[^0-9+]+(?=[0-9])", written))
+    exists = bool(signs) and any(map(_exists, read))
+    for sign in signs:
+        before = _digits(written[: sign.start()])
+        if len(before) < _WHOLE or not _exists(_settle(before)):
+            continue
+        if not exists or _DIVIDED.search(sign[0]) or ("-" in sign[0] and _is_range(written, sign)):
+            raise invalid(f"Something stands behind the number: a second number, or an extension. {_EXAMPLE}")
+
+
+def _is_range(written: str, dash: re.Match[str]) -> bool:
+    """Whether the digits around the dash are the first and the last number of a range, which may be cut: "0123-24"."""
+    first, last = re.split("[^0-9]", written[: dash.start()])[-1], re.split("[^0-9]", written[dash.end() :])[0]
+    return len(first) > 1 and 0 < int(last) - int(first[-len(last) :]) <= _RANGE_ENDS
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"[^0-9]", "", text)
 
 
 def _spellings(written: str) -> list[str]:
@@ -227,15 +273,19 @@ def _settle(digits: str) -> str:
 
 
 def _without_prefix(text: str, number: phonenumbers.PhoneNumber) -> str:
-    """Drop a trunk prefix that libphonenumber took for that of a carrier, if the number exists without it only."""
+    """Drop a trunk prefix that libphonenumber does not expect there, if the number exists without it only."""
     code = f"+{number.country_code}"
     region = phonenumbers.region_code_for_country_code(number.country_code or 0)
     metadata = phonenumbers.PhoneMetadata.metadata_for_region(region, None)
-    prefix = (metadata and metadata.national_prefix) or ""
-    if not prefix or not text.startswith(code + prefix) or phonenumbers.is_valid_number(number):
+    if phonenumbers.is_valid_number(number):
         return text
-    shorter = _settle(code[1:] + text.removeprefix(code + prefix))
-    return shorter if _exists(shorter) else text
+    prefixes = ((metadata and metadata.national_prefix) or "0", "0", *_OLD_PREFIXES.get(number.country_code or 0, ()))
+    for prefix in dict.fromkeys(prefixes):
+        if text.startswith(code + prefix):
+            shorter = _settle(code[1:] + text.removeprefix(code + prefix))
+            if _exists(shorter):
+                return shorter
+    return text
 
 
 def _exists(number: str) -> bool:

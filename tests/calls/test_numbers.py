@@ -8,7 +8,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
-from calls.numbers import NumberRefused, canonical, number_in, read_address, read_beginning, read_number
+from calls.numbers import (
+    NumberRefused,
+    caller_number,
+    canonical,
+    number_in,
+    read_address,
+    read_beginning,
+    read_number,
+)
+from tests.rows import each_row
 
 LONDON = "+442079460018"
 
@@ -72,6 +81,100 @@ def test_a_number_is_read_in_every_spelling(text):
     ],
 )
 def test_what_a_country_writes_in_front_of_its_numbers_is_understood(text, number):
+    assert read_number(text) == number
+
+
+@each_row(
+    ("text", "number"),
+    [
+        ("+39 0347 123 4567", "+393471234567"),  # no Italian mobile number has a zero
+        ("+34 0 612 345 678", "+34612345678"),
+        ("+34 0612345678", "+34612345678"),
+        ("+1 0 212 555 0123", "+12125550123"),
+        ("+1 01 212 555 0123", "+12125550123"),
+        ("+351 0912345678", "+351912345678"),
+        ("+420 0 601 123 456", "+420601123456"),
+        ("+65 0 8123 4567", "+6581234567"),
+        ("+225 01 23 45 67 89", "+2250123456789"),  # this zero is part of the number
+        ("+39 0549 886 377", "+390549886377"),
+        ("+34 0 112 345 678", "+340112345678"),  # without the zero it does not exist either
+    ],
+)
+def test_a_zero_behind_the_country_code_is_dropped_if_only_the_rest_exists(text, number):
+    assert read_number(text) == number
+
+
+@each_row(
+    ("text", "number"),
+    [(f"+52 {old} 55 1234 5678", "+525512345678") for old in ("1", "01", "(01)", "044", "045")]
+    + [("+5215512345678", "+525512345678"), ("+52 1 899 123 4567", "+528991234567"), ("+52 1 5", "")],
+)
+def test_a_mexican_number_in_an_old_form_is_read_as_the_new_one(text, number):
+    if number:
+        assert read_number(text) == number
+        assert read_address(f"whatsapp:{text}") == f"whatsapp:{number}"
+    else:
+        with pytest.raises(NumberRefused):
+            read_number(text)
+
+
+@each_row(
+    "text",
+    [
+        "+1 212 555 0123/0124",
+        "+1 212 555 0123 - 24",
+        "+1 212 555 0123 24",
+        "+1 0 212 555 0123 (24)",
+        "+49 89 1234567/22",
+        "+49 89 1234567 (22)",
+        "+49 89 1234567 [22]",
+        "(+49 89 1234567) 22",
+        "+49 (0)89 1234567 (22)",
+        "+49 89 1234567~69",
+        "+49 89 1234567\u301c69",
+        "+49 89 1234567\u201369",  # a dash
+        "+49 89 1234567-68",
+        "+49 89 1234567 - 69",
+        "+49 89 12 34 56-58",
+        "+49 89 1234567 \u2022 8",
+        "+49 171 1234567\u00b78",
+        "+49 171 1234567 . 8",
+        "+49 171 1234567. 8",
+        "+49 171 1234567\t8",
+        "+49 171 1234567   8",
+        "+43 664 1234567 (8)",
+        "+43 664 1234567 (0)",
+        "+43 1 234567 . 12",
+        "+49 30 1234 / 1235",
+        "+49 30 123456/-57",
+        "+352 26 12 34/56",
+        "+47 22 12 34 56 \u00b778",
+    ],
+)
+def test_digits_behind_a_whole_number_are_not_taken_into_it(text):
+    with pytest.raises(NumberRefused, match="a second number, or an extension"):
+        read_number(text)
+
+
+@each_row(
+    ("text", "number"),
+    [
+        ("+49 89 1234567-0", "+498912345670"),  # of a switchboard
+        ("+49 89 1234567 - 22", "+4989123456722"),  # behind a switchboard, as in DIN 5008
+        ("+43 1 234567-89", "+43123456789"),
+        ("+4-9-3-0-1-2-3-4-5-6", "+4930123456"),
+        ("+49 89 123 456 78", "+498912345678"),
+        ("+49.89.1234.567", "+49891234567"),
+        ("+49 3941/1234", "+4939411234"),
+        ("+49 33056 / 12345", "+493305612345"),
+        ("+49 (0)171/123 45 67", "+491711234567"),
+        ("+352 26 12 34 56", "+35226123456"),
+        ("+81\uff5e3\uff5e1234\uff5e5678", "+81312345678"),
+        ("+81\u30fb3\u30fb1234\u30fb5678", "+81312345678"),
+        ("+1 (212) 555-0123 ()", "+12125550123"),
+    ],
+)
+def test_what_stands_between_the_parts_of_a_number_is_no_second_one(text, number):
     assert read_number(text) == number
 
 
@@ -142,8 +245,7 @@ def test_the_numbers_of_every_country_read_the_same_in_every_spelling(region):
         ("+44 20 7946 001\uff18", r"mixes digits of two scripts, such as the character U\+FF18 FULLWIDTH DIGIT EIGHT"),
         ("++442079460018", r"A \+ may stand in front"),
         ("+442079460018 +442079460019", r"A \+ may stand in front"),
-        ("+442079460018/19", "two numbers"),
-        ("+12125550123/0124", "two numbers"),
+        ("+442079460018/19", "a second number, or an extension"),
         ("+" + "1" * 300, "too long"),
     ],
 )
@@ -227,6 +329,31 @@ def test_the_numbers_of_withheld_callers_belong_to_nobody():
 )
 def test_the_number_in_an_address(address, number):
     assert number_in(address) == number
+
+
+@each_row(
+    ("address", "number"),
+    [
+        (LONDON, LONDON),
+        (f"whatsapp:{LONDON}", LONDON),
+        (f"sip:{LONDON}@trunk.example", LONDON),
+        (f"sips:{LONDON}@trunk.example:5061", LONDON),
+        (f"sip:{LONDON};npdi@trunk.example", LONDON),
+        (f"sip:{LONDON}:password@trunk.example", LONDON),
+        ("sip:%2B442079460018@trunk.example", LONDON),
+        ("sip:+44-20-7946-0018@trunk.example", LONDON),
+        ("sip:442079460018@trunk.example", ""),  # this may be a number of any country, or a name
+        ("sip:+266696687@trunk.example", ""),
+        ("sip:+anna@trunk.example", ""),
+        ("sip:anna@trunk.example", ""),
+        ("sip:trunk.example", ""),
+        (f"client:{LONDON}", ""),
+        ("anonymous", ""),
+        ("", ""),
+    ],
+)
+def test_a_caller_through_a_sip_trunk_is_known_by_the_number(address, number):
+    assert caller_number(address) == number
 
 
 @pytest.mark.parametrize(
