@@ -82,7 +82,7 @@ def is_reachable(host: str, port: int) -> bool:
     if not _lookups.acquire(timeout=LOOKUP):
         return False
     found = _look_up(host, port)
-    found.add_done_callback(lambda _: _lookups.release())
+    found.add_done_callback(lambda _: _lookups.release())  # also if no thread could be started
     try:
         check_addresses(host, [address for _, address in found.result(LOOKUP)])
     except (OSError, ValueError) as error:  # TimeoutError is an OSError; ValueError: no name at all
@@ -143,6 +143,8 @@ def _look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> "Future[_F
     """
     Look up a host in a thread of its own. A name server that never answers holds up that thread and nothing else:
     neither other look-ups, which would wait for a free thread of a pool, nor the end of the process.
+
+    Raises nothing: all errors are the future's.
     """
     future: Future[_Found] = Future()
     future.set_running_or_notify_cancel()  # from here on it can be given its result, even if nobody waits any more
@@ -155,7 +157,10 @@ def _look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> "Future[_F
         else:
             future.set_result(found)
 
-    threading.Thread(target=run, name=f"look-up of {host}", daemon=True).start()
+    try:
+        threading.Thread(target=run, name=f"look-up of {host}", daemon=True).start()
+    except RuntimeError as error:
+        future.set_exception(OSError(f"no thread could be started to look it up: {error}"))
     return future
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hmac
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -15,6 +16,8 @@ from yarl import URL
 from calls.models import WebhookDelivery
 from calls.services.webhook_hosts import CheckedResolver, HostNotAllowed
 from calls.services.webhooks import secret_bytes, secrets_of
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
 """Seconds that one delivery may take as a whole."""
@@ -32,6 +35,7 @@ _FAULTS: list[tuple[tuple[type[Exception], ...], str]] = [
     ((aiohttp.ServerDisconnectedError, aiohttp.ClientOSError), "the connection ended before an answer"),
     ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), "the answer is not valid HTTP"),
     ((ValueError,), "the address is not valid"),
+    ((OSError, aiohttp.ClientError), "the connection failed"),
 ]
 """
 What is stored for each kind of error; the first kind that fits. The errors' own texts are not stored: they have
@@ -40,24 +44,40 @@ addresses of hosts and what those answered, and whoever registers a webhook can 
 
 
 async def send(post: Post, delivery: WebhookDelivery) -> tuple[int | str, float]:
-    """Send a delivery. Returns the HTTP status or what went wrong, and the milliseconds that it took."""
-    body = json.dumps(delivery.payload, ensure_ascii=False, separators=(",", ":")).encode()
-    headers = {"Content-Type": "application/json", "User-Agent": "client-caller"}
-    headers |= sign(secrets_of(delivery.endpoint, now=timezone.now()), str(delivery.pk), int(time.time()), body)
+    """
+    Send a delivery. Returns the HTTP status or what went wrong, and the milliseconds that it took.
+
+    Any error is a failed attempt of this delivery, also one that nobody has foreseen: others must not suffer from it.
+    """
     began = time.monotonic()
     outcome: int | str
     try:
+        body, headers = _write(delivery)
         async with asyncio.timeout(TIMEOUT):
             outcome = await post(delivery.endpoint.url, body, headers)
     except TimeoutError:
         outcome = f"no answer within {TIMEOUT:g} s"
     except (OSError, ValueError, aiohttp.ClientError) as error:
         outcome = describe(error)
+    except (Exception, asyncio.CancelledError) as error:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise  # the run ends; a library may have cancelled something of its own
+        logger.exception("Delivery %s of a webhook failed by an internal error; it is repeated", delivery.pk)
+        outcome = describe(error)
     return outcome, (time.monotonic() - began) * 1000
 
 
-def describe(error: Exception) -> str:
-    return next((text for kinds, text in _FAULTS if isinstance(error, kinds)), "the connection failed")
+def _write(delivery: WebhookDelivery) -> tuple[bytes, dict[str, str]]:
+    """Write the body and the headers. Half a surrogate pair, which UTF-8 does not have, becomes a question mark."""
+    body = json.dumps(delivery.payload, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    headers = {"Content-Type": "application/json", "User-Agent": "client-caller"}
+    return body, headers | sign(
+        secrets_of(delivery.endpoint, now=timezone.now()), str(delivery.pk), int(time.time()), body
+    )
+
+
+def describe(error: BaseException) -> str:
+    return next((text for kinds, text in _FAULTS if isinstance(error, kinds)), "an internal error of the sender")
 
 
 def sign(secrets: Iterable[str], delivery_id: str, timestamp: int, body: bytes) -> dict[str, str]:

@@ -32,8 +32,9 @@ class Sender:
                 return
             self._is_wanted = True
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="webhooks")
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="webhooks")
+                thread.start()  # it raises if the process may have no more threads; the next wake-up tries again
+                self._thread = thread
         self._deliverer.look_again()
 
     def stop(self) -> None:

@@ -458,16 +458,20 @@ def test_more_deliveries_than_are_looked_up_at_a_time_are_all_sent(call, monkeyp
     assert deliver_due(post=Receiver()).delivered == 20
 
 
-def test_a_bug_is_raised_and_what_it_interrupted_is_repeated_later(call, clock):
-    async def broken(url, body, headers):
-        raise RuntimeError("a bug")
+def test_an_error_that_nobody_has_foreseen_harms_only_its_own_delivery(call):
+    for number in range(5):
+        create_deliveries(call, create_endpoint(f"e{number}.example.com"), 1)
 
-    deliverer = Deliverer(broken)
-    create_deliveries(call, create_endpoint(), 3)
-    with pytest.raises(RuntimeError):
-        deliverer.run()
-    clock.shift(LEASE + 1)
-    assert deliver_due(post=Receiver()).delivered == 3
+    async def post(url, body, headers):
+        if "e2" in url:
+            raise RuntimeError("can't start new thread")
+        return 204
+
+    done = deliver_due(post=post)
+    assert (done.delivered, done.retried) == (4, 1)
+    [failed] = WebhookDelivery.objects.filter(status="waiting")
+    assert failed.attempts == 1
+    assert failed.log[0]["result"] == "an internal error of the sender"
 
 
 def test_old_deliveries_are_deleted(call):

@@ -127,3 +127,28 @@ def test_a_name_server_that_never_answers_delays_a_person_briefly(production, mo
             assert "no address on the internet" in refusal("https://example.com/")
     finally:
         answer.set()
+
+
+@pytest.fixture
+def no_more_threads(monkeypatch):
+    """The process may start no more threads, as in a container with a limit."""
+
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        yield patch
+
+
+def test_a_look_up_without_a_thread_is_refused_and_gives_its_room_back(production, no_more_threads, names):
+    names["example.com"] = ["93.184.215.14"]
+    for _ in range(webhook_hosts._lookups._initial_value + 1):
+        assert not webhook_hosts.is_reachable("example.com", 443)
+    no_more_threads.undo()
+    assert webhook_hosts.is_reachable("example.com", 443)
+
+
+async def test_a_connection_without_a_thread_for_its_look_up_fails_as_if_the_name_server_had(no_more_threads):
+    with pytest.raises(OSError, match="no thread could be started"):
+        await webhook_hosts.CheckedResolver().resolve("example.com", 443)

@@ -57,11 +57,15 @@ async def receiver(*answer: bytes | float, tls: ssl.SSLContext | None = None):
             await receiver.end()
 
 
+def make_delivery(payload: object, **endpoint: str) -> WebhookDelivery:
+    return WebhookDelivery(endpoint=WebhookEndpoint(**{"url": "https://e.com/", "secret": make_secret()} | endpoint),
+                           payload=payload)  # fmt: skip
+
+
 async def result_of(url: str) -> int | str:
-    delivery = WebhookDelivery(endpoint=WebhookEndpoint(url=url, secret=make_secret()), payload={"n": 1})
     client = Client()
     try:
-        return (await send(client.post, delivery))[0]
+        return (await send(client.post, make_delivery({"n": 1}, url=url)))[0]
     finally:
         await client.close()
 
@@ -136,6 +140,8 @@ async def test_what_a_service_answers_is_not_told():
         ssl.SSLError("10.0.0.1"),
         ValueError("10.0.0.1"),
         OSError("10.0.0.1"),
+        RuntimeError("10.0.0.1"),
+        asyncio.CancelledError("10.0.0.1"),
     ],
 )
 def test_no_text_of_an_error_is_stored(error):
@@ -153,3 +159,56 @@ async def test_a_status_counts_even_if_the_body_never_comes(monkeypatch):
     monkeypatch.setattr(webhook_posting, "_BODY", 0.01)
     async with receiver(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", 30.0) as server:
         assert await result_of(f"http://127.0.0.1:{server.port}/") == 200
+
+
+# --- Errors that nobody has foreseen ------------------------------------------------------------------------
+
+
+async def accept(*_) -> int:
+    return 204
+
+
+def failing(error: BaseException):
+    async def post(*_):
+        raise error
+
+    return post
+
+
+@pytest.mark.parametrize(
+    ("post", "delivery"),
+    [
+        (failing(RuntimeError("can't start new thread")), make_delivery({})),
+        (failing(asyncio.CancelledError()), make_delivery({})),  # of something inside, and not of this delivery
+        (accept, make_delivery({"n": object()})),
+        (accept, make_delivery(dict.fromkeys([()]))),
+    ],
+)
+async def test_an_error_that_nobody_has_foreseen_is_a_failed_attempt_and_logged(post, delivery, caplog):
+    assert (await send(post, delivery))[0] == "an internal error of the sender"
+    assert f"Delivery {delivery.pk} of a webhook failed" in caplog.text
+
+
+async def test_half_a_surrogate_pair_is_sent_as_a_question_mark():
+    bodies = []
+
+    async def keep(_url, body, _headers):
+        bodies.append(body)
+        return 204
+
+    assert (await send(keep, make_delivery({"name": "a\ud83db"})))[0] == 204
+    assert bodies == [b'{"name":"a?b"}']
+
+
+async def test_a_delivery_that_is_cancelled_ends():
+    begun = asyncio.Event()
+
+    async def hang(*_):
+        begun.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(send(hang, make_delivery({})))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -113,6 +113,27 @@ def test_a_run_that_fails_is_logged_and_the_next_wake_up_begins_anew(error, line
     assert line in caplog.text
 
 
+def test_a_wake_up_without_a_thread_to_start_leaves_the_next_one_its_chance(monkeypatch):
+    class Counting(Deliverer):
+        runs = 0
+
+        def run(self):
+            self.runs += 1
+
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    counting = Counting()
+    sender = Sender(counting)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError):
+            sender.wake()
+    sender.wake()
+    sender.join()
+    assert counting.runs == 1
+
+
 def test_the_task_only_wakes_the_sender_and_a_worker_that_ends_stops_it(monkeypatch):
     done = []
     monkeypatch.setattr(webhook_sender.sender, "wake", lambda: done.append("woken"))
