@@ -9,23 +9,25 @@ No endpoint delays another one. Each has a lane. A lane begins with one delivery
 and is back at one after a failure. So endpoints that do not answer take few slots, and some are always kept from them.
 """
 
-import asyncio
 import logging
 import random
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from queue import Empty, SimpleQueue
 from uuid import UUID
 
+from django.db import InterfaceError, InternalError, OperationalError, connection
 from django.db.models import F, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from calls.errors import CallsError
 from calls.models import WebhookDelivery, WebhookEndpoint
-from calls.services.webhook_posting import Client, Post, send
+from calls.services.webhook_posting import Post, Sending, open_sender
 from calls.waking import wake
 
 logger = logging.getLogger(__name__)
@@ -49,11 +51,17 @@ RECALL = 3600.0
 LOOKING = 0.2
 """The part of its time that a run spends on look-ups while deliveries are under way: each sorts all that is due."""
 CLAIMS = 10
-"""Deliveries that are claimed before those that are being sent get their turn. A claim takes a millisecond or two."""
+"""Deliveries that are claimed before the results of others are stored. A claim takes a millisecond or two."""
 BREAKS_AFTER = 5
 """Consecutive failures after which nothing is sent to an endpoint for ``BREAK`` seconds. Then one delivery tries it."""
 BREAK = 60.0
 """Seconds: long enough for a restart of the receiver, and short against the waits of ``BACKOFF``."""
+DATABASE_FAULTS = OperationalError, InterfaceError, InternalError
+"""What the database raises while it is away, locked, or read-only because another server takes over."""
+RETRY = 1.0
+"""Seconds between two attempts to use a database that fails while something is being sent or has to be stored."""
+PATIENCE = 30.0
+"""Seconds for which a run tries that: well below ``LEASE``, after which others send again what is not stored."""
 KEPT = timedelta(days=30)
 """The age at which a delivery is deleted. No delivery waits that long."""
 
@@ -106,11 +114,33 @@ class _Lane:
         self.failures += 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What has to be stored of an attempt. Storing it twice changes nothing more."""
+
+    delivery: WebhookDelivery
+    changes: dict[str, object]
+    is_gone: bool
+    """Whether the endpoint wants no more events."""
+    breaks: bool
+    """Whether the endpoint keeps failing, so that what waits for it is postponed."""
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A database that fails while something is being sent or has to be stored."""
+
+    error: Exception
+    """The first one, which the run raises in the end."""
+    until: float
+    """The monotonic time at which the run gives up."""
+
+
 def deliver_due(*, post: Post | None = None) -> Delivered:
     """
     Send the deliveries that are due, until there are none. Any number of processes may run this.
 
-    Do not call this where an event loop runs. It has an event loop of its own, which stands still during queries.
+    Do not call this where an event loop runs.
     """
     return Deliverer(post).run()
 
@@ -122,11 +152,11 @@ class Deliverer:
         """``post`` replaces the HTTP client."""
         self._post = post
         self._lanes: dict[int, _Lane] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._changed = asyncio.Event()
-        """Set whenever something has to be done: a delivery has ended, more may be due, or it shall stop."""
-        self._ended: list[asyncio.Task[tuple[int | str, float]]] = []
-        self._tasks: dict[asyncio.Task[tuple[int | str, float]], tuple[_Lane, WebhookDelivery]] = {}
+        self._news: SimpleQueue[Sending | None] = SimpleQueue()
+        """Deliveries that have ended; None: something else has to be done."""
+        self._sending: dict[Sending, tuple[_Lane, WebhookDelivery]] = {}
+        self._results: deque[_Result] = deque()
+        """Those that have to be stored. A run that gives up leaves them to the next one."""
         self._look_wanted = False
         self._look_at = 0.0
         """The monotonic time of the next look-up, if one is wanted."""
@@ -137,62 +167,73 @@ class Deliverer:
     def look_again(self) -> None:
         """More deliveries may be due than the run knows."""
         self._look_wanted = True
-        self._wake_up()
+        self._news.put(None)
 
     def stop(self) -> None:
         """Begin no more deliveries, in this run and later ones, and end when those that have begun have ended."""
         self._is_stopping = True
-        self._wake_up()
+        self._news.put(None)
 
-    def _wake_up(self) -> None:
-        if (loop := self._loop) is not None:
-            with suppress(RuntimeError):  # the run has just ended
-                loop.call_soon_threadsafe(self._changed.set)
-
-    # The run. All queries are made here, between two steps of the event loop.
+    # The run. All queries are made here, in the caller's thread.
 
     def run(self) -> Delivered:
-        """Send what is due, until nothing is due or being sent."""
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            if self._post is not None:
-                return self._run(runner.get_loop(), self._post)
-            client = runner.run(_make_client())
-            try:
-                return self._run(runner.get_loop(), client.post)
-            finally:
-                runner.run(client.close())
+        """
+        Send what is due, until nothing is due or being sent.
 
-    def _run(self, loop: asyncio.AbstractEventLoop, post: Post) -> Delivered:
+        If the database fails, what has begun ends and is stored as soon as it works again. If it does not for
+        ``PATIENCE``, or nothing is left to be stored, its error is raised.
+        """
         totals = Delivered()
-        self._loop, self._changed, self._look_wanted = loop, asyncio.Event(), True
+        self._look_wanted = True
         try:
-            self._send_all(loop, post, totals)
+            with open_sender(self._post) as begin:
+                self._send_all(begin, totals)
         finally:
-            self._loop = None
-            for task in self._tasks:
-                task.cancel()
-            self._tasks.clear()
-            self._ended.clear()
+            self._sending.clear()
+            self._news = SimpleQueue()  # without what was given up
             self._forget()
             for lane in self._lanes.values():
                 lane.in_flight = 0
         return totals
 
-    def _send_all(self, loop: asyncio.AbstractEventLoop, post: Post, totals: Delivered) -> None:
+    def _send_all(self, begin: Callable[[WebhookDelivery], Sending], totals: Delivered) -> None:
+        trouble: _Trouble | None = None
         while True:
-            if self._is_stopping:
-                self._forget()
-            elif self._must_look() and (not self._tasks or time.monotonic() >= self._look_at):
-                self._look()
-            began = self._begin(loop, post)
-            if not self._tasks and not self._must_look():
-                return
-            loop.run_until_complete(self._wait(self._longest_pause(began)))
-            for task in self._ended:
-                lane, delivery = self._tasks.pop(task)
-                lane.in_flight -= 1
-                _record_result(lane, delivery, *task.result(), totals)
-            self._ended.clear()
+            try:
+                began = self._step(begin)
+            except DATABASE_FAULTS as error:
+                trouble = trouble or _Trouble(error, time.monotonic() + PATIENCE)
+                self._look_wanted = True  # what was not claimed is not known any more
+                if not self._sending and (not self._results or time.monotonic() >= trouble.until):
+                    raise trouble.error from None
+                pause: float | None = RETRY
+            else:
+                trouble = None
+                if not self._sending and not self._must_look():
+                    return
+                pause = self._longest_pause(began)
+            self._wait(pause, totals)
+            if trouble is not None and not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()  # the next query opens a new one
+
+    def _step(self, begin: Callable[[WebhookDelivery], Sending]) -> int:
+        """Store what has ended, and begin what is due. Returns how many deliveries have begun."""
+        while self._results:
+            self._store(self._results[0])
+            self._results.popleft()
+        if self._is_stopping:
+            self._forget()
+        elif self._must_look() and (not self._sending or time.monotonic() >= self._look_at):
+            self._look()
+        return self._begin(begin)
+
+    def _store(self, result: _Result) -> None:
+        try:
+            _store_result(result)
+        except DATABASE_FAULTS:
+            raise
+        except Exception:
+            logger.exception("Could not store how delivery %s of a webhook went; it is repeated", result.delivery.pk)
 
     def _must_look(self) -> bool:
         dry = (lane.has_more and not lane.waiting for lane in self._lanes.values())
@@ -200,16 +241,20 @@ class Deliverer:
 
     def _longest_pause(self, began: int) -> float | None:
         """The seconds until there may be something to do even if no delivery ends; None: there will be nothing."""
-        if began == CLAIMS or not self._tasks:
+        if began == CLAIMS or not self._sending:
             return 0.0
         return max(0.0, self._look_at - time.monotonic()) if self._must_look() else None
 
-    async def _wait(self, seconds: float | None) -> None:
-        """Wait until something has to be done, for so many seconds at most."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        self._changed.clear()
+    def _wait(self, seconds: float | None, totals: Delivered) -> None:
+        """Wait until something has to be done, for so many seconds at most. Note what has ended."""
+        with suppress(Empty):
+            news = self._news.get(timeout=seconds)
+            while True:
+                if news is not None:
+                    lane, delivery = self._sending.pop(news)
+                    lane.in_flight -= 1
+                    self._results.append(_judge(lane, delivery, *news.result(), totals))
+                news = self._news.get_nowait()
 
     def _forget(self) -> None:
         """Forget what waits."""
@@ -246,32 +291,27 @@ class Deliverer:
         for endpoint in endpoints:
             self._lanes[endpoint] = _Lane(is_proven=endpoint in proven)
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, post: Post) -> int:
+    def _begin(self, begin: Callable[[WebhookDelivery], Sending]) -> int:
         """Claim and begin to send deliveries, ``CLAIMS`` at most. Returns how many."""
         began = 0
         while began < CLAIMS and (lane := self._next_lane()) is not None:
-            pk, due_at = lane.waiting.popleft()
-            if (delivery := _claim(pk, due_at)) is None:
+            if (delivery := _claim(*lane.waiting.popleft())) is None:
                 continue
             began += 1
             lane.in_flight += 1
             lane.started_at = time.monotonic()
-            task = loop.create_task(send(post, delivery))
-            task.add_done_callback(self._note_end)
-            self._tasks[task] = lane, delivery
+            sending = begin(delivery)
+            self._sending[sending] = lane, delivery
+            sending.add_done_callback(self._news.put)
         return began
 
     def _next_lane(self) -> _Lane | None:
-        if len(self._tasks) >= SLOTS:
+        if len(self._sending) >= SLOTS:
             return None
         unproven = sum(lane.in_flight for lane in self._lanes.values() if not lane.is_proven)
         ready = (lane for lane in self._lanes.values() if lane.is_ready)
         open_ones = (lane for lane in ready if lane.is_proven or unproven < UNPROVEN_SLOTS)
         return min(open_ones, key=lambda lane: lane.order, default=None)
-
-    def _note_end(self, task: asyncio.Task[tuple[int | str, float]]) -> None:
-        self._ended.append(task)
-        self._changed.set()
 
 
 def _due() -> QuerySet[WebhookDelivery]:
@@ -295,11 +335,8 @@ def _claim(pk: UUID, due_at: datetime | None) -> WebhookDelivery | None:
     return WebhookDelivery.objects.select_related("endpoint").filter(pk=pk, due_at=lease).first()
 
 
-async def _make_client() -> Client:
-    return Client()
-
-
-def _record_result(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, ms: float, totals: Delivered) -> None:
+def _judge(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, ms: float, totals: Delivered) -> _Result:
+    """Decide what becomes of a delivery whose attempt has ended, and of the lane."""
     now = timezone.now()
     status = outcome if isinstance(outcome, int) else None
     changes: dict[str, object] = {
@@ -318,27 +355,34 @@ def _record_result(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, m
         else:
             totals.retried += 1
             changes["due_at"] = now + timedelta(seconds=BACKOFF[delivery.attempts - 1] * _jitter())
+    breaks = status != 410 and lane.failures >= BREAKS_AFTER
+    if status == 410:
+        logger.warning("Webhook endpoint %d answered 410 (gone); it is switched off", delivery.endpoint_id)
+    elif lane.failures == BREAKS_AFTER:
+        logger.warning(
+            "Webhook endpoint %d keeps failing (%s); its deliveries are postponed", delivery.endpoint_id, outcome
+        )
+    if status == 410 or breaks:
+        lane.waiting.clear()
+        lane.has_more = False
+    return _Result(delivery, changes, is_gone=status == 410, breaks=breaks)
+
+
+def _store_result(result: _Result) -> None:
+    delivery = result.delivery
     # Not if another process has the delivery meanwhile, after a stall longer than the lease, or if it was redelivered.
     as_seen = WebhookDelivery.objects.filter(
         pk=delivery.pk, status=WebhookDelivery.Status.WAITING, due_at=delivery.due_at
     )
-    as_seen.update(**changes)
-    if status == 410:
-        logger.warning("Webhook endpoint %d answered 410 (gone); it was switched off", delivery.endpoint_id)
+    as_seen.update(**result.changes)
+    if result.is_gone:
         WebhookEndpoint.objects.filter(pk=delivery.endpoint_id).update(active=False)
-        lane.waiting.clear()
-    elif lane.failures >= BREAKS_AFTER:
-        if lane.failures == BREAKS_AFTER:
-            logger.warning(
-                "Webhook endpoint %d keeps failing (%s); its deliveries are postponed", delivery.endpoint_id, outcome
-            )
-        _back_off(lane, delivery.endpoint)
+    elif result.breaks:
+        _postpone(delivery.endpoint)
 
 
-def _back_off(lane: _Lane, endpoint: WebhookEndpoint) -> None:
+def _postpone(endpoint: WebhookEndpoint) -> None:
     """Postpone everything that waits for a failing endpoint, so that its attempts are not used up at once."""
-    lane.waiting.clear()
-    lane.has_more = False
     now = timezone.now()
     rest = endpoint.deliveries.filter(status=WebhookDelivery.Status.WAITING, due_at__lte=now)
     rest.update(due_at=now + timedelta(seconds=BREAK * _jitter()))

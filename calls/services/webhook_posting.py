@@ -1,13 +1,15 @@
-"""Sending one webhook over HTTP: its signature, its time limit, and what is stored of what went wrong."""
+"""Sending webhooks over HTTP: their signatures, their time limit, and what is stored of what went wrong."""
 
 import asyncio
 import base64
 import hmac
 import json
 import logging
+import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
 
 import aiohttp
 from django.utils import timezone
@@ -118,3 +120,33 @@ class Client:
 
     async def close(self) -> None:
         await self._session.close()
+
+
+Sending = Future[tuple[int | str, float]]
+"""What ``send`` will return."""
+
+
+@contextmanager
+def open_sender(post: Post | None = None) -> Iterator[Callable[[WebhookDelivery], Sending]]:
+    """
+    Yields a function that begins to send a delivery. ``post`` replaces the HTTP client.
+
+    The event loop runs in a thread of its own: an answer is read within its time limit, however long a query of the
+    database takes meanwhile. What is being sent at the end of the block is given up.
+    """
+    with ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner(loop_factory=asyncio.new_event_loop))
+        if post is None:
+            client = runner.run(_make_client())
+            stack.callback(lambda: runner.run(client.close()))
+            post = client.post
+        loop, chosen = runner.get_loop(), post
+        thread = threading.Thread(target=loop.run_forever, name="webhooks: network")
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(loop.call_soon_threadsafe, loop.stop)
+        yield lambda delivery: asyncio.run_coroutine_threadsafe(send(chosen, delivery), loop)
+
+
+async def _make_client() -> Client:
+    return Client()

@@ -7,9 +7,9 @@ A task of Celery only wakes it. So receivers that do not answer occupy no thread
 import logging
 import threading
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 
-from calls.services.webhook_delivery import Deliverer
+from calls.services.webhook_delivery import DATABASE_FAULTS, Deliverer
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Sender:
                 self._is_wanted = False
             try:
                 self._deliverer.run()
-            except (OperationalError, InterfaceError) as error:
+            except DATABASE_FAULTS as error:
                 reason = str(error).strip().partition("\n")[0]
                 logger.warning("Postponed webhooks: the database is unavailable: %s", reason)
             except Exception:

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import aiohttp
 import pytest
 import time_machine
+from django.db import InternalError, OperationalError
 from django.utils import timezone
 
 from calls.models import Agent, Call, WebhookDelivery, WebhookEndpoint
@@ -342,13 +343,13 @@ def test_a_delivery_of_a_dead_worker_is_sent_after_its_lease(call, clock):
 
 def test_a_worker_that_stalled_beyond_its_lease_does_not_overwrite_anothers_result(call, monkeypatch):
     [delivery] = create_deliveries(call, create_endpoint("a.example.com"), 1)
-    record_result = webhook_delivery._record_result
+    store_result = webhook_delivery._store_result
 
-    def record_late(*arguments):
+    def store_late(result):
         WebhookDelivery.objects.update(status="delivered", due_at=None, delivered_at=NOON)
-        record_result(*arguments)
+        store_result(result)
 
-    monkeypatch.setattr(webhook_delivery, "_record_result", record_late)
+    monkeypatch.setattr(webhook_delivery, "_store_result", store_late)
     deliver_due(post=Receiver(a=500))
     delivery.refresh_from_db()
     assert (delivery.status, delivery.due_at, delivery.log) == ("delivered", None, [])
@@ -358,25 +359,25 @@ def test_a_slow_endpoint_does_not_delay_others(call):
     slow, quick = create_endpoint("slow.example.com"), create_endpoint("quick.example.com")
     create_deliveries(call, slow, 1)
     create_deliveries(call, quick, 10)
-    quick_bodies = []
-    most = 0
-    under_way = 0
+    begun = ended = most = 0
 
     async def post(url, body, headers):
-        nonlocal most, under_way
+        nonlocal begun, ended, most
         if "slow" in url:
             await all_quick.wait()
             return 204
-        under_way += 1
-        most = max(most, under_way)
-        await asyncio.sleep(0)
-        under_way -= 1
-        quick_bodies.append(body)
-        if len(quick_bodies) == 10:
+        begun += 1
+        number, most = begun, max(most, begun - ended)
+        # Each goes on when all have begun that may: one more after each success.
+        async with changed:
+            changed.notify_all()
+            await changed.wait_for(lambda: begun >= min(2 * number - 1, number + CONCURRENT - 1, 10))
+        ended += 1
+        if ended == 10:
             all_quick.set()
         return 204
 
-    all_quick = asyncio.Event()
+    all_quick, changed = asyncio.Event(), asyncio.Condition()
     assert deliver_due(post=post).delivered == 11
     assert most == CONCURRENT
 
@@ -472,6 +473,92 @@ def test_an_error_that_nobody_has_foreseen_harms_only_its_own_delivery(call):
     [failed] = WebhookDelivery.objects.filter(status="waiting")
     assert failed.attempts == 1
     assert failed.log[0]["result"] == "an internal error of the sender"
+
+
+# --- A database that is slow or fails -----------------------------------------------------------------------
+
+
+def failing(function, *errors):
+    """``function``, which first raises these errors, one at each call, or does nothing more than usual at a None."""
+    left = list(errors)
+
+    def call(*arguments):
+        if left and (error := left.pop(0)) is not None:
+            raise error[0](error[1])
+        return function(*arguments)
+
+    return call
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    monkeypatch.setattr(webhook_delivery, "RETRY", 0.01)
+
+
+def create_endpoints(call, count) -> None:
+    for number in range(count):
+        create_deliveries(call, create_endpoint(f"e{number}.example.com"), 1)
+
+
+def test_answers_are_read_while_a_query_takes_its_time(call, monkeypatch):
+    answered = threading.Event()
+    claims = iter(range(9))
+
+    def slow_claim(*arguments):
+        if next(claims) == 1:
+            assert answered.wait(30)
+        return claim_it(*arguments)
+
+    async def post(url, body, headers):
+        await asyncio.sleep(0)
+        answered.set()
+        return 204
+
+    claim_it = webhook_delivery._claim
+    monkeypatch.setattr(webhook_delivery, "_claim", slow_claim)
+    create_endpoints(call, 3)
+    assert deliver_due(post=post).delivered == 3
+
+
+LOCKED = OperationalError, "database is locked"
+
+
+@pytest.mark.parametrize("function", ["_store_result", "_claim", "_due"])
+@pytest.mark.parametrize("errors", [[LOCKED], [None, LOCKED, LOCKED], [None, (InternalError, "read-only transaction")]])
+def test_a_query_that_fails_costs_no_attempt_and_no_result(call, monkeypatch, eager, function, errors):
+    monkeypatch.setattr(webhook_delivery, function, failing(getattr(webhook_delivery, function), *errors))
+    create_endpoints(call, 12)
+    receiver = Receiver()
+    deliverer = Deliverer(receiver)
+    for _ in range(3):
+        with suppress(*webhook_delivery.DATABASE_FAULTS):  # raised if nothing is being sent or has to be stored
+            deliverer.run()
+    assert len(receiver.got) == 12
+    assert set(WebhookDelivery.objects.values_list("status", "attempts")) == {("delivered", 1)}
+
+
+def test_results_that_a_run_could_not_store_are_stored_by_the_next_one(call, monkeypatch, eager):
+    monkeypatch.setattr(webhook_delivery, "PATIENCE", 0.0)
+    create_endpoints(call, 3)
+    receiver = Receiver()
+    deliverer = Deliverer(receiver)
+    with monkeypatch.context() as patch:
+        patch.setattr(webhook_delivery, "_store_result", failing(None, *[LOCKED] * 9))
+        with pytest.raises(OperationalError):
+            deliverer.run()
+    assert set(WebhookDelivery.objects.values_list("status", flat=True)) == {"waiting"}
+    deliverer.run()
+    assert len(receiver.got) == 3
+    assert set(WebhookDelivery.objects.values_list("status", flat=True)) == {"delivered"}
+
+
+def test_a_result_that_can_never_be_stored_holds_up_no_other_one(call, monkeypatch, caplog):
+    function = failing(webhook_delivery._store_result, (ValueError, "a bug"))
+    monkeypatch.setattr(webhook_delivery, "_store_result", function)
+    create_endpoints(call, 3)
+    deliver_due(post=Receiver())
+    assert sorted(WebhookDelivery.objects.values_list("status", flat=True)) == ["delivered", "delivered", "waiting"]
+    assert "it is repeated" in caplog.text
 
 
 def test_old_deliveries_are_deleted(call):
