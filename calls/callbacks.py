@@ -8,7 +8,7 @@ empty 403 if its signature does not prove that it comes from our Twilio account,
 import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -16,6 +16,7 @@ from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse
 from django.http.request import UnreadablePostError
+from django.urls import resolve
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
@@ -34,6 +35,10 @@ Seconds after which Twilio asks again for a call that came to a process which is
 
 An inbound call rings meanwhile. Proxies look at ``/readyz`` every few seconds.
 """
+HOLD_WHILE_ENDING = 60.0
+"""Seconds for which nobody is dialled after a call was refused because no process takes new ones."""
+ASK_AGAIN_WHEN_ANSWERED = (0, 1, 1)
+"""The same for a call that we placed: a person listens, and hears nothing until then."""
 _CHECKED = "twilio_form"
 """The attribute of a request that has what ``signed_form`` returned."""
 _refusals = Seldom(logger)
@@ -99,16 +104,26 @@ def callback(
                 )
                 return without_database()
 
+        guarded.without_database = without_database  # type: ignore[attr-defined]
         return guarded
 
     return decorate
 
 
+def without_room(request: HttpRequest) -> HttpResponse:
+    """Return the answer to a callback that found no thread in time: that of a database which cannot be reached."""
+    view: Any = resolve(request.path_info).func
+    answer: HttpResponse = view.without_database()
+    return answer
+
+
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.TRY_AGAIN)))
 def voice(request: HttpRequest, form: Form) -> HttpResponse:
     """A call has begun, or was answered: connect it to an agent, or tell the caller why that is impossible."""
-    if draining.is_draining() and not admission.has_stream(sid=form["CallSid"]):
-        return _twiml(_elsewhere(request))
+    asked = _number(request, "asked")
+    can_ask_again = draining.is_draining() and asked < len(_waits(request))
+    if can_ask_again and not admission.has_stream(sid=form["CallSid"]):
+        return _twiml(_elsewhere(request, asked))
     admitted = admission.receive_call(
         sid=form["CallSid"],
         from_number=form.get("From", ""),
@@ -123,6 +138,9 @@ def voice(request: HttpRequest, form: Form) -> HttpResponse:
         case Verdict.BUSY:
             return _twiml(twiml.hang_up(twiml.LATER if _attempt_id(request) else twiml.BUSY))
         case Verdict.UNAVAILABLE:
+            if draining.is_draining():
+                why = "the web process is ending, and no other one takes calls"
+                pauses.hold_dialling(process="web", why=why, seconds=HOLD_WHILE_ENDING)
             return _twiml(twiml.hang_up(twiml.LATER if _attempt_id(request) else twiml.TRY_AGAIN))
         case Verdict.UNATTENDED:
             return _twiml(twiml.hang_up(twiml.TRY_AGAIN))
@@ -232,19 +250,19 @@ def _attempt_id(request: HttpRequest) -> str:
     return request.GET.get("attempt", "")[:64]
 
 
-def _elsewhere(request: HttpRequest) -> str:
+def _waits(request: HttpRequest) -> tuple[int, ...]:
+    return ASK_AGAIN_WHEN_ANSWERED if _attempt_id(request) else ASK_AGAIN_AFTER
+
+
+def _elsewhere(request: HttpRequest, asked: int) -> str:
     """
     Have Twilio ask again, for this process takes no new calls: the proxy then sends the request to another one.
 
-    It does so as soon as it has noticed ``/readyz``. If there is no other process, the caller hears a line in the end.
+    It does so as soon as it has noticed ``/readyz``. If there is no other process, the call is refused in the end.
     """
-    asked = _number(request, "asked")
-    if asked >= len(ASK_AGAIN_AFTER):
-        logger.warning("Refused a call, because this process is ending and no other one takes calls")
-        return twiml.hang_up(twiml.LATER if _attempt_id(request) else twiml.TRY_AGAIN)
     attempt = {"attempt": _attempt_id(request)} if _attempt_id(request) else {}
     url = f"{settings.PUBLIC_BASE_URL}{request.path}?{urlencode({**attempt, 'asked': asked + 1})}"
-    return twiml.ask_again(url=url, after=ASK_AGAIN_AFTER[asked])
+    return twiml.ask_again(url=url, after=_waits(request)[asked])
 
 
 def _stream_number(request: HttpRequest) -> int:

@@ -28,8 +28,7 @@ _sockets = URLRouter([*websocket_urlpatterns, re_path(r"", refuse)])  # type: ig
 
 application = ProtocolTypeRouter(
     {
-        # Django's stubs describe its handler by plain mappings instead of ASGI's types.
-        "http": beginning_runtime(BoundedHttp(Handler())),  # type: ignore[arg-type]
+        "http": beginning_runtime(BoundedHttp(Handler())),
         # There is no origin validator and no session: Twilio sends neither Origin nor cookies. The socket is
         # authenticated by Twilio's signature and a one-time token instead.
         "websocket": _sockets,

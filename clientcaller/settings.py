@@ -73,6 +73,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
+    "calls.admin.known_browsers.remember_browser",
 ]
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 TEMPLATES = [
@@ -119,7 +120,8 @@ _DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
         # secure_delete: what is removed is overwritten in the file, also what `forget` removes.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON",
     },
-    "django.db.backends.postgresql": {"connect_timeout": 3},
+    # A server that has gone away is noticed within ten seconds, also if its host does not refuse.
+    "django.db.backends.postgresql": {"connect_timeout": 3, "tcp_user_timeout": 10_000, "keepalives_idle": 10},
 }
 for _database in DATABASES.values():
     _database["OPTIONS"] = {**_DATABASE_OPTIONS.get(_database["ENGINE"], {}), **_database.get("OPTIONS", {})}
@@ -226,6 +228,8 @@ AXES_COOLOFF_TIME = timedelta(minutes=5)
 # Tries during that time do not prolong it, or a stranger could keep an operator out for as long as they like.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
+# A browser in which the operator has logged in before is not concerned by guesses from elsewhere.
+AXES_WHITELIST_CALLABLE = "calls.admin.known_browsers.is_known"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 # The log shall say who guesses at whose login. The password is masked in any case.

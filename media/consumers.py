@@ -101,7 +101,8 @@ class StreamConnection:
             reason = await self._run(claim)
         except _Refused as refusal:
             logger.warning("Call %s: closed the stream: %s", claim.call_id, refusal)
-            reason, code = "refused", refusal.code
+            # Twilio may open the stream anew if it was refused only because this process is ending.
+            reason, code = "drain" if draining.is_over() else "refused", refusal.code
         except EngineError as error:
             logger.error("Call %s: ended the stream, an engine is missing: %s", claim.call_id, error)
             self._runtime.engines.availability.note(error, asyncio.get_running_loop().time())
@@ -172,7 +173,15 @@ class StreamConnection:
     async def _run(self, claim: services.StreamClaim) -> str:
         """Serve the stream until either side ends it; returns the reason."""
         await self._runtime.start()
-        start = await self._await_start(claim)
+        starting = asyncio.ensure_future(self._await_start(claim))
+        try:
+            either: list[asyncio.Future[Any]] = [starting, self._hung_up]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                return self._hung_up.result()
+            start = starting.result()
+        finally:
+            starting.cancel()
         self._sid = start.stream_sid
         session = self._open_session(claim)
         self._runtime.sessions[claim.call_id] = session

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 MAX_STREAMS = 3
 """Streams of one call: the first, and two reconnects. A line that drops three times will drop a fourth time."""
+MOST_HAND_OVERS = 5
+"""Further streams of a call that processes have handed over because they were ended."""
 _RESUMABLE = frozenset(("", "stream-lost", "drain", "transfer-failed"))
 """End reasons of a stream after which the call gets another one; empty: the stream dropped without giving one."""
 
@@ -357,7 +359,9 @@ def after_stream(*, sid: str, stream: int) -> Continuation:
             # A caller who has just asked for no more calls must not be greeted again.
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.APOLOGISE if call.end_reason == "engines-failed" else Next.HANG_UP)
-        if not 1 <= stream < MAX_STREAMS or not take_slot(call, now):
+        # A line that a process of ours has handed over has not dropped.
+        most = MAX_STREAMS + MOST_HAND_OVERS if call.end_reason == "drain" else MAX_STREAMS
+        if not 1 <= stream < most or not take_slot(call, now):
             Call.objects.filter(pk=call.pk, streams=call.streams).update(end_reason="stream-lost")
             move(call, Status.COMPLETED, at=now)
             return Continuation(Next.GIVE_UP)

@@ -11,9 +11,10 @@ from contextlib import suppress
 
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import InterfaceError
 
 from calls.services.admission import unused_tokens
-from calls.services.readiness import add_readiness_check, add_readiness_details
+from calls.services.readiness import Refusal, add_readiness_check, add_readiness_details, add_refusal_check
 
 _counts: list[Callable[[], int]] = []
 """How many calls each part of the process has."""
@@ -22,8 +23,6 @@ _tokens: dict[str, float] = {}
 _ends_at: float | None = None
 """When draining ends at the latest; None while the process does not drain."""
 _is_over = False
-_opening = 0
-"""The calls that had not opened their stream at the last look."""
 _remove: list[Callable[[], None]] = []
 """Removes what ``/readyz`` says of draining."""
 
@@ -35,6 +34,7 @@ def begin() -> None:
         _ends_at = time.monotonic() + settings.DRAIN_LIMIT
         _remove.append(add_readiness_check(lambda: "draining"))
         _remove.append(add_readiness_details(_details))
+        _remove.append(add_refusal_check(lambda: Refusal("this process is ending", is_busy=False)))
 
 
 def finish() -> None:
@@ -46,8 +46,8 @@ def finish() -> None:
 
 def reset() -> None:
     """Forget that the process drains, and what it has given out."""
-    global _ends_at, _is_over, _opening
-    _ends_at, _is_over, _opening = None, False, 0
+    global _ends_at, _is_over
+    _ends_at, _is_over = None, False
     _tokens.clear()
     while _remove:
         _remove.pop()()
@@ -89,25 +89,30 @@ def live_here() -> int:
 def note_token(token: str) -> None:
     """This process has told Twilio to open a stream with this token: the call counts until the token is used."""
     now = time.monotonic()
-    for old in [old for old, expires_at in _tokens.items() if expires_at <= now]:
+    for old in [old for old, expires_at in list(_tokens.items()) if expires_at <= now]:
         _tokens.pop(old, None)
     _tokens[token] = now + settings.STREAM_TOKEN_TTL
 
 
 def calls_to_wait_for() -> int:
-    """
-    Return the number of calls that need this process: those that have their stream here, or may open it here.
+    """Return the number of calls that need this process: those that have their stream here, or may open it here."""
+    return live_here() + len(_open_tokens())
 
-    Reads the database for the latter. While it is away, a stream may be opened until its token expires.
-    """
+
+def forget_used_tokens() -> None:
+    """Ask the database which calls have opened their streams, perhaps elsewhere. While it is away, nothing changes."""
+    tokens = _open_tokens()
+    with suppress(DatabaseError, InterfaceError):
+        unused = unused_tokens(tokens)
+        for token in tokens:
+            if token not in unused:
+                _tokens.pop(token, None)
+
+
+def _open_tokens() -> list[str]:
     now = time.monotonic()
-    open_tokens = [token for token, expires_at in list(_tokens.items()) if expires_at > now]
-    with suppress(DatabaseError):
-        open_tokens = list(unused_tokens(open_tokens))
-    global _opening
-    _opening = len(open_tokens)
-    return live_here() + _opening
+    return [token for token, expires_at in list(_tokens.items()) if expires_at > now]
 
 
 def _details() -> dict[str, object]:
-    return {"draining": {"calls": live_here() + _opening, "seconds_left": round(seconds_left())}}
+    return {"draining": {"calls": calls_to_wait_for(), "seconds_left": round(seconds_left())}}

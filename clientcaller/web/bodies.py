@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import cast
 
 from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
@@ -15,7 +18,9 @@ MOST_BYTES = 2_621_440
 MOST_FORM_BYTES = 65_536
 """Bytes of a callback of Twilio, which has a kilobyte or two."""
 MOST_BYTES_AT_ONCE = 64 * 1024 * 1024
-"""Bytes of all bodies that are arriving or being answered."""
+"""Bytes of all bodies that are arriving or being answered. Those of callbacks are counted by themselves."""
+REST_TIMEOUT = 1.0
+"""Seconds in which the rest of a refused body is read, so that its client can read why it is refused."""
 BODY_TIMEOUT = 20.0
 """Seconds in which a body must have arrived."""
 
@@ -34,24 +39,27 @@ class BoundedHttp:
     def __init__(self, application: ASGI3Application) -> None:
         self._application = application
         self._rooms = Rooms()
-        self._held = 0
-        """Bytes of the bodies in memory."""
+        self._held = {False: 0, True: 0}
+        """Bytes of the bodies in memory: of all but callbacks, and of callbacks."""
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         assert scope["type"] == "http"
-        body = _Body(receive, most=MOST_FORM_BYTES if scope["path"].startswith("/twilio/") else MOST_BYTES, by=self)
+        is_callback = scope["path"].startswith("/twilio/")
+        hold = partial(self._hold, is_callback)
+        body = _Body(receive, most=MOST_FORM_BYTES if is_callback else MOST_BYTES, hold=hold)
         try:
             body.check_length(dict(scope["headers"]).get(b"content-length", b""))
             inner = cast(Scope, {**scope, SCOPE: self._rooms})
             await self._application(inner, body.receive, send)
         except _Refused as refusal:
+            await body.skip_rest()
             await _answer(send, refusal)
         finally:
-            self._held -= body.bytes
+            self._held[is_callback] -= body.held
 
-    def hold(self, count: int) -> None:
-        self._held += count
-        if self._held > MOST_BYTES_AT_ONCE:
+    def _hold(self, is_callback: bool, count: int) -> None:
+        self._held[is_callback] += count
+        if self._held[is_callback] > MOST_BYTES_AT_ONCE:
             text = "The server has too many large requests at the moment. Try again later."
             raise _Refused(Problem(503, "server-busy", text))
 
@@ -59,11 +67,11 @@ class BoundedHttp:
 class _Body:
     """Counts the bytes of one body as they arrive."""
 
-    def __init__(self, receive: ASGIReceiveCallable, *, most: int, by: BoundedHttp) -> None:
-        self.bytes = 0
+    def __init__(self, receive: ASGIReceiveCallable, *, most: int, hold: Callable[[int], None]) -> None:
+        self.held = 0
         self._receive = receive
         self._most = most
-        self._by = by
+        self._hold = hold
         self._deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT
         self._is_whole = False
 
@@ -82,13 +90,21 @@ class _Body:
             text = f"The body did not arrive within {BODY_TIMEOUT:.0f} s."
             raise _Refused(Problem(408, "body-too-slow", text)) from None
         if message["type"] == "http.request":
-            count = len(message["body"])
-            self.bytes += count
-            self._by.hold(count)
-            if self.bytes > self._most:
-                raise self._too_large()
             self._is_whole = not message["more_body"]
+            count = len(message["body"])
+            self.held += count
+            self._hold(count)
+            if self.held > self._most:
+                raise self._too_large()
         return message
+
+    async def skip_rest(self) -> None:
+        """Read on for a moment: a client whose connection is closed while it sends could not read the answer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST_TIMEOUT):
+                while not self._is_whole:
+                    message = await self._receive()
+                    self._is_whole = message["type"] != "http.request" or not message["more_body"]
 
     def _too_large(self) -> _Refused:
         text = f"The body is too large. At most {self._most} bytes are allowed here."

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
+from asgiref.sync import ThreadSensitiveContext
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
-from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from calls.api.problems import Problem, to_response
-from calls.callbacks import signed_form
+from calls.callbacks import healthz, signed_form, without_room
 from calls.hosts import PROBES
 from calls.seldom import Seldom
 from calls.services import draining
@@ -31,7 +33,8 @@ TWILIO_THREADS, TWILIO_WAITING, TWILIO_PATIENCE = 6, 1000, 12.0
 """Twilio waits 15 s for an answer. Only signed requests come into this room, so that a long queue does no harm."""
 PEOPLE_THREADS, PEOPLE_WAITING, PEOPLE_PATIENCE = 4, 200, 10.0
 """For operators, API clients and strangers. More threads would not answer sooner: Python runs one of them at a time."""
-PROBE_PATIENCE = 5.0
+PROBE_PATIENCE = 3.0
+"""Seconds after which a probe is told that the database does not answer."""
 FRESH = 0.5
 """Seconds for which a health probe gets the answer of the one before it."""
 RETRY_AFTER = 2
@@ -47,6 +50,10 @@ class Rooms:
         self.twilio = Room("twilio", threads=TWILIO_THREADS, most_waiting=TWILIO_WAITING, patience=TWILIO_PATIENCE)
         self.people = Room("people", threads=PEOPLE_THREADS, most_waiting=PEOPLE_WAITING, patience=PEOPLE_PATIENCE)
         self.probes = Room("probes", threads=1, most_waiting=2, patience=PROBE_PATIENCE)
+        self.signals = ThreadPoolExecutor(1, thread_name_prefix="http-signals")
+        """Runs what Django does at the beginning and the end of each request."""
+        self.files = ThreadPoolExecutor(2, thread_name_prefix="http-files")
+        """Reads static files."""
         self.probe_answers: dict[tuple[str, bool], SharedAnswer] = {}
 
 
@@ -74,6 +81,15 @@ class SharedAnswer:
 class Handler(ASGIHandler):
     """Django's handler of requests, with rooms."""
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        rooms = scope.get(SCOPE)
+        if not isinstance(rooms, Rooms):
+            await super().__call__(scope, receive, send)
+            return
+        # Around each request Django calls functions that take microseconds, each in a thread of its own without this.
+        async with ThreadSensitiveContext(executor=rooms.signals):
+            await super().__call__(scope, receive, send)
+
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         rooms = request.scope.get(SCOPE) if isinstance(request, ASGIRequest) else None
         if not isinstance(rooms, Rooms):
@@ -84,15 +100,27 @@ class Handler(ASGIHandler):
 async def _answer_in(rooms: Rooms, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
     path = request.path.rstrip("/")
     if path in PROBES and request.method in ("GET", "HEAD"):
+        if path == "/healthz":  # it asks for nothing that could hang
+            return healthz(request)
         # A process that begins to drain says so at once, not after the last answer has become old.
         shared = rooms.probe_answers.setdefault((path, draining.is_draining()), SharedAnswer())
-        return await shared.get(lambda: _answer(rooms.probes, request, get_response))
+        return await shared.get(lambda: _probe(rooms.probes, request, get_response))
     if not path.startswith("/twilio/"):
-        return await _answer(rooms.people, request, get_response)
+        return _send_in_pieces(await _answer(rooms.people, request, get_response), rooms.files)
     # The signature is checked here, on the loop, because a forged request must not take a thread.
     if request.method == "POST" and signed_form(request) is None:
         return HttpResponseForbidden()
     return await _answer(rooms.twilio if request.method == "POST" else rooms.people, request, get_response)
+
+
+async def _probe(room: Room, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
+    """Answer within ``PROBE_PATIENCE``, also if the database neither answers nor refuses."""
+    asking = asyncio.ensure_future(room.run(lambda: get_response(request), client=""))
+    done, _ = await asyncio.wait([asking], timeout=PROBE_PATIENCE)
+    if done and asking.exception() is None:
+        return asking.result()
+    asking.add_done_callback(lambda late: late.cancelled() or late.exception())
+    return _unlogged(JsonResponse({"ready": False, "problems": ["database"]}, status=503))
 
 
 async def _answer(room: Room, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
@@ -103,7 +131,23 @@ async def _answer(room: Room, request: HttpRequest, get_response: GetResponse) -
         return _refuse(request)
 
 
+def _send_in_pieces(response: HttpResponseBase, threads: ThreadPoolExecutor) -> HttpResponseBase:
+    """Read a file as its client does. Django would read a static file whole, for each client."""
+    if isinstance(response, StreamingHttpResponse) and not response.is_async:
+        pieces = iter(cast(Iterator[bytes], response.streaming_content))
+
+        async def read() -> AsyncIterator[bytes]:
+            loop = asyncio.get_running_loop()
+            while (piece := await loop.run_in_executor(threads, next, pieces, None)) is not None:
+                yield piece
+
+        response.streaming_content = read()
+    return response
+
+
 def _refuse(request: HttpRequest) -> HttpResponse:
+    if request.path.startswith("/twilio/") and request.method == "POST":
+        return without_room(request)
     headers = {"Retry-After": str(RETRY_AFTER)}
     text = f"The server has too many requests at the moment. Try again in {RETRY_AFTER} s."
     if request.path.startswith("/api/"):

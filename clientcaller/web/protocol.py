@@ -21,7 +21,12 @@ MOST_HEADER_BYTES = 65_536
 MOST_UPGRADE_LINE_BYTES, MOST_UPGRADE_HEADERS = 8000, 120
 """Of a request for a WebSocket. ``websockets`` refuses more than 8192 and 128 without an answer."""
 MOST_CONNECTIONS = 2000
-"""Connections that are no WebSocket. If there are more, those are closed that have no request of Twilio."""
+"""
+Connections that are no WebSocket. If there are more, the least useful ones are closed, and none that is new or has a
+whole request of Twilio.
+"""
+YOUNG = 2.0
+"""Seconds in which a new connection has its request, and is not closed to make room."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -32,16 +37,18 @@ class BoundedProtocol(HttpToolsProtocol):
     _waiting_for_headers: asyncio.TimerHandle | None = None
     _waiting_for_reader: asyncio.TimerHandle | None = None
     _unparsed = 0
-    """Bytes of headers that are not complete."""
+    """Bytes since the last headers or piece of a body that were complete."""
+    _began_at = 0.0
 
     # -- from asyncio ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         others = [other for other in self.connections if isinstance(other, BoundedProtocol)]
         super().connection_made(transport)
+        self._began_at = self.loop.time()
         self._await_headers()
         if len(others) >= MOST_CONNECTIONS:
-            self._close_one_of([*others, self])
+            self._close_one_of(others)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -52,8 +59,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._await_headers()
         self._unparsed += len(data)
         super().data_received(data)
-        # A connection that has become a WebSocket has handed its transport on.
-        if self._waiting_for_headers is not None and self._unparsed > MOST_HEADER_BYTES:
+        # Headers also come behind a body, and behind a request that is being answered.
+        if self._unparsed > MOST_HEADER_BYTES:
             self._refuse_headers()
 
     def pause_writing(self) -> None:
@@ -74,9 +81,16 @@ class BoundedProtocol(HttpToolsProtocol):
             self._waiting_for_headers.cancel()
             self._waiting_for_headers = None
         self._unparsed = 0
+        if self.parser.should_upgrade() and self._should_upgrade() and self._announces_body():
+            # The parser would wait for the body, and nobody answer it.
+            self._refuse(HTTPStatus.BAD_REQUEST, "A request for a WebSocket has no body.")
         super().on_headers_complete()
         if not self.keeps_alive and self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        super().on_body(body)
 
     def handle_websocket_upgrade(self) -> None:
         headers = list(self.scope["headers"])
@@ -93,9 +107,19 @@ class BoundedProtocol(HttpToolsProtocol):
         """Whether a request is being answered, or its body is arriving."""
         return self.cycle is not None and not self.cycle.response_complete
 
-    @property
-    def _is_twilio(self) -> bool:
-        return self._is_busy and str(self.cycle.scope["path"]).startswith("/twilio/")
+    def _usefulness(self) -> int:
+        """Nothing of a request, a request that has not arrived, one that is being answered, and one of Twilio's."""
+        if not self._is_busy:
+            return 0
+        if self.cycle.more_body:
+            return 1
+        return 3 if str(self.cycle.scope["path"]).startswith("/twilio/") else 2
+
+    def _announces_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" 0"))
+            for name, value in self.scope["headers"]
+        )
 
     def _await_headers(self) -> None:
         self._unparsed = 0
@@ -112,20 +136,26 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.abort()
 
-    @staticmethod
-    def _close_one_of(connections: list[BoundedProtocol]) -> None:
-        """Close the least useful: one without a request rather than one with a request, and none of Twilio's."""
-        candidates = [one for one in connections if not one._is_twilio]
-        if candidates:
-            min(candidates, key=lambda one: one._is_busy)._close()
+    def _close_one_of(self, others: list[BoundedProtocol]) -> None:
+        """Close the least useful one, and of several the oldest."""
+        old = [one for one in others if self.loop.time() - one._began_at > YOUNG and one._usefulness() < 3]
+        if old:
+            min(old, key=lambda one: (one._usefulness(), one._began_at))._close()
 
     def _refuse_headers(self) -> None:
-        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        text = b"The headers of the request are too large.\n"
+        if self._is_busy:  # an answer is on its way already
+            self._close()
+        else:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers of the request are too large.")
+
+    def _refuse(self, status: HTTPStatus, text: str) -> None:
         self._stop_waiting()
+        if self.transport.is_closing():
+            return
+        body = f"{text}\n".encode()
         self.transport.write(
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n"
-            f"content-length: {len(text)}\r\nconnection: close\r\n\r\n".encode()
-            + text
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
+            + body
         )
         self.transport.close()

@@ -13,10 +13,13 @@ import asyncio
 import logging
 import resource
 import signal
+import time
+from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 import uvicorn
-from asgiref.sync import sync_to_async
+from django.db.backends.signals import connection_created
 
 from clientcaller.asgi import application
 
@@ -24,7 +27,7 @@ from clientcaller.asgi import application
 # The application sets Django up, without which these modules cannot be imported.
 from calls.services import draining
 from clientcaller.web.protocol import BoundedProtocol
-from media.runtime import hand_over_calls
+from media.runtime import hand_over_calls, in_own_connection
 
 logger = logging.getLogger("clientcaller.web.server")
 
@@ -32,6 +35,16 @@ PROGRESS_INTERVAL = 30.0
 """Seconds between two lines about how many calls are left."""
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at whether calls are left."""
+SHORTEST_DRAIN = 5.0
+"""Seconds for which the process goes on listening, also without calls: the proxy must notice ``/readyz`` first."""
+AFTER_HAND_OVER = 2.0
+"""Seconds in which Twilio asks what follows the streams that were handed over."""
+SAME_REQUEST = 2.0
+"""Seconds in which a second SIGTERM is the first one: make passes on what a supervisor has sent to all processes."""
+DATABASE_PATIENCE = 2.0
+"""Seconds that the database has to say which calls have opened their streams."""
+STATEMENT_TIMEOUT = 8000
+"""Milliseconds of one query: less than Twilio waits for an answer (15 s)."""
 CLOSE_TIMEOUT = 5
 """Seconds that requests have to be answered once no call is left. Event streams end by themselves."""
 
@@ -39,24 +52,25 @@ CLOSE_TIMEOUT = 5
 class DrainingServer(uvicorn.Server):
     """uvicorn's server, which drains at SIGTERM."""
 
-    _is_asked_to_drain = False
+    _asked_to_drain_at: float | None = None
     _draining: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if sig == signal.SIGTERM and not self._is_asked_to_drain:
-            # This may run between any two instructions: the next tick does the rest.
-            self._is_asked_to_drain = True
+        # This may run between any two instructions: the next tick does the rest.
+        if sig == signal.SIGTERM and self._asked_to_drain_at is None:
+            self._asked_to_drain_at = time.monotonic()
             self._captured_signals.append(sig)
+        elif sig == signal.SIGTERM and time.monotonic() - (self._asked_to_drain_at or 0.0) < SAME_REQUEST:
+            pass
         else:
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        if self._is_asked_to_drain and self._draining is None:
+        if self._asked_to_drain_at is not None and self._draining is None:
             draining.begin()
             BoundedProtocol.keeps_alive = False
             self._draining = asyncio.ensure_future(_drain())
         if self._draining is not None and self._draining.done():
-            self._draining.result()
             self.should_exit = True
         should_exit = await super().on_tick(counter)
         if should_exit:
@@ -68,23 +82,30 @@ class DrainingServer(uvicorn.Server):
         if self._draining is not None:
             self._draining.cancel()
         draining.finish()
-        await hand_over_calls()
+        if draining.live_here():
+            await hand_over_calls()
+            await asyncio.sleep(AFTER_HAND_OVER)
 
 
 async def _drain() -> None:
     """Return when no call is left, or at the limit."""
     loop = asyncio.get_running_loop()
-    report_at = loop.time()
-    while (count := await sync_to_async(draining.calls_to_wait_for, thread_sensitive=False)()) > 0:
-        left = draining.seconds_left()
-        if left <= 0.0:
-            logger.warning("Draining has taken too long: %d calls are handed over to other processes", count)
+    began = report_at = loop.time()
+    asking: asyncio.Future[None] | None = None
+    while (left := draining.seconds_left()) > 0.0:
+        # In a thread: a database that hangs must not keep the limit from being kept.
+        if asking is None or asking.done():
+            asking = loop.run_in_executor(None, in_own_connection, draining.forget_used_tokens)
+        await asyncio.wait([asking], timeout=min(DATABASE_PATIENCE, left))
+        count = draining.calls_to_wait_for()
+        if count == 0 and loop.time() - began >= SHORTEST_DRAIN:
+            logger.info("Drained: no call is left")
             return
-        if loop.time() >= report_at:
+        if count and loop.time() >= report_at:
             logger.info("Draining: waiting for %d calls to end, for %.0f s at most", count, left)
             report_at = loop.time() + PROGRESS_INTERVAL
         await asyncio.sleep(min(LOOK_INTERVAL, left))
-    logger.info("Drained: no call is left")
+    logger.warning("Draining has taken too long: %d calls are handed over", draining.calls_to_wait_for())
 
 
 def configuration(*, host: str, port: int) -> uvicorn.Config:
@@ -111,13 +132,22 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def limit_statements(connection: Any, **_: Any) -> None:
+    """Let no query hold a thread of this process for long, as one does that waits for the lock of a migration."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}ms'")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m clientcaller.web.server", description="Run the web server.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", default=8000, type=int, help="port to listen at (default: %(default)s)")
     options = parser.parse_args()
     raise_file_limit()
-    DrainingServer(configuration(host=options.host, port=options.port)).run()
+    connection_created.connect(limit_statements)
+    with suppress(KeyboardInterrupt):  # of Ctrl-C, which the server has heeded
+        DrainingServer(configuration(host=options.host, port=options.port)).run()
 
 
 if __name__ == "__main__":

@@ -398,6 +398,7 @@ def test_the_end_of_a_stream_after_the_call_is_a_hang_up(twilio, connected):
 
 @pytest.fixture
 def begin_draining():
+    draining.reset()
     yield draining.begin
     draining.reset()
 
@@ -408,11 +409,16 @@ def test_a_process_that_ends_has_twilio_ask_again_and_takes_no_new_call(begin_dr
     while (redirect := asked[-1].find("Redirect")) is not None:
         assert redirect.get("method") == "POST"
         assert redirect.text.startswith(BASE_URL)
+        assert row_counts() == (0, 0, 0, 0)
         asked.append(parsed(twilio.post(redirect.text.removeprefix(BASE_URL))))
     waits = [int(pause.get("length")) if (pause := answer.find("Pause")) is not None else 0 for answer in asked[:-1]]
     assert waits == [0, 1, 1, 2, 2, 3]
+    # No other process takes it: it is on record, and nobody is dialled for a while.
     assert asked[-1].find("Say").text == twiml.TRY_AGAIN
-    assert row_counts() == (0, 0, 0, 0)
+    assert Call.objects.get().end_reason == "refused"
+    assert CallEvent.objects.get(kind="refused").data == {"why": "this process is ending"}
+    assert "the web process is ending" in DialPause.objects.get().reason
+    assert not Lease.objects.exists()
 
 
 def test_a_call_that_has_its_stream_goes_on_while_its_process_ends(begin_draining, twilio, connected):
@@ -425,8 +431,9 @@ def test_the_attempt_of_an_outbound_call_is_kept_when_twilio_asks_again(begin_dr
     begin_draining()
     redirect = parsed(twilio.post("/twilio/voice/?attempt=abc")).find("Redirect")
     assert redirect.text == f"{BASE_URL}/twilio/voice/?attempt=abc&asked=1"
-    last = parsed(twilio.post("/twilio/voice/?attempt=abc&asked=6"))
-    assert last.find("Say").text == twiml.LATER
+    assert parsed(twilio.post("/twilio/voice/?attempt=abc&asked=2")).find("Pause").get("length") == "1"
+    # A person listens meanwhile, so that it asks less often. This attempt is unknown.
+    assert verbs(parsed(twilio.post("/twilio/voice/?attempt=abc&asked=3"))) == ["Hangup"]
 
 
 def test_a_call_counts_from_its_webhook_until_its_token_is_used_or_expires(twilio, db, settings, monkeypatch):
@@ -437,10 +444,12 @@ def test_a_call_counts_from_its_webhook_until_its_token_is_used_or_expires(twili
     assert draining.calls_to_wait_for() == 3
     remove()
     services.claim_stream(token=token, process="another")
+    draining.forget_used_tokens()
     assert draining.calls_to_wait_for() == 0
     draining.note_token("of a database that is away")
     monkeypatch.setattr(draining, "unused_tokens", lambda tokens: (_ for _ in ()).throw(OperationalError("away")))
-    assert draining.calls_to_wait_for() == 2  # both may still open a stream
+    draining.forget_used_tokens()
+    assert draining.calls_to_wait_for() == 1  # it may still open a stream
     later = time.monotonic() + settings.STREAM_TOKEN_TTL + 1
     monkeypatch.setattr(draining.time, "monotonic", lambda: later)
     assert draining.calls_to_wait_for() == 0

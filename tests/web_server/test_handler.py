@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from django.http import HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
 
@@ -33,7 +34,7 @@ def slow(request: HttpRequest) -> HttpResponse:
     return HttpResponse("done")
 
 
-@callbacks.callback(without_database=lambda: HttpResponse(status=503))
+@callbacks.callback(without_database=lambda: HttpResponse("spoken"))
 def quick(request: HttpRequest, form: callbacks.Form) -> HttpResponse:
     return HttpResponse(threading.current_thread().name)
 
@@ -43,7 +44,20 @@ urlpatterns = [
     path("slow/", slow),
     path("twilio/quick/", quick),
     path("readyz", slow),
+    path("healthz", callbacks.healthz),
+    path("file/", lambda request: FileResponse(Sound())),
 ]
+
+
+class Sound(io.BytesIO):
+    """A file; notes which thread reads it."""
+
+    def __init__(self) -> None:
+        super().__init__(bytes(1_000_000))
+
+    def read(self, size: int | None = -1) -> bytes:
+        _begun.append(threading.current_thread().name.rpartition("_")[0])
+        return super().read(size)
 
 
 @pytest.fixture
@@ -164,6 +178,35 @@ async def test_probes_that_come_at_once_share_one_answer(ask):
     _go.set()
     assert {(status, body) for status, _, body in await asyncio.gather(*tasks)} == {(200, b"done")}
     assert len(_begun) == 1
+
+
+async def test_healthz_is_answered_while_the_database_hangs_and_readyz_says_so(ask, monkeypatch):
+    monkeypatch.setattr(handler, "PROBE_PATIENCE", 0.05)
+    status, _, body = await ask("/readyz")
+    assert (status, json.loads(body)["problems"]) == (503, ["database"])
+    assert (await ask("/healthz"))[0] == 200
+
+
+async def test_a_callback_that_finds_no_thread_gets_the_answer_without_a_database(ask, twilio, monkeypatch):
+    async def no_room(*_: object, **__: object) -> None:
+        raise handler.NoRoom
+
+    monkeypatch.setattr(handler.Room, "run", no_room)
+    assert (await ask("/twilio/quick/", **signed(twilio, "/twilio/quick/")))[::2] == (200, b"spoken")
+
+
+async def test_forged_callbacks_start_no_threads(ask, twilio):
+    await ask("/twilio/quick/", method="POST")
+    before = threading.active_count()
+    await asyncio.gather(*(ask("/twilio/quick/", method="POST", body=b"a=b") for _ in range(100)))
+    assert threading.active_count() <= before
+
+
+async def test_a_static_file_is_read_as_it_is_sent(ask):
+    status, _, body = await ask("/file/")
+    assert (status, len(body)) == (200, 1_000_000)
+    assert set(_begun) == {"http-files"}
+    assert len(_begun) > 10
 
 
 async def test_refusals_are_logged_once_in_a_while(ask, caplog, monkeypatch):

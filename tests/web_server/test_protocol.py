@@ -151,6 +151,7 @@ async def test_a_client_that_does_not_read_its_answer_is_left(monkeypatch):
 
 async def test_too_many_connections_cost_those_without_a_request_their_place(monkeypatch):
     monkeypatch.setattr(protocol, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(protocol, "YOUNG", -1.0)
     application = Application()
     application.go.clear()
     async with serving(application) as connect:
@@ -163,3 +164,49 @@ async def test_too_many_connections_cost_those_without_a_request_their_place(mon
         application.go.set()
         assert (await twilio.readline()).startswith(b"HTTP/1.1 200")
         assert (await busy.readline()) in (b"", b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_connections_that_never_finish_their_bodies_keep_no_new_one_out(monkeypatch):
+    """Also if they say that they are Twilio's: a callback has a body that is whole."""
+    monkeypatch.setattr(protocol, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(protocol, "YOUNG", -1.0)
+    application = Application()
+    async with serving(application) as connect:
+        application.go.clear()
+        for path in (b"/x", b"/twilio/voice/", b"/y"):
+            await connect(b"POST " + path + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n.")
+        callbacks = [await connect(b"POST /twilio/voice/ HTTP/1.1\r\nHost: a\r\n\r\n") for _ in range(3)]
+        application.go.set()
+        for reader, _ in callbacks:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "body", [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"]
+)
+async def test_an_upgrade_with_a_body_is_refused(body):
+    async with serving(Application()) as connect:
+        reader, _ = await connect(UPGRADE + body)
+        assert (await everything(reader)).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        REQUEST + b"GET /y HTTP/1.1\r\nX: ",  # a second request behind one that is being answered
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",  # headers behind a body
+    ],
+)
+async def test_endless_headers_behind_a_request_are_ended_too(first):
+    application = Application()
+    application.go.clear()
+    async with serving(application) as connect:
+        reader, writer = await connect(first)
+        reading = asyncio.ensure_future(everything(reader))
+        sent = 0
+        while not reading.done() and sent < 100:
+            sent += 1
+            writer.write(b"x" * 10_000)
+            await asyncio.sleep(0.005)
+        assert sent < 100
+        await reading

@@ -9,6 +9,8 @@ from django.conf import settings as project
 from django.test import Client
 from django.utils import timezone
 
+from calls.admin.known_browsers import COOKIE
+
 PASSWORD = "a-password-that-nobody-guesses"
 
 pytestmark = pytest.mark.django_db
@@ -73,3 +75,19 @@ def test_guesses_are_logged_without_the_password(caplog):
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("axes")]
     assert len(lines) == 2
     assert all("anna" in line and "10.6.6.6" in line and "guess 0" not in line for line in lines)
+
+
+def test_guesses_at_an_operator_do_not_keep_out_the_browser_in_which_they_were_logged_in():
+    browser = Client(REMOTE_ADDR="10.0.0.1")
+    form = {"username": "anna", "password": PASSWORD}
+    assert browser.post("/admin/login/", form).status_code == 302
+    browser.post("/admin/logout/")
+    guess(40, addresses=tuple(f"10.0.1.{number}" for number in range(40)))
+    assert log_in() == 429
+    assert browser.post("/admin/login/", form).status_code == 302
+    # It is known for this name only, and not if the cookie was changed.
+    guess(40, names=("bert",), addresses=tuple(f"10.0.1.{number}" for number in range(40)))
+    assert browser.post("/admin/login/", {**form, "username": "bert"}).status_code == 429
+    browser.cookies[COOKIE] = "forged"
+    guess(40, addresses=tuple(f"10.0.1.{number}" for number in range(40)))
+    assert browser.post("/admin/login/", form).status_code == 429
