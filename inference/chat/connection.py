@@ -112,7 +112,15 @@ class Connection:
             answer = "a whole reply" if '"choices"' in text else without_quotations(text, turns)
             return EngineError(f"{self.where} does not stream, it answers with {answer}", permanent=True)
         wait = retry_after(response.headers.get("Retry-After"))
-        error = refusal(response.status, text, where=self.where, model=self.options.model, turns=turns, wait=wait)
+        error = refusal(
+            response.status,
+            text,
+            where=self.where,
+            model=self.options.model,
+            turns=turns,
+            wait=wait,
+            location=response.headers.get("Location", ""),
+        )
         if isinstance(error, EngineFull):
             self.full_until = asyncio.get_running_loop().time() + wait
         return error

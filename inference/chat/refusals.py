@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from inference.types import ContextTooLarge, EngineError, EngineFull, EngineLoading, QuotaExhausted
 
@@ -40,6 +41,8 @@ _ESCAPE = re.compile(r"\\.")
 """An escape in JSON, two characters: its letter is not part of the word behind it."""
 _QUOTED = 3
 """So many words in a row are a quotation; fewer are found in any error message. A shorter turn is quoted as a whole."""
+_SHOWN = 200
+"""Characters of a redirect's address that an error quotes."""
 _HINTS = (
     (re.compile(r"\bpriority\b", re.I), 'start vLLM with --scheduling-policy priority, or set "priority" to false'),
     (re.compile(r"use '?max_completion_tokens", re.I), 'set "server" to "openai"'),
@@ -52,13 +55,24 @@ class ToolsRefused(EngineError):
 
 
 def refusal(
-    status: int, said: str, *, where: str, model: str, turns: Sequence[str] = (), wait: float = 1.0
+    status: int,
+    said: str,
+    *,
+    where: str,
+    model: str,
+    turns: Sequence[str] = (),
+    wait: float = 1.0,
+    location: str = "",
 ) -> EngineError:
     """
-    The error for a response of this status; ``said`` is the beginning of its body, ``wait`` its ``Retry-After``.
+    The error for a response of this status; ``said`` is the beginning of its body, ``wait`` its ``Retry-After`` and
+    ``location`` where it redirects to.
 
     The error is logged, so its message quotes nothing of ``turns``, the words of the conversation.
     """
+    if is_redirect(status):
+        advice = redirect_advice(location, "OPENAI_BASE_URL or the option base_url")
+        return EngineError(f"{where} answers with {status}. {advice}", permanent=True)
     hint = _hint(status, said, where, model)
     message = f"{where} refuses {model} with {status}{hint}: {without_quotations(said, turns)}"
     if status in (400, 413, 422, 429, 500) and _TOO_LARGE.search(said):
@@ -73,6 +87,23 @@ def refusal(
     if status in FULL_STATUSES:
         return EngineFull(message, retry_after=wait)
     return EngineError(message, permanent=status < 500 and status not in TRANSIENT_STATUSES)
+
+
+def is_redirect(status: int) -> bool:
+    """Whether the server means another address. None is followed: it would be told the key and a caller's words."""
+    return 300 <= status < 400
+
+
+def redirect_advice(location: str, setting: str) -> str:
+    """What to do about a redirect; ``setting`` is how operators call the address. The query may be secret."""
+    try:
+        parts = urlsplit(location)
+        target = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    except ValueError:
+        target = ""
+    shown = target[:_SHOWN].encode("ascii", "backslashreplace").decode()
+    to = f"redirects to {shown}" if shown.isprintable() and shown else "redirects to another address"
+    return f"It {to}, which is not followed, because the key would go there. Set {setting} to the address itself."
 
 
 def without_quotations(text: str, turns: Sequence[str]) -> str:

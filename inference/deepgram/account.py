@@ -16,6 +16,7 @@ from inference.types import EngineError
 logger = logging.getLogger(__name__)
 
 KEY = "DEEPGRAM_API_KEY"
+ADDRESS = "DEEPGRAM_BASE_URL or the option base_url"
 """How operators call the key."""
 MOST_TOKENS = 450
 """For the terms to expect. Deepgram takes 500 and refuses more. How it counts is not known, so each three bytes and
@@ -99,7 +100,7 @@ class Models(dict[str, frozenset[str]]):
 
 async def fetch_models(options: DeepgramOptions) -> Models:
     """Return Deepgram's list of public models; an empty one where it cannot be had."""
-    api = Api("Deepgram", http_url(options.base_url), headers=options.headers, key=KEY)
+    api = Api("Deepgram", http_url(options.base_url), headers=options.headers, key=KEY, setting=ADDRESS)
     models: dict[str, set[str]] = {}
     try:
         answer = fields(await api.get_json("/v1/models", patience=2.0))

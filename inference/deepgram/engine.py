@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from inference.deepgram.account import KEY, DeepgramOptions, Models, explain, fetch_models, fitting
+from inference.deepgram.account import ADDRESS, KEY, DeepgramOptions, Models, explain, fetch_models, fitting
 from inference.deepgram.languages import Choice, ModelLanguages
 from inference.hosted.addresses import http_url
 from inference.hosted.plan import Plan
@@ -99,6 +99,7 @@ class DeepgramEngine:
             url=url,
             headers=options.headers,
             key=KEY,
+            setting=ADDRESS,
             warm=options.warm,
             limit=options.limit,
             ping_every=2.0,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from inference.deepgram.account import KEY
+from inference.deepgram.account import ADDRESS, KEY
 from inference.hosted.addresses import http_url, websocket_url
 from inference.hosted.api import Api
 from inference.hosted.context import VoiceMemory
@@ -192,7 +192,7 @@ class DeepgramVoices:
         try:
             await self._pools[name].start()
         except EngineError as error:
-            if "with 401" in str(error):  # it is the key
+            if re.search("with (?:401|3..)", str(error)):  # it is the key or the address
                 return error
             meant = difflib.get_close_matches(name, await self._list_voices(), 1)
             hint = f" Did you mean {meant[0]}?" if meant else ""
@@ -234,6 +234,7 @@ class DeepgramVoices:
             url=websocket_url(options.base_url, self.path, query),
             headers=self._headers(),
             key=KEY,
+            setting=ADDRESS,
             read=read,
             warm=options.warm,
             limit=options.limit,

@@ -33,6 +33,7 @@ from inference.interfaces import OnPartial
 from inference.types import AUTO, Description, EngineError, Languages, has_language, main_language
 
 SETTING = "the option model (STT_MODEL)"
+ADDRESS = "STT_BASE_URL"
 MOST_KEYTERMS = 100
 RENEW = 50 * 60.0
 """Seconds after which an idle connection is replaced: OpenAI ends each after 60 min."""
@@ -126,7 +127,7 @@ class OpenAIRealtimeSpeechToText:
         if not has_language(self.languages, options.language):
             raise self._unknown(options.language)
         self._default = self._transcription(options.language, (), ())
-        self._api = Api(name, options.base_url, headers=authorisation(options.api_key), key=key)
+        self._api = Api(name, options.base_url, headers=authorisation(options.api_key), key=key, setting=ADDRESS)
         self._pool = SocketPool(
             Plan(
                 provider=name,
@@ -136,6 +137,7 @@ class OpenAIRealtimeSpeechToText:
                 ),
                 headers=authorisation(options.api_key),
                 key=key,
+                setting=ADDRESS,
                 read=read,
                 warm=options.warm,
                 limit=options.limit,

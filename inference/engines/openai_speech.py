@@ -152,6 +152,7 @@ class OpenAISpeechTextToSpeech:
             # With compression the server would collect sound before it sends it.
             headers={"Accept-Encoding": "identity", **authorisation(options.api_key)},
             key=self._key,
+            setting="TTS_BASE_URL",
             connect_timeout=options.connect_timeout,
             advice={
                 404: f"Check the address (TTS_BASE_URL) and {SETTING}.",

@@ -142,6 +142,7 @@ class OpenAITranscribeSpeechToText:
             options.base_url,
             headers={"Accept-Encoding": "identity", **authorisation(options.api_key)},
             key=self._key,
+            setting="STT_BASE_URL",
             connect_timeout=options.connect_timeout,
             advice={404: f"Check the address (STT_BASE_URL) and {SETTING}.", 400: f"Check {SETTING}."},
         )

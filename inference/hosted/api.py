@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from inference.chat.refusals import without_quotations
-from inference.hosted.refusals import refusal
+from inference.hosted.refusals import BASE_URL, refusal
 from inference.types import EngineError, EngineTimeout
 
 ERROR_BYTES = 2000
@@ -37,10 +37,12 @@ class Api:
         key: str = "",
         connect_timeout: float = 2.0,
         advice: Mapping[int, str] | None = None,
+        setting: str = BASE_URL,
     ) -> None:
         """
-        ``key`` is how operators call the key, for messages. ``headers`` go with each request. ``advice`` says what to
-        do about refusals with a status: ``{404: "Set STT_MODEL to a model that the server has."}``.
+        ``key`` is how operators call the key and ``setting`` how they call the address, for messages. ``headers`` go
+        with each request. ``advice`` says what to do about refusals with a status: ``{404: "Set STT_MODEL to a model
+        that the server has."}``.
         """
         self.provider = provider
         self.base_url = base_url.rstrip("/")
@@ -48,7 +50,7 @@ class Api:
         """The same for messages: without a password."""
         self._advice = dict(advice or {})
         self._headers = dict(headers or {})
-        self._key = key
+        self._key, self._setting = key, setting
         self._connect_timeout = connect_timeout
         self._session: aiohttp.ClientSession | None = None
         """Between the first request and ``close``."""
@@ -113,6 +115,7 @@ class Api:
                     key=self._key,
                     doing=f"{method} {path}",
                     advice=self._advice.get(response.status, ""),
+                    setting=self._setting,
                 )
             yield response
         except aiohttp.ConnectionTimeoutError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from inference.hosted.refusals import BASE_URL
 from inference.types import EngineError
 
 Frame = str | bytes
@@ -42,6 +43,8 @@ class Plan:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     key: str = ""
     """How operators call the key, for messages: ``DEEPGRAM_API_KEY``."""
+    setting: str = BASE_URL
+    """How operators call the address, for messages: ``DEEPGRAM_BASE_URL``."""
     read: Callable[[Frame], Received | None]
     """Decodes one frame of the server. None: it says nothing that matters. Anything it raises counts as that."""
     warm: int = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from inference.chat.refusals import TRANSIENT_STATUSES, retry_after
+from inference.chat.refusals import TRANSIENT_STATUSES, is_redirect, redirect_advice, retry_after
 from inference.types import EngineError, EngineFull, EngineTimeout, QuotaExhausted
 
 QUOTED = 300
@@ -24,6 +24,10 @@ FULL_CODES = frozenset({1013})
 """The close code of a WebSocket whose server is too busy (IANA's registry: "Try Again Later")."""
 
 
+BASE_URL = "the option base_url"
+"""How operators call the address of a service for which the environment has no variable."""
+
+
 def refusal(
     provider: str,
     status: int,
@@ -33,15 +37,21 @@ def refusal(
     key: str = "",
     doing: str = "",
     advice: str = "",
+    setting: str = BASE_URL,
 ) -> EngineError:
     """
     The error for an HTTP answer, also for that of a WebSocket's handshake.
 
     ``said`` is the beginning of its body; it must not hold a caller's words. ``key`` is how operators call the key of
-    this service (``DEEPGRAM_API_KEY``); ``doing`` is what was asked for, ``advice`` what to do about such a refusal.
+    this service (``DEEPGRAM_API_KEY``) and ``setting`` how they call its address; ``doing`` is what was asked for,
+    ``advice`` what to do about such a refusal.
     """
     about = f": {said.strip()[:QUOTED]}" if said.strip() else ""
     refused = f"{provider} refused {doing} with {status}"
+    if is_redirect(status):
+        return EngineError(
+            f"{refused}. {redirect_advice((headers or {}).get('Location', ''), setting)}", permanent=True
+        )
     is_used_up = status == 402 or _says_used_up(said)
     if status in (402, 429) or (status in (400, 401, 403) and is_used_up):
         if is_used_up:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from inference.chat.refusals import is_redirect
 from inference.hosted.lease import Lease, tell
 from inference.hosted.plan import Frame, Plan, Received
 from inference.hosted.refusals import closed, refusal, silent
@@ -294,7 +295,13 @@ class Socket:
             # The body of the answer is not kept. Deepgram repeats its reason in a header.
             said = error.headers.get("dg-error", "") if error.headers else ""
             raise refusal(
-                plan.provider, error.status, said, headers=error.headers, key=plan.key, doing="the connection"
+                plan.provider,
+                error.status,
+                said,
+                headers=error.headers,
+                key=plan.key,
+                doing="the connection",
+                setting=plan.setting,
             ) from error
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise EngineError(f"{plan.provider}: {self.url!r} is no address of a WebSocket", permanent=True) from error
@@ -413,6 +420,19 @@ class Socket:
             logger.info("Lost a connection to %s in use: %s", self._plan.provider, error)
         for lease in leases:
             tell(lease.lose, error)
+
+
+async def refuse_redirects(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep a session from following a redirect of a handshake: the key in its headers would go to the other address."""
+    response = await handler(request)
+    if is_redirect(response.status):
+        response.close()
+        raise aiohttp.WSServerHandshakeError(
+            response.request_info, response.history, status=response.status, headers=response.headers
+        )
+    return response
 
 
 async def _send(ws: aiohttp.ClientWebSocketResponse, frame: Frame | None) -> None:

@@ -18,7 +18,7 @@ import aiohttp
 
 from inference.hosted.lease import Carrier, Lease, tell
 from inference.hosted.plan import Listener, Plan
-from inference.hosted.socket import Socket
+from inference.hosted.socket import Socket, refuse_redirects
 from inference.types import EngineError, EngineFull, QuotaExhausted
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,9 @@ class SocketPool:
         """
         if self._session is not None:
             return
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=None), middlewares=(refuse_redirects,)
+        )
         self._sockets = [Socket(self, self._session) for _ in range(self.plan.limit)]
         for socket in self._sockets:
             self._tasks += [asyncio.create_task(socket.run()), asyncio.create_task(socket.write())]

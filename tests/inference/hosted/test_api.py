@@ -87,6 +87,7 @@ async def test_a_base_url_that_is_none_is_a_mistake():
 @pytest.mark.parametrize(
     ("status", "said", "kind", "permanent"),
     [
+        (302, "<html>Moved", EngineError, True),
         (400, "bad language", EngineError, True),
         (401, "invalid_api_key", EngineError, True),
         (401, '{"status": "quota_exceeded"}', QuotaExhausted, False),
@@ -167,3 +168,12 @@ async def test_no_message_shows_a_password_of_the_address():
         await api.get_json("/voices")
     assert "secret" not in str(raised.value)
     await api.close()
+
+
+async def test_a_redirect_is_not_followed_with_the_key_and_says_where_it_leads(service, api):
+    async with Voices().serving() as other:
+        service.answer = web.Response(status=307, headers={"Location": f"{other.base_url}/v2/voices?signed=1"})
+        with pytest.raises(EngineError, match=rf"{other.base_url}/v2/voices, which.*option base_url") as raised:
+            await api.get_json("/voices")
+        assert raised.value.permanent
+        assert other.requests == []

@@ -1,4 +1,4 @@
-"""One socket whose plan, or whose frames, have a mistake: it is lost, and can be connected again."""
+"""One socket: what ends it, and that it can be connected again afterwards."""
 
 from __future__ import annotations
 
@@ -122,3 +122,20 @@ async def test_what_could_not_be_sent_on_a_socket_holds_up_no_later_one():
         lease, ear = take(pool)
         lease.send('{"n": 1}')
         assert await ear.heard(1) == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("status", "target"),
+    [(301, "{}/other?token=secret"), (302, "{}/n\u00fc"), (303, "/elsewhere"), (307, "http://[::1/x"), (308, "")],
+)
+async def test_a_redirect_is_not_followed_with_the_key(status, target):
+    async with EchoService().serving() as other, EchoService().serving() as service:
+        location = target.format(other.base_url)
+        service.refusal = (status, "", {"Location": location} if location else {})
+        async with pool_of(service, headers={"xi-api-key": "k"}, setting="ECHO_BASE_URL") as pool:
+            with pytest.raises(EngineError, match=rf"with {status}\. .*Set ECHO_BASE_URL to the address") as raised:
+                await pool.start()
+        assert other.requests == []
+        assert len(service.requests) == 1
+    assert raised.value.permanent
+    assert "secret" not in str(raised.value)

@@ -61,6 +61,14 @@ async def test_a_refusal_quotes_the_server_and_says_whether_a_retry_is_useful(se
     assert "because" in str(error)
 
 
+async def test_a_redirect_is_not_followed_and_names_the_setting(server, connect):
+    server.answer = lambda body: web.Response(status=308, headers={"Location": "https://new.example.com/v1?a=b"})
+    error = await failure_of(connect())
+    assert error.permanent
+    assert "redirects to https://new.example.com/v1, which is not followed" in str(error)
+    assert "Set OPENAI_BASE_URL" in str(error)
+
+
 async def test_a_missing_model_says_how_to_get_it(server, connect):
     server.answer = lambda body: web.Response(status=404, text='model "gemma3:1b" not found')
     assert "ollama pull gemma3:1b" in str(await failure_of(connect()))
