@@ -32,6 +32,11 @@ def find_zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
+def names_place(name: str) -> bool:
+    """Whether the name may be that of a place, or UTC: it is not empty, and is no rule and no zone of a machine."""
+    return bool(name) and name not in _NO_PLACES and not _POSIX.fullmatch(name)
+
+
 def local_time(wall: datetime, zone: ZoneInfo) -> datetime:
     """
     Return the moment at which clocks in the zone show ``wall``, which has no offset.
@@ -57,7 +62,7 @@ def _unknown(what: str, hint: str = "") -> CallsError:
 @cache
 def _names() -> frozenset[str]:
     """The names of the machine's zones, read once: they are files."""
-    return frozenset(name for name in available_timezones() if name not in _NO_PLACES and not _POSIX.fullmatch(name))
+    return frozenset(filter(names_place, available_timezones()))
 
 
 @cache

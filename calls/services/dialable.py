@@ -8,6 +8,7 @@ from django.conf import settings
 from calls import dial_rules
 from calls.errors import CallsError
 from calls.models import DoNotCall
+from calls.number_forms import forms_of
 from calls.numbers import NumberRefused
 
 
@@ -30,11 +31,12 @@ def dialable(text: str, *, field: str) -> str:
 
 def refuse_listed(number: str, *, field: str, listed: Collection[str] | None = None) -> None:
     """
-    Raise ``CallsError`` with ``field`` if the number is on the do-not-call list.
+    Raise ``CallsError`` with ``field`` if the number is on the do-not-call list, in any of its forms.
 
     ``listed`` is the whole list if it is at hand already; without it the database is asked.
     """
-    if number in listed if listed is not None else DoNotCall.objects.filter(number=number).exists():
+    forms = forms_of(number)
+    if not forms.isdisjoint(listed) if listed is not None else DoNotCall.objects.filter(number__in=forms).exists():
         raise CallsError("This number is on the do-not-call list.", code="do-not-call", field=field)
 
 

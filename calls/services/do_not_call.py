@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from calls.errors import CallsError
 from calls.models import Call, DoNotCall
+from calls.number_forms import forms_of
 from calls.numbers import number_in, read_address
 from calls.services.dialable import refused_at
 from calls.services.records import clean
@@ -60,8 +62,17 @@ def add_many_do_not_call(entries: Iterable[NewEntry]) -> int:
 
 
 def remove_do_not_call(*, number: str) -> int:
-    """Allow the number to be dialled again. Returns the number of entries removed: 0 if it was not on the list."""
-    return DoNotCall.objects.filter(number=read_entry(number)).delete()[0]
+    """
+    Allow the number to be dialled again, in all its forms.
+
+    Returns the number of entries removed: 0 if it was not on the list.
+    """
+    return find_entries(read_entry(number)).delete()[0]
+
+
+def find_entries(number: str) -> QuerySet[DoNotCall]:
+    """Return the entries of a number in E.164, in any of its forms: each keeps it from being dialled."""
+    return DoNotCall.objects.filter(number__in=forms_of(number))
 
 
 def read_entry(text: str) -> str:

@@ -24,7 +24,7 @@ from calls import recordings
 from calls.costs import add_usage
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, DoNotCall, Turn
-from calls.numbers import number_in
+from calls.numbers import caller_number
 from calls.services import attempts, webhooks
 from calls.services.do_not_call import add_do_not_call
 from calls.services.records import END_REASONS, clean, get_call, is_forgotten, move, write_event
@@ -293,7 +293,7 @@ def _record_opt_out(fact: OptedOut) -> None:
         data = {"how": fact.how, "words": "" if is_forgotten(call) else clean(fact.words)}
         if not write_event(fact.fact_id, call.pk, "opt-out", fact.at, data)[1]:
             return
-        if number := number_in(call.far_number):
+        if number := caller_number(call.far_number):
             add_do_not_call(number=number, source=source, reason=fact.words, call=call)
         else:
             logger.warning("Call %s: the caller opted out, but has no number that could be listed", call)

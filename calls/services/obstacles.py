@@ -16,10 +16,12 @@ from django.db.models import Q
 
 from calls import schedule
 from calls.models import Call, DialAttempt, DoNotCall, Lease
+from calls.number_forms import forms_of
 from calls.services import pauses
 from calls.services.attempts import may_have_rung
 from calls.services.dialable import region_of, zones_of
 from calls.status import Status
+from calls.zones import names_place
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class KnownNumbers:
     """The facts about the numbers of a batch of calls that the rules need, fetched in three queries."""
 
     do_not_call: set[str]
-    """The numbers that are on the do-not-call list."""
+    """The numbers that are on the do-not-call list, in any of their forms."""
     on_the_line: set[str]
     """The numbers that are in a call or being dialled. ``find_obstacle`` adds those of the calls that it lets pass."""
     recent_attempts: dict[str, list[datetime]]
@@ -55,7 +57,8 @@ class KnownNumbers:
 
     def __init__(self, batch: Sequence[Call], now: datetime) -> None:
         wanted = {call.to_number for call in batch}
-        self.do_not_call = set(DoNotCall.objects.filter(number__in=wanted).values_list("number", flat=True))
+        forms = {form for number in wanted for form in forms_of(number)}
+        self.do_not_call = set(DoNotCall.objects.filter(number__in=forms).values_list("number", flat=True))
         inbound = Lease.objects.filter(
             call__from_number__in=wanted, call__direction=Call.Direction.INBOUND, expires_at__gt=now
         )
@@ -93,7 +96,7 @@ def find_obstacle(call: Call, known: KnownNumbers, now: datetime) -> Obstacle | 
 def find_late_obstacle(attempt: DialAttempt, now: datetime) -> Obstacle | None:
     """Return what has come up since the claim and keeps the request from being sent, or None."""
     call = Call.objects.select_related("agent").get(pk=attempt.call_id)
-    listed = DoNotCall.objects.filter(number=call.to_number).values_list("number", flat=True)
+    listed = DoNotCall.objects.filter(number__in=forms_of(call.to_number)).values_list("number", flat=True)
     if obstacle := _find_ban(call, listed) or outside_hours(call, now):
         return obstacle
     pause = pauses.read_pauses(now).blocking(attempt)
@@ -109,7 +112,8 @@ def number_busy(now: datetime) -> Obstacle:
 def outside_hours(call: Call, now: datetime) -> Obstacle | None:
     """Return an obstacle if it is outside calling hours in a time zone that the call's number may be in."""
     try:
-        zones = (call.timezone,) if call.timezone else zones_of(call.to_number)
+        # An earlier version took names that are those of no place. A call with one is dialled as one without.
+        zones = (call.timezone,) if names_place(call.timezone) else zones_of(call.to_number)
         hours = _calling_hours(tuple(settings.CALLING_HOURS.items())).of(region_of(call.to_number))
         opens = schedule.next_allowed(now, zones=zones, hours=hours)
     except ValueError as error:  # a time zone or number that this machine's tables no longer contain
@@ -124,7 +128,7 @@ def _find_ban(call: Call, do_not_call: Collection[str]) -> Obstacle | None:
     """Return an obstacle if the call was canceled, or if its number is on the do-not-call list."""
     if call.canceled_at is not None:
         return Obstacle("canceled", status=Status.CANCELED)
-    if call.to_number in do_not_call:
+    if not forms_of(call.to_number).isdisjoint(do_not_call):
         return Obstacle("do-not-call", status=Status.CANCELED)
     return None
 

@@ -24,10 +24,12 @@ from django.utils import timezone
 
 from calls.carrier import Carrier
 from calls.errors import CallsError
-from calls.models import Call, CallEvent, CallOrder, DialAttempt, DoNotCall, Turn, WebhookDelivery
-from calls.numbers import ANONYMOUS, number_in, read_address
+from calls.models import Call, CallEvent, CallOrder, DialAttempt, Turn, WebhookDelivery
+from calls.number_forms import forms_of
+from calls.numbers import ANONYMOUS, caller_number, read_address
 from calls.services import traces, webhook_delivery, webhooks
 from calls.services.dialable import refused_at
+from calls.services.do_not_call import find_entries
 from calls.services.records import FORGOTTEN, fact_id_of
 from calls.services.stopping import cancel_call
 from calls.status import TERMINAL, Status
@@ -220,12 +222,14 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
     traces.record_spooled(ids)
     _remove_person(over, now, forgotten)
     forgotten.spooled = traces.remove_from_spool(set(ids) - {*over.values_list("pk", flat=True)})
-    entry = DoNotCall.objects.filter(number=number_in(number))
+    entry = find_entries(caller_number(number))
+    names = forms_of(caller_number(number) or number)
     if and_do_not_call:
         forgotten.removed_entries = entry.delete()[0]
     else:
         forgotten.do_not_call = bool(entry.update(reason="", call=None))
-    traces.clean_texts(number_in(number) or number)
+    for name in names:
+        traces.clean_texts(name)
     if left := over.count():
         raise CallsError(
             f"The recordings of {left} calls cannot be deleted; the log says why. Everything else was removed.",
@@ -233,7 +237,7 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
             code="storage-failed",
             field="number",
         )
-    forgotten.remaining = [*traces.remaining_texts(number_in(number) or number), *_out_of_reach(hosts)]
+    forgotten.remaining = [*(text for name in names for text in traces.remaining_texts(name)), *_out_of_reach(hosts)]
     logger.info("Forgot a person: removed the data of %d calls", forgotten.calls)
     return forgotten
 
@@ -262,10 +266,15 @@ def read_person(text: str) -> str:
 
 def _calls_with(number: str) -> QuerySet[Call]:
     """Return the calls of which this is the number of the person on the line."""
-    # On WhatsApp, a person is known by the same number.
-    known = (number, f"whatsapp:{number}") if number.startswith("+") else (number,)
+    known, trunks = {number}, Q()
+    if number.startswith("+"):
+        # On WhatsApp, a person is known by the same number; through a SIP trunk, by an address that begins with it.
+        for form in forms_of(number):
+            known |= {form, f"whatsapp:{form}"}
+            for start in (f"sip:{form}@", f"sip:{form};", f"sips:{form}@", f"sips:{form};"):
+                trunks |= Q(from_number__startswith=start)
     outbound = Q(direction=Call.Direction.OUTBOUND, to_number__in=known)
-    return Call.objects.filter(outbound | Q(direction=Call.Direction.INBOUND, from_number__in=known))
+    return Call.objects.filter(outbound | Q(direction=Call.Direction.INBOUND) & (Q(from_number__in=known) | trunks))
 
 
 def _open_attempts() -> QuerySet[DialAttempt]:

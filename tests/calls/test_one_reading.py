@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from unittest.mock import patch
 from urllib.parse import quote
 
 import pytest
@@ -12,12 +13,14 @@ from rest_framework.test import APIClient
 from calls.admin.actions import applicable_actions
 from calls.area_codes import parse_new_codes
 from calls.models import Agent, Call, DoNotCall
-from calls.services import CallsError, facts, record_fact
+from calls.numbers import caller_number, number_in
+from calls.services import CallsError, facts, placing, record_fact
 from calls.services.keys import make_key
 from calls.services.obstacles import outside_hours
 from calls.services.orders import transfer
 from calls.services.placing import NewCall, place_call
 from calls.services.privacy import forget
+from tests.rows import each_row
 
 pytestmark = pytest.mark.django_db
 
@@ -103,6 +106,51 @@ def test_a_caller_is_forgotten_in_every_spelling(text):
     assert (call.from_number, DoNotCall.objects.get().reason) == ("forgotten", "")
 
 
+@each_row(
+    ("listed", "dialled"),
+    [
+        ("+52 1 55 1234 5678", "+52 55 1234 5678"),
+        ("+54 11 4567 8901", "+54 9 11 4567 8901"),
+        ("+54 9 11 4567 8901", "+54 11 4567 8901"),
+        ("+55 11 8123 4567", "+55 11 98123 4567"),
+        ("+229 90 11 23 45", "+229 01 90 11 23 45"),
+        ("+378 0549 886377", "+39 0549 886377"),
+    ],
+)
+def test_a_person_on_the_list_is_found_in_every_form_of_the_number(api, settings, listed, dialled):
+    settings.DIAL_COUNTRIES = ("*",)
+    DoNotCall.objects.all().delete()
+    api.post("/api/do-not-call/", {"number": listed}, format="json")
+    for batch in (False, True):
+        body = {"to": dialled, "agent": "front-desk"}
+        most = 0 if batch else placing.READ_LIST
+        with patch.object(placing, "READ_LIST", most), pytest.raises(CallsError) as refused:
+            placing._Checker([NewCall(**body)]).check(NewCall(**body))
+        assert refused.value.code == "do-not-call"
+    address = f"/api/do-not-call/{quote(dialled)}/"
+    assert api.get(address).json()["number"] == DoNotCall.objects.get().number
+    assert api.delete(address).status_code == 204
+
+
+@each_row(
+    ("caller", "forgotten"),
+    [
+        (f"sip:{LONDON}@trunk.example", LONDON),
+        (f"sips:{LONDON};npdi@trunk.example", LONDON),
+        (f"sip:{LONDON}@trunk.example", f"sip:{LONDON}@trunk.example"),
+        ("whatsapp:+551181234567", "+5511981234567"),
+        ("+541145678901", "+54 9 11 4567 8901"),
+    ],
+)
+def test_a_person_who_called_in_another_form_of_the_number_is_forgotten(caller, forgotten):
+    call, other = make_call(direction="inbound", from_number=caller), make_call(from_number=f"sip:{LONDON}0@x")
+    DoNotCall.objects.create(number=caller_number(caller), reason="asked for it")
+    assert forget(number=forgotten, and_do_not_call=True).removed_entries == 1
+    call.refresh_from_db()
+    other.refresh_from_db()
+    assert (call.from_number, other.from_number) == ("forgotten", f"sip:{LONDON}0@x")
+
+
 def test_forgetting_a_number_of_which_nothing_is_known_has_a_status_of_its_own():
     with pytest.raises(CommandError, match=rf"no call with \{LONDON}") as raised:
         run_command("forget", SPELLINGS[0], "--yes")
@@ -141,14 +189,20 @@ def test_those_who_withhold_their_number_are_many_people(twilio, text):
 
 
 @pytest.mark.parametrize(
-    ("address", "listed"), [("whatsapp:+442079460018", [LONDON]), ("sip:anna@x", []), ("+266696687", [])]
+    ("address", "listed"),
+    [
+        ("whatsapp:+442079460018", [LONDON]),
+        ("sip:anna@x", []),
+        ("+266696687", []),
+        (f"sip:{LONDON}@trunk.example", [LONDON]),
+    ],
 )
 def test_a_caller_who_opts_out_is_listed_by_the_number(twilio, address, listed):
     twilio.rings(From=address)
     record_fact(facts.OptedOut(fact_id="o", call_id=twilio.call.pk, how="key", at=twilio.call.created_at))
     assert [entry.number for entry in DoNotCall.objects.all()] == listed
     Call.objects.update(status="completed")
-    assert applicable_actions(twilio.call) == (["again"] if listed else [])
+    assert applicable_actions(twilio.call) == (["again"] if number_in(address) else [])
 
 
 @pytest.mark.parametrize("text", ["sip:anna@example.com", "client:anna", "anonymous"])

@@ -19,7 +19,7 @@ from calls.api.serializers.lists import (
 from calls.api.views.shared import Endpoint, ListEndpoint, valid
 from calls.errors import CallsError
 from calls.models import Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
-from calls.services.do_not_call import add_do_not_call, read_entry, remove_do_not_call
+from calls.services.do_not_call import add_do_not_call, find_entries, read_entry, remove_do_not_call
 from calls.services.webhooks import change_endpoint, make_endpoint
 
 # --- Agents ------------------------------------------------------------------------------------------------
@@ -76,7 +76,9 @@ class DoNotCallView(Endpoint):
 
     @documented("get_do_not_call")
     def get(self, request: Request, number: str) -> Response:
-        return Response(DoNotCallSerializer(get_object_or_404(DoNotCall, number=_read_entry(number))).data)
+        if (entry := find_entries(_read_entry(number)).first()) is None:
+            raise Http404
+        return Response(DoNotCallSerializer(entry).data)
 
     @documented("remove_do_not_call")
     def delete(self, request: Request, number: str) -> Response:

@@ -59,7 +59,8 @@ class Command(BaseCommand):
                         raise CommandError(
                             f"{number} is not on the do-not-call list. No entry was removed.", returncode=NOTHING_FOUND
                         )
-                    self.stdout.write(f"{number} may be dialled again: {removed} entry was removed.")
+                    what = "entry was" if removed == 1 else "entries were"
+                    self.stdout.write(f"{number} may be dialled again: {removed} {what} removed.")
                 case "list":
                     self._list()
                 case "import":

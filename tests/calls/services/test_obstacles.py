@@ -135,6 +135,29 @@ def test_unknown_calling_hours_end_only_the_call_that_has_them(agent, clock, car
     assert (reload(broken).status, reload(broken).end_reason) == ("failed", "unknown-hours")
 
 
+@pytest.mark.parametrize("name", ["localtime", "Factory", "posixrules", "EST5EDT"])
+def test_a_time_zone_of_no_place_counts_as_none(agent, clock, carrier, name):
+    call, without = place(), place(BERT)
+    Call.objects.filter(pk=call.pk).update(timezone=name)
+    for now in (NOON, NOON - timedelta(hours=12)):
+        assert obstacles.outside_hours(reload(call), now) == obstacles.outside_hours(without, now)
+    assert obstacles.outside_hours(reload(call), NOON - timedelta(hours=12)).why == "calling-hours"
+
+
+@pytest.mark.parametrize(
+    ("listed", "dialled"), [("+5491145678901", "+541145678901"), ("+551181234567", "+5511981234567")]
+)
+def test_a_number_that_was_listed_in_another_form_is_not_dialled(agent, clock, carrier, settings, listed, dialled):
+    settings.DIAL_COUNTRIES = ("*",)
+    early, late = place(dialled), place(BERT)
+    ids = claiming.claim_due().attempts
+    Call.objects.filter(pk=late.pk).update(to_number=dialled)
+    DoNotCall.objects.create(number=listed)
+    known = obstacles.KnownNumbers([early], NOON)
+    assert obstacles.find_obstacle(early, known, NOON).why == "do-not-call"
+    assert obstacles.find_late_obstacle(DialAttempt.objects.get(call=late, pk__in=ids), NOON).why == "do-not-call"
+
+
 def test_calling_hours_that_become_unknown_after_the_claim_end_only_the_call_that_has_them(agent, clock, carrier):
     broken, fine = place(timezone="America/New_York"), place(BERT, timezone="America/New_York")
     ids = claiming.claim_due().attempts
