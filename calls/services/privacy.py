@@ -223,13 +223,13 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
     _remove_person(over, now, forgotten)
     forgotten.spooled = traces.remove_from_spool(set(ids) - {*over.values_list("pk", flat=True)})
     entry = find_entries(caller_number(number))
-    names = forms_of(caller_number(number) or number)
+    forms = forms_of(caller_number(number) or number)
     if and_do_not_call:
         forgotten.removed_entries = entry.delete()[0]
     else:
         forgotten.do_not_call = bool(entry.update(reason="", call=None))
-    for name in names:
-        traces.clean_texts(name)
+    for form in forms:
+        traces.clean_texts(form)
     if left := over.count():
         raise CallsError(
             f"The recordings of {left} calls cannot be deleted; the log says why. Everything else was removed.",
@@ -237,7 +237,7 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
             code="storage-failed",
             field="number",
         )
-    forgotten.remaining = [*(text for name in names for text in traces.remaining_texts(name)), *_out_of_reach(hosts)]
+    forgotten.remaining = [*(text for form in forms for text in traces.remaining_texts(form)), *_out_of_reach(hosts)]
     logger.info("Forgot a person: removed the data of %d calls", forgotten.calls)
     return forgotten
 
