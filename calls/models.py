@@ -497,6 +497,7 @@ class WebhookDelivery(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     due_at = models.DateTimeField(null=True, default=timezone.now)
     delivered_at = models.DateTimeField(null=True)
+    redelivered_at = models.DateTimeField(null=True, help_text="When somebody last had it delivered again.")
     response_status = models.PositiveSmallIntegerField(null=True, help_text="The HTTP status of the last attempt.")
     log = models.JSONField(default=list, help_text="One entry per attempt: its time, its result, and how long it took.")
 

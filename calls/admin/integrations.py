@@ -155,7 +155,8 @@ class WebhookDeliveryAdmin(ReadOnly, admin.ModelAdmin[WebhookDelivery]):
     show_full_result_count = False
     actions = ["deliver_again"]
     fields = readonly_fields = names(
-        "id event endpoint call_link status attempts response_status created_at delivered_at due_at "
+        "id event endpoint call_link status attempts response_status created_at delivered_at "
+        "redelivered_at due_at "
         "formatted_payload attempt_log"
     )
 

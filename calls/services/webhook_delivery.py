@@ -9,10 +9,11 @@ No endpoint delays another one. Each has a lane. A lane begins with one delivery
 and is back at one after a failure. So endpoints that do not answer take few slots, and some are always kept from them.
 """
 
+import json
 import logging
 import random
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,8 +22,8 @@ from queue import Empty, SimpleQueue
 from uuid import UUID
 
 from django.db import InterfaceError, InternalError, OperationalError, connection
-from django.db.models import F, QuerySet, Window
-from django.db.models.functions import RowNumber
+from django.db.models import F, Q, QuerySet, Window
+from django.db.models.functions import Coalesce, RowNumber
 from django.utils import timezone
 
 from calls.errors import CallsError
@@ -62,8 +63,13 @@ RETRY = 1.0
 """Seconds between two attempts to use a database that fails while something is being sent or has to be stored."""
 PATIENCE = 30.0
 """Seconds for which a run tries that: well below ``LEASE``, after which others send again what is not stored."""
+GIVEN_UP = timedelta(hours=25)
+"""
+The age at which a delivery has failed even with attempts left, counted anew from a redelivery. All attempts take 24.3
+hours at most, but of the events for an endpoint that keeps failing only one a minute is tried.
+"""
 KEPT = timedelta(days=30)
-"""The age at which a delivery is deleted. No delivery waits that long."""
+"""The age at which a delivery is deleted, unless it waits because it was redelivered."""
 
 
 @dataclass(slots=True)
@@ -265,7 +271,7 @@ class Deliverer:
     def _look(self) -> None:
         """Look up what is due at endpoints of which no deliveries are known to be due."""
         began = time.monotonic()
-        self._look_wanted = False
+        self._look_wanted = _give_up() == PAGES
         for lane in self._lanes.values():
             lane.has_more = bool(lane.waiting)  # this look-up leaves these out
         known = [pk for pk, lane in self._lanes.items() if lane.waiting]
@@ -318,6 +324,27 @@ def _due() -> QuerySet[WebhookDelivery]:
     return WebhookDelivery.objects.filter(
         status=WebhookDelivery.Status.WAITING, due_at__lte=timezone.now(), endpoint__active=True
     )
+
+
+def _give_up() -> int:
+    """
+    End deliveries that are due and too old, or whose attempts are used up because processes died or could not store
+    the results. Takes ``PAGES`` at most, and returns how many it found.
+    """
+    now = timezone.now()
+    since = Coalesce("redelivered_at", "created_at")
+    due = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.WAITING, due_at__lte=now).order_by()
+    hopeless = due.alias(since=since).filter(Q(since__lt=now - GIVEN_UP) | Q(attempts__gt=len(BACKOFF) + 1))
+    found = list(hopeless.values_list("pk", "endpoint_id", "log")[:PAGES])
+    by_log = defaultdict(list)  # most have never been tried, so that one query ends them all
+    for pk, _, log in found:
+        by_log[json.dumps(log)].append(pk)
+    entry = {"at": now.isoformat(timespec="seconds"), "result": "given up: too old, or too many attempts", "ms": 0}
+    for log, pks in by_log.items():  # not those that another process has claimed meanwhile
+        due.filter(pk__in=pks).update(status=WebhookDelivery.Status.FAILED, due_at=None, log=[*json.loads(log), entry])
+    for endpoint, count in Counter(endpoint for _, endpoint, _ in found).items():
+        logger.warning("Gave up %d deliveries to webhook endpoint %d: too old, or too many attempts", count, endpoint)
+    return len(found)
 
 
 def _claim(pk: UUID, due_at: datetime | None) -> WebhookDelivery | None:
@@ -398,7 +425,9 @@ def _jitter() -> float:
 def redeliver(delivery_id: UUID | str) -> WebhookDelivery:
     """Send a delivery once more, whatever its state, with as many attempts as a new one."""
     delivery = WebhookDelivery.objects.filter(pk=delivery_id)
-    if not delivery.update(status=WebhookDelivery.Status.WAITING, due_at=timezone.now(), attempts=0, delivered_at=None):
+    now = timezone.now()
+    waiting = {"status": WebhookDelivery.Status.WAITING, "due_at": now, "redelivered_at": now}
+    if not delivery.update(**waiting, attempts=0, delivered_at=None):
         raise CallsError(f"There is no delivery {delivery_id}.", field="delivery", code="unknown-delivery")
     wake("deliver_webhooks")
     return delivery.get()
@@ -407,7 +436,9 @@ def redeliver(delivery_id: UUID | str) -> WebhookDelivery:
 def delete_old_deliveries(*, now: datetime | None = None, batch: int = 1000) -> int:
     """Delete deliveries that are older than ``KEPT``. Returns how many there were."""
     deleted = 0
-    old = WebhookDelivery.objects.filter(created_at__lt=(now or timezone.now()) - KEPT).order_by()
+    limit = (now or timezone.now()) - KEPT
+    old = WebhookDelivery.objects.filter(created_at__lt=limit).order_by()
+    old = old.exclude(status=WebhookDelivery.Status.WAITING, redelivered_at__gte=limit)
     while page := list(old.values_list("pk", flat=True)[:batch]):
         deleted += WebhookDelivery.objects.filter(pk__in=page).delete()[0]
     return deleted

@@ -561,6 +561,67 @@ def test_a_result_that_can_never_be_stored_holds_up_no_other_one(call, monkeypat
     assert "it is repeated" in caplog.text
 
 
+# --- Giving up, and deletion --------------------------------------------------------------------------------
+
+
+def test_events_of_an_endpoint_that_is_down_for_a_day_have_failed_and_say_so(call, clock, caplog):
+    endpoint = create_endpoint()
+    create_deliveries(call, endpoint, BREAKS_AFTER + 40)
+    deliver_due(post=refuse_connection)
+    clock.shift(timedelta(hours=24, minutes=50))
+    receiver = Receiver()
+    assert deliver_due(post=refuse_connection).retried == BREAKS_AFTER
+    clock.shift(timedelta(minutes=15))
+    [new] = create_deliveries(call, endpoint, 1)
+    assert deliver_due(post=receiver).delivered == len(receiver.got) == 1
+    new.refresh_from_db()
+    assert new.status == "delivered"
+    old = WebhookDelivery.objects.filter(status="failed", due_at=None)
+    untried = [delivery.log for delivery in old if delivery.attempts == 0]
+    assert all(delivery.log[-1]["result"].startswith("given up") for delivery in old)
+    assert len(untried) >= 40 - BREAKS_AFTER
+    assert {len(log) for log in untried} == {1}
+    assert f"to webhook endpoint {endpoint.pk}: too old" in caplog.text
+
+
+def test_a_delivery_that_is_being_sent_is_not_given_up(call, clock):
+    [delivery] = create_deliveries(call, create_endpoint(), 1)
+    clock.shift(timedelta(hours=24, minutes=59, seconds=30))
+    assert claim(delivery)
+    clock.shift(LEASE / 2 + 1)
+    assert deliver_due(post=Receiver()).delivered == 0
+    assert WebhookDelivery.objects.get().status == "waiting"
+
+
+def test_a_delivery_whose_results_are_never_stored_ends_too(call, clock):
+    [delivery] = create_deliveries(call, create_endpoint(), 1)
+    for _ in range(len(BACKOFF) + 2):  # processes that die, each while it sends
+        delivery.refresh_from_db()
+        assert claim(delivery)
+        clock.shift(LEASE + 1)
+    receiver = Receiver()
+    deliver_due(post=receiver)
+    assert (WebhookDelivery.objects.get().status, receiver.got) == ("failed", [])
+
+
+def test_more_deliveries_than_are_looked_up_at_a_time_are_all_given_up(call, clock, monkeypatch):
+    monkeypatch.setattr(webhook_delivery, "PAGES", 4)
+    create_deliveries(call, create_endpoint(active=False), 10)
+    clock.shift(timedelta(hours=26))
+    deliver_due(post=Receiver())
+    assert WebhookDelivery.objects.filter(status="failed").count() == 10
+
+
+def test_an_old_delivery_that_is_repeated_by_hand_has_its_time_again(call, clock):
+    [delivery] = create_deliveries(call, create_endpoint(), 1)
+    clock.shift(timedelta(days=31))
+    deliver_due(post=Receiver())
+    redeliver(delivery.pk)
+    assert delete_old_deliveries() == 0
+    assert deliver_due(post=Receiver()).delivered == 1
+    assert delete_old_deliveries() == 1
+
+
 def test_old_deliveries_are_deleted(call):
     old, new = create_deliveries(call, create_endpoint(), 2)
     WebhookDelivery.objects.filter(pk=old.pk).update(created_at=NOON - timedelta(days=31), status="delivered")
