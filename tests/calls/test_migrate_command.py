@@ -68,6 +68,25 @@ def test_a_process_that_waited_too_long_says_what_to_do_and_changes_nothing():
     assert "Waiting for it, 0 s at most." in told.getvalue()
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="a lock of PostgreSQL")
+@pytest.mark.django_db
+def test_the_lock_is_that_of_one_open_transaction_without_a_snapshot():
+    """So it holds behind a pooler that shares sessions, and no ``CREATE INDEX CONCURRENTLY`` waits for it."""
+    with migrate._lock(connection) as try_lock, connection.cursor() as cursor:
+        assert try_lock()
+        assert try_lock()
+        cursor.execute(
+            "SELECT state, backend_xmin, backend_xid FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE locktype = 'advisory' AND (classid::bigint << 32) + objid::bigint = %s",
+            [migrate.LOCK_ID],
+        )
+        assert cursor.fetchall() == [("idle in transaction", None, None)]
+        with migrate._lock(connection) as another:
+            assert not another()
+    with migrate._lock(connection) as next_one:
+        assert next_one()
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("option", ["--check", "--plan"])
 def test_what_changes_nothing_waits_for_nobody(option):

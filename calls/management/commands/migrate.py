@@ -8,12 +8,12 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser, OutputWrapper
 from django.core.management.commands import migrate
-from django.db import connections
+from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 WAIT = 600.0
@@ -82,27 +82,42 @@ def _file_of(connection: BaseDatabaseWrapper) -> str:
     return name if is_file and os.path.isdir(os.path.dirname(name) or ".") else ""
 
 
+_KEEP_OPEN = """
+    SELECT set_config(name, '0', true) FROM pg_settings
+    WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
+"""Whatever limits the server sets, they do not end the transaction that holds the lock. Not each version has both."""
+
+
 @contextmanager
 def _advisory_lock(connection: BaseDatabaseWrapper) -> Iterator[Callable[[], bool]]:
-    """The lock belongs to a connection of its own, because a migration may close or replace the other one."""
+    """
+    The lock belongs to a connection of its own, because a migration may close or replace the other one, and to one
+    transaction that stays open: a pooler such as PgBouncer may give a session to somebody else after each transaction.
+    ``READ COMMITTED`` has no snapshot between two queries, for which ``CREATE INDEX CONCURRENTLY`` would wait.
+    """
     own = connection.copy()
-
-    def ask(function: str) -> bool:
-        with own.cursor() as cursor:
-            cursor.execute(f"SELECT {function}(%s)", [LOCK_ID])
-            return bool(cursor.fetchone()[0])
-
     held = False
 
     def try_lock() -> bool:
         nonlocal held
-        held = held or ask("pg_try_advisory_lock")
+        if not held:
+            own.set_autocommit(False)
+            with own.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                cursor.execute(_KEEP_OPEN)
+                cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK_ID])
+                held = bool(cursor.fetchone()[0])
+            if not held:
+                own.rollback()
         return held
 
     try:
         yield try_lock
         if held:
-            ask("pg_advisory_unlock")  # if the connection belongs to a pool, it outlives this block
+            with suppress(Error):  # the connection broke: the lock has ended, and the migration has not failed
+                own.rollback()  # if the connection belongs to a pool, it outlives this block
+                own.set_autocommit(True)
     finally:
         own.close()
 
