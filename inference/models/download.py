@@ -28,6 +28,8 @@ FIRST_WAIT = 1.0
 """Seconds before the second attempt; each further wait is twice as long."""
 LONGEST_WAIT = 60.0
 """Seconds, also of the wait that a server asks for."""
+LOOK_EVERY_BYTES = 16 * BLOCK_BYTES
+"""After so many bytes of a file of unknown size it is looked whether the disk has room: less than ``SPARE_BYTES``."""
 SPARE_BYTES = 50 * 10**6
 """What a download leaves free on the disk."""
 
@@ -200,6 +202,7 @@ class Download:
         try:
             with self._part.open("ab" if done else "wb") as part:
                 for block in _blocks(answer, self.wanted.url):
+                    self._make_sure_it_may_grow(done, len(block), size, resumed=resumed)
                     write(part, block)
                     computed.update(block)
                     done += len(block)
@@ -235,6 +238,14 @@ class Download:
                 f"{self.wanted.target.name} needs {needed / 1e6:.0f} MB and {SPARE_BYTES / 1e6:.0f} MB to spare. Free "
                 "some, or set MODELS_FOLDER to a folder on another disk."
             )
+
+    def _make_sure_it_may_grow(self, done: int, by: int, size: int | None, *, resumed: bool) -> None:
+        """Stop a server that sends more than the file, which would fill the disk before its digest tells."""
+        if size is None:
+            if (done + by) // LOOK_EVERY_BYTES > done // LOOK_EVERY_BYTES:
+                self._make_sure_there_is_room(by)
+        elif done + by > size:
+            raise _Damaged(f"{self.wanted.url} sends more than the {size} bytes that the file has.", resumed=resumed)
 
     def _hash_part(self, kind: str, done: int, size: int | None = None) -> Hasher:
         computed = hasher(kind, done if size is None else size)

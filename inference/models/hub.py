@@ -7,10 +7,10 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from inference.models.digests import Digest, published
@@ -75,6 +75,11 @@ class Hub:
                 permanent=True,
             )
 
+        try:
+            _origin(self.address)
+        except ValueError as error:
+            raise EngineError(f"MODELS_HUB is {self.address!r}, which is no address: {error}", permanent=True) from None
+
     def ask(self, url: str, *, offset: int = 0, etag: str = "") -> Answer:
         """
         Request the bytes of a file from ``offset`` on, if it still has this entity tag; otherwise all of them.
@@ -86,18 +91,21 @@ class Hub:
         found: Mapping[str, str] = {}
         asked = url
         for _ in range(MAX_REDIRECTS):
-            request = Request(asked, headers=self._headers(asked, offset, etag))
             try:
+                request = Request(asked, headers=self._headers(asked, offset, etag))
                 response = opener.open(request, timeout=self.stall)
             except HTTPError as error:
-                if error.code not in REDIRECTS or not error.headers.get("Location"):
-                    with error:
+                with error:
+                    if error.code not in REDIRECTS or not error.headers.get("Location"):
                         raise self._refusal(error, asked, ranged=offset > 0) from None
-                found = self._published(error.headers, asked, found)
-                asked = _redirected(asked, error)
-                error.close()
+                    found = self._published(error.headers, asked, found)
+                    asked = _redirected(asked, error)
                 continue
-            except (URLError, OSError, HTTPException) as error:
+            except (URLError, OSError) as error:
+                raise _unreachable(asked, error) from error
+            except (InvalidURL, ValueError) as error:
+                raise EngineError(f"{asked} is no address that can be asked: {error}.", permanent=True) from error
+            except HTTPException as error:
                 raise _unreachable(asked, error) from error
             return _answer(response, self._published(response.headers, asked, found), asked)
         raise EngineError(f"{url} redirects more than {MAX_REDIRECTS} times.", permanent=True)
@@ -167,15 +175,27 @@ def read(body: HTTPResponse, url: str, size: int) -> bytes:
 class _NoRedirects(HTTPRedirectHandler):
     """Leaves redirects to ``Hub.ask``, which must see the headers of each, and may not pass the token on."""
 
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> Request | None:
-        return None
+    def http_error_302(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any) -> None:
+        return None  # it becomes an HTTPError
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+_IN_ADDRESSES = "%/:?#[]@!$&'()*+,;=~"
+"""What need not be quoted in an address beside letters, digits and ``_.-`` (RFC 3986)."""
 
 
 def _redirected(url: str, error: HTTPError) -> str:
-    new = urljoin(url, str(error.headers["Location"]))
-    schemes = (urlsplit(url).scheme, urlsplit(new).scheme)
+    # Headers are read as Latin-1, and many servers send the address as it is, in UTF-8 and with blanks.
+    location = quote(str(error.headers["Location"]).strip().encode("latin-1", "replace"), safe=_IN_ADDRESSES)
+    try:
+        new = urljoin(url, location)
+        schemes, host = (urlsplit(url).scheme, urlsplit(new).scheme), _origin(new)[1] or ""
+    except ValueError:
+        host = "%"
+    if "%" in host:
+        message = f"{url} redirects to {location}, which is no address. It was not followed."
+        raise EngineError(message, permanent=True) from None
     if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
         raise EngineError(f"{url} redirects to {new}, which is not encrypted. It was not followed.", permanent=True)
     return new
@@ -183,19 +203,26 @@ def _redirected(url: str, error: HTTPError) -> str:
 
 def _answer(response: HTTPResponse, found: Mapping[str, str], url: str) -> Answer:
     offset, length = 0, response.headers.get("Content-Length")
-    size = int(length) if length and length.isdecimal() else None
+    size = _number(length)
+    encoding = (response.headers.get("Content-Encoding") or "identity").strip().lower()
+    if encoding != "identity":
+        response.close()
+        raise EngineError(
+            f"{url} is sent compressed ({encoding}), which was not asked for. It was not downloaded.", permanent=True
+        )
     if response.status == 206:
         first, _, rest = (response.headers.get("Content-Range") or "").removeprefix("bytes ").partition("-")
         size = _total(rest)
-        if not first.isdecimal():
+        begins = _number(first)
+        if begins is None:
             response.close()
             raise Interrupted(f"{url} sent a part of the file without saying which.")
-        offset = int(first)
+        offset = begins
     elif response.status != 200:
         response.close()
         raise EngineError(f"{url} answered HTTP {response.status} without the file.", permanent=True)
-    if found.get("size", "").isdecimal():
-        size = int(found["size"])
+    if (published_size := _number(found.get("size"))) is not None:
+        size = published_size
     return Answer(
         body=response,
         offset=offset,
@@ -207,8 +234,12 @@ def _answer(response: HTTPResponse, found: Mapping[str, str], url: str) -> Answe
 
 
 def _total(content_range: str | None) -> int | None:
-    total = (content_range or "").rpartition("/")[2]
-    return int(total) if total.isdecimal() else None
+    return _number((content_range or "").rpartition("/")[2])
+
+
+def _number(digits: str | None) -> int | None:
+    """The number of bytes that a header has; None if it is no such number. Python refuses thousands of digits."""
+    return int(digits) if digits and digits.isdecimal() and len(digits) < 19 else None
 
 
 def _seconds(retry_after: str | None) -> float:

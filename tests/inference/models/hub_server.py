@@ -63,6 +63,7 @@ class HubServer:
     is_hub: bool = True
     tag: Callable[[bytes], str] | None = None
     heeds_tags: bool = True
+    redirects: dict[str, str] = field(default_factory=dict)
     faults: list[str | None] = field(default_factory=list)
     hub_faults: list[str | None] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -85,7 +86,9 @@ class HubServer:
             digest = hashlib.sha256(data).hexdigest() if large else git_sha1(data)
             headers |= {"X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(len(data))}
         if large and self.store_redirects:
-            return web.Response(status=302, headers={**headers, "Location": f"{self.cdn}/{path}?signed=1"})
+            return web.Response(
+                status=302, headers={**headers, "Location": self.redirects.get(path, f"{self.cdn}/{path}?signed=1")}
+            )
         return await self._send(request, data, headers)
 
     async def send(self, request: web.Request) -> web.StreamResponse:
@@ -105,6 +108,8 @@ class HubServer:
             if offset >= size:
                 return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
             headers["Content-Range"] = f"bytes {offset}-{size - 1}/{size}"
+        if fault == "compressed":
+            headers["Content-Encoding"] = "gzip"
         if fault != "endless":
             headers["Content-Length"] = str(size - offset)
         response = web.StreamResponse(status=status, headers=headers)

@@ -122,8 +122,20 @@ async def test_a_file_that_has_changed_is_begun_anew_also_if_only_its_tag_can_te
     assert await fetched(tmp_path, hub, sha256=None) == OLD
 
 
-async def test_more_bytes_than_the_file_has_are_not_taken_for_it(hub, tmp_path):
-    hub.publishes, hub.faults = False, ["endless"]
-    with pytest.raises(EngineError, match=rf"has sent {len(WEIGHTS) + 4} bytes, and the file has {len(WEIGHTS)}"):
-        await fetched(tmp_path, hub, sha256=None, size=len(WEIGHTS))
+@pytest.mark.parametrize("sha256", [SHA256, "ab" * 32, None])
+async def test_a_server_that_sends_more_than_the_file_has_is_stopped(hub, tmp_path, monkeypatch, sha256):
+    written = []
+    monkeypatch.setattr(download, "write", lambda file, block: written.append(len(block)))
+    hub.publishes, hub.faults, hub.files["model.bin"] = False, ["endless"], WEIGHTS * 5
+    with pytest.raises(EngineError, match=rf"sends more than the {len(WEIGHTS)} bytes that the file has"):
+        await fetched(tmp_path, hub, sha256=sha256, size=len(WEIGHTS))
+    assert sum(written) <= len(WEIGHTS)
     assert list((tmp_path / "toy").iterdir()) == []
+
+
+async def test_a_file_of_unknown_size_leaves_room_on_the_disk(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "LOOK_EVERY_BYTES", len(WEIGHTS) // 2)
+    hub.publishes, hub.faults = False, ["endless"]
+    with pytest.raises(EngineError, match=r"1 MB free, and model\.bin needs .*MODELS_FOLDER"):
+        await asyncio.to_thread(store(tmp_path, hub, free=10**6).fetch, model())
+    assert (tmp_path / "toy" / "model.bin.part").stat().st_size < len(WEIGHTS)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -303,6 +304,41 @@ async def test_a_redirect_to_another_scheme_is_not_followed(hub, tmp_path):
     hub.cdn = "ftp://example.com"
     with pytest.raises(EngineError, match="not encrypted"):
         await fetch(store(tmp_path, hub), model())
+
+
+@pytest.mark.parametrize("path", ["/mod\u00e8l bin/\u00fc.bin?a=b%20c", "/a b?x=y z", "//twice"])
+async def test_a_redirect_may_have_an_address_that_is_not_quoted(hub, tmp_path, monkeypatch, path):
+    monkeypatch.setitem(hub.redirects, "model.bin", hub.cdn + path)
+    hub.files |= {unquote(path[1:].partition("?")[0]): WEIGHTS}
+    folder = await fetch(store(tmp_path, hub), model(sha256=SHA256))
+    assert (folder / "model.bin").read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1/x", "http://127.0.0.1:9999999/x", "http://d\u00e4nemark/x", "http://a b/"]
+)
+async def test_a_redirect_to_no_address_is_said_to_be_one_and_not_tried_again(hub, tmp_path, monkeypatch, location):
+    monkeypatch.setitem(hub.redirects, "model.bin", location)
+    toy = store(tmp_path, hub)
+    with pytest.raises(EngineError, match=r"which is no address\. It was not followed") as refused:
+        await fetch(toy, model())
+    assert refused.value.permanent
+    assert log_of(toy).waits == []
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://a b", f"http://{'a' * 70}.example.com", "hub"])
+async def test_an_address_of_the_hub_that_is_none_is_said_to_be_none(tmp_path, address):
+    with pytest.raises(EngineError) as refused:
+        await fetch(store(tmp_path, HubServer(hub=address)), model())
+    assert refused.value.permanent
+
+
+async def test_a_file_that_is_sent_compressed_is_refused(hub, tmp_path):
+    hub.faults = ["compressed"]
+    with pytest.raises(EngineError, match=r"is sent compressed \(gzip\).*not downloaded") as refused:
+        await fetch(store(tmp_path, hub), model())
+    assert refused.value.permanent
+    assert not (tmp_path / "toy" / "model.bin.part").exists()
 
 
 async def test_redirects_in_a_circle_end(hub, tmp_path):
