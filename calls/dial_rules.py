@@ -9,6 +9,7 @@ from phonenumbers import PhoneNumber, PhoneNumberType
 from phonenumbers import timezone as _timezone
 
 from calls import area_codes
+from calls.number_forms import forms_of
 from calls.numbers import NumberRefused, choose, invalid, read_number, readings, spelled_out
 
 REGIONS = frozenset({*phonenumbers.SUPPORTED_REGIONS, "001"})
@@ -56,6 +57,14 @@ def dialable(text: str, *, countries: Collection[str], types: Collection[str], n
     return e164
 
 
+def may_exist(e164: str) -> bool:
+    """Whether a number exists in one of its forms, or has an area code that may be newer than the tables."""
+    code = area_codes.area_code_of(e164)
+    if code and not area_codes.is_known(code) and area_codes.may_serve_area(code):
+        return True
+    return any(map(_is_valid, forms_of(e164)))
+
+
 def region_of(number: str, *, new_codes: NewCodes = NONE_NEW) -> str:
     """
     Return the ISO code of a number's country, or "001" for networks without a country.
@@ -97,6 +106,13 @@ def _place_type(number: PhoneNumber) -> int:
     """The type of a number. One that libphonenumber does not know counts as that of a place."""
     kind: int = phonenumbers.number_type(number)
     return PhoneNumberType.FIXED_LINE_OR_MOBILE if kind == PhoneNumberType.UNKNOWN else kind
+
+
+def _is_valid(e164: str) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(e164))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def _parse(e164: str) -> PhoneNumber:

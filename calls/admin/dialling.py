@@ -118,6 +118,8 @@ class DoNotCallAdmin(NumberSearch, admin.ModelAdmin[DoNotCall]):
             number=obj.number, source=DoNotCall.Source.OPERATOR, reason=obj.reason
         )
         obj.pk = entry.pk
+        if warning := do_not_call.warn_of(entry.number):
+            messages.warning(request, warning)
 
     @admin.display(description="call")
     def call_link(self, entry: DoNotCall) -> str:

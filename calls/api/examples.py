@@ -137,7 +137,7 @@ SSE_EVENT: dict[str, object] = {
 SSE = {"event": "turn", "id": "e7.t4711.a1-completed.s1-in-progress", "data": json.dumps(ITEM)}
 DO_NOT_CALL = {
     "number": "+12125550123", "reason": "asked by letter", "source": "api", "call": None,
-    "created_at": "2030-01-31T09:30:00Z",
+    "created_at": "2030-01-31T09:30:00Z", "warning": "",
 }  # fmt: skip
 WEBHOOK = {
     "id": 3, "url": "https://example.com/hooks/calls", "events": ["call.completed"], "active": True,

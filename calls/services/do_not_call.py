@@ -7,6 +7,7 @@ from datetime import datetime
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from calls.dial_rules import may_exist
 from calls.errors import CallsError
 from calls.models import Call, DoNotCall
 from calls.number_forms import forms_of
@@ -73,6 +74,11 @@ def remove_do_not_call(*, number: str) -> int:
 def find_entries(number: str) -> QuerySet[DoNotCall]:
     """Return the entries of a number in E.164, in any of its forms: each keeps it from being dialled."""
     return DoNotCall.objects.filter(number__in=forms_of(number))
+
+
+def warn_of(number: str) -> str:
+    """Return what is wrong with an entry that stops no call, because its number cannot exist; else an empty text."""
+    return "" if may_exist(number) else f"{number} does not exist, so this entry stops no call. Check its digits."
 
 
 def read_entry(text: str) -> str:

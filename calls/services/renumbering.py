@@ -14,6 +14,7 @@ from typing import Any
 from django.apps import apps as current_apps
 from django.db import IntegrityError, models, transaction
 
+from calls.dial_rules import may_exist
 from calls.numbers import NumberRefused, canonical, number_in, read_address
 
 PAGE = 500
@@ -42,6 +43,8 @@ class Report:
     """Rows that stay as they are, because another row has the number already and only one may."""
     unreadable: dict[str, Counter[str]] = field(default_factory=dict)
     """Values that are neither a number nor an address, and how often. They stay as they are."""
+    impossible: Counter[str] = field(default_factory=Counter)
+    """Numbers of the do-not-call list that cannot exist, so that they stop no call."""
 
 
 def renumber(*, dry_run: bool = False, get_model: Models = current_apps.get_model, using: str = "default") -> Report:
@@ -134,7 +137,10 @@ class _Run:
                 new = number_in(canonical(old))
                 if not new:
                     self._note_unreadable(key, old)
-                elif new != old:
+                    continue
+                if not may_exist(new):
+                    self._note(self.report.impossible, new)
+                if new != old:
                     self._merge_entry(key, row["pk"], old, new)
 
     def _merge_entry(self, key: str, pk: Any, old: str, new: str) -> None:
@@ -183,7 +189,9 @@ class _Run:
             return canonical(text)
 
     def _note_unreadable(self, key: str, text: str, count: int = 1) -> None:
-        values = self.report.unreadable.setdefault(key, Counter())
+        self._note(self.report.unreadable.setdefault(key, Counter()), text, count)
+
+    def _note(self, values: Counter[str], text: str, count: int = 1) -> None:
         if text in values or len(values) < MOST_SHOWN:
             values[text] += count
         else:

@@ -297,3 +297,19 @@ def test_a_refusal_names_what_cannot_be_seen(api):
     answer = api.post("/api/calls/", {"to": "+44 20 7946 0018\u2800", "agent": "front-desk"}, format="json")
     assert answer.json()["code"] == "invalid-number"
     assert "U+2800 BRAILLE PATTERN BLANK" in answer.json()["detail"]
+
+
+def test_whoever_lists_a_number_that_cannot_exist_is_warned(api, admin_client, tmp_path):
+    number, warning = "+1212555012324", "+1212555012324 does not exist, so this entry stops no call."
+    file = tmp_path / "list.csv"
+    file.write_text(f"{number}\n{LONDON}\n")
+    for arguments in (["add", number], ["import", file]):
+        errors = io.StringIO()
+        call_command("donotcall", *map(str, arguments), stdout=io.StringIO(), stderr=errors)
+        assert errors.getvalue().startswith(warning)
+        assert LONDON not in errors.getvalue()
+        DoNotCall.objects.all().delete()
+    form = {"number": number, "reason": ""}
+    assert warning in admin_client.post("/admin/calls/donotcall/add/", form, follow=True).content.decode()
+    answers = [api.post("/api/do-not-call/", {"number": one}, format="json").json() for one in (number, LONDON)]
+    assert [answer["warning"][: len(warning)] for answer in answers] == [warning, ""]

@@ -9,6 +9,7 @@ from calls.api.fields import JSONObject, NumberText, StrictBoolean, StrictChoice
 from calls.api.serializers.shared import Strict
 from calls.keyterms import parse_keyterms
 from calls.models import Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
+from calls.services.do_not_call import warn_of
 from calls.services.webhooks import EVENTS
 
 
@@ -47,10 +48,14 @@ class DoNotCallSerializer(serializers.ModelSerializer[DoNotCall]):
     """A number that is never dialled."""
 
     call = serializers.UUIDField(source="call_id", read_only=True, allow_null=True)
+    warning = serializers.SerializerMethodField(help_text="Why the entry stops no call; empty if it does.")
 
     class Meta:
         model = DoNotCall
-        fields = read_only_fields = ["number", "reason", "source", "call", "created_at"]
+        fields = read_only_fields = ["number", "reason", "source", "call", "created_at", "warning"]
+
+    def get_warning(self, entry: DoNotCall) -> str:
+        return warn_of(entry.number)
 
 
 class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):

@@ -2,7 +2,7 @@
 
 import csv
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from calls.services.do_not_call import (
     add_many_do_not_call,
     read_entry,
     remove_do_not_call,
+    warn_of,
 )
 
 NOTHING_FOUND = 3
@@ -53,6 +54,7 @@ class Command(BaseCommand):
                         number=options["number"], source=DoNotCall.Source.OPERATOR, reason=options["reason"]
                     )
                     self.stdout.write(f"{entry} {'is' if new else 'was already'} on the do-not-call list.")
+                    self._warn([entry.number])
                 case "remove":
                     number = read_entry(options["number"])
                     if not (removed := remove_do_not_call(number=number)):
@@ -92,8 +94,13 @@ class Command(BaseCommand):
         # `list` prints the newest entry first, and later ids are newer.
         new = add_many_do_not_call(reversed(entries.values()))
         text = f"{new} numbers are new on the do-not-call list, {len(entries) - new} were on it already."
+        self._warn(entries)
         repeated = len(rows) - len(entries)
         self.stdout.write(f"{text} {repeated} lines repeat a number of an earlier line." if repeated else text)
+
+    def _warn(self, numbers: Iterable[str]) -> None:
+        for warning in filter(None, map(warn_of, numbers)):
+            self.stderr.write(warning)
 
 
 def _entry(fields: Mapping[str, str]) -> NewEntry:

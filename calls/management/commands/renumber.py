@@ -33,3 +33,6 @@ class Command(BaseCommand):
         for column, values in sorted(report.unreadable.items()):
             shown = ", ".join(f"{printable(text)} ({count})" for text, count in values.items())
             self.stdout.write(f"{column}: these cannot be read and stay as they are: {shown}")
+        if report.impossible:
+            shown = ", ".join(f"{number} ({count})" for number, count in report.impossible.items())
+            self.stdout.write(f"DoNotCall.number: these do not exist, so they stop no call. Check them: {shown}")

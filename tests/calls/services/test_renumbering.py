@@ -189,3 +189,14 @@ def test_many_different_values_that_cannot_be_read_are_counted():
         make_call(from_number=f"caller {uuid4()} {n}")
     values = renumber().unreadable["Call.from_number"]
     assert (len(values), values["others"]) == (renumbering.MOST_SHOWN + 1, 5)
+
+
+def test_entries_that_cannot_exist_are_reported_and_old_forms_are_brought_up_to_date():
+    for number in ("+1212555012324", "+3903471234567", "+5215512345678", "+551181234567", "+14365550123", LONDON):
+        list_number(number)
+    report = renumber()
+    assert report.impossible == {"+1212555012324": 1}
+    assert {"+393471234567", "+525512345678"} <= set(DoNotCall.objects.values_list("number", flat=True))
+    out = io.StringIO()
+    call_command("renumber", stdout=out)
+    assert "do not exist, so they stop no call. Check them: +1212555012324 (1)" in out.getvalue()
