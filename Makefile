@@ -1,7 +1,7 @@
 # The commands of the project; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test test-real lint bench bench-gpu bench-faults bench-flood bench-turns clean python card
+.PHONY: help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test test-real lint audit bench bench-gpu bench-faults bench-flood bench-fuzz bench-schema bench-turns clean python card
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -14,6 +14,7 @@ MODELS_FROM ?=
 SPEECH ?=
 MODELS ?=
 CARD ?=
+EXAMPLES ?= 500
 # The environment of a GPU worker, beside REDIS_URL.
 POD := DJANGO_SETTINGS_MODULE=clientcaller.pod ENGINES_PROFILE=$${ENGINES_PROFILE:-gpu}
 # Tests that start their own database or use none, so that the choice of the database changes nothing for them.
@@ -118,6 +119,9 @@ lint: $(VENV)/.dev ## check style and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
+audit: $(VENV)/.dev .venv-audit/.ready ## check the code with bandit, and the installed packages with pip-audit
+	@.venv-audit/bin/python -m tests.audit $(VENV)/lib/python3.11/site-packages
+
 bench-gpu: .venv-bench/.ready ## on a GPU: measure CSM and Whisper at full size, with random weights
 	@.venv-bench/bin/python -m tests.benchmarks.csm $(BENCH)
 	@.venv-bench/bin/python -m tests.benchmarks.whisper --device cuda
@@ -128,6 +132,12 @@ bench: $(VENV)/.dev ## measure response latency, barge-in and calls per core
 bench-flood: $(VENV)/.dev ## measure calls while hundreds of clients send each kind of request
 	@$(PY) -m tests.benchmarks.flood $(BENCH)
 
+bench-fuzz: $(VENV)/.dev ## send odd messages and callbacks to a server (BENCH="--messages 20000 --requests 2000" sends fewer)
+	@$(PY) -m tests.benchmarks.fuzz $(BENCH)
+
+bench-schema: $(VENV)/.dev ## send random requests to the REST API, by its schema (EXAMPLES=500 for each operation and check)
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/calls/api/test_fuzz.py
+
 bench-turns: $(VENV)/.dev ## measure turn-taking with recordings of people and real recognition, in virtual time (SPEECH=folder MODELS=folder)
 	@[ -n "$(SPEECH)" ] && [ -n "$(MODELS)" ] || { echo "Name the folders of the recordings and of the models: make bench-turns SPEECH=... MODELS=..."; exit 1; }
 	@$(PY) -m tests.benchmarks.turns --speech $(SPEECH) --models $(MODELS) $(BENCH)
@@ -136,4 +146,4 @@ bench-faults: $(VENV)/.dev ## measure what callers notice when workers and Redis
 	@$(PY) -m tests.benchmarks.faults $(BENCH)
 
 clean: ## delete the environments and var/, with the database and all recordings
-	@rm -rf $(VENV) .venv-stt .venv-tts .venv-llm .venv-bench var
+	@rm -rf $(VENV) .venv-stt .venv-tts .venv-llm .venv-bench .venv-audit var

@@ -250,11 +250,11 @@ class StreamConnection:
                     session.mark(message.name)
                 case KeyPress(stream_sid=self._sid | ""):
                     session.key(message.digit)
-                case Stop():
+                case Stop(stream_sid=self._sid | ""):
                     return "caller-hung-up"
                 case Start(stream_sid=self._sid):
                     self._count_bad_message("it is a second start")
-                case Start() | Media() | MarkEcho() | KeyPress():
+                case Start() | Media() | MarkEcho() | KeyPress() | Stop():
                     self._count_bad_message("it is of another stream")
                 case _:
                     pass

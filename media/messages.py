@@ -97,6 +97,8 @@ Message: TypeAlias = Connected | Start | Media | KeyPress | MarkEcho | Stop | Ou
 Counter = Annotated[int, Meta(ge=0, le=2**53)]
 Milliseconds = Annotated[float, Meta(ge=0, le=2**53)]
 Sid = Annotated[str, Meta(max_length=128)]
+StoredSid = Annotated[str, Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+"""What ``start`` names and the database keeps: as long as its columns, and without what no database or log takes."""
 Track = str | None
 """``inbound``, or ``inbound_track`` in ``dtmf``: what the caller sends. ``outbound``: what the caller hears."""
 
@@ -108,10 +110,10 @@ class _MediaFormat(Struct, rename="camel"):
 
 
 class _StartBody(Struct, rename="camel"):
-    call_sid: Annotated[str, Meta(min_length=1, max_length=128)]
+    call_sid: Annotated[StoredSid, Meta(min_length=1)]
     media_format: _MediaFormat | None = None
-    stream_sid: Sid | None = None
-    account_sid: Sid | None = None
+    stream_sid: StoredSid | None = None
+    account_sid: StoredSid | None = None
 
 
 class _MediaBody(Struct, gc=False):
@@ -144,7 +146,7 @@ class _ConnectedWire(_Wire, tag="connected"):
 
 class _StartWire(_Wire, tag="start"):
     start: _StartBody
-    stream_sid: Sid | None = None
+    stream_sid: StoredSid | None = None
 
     def typed(self) -> Start:
         _check_format(self.start.media_format or _MediaFormat())

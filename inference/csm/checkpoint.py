@@ -35,7 +35,11 @@ def load_checkpoint(name: str, *, local_files_only: bool = False) -> Checkpoint:
     try:
         with _quiet_transformers():
             model, loading = model_class.from_pretrained(
-                name, dtype=torch.float32, local_files_only=local_files_only, output_loading_info=True
+                name,
+                dtype=torch.float32,
+                local_files_only=local_files_only,
+                output_loading_info=True,
+                use_safetensors=True,  # the other format may hold code
             )
             tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local_files_only)
     except Exception as error:  # the hub, safetensors and the tokenizer each raise errors of their own

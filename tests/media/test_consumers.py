@@ -95,6 +95,7 @@ START = {"event": "start", "streamSid": SID, "start": {"callSid": "CA1"}}
         ("openclaw/openclaw#111771", {**SOUND, "media": {"payload": "!!!"}}, "base64"),
         ("", '{"event":"media","streamSid":"MZ1","media":{"payl', "truncated"),
         ("", {**SOUND, "streamSid": "MZ2"}, "another stream"),
+        ("", {"event": "stop", "streamSid": "MZ2"}, "another stream"),
         ("", {"event": "dtmf", "streamSid": SID, "dtmf": {}}, "digit"),
     ],
 )

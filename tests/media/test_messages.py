@@ -115,6 +115,12 @@ def test_a_payload_that_is_not_base64_is_refused(payload):
         (json.dumps(start(mediaFormat={"encoding": "audio/opus", "sampleRate": 8000, "channels": 1})), "opus"),
         (json.dumps(start(mediaFormat={"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 2})), "x 2"),
         (json.dumps(start(callSid=None)), "callSid"),
+        (json.dumps(start(callSid="CA1\0")), "callSid"),
+        (json.dumps(start(callSid="CA1\n")), "callSid"),
+        (json.dumps(start(callSid="")), "callSid"),
+        (json.dumps(start(accountSid="\x1b[31m")), "accountSid"),
+        (json.dumps(start(streamSid="\0") | {"streamSid": None}), "streamSid"),
+        (json.dumps(start() | {"streamSid": "M" * 65}), "streamSid"),
         (json.dumps(start(streamSid="") | {"streamSid": None}), "streamSid"),
     ],
 )

@@ -1,0 +1,88 @@
+"""The server that ``tests/benchmarks/fuzz.py`` sends odd things to, and what came of them. It needs no Django."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.real_services import Process
+
+SHARES = (10, 50, 100)
+"""Per cent of the messages at which the memory is read."""
+MOST_GROWTH_MB = 8.0
+"""By which the memory may grow from 50 % to 100 %, in which nothing is loaded any more."""
+PATIENCE = 60.0
+"""Seconds for one answer, and until the streams of a batch are on record."""
+LOOK_INTERVAL = 0.05
+"""Seconds between two looks at whether the server is ready, or the streams are on record."""
+
+
+class Fault(Exception):
+    """The server did what it must not do."""
+
+
+@dataclass
+class Site:
+    """The server under test, and what was sent to it."""
+
+    port: int
+    process: Process
+    sent: Counter[str] = field(default_factory=Counter)
+    """Messages and requests, by kind."""
+    answers: dict[str, Counter[Any]] = field(default_factory=dict)
+    """How each kind of sockets and requests was answered."""
+    memory: dict[str, dict[int, float]] = field(default_factory=dict)
+    """Resident memory in MB, by what was sent and by share of it in per cent."""
+
+    def note(self, kind: str, answer: object) -> None:
+        self.answers.setdefault(kind, Counter())[str(answer)] += 1
+
+    def note_memory(self, what: str, done: float) -> None:
+        """Read the memory, if a share is reached; ``done`` is from 0 to 1."""
+        sizes = self.memory.setdefault(what, {})
+        for share in SHARES:
+            if share not in sizes and done * 100 >= share:
+                sizes[share] = self.resident_mb()
+
+    def resident_mb(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+    def check(self) -> None:
+        if not self.process.running:
+            raise Fault("the process has ended")
+        if "Traceback" in self.process.text:
+            raise Fault("a traceback is in the log")
+
+    def check_memory(self) -> None:
+        for what, sizes in self.memory.items():
+            if sizes[100] - sizes[50] > MOST_GROWTH_MB:
+                raise Fault(f"{what}: the memory has grown from {sizes[50]:.0f} to {sizes[100]:.0f} MB")
+
+
+async def exchange(port: int, request: Any) -> tuple[int, bytes]:
+    """Send the request. Returns the status, 0 if the connection was closed without an answer, and the body."""
+    target = request.target.encode("latin-1", "replace").replace(b" ", b"%20")
+    head = b"%s %s HTTP/1.1\r\n" % (request.method.encode(), target)
+    head += b"".join(b"%s: %s\r\n" % header for header in request.headers) + b"connection: close\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answer = b""
+    try:
+        writer.write(head)
+        for chunk in request.chunks:
+            writer.write(chunk)
+        async with asyncio.timeout(PATIENCE):
+            await writer.drain()
+            answer = await reader.read()
+    except ConnectionError:
+        pass  # a large body is refused before it was read
+    except TimeoutError:
+        raise Fault(f"a request was not answered: {request}") from None
+    finally:
+        writer.transport.abort()
+    found = re.match(rb"HTTP/1\.1 (\d+)", answer)
+    return int(found[1]) if found else 0, answer.partition(b"\r\n\r\n")[2]
