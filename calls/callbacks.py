@@ -163,9 +163,8 @@ def after_transfer(request: HttpRequest, form: Form) -> HttpResponse:
 
 def _continue(continuation: Continuation) -> HttpResponse:
     match continuation.next:
-        case Next.RECONNECT:
-            return _twiml(_connect(continuation.token, continuation.stream, first_say=twiml.RECONNECTING))
-        case Next.TRANSFER_FAILED:
+        case Next.RECONNECT | Next.TRANSFER_FAILED:
+            # The agent says what has happened, in its own voice. A sentence of Twilio's before that takes 3 s.
             return _twiml(_connect(continuation.token, continuation.stream))
         case Next.TRANSFER:
             document = twiml.transfer(
@@ -275,11 +274,10 @@ def _number(request: HttpRequest, name: str, *, default: int = 0) -> int:
     return int(number) if number.isdecimal() and len(number) < 4 else default
 
 
-def _connect(token: str, stream: int, first_say: str = "") -> str:
+def _connect(token: str, stream: int) -> str:
     draining.note_token(token)
     return twiml.connect(
         base_url=settings.PUBLIC_BASE_URL,
         stream_url=signatures.stream_url(f"/twilio/media/{token}"),
         stream=stream,
-        first_say=first_say,
     )

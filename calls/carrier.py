@@ -32,13 +32,8 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 
 from calls.carrier_errors import REFUSALS
 from calls.errors import CarrierError, FailureKind
+from calls.twiml import CALLBACK_RETRIES
 
-CALLBACK_RETRIES = "#rc=3&rp=ct,rt,5xx"
-"""
-Asks Twilio to repeat a callback that fails: by itself it does not repeat one that was answered with a 500.
-
-A fragment is neither sent with the callback nor part of its signature.
-"""
 STATUS_EVENTS = ["initiated", "ringing", "answered", "completed"]
 """The changes of a call's status that Twilio reports."""
 SHORTEST_CALL = 60
@@ -134,7 +129,7 @@ class Carrier:
                 self._calls.create(
                     to=to_number,
                     from_=from_number,
-                    url=voice_url,
+                    url=voice_url + CALLBACK_RETRIES,
                     method="POST",
                     status_callback=status_url + CALLBACK_RETRIES,
                     status_callback_event=STATUS_EVENTS,

@@ -2,6 +2,13 @@
 
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+CALLBACK_RETRIES = "#rc=3&rp=ct,rt,5xx"
+"""
+Asks Twilio to repeat a callback that fails: by itself it repeats only one for which it finds no server. So a call goes
+on if the process dies that was about to answer, or a proxy has not noticed yet that it has died.
+
+A fragment is neither sent with the callback nor part of its signature.
+"""
 # What Twilio's own voice says where no agent can speak.
 BUSY = "All our lines are busy at the moment. Please call again in a few minutes. Goodbye."
 """All slots are taken or an engine is full, and a caller has called."""
@@ -9,8 +16,6 @@ LATER = "We are sorry, we have to call you back at another time. Goodbye."
 """The same, or engines take no calls at all, and we have called the person."""
 TRY_AGAIN = "We cannot take your call right now. Please try again in a minute. Goodbye."
 """The database is unavailable, no agent answers the number, or engines take no calls until an operator has acted."""
-RECONNECTING = "Sorry, we lost the connection for a moment."
-"""The media stream was lost, and the next one opens after this."""
 LOST = "We are sorry, we lost the connection. Please call again. Goodbye."
 """The media stream was lost and cannot be opened again."""
 BROKEN = "We are sorry, we are having technical difficulties. Please call again later. Goodbye."
@@ -19,7 +24,7 @@ RING_SECONDS = 25
 """Seconds that a transfer rings. Longer than 25 s reaches mostly voicemail, as with ``Agent.ring_timeout``."""
 
 
-def connect(*, base_url: str, stream_url: str, stream: int, first_say: str = "") -> str:
+def connect(*, base_url: str, stream_url: str, stream: int) -> str:
     """
     Connect the call to the agent at ``stream_url``. When the stream ends, Twilio requests TwiML for what comes next.
 
@@ -27,9 +32,7 @@ def connect(*, base_url: str, stream_url: str, stream: int, first_say: str = "")
     is answered for the stream that it is about.
     """
     response = Element("Response")
-    if first_say:
-        SubElement(response, "Say").text = first_say
-    verb = SubElement(response, "Connect", action=f"{base_url}/twilio/after-stream/?stream={stream}")
+    verb = SubElement(response, "Connect", action=f"{base_url}/twilio/after-stream/?stream={stream}{CALLBACK_RETRIES}")
     SubElement(verb, "Stream", url=stream_url, statusCallback=f"{base_url}/twilio/stream-status/")
     # Twilio gets here only if the request for what comes next fails.
     SubElement(response, "Say").text = LOST
@@ -46,7 +49,7 @@ def transfer(*, base_url: str, number: str, caller_id: str, stream: int, time_li
     dial = SubElement(
         response,
         "Dial",
-        action=f"{base_url}/twilio/after-transfer/?stream={stream}",
+        action=f"{base_url}/twilio/after-transfer/?stream={stream}{CALLBACK_RETRIES}",
         timeout=str(RING_SECONDS),
         timeLimit=str(time_limit),
         answerOnBridge="true",
@@ -62,7 +65,7 @@ def ask_again(*, url: str, after: int) -> str:
     response = Element("Response")
     if after:
         SubElement(response, "Pause", length=str(after))
-    SubElement(response, "Redirect", method="POST").text = url
+    SubElement(response, "Redirect", method="POST").text = url + CALLBACK_RETRIES
     return _document(response)
 
 

@@ -147,7 +147,7 @@ async def test_a_call_is_requested_with_all_callbacks_and_both_limits(carrier, n
         {
             "To": [THERE],
             "From": [HERE],
-            "Url": [f"{PUBLIC}/twilio/voice/?attempt=7"],
+            "Url": [f"{PUBLIC}/twilio/voice/?attempt=7#rc=3&rp=ct,rt,5xx"],
             "Method": ["POST"],
             "StatusCallback": [f"{PUBLIC}/twilio/status/?attempt=7#rc=3&rp=ct,rt,5xx"],
             "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],

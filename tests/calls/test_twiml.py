@@ -11,7 +11,7 @@ def test_connect_names_the_stream_and_its_callbacks_and_apologises_if_they_fail(
         twiml.connect(base_url="https://a.example", stream_url="wss://a.example/twilio/media/t0k", stream=2)
     )
     connect, stream = document.find("Connect"), document.find("Connect/Stream")
-    assert connect.attrib == {"action": "https://a.example/twilio/after-stream/?stream=2"}
+    assert connect.attrib == {"action": "https://a.example/twilio/after-stream/?stream=2#rc=3&rp=ct,rt,5xx"}
     assert stream.attrib == {
         "url": "wss://a.example/twilio/media/t0k",
         "statusCallback": "https://a.example/twilio/stream-status/",
@@ -19,12 +19,7 @@ def test_connect_names_the_stream_and_its_callbacks_and_apologises_if_they_fail(
     assert verbs(document) == ["Connect", "Say"]
 
 
-def test_an_apology_is_said_before_the_new_stream_opens():
-    document = twiml.connect(base_url="https://a.example", stream_url="wss://a", stream=2, first_say="Sorry <again>.")
-    assert verbs(fromstring(document)) == ["Say", "Connect", "Say"]
-    assert fromstring(document).find("Say").text == "Sorry <again>."
-
-
 def test_a_line_may_be_said_before_hanging_up():
     assert verbs(fromstring(twiml.hang_up())) == ["Hangup"]
     assert verbs(fromstring(twiml.hang_up(twiml.BUSY))) == ["Say", "Hangup"]
+    assert fromstring(twiml.hang_up("Sorry <again>.")).find("Say").text == "Sorry <again>."

@@ -1,4 +1,4 @@
-"""A proxy in front of web servers on this machine: it passes nothing new to one that is not ready."""
+"""A proxy in front of web servers on this machine: nothing new goes to one that is not ready or does not listen."""
 
 from __future__ import annotations
 
@@ -33,10 +33,14 @@ class Balancer:
                 await asyncio.sleep(LOOK_INTERVAL)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.chosen.append(self._chosen)
-        try:
-            upstream, downstream = await asyncio.open_connection("127.0.0.1", self._chosen)
-        except OSError:
+        for port in dict.fromkeys((self._chosen, *self._ports)):
+            try:
+                upstream, downstream = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                continue  # as a proxy does: nothing was sent, so another server may be asked
+            self.chosen.append(port)
+            break
+        else:
             writer.close()
             return
         async with asyncio.TaskGroup() as group:

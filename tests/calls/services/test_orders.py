@@ -111,7 +111,7 @@ def test_a_transfer_is_dialled_after_its_stream_has_ended(connected, twilio):
     for _ in range(2):  # Twilio may repeat its request
         [dial] = twilio.loses_stream()
         assert dial.tag == "Dial"
-        assert dial.get("action") == "https://phone.example.com/twilio/after-transfer/?stream=1"
+        assert dial.get("action") == "https://phone.example.com/twilio/after-transfer/?stream=1#rc=3&rp=ct,rt,5xx"
         assert (dial.get("timeLimit"), dial.get("callerId")) == ("900", "+15551234567")
         assert dial.find("Number").text == SALES
 

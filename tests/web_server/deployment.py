@@ -1,0 +1,168 @@
+"""
+Two web servers behind a proxy, a Celery worker and the telephone network. A test can kill or restart each of them.
+
+The answers of the agent are numbered, so that they tell whether it remembers what was said before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from media.phone.answering import CarrierTiming
+from media.phone.caller import HangUp, ScriptedCaller, WaitForAgent
+from media.phone.leg import PhoneCall
+from media.phone.network import PhoneNetwork
+from tests.calls.installation import ACCOUNT_SID, AUTH_TOKEN, WORKER, ask_database
+from tests.media.whole_calls import ask
+from tests.real_services import Process, migrate, process, process_env, reserve_port
+from tests.web_server.balancer import Balancer, balancer
+
+OURS = "+15005550006"
+ANSWERS = [f"This is my answer number {number}." for number in ("one", "two", "three", "four", "five")]
+DRAINED_WITHIN = 180.0
+"""Seconds for the calls of a web server to end by themselves."""
+ANSWERS_AFTER = 0.3
+"""Seconds until those who are called answer."""
+
+
+@dataclass
+class Deployment:
+    """Everything that runs. ``webs`` and ``workers`` are the processes of now, by the order in which they began."""
+
+    network: PhoneNetwork
+    proxy: Balancer
+    ports: tuple[int, int]
+    env: Mapping[str, str]
+    callers: list[ScriptedCaller] = field(default_factory=list)
+    """The people of all calls, in and out."""
+    webs: dict[int, Process] = field(default_factory=dict)
+    """The web servers, by port."""
+    workers: list[Process] = field(default_factory=list)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def start_web(self, port: int) -> None:
+        command = f"-m clientcaller.web.server --port {port}"
+        web = self.webs[port] = self._stack.enter_context(process(sys.executable, *command.split(), env=self.env))
+        await asyncio.to_thread(web.wait_for, "Uvicorn running")
+
+    async def restart_web(self, port: int) -> None:
+        """End a web server as a service manager does, and start another one when it has ended."""
+        self.webs[port].signal(signal.SIGTERM)
+        await asyncio.to_thread(self.webs[port].wait, timeout=DRAINED_WITHIN)
+        await self.start_web(port)
+
+    async def start_worker(self) -> None:
+        name = f"--hostname worker-{len(self.workers)}@%h"
+        command = WORKER.replace("WARNING", "INFO").split()
+        worker = self._stack.enter_context(process(sys.executable, *command, *name.split(), env=self.env))
+        self.workers.append(worker)
+        await asyncio.to_thread(worker.wait_for, "ready")
+
+    async def restart_worker(self) -> None:
+        self.workers[-1].signal(signal.SIGTERM)
+        await asyncio.to_thread(self.workers[-1].wait, timeout=DRAINED_WITHIN)
+        await self.start_worker()
+
+    def people(self, questions: int) -> None:
+        """Let everybody who is called answer and ask so many questions."""
+        self.network.on_dial("*", lambda: self.person(questions), after=ANSWERS_AFTER)
+
+    def person(self, questions: int) -> ScriptedCaller:
+        """Someone who asks so many questions and hears each answer."""
+        steps = [WaitForAgent(), *(step for _ in range(questions) for step in (ask(), WaitForAgent())), HangUp()]
+        person = ScriptedCaller(steps)
+        self.callers.append(person)
+        return person
+
+    async def call_in(self, person: ScriptedCaller) -> PhoneCall:
+        return await self.network.call_in(person, from_number="+12025550123", to_number=OURS)
+
+    def dialled(self) -> Counter[str]:
+        """How often each number was dialled."""
+        calls = self.network.calls.values()
+        return Counter(call.request.to_number for call in calls if call.direction == "outbound-api")
+
+    def dropped(self) -> int:
+        """The people who were cut off, or to whom the agent did not answer."""
+        return sum(not person.hung_up or bool(person.gave_up) for person in self.callers)
+
+
+@asynccontextmanager
+async def deployment(
+    folder: Path, *, database_url: str = "", redis_url: str = "", outbound: int = 0, **more: str
+) -> AsyncIterator[Deployment]:
+    """
+    Start the web servers, behind a proxy. ``more`` are further settings. Everything ends with the block.
+
+    So many ``outbound`` calls are due at once, and then there is a worker as well.
+    """
+    public, *ports = reserve_port(), reserve_port(), reserve_port()
+    url = f"http://127.0.0.1:{public}"
+    async with AsyncExitStack() as stack:
+        network = PhoneNetwork(
+            app_url=url,
+            account_sid=ACCOUNT_SID,
+            auth_token=AUTH_TOKEN,
+            calls_per_second=100.0,
+            timing=CarrierTiming(scale=0.3),
+        )
+        await stack.enter_async_context(network)
+        env = process_env(
+            folder,
+            database_url=database_url,
+            redis_url=redis_url,
+            **{
+                "PUBLIC_BASE_URL": url,
+                "TWILIO_API_BASE_URL": network.rest_url,
+                "ENGINES_PROFILE": "scripted",
+                "ENGINES_OPTIONS": json.dumps({"llm": {"replies": ANSWERS}}),
+                "ATTEMPTS_PER_NUMBER_AND_DAY": "10",
+                **more,
+            },
+        )
+        await asyncio.to_thread(migrate, env)
+        proxy = await stack.enter_async_context(balancer(public, *ports))
+        here = Deployment(network, proxy, (ports[0], ports[1]), env)
+        async with here._stack:
+            here.people(questions=1)
+            await asyncio.gather(*map(here.start_web, ports))
+            if outbound:
+                await asyncio.gather(here.start_worker(), asyncio.to_thread(ask_database, env, "place", str(outbound)))
+            yield here
+
+
+async def kill_in_answer(here: Deployment, call: PhoneCall, *, answer: int = 1) -> float:
+    """
+    Kill the web server of this call when the agent has begun this answer. Returns when, on the tape of the call.
+
+    The call must be with the first server.
+    """
+    begun = asyncio.Event()
+    starts = 0
+
+    def note(event: dict[str, object]) -> None:
+        nonlocal starts
+        starts += event["event"] == "agent_speech_start"
+        if starts > answer:  # the first one is the greeting
+            begun.set()
+
+    call.tape.on_event = note
+    await begun.wait()
+    here.webs[here.ports[0]].signal(signal.SIGKILL)
+    return call.tape.seconds(time.monotonic())
+
+
+def silence_after(call: PhoneCall, at: float) -> float:
+    """Seconds from ``at`` on the tape of a call to the first sound of the agent on a later stream."""
+    begun = min(event["at"] for event in call.tape.events if event["event"] == "stream_start" and event["at"] > at)
+    sounds = (event["at"] for event in call.tape.events if event["event"] == "agent_audio_received")
+    return min(sound for sound in sounds if sound > begun) - at
