@@ -31,6 +31,7 @@ CALLER, SILENT_CALLER = "+12025550123", "+12025550124"
 """The number of those who may press keys, and of those whose sockets send only what must change nothing."""
 MARK = re.compile(rb'"mark":\{"name":"([^"]+)"')
 HOST = settings.PUBLIC_BASE_URL.partition("://")[2]
+BUSY, ASK_AGAIN_AFTER = 503, 2.0
 RESET = struct.pack("ii", 1, 0)
 """The option of a socket with which closing it resets the connection."""
 
@@ -237,7 +238,12 @@ class Calls:
             "x-twilio-signature": _sign(path, body),
         }
         raw = tuple((name.encode(), value.encode()) for name, value in headers.items())
-        return await exchange(self._site.port, OddRequest("POST", path, raw, (body,)))
+        status, answer = await exchange(self._site.port, OddRequest("POST", path, raw, (body,)))
+        if status == BUSY:  # as Twilio does, where the machine is too slow for so many calls at once
+            self._site.note("asked again", status)
+            await asyncio.sleep(ASK_AGAIN_AFTER)
+            status, answer = await exchange(self._site.port, OddRequest("POST", path, raw, (body,)))
+        return status, answer
 
     # -- sockets that are not let in ----------------------------------------------------------------
 
