@@ -1,7 +1,7 @@
 # The commands of the project; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test test-real lint audit bench bench-gpu bench-faults bench-flood bench-fuzz bench-schema bench-soak bench-turns clean python card
+.PHONY: help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test test-real lint audit bench bench-gpu bench-faults bench-restarts bench-flood bench-fuzz bench-schema bench-soak bench-turns clean python card
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -134,6 +134,9 @@ bench-flood: $(VENV)/.dev ## measure calls while hundreds of clients send each k
 
 bench-fuzz: $(VENV)/.dev ## send odd messages and callbacks to a server (BENCH="--messages 20000 --requests 2000" sends fewer)
 	@$(PY) -m tests.benchmarks.fuzz $(BENCH)
+
+bench-restarts: $(VENV)/.dev ## kill and restart web servers and workers under calls (BENCH="--calls 5 --only killed")
+	@$(PY) -m tests.benchmarks.restarts $(BENCH)
 
 bench-soak: $(VENV)/.dev ## hold calls for two hours, and count what is left of them (BENCH="--calls 20 --minutes 4")
 	@$(PY) -m tests.benchmarks.soak $(BENCH)
