@@ -83,7 +83,8 @@ def test_redis_carries_each_channel_layer_in_its_own_way(load):
 
 def test_a_connection_to_postgresql_fails_fast(load):
     database = load(DATABASE_URL="postgres://u:p@db.example.com/calls?sslmode=require")["DATABASES"]["default"]
-    assert database["OPTIONS"] == {"connect_timeout": 3, "sslmode": "require"}
+    silence = {"tcp_user_timeout": 10_000, "keepalives_idle": 10}
+    assert database["OPTIONS"] == {"connect_timeout": 3, "sslmode": "require", **silence}
 
 
 def test_production_has_no_default_for_a_secret(load):
