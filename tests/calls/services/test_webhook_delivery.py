@@ -287,12 +287,13 @@ def test_every_error_on_the_way_is_logged_with_the_delivery(call, error):
 
 def test_an_endpoint_that_answers_410_receives_nothing_more(call):
     endpoint = create_endpoint("a.example.com")
-    first, *_ = create_deliveries(call, endpoint, 1 + 3 * CONCURRENT)
+    create_deliveries(call, endpoint, 1 + 3 * CONCURRENT)
     receiver = Receiver(a=410)
     assert deliver_due(post=receiver).failed == len(receiver.got) == 1
     endpoint.refresh_from_db()
-    first.refresh_from_db()
-    assert (endpoint.active, first.status) == (False, "failed")
+    assert not endpoint.active
+    # Any of them may be the first: they are due at the same time.
+    assert WebhookDelivery.objects.filter(status="failed").count() == 1
     assert deliver_due(post=receiver).failed == 0
     announce(call, "call.completed", at=NOON)
     assert not WebhookDelivery.objects.filter(event="call.completed").exists()
