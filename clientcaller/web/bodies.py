@@ -11,6 +11,7 @@ from typing import cast
 from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
 
 from calls.api.problems import Problem, to_response
+from clientcaller.web import handler
 from clientcaller.web.handler import SCOPE, Rooms
 
 MOST_BYTES = 2_621_440
@@ -53,6 +54,7 @@ class BoundedHttp:
             await self._application(inner, body.receive, send)
         except _Refused as refusal:
             await body.skip_rest()
+            await asyncio.sleep(handler.REFUSAL_DELAY)
             await _answer(send, refusal)
         finally:
             self._held[is_callback] -= body.held

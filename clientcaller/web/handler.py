@@ -31,12 +31,17 @@ SCOPE = "clientcaller.rooms"
 """The key of the ``Rooms`` in the scope of a request."""
 TWILIO_THREADS, TWILIO_WAITING, TWILIO_PATIENCE = 6, 1000, 12.0
 """Twilio waits 15 s for an answer. Only signed requests come into this room, so that a long queue does no harm."""
-PEOPLE_THREADS, PEOPLE_WAITING, PEOPLE_PATIENCE = 4, 200, 10.0
+PEOPLE_THREADS, PEOPLE_WAITING, PEOPLE_PATIENCE = 2, 200, 10.0
 """For operators, API clients and strangers. More threads would not answer sooner: Python runs one of them at a time."""
 PROBE_PATIENCE = 3.0
 """Seconds after which a probe is told that the database does not answer."""
 FRESH = 0.5
 """Seconds for which a health probe gets the answer of the one before it."""
+REFUSAL_DELAY = 1.0
+"""
+Seconds before a request is refused. A client that sends the next request as soon as it has an answer would else be
+answered two thousand times a second, which takes a whole processor.
+"""
 RETRY_AFTER = 2
 """Seconds after which a client that found no room shall ask again."""
 
@@ -106,11 +111,12 @@ async def _answer_in(rooms: Rooms, request: HttpRequest, get_response: GetRespon
         shared = rooms.probe_answers.setdefault((path, draining.is_draining()), SharedAnswer())
         return await shared.get(lambda: _probe(rooms.probes, request, get_response))
     if not path.startswith("/twilio/"):
-        return _send_in_pieces(await _answer(rooms.people, request, get_response), rooms.files)
+        return _send_in_pieces(await _answer(rooms, rooms.people, request, get_response), rooms.files)
     # The signature is checked here, on the loop, because a forged request must not take a thread.
     if request.method == "POST" and signed_form(request) is None:
+        await asyncio.sleep(REFUSAL_DELAY)
         return HttpResponseForbidden()
-    return await _answer(rooms.twilio if request.method == "POST" else rooms.people, request, get_response)
+    return await _answer(rooms, rooms.twilio if request.method == "POST" else rooms.people, request, get_response)
 
 
 async def _probe(room: Room, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
@@ -123,11 +129,13 @@ async def _probe(room: Room, request: HttpRequest, get_response: GetResponse) ->
     return _unlogged(JsonResponse({"ready": False, "problems": ["database"]}, status=503))
 
 
-async def _answer(room: Room, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
+async def _answer(rooms: Rooms, room: Room, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
     try:
         return await room.run(lambda: get_response(request), client=request.META.get("REMOTE_ADDR", ""))
     except NoRoom:
         _refusals.warning("Refused HTTP requests, because too many came at once; the last was to %s", request.path)
+        if room is not rooms.twilio:
+            await asyncio.sleep(REFUSAL_DELAY)
         return _refuse(request)
 
 

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import resource
 import signal
+import sys
 import time
 from contextlib import suppress
 from types import FrameType
@@ -43,6 +44,8 @@ SAME_REQUEST = 2.0
 """Seconds in which a second SIGTERM is the first one: make passes on what a supervisor has sent to all processes."""
 DATABASE_PATIENCE = 2.0
 """Seconds that the database has to say which calls have opened their streams."""
+SWITCH_INTERVAL = 0.001
+"""Seconds after which a thread lets another one run, so that views do not hold up the loop that carries the calls."""
 STATEMENT_TIMEOUT = 8000
 """Milliseconds of one query: less than Twilio waits for an answer (15 s)."""
 CLOSE_TIMEOUT = 5
@@ -145,6 +148,7 @@ def main() -> None:
     parser.add_argument("--port", default=8000, type=int, help="port to listen at (default: %(default)s)")
     options = parser.parse_args()
     raise_file_limit()
+    sys.setswitchinterval(SWITCH_INTERVAL)
     connection_created.connect(limit_statements)
     with suppress(KeyboardInterrupt):  # of Ctrl-C, which the server has heeded
         DrainingServer(configuration(host=options.host, port=options.port)).run()
