@@ -7,7 +7,6 @@ from typing import Any
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from calls.api.views.shared import headers_only
@@ -22,18 +21,16 @@ class SchemaView(SpectacularAPIView):
             return headers_only(request)
         renderer = request.accepted_renderer
         with _making:  # making it changes what the whole process has of it
-            document = _rendered(type(renderer))
-        return HttpResponse(document, content_type=renderer.media_type)
+            if renderer.media_type not in _documents:
+                # Writing it out takes a tenth of a second, in which calls would wait.
+                text = renderer.render(openapi_document(), renderer_context={})
+                _documents[renderer.media_type] = text if isinstance(text, bytes) else text.encode()
+        return HttpResponse(_documents[renderer.media_type], content_type=renderer.media_type)
 
 
 _making = threading.Lock()
-
-
-@cache
-def _rendered(renderer: type[BaseRenderer]) -> bytes:
-    """Writing the document out takes a tenth of a second, in which calls would wait."""
-    document = renderer().render(openapi_document(), renderer_context={})
-    return document if isinstance(document, bytes) else document.encode()
+_documents: dict[str, bytes] = {}
+"""The document as it is sent, by media type."""
 
 
 @cache
