@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -35,6 +36,8 @@ PEOPLE_THREADS, PEOPLE_WAITING, PEOPLE_PATIENCE = 2, 200, 10.0
 """For operators, API clients and strangers. More threads would not answer sooner: Python runs one of them at a time."""
 PROBE_PATIENCE = 3.0
 """Seconds after which a probe is told that the database does not answer."""
+MOST_PROBES = 20
+"""Probes of one client in a second that are answered at once; those beyond wait as what is refused does."""
 FRESH = 0.5
 """Seconds for which a health probe gets the answer of the one before it."""
 REFUSAL_DELAY = 1.0
@@ -59,7 +62,25 @@ class Rooms:
         """Runs what Django does at the beginning and the end of each request."""
         self.files = ThreadPoolExecutor(2, thread_name_prefix="http-files")
         """Reads static files."""
+        self.probe_counts = Counts()
         self.probe_answers: dict[tuple[str, bool], SharedAnswer] = {}
+
+
+class Counts:
+    """Counts what each client does in the current second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._counts: Counter[str] = Counter()
+
+    def add(self, client: str) -> int:
+        """Count one more. Returns the client's count in this second."""
+        second = int(asyncio.get_running_loop().time())
+        if second != self._second:
+            self._second = second
+            self._counts.clear()
+        self._counts[client] += 1
+        return self._counts[client]
 
 
 class SharedAnswer:
@@ -105,6 +126,8 @@ class Handler(ASGIHandler):
 async def _answer_in(rooms: Rooms, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
     path = request.path.rstrip("/")
     if path in PROBES and request.method in ("GET", "HEAD"):
+        if rooms.probe_counts.add(request.META.get("REMOTE_ADDR", "")) > MOST_PROBES:
+            await asyncio.sleep(REFUSAL_DELAY)
         if path == "/healthz":  # it asks for nothing that could hang
             return healthz(request)
         # A process that begins to drain says so at once, not after the last answer has become old.

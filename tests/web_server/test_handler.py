@@ -173,11 +173,21 @@ async def test_forged_callbacks_take_no_thread_and_few_lines(ask, twilio, caplog
     assert len(lines) == 5
 
 
-async def test_probes_that_come_at_once_share_one_answer(ask):
+async def test_probes_that_come_at_once_share_one_answer(ask, monkeypatch):
+    monkeypatch.setattr(handler, "FRESH", 60.0)
     tasks = [ask("/readyz") for _ in range(300)]
     _go.set()
     assert {(status, body) for status, _, body in await asyncio.gather(*tasks)} == {(200, b"done")}
     assert len(_begun) == 1
+
+
+async def test_a_client_that_probes_all_the_time_waits_and_no_other_one(ask, monkeypatch):
+    monkeypatch.setattr(handler, "REFUSAL_DELAY", 0.3)
+    monkeypatch.setattr(handler.Counts, "add", lambda self, client: 100 if client == "10.6.6.6" else 1)
+    flood = ask("/healthz", client="10.6.6.6")
+    assert (await ask("/healthz"))[0] == 200
+    assert not flood.done()
+    assert (await flood)[0] == 200
 
 
 async def test_healthz_is_answered_while_the_database_hangs_and_readyz_says_so(ask, monkeypatch):
