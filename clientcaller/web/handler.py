@@ -93,15 +93,17 @@ class SharedAnswer:
     async def get(self, make: Callable[[], Awaitable[HttpResponseBase]]) -> HttpResponse:
         now = asyncio.get_running_loop().time()
         if self._making is None or (self._making.done() and not 0.0 <= now - self._made_at < FRESH):
-            self._making = asyncio.ensure_future(make())
-            self._making.add_done_callback(self._note_time)
+            self._making = asyncio.ensure_future(self._make(make))
+            # Also if nobody is left who could read its error.
+            self._making.add_done_callback(lambda made: made.cancelled() or made.exception())
         made = cast(HttpResponse, await asyncio.shield(self._making))
         return _unlogged(HttpResponse(made.content, status=made.status_code, headers=dict(made.items())))
 
-    def _note_time(self, making: asyncio.Future[HttpResponseBase]) -> None:
-        self._made_at = asyncio.get_running_loop().time()
-        if not making.cancelled():
-            making.exception()  # also if nobody is left who could read it
+    async def _make(self, make: Callable[[], Awaitable[HttpResponseBase]]) -> HttpResponseBase:
+        try:
+            return await make()
+        finally:
+            self._made_at = asyncio.get_running_loop().time()
 
 
 class Handler(ASGIHandler):
