@@ -1,16 +1,11 @@
 """Recordings as files: one WAV per stream in the spool, one per call in storage, served in ranges."""
 
-import asyncio
 import re
 import tempfile
 import wave
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
-from django.core.files import File
-from django.core.handlers.asgi import ASGIRequest
 from django.db import transaction
 from django.db.models.fields.files import FieldFile
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -76,10 +71,9 @@ def serve(recording: FieldFile, request: HttpRequest) -> HttpResponseBase:
     elif span is not None:
         sound.seek(span.start)
         response = HttpResponse(sound.read(len(span)))
-    elif isinstance(request, ASGIRequest):
-        response = StreamingHttpResponse(_pieces_as_read(sound))
     else:
-        response = StreamingHttpResponse(iter(lambda: sound.read(PIECE_BYTES), b""))
+        # ``clientcaller.web.handler`` reads each piece when the client has read the one before it.
+        response = StreamingHttpResponse(iter(lambda: sound.read(STREAM_BYTES), b""))
     if isinstance(response, StreamingHttpResponse):
         response._resource_closers.append(sound.close)  # type: ignore[attr-defined]  # the stubs forget it
     else:
@@ -92,16 +86,6 @@ def serve(recording: FieldFile, request: HttpRequest) -> HttpResponseBase:
     response["Accept-Ranges"] = "bytes"
     response["Cache-Control"] = "private"
     return response
-
-
-async def _pieces_as_read(sound: File[bytes]) -> AsyncIterator[bytes]:
-    """The next piece is read when the client has read the one before it, by few threads and no view's."""
-    loop = asyncio.get_running_loop()
-    while piece := await loop.run_in_executor(_readers, sound.read, STREAM_BYTES):
-        yield piece
-
-
-_readers = ThreadPoolExecutor(2, thread_name_prefix="recordings")
 
 
 def byte_range(header: str, size: int) -> range | None:

@@ -14,7 +14,13 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError
 
 from calls.services.admission import unused_tokens
-from calls.services.readiness import Refusal, add_readiness_check, add_readiness_details, add_refusal_check
+from calls.services.readiness import (
+    Refusal,
+    add_function,
+    add_readiness_check,
+    add_readiness_details,
+    add_refusal_check,
+)
 
 _counts: list[Callable[[], int]] = []
 """How many calls each part of the process has."""
@@ -69,16 +75,7 @@ def seconds_left() -> float:
 
 def add_count(count: Callable[[], int]) -> Callable[[], None]:
     """Have draining wait while ``count`` gives more than 0. Returns the function that removes it again."""
-
-    def added() -> int:
-        return count()
-
-    def remove() -> None:
-        with suppress(ValueError):
-            _counts.remove(added)
-
-    _counts.append(added)
-    return remove
+    return add_function(_counts, count)
 
 
 def live_here() -> int:

@@ -35,20 +35,22 @@ def add_readiness_check(check: Callable[[], str]) -> Callable[[], None]:
 
     Returns the function that removes the check again; calling it twice does no harm.
     """
-    return _add(_checks, check)
+    return add_function(_checks, check)
 
 
 def add_refusal_check(check: Callable[[], Refusal | None]) -> Callable[[], None]:
     """Have each new call admitted only if ``check`` gives no refusal. Returns the function that removes it again."""
-    return _add(_refusals, check)
+    return add_function(_refusals, check)
 
 
 def add_readiness_details(details: Callable[[], Mapping[str, Any]]) -> Callable[[], None]:
     """Have ``/readyz`` show these values, which can be JSON. Returns the function that removes them again."""
-    return _add(_details, details)
+    return add_function(_details, details)
 
 
-def _add(functions: list[Callable[[], Answer]], function: Callable[[], Answer]) -> Callable[[], None]:
+def add_function(functions: list[Callable[[], Answer]], function: Callable[[], Answer]) -> Callable[[], None]:
+    """Add ``function`` to the list. Returns the function that removes it again; calling it twice does no harm."""
+
     # The same function may be added twice; this wrapper makes each addition one of its own.
     def added() -> Answer:
         return function()

@@ -61,7 +61,7 @@ class Rooms:
         self.signals = ThreadPoolExecutor(1, thread_name_prefix="http-signals")
         """Runs what Django does at the beginning and the end of each request."""
         self.files = ThreadPoolExecutor(2, thread_name_prefix="http-files")
-        """Reads static files."""
+        """Reads static files and recordings."""
         self.probe_counts = Counts()
         self.probe_answers: dict[tuple[str, bool], SharedAnswer] = {}
 
@@ -165,7 +165,7 @@ async def _answer(rooms: Rooms, room: Room, request: HttpRequest, get_response: 
 
 
 def _send_in_pieces(response: HttpResponseBase, threads: ThreadPoolExecutor) -> HttpResponseBase:
-    """Read a file as its client does. Django would read a static file whole, for each client."""
+    """Read a file as its client does. Django would read a file whole, for each client."""
     if isinstance(response, StreamingHttpResponse) and not response.is_async:
         pieces = iter(cast(Iterator[bytes], response.streaming_content))
 

@@ -3,11 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db.models.fields.files import FieldFile
-from django.test import AsyncRequestFactory, Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from calls import recordings
@@ -117,17 +116,17 @@ def test_head_tells_the_length_and_reads_nothing(admin_client, recorded, monkeyp
     assert (response.status_code, response["Content-Length"], response.content) == (status, str(length), b"")
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_a_whole_recording_goes_out_as_it_is_read(monkeypatch):
+@pytest.mark.django_db
+def test_a_whole_recording_goes_out_as_it_is_read(monkeypatch):
     """A client that reads slowly has one piece of it in memory, and its file is closed when it leaves."""
     monkeypatch.setattr(recordings, "STREAM_BYTES", 1000)
-    call = await sync_to_async(make_call)(recording=default_storage.save("recordings/a.wav", ContentFile(SOUND)))
-    request = AsyncRequestFactory().get("/")
+    call = make_call(recording=default_storage.save("recordings/a.wav", ContentFile(SOUND)))
+    request = RequestFactory().get("/")
     response = recordings.serve(call.recording, request)
-    pieces = aiter(response)
-    assert [await anext(pieces), await anext(pieces)] == [SOUND[:1000], SOUND[1000:2000]]
+    pieces = iter(response)
+    assert [next(pieces), next(pieces)] == [SOUND[:1000], SOUND[1000:2000]]
     assert call.recording.file.tell() == 2000
-    await sync_to_async(response.close)()
+    response.close()
     assert call.recording.closed
 
 
