@@ -36,3 +36,12 @@ def forms_of(number: str) -> frozenset[str]:
         if match := pattern.fullmatch(number):
             found.update(map(match.expand, forms))
     return frozenset(found)
+
+
+def person_of(number: str) -> str:
+    """
+    Return one form of a number, the same for all its forms, by which two numbers of one person can be told.
+
+    Any other text is returned as it is.
+    """
+    return min(forms_of(number))

@@ -34,8 +34,11 @@ _DIVIDED = re.compile(r"[/()]| [ .]|\. ")
 """What stands between two numbers, or before an extension, but also inside a number: "+44 20/7946 0018"."""
 _RANGE_ENDS = 9
 """A range has at most so many more numbers than its first: "1234567-69" is one, "1234567-00" an extension."""
-_OLD_PREFIXES = {52: ("1", "01", "044", "045")}
-"""What stood behind a country code before numbers were changed, and still does in address books and on WhatsApp."""
+_OLD_PREFIXES = {52: ("1", "01", "044", "045"), 54: ("9", "09")}
+"""
+What people write behind a country code where it does not belong: it stood there before numbers were changed, and still
+does in address books and on WhatsApp; or, in Argentina, mobile numbers have a 9 from abroad and a 15 at home, not both.
+"""
 _UNSEEN = "\u034f\ufe0e\ufe0f"  # besides all of the category Cf
 _TRUNK_ZERO = re.compile(r"\( *0 *\)")
 _WITHHELD = frozenset({ANONYMOUS, "restricted", "unknown", "unavailable", "blocked", "private", "withheld"})
@@ -96,7 +99,7 @@ def read_address(text: str) -> str:
     if seen.lower() in _WITHHELD:
         return ANONYMOUS
     match = _ADDRESS.fullmatch(seen)
-    uri = None if match else re.search(r"<([^<>]+)>\Z", seen)  # behind the name of the caller
+    uri = None if match else re.fullmatch(r"[^<>]*<([^<>]+)>(;[^<>]*)?", seen)  # behind the name of the caller
     subject = uri[1].strip() if uri else seen
     match = match or _ADDRESS.fullmatch(subject)
     if match is None:
@@ -296,11 +299,24 @@ def _exists(number: str) -> bool:
 
 
 def _read_sip(scheme: str, rest: str) -> str:
-    """Return a SIP address without its parameters, its host in lower case. Users are told apart by case (RFC 3261)."""
+    """
+    Return a SIP address without its parameters, its host in lower case. Users are told apart by case (RFC 3261).
+
+    A user that begins with + is a telephone number, which has one form here too.
+    """
     user, at, host = rest.rpartition("@")
     host = re.split(r"[;?]", host, maxsplit=1)[0].strip().lower()
     if not host or re.search(r'[\s<>"]', user + host):
         raise invalid(f"This is no SIP address. Write it as {scheme}:name@example.com.")
     if user.lower() == ANONYMOUS:
         return ANONYMOUS
-    return f"{scheme}:{user}{at}{host}"
+    return f"{scheme}:{_read_user(user)}{at}{host}"
+
+
+def _read_user(user: str) -> str:
+    number, *rest = re.split("([;:])", user, maxsplit=1)
+    plain = unquote(number)
+    try:
+        return read_number(plain) + "".join(rest) if plain.startswith("+") else user
+    except NumberRefused:
+        return user

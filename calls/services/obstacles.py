@@ -16,7 +16,8 @@ from django.db.models import Q
 
 from calls import schedule
 from calls.models import Call, DialAttempt, DoNotCall, Lease
-from calls.number_forms import forms_of
+from calls.number_forms import forms_of, person_of
+from calls.numbers import caller_number
 from calls.services import pauses
 from calls.services.attempts import may_have_rung
 from calls.services.dialable import region_of, zones_of
@@ -46,33 +47,37 @@ class Obstacle:
 
 
 class KnownNumbers:
-    """The facts about the numbers of a batch of calls that the rules need, fetched in three queries."""
+    """
+    The facts about the numbers of a batch of calls that the rules need, fetched in three queries.
+
+    Who is called is told by ``person_of``, because a number that has two forms is one telephone.
+    """
 
     do_not_call: set[str]
     """The numbers that are on the do-not-call list, in any of their forms."""
     on_the_line: set[str]
-    """The numbers that are in a call or being dialled. ``find_obstacle`` adds those of the calls that it lets pass."""
+    """The people who are in a call or being dialled. ``find_obstacle`` adds those of the calls that it lets pass."""
     recent_attempts: dict[str, list[datetime]]
-    """The times of each number's attempts in the last 24 hours, without those in which no phone can have rung."""
+    """The times of each person's attempts in the last 24 hours, without those in which no phone can have rung."""
 
     def __init__(self, batch: Sequence[Call], now: datetime) -> None:
-        wanted = {call.to_number for call in batch}
-        forms = {form for number in wanted for form in forms_of(number)}
+        forms = {form for call in batch for form in forms_of(call.to_number)}
         self.do_not_call = set(DoNotCall.objects.filter(number__in=forms).values_list("number", flat=True))
-        inbound = Lease.objects.filter(
-            call__from_number__in=wanted, call__direction=Call.Direction.INBOUND, expires_at__gt=now
-        )
-        self.on_the_line = set(inbound.values_list("call__from_number", flat=True))
+        # Not more than the slots for calls. An address, such as that of a SIP trunk, may contain the number.
+        inbound = Lease.objects.filter(call__direction=Call.Direction.INBOUND, expires_at__gt=now)
+        callers = map(caller_number, inbound.values_list("call__from_number", flat=True))
+        self.on_the_line = set(map(person_of, filter(None, callers)))
         self.recent_attempts = {}
         attempts = DialAttempt.objects.filter(
-            Q(created_at__gt=now - timedelta(days=1)) | Q(ended_at=None), to_number__in=wanted
+            Q(created_at__gt=now - timedelta(days=1)) | Q(ended_at=None), to_number__in=forms
         )
         columns = ("to_number", "created_at", "ended_at", "error_code", "sid")
         for number, start, end, code, sid in attempts.values_list(*columns):
+            person = person_of(number)
             if end is None:
-                self.on_the_line.add(number)
+                self.on_the_line.add(person)
             if may_have_rung(code, sid):
-                self.recent_attempts.setdefault(number, []).append(start)
+                self.recent_attempts.setdefault(person, []).append(start)
 
 
 def find_obstacle(call: Call, known: KnownNumbers, now: datetime) -> Obstacle | None:
@@ -83,13 +88,13 @@ def find_obstacle(call: Call, known: KnownNumbers, now: datetime) -> Obstacle | 
         return Obstacle("agent-inactive", until=now + timedelta(seconds=INACTIVE_AGENT))
     if closed := outside_hours(call, now):
         return closed
-    per_day = settings.ATTEMPTS_PER_NUMBER_AND_DAY
-    allowed_at = schedule.day_is_full(known.recent_attempts.get(call.to_number, ()), now=now, per_day=per_day)
+    person, per_day = person_of(call.to_number), settings.ATTEMPTS_PER_NUMBER_AND_DAY
+    allowed_at = schedule.day_is_full(known.recent_attempts.get(person, ()), now=now, per_day=per_day)
     if allowed_at is not None:
         return Obstacle("attempts-per-day", until=allowed_at)
-    if call.to_number in known.on_the_line:
+    if person in known.on_the_line:
         return number_busy(now)
-    known.on_the_line.add(call.to_number)
+    known.on_the_line.add(person)
     return None
 
 
@@ -99,9 +104,23 @@ def find_late_obstacle(attempt: DialAttempt, now: datetime) -> Obstacle | None:
     listed = DoNotCall.objects.filter(number__in=forms_of(call.to_number)).values_list("number", flat=True)
     if obstacle := _find_ban(call, listed) or outside_hours(call, now):
         return obstacle
+    if _is_dialled_in_another_form(attempt):
+        return number_busy(now)
     pause = pauses.read_pauses(now).blocking(attempt)
     # Without an end the call is due at once, so that it is held in its place of the queue.
     return None if pause is None else Obstacle("dialling is paused", until=pause.until or now)
+
+
+def _is_dialled_in_another_form(attempt: DialAttempt) -> bool:
+    """
+    Whether another process is dialling the same person by another form of the number.
+
+    The database allows one live attempt for each form only. Each process sets ``requested_at`` before it looks here, so
+    that of two at least one sees the other. If both do, both calls wait, and the next batch has them in turn.
+    """
+    others = forms_of(attempt.to_number) - {attempt.to_number}
+    live = DialAttempt.objects.filter(to_number__in=others, ended_at=None, requested_at__isnull=False)
+    return bool(others) and live.exists()
 
 
 def number_busy(now: datetime) -> Obstacle:

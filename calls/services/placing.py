@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from calls.errors import CallsError
 from calls.models import Agent, ApiKey, Call, DoNotCall, MachineDetection
+from calls.number_forms import forms_of, person_of
 from calls.numbers import canonical, read_number
 from calls.services import webhooks
 from calls.services.dialable import dialable, refuse_listed, refused_at
@@ -142,7 +143,7 @@ def place_calls(
 
     Returns the calls in order, and whether they are new. ``idempotency_key`` belongs to the list as a whole. With
     ``dry_run`` the calls are only checked. Without ``allow_duplicates`` no two may be to one number, however it is
-    written.
+    written and in whichever of its forms.
     """
     if not wanted:
         return [], True
@@ -169,20 +170,25 @@ def place_calls(
 
 def find_waiting(wanted: Sequence[NewCall]) -> list[int]:
     """
-    Return the indices of those calls to whose number another call is waiting already.
+    Return the indices of those calls to whose number, in any of its forms, another call is waiting already.
 
     They may be placed: a person may be called for several reasons. The operator is told, since it may be a mistake.
     """
     indices: dict[str, list[int]] = {}
     for index, new in enumerate(wanted):
-        indices.setdefault(canonical(new.to), []).append(index)
-    numbers = list(indices)
+        indices.setdefault(_person(new.to), []).append(index)
+    numbers = [form for person in indices for form in forms_of(person)]
     waiting = Call.objects.filter(direction=Call.Direction.OUTBOUND, due_at__isnull=False)
     found: set[str] = set()
     for start in range(0, len(numbers), BATCH):
         page = waiting.filter(to_number__in=numbers[start : start + BATCH])
-        found.update(page.values_list("to_number", flat=True))
-    return sorted(index for number in found for index in indices[number])
+        found.update(map(person_of, page.values_list("to_number", flat=True)))
+    return sorted(index for person in found for index in indices[person])
+
+
+def _person(text: str) -> str:
+    """Return what tells the people of a list apart, whatever the spelling and the form of their numbers."""
+    return person_of(canonical(text))
 
 
 def _keys(idempotency_key: str, count: int) -> list[str | None]:
@@ -248,7 +254,7 @@ class _Checker:
         first: dict[str, int] = {}
         for index, new in enumerate(wanted):
             # Also of calls that are refused, so that the answer has all that is wrong.
-            earlier = first.setdefault(canonical(new.to), index)
+            earlier = first.setdefault(_person(new.to), index)
             try:
                 call = self.check(new)
                 if earlier != index and not allow_duplicates:

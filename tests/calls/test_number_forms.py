@@ -1,6 +1,6 @@
 """The forms in which one telephone number is dialled or shown."""
 
-from calls.number_forms import forms_of
+from calls.number_forms import forms_of, person_of
 from tests.rows import each_row
 
 
@@ -21,6 +21,7 @@ from tests.rows import each_row
 def test_one_number_has_the_same_forms_whichever_is_given(country, forms):
     for form in forms:
         assert forms_of(form) == set(forms), country
+    assert len({person_of(form) for form in forms}) == 1
 
 
 @each_row(
@@ -40,3 +41,4 @@ def test_one_number_has_the_same_forms_whichever_is_given(country, forms):
 )
 def test_other_numbers_have_one_form(number):
     assert forms_of(number) == {number}
+    assert person_of(number) == number

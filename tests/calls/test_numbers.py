@@ -75,6 +75,8 @@ def test_a_number_is_read_in_every_spelling(text):
         ("+36 (06) 1 234 5678", "+3612345678"),
         ("+55 (0)11 2345 6789", "+551123456789"),
         ("+54 11 15 2345 6789", "+5491123456789"),
+        ("+54 9 11 15 2345 6789", "+5491123456789"),  # the 9 of calls from abroad and the 15 of those at home
+        ("+54 9 2966 15 45 6789", "+5492966456789"),
         ("+225 07 01 23 45 67", "+2250701234567"),
         ("+99912345678", "+99912345678"),  # such numbers exist nowhere, but callers send them
         ("+1 000 000 0000", "+10000000000"),
@@ -293,6 +295,10 @@ def test_what_was_read_reads_the_same_again(text):
         ("SIP:Anna@example.com;transport=udp?subject=x", "sip:Anna@example.com"),
         ("sip:Anna@example.com:5080", "sip:Anna@example.com:5080"),
         ('"Anna" <sip:Anna@example.com>', "sip:Anna@example.com"),
+        ('"Anna" <sip:Anna@example.com>;tag=12', "sip:Anna@example.com"),
+        ("sip:+1 (202) 555-0140@example.com".replace(" ", ""), "sip:+12025550140@example.com"),
+        ("sip:%2B4402079460018;npdi@Example.com", "sip:+442079460018;npdi@example.com"),
+        ("sip:+anna:password@example.com", "sip:+anna:password@example.com"),
         ("sips:anna@example.com", "sips:anna@example.com"),
         ("sip:+12025550140@example.com", "sip:+12025550140@example.com"),
         ("\u202aclient:anna\u202c", "client:anna"),
@@ -305,7 +311,10 @@ def test_an_address_has_one_form(text, address):
     assert read_address(address) == address
 
 
-@pytest.mark.parametrize("text", ["", "Anna", "12345", "sip:", "sip:anna@", "client:", "whatsapp:anna", "http://x/"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "Anna", "12345", "sip:", "sip:anna@", "client:", "whatsapp:anna", "http://x/", "A <sip:a@x>, B <sip:b@x>"],
+)
 def test_other_text_is_no_address_and_stays_as_it_is(text):
     with pytest.raises(NumberRefused):
         read_address(text)

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from calls.models import Agent, Call, CallEvent, DialAttempt, DoNotCall
-from calls.services import CallsError, claiming, dialling, obstacles, reconciling
+from calls.services import CallsError, claiming, dialling, obstacles, pauses, reconciling
 from calls.services.admission import receive_call
 from tests.calls.services.dialler import ANNA, BERT, CARL, NOON, dial_due, place, reload, report
 from tests.calls.twilio_double import ACCOUNT_SID
+from tests.rows import each_row
 
 pytestmark = pytest.mark.django_db
 
@@ -109,6 +110,73 @@ def test_a_number_that_is_calling_us_is_not_dialled(agent, clock, carrier):
     call = place()
     assert dial_due(carrier) == []
     assert reload(call).due_at == NOON + timedelta(seconds=obstacles.NUMBER_BUSY)
+
+
+ARGENTINE, ARGENTINE_MOBILE = "+541145678901", "+5491145678901"
+"""One telephone: many networks leave out the 9."""
+
+
+def test_the_attempts_per_day_count_those_to_the_other_form_of_the_number(agent, clock, carrier, settings):
+    settings.DIAL_COUNTRIES, settings.ATTEMPTS_PER_NUMBER_AND_DAY = ("*",), 1
+    place(ARGENTINE)
+    [attempt] = dial_due(carrier)
+    report(attempt, "completed")
+    clock.shift(60)
+    other = place(ARGENTINE_MOBILE)
+    assert dial_due(carrier) == []
+    assert reload(other).due_at == NOON + timedelta(days=1)
+
+
+def test_a_person_is_in_one_call_at_a_time_whichever_form_of_the_number_is_dialled(agent, clock, carrier, settings):
+    settings.DIAL_COUNTRIES = ("*",)
+    place(ARGENTINE)
+    place(ARGENTINE_MOBILE)
+    [attempt] = dial_due(carrier)
+    clock.shift(20)
+    assert dial_due(carrier) == []
+    report(attempt, "completed")
+    clock.shift(20)
+    assert len(dial_due(carrier)) == 1
+
+
+def test_of_two_processes_that_dial_two_forms_of_one_number_one_gives_way(agent, clock, carrier, settings):
+    settings.DIAL_COUNTRIES = ("*",)
+    first, second = place(ARGENTINE), place(ARGENTINE_MOBILE)
+    ids = []
+    for call in (first, second):  # each process has looked before the other claimed
+        paused = pauses.read_pauses(NOON)
+        ids.append(claiming._claim(call, NOON, 5, trial_of=paused.everything))
+    assert [dialling.dial(attempt_id, carrier=carrier) for attempt_id in ids] == [True, False]
+    assert len(carrier.requests) == 1
+    waiting = reload(second)
+    assert (waiting.status, waiting.due_at) == ("queued", NOON + timedelta(seconds=obstacles.NUMBER_BUSY))
+
+
+@each_row(
+    ("caller", "dialled"),
+    [
+        (ARGENTINE, ARGENTINE_MOBILE),
+        (f"sip:{ANNA}@trunk.example", ANNA),
+        (f"sips:{ANNA};npdi@trunk.example", ANNA),
+        (f"whatsapp:{ARGENTINE}", ARGENTINE_MOBILE),
+    ],
+)
+def test_a_number_that_is_calling_us_in_another_form_is_not_dialled(agent, clock, carrier, settings, caller, dialled):
+    settings.DIAL_COUNTRIES = ("*",)
+    Call.objects.all().delete()
+    receive_call(sid="CA1", from_number=caller, to_number="+15005550006", account_sid=ACCOUNT_SID, params={})
+    call = place(dialled)
+    assert dial_due(carrier) == []
+    assert reload(call).due_at == NOON + timedelta(seconds=obstacles.NUMBER_BUSY)
+
+
+def test_a_caller_without_a_number_keeps_nobody_from_being_dialled(agent, clock, carrier):
+    for number, caller in enumerate(("anonymous", "client:anna", "sip:anna@example.com", "12345")):
+        receive_call(
+            sid=f"CA{number}", from_number=caller, to_number="+15005550006", account_sid=ACCOUNT_SID, params={}
+        )
+    place()
+    assert len(dial_due(carrier)) == 1
 
 
 def test_a_call_whose_cancellation_was_interrupted_is_not_dialled(agent, clock, carrier):

@@ -6,7 +6,7 @@ import pytest
 
 from calls.models import Agent, Call
 from calls.services import CallsError
-from calls.services.placing import InvalidCalls, KeyReused, NewCall, place_call, place_calls
+from calls.services.placing import InvalidCalls, KeyReused, NewCall, find_waiting, place_call, place_calls
 from tests.calls.services.dialler import ANNA, BERT, CARL, NOON, call_request, place
 
 pytestmark = pytest.mark.django_db
@@ -34,6 +34,19 @@ def test_an_invalid_request_is_refused_with_its_field_and_nothing_is_written(age
         place_call(NewCall(**{"to": ANNA, "agent": "front-desk", **fields}))
     assert (error.value.code, error.value.field) == (code, field)
     assert not Call.objects.exists()
+
+
+def test_the_same_person_in_two_forms_of_the_number_is_found_in_a_list_and_in_the_queue(agent, clock, settings):
+    settings.DIAL_COUNTRIES = ("*",)
+    wanted = [call_request(to) for to in (ANNA, "+54 11 4567 8901", BERT, "+54 9 11 4567 8901")]
+    with pytest.raises(InvalidCalls) as refused:
+        place_calls(wanted)
+    assert {index: (error.code, error.first) for index, error in refused.value.errors.items()} == {
+        3: ("duplicate-person", 1)
+    }
+    assert find_waiting(wanted) == []
+    place_calls(wanted[:2])
+    assert find_waiting([*wanted, call_request("no number")]) == [0, 1, 3]
 
 
 def test_a_call_needs_the_variables_of_its_agents_texts(agent, clock):
