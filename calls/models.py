@@ -462,7 +462,9 @@ class WebhookEndpoint(models.Model):
 
     url = models.URLField(max_length=500, help_text="Receives a POST with JSON for each event.")
     secret = models.CharField(max_length=100, help_text="Signs every delivery, as standardwebhooks.com describes.")
-    old_secret = models.CharField(max_length=100, blank=True, default="", db_default="")
+    old_secret = models.CharField(
+        max_length=400, blank=True, default="", db_default="", help_text="Replaced secrets, with spaces between them."
+    )
     old_secret_until = models.DateTimeField(
         "old secret valid until", null=True, help_text="Until then each delivery has a signature by the old secret too."
     )

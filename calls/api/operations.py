@@ -266,6 +266,19 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "Remove the webhook and the log of its deliveries.",
             responses={204: OpenApiResponse(description="The webhook was removed.")},
         ),
+        "renew_webhook_secret": _operation(
+            "Renew the secret of a webhook",
+            "Deliveries are signed with a new `secret`, which is shown only in this answer, and until "
+            "`old_secret_until`, a day from now, with the old one too. Enter the new one at the receiver meanwhile.",
+            request=None,
+            responses=lists.WebhookWithSecretSerializer,
+            examples=[
+                examples.response(
+                    examples.WEBHOOK
+                    | {"old_secret_until": "2030-02-01T09:30:00Z", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+                )
+            ],
+        ),
         "list_deliveries": _operation(
             "List deliveries",
             "The deliveries to one webhook and their results, the newest first.",

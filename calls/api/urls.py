@@ -26,6 +26,7 @@ urlpatterns = [
     re_path(r"^do-not-call/(?P<number>[^/]+)/?$", lists.DoNotCallView.as_view()),
     re_path(r"^webhooks/?$", lists.WebhooksView.as_view()),
     re_path(rf"{_WEBHOOK}/?$", lists.WebhookView.as_view()),
+    re_path(rf"{_WEBHOOK}/secret/?$", lists.SecretView.as_view()),
     re_path(rf"{_WEBHOOK}/deliveries/?$", lists.DeliveriesView.as_view()),
     re_path(r"^schema/?$", documentation.SchemaView.as_view(), name="schema"),
     re_path(r"^docs/?$", SpectacularSwaggerView.as_view(url_name="schema")),

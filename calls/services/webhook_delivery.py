@@ -43,6 +43,8 @@ SLOTS = 400
 """Deliveries of a process at a time. Each has a socket, and a process may open 1024 files by default on Linux."""
 UNPROVEN_SLOTS = 300
 """Those of them that endpoints may take whose last delivery has not succeeded. The others always have the rest."""
+FAILING_SLOTS = 200
+"""Those of them that endpoints may take whose last delivery has failed: the first event of a new one finds a slot."""
 PAGE = 20
 """Deliveries to one endpoint that are looked up at a time."""
 PAGES = 1000
@@ -97,26 +99,28 @@ class _Lane:
     """Those that may be sent at a time."""
     is_proven: bool = False
     """Whether the last delivery succeeded."""
+    is_failing: bool = False
+    """Whether it failed. Neither is true of a new endpoint."""
     failures: int = 0
-    """Consecutive failures."""
+    """Consecutive failures of this process."""
     started_at: float = 0.0
     """The monotonic time at which the last delivery began."""
 
     @property
-    def order(self) -> tuple[bool, int, float]:
+    def order(self) -> tuple[bool, bool, int, float]:
         """Lanes with a smaller one go first: those that work, then new ones, then failing ones; each kind in turn."""
-        return not self.is_proven, self.failures, self.started_at
+        return not self.is_proven, self.is_failing, self.failures, self.started_at
 
     @property
     def is_ready(self) -> bool:
         return bool(self.waiting) and self.in_flight < self.width
 
     def succeeded(self) -> None:
-        self.is_proven, self.failures = True, 0
+        self.is_proven, self.is_failing, self.failures = True, False, 0
         self.width = min(self.width + 1, CONCURRENT)
 
     def failed(self) -> None:
-        self.is_proven, self.width = False, 1
+        self.is_proven, self.is_failing, self.width = False, True, 1
         self.failures += 1
 
 
@@ -288,14 +292,18 @@ class Deliverer:
         self._look_at = ended + (ended - began) * (1 / LOOKING - 1)
 
     def _recall(self, endpoints: set[int]) -> None:
-        """Make the lanes of endpoints. Those that have accepted a delivery lately work, as far as anybody knows."""
+        """Make the lanes of endpoints, with what is known of earlier deliveries."""
+        if not endpoints:
+            return
         lately = timezone.now() - timedelta(seconds=RECALL)
-        accepted = WebhookDelivery.objects.filter(
-            endpoint__in=endpoints, created_at__gte=lately, status=WebhookDelivery.Status.DELIVERED
+        theirs = WebhookDelivery.objects.filter(endpoint__in=endpoints).order_by()
+        accepted = theirs.filter(created_at__gte=lately, status=WebhookDelivery.Status.DELIVERED)
+        repeated = theirs.filter(status=WebhookDelivery.Status.WAITING, attempts__gt=0)
+        proven, failing = (
+            set(found.values_list("endpoint_id", flat=True).distinct()) for found in (accepted, repeated)
         )
-        proven = set(accepted.order_by().values_list("endpoint_id", flat=True).distinct()) if endpoints else set()
         for endpoint in endpoints:
-            self._lanes[endpoint] = _Lane(is_proven=endpoint in proven)
+            self._lanes[endpoint] = _Lane(is_proven=endpoint in proven, is_failing=endpoint in failing - proven)
 
     def _begin(self, begin: Callable[[WebhookDelivery], Sending]) -> int:
         """Claim and begin to send deliveries, ``CLAIMS`` at most. Returns how many."""
@@ -314,9 +322,12 @@ class Deliverer:
     def _next_lane(self) -> _Lane | None:
         if len(self._sending) >= SLOTS:
             return None
-        unproven = sum(lane.in_flight for lane in self._lanes.values() if not lane.is_proven)
-        ready = (lane for lane in self._lanes.values() if lane.is_ready)
-        open_ones = (lane for lane in ready if lane.is_proven or unproven < UNPROVEN_SLOTS)
+        lanes = self._lanes.values()
+        unproven = sum(lane.in_flight for lane in lanes if not lane.is_proven)
+        failing = sum(lane.in_flight for lane in lanes if lane.is_failing)
+        for_new, for_failing = unproven < UNPROVEN_SLOTS, unproven < UNPROVEN_SLOTS and failing < FAILING_SLOTS
+        ready = (lane for lane in lanes if lane.is_ready)
+        open_ones = (lane for lane in ready if lane.is_proven or (for_failing if lane.is_failing else for_new))
         return min(open_ones, key=lambda lane: lane.order, default=None)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator
-from django.db.models import F
+from django.db import transaction
 from django.utils import timezone
 from yarl import URL
 
@@ -47,6 +47,8 @@ SECRET_PREFIX = "whsec_"
 """Marks a secret of the Standard Webhooks specification."""
 OVERLAP = timedelta(days=1)
 """The time for which a replaced secret signs too: a working day to enter the new one at the receiver."""
+MOST_OLD_SECRETS = 3
+"""Replaced secrets that sign at a time. So a renewal that is repeated, because its answer was lost, cuts nobody off."""
 
 
 # --- Announcing events --------------------------------------------------------------------------------------
@@ -121,19 +123,22 @@ def renew_secret(endpoint_id: int) -> str:
     """
     Sign with a new secret from the next delivery on, and with the old one beside it for ``OVERLAP``.
 
-    Returns the new secret. At a second renewal within that time the secret between the two is the old one.
+    Returns the new secret. At another renewal within that time both old ones sign for ``OVERLAP`` from then on.
     """
-    secret = make_secret()
-    until = timezone.now() + OVERLAP
-    endpoint = WebhookEndpoint.objects.filter(pk=endpoint_id)
-    endpoint.update(old_secret=F("secret"), old_secret_until=until, secret=secret)
+    secret, now = make_secret(), timezone.now()
+    with transaction.atomic():
+        endpoint = WebhookEndpoint.objects.select_for_update().get(pk=endpoint_id)
+        endpoint.old_secret = " ".join(secrets_of(endpoint, now=now)[:MOST_OLD_SECRETS])
+        endpoint.old_secret_until = now + OVERLAP
+        endpoint.secret = secret
+        endpoint.save(update_fields=["secret", "old_secret", "old_secret_until"])
     return secret
 
 
 def secrets_of(endpoint: WebhookEndpoint, *, now: datetime) -> list[str]:
     """The secrets that sign the deliveries to an endpoint, the newest first."""
     until = endpoint.old_secret_until
-    return [endpoint.secret, *([endpoint.old_secret] if until is not None and now < until else [])]
+    return [endpoint.secret, *(endpoint.old_secret.split() if until is not None and now < until else [])]
 
 
 def delete_old_secrets(*, now: datetime) -> int:

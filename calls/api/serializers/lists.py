@@ -91,7 +91,7 @@ class NewWebhookSerializer(Strict):
 
 
 class WebhookWithSecretSerializer(WebhookSerializer):
-    """A new webhook, with the secret that signs its deliveries. The secret is shown only once."""
+    """A webhook with the new secret that signs its deliveries. The secret is shown only once."""
 
     class Meta(WebhookSerializer.Meta):
         fields = read_only_fields = [*WebhookSerializer.Meta.fields, "secret"]

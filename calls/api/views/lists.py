@@ -20,7 +20,7 @@ from calls.api.views.shared import Endpoint, ListEndpoint, valid
 from calls.errors import CallsError
 from calls.models import Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
 from calls.services.do_not_call import add_do_not_call, find_entries, read_entry, remove_do_not_call
-from calls.services.webhooks import change_endpoint, make_endpoint
+from calls.services.webhooks import change_endpoint, make_endpoint, renew_secret
 
 # --- Agents ------------------------------------------------------------------------------------------------
 
@@ -142,6 +142,18 @@ class WebhookView(Endpoint):
     def delete(self, request: Request, webhook_id: str) -> Response:
         _find_endpoint(webhook_id).delete()
         return Response(status=204)
+
+
+class SecretView(Endpoint):
+    scopes = {"POST": CONTROL}
+    permissions = {"POST": ("change_webhookendpoint",)}
+
+    @documented("renew_webhook_secret")
+    def post(self, request: Request, webhook_id: str) -> Response:
+        endpoint = _find_endpoint(webhook_id)
+        renew_secret(endpoint.pk)
+        endpoint.refresh_from_db()
+        return Response(WebhookWithSecretSerializer(endpoint).data)
 
 
 class DeliveriesView(ListEndpoint[WebhookDelivery]):

@@ -247,6 +247,16 @@ def test_a_webhook_says_until_when_its_old_secret_signs_too_and_shows_no_secret(
     assert hook["secret"] not in shown.content.decode()
 
 
+def test_the_secret_of_a_webhook_is_renewed(api, hook):
+    response = api.post(f"/api/webhooks/{hook['id']}/secret/")
+    assert response.status_code == 200
+    endpoint = WebhookEndpoint.objects.get()
+    assert response.json()["secret"] == endpoint.secret != hook["secret"]
+    assert endpoint.old_secret == hook["secret"]
+    assert parse_datetime(response.json()["old_secret_until"]) == endpoint.old_secret_until
+    assert api.post("/api/webhooks/999/secret/").status_code == 404
+
+
 def test_a_webhook_is_changed_and_removed(api, hook):
     address = f"/api/webhooks/{hook['id']}/"
     assert api.patch(address, {"active": False}).json()["active"] is False

@@ -78,6 +78,9 @@ OPERATIONS = {
     ("DELETE", "/api/webhooks/{webhook_id}/"): Operation(
         "delete_webhookendpoint delete_webhookdelivery", accepts("webhookendpoint/1/delete/", post="yes")
     ),
+    ("POST", "/api/webhooks/{webhook_id}/secret/"): Operation(
+        "change_webhookendpoint", accepts("webhookendpoint/1/change/"), {}
+    ),
     ("GET", "/api/webhooks/{webhook_id}/deliveries/"): Operation(
         "view_webhookdelivery", answers("webhookdelivery/?endpoint__id__exact=1")
     ),

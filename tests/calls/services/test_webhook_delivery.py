@@ -452,6 +452,36 @@ def test_endpoints_that_do_not_answer_leave_room_for_those_that_do(call, monkeyp
     assert (done.delivered, done.retried, most) == (8, 40, 6)
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_any_number_of_dead_receivers_leave_room_for_the_first_event_of_a_new_one(
+    call, clock, monkeypatch, is_restarted
+):
+    for name, number in {"SLOTS": 10, "UNPROVEN_SLOTS": 6, "FAILING_SLOTS": 4, "PAGES": 10}.items():
+        monkeypatch.setattr(webhook_delivery, name, number)
+    for number in range(10):
+        create_deliveries(call, create_endpoint(f"dead{number}.example.com"), 1)
+    deliverer = Deliverer(refuse_connection)
+    assert deliverer.run().retried == 10
+    clock.shift(BACKOFF[0] * 1.2)
+    create_deliveries(call, create_endpoint("new.example.com"), 1)  # found behind a whole page of older ones
+    got, is_answered = [], asyncio.Event()
+
+    async def post(url, body, headers):
+        got.append(url)
+        if "new" in url:
+            is_answered.set()
+            return 204
+        await is_answered.wait()
+        raise ConnectionResetError
+
+    if is_restarted:
+        deliverer = Deliverer(post)
+    deliverer._post = post
+    done = deliverer.run()
+    assert (done.delivered, done.retried) == (1, 10)
+    assert got.index("https://new.example.com/hooks") == 4
+
+
 def test_more_deliveries_than_are_looked_up_at_a_time_are_all_sent(call, monkeypatch):
     monkeypatch.setattr(webhook_delivery, "PAGE", 3)
     monkeypatch.setattr(webhook_delivery, "PAGES", 4)

@@ -114,16 +114,27 @@ def test_a_replaced_secret_is_kept_for_a_day_and_then_deleted(clock):
     third = renew_secret(endpoint.pk)
     endpoint.refresh_from_db()
     tomorrow = NOON + timedelta(hours=25)
-    assert (endpoint.secret, endpoint.old_secret, endpoint.old_secret_until) == (third, second, tomorrow)
-    assert secrets_of(endpoint, now=tomorrow - timedelta(seconds=1)) == [third, second]
+    assert (endpoint.secret, endpoint.old_secret_until) == (third, tomorrow)
+    assert secrets_of(endpoint, now=tomorrow - timedelta(seconds=1)) == [third, second, first]
     assert secrets_of(endpoint, now=tomorrow) == [third]
     assert len({first, second, third}) == 3
     apply_retention(now=tomorrow - timedelta(seconds=1))
     endpoint.refresh_from_db()
-    assert endpoint.old_secret == second
+    assert endpoint.old_secret == f"{second} {first}"
     apply_retention(now=tomorrow)
     endpoint.refresh_from_db()
     assert (endpoint.secret, endpoint.old_secret, endpoint.old_secret_until) == (third, "", None)
+
+
+def test_of_many_renewals_the_last_old_secrets_sign(clock):
+    endpoint = make_endpoint(url="https://example.com/")
+    made = [endpoint.secret, *(renew_secret(endpoint.pk) for _ in range(10))]
+    endpoint.refresh_from_db()
+    assert secrets_of(endpoint, now=NOON) == made[:-5:-1]
+    clock.shift(timedelta(days=2))
+    last = renew_secret(endpoint.pk)
+    endpoint.refresh_from_db()
+    assert secrets_of(endpoint, now=NOON + timedelta(days=2)) == [last, made[-1]]
 
 
 def test_an_endpoints_events_are_stored_in_order_and_once():
