@@ -205,8 +205,9 @@ class Links:
         """
         peer = self._peer(session.peer)
         if not peer.sessions:
-            # What was lost before the session began does not concern it.
-            peer.outgoing.add_new_link()
+            if not peer.outgoing.peer_confirms:
+                # What was lost before the session began will not come again, and does not concern it.
+                peer.outgoing.add_new_link()
             peer.silent_beats = peer.mute_beats = peer.unconfirmed_beats = 0
         peer.sessions[session.id] = self.sessions[session.id] = session
         peer.unknown.pop(session.id, None)

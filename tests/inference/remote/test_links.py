@@ -107,6 +107,32 @@ async def test_a_request_that_was_lost_is_sent_again_though_its_worker_serves_ot
 
 
 @in_virtual_time
+async def test_a_session_that_begins_ends_no_other_whose_last_message_was_lost(lossy_layer):
+    """The worker has ended the first session already, and so has none when the second one begins."""
+
+    class Counting(ScriptedLanguageModel):
+        asked = 0
+
+        def stream(self, messages, **options):
+            self.asked += 1
+            return super().stream(messages, **options)
+
+    engine = Counting(first_delay=0.0, token_delay=0.0)
+    async with serving("llm", engine) as server, started(RemoteLanguageModel()) as llm:
+        lossy_layer.loses = lose_one(wire.Done, number=1)
+
+        async def read_reply() -> None:
+            async with aclosing(llm.stream(MESSAGES)) as deltas:
+                [delta async for delta in deltas]
+
+        first = asyncio.ensure_future(read_reply())
+        await wait_until(lambda: engine.asked and server.free == server.slots)
+        llm.preferred_worker = ""
+        await asyncio.gather(first, read_reply())
+    assert engine.asked == 2
+
+
+@in_virtual_time
 async def test_an_utterance_goes_on_if_some_of_its_sound_was_lost(lossy_layer):
     class Counting(ScriptedSpeechToText):
         def open(self, **options):
