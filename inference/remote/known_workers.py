@@ -10,6 +10,10 @@ from inference.remote.links import SILENT_BEATS
 
 logger = logging.getLogger(__name__)
 
+UNHEARD_BEATS = 20
+"""Beats (2 s) without an announcement after which a worker is forgotten. On a busy machine one may be late for longer
+than a dead worker is silent. A request that goes to a dead worker comes later; one that finds none fails."""
+
 
 @dataclass(slots=True)
 class _KnownWorker:
@@ -19,6 +23,11 @@ class _KnownWorker:
     """Its clock minus the clock of this process, in seconds."""
     missed_beats: int = 0
     """Beats since the last announcement."""
+
+    @property
+    def heard(self) -> bool:
+        """Whether it has announced itself lately; else it may be dead."""
+        return self.missed_beats <= SILENT_BEATS
 
 
 class KnownWorkers:
@@ -66,7 +75,7 @@ class KnownWorkers:
         """Forget workers that have been silent for too long. Called once a beat."""
         for channel, worker in list(self._workers.items()):
             worker.missed_beats += 1
-            if worker.missed_beats > SILENT_BEATS:
+            if worker.missed_beats > UNHEARD_BEATS:
                 del self._workers[channel]
 
     def clear(self) -> None:
@@ -88,7 +97,9 @@ class KnownWorkers:
 
     @property
     def full(self) -> bool:
-        return all(news.free <= 0 for news in self.all_news if news.state == "ready")
+        """Whether no worker has a free slot; not known of one that may be dead."""
+        heard = [worker.news.free for worker in self._workers.values() if worker.news.state == "ready" and worker.heard]
+        return bool(heard) and max(heard) <= 0
 
     def any_in_state(self, state: wire.WorkerState) -> bool:
         return any(news.state == state for news in self.all_news)
@@ -101,15 +112,22 @@ class KnownWorkers:
     def has_free_slot(self, channel: str) -> bool:
         """Whether this worker would probably take a session."""
         worker = self._workers.get(channel)
-        return worker is not None and worker.news.state == "ready" and worker.news.free > 0
+        return worker is not None and worker.heard and self._may_take(worker)
 
     def free_slots(self, *, without: str) -> dict[str, int]:
-        """The workers that would probably take a session, but for one, each with its free slots, by channel."""
-        return {
-            channel: worker.news.free
-            for channel, worker in self._workers.items()
-            if channel != without and self.has_free_slot(channel)
-        }
+        """
+        The workers that would probably take a session, but for one, each with its free slots, by channel.
+
+        If none of them was heard lately, the one that was heard last.
+        """
+        able = [worker for channel, worker in self._workers.items() if channel != without and self._may_take(worker)]
+        heard = [worker for worker in able if worker.heard]
+        chosen = heard or sorted(able, key=lambda worker: worker.missed_beats)[:1]
+        return {worker.news.sender: worker.news.free for worker in chosen}
+
+    @staticmethod
+    def _may_take(worker: _KnownWorker) -> bool:
+        return worker.news.state == "ready" and worker.news.free > 0
 
     def on_their_clocks(self, time: float) -> dict[str, float]:
         """The time of this process on the clock of each worker, by channel; of at most as many as a placement names."""

@@ -18,7 +18,7 @@ from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
 from inference.remote import wire
-from inference.remote.known_workers import KnownWorkers
+from inference.remote.known_workers import UNHEARD_BEATS, KnownWorkers
 from inference.remote.links import BEAT, LONGEST_OUTAGE, SILENT_BEATS, Layer, Links
 from inference.remote.waiting import cancel_and_wait, wait_at_most
 from inference.types import (
@@ -289,7 +289,7 @@ class RemoteEngine:
                 f"no worker of {self.alias!r} can be used; of a message that was heard, {self._links.other_version}"
             )
         return NoWorker(
-            f"no worker of {self.alias!r} was heard for {SILENT_BEATS * BEAT:g} s: "
+            f"no worker of {self.alias!r} was heard for {UNHEARD_BEATS * BEAT:g} s: "
             f"is `manage.py runworker {self.alias}` running?"
         )
 
