@@ -304,14 +304,23 @@ class RemoteEngine:
         """
         links = self.links
         session = RemoteSession(self, owner)
-        if instead_of and (others := self.workers.free_slots(without=instead_of)):
-            session.assign(random.choices([*others], [*others.values()])[0], offered=False)
-            return session
         self._waiting[session.id] = session
+        if instead_of and (others := self.workers.free_slots(without=instead_of)):
+            worker = random.choices([*others], [*others.values()])[0]
+            # The owner must have the session before it is told that it was opened.
+            asyncio.get_running_loop().call_soon(self._assign, session.id, worker, False)
+            return session
         task = asyncio.ensure_future(self._place(session, links))
         self._placing.add(task)
         task.add_done_callback(self._placing.discard)
         return session
+
+    def _assign(self, id: int, worker: str, offered: bool) -> bool:
+        """Give the session to the worker, unless it was given up or has one. Returns whether it was given."""
+        session = self._waiting.pop(id, None)
+        if session is not None:
+            session.assign(worker, offered=offered)
+        return session is not None
 
     def forget(self, session: RemoteSession) -> None:
         self._waiting.pop(session.id, None)
@@ -364,9 +373,7 @@ class RemoteEngine:
             return  # closed: all sessions have ended
         match message:
             case wire.Offer():
-                if (session := self._waiting.pop(message.session, None)) is not None:
-                    session.assign(peer)
-                else:
+                if not self._assign(message.session, peer, offered=True):
                     # The session was given up, or another worker took it first.
                     self._links.send(peer, wire.Close(message.session))
             case wire.Failed(request=0):

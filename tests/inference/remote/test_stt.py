@@ -8,8 +8,9 @@ from inference.engines.remote import RemoteSpeechToText
 from inference.engines.scripted import ScriptedSpeechToText
 from inference.types import EngineError, EngineTimeout
 from tests.inference.contract import leaving_no_task
+from tests.inference.remote.breakable import Network, PlacementLayer, StreamLayer
 from tests.inference.remote.clients import SECOND, started
-from tests.inference.remote.serving import serving, wait_until
+from tests.inference.remote.serving import replaced, serving, wait_until
 from tests.virtual_time import in_virtual_time
 
 pytestmark = pytest.mark.usefixtures("memory_layers")
@@ -129,3 +130,40 @@ async def test_an_utterance_that_is_cancelled_while_it_is_placed_leaves_no_slot_
                 await asyncio.sleep(0)
             utterance.cancel()
         await wait_until(lambda: server.free == server.slots and not stt._waiting)
+
+
+@in_virtual_time
+async def test_a_worker_that_takes_over_hears_all_of_the_sound_before_it_is_asked_for_the_words():
+    """The caller has paused, so that no more sound follows."""
+    network, engine = Network(), ScriptedSpeechToText(final_delay=0.0)
+    with replaced(PlacementLayer(network), StreamLayer(network)):
+        async with serving("stt", engine), serving("stt", engine), started(RemoteSpeechToText()) as stt:
+            await wait_until(lambda: len(stt.workers.all_news) == 2)
+            utterance = stt.open()
+            utterance.push(SECOND)
+            await utterance.snapshot()
+            (first,) = stt.links.sessions.values()
+            network.freeze(first.peer)
+            assert (await utterance.snapshot()).samples == len(SECOND)
+            (second,) = stt.links.sessions.values()
+            assert second.peer != first.peer
+            utterance.cancel()
+
+
+@in_virtual_time
+async def test_an_utterance_waits_for_its_only_worker_while_that_is_late():
+    network = Network()
+    with replaced(PlacementLayer(network), StreamLayer(network)):
+        async with serving("stt", ScriptedSpeechToText()) as server, started(RemoteSpeechToText()) as stt:
+            utterance = stt.open()
+            utterance.push(SECOND)
+            await wait_until(lambda: stt.links.sessions)
+            network.freeze(server.links.channel)
+            asyncio.get_running_loop().call_later(1.0, network.continue_all)
+            words = asyncio.ensure_future(utterance.snapshot())
+            await asyncio.sleep(0.9)
+            later = stt.open()  # it does not fail at once either
+            later.push(SECOND)
+            assert (await words).samples == (await later.finish()).samples == len(SECOND)
+            utterance.cancel()
+            await wait_until(lambda: server.free == server.slots)
