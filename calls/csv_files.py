@@ -117,7 +117,8 @@ def read_text(file: Path) -> str:
         raise UnreadableFile(error.strerror or str(error)) from error
     if encoding := _BOMS.get(content[:2]):
         raise UnreadableFile(f"it is {encoding}. Save it as UTF-8.")
-    return content.decode("utf-8-sig", errors="surrogateescape")
+    # Some programs add a byte order mark to a file that has one.
+    return content.decode("utf-8", errors="surrogateescape").lstrip("\ufeff")
 
 
 def _records(text: str) -> Iterator[tuple[int, list[str], str]]:
@@ -230,7 +231,8 @@ def _count_fault(fields: Sequence[str], names: Sequence[str] | None, columns: Co
 
 _CELL = r"(?:^|(?<=[;\n]))"
 """Where a cell begins: also behind what separates cells in a spreadsheet of another country."""
-_FORMULA = r"[^\S\n]*[=+\-@＝＋－＠]"
+_FORMULA = r'(?:"|[^\S\n])*[=+\-@＝＋－＠﹦﹢﹣﹫]'
+"""What begins a formula. A quote may stand before it: it opens a cell for a spreadsheet that ends the one before it."""
 _MAKE_TEXT = re.compile(rf"{_CELL}(?='*{_FORMULA})")
 _MADE_TEXT = re.compile(rf"{_CELL}'(?='*{_FORMULA})")
 _UNPRINTABLE = rf"[\t{CONTROLS}]"

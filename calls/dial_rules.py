@@ -7,6 +7,7 @@ from types import MappingProxyType
 import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberType
 from phonenumbers import timezone as _timezone
+from phonenumbers.tzdata import TIMEZONE_DATA
 
 from calls import area_codes
 from calls.number_forms import forms_of
@@ -23,6 +24,11 @@ NONE_NEW: NewCodes = MappingProxyType({})
 _LONGEST = 200  # characters of a text that is compared with emergency numbers
 _SHORT_DIGITS = 6  # every international number is longer, and no emergency number is
 _SERVICE = re.compile(r"[2-9]11")  # 211 to 911 of North America; no area code looks like this
+_NATIONWIDE = frozenset({62})
+"""
+Country codes whose mobile numbers libphonenumber takes for those of a place, although they are not. In Indonesia it
+does so for the sake of a few old ones: +62 8 would ring in Jakarta only.
+"""
 _PAY_PER_CALL = re.compile(r"\+1[2-9]\d\d976\d{4}")
 """The exchange of pay-per-call services within every area code of North America. Few are left."""
 
@@ -85,27 +91,23 @@ def zones_of(number: str, *, new_codes: NewCodes = NONE_NEW) -> tuple[str, ...]:
     """
     Return the names of all time zones in which a number may ring. The result is never empty.
 
-    A number of +1 has the zones of its whole area code and of all codes that share its area. A mobile or toll-free
-    number of another country has all zones of its country code; so has a toll-free one of +1, and one whose area code
-    is not known, which are more than forty. A number without a country may ring anywhere, and no hour is decent
-    everywhere: it gets UTC, and is dialled only if the operator has allowed "001". Raises ``NumberRefused`` if the text
-    is not a number.
+    A number of +1 has the zones of its whole area code and of all codes that share its area, a mobile one too. A mobile
+    number of another country has all zones of its country code, unless it has an area code, as in Brazil. A toll-free
+    number has all of its country code; so has one of +1 whose area code is not known: more than forty. A number without
+    a country may ring anywhere, and no hour is decent everywhere: it gets UTC, and is dialled only if the operator has
+    allowed "001". Raises ``NumberRefused`` if the text is not a number.
     """
     e164 = read_number(number)
     parsed = _parse(e164)
     code = area_codes.area_code_of(e164)
-    if code and phonenumbers.is_number_type_geographical(_place_type(parsed), 1):
+    if code and area_codes.may_serve_area(code):
         return area_codes.zones_of_code(new_codes.get(code) or code) or area_codes.all_zones()
+    if parsed.country_code in _NATIONWIDE and phonenumbers.number_type(parsed) == PhoneNumberType.MOBILE:
+        return TIMEZONE_DATA[str(parsed.country_code)]
     for found in (_timezone.time_zones_for_number(parsed), _timezone.time_zones_for_geographical_number(parsed)):
         if known := tuple(zone for zone in found if zone != _timezone.UNKNOWN_TIMEZONE):
             return known
     return ("UTC",)
-
-
-def _place_type(number: PhoneNumber) -> int:
-    """The type of a number. One that libphonenumber does not know counts as that of a place."""
-    kind: int = phonenumbers.number_type(number)
-    return PhoneNumberType.FIXED_LINE_OR_MOBILE if kind == PhoneNumberType.UNKNOWN else kind
 
 
 def _is_valid(e164: str) -> bool:

@@ -40,6 +40,8 @@ What people write behind a country code where it does not belong: it stood there
 does in address books and on WhatsApp; or, in Argentina, mobile numbers have a 9 from abroad and a 15 at home, not both.
 """
 _UNSEEN = "\u034f\ufe0e\ufe0f"  # besides all of the category Cf
+_ROUNDED = re.compile(r"\+?[0-9]([.,][0-9]+)?E\+?[0-9]+", re.IGNORECASE)
+"""What a spreadsheet makes of a long number, such as 1.21256E+11. The other digits are lost."""
 _TRUNK_ZERO = re.compile(r"\( *0 *\)")
 _WITHHELD = frozenset({ANONYMOUS, "restricted", "unknown", "unavailable", "blocked", "private", "withheld"})
 _WITHHELD_NUMBERS = frozenset({"+7378742833", "+266696687", "+8656696", "+86282452253", "+2562533"})
@@ -179,6 +181,8 @@ def _simplify(text: str) -> str:
         raise invalid(f"This is too long for a telephone number. {_EXAMPLE}")
     seen = _remove_unseen(text).strip()
     seen = re.sub(r"\Atel:\s*", "", seen, flags=re.IGNORECASE)
+    if _ROUNDED.fullmatch(seen):
+        raise invalid("A spreadsheet has rounded this number. Write it again into a cell that is formatted as text.")
     written: list[str] = []
     digits: list[str] = []
     for character in seen:

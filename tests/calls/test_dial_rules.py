@@ -223,6 +223,25 @@ def test_a_toll_free_number_has_every_zone_of_its_country_code():
     assert {"Pacific/Guam", "America/St_Johns", "Pacific/Pago_Pago"} <= {*zones}
 
 
+@pytest.mark.parametrize(
+    ("number", "zones"),
+    [
+        ("+18762101234", {"America/Jamaica"}),
+        ("+61412345678", {*timezone.TIMEZONE_DATA["61"]}),
+        ("+628123456789", {"Asia/Jakarta", "Asia/Makassar", "Asia/Jayapura"}),
+        ("+622112345678", {"Asia/Jakarta"}),
+        ("+5511961234567", {"America/Sao_Paulo"}),
+    ],
+)
+def test_a_mobile_number_has_the_zones_of_its_area_code_or_else_of_its_country(number, zones):
+    assert {*zones_of(number)} == zones
+
+
+@pytest.mark.parametrize("number", ["+18005550123", "+15005550006", "+17105550123", "+14565550123"])
+def test_a_code_of_a_service_has_every_zone(number):
+    assert zones_of(number) == zones_of("+18885550123")
+
+
 def test_a_number_outside_the_numbering_plan_has_the_zones_of_its_country_code():
     assert timezone.time_zones_for_number(phonenumbers.parse("+441624000000")) == (timezone.UNKNOWN_TIMEZONE,)
     assert "Europe/Isle_of_Man" in zones_of("+441624000000")
@@ -265,6 +284,8 @@ EASTERN, CENTRAL, MOUNTAIN, PACIFIC = "America/New_York", "America/Chicago", "Am
         ("928", {"America/Phoenix", MOUNTAIN}),
         ("212 917 646", {EASTERN}),
         ("213 738", {PACIFIC}),
+        ("876 658", {"America/Jamaica"}),  # mobile numbers have a type of their own on the islands
+        ("264", {"America/Anguilla"}),
     ],
 )
 def test_a_number_has_the_zones_of_its_whole_area_code_and_of_its_overlays(codes, zones):

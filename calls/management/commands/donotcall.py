@@ -25,6 +25,11 @@ from calls.services.do_not_call import (
 NOTHING_FOUND = 3
 """The exit status if a number to remove is not on the list. 1 is any other error, 2 a wrong command line."""
 _NAMES = ("number", "reason", "source", "created_at")
+_PRINTED = ("source", "number", "reason", "created_at")
+"""
+The columns of ``list``. A word of ours begins the line: where semicolons separate cells, a spreadsheet takes the line up
+to the first of them for one cell, and a + in front would make a formula of the number and what stands behind it.
+"""
 COLUMNS = Columns(["number"], _NAMES[1:], kept=["reason"], without_header=_NAMES)
 
 
@@ -72,9 +77,9 @@ class Command(BaseCommand):
 
     def _list(self) -> None:
         rows = csv.writer(self.stdout, lineterminator="\n")
-        rows.writerow(_NAMES)
-        for number, reason, source, created_at in DoNotCall.objects.values_list(*_NAMES).iterator():
-            rows.writerow([number, as_cell(reason), source, created_at.isoformat()])
+        rows.writerow(_PRINTED)
+        for source, number, reason, created_at in DoNotCall.objects.values_list(*_PRINTED).iterator():
+            rows.writerow([source, number, as_cell(reason), created_at.isoformat()])
 
     def _import(self, file: Path) -> None:
         try:
