@@ -27,8 +27,8 @@ NOTHING_FOUND = 3
 _NAMES = ("number", "reason", "source", "created_at")
 _PRINTED = ("source", "number", "reason", "created_at")
 """
-The columns of ``list``. A word of ours begins the line: where semicolons separate cells, a spreadsheet takes the line up
-to the first of them for one cell, and a + in front would make a formula of the number and what stands behind it.
+The columns of ``list``. A word of ours begins the line: where semicolons separate cells, a spreadsheet takes the line
+up to the first of them for one cell, and a + in front would make a formula of the number and what stands behind it.
 """
 COLUMNS = Columns(["number"], _NAMES[1:], kept=["reason"], without_header=_NAMES)
 
