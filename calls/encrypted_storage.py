@@ -82,6 +82,22 @@ class EncryptedStorage(Storage):
             encrypted.seek(0)
             return self._inner.save(name, File(encrypted, name))
 
+    @property
+    def key_ids(self) -> list[bytes]:
+        """The ids of all keys; the first one encrypts."""
+        return list(self._keys)
+
+    @property
+    def first_key_id(self) -> bytes | None:
+        """The id of the key that encrypts; None if there is none."""
+        return next(iter(self._keys), None)
+
+    def key_id_of(self, name: str) -> bytes | None:
+        """The id of the key with which a file is encrypted; None if it is stored as it is."""
+        with self._inner.open(name, "rb") as inner:
+            header = inner.read(_HEADER_BYTES)
+        return header[len(_MAGIC) :][:_ID_BYTES] if header.startswith(_MAGIC) else None
+
     def size(self, name: str) -> int:
         """The bytes of the content, not of the encrypted file."""
         with self._inner.open(name, "rb") as inner:

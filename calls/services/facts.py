@@ -331,10 +331,12 @@ def _attach_recording(fact: RecordingFinished) -> None:
             name = storage.save(name, sound)
         with transaction.atomic():
             write_event(fact.fact_id, call.pk, "recording", timezone.now(), {"file": name})
+            # The earlier one may have been encrypted anew meanwhile, under another name.
+            replaced = Call.objects.select_for_update().get(pk=call.pk).recording.name
             Call.objects.filter(pk=call.pk).update(recording=name)
             webhooks.announce(call, "call.recording-ready", at=timezone.now())
-        if previous and previous != name:
-            storage.delete(previous)
+        for old in {previous or "", replaced or ""} - {name, ""}:
+            storage.delete(old)
     spooled.unlink(missing_ok=True)
 
 
