@@ -86,6 +86,14 @@ class Agent(models.Model):
     record = models.BooleanField(
         default=True, help_text="Keep a stereo recording. Where the law requires it, say so in the disclosure."
     )
+    redact_numbers = models.BooleanField(
+        "take out numbers",
+        null=True,
+        blank=True,
+        choices=[(None, "As REDACT_NUMBERS says"), (True, "Yes"), (False, "No")],
+        help_text="Whether numbers of cards, bank accounts and social security are taken out of what is stored, and "
+        "muted in recordings.",
+    )
     phone_number = models.CharField(
         max_length=20,
         blank=True,

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from channels.consumer import AsyncConsumer
-from django.conf import settings
 from django.db import Error as DatabaseError
 
 from calls import services
@@ -214,7 +213,7 @@ class StreamConnection:
         runtime.prepare_phrases(options, claim.agent)
         if claim.agent.record:
             recording = runtime.recordings.open(str(claim.call_id))
-            self._recording = HeldRecording(recording) if settings.REDACT_NUMBERS else recording
+            self._recording = HeldRecording(recording) if claim.agent.redact_numbers else recording
         return Session(
             claim,
             options,
@@ -224,7 +223,7 @@ class StreamConnection:
             facts=runtime.facts,
             hang_up=self.hang_up,
             recording=self._recording,
-            redact=settings.REDACT_NUMBERS,
+            redact=claim.agent.redact_numbers,
             noise_suppression=runtime.noise_suppression,
             load=runtime.reply_load,
         )

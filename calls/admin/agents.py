@@ -72,7 +72,7 @@ class AgentAdmin(NumberSearch, admin.ModelAdmin[Agent]):
         ("How the agent sounds", {"fields": ["voice", "language", "other_languages"]}),
         ("What the caller says", {"fields": ["keyterms"]}),
         ("Limits", {"fields": ["max_duration", "transfer_targets"]}),
-        ("Privacy", {"fields": ["disclosure", "record", "opt_out_key"]}),
+        ("Privacy", {"fields": ["disclosure", "record", "redact_numbers", "opt_out_key"]}),
         ("Outbound calls", {"fields": _OUTBOUND}),
         ("History", {"fields": ["created_at", "updated_at"]}),
     ]

@@ -170,6 +170,7 @@ AGENT: dict[str, object] = {
     "keyterms": ["Okafor", "Wellington boots"],
     "max_duration": 600,
     "record": True,
+    "redact_numbers": None,
     "opt_out_key": "9",
     "transfer_targets": {"sales": "+12125550111"},
     "ring_timeout": 25,

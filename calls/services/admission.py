@@ -76,6 +76,8 @@ class AgentSettings:
     max_duration: float
     """Seconds that the call may last."""
     record: bool
+    redact_numbers: bool
+    """Whether numbers that must not be stored are taken out of the records of the call."""
     disclosure: str
     opt_out_key: str
     hears_opt_out: bool
@@ -248,6 +250,7 @@ def _agent_settings(call: Call, join: Join) -> AgentSettings:
         language=agent.language,
         max_duration=float(call.duration_limit),
         record=call.is_recorded,
+        redact_numbers=settings.REDACT_NUMBERS if agent.redact_numbers is None else agent.redact_numbers,
         disclosure=fill(agent.disclosure, call.variables, join=join),
         opt_out_key=agent.opt_out_key,
         hears_opt_out=outbound or bool(agent.opt_out_key),

@@ -19,6 +19,7 @@ def stream_claim(*, agent: dict[str, Any] | None = None, **fields: Any) -> Strea
         "language": "en",
         "max_duration": 600.0,
         "record": True,
+        "redact_numbers": False,
         "disclosure": "I am a computer.",
         "opt_out_key": "9",
         "hears_opt_out": True,

@@ -23,6 +23,11 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
     )
     keyterms = serializers.SerializerMethodField(help_text="Names and words that recognition should expect.")
     transfer_targets = serializers.DictField(child=serializers.CharField(), read_only=True)
+    redact_numbers = serializers.BooleanField(
+        read_only=True,
+        allow_null=True,
+        help_text="Whether numbers of cards and accounts are taken out of what is stored. Null: as the setting says.",
+    )
 
     def get_keyterms(self, agent: Agent) -> list[str]:
         return list(parse_keyterms(agent.keyterms))
@@ -31,9 +36,9 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         model = Agent
         fields = read_only_fields = [
             "name", "active", "phone_number", "prompt", "greeting", "greeting_interruptible", "disclosure", "voice",
-            "language", "other_languages", "keyterms", "max_duration", "record", "opt_out_key", "transfer_targets",
-            "ring_timeout", "machine_detection", "voicemail_message", "max_attempts", "retry_busy_after",
-            "retry_no_answer_after", "retry_failed_after", "created_at", "updated_at",
+            "language", "other_languages", "keyterms", "max_duration", "record", "redact_numbers", "opt_out_key",
+            "transfer_targets", "ring_timeout", "machine_detection", "voicemail_message", "max_attempts",
+            "retry_busy_after", "retry_no_answer_after", "retry_failed_after", "created_at", "updated_at",
         ]  # fmt: skip
 
 

@@ -40,6 +40,15 @@ class TestStreamToken:
         claim = services.claim_stream(token=token, process="web-1")
         assert (claim.language, claim.agent.other_languages) == ("de", {"de": "anna", "es": ""})
 
+    @pytest.mark.parametrize(
+        ("of_agent", "of_installation", "redacts"),
+        [(None, True, True), (None, False, False), (True, False, True), (False, True, False)],
+    )
+    def test_it_says_whether_numbers_are_taken_out(self, settings, of_agent, of_installation, redacts):
+        Agent.objects.update(redact_numbers=of_agent)
+        settings.REDACT_NUMBERS = of_installation
+        assert services.claim_stream(token=receive().token, process="web-1").agent.redact_numbers is redacts
+
     def test_it_opens_its_stream_only_once(self):
         token = receive().token
         assert services.claim_stream(token=token, process="web-1") is not None
