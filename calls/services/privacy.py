@@ -11,6 +11,7 @@ import socket
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import product
 from uuid import UUID
 
 from django.conf import settings
@@ -26,7 +27,7 @@ from calls.carrier import Carrier
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, CallOrder, DialAttempt, Turn, WebhookDelivery
 from calls.number_forms import forms_of
-from calls.numbers import ANONYMOUS, caller_number, read_address
+from calls.numbers import ANONYMOUS, caller_number, canonical, read_address
 from calls.services import traces, webhook_delivery, webhooks
 from calls.services.dialable import refused_at
 from calls.services.do_not_call import find_entries
@@ -254,14 +255,28 @@ def _out_of_reach(hosts: Collection[str]) -> Iterator[str]:
 
 
 def read_person(text: str) -> str:
-    """Return the number or the address of a person in its one form. Raises ``CallsError`` (``invalid-number``)."""
-    with refused_at("number"):
-        address = read_address(text)
+    """
+    Return the number or the address of a person in its one form. Raises ``CallsError`` (``invalid-number``).
+
+    It may be any text from which somebody has called: networks also report short codes, and numbers without their
+    country code.
+    """
+    try:
+        with refused_at("number"):
+            address = read_address(text)
+    except CallsError:
+        address = canonical(text)
+        if address in ("", FORGOTTEN) or not _called_from(address).exists():
+            raise
     if address == ANONYMOUS:
         raise CallsError(
             "Many people withhold their number, so this is no person's.", code="invalid-number", field="number"
         )
     return address
+
+
+def _called_from(address: str) -> QuerySet[Call]:
+    return Call.objects.filter(direction=Call.Direction.INBOUND, from_number=address)
 
 
 def _calls_with(number: str) -> QuerySet[Call]:
@@ -271,8 +286,8 @@ def _calls_with(number: str) -> QuerySet[Call]:
         # On WhatsApp, a person is known by the same number; through a SIP trunk, by an address that begins with it.
         for form in forms_of(number):
             known |= {form, f"whatsapp:{form}"}
-            for start in (f"sip:{form}@", f"sip:{form};", f"sips:{form}@", f"sips:{form};"):
-                trunks |= Q(from_number__startswith=start)
+            for scheme, sign in product(("sip", "sips"), "@;:"):
+                trunks |= Q(from_number__startswith=f"{scheme}:{form}{sign}")
     outbound = Q(direction=Call.Direction.OUTBOUND, to_number__in=known)
     return Call.objects.filter(outbound | Q(direction=Call.Direction.INBOUND) & (Q(from_number__in=known) | trunks))
 

@@ -162,7 +162,7 @@ def clean_texts(person: str) -> None:
             for row in rows.only(field.name):
                 text = str(getattr(row, field.name))
                 limit = getattr(field, "max_length", None)
-                clean = text.replace(person, FORGOTTEN).replace(person.lstrip("+"), FORGOTTEN)
+                clean = re.sub(_pattern_of(person), rf"\1{FORGOTTEN}", text)
                 model._default_manager.filter(pk=row.pk).update(**{field.name: clean[:limit]})
 
 
@@ -178,6 +178,17 @@ def remaining_texts(person: str) -> Iterator[str]:
         yield f"{field.verbose_name} of {model._meta.verbose_name} {listed}: {why}"
 
 
+def _pattern_of(person: str) -> str:
+    """
+    What a number or an address looks like in a text, a number also without its +. The first group stands before it.
+
+    It is no part of a longer one: +49301234 has left no trace in a text about +493012345.
+    """
+    text = person.lstrip("+")
+    inside = "0-9" if text.isdecimal() else "0-9A-Za-z_"
+    return rf"(^|[^{inside}])\+?{re.escape(text)}(?=$|[^{inside}])"
+
+
 def _is_about_nobody(model: type[models.Model]) -> bool:
     """Whether the rows of a table are about the installation: what they say of a person may be overwritten."""
     return model in (LogEntry, DialPause)
@@ -187,14 +198,14 @@ def _rows_with(
     person: str,
 ) -> Iterator[tuple[type[models.Model], "models.Field[object, object]", "models.QuerySet[models.Model]"]]:
     """Each text column in which a person occurs, with its rows."""
-    text = person.lstrip("+")
+    text, pattern = person.lstrip("+"), _pattern_of(person)
     for label in _SCANNED:
         for model in apps.get_app_config(label).get_models():
             for field in model._meta.get_fields():
                 if not isinstance(field, models.CharField | models.TextField | models.JSONField) or field.choices:
                     continue
                 rows = model._default_manager.annotate(_text=Cast(field.name, models.TextField())).filter(
-                    _text__contains=text
+                    _text__contains=text, _text__regex=pattern
                 )
                 if rows.exists():
                     yield model, field, rows

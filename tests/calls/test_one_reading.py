@@ -137,6 +137,7 @@ def test_a_person_on_the_list_is_found_in_every_form_of_the_number(api, settings
     [
         (f"sip:{LONDON}@trunk.example", LONDON),
         (f"sips:{LONDON};npdi@trunk.example", LONDON),
+        (f"sip:{LONDON}:password@trunk.example", LONDON),
         (f"sip:{LONDON}@trunk.example", f"sip:{LONDON}@trunk.example"),
         ("whatsapp:+551181234567", "+5511981234567"),
         ("+541145678901", "+54 9 11 4567 8901"),
@@ -178,6 +179,25 @@ def test_a_caller_without_a_telephone_number_can_be_forgotten(twilio, sent, forg
     Call.objects.update(status="completed")
     assert forget(number=forgotten).calls == 1
     assert Call.objects.get().from_number == "forgotten"
+
+
+@pytest.mark.parametrize("text", ["12345", "2125550123", "Anna", "messenger:4711"])
+def test_whoever_called_from_a_text_that_is_no_number_can_be_forgotten_by_it(twilio, text):
+    twilio.rings(From=text)
+    Call.objects.update(status="completed")
+    assert forget(number=f" {text} ").calls == 1
+    assert Call.objects.get().from_number == "forgotten"
+    if text != "messenger:4711":
+        with pytest.raises(CallsError, match=r"country code|cannot be part"):
+            forget(number=text)
+
+
+@pytest.mark.parametrize("text", ["", " ", "forgotten"])
+def test_nobody_is_forgotten_by_what_is_left_of_others(text):
+    for number in ("", "forgotten"):
+        make_call(direction="inbound", from_number=number)
+    with pytest.raises(CallsError):
+        forget(number=text)
 
 
 @pytest.mark.parametrize("text", ["anonymous", "RESTRICTED", "+266696687"])

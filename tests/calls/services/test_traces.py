@@ -178,6 +178,20 @@ def test_what_may_not_be_removed_is_named_with_the_reason(call, capsys):
     assert f"Remains: metadata of call {other.pk}: it belongs to somebody else's record." in printed
 
 
+def test_a_part_of_a_longer_number_is_no_trace(call, admin_user):
+    longer = [f"{NUMBER}0", f"+4{NUMBER.lstrip('+')}", f"{NUMBER.lstrip('+')}9 or {NUMBER}"]
+    about = ContentType.objects.get_for_model(DoNotCall)
+    for text in longer:
+        LogEntry.objects.create(
+            user=admin_user, content_type=about, object_id="1", object_repr=text, action_flag=CHANGE
+        )
+    remaining = forget(number=NUMBER, and_do_not_call=True).remaining
+    assert {*longer[:2], f"{NUMBER.lstrip('+')}9 or forgotten"} <= set(
+        LogEntry.objects.values_list("object_repr", flat=True)
+    )
+    assert not any("log entry" in text for text in remaining)
+
+
 def test_files_of_another_machine_are_named(call):
     Call.objects.update(process="far-away:17:abc")
     assert any("SPOOL_DIR of far-away" in remains for remains in forget(number=NUMBER).remaining)
