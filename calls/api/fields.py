@@ -36,7 +36,11 @@ def parse_timestamp(text: str) -> datetime:
     if not _RFC_3339.fullmatch(text):
         raise ValueError("Write the time with its offset from UTC, like 2030-01-31T09:30:00+01:00.")
     # RFC 3339 allows a leap second, which Python does not have: the second before it stands for it.
-    parsed = parse_datetime(text.upper().replace(":60", ":59", 1) if text[17:19] == "60" else text.upper())
+    text = text.upper().replace(":60", ":59", 1) if text[17:19] == "60" else text.upper()
+    try:
+        parsed = parse_datetime(text)
+    except ValueError:
+        parsed = None
     if parsed is None:
         raise ValueError("This time does not exist.")
     return min(max(parsed, _EARLIEST), _LATEST).astimezone(UTC)

@@ -40,7 +40,7 @@ def check_parameters(request: Request, allowed: Mapping[str, bool]) -> None:
     for name, values in request.query_params.lists():
         if name not in allowed:
             wrong[name] = serializers.ErrorDetail("This parameter is unknown.", code="unknown-parameter")
-        elif not all(values):
+        elif not all(value.strip() for value in values):
             wrong[name] = serializers.ErrorDetail(
                 "This parameter is empty. Give it a value or leave it out.", code="blank"
             )
@@ -77,7 +77,8 @@ class _SearchField(forms.CharField):
 class _NumberField(_SearchField):
     def to_python(self, value: Any) -> str | None:
         text = super().to_python(value)
-        return canonical(text) if text else text
+        # Of white space alone nothing would be left, and a filter without a value is none.
+        return (canonical(text) or text) if text else text
 
 
 class TimestampFilter(filters.IsoDateTimeFilter):
@@ -154,7 +155,8 @@ class CallFilter(filters.FilterSet):
         digits = read_beginning(text)
         if _PREFIX.fullmatch(digits):
             return calls.filter(_starts_with("to_number", digits) | _starts_with("from_number", digits))
-        address = canonical(text)
+        if not (address := canonical(text)):
+            return calls.none()
         return calls.filter(Q(to_number=address) | Q(from_number=address))
 
 

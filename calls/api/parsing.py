@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -17,7 +18,11 @@ _MAX_DEPTH = 32
 
 
 class StrictJSON(BaseParser):
-    """Accepts UTF-8 without NaN, without deep nesting, and without NUL or lone surrogates, which no database stores."""
+    """
+    Accepts UTF-8 without NaN, without deep nesting, and without NUL or lone surrogates, which no database stores.
+
+    A name that comes twice in one object is refused: which of its values counts would be a guess.
+    """
 
     media_type = "application/json"
 
@@ -29,7 +34,12 @@ class StrictJSON(BaseParser):
         if len(body) > limit:
             raise RequestDataTooBig
         try:
-            data = json.loads(body.decode("utf-8"), parse_constant=_parse_finite, parse_float=_parse_finite)
+            data = json.loads(
+                body.decode("utf-8"),
+                parse_constant=_parse_finite,
+                parse_float=_parse_finite,
+                object_pairs_hook=_unique_names,
+            )
         except (ValueError, RecursionError) as error:
             raise ParseError(f"The body is not valid JSON: {error}") from error
         _check_storable(data, 0)
@@ -41,6 +51,14 @@ def _parse_finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"JSON has no number {text}")
     return number
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
+        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"an object has the name {twice[:50]!r} twice")
+    return unique
 
 
 def is_storable(text: str) -> bool:

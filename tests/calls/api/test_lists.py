@@ -64,7 +64,8 @@ def test_the_last_page_has_no_next(api, make_call):
     "query",
     "page_size=0 page_size=201 page_size=x page_size=-1 page_size=%D9%A1 cursor= ordering=to statsu=failed status=gone "
     "status= direction=up has_recording=maybe to=1&to=2 created_after=yesterday created_after=2030-01-01 format=x to= "
-    "created_before=2030-01-01T00:00:00".split(),
+    "created_before=2030-01-01T00:00:00 created_before=2030-02-30T00:00:00Z created_before=2030-01-01T00:00:00-99:99 "
+    "agent=%20 to=%09 from=%E3%80%80 answered_by=%20 end_reason=%1F search=%20".split(),
 )
 def test_a_malformed_query_is_refused_and_names_the_parameter(api, query):
     response = api.get(f"/api/calls/?{query}")
@@ -117,7 +118,7 @@ def varied_calls(make_call):
             direction="inbound", from_number="+13105550100", to_number="+15005550006", end_reason="caller-hung-up"
         ),
         "sales": make_call(agent=other, answered_by="machine_start", recording="a.wav"),
-        "hidden": make_call(direction="inbound", from_number="anonymous"),
+        "hidden": make_call(direction="inbound", from_number="anonymous", to_number=""),
     }
 
 
@@ -150,6 +151,9 @@ def varied_calls(make_call):
         ("search=99", []),
         ("search=CA" + f"{1:032x}", ["busy"]),
         ("search=nobody", []),
+        ("search=%E2%80%8B", []),  # of these, nothing is left of a number
+        ("to=%E2%80%8B", []),
+        ("from=%EF%BB%BF", []),
     ],
 )
 def test_a_filter_finds_its_calls(api, varied_calls, query, expected):

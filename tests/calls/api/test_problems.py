@@ -54,6 +54,8 @@ def test_an_unknown_method_is_answered_with_the_allowed_ones(api):
         (b'{"metadata": ' + b"[" * 100_000, "application/json", (400, "malformed-json")),
         (b'{"metadata": ' + b"[" * 50 + b"]" * 50 + b"}", "application/json", (422, "too-large")),
         (b'{"max_duration": ' + b"9" * 5000 + b"}", "application/json", (400, "malformed-json")),
+        (b'{"to": "+12025550101", "to": "+12025550102"}', "application/json", (400, "malformed-json")),
+        (b'{"metadata": {"a": {"b": 1, "c": 2, "\\u0062": 3}}}', "application/json", (400, "malformed-json")),
         (b"{}", "application/json; charset=no-such-thing", (400, "invalid-request")),
         (b"[]", "application/json", (400, "invalid-request")),
         (b"null", "application/json", (400, "invalid-request")),
