@@ -7,6 +7,7 @@ import logging
 import re
 
 from calls.plain_text import printable
+from calls.seldom import Ration
 
 # E.164 with its plus (also percent-encoded), or a bare run of as many digits. It must not stand inside a word, so that
 # hexadecimal ids (CallSid, UUID) stay whole.
@@ -31,6 +32,28 @@ class ClientFaults(logging.Filter):
             record.msg = f"Closed a connection with code 1007, a client sent invalid UTF-8: {record.exc_info[1]}"
             record.args, record.exc_info = None, None
             record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
+class StrangersLines(logging.Filter):
+    """
+    Passes a few lines in a while of those that strangers can cause at any rate, and says how many it has left out.
+
+    Django logs each form without a token and, with a traceback, each request with too many fields; django-axes logs
+    each failed login. A handler has this filter, because that of a logger does not see the records of those below.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rations = {"django.security": Ration(), "axes": Ration()}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name, ration in self._rations.items():
+            if record.name == name or record.name.startswith(f"{name}."):
+                if (more := ration.next()) is None:
+                    return False
+                record.msg, record.args = f"{record.getMessage()}{more}", None
+                record.exc_info = record.exc_text = None
         return True
 
 

@@ -1,11 +1,11 @@
-"""Log lines contain neither phone numbers nor stream tokens."""
+"""Log lines contain neither phone numbers nor stream tokens, and strangers cannot cause many."""
 
 import io
 import logging
 
 import pytest
 
-from clientcaller.logs import ClientFaults, DiscreetFormatter, discreet
+from clientcaller.logs import ClientFaults, DiscreetFormatter, StrangersLines, discreet
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,20 @@ def test_invalid_utf_8_of_a_client_is_one_warning_and_other_errors_keep_their_tr
     assert "1007" in warning.getMessage()
     assert error.levelname == "ERROR"
     assert error.exc_info is not None
+
+
+def test_lines_that_strangers_can_cause_are_few_and_without_tracebacks(log):
+    logger, stream = log
+    logger.handlers[0].addFilter(StrangersLines())
+    for name in ("django.security.csrf", "axes.handlers.database", "axes", "django.request", "django.securityx"):
+        logger.name = name
+        for count in range(100):
+            try:
+                raise ValueError("no such field")
+            except ValueError:
+                logger.exception("Refused %d", count)
+    lines = stream.getvalue().splitlines()
+    assert sum(line.startswith("ERROR django.security.csrf") for line in lines) == 5
+    assert sum(line.startswith("ERROR axes") for line in lines) == 5  # of all below axes together
+    assert sum(line.startswith("ERROR django.request") for line in lines) == 100
+    assert lines.count("    ValueError: no such field") == 200
