@@ -73,7 +73,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
-    "calls.admin.known_browsers.remember_browser",
+    "calls.admin.logins.remember_browser",
 ]
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 TEMPLATES = [
@@ -221,15 +221,17 @@ SECURE_HSTS_SECONDS = 0 if DEBUG else environment.whole_number("SECURE_HSTS_SECO
 if environment.flag("TRUST_X_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # Guesses at the console's login are slowed down (django-axes): after so many failures from one address, or with one
-# name, no login is tried for a while. A line of the log and a row of the console tell of each.
+# name, no login is tried for a while. A line of the log and a row of the console tell of each. A browser in which the
+# operator has logged in during the last 180 days has a cookie that says so. Its failures are counted by themselves, so
+# that guesses from elsewhere do not keep the operator out, and a stolen cookie allows no more guesses than a stranger.
 AXES_FAILURE_LIMIT = 10
-AXES_LOCKOUT_PARAMETERS = ["ip_address", "username"]
+AXES_LOCKOUT_PARAMETERS = "calls.admin.logins.counted_by"
+AXES_USERNAME_CALLABLE = "calls.admin.logins.counted_as"
+AXES_CLIENT_IP_CALLABLE = "calls.admin.logins.address_of"
 AXES_COOLOFF_TIME = timedelta(minutes=5)
 # Tries during that time do not prolong it, or a stranger could keep an operator out for as long as they like.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
-# A browser in which the operator has logged in before is not concerned by guesses from elsewhere.
-AXES_WHITELIST_CALLABLE = "calls.admin.known_browsers.is_known"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 # The log shall say who guesses at whose login. The password is masked in any case.
@@ -428,8 +430,11 @@ LOGGING = {
             "style": "{",
         }
     },
-    "filters": {"client_faults": {"()": "clientcaller.logs.ClientFaults"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {
+        "client_faults": {"()": "clientcaller.logs.ClientFaults"},
+        "strangers_lines": {"()": "clientcaller.logs.StrangersLines"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["strangers_lines"]}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     # The servers install their own handlers. Remove them, so that every line goes through the formatter above.
     "loggers": {

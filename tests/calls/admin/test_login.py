@@ -9,9 +9,11 @@ from django.conf import settings as project
 from django.test import Client
 from django.utils import timezone
 
-from calls.admin.known_browsers import COOKIE
+from calls.admin.logins import COOKIE
 
 PASSWORD = "a-password-that-nobody-guesses"
+
+FORM = {"username": "anna", "password": PASSWORD}
 
 pytestmark = pytest.mark.django_db
 
@@ -77,17 +79,56 @@ def test_guesses_are_logged_without_the_password(caplog):
     assert all("anna" in line and "10.6.6.6" in line and "guess 0" not in line for line in lines)
 
 
-def test_guesses_at_an_operator_do_not_keep_out_the_browser_in_which_they_were_logged_in():
+@pytest.fixture
+def browser() -> Client:
+    """A browser in which Anna has logged in and out again."""
     browser = Client(REMOTE_ADDR="10.0.0.1")
-    form = {"username": "anna", "password": PASSWORD}
-    assert browser.post("/admin/login/", form).status_code == 302
+    assert browser.post("/admin/login/", FORM).status_code == 302
     browser.post("/admin/logout/")
-    guess(40, addresses=tuple(f"10.0.1.{number}" for number in range(40)))
+    return browser
+
+
+def guess_from_everywhere(name: str = "anna") -> None:
+    guess(40, names=(name,), addresses=tuple(f"10.0.1.{number}" for number in range(40)))
+
+
+def test_guesses_at_an_operator_do_not_keep_out_the_browser_in_which_they_were_logged_in(browser):
+    guess_from_everywhere()
+    guess(40, names=("somebody",))  # also from the same address
     assert log_in() == 429
-    assert browser.post("/admin/login/", form).status_code == 302
-    # It is known for this name only, and not if the cookie was changed.
-    guess(40, names=("bert",), addresses=tuple(f"10.0.1.{number}" for number in range(40)))
-    assert browser.post("/admin/login/", {**form, "username": "bert"}).status_code == 429
+    assert browser.post("/admin/login/", FORM).status_code == 302
+
+
+def test_a_browser_is_known_for_one_name_and_by_a_genuine_cookie_only(browser):
+    guess_from_everywhere("bert")
+    assert browser.post("/admin/login/", {**FORM, "username": "bert"}).status_code == 429
     browser.cookies[COOKIE] = "forged"
-    guess(40, addresses=tuple(f"10.0.1.{number}" for number in range(40)))
-    assert browser.post("/admin/login/", form).status_code == 429
+    guess_from_everywhere()
+    assert browser.post("/admin/login/", FORM).status_code == 429
+
+
+def test_a_known_browser_can_guess_no_more_often_than_a_stranger_and_keeps_nobody_else_out(browser):
+    statuses = [browser.post("/admin/login/", {**FORM, "password": f"guess {n}"}).status_code for n in range(40)]
+    assert statuses.count(200) < project.AXES_FAILURE_LIMIT
+    assert browser.post("/admin/login/", FORM).status_code == 429
+    assert log_in(address="10.0.0.2") == 302
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "agent"),
+    [
+        ("x" * 10_000, "10.0.0.1", ""),
+        ("x" * 10_000, "fe80::1%eth0", "\xff" * 9000),
+        ("anna", "unix:", ""),
+        ("anna", "", "a" * 9000),
+        ("anna", "::ffff:10.0.0.1", ""),
+        ("a\0b", "10.0.0.1", ""),
+        ("\u202e\U0010ffff\r\n", "10.0.0.1", ""),
+    ],
+)
+def test_a_login_of_odd_names_and_addresses_is_refused_and_counted(name, address, agent):
+    client = Client(REMOTE_ADDR=address, headers={"User-Agent": agent, "Accept": agent})
+    path = "/admin/login/?next=%00" + "x" * 3000
+    statuses = [client.post(path, {"username": name, "password": "guess"}).status_code for _ in range(20)]
+    assert set(statuses) <= {200, 429}
+    assert statuses[-1] == 429 or "\0" in name  # the form refuses NUL, so that it is no guess
