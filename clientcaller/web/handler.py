@@ -24,6 +24,7 @@ from calls.callbacks import healthz, signed_form, without_room
 from calls.hosts import PROBES
 from calls.seldom import Seldom
 from calls.services import draining
+from clientcaller.web.requests import PlainRequest
 from clientcaller.web.rooms import NoRoom, Room
 
 logger = logging.getLogger(__name__)
@@ -108,6 +109,8 @@ class SharedAnswer:
 
 class Handler(ASGIHandler):
     """Django's handler of requests, with rooms."""
+
+    request_class = PlainRequest
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         rooms = scope.get(SCOPE)

@@ -87,7 +87,14 @@ async def ask(settings) -> AsyncIterator[Any]:
 
 
 async def request(
-    application: BoundedHttp, path: str, body: bytes, method: str, client: str, headers: dict[str, str]
+    application: BoundedHttp,
+    path: str,
+    body: bytes,
+    method: str,
+    client: str,
+    headers: dict[str, str],
+    *,
+    query: bytes = b"",
 ) -> tuple[int, dict[str, str], bytes]:
     sent: list[Any] = []
     waiting = asyncio.Event()
@@ -105,7 +112,7 @@ async def request(
         "type": "http",
         "method": method,
         "path": path,
-        "query_string": b"",
+        "query_string": query,
         "client": (client, 1),
         "server": ("127.0.0.1", 80),
         "headers": [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()],
