@@ -25,6 +25,8 @@ from calls.admin.placing import PlaceForm
 from calls.admin.shared import EMPTY, NumberSearch, ReadOnly, is_permitted, milliseconds, names
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, DialAttempt, Turn
+from calls.number_forms import person_of
+from calls.numbers import number_in
 from calls.stages import STAGE_NAMES
 from calls.status import TERMINAL, UNANSWERED
 
@@ -257,11 +259,12 @@ class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
         dialled: set[str] = set()
         for call in calls.select_related("agent"):
             try:
-                if name == "again" and call.far_number in dialled:
+                person = person_of(number_in(call.far_number) or call.far_number)
+                if name == "again" and person in dialled:
                     raise CallsError("This person is dialled again for another of the selected calls.")
                 report = self._act(request, call, name)
                 succeeded += 1
-                dialled.add(call.far_number)
+                dialled.add(person)
             except CallsError as error:
                 errors.append(f"{call.far_number or call}: {error}")
         if succeeded:

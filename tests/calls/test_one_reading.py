@@ -18,7 +18,7 @@ from calls.services import CallsError, facts, placing, record_fact
 from calls.services.keys import make_key
 from calls.services.obstacles import outside_hours
 from calls.services.orders import transfer
-from calls.services.placing import NewCall, place_call
+from calls.services.placing import NewCall, find_waiting, place_call
 from calls.services.privacy import forget
 from tests.rows import each_row
 
@@ -72,9 +72,28 @@ def test_a_number_on_the_list_is_not_dialled_in_any_spelling(api, text):
     assert DoNotCall.objects.count() == 1
 
 
-def test_the_trunk_prefix_of_north_america_is_not_part_of_a_number_on_the_list(api):
-    api.post("/api/do-not-call/", {"number": "+1 1 202 555 0140"}, format="json")
-    assert DoNotCall.objects.get().number == "+12025550140"
+@each_row(
+    ("text", "number"),
+    [
+        ("+1 1 202 555 0140", "+12025550140"),
+        ("+49 (0)30 901820", "+4930901820"),
+        ("+33 (0)1 42 68 53 00", "+33142685300"),
+        ("+61 (0)2 9374 4000", "+61293744000"),
+        ("+353 (0)1 677 0095", "+35316770095"),
+    ],
+)
+def test_a_trunk_prefix_is_no_part_of_a_number_wherever_it_is_read(api, settings, text, number):
+    settings.DIAL_COUNTRIES = ("*",)
+    DoNotCall.objects.all().delete()
+    call = make_call(direction="inbound", from_number=number)
+    assert api.post("/api/do-not-call/", {"number": text}, format="json").json()["number"] == number
+    answer = api.post("/api/calls/", {"to": text, "agent": "front-desk"}, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (422, "do-not-call")
+    assert forget(number=text, and_do_not_call=True).calls == 1
+    assert not DoNotCall.objects.exists()
+    call.refresh_from_db()
+    assert call.from_number == "forgotten"
+    assert api.post("/api/calls/", {"to": text, "agent": "front-desk"}, format="json").json()["to"] == number
 
 
 def test_a_file_of_numbers_is_read_in_every_spelling(tmp_path):
@@ -90,11 +109,40 @@ def test_a_file_of_numbers_is_read_in_every_spelling(tmp_path):
     assert raised.value.returncode == 3
 
 
+@each_row(
+    "numbers",
+    [
+        ["+1 202 555 0140", "+12025550140", "+1 (202) 555-0140"],
+        SPELLINGS[:3],
+        ["+54 11 4567 8901", "+54 9 11 4567 8901", "+5491145678901"],
+        ["+52 1 55 1234 5678", "+52 55 1234 5678", "+52 044 55 1234 5678"],
+    ],
+)
+def test_a_person_is_in_one_list_once_in_every_form_of_the_number(api, settings, tmp_path, numbers):
+    settings.DIAL_COUNTRIES = ("*",)
+    Call.objects.all().delete()
+    calls = [{"to": number, "agent": "front-desk"} for number in numbers]
+    answer = api.post("/api/calls/batch/", {"calls": calls}, format="json").json()
+    found = [(error["row"], error["code"]) for error in answer["errors"]]
+    assert found == [(1, "duplicate-person"), (2, "duplicate-person")]
+    file = tmp_path / "calls.csv"
+    file.write_text("\n".join(["to", *numbers]))
+    for options in ([], ["--dry-run"]):
+        with pytest.raises(CommandError) as raised:
+            run_command("schedule", file, *options)
+        told = [line.partition("calls.csv:")[2].partition(".")[0] for line in str(raised.value).splitlines()[:2]]
+        assert told == [f"{line}: This is the same person as on line 2" for line in (3, 4)]
+    assert not Call.objects.exists()
+    api.post("/api/calls/", calls[0], format="json")
+    assert find_waiting([NewCall(**call) for call in calls]) == [0, 1, 2]
+
+
 def test_a_list_of_calls_is_read_in_every_spelling(tmp_path):
     file = tmp_path / "calls.csv"
-    file.write_text("to,from\n" + "".join(f"{text},{text}\n" for text in SPELLINGS[:1]), encoding="utf-8")
-    run_command("schedule", file)
-    assert [(call.to_number, call.from_number) for call in Call.objects.all()] == [(LONDON, LONDON)]
+    file.write_text("to,from\n" + "".join(f"{text},{text}\n" for text in SPELLINGS), encoding="utf-8")
+    run_command("schedule", file, "--allow-duplicates")
+    calls = Call.objects.all()
+    assert [(call.to_number, call.from_number) for call in calls] == [(LONDON, LONDON)] * len(SPELLINGS)
 
 
 @pytest.mark.parametrize("text", SPELLINGS)

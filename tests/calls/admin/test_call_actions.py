@@ -112,6 +112,14 @@ def test_a_person_is_dialled_again_once_for_several_of_their_calls(admin_client,
     assert "dialled again for another of the selected calls" in messages_after(response)
 
 
+def test_a_person_is_dialled_again_once_in_every_form_of_the_number(admin_client, outbound, settings):
+    settings.DIAL_COUNTRIES = ("*",)
+    numbers = ["+541145678901", "+5491145678901", "whatsapp:+5491145678901"]
+    chosen = [outbound("busy", to_number=number).pk for number in numbers]
+    admin_client.post("/admin/calls/call/", {"action": "dial_again", "_selected_action": chosen})
+    assert Call.objects.exclude(pk__in=chosen).count() == 1
+
+
 def test_many_calls_are_canceled_at_once_and_the_result_is_shown(admin_client, outbound):
     waiting = [outbound(due_at=timezone.now()) for _ in range(3)]
     over = [outbound("completed") for _ in range(7)]
