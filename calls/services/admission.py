@@ -18,7 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from calls.keyterms import parse_keyterms
-from calls.models import Agent, Call, StreamToken
+from calls.models import Agent, Call, CallOrder, StreamToken
 from calls.numbers import canonical
 from calls.services import attempts, webhooks
 from calls.services.readiness import find_refusal
@@ -218,6 +218,9 @@ def claim_stream(*, token: str, process: str, channel: str = "", join: Join = ""
             )
             return None
         occupy_slot(call, now, stream=row.stream, process=process)
+        if call.end_reason == "transfer-failed":
+            # A person comes back, whatever machine detection said right before the transfer.
+            call.orders.filter(kind=CallOrder.Kind.VOICEMAIL, taken_at=None).update(taken_at=now)
         turns = list(call.turns.values_list("speaker", "heard", "number"))
         disclosed = call.events.filter(kind="disclosed").exists()
     return StreamClaim(

@@ -97,8 +97,8 @@ def record_verdict(
         wanted = call.detection
         if call.attempts_made != attempt.number or call.status in TERMINAL or not _ends_call(answered_by, wanted):
             return True
-        if call.end_reason == "transferred":
-            # The agent spoke with a person. The order would wait, and hang up if the transfer is not answered.
+        if call.events.filter(kind="transfer").exists():
+            # The agent spoke with a person. The order would hang up on them when the transfer is not answered.
             return True
         message = call.agent.voicemail_message if wanted is MachineDetection.MESSAGE and answered_by != "fax" else ""
         orders.send_order(call, CallOrder.Kind.VOICEMAIL, {"message": fill(message, call.variables)})

@@ -2,10 +2,11 @@
 
 import pytest
 
-from calls.models import Agent, Call, CallOrder
-from calls.services import claim_stream, take_orders
+from calls.models import Agent, CallOrder
+from calls.services import claim_stream, facts, record_fact, release_lease, take_orders
+from calls.services.admission import after_transfer
 from calls.services.reports import record_verdict
-from tests.calls.services.dialler import BERT, answer, dial_due, place, reload, report
+from tests.calls.services.dialler import BERT, NOON, answer, dial_due, place, reload, report
 
 pytestmark = pytest.mark.django_db
 
@@ -52,13 +53,28 @@ def test_a_verdict_waits_for_the_stream_and_after_the_calls_end_it_is_only_recor
     assert reload(call).status == "in-progress"
 
 
-def test_a_verdict_during_a_transfer_is_only_recorded(agent, clock, carrier):
-    """Its order would wait for the next stream, and hang up on the person if the transfer is not answered."""
-    Agent.objects.update(machine_detection="hang-up")
+@pytest.mark.parametrize("when", ["before", "announced", "during", "failed", "after"])
+def test_a_verdict_about_a_call_that_is_transferred_hangs_up_on_nobody_who_comes_back(agent, clock, carrier, when):
+    """The order of a verdict waits for the next stream, which opens if the transfer is not answered."""
+    Agent.objects.update(machine_detection="hang-up", transfer_targets={"sales": BERT})
     call = place()
     [attempt] = dial_due(carrier)
-    answer(attempt)
-    Call.objects.update(end_reason="transferred", transfer_to="+12025550177")
-    assert record_verdict(sid=attempt.sid, answered_by="machine_start", attempt_id=str(attempt.pk))
+    token = answer(attempt).token
+    claim_stream(token=token, process="web-1")
+
+    def step(name: str) -> None:
+        if name == when:
+            assert record_verdict(sid=attempt.sid, answered_by="machine_start", attempt_id=str(attempt.pk))
+
+    step("before")
+    record_fact(facts.TransferRequested(fact_id="t", call_id=call.pk, target="sales", at=NOON))
+    step("announced")
+    record_fact(facts.StreamEnded(fact_id="e", call_id=call.pk, reason="transferred", at=NOON, stream=1))
+    release_lease(call_id=call.pk, stream=1)
+    step("during")
+    following = after_transfer(sid=attempt.sid, stream=1, dial_status="no-answer")
+    step("failed")
+    assert claim_stream(token=following.token, process="web-1").transfer_failed
+    step("after")
+    assert take_orders(process="web-1") == []
     assert reload(call).answered_by == "machine_start"
-    assert not CallOrder.objects.exists()
