@@ -3,6 +3,8 @@
 import re
 import tempfile
 import wave
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +18,7 @@ from calls.models import Call
 PIECE_BYTES = 1 << 20
 """The most that one answer to a range request contains. Players request the next piece themselves."""
 STREAM_BYTES = 1 << 17
-"""The bytes of a whole recording that are in memory at once, for each client that reads one."""
+"""The bytes of a recording that are in memory at once, for each client that reads one."""
 _FRAMES = 1 << 16
 """Frames that are copied at once when two recordings are joined: 8 s, or 256 kB of stereo."""
 
@@ -56,8 +58,8 @@ def serve(recording: FieldFile, request: HttpRequest) -> HttpResponseBase:
     """
     Answer a request for a recording, according to its ``Range`` header. Without ranges, players cannot seek.
 
-    A whole recording goes out in pieces as the client reads them, so that little is in memory. HEAD reads nothing.
-    Raises ``FileNotFoundError`` if the storage no longer has the recording.
+    It goes out in pieces as the client reads them, so that little is in memory. HEAD reads nothing. Raises
+    ``FileNotFoundError`` if the storage no longer has the recording.
     """
     sound = recording.open("rb")
     size = sound.size
@@ -67,17 +69,10 @@ def serve(recording: FieldFile, request: HttpRequest) -> HttpResponseBase:
         sound.close()
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
     if request.method == "HEAD":
-        response = HttpResponse()
-    elif span is not None:
-        sound.seek(span.start)
-        response = HttpResponse(sound.read(len(span)))
-    else:
-        # ``clientcaller.web.handler`` reads each piece when the client has read the one before it.
-        response = StreamingHttpResponse(iter(lambda: sound.read(STREAM_BYTES), b""))
-    if isinstance(response, StreamingHttpResponse):
-        response._resource_closers.append(sound.close)  # type: ignore[attr-defined]  # the stubs forget it
-    else:
         sound.close()
+        response = HttpResponse()
+    else:
+        response = _stream(sound, range(size) if span is None else span)
     if span is not None:
         response.status_code = 206
         response["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
@@ -86,6 +81,26 @@ def serve(recording: FieldFile, request: HttpRequest) -> HttpResponseBase:
     response["Accept-Ranges"] = "bytes"
     response["Cache-Control"] = "private"
     return response
+
+
+def _stream(sound: FieldFile, span: range) -> StreamingHttpResponse:
+    """``clientcaller.web.handler`` reads each piece when the client has read the one before it."""
+    try:
+        sound.seek(span.start)
+        pieces = _read(sound, len(span))
+        # An error of the storage is best noticed while the answer can still be another one.
+        response = StreamingHttpResponse(chain([next(pieces, b"")], pieces))
+    except BaseException:
+        sound.close()
+        raise
+    response._resource_closers.append(sound.close)  # type: ignore[attr-defined]  # the stubs forget it
+    return response
+
+
+def _read(sound: FieldFile, count: int) -> Iterator[bytes]:
+    while piece := sound.read(min(count, STREAM_BYTES)):
+        count -= len(piece)
+        yield piece
 
 
 def byte_range(header: str, size: int) -> range | None:

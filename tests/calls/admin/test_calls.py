@@ -95,7 +95,7 @@ def test_calls_can_be_read_but_neither_edited_nor_added(admin_client, recorded):
 )
 def test_a_player_may_ask_for_a_part_of_the_recording(admin_client, recorded, header, start, stop):
     response = admin_client.get(f"/admin/calls/call/{recorded.pk}/recording/", headers={"Range": header})
-    assert (response.status_code, response.content) == (206, SOUND[start:stop])
+    assert (response.status_code, response.getvalue()) == (206, SOUND[start:stop])
     assert response["Content-Range"] == f"bytes {start}-{stop - 1}/{len(SOUND)}"
 
 
@@ -117,16 +117,42 @@ def test_head_tells_the_length_and_reads_nothing(admin_client, recorded, monkeyp
 
 
 @pytest.mark.django_db
-def test_a_whole_recording_goes_out_as_it_is_read(monkeypatch):
+@pytest.mark.parametrize(
+    ("ranges", "start", "stop"),
+    [("", 0, len(SOUND)), ("bytes=0-1,5-9", 0, len(SOUND)), ("bytes=0-", 0, len(SOUND)), ("bytes=7-4006", 7, 4007)],
+)
+def test_a_recording_goes_out_as_it_is_read(monkeypatch, ranges, start, stop):
     """A client that reads slowly has one piece of it in memory, and its file is closed when it leaves."""
     monkeypatch.setattr(recordings, "STREAM_BYTES", 1000)
     call = make_call(recording=default_storage.save("recordings/a.wav", ContentFile(SOUND)))
-    request = RequestFactory().get("/")
+    request = RequestFactory().get("/", headers={"Range": ranges})
     response = recordings.serve(call.recording, request)
     pieces = iter(response)
-    assert [next(pieces), next(pieces)] == [SOUND[:1000], SOUND[1000:2000]]
-    assert call.recording.file.tell() == 2000
+    assert [next(pieces), next(pieces)] == [SOUND[start : start + 1000], SOUND[start + 1000 : start + 2000]]
+    assert call.recording.file.tell() == start + 2000
+    assert b"".join(pieces) == SOUND[start + 2000 : stop]
     response.close()
+    assert call.recording.closed
+
+
+@pytest.mark.django_db
+def test_the_file_of_a_client_that_leaves_is_closed():
+    call = make_call(recording=default_storage.save("recordings/a.wav", ContentFile(SOUND)))
+    response = recordings.serve(call.recording, RequestFactory().get("/"))
+    response.close()
+    assert call.recording.closed
+
+
+@pytest.mark.django_db
+def test_a_storage_that_fails_is_an_error_before_the_answer_begins(monkeypatch):
+    call = make_call(recording=default_storage.save("recordings/a.wav", ContentFile(SOUND)))
+
+    def fail(*_):
+        raise OSError("the disk")
+
+    monkeypatch.setattr(FieldFile, "read", fail)
+    with pytest.raises(OSError, match="the disk"):
+        recordings.serve(call.recording, RequestFactory().get("/"))
     assert call.recording.closed
 
 
@@ -139,7 +165,7 @@ def test_an_empty_range_is_refused(admin_client, recorded, header):
 def test_a_long_recording_is_served_in_pieces(admin_client, db):
     call = make_call(recording=default_storage.save("recordings/long.wav", ContentFile(b"\1" * (PIECE_BYTES + 5))))
     response = admin_client.get(f"/admin/calls/call/{call.pk}/recording/", headers={"Range": "bytes=0-"})
-    assert len(response.content) == PIECE_BYTES
+    assert len(response.getvalue()) == PIECE_BYTES
 
 
 def test_only_operators_may_hear_recordings(client: Client, recorded, django_user_model):

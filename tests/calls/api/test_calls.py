@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 import time_machine
 from django.core.files.base import ContentFile
+from django.db.models.fields.files import FieldFile
 from django.utils import timezone
 
 from calls.errors import FailureKind
@@ -134,6 +135,8 @@ def test_a_malformed_field_is_refused_and_named(api, fields, field, code):
         ({"agent": "nobody"}, (422, "unknown-agent", "agent")),
         ({"from": "me"}, (422, "invalid-number", "from")),
         ({"timezone": "Mars/Olympus"}, (422, "unknown-timezone", "timezone")),
+        ({"timezone": "localtime"}, (422, "unknown-timezone", "timezone")),
+        ({"timezone": "Factory"}, (422, "unknown-timezone", "timezone")),
         ({"machine_detection": "message"}, (422, "no-voicemail-message", "machine_detection")),
         ({"scheduled_for": "9999-12-31T23:59:59-12:00"}, (422, "invalid", "scheduled_for")),
         ({"metadata": {"x": "y" * 5000}}, (422, "too-large", "metadata")),
@@ -319,9 +322,21 @@ def test_a_recording_is_served_at_its_link_without_a_key(client, link):
 
 def test_a_range_of_a_recording_is_served(client, link):
     response = client.get(link, HTTP_RANGE="bytes=256-511")
-    assert (response.status_code, response.content) == (206, SOUND[256:512])
+    assert (response.status_code, response.getvalue()) == (206, SOUND[256:512])
     assert response["Content-Range"] == f"bytes 256-511/{len(SOUND)}"
     assert client.get(link, HTTP_RANGE="bytes=99999-").status_code == 416
+
+
+@pytest.mark.parametrize("ranges", ["bytes=0-1,5-9", "bytes=0-,-1", "bytes=,"])
+def test_several_ranges_are_answered_with_the_whole_in_pieces(client, link, ranges):
+    response = client.get(link, HTTP_RANGE=ranges)
+    assert (response.status_code, response.streaming, response.getvalue()) == (200, True, SOUND)
+
+
+def test_head_of_a_link_reads_nothing(client, link, monkeypatch):
+    monkeypatch.setattr(FieldFile, "read", None)
+    response = client.head(link)
+    assert (response.status_code, response["Content-Length"], response.content) == (200, str(len(SOUND)), b"")
 
 
 def test_a_link_expires(client, link, settings):
