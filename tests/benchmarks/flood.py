@@ -230,7 +230,7 @@ async def new_calls(
 
 async def watch_connections(url: str, most: list[int]) -> None:
     """Note the most connections to the database at any time."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'clientcaller' AND pid <> pg_backend_pid()"
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         while True:
             row = await (await connection.execute(query)).fetchone()

@@ -112,6 +112,7 @@ def test_a_list_is_placed_with_its_times_and_variables(csv, capsys):
         "to,scheduled_for,timezone,record,name\n"
         "+12025550101,2026-12-01T09:00,America/New_York,no,Anna\n"
         "+12025550102,2026-12-01T09:00+01:00,,,Bert\n"
+        ",,,,\n"
         "+12025550103,,,yes,Carl\n"
     )
     assert "3 calls are placed" in schedule(path, capsys=capsys)

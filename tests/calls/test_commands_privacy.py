@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -184,6 +186,16 @@ def test_a_person_is_forgotten_and_what_was_removed_is_printed(call):
     call.refresh_from_db()
     assert call.from_number == "forgotten"
     assert DoNotCall.objects.filter(number=ANNA).exists()
+
+
+@pytest.mark.parametrize("address", ["sip:anna@example.com", "client:anna"])
+def test_a_caller_without_a_number_is_forgotten_with_the_recording(call, address):
+    recording = default_storage.save("recordings/anna.wav", ContentFile(b"her voice"))
+    Call.objects.update(from_number=address, recording=recording)
+    assert "1 calls" in run_command("forget", address, "--yes")
+    call.refresh_from_db()
+    assert (call.from_number, call.recording.name) == ("forgotten", "")
+    assert not default_storage.exists(recording)
 
 
 def test_the_number_leaves_the_do_not_call_list_only_on_request(call):

@@ -44,6 +44,7 @@ urlpatterns = [
     path("slow/", slow),
     path("twilio/quick/", quick),
     path("readyz", slow),
+    path("readyz/", lambda request: HttpResponse("ready")),
     path("healthz", callbacks.healthz),
     path("file/", lambda request: FileResponse(Sound())),
 ]
@@ -77,8 +78,18 @@ async def ask(settings) -> AsyncIterator[Any]:
     application = BoundedHttp(handler.Handler())
     tasks: list[asyncio.Task[Any]] = []
 
-    def ask(path: str, *, body: bytes = b"", method: str = "GET", client: str = "10.0.0.1", **headers: str) -> Any:
-        tasks.append(asyncio.ensure_future(request(application, path, body, method, client, headers)))
+    def ask(
+        path: str,
+        *,
+        body: bytes = b"",
+        method: str = "GET",
+        client: str = "10.0.0.1",
+        reads: asyncio.Event | None = None,
+        **headers: str,
+    ) -> Any:
+        """``reads``: the client reads on once this is set, after the first piece of the answer."""
+        sending = request(application, path, body, method, client, headers, reads=reads)
+        tasks.append(asyncio.ensure_future(sending))
         return tasks[-1]
 
     yield ask
@@ -95,6 +106,7 @@ async def request(
     headers: dict[str, str],
     *,
     query: bytes = b"",
+    reads: asyncio.Event | None = None,
 ) -> tuple[int, dict[str, str], bytes]:
     sent: list[Any] = []
     waiting = asyncio.Event()
@@ -107,6 +119,8 @@ async def request(
 
     async def send(message: Any) -> None:
         sent.append(message)
+        if reads is not None and message.get("body"):
+            await reads.wait()
 
     scope = {
         "type": "http",
@@ -197,6 +211,12 @@ async def test_a_client_that_probes_all_the_time_waits_and_no_other_one(ask, mon
     assert (await flood)[0] == 200
 
 
+async def test_readyz_is_answered_while_others_take_all_their_threads(ask):
+    """A balancer takes a process away that does not answer, and with it the calls that come."""
+    await crowd_at(ask, "/slow/", CROWD)
+    assert (await ask("/readyz/"))[::2] == (200, b"ready")
+
+
 async def test_healthz_is_answered_while_the_database_hangs_and_readyz_says_so(ask, monkeypatch):
     monkeypatch.setattr(handler, "PROBE_PATIENCE", 0.05)
     status, _, body = await ask("/readyz")
@@ -224,6 +244,18 @@ async def test_a_static_file_is_read_as_it_is_sent(ask):
     assert (status, len(body)) == (200, 1_000_000)
     assert set(_begun) == {"http-files"}
     assert len(_begun) > 10
+
+
+async def test_a_file_is_read_no_further_than_its_client_has_read(ask):
+    reads = asyncio.Event()
+    await ask("/file/")
+    pieces = len(_begun)
+    slow = ask("/file/", reads=reads)
+    await ask("/file/")
+    assert len(_begun) <= 2 * pieces + 1  # of the slow client one, however long others took
+    reads.set()
+    assert len((await slow)[2]) == 1_000_000
+    assert len(_begun) == 3 * pieces
 
 
 async def test_refusals_are_logged_once_in_a_while(ask, caplog, monkeypatch):

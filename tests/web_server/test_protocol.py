@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ import uvicorn
 
 from clientcaller.web import protocol
 from clientcaller.web.protocol import BoundedProtocol
+from tests.media.odd_messages import CLOSE, CONTINUED, TEXT, frame
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -27,6 +29,8 @@ class Application:
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.accept"})
+            while (await receive())["type"] != "websocket.disconnect":
+                """It reads until the client has left."""
             return
         await self.go.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -125,8 +129,16 @@ UPGRADE = (
         b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: 1\r\n" % number for number in range(9000)),
         UPGRADE + b"X: " + b"x" * 8200 + b"\r\n\r\n",  # python-websockets refuses it without an answer
         UPGRADE + b"".join(b"X-%d: 1\r\n" % number for number in range(130)) + b"\r\n",
+        UPGRADE.replace(b"media/x", b"media/" + b"x" * 8200) + b"\r\n",
     ],
-    ids=["one header", "path", "many headers", "header of an upgrade", "many headers of an upgrade"],
+    ids=[
+        "one header",
+        "path",
+        "many headers",
+        "header of an upgrade",
+        "many headers of an upgrade",
+        "path of an upgrade",
+    ],
 )
 async def test_headers_that_are_too_large_get_an_answer(sent):
     async with serving(Application()) as connect:
@@ -139,6 +151,30 @@ async def test_an_upgrade_of_the_usual_size_works_and_is_not_closed(monkeypatch)
     async with serving(Application()) as connect:
         reader, _ = await connect(UPGRADE + b"X: " + b"x" * 4000 + b"\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *(
+            frame(TEXT, text)
+            for text in (b"\xff", b'{"event":"mark\xc3\x28"}', b"\xed\xa0\x80", b"\xc0\xaf", b"\xf0\x9f")
+        ),
+        frame(TEXT, b'{"event":"\xf0\x9f', fin=False) + frame(CONTINUED, b'"}'),
+    ],
+)
+async def test_invalid_utf_8_closes_the_socket_with_one_line_in_the_log(caplog, sent):
+    async with serving(Application()) as connect:
+        reader, writer = await connect(UPGRADE + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        caplog.clear()
+        writer.write(sent)
+        assert (await reader.readexactly(4))[2:] == (1007).to_bytes(2)
+        writer.write(frame(CLOSE, (1007).to_bytes(2)))
+        await everything(reader)
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [(record.levelname, record.exc_info) for record in warnings] == [("WARNING", None)]
+    assert "invalid UTF-8" in warnings[0].getMessage()
 
 
 async def test_a_client_that_does_not_read_its_answer_is_left(monkeypatch):

@@ -42,6 +42,16 @@ def test_a_call_can_be_placed_for_later(admin_client, outbound):
     assert call.scheduled_for == call.due_at == later
 
 
+@pytest.mark.parametrize("local", ["2027-03-14T02:30", "2027-11-07T01:30"])
+def test_a_local_time_that_never_comes_or_comes_twice_is_refused(admin_client, outbound, settings, local):
+    settings.TIME_ZONE = "America/New_York"
+    form = {**initial_form(admin_client, "/admin/calls/call/place/"), "to": ANNA, "agent": "front-desk"}
+    page = admin_client.post("/admin/calls/call/place/", {**form, "scheduled_for": local})
+    [message] = page.context["form"].errors["scheduled_for"]
+    assert "America/New_York" in message
+    assert not Call.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("wrong", "field", "message"),
     [

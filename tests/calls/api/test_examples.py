@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from calls.api.schema import WebhookAddressField
 from calls.api.serializers.lists import WebhookAddress
+from calls.api.timeline import Cursor
 from calls.api.views.documentation import openapi_document
 from calls.models import Agent, Call, DoNotCall, Lease, WebhookEndpoint
 from calls.services.webhooks import make_endpoint
@@ -78,6 +79,12 @@ def test_the_time_of_the_example_of_the_statistics_can_be_asked_for(api):
     [example] = operation["responses"]["200"]["content"]["application/json"]["examples"].values()
     query = {name: example["value"][name] for name in ("from", "to", "period")}
     assert api.get("/api/stats/", query).status_code == 200
+
+
+def test_a_client_goes_on_from_the_id_of_the_example_of_an_event():
+    content = document()["paths"]["/api/calls/{call_id}/events/"]["get"]["responses"]["200"]["content"]
+    [example] = content["text/event-stream"]["examples"].values()
+    assert str(Cursor.read(example["value"]["id"])) == example["value"]["id"]
 
 
 @each_row(

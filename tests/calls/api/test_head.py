@@ -33,7 +33,8 @@ def test_head_has_the_headers_of_get_and_no_body(api, address, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["calls/", "calls/{call}/", "stats/", "do-not-call/", "webhooks/{webhook}/deliveries/"]
+    "path",
+    ["calls/", "calls/{call}/", "calls/{call}/events/", "stats/", "do-not-call/", "webhooks/{webhook}/deliveries/"],
 )
 def test_head_reads_no_rows(api, address, path):
     with CaptureQueriesContext(connection) as asked:

@@ -270,12 +270,22 @@ def test_a_webhook_is_changed_and_removed(api, hook):
     assert api.get(address).status_code == 404
 
 
+@pytest.mark.parametrize("url", ["https://127.0.0.1/", "https://169.254.169.254/", "https://localhost:6379/"])
+def test_a_webhook_is_not_moved_to_this_machine_or_its_metadata(api, hook, settings, url):
+    settings.WEBHOOK_ALLOWED_HOSTS = []
+    response = api.patch(f"/api/webhooks/{hook['id']}/", {"url": url})
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "url")
+    assert WebhookEndpoint.objects.get().url == hook["url"]
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
         ({"url": "ftp://example.com"}, 422),
         ({"url": "http://example.com"}, 422),
         ({"url": "https://169.254.169.254/latest/meta-data/"}, 422),
+        ({"url": "https://127.0.0.1/"}, 422),
+        ({"url": "https://localhost:6379/"}, 422),
         ({"url": "https://user:password@example.com/"}, 422),
         ({"url": 1}, 400),
         ({"url": "https://example.com/hooks", "events": ["call.lost"]}, 400),
@@ -285,7 +295,7 @@ def test_a_webhook_is_changed_and_removed(api, hook):
     ],
 )
 def test_an_invalid_webhook_is_refused(api, settings, body, status):
-    settings.DEBUG = False
+    settings.DEBUG, settings.WEBHOOK_ALLOWED_HOSTS = False, []
     response = api.post("/api/webhooks/", body)
     assert response.status_code == status
     assert response.json()["errors"]
