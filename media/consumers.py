@@ -224,6 +224,7 @@ class StreamConnection:
             hang_up=self.hang_up,
             recording=self._recording,
             redact=claim.agent.redact_numbers,
+            held=runtime.held_facts,
             noise_suppression=runtime.noise_suppression,
             load=runtime.reply_load,
         )

@@ -11,6 +11,7 @@ from collections import deque
 from pathlib import Path
 
 from media.audio import SILENCE
+from media.held_facts import HeldFacts
 from media.messages import RATE_HZ
 from media.recorder import Recording
 from media.redaction.redactor import Redactor
@@ -77,8 +78,13 @@ class HeldRecording:
         (self._recording.caller if side == _CALLER else self._recording.agent)(position, mulaw)
 
 
-def redactor_for(language: str, recording: object) -> Redactor:
-    """The redactor of a stream. What it mutes is muted in ``recording``, if that is held."""
+def redactor_for(language: str, recording: object, held: HeldFacts | None = None) -> Redactor:
+    """
+    The redactor of a stream.
+
+    What it mutes is muted in ``recording``, if that is held. What it holds back is kept in ``held``.
+    """
+    keep = held.keep if held is not None else lambda fact: None
     if isinstance(recording, HeldRecording):
-        return Redactor(language=language, mute=recording.mute, release=recording.release)
-    return Redactor(language=language, mute=lambda side, begin, end: None, release=lambda position: None)
+        return Redactor(language=language, mute=recording.mute, release=recording.release, keep=keep)
+    return Redactor(language=language, mute=lambda side, begin, end: None, release=lambda position: None, keep=keep)

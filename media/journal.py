@@ -11,6 +11,7 @@ from time import time
 
 from calls.services import StreamClaim, facts
 from inference.usage import Usage
+from media.held_facts import HeldFacts
 from media.redaction.redactor import Redactor
 from media.spool import FactSpool
 from media.turns import commands as cmd
@@ -33,12 +34,20 @@ class Journal:
     """
 
     def __init__(
-        self, claim: StreamClaim, recorder: FactSpool, *, clock: StreamClock, redactor: Redactor | None = None
+        self,
+        claim: StreamClaim,
+        recorder: FactSpool,
+        *,
+        clock: StreamClock,
+        redactor: Redactor | None = None,
+        held: HeldFacts | None = None,
     ) -> None:
         self._call_id = claim.call_id
         self._recorder = recorder
         self._redactor = redactor
         """Takes the numbers out that must not be stored; None if all are stored."""
+        self._held = held
+        """Has what the redactor holds back, in case the process dies."""
         self._next_turn = claim.next_turn
         """The number of the stream's first turn in the whole call."""
         self._clock = clock
@@ -131,9 +140,13 @@ class Journal:
             logger.error(
                 "Call %s: some words are not stored, redaction failed: %s", self._call_id, type(error).__name__
             )
+            if self._redactor is not None:
+                self._redactor.mute_rest()
             return
         for fact in clean:
             self._recorder.record(fact)
+        if clean and self._held is not None:
+            self._held.drop([fact.fact_id for fact in clean])
 
     def _now(self) -> datetime:
         return self._wall_time(self._loop.time())

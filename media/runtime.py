@@ -26,6 +26,7 @@ from inference.models.needs import name_of
 from inference.types import AUTO, EngineError, has_language
 from media.agent_options import conversation_options
 from media.background import BackgroundTasks
+from media.held_facts import HeldFacts
 from media.noise import level_of
 from media.order_inbox import ChannelLayer, OrderInbox
 from media.phrases import Phrases
@@ -90,6 +91,7 @@ class Runtime:
             folder=folder / "facts",
             transient=(OperationalError, InterfaceError),
         )
+        self.held_facts = HeldFacts(folder / "facts")
         self.sessions: dict[UUID, Session] = {}
         """The live sessions, by call."""
         self.orders = OrderInbox(partial(self.database, services.take_orders, process=PROCESS), self.sessions)
@@ -254,6 +256,7 @@ class Runtime:
         await self.engines.close()
         # The facts first: once the lock of a recording is released, another process may recover the file.
         await self.facts.close()
+        await asyncio.to_thread(self.held_facts.close)
         await self.recordings.close()
         self._database.shutdown(wait=False)
 

@@ -20,6 +20,7 @@ from inference.usage import UsageMeter, metering
 from media.audio import SILENCE, fade_in
 from media.background import BackgroundTasks
 from media.hearing import KEPT_FOR_RECOGNITION, KEPT_FOR_VOICE, Ear
+from media.held_facts import HeldFacts
 from media.held_recording import HeldRecording, redactor_for
 from media.intake import Intake
 from media.journal import Journal
@@ -63,6 +64,7 @@ class Session:
         hang_up: Callable[[str], None],
         recording: Recording | HeldRecording | None = None,
         redact: bool = False,
+        held: HeldFacts | None = None,
         noise_suppression: int = 0,
         load: ReplyLoad | None = None,
     ) -> None:
@@ -116,8 +118,8 @@ class Session:
                 sent=self._conversation.sent_text,
             )
         self._recording = recording
-        redactor = redactor_for(options.language, recording) if redact else None
-        self._journal = Journal(claim, facts, clock=self._clock, redactor=redactor)
+        redactor = redactor_for(options.language, recording, held) if redact else None
+        self._journal = Journal(claim, facts, clock=self._clock, redactor=redactor, held=held)
         self._may_record = False
         """Set by ``StartRecording``: what is said before, during the disclosure, is not recorded."""
         self._outbox = Outbox(self._on_dead_socket)
@@ -199,11 +201,11 @@ class Session:
         if self._conversation.floor is not Floor.ENDED:
             self.receive(ev.CallerHungUp(reason))
         self._closed = True
-        self._voice.close()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._ear.close()
         try:
+            self._voice.close()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._ear.close()
             await self._tasks.cancel()
             await self._mouth.close()
         finally:  # also if a voice does not close, or the process will not wait for it

@@ -24,6 +24,8 @@ class Kind(StrEnum):
     ACCOUNT = "[account number]"
     SOCIAL = "[social security number]"
     CODE = "[security code]"
+    UNKNOWN = "[number]"
+    """One of which it was not known yet what it is when the process died."""
 
 
 @dataclass(frozen=True, slots=True)

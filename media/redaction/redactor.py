@@ -21,6 +21,7 @@ from media.redaction.numbers import (
     asked_for,
     card_in,
     find_numbers,
+    is_dictated,
     is_social_security,
     may_begin_card,
     named_in,
@@ -43,10 +44,15 @@ _WORDS_BEHIND = 2
 """Words that may stand behind the digits of a turn that the next one goes on with: "okay?"."""
 _SHORT = 6
 """Words of a turn without digits that does not end a dictation: "hold on, I can't read it"."""
+_FOREVER = 1 << 62
+_MOST_INTERRUPTIONS = 3
+"""Such turns one after the other. Otherwise short answers behind a telephone number would all be held back."""
 _FEWEST_HELD = 3
-"""Digits for which a turn is held back."""
+"""Digits for which a turn is held back that has other words. A spoken one of digits alone always is: "four." "one."."""
+_MOST_HELD = 30
+"""Digits that are held back: a telephone number and the longest card. More of them are no number that is read out."""
 _LOST_END = (12, 18)
-"""Digits that count as a card if the call ends in the middle of them: telephone numbers have at most 11."""
+"""Digits that count as a card if they end in the middle of it: telephone numbers have at most 11."""
 _TEXTS = ("text", "words", "said", "heard", "message")
 """The keys of an event's data that hold words."""
 
@@ -67,13 +73,22 @@ class Redactor:
     Redacts the facts of one stream.
 
     ``mute`` is called with the side, the begin and the end of what must not be heard in the recording, ``release`` with
-    the position up to which nothing more will be muted.
+    the position up to which nothing more will be muted. ``keep`` is called with each fact that is held back, without
+    any digits: it may be stored if the process dies meanwhile.
     """
 
-    def __init__(self, *, language: str, mute: Callable[[int, int, int], None], release: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        *,
+        language: str,
+        mute: Callable[[int, int, int], None],
+        release: Callable[[int], None],
+        keep: Callable[[Fact], None] = lambda fact: None,
+    ) -> None:
         self._language = language
         self._mute = mute
         self._release = release
+        self._keep = keep
         self._asked: Kind | None = None
         """What the caller is giving, because the agent has asked for it or they have announced it."""
         self._answers_left = 0
@@ -82,6 +97,8 @@ class Redactor:
         self._held: list[_Held] = []
         self._tail: tuple[Piece, ...] = ()
         """The digits that are held back."""
+        self._interruptions = 0
+        """The caller's turns without digits since then."""
         self._judged_to = 0
         """The position up to which the caller's words are judged."""
 
@@ -107,12 +124,19 @@ class Redactor:
 
     def finish(self) -> list[Fact]:
         """The stream is over. Returns what was held back."""
+        clean = self._break_off()
+        self.mute_rest()
+        return clean
+
+    def _break_off(self) -> list[Fact]:
+        """The digits that are held back are not continued. Returns what was held back."""
         digits = "".join(piece.digits for piece in self._tail)
-        cut_off = may_begin_card(digits) and _LOST_END[0] <= len(digits) <= _LOST_END[1]
-        if self._asked is not None:
-            # The caller may have begun the rest, and nobody knows what they said.
-            self._mute(CALLER, self._judged_to, 1 << 62)
-        return self._let_go(Kind.CARD if cut_off else None)
+        is_part = may_begin_card(digits) and _LOST_END[0] <= len(digits) <= _LOST_END[1]
+        return self._let_go(Kind.CARD if is_part else None)
+
+    def mute_rest(self) -> None:
+        """Nobody will judge what the caller has said since their last turn: they may have begun such a number."""
+        self._mute(CALLER, self._judged_to, _FOREVER)
 
     # -- the sides ------------------------------------------------------------------------------------------
 
@@ -126,6 +150,9 @@ class Redactor:
             self._mute(AGENT, begin - BEFORE, end + AFTER)
         heard = _first(found, turn.heard) if turn.said.startswith(turn.heard) else self._find(turn.heard)
         clean = msgspec.structs.replace(turn, said=redact(turn.said, found), heard=redact(turn.heard, heard))
+        if self._held and asked_for(turn.heard or turn.said, Kind.UNKNOWN) is None:
+            # What the caller says next answers another question.
+            return [*self._break_off(), clean]
         if self._held:
             return self._hold(_Held(clean, begin, end, []))
         # The caller may have begun to speak before the agent's turn was over, but not before it began.
@@ -146,15 +173,14 @@ class Redactor:
                 kept = [one for one in found if one.start >= runs[0].end]
                 found = [Found(runs[0].start, runs[0].end, kind), *kept]
                 return [*self._let_go(kind), *self._say(turn, found)]
-        if self._may_go_on(text, runs, found):
-            spans = [Found(runs[-1].start, runs[-1].end, Kind.CARD)] if runs else []
-            goes_on = bool(runs) and self._words(text, 0, runs[0].start) <= _WORDS_AROUND and len(runs) == 1
-            self._tail = (*(self._tail if goes_on else ()), *(runs[-1].pieces if runs else ()))[-40:] or self._tail
-            self._note(text, found)
-            if found:
-                self._mute(CALLER, max(self._judged_to, begin - BEFORE), end + AFTER)
-            return self._hold(_Held(turn, begin, end, sorted([*found, *spans], key=lambda one: one.start)))
-        return [*self._let_go(None), *self._say(turn, found)]
+        if not self._may_go_on(text, runs, found):
+            return [*self._let_go(None), *self._say(turn, found)]
+        spans = [Found(runs[-1].start, runs[-1].end, Kind.CARD)] if runs else []
+        earlier = self._go_on(text, runs)
+        self._note(text, found)
+        if found:
+            self._mute(CALLER, max(self._judged_to, begin - BEFORE), end + AFTER)
+        return [*earlier, *self._hold(_Held(turn, begin, end, sorted([*found, *spans], key=lambda one: one.start)))]
 
     def _say(self, turn: facts.TurnEnded, found: list[Found]) -> list[Fact]:
         """The caller's turn is judged."""
@@ -187,20 +213,48 @@ class Redactor:
     def _may_go_on(self, text: str, runs: list[Run], found: list[Found]) -> bool:
         """Whether these words end in digits that the next turn may continue, or interrupt such a dictation shortly."""
         if not runs:
-            return bool(self._tail) and self._words(text, 0, len(text)) <= _SHORT
+            is_dictation = sum(len(piece.digits) for piece in self._tail) >= _FEWEST_HELD
+            is_short = self._words(text, 0, len(text)) <= _SHORT
+            return is_dictation and is_short and self._interruptions < _MOST_INTERRUPTIONS
         last = runs[-1]
         is_known = any(one.start < last.end and last.start < one.end for one in found)
         if is_known or self._words(text, last.end, len(text)) > _WORDS_BEHIND:
             return False
-        return len(last.digits) >= _FEWEST_HELD or bool(self._tail)
+        is_dictation = is_dictated(text, self._language) and not text.startswith(PRESSED)
+        return len(last.digits) >= _FEWEST_HELD or bool(self._tail) or is_dictation
+
+    def _go_on(self, text: str, runs: list[Run]) -> list[Fact]:
+        """Put the digits of these words to those that are held back. Returns what need not be held back any more."""
+        if not runs:
+            self._interruptions += 1
+            return []
+        self._interruptions = 0
+        goes_on = len(runs) == 1 and self._words(text, 0, runs[0].start) <= _WORDS_AROUND
+        tail = (*(self._tail if goes_on else ()), *runs[-1].pieces)
+        earlier: list[Fact] = []
+        if sum(len(piece.digits) for piece in tail) > _MOST_HELD:
+            earlier, tail = self._let_go(None), runs[-1].pieces
+        self._tail = tail
+        return earlier
 
     def _hold(self, held: _Held) -> list[Fact]:
         self._held.append(held)
+        self._keep(self._without_any(held.fact))
         return []
+
+    def _without_any(self, fact: Fact) -> Fact:
+        """The fact without any digits, of which nobody knows yet what they are."""
+        if isinstance(fact, facts.TurnEnded):
+            said, heard = self._without_digits(fact.said), self._without_digits(fact.heard)
+            return msgspec.structs.replace(fact, said=said, heard=heard)
+        if isinstance(fact, facts.EventNoted):
+            clean = self._without_numbers(fact, self._without_digits)
+            return _without_key(clean) if fact.kind == "key" else clean
+        return fact
 
     def _let_go(self, kind: Kind | None) -> list[Fact]:
         """What was held back is judged: its digits are such a number, or not."""
-        held, self._held, self._tail = self._held, [], ()
+        held, self._held, self._tail, self._interruptions = self._held, [], (), 0
         clean: list[Fact] = []
         for one in held:
             fact = one.fact
@@ -209,7 +263,7 @@ class Redactor:
                     self._mute(CALLER, one.begin - AFTER, one.end + AFTER)
                     fact = _without_key(fact)
                 else:
-                    fact = self._without_numbers(fact, self._without_digits)
+                    fact = self._without_numbers(fact, self._without_long_ones)
             elif isinstance(fact, facts.TurnEnded) and fact.speaker == "caller":
                 fact = self._caller_held(fact, one, kind)
             elif isinstance(fact, facts.TurnEnded):
@@ -241,8 +295,12 @@ class Redactor:
     def _digits_in(self, text: str) -> list[Run]:
         return [run for run in read_runs(text, self._language) if len(run.digits) >= _FEWEST_HELD]
 
-    def _without_digits(self, text: str) -> str:
+    def _without_long_ones(self, text: str) -> str:
         return redact(text, [Found(run.start, run.end, Kind.CARD) for run in self._digits_in(text)])
+
+    def _without_digits(self, text: str) -> str:
+        runs = read_runs(text, self._language)
+        return redact(text, [Found(run.start, run.end, Kind.UNKNOWN) for run in runs])
 
     def _without_numbers(self, note: facts.EventNoted, clean: Callable[[str], str]) -> facts.EventNoted:
         data = {

@@ -19,11 +19,16 @@ class Stream:
     """A stream whose turns last a second each."""
 
     def __init__(self, language: str = "en") -> None:
-        self.redactor = Redactor(language=language, mute=self.mute, release=self.release)
+        self.kept: dict[str, facts.Fact] = {}
+        """What would be stored of the facts that are held back if the process died."""
+        self.redactor = Redactor(language=language, mute=self.mute, release=self.release, keep=self.keep)
         self.stored: list[facts.Fact] = []
         self.muted: list[tuple[int, int, int]] = []
         self.released = 0
         self.position = 8000
+
+    def keep(self, fact: facts.Fact) -> None:
+        self.kept[fact.fact_id] = fact
 
     def mute(self, side: int, begin: int, end: int) -> None:
         assert begin >= self.released or side == AGENT or end <= self.released, "it is written already"
@@ -241,3 +246,72 @@ def test_numbers_are_read_in_the_language_to_which_the_call_has_changed(stream):
     stream.redactor.take(facts.LanguageChanged(call_id=CALL, language="de-AT", at=AT), 0)
     stream.caller("vier eins eins eins eins eins eins eins eins eins eins eins eins eins eins eins")
     assert stream.words == ["[card number]"]
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [list("4111111111111111"), ["41"] + ["11"] * 7, ["Four.", "Uh, one.", *["one"] * 14], ["4", "11", "It's 1"]],
+)
+def test_single_digits_over_many_turns_are_held_back_too(stream, turns):
+    for words in turns:
+        stream.caller(words)
+        stream.agent("Mm-hm.")
+        assert stream.words == [] or "[card number]" in stream.words
+    stream.end()
+    digits = [words for words in stream.words[::2] if "[card number]" not in words]
+    assert digits == ([] if len(turns) > 4 else turns)
+
+
+def test_short_answers_behind_a_telephone_number_are_not_held_back_for_long(stream):
+    stream.caller("My number is 415 555 0123")
+    for _ in range(6):
+        stream.agent("Is that so?")
+        stream.caller("Yes.")
+    assert len(stream.words) >= 9
+    stream.caller("415 555 0123")
+    for hour in range(8):
+        stream.agent("When?")
+        stream.caller(f"1{hour} 30")
+    assert stream.words.count("When?") == 8
+    assert stream.muted == []
+
+
+def test_more_digits_than_a_number_has_are_not_held_back(stream):
+    for _ in range(8):
+        stream.caller("1 2 3 4 5 6 7 8")
+    assert len(stream.words) >= 5
+
+
+def test_an_answer_of_one_digit_is_stored_with_the_next_turn(stream):
+    stream.agent("For how many?")
+    stream.caller("Two.")
+    stream.agent("Two?")
+    assert stream.words == ["For how many?"]
+    stream.caller("Tomorrow.")
+    assert stream.words == ["For how many?", "Two.", "Two?", "Tomorrow."]
+
+
+def test_what_is_held_back_is_kept_without_any_digits_for_a_process_that_dies(stream):
+    stream.caller("Take 41 11")
+    stream.agent("41 11, right?")
+    stream.notes("key", digit="4")
+    stream.notes("opt-out-answer", answer="other", text="it was 4111")
+    stream.caller("And 7")
+    assert stream.stored == []
+    kept = list(stream.kept.values())
+    assert [fact.said for fact in kept if isinstance(fact, facts.TurnEnded)] == [
+        "Take [number]", "[number], right?", "And [number]",
+    ]  # fmt: skip
+    assert [fact.data for fact in kept if isinstance(fact, facts.EventNoted)] == [
+        {"digit": "redacted"}, {"answer": "other", "text": "it was [number]"},
+    ]  # fmt: skip
+    assert {fact.fact_id for fact in stream.end()} == {*stream.kept}
+
+
+def test_what_is_said_behind_the_last_words_is_muted_when_the_call_ends(stream):
+    stream.caller("I would like to pay.")
+    end = stream.position - 8000
+    stream.end()
+    assert stream.is_muted(CALLER, end)
+    assert not stream.is_muted(CALLER, end - 1)
+    assert not stream.is_muted(AGENT, end)
