@@ -15,7 +15,6 @@ from calls.models import DialPace, DoNotCall
 from calls.numbers import LONGEST
 from calls.services import do_not_call, pacing, pauses
 from calls.services.pauses import PauseState
-from calls.waking import wake
 
 
 @admin.register(DialPace)
@@ -65,10 +64,9 @@ class DialPaceAdmin(ReadOnly, admin.ModelAdmin[DialPace]):
         """Resume what one pause has stopped, if the form names it, else everything."""
         chosen = request.POST.get("pause", "")
         if not chosen:
-            pacing.resume_dialling()
-            wake("dial_due")
+            pacing.resume_dialling(by=request.user.get_username())
             messages.success(request, "Dialling has resumed.")
-        elif chosen.isdecimal() and len(chosen) <= 18 and pauses.resume(int(chosen)):
+        elif chosen.isdecimal() and len(chosen) <= 18 and pauses.resume(int(chosen), by=request.user.get_username()):
             messages.success(request, "Dialling has resumed for it.")
         else:
             messages.info(request, "That pause had ended already.")

@@ -196,6 +196,16 @@ _FIGURES: dict[str, object] = {
         "endpointing": {"count": 410, "p50": 0.25, "p90": 0.25, "p95": 0.26, "p99": 0.31},
     },
 }  # fmt: skip
+_PAUSE: dict[str, object] = {
+    "id": 12, "scope": "caller-id", "subject": "+12025550100", "cause": "caller-id", "code": "21210",
+    "reason": "Twilio refused: 'From' phone number not verified (https://www.twilio.com/docs/errors/21210).",
+    "since": "2030-01-31T09:20:00Z", "until": None, "try_at": "2030-01-31T09:34:00Z", "held_calls": 12,
+}  # fmt: skip
+DIALLING: dict[str, object] = {
+    "paused_until": None, "paused_because": "", "most_calls": None, "due_calls": 3, "held_calls": 12, "later_calls": 25,
+    "pauses": [_PAUSE],
+}  # fmt: skip
+RESUMED = DIALLING | {"resumed": 1, "due_calls": 15, "held_calls": 0, "pauses": []}
 STATS: dict[str, object] = {
     "from": "2030-01-31T09:00:00Z",
     "to": "2030-01-31T10:00:00Z",
@@ -205,12 +215,6 @@ STATS: dict[str, object] = {
     "current": {
         "live_calls": 2, "free_slots": 18, "waiting_calls": 40, "due_calls": 3, "held_calls": 12,
         "dialling_paused_until": None, "dialling_paused_because": "",
-        "pauses": [
-            {
-                "scope": "caller-id", "subject": "+12025550100", "cause": "caller-id", "code": "21210",
-                "reason": "Twilio refused: 'From' phone number not verified (https://www.twilio.com/docs/errors/21210).",
-                "since": "2030-01-31T09:20:00Z", "until": None, "try_at": "2030-01-31T09:34:00Z", "held_calls": 12,
-            }
-        ],
+        "pauses": [_PAUSE],
     },
 }  # fmt: skip

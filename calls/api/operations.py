@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 
 from calls.api import examples
 from calls.api.serializers import calls, lists
+from calls.api.serializers.dialling import DiallingSerializer, ResumedSerializer, ResumeSerializer
 from calls.api.serializers.stats import StatsSerializer
 from calls.models import Call
 
@@ -181,6 +182,28 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             ],
             responses=StatsSerializer,
             examples=[examples.response(examples.STATS)],
+        ),
+    },
+    "dialling": {
+        "get_dialling": _operation(
+            "Get the state of the dialler",
+            "What is not dialled for the moment and why, and how many calls wait. A pause without `until` ends when a "
+            "trial, one call that is dialled at `try_at`, is accepted by the carrier, or when it is resumed.",
+            responses=DiallingSerializer,
+            examples=[examples.response(examples.DIALLING)],
+        ),
+        "resume_dialling": _operation(
+            "Resume dialling",
+            "End one pause, or all of them, when what caused it has been put right. The calls that it held are due at "
+            "once. If the carrier refuses the next one again, the pause begins again. A repeated request changes "
+            "nothing.",
+            request=ResumeSerializer,
+            responses=ResumedSerializer,
+            examples=[
+                examples.request({"pause": 12}, "What one pause holds"),
+                examples.request({}, "Everything"),
+                examples.response(examples.RESUMED),
+            ],
         ),
     },
     "agents": {

@@ -106,6 +106,7 @@ _TAGS = {
     "agents": "What agents say and how they dial. Agents are changed in the admin.",
     "webhooks": "Addresses that events of calls are sent to, as standardwebhooks.com specifies.",
     "stats": "Counts, durations and latencies.",
+    "dialling": "What is not dialled for the moment, why, and how to go on.",
 }
 
 

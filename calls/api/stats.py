@@ -14,9 +14,9 @@ from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, TruncDay, TruncHour
 from django.db.models.functions.datetime import TruncBase
 
+from calls.api.dialling import describe_dialler
 from calls.models import Call, Turn
 from calls.services.pacing import get_dialler_state
-from calls.services.pauses import PauseState
 from calls.services.slots import live_calls
 from calls.stages import STAGE_NAMES
 from calls.status import UNANSWERED, Status
@@ -51,22 +51,17 @@ def report_calls(calls: QuerySet[Call], *, period: str) -> dict[str, object]:
 def report_present() -> dict[str, object]:
     """Return the figures of the present moment: live and waiting calls, and the state of the dialler."""
     live, dialler = live_calls(), get_dialler_state()
-    stopped = dialler.stopped
+    shown = describe_dialler(dialler)
     return {
         "live_calls": live,
         "free_slots": max(0, settings.MAX_LIVE_CALLS - live),
         "waiting_calls": dialler.due + dialler.held + dialler.later,
         "due_calls": dialler.due,
         "held_calls": dialler.held,
-        "dialling_paused_until": stopped[0].ends_at if stopped else None,
-        "dialling_paused_because": "; ".join(state.pause.reason for state in stopped),
-        "pauses": [_pause_entry(state) for state in dialler.pauses],
+        "dialling_paused_until": shown["paused_until"],
+        "dialling_paused_because": shown["paused_because"],
+        "pauses": shown["pauses"],
     }
-
-
-def _pause_entry(state: PauseState) -> dict[str, object]:
-    names = ("scope", "subject", "cause", "code", "reason", "since", "until", "try_at")
-    return {**{name: getattr(state.pause, name) for name in names}, "held_calls": state.held}
 
 
 # --- Calls -------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from django.urls import re_path
 from drf_spectacular.views import SpectacularSwaggerView
 
 from calls.api.problems import not_found
-from calls.api.views import calls, documentation, lists, recordings, stats
+from calls.api.views import calls, dialling, documentation, lists, recordings, stats
 
 _CALL = r"^calls/(?P<call_id>[^/]+)"
 _WEBHOOK = r"^webhooks/(?P<webhook_id>[^/]+)"
@@ -20,6 +20,8 @@ urlpatterns = [
     re_path(rf"{_CALL}/transfer/?$", calls.TransferView.as_view()),
     re_path(r"^recordings/(?P<token>[^/]+)/?$", recordings.RecordingView.as_view()),
     re_path(r"^stats/?$", stats.StatsView.as_view()),
+    re_path(r"^dialling/?$", dialling.DiallingView.as_view()),
+    re_path(r"^dialling/resume/?$", dialling.ResumeView.as_view()),
     re_path(r"^agents/?$", lists.AgentsView.as_view()),
     re_path(r"^agents/(?P<name>[^/]+)/?$", lists.AgentView.as_view()),
     re_path(r"^do-not-call/?$", lists.DoNotCallsView.as_view()),

@@ -15,6 +15,7 @@ from calls import schedule
 from calls.models import Call, DialAttempt, DialPace
 from calls.services import pauses
 from calls.services.pauses import PauseState, Scope
+from calls.waking import wake
 
 LIMIT_GROWS = 60.0
 """Seconds after which the learned limit of calls at once grows by one, to find out whether the carrier takes more."""
@@ -49,10 +50,16 @@ def take_starts(wanted: int, now: datetime) -> int:
             return granted
 
 
-def resume_dialling() -> None:
-    """Dial again at once, and forget the failures and the learned limit of calls at once."""
+def resume_dialling(*, by: str) -> int:
+    """
+    Dial again at once, and forget the failures and the learned limit of calls at once.
+
+    ``by`` is who wants it, for the log. Returns how many pauses were ended.
+    """
     DialPace.objects.update(limit=None, limit_at=None)
-    pauses.resume()
+    ended = pauses.resume(by=by)
+    wake("dial_due")
+    return ended
 
 
 @dataclass(frozen=True, slots=True)

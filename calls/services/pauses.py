@@ -276,10 +276,16 @@ def note_success(attempt: DialAttempt, now: datetime) -> None:
             DialPause.objects.filter(pk=pause.pk, until=pause.until).delete()  # past failures are forgotten
 
 
-def resume(pause_id: int | None = None) -> int:
-    """Dial again what this pause has stopped, or all pauses, at once. Returns how many were ended."""
-    now, chosen = timezone.now(), Q() if pause_id is None else Q(pk=pause_id)
-    return sum(_end(pause, "an operator has resumed dialling", due=now) for pause in DialPause.objects.filter(chosen))
+def resume(pause_id: int | None = None, *, by: str) -> int:
+    """
+    Dial again what this pause has stopped, or all pauses, at once. Returns how many were ended that had not before.
+
+    ``by`` is who wants it, for the log.
+    """
+    now = timezone.now()
+    chosen = DialPause.objects.filter(Q() if pause_id is None else Q(pk=pause_id))
+    chosen.filter(until__lte=now).delete()  # with them, past failures are forgotten
+    return sum(_end(pause, f"{by} has resumed dialling", due=now) for pause in chosen)
 
 
 def _end(pause: DialPause, why: str, *, due: datetime | None = None) -> bool:

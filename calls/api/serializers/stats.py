@@ -4,8 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from calls.api.serializers.dialling import PauseSerializer
 from calls.api.serializers.shared import Named
-from calls.models import DialPause
 
 
 class PercentilesSerializer(serializers.Serializer[dict[str, Any]]):
@@ -32,26 +32,6 @@ class FiguresSerializer(serializers.Serializer[dict[str, Any]]):
 
 class PeriodSerializer(FiguresSerializer):
     start = serializers.DateTimeField()
-
-
-class PauseSerializer(serializers.Serializer[dict[str, Any]]):
-    """Something that is not dialled for the moment, and why."""
-
-    scope = serializers.ChoiceField(choices=DialPause.Scope.values)
-    subject = serializers.CharField(
-        help_text="The caller id, the country or the error code that it concerns, or the process with those engines."
-    )
-    cause = serializers.ChoiceField(choices=DialPause.Cause.values)
-    code = serializers.CharField(help_text="The carrier's error number.")
-    reason = serializers.CharField()
-    since = serializers.DateTimeField()
-    until = serializers.DateTimeField(
-        allow_null=True, help_text="When it ends by itself. Null: when a trial succeeds, or an operator resumes."
-    )
-    try_at = serializers.DateTimeField(
-        allow_null=True, help_text="When one call is dialled to find out whether it may end."
-    )
-    held_calls = serializers.IntegerField(help_text="Calls that are due and wait for its end.")
 
 
 class CurrentSerializer(serializers.Serializer[dict[str, Any]]):

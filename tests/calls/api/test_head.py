@@ -10,7 +10,7 @@ from calls.services.webhooks import make_endpoint
 
 ADDRESSES = (
     "calls/", "calls/{call}/", "stats/", "agents/", "agents/front-desk/", "do-not-call/", "do-not-call/+12025550199/",
-    "webhooks/", "webhooks/{webhook}/", "webhooks/{webhook}/deliveries/", "schema/", "docs/",
+    "webhooks/", "webhooks/{webhook}/", "webhooks/{webhook}/deliveries/", "dialling/", "schema/", "docs/",
 )  # fmt: skip
 """Every address that has GET, except for recordings and the events of a call, whose tests are those of streams."""
 LIGHT = 5

@@ -63,6 +63,8 @@ OPERATIONS = {
     ("POST", "/api/calls/{call_id}/say/"): Operation("change_call", accepts(f"{ACT}/hang-up/"), {"text": "Hi."}),
     ("POST", "/api/calls/{call_id}/transfer/"): Operation("change_call", accepts(f"{ACT}/hang-up/"), {"to": "sales"}),
     ("GET", "/api/stats/"): Operation("view_call view_dialpace", answers("call/", "dialpace/")),
+    ("GET", "/api/dialling/"): Operation("view_dialpace", answers("dialpace/")),
+    ("POST", "/api/dialling/resume/"): Operation("change_dialpace", accepts("dialpace/"), {}),
     ("GET", "/api/agents/"): Operation("view_agent", answers("agent/")),
     ("GET", "/api/agents/{name}/"): Operation("view_agent", shows_the_agent),
     ("GET", "/api/do-not-call/"): Operation("view_donotcall", answers("donotcall/")),

@@ -9,6 +9,7 @@ from rest_framework import serializers
 import clientcaller
 from calls.api import fields, problems
 from calls.api.serializers.calls import BatchSerializer, NewCallSerializer, SaySerializer, TransferSerializer
+from calls.api.serializers.dialling import ResumeSerializer
 from calls.api.serializers.lists import NewDoNotCallSerializer, NewWebhookSerializer, WebhookAddress
 from calls.errors import CallsError
 
@@ -18,6 +19,7 @@ BODIES = {
     "`POST /api/calls/batch/`": BatchSerializer,
     "`POST /api/calls/<id>/say/`": SaySerializer,
     "`POST /api/calls/<id>/transfer/`": TransferSerializer,
+    "`POST /api/dialling/resume/`": ResumeSerializer,
     "`POST /api/do-not-call/`": NewDoNotCallSerializer,
     "`POST /api/webhooks/` and `PATCH /api/webhooks/<id>/`": NewWebhookSerializer,
 }

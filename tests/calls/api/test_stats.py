@@ -128,8 +128,8 @@ def test_the_figures_of_the_present_moment(api, make_call, settings):
     assert [parse_timestamp(entry["since"]) for entry in times] == [busy.since, country.since]
     assert [(entry["until"] is None, entry["try_at"] is None) for entry in times] == [(False, True), (True, False)]
     assert listed[1] == {
-        "scope": "country", "subject": "DE", "cause": "country", "code": "21215", "reason": "Geo Permission …",
-        "held_calls": 1,
+        "id": country.pk, "scope": "country", "subject": "DE", "cause": "country", "code": "21215",
+        "reason": "Geo Permission …", "held_calls": 1,
     }  # fmt: skip
 
 

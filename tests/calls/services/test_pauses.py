@@ -433,9 +433,9 @@ def test_an_operator_resumes_at_once(agent, clock, carrier, strict, kind, code, 
     dial_due(carrier)
     dial_due(carrier)
     strict.clear()
-    assert pauses.resume(DialPause.objects.get().pk) == 1
+    assert pauses.resume(DialPause.objects.get().pk, by="ada") == 1
     assert len(dial_due(carrier)) == 3
-    assert pauses.resume() == 0
+    assert pauses.resume(by="ada") == 0
 
 
 def test_an_operator_who_resumes_too_early_loses_no_call(agent, clock, carrier, strict):
@@ -444,10 +444,10 @@ def test_an_operator_who_resumes_too_early_loses_no_call(agent, clock, carrier, 
         place(number)
     for _ in range(3):
         dial_due(carrier)
-        pauses.resume()
+        pauses.resume(by="ada")
     assert statuses() == {"queued"}
     strict.clear()
-    pauses.resume()
+    pauses.resume(by="ada")
     # Also those that were refused more than once, and were to wait longer.
     assert len(dial_due(carrier)) == 3
 
@@ -464,7 +464,7 @@ def test_calls_are_not_held_by_a_pause_that_has_ended_meanwhile(agent, clock, ca
     call = place(ANNA)
     pause = DialPause.objects.create(scope="caller-id", subject=OURS, cause="caller-id", try_at=NOON)
     stale = DialPause.objects.get()
-    pauses.resume()
+    pauses.resume(by="ada")
     assert pauses.hold_calls(stale, [call.pk]) == 0
     assert reload(call).held_by_id is None
     assert pause.pk
@@ -548,7 +548,7 @@ def test_dispatchers_at_once_dial_each_call_once_while_pauses_come_and_go(agent,
                     dialling.dial(attempt_id, carrier=carrier)
                 if not Call.objects.filter(sid=None).exists():
                     return
-                pauses.resume()  # as operators do, here at any moment
+                pauses.resume(by="ada")  # as operators do, here at any moment
         finally:
             connection.close()
 
