@@ -85,6 +85,13 @@ STEPS_PER_CALL = 400
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTED = {"ENGINES_PROFILE": "scripted", "ENGINES_OPTIONS": '{"stt": {"backchannel_below": 0.45}}'}
 """The environment that chooses the scripted engines."""
+PRODUCTION = {
+    "DEBUG": "0",
+    "SECRET_KEY": "a-key-that-signs-what-lasts-for-one-run-of-a-benchmark",
+    "TWILIO_ACCOUNT_SID": settings.TWILIO_ACCOUNT_SID,
+    "TWILIO_AUTH_TOKEN": settings.TWILIO_AUTH_TOKEN,
+}
+"""What makes a server one of production. With ``DEBUG=1`` Django would keep thousands of each thread's last queries."""
 EARLY_TRANSCRIPTS = (
     "what time do you open in the morning on the next Sunday?",
     "what time do you open?  and is there any parking for us?",
@@ -168,6 +175,7 @@ def serving(
         "MAX_LIVE_CALLS": str(calls + 5),
         "LOG_LEVEL": "WARNING",
         "DATABASE_URL": "",
+        **PRODUCTION,
         **environment,
     }
     python = ["taskset", "-c", cores, sys.executable]

@@ -19,7 +19,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,8 @@ from tests.benchmarks.load import OBSERVED, PUBLIC_URL, SETTLED, Server, make_cl
 MOST_MB_PER_100_CALLS = 1.0
 LOOK_INTERVAL = 5.0
 """Seconds between two looks at the memory."""
+SHARES = (0, 10, 25, 50, 75, 100)
+"""Per cent of the calls after which the report gives the memory."""
 MOST_LEFT = {"threads": 2, "open files": 6}
 """What a process may have more of than after the first calls: pools of threads and connections that fill by chance."""
 
@@ -51,6 +53,9 @@ class Soak:
     """Time, calls that have ended, MB."""
 
 
+Script = Callable[[Clip, int], Iterator[Step]]
+
+
 def script(clip: Clip, number: int) -> Iterator[Step]:
     """The conversation of the call with this number."""
     if number % 5 == 4:
@@ -64,7 +69,9 @@ def script(clip: Clip, number: int) -> Iterator[Step]:
     yield HangUp()
 
 
-async def call_again_and_again(network: PhoneNetwork, soak: Soak, clip: Clip, first: int, step: int) -> None:
+async def call_again_and_again(
+    network: PhoneNetwork, soak: Soak, clip: Clip, script: Script, first: int, step: int
+) -> None:
     number = first
     while time.monotonic() < soak.until:
         caller = ScriptedCaller([*script(clip, number)])
@@ -83,7 +90,7 @@ async def watch_memory(server: Server, soak: Soak) -> None:
         await asyncio.sleep(LOOK_INTERVAL)
 
 
-async def hold(server: Server, clip: Clip, *, calls: int, seconds: float) -> Soak:
+async def hold(server: Server, clip: Clip, *, calls: int, seconds: float, script: Script = script) -> Soak:
     """Hold so many calls at once for this long, and until the last of them has ended."""
     soak = Soak(time.monotonic() + seconds)
     async with PhoneNetwork(
@@ -95,7 +102,7 @@ async def hold(server: Server, clip: Clip, *, calls: int, seconds: float) -> Soa
         watching = asyncio.ensure_future(watch_memory(server, soak))
         async with asyncio.TaskGroup() as group:
             for number in range(calls):
-                group.create_task(call_again_and_again(network, soak, clip, number, calls))
+                group.create_task(call_again_and_again(network, soak, clip, script, number, calls))
                 await asyncio.sleep(min(0.1, 3.0 / calls))
         watching.cancel()
     soak.memory.append((time.monotonic(), soak.ended, server.memory_mb))
@@ -124,15 +131,12 @@ def count(server: Server, folder: Path) -> dict[str, int]:
     return counts
 
 
-def settle(server: Server, folder: Path, wanted: dict[str, int] | None) -> dict[str, int]:
+def settle(server: Server, folder: Path, wanted: dict[str, int]) -> dict[str, int]:
     """Count when nothing is more than ``wanted`` any more, or what belonged to calls had time to end."""
     deadline = time.monotonic() + SETTLED
-    time.sleep(1.0 if wanted else SETTLED)
-    while True:
-        counts = count(server, folder)
-        if wanted is None or not left(wanted, counts) or time.monotonic() > deadline:
-            return counts
+    while left(wanted, counts := count(server, folder)) and time.monotonic() < deadline:
         time.sleep(0.5)
+    return counts
 
 
 def left(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
@@ -148,6 +152,12 @@ def growth(soak: Soak) -> float:
     return 100 * (last - size) / max(1, all_calls - calls)
 
 
+def course(soak: Soak) -> list[tuple[int, float]]:
+    """The calls that had ended and the memory in MB, at each of ``SHARES``."""
+    looks = [next(look for look in soak.memory if look[1] * 100 >= share * soak.ended) for share in SHARES]
+    return [(ended, size) for _, ended, size in looks]
+
+
 def report(soak: Soak, before: dict[str, int], after: dict[str, int]) -> int:
     table = Table(title=f"{soak.ended} calls, {soak.unanswered} of them not answered to the end")
     for heading in ("", "after the first calls", "at the end"):
@@ -156,7 +166,9 @@ def report(soak: Soak, before: dict[str, int], after: dict[str, int]) -> int:
         table.add_row(name, str(before[name]), str(after[name]))
     table.add_row("memory, MB", f"{soak.memory[0][2]:.1f}", f"{soak.memory[-1][2]:.1f}")
     table.add_row("MB for each 100 calls, last half", "", f"{growth(soak):.2f}")
-    Console(width=100).print(table)
+    console = Console(width=100)
+    console.print(table)
+    console.print("Memory: " + ", ".join(f"{mb:.0f} MB after {calls} calls" for calls, mb in course(soak)))
     return int(bool(left(before, after)) or soak.unanswered > 0 or growth(soak) > MOST_MB_PER_100_CALLS)
 
 
@@ -171,7 +183,8 @@ def main() -> None:
         # All cores: this measures what is left, not how fast it goes.
         with serving("uvicorn", folder, calls=options.calls, cores="0-63", application=OBSERVED) as server:
             asyncio.run(hold(server, clip, calls=options.calls, seconds=15.0))
-            before = settle(server, folder, None)
+            time.sleep(SETTLED)
+            before = count(server, folder)
             soak = asyncio.run(hold(server, clip, calls=options.calls, seconds=60 * options.minutes))
             after = settle(server, folder, before)
     sys.exit(report(soak, before, after))
