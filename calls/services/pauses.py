@@ -13,7 +13,7 @@ import logging
 import random
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.db import Error as DatabaseError
@@ -100,6 +100,9 @@ class Pauses:
         """Return a pause because of which this attempt must not be sent. Those whose trial it is do not stop it."""
         concerned = self.everything + self.of(from_number=attempt.from_number, to_number=attempt.to_number)
         return next((pause for pause in concerned if pause.trial != attempt.pk), None)
+
+
+NOTHING_PAUSED = Pauses([], datetime.min.replace(tzinfo=UTC))
 
 
 def read_pauses(now: datetime) -> Pauses:
@@ -319,9 +322,8 @@ class PauseState:
         return self.pause.until or self.pause.try_at
 
 
-def why_waiting(call: Call) -> str:
+def why_waiting(call: Call, paused: Pauses) -> str:
     """Return what is paused of this call, which waits to be dialled, and why. Empty if nothing is."""
-    paused = read_pauses(timezone.now())
     of_call = paused.of(from_number=call.from_number, to_number=call.to_number, held_by=call.held_by_id)
     return "; ".join(f"{pause}: {pause.reason}" for pause in paused.everything + of_call)
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core import signing
 from django.utils import timezone
+from django.utils.functional import cached_property
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
@@ -25,6 +26,7 @@ from calls.api.serializers.shared import Named, Strict
 from calls.models import Agent, Call, CallEvent, CallOrder, DialAttempt, MachineDetection, Turn
 from calls.numbers import LONGEST
 from calls.services.orders import LONGEST_TEXT
+from calls.services.pauses import NOTHING_PAUSED, Pauses, read_pauses, why_waiting
 from calls.services.placing import LONGEST_CALL, NewCall
 
 MAX_BATCH_CALLS = 1000
@@ -99,7 +101,8 @@ class CallSerializer(Named, serializers.ModelSerializer[Call]):
     variables = Variables(read_only=True)
     machine_detection = StrictChoice(choices=MachineDetection.choices, read_only=True, allow_null=True)
     held_because = serializers.SerializerMethodField(
-        help_text="Why the call is not dialled although it is due: what is paused, and the reason. Else empty."
+        help_text="Why the call is not dialled although it is due: what is paused of it, or that nothing is dialled at "
+        "all, and the reason. Else empty."
     )
     has_recording = serializers.SerializerMethodField()
     usage = Amounts(
@@ -122,7 +125,14 @@ class CallSerializer(Named, serializers.ModelSerializer[Call]):
         ]  # fmt: skip
 
     def get_held_because(self, call: Call) -> str:
-        return f"{call.held_by}: {call.held_by.reason}" if call.held_by else ""
+        if call.due_at is None or (call.held_by_id is None and call.due_at > timezone.now()):
+            return ""
+        return why_waiting(call, self._paused)
+
+    @cached_property
+    def _paused(self) -> Pauses:
+        """What is paused, read once for all calls of a list."""
+        return self.context.get("paused") or read_pauses(timezone.now())
 
     def get_has_recording(self, call: Call) -> bool:
         return bool(call.recording)
@@ -149,7 +159,7 @@ def as_accepted(call: Call) -> dict[str, Any]:
         },
         due_at=max(call.created_at, call.scheduled_for or call.created_at),
     )
-    return CallSerializer(accepted).data
+    return CallSerializer(accepted, context={"paused": NOTHING_PAUSED}).data
 
 
 @extend_schema_serializer(deprecate_fields=["who"])

@@ -13,7 +13,7 @@ from rich.markup import escape
 from calls.models import Call, MachineDetection
 from calls.plain_text import printable
 from calls.services import CallsError
-from calls.services.pauses import why_waiting
+from calls.services.pauses import read_pauses, why_waiting
 from calls.services.placing import NewCall, place_call
 from calls.services.progress import ProgressLine, list_progress
 from calls.services.stopping import cancel_call, hang_up
@@ -85,7 +85,7 @@ class Command(BaseCommand):
                 return
             if not warned and call.due_at and timezone.now() - call.due_at > NO_WORKER:
                 warned = True
-                why = why_waiting(call)
+                why = why_waiting(call, read_pauses(timezone.now()))
                 text = f"Dialling is paused for {why}" if why else f"No worker has taken the call yet. {START_ONE}"
                 console.print(f"[yellow]{escape(printable(text))}[/]")
             time.sleep(LOOK_EVERY)

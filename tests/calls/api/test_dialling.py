@@ -86,3 +86,27 @@ def test_resuming_needs_the_scope_and_the_permission_of_the_admin(api_with, paus
         answer = client.post("/api/dialling/resume/", {}, content_type="application/json")
         assert answer.status_code == status, permission
     assert not DialPause.objects.exists()
+
+
+def test_each_due_call_says_why_it_waits(api, held, make_call, pause, account, django_assert_max_num_queries):
+    now = timezone.now()
+    due = make_call(status="queued", sid=None, due_at=now, from_number="+15005550001")
+    later = make_call(status="queued", sid=None, due_at=now + timedelta(days=1), from_number="+15005550001")
+    over = make_call()
+    with django_assert_max_num_queries(6):
+        shown = {call["id"]: call["held_because"] for call in api.get("/api/calls/").json()["results"]}
+    assert shown == {
+        str(held.pk): "everything: suspended; caller id +15005550006: not verified",
+        str(due.pk): "everything: suspended",
+        str(later.pk): "",
+        str(over.pk): "",
+    }
+    account.delete()
+    assert api.get(f"/api/calls/{due.pk}/").json()["held_because"] == ""
+
+
+def test_the_answer_to_a_repeated_request_is_the_first_one_whatever_is_paused_since(api, agent):
+    body, key = {"to": "+12025550123", "agent": "front-desk"}, {"HTTP_IDEMPOTENCY_KEY": "one"}
+    first = api.post("/api/calls/", body, format="json", **key).json()
+    DialPause.objects.create(scope="everything", cause="account", reason="suspended", try_at=timezone.now())
+    assert api.post("/api/calls/", body, format="json", **key).json() == first

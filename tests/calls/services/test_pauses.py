@@ -126,7 +126,7 @@ def test_the_reason_is_in_the_log_the_api_and_the_attempt_without_the_number(age
     assert (attempt.error_code, attempt.status) == ("21215", "failed")
     held_because = f"country FR: {pause.reason}"
     assert CallSerializer(reload(waiting)).data["held_because"] == held_because
-    assert pauses.why_waiting(reload(waiting)) == held_because
+    assert pauses.why_waiting(reload(waiting), pauses.read_pauses(NOON)) == held_because
     assert not Lease.objects.exists()
 
 
