@@ -27,6 +27,7 @@ without content: the caller has finished. ``broken-off``: the last message, with
 was broken off and is to be finished."""
 Pcm = NDArray[np.int16]
 """Mono 16-bit linear samples, shape ``(n,)``. The rate is always named beside it."""
+NO_SOUND: Pcm = np.zeros(0, np.int16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class AudioChunk:
     exact: bool = False
     again_from: int | None = None
     """The voice goes on elsewhere, with the character of this number: what the sound before says of the text behind it
-    is said again, and is dropped as far as the caller has not heard it."""
+    is said again, and is dropped as far as the caller has not heard it. Such a chunk comes at once and has no sound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,11 +216,10 @@ async def _speak(
     before = b""
     """The end of the silence so far."""
     text_end = 0
-    again_from: int | None = None
     async with aclosing(speech.speak(text)) as chunks:
         async for chunk in chunks:
             if chunk.again_from is not None:
-                again_from = int(chunk.again_from * scale)
+                emit(ev.ReplyAudio(revision, b"", text_end, int(chunk.again_from * scale)))
                 resampler, sounding, before = Resampler(tts.rate_hz, RATE_HZ), False, b""
             audio = encode_mulaw(resampler.push(chunk.pcm))
             text_end = int(chunk.text_end * scale)
@@ -233,7 +232,6 @@ async def _speak(
                 sounding = True
                 audio = (before + audio)[max(0, len(before) + start - ONSET) :]
             if audio:
-                emit(ev.ReplyAudio(revision, audio, text_end, again_from))
-                again_from = None
+                emit(ev.ReplyAudio(revision, audio, text_end))
     if sounding and (tail := encode_mulaw(resampler.flush())):
         emit(ev.ReplyAudio(revision, tail, text_end))

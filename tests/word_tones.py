@@ -35,6 +35,8 @@ PEAK = 8000
 WINDOW, HOP = 200, 40
 """Samples (25 and 5 ms) that are judged at once, and from one judgement to the next."""
 LOUD = 800
+EDGE = 0.01
+"""Seconds by which a tone seems longer at each end, because a window hears it that is only half in it."""
 SHORTEST = 0.04
 """Seconds: shorter runs come from the borders of words."""
 BUSY_SECONDS = 1.5
@@ -118,6 +120,13 @@ class Run:
     start: float
     """Seconds into the sound."""
     end: float
+    silence: float = 0.0
+    """Seconds within it in which the sound was late."""
+
+    @property
+    def sounded(self) -> float:
+        """Seconds of tone."""
+        return self.end - self.start - self.silence - 2 * EDGE
 
 
 def runs_of(mulaw: bytes) -> list[Run]:
@@ -146,7 +155,8 @@ def _joined(runs: list[Run]) -> list[Run]:
     joined: list[Run] = []
     for run in runs:
         if joined and joined[-1].word == run.word and run.start - joined[-1].end < LATE:
-            joined[-1] = Run(run.word, joined[-1].start, run.end)
+            silence = joined[-1].silence + run.start - joined[-1].end + 2 * EDGE
+            joined[-1] = Run(run.word, joined[-1].start, run.end, silence)
         else:
             joined.append(run)
     return joined
@@ -190,7 +200,7 @@ def judge(runs: Sequence[Run], *, seconds_per_character: float) -> Told:
     words = [run for run in runs if run.word]
 
     def share(run: Run) -> float:
-        return (run.end - run.start) / (len(run.word) * seconds_per_character)
+        return run.sounded / (len(run.word) * seconds_per_character)
 
     heard: dict[str, float] = defaultdict(float)  # a pause may split a word
     for run in words:

@@ -80,6 +80,8 @@ class ScriptReader:
         """The engine has read to the end of the text."""
         self._timeout: asyncio.Timeout | None = None
         """Set while the engine is asked for a chunk."""
+        self._owed_since: float | None = None
+        """The loop's time since which sound is waited for; None after each sound."""
 
     def __aiter__(self) -> ScriptReader:
         return self
@@ -89,20 +91,27 @@ class ScriptReader:
         self.position += len(clause)
         self._knows_end = not clause
         if self._timeout is not None and self._timeout.when() is None and self._owes_sound:
-            self._timeout.reschedule(loop_time() + self._deadline)
+            self._owed_since = loop_time()
+            self._timeout.reschedule(self._owed_since + self._deadline)
         if not clause:
             raise StopAsyncIteration
         return clause
 
     async def next_chunk(self, chunks: AsyncGenerator[AudioChunk, None]) -> AudioChunk | None:
         """Return the engine's next chunk; None at the end. Raises ``EngineTimeout`` if it owes sound for too long."""
+        if self._owed_since is None:
+            self._owed_since = loop_time()
+        due = self._owed_since + self._deadline if self._owes_sound else None
         try:
-            async with asyncio.timeout(self._deadline if self._owes_sound else None) as self._timeout:
-                return await anext(chunks, None)
+            async with asyncio.timeout_at(due) as self._timeout:
+                chunk = await anext(chunks, None)
         except TimeoutError as error:
             raise EngineTimeout(f"the {self._name} made no sound for {self._deadline:g} s") from error
         finally:
             self._timeout = None
+        if chunk is None or len(chunk.pcm):
+            self._owed_since = None
+        return chunk
 
     @property
     def _owes_sound(self) -> bool:

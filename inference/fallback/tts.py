@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from inference.fallback.script import Script, ScriptReader
 from inference.interfaces import MovingSpeech, Speech, TextToSpeech
 from inference.resampling import Resampler
 from inference.resuming import has_sound
-from inference.types import AudioChunk, EngineError, Pcm
+from inference.types import NO_SOUND, AudioChunk, EngineError, Pcm
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,6 @@ class FallbackSpeech:
         self._parts = []
         script = Script(text)
         said = begin = 0
-        again_from: int | None = None
         failure: EngineError | None = None
         try:
             for member, ticket in self._engine.candidates(sorted(self._members, key=self._is_avoided)):
@@ -121,8 +120,7 @@ class FallbackSpeech:
                     async with aclosing(self._speak_with(member, ticket, script, begin)) as chunks:
                         async for chunk in chunks:
                             said = chunk.text_end
-                            yield chunk if again_from is None else replace(chunk, again_from=again_from)
-                            again_from = None
+                            yield chunk
                     return
                 except EngineError as error:
                     if script.error is not None:
@@ -132,7 +130,10 @@ class FallbackSpeech:
                     begin = script.resume_at(said, sent=self.sent())
                     if script.ended and not has_sound(script.text[begin:]):
                         return
-                    again_from = begin if said else None
+                    if said:
+                        # At once: what is sent until the next engine speaks would be heard twice.
+                        said = begin
+                        yield AudioChunk(NO_SOUND, begin, again_from=begin)
             raise failure or self._engine.none_started_error(self._engine.members)
         finally:
             await script.close()

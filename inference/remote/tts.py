@@ -18,7 +18,7 @@ from inference.remote.placement import RemoteEngine, RemoteSession
 from inference.remote.streams import IncomingStream
 from inference.remote.waiting import cancel_and_wait
 from inference.resuming import has_sound, resume_at
-from inference.types import AudioChunk, EngineError, EngineFull, EngineTimeout, Pcm
+from inference.types import NO_SOUND, AudioChunk, EngineError, EngineFull, EngineTimeout, Pcm
 
 MOST_MOVES = 3
 """Workers that may be lost in one turn. After so many there is another fault than that of one worker."""
@@ -144,7 +144,7 @@ class RemoteSpeech:
                         turn.reached.append((turn.samples, turn.characters_said))
                         if self._memory is not None:
                             self._memory.agent_said(turn.text, pcm, turn.characters_said, again_from)
-                        yield AudioChunk(pcm, turn.characters_said, piece.exact, again_from)
+                        yield AudioChunk(pcm, turn.characters_said, piece.exact)
                         again_from = None
                         assert turn.session is not None
                         turn.stream.count_read(turn.session, turn.number)
@@ -154,7 +154,11 @@ class RemoteSpeech:
                     was_asked_directly = turn.session is not None and turn.session.directly
                     if moves > MOST_MOVES or (isinstance(error, EngineFull) and not was_asked_directly):
                         raise
+                    said = turn.characters_said
                     self._go_back(turn)
+                    if said:
+                        # At once: what is sent until the other worker speaks would be heard twice.
+                        yield AudioChunk(NO_SOUND, turn.begin, again_from=turn.begin)
             if turn.text_error is not None:
                 raise turn.text_error
         finally:

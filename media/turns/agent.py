@@ -233,13 +233,15 @@ class Agent:
 
     def take_audio(self, event: ev.ReplyAudio, now: float) -> None:
         reply = self.find(event.revision)
-        if reply is None or not event.audio:
+        if reply is None:
             return
-        if reply.timing.first_speech is None:
-            reply.timing.first_speech = now
         if event.again_from is not None:
             self.playout.take_back(reply.segment, event.again_from)
             reply.held = [held for held in reply.held if held[1] <= event.again_from]
+        if not event.audio:
+            return
+        if reply.timing.first_speech is None:
+            reply.timing.first_speech = now
         reply.held.append((event.audio, event.text_end))
         if self.turn is not None:
             self._release_audio(self.turn)
@@ -249,7 +251,7 @@ class Agent:
         reply = self.find(revision)
         if reply is None:
             return 0
-        return reply.segment.text_until(reply.segment.received - self.playout.unsent_bytes(reply.segment))
+        return reply.segment.text_begun(reply.segment.received - self.playout.unsent_bytes(reply.segment))
 
     def take_end(self, event: ev.ReplyEnded, now: float) -> None:
         reply = self.find(event.revision)

@@ -135,7 +135,7 @@ class ReplyAudio:
     """The number of characters of the revision's text that are said by the end of it."""
     again_from: int | None = None
     """The voice goes on elsewhere with this character: the sound before it says no more than that, as far as it was not
-    sent."""
+    sent. There is no audio then."""
 
 
 @dataclass(frozen=True, slots=True)

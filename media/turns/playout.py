@@ -94,14 +94,21 @@ class Segment:
         return self._words_until(self.text_until(self.heard))
 
     def text_until(self, audio_bytes: int) -> int:
-        """The number of characters that so much of the audio says."""
+        """The number of characters that so much of the audio says, without one that it only begins."""
+        return int(self._text_at(audio_bytes))
+
+    def text_begun(self, audio_bytes: int) -> int:
+        """The same with a character of which it says half."""
+        return int(self._text_at(audio_bytes) + 0.5)
+
+    def _text_at(self, audio_bytes: int) -> float:
         index = bisect_right(self._byte_ends, audio_bytes)
         text_end = self._text_ends[index - 1] if index else 0
-        if index < len(self._byte_ends):
-            start = self._byte_ends[index - 1] if index else 0
-            share = (audio_bytes - start) / (self._byte_ends[index] - start)
-            text_end += int((self._text_ends[index] - text_end) * share)
-        return text_end
+        if index == len(self._byte_ends):
+            return text_end
+        start = self._byte_ends[index - 1] if index else 0
+        share = (audio_bytes - start) / (self._byte_ends[index] - start)
+        return text_end + (self._text_ends[index] - text_end) * share
 
     def _bytes_until(self, text_end: int) -> int:
         """How much of the audio says so many characters."""

@@ -109,6 +109,9 @@ def test_a_voice_that_fails_in_mid_sentence_is_replaced_at_the_next_word(trouble
         engine = await started(recording_voices(first, {}, deadline=0.5))
         speech, gaps, ends, last = engine.open(), [], [], loop_time()
         async for chunk in speech.speak(text_of(*CLAUSES)):
+            if chunk.again_from is not None:  # it is told before the next voice speaks
+                assert not len(chunk.pcm)
+                continue
             gaps.append(loop_time() - last)
             ends.append(chunk.text_end)
             last = loop_time()

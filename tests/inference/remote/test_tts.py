@@ -125,10 +125,29 @@ async def test_what_was_heard_of_a_turn_counts_from_where_the_worker_took_over()
         samples = [len((await anext(turn)).pcm) for _ in range(3)]  # until after "One. T"
         network.freeze(next(server.links.channel for server in servers if server.links.sessions))
         rest = [chunk async for chunk in turn]
-        assert rest[0].again_from == 5
+        assert (rest[0].again_from, len(rest[0].pcm)) == (5, 0)
         speech.heard(sum(samples) + 1000)
         await wait_until(lambda: heard)
         assert heard == [1000]
+
+
+@in_virtual_time
+async def test_the_end_of_a_voice_is_told_before_another_one_speaks():
+    """Else what is sent until then would be heard twice."""
+    network, engine = Network(), ScriptedTextToSpeech(first_delay=1.0, chunk_delay=0.05)
+    with replaced(PlacementLayer(network), StreamLayer(network)):
+        async with serving("tts", engine) as one, serving("tts", engine) as other, started(RemoteTextToSpeech()) as tts:
+            await wait_until(lambda: tts.describe().capacity == 256)
+            turn = tts.open().speak(text_of("Two, three, " * 50))
+            await anext(turn)
+            network.freeze(next(server.links.channel for server in (one, other) if server.links.sessions))
+            now, chunk = asyncio.get_running_loop().time, await anext(turn)
+            while chunk.again_from is None:
+                chunk = await anext(turn)
+            told = now()
+            await anext(turn)
+            assert now() - told == pytest.approx(1.0, abs=0.02)
+            await turn.aclose()
 
 
 @pytest.mark.parametrize("error", [EngineFull("no slot"), ContextTooLarge("too long"), EngineTimeout("too late")])

@@ -175,3 +175,10 @@ def test_sound_that_a_voice_says_again_is_not_sent_unless_it_was_sent_already(ag
     sent = b"".join(sending.audio for now in range(1, 40) for sending in playout.due(now / 10))
     assert len(sent) == round(left * 8000) - 2880 + 8000
     assert sent.endswith(b"\x20" * 8000)
+
+
+def test_of_a_character_counts_as_heard_what_is_said_whole_and_as_sent_what_is_said_half():
+    playout, speech = Playout(), segment()
+    playout.add(speech, b"\x10" * 1000, 10)
+    assert [speech.text_until(count) for count in (0, 440, 460, 1000)] == [0, 4, 4, 10]
+    assert [speech.text_begun(count) for count in (0, 440, 460, 1000)] == [0, 4, 5, 10]
