@@ -34,7 +34,7 @@ _MAGIC = b"CCcrypt\x01"
 """No WAV file begins with it: a file that does not either was stored before there were keys, and is read as it is."""
 _ID_BYTES = 8
 _SALT_BYTES = 32
-_HEADER_BYTES = len(_MAGIC) + _ID_BYTES + _SALT_BYTES
+HEADER_BYTES = len(_MAGIC) + _ID_BYTES + _SALT_BYTES
 
 
 class UnreadableFileError(CallsError):
@@ -54,7 +54,8 @@ class EncryptedStorage(Storage):
     """
 
     def __init__(self, *, keys: Sequence[bytes] = (), storage: dict[str, Any] | None = None) -> None:
-        self._keys = {key_id(key): key for key in keys}
+        self.keys = {key_id(key): key for key in keys}
+        """The keys by their ids; the first one encrypts."""
         self._inner: Storage = StorageHandler().create_storage(
             storage or {"BACKEND": "django.core.files.storage.FileSystemStorage"}
         )
@@ -64,38 +65,33 @@ class EncryptedStorage(Storage):
             raise ValueError(f"Files of this storage are opened to be read, not in mode {mode!r}.")
         inner = self._inner.open(name, "rb")
         try:
-            header = inner.read(_HEADER_BYTES)
+            header = inner.read(HEADER_BYTES)
             if not header.startswith(_MAGIC):
                 inner.seek(0)
                 return inner
-            return _OpenFile(_Decrypted(inner, header, self._keys, name), name)
+            return _OpenFile(_Decrypted(inner, header, self.keys, name), name)
         except BaseException:
             inner.close()
             raise
 
     def _save(self, name: str, content: "File[bytes]") -> str:
-        if not self._keys:
+        if not self.keys:
             return self._inner.save(name, content)
-        key = next(iter(self._keys.values()))
+        key = next(iter(self.keys.values()))
         with tempfile.TemporaryFile() as encrypted:
             _encrypt(content, encrypted, key)
             encrypted.seek(0)
             return self._inner.save(name, File(encrypted, name))
 
     @property
-    def key_ids(self) -> list[bytes]:
-        """The ids of all keys; the first one encrypts."""
-        return list(self._keys)
-
-    @property
     def first_key_id(self) -> bytes | None:
         """The id of the key that encrypts; None if there is none."""
-        return next(iter(self._keys), None)
+        return next(iter(self.keys), None)
 
     def key_id_of(self, name: str) -> bytes | None:
         """The id of the key with which a file is encrypted; None if it is stored as it is."""
         with self._inner.open(name, "rb") as inner:
-            header = inner.read(_HEADER_BYTES)
+            header = inner.read(HEADER_BYTES)
         return header[len(_MAGIC) :][:_ID_BYTES] if header.startswith(_MAGIC) else None
 
     def size(self, name: str) -> int:
@@ -107,7 +103,7 @@ class EncryptedStorage(Storage):
 
     def path(self, name: str) -> str:
         """The file on this machine, if it is not encrypted: programs that open a path would read it as it is."""
-        if self._keys:
+        if self.keys:
             raise NotImplementedError("This storage encrypts its files, so they have no path that could be opened.")
         return self._inner.path(name)
 
@@ -137,11 +133,17 @@ def key_id(key: bytes) -> bytes:
 
 def content_bytes(stored_bytes: int) -> int:
     """The bytes of content in an encrypted file of this size."""
-    body = max(stored_bytes - _HEADER_BYTES, 0)
+    body = max(stored_bytes - HEADER_BYTES, 0)
     return max(body - TAG * -(-body // (CHUNK + TAG)), 0)
 
 
-def _cipher(key: bytes, header: bytes) -> AESGCM:
+def make_salt() -> bytes:
+    """The salt of a new file, the last part of its header."""
+    return secrets.token_bytes(_SALT_BYTES)
+
+
+def make_cipher(key: bytes, header: bytes) -> AESGCM:
+    """The cipher of the file with this header."""
     return AESGCM(HKDF(SHA256(), 32, salt=header[-_SALT_BYTES:], info=_MAGIC).derive(key))
 
 
@@ -151,8 +153,8 @@ def _nonce(number: int, *, is_last: bool) -> bytes:
 
 
 def _encrypt(content: IO[bytes] | File[bytes], out: IO[bytes], key: bytes) -> None:
-    header = _MAGIC + key_id(key) + secrets.token_bytes(_SALT_BYTES)
-    cipher = _cipher(key, header)
+    header = _MAGIC + key_id(key) + make_salt()
+    cipher = make_cipher(key, header)
     out.write(header)
     content.seek(0)
     number, chunk = 0, _read_chunk(content)
@@ -176,17 +178,17 @@ class _Decrypted(io.RawIOBase):
 
     def __init__(self, inner: "File[bytes]", header: bytes, keys: dict[bytes, bytes], name: str) -> None:
         self._inner, self._header, self._name = inner, header, name
-        if len(header) < _HEADER_BYTES:
+        if len(header) < HEADER_BYTES:
             raise self._damaged()
         key = keys.get(header[len(_MAGIC) : len(_MAGIC) + _ID_BYTES])
         if key is None:
             raise UnreadableFileError(
                 f"{name} is encrypted with a key that is not among RECORDING_KEYS. Add that key behind the others."
             )
-        self._cipher = _cipher(key, header)
+        self._cipher = make_cipher(key, header)
         stored = inner.seek(0, io.SEEK_END)
         self.size = content_bytes(stored)
-        self._last = max(-(-(stored - _HEADER_BYTES) // (CHUNK + TAG)) - 1, 0)
+        self._last = max(-(-(stored - HEADER_BYTES) // (CHUNK + TAG)) - 1, 0)
         """The number of the last chunk."""
         self._position = 0
         self._number = -1
@@ -229,7 +231,7 @@ class _Decrypted(io.RawIOBase):
     def _load(self, number: int) -> None:
         if number == self._number:
             return
-        self._inner.seek(_HEADER_BYTES + number * (CHUNK + TAG))
+        self._inner.seek(HEADER_BYTES + number * (CHUNK + TAG))
         encrypted = self._inner.read(CHUNK + TAG)
         try:
             self._chunk = self._cipher.decrypt(_nonce(number, is_last=number == self._last), encrypted, self._header)

@@ -1,12 +1,15 @@
-"""Recordings as files: one WAV per stream in the spool, one per call in storage, served in ranges."""
+"""Recordings as files: one per stream in the spool, one WAV per call in storage, served in ranges."""
 
+import io
 import re
-import tempfile
+import struct
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from types import MappingProxyType
+from typing import IO, Any, Protocol
 
 from django.db import transaction
 from django.db.models.fields.files import FieldFile
@@ -14,37 +17,110 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from calls.models import Call
+from calls.sealed_sound import SealedSound, is_sealed
 
 PIECE_BYTES = 1 << 20
 """The most that one answer to a range request contains. Players request the next piece themselves."""
 STREAM_BYTES = 1 << 17
 """The bytes of a recording that are in memory at once, for each client that reads one."""
-_FRAMES = 1 << 16
-"""Frames that are copied at once when two recordings are joined: 8 s, or 256 kB of stereo."""
+_FRAMES = 1 << 13
+"""Frames that are read at once: about a second, or 32 kB of stereo."""
+_FORMAT = (2, 2, 8000)
+"""Channels, bytes of a sample, and samples a second of every recording."""
+_FRAME_BYTES = 4
 
 
-def join(earlier: IO[bytes], spooled: Path) -> IO[bytes]:
+class _Part(Protocol):
+    """Sound of which any frames can be read."""
+
+    frames: int
+
+    def read(self, frame: int, count: int) -> bytes: ...
+
+
+class _WavPart:
+    """The sound of a WAV file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._wave = wave.open(file, "rb")  # noqa: SIM115
+        if self._wave.getparams()[:3] != _FORMAT:
+            raise wave.Error(f"The format is another one than that of a recording: {self._wave.getparams()}.")
+        self.frames = self._wave.getnframes()
+
+    def read(self, frame: int, count: int) -> bytes:
+        self._wave.setpos(frame)
+        return self._wave.readframes(count)
+
+
+class _Joined(io.RawIOBase):
+    """Parts one after the other as one WAV file, of which nothing is written anywhere."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self._parts = parts
+        self._header = _header(sum(part.frames for part in parts))
+        self._size = len(self._header) + sum(part.frames for part in parts) * _FRAME_BYTES
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence] + offset
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:
+        piece = self._piece()[: len(buffer)]
+        buffer[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def _piece(self) -> bytes:
+        """Some bytes from the position on; none at the end."""
+        if self._position < len(self._header):
+            return self._header[self._position :]
+        frame, within = divmod(self._position - len(self._header), _FRAME_BYTES)
+        for part in self._parts:
+            if frame < part.frames:
+                wanted = min(_FRAMES, part.frames - frame)
+                # A file that was cut off has fewer frames than it says: the rest is silent.
+                return (part.read(frame, wanted) or bytes(wanted * _FRAME_BYTES))[within:]
+            frame -= part.frames
+        return b""
+
+
+def _header(frames: int) -> bytes:
+    payload = frames * _FRAME_BYTES
+    channels, width, rate = _FORMAT
+    layout = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * _FRAME_BYTES, _FRAME_BYTES, 8 * width)
+    return struct.pack("<4sI4s", b"RIFF", 36 + payload, b"WAVE") + layout + struct.pack("<4sI", b"data", payload)
+
+
+@contextmanager
+def whole_sound(
+    spooled: Path, earlier: IO[bytes] | None = None, *, keys: Mapping[bytes, bytes] = MappingProxyType({})
+) -> Iterator[IO[bytes]]:
     """
-    Return an open file with the earlier recording followed by ``spooled``. The caller closes it.
+    Open a recording of the spool as a WAV file, behind the recording of the call's ``earlier`` streams.
 
-    Uses little memory, however long the recordings are. Raises ``wave.Error`` or ``EOFError`` if their formats differ
-    or one of them is not a WAV file.
+    Nothing is written, and little is in memory, however long the recordings are. ``keys`` by their ids decrypt
+    ``spooled``. Raises ``wave.Error`` or ``EOFError`` if ``earlier`` is no recording.
     """
-    joined = tempfile.TemporaryFile(dir=spooled.parent)  # noqa: SIM115
-    try:
-        with wave.open(earlier, "rb") as first, wave.open(str(spooled), "rb") as second:
-            if first.getparams()[:3] != second.getparams()[:3]:
-                raise wave.Error(f"The formats differ: {first.getparams()} and {second.getparams()}.")
-            with wave.open(joined, "wb") as out:
-                out.setparams(first.getparams())
-                for part in (first, second):
-                    while frames := part.readframes(_FRAMES):
-                        out.writeframesraw(frames)
-    except BaseException:
-        joined.close()
-        raise
-    joined.seek(0)
-    return joined
+    with spooled.open("rb") as file:
+        parts: list[_Part] = [] if earlier is None else [_WavPart(earlier)]
+        sealed = is_sealed(file.read(8))
+        file.seek(0)
+        if not sealed and not parts:
+            yield file
+            return
+        parts.append(SealedSound(file, keys, spooled.name) if sealed else _WavPart(file))
+        with io.BufferedReader(_Joined(parts), STREAM_BYTES) as sound:
+            yield sound
 
 
 def delete_recording(instance: Call, **_: Any) -> None:

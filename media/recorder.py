@@ -1,5 +1,6 @@
 """
-The sound of a call as a stereo WAV: the caller on the left, the agent as it was heard on the right.
+The sound of a call as a stereo WAV: the caller on the left, the agent as it was heard on the right. If stored
+recordings are encrypted, this file is too.
 
 Each recording keeps the last seconds in memory, because it is known only later what the caller heard of the agent. One
 thread per process writes what changed, once a second. A call never waits for the disk: if the disk fails or is full,
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Protocol
 from uuid import uuid4
 
 import numpy as np
@@ -45,7 +47,31 @@ _MAX_WAITING = 600
 _HEADER_BYTES = 44
 _FRAME_BYTES = 4
 
+_SECOND_BYTES = RATE_HZ * _FRAME_BYTES
+
 Pwrite = Callable[[int, bytes, int], int]
+
+
+class Sealer(Protocol):
+    """Encrypts one file, which begins with ``header``."""
+
+    header: bytes
+
+    def seal(self, second: int, pcm: bytes) -> tuple[int, bytes]:
+        """Where a second's PCM is written, and what."""
+
+
+class Sealing(Protocol):
+    """How the files of a spool are encrypted: ``calls.services.spooled_sound`` is one."""
+
+    def make_sealer(self) -> Sealer | None:
+        """For a new file; None if it is not encrypted."""
+
+    def is_sealed(self, beginning: bytes) -> bool:
+        """Whether a file that begins so is encrypted."""
+
+    def has_sound(self, file_bytes: int) -> bool:
+        """Whether an encrypted file of this size has any sound."""
 
 
 def _header(payload_bytes: int) -> bytes:
@@ -58,8 +84,10 @@ def _header(payload_bytes: int) -> bytes:
 class RecordingFile:
     """The file of one recording. The writing thread alone uses it, except for ``path`` and ``is_dropped``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sealer: Sealer | None = None) -> None:
         self.path = path
+        self.sealer = sealer
+        """Encrypts the file, which is no WAV file then; None if it is stored as it is."""
         self.is_dropped = False
         """The recording was given up: nothing more is written."""
         self.descriptor: int | None = None
@@ -75,9 +103,9 @@ class Recording:
     Positions are samples into the caller's stream. Nothing here blocks or raises.
     """
 
-    def __init__(self, spool: RecordingSpool, path: Path) -> None:
+    def __init__(self, spool: RecordingSpool, path: Path, sealer: Sealer | None) -> None:
         self._spool = spool
-        self._file = RecordingFile(path)
+        self._file = RecordingFile(path, sealer)
         self._window = np.full((WINDOW, 2), SILENCE[0], np.uint8)
         """Mu-law of both sides, a row for each position from ``_base`` on."""
         self._base = 0
@@ -141,8 +169,10 @@ class Recording:
     def _write(self) -> None:
         self._write_at = self._end + _WRITE_INTERVAL
         if self._unwritten is not None:
-            rows = self._window[self._unwritten - self._base : self._end - self._base]
-            self._spool.write(self._file, self._unwritten, rows.tobytes())
+            # Whole seconds are encrypted. The window begins with one.
+            begin = self._unwritten if self._file.sealer is None else self._unwritten // RATE_HZ * RATE_HZ
+            rows = self._window[begin - self._base : self._end - self._base]
+            self._spool.write(self._file, begin, rows.tobytes())
             self._unwritten = None
 
     def _slide(self) -> None:
@@ -167,12 +197,13 @@ class RecordingSpool:
     """
     The recordings of one process on their way to storage, in ``directory``: ``<call id>.<x>.wav`` for each stream.
 
-    ``open``, ``write``, ``drop`` and ``finish`` return at once; the work is done on a thread, in this order. ``pwrite``
-    is ``os.pwrite``, or a test's replacement.
+    ``open``, ``write``, ``drop`` and ``finish`` return at once; the work is done on a thread, in this order.
+    ``pwrite`` is ``os.pwrite``, or a test's replacement. Without ``sealing`` no file is encrypted.
     """
 
-    def __init__(self, directory: Path, *, pwrite: Pwrite = os.pwrite) -> None:
+    def __init__(self, directory: Path, *, sealing: Sealing | None = None, pwrite: Pwrite = os.pwrite) -> None:
         self._directory = directory
+        self._sealing = sealing
         self._pwrite = pwrite
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         """The work of the thread; None ends it."""
@@ -184,7 +215,8 @@ class RecordingSpool:
         """A recording at position 0. The file is created with the first second of sound."""
         if not re.fullmatch(r"[\w-]+", call_id):
             raise ValueError(f"the call id {call_id!r} cannot be part of a file name")
-        return Recording(self, self._directory / f"{call_id}.{uuid4().hex[:12]}.wav")
+        sealer = self._sealing.make_sealer() if self._sealing is not None else None
+        return Recording(self, self._directory / f"{call_id}.{uuid4().hex[:12]}.wav", sealer)
 
     def write(self, file: RecordingFile, position: int, mulaw: bytes) -> None:
         """Write both sides from ``position`` on, their samples in turn."""
@@ -246,14 +278,27 @@ class RecordingSpool:
         try:
             if file.descriptor is None:
                 file.descriptor = self._create(file.path)
+                if file.sealer is not None:
+                    self._write_all(file.descriptor, file.sealer.header, 0)
             pcm = decode_mulaw(mulaw).tobytes()
-            self._write_all(file.descriptor, pcm, _HEADER_BYTES + position * _FRAME_BYTES)
-            payload_bytes = position * _FRAME_BYTES + len(pcm)
-            if payload_bytes > file.payload_bytes:
-                file.payload_bytes = payload_bytes
-                self._write_all(file.descriptor, _header(payload_bytes), 0)
+            if file.sealer is None:
+                self._write_plain(file, file.descriptor, position, pcm)
+            else:
+                self._write_sealed(file.sealer, file.descriptor, position // RATE_HZ, pcm)
         except OSError as error:
             self._drop(file, str(error))
+
+    def _write_plain(self, file: RecordingFile, descriptor: int, position: int, pcm: bytes) -> None:
+        self._write_all(descriptor, pcm, _HEADER_BYTES + position * _FRAME_BYTES)
+        payload_bytes = position * _FRAME_BYTES + len(pcm)
+        if payload_bytes > file.payload_bytes:
+            file.payload_bytes = payload_bytes
+            self._write_all(descriptor, _header(payload_bytes), 0)
+
+    def _write_sealed(self, sealer: Sealer, descriptor: int, second: int, pcm: bytes) -> None:
+        for number, at in enumerate(range(0, len(pcm), _SECOND_BYTES), second):
+            offset, sealed = sealer.seal(number, pcm[at : at + _SECOND_BYTES])
+            self._write_all(descriptor, sealed, offset)
 
     def _create(self, path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -304,10 +349,7 @@ class RecordingSpool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             state = os.fstat(descriptor)
-            payload_bytes = (state.st_size - _HEADER_BYTES) // _FRAME_BYTES * _FRAME_BYTES
-            if state.st_nlink and payload_bytes > 0:
-                os.ftruncate(descriptor, _HEADER_BYTES + payload_bytes)
-                self._write_all(descriptor, _header(payload_bytes), 0)
+            if state.st_nlink and self._complete(descriptor, state.st_size):
                 self._locks[path] = descriptor
                 return True
             if state.st_nlink:
@@ -318,3 +360,13 @@ class RecordingSpool:
             logger.error("Could not recover the recording %s, it stays in the spool: %s", path.name, error)
         os.close(descriptor)
         return False
+
+    def _complete(self, descriptor: int, file_bytes: int) -> bool:
+        """Put the header of a file right that its process has left; False if it has no sound."""
+        if self._sealing is not None and self._sealing.is_sealed(os.pread(descriptor, 8, 0)):
+            return self._sealing.has_sound(file_bytes)
+        payload_bytes = (file_bytes - _HEADER_BYTES) // _FRAME_BYTES * _FRAME_BYTES
+        if payload_bytes > 0:
+            os.ftruncate(descriptor, _HEADER_BYTES + payload_bytes)
+            self._write_all(descriptor, _header(payload_bytes), 0)
+        return payload_bytes > 0

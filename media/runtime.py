@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections
 
 from calls import services
-from calls.services import draining, facts, traces
+from calls.services import draining, facts, spooled_sound, traces
 from inference.backends import Engines, make_engines
 from inference.models.needs import name_of
 from inference.types import AUTO, EngineError, has_language
@@ -85,7 +85,7 @@ class Runtime:
         # Any option of the voice may change how it sounds, so all of them together are the version of its phrases.
         self.phrases = Phrases(self.engines.tts, folder=folder / "phrases", version=repr(settings.ENGINES["tts"]))
         self.reply_load = ReplyLoad(max(1, settings.MAX_LIVE_CALLS // EARLY_SHARE))
-        self.recordings = RecordingSpool(folder / "recordings")
+        self.recordings = RecordingSpool(folder / "recordings", sealing=spooled_sound)
         self.facts = FactSpool(
             lambda fact: in_own_connection(services.record_fact, fact),
             folder=folder / "facts",

@@ -8,10 +8,11 @@ written once.
 import json
 import logging
 import wave
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, assert_never
+from typing import IO, Annotated, Literal, TypeAlias, assert_never
 from uuid import UUID, uuid4
 
 import msgspec
@@ -22,6 +23,7 @@ from django.utils import timezone
 
 from calls import recordings
 from calls.costs import add_usage
+from calls.encrypted_storage import EncryptedStorage
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, DoNotCall, Turn
 from calls.numbers import caller_number
@@ -141,7 +143,7 @@ class UsageCounted(_Fact, tag="usage", frozen=True, kw_only=True):
 
 
 class RecordingFinished(_Fact, tag="recording", frozen=True, kw_only=True):
-    """The recording of one stream is a finished WAV file at ``path``, in the spool of this machine."""
+    """The recording of one stream is the finished file at ``path``, in the spool of this machine."""
 
     path: str
 
@@ -340,12 +342,17 @@ def _attach_recording(fact: RecordingFinished) -> None:
     spooled.unlink(missing_ok=True)
 
 
-def _whole_recording(call: Call, spooled: Path) -> "File[bytes]":
+@contextmanager
+def _whole_recording(call: Call, spooled: Path) -> "Iterator[File[bytes]]":
     """The sound of the call's earlier streams, where it can still be read, and that of this one behind it."""
-    if call.recording:
-        try:
-            with call.recording.open("rb") as earlier:
-                return File(recordings.join(earlier, spooled))
-        except (FileNotFoundError, EOFError, wave.Error) as error:
-            logger.warning("Call %s: the recording before the reconnect is lost: %s", call, error)
-    return File(spooled.open("rb"))
+    storage = call.recording.storage
+    keys = storage.keys if isinstance(storage, EncryptedStorage) else {}
+    with ExitStack() as stack:
+        sound: IO[bytes] | None = None
+        if call.recording:
+            try:
+                earlier = stack.enter_context(call.recording.open("rb"))
+                sound = stack.enter_context(recordings.whole_sound(spooled, earlier, keys=keys))
+            except (FileNotFoundError, EOFError, wave.Error) as error:
+                logger.warning("Call %s: the recording before the reconnect is lost: %s", call, error)
+        yield File(sound or stack.enter_context(recordings.whole_sound(spooled, keys=keys)))

@@ -106,5 +106,5 @@ def _names(name: str, storage: EncryptedStorage) -> list[str]:
     """The names that this recording may have: that of the first key, those of the others, and that without a key."""
     path = PurePosixPath(name)
     stem = _KEY_IN_NAME.sub("", path.stem)
-    ends = [*(f".{key.hex()}" for key in storage.key_ids), ""]
+    ends = [*(f".{key.hex()}" for key in storage.keys), ""]
     return [str(path.with_name(f"{stem}{end}{path.suffix}")) for end in ends]
