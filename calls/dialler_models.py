@@ -1,7 +1,62 @@
-"""The tables of the dialler's state: its pace and its pauses. Import them from ``calls.models``."""
+"""The tables of the dialler: attempts, pace, pauses, and the do-not-call list. Import them from ``calls.models``."""
 
+import uuid
+
+from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
+
+from calls.status import Status
+
+is_number = RegexValidator(r"^\+[1-9][0-9]{6,14}$", "Write it as +15551234567.")
+
+
+class DialAttempt(models.Model):
+    """
+    One attempt to dial a call.
+
+    The row exists before its request is sent, and its id is part of the address of every callback. The process that
+    sets ``requested_at`` (compare-and-set) sends the request. It is never sent again.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    call = models.ForeignKey("calls.Call", on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveSmallIntegerField(help_text="Counts the attempts of the call.")
+    sid = models.CharField("CallSid", max_length=64, unique=True, null=True)
+    status = models.CharField(
+        max_length=11, choices=[(status.value, status.value) for status in Status], default=Status.QUEUED.value
+    )
+    to_number = models.CharField(max_length=20)
+    from_number = models.CharField(max_length=20)
+    created_at = models.DateTimeField(default=timezone.now)
+    requested_at = models.DateTimeField(
+        null=True, help_text="When the request was sent to the carrier. Empty if it was not sent yet."
+    )
+    checked_at = models.DateTimeField(null=True, help_text="When the carrier was last asked about the attempt.")
+    answered_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    answered_by = models.CharField(max_length=32, blank=True)
+    sip_code = models.PositiveSmallIntegerField(null=True)
+    error_code = models.CharField(
+        max_length=32, blank=True, help_text="The carrier's error number, or a word such as not-sent."
+    )
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(fields=["call", "number"], name="one_attempt_per_claim"),
+            models.UniqueConstraint(
+                fields=["to_number"], condition=models.Q(ended_at=None), name="one_live_attempt_per_number"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["to_number", "created_at"], name="attempt_number_day"),
+            models.Index(fields=["created_at"], condition=models.Q(ended_at=None), name="attempt_open"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.call_id}"
 
 
 class DialPace(models.Model):
@@ -70,3 +125,28 @@ class DialPause(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_scope_display()} {self.subject}".strip()
+
+
+class DoNotCall(models.Model):
+    """A number that is never dialled."""
+
+    class Source(models.TextChoices):
+        CALLER = "caller", "said by the caller"
+        KEY = "key", "key pressed by the caller"
+        AGENT = "agent", "understood by the agent"
+        API = "api", "REST API"
+        OPERATOR = "operator", "operator"
+
+    number = models.CharField(max_length=20, unique=True, validators=[is_number])
+    reason = models.CharField(max_length=255, blank=True)
+    source = models.CharField(max_length=8, choices=Source, default=Source.OPERATOR)
+    call = models.ForeignKey("calls.Call", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        verbose_name = "do-not-call entry"
+        verbose_name_plural = "do-not-call list"
+
+    def __str__(self) -> str:
+        return self.number

@@ -15,15 +15,16 @@ from django.db import models
 from django.utils import timezone
 
 from calls import costs, rates
+from calls.dialler_models import DialAttempt as DialAttempt
 from calls.dialler_models import DialPace as DialPace
 from calls.dialler_models import DialPause as DialPause
+from calls.dialler_models import DoNotCall as DoNotCall
+from calls.dialler_models import is_number
 from calls.keyterms import are_keyterms
 from calls.languages import LANGUAGE, are_voices_of_languages, judge_language, problems_of_others
 from calls.numbers import E164
 from calls.status import Status
 from calls.variables import misspelt
-
-_is_number = RegexValidator(r"^\+[1-9][0-9]{6,14}$", "Write it as +15551234567.")
 
 
 def fits(text: str, model: type[models.Model], field: str) -> bool:
@@ -97,7 +98,7 @@ class Agent(models.Model):
     phone_number = models.CharField(
         max_length=20,
         blank=True,
-        validators=[_is_number],
+        validators=[is_number],
         help_text="The number that this agent answers and calls from, as +15551234567. If it is empty, the agent "
         "answers every number without an agent of its own, and calls from TWILIO_PHONE_NUMBER.",
     )
@@ -367,79 +368,6 @@ class Call(models.Model):
     def far_number(self) -> str:
         """The number of the person on the line, whoever dialled."""
         return self.to_number if self.direction == self.Direction.OUTBOUND else self.from_number
-
-
-class DialAttempt(models.Model):
-    """
-    One attempt to dial a call.
-
-    The row exists before its request is sent, and its id is part of the address of every callback. The process that
-    sets ``requested_at`` (compare-and-set) sends the request. It is never sent again.
-    """
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    call = models.ForeignKey(Call, on_delete=models.CASCADE, related_name="attempts")
-    number = models.PositiveSmallIntegerField(help_text="Counts the attempts of the call.")
-    sid = models.CharField("CallSid", max_length=64, unique=True, null=True)
-    status = models.CharField(
-        max_length=11, choices=[(status.value, status.value) for status in Status], default=Status.QUEUED.value
-    )
-    to_number = models.CharField(max_length=20)
-    from_number = models.CharField(max_length=20)
-    created_at = models.DateTimeField(default=timezone.now)
-    requested_at = models.DateTimeField(
-        null=True, help_text="When the request was sent to the carrier. Empty if it was not sent yet."
-    )
-    checked_at = models.DateTimeField(null=True, help_text="When the carrier was last asked about the attempt.")
-    answered_at = models.DateTimeField(null=True)
-    ended_at = models.DateTimeField(null=True)
-    answered_by = models.CharField(max_length=32, blank=True)
-    sip_code = models.PositiveSmallIntegerField(null=True)
-    error_code = models.CharField(
-        max_length=32, blank=True, help_text="The carrier's error number, or a word such as not-sent."
-    )
-    error = models.TextField(blank=True)
-
-    class Meta:
-        ordering = ["number"]
-        constraints = [
-            models.UniqueConstraint(fields=["call", "number"], name="one_attempt_per_claim"),
-            models.UniqueConstraint(
-                fields=["to_number"], condition=models.Q(ended_at=None), name="one_live_attempt_per_number"
-            ),
-        ]
-        indexes = [
-            models.Index(fields=["to_number", "created_at"], name="attempt_number_day"),
-            models.Index(fields=["created_at"], condition=models.Q(ended_at=None), name="attempt_open"),
-        ]
-
-    def __str__(self) -> str:
-        return f"attempt {self.number} of {self.call_id}"
-
-
-class DoNotCall(models.Model):
-    """A number that is never dialled."""
-
-    class Source(models.TextChoices):
-        CALLER = "caller", "said by the caller"
-        KEY = "key", "key pressed by the caller"
-        AGENT = "agent", "understood by the agent"
-        API = "api", "REST API"
-        OPERATOR = "operator", "operator"
-
-    number = models.CharField(max_length=20, unique=True, validators=[_is_number])
-    reason = models.CharField(max_length=255, blank=True)
-    source = models.CharField(max_length=8, choices=Source, default=Source.OPERATOR)
-    call = models.ForeignKey(Call, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
-    created_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        ordering = ["-created_at", "-id"]
-        verbose_name = "do-not-call entry"
-        verbose_name_plural = "do-not-call list"
-
-    def __str__(self) -> str:
-        return self.number
 
 
 class CallOrder(models.Model):
