@@ -1,5 +1,6 @@
 """Migrations of a database that has rows: each keeps them."""
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -7,7 +8,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from calls.models import Call, DialPace
+from calls.models import Call
 
 
 @pytest.fixture
@@ -73,8 +74,21 @@ def test_numbers_of_an_earlier_version_are_brought_into_one_form(migrate):
     assert after.get_model("calls", "DoNotCall").objects.count() == 1
 
 
-def test_a_process_of_an_earlier_version_paces_the_dialler_while_a_later_one_is_installed(transactional_db):
-    earlier = MigrationExecutor(connection).loader.project_state([("calls", "0009_defaults_in_the_database")]).apps
-    DialPace.objects.create(next_at=timezone.now())
-    pace = earlier.get_model("calls", "DialPace").objects.get()
-    assert (pace.paused_until, pace.failures, pace.reason) == (None, 0, "")
+@pytest.mark.parametrize(
+    ("reason", "cause"), [("too many requests", "carrier"), ("engines: no room on the GPU", "engines"), ("", None)]
+)
+def test_a_pause_that_an_earlier_version_has_begun_goes_on(migrate, reason, cause):
+    before = migrate("0015_redact_numbers")
+    now = timezone.now()
+    until = now + timedelta(minutes=5 if cause else -5)
+    before.get_model("calls", "DialPace").objects.create(pk=1, next_at=now)
+    with connection.cursor() as cursor:
+        old = "paused_until = %s, reason = %s, failures = 3"
+        cursor.execute(f"UPDATE calls_dialpace SET {old}", [until, reason])
+    after = migrate("0016_dial_pace_without_pauses")
+    with connection.cursor() as cursor:
+        columns = {column.name for column in connection.introspection.get_table_description(cursor, "calls_dialpace")}
+    assert columns == {"id", "next_at", "limit", "limit_at"}
+    found = after.get_model("calls", "DialPause").objects.values_list("scope", "cause", "until", "failures", "reason")
+    kept = ("everything", cause, until, 3, reason.removeprefix("engines: "))
+    assert list(found) == ([kept] if cause else [])
