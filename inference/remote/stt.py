@@ -138,8 +138,8 @@ class RemoteTranscription:
 
     @property
     def delayed(self) -> bool:
-        """Whether the channel layer does not work, so that the words come once it does."""
-        return self._error is None and self._engine.layer_is_silent
+        """Whether no worker has the utterance, or the channel layer does not work: the words come once that changes."""
+        return self._error is None and (self._engine.layer_is_silent or not self._session.open)
 
     # -- the session ------------------------------------------------------------------------------------
 

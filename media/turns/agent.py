@@ -56,6 +56,10 @@ class Agent:
         """The reply to a caller who may still go on. Set in the caller's turn only."""
         self.lines: deque[QueuedLine] = deque()
         """The lines to say as soon as the agent may, in this order, beside its replies."""
+        self.bridged = 0
+        """The number of fillers since the caller has finished, before their words are known."""
+        self.bridged_at = 0.0
+        """When the last of them was asked for. Session clock."""
         self._failed_turns = 0
         """The number of turns in succession that had failing engines."""
         self._turns = 0
@@ -107,6 +111,7 @@ class Agent:
             decided = now if timing.released is None else timing.released
             waiting_since = min(decided, stopped + self._options.longest_silence - self._options.filler_after)
         turn = self._begin_turn(AgentTurn(started=now, timing=timing, waiting_since=waiting_since))
+        turn.fillers_before, self.bridged = self.bridged, 0
         if self.speculation is not None and self.has_speculated_on(history):
             reply, self.speculation = self.speculation, None
             reply.released = True
@@ -118,7 +123,7 @@ class Agent:
 
     def say(self, text: str, now: float, *, protected: bool = False, queued: QueuedLine | None = None) -> None:
         """Say fixed words: in the turn that the agent has, else in a new one."""
-        turn = self.turn
+        turn, self.bridged = self.turn, 0
         if turn is None:
             turn = self._begin_turn(AgentTurn(started=now, timing=Timing(), waiting_since=now))
         turn.protected = turn.protected or protected
@@ -181,14 +186,24 @@ class Agent:
 
     def _say_filler(self, turn: AgentTurn, now: float) -> None:
         turn.fallback = True
-        if turn.fillers < len(self._options.fillers):
-            self._say(turn, Kind.FILLER, self._options.fillers[turn.fillers], now)
+        fillers = self._options.fillers
+        if turn.fillers < len(fillers):
+            text = fillers[(turn.fillers_before + turn.fillers) % len(fillers)]
+            self._say(turn, Kind.FILLER, text, now)
             turn.fillers += 1
 
     def bridge(self, now: float) -> None:
-        """The caller asks whether anybody is there while the reply is made: a filler answers, if one is left."""
+        """
+        Say a filler, if one is left.
+
+        The caller asks whether anybody is there while the reply is made, or has finished and is waiting in their turn.
+        """
         turn = self.turn
-        if turn is not None and turn.pending and turn.replies[-1].kind is not Kind.FILLER:
+        if turn is None:
+            turn = self._begin_turn(AgentTurn(started=now, timing=Timing(), waiting_since=now, in_callers_turn=True))
+            turn.fillers_before, self.bridged, self.bridged_at = self.bridged, self.bridged + 1, now
+            self._say_filler(turn, now)
+        elif turn.pending and turn.replies[-1].kind is not Kind.FILLER:
             self._say_filler(turn, now)
 
     # -- what the engines deliver ---------------------------------------------------------------------

@@ -117,6 +117,10 @@ class AgentTurn:
     """The number of replies of the language model that have failed in this turn."""
     fillers: int = 0
     """The number of fillers that were asked for."""
+    fillers_before: int = 0
+    """The number of fillers that the caller has heard while their words were awaited: others come first."""
+    in_callers_turn: bool = False
+    """It is a filler until the caller's words are known, of which the language model is not told."""
     fallback: bool = False
     """An engine was slow or failed, and fixed words stand for what it did not deliver."""
 

@@ -179,6 +179,16 @@ class Caller:
             return None
         return self.utterance.snapshot.patience_ends(self._options.transcript_timeout)
 
+    @property
+    def waits_until(self) -> float | None:
+        """When the caller has waited too long in silence for recognition; None while it is not out of reach."""
+        utterance = self.utterance
+        if utterance is None or utterance.pause is None:
+            return None
+        if utterance.snapshot is None or utterance.snapshot.delayed_at is None:
+            return None
+        return self._clock.time_of(utterance.pause.since) + self._options.longest_silence
+
     def take_partial(self, event: ev.TranscriptPartial, now: float) -> bool:
         """Recognition has more words. False if they say nothing new."""
         utterance = self.utterance

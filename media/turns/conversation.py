@@ -195,7 +195,9 @@ class Conversation:
             due.append(keys_due)
         if control.floor is Floor.OVERLAP and not control.agent_may_start:
             due.append(self._clock.seen + STALLED)
-        if control.floor in (Floor.AGENT, Floor.OVERLAP):
+        if (filler_due := control.filler_due) is not None:
+            due.append(filler_due)
+        if control.floor in (Floor.AGENT, Floor.OVERLAP, Floor.BRIDGED):
             mark = control.opening.mark
             speaking = control.agent.deadline(may_start=control.agent_may_start) if mark is None else mark.due
             if speaking is not None:

@@ -157,6 +157,12 @@ class FloorControl:
                 self.speculating.went_on()
                 if self.caller.resume(position, overlapping=False):
                     self.agent.drop_speculation()
+            case Floor.BRIDGED:
+                self.speculating.went_on()
+                self.caller.resume(position, overlapping=False)
+                self.agent.drop_speculation()
+                self.records.finish_agent_turn(self.now, interrupted=True)
+                self.floor = Floor.CALLER
             case Floor.OVERLAP | Floor.HELD:
                 self.caller.resume(position, overlapping=True)
             case _:
@@ -183,6 +189,8 @@ class FloorControl:
                 self._consider_silence()
             case Floor.CALLER if utterance is not None:
                 self._consider_turn(utterance)
+            case Floor.BRIDGED if utterance is not None and self.caller.judge_turn() is CallerMove.SPECULATE:
+                self.speculating.begin(utterance)
             case Floor.OVERLAP if utterance is not None and turn is not None:
                 verdict, position = self.overlaps.verdict(utterance), self.caller.position
                 move = judge_overlap(utterance, verdict, position=position, pending=turn.pending)
@@ -474,7 +482,20 @@ class FloorControl:
     @property
     def agent_may_start(self) -> bool:
         """The caller is not speaking, or has not been heard of for so long that it is not known."""
-        return self.floor is Floor.AGENT or (self.floor is Floor.OVERLAP and self.now >= self._clock.seen + STALLED)
+        return self.floor in (Floor.AGENT, Floor.BRIDGED) or (
+            self.floor is Floor.OVERLAP and self.now >= self._clock.seen + STALLED
+        )
+
+    @property
+    def filler_due(self) -> float | None:
+        """When the agent says a filler in the caller's turn, because recognition is out of reach."""
+        waited, agent = self.caller.waits_until, self.agent
+        if self.floor is not Floor.CALLER or self.opening.waiting or waited is None:
+            return None
+        if agent.bridged >= len(self._options.fillers):
+            return None
+        heard = max(agent.playout.quiet_at, agent.bridged_at) + self._options.filler_after
+        return max(waited, heard) if agent.bridged else waited
 
     def let_agent_speak(self) -> None:
         """Let the agent go on with its turn, or begin one if there is a line to say."""
@@ -486,7 +507,10 @@ class FloorControl:
         if self.floor is Floor.IDLE and self.agent.lines and self.keypad.pending is None and not self.opening.waiting:
             self.floor = Floor.AGENT
             self.agent.say_next_line(self.now)
-        while self.floor in (Floor.AGENT, Floor.OVERLAP):
+        if (filler_due := self.filler_due) is not None and self.now >= filler_due:
+            self.floor = Floor.BRIDGED
+            self.agent.bridge(self.now)
+        while self.floor in (Floor.AGENT, Floor.OVERLAP, Floor.BRIDGED):
             ending = self.closing.ending
             match self.agent.tick(self.now, may_start=self.agent_may_start):
                 case Progress.GOING:

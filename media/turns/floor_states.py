@@ -16,6 +16,8 @@ class Floor(Enum):
     """The agent, which is speaking or about to."""
     OVERLAP = auto()
     """The agent, but the caller's voice has begun, and it is not yet clear why."""
+    BRIDGED = auto()
+    """The caller, who has finished, but their words are not known yet, and the agent says a filler."""
     HELD = auto()
     """The agent, whose sound was stopped provisionally because the caller speaks."""
     CLOSING = auto()

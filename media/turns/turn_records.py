@@ -81,7 +81,7 @@ class TurnRecords:
         if turn is not None and record is not None:
             self._history.record(record)
             self.warm_due = True
-            if record.heard:
+            if record.heard and not turn.in_callers_turn:
                 self._history.add_agent(turn.heard_in_answer, unsaid=turn.rest_after(record.heard))
                 if self._overlaps.gives_time(record.heard):
                     self._silence.give_time()

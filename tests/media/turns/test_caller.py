@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from media.turns import commands as cmd
 from media.turns import events as ev
 from media.turns.caller import MISSED, NOTHING_SAID, Caller, CallerMove, Unheard
 from media.turns.clock import StreamClock, samples
@@ -62,13 +63,50 @@ def delayed(phone: Phone, *, until: float) -> None:
         phone.at(tenth / 10, ev.TranscriptDelayed(1, 1))
 
 
-def test_words_are_awaited_while_recognition_is_out_of_reach():
+def test_words_are_awaited_while_recognition_is_out_of_reach_and_a_filler_bridges_the_wait():
     phone = Phone(engines=Engines(snapshot=3.5))
     phone.caller_says("What time do you open?", start=0.5, end=1.3)
     delayed(phone, until=5.0)
+    phone.wait_until(12.0)
+    filler = phone.options.fillers[0]
+    assert phone.transcript == [("agent", filler), ("caller", "What time do you open?"), ("agent", REPLY)]
+    assert phone.agent_turns[0] == pytest.approx(1.3 + phone.options.longest_silence, abs=0.1)
+    assert phone.agent_turns[1] < 1.3 + 3.5 + 1.0
+    assert phone.sent(cmd.StartReply)[-1].history == (cmd.Line("caller", "What time do you open?"),)
+
+
+def test_a_slow_reply_behind_that_wait_gets_the_next_filler():
+    phone = Phone(engines=Engines(snapshot=3.5, first_token=1.5))
+    phone.caller_says("What time do you open?", start=0.5, end=1.3)
+    delayed(phone, until=5.0)
+    phone.wait_until(14.0)
+    first, second = phone.options.fillers
+    assert phone.transcript[:2] == [("agent", first), ("caller", "What time do you open?")]
+    assert phone.transcript[2] == ("agent", f"{second} {REPLY}")
+
+
+def test_words_that_come_while_the_filler_sounds_are_answered_behind_it():
+    phone = Phone(engines=Engines(snapshot=2.1))
+    phone.caller_says("What time do you open?", start=0.5, end=1.3)
+    delayed(phone, until=3.5)
     phone.wait_until(8.0)
-    assert phone.transcript[0] == ("caller", "What time do you open?")
-    assert phone.agent_turns[0] < 1.3 + 3.5 + 1.0
+    assert [text for _, text in phone.transcript] == [phone.options.fillers[0], "What time do you open?", REPLY]
+    assert len(phone.agent_stretches) == 1  # the reply was made meanwhile
+
+
+def test_a_caller_who_goes_on_stops_the_filler_and_is_heard_out():
+    phone = Phone(engines=Engines(snapshot=2.5))
+    phone.caller_says("I would like to know", start=0.5, end=1.3)
+    delayed(phone, until=3.5)
+    phone.caller_says("what time you open.", start=3.4, end=4.4)
+    phone.wait_until(3.3)
+    assert phone.conversation.floor is Floor.BRIDGED
+    phone.engines.snapshot = 0.05
+    phone.wait_until(3.6)
+    assert phone.conversation.floor is Floor.CALLER
+    phone.wait_until(12.0)
+    assert ("caller", "I would like to know what time you open.") in phone.transcript
+    assert phone.agent_stretches[0][1] < 3.8
 
 
 def test_words_are_not_awaited_for_ever():
@@ -76,8 +114,8 @@ def test_words_are_not_awaited_for_ever():
     phone.caller_says("What time do you open?", start=0.5, end=1.3)
     delayed(phone, until=30.0)
     phone.wait_until(12.0)
-    assert phone.transcript == [("agent", phone.options.not_caught)]
-    assert phone.agent_turns[0] == pytest.approx(1.3 + LONGEST_DELAY, abs=0.3)
+    assert phone.transcript == [("agent", text) for text in (*phone.options.fillers, phone.options.not_caught)]
+    assert phone.agent_turns[2] == pytest.approx(1.3 + LONGEST_DELAY, abs=0.3)
 
 
 def a_caller() -> Caller:

@@ -113,7 +113,7 @@ def calls(draw) -> Phone:
 COMMON = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 LONG_OVER = 130.0
 """Seconds: longer than a caller of ``calls`` ever speaks, and than a silent call takes to be ended."""
-AGENT_HAS_TURN = (Floor.AGENT, Floor.OVERLAP, Floor.HELD)
+AGENT_HAS_TURN = (Floor.AGENT, Floor.OVERLAP, Floor.HELD, Floor.BRIDGED)
 
 
 def check_turns_timers_and_playout(phone: Phone) -> None:
