@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
 
-from media.redaction.digits import JOINS, Run, Token, fold, read_runs, tokens_of
+from media.redaction.digits import JOINS, Piece, Run, Token, fold, read_loosely, read_runs, tokens_of
 
 
 class Kind(StrEnum):
@@ -97,6 +97,8 @@ _REQUEST = phrases(
     "por favor", "s'il vous plait",
 )  # fmt: skip
 _start = attrgetter("start")
+_EXPIRES = re.compile(r"[\s,.]*\d\d?\s?/\s?(?:20)?\d\d\b(?:[\s,.]*\d{3,4}\b)?")
+"""A date behind a card, and the security code behind that."""
 _SENTENCE = re.compile(r"[^.!?]+[.!?]*")
 
 _AROUND = frozenset("it's its is that's yes yeah sure then pressed no sorry".split())
@@ -107,6 +109,10 @@ NEAR = 12
 SHORTEST = {Kind.CARD: 6, Kind.ACCOUNT: 5, Kind.SOCIAL: 4, Kind.CODE: 3}
 """Digits of a number that the speaker has named. The last four digits of a card identify it and may be kept."""
 LONGEST_CARD = 19
+_TELEPHONE = range(7, 12)
+"""Digits of a telephone number."""
+_MOST_BEHIND_CARD = 10
+"""Digits of an expiry date and a security code."""
 SHORTEST_ASKED = 3
 """Digits of a part of a number that was asked for."""
 SHORTEST_REPEATED = 4
@@ -136,13 +142,14 @@ def find_numbers(
     """
     folded, tokens = fold(text), tokens_of(text)
     found = [*_ibans(tokens, language), *(Found(*match.span(), Kind.SOCIAL) for match in _INSURANCE.finditer(folded))]
-    has_card, dictated = False, asked is not None and is_dictated(text, language)
+    cards = _cards(text, language)
+    found += [card for card in cards if not any(card.start < one.end and one.start < card.end for one in found)]
+    has_card, dictated = bool(cards), asked is not None and is_dictated(text, language)
     for run in read_runs(text, language):
         if any(run.start < one.end and one.start < run.end for one in found):
             continue
-        if (proved := _proved(run)) is not None:
-            has_card = has_card or proved.kind is Kind.CARD
-            found.append(proved)
+        if is_social_security(run):
+            found.append(Found(run.start, run.end, Kind.SOCIAL))
             continue
         kind = asked if dictated else _named(run, folded, tokens, asked)
         if kind is None and has_card and len(run.digits) in (3, 4) and not _is_plain(run, tokens):
@@ -202,26 +209,48 @@ def named_in(text: str) -> Kind | None:
 # --- Numbers that prove themselves ---------------------------------------------------------------------------
 
 
-def _proved(run: Run) -> Found | None:
-    if (card := card_in(run)) is not None:
-        # What follows the number at once is its expiry date and its security code.
-        return Found(run.pieces[card].start, run.end, Kind.CARD)
-    if is_social_security(run):
-        return Found(run.start, run.end, Kind.SOCIAL)
-    return None
+def _cards(text: str, language: str) -> list[Found]:
+    """The cards, with the expiry date and the security code that follow at once."""
+    found = [card for run in read_runs(text, language) for card in _cards_in(text, run, shortest=13)]
+    loosely = (card for run in read_loosely(text, language) for card in _cards_in(text, run, shortest=15))
+    return found + [card for card in loosely if not any(card.start < one.end and one.start < card.end for one in found)]
 
 
-def card_in(run: Run) -> int | None:
-    """The piece of the run at which the number of a card begins; None if there is none."""
-    for first in range(len(run.pieces)):
-        digits = ""
-        for piece in run.pieces[first:]:
+def _cards_in(text: str, run: Run, *, shortest: int) -> Iterator[Found]:
+    pieces = run.pieces
+    while (place := _card_at(pieces, shortest)) is not None:
+        first, behind = place
+        follows = sum(len(piece.digits) for piece in pieces[behind:])
+        last = pieces[behind - 1] if follows > _MOST_BEHIND_CARD else pieces[-1]
+        expires = _EXPIRES.match(text, pieces[behind - 1].end)
+        yield Found(pieces[first].start, max(last.end, expires.end() if expires else 0), Kind.CARD)
+        pieces = pieces[behind:] if follows > _MOST_BEHIND_CARD else ()
+
+
+def _card_at(pieces: tuple[Piece, ...], shortest: int = 13) -> tuple[int, int] | None:
+    """The piece with which the first card begins, and the one behind its longest reading; None if there is none."""
+    for first in range(len(pieces)):
+        digits, behind = "", 0
+        for place, piece in enumerate(pieces[first:], first + 1):
             digits += piece.digits
-            if is_card(digits):
-                return first
+            if len(digits) >= shortest and is_card(digits) and not _is_said_twice(digits):
+                behind = place
             if len(digits) > LONGEST_CARD:
                 break
+        if behind:
+            return first, behind
     return None
+
+
+def _is_said_twice(digits: str) -> bool:
+    """Whether these are the digits of a telephone number and, at least in part, the same again."""
+    period = next(period for period in range(1, len(digits) + 1) if digits[period:] == digits[:-period])
+    return period in _TELEPHONE
+
+
+def has_card_in(run: Run) -> bool:
+    """Whether the number of a card is in the run."""
+    return _card_at(run.pieces) is not None
 
 
 def is_card(digits: str) -> bool:
@@ -255,7 +284,7 @@ def is_social_security(run: Run) -> bool:
     """Whether the run has the three groups of an American number, whose telephone numbers are grouped otherwise."""
     area, group, serial = (run.digits[:3], run.digits[3:5], run.digits[5:])
     valid = area not in ("000", "666") and area[:1] != "9" and group != "00" and serial != "0000"
-    return valid and run.groups == (3, 2, 4)
+    return valid and (3, 2, 4) in (run.groups, run.pauses)
 
 
 def _ibans(tokens: list[Token], language: str) -> Iterator[Found]:
@@ -305,6 +334,8 @@ def _named(run: Run, folded: str, tokens: list[Token], asked: Kind | None) -> Ki
     if others:
         return None
     behind = re.match(r"\W*(?:is|was|that's|ist|c'est)\W+(?:my |the |our )?(.{0,30})", folded[run.end : run.end + 60])
+    if count in (3, 4) and re.match(r"\W*(?:on|from) the (?:back|rear|reverse)\b", folded[run.end : run.end + 30]):
+        return Kind.CODE
     if behind and (named := named_in(behind[1])) and count >= SHORTEST[named]:
         return named
     return asked

@@ -19,8 +19,8 @@ from media.redaction.numbers import (
     Found,
     Kind,
     asked_for,
-    card_in,
     find_numbers,
+    has_card_in,
     is_dictated,
     is_social_security,
     may_begin_card,
@@ -166,7 +166,7 @@ class Redactor:
             found = [Found(run.start, run.end, self._asked) for run in runs]
         if self._tail and runs and self._words(text, 0, runs[0].start) <= _WORDS_AROUND:
             whole = Run((*self._tail, *runs[0].pieces))
-            kind = Kind.CARD if card_in(whole) is not None else Kind.SOCIAL if is_social_security(whole) else None
+            kind = Kind.CARD if has_card_in(whole) else Kind.SOCIAL if is_social_security(whole) else None
             if kind is None and found and found[0].start == runs[0].start:
                 kind = found[0].kind
             if kind is not None:
