@@ -40,21 +40,27 @@ class StrangersLines(logging.Filter):
     Passes a few lines in a while of those that strangers can cause at any rate, and says how many it has left out.
 
     Django logs each form without a token and, with a traceback, each request with too many fields; django-axes logs
-    each failed login. A handler has this filter, because that of a logger does not see the records of those below.
+    each failed login; uvicorn warns of what is no HTTP. A handler has this filter, because that of a logger does not
+    see the records of those below.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._rations = {"django.security": Ration(), "axes": Ration()}
+        self._rations = {"django.security": Ration(), "axes": Ration(), "uvicorn.error": Ration()}
 
     def filter(self, record: logging.LogRecord) -> bool:
         for name, ration in self._rations.items():
-            if record.name == name or record.name.startswith(f"{name}."):
-                if (more := ration.next()) is None:
-                    return False
-                record.msg, record.args = f"{record.getMessage()}{more}", None
-                record.exc_info = record.exc_text = None
+            if not f"{record.name}.".startswith(f"{name}.") or (name == "uvicorn.error" and not _is_warning(record)):
+                continue
+            if (more := ration.next()) is None:
+                return False
+            record.msg, record.args = f"{record.getMessage()}{more}", None
+            record.exc_info = record.exc_text = None
         return True
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno == logging.WARNING
 
 
 class DiscreetFormatter(logging.Formatter):
