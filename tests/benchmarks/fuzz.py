@@ -23,8 +23,10 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from tests.benchmarks.fuzz_site import LOOK_INTERVAL, PATIENCE, Fault, Site, exchange
@@ -32,9 +34,25 @@ from tests.real_services import PostgresServer, process, process_env, reserve_po
 
 CALLS_IN_BATCH = 120
 """Calls between two looks at the database."""
-REQUESTS_IN_BATCH = 500
+REQUESTS_IN_BATCH = 1000
 """Callbacks of each kind, forged and signed, between two looks. The calls that they are about are made anew then."""
-REQUESTS_AT_ONCE = 8
+AT_ONCE = {"forged": 500, "signed": 12, "strange": 50}
+"""Requests of each kind that wait for their answers. The server takes a second for each forged one."""
+STRANGERS_SHARE = 10
+"""Callbacks to one request of somebody else, which takes the server longer."""
+
+
+PRODUCTION = {
+    "DEBUG": "0",
+    "SECRET_KEY": "s" * 60,
+    "PUBLIC_BASE_URL": "https://phone.example.com",
+    "TWILIO_ACCOUNT_SID": "AC" + "1" * 32,
+    "TWILIO_AUTH_TOKEN": "t" * 32,
+    "TWILIO_PHONE_NUMBER": "+15005550006",
+    "TWILIO_API_BASE_URL": "http://127.0.0.1:9",
+    "API_RATE": "1000000/second",
+}
+"""The settings of the server: those of production, with an account of Twilio's that nobody answers for."""
 
 
 def main() -> None:
@@ -55,8 +73,8 @@ def main() -> None:
         env = process_env(
             folder,
             database_url=database_url,
-            PUBLIC_BASE_URL="https://phone.example.com",
             ENGINES_PROFILE="scripted",
+            **PRODUCTION,
             MAX_LIVE_CALLS="100",
             CALLS_PER_SECOND="1000",
             LOG_LEVEL="WARNING",
@@ -73,6 +91,7 @@ def run(options: argparse.Namespace, port: int, env: dict[str, str], stack: Exit
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0)
     command = f"-m clientcaller.web.server --port {port}"
     server = stack.enter_context(process(sys.executable, *command.split(), env=env))
     site = Site(port, server)
@@ -101,8 +120,10 @@ async def _run(site: Site, options: argparse.Namespace) -> None:
     # Recording is measured elsewhere, and a call's last fact would come after those that are awaited here.
     await sync_to_async(Agent.objects.update)(record=False, opt_out_key="9")
     await asyncio.to_thread(wait_until_ready, site)
-    await send_callbacks(site, options.requests, options.seed)
-    await send_messages(site, options.messages, options.seed)
+    for send, count in ((send_callbacks, options.requests), (send_messages, options.messages)):
+        began = time.monotonic()
+        await send(site, count, options.seed)
+        print(f"{send.__name__}: {time.monotonic() - began:.0f} s", flush=True)
     site.check_memory()
 
 
@@ -121,9 +142,13 @@ def wait_until_ready(site: Site) -> None:
 async def send_callbacks(site: Site, count: int, seed: int) -> None:
     """Send so many callbacks, of which half are forged."""
     from asgiref.sync import sync_to_async
+    from django.conf import settings
 
     from calls.models import Call, DialPace, DialPause
     from tests.calls.odd_requests import OddRequests, fingerprint, make_calls_and_requests
+    from tests.calls.odd_strangers import OddStrangers
+
+    key = await sync_to_async(make_reader)()
 
     def make_new_calls(seed: int) -> OddRequests:
         Call.objects.all().delete()
@@ -136,13 +161,29 @@ async def send_callbacks(site: Site, count: int, seed: int) -> None:
         size = min(REQUESTS_IN_BATCH, -(-(count - done) // 2))
         requests = await sync_to_async(make_new_calls)(seed + done)
         before = await sync_to_async(fingerprint)()
-        await _send_all(site, "forged", [requests.forged() for _ in range(size)])
+        strangers = OddStrangers(seed + done, urlsplit(settings.PUBLIC_BASE_URL).netloc, key)
+        strange = [strangers.request() for _ in range(-(-size // STRANGERS_SHARE))]
+        await asyncio.gather(
+            _send_all(site, "forged", [requests.forged() for _ in range(size)]), _send_all(site, "strange", strange)
+        )
         if (after := await sync_to_async(fingerprint)()) != before:
-            raise Fault(f"a forged request of seed {seed + done} changed {_differences(before, after)}")
+            raise Fault(f"a forged or strange request of seed {seed + done} changed {_differences(before, after)}")
         await _send_all(site, "signed", [requests.signed() for _ in range(size)])
         done += 2 * size
         site.check()
         site.note_memory("callbacks", done / count)
+
+
+def make_reader() -> str:
+    """Make a key to the REST API that may read, and whose use is not noted in the database."""
+    from django.utils import timezone
+
+    from calls.models import ApiKey
+    from calls.services.keys import make_key
+
+    key, secret = make_key(name="reader", scopes=[ApiKey.Scope.READ])
+    ApiKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now() + timedelta(days=1))
+    return secret
 
 
 async def _send_all(site: Site, kind: str, requests: list[Any]) -> None:
@@ -156,7 +197,7 @@ async def _send_all(site: Site, kind: str, requests: list[Any]) -> None:
                 raise Fault(f"a {kind} request was answered {status}: {request}")
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(REQUESTS_AT_ONCE):
+        for _ in range(AT_ONCE[kind]):
             group.create_task(send_some())
 
 

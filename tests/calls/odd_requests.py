@@ -158,6 +158,9 @@ class OddRequests:
                 ("", body),
                 ("application/x-www-form-urlencoded\0", body),
                 ("Application/; ;=;charset", body),
+                (f"{FORM}; a*=nope'x'%FF", body),
+                (f"{FORM}; a*=undefined'x'%FF", body),
+                (f"{FORM}; a*0*=idna'x'%FF; a*1=b", body),
             )
         )
         signature = {"X-Twilio-Signature": _sign(request.target, self._random.choice((body, b"")))}

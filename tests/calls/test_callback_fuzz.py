@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIHandler
 
 from calls import waking
 from calls.models import CallEvent
+from clientcaller.web.handler import Handler
 from tests.calls.odd_requests import fingerprint, make_calls_and_requests, send_to
 from tests.thorough import size
 
@@ -31,7 +31,7 @@ def odd_requests(settings, monkeypatch, request):
 
 @pytest.mark.parametrize("odd_requests", [1], indirect=True)
 async def test_without_a_valid_signature_nothing_changes(odd_requests):
-    application, answers = ASGIHandler(), Counter()
+    application, answers = Handler(), Counter()
     before = await sync_to_async(fingerprint)()
     for _ in range(COUNT):
         request = odd_requests.forged()
@@ -44,7 +44,7 @@ async def test_without_a_valid_signature_nothing_changes(odd_requests):
 
 @pytest.mark.parametrize("odd_requests", [2, 3], indirect=True)
 async def test_every_signed_request_is_answered(odd_requests):
-    application, answers = ASGIHandler(), Counter()
+    application, answers = Handler(), Counter()
     before = await sync_to_async(CallEvent.objects.count)()
     for _ in range(COUNT // 2):
         request = odd_requests.signed()
