@@ -108,6 +108,8 @@ def read_address(text: str) -> str:
         number = read_number(subject)
         return ANONYMOUS if number in _WITHHELD_NUMBERS else number
     scheme, rest = match["scheme"].lower(), match["rest"].strip()
+    if wrong := next((one for one in rest if unicodedata.category(one) in ("Cc", "Cs")), ""):
+        raise invalid(f"The {_name(wrong)} cannot be part of an address.")
     if scheme == "whatsapp":
         return f"whatsapp:{read_number(rest)}"
     return _read_sip(scheme, rest) if scheme.startswith("sip") else f"{scheme}:{rest}"

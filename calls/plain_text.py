@@ -10,7 +10,18 @@ In terminals they begin commands, such as ANSI escapes, and in a log another lin
 """
 _IN_A_LINE = re.compile(rf"[\t\n{CONTROLS}]")
 _IN_LINES = re.compile(rf"[{CONTROLS}]")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _NAMES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+
+
+def is_storable(text: str) -> bool:
+    """Whether every database can store the text. PostgreSQL refuses NUL, and UTF-8 refuses lone surrogates."""
+    return _UNSTORABLE.search(text) is None
+
+
+def storable(text: str) -> str:
+    """Return the text without what a database cannot store."""
+    return _UNSTORABLE.sub("", text)
 
 
 def printable(text: str) -> str:

@@ -1,7 +1,10 @@
 """Filling ``{{ name }}`` in an agent's texts. Pure."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+
+from calls.plain_text import is_storable
 
 VARIABLE_NAME = "[a-z_][a-z0-9_]{0,63}"
 """The names that ``{{ name }}`` in an agent's texts may have."""
@@ -11,6 +14,30 @@ _PLACEHOLDER = re.compile(r"\{\{\s*([a-z_][a-z0-9_]*)\s*\}\}")
 _BREAK = re.compile(r"\r\n|[\t-\r\x85\u2028\u2029]")
 # Control characters cannot be spoken, PostgreSQL refuses NUL, and UTF-8 refuses lone surrogates.
 _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def faults_of(variables: Mapping[str, object]) -> dict[str, str]:
+    """Return what is wrong with these values for ``{{ name }}``, by the name. Empty if all can be stored and spoken."""
+    judged = {name: _fault_of_name(name) or _fault_of_value(value) for name, value in variables.items()}
+    return {name: fault for name, fault in judged.items() if fault}
+
+
+def _fault_of_name(name: str) -> str:
+    if re.fullmatch(VARIABLE_NAME, name):
+        return ""
+    return "A name has up to 64 lower-case letters, digits and underscores, and does not begin with a digit."
+
+
+def _fault_of_value(value: object) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "This must be a number that JSON has."
+    if not isinstance(value, str | int | float | bool | None):
+        return "This must be a string, a number, true, false or null."
+    if isinstance(value, str) and len(value) > LONGEST_VALUE:
+        return f"This has {len(value)} characters. At most {LONGEST_VALUE} are allowed."
+    if isinstance(value, str) and not is_storable(value):
+        return "This has a NUL character or a lone surrogate, which cannot be stored."
+    return ""
 
 
 Join = Callable[[Sequence[str]], str]

@@ -15,7 +15,7 @@ from rest_framework import serializers
 
 from calls.api.problems import unprocessable
 from calls.numbers import LONGEST
-from calls.variables import LONGEST_VALUE, VARIABLE_NAME
+from calls.variables import LONGEST_VALUE, VARIABLE_NAME, faults_of
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -157,16 +157,6 @@ class Variables(JSONObject):
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         variables = super().to_internal_value(data)
-        wrong: dict[str, list[str]] = {}
-        for name, value in variables.items():
-            if not re.fullmatch(VARIABLE_NAME, name):
-                wrong[name] = [
-                    "A name has up to 64 lower-case letters, digits and underscores, and does not begin with a digit."
-                ]
-            elif not isinstance(value, (str, int, float, bool, type(None))):
-                wrong[name] = ["This must be a string, a number, true, false or null."]
-            elif isinstance(value, str) and len(value) > LONGEST_VALUE:
-                wrong[name] = [f"This must not be longer than {LONGEST_VALUE} characters."]
-        if wrong:
-            raise serializers.ValidationError(wrong)
+        if wrong := faults_of(variables):
+            raise serializers.ValidationError({name: [fault] for name, fault in wrong.items()})
         return variables

@@ -12,6 +12,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
 from calls.api.problems import Problem
+from calls.plain_text import is_storable
 
 _MAX_DEPTH = 32
 """Levels of nesting. Deeper JSON is a mistake or an attack: code that walks it recursively would fail."""
@@ -59,13 +60,6 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"an object has the name {twice[:50]!r} twice")
     return unique
-
-
-def is_storable(text: str) -> bool:
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
 
 
 def _check_storable(value: Any, depth: int) -> None:

@@ -20,10 +20,11 @@ from calls.errors import CallsError
 from calls.models import Agent, ApiKey, Call, DoNotCall, MachineDetection
 from calls.number_forms import forms_of, person_of
 from calls.numbers import canonical, read_number
+from calls.plain_text import is_storable
 from calls.services import webhooks
 from calls.services.dialable import dialable, refuse_listed, refused_at
 from calls.status import Status
-from calls.variables import placeholders
+from calls.variables import faults_of, placeholders
 from calls.waking import wake
 from calls.zones import find_zone
 
@@ -270,6 +271,8 @@ class _Checker:
         to = dialable(wanted.to, field="to")
         refuse_listed(to, field="to", listed=self._do_not_call)
         agent = self._agent(wanted.agent)
+        for name, fault in faults_of(wanted.variables).items():
+            raise CallsError(f"The variable {name[:64]!r}: {fault}", field="variables")
         if missing := self._needed_variables(agent) - set(wanted.variables):
             names = ", ".join(sorted(missing))
             text = f"The agent {agent.name} also needs these variables: {names}."
@@ -309,7 +312,8 @@ class _Checker:
 
     def _agent(self, name: str) -> Agent:
         if name not in self._agents:
-            self._agents[name] = Agent.objects.filter(name=name, active=True).first()
+            known = Agent.objects.filter(name=name, active=True) if is_storable(name) else Agent.objects.none()
+            self._agents[name] = known.first()
         agent = self._agents[name]
         if agent is None:
             raise CallsError(f"There is no active agent {name!r}.", code="unknown-agent", field="agent")

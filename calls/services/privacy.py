@@ -28,6 +28,7 @@ from calls.errors import CallsError
 from calls.models import Call, CallEvent, CallOrder, DialAttempt, Turn, WebhookDelivery
 from calls.number_forms import forms_of
 from calls.numbers import ANONYMOUS, caller_number, canonical, read_address
+from calls.plain_text import is_storable
 from calls.services import traces, webhook_delivery, webhooks
 from calls.services.dialable import refused_at
 from calls.services.do_not_call import find_entries
@@ -266,7 +267,7 @@ def read_person(text: str) -> str:
             address = read_address(text)
     except CallsError:
         address = canonical(text)
-        if address in ("", FORGOTTEN) or not _called_from(address).exists():
+        if address in ("", FORGOTTEN) or not is_storable(address) or not _called_from(address).exists():
             raise
     if address == ANONYMOUS:
         raise CallsError(

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, CallOrder, Lease, StreamToken
+from calls.plain_text import storable
 from calls.services import webhooks
 from calls.status import TERMINAL, Status, may_move
 
@@ -104,10 +105,18 @@ def twilio_time(text: str) -> datetime:
 
 
 def clean(text: str) -> str:
-    """Remove NUL characters, which PostgreSQL cannot store."""
-    return text.replace("\0", "")
+    """Remove what a database cannot store."""
+    return storable(text)
 
 
 def clean_values(data: Mapping[str, object]) -> dict[str, object]:
-    """Clean the keys and the text values of an event's data."""
-    return {clean(key): clean(value) if isinstance(value, str) else value for key, value in data.items()}
+    """Clean the keys and the texts of an event's data, at any depth."""
+    return {clean(key): _clean_value(value) for key, value in data.items()}
+
+
+def _clean_value(value: object) -> object:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return clean_values(value)
+    return [_clean_value(one) for one in value] if isinstance(value, list | tuple) else value

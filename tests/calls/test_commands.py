@@ -107,6 +107,21 @@ def test_ctrl_c_stops_the_call(capsys, monkeypatch):
     assert Call.objects.get().status == "canceled"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--var", "name=\udcff"], "surrogate"),  # how Python reads an argument that is not UTF-8
+        (["--var", "First Name=Anna"], "lower-case letters"),
+        (["--var", f"name={'x' * 1001}"], "1001 characters"),
+        (["--agent", "\udcff"], "no active agent"),
+    ],
+)
+def test_what_cannot_be_stored_or_spoken_is_refused(options, message):
+    with pytest.raises(CommandError, match=message):
+        call_command("call", "+12025550123", "--no-wait", *options)
+    assert not Call.objects.exists()
+
+
 def test_a_list_is_placed_with_its_times_and_variables(csv, capsys):
     path = csv(
         "to,scheduled_for,timezone,record,name\n"
@@ -152,7 +167,7 @@ def test_the_same_list_is_placed_once_unless_again_is_given(csv, capsys):
         ("to,agent\n+12025550101,nobody\n", r"calls.csv:2: .*nobody"),
         ('to,name\n+12025550101,"A\n+12025550102,B\n+12025550103,C\n', r"calls.csv:2: A quote is opened"),
         ("to,shceduled_for\n+12025550101,2026-12-01\n", r"calls.csv:1: .*Did you mean `scheduled_for`"),
-        (f"to,name\n+12025550101,{'x' * 1001}\n", r"calls.csv:2: The variable name has 1001 characters"),
+        (f"to,name\n+12025550101,{'x' * 1001}\n", r"calls.csv:2: The variable 'name': This has 1001 characters"),
         ("to;name\n+12025550101;Ann\n", "semicolons"),
     ],
 )

@@ -316,10 +316,13 @@ def test_an_address_has_one_form(text, address):
     assert read_address(address) == address
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "Anna", "12345", "sip:", "sip:anna@", "client:", "whatsapp:anna", "http://x/", "A <sip:a@x>, B <sip:b@x>"],
-)
+NO_ADDRESSES = [
+    "", "Anna", "12345", "sip:", "sip:anna@", "client:", "whatsapp:anna", "http://x/", "A <sip:a@x>, B <sip:b@x>",
+    "client:a\0", "sip:a\x1b@x", "messenger:\ud800",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_ADDRESSES)
 def test_other_text_is_no_address_and_stays_as_it_is(text):
     with pytest.raises(NumberRefused):
         read_address(text)

@@ -240,7 +240,7 @@ def test_whoever_called_from_a_text_that_is_no_number_can_be_forgotten_by_it(twi
             forget(number=text)
 
 
-@pytest.mark.parametrize("text", ["", " ", "forgotten"])
+@pytest.mark.parametrize("text", ["", " ", "forgotten", "sip:\udcff@x", "client:a\0"])
 def test_nobody_is_forgotten_by_what_is_left_of_others(text):
     for number in ("", "forgotten"):
         make_call(direction="inbound", from_number=number)

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calls.plain_text import printable
+from calls.plain_text import is_storable, printable, storable
 from tests.rows import each_row
 
 
@@ -29,3 +29,9 @@ def test_any_text_becomes_one_printable_line(text):
     shown = printable(text)
     assert len(shown.splitlines()) <= 1
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
+
+
+@given(st.text() | st.text("a\0\ud800\udfff\ue000"))
+def test_what_is_storable_can_be_encoded_and_has_no_nul(text):
+    assert "\0" not in storable(text).encode().decode()
+    assert is_storable(text) == (storable(text) == text)

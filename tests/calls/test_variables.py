@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calls.variables import fill, misspelt, placeholders
+from calls.variables import faults_of, fill, misspelt, placeholders
+from tests.rows import each_row
 
 
 @pytest.mark.parametrize("text", ["Hello {{name}}!", "Hello {{ name }}!", "Hello {{\tname   }}!"])
@@ -88,3 +89,21 @@ def test_what_only_looks_like_a_placeholder_in_a_line_is_found(text, wrong):
 )
 def test_a_prompt_may_contain_single_braces(text, wrong):
     assert misspelt(text, spoken=False) == wrong
+
+
+@each_row(
+    ("variables", "wrong"),
+    [
+        ({"name": "Zoë", "n": 5, "x": 0.5, "old": True, "nobody": None, "_a1": ""}, []),
+        ({"Name": "x"}, ["Name"]),
+        ({"1st": "x"}, ["1st"]),
+        ({"a" * 65: "x"}, ["a" * 65]),
+        ({"": "x", "b c": "x"}, ["", "b c"]),
+        ({"name": ["Ann"], "other": {"a": 1}}, ["name", "other"]),
+        ({"name": "x" * 1000, "other": "x" * 1001}, ["other"]),
+        ({"name": "a\0", "other": "\ud800"}, ["name", "other"]),
+        ({"name": float("nan"), "other": float("inf")}, ["name", "other"]),
+    ],
+)
+def test_what_cannot_be_stored_or_spoken_is_named(variables, wrong):
+    assert list(faults_of(variables)) == wrong

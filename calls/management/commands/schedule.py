@@ -23,7 +23,7 @@ from calls.services import CallsError
 from calls.services.pauses import read_pauses
 from calls.services.placing import DuplicatePerson, InvalidCalls, NewCall, find_waiting, place_calls
 from calls.status import TERMINAL
-from calls.variables import LONGEST_VALUE, VARIABLE_NAME
+from calls.variables import VARIABLE_NAME
 from calls.zones import find_zone, local_time
 
 LOOK_EVERY = 1.0
@@ -160,7 +160,7 @@ def _new_call(fields: Mapping[str, str], agent: str, at: str) -> NewCall:
         return rest.pop(name, "")
 
     zone = take("timezone")
-    call = NewCall(
+    return NewCall(
         to=take("to"),
         agent=take("agent") or agent,
         from_number=take("from"),
@@ -171,10 +171,6 @@ def _new_call(fields: Mapping[str, str], agent: str, at: str) -> NewCall:
         record=_parse_flag(take("record")),
         variables=rest,
     )
-    for name, value in rest.items():
-        if len(value) > LONGEST_VALUE:
-            raise ValueError(f"The variable {name} has {len(value)} characters, {LONGEST_VALUE} are allowed.")
-    return call
 
 
 def _parse_time(text: str, zone: str) -> datetime | None:

@@ -130,12 +130,14 @@ def test_a_line_that_is_not_json_of_a_fact_is_refused_for_good(line):
     assert refusal.value.permanent
 
 
-def test_text_with_a_nul_can_be_stored_everywhere(connected):
-    services.record_fact(turn(connected.call_id, said="a\0b", heard="a\0b"))
-    services.record_fact(
-        facts.EventNoted(fact_id="1", call_id=connected.call_id, kind="note", at=AT, data={"text": "a\0b"})
-    )
-    assert Turn.objects.get().heard == CallEvent.objects.get(kind="note").data["text"] == "ab"
+@pytest.mark.parametrize("sign", ["\0", "\ud800"])
+def test_text_that_no_database_takes_can_be_stored_everywhere(connected, sign):
+    text = f"a{sign}b"
+    services.record_fact(turn(connected.call_id, said=text, heard=text))
+    data = {"text": text, "deep": [{text: (text, 1, None)}]}
+    services.record_fact(facts.EventNoted(fact_id="1", call_id=connected.call_id, kind="note", at=AT, data=data))
+    assert Turn.objects.get().heard == "ab"
+    assert CallEvent.objects.get(kind="note").data == {"text": "ab", "deep": [{"ab": ["ab", 1, None]}]}
 
 
 # --- Recordings ------------------------------------------------------------------------------------------
