@@ -12,9 +12,24 @@ ADDRESSES = (
     "calls/", "calls/{call}/", "stats/", "agents/", "agents/front-desk/", "do-not-call/", "do-not-call/+12025550199/",
     "webhooks/", "webhooks/{webhook}/", "webhooks/{webhook}/deliveries/", "dialling/", "schema/", "docs/",
 )  # fmt: skip
-"""Every address that has GET, except for recordings and the events of a call, whose tests are those of streams."""
+"""Every address that has GET, but for ``OTHERS``."""
 LIGHT = 5
 """Queries that find the API key, the operator or the row that is asked for."""
+
+
+OTHERS = {"/api/recordings/{token}/", "/api/calls/{call_id}/events/"}
+"""Their answers are streams. ``test_calls`` and ``test_streams`` try HEAD."""
+
+
+def test_every_documented_address_that_has_get_is_tried():
+    documented = {path for path, item in documentation.openapi_document()["paths"].items() if "get" in item}
+    names = {"{call}": "{call_id}", "{webhook}": "{webhook_id}", "front-desk": "{name}", "+12025550199": "{number}"}
+    tried = set()
+    for path in ADDRESSES:
+        for given, name in names.items():
+            path = path.replace(given, name)
+        tried.add(f"/api/{path}")
+    assert documented == tried - {"/api/schema/", "/api/docs/"} | OTHERS
 
 
 @pytest.fixture
