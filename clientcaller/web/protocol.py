@@ -11,7 +11,8 @@ import asyncio
 from http import HTTPStatus
 from typing import ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEADERS_TIMEOUT = 10.0
 """Seconds in which the headers of a request must have arrived, from the connection or the request's first byte on."""
@@ -39,6 +40,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _unparsed = 0
     """Bytes since the last headers or piece of a body that were complete."""
     _began_at = 0.0
+    _in_work: RequestResponseCycle | None = None
+    """The request whose answer was begun last; others may wait behind it."""
 
     # -- from asyncio ---------------------------------------------------------------------------------------
 
@@ -52,6 +55,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        # uvicorn tells the request that came last, though one before it may still be in work.
+        if self._in_work is not None and not self._in_work.response_complete:
+            self._in_work.disconnected = True
+            self._in_work.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -97,6 +104,8 @@ class BoundedProtocol(HttpToolsProtocol):
         longest = max((len(name) + len(value) for name, value in headers), default=0)
         if max(longest, len(self.url)) > MOST_UPGRADE_LINE_BYTES or len(headers) > MOST_UPGRADE_HEADERS:
             self._refuse_headers()
+        elif self._is_busy:  # else the answer to the request before it would go into the WebSocket
+            self._close()
         else:
             super().handle_websocket_upgrade()
 
@@ -114,6 +123,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle.more_body:
             return 1
         return 3 if str(self.cycle.scope["path"]).startswith("/twilio/") else 2
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._in_work = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _announces_body(self) -> bool:
         return any(

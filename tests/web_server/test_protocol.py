@@ -19,11 +19,15 @@ REQUEST = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Application:
-    """Answers at once, or when it is let go. ``/large`` has more than any buffer takes."""
+    """
+    Answers at once, or when it is let go. ``/large`` has more than any buffer takes, ``/endless`` ends with its client.
+    """
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.go.set()
+        self.left = asyncio.Event()
+        """The client of ``/endless`` has left."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -31,6 +35,11 @@ class Application:
             await send({"type": "websocket.accept"})
             while (await receive())["type"] != "websocket.disconnect":
                 """It reads until the client has left."""
+            return
+        if scope["path"] == "/endless":
+            while (await receive())["type"] != "http.disconnect":
+                """It takes no notice of a body."""
+            self.left.set()
             return
         await self.go.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -64,7 +73,8 @@ async def serving(application: Application) -> AsyncIterator[Connect]:
         server.close()
         for writer in clients:
             writer.transport.abort()
-        await asyncio.gather(*state.tasks, return_exceptions=True)
+        async with asyncio.timeout(20):
+            await asyncio.gather(*state.tasks, return_exceptions=True)
         while state.connections:  # noqa: ASYNC110 (it has no event for the last one)
             await asyncio.sleep(0.001)
 
@@ -144,6 +154,38 @@ async def test_headers_that_are_too_large_get_an_answer(sent):
     async with serving(Application()) as connect:
         reader, _ = await connect(sent)
         assert (await everything(reader)).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [UPGRADE + b"\r\n", UPGRADE + b"X: " + b"x" * 8200 + b"\r\n\r\n", b"\xff\xfe\r\n", REQUEST + UPGRADE + b"\r\n"],
+    ids=["an upgrade", "a large upgrade", "garbage", "a request and an upgrade"],
+)
+async def test_what_comes_behind_a_request_that_is_being_answered_costs_no_traceback(caplog, behind):
+    """An answer never goes into a WebSocket."""
+    async with serving(Application()) as connect:
+        reader, _ = await connect(REQUEST + behind)
+        assert b"101 Switching" not in await everything(reader)
+    assert [record for record in caplog.records if record.levelno > logging.WARNING] == []
+
+
+@pytest.mark.parametrize("behind", [b"", REQUEST, 3 * REQUEST, b"GET / HTTP/1.1\r\nX: "])
+async def test_a_view_is_told_that_its_client_has_left_whatever_came_behind_the_request(behind):
+    application = Application()
+    async with serving(application) as connect:
+        _, writer = await connect(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n" + behind)
+        await writer.drain()
+        writer.transport.abort()
+        async with asyncio.timeout(20):
+            await application.left.wait()
+
+
+async def test_an_upgrade_behind_a_request_that_was_answered_works():
+    async with serving(Application()) as connect:
+        reader, writer = await connect(REQUEST)
+        assert (await reader.readuntil(b"0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        writer.write(UPGRADE + b"\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101")
 
 
 async def test_an_upgrade_of_the_usual_size_works_and_is_not_closed(monkeypatch):
