@@ -17,6 +17,8 @@ from uuid import UUID
 from django.apps import apps
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
+from django.contrib.messages.storage.session import SessionStorage
+from django.contrib.sessions.models import Session
 from django.db import connection, models
 from django.db.models import Q
 from django.db.models.functions import Cast
@@ -33,8 +35,9 @@ _REJECTED = "rejected.jsonl"
 _NOTE = b'{"reason": "forgotten"}'
 """Takes the place of a line of ``rejected.jsonl``; each of them is longer."""
 _CALL_ID = re.compile(rb"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-_SCANNED = ("calls", "admin")
+_SCANNED = ("calls", "admin", "axes")
 """The applications whose texts are searched."""
+_MESSAGES = SessionStorage.session_key
 _MOST_NAMED = 5
 """Rows that are named of each table in which something remains."""
 
@@ -156,14 +159,30 @@ def stray_recordings(calls: Iterable[Call]) -> dict[UUID, list[str]]:
 
 
 def clean_texts(person: str) -> None:
-    """Take a person out of the texts of the installation itself: the log of the admin and the reasons of pauses."""
+    """
+    Take a person out of the texts of the installation itself: the log of the admin, failed logins, the reasons of
+    pauses, and messages that operators have not been shown yet.
+    """
+    _clean_sessions(person)
     for model, field, rows in _rows_with(person):
-        if _is_about_nobody(model):
+        if model._meta.app_label == "axes":
+            rows.delete()  # a failed login; two of them must not become alike
+        elif _is_about_nobody(model):
             for row in rows.only(field.name):
                 text = str(getattr(row, field.name))
                 limit = getattr(field, "max_length", None)
                 clean = re.sub(_pattern_of(person), rf"\1{FORGOTTEN}", text)
                 model._default_manager.filter(pk=row.pk).update(**{field.name: clean[:limit]})
+
+
+def _clean_sessions(person: str) -> None:
+    """Remove messages to operators that name a person and wait in their sessions."""
+    for session in Session.objects.iterator():
+        data = session.get_decoded()
+        if re.search(_pattern_of(person), str(data.get(_MESSAGES, ""))):
+            del data[_MESSAGES]
+            session.session_data = Session.objects.encode(data)
+            session.save(update_fields=["session_data"])
 
 
 def remaining_texts(person: str) -> Iterator[str]:

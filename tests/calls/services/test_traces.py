@@ -6,9 +6,11 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from axes.models import AccessAttempt
 from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
 from django.core import serializers
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage
@@ -176,6 +178,26 @@ def test_what_may_not_be_removed_is_named_with_the_reason(call, capsys):
     assert "Remains: the entry of the do-not-call list: only that keeps the number from being dialled again." in printed
     assert f"Remains: transfer targets of agent {agent.pk}: an operator wrote it." in printed
     assert f"Remains: metadata of call {other.pk}: it belongs to somebody else's record." in printed
+
+
+def test_what_the_admin_keeps_for_itself_names_nobody(call, admin_client, client):
+    """A session ended on a page about the person, and the next login failed. A message waits to be shown."""
+    client.post(
+        f"/admin/login/?next=/admin/calls/call/%3Fq%3D%252B{NUMBER.lstrip('+')}", {"username": "x", "password": "x"}
+    )
+    for username in (NUMBER, NUMBER.lstrip("+"), "operator"):
+        client.post("/admin/login/", {"username": username, "password": "x"})
+    session = admin_client.session
+    session["_messages"] = f'[["__json_message", 0, 30, "{NUMBER} cannot be dialled."]]'
+    session["kept"] = "kept"
+    session.save()
+    attempts = AccessAttempt.objects.values_list("get_data", "username")
+    assert NUMBER.lstrip("+") in str(attempts)
+    assert forget(number=NUMBER, and_do_not_call=True).remaining == []
+    assert NUMBER.lstrip("+") not in str(attempts.all())
+    assert AccessAttempt.objects.get().username == "operator"
+    left = Session.objects.get(pk=session.session_key).get_decoded()
+    assert ("_messages" in left, left["kept"]) == (False, "kept")
 
 
 def test_a_part_of_a_longer_number_is_no_trace(call, admin_user):
