@@ -20,7 +20,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Names of this machine, where Twilio reaches nothing."""
 _LOCAL_DOMAINS = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test", ".invalid")
 """Domains that exist only within a network (RFC 6761, RFC 6762, RFC 8375, and ``.internal``, which ICANN reserves)."""
-_HOST = re.compile(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]", re.IGNORECASE | re.ASCII)
+_HOST = re.compile(r"\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE | re.ASCII)
 """A host as Django compares it with a ``Host`` header. With a dot before it, it stands for its subdomains as well."""
 
 

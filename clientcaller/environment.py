@@ -119,9 +119,10 @@ def base_url(name: str, default: str) -> str:
     url = text(name, default).rstrip("/")
     try:
         parts = urlsplit(url)
-    except ValueError:  # an unclosed bracket of an IPv6 address
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an unclosed bracket of an IPv6 address, or a port that is no number
+        parts, has_host = urlsplit(""), False
+    if parts.scheme not in ("http", "https") or not has_host or parts.query or parts.fragment:
         raise ImproperlyConfigured(f'{name} is "{url}". Write it like https://phone.example.com, without a query.')
     return url
 
@@ -131,16 +132,29 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 def host_of(url: str) -> str:
-    """The host of an address as it is written in a ``Host`` header, without its port."""
+    """
+    The host of an address as it is compared with a ``Host`` header: without its port and without a dot at its end.
+
+    Django takes no underscore in a ``Host`` header, and Twilio none in an address.
+    """
     host = urlsplit(url).hostname or ""
     if ":" in host:  # IPv6
         return f"[{host}]"
     try:
-        return host.encode("idna").decode("ascii")
+        host = host.rstrip(".").encode("idna").decode("ascii")
     except UnicodeError:
-        raise ImproperlyConfigured(
-            f'"{url}" has no valid host name. Write it like https://phone.example.com.'
-        ) from None
+        host = ""
+    if not re.fullmatch("[a-z0-9.-]+", host):
+        raise ImproperlyConfigured(f'"{url}" has no valid host name. Write it like https://phone.example.com.')
+    return host
+
+
+def origin_of(url: str) -> str:
+    """The scheme, host and port of an address as a browser writes them in an ``Origin`` header."""
+    parts = urlsplit(url)
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    port = "" if parts.port in (None, usual) else f":{parts.port}"
+    return f"{parts.scheme}://{host_of(url)}{port}"
 
 
 def folder(name: str, default: Path) -> Path:

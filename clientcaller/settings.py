@@ -11,7 +11,6 @@ import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -36,12 +35,15 @@ if not SECRET_KEY:
 
 PUBLIC_BASE_URL = environment.base_url("PUBLIC_BASE_URL", "http://127.0.0.1:8000")
 """The address of this server for Twilio. Signatures are checked against it, never against the ``Host`` header."""
-_public = urlsplit(PUBLIC_BASE_URL)
 
 # Twilio's requests come to the public host, whatever else is allowed. A forged Host header with a loopback name gains
 # nothing.
-ALLOWED_HOSTS = [environment.host_of(PUBLIC_BASE_URL), *environment.items("ALLOWED_HOSTS"), *environment.LOOPBACK_HOSTS]
-CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
+ALLOWED_HOSTS = [
+    environment.host_of(PUBLIC_BASE_URL),
+    *(host.rstrip(".") for host in environment.items("ALLOWED_HOSTS")),  # as Django does with those of requests
+    *environment.LOOPBACK_HOSTS,
+]
+CSRF_TRUSTED_ORIGINS = [environment.origin_of(PUBLIC_BASE_URL)]
 
 INSTALLED_APPS = [
     # daphne adds ASGI to `runserver`. Production starts its server directly and need not load Twisted.

@@ -106,16 +106,31 @@ def test_production_has_no_default_for_a_secret(load):
         ("https://Phone.example.com:8443", "phone.example.com"),
         ("https://[2001:db8::5]:8000", "[2001:db8::5]"),
         ("https://büro.example", "xn--bro-hoa.example"),
+        ("https://phone.example.com.", "phone.example.com"),
     ],
 )
 def test_the_public_host_is_allowed_whatever_else_is(load, public, host):
-    allowed = load(PUBLIC_BASE_URL=public, ALLOWED_HOSTS="10.0.0.5, probe.example")["ALLOWED_HOSTS"]
+    allowed = load(PUBLIC_BASE_URL=public, ALLOWED_HOSTS="10.0.0.5, probe.example.")["ALLOWED_HOSTS"]
     assert allowed == [host, "10.0.0.5", "probe.example", "127.0.0.1", "localhost", "[::1]"]
 
 
-def test_a_public_address_without_a_valid_host_name_stops_the_start(load):
+@pytest.mark.parametrize("host", ["phone..example", "my_phone.example", "a b.example"])
+def test_a_public_address_without_a_valid_host_name_stops_the_start(load, host):
     with pytest.raises(ImproperlyConfigured, match="no valid host name"):
-        load(PUBLIC_BASE_URL="https://phone..example")
+        load(PUBLIC_BASE_URL=f"https://{host}")
+
+
+@pytest.mark.parametrize(
+    ("public", "origin"),
+    [
+        ("https://Phone.Example.com:443", "https://phone.example.com"),
+        ("https://phone.example.com:8443", "https://phone.example.com:8443"),
+        ("https://büro.example.", "https://xn--bro-hoa.example"),
+        ("http://[2001:DB8::5]:8000", "http://[2001:db8::5]:8000"),
+    ],
+)
+def test_the_origin_of_the_console_is_trusted_as_browsers_write_it(load, public, origin):
+    assert load(PUBLIC_BASE_URL=public)["CSRF_TRUSTED_ORIGINS"] == [origin]
 
 
 def test_the_tls_header_of_a_proxy_counts_only_if_the_operator_allows_it(load):
@@ -330,6 +345,7 @@ def test_webhooks_may_be_sent_to_this_machine_in_development_only(load):
         ({"MAX_LIVE_CALLS": "many"}, 'MAX_LIVE_CALLS is "many". Set it to a number'),
         ({"STREAM_TOKEN_TTL": "nan"}, 'STREAM_TOKEN_TTL is "nan"'),
         ({"PUBLIC_BASE_URL": "phone.example.com"}, 'PUBLIC_BASE_URL is ".*". Write it like'),
+        ({"PUBLIC_BASE_URL": "https://phone.example.com:99999"}, 'PUBLIC_BASE_URL is ".*". Write it like'),
         ({"PUBLIC_BASE_URL": "https://phone.example.com/?a=b"}, 'PUBLIC_BASE_URL is ".*". Write it like'),
     ],
 )
