@@ -53,6 +53,10 @@ _ANDS = frozenset(("et", "y", "e"))
 _ZEROS = MappingProxyType({"hundred": "00", "thousand": "000"})
 _ARTICLES = frozenset(("ein", "eine", "un", "una", "une", "um", "uma", "een"))
 """Words that mean a digit only behind another one."""
+_AMBIGUOUS = frozenset("to too for ate die once six dix ten due sei meia sex no o on".split()) | _ARTICLES
+"""Words that tell nothing about the language in which somebody reads a number."""
+_FEWEST_OF_ANOTHER = 2
+"""Number words of another language that are no accident."""
 _ONLY_INSIDE = frozenset(("too", "for", "ate", "o", "sei", "meia"))
 """Words that mean a digit only between other digits: recognisers write "for" for "four"."""
 JOINS = frozenset(
@@ -168,6 +172,7 @@ def _read(
     text: str, tokens: list[Token], language: str, gap: re.Pattern[str], joining: frozenset[str], most: int
 ) -> list[Run]:
     """``joining`` words, ``most`` of them in succession, and what ``gap`` matches may stand inside a number."""
+    language = _language_of(tokens, language.partition("-")[0].lower())
     runs: list[Run] = []
     pieces: list[Piece] = []
     at = joins = after = 0
@@ -191,6 +196,14 @@ def _read(
     return [*runs, Run(tuple(pieces))] if pieces else runs
 
 
+def _language_of(tokens: list[Token], usual: str) -> str:
+    """The language of the number words: ``usual``, unless there are clearly more of another one."""
+    words = [token.word for token in tokens if not token.word.isdigit() and token.word not in _AMBIGUOUS]
+    counts = {language: sum(word in _values(language) for word in words) for language in _DIGITS}
+    best = max(counts, key=lambda language: counts[language])
+    return best if counts[best] >= counts.get(usual, counts["en"]) + _FEWEST_OF_ANOTHER else usual
+
+
 def _is_next(text: str, between: list[Token], last: Piece, piece: Piece, gap: re.Pattern[str]) -> bool:
     """Whether only pauses stand around the words ``between`` two pieces."""
     at = last.end
@@ -205,7 +218,7 @@ def _is_next(text: str, between: list[Token], last: Piece, piece: Piece, gap: re
 def _piece_at(tokens: list[Token], at: int, language: str, *, inside: bool) -> tuple[int, Piece | None]:
     """The number of words of the piece that begins here, and the piece; one word and None if there is none."""
     token = tokens[at]
-    values = _values(language.partition("-")[0].lower())
+    values = _values(language)
     word = token.word
     if _COUNT.fullmatch(word) and len(plain := word.replace(",", "")) >= _LONG_COUNT:
         return 1, Piece(plain, token.start, token.end)
@@ -231,8 +244,8 @@ def _repeated_at(tokens: list[Token], at: int, values: dict[str, int]) -> tuple[
     words = [token.word for token in tokens[at : at + 4]]
     count, taken = _REPEATS.get(words[0], 0), 1
     if not count:
-        count = int(words[0]) if words[0] in {*"23456"} else values.get(words[0], 0)
-        if len(words) < 2 or not 2 <= count <= 6:
+        count = int(words[0]) if words[0] in {*"23456789"} else values.get(words[0], 0)
+        if len(words) < 2 or not 2 <= count < _DIGIT_WORD:
             return None
         if words[1] in _PLURALS:
             return 2, Piece(str(_PLURALS[words[1]]) * count, tokens[at].start, tokens[at + 1].end)
