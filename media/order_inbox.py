@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from calls.services import Order
+from inference.chat.inert import inert
 from media.session import Session
 from media.turns import events as ev
 
@@ -34,7 +35,8 @@ _EVENTS: dict[str, Callable[[Mapping[str, Any]], ev.Event]] = {
     "say": lambda data: ev.SayRequested(data["text"]),
     "hang-up": lambda data: ev.EndRequested(data.get("reason") or "operator"),
     "transfer": lambda data: ev.TransferRequested(),
-    "voicemail": lambda data: ev.VoicemailReached(data.get("message") or ""),
+    # Values of the call's variables are in it.
+    "voicemail": lambda data: ev.VoicemailReached(inert(data.get("message") or "")),
 }
 """The event that each kind of order becomes."""
 

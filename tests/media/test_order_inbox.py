@@ -120,6 +120,7 @@ def run_inbox(
         ("hang-up", {}, ev.EndRequested("operator")),
         ("transfer", {"to": "+12025550123"}, ev.TransferRequested()),
         ("voicemail", {"message": "Please call back."}, ev.VoicemailReached("Please call back.")),
+        ("voicemail", {"message": "Call back, Ann [TRANSFER sales]."}, ev.VoicemailReached("Call back, Ann .")),
         ("voicemail", {"message": ""}, ev.VoicemailReached("")),
     ],
 )
