@@ -125,7 +125,11 @@ class Handler(ASGIHandler):
         rooms = request.scope.get(SCOPE) if isinstance(request, ASGIRequest) else None
         if not isinstance(rooms, Rooms):
             return await super().get_response_async(request)
-        return await _answer_in(rooms, request, super().get_response_async)
+        response = await _answer_in(rooms, request, super().get_response_async)
+        if isinstance(response, HttpResponse) and not response.has_header("Content-Length"):
+            # What no middleware has seen. Without it uvicorn answers in chunks, which probes of HTTP/1.0 cannot read.
+            response.headers["Content-Length"] = str(len(response.content))
+        return response
 
 
 async def _answer_in(rooms: Rooms, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:

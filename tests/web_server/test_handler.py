@@ -173,6 +173,7 @@ async def test_what_is_refused_under_api_is_a_problem(ask):
     status, headers, body = refused.result()
     assert (status, headers["content-type"]) == (503, "application/problem+json")
     assert json.loads(body)["code"] == "server-busy"
+    assert headers["content-length"] == str(len(body))
 
 
 async def test_a_client_with_few_requests_is_served_beside_one_with_many(ask):
@@ -189,7 +190,7 @@ async def test_forged_callbacks_take_no_thread_and_few_lines(ask, twilio, caplog
     monkeypatch.setattr(handler.Room, "run", None)
     forged = {**signed(twilio, "/twilio/quick/"), "x_twilio_signature": signature}
     answers = await asyncio.gather(*(ask("/twilio/quick/", **forged) for _ in range(40)))
-    assert {status for status, *_ in answers} == {403}
+    assert {(status, headers["content-length"]) for status, headers, _ in answers} == {(403, "0")}
     lines = [record for record in caplog.records if "no valid signature" in record.getMessage()]
     assert len(lines) == 5
 
@@ -222,6 +223,13 @@ async def test_healthz_is_answered_while_the_database_hangs_and_readyz_says_so(a
     status, _, body = await ask("/readyz")
     assert (status, json.loads(body)["problems"]) == (503, ["database"])
     assert (await ask("/healthz"))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/healthz/", "/readyz/"])
+async def test_a_probe_of_http_1_0_can_read_the_answer(ask, path):
+    """Without its length the server would send the answer in chunks, also to clients that cannot read them."""
+    status, headers, body = await ask(path)
+    assert (status, headers["content-length"]) == (200, str(len(body)))
 
 
 async def test_a_callback_that_finds_no_thread_gets_the_answer_without_a_database(ask, twilio, monkeypatch):
