@@ -224,8 +224,7 @@ def forget(*, number: str, and_do_not_call: bool = False, carrier: Carrier | Non
     traces.record_spooled(ids)
     _remove_person(over, now, forgotten)
     forgotten.spooled = traces.remove_from_spool(set(ids) - {*over.values_list("pk", flat=True)})
-    entry = find_entries(caller_number(number))
-    forms = forms_of(caller_number(number) or number)
+    entry, forms = find_entries(number), forms_of(number)
     if and_do_not_call:
         forgotten.removed_entries = entry.delete()[0]
     else:
@@ -257,10 +256,10 @@ def _out_of_reach(hosts: Collection[str]) -> Iterator[str]:
 
 def read_person(text: str) -> str:
     """
-    Return the number or the address of a person in its one form. Raises ``CallsError`` (``invalid-number``).
+    Return the number of a person, or the address of one who has none. Raises ``CallsError`` (``invalid-number``).
 
-    It may be any text from which somebody has called: networks also report short codes, and numbers without their
-    country code.
+    The number in an address counts: whoever wrote from WhatsApp has also called. It may be any text from which somebody
+    has called: networks also report short codes, and numbers without their country code.
     """
     try:
         with refused_at("number"):
@@ -273,7 +272,7 @@ def read_person(text: str) -> str:
         raise CallsError(
             "Many people withhold their number, so this is no person's.", code="invalid-number", field="number"
         )
-    return address
+    return caller_number(address) or address
 
 
 def _called_from(address: str) -> QuerySet[Call]:

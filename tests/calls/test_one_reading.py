@@ -188,6 +188,9 @@ def test_a_person_on_the_list_is_found_in_every_form_of_the_number(api, settings
         (f"sip:{LONDON}:password@trunk.example", LONDON),
         (f"sip:{LONDON}@trunk.example", f"sip:{LONDON}@trunk.example"),
         ("whatsapp:+551181234567", "+5511981234567"),
+        ("+551181234567", "whatsapp:+5511981234567"),
+        (f"whatsapp:{LONDON}", f"sip:{LONDON}@trunk.example"),
+        (LONDON, f"sip:{LONDON}@another.example"),
         ("+541145678901", "+54 9 11 4567 8901"),
     ],
 )

@@ -5,7 +5,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from calls.numbers import canonical
 from calls.plain_text import printable
 from calls.services import CallsError
 from calls.services.privacy import forget, read_person, remove_late_writes
@@ -81,6 +80,8 @@ class Command(BaseCommand):
             f"This removes everything that was said in calls with {printable(number)}. It cannot be undone."
         )
         try:
-            return canonical(input("Write the number again to confirm: ")) == number
+            return read_person(input("Write the number again to confirm: ")) == number
         except EOFError:
             raise CommandError("There is no terminal to ask on. Add --yes to remove without confirmation.") from None
+        except CallsError:
+            return False
