@@ -12,8 +12,8 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.core.exceptions import BadRequest, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import BadRequest, ObjectDoesNotExist, SuspiciousOperation
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse
 from django.http.request import UnreadablePostError
 from django.urls import resolve
@@ -85,7 +85,8 @@ def callback(
     """
     Decorate a view that answers a callback: it is called only with a form that Twilio has signed.
 
-    ``without_database`` makes the answer while the database cannot be reached.
+    ``without_database`` makes the answer while the database cannot be reached, and if the view fails: the caller hears
+    a sentence, where Twilio would report an error of the application.
     """
 
     def decorate(view: Callback) -> Callable[[HttpRequest], HttpResponse]:
@@ -97,17 +98,27 @@ def callback(
             if form is None:
                 return HttpResponseForbidden()
             try:
-                return view(request, form)
+                return _twice(view, request, form)
             except (OperationalError, InterfaceError):
                 logger.exception(
                     "The database is unavailable: could not handle %s for call %s", request.path, form["CallSid"]
                 )
-                return without_database()
+            except Exception:
+                logger.exception("Could not handle %s for call %s", request.path, form["CallSid"])
+            return without_database()
 
         guarded.without_database = without_database  # type: ignore[attr-defined]
         return guarded
 
     return decorate
+
+
+def _twice(view: Callback, request: HttpRequest, form: Form) -> HttpResponse:
+    """Call the view, and again if the call was deleted meanwhile or another report was faster: now it sees that."""
+    try:
+        return view(request, form)
+    except (ObjectDoesNotExist, IntegrityError):
+        return view(request, form)
 
 
 def without_room(request: HttpRequest) -> HttpResponse:

@@ -280,6 +280,37 @@ def test_a_callback_for_an_unknown_call_is_accepted_and_logged(twilio, path, cap
     assert "unknown call" in caplog.text
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("status", ["completed", "in-progress", "ringing", "nonsense"])
+@pytest.mark.parametrize("path", PATHS)
+def test_a_callback_for_a_call_that_is_deleted_meanwhile_is_accepted(twilio, path, status, monkeypatch, caplog):
+    twilio.rings()
+
+    def find(**by):
+        call = Call.objects.filter(sid=by["sid"]).first()
+        Call.objects.filter(sid=by["sid"]).delete()
+        return call
+
+    for module in (reports, admission):
+        monkeypatch.setattr(module, "find_call", find)
+    fields = {"CallStatus": status, "StreamEvent": "stream-started", "StreamSid": "MZ1", "DialCallStatus": status}
+    assert twilio.post(path, **fields).status_code in (200, 204)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_fault_of_ours_is_logged_and_twilio_gets_what_it_can_play(twilio, path, monkeypatch, caplog, db):
+    view = resolve(path).func
+    monkeypatch.setattr(admission, "receive_call", lambda **_: 1 / 0)
+    monkeypatch.setattr(admission, "find_call", lambda **_: 1 / 0)
+    monkeypatch.setattr(reports, "find_call", lambda **_: 1 / 0)
+    monkeypatch.setattr(reports.attempts, "find_attempt", lambda **_: 1 / 0)
+    response = twilio.post(path)
+    assert response.content == view.without_database().content
+    assert response.status_code == view.without_database().status_code
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
