@@ -54,6 +54,11 @@ def worker_environment(folder: Path, redis_url: str) -> dict[str, str]:
     return process_env(folder, redis_url=redis_url, ENGINES_OPTIONS=json.dumps(OPTIONS), **WORKER)
 
 
+def is_failover(line: str) -> bool:
+    """Whether this line of a log says that a worker was left."""
+    return " sessions with " in line and ": lost " in line
+
+
 @dataclass
 class Call:
     """One call: its line, and what its caller does and hears."""
@@ -129,7 +134,7 @@ class Site:
     @property
     def failovers(self) -> int:
         """How often the web process has left a worker that it took for dead."""
-        return sum(" sessions with " in line and ": lost " in line for line in self.web.lines)
+        return sum(map(is_failover, self.web.lines))
 
     def end_worker(self, worker: Process) -> None:
         if self.worker_lines:

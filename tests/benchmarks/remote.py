@@ -8,8 +8,8 @@ Each call talks without a pause: 1.2 s of speech in real time, then an answer of
 frames of 80 ms at 24 kHz. Scripted engines, with 50 ms each for transcript, first token and first sound, serve the same
 calls alternately in this process and in one worker process (all three engines, real Redis). The latency runs from the
 end of the speech to the first sound of the answer; both are measured in this process. The exit status is 1 if the p95
-of the first number of calls grows by more than 10 ms. Rounds in which the machine was busy with something else are
-repeated.
+of the first number of calls grows by more than 10 ms, or if the worker was left, since nothing is broken here. Rounds
+in which the machine was busy with something else are repeated.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -41,6 +42,7 @@ from inference.types import EngineError, Message  # noqa: E402
 from media.phone.measurements import percentile  # noqa: E402
 from media.reply import answer  # noqa: E402
 from media.turns import events as ev  # noqa: E402
+from tests.benchmarks.fault_site import is_failover  # noqa: E402
 from tests.inference.remote.serving import layers  # noqa: E402
 from tests.real_services import Process, RedisServer, process, process_env  # noqa: E402
 
@@ -74,6 +76,8 @@ class Run:
     """False while the calls begin, before anything is measured."""
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
+    failovers: int = 0
+    """How often the worker was taken for dead and left, by engine."""
     worst_gap: float = 0.0
     """The longest time between two pieces of an answer, in seconds."""
     lateness: list[float] = field(default_factory=list)
@@ -85,8 +89,20 @@ class Run:
         self.latencies += other.latencies
         self.lateness += other.lateness
         self.errors += other.errors
+        self.failovers += other.failovers
         self.worst_gap = max(self.worst_gap, other.worst_gap)
         self.cpu = other.cpu
+
+
+class FailoverCount(logging.Handler):
+    """Counts in the log of this process how often the worker was left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += is_failover(record.getMessage())
 
 
 def cpu_seconds(pid: int) -> float:
@@ -148,7 +164,8 @@ async def _turn(engines: Engines, speech: Any, now: Any, run: Run) -> None:
 async def measure(setting: Mapping[str, Any], calls: int, seconds: float, others: Mapping[str, int]) -> Run:
     engines = make_engines(setting)
     await engines.start()
-    run = Run(calls)
+    run, failovers = Run(calls), FailoverCount()
+    logging.getLogger("inference.remote").addHandler(failovers)
     talks = [asyncio.ensure_future(call(engines, number, run)) for number in range(calls)]
     await asyncio.sleep(4)
     run.counting = True
@@ -165,6 +182,8 @@ async def measure(setting: Mapping[str, Any], calls: int, seconds: float, others
         talk.cancel()
     await asyncio.gather(*talks, return_exceptions=True)
     await engines.close()
+    logging.getLogger("inference.remote").removeHandler(failovers)
+    run.failovers = failovers.count
     return run
 
 
@@ -173,7 +192,7 @@ def report(console: Console, runs: list[tuple[Run, Run]]) -> float:
     table = Table(title="Scripted engines in this process, and in one worker process behind Redis")
     for name in ("calls", "turns", "here p50/p95 ms", "there p50/p95 ms", "added p50/p95 ms", "longest pause"):
         table.add_column(name, justify="right")
-    for name in ("client CPU here/there", "worker CPU", "Redis CPU", "client late p99 ms", "errors"):
+    for name in ("client CPU here/there", "worker CPU", "Redis CPU", "client late p99 ms", "errors", "failovers"):
         table.add_column(name, justify="right")
     worst: float | None = None
     for here, there in runs:
@@ -190,6 +209,7 @@ def report(console: Console, runs: list[tuple[Run, Run]]) -> float:
             f"{there.cpu['redis']:.0%}",
             f"{percentile(here.lateness, 0.99) * 1000:.1f} / {percentile(there.lateness, 0.99) * 1000:.1f}",
             f"{here.errors}, {there.errors}",
+            str(there.failovers),
         )
     console.print(table)
     return worst or 0.0
@@ -235,6 +255,8 @@ def main() -> None:
         redis.stop()
     if worst > TARGET * 1000:
         raise SystemExit(f"Workers added {worst:.1f} ms at p95; the target is {TARGET * 1000:g} ms.")
+    if failovers := sum(there.failovers for _, there in runs):
+        raise SystemExit(f"The worker was left {failovers} times without a fault.")
 
 
 def _pair(
