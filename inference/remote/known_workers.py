@@ -114,15 +114,16 @@ class KnownWorkers:
         worker = self._workers.get(channel)
         return worker is not None and worker.heard and self._may_take(worker)
 
-    def free_slots(self, *, without: str) -> dict[str, int]:
+    def free_slots(self, *, without: str, only_heard: bool = False) -> dict[str, int]:
         """
         The workers that would probably take a session, but for one, each with its free slots, by channel.
 
-        If none of them was heard lately, the one that was heard last.
+        If none of them was heard lately, the one that was heard last, unless ``only_heard``.
         """
         able = [worker for channel, worker in self._workers.items() if channel != without and self._may_take(worker)]
         heard = [worker for worker in able if worker.heard]
-        chosen = heard or sorted(able, key=lambda worker: worker.missed_beats)[:1]
+        late = [] if only_heard else sorted(able, key=lambda worker: worker.missed_beats)[:1]
+        chosen = heard or late
         return {worker.news.sender: worker.news.free for worker in chosen}
 
     @staticmethod

@@ -4,7 +4,8 @@ Finds a worker for a session: the base of the three engines that are served else
 The workers of an engine compete for placements on one channel, which takes some milliseconds, or longer if one of them
 has just died with a placement in its hands. A voice has that time when its call begins, and an utterance while the
 caller speaks. A language model has not: once a worker has served it, it asks the same worker directly, and uses the
-channel again only when that worker is full or gone. A session whose worker is lost asks another one directly as well.
+channel again only when that worker is full or gone. A session whose worker is lost asks another one directly as well,
+and so does one whose placement is not answered.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ from inference.types import (
 from inference.usage import UsageMeter
 
 PLACE_AGAIN = 0.25
-"""Seconds without an offer after which a placement is sent again, because a worker that dies may take it with it. If
-two workers take it, the second offer is declined."""
+"""Seconds without an offer after which a worker is asked directly, because one that dies may take a placement with it,
+and one of another version drops it. If none is heard, the placement is sent again. If two workers take the session, the
+second offer is declined."""
 FULL_PATIENCE = 0.25
 """Seconds for which all workers must say that they are full before a session is refused. They announce themselves every
 0.2 s, and at once when a slot becomes free."""
@@ -315,6 +317,12 @@ class RemoteEngine:
         task.add_done_callback(self._placing.discard)
         return session
 
+    def _ask_directly(self, session: RemoteSession) -> None:
+        """Give the session to a worker that is heard, if it is known to have a free slot and no other has taken it."""
+        free = self.workers.free_slots(without="", only_heard=True)
+        if free and not session.settled.is_set():
+            self._assign(session.id, random.choices([*free], [*free.values()])[0], offered=False)
+
     def _assign(self, id: int, worker: str, offered: bool) -> bool:
         """Give the session to the worker, unless it was given up or has one. Returns whether it was given."""
         session = self._waiting.pop(id, None)
@@ -349,6 +357,7 @@ class RemoteEngine:
                         await asyncio.sleep(_SEND_AGAIN)
                     else:
                         await wait_at_most(PLACE_AGAIN, session.settled)
+                        self._ask_directly(session)
         except EngineError as error:
             session.lose(error)
         except TimeoutError:

@@ -7,6 +7,8 @@ import pytest
 from inference.engines.remote import RemoteTextToSpeech
 from inference.engines.scripted import ScriptedTextToSpeech
 from inference.remote import wire
+from inference.remote.known_workers import KnownWorkers
+from inference.remote.placement import PLACE_AGAIN
 from inference.types import EngineError, EngineFull, EngineLoading, NoWorker
 from tests.inference.remote.clients import HELLO_SAMPLES, QUICK, contains, spoken_samples, started
 from tests.inference.remote.engines import LoadingTextToSpeech
@@ -76,7 +78,27 @@ async def test_a_worker_at_another_rate_is_not_used(caplog):
 
 
 @in_virtual_time
-async def test_a_placement_that_was_lost_is_sent_again(memory_layers):
+async def test_a_worker_is_asked_directly_if_nobody_answers_the_placement(memory_layers):
+    """A worker of another version takes it and drops it, and one that dies takes it along."""
+    placements, _ = memory_layers
+    lost = []
+
+    async def lose(channel, message):
+        lost.append(message)
+
+    placements.send = lose
+    async with serving("tts", ScriptedTextToSpeech(**QUICK)) as server, started(RemoteTextToSpeech()) as tts:
+        async with asyncio.timeout(2 * PLACE_AGAIN):
+            speech = tts.open()
+            assert await spoken_samples(speech, "Hello.") == HELLO_SAMPLES
+        assert len(lost) == 1
+        await speech.close()
+        await wait_until(lambda: server.free == server.slots)
+
+
+@in_virtual_time
+async def test_while_no_worker_is_heard_the_placement_is_sent_again(memory_layers, monkeypatch):
+    monkeypatch.setattr(KnownWorkers, "free_slots", lambda workers, **options: {})
     placements, _ = memory_layers
     send, lost = placements.send, []
 
