@@ -138,3 +138,20 @@ def test_a_filler_in_the_preferred_voice_bridges_the_wait_when_all_engines_stop_
     assert not apologised(result)
     assert max(silences(result, result.caller_stopped[AGAIN])) <= options.longest_silence + 0.1
     assert result.tasks_left == 0
+
+
+@pytest.mark.parametrize(("stall", "listed", "filler"), [(99.0, True, False), (1.0, False, False), (2.0, False, True)])
+def test_a_language_model_that_stalls_in_mid_reply_is_bridged_by_a_filler_at_most(stall, listed, filler):
+    slow = {"token_delay": 0.12, "stalls": [{"rate": 1.0, "at": "middle", "seconds": stall}]}
+    models = [
+        {"BACKEND": "inference.engines.scripted.ScriptedLanguageModel", "OPTIONS": options} for options in (slow, {})
+    ]
+    model = FallbackLanguageModel(engines=models) if listed else ScriptedLanguageModel(**slow)
+    engines = Engines(ScriptedSpeechToText(), model, ScriptedTextToSpeech())
+    result, options = run_call([(0.5, QUESTION)], seconds=15.0, served_by=engines), ConversationOptions()
+    # On record the filler stands behind the reply that it has interrupted.
+    expected = f"{DEFAULT_REPLY} {options.fillers[0]}" if filler else DEFAULT_REPLY
+    assert result.turns == [("caller", QUESTION), ("agent", expected)]
+    assert not apologised(result)
+    assert max(silences(result, result.times("media")[0])) <= options.filler_after + 0.1
+    assert result.tasks_left == 0
