@@ -19,6 +19,7 @@ from rest_framework.request import Request
 from calls.api.fields import parse_timestamp
 from calls.api.problems import unprocessable
 from calls.models import Agent, Call, DialAttempt
+from calls.number_forms import forms_of
 from calls.numbers import canonical, read_beginning
 from calls.services.records import END_REASONS
 from calls.status import Status
@@ -93,7 +94,12 @@ class SearchFilter(filters.CharFilter):
 
 
 class NumberFilter(SearchFilter):
+    """Finds a number in all its forms, and any other address as it is."""
+
     field_class = _NumberField
+
+    def filter(self, qs: QuerySet[Call], value: str | None) -> QuerySet[Call]:
+        return qs.filter(**{f"{self.field_name}__in": forms_of(value)}) if value else qs
 
 
 class CallFilter(filters.FilterSet):

@@ -295,6 +295,13 @@ def test_calls_are_found_in_every_spelling(api, admin_client, text):
     assert "1 call" in admin_client.get(f"/admin/calls/call/?q={quote(text)}").content.decode()
 
 
+def test_calls_are_found_in_every_form_of_the_number(api):
+    made = {str(make_call(direction="outbound", to_number=to).pk) for to in ("+541145678901", "+5491145678901")}
+    make_call(direction="outbound", to_number="+541145678902")
+    for to in ("+54 11 4567 8901", "+54 9 11 4567 8901"):
+        assert {one["id"] for one in api.get("/api/calls/", {"to": to}).json()["results"]} == made
+
+
 def test_the_beginning_of_a_number_is_searched_for_in_its_spelling(api, admin_client):
     make_call(direction="outbound", to_number=LONDON, from_number="+15005550006")
     make_call(direction="outbound", to_number="+14155550100", from_number="+15005550006")
