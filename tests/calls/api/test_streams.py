@@ -215,14 +215,17 @@ async def test_streams_end_when_their_process_drains(watcher, make_call):
         draining.reset()
 
 
-async def test_head_opens_no_stream(key, make_call):
+async def test_head_opens_no_stream_and_takes_the_place_of_none(watcher, key, make_call, monkeypatch):
+    monkeypatch.setattr(streams, "MAX_STREAMS", 1)
     call = await sync_to_async(make_call)(status="in-progress")
     headers = {"Authorization": f"Bearer {key[1]}", "Accept": "text/event-stream"}
-    for _ in range(2):
+    for _ in range(3):
         response = await AsyncClient().head(f"/api/calls/{call.pk}/events/", headers=headers)
         assert (response.status_code, response["Content-Type"]) == (200, "text/event-stream")
         assert not response.streaming
         assert not streams._open
+    assert (await watcher.open(call)).streaming
+    await watcher.disconnect()
 
 
 async def test_a_stream_survives_an_outage_of_the_database(watcher, make_call, monkeypatch, caplog):
