@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 
 from calls.models import Agent, Call
 from calls.services import orders
-from media.phone.caller import Frames, HangUp, ScriptedCaller, Wait, WaitForAgent
+from media.phone.caller import Frames, HangUp, ScriptedCaller, WaitForAgent
 from tests.inference.model_server import ModelServer, replying
 from tests.media.outbound import ANNA, outbound_system
 from tests.media.whole_calls import ask
@@ -64,7 +64,7 @@ async def test_a_model_that_repeats_a_variable_an_order_and_the_caller_transfers
     )
     async with outbound_system(server, monkeypatch) as system:
         said = asyncio.Event()
-        system.will_answer(ANNA, Until(said), ask(), WaitForAgent("start"), WaitForAgent(), Wait(0.5), HangUp())
+        system.will_answer(ANNA, Until(said), ask(), WaitForAgent("start"), WaitForAgent(), HangUp())
         call = await system.place(variables={"name": NAME})
         await system.wait_for_agent_turn(call)
         await sync_to_async(orders.say)(call_id=call.pk, text=ORDERED)
