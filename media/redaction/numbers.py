@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
@@ -109,6 +109,8 @@ NEAR = 12
 SHORTEST = {Kind.CARD: 6, Kind.ACCOUNT: 5, Kind.SOCIAL: 4, Kind.CODE: 3}
 """Digits of a number that the speaker has named. The last four digits of a card identify it and may be kept."""
 LONGEST_CARD = 19
+_SHORTEST_APART = 15
+"""Digits of a card with other things between them, or over several turns. Cards of 13 digits are not made any more."""
 _TELEPHONE = range(7, 12)
 """Digits of a telephone number."""
 _MOST_BEHIND_CARD = 10
@@ -116,7 +118,7 @@ _MOST_BEHIND_CARD = 10
 SHORTEST_ASKED = 3
 """Digits of a part of a number that was asked for."""
 SHORTEST_REPEATED = 4
-"""Digits that are taken for a part of a number that was said before."""
+"""Digits among other words that are taken for a part of a number that was said before."""
 _IBAN_LENGTHS = {
     "AD": 24, "AE": 23, "AT": 20, "BE": 16, "BG": 22, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18,
     "EE": 20, "ES": 24,
@@ -144,17 +146,18 @@ def find_numbers(
     found = [*_ibans(tokens, language), *(Found(*match.span(), Kind.SOCIAL) for match in _INSURANCE.finditer(folded))]
     cards = _cards(text, language)
     found += [card for card in cards if not any(card.start < one.end and one.start < card.end for one in found)]
-    has_card, dictated = bool(cards), asked is not None and is_dictated(text, language)
+    has_card, is_alone = bool(cards), (asked is not None or bool(known)) and is_dictated(text, language)
     for run in read_runs(text, language):
         if any(run.start < one.end and one.start < run.end for one in found):
             continue
         if is_social_security(run):
             found.append(Found(run.start, run.end, Kind.SOCIAL))
             continue
-        kind = asked if dictated else _named(run, folded, tokens, asked)
+        kind = asked if is_alone and asked is not None else _named(run, folded, tokens, asked)
         if kind is None and has_card and len(run.digits) in (3, 4) and not _is_plain(run, tokens):
             kind = Kind.CODE
-        if kind is None and len(run.digits) >= SHORTEST_REPEATED and any(run.digits in digits for digits in known):
+        shortest = SHORTEST_ASKED if is_alone else SHORTEST_REPEATED
+        if kind is None and len(run.digits) >= shortest and any(run.digits in digits for digits in known):
             kind = Kind.CARD if asked is None else asked
         if kind is not None:
             found.append(Found(run.start, run.end, kind))
@@ -212,7 +215,7 @@ def named_in(text: str) -> Kind | None:
 def _cards(text: str, language: str) -> list[Found]:
     """The cards, with the expiry date and the security code that follow at once."""
     found = [card for run in read_runs(text, language) for card in _cards_in(text, run, shortest=13)]
-    loosely = (card for run in read_loosely(text, language) for card in _cards_in(text, run, shortest=15))
+    loosely = (card for run in read_loosely(text, language) for card in _cards_in(text, run, shortest=_SHORTEST_APART))
     return found + [card for card in loosely if not any(card.start < one.end and one.start < card.end for one in found)]
 
 
@@ -248,9 +251,33 @@ def _is_said_twice(digits: str) -> bool:
     return period in _TELEPHONE
 
 
-def has_card_in(run: Run) -> bool:
-    """Whether the number of a card is in the run."""
-    return _card_at(run.pieces) is not None
+def is_card_over(turns: Sequence[Run], *, is_unlikely: bool = False) -> bool:
+    """
+    Whether digits over several turns are those of a card: from the first one of a turn on, to the last one.
+
+    The last turn may go on with the expiry date and the security code, unless it looks like a telephone number: two of
+    these, or one and a time, would often be a card otherwise. ``is_unlikely``: the agent has asked for something else,
+    so that all the digits must be those of a card, of a usual length.
+    """
+    last = len(turns[-1].digits)
+    if is_unlikely and sum(len(turn.digits) for turn in turns) not in (15, 16):
+        return False
+    behind = 0 if is_telephone(turns[-1]) else _MOST_BEHIND_CARD
+    for first in range(len(turns) - 1):
+        pieces = [piece for turn in turns[first:] for piece in turn.pieces]
+        digits, left = "", sum(len(piece.digits) for piece in pieces)
+        for piece in pieces:
+            digits += piece.digits
+            left -= len(piece.digits)
+            is_whole = left <= behind and left < last and len(digits) >= _SHORTEST_APART
+            if is_whole and is_card(digits) and not _is_said_twice(digits):
+                return True
+    return False
+
+
+def is_telephone(run: Run) -> bool:
+    """Whether the run has as many digits as a telephone number with its area code."""
+    return len(run.digits) in (10, 11)
 
 
 def is_card(digits: str) -> bool:

@@ -14,15 +14,16 @@ import msgspec
 
 from calls.services import Fact, facts
 from media.messages import RATE_HZ
-from media.redaction.digits import Piece, Run, read_runs, tokens_of
+from media.redaction.digits import Run, read_runs, tokens_of
 from media.redaction.numbers import (
     Found,
     Kind,
     asked_for,
     find_numbers,
-    has_card_in,
+    is_card_over,
     is_dictated,
     is_social_security,
+    is_telephone,
     may_begin_card,
     named_in,
     redact,
@@ -92,11 +93,13 @@ class Redactor:
         self._asked: Kind | None = None
         """What the caller is giving, because the agent has asked for it or they have announced it."""
         self._answers_left = 0
+        self._wants_other = False
+        """The agent's last question was for something else, such as a telephone number."""
         self._given = ""
         """The digits of all such numbers of this stream."""
         self._held: list[_Held] = []
-        self._tail: tuple[Piece, ...] = ()
-        """The digits that are held back."""
+        self._tail: tuple[Run, ...] = ()
+        """The digits that are held back, of one turn after the other."""
         self._interruptions = 0
         """The caller's turns without digits since then."""
         self._judged_to = 0
@@ -130,8 +133,9 @@ class Redactor:
 
     def _break_off(self) -> list[Fact]:
         """The digits that are held back are not continued. Returns what was held back."""
-        digits = "".join(piece.digits for piece in self._tail)
+        digits = "".join(run.digits for run in self._tail)
         is_part = may_begin_card(digits) and _LOST_END[0] <= len(digits) <= _LOST_END[1]
+        is_part = is_part and not self._wants_other and not any(map(is_telephone, self._tail))
         return self._let_go(Kind.CARD if is_part else None)
 
     def mute_rest(self) -> None:
@@ -150,9 +154,14 @@ class Redactor:
             self._mute(AGENT, begin - BEFORE, end + AFTER)
         heard = _first(found, turn.heard) if turn.said.startswith(turn.heard) else self._find(turn.heard)
         clean = msgspec.structs.replace(turn, said=redact(turn.said, found), heard=redact(turn.heard, heard))
-        if self._held and asked_for(turn.heard or turn.said, Kind.UNKNOWN) is None:
+        question = asked_for(turn.heard or turn.said, Kind.UNKNOWN)
+        if self._held and question is None:
             # What the caller says next answers another question.
-            return [*self._break_off(), clean]
+            earlier = self._break_off()
+            self._wants_other = True
+            return [*earlier, clean]
+        if question is not Kind.UNKNOWN:
+            self._wants_other = question is None
         if self._held:
             return self._hold(_Held(clean, begin, end, []))
         # The caller may have begun to speak before the agent's turn was over, but not before it began.
@@ -165,8 +174,10 @@ class Redactor:
         if self._asked is not None and text.startswith(PRESSED):
             found = [Found(run.start, run.end, self._asked) for run in runs]
         if self._tail and runs and self._words(text, 0, runs[0].start) <= _WORDS_AROUND:
-            whole = Run((*self._tail, *runs[0].pieces))
-            kind = Kind.CARD if has_card_in(whole) else Kind.SOCIAL if is_social_security(whole) else None
+            whole = Run(tuple(piece for run in (*self._tail, runs[0]) for piece in run.pieces))
+            kind = Kind.SOCIAL if is_social_security(whole) else None
+            if is_card_over((*self._tail, runs[0]), is_unlikely=self._wants_other):
+                kind = Kind.CARD
             if kind is None and found and found[0].start == runs[0].start:
                 kind = found[0].kind
             if kind is not None:
@@ -188,6 +199,7 @@ class Redactor:
         self._note(turn.said, found)
         if found:
             self._mute(CALLER, max(self._judged_to, begin - BEFORE), end + AFTER)
+            self._answers_left = _ANSWERS  # what was asked for is still being given
         self._judged_to = max(self._judged_to, end)
         self._release(end)
         text = redact(turn.said, found)
@@ -213,7 +225,7 @@ class Redactor:
     def _may_go_on(self, text: str, runs: list[Run], found: list[Found]) -> bool:
         """Whether these words end in digits that the next turn may continue, or interrupt such a dictation shortly."""
         if not runs:
-            is_dictation = sum(len(piece.digits) for piece in self._tail) >= _FEWEST_HELD
+            is_dictation = sum(len(run.digits) for run in self._tail) >= _FEWEST_HELD
             is_short = self._words(text, 0, len(text)) <= _SHORT
             return is_dictation and is_short and self._interruptions < _MOST_INTERRUPTIONS
         last = runs[-1]
@@ -230,10 +242,10 @@ class Redactor:
             return []
         self._interruptions = 0
         goes_on = len(runs) == 1 and self._words(text, 0, runs[0].start) <= _WORDS_AROUND
-        tail = (*(self._tail if goes_on else ()), *runs[-1].pieces)
+        tail = (*(self._tail if goes_on else ()), runs[-1])
         earlier: list[Fact] = []
-        if sum(len(piece.digits) for piece in tail) > _MOST_HELD:
-            earlier, tail = self._let_go(None), runs[-1].pieces
+        if sum(len(run.digits) for run in tail) > _MOST_HELD:
+            earlier, tail = self._let_go(None), (runs[-1],)
         self._tail = tail
         return earlier
 
@@ -267,11 +279,24 @@ class Redactor:
             elif isinstance(fact, facts.TurnEnded) and fact.speaker == "caller":
                 fact = self._caller_held(fact, one, kind)
             elif isinstance(fact, facts.TurnEnded):
-                fact = msgspec.structs.replace(fact, said=self._redacted(fact.said), heard=self._redacted(fact.heard))
+                fact = self._agent_held(fact, one, kind)
             clean.append(fact)
         if held:
             self._release(self._judged_to)
         return clean
+
+    def _agent_held(self, turn: facts.TurnEnded, held: _Held, kind: Kind | None) -> Fact:
+        """The agent's words between the parts of a dictation, which it may have repeated."""
+
+        def find(text: str) -> list[Found]:
+            if kind is not None and is_dictated(text, self._language):
+                return [Found(run.start, run.end, kind) for run in read_runs(text, self._language)]
+            return self._find(text)
+
+        if find(turn.said):
+            self._mute(AGENT, held.begin - BEFORE, held.end + AFTER)
+        said, heard = (redact(text, find(text)) for text in (turn.said, turn.heard))
+        return msgspec.structs.replace(turn, said=said, heard=heard)
 
     def _caller_held(self, turn: facts.TurnEnded, held: _Held, kind: Kind | None) -> Fact:
         sure = self._find(turn.said)

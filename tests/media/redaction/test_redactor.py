@@ -176,6 +176,25 @@ def test_the_agent_s_repetition_is_taken_out_and_muted_as_far_as_it_was_heard(st
     assert not stream.is_muted(CALLER, begin + 4000)
 
 
+def test_what_the_agent_repeats_during_a_dictation_is_taken_out_and_muted(stream):
+    places = []
+    for part in ("4111", "11", "1111", "111111"):
+        stream.caller(part)
+        places.append(stream.agent(f"{part[:3]}?"))
+    stream.agent("All right, I have it.")
+    assert stream.words[1:6:2] == ["[card number]?"] * 3
+    assert all(stream.is_muted(AGENT, place + 4000) for place in places)
+    assert not stream.is_muted(AGENT, stream.position - 4000)
+
+
+def test_what_was_asked_for_may_take_any_number_of_turns(stream):
+    stream.agent("What is your account number?")
+    for digits in range(10, 20):
+        stream.caller(str(digits))
+        stream.agent("Mm-hm.")
+    assert stream.words[1::2] == ["[account number]"] * 10
+
+
 def test_other_numbers_of_the_agent_stay(stream):
     stream.agent("We open at 9 30. The price is 1499 dollars, and our number is 415 555 0123.")
     assert stream.words == ["We open at 9 30. The price is 1499 dollars, and our number is 415 555 0123."]
