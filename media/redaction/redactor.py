@@ -216,6 +216,9 @@ class Redactor:
         if self._asked is not None and note.kind in ("transcript-failed", "nothing-understood"):
             self._mute(CALLER, self._judged_to, position + AFTER)
         clean = self._without_numbers(note, self._redacted)
+        if clean.data != note.data:
+            # These words may be in no turn: they were said over the agent.
+            self._mute(CALLER, self._judged_to, position + AFTER)
         if self._held or any(self._digits_in(str(clean.data[name])) for name in _TEXTS if name in clean.data):
             return self._hold(_Held(clean, position, position, []))
         return [clean]
@@ -275,7 +278,10 @@ class Redactor:
                     self._mute(CALLER, one.begin - AFTER, one.end + AFTER)
                     fact = _without_key(fact)
                 else:
-                    fact = self._without_numbers(fact, self._without_long_ones)
+                    clean_fact = self._without_numbers(fact, self._without_long_ones)
+                    if clean_fact.data != fact.data:
+                        self._mute(CALLER, self._judged_to, one.end + AFTER)
+                    fact = clean_fact
             elif isinstance(fact, facts.TurnEnded) and fact.speaker == "caller":
                 fact = self._caller_held(fact, one, kind)
             elif isinstance(fact, facts.TurnEnded):

@@ -234,6 +234,19 @@ def test_words_in_events_are_redacted_and_held_like_those_of_turns(stream):
     assert "1111" not in str(stream.end())
 
 
+def test_a_number_that_is_said_over_the_agent_is_muted_although_it_is_in_no_turn(stream):
+    stream.caller("Hello.")
+    end = stream.position - 8000
+    stream.position += 40_000
+    stream.notes("overlap", judged="BACKCHANNEL", text=f"it's {CARD}")
+    stream.notes("overlap", judged="BACKCHANNEL", text="mm-hm")
+    assert [fact.data["text"] for fact in stream.stored[1:]] == ["it's [card number]", "mm-hm"]
+    assert stream.is_muted(CALLER, end)
+    assert stream.is_muted(CALLER, stream.position)
+    assert not stream.is_muted(CALLER, end - 1)
+    assert not stream.is_muted(CALLER, stream.position + 8000)
+
+
 def test_an_opt_out_is_never_late(stream):
     stream.caller("4111 1111")
     opt_out = facts.OptedOut(call_id=CALL, how="asked", words=f"Take me off, {CARD}", at=AT)
