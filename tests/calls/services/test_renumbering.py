@@ -44,6 +44,7 @@ def old_rows():
     """Rows as earlier versions and other systems have written them, in each column that holds a number."""
     call = make_call(from_number=OLD, to_number="+1 500 555 0006", transfer_to=OLD)
     make_call(from_number="sip:Anna@Example.com;transport=udp", to_number=OURS)
+    make_call(from_number="sip:+44(0)2079460018;npdi@Trunk.example", to_number=OURS)
     make_call(from_number="+266696687", to_number=OURS)
     make_call(from_number="12345", to_number=privacy.FORGOTTEN)
     dialled = make_call(direction="outbound", to_number=OLD, idempotency_key="a", request_digest="b")
@@ -60,6 +61,7 @@ def test_every_column_is_brought_into_its_form(old_rows):
         [
             (LONDON, OURS, LONDON),
             ("sip:Anna@example.com", OURS, ""),
+            (f"sip:{LONDON};npdi@trunk.example", OURS, ""),
             ("anonymous", OURS, ""),
             ("12345", "forgotten", ""),
             ("", LONDON, ""),
@@ -76,7 +78,7 @@ def test_every_column_is_brought_into_its_form(old_rows):
         "DoNotCall.number": {"+999": 1},
     }
     assert dict(report.changed) == {
-        "Call.from_number": 3,
+        "Call.from_number": 4,
         "Call.to_number": 2,
         "Call.transfer_to": 1,
         "DialAttempt.from_number": 1,
@@ -177,10 +179,10 @@ def test_the_command_shows_what_changes_and_what_cannot_be_read(old_rows):
         return out.getvalue()
 
     foreseen = run("--dry-run")
-    assert "Call.from_number: 3 numbers would be changed." in foreseen
+    assert "Call.from_number: 4 numbers would be changed." in foreseen
     assert "Of these, 1 would become one entry with another" in foreseen
     assert "DoNotCall.number: these cannot be read and stay as they are: +999 (1)" in foreseen
-    assert "Call.from_number: 3 numbers were changed." in run()
+    assert "Call.from_number: 4 numbers were changed." in run()
     assert "has its form already" in run()
 
 
