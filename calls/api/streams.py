@@ -8,6 +8,7 @@ the connection.
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -48,6 +49,7 @@ RECONNECT_MS = 2000
 
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """Keep proxies from holding messages back; the second is nginx's."""
+_REFUSED = re.compile(r"q *= *0(\.0*)?")
 _RETRY = f"retry: {RECONNECT_MS}\n\n".encode()
 
 
@@ -57,6 +59,15 @@ class EventStreamRenderer(BaseRenderer):
     media_type = "text/event-stream"
     format = "sse"
     charset = None
+
+
+def is_asked_for(accept: str) -> bool:
+    """Whether an ``Accept`` header names a stream. One with wildcards does not, nor one that refuses it (``q=0``)."""
+    for item in accept.lower().split(","):
+        media_type, *parameters = (part.strip() for part in item.split(";"))
+        if media_type == EventStreamRenderer.media_type and not any(map(_REFUSED.fullmatch, parameters)):
+            return True
+    return False
 
 
 # --- Streaming ---------------------------------------------------------------------------------------------

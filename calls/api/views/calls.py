@@ -204,10 +204,11 @@ class EventsView(Endpoint):
     renderer_classes = [JSONRenderer, streams.EventStreamRenderer]
 
     def get_renderers(self) -> list[BaseRenderer]:
-        """Prefer JSON, which ends, unless the client names the stream, which does not end while the call is live."""
-        renderers = super().get_renderers()
-        accepted = self.request.headers.get("Accept", "") if self.request else ""
-        return renderers[::-1] if streams.EventStreamRenderer.media_type in accepted.lower() else renderers
+        """Offer JSON, which ends. The stream does not end while the call is live, so only who names it gets it."""
+        json, stream = super().get_renderers()
+        if self.request is None:  # for the documentation
+            return [json, stream]
+        return [stream, json] if streams.is_asked_for(self.request.headers.get("Accept", "")) else [json]
 
     @documented("watch_call")
     def get(self, request: Request, call_id: str) -> HttpResponseBase:
