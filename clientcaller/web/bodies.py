@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import cast
 
 from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
@@ -19,7 +18,10 @@ MOST_BYTES = 2_621_440
 MOST_FORM_BYTES = 65_536
 """Bytes of a callback of Twilio, which has a kilobyte or two."""
 MOST_BYTES_AT_ONCE = 64 * 1024 * 1024
-"""Bytes of all bodies that are arriving or being answered. Those of callbacks are counted by themselves."""
+"""
+Bytes of all bodies that are arriving or being answered. Only large bodies are refused for it: one of
+``MOST_FORM_BYTES`` always finds room, since there are not more of them than connections.
+"""
 REST_TIMEOUT = 1.0
 """Seconds in which the rest of a refused body is read, so that its client can read why it is refused."""
 BODY_TIMEOUT = 20.0
@@ -40,14 +42,13 @@ class BoundedHttp:
     def __init__(self, application: ASGI3Application) -> None:
         self._application = application
         self._rooms = Rooms()
-        self._held = {False: 0, True: 0}
-        """Bytes of the bodies in memory: of all but callbacks, and of callbacks."""
+        self._held = 0
+        """Bytes of the bodies in memory."""
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         assert scope["type"] == "http"
         is_callback = scope["path"].startswith("/twilio/")
-        hold = partial(self._hold, is_callback)
-        body = _Body(receive, most=MOST_FORM_BYTES if is_callback else MOST_BYTES, hold=hold)
+        body = _Body(receive, most=MOST_FORM_BYTES if is_callback else MOST_BYTES, hold=self._hold)
         try:
             body.check_length(dict(scope["headers"]).get(b"content-length", b""))
             inner = cast(Scope, {**scope, SCOPE: self._rooms})
@@ -57,11 +58,11 @@ class BoundedHttp:
             await asyncio.sleep(handler.REFUSAL_DELAY)
             await _answer(send, refusal)
         finally:
-            self._held[is_callback] -= body.held
+            self._held -= body.held
 
-    def _hold(self, is_callback: bool, count: int) -> None:
-        self._held[is_callback] += count
-        if self._held[is_callback] > MOST_BYTES_AT_ONCE:
+    def _hold(self, count: int, body: _Body) -> None:
+        self._held += count
+        if self._held > MOST_BYTES_AT_ONCE and body.held > MOST_FORM_BYTES:
             text = "The server has too many large requests at the moment. Try again later."
             raise _Refused(Problem(503, "server-busy", text))
 
@@ -69,7 +70,7 @@ class BoundedHttp:
 class _Body:
     """Counts the bytes of one body as they arrive."""
 
-    def __init__(self, receive: ASGIReceiveCallable, *, most: int, hold: Callable[[int], None]) -> None:
+    def __init__(self, receive: ASGIReceiveCallable, *, most: int, hold: Callable[[int, _Body], None]) -> None:
         self.held = 0
         self._receive = receive
         self._most = most
@@ -95,7 +96,7 @@ class _Body:
             self._is_whole = not message["more_body"]
             count = len(message["body"])
             self.held += count
-            self._hold(count)
+            self._hold(count, self)
             if self.held > self._most:
                 raise self._too_large()
         return message

@@ -142,13 +142,13 @@ async def _answer_in(rooms: Rooms, request: HttpRequest, get_response: GetRespon
         # A process that begins to drain says so at once, not after the last answer has become old.
         shared = rooms.probe_answers.setdefault((path, draining.is_draining()), SharedAnswer())
         return await shared.get(lambda: _probe(rooms.probes, request, get_response))
-    if not path.startswith("/twilio/"):
-        return _send_in_pieces(await _answer(rooms, rooms.people, request, get_response), rooms.files)
+    if not _is_callback(request):
+        return _send_in_pieces(await _answer(rooms.people, request, get_response), rooms.files)
     # The signature is checked here, on the loop, because a forged request must not take a thread.
-    if request.method == "POST" and signed_form(request) is None:
+    if signed_form(request) is None:
         await asyncio.sleep(REFUSAL_DELAY)
         return HttpResponseForbidden()
-    return await _answer(rooms, rooms.twilio if request.method == "POST" else rooms.people, request, get_response)
+    return await _answer(rooms.twilio, request, get_response)
 
 
 async def _probe(room: Room, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
@@ -161,14 +161,19 @@ async def _probe(room: Room, request: HttpRequest, get_response: GetResponse) ->
     return _unlogged(JsonResponse({"ready": False, "problems": ["database"]}, status=503))
 
 
-async def _answer(rooms: Rooms, room: Room, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
+async def _answer(room: Room, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
     try:
         return await room.run(lambda: get_response(request), client=request.META.get("REMOTE_ADDR", ""))
     except NoRoom:
         _refusals.warning("Refused HTTP requests, because too many came at once; the last was to %s", request.path)
-        if room is not rooms.twilio:
-            await asyncio.sleep(REFUSAL_DELAY)
+        if _is_callback(request):
+            return without_room(request)
+        await asyncio.sleep(REFUSAL_DELAY)
         return _refuse(request)
+
+
+def _is_callback(request: HttpRequest) -> bool:
+    return request.method == "POST" and request.path.startswith("/twilio/")
 
 
 def _send_in_pieces(response: HttpResponseBase, threads: ThreadPoolExecutor) -> HttpResponseBase:
@@ -186,8 +191,6 @@ def _send_in_pieces(response: HttpResponseBase, threads: ThreadPoolExecutor) -> 
 
 
 def _refuse(request: HttpRequest) -> HttpResponse:
-    if request.path.startswith("/twilio/") and request.method == "POST":
-        return without_room(request)
     headers = {"Retry-After": str(RETRY_AFTER)}
     text = f"The server has too many requests at the moment. Try again in {RETRY_AFTER} s."
     if request.path.startswith("/api/"):

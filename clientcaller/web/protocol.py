@@ -28,6 +28,20 @@ whole request of Twilio.
 """
 YOUNG = 2.0
 """Seconds in which a new connection has its request, and is not closed to make room."""
+MOST_PIPELINED = 8
+"""
+Requests that wait behind one that is being answered. Browsers and proxies send none. uvicorn reads on after each answer
+and keeps whatever comes: one client took 1.7 GB in 15 s, and held up the loop for 2.4 s.
+"""
+MOST_CHUNKS_AT_ONCE = 2000
+"""
+Chunks of a body in one read, which has up to 256 kB. Each takes 5 µs of the loop that carries the calls, and chunks of
+one byte held it up for 0.24 s.
+"""
+
+
+class _TooMuch(Exception):
+    """Makes the parser stop."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -37,8 +51,11 @@ class BoundedProtocol(HttpToolsProtocol):
     """Whether connections stay open after an answer. A server that ends turns it off, so that proxies leave it."""
     _waiting_for_headers: asyncio.TimerHandle | None = None
     _waiting_for_reader: asyncio.TimerHandle | None = None
+    _waiting_for_end: asyncio.TimerHandle | None = None
     _unparsed = 0
     """Bytes since the last headers or piece of a body that were complete."""
+    _chunks = 0
+    """Chunks since the last read began."""
     _began_at = 0.0
     _in_work: RequestResponseCycle | None = None
     """The request whose answer was begun last; others may wait behind it."""
@@ -64,11 +81,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._waiting_for_headers is None and not self._is_busy:
             self._await_headers()
+        self._chunks = 0
         self._unparsed += len(data)
         super().data_received(data)
         # Headers also come behind a body, and behind a request that is being answered.
         if self._unparsed > MOST_HEADER_BYTES:
             self._refuse_headers()
+        self._bound_end()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -94,9 +113,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if not self.keeps_alive and self.cycle is not None:
             self.cycle.keep_alive = False
+        if len(self.pipeline) > MOST_PIPELINED:
+            raise _TooMuch
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
+        self._chunks += 1
+        if self._chunks > MOST_CHUNKS_AT_ONCE:
+            raise _TooMuch
         super().on_body(body)
 
     def handle_websocket_upgrade(self) -> None:
@@ -107,7 +131,29 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._is_busy:  # else the answer to the request before it would go into the WebSocket
             self._close()
         else:
+            self._stop_waiting()
             super().handle_websocket_upgrade()
+
+    # -- from uvicorn ---------------------------------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._bound_end()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._bound_end()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._bound_end()
+
+    def send_400_response(self, msg: str) -> None:
+        reads_body = self.cycle is not None and self.cycle.more_body and not self.cycle.response_started
+        if self._is_busy and (self.pipeline or not reads_body):
+            self._close()  # the client would take it for the answer to the request before
+        elif not self.transport.is_closing():
+            super().send_400_response(msg)
 
     # -- limits ---------------------------------------------------------------------------------------------
 
@@ -139,15 +185,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self._waiting_for_headers = self.loop.call_later(HEADERS_TIMEOUT, self._close)
 
     def _stop_waiting(self) -> None:
-        for timer in (self._waiting_for_headers, self._waiting_for_reader):
+        for timer in (self._waiting_for_headers, self._waiting_for_reader, self._waiting_for_end):
             if timer is not None:
                 timer.cancel()
-        self._waiting_for_headers = self._waiting_for_reader = None
+        self._waiting_for_headers = self._waiting_for_reader = self._waiting_for_end = None
+
+    def _bound_end(self) -> None:
+        """A connection that is closed still sends what is left of its answer: do not wait for ever for its reader."""
+        if self.transport.is_closing() and self._waiting_for_end is None and self in self.connections:
+            self._waiting_for_end = self.loop.call_later(SEND_TIMEOUT, self.transport.abort)
 
     def _close(self) -> None:
         self._stop_waiting()
-        if not self.transport.is_closing():
-            self.transport.abort()
+        self.transport.abort()
 
     def _close_one_of(self, others: list[BoundedProtocol]) -> None:
         """Close the least useful one, and of several the oldest."""
@@ -162,9 +212,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers of the request are too large.")
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        self._stop_waiting()
         if self.transport.is_closing():
             return
+        self._stop_waiting()
         body = f"{text}\n".encode()
         self.transport.write(
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n"

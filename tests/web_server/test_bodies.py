@@ -81,15 +81,30 @@ async def test_a_body_that_does_not_arrive_is_given_up(monkeypatch):
 
 
 async def test_all_bodies_together_take_no_more_memory_than_allowed(monkeypatch):
-    monkeypatch.setattr(bodies, "MOST_BYTES_AT_ONCE", 10)
+    monkeypatch.setattr(bodies, "MOST_BYTES_AT_ONCE", 2 * MOST_FORM_BYTES)
     reader = Reader()
     application = BoundedHttp(reader)
     reader.go.clear()
-    first = asyncio.ensure_future(request(application, b"x" * 8))
+    first = asyncio.ensure_future(request(application, b"x" * 2 * MOST_FORM_BYTES))
     await asyncio.sleep(0)
-    assert await request(application, b"x" * 3) == (503, "server-busy")
-    callback = asyncio.ensure_future(request(application, b"x" * 3, path="/twilio/voice/"))  # it has room of its own
+    assert await request(application, b"x" * MOST_FORM_BYTES, b"x") == (503, "server-busy")
+    small = [b"x" * MOST_FORM_BYTES, b"x", b""]
+    others = [asyncio.ensure_future(request(application, body)) for body in small]
     reader.go.set()
     assert (await first)[0] == 200
-    assert (await callback)[0] == 200
-    assert (await request(application, b"x" * 10))[0] == 200
+    assert [(await other)[0] for other in others] == [200, 200, 200]
+    assert (await request(application, b"x" * 2 * MOST_FORM_BYTES))[0] == 200
+
+
+async def test_strangers_whose_forms_never_end_keep_no_callback_out(monkeypatch):
+    monkeypatch.setattr(bodies, "MOST_BYTES_AT_ONCE", 3 * MOST_FORM_BYTES)
+    application = BoundedHttp(Reader())
+    form = b"x" * (MOST_FORM_BYTES - 1)
+    strangers = [
+        asyncio.ensure_future(request(application, form, path="/twilio/voice/", stalls=True)) for _ in range(5)
+    ]
+    await asyncio.sleep(0)
+    assert await request(application, b"CallSid=CA1", path="/twilio/voice/") == (200, 5 * len(form) + 11)
+    for stranger in strangers:
+        stranger.cancel()
+    await asyncio.gather(*strangers, return_exceptions=True)

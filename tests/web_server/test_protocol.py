@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -26,10 +27,12 @@ class Application:
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.go.set()
+        self.asked = 0
         self.left = asyncio.Event()
         """The client of ``/endless`` has left."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.asked += 1
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.accept"})
@@ -42,9 +45,13 @@ class Application:
             self.left.set()
             return
         await self.go.wait()
+        if scope["path"] == "/body":
+            while (await receive()).get("more_body"):
+                pass
         await send({"type": "http.response.start", "status": 200, "headers": []})
+        length = 50_000 if scope["path"] == "/medium" else 10_000
         for _ in range(2000 if scope["path"] == "/large" else 1):
-            await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": True})
+            await send({"type": "http.response.body", "body": b"x" * length, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -52,12 +59,20 @@ Connect = Callable[..., Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 
 @asynccontextmanager
-async def serving(application: Application) -> AsyncIterator[Connect]:
-    """Serve it. Yields a function that connects a client and sends bytes; all clients end with the block."""
+async def serving(application: Application, *, buffer: int | None = None) -> AsyncIterator[Connect]:
+    """
+    Serve it. Yields a function that connects a client and sends bytes; all clients end with the block.
+
+    ``buffer`` is the number of bytes that the system keeps of what was sent and not read.
+    """
     config = uvicorn.Config(application, http=BoundedProtocol, ws="websockets-sansio", lifespan="off", log_config=None)
     config.load()
     state = uvicorn.server.ServerState()
-    server = await asyncio.get_running_loop().create_server(lambda: BoundedProtocol(config, state, {}), "127.0.0.1", 0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    if buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    server = await asyncio.get_running_loop().create_server(lambda: BoundedProtocol(config, state, {}), sock=listener)
     clients: list[asyncio.StreamWriter] = []
 
     async def connect(sent: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -227,6 +242,25 @@ async def test_a_client_that_does_not_read_its_answer_is_left(monkeypatch):
         assert len(await everything(reader)) < 20_000_000
 
 
+async def test_a_client_that_leaves_the_end_of_its_answer_unread_is_left_too(monkeypatch):
+    """What is left is less than what makes the transport pause, and the server has closed its side already."""
+    monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.1)
+    loop = asyncio.get_running_loop()
+    async with serving(Application(), buffer=4096) as connect:
+        _, other = await connect()
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await loop.sock_connect(client, other.get_extra_info("peername"))
+            await loop.sock_sendall(client, b"GET /medium HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            await asyncio.sleep(0.3)
+            received = b""
+            with suppress(ConnectionResetError):
+                while data := await loop.sock_recv(client, 65536):
+                    received += data
+        assert 0 < len(received) < 50_000
+
+
 async def test_too_many_connections_cost_those_without_a_request_their_place(monkeypatch):
     monkeypatch.setattr(protocol, "MOST_CONNECTIONS", 3)
     monkeypatch.setattr(protocol, "YOUNG", -1.0)
@@ -288,3 +322,37 @@ async def test_endless_headers_behind_a_request_are_ended_too(first):
             await asyncio.sleep(0.005)
         assert sent < 100
         await reading
+
+
+async def test_a_client_may_ask_a_little_ahead_and_not_without_end():
+    application = Application()
+    application.go.clear()
+    async with serving(application) as connect:
+        few, _ = await connect(REQUEST * protocol.MOST_PIPELINED)
+        many, _ = await connect(REQUEST * 8000)
+        assert await everything(many) == b""
+        application.go.set()
+        assert application.asked == 2
+        answered = 0
+        while answered < protocol.MOST_PIPELINED:
+            answered += (await few.readline()).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("behind", [UPGRADE + b"\r\n", b"no request\r\n\r\n"], ids=["upgrade", "nonsense"])
+async def test_what_may_not_stand_behind_a_request_ends_the_connection(behind):
+    """The answers would be mixed up."""
+    application = Application()
+    application.go.clear()
+    async with serving(application) as connect:
+        reader, _ = await connect(REQUEST + behind)
+        assert await everything(reader) == b""
+        application.go.set()
+
+
+@pytest.mark.parametrize(("size", "count", "status"), [(1, 20_000, b"400 Bad Request"), (1000, 2_500, b"200 OK")])
+async def test_a_body_in_tiny_pieces_is_refused(size, count, status):
+    chunk = b"%x\r\n%s\r\n" % (size, b"x" * size)
+    async with serving(Application()) as connect:
+        head = b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        reader, _ = await connect(head + chunk * count + b"0\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 " + status)
