@@ -8,11 +8,19 @@ client that does not read its answer.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import ClassVar
+from urllib.parse import unquote
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from calls.seldom import Seldom
+from clientcaller.web import handler
+
+logger = logging.getLogger(__name__)
 
 HEADERS_TIMEOUT = 10.0
 """Seconds in which the headers of a request must have arrived, from the connection or the request's first byte on."""
@@ -49,9 +57,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     keeps_alive: ClassVar[bool] = True
     """Whether connections stay open after an answer. A server that ends turns it off, so that proxies leave it."""
+    may_upgrade: ClassVar[Callable[[str, Mapping[str, str]], bool]] = staticmethod(lambda path, headers: True)
+    """Whether a request for a WebSocket, with this path and these headers, is let through to the application."""
     _waiting_for_headers: asyncio.TimerHandle | None = None
     _waiting_for_reader: asyncio.TimerHandle | None = None
     _waiting_for_end: asyncio.TimerHandle | None = None
+    _waiting_for_refusal: asyncio.TimerHandle | None = None
     _unparsed = 0
     """Bytes since the last headers or piece of a body that were complete."""
     _chunks = 0
@@ -130,9 +141,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse_headers()
         elif self._is_busy:  # else the answer to the request before it would go into the WebSocket
             self._close()
-        else:
+        elif self._is_admitted(headers):
             self._stop_waiting()
             super().handle_websocket_upgrade()
+        elif self._waiting_for_refusal is None:
+            # It stays a connection that is among the first to be closed.
+            _refusals.warning("Refused a WebSocket: its signature is invalid")
+            self._waiting_for_refusal = self.loop.call_later(
+                handler.REFUSAL_DELAY, self._refuse, HTTPStatus.FORBIDDEN, "The signature is missing or invalid."
+            )
 
     # -- from uvicorn ---------------------------------------------------------------------------------------
 
@@ -180,15 +197,21 @@ class BoundedProtocol(HttpToolsProtocol):
             for name, value in self.scope["headers"]
         )
 
+    def _is_admitted(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        path = unquote(self.url.partition(b"?")[0].decode("latin-1"))
+        return type(self).may_upgrade(path, {name.decode(): value.decode("latin-1") for name, value in headers})
+
     def _await_headers(self) -> None:
         self._unparsed = 0
         self._waiting_for_headers = self.loop.call_later(HEADERS_TIMEOUT, self._close)
 
     def _stop_waiting(self) -> None:
-        for timer in (self._waiting_for_headers, self._waiting_for_reader, self._waiting_for_end):
+        timers = (self._waiting_for_headers, self._waiting_for_reader, self._waiting_for_end, self._waiting_for_refusal)
+        for timer in timers:
             if timer is not None:
                 timer.cancel()
-        self._waiting_for_headers = self._waiting_for_reader = self._waiting_for_end = None
+        self._waiting_for_headers = self._waiting_for_reader = None
+        self._waiting_for_end = self._waiting_for_refusal = None
 
     def _bound_end(self) -> None:
         """A connection that is closed still sends what is left of its answer: do not wait for ever for its reader."""
@@ -222,3 +245,6 @@ class BoundedProtocol(HttpToolsProtocol):
             + body
         )
         self.transport.close()
+
+
+_refusals = Seldom(logger)

@@ -21,13 +21,14 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from django.conf import settings
 from django.db.backends.signals import connection_created
 
 from clientcaller.asgi import application
 
 # isort: split
 # The application sets Django up, without which these modules cannot be imported.
-from calls.services import draining
+from calls.services import draining, valid_stream_signature
 from clientcaller.web.protocol import BoundedProtocol
 from media.runtime import hand_over_calls, in_own_connection
 
@@ -103,13 +104,19 @@ async def _drain() -> None:
         await asyncio.wait([asking], timeout=min(DATABASE_PATIENCE, left))
         count = draining.calls_to_wait_for()
         if count == 0 and loop.time() - began >= SHORTEST_DRAIN:
-            logger.info("Drained: no call is left")
-            return
+            break
         if count and loop.time() >= report_at:
             logger.info("Draining: waiting for %d calls to end, for %.0f s at most", count, left)
             report_at = loop.time() + PROGRESS_INTERVAL
         await asyncio.sleep(min(LOOK_INTERVAL, left))
-    logger.warning("Draining has taken too long: %d calls are handed over", draining.calls_to_wait_for())
+    if count := draining.calls_to_wait_for():
+        logger.warning(
+            "Draining: %d calls have not ended within %.0f s (DRAIN_LIMIT), so they are handed over",
+            count,
+            settings.DRAIN_LIMIT,
+        )
+    else:
+        logger.info("Drained: no call is left")
 
 
 def configuration(*, host: str, port: int) -> uvicorn.Config:
@@ -157,6 +164,7 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
     connection_created.connect(limit_statements)
     connection_created.connect(keep_no_queries)
+    BoundedProtocol.may_upgrade = staticmethod(valid_stream_signature)
     with suppress(KeyboardInterrupt):  # of Ctrl-C, which the server has heeded
         DrainingServer(configuration(host=options.host, port=options.port)).run()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 import uvicorn
 
+from calls.seldom import Seldom
 from clientcaller.web import protocol
 from clientcaller.web.protocol import BoundedProtocol
 from tests.media.odd_messages import CLOSE, CONTINUED, TEXT, frame
@@ -356,3 +357,22 @@ async def test_a_body_in_tiny_pieces_is_refused(size, count, status):
         head = b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         reader, _ = await connect(head + chunk * count + b"0\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 " + status)
+
+
+async def test_upgrades_without_a_signature_cost_little_and_are_logged_once_in_a_while(monkeypatch, caplog):
+    monkeypatch.setattr(protocol, "_refusals", Seldom(protocol.logger))
+    monkeypatch.setattr(BoundedProtocol, "may_upgrade", staticmethod(signed_by_us))
+    application = Application()
+    async with serving(application) as connect:
+        for _ in range(10):
+            reader, writer = await connect(UPGRADE + b"\r\n")
+            writer.write(b"a frame")
+            assert (await everything(reader)).startswith(b"HTTP/1.1 403 Forbidden\r\n")
+        assert application.asked == 0
+        reader, _ = await connect(UPGRADE + b"X-Twilio-Signature: ours\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+    assert sum("signature is invalid" in line for line in caplog.messages) == 5
+
+
+def signed_by_us(path: str, headers: Mapping[str, str]) -> bool:
+    return (path, headers.get("x-twilio-signature")) == ("/twilio/media/x", "ours")
