@@ -6,7 +6,7 @@ empty 403 if its signature does not prove that it comes from our Twilio account,
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -38,7 +38,7 @@ An inbound call rings meanwhile. Proxies look at ``/readyz`` every few seconds.
 HOLD_WHILE_ENDING = 60.0
 """Seconds for which nobody is dialled after a call was refused because no process takes new ones."""
 ASK_AGAIN_WHEN_ANSWERED = (0, 1, 1)
-"""The same for a call that we placed: a person listens, and hears nothing until then."""
+"""The same for a call that we placed or that goes on: a person listens, and hears nothing until then."""
 _CHECKED = "twilio_form"
 """The attribute of a request that has what ``signed_form`` returned."""
 _refusals = Seldom(logger)
@@ -131,10 +131,10 @@ def without_room(request: HttpRequest) -> HttpResponse:
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.TRY_AGAIN)))
 def voice(request: HttpRequest, form: Form) -> HttpResponse:
     """A call has begun, or was answered: connect it to an agent, or tell the caller why that is impossible."""
-    asked = _number(request, "asked")
-    can_ask_again = draining.is_draining() and asked < len(_waits(request))
-    if can_ask_again and not admission.has_stream(sid=form["CallSid"]):
-        return _twiml(_elsewhere(request, asked))
+    if draining.is_draining() and (draining.is_over() or not admission.has_stream(sid=form["CallSid"])):
+        waits = ASK_AGAIN_WHEN_ANSWERED if _attempt_id(request) else ASK_AGAIN_AFTER
+        if (elsewhere := _elsewhere(request, waits)) is not None:
+            return elsewhere
     admitted = admission.receive_call(
         sid=form["CallSid"],
         from_number=form.get("From", ""),
@@ -162,6 +162,8 @@ def voice(request: HttpRequest, form: Form) -> HttpResponse:
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.LOST)))
 def after_stream(request: HttpRequest, form: Form) -> HttpResponse:
     """The media stream has ended and the caller is still on the line: continue the call, or end it politely."""
+    if draining.is_over() and (elsewhere := _elsewhere(request, ASK_AGAIN_WHEN_ANSWERED)) is not None:
+        return elsewhere
     return _continue(admission.after_stream(sid=form["CallSid"], stream=_stream_number(request)))
 
 
@@ -260,19 +262,19 @@ def _attempt_id(request: HttpRequest) -> str:
     return request.GET.get("attempt", "")[:64]
 
 
-def _waits(request: HttpRequest) -> tuple[int, ...]:
-    return ASK_AGAIN_WHEN_ANSWERED if _attempt_id(request) else ASK_AGAIN_AFTER
-
-
-def _elsewhere(request: HttpRequest, asked: int) -> str:
+def _elsewhere(request: HttpRequest, waits: Sequence[int]) -> HttpResponse | None:
     """
-    Have Twilio ask again, for this process takes no new calls: the proxy then sends the request to another one.
+    Have Twilio ask again after so many seconds each time, for this process takes no new streams.
 
-    It does so as soon as it has noticed ``/readyz``. If there is no other process, the call is refused in the end.
+    The proxy sends the request to another one as soon as it has noticed ``/readyz``. Returns None after the last time:
+    there is no other process.
     """
-    attempt = {"attempt": _attempt_id(request)} if _attempt_id(request) else {}
-    url = f"{settings.PUBLIC_BASE_URL}{request.path}?{urlencode({**attempt, 'asked': asked + 1})}"
-    return twiml.ask_again(url=url, after=_waits(request)[asked])
+    asked = _number(request, "asked")
+    if asked >= len(waits):
+        return None
+    given = {name: request.GET[name][:64] for name in ("attempt", "stream") if name in request.GET}
+    url = f"{settings.PUBLIC_BASE_URL}{request.path}?{urlencode({**given, 'asked': asked + 1})}"
+    return _twiml(twiml.ask_again(url=url, after=waits[asked]))
 
 
 def _stream_number(request: HttpRequest) -> int:

@@ -40,8 +40,8 @@ LOOK_INTERVAL = 1.0
 """Seconds between two looks at whether calls are left."""
 SHORTEST_DRAIN = 5.0
 """Seconds for which the process goes on listening, also without calls: the proxy must notice ``/readyz`` first."""
-AFTER_HAND_OVER = 2.0
-"""Seconds in which Twilio asks what follows the streams that were handed over."""
+AFTER_HAND_OVER = 3.0
+"""Seconds in which Twilio asks what follows the streams that were handed over, until the proxy asks another process."""
 SAME_REQUEST = 2.0
 """Seconds in which a second SIGTERM is the first one: make passes on what a supervisor has sent to all processes."""
 DATABASE_PATIENCE = 2.0
@@ -61,11 +61,11 @@ class DrainingServer(uvicorn.Server):
     _draining: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # This may run between any two instructions: the next tick does the rest.
-        if sig == signal.SIGTERM and self._asked_to_drain_at is None:
+        # This may run between any two instructions: the next tick does the rest. Before it listens, it has no calls.
+        if sig == signal.SIGTERM and self.started and self._asked_to_drain_at is None:
             self._asked_to_drain_at = time.monotonic()
             self._captured_signals.append(sig)
-        elif sig == signal.SIGTERM and time.monotonic() - (self._asked_to_drain_at or 0.0) < SAME_REQUEST:
+        elif sig == signal.SIGTERM and time.monotonic() - (self._asked_to_drain_at or -SAME_REQUEST) < SAME_REQUEST:
             pass
         else:
             super().handle_exit(sig, frame)

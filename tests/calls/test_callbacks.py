@@ -486,6 +486,19 @@ def test_a_call_counts_from_its_webhook_until_its_token_is_used_or_expires(twili
     draining.reset()
 
 
+def test_a_process_that_takes_no_stream_any_more_gives_out_none(begin_draining, twilio, connected):
+    """Each would be refused, and a call has eight."""
+    path = "/twilio/after-stream/?stream=1"
+    begin_draining()
+    draining.finish()
+    for asked, wait in enumerate((0, 1, 1)):
+        answer = parsed(twilio.post(f"{path}&asked={asked}"))
+        assert verbs(answer) == ["Pause", "Redirect"] if wait else ["Redirect"]
+        assert answer.find("Redirect").text.startswith(f"{BASE_URL}{path}&asked={asked + 1}#")
+    # There is no other one. Perhaps the proxy knows one for the stream.
+    assert verbs(parsed(twilio.post(f"{path}&asked=3")))[0] == "Connect"
+
+
 def test_readyz_says_that_the_process_ends(begin_draining, client, db, settings):
     begin_draining()
     answer = client.get("/readyz")
