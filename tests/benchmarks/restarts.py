@@ -3,15 +3,19 @@ Web servers that are killed or restarted under calls, and workers that are resta
 
     python -m tests.benchmarks.restarts                 # make bench-restarts: 20 calls at once, both rows
     python -m tests.benchmarks.restarts --calls 5 --only killed
+    python -m tests.benchmarks.restarts --caddy /usr/bin/caddy
 
-Two web servers run behind a proxy, with Redis and PostgreSQL; the engines follow a script.
+Two web servers run behind a proxy, with Redis and PostgreSQL; the engines follow a script. With ``--caddy``, the proxy
+is Caddy with the configuration of docs/updating.md.
 
-- ``killed``: SIGKILL of the web server of all calls while the agent answers. The figure is the time from the kill to
-  the agent's first sound on the next stream, at the phone.
+- ``killed``: SIGKILL of the web server of all calls while the agent answers. The figures are the time from the kill to
+  the agent's first sound on the next stream, at the phone, and the calls whose agent remembers what was said before.
 - ``restarted``: a rolling restart of the worker and both web servers, by SIGTERM, while half of the calls are dialled
-  and new ones take the place of those that end. The figures are calls that were dropped, and numbers dialled twice.
+  and new ones take the place of those that end. The figures are calls that were dropped, calls that went on at another
+  process, numbers dialled twice or not at all, and gaps in the agent's voice, at the phone.
 
-The exit status is 1 if a call is not resumed within 3 s at p95, or if one is dropped or dialled twice.
+The exit status is 1 if a call is not resumed within 3 s at p95 or has forgotten what was said, if one is dropped or
+dialled twice, or if one is not dialled.
 """
 
 from __future__ import annotations
@@ -26,23 +30,32 @@ from pathlib import Path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clientcaller.settings")
 import django
+import psycopg
 
 django.setup()
 
 from media.phone.caller import HangUp, ScriptedCaller, WaitForAgent  # noqa: E402
-from media.phone.measurements import percentile  # noqa: E402
+from media.phone.leg import PhoneCall  # noqa: E402
+from media.phone.measurements import measure, percentile  # noqa: E402
+from tests.calls.installation import ask_database  # noqa: E402
 from tests.media.whole_calls import ask  # noqa: E402
 from tests.real_services import PostgresServer, RedisServer  # noqa: E402
-from tests.web_server.deployment import Deployment, deployment, kill_in_answer, silence_after  # noqa: E402
+from tests.web_server.deployment import ANSWERS, Deployment, deployment, kill_in_answer, silence_after  # noqa: E402
 
 MOST_SECONDS = 3.0
 """From the kill to the first sound of the agent on the next stream."""
+OUTBOUND_FOR_EACH = 3
+"""Numbers that are dialled, for each call at once: so many last as long as the restarts."""
 STAGGER = 0.2
 """Seconds from one call to the next."""
 QUESTIONS = 3
 """Of each caller during the rolling restart: a call of half a minute."""
 QUIET = 5.0
 """Seconds of the agent's silence for which a caller waits, longer than the kill makes it."""
+SHORTEST_GAP = 0.02
+"""Seconds of a gap that counts: a frame."""
+LONGEST_RUN = 1800.0
+"""Seconds in which all calls of a row have ended."""
 
 
 async def kill(here: Deployment, calls: int) -> bool:
@@ -56,13 +69,25 @@ async def kill(here: Deployment, calls: int) -> bool:
     killed_at = held[-1].tape.origin + await kill_in_answer(here, held[-1])
     await asyncio.gather(*(call.wait() for call in held))
     # A server that answers late for a moment gets no calls from the proxy.
-    resumed = [call for call in held if sum(event["event"] == "stream_start" for event in call.tape.events) > 1]
+    resumed = [call for call in held if streams(call) > 1]
     silences = [silence_after(call, call.tape.seconds(killed_at)) for call in resumed]
     p50, p95 = percentile(silences, 0.5), percentile(silences, 0.95)
+    await asyncio.to_thread(ask_database, here.env, "wait")
+    with psycopg.connect(here.env["DATABASE_URL"]) as database:
+        # The agent counts the questions of a call.
+        query = "SELECT count(DISTINCT call_id) FROM calls_turn WHERE speaker = 'agent' AND heard = %s"
+        ((remembered,),) = database.execute(query, [ANSWERS[1]]).fetchall()
     print(
-        f"killed: {calls} calls, p50 {p50:.2f} s, p95 {p95:.2f} s, max {max(silences):.2f} s; {here.dropped()} dropped"
+        f"killed: {calls} calls, {len(resumed)} of them with the server; resumed after p50 {p50:.2f} s, "
+        f"p95 {p95:.2f} s, max {max(silences, default=p95):.2f} s; {remembered} agents remembered; "
+        f"{here.dropped()} dropped",
+        flush=True,
     )
-    return bool(resumed) and p95 <= MOST_SECONDS and not here.dropped()
+    return bool(resumed) and p95 <= MOST_SECONDS and remembered == calls and not here.dropped()
+
+
+def streams(call: PhoneCall) -> int:
+    return sum(event["event"] == "stream_start" for event in call.tape.events)
 
 
 async def restart(here: Deployment, calls: int) -> bool:
@@ -74,28 +99,51 @@ async def restart(here: Deployment, calls: int) -> bool:
             call = await here.call_in(here.person(QUESTIONS))
             await call.wait()
 
+    on_line = []
     async with asyncio.TaskGroup() as group:
-        for _ in range(calls // 2):
+        for _ in range(calls - calls // 2):
             group.create_task(call_again_and_again())
             await asyncio.sleep(STAGGER)
         for port in here.ports:
+            await until_talking(here, calls)
+            on_line.append(here.on_line())
             await here.restart_worker()
+            await until_talking(here, calls)
+            on_line.append(here.on_line())
             await here.restart_web(port)
         restarting = False
+    # Those that are still to be dialled.
+    await asyncio.to_thread(ask_database, here.env, "wait", patience=LONGEST_RUN)
     await here.network.wait_until_idle()
+    held = [*here.network.calls.values()]
+    outbound = OUTBOUND_FOR_EACH * calls
     twice = sum(count > 1 for count in here.dialled().values())
+    gaps = [gap.seconds for call in held for gap in measure(call.tape).gaps if gap.seconds > SHORTEST_GAP]
     print(
-        f"restarted: {len(here.callers)} calls, of which {len(here.dialled())} were dialled; "
-        f"{here.dropped()} dropped, {twice} dialled twice"
+        f"restarted: {len(held)} calls, {len(here.dialled())} of {outbound} dialled; {min(on_line)} to {max(on_line)} "
+        f"on the line at each SIGTERM; {here.dropped()} dropped, {sum(streams(call) > 1 for call in held)} moved, "
+        f"{twice} dialled twice; {len(gaps)} gaps, the longest {max(gaps, default=0.0):.2f} s",
+        flush=True,
     )
-    return not here.dropped() and not twice
+    return not here.dropped() and not twice and len(here.dialled()) == outbound
 
 
-async def run(name: str, calls: int, folder: Path, postgres: PostgresServer, redis: RedisServer) -> bool:
+async def until_talking(here: Deployment, calls: int) -> None:
+    """Return when so many are on the line, or nearly: one call ends at any time, and the next one rings."""
+    async with asyncio.timeout(LONGEST_RUN):
+        while here.on_line() < 0.9 * calls:  # noqa: ASYNC110 (calls begin and end all the time)
+            await asyncio.sleep(STAGGER)
+
+
+async def run(
+    name: str, calls: int, folder: Path, postgres: PostgresServer, redis: RedisServer, caddy: str | None
+) -> bool:
     limits = {"MAX_LIVE_CALLS": str(calls + 10), "OUTBOUND_MAX_CALLS": str(max(1, calls // 2))}
-    outbound = 5 * calls if name == "restarted" else 0
+    outbound = OUTBOUND_FOR_EACH * calls if name == "restarted" else 0
     url = postgres.create_database("restarts")
-    async with deployment(folder, database_url=url, redis_url=redis.url, outbound=outbound, **limits) as here:
+    async with deployment(
+        folder, database_url=url, redis_url=redis.url, outbound=outbound, caddy=caddy, **limits
+    ) as here:
         here.people(QUESTIONS)
         return await ROWS[name](here, calls)
 
@@ -107,13 +155,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=20, help="at once (default: %(default)d)")
     parser.add_argument("--only", nargs="+", choices=[*ROWS], default=[*ROWS])
+    parser.add_argument("--caddy", metavar="PROGRAM", help="the proxy (default: one of the tests)")
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         postgres, redis = PostgresServer(), RedisServer()
         stack.callback(postgres.remove)
         stack.callback(redis.stop)
-        good = [asyncio.run(run(name, options.calls, folder / name, postgres, redis)) for name in options.only]
+        good = [
+            asyncio.run(run(name, options.calls, folder / name, postgres, redis, options.caddy))
+            for name in options.only
+        ]
     sys.exit(not all(good))
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 
 import aiohttp
 
+from tests.real_services import ROOT, Process, process
+
+UPDATING = ROOT / "docs" / "updating.md"
 LOOK_INTERVAL = 0.3
 """Seconds between two looks at ``/readyz``."""
 
@@ -18,8 +24,6 @@ class Balancer:
     def __init__(self, *ports: int) -> None:
         self._ports = ports
         self._chosen = ports[0]
-        self.chosen: list[int] = []
-        """The ports to which connections were passed."""
 
     async def look(self) -> None:
         async with aiohttp.ClientSession() as client:
@@ -38,7 +42,6 @@ class Balancer:
                 upstream, downstream = await asyncio.open_connection("127.0.0.1", port)
             except OSError:
                 continue  # as a proxy does: nothing was sent, so another server may be asked
-            self.chosen.append(port)
             break
         else:
             writer.close()
@@ -67,3 +70,20 @@ async def balancer(port: int, *ports: int) -> AsyncIterator[Balancer]:
     finally:
         looking.cancel()
         server.close()
+
+
+@contextmanager
+def caddy_proxy(program: str, folder: Path, port: int, *ports: int) -> Iterator[Process]:
+    """Run Caddy as docs/updating.md configures it, at ``port`` of this machine, for the servers at ``ports``."""
+    block = re.search(r"^```\n(phone\.example\.com \{\n.*?)^```$", UPDATING.read_text(), re.DOTALL | re.MULTILINE)
+    assert block is not None
+    text = block[1].replace("phone.example.com", f"http://127.0.0.1:{port}")
+    for documented, actual in zip(("8000", "8001"), ports, strict=True):
+        text = text.replace(f"127.0.0.1:{documented}", f"127.0.0.1:{actual}")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "Caddyfile"
+    path.write_text("{\n\tadmin off\n}\n" + text)
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    with process(program, "run", "--adapter", "caddyfile", "--config", str(path), env=env) as caddy:
+        caddy.wait_for("serving initial configuration")
+        yield caddy

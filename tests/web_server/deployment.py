@@ -24,7 +24,7 @@ from media.phone.network import PhoneNetwork
 from tests.calls.installation import ACCOUNT_SID, AUTH_TOKEN, WORKER, ask_database
 from tests.media.whole_calls import ask
 from tests.real_services import Process, migrate, process, process_env, reserve_port
-from tests.web_server.balancer import Balancer, balancer
+from tests.web_server.balancer import balancer, caddy_proxy
 
 OURS = "+15005550006"
 ANSWERS = [f"This is my answer number {number}." for number in ("one", "two", "three", "four", "five")]
@@ -39,7 +39,6 @@ class Deployment:
     """Everything that runs. ``webs`` and ``workers`` are the processes of now, by the order in which they began."""
 
     network: PhoneNetwork
-    proxy: Balancer
     ports: tuple[int, int]
     env: Mapping[str, str]
     callers: list[ScriptedCaller] = field(default_factory=list)
@@ -91,6 +90,10 @@ class Deployment:
         calls = self.network.calls.values()
         return Counter(call.request.to_number for call in calls if call.direction == "outbound-api")
 
+    def on_line(self) -> int:
+        """How many calls are connected to an agent."""
+        return sum(call.status == "in-progress" for call in self.network.calls.values())
+
     def dropped(self) -> int:
         """The people who were cut off, or to whom the agent did not answer."""
         return sum(not person.hung_up or bool(person.gave_up) for person in self.callers)
@@ -98,12 +101,19 @@ class Deployment:
 
 @asynccontextmanager
 async def deployment(
-    folder: Path, *, database_url: str = "", redis_url: str = "", outbound: int = 0, **more: str
+    folder: Path,
+    *,
+    database_url: str = "",
+    redis_url: str = "",
+    outbound: int = 0,
+    caddy: str | None = None,
+    **more: str,
 ) -> AsyncIterator[Deployment]:
     """
     Start the web servers, behind a proxy. ``more`` are further settings. Everything ends with the block.
 
-    So many ``outbound`` calls are due at once, and then there is a worker as well.
+    So many ``outbound`` calls are due at once, and then there is a worker as well. ``caddy`` is the program that is the
+    proxy, if any.
     """
     public, *ports = reserve_port(), reserve_port(), reserve_port()
     url = f"http://127.0.0.1:{public}"
@@ -130,8 +140,11 @@ async def deployment(
             },
         )
         await asyncio.to_thread(migrate, env)
-        proxy = await stack.enter_async_context(balancer(public, *ports))
-        here = Deployment(network, proxy, (ports[0], ports[1]), env)
+        here = Deployment(network, (ports[0], ports[1]), env)
+        if caddy is None:
+            await stack.enter_async_context(balancer(public, *ports))
+        else:
+            stack.enter_context(caddy_proxy(caddy, folder, public, *ports))
         async with here._stack:
             here.people(questions=1)
             await asyncio.gather(*map(here.start_web, ports))
@@ -147,12 +160,13 @@ async def kill_in_answer(here: Deployment, call: PhoneCall, *, answer: int = 1) 
     The call must be with the first server.
     """
     begun = asyncio.Event()
-    starts = 0
+    questions = 0
 
     def note(event: dict[str, object]) -> None:
-        nonlocal starts
-        starts += event["event"] == "agent_speech_start"
-        if starts > answer:  # the first one is the greeting
+        nonlocal questions
+        # The greeting may have a pause, so that beginnings of the agent's speech are not counted.
+        questions += event["event"] == "caller_speech_end"
+        if event["event"] == "agent_speech_start" and questions >= answer:
             begun.set()
 
     call.tape.on_event = note
