@@ -30,6 +30,8 @@ OURS = "+15005550006"
 ANSWERS = [f"This is my answer number {number}." for number in ("one", "two", "three", "four", "five")]
 DRAINED_WITHIN = 180.0
 """Seconds for the calls of a web server to end by themselves."""
+IN_ANSWER = 0.5
+"""Seconds of an answer that are heard before the kill. The question before it is stored by then."""
 ANSWERS_AFTER = 0.3
 """Seconds until those who are called answer."""
 
@@ -155,7 +157,7 @@ async def deployment(
 
 async def kill_in_answer(here: Deployment, call: PhoneCall, *, answer: int = 1) -> float:
     """
-    Kill the web server of this call when the agent has begun this answer. Returns when, on the tape of the call.
+    Kill the web server of this call in this answer of the agent. Returns when, on the tape of the call.
 
     The call must be with the first server.
     """
@@ -171,6 +173,7 @@ async def kill_in_answer(here: Deployment, call: PhoneCall, *, answer: int = 1) 
 
     call.tape.on_event = note
     await begun.wait()
+    await asyncio.sleep(IN_ANSWER)
     here.webs[here.ports[0]].signal(signal.SIGKILL)
     return call.tape.seconds(time.monotonic())
 
