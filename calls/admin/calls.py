@@ -27,6 +27,7 @@ from calls.errors import CallsError
 from calls.models import Call, CallEvent, DialAttempt, Turn
 from calls.number_forms import person_of
 from calls.numbers import number_in
+from calls.services.pauses import read_pauses, why_waiting
 from calls.stages import STAGE_NAMES
 from calls.status import TERMINAL, UNANSWERED
 
@@ -152,7 +153,11 @@ class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
         ),
         (
             "Times",
-            {"fields": names("created_at scheduled_for due_at held_by answered_at ended_at canceled_at seconds p50")},
+            {
+                "fields": names(
+                    "created_at scheduled_for due_at held_because answered_at ended_at canceled_at seconds p50"
+                )
+            },
         ),
         ("Recording", {"fields": ["player"]}),
         ("Cost", {"fields": ["used", "cost"]}),
@@ -161,7 +166,7 @@ class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Call]:
-        return super().get_queryset(request).select_related("agent", "api_key", "held_by")
+        return super().get_queryset(request).select_related("agent", "api_key")
 
     def has_control_permission(self, request: HttpRequest) -> bool:
         return is_permitted(request, "change_call")
@@ -197,6 +202,10 @@ class CallAdmin(NumberSearch, ReadOnly, admin.ModelAdmin[Call]):
         if call.due_at is None:
             return ""
         return "paused" if call.held_by_id else f"{timezone.localtime(call.due_at):%b %d, %H:%M}"
+
+    @admin.display(description="paused")
+    def held_because(self, call: Call) -> str:
+        return why_waiting(call, read_pauses(timezone.now())) or EMPTY
 
     @admin.display(description="duration", ordering="duration")
     def seconds(self, call: Call) -> str:

@@ -323,9 +323,12 @@ class PauseState:
 
 
 def why_waiting(call: Call, paused: Pauses) -> str:
-    """Return what is paused of this call, which waits to be dialled, and why. Empty if nothing is."""
-    of_call = paused.of(from_number=call.from_number, to_number=call.to_number, held_by=call.held_by_id)
-    return "; ".join(f"{pause}: {pause.reason}" for pause in paused.everything + of_call)
+    """Return what is paused of this call, and why. Empty if nothing is, or if the call is not due anyway."""
+    if call.due_at is None or (call.held_by_id is None and call.due_at > paused.now):
+        return ""
+    concerned = paused.everything + paused.of(from_number=call.from_number, to_number=call.to_number)
+    ids = {call.held_by_id, *(pause.pk for pause in concerned)}
+    return "; ".join(f"{pause}: {pause.reason}" for pause in paused.rows if pause.pk in ids)
 
 
 def describe_in_short() -> list[dict[str, str]]:

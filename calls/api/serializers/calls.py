@@ -125,9 +125,7 @@ class CallSerializer(Named, serializers.ModelSerializer[Call]):
         ]  # fmt: skip
 
     def get_held_because(self, call: Call) -> str:
-        if call.due_at is None or (call.held_by_id is None and call.due_at > timezone.now()):
-            return ""
-        return why_waiting(call, self._paused)
+        return "" if call.due_at is None else why_waiting(call, self._paused)
 
     @cached_property
     def _paused(self) -> Pauses:

@@ -69,7 +69,7 @@ class CallsView(ListEndpoint[Call]):
     permissions = {"GET": ("view_call",), "POST": ("add_call",)}
     filter_backends = [DjangoFilterBackend]
     filterset_class = CallFilter
-    queryset = Call.objects.select_related("agent", "held_by")
+    queryset = Call.objects.select_related("agent")
     serializer_class = CallSerializer
     orderings = {"-created_at": ("-created_at", "-id"), "created_at": ("created_at", "id")}
 

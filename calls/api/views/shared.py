@@ -63,7 +63,7 @@ def headers_only(request: Request) -> HttpResponse:
 
 def find_call(call_id: str, *related: str) -> Call:
     """Return the call with its agent and the named related rows. Raises ``Http404`` if there is none."""
-    calls = Call.objects.select_related("agent", "held_by").prefetch_related(*related)
+    calls = Call.objects.select_related("agent").prefetch_related(*related)
     return get_object_or_404(calls, pk=as_uuid(call_id))
 
 

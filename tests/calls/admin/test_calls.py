@@ -200,9 +200,13 @@ def test_queued_calls_are_filtered_by_what_they_wait_for(admin_client, outbound,
 
 
 def test_a_held_call_shows_what_is_paused(admin_client, outbound):
-    pause = DialPause.objects.create(scope="country", subject="FR", cause="country", try_at=timezone.now())
-    call = outbound(due_at=timezone.now(), held_by=pause)
-    assert "country FR" in admin_client.get(f"/admin/calls/call/{call.pk}/change/").content.decode()
+    said = {"try_at": timezone.now(), "reason": "no permit"}
+    pause = DialPause.objects.create(scope="country", subject="FR", cause="country", **said)
+    call, other = outbound(due_at=timezone.now(), held_by=pause), outbound(due_at=timezone.now())
+    DialPause.objects.create(scope="everything", cause="account", try_at=timezone.now(), reason="suspended")
+    page = admin_client.get(f"/admin/calls/call/{call.pk}/change/").content.decode()
+    assert "country FR: no permit; everything: suspended" in page
+    assert ">everything: suspended" in admin_client.get(f"/admin/calls/call/{other.pk}/change/").content.decode()
     assert "paused" in admin_client.get("/admin/calls/call/").content.decode()
 
 

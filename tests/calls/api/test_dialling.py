@@ -96,7 +96,7 @@ def test_each_due_call_says_why_it_waits(api, held, make_call, pause, account, d
     with django_assert_max_num_queries(6):
         shown = {call["id"]: call["held_because"] for call in api.get("/api/calls/").json()["results"]}
     assert shown == {
-        str(held.pk): "everything: suspended; caller id +15005550006: not verified",
+        str(held.pk): "caller id +15005550006: not verified; everything: suspended",
         str(due.pk): "everything: suspended",
         str(later.pk): "",
         str(over.pk): "",
