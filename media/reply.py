@@ -184,18 +184,21 @@ async def say(
 
 async def render(line: str, *, tts: TextToSpeech, voice: str, language: str) -> bytes:
     """A whole line as mu-law audio, for phrases that are made beforehand. Raises ``EngineError``."""
-    pieces: list[bytes] = []
+    pieces: list[tuple[bytes, int]] = []
+    """The sound, each piece with how many characters are said by the end of it."""
 
     def collect(event: ev.Event) -> None:
         if isinstance(event, ev.ReplyAudio):
-            pieces.append(event.audio)
+            if (again_from := event.again_from) is not None:
+                pieces[:] = [piece for piece in pieces if piece[1] <= again_from]
+            pieces.append((event.audio, event.text_end))
 
     speech = tts.open(voice=voice, language=language)
     try:
         await say(ev.Revision(0, 0), line, tts=tts, speech=speech, language=language, emit=collect)
     finally:
         await speech.close()
-    return b"".join(pieces)
+    return b"".join(audio for audio, _ in pieces)
 
 
 async def _speak(

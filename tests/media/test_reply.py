@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from inference.engines.scripted import ScriptedLanguageModel, ScriptedTextToSpeech
+from inference.mulaw import encode_mulaw
 from inference.requests import ToolRequests
-from inference.types import AudioChunk, EngineError, Message, TextDelta
+from inference.types import NO_SOUND, AudioChunk, EngineError, Message, TextDelta
 from media.audio import first_audible
 from media.reply import ONSET, READ_ON_CHARACTERS, answer, render
 from media.reply import say as say_line
@@ -243,6 +244,27 @@ async def test_15_ms_before_the_first_audible_sample_are_kept_however_the_sound_
     audio = await render("Hello.", tts=QuietVoice(*silence), voice="", language="en")
     assert len(audio) == 800 + min(sum(silence), ONSET)
     assert first_audible(audio) == min(sum(silence), ONSET)
+
+
+class MovingVoice(ScriptedTextToSpeech):
+    """A voice that breaks off after "Hel", and says the word again elsewhere."""
+
+    def open(self, **options: Any) -> Any:
+        speech = super().open(**options)
+
+        async def speak(text: AsyncIterator[str]) -> AsyncGenerator[AudioChunk, None]:
+            async for _ in text:
+                yield AudioChunk(np.full(800, 3000, np.int16), 3)
+                yield AudioChunk(NO_SOUND, 0, again_from=0)
+                yield AudioChunk(np.full(1600, 2000, np.int16), 6)
+
+        speech.speak = speak
+        return speech
+
+
+async def test_a_stored_phrase_has_no_sound_that_is_said_again():
+    audio = await render("Hello.", tts=MovingVoice(), voice="", language="en")
+    assert audio == encode_mulaw(np.full(1600, 2000, np.int16))
 
 
 # Fixed words
