@@ -42,7 +42,10 @@ class Command(BaseCommand):
         )
         if not counts.unreadable:
             if not dry_run:
-                self.stdout.write("No stored recording needs another key than the first one.")
+                self.stdout.write(
+                    "No stored recording needs another key than the first one. Keep the others until all web processes "
+                    "have been restarted with the new one and no recording waits in SPOOL_DIR."
+                )
             return
         for text in counts.unreadable[:MOST_NAMED]:
             self.stderr.write(f"Not read: {printable(text)}")
