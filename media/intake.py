@@ -69,6 +69,8 @@ class Intake:
         ``spoken`` is the position that the caller has reached by now, as far as arrivals show: no gap reaches beyond.
         """
         audio, chunk, held = media.audio(), media.chunk, b""
+        if not audio:
+            return b""  # without sound, a run of old chunks would never be long enough to end
         at = None if media.timestamp_ms is None else media.timestamp_ms * _PER_MS
         if chunk <= self._last_chunk or self._held or not self._numbers_rise:
             if self._is_old(chunk, at):

@@ -40,6 +40,15 @@ def test_a_sender_with_a_different_clock_rate_changes_nothing_in_an_hour():
         assert (intake.gaps, intake.duplicates) == (0, 0)
 
 
+def test_chunks_without_sound_change_nothing_however_many_come():
+    intake = Intake()
+    intake.accept(chunk(155, 1))
+    # If they were kept as old chunks, each would take longer than the one before, and these a minute.
+    assert {intake.accept(chunk(155, 1, b"")) for _ in range(50_000)} == {b""}
+    assert intake.accept(chunk(175, 2)) == VOICE
+    assert (intake.position, intake.gaps, intake.duplicates) == (320, 0, 0)
+
+
 def test_lost_audio_becomes_silence_of_the_same_length():
     intake = Intake()
     intake.accept(chunk(155, 1))
