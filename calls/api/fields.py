@@ -78,6 +78,15 @@ class ZoneText(StrictText):
         super().__init__(max_length=64, **options)
 
 
+class ShortList(serializers.ListField):
+    """A list whose length is checked before its items, of which each that is wrong has an error of its own."""
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and self.max_length is not None and len(data) > self.max_length:
+            raise serializers.ValidationError(f"At most {self.max_length} items are allowed.", code="max_length")
+        return super().to_internal_value(data)
+
+
 class StrictInteger(serializers.IntegerField):
     """An integer, or a float without a fraction. A string or a boolean is refused."""
 

@@ -6,14 +6,20 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import IO, Any
 
-from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
 from calls.api.problems import Problem
 from calls.plain_text import is_storable
 
+LARGEST_BODY = 65_536
+"""Bytes of a body where the view has no ``largest_body``. With each letter as ``\\uXXXX``, a call has up to 50,000."""
+MOST_BRACKETS, MOST_COMMAS = 20_000, 100_000
+"""
+Brackets that open, and commas, in one body: 20 and 100 for each call of the largest batch.
+
+Making the values takes up to a microsecond each, in which no thread can serve the calls: 800,000 lists took a second.
+"""
 _MAX_DEPTH = 32
 """Levels of nesting. Deeper JSON is a mistake or an attack: code that walks it recursively would fail."""
 
@@ -30,10 +36,9 @@ class StrictJSON(BaseParser):
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        limit = getattr((parser_context or {}).get("view"), "largest_body", LARGEST_BODY)
         body = stream.read(limit + 1)
-        if len(body) > limit:
-            raise RequestDataTooBig
+        _check_size(body, limit)
         try:
             data = json.loads(
                 body.decode("utf-8"),
@@ -45,6 +50,16 @@ class StrictJSON(BaseParser):
             raise ParseError(f"The body is not valid JSON: {error}") from error
         _check_storable(data, 0)
         return data
+
+
+def _check_size(body: bytes, limit: int) -> None:
+    if len(body) > limit:
+        raise Problem(413, "body-too-large", f"The body is too large. At most {limit} bytes are allowed here.")
+    if body.count(b"[") + body.count(b"{") > MOST_BRACKETS or body.count(b",") > MOST_COMMAS:
+        text = (
+            f"The body has more than {MOST_BRACKETS} opening brackets or {MOST_COMMAS} commas. Send fewer calls in one."
+        )
+        raise Problem(413, "body-too-large", text)
 
 
 def _parse_finite(text: str) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from rest_framework import serializers
 
-from calls.api.fields import JSONObject, NumberText, StrictBoolean, StrictChoice, StrictText
+from calls.api.fields import JSONObject, NumberText, ShortList, StrictBoolean, StrictChoice, StrictText
 from calls.api.serializers.shared import Strict
 from calls.keyterms import parse_keyterms
 from calls.models import Agent, DoNotCall, WebhookDelivery, WebhookEndpoint
@@ -86,7 +86,7 @@ class NewWebhookSerializer(Strict):
     """An address to send events of calls to."""
 
     url = WebhookAddress()
-    events = serializers.ListField(
+    events = ShortList(
         child=StrictChoice(choices=EVENTS),
         required=False,
         max_length=len(EVENTS),

@@ -12,13 +12,20 @@ class Named:
         return {name.rstrip("_"): field for name, field in super().get_fields().items()}  # type: ignore[misc]
 
 
+MOST_UNKNOWN = 20
+"""Unknown fields of one object that an answer names."""
+
+
 class Strict(serializers.Serializer[None]):
     """The body of a request. An unknown field is refused: it is probably misspelled, and must not count as left out."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and (unknown := [name for name in data if name not in self.fields]):
             raise serializers.ValidationError(
-                {name: serializers.ErrorDetail("This field is unknown.", code="unknown-field") for name in unknown}
+                {
+                    name: serializers.ErrorDetail("This field is unknown.", code="unknown-field")
+                    for name in unknown[:MOST_UNKNOWN]
+                }
             )
         return super().to_internal_value(data)
 

@@ -87,6 +87,7 @@ class CallsView(ListEndpoint[Call]):
 
 
 class BatchView(Endpoint):
+    largest_body = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     scopes = {"POST": DIAL}
     permissions = {"POST": ("add_call",)}
 

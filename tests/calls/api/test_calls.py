@@ -247,6 +247,24 @@ def test_a_malformed_batch_is_refused(api, body):
     assert (response.status_code, response.json()["code"]) == (400, "invalid-request")
 
 
+@pytest.mark.parametrize("value", ["[],", "{},", "0,0,0,0,0,"])
+def test_a_batch_of_more_values_than_calls_can_have_is_refused_before_it_is_read(api, value, monkeypatch):
+    monkeypatch.setattr("calls.api.parsing.json", None)
+    body = f'{{"calls": [{value * 20_001} 0]}}'
+    response = api.generic("POST", "/api/calls/batch/", body, content_type="application/json")
+    assert (response.status_code, response.json()["code"]) == (413, "body-too-large")
+
+
+def test_a_batch_of_large_calls_is_read(api):
+    large = row(101, metadata={f"name {n}": [n] for n in range(15)}, variables={"a": "b, " * 20})
+    assert batch(api, [large] * 1001).json()["errors"][0]["field"] == "calls"  # it has one call too many, but was read
+
+
+def test_of_many_unknown_fields_some_are_named(api):
+    response = batch(api, [row(101, **{f"x{n}": n for n in range(300)})])
+    assert (response.status_code, len(response.json()["errors"])) == (422, 20)
+
+
 def test_the_same_person_twice_is_refused_with_both_rows_unless_asked_for(api):
     rows = [{"to": 1}, row(101), row(102), row(101) | {"to": "+1 202-555-0101"}]
     response = batch(api, rows)

@@ -270,6 +270,12 @@ def test_a_webhook_is_changed_and_removed(api, hook):
     assert api.get(address).status_code == 404
 
 
+def test_too_many_events_are_one_error(api, hook):
+    response = api.patch(f"/api/webhooks/{hook['id']}/", {"events": ["x"] * 10_000})
+    assert response.status_code == 400
+    assert [error["field"] for error in response.json()["errors"]] == ["events"]
+
+
 @pytest.mark.parametrize("url", ["https://127.0.0.1/", "https://169.254.169.254/", "https://localhost:6379/"])
 def test_a_webhook_is_not_moved_to_this_machine_or_its_metadata(api, hook, settings, url):
     settings.WEBHOOK_ALLOWED_HOSTS = []

@@ -34,6 +34,7 @@ TYPES = {
     fields.Timestamp: "time",
     fields.JSONObject: "object",
     fields.Variables: "object",
+    fields.ShortList: "list",
     serializers.ListField: "list",
 }
 ANOTHER_TRY = {"carrier-failed": 503, "database-unavailable": 503, "recording-unreadable": 503}
