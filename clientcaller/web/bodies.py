@@ -16,7 +16,12 @@ from clientcaller.web.handler import SCOPE, Rooms
 MOST_BYTES = 2_621_440
 """Bytes of one body: Django's own limit for what it keeps in memory."""
 MOST_FORM_BYTES = 65_536
-"""Bytes of a callback of Twilio, which has a kilobyte or two."""
+"""Bytes of a form that anybody may send. A callback of Twilio has a kilobyte or two, a login far less."""
+FORMS = ("/twilio/", "/admin/login")
+"""
+Where the addresses of such forms begin. A name of a megabyte in a login would be stored, logged and shown again, which
+takes a tenth of a second of all calls.
+"""
 MOST_BYTES_AT_ONCE = 64 * 1024 * 1024
 """
 Bytes of all bodies that are arriving or being answered. Only large bodies are refused for it: one of
@@ -47,8 +52,8 @@ class BoundedHttp:
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         assert scope["type"] == "http"
-        is_callback = scope["path"].startswith("/twilio/")
-        body = _Body(receive, most=MOST_FORM_BYTES if is_callback else MOST_BYTES, hold=self._hold)
+        is_form = scope["path"].startswith(FORMS)
+        body = _Body(receive, most=MOST_FORM_BYTES if is_form else MOST_BYTES, hold=self._hold)
         try:
             body.check_length(dict(scope["headers"]).get(b"content-length", b""))
             inner = cast(Scope, {**scope, SCOPE: self._rooms})

@@ -32,6 +32,7 @@ PARAMETERS = (
     "; charset=undefined", "; charset=rot13", "; charset=idna", "; charset=unicode_escape", "; charset=utf-7",
     "; charset=utf-16", "; charset=\xff", "; a*=nope'x'%FF", "; a*=undefined'x'%FF", "; a*=idna'x'%FF", "; a*0*=x''b",
     "; a*1=b; a*1=c", "; a*99999999999999999999=b", ";;=;=", '; a="', "; boundary*=nope''x",
+    "; a=b" * 10_000,
 )  # fmt: skip
 BODIES = (
     "", "{", "[]", "null", "NaN", '"\\ud800"', '{"to":"\\u0000"}', '{"a":1,"a":2}', "[" * 100_000, '{"a":' * 50_000,

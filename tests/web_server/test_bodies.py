@@ -64,7 +64,10 @@ async def test_a_body_passes_as_it_came():
     assert await request(BoundedHttp(Reader()), b"x" * MOST_BYTES, length=MOST_BYTES) == (200, MOST_BYTES)
 
 
-@pytest.mark.parametrize(("path", "most"), [("/api/calls/", MOST_BYTES), ("/twilio/voice/", MOST_FORM_BYTES)])
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [("/api/calls/", MOST_BYTES), ("/twilio/voice/", MOST_FORM_BYTES), ("/admin/login/", MOST_FORM_BYTES)],
+)
 async def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(path, most):
     reader = Reader()
     application = BoundedHttp(reader)

@@ -78,6 +78,11 @@ async def test_a_content_type_that_cannot_be_read_counts_as_none(kind, encoding)
     assert (status, shown.get("code")) == (415, "unsupported-media-type")
 
 
+async def test_a_content_type_that_would_take_long_to_read_counts_as_none():
+    status, shown = await ask(body=b"a=1", content_type=FORM + "; a=b" * 10_000)
+    assert (status, shown["post"]) == (200, {})
+
+
 async def test_too_many_parameters_are_refused_although_the_content_type_has_a_charset(settings):
     settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 2
     status, _, _ = await request(
