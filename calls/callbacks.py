@@ -131,10 +131,10 @@ def without_room(request: HttpRequest) -> HttpResponse:
 @callback(without_database=lambda: _twiml(twiml.hang_up(twiml.TRY_AGAIN)))
 def voice(request: HttpRequest, form: Form) -> HttpResponse:
     """A call has begun, or was answered: connect it to an agent, or tell the caller why that is impossible."""
-    if draining.is_draining() and (draining.is_over() or not admission.has_stream(sid=form["CallSid"])):
-        waits = ASK_AGAIN_WHEN_ANSWERED if _attempt_id(request) else ASK_AGAIN_AFTER
-        if (elsewhere := _elsewhere(request, waits)) is not None:
-            return elsewhere
+    elsewhere = _elsewhere(request, ASK_AGAIN_WHEN_ANSWERED if _attempt_id(request) else ASK_AGAIN_AFTER)
+    goes_elsewhere = draining.is_over() or (draining.is_draining() and not admission.has_stream(sid=form["CallSid"]))
+    if goes_elsewhere and elsewhere is not None:
+        return elsewhere
     admitted = admission.receive_call(
         sid=form["CallSid"],
         from_number=form.get("From", ""),
@@ -150,6 +150,8 @@ def voice(request: HttpRequest, form: Form) -> HttpResponse:
             return _twiml(twiml.hang_up(twiml.LATER if _attempt_id(request) else twiml.BUSY))
         case Verdict.UNAVAILABLE:
             if draining.is_draining():
+                if elsewhere is not None:  # it has begun to drain meanwhile
+                    return elsewhere
                 why = "the web process is ending, and no other one takes calls"
                 pauses.hold_dialling(process="web", why=why, seconds=HOLD_WHILE_ENDING)
             return _twiml(twiml.hang_up(twiml.LATER if _attempt_id(request) else twiml.TRY_AGAIN))

@@ -29,6 +29,7 @@ from clientcaller.asgi import application
 # isort: split
 # The application sets Django up, without which these modules cannot be imported.
 from calls.services import draining, valid_stream_signature
+from clientcaller.web import protocol
 from clientcaller.web.protocol import BoundedProtocol
 from media.runtime import hand_over_calls, in_own_connection
 
@@ -136,11 +137,16 @@ def configuration(*, host: str, port: int) -> uvicorn.Config:
 
 
 def raise_file_limit() -> None:
-    """Allow as many open files as the system lets this process have: each connection is one."""
+    """
+    Allow as many open files as the system lets this process have: each connection is one.
+
+    Where these are few, HTTP connections take half of them, so that calls and the database have the others.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    protocol.MOST_CONNECTIONS = min(protocol.MOST_CONNECTIONS, max(soft, wanted) // 2)
 
 
 def limit_statements(connection: Any, **_: Any) -> None:

@@ -101,18 +101,25 @@ ASKED: dict[str, Request] = {
         f"/api/calls/{have['live']}/events/", f"Authorization: Bearer {have['key']}", method="HEAD"
     ),
     "forged stream": lambda have: upgrade("/twilio/media/token"),
+    "sent ahead": lambda have: 500 * get("/wp-login.php"),
+    "tiny pieces": lambda have: (
+        get("/api/calls/", "Transfer-Encoding: chunked", method="POST") + 40_000 * b"1\r\nx\r\n"
+    ),
 }
 """Requests that are answered. Each client sends the next one as soon as it has the answer."""
 HELD: dict[str, Request] = {
     "nothing sent": lambda have: b"",
     "half a head": lambda have: b"GET /api/calls/ HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ",
     "half a body": lambda have: get("/api/calls/", "Content-Length: 1000000", method="POST") + b"{",
+    "half a form": lambda have: get("/twilio/voice/", "Content-Length: 65000", FORM, method="POST") + b"x" * 64_000,
     "events": lambda have: get(
         f"/api/calls/{have['live']}/events/", f"Authorization: Bearer {have['key']}", "Accept: text/event-stream"
     ),
     "recording unread": lambda have: get(f"/api/recordings/{have['recording']}/"),
 }
-"""What clients send and then wait, without reading on. They connect anew when the server closes."""
+"""What clients send and then wait. They connect anew when the server closes."""
+UNREAD = ("events", "recording unread")
+"""Of these, answers that their clients do not read. They do not notice that the server closes."""
 KINDS = [*ASKED, *HELD]
 NONE, ALL = "none", "all"
 """No clients, for comparison, and clients of all kinds at once."""
@@ -144,11 +151,11 @@ async def client(kind: str, port: int, have: dict[str, str], until: float, statu
                 reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=65536)
                 if kind in HELD:
                     writer.write(HELD[kind](have))
-                    writer.transport.pause_reading()
                     statuses["held"] += 1
-                    while not writer.transport.is_closing():
-                        await asyncio.sleep(1.0)
-                        writer.write(b"")
+                    if kind in UNREAD:
+                        writer.transport.pause_reading()
+                    while await reader.read(65536):
+                        pass
                     continue
                 while True:
                     sent = ASKED[kind](have)

@@ -125,7 +125,23 @@ async def restart(here: Deployment, calls: int) -> bool:
         f"{twice} dialled twice; {len(gaps)} gaps, the longest {max(gaps, default=0.0):.2f} s",
         flush=True,
     )
+    for call in held:
+        tell_if_dropped(call)
     return not here.dropped() and not twice and len(here.dialled()) == outbound
+
+
+def tell_if_dropped(call: PhoneCall) -> None:
+    """Print what became of a call that was cut off, or whose agent did not answer."""
+    person = call.gateway.party if call.gateway else None
+    if isinstance(person, ScriptedCaller) and (not person.hung_up or person.gave_up):
+        names = ("status", "verb", "text", "code", "reason")
+        told = ("call_status", "twiml", "say", "alert", "stream_start", "stream_end")
+        events = [
+            " ".join([f"{event['at']:.2f} {event['event']}", *(str(event[name]) for name in names if name in event)])
+            for event in call.tape.events
+            if event["event"] in told
+        ]
+        print(f"dropped: {call.sid}, {call.direction}, gave up {len(person.gave_up)} times: {'; '.join(events)}")
 
 
 async def until_talking(here: Deployment, calls: int) -> None:

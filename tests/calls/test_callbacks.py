@@ -451,6 +451,24 @@ def test_a_process_that_ends_has_twilio_ask_again_and_takes_no_new_call(begin_dr
     assert not Lease.objects.exists()
 
 
+def test_a_call_that_is_being_admitted_as_its_process_begins_to_end_goes_elsewhere(
+    begin_draining, twilio, db, monkeypatch
+):
+    def admit(**call):
+        begin_draining()
+        return admitted(**call)
+
+    admitted = admission.receive_call
+    with monkeypatch.context() as patched:
+        patched.setattr(admission, "receive_call", admit)
+        redirect = parsed(twilio.post("/twilio/voice/")).find("Redirect")
+    assert not DialPause.objects.exists()
+    draining.reset()  # the other process
+    answer = parsed(twilio.post(redirect.text.removeprefix(BASE_URL).partition("#")[0]))
+    assert answer.find("Connect") is not None
+    assert Call.objects.get().end_reason == ""
+
+
 def test_a_call_that_has_its_stream_goes_on_while_its_process_ends(begin_draining, twilio, connected):
     begin_draining()
     assert parsed(twilio.post("/twilio/voice/")).find("Connect") is not None  # a repeated request
