@@ -28,7 +28,7 @@ from media.phone.leg import PhoneCall
 from media.phone.network import PhoneNetwork
 from tests.benchmarks.fault_line import Line
 from tests.real_services import Process, RedisServer, process, process_env, reserve_port
-from tests.word_tones import Told, judge, reply, runs_of
+from tests.word_tones import Run, Told, judge, reply, runs_of
 
 SECONDS_PER_CHARACTER = 0.04
 VOICED = 2.0
@@ -86,15 +86,28 @@ class Call:
         """Whether the caller was on the line until they hung up themselves."""
         return self.caller.hung_up and not self.caller.gave_up and len(self.times("stream_start")) == 1
 
-    def told(self) -> Told:
+    @property
+    def runs(self) -> list[Run]:
         assert self.caller.heard is not None
-        return judge(runs_of(bytes(self.caller.heard)), seconds_per_character=SECONDS_PER_CHARACTER)
+        return runs_of(bytes(self.caller.heard))
+
+    def told(self) -> Told:
+        return judge(self.runs, seconds_per_character=SECONDS_PER_CHARACTER)
+
+    @property
+    def asked_until(self) -> float:
+        """Seconds into what the caller has heard at which they have ended their question."""
+        ended, begun = self.times("caller_speech_end"), self.times("stream_start")
+        return ended[-1] - begun[0] if ended and begun else float("-inf")
 
     def response(self) -> float:
         """Seconds from the caller's last sound to the first word of the answer."""
-        ended = self.times("caller_speech_end")
-        begun = self.times("stream_start")
-        return self.told().first - (ended[-1] - begun[0]) if ended and begun else float("inf")
+        return self.told().first - self.asked_until
+
+    def bridged(self) -> float:
+        """Seconds of fillers in that time."""
+        until = self.told().first
+        return sum(run.sounded for run in self.runs if not run.word and self.asked_until < run.start < until)
 
 
 class Site:
@@ -137,12 +150,16 @@ class Site:
         return sum(map(is_failover, self.web.lines))
 
     def end_worker(self, worker: Process) -> None:
-        if self.worker_lines:
-            self.worker_lines.pop(self.workers.index(worker)).close()
+        """End it in an orderly way, unless it is dead: it must not be missed by the calls that begin next."""
+        line = self.worker_lines.pop(self.workers.index(worker)) if self.worker_lines else None
         self.workers.remove(worker)
         if worker.running:
-            worker.signal(signal.SIGCONT)
+            for each in (signal.SIGCONT, signal.SIGTERM, signal.SIGTERM):
+                worker.signal(each)
+            worker.wait()
         worker.end()
+        if line is not None:
+            line.close()
 
     def _redis_url(self, lines: list[Line]) -> str:
         """Where a process finds Redis: over a new line, which is added to ``lines``, if there are lines."""

@@ -144,7 +144,7 @@ class Result:
     left_out: int = 0
     broken: int = 0
     fillers: list[float] = field(default_factory=list)
-    """Seconds of other words within the answer."""
+    """Seconds of other words within the answer, and before it where the caller was asking."""
     lost: int = 0
     """Calls that ended before the caller hung up, or got no answer."""
     failovers: int = 0
@@ -156,7 +156,7 @@ class Result:
         self.twice += told.twice
         self.left_out += told.left_out
         self.broken += told.broken
-        self.fillers.append(told.other)
+        self.fillers.append(told.other + (call.bridged() if self.fault.while_asking else 0.0))
         self.lost += not call.kept
 
     @property
