@@ -262,6 +262,9 @@ def _record_stream_ended(fact: StreamEnded) -> None:
         call = get_call(fact.call_id)
         if not write_event(fact.fact_id, call.pk, "stream-ended", fact.at, data)[1]:
             return
+        # The attempt is locked before the call, as where the carrier reports the end at the same time. PostgreSQL ended
+        # one of the two otherwise (deadlock detected): the report was answered with 503, or the fact waited on disk.
+        list(call.attempts.select_for_update(no_key=True).values_list("pk"))
         current = Call.objects.filter(pk=call.pk, end_reason="")
         if fact.stream is not None:
             current = current.filter(streams=fact.stream)

@@ -1,6 +1,8 @@
-"""Reports of machine detection."""
+"""Reports of the carrier: of machine detection, and beside what the process itself records."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from calls.models import Agent, CallOrder
 from calls.services import claim_stream, facts, record_fact, release_lease, take_orders
@@ -78,3 +80,18 @@ def test_a_verdict_about_a_call_that_is_transferred_hangs_up_on_nobody_who_comes
     step("after")
     assert take_orders(process="web-1") == []
     assert reload(call).answered_by == "machine_start"
+
+
+def test_the_end_of_a_stream_and_the_carriers_report_lock_rows_in_the_same_order(agent, clock, carrier):
+    """PostgreSQL ends one of two that wait for each other; both come when a callee hangs up."""
+    place()
+    [attempt] = dial_due(carrier)
+    claim_stream(token=answer(attempt).token, process="web-1")
+    with CaptureQueriesContext(connection) as asked:
+        record_fact(facts.StreamEnded(call_id=attempt.call_id, reason="caller-hung-up", at=NOON, stream=1))
+    queries = [query["sql"] for query in asked]
+    attempts = [number for number, sql in enumerate(queries) if 'FROM "calls_dialattempt"' in sql]
+    calls = [number for number, sql in enumerate(queries) if sql.startswith('UPDATE "calls_call"')]
+    assert attempts[0] < calls[0]
+    if connection.vendor == "postgresql":
+        assert "FOR NO KEY UPDATE" in queries[attempts[0]]
