@@ -34,10 +34,10 @@ MURMUR = 1.5
 
 @dataclass(frozen=True)
 class Served(Engines):
-    """Remote engines, and two worker processes with all three engines that serve them."""
+    """Remote engines, and the worker processes, each with all three engines, that serve them."""
 
     network: Network = field(default_factory=Network)
-    workers: tuple[list[Server], list[Server]] = field(default_factory=lambda: ([], []))
+    workers: tuple[list[Server], ...] = ()
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def start(self) -> None:
@@ -67,13 +67,14 @@ class Served(Engines):
         )
 
 
-def served() -> Served:
-    return Served(RemoteSpeechToText(), RemoteLanguageModel(), RemoteTextToSpeech())
+def served(workers: int = 2) -> Served:
+    lists: tuple[list[Server], ...] = tuple([] for _ in range(workers))
+    return Served(RemoteSpeechToText(), RemoteLanguageModel(), RemoteTextToSpeech(), workers=lists)
 
 
-def call_with(fault: Callable[[Served], None], *, at: float) -> tuple[CallResult, Told]:
+def call_with(fault: Callable[[Served], None], *, at: float, workers: int = 2) -> tuple[CallResult, Told]:
     """Hold a call in which the fault comes after so many seconds."""
-    engines = served()
+    engines = served(workers)
 
     def during(session: Session) -> None:
         fault(engines)
@@ -107,6 +108,11 @@ def freeze_worker(engines: Served) -> None:
     later(5.0, engines.network.continue_all)
 
 
+def hold_up_worker(engines: Served) -> None:
+    kill_worker(engines)
+    later(1.5, engines.network.continue_all)
+
+
 def restart_redis(engines: Served) -> None:
     engines.network.refuses = True
     later(3.0, lambda: setattr(engines.network, "refuses", False))
@@ -131,6 +137,15 @@ def test_the_turn_is_answered_when_the_worker_is_lost_in_recognition(fault, at):
     result, told = call_with(fault, at=at)
     assert (told.twice, told.left_out) == (0, 0)
     assert told.first < result.caller_stopped[QUESTION] + 2.0
+
+
+@pytest.mark.parametrize("at", [ASKING, ANSWERING])
+def test_a_call_waits_for_its_only_worker_while_that_is_late(at):
+    result, told = call_with(hold_up_worker, at=at, workers=1)
+    assert (told.twice, told.left_out) == (0, 0)
+    assert told.gap < 1.5 + 0.6
+    assert told.other < 1.0  # a filler at most
+    assert [speaker for speaker, _ in result.turns][:2] == ["caller", "agent"]
 
 
 @pytest.mark.parametrize("fault", [restart_redis, freeze_redis])
