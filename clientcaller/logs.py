@@ -40,13 +40,14 @@ class StrangersLines(logging.Filter):
     Passes a few lines in a while of those that strangers can cause at any rate, and says how many it has left out.
 
     Django logs each form without a token and, with a traceback, each request with too many fields; django-axes logs
-    each failed login; uvicorn warns of what is no HTTP. A handler has this filter, because that of a logger does not
-    see the records of those below.
+    each failed login; uvicorn warns of what is no HTTP; each media socket that is refused is a line. A handler has this
+    filter, because that of a logger does not see the records of those below.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._rations = {"django.security": Ration(), "axes": Ration(), "uvicorn.error": Ration()}
+        names = ("django.security", "axes", "uvicorn.error", "media.consumers.refused")
+        self._rations = {name: Ration() for name in names}
 
     def filter(self, record: logging.LogRecord) -> bool:
         for name, ration in self._rations.items():

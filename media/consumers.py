@@ -29,6 +29,8 @@ from media.runtime import PROCESS, Runtime, get_runtime
 from media.session import Session
 
 logger = logging.getLogger(__name__)
+refusals = logging.getLogger(f"{__name__}.refused")
+"""For lines that strangers can cause at any rate: the console of the log gets few of them."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -89,7 +91,7 @@ class StreamConnection:
         try:
             claim = await self._admit()
         except _Refused as refusal:
-            logger.warning("Refused a media socket: %s", refusal)
+            refusals.warning("Refused a media socket: %s", refusal)
             await self._send({"type": "websocket.close", "code": refusal.code})
             return
         self._runtime.streams.add(self)

@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from clientcaller.logs import ClientFaults, DiscreetFormatter, StrangersLines, discreet
+from media.consumers import refusals
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_lines_that_strangers_can_cause_are_few_and_without_tracebacks(log):
     logger, stream = log
     logger.handlers[0].addFilter(StrangersLines())
     names = ("django.security.csrf", "axes.handlers.database", "axes", "django.request", "django.securityx")
-    for name in (*names, "uvicorn.error"):
+    for name in (*names, "uvicorn.error", refusals.name):
         logger.name = name
         for count in range(100):
             logger.warning("Warned %d", count)
@@ -112,6 +113,7 @@ def test_lines_that_strangers_can_cause_are_few_and_without_tracebacks(log):
     lines = stream.getvalue().splitlines()
     assert sum("django.security.csrf" in line for line in lines) == 5
     assert sum(" axes" in line for line in lines) == 5  # of all below axes together
+    assert sum("media.consumers.refused" in line for line in lines) == 5
     assert sum("django.request" in line for line in lines) == 200
     # An error of a web process is one of the program.
     assert sum(line.startswith("WARNING uvicorn.error") for line in lines) == 5
