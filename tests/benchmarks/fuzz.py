@@ -32,7 +32,7 @@ from urllib.request import urlopen
 from tests.benchmarks.fuzz_site import LOOK_INTERVAL, PATIENCE, Fault, Site, exchange
 from tests.real_services import PostgresServer, process, process_env, reserve_port
 
-CALLS_IN_BATCH = 300
+CALLS_IN_BATCH = 120
 """Calls between two looks at the database."""
 REQUESTS_IN_BATCH = 1000
 """Callbacks of each kind, forged and signed, between two looks. The calls that they are about are made anew then."""

@@ -20,7 +20,7 @@ from twilio.request_validator import RequestValidator
 
 from calls.models import Call, DoNotCall, Lease
 from media.runtime import in_own_connection
-from tests.benchmarks.fuzz_site import LOOK_INTERVAL, PATIENCE, Fault, Site, exchange
+from tests.benchmarks.fuzz_site import LOOK_INTERVAL, PATIENCE, RECORDS_PATIENCE, Fault, Site, exchange
 from tests.calls.odd_requests import FORM, OddRequest, _sign
 from tests.media.odd_messages import CLOSE, OddMessages, frame
 from tests.media.scripted_call import voice
@@ -135,7 +135,7 @@ class Calls:
         self._only_misplaced.clear()
 
     def _wait_for_records(self) -> None:
-        for _ in range(round(PATIENCE / LOOK_INTERVAL)):
+        for _ in range(round(RECORDS_PATIENCE / LOOK_INTERVAL)):
             if not in_own_connection(self._open_calls):
                 return
             time.sleep(LOOK_INTERVAL)

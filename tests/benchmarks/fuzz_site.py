@@ -16,7 +16,9 @@ SHARES = (10, 50, 100)
 MOST_GROWTH_MB = 8.0
 """By which the memory may grow from 50 % to 100 %, in which nothing is loaded any more."""
 PATIENCE = 60.0
-"""Seconds for one answer, and until the streams of a batch are on record."""
+"""Seconds for one answer."""
+RECORDS_PATIENCE = 300.0
+"""Seconds until the streams of a batch are on record: a busy server works off what their sockets have sent before."""
 LOOK_INTERVAL = 0.05
 """Seconds between two looks at whether the server is ready, or the streams are on record."""
 
