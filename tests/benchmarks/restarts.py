@@ -68,6 +68,8 @@ async def kill(here: Deployment, calls: int) -> bool:
         await asyncio.sleep(STAGGER)
     killed_at = held[-1].tape.origin + await kill_in_answer(here, held[-1])
     await asyncio.gather(*(call.wait() for call in held))
+    for call in held:
+        tell_if_dropped(call)
     # A server that answers late for a moment gets no calls from the proxy.
     resumed = [call for call in held if streams(call) > 1]
     silences = [silence_after(call, call.tape.seconds(killed_at)) for call in resumed]

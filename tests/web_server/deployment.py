@@ -32,6 +32,8 @@ DRAINED_WITHIN = 180.0
 """Seconds for the calls of a web server to end by themselves."""
 IN_ANSWER = 0.5
 """Seconds of an answer that are heard before the kill. The question before it is stored by then."""
+CADDY_LOOKS = 2.0
+"""Seconds in which Caddy has noticed that the servers are ready: it looks once a second."""
 ANSWERS_AFTER = 0.3
 """Seconds until those who are called answer."""
 
@@ -125,7 +127,8 @@ async def deployment(
             account_sid=ACCOUNT_SID,
             auth_token=AUTH_TOKEN,
             calls_per_second=100.0,
-            timing=CarrierTiming(scale=0.3),
+            # Caddy needs a real second to notice that a server ends.
+            timing=CarrierTiming(scale=0.3 if caddy is None else 1.0),
         )
         await stack.enter_async_context(network)
         env = process_env(
@@ -150,6 +153,8 @@ async def deployment(
         async with here._stack:
             here.people(questions=1)
             await asyncio.gather(*map(here.start_web, ports))
+            if caddy is not None:
+                await asyncio.sleep(CADDY_LOOKS)
             if outbound:
                 await asyncio.gather(here.start_worker(), asyncio.to_thread(ask_database, env, "place", str(outbound)))
             yield here
