@@ -83,7 +83,9 @@ async def test_a_second_that_a_crash_has_torn_is_silent_and_the_others_stay(tmp_
     assert (torn[24_000:48_000] == whole[24_000:48_000]).all()
 
 
-@pytest.mark.parametrize("beginning", [b"", sealed_sound.SoundSealer(KEY).header, sealed_sound.MAGIC])
+@pytest.mark.parametrize(
+    "beginning", [b"", sealed_sound.SoundSealer(KEY).header, sealed_sound.MAGIC], ids=["nothing", "header", "magic"]
+)
 async def test_a_file_without_sound_is_not_recovered(tmp_path, beginning):
     (tmp_path / "a.1.wav").write_bytes(beginning)
     spool = RecordingSpool(tmp_path, sealing=spooled_sound)
