@@ -224,7 +224,7 @@ async def test_a_list_waits_while_twilio_refuses_its_caller_id(outbound_system):
         await system.wait_for_beats(2)
         assert len(system.network.rest.requests) == requests
         system.network.caller_ids = None
-        await sync_to_async(pauses.resume)()
+        await sync_to_async(pauses.resume)(by="operator")
         records = [await system.wait_until_over(call) for call in calls]
     assert {record.status for record in records} == {"completed"}
     assert len(system.legs) == 12
