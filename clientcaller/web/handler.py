@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, cast
 
 from asgiref.sync import ThreadSensitiveContext
+from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -121,6 +123,16 @@ class Handler(ASGIHandler):
         async with ThreadSensitiveContext(executor=rooms.signals):
             await super().__call__(scope, receive, send)
 
+    async def listen_for_disconnect(self, receive: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
+        """
+        Return when the client has left or has its answer, in which case Django raises an error to itself.
+
+        Django ignores the error, but the task of this method keeps it, and it keeps the frame that holds the task. With
+        them all objects of every request would be left to the garbage collector, which stops the calls while it runs.
+        """
+        with suppress(RequestAborted):
+            await super().listen_for_disconnect(receive)
+
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         rooms = request.scope.get(SCOPE) if isinstance(request, ASGIRequest) else None
         if not isinstance(rooms, Rooms):
@@ -163,7 +175,10 @@ async def _probe(room: Room, request: HttpRequest, get_response: GetResponse) ->
 
 async def _answer(room: Room, request: HttpRequest, get_response: GetResponse) -> HttpResponseBase:
     try:
-        return await room.run(lambda: get_response(request), client=request.META.get("REMOTE_ADDR", ""))
+        response = await room.run(lambda: get_response(request), client=request.META.get("REMOTE_ADDR", ""))
+        if isinstance(request, PlainRequest) and not response.streaming:
+            request.let_go()
+        return response
     except NoRoom:
         _refusals.warning("Refused HTTP requests, because too many came at once; the last was to %s", request.path)
         if _is_callback(request):

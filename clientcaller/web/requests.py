@@ -38,3 +38,12 @@ class PlainRequest(ASGIRequest):
     def COOKIES(self) -> dict[str, str]:  # type: ignore[override]  # the stubs have an attribute
         cookies = parse_cookie(self.META.get("HTTP_COOKIE", ""))
         return {name: value for name, value in cookies.items() if _VISIBLE.fullmatch(value)}
+
+    def let_go(self) -> None:
+        """
+        Forget everything, when the answer is made.
+
+        Middleware adds functions to the request that refer to it, so all of it would be left to the garbage collector,
+        which stops the calls while it runs.
+        """
+        self.__dict__.clear()

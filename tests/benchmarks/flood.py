@@ -38,6 +38,7 @@ from twilio.request_validator import RequestValidator
 from media.phone.measurements import percentile
 from tests.benchmarks.load import (
     MAX_LATENESS,
+    PRODUCTION,
     PUBLIC_URL,
     Server,
     make_clips,
@@ -305,6 +306,7 @@ def main() -> None:
         postgres = PostgresServer(connections=CONNECTIONS)
         stack.callback(postgres.remove)
         environment = {
+            **PRODUCTION,
             "DATABASE_URL": postgres.url,
             "VAR_DIR": str(folder),
             "ENGINES_PROFILE": "scripted",
@@ -314,7 +316,9 @@ def main() -> None:
             "DRAIN_LIMIT": "0",
         }
         env = {**os.environ, **environment}
-        subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], env=env, check=True)
+        for preparation in ("migrate", "collectstatic --noinput"):
+            command = [sys.executable, "manage.py", *preparation.split(), "--skip-checks", "--verbosity", "0"]
+            subprocess.run(command, env=env, check=True)
         command = [sys.executable, "-m", "tests.benchmarks.flood_data", str(STORED_CALLS), str(RECORDED_MINUTES)]
         have = json.loads(subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout)
         clips = asyncio.run(make_clips())

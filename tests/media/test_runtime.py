@@ -15,7 +15,7 @@ from calls.models import Agent
 from calls.services import Refusal
 from calls.services.pacing import get_dialler_state
 from calls.services.readiness import find_refusal, readiness_details, readiness_problems
-from inference.garbage import freeze_loaded
+from inference.garbage import THRESHOLDS, freeze_loaded
 from inference.types import EngineFull
 from media import runtime as media_runtime
 from media.agent_options import options_of
@@ -154,13 +154,16 @@ async def test_what_is_loaded_is_left_out_of_garbage_collections_before_the_firs
 
 def test_frozen_objects_are_in_no_collection():
     before = gc.get_freeze_count()
+    thresholds = gc.get_threshold()
     loaded = [[] for _ in range(1000)]
     freeze_loaded()
     try:
         assert gc.get_freeze_count() - before > len(loaded)
         assert not any(thing is loaded for thing in gc.get_objects())
+        assert gc.get_threshold() == THRESHOLDS
     finally:
         gc.unfreeze()
+        gc.set_threshold(*thresholds)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import logging
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
@@ -15,8 +17,11 @@ import pytest
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from calls import callbacks
+from calls.api.views.shared import Finishing
 from clientcaller.web import handler
 from clientcaller.web.bodies import BoundedHttp
 from clientcaller.web.handler import PEOPLE_THREADS, PEOPLE_WAITING
@@ -25,6 +30,7 @@ from tests.calls.twilio_double import ACCOUNT_SID, AUTH_TOKEN, BASE_URL, Twilio
 CROWD = PEOPLE_THREADS + PEOPLE_WAITING + 50
 _go = threading.Event()
 _begun: list[str] = []
+_requests: list[weakref.ref[HttpRequest]] = []
 
 
 def slow(request: HttpRequest) -> HttpResponse:
@@ -39,7 +45,24 @@ def quick(request: HttpRequest, form: callbacks.Form) -> HttpResponse:
     return HttpResponse(threading.current_thread().name)
 
 
+def noted(request: HttpRequest) -> HttpResponse:
+    _requests.append(weakref.ref(request))
+    return HttpResponse("noted")
+
+
+class NotedView(Finishing):
+    """A view of REST framework."""
+
+    permission_classes = ()
+
+    def get(self, request: Request) -> Response:
+        _requests.append(weakref.ref(request._request))
+        return Response("noted")
+
+
 urlpatterns = [
+    path("noted/", noted),
+    path("api/noted/", NotedView.as_view()),
     path("api/slow/", slow),
     path("slow/", slow),
     path("twilio/quick/", quick),
@@ -119,6 +142,9 @@ async def request(
 
     async def send(message: Any) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            messages.append({"type": "http.disconnect"})  # as uvicorn says behind each answer
+            waiting.set()
         if reads is not None and message.get("body"):
             await reads.wait()
 
@@ -272,3 +298,26 @@ async def test_refusals_are_logged_once_in_a_while(ask, caplog, monkeypatch):
     lines = [record.getMessage() for record in caplog.records]
     assert len([line for line in lines if "too many came at once" in line]) == 5
     assert not [record for record in caplog.records if record.name == "django.request"]
+
+
+@pytest.mark.parametrize("path", ["/noted/", "/api/noted/"])
+async def test_a_request_leaves_nothing_to_the_garbage_collector(ask, path):
+    gc.disable()
+    try:
+        status, *_ = await ask(path)
+        assert status == 200
+        assert _requests.pop()() is None
+    finally:
+        gc.enable()
+
+
+async def test_a_forged_request_leaves_nothing_to_the_garbage_collector(ask, monkeypatch):
+    monkeypatch.setattr(handler, "REFUSAL_DELAY", 0.0)
+    monkeypatch.setattr(handler, "signed_form", lambda request: _requests.append(weakref.ref(request)))
+    gc.disable()
+    try:
+        status, *_ = await ask("/twilio/quick/", method="POST")
+        assert status == 403
+        assert _requests.pop()() is None
+    finally:
+        gc.enable()

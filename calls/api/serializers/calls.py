@@ -133,7 +133,9 @@ class CallSerializer(Named, serializers.ModelSerializer[Call]):
         return self.context.get("paused") or read_pauses(timezone.now())
 
     def get_has_recording(self, call: Call) -> bool:
-        return bool(call.recording)
+        # Not call.recording: that makes a file object, which and the call refer to each other, and each row of a list
+        # would be left to the garbage collector.
+        return bool(call.__dict__["recording"])
 
     @extend_schema_field(Cost(allow_null=True))
     def get_estimated_cost(self, call: Call) -> dict[str, Any] | None:

@@ -9,10 +9,10 @@ from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
 
-from calls.api.views.shared import headers_only
+from calls.api.views.shared import Finishing, headers_only
 
 
-class SchemaView(SpectacularAPIView):
+class SchemaView(Finishing, SpectacularAPIView):
     """Serves the OpenAPI document without a key. A process makes it once, because that takes seconds."""
 
     @extend_schema(exclude=True)

@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer, ListSerializer
+from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
 from calls.api.filters import as_uuid, check_parameters
@@ -23,7 +23,28 @@ _Model = TypeVar("_Model", bound=Model)
 _Serializer = TypeVar("_Serializer", bound=BaseSerializer[Any])
 
 
-class Endpoint(APIView):
+class Finishing(APIView):
+    """
+    Leaves nothing of a request to the garbage collector, which stops all calls while it runs.
+
+    REST framework makes a request, its view and its response refer to each other, and Django gives the view a method of
+    itself for HEAD.
+    """
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        finished = super().finalize_response(request, response, *args, **kwargs)
+        request.parser_context.clear()
+        self.__dict__.pop("head", None)
+        if isinstance(finished, Response):  # and not one of Django's
+            finished.add_post_render_callback(_let_go)
+        return finished
+
+
+def _let_go(response: Any) -> None:
+    response.renderer_context.clear()
+
+
+class Endpoint(Finishing):
     """
     The base of the other views.
 
@@ -34,7 +55,7 @@ class Endpoint(APIView):
     http_method_names = METHODS
 
 
-class ListEndpoint(GenericAPIView[_Model]):
+class ListEndpoint(Finishing, GenericAPIView[_Model]):
     """The base of views of lists: pages, the filters of ``filterset_class``, and no other query parameters."""
 
     http_method_names = METHODS
@@ -52,8 +73,9 @@ class ListEndpoint(GenericAPIView[_Model]):
             # Wrong parameters are refused as in GET, but an empty query set asks the database for nothing.
             self.paginate_queryset(self.filter_queryset(queryset).none())
             return headers_only(self.request)
-        rows = self.paginate_queryset(self.filter_queryset(queryset))
-        return self.get_paginated_response(ListSerializer(rows, child=serializer()).data)
+        rows = self.paginate_queryset(self.filter_queryset(queryset)) or []
+        # A ListSerializer and its child refer to each other, and would leave all rows to the garbage collector.
+        return self.get_paginated_response([*map(serializer().to_representation, rows)])
 
 
 def headers_only(request: Request) -> HttpResponse:

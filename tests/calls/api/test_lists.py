@@ -1,9 +1,12 @@
 """Lists: pages and filters; agents, the do-not-call list, and webhooks."""
 
+import gc
+import weakref
 from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models.signals import post_init
 from django.test.utils import CaptureQueriesContext
 from django.utils.dateparse import parse_datetime
 
@@ -317,3 +320,22 @@ def test_the_deliveries_of_a_webhook_are_listed_with_their_log(api, hook, make_c
     assert [row["payload"]["n"] for row in page["results"]] == [2, 1]
     assert page["results"][0]["log"] == [{"at": "2030-01-31T09:31:20Z", "result": 500, "ms": 3}]
     assert page["next"]
+
+
+def test_the_rows_of_a_list_are_not_left_to_the_garbage_collector(api, agent):
+    for number in range(3):
+        Call.objects.create(agent=agent, direction="inbound", to_number=f"+1202555010{number}")
+    rows = []
+
+    def note(instance, **_):
+        rows.append(weakref.ref(instance))
+
+    post_init.connect(note, sender=Call)
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(api.get("/api/calls/").json()["results"]) == 3
+        assert [row() for row in rows] == [None] * 3
+    finally:
+        gc.enable()
+        post_init.disconnect(note, sender=Call)
