@@ -29,6 +29,8 @@ Bytes of all bodies that are arriving or being answered. Only large bodies are r
 """
 REST_TIMEOUT = 1.0
 """Seconds in which the rest of a refused body is read, so that its client can read why it is refused."""
+MOST_READ_ON = 16
+"""Refused bodies of which the rest is read at once. Hundreds of them would take the processor from the calls."""
 BODY_TIMEOUT = 20.0
 """Seconds in which a body must have arrived."""
 
@@ -49,6 +51,8 @@ class BoundedHttp:
         self._rooms = Rooms()
         self._held = 0
         """Bytes of the bodies in memory."""
+        self._reading_on = 0
+        """Refused bodies of which the rest is read at the moment."""
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         assert scope["type"] == "http"
@@ -59,11 +63,21 @@ class BoundedHttp:
             inner = cast(Scope, {**scope, SCOPE: self._rooms})
             await self._application(inner, body.receive, send)
         except _Refused as refusal:
-            await body.skip_rest()
+            await self._read_on(body)
             await asyncio.sleep(handler.REFUSAL_DELAY)
             await _answer(send, refusal)
         finally:
             self._held -= body.held
+
+    async def _read_on(self, body: _Body) -> None:
+        """Read what is left of a refused body, unless so many are being read already."""
+        if self._reading_on >= MOST_READ_ON:
+            return
+        self._reading_on += 1
+        try:
+            await body.skip_rest()
+        finally:
+            self._reading_on -= 1
 
     def _hold(self, count: int, body: _Body) -> None:
         self._held += count

@@ -99,6 +99,22 @@ async def test_all_bodies_together_take_no_more_memory_than_allowed(monkeypatch)
     assert (await request(application, b"x" * 2 * MOST_FORM_BYTES))[0] == 200
 
 
+async def test_the_rest_is_read_of_few_refused_bodies_at_once(monkeypatch):
+    monkeypatch.setattr(bodies, "MOST_READ_ON", 1)
+    monkeypatch.setattr(bodies, "REST_TIMEOUT", 60.0)
+    application = BoundedHttp(Reader())
+    first = asyncio.ensure_future(request(application, b"x", length=MOST_BYTES + 1, stalls=True))
+    await asyncio.sleep(0)
+    assert not first.done()  # it waits for the rest
+    assert await request(application, b"x", length=MOST_BYTES + 1, stalls=True) == (413, "body-too-large")
+    first.cancel()
+    assert (await asyncio.gather(first, return_exceptions=True)) != [None]
+    third = asyncio.ensure_future(request(application, b"x", length=MOST_BYTES + 1, stalls=True))
+    await asyncio.sleep(0)
+    assert not third.done()
+    third.cancel()
+
+
 async def test_strangers_whose_forms_never_end_keep_no_callback_out(monkeypatch):
     monkeypatch.setattr(bodies, "MOST_BYTES_AT_ONCE", 3 * MOST_FORM_BYTES)
     application = BoundedHttp(Reader())
