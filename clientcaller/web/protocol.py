@@ -90,6 +90,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._waiting_for_refusal is not None:
+            return
         if self._waiting_for_headers is None and not self._is_busy:
             self._await_headers()
         self._chunks = 0
@@ -166,13 +168,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bound_end()
 
     def send_400_response(self, msg: str) -> None:
+        # Later, because a client that connects again at once would else be refused a thousand times a second.
+        if self._waiting_for_refusal is None and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self._waiting_for_refusal = self.loop.call_later(handler.REFUSAL_DELAY, self._refuse_garbled, msg)
+
+    # -- limits ---------------------------------------------------------------------------------------------
+
+    def _refuse_garbled(self, msg: str) -> None:
         reads_body = self.cycle is not None and self.cycle.more_body and not self.cycle.response_started
         if self._is_busy and (self.pipeline or not reads_body):
             self._close()  # the client would take it for the answer to the request before
         elif not self.transport.is_closing():
             super().send_400_response(msg)
-
-    # -- limits ---------------------------------------------------------------------------------------------
 
     @property
     def _is_busy(self) -> bool:

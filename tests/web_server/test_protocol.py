@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 
 from calls.seldom import Seldom
-from clientcaller.web import protocol
+from clientcaller.web import handler, protocol
 from clientcaller.web.protocol import BoundedProtocol
 from tests.media.odd_messages import CLOSE, CONTINUED, TEXT, frame
 
@@ -357,6 +357,32 @@ async def test_a_body_in_tiny_pieces_is_refused(size, count, status):
         head = b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         reader, _ = await connect(head + chunk * count + b"0\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"no request\r\n\r\n",
+        REQUEST * 1000,
+        b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000,
+    ],
+    ids=["nonsense", "sent ahead", "tiny pieces"],
+)
+async def test_what_is_refused_waits_so_that_its_client_cannot_come_again_at_once(monkeypatch, sent):
+    monkeypatch.setattr(handler, "REFUSAL_DELAY", 2.0)
+    application = Application()
+    application.go.clear()
+    async with serving(application) as connect:
+        reader, writer = await connect(sent)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await reader.read(1)
+        asked = application.asked
+        writer.write(REQUEST * 10)  # nobody reads it
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await reader.read(1)
+        assert application.asked == asked
 
 
 async def test_upgrades_without_a_signature_cost_little_and_are_logged_once_in_a_while(monkeypatch, caplog):
