@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import ClassVar
 from urllib.parse import unquote
@@ -171,14 +172,17 @@ class BoundedProtocol(HttpToolsProtocol):
         # Later, because a client that connects again at once would else be refused a thousand times a second.
         if self._waiting_for_refusal is None and not self.transport.is_closing():
             self.transport.pause_reading()
-            self._waiting_for_refusal = self.loop.call_later(handler.REFUSAL_DELAY, self._refuse_garbled, msg)
+            # Behind another request, the client would take a refusal for the answer to that one.
+            end = self._close if self.pipeline else partial(self._refuse_garbled, msg)
+            self.pipeline.clear()  # nothing that waits is answered any more
+            self._waiting_for_refusal = self.loop.call_later(handler.REFUSAL_DELAY, end)
 
     # -- limits ---------------------------------------------------------------------------------------------
 
     def _refuse_garbled(self, msg: str) -> None:
         reads_body = self.cycle is not None and self.cycle.more_body and not self.cycle.response_started
-        if self._is_busy and (self.pipeline or not reads_body):
-            self._close()  # the client would take it for the answer to the request before
+        if self._is_busy and not reads_body:
+            self._close()  # an answer is on its way
         elif not self.transport.is_closing():
             super().send_400_response(msg)
 
