@@ -50,7 +50,7 @@ async def test_calls_end_by_themselves_or_go_on_elsewhere_and_new_ones_come_to_a
     env = process_env(tmp_path, PUBLIC_BASE_URL=url, ENGINES_PROFILE="scripted")
     await asyncio.to_thread(migrate, env)
     async with AsyncExitStack() as stack:
-        first = stack.enter_context(web_server(first_port, {**env, "DRAIN_LIMIT": "2"}))
+        first = stack.enter_context(web_server(first_port, {**env, "DRAIN_LIMIT": "4"}))
         second = stack.enter_context(web_server(second_port, env))
         for server in (first, second):
             await asyncio.to_thread(server.wait_for, "Uvicorn running")
@@ -62,12 +62,12 @@ async def test_calls_end_by_themselves_or_go_on_elsewhere_and_new_ones_come_to_a
             timing=CarrierTiming(scale=0.3),
         )
         await stack.enter_async_context(network)
-        # The first process has two seconds for its call, and the second one continues it then.
+        # The first process has four seconds for its call, and the second one continues it then.
         steps = [WaitForAgent(), ask(), WaitForAgent(), WaitForAgent(), ask(), WaitForAgent()]
         early = await network.call_in(scripted(*steps), from_number="+12025550123", to_number=OURS)
         await asyncio.to_thread(first.wait_for, "turn 1, of the agent, has ended")
         first.signal(signal.SIGTERM)
-        await asyncio.to_thread(first.wait_for, "waiting for 1 calls to end, for 2 s at most")
+        await asyncio.to_thread(first.wait_for, "waiting for 1 calls to end, for 4 s at most")
         steps = [WaitForAgent(), ask(), WaitForAgent()]
         late = await network.call_in(scripted(*steps), from_number="+12025550124", to_number=OURS)
         await asyncio.to_thread(first.wait_for, "stream 1 ended: drain")
