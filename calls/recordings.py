@@ -16,8 +16,9 @@ from django.db.models.fields.files import FieldFile
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from calls.made_while_read import MadeWhileRead
 from calls.models import Call
-from calls.sealed_sound import SealedSound, is_sealed
+from calls.sealed_sound import FRAME_BYTES, SealedSound, is_sealed
 
 PIECE_BYTES = 1 << 20
 """The most that one answer to a range request contains. Players request the next piece themselves."""
@@ -27,7 +28,6 @@ _FRAMES = 1 << 13
 """Frames that are read at once: about a second, or 32 kB of stereo."""
 _FORMAT = (2, 2, 8000)
 """Channels, bytes of a sample, and samples a second of every recording."""
-_FRAME_BYTES = 4
 
 
 class _Part(Protocol):
@@ -52,52 +52,35 @@ class _WavPart:
         return self._wave.readframes(count)
 
 
-class _Joined(io.RawIOBase):
+class _Joined(MadeWhileRead):
     """Parts one after the other as one WAV file, of which nothing is written anywhere."""
 
+    name = "the recording"
+
     def __init__(self, parts: list[_Part]) -> None:
+        super().__init__()
         self._parts = parts
-        self._header = _header(sum(part.frames for part in parts))
-        self._size = len(self._header) + sum(part.frames for part in parts) * _FRAME_BYTES
-        self._position = 0
+        frames = sum(part.frames for part in parts)
+        self._header = _header(frames)
+        self.size = len(self._header) + frames * FRAME_BYTES
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence] + offset
-        return self._position
-
-    def readinto(self, buffer: Any, /) -> int:
-        piece = self._piece()[: len(buffer)]
-        buffer[: len(piece)] = piece
-        self._position += len(piece)
-        return len(piece)
-
-    def _piece(self) -> bytes:
-        """Some bytes from the position on; none at the end."""
-        if self._position < len(self._header):
-            return self._header[self._position :]
-        frame, within = divmod(self._position - len(self._header), _FRAME_BYTES)
+    def _piece_at(self, position: int) -> bytes:
+        if position < len(self._header):
+            return self._header[position:]
+        frame, within = divmod(position - len(self._header), FRAME_BYTES)
         for part in self._parts:
             if frame < part.frames:
                 wanted = min(_FRAMES, part.frames - frame)
                 # A file that was cut off has fewer frames than it says: the rest is silent.
-                return (part.read(frame, wanted) or bytes(wanted * _FRAME_BYTES))[within:]
+                return (part.read(frame, wanted) or bytes(wanted * FRAME_BYTES))[within:]
             frame -= part.frames
         return b""
 
 
 def _header(frames: int) -> bytes:
-    payload = frames * _FRAME_BYTES
+    payload = frames * FRAME_BYTES
     channels, width, rate = _FORMAT
-    layout = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * _FRAME_BYTES, _FRAME_BYTES, 8 * width)
+    layout = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * FRAME_BYTES, FRAME_BYTES, 8 * width)
     return struct.pack("<4sI4s", b"RIFF", 36 + payload, b"WAVE") + layout + struct.pack("<4sI", b"data", payload)
 
 

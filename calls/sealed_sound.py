@@ -16,7 +16,7 @@ from typing import IO
 
 from cryptography.exceptions import InvalidTag
 
-from calls.encrypted_storage import HEADER_BYTES, TAG, UnreadableFileError, key_id, make_cipher, make_salt
+from calls.encrypted_storage import HEADER_BYTES, TAG, find_key, key_id, make_cipher, make_salt
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +70,7 @@ class SealedSound:
         self._file = file
         self._name = name
         header = file.read(HEADER_BYTES)
-        key = keys.get(header[len(MAGIC) :][:8])
-        if key is None or len(header) < HEADER_BYTES:
-            raise UnreadableFileError(
-                f"{name} is encrypted with a key that is not among RECORDING_KEYS. Add that key behind the others."
-            )
-        self._cipher = make_cipher(key, header)
+        self._cipher = make_cipher(find_key(keys, header, name), header)
         self.frames = _frames_in(file.seek(0, 2))
 
     def read(self, frame: int, count: int) -> bytes:
