@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from dataclasses import dataclass
 
 from inference.remote import wire
@@ -125,6 +126,11 @@ class KnownWorkers:
         late = [] if only_heard else sorted(able, key=lambda worker: worker.missed_beats)[:1]
         chosen = heard or late
         return {worker.news.sender: worker.news.free for worker in chosen}
+
+    def choose(self, *, without: str = "", only_heard: bool = False) -> str:
+        """Return one of ``free_slots``, one with more of them more often; "" if there is none."""
+        free = self.free_slots(without=without, only_heard=only_heard)
+        return random.choices([*free], [*free.values()])[0] if free else ""
 
     @staticmethod
     def _may_take(worker: _KnownWorker) -> bool:

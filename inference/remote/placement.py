@@ -11,7 +11,6 @@ and so does one whose placement is not answered.
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from typing import ClassVar, Protocol, cast
 
@@ -307,8 +306,7 @@ class RemoteEngine:
         links = self.links
         session = RemoteSession(self, owner)
         self._waiting[session.id] = session
-        if instead_of and (others := self.workers.free_slots(without=instead_of)):
-            worker = random.choices([*others], [*others.values()])[0]
+        if instead_of and (worker := self.workers.choose(without=instead_of)):
             # The owner must have the session before it is told that it was opened.
             asyncio.get_running_loop().call_soon(self._assign, session.id, worker, False)
             return session
@@ -319,9 +317,9 @@ class RemoteEngine:
 
     def _ask_directly(self, session: RemoteSession) -> None:
         """Give the session to a worker that is heard, if it is known to have a free slot and no other has taken it."""
-        free = self.workers.free_slots(without="", only_heard=True)
-        if free and not session.settled.is_set():
-            self._assign(session.id, random.choices([*free], [*free.values()])[0], offered=False)
+        worker = self.workers.choose(only_heard=True)
+        if worker and not session.settled.is_set():
+            self._assign(session.id, worker, offered=False)
 
     def _assign(self, id: int, worker: str, offered: bool) -> bool:
         """Give the session to the worker, unless it was given up or has one. Returns whether it was given."""
