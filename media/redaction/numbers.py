@@ -36,6 +36,9 @@ class Found:
     end: int
     kind: Kind
 
+    def overlaps(self, other: Found | Run) -> bool:
+        return self.start < other.end and other.start < self.end
+
 
 def phrases(*words: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{'|'.join(words)})\b")
@@ -145,10 +148,10 @@ def find_numbers(
     folded, tokens = fold(text), tokens_of(text)
     found = [*_ibans(tokens, language), *(Found(*match.span(), Kind.SOCIAL) for match in _INSURANCE.finditer(folded))]
     cards = _cards(text, language)
-    found += [card for card in cards if not any(card.start < one.end and one.start < card.end for one in found)]
+    found += [card for card in cards if not any(map(card.overlaps, found))]
     has_card, is_alone = bool(cards), (asked is not None or bool(known)) and is_dictated(text, language)
     for run in read_runs(text, language):
-        if any(run.start < one.end and one.start < run.end for one in found):
+        if any(one.overlaps(run) for one in found):
             continue
         if is_social_security(run):
             found.append(Found(run.start, run.end, Kind.SOCIAL))
@@ -216,7 +219,7 @@ def _cards(text: str, language: str) -> list[Found]:
     """The cards, with the expiry date and the security code that follow at once."""
     found = [card for run in read_runs(text, language) for card in _cards_in(text, run, shortest=13)]
     loosely = (card for run in read_loosely(text, language) for card in _cards_in(text, run, shortest=_SHORTEST_APART))
-    return found + [card for card in loosely if not any(card.start < one.end and one.start < card.end for one in found)]
+    return found + [card for card in loosely if not any(map(card.overlaps, found))]
 
 
 def _cards_in(text: str, run: Run, *, shortest: int) -> Iterator[Found]:

@@ -232,7 +232,7 @@ class Redactor:
             is_short = self._words(text, 0, len(text)) <= _SHORT
             return is_dictation and is_short and self._interruptions < _MOST_INTERRUPTIONS
         last = runs[-1]
-        is_known = any(one.start < last.end and last.start < one.end for one in found)
+        is_known = any(one.overlaps(last) for one in found)
         if is_known or self._words(text, last.end, len(text)) > _WORDS_BEHIND:
             return False
         is_dictation = is_dictated(text, self._language) and not text.startswith(PRESSED)
