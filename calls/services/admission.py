@@ -20,9 +20,10 @@ from django.utils import timezone
 from calls.keyterms import parse_keyterms
 from calls.models import Agent, Call, CallOrder, StreamToken
 from calls.numbers import canonical
+from calls.plain_text import storable
 from calls.services import attempts, webhooks
 from calls.services.readiness import find_refusal
-from calls.services.records import clean, fact_id_of, find_call, move, write_event
+from calls.services.records import fact_id_of, find_call, move, write_event
 from calls.services.slots import hold_slot_for_stream, is_live, occupy_slot, take_slot
 from calls.status import TERMINAL, Status
 from calls.variables import Join, fill, placeholders
@@ -150,7 +151,7 @@ def receive_call(
             return Admission(Verdict.OVER, call.pk)
         return _admit(call, now, {**params, "AccountSid": account_sid})
     outbound = params.get("Direction", "").startswith("outbound")
-    from_number, to_number = (canonical(clean(one))[:128] for one in (from_number, to_number))
+    from_number, to_number = (canonical(storable(one))[:128] for one in (from_number, to_number))
     agent = _agent_for(from_number if outbound else to_number)
     if agent is None:
         logger.warning("Refused call %s to %s: no active agent answers that number", sid, to_number)

@@ -19,8 +19,9 @@ from calls.carrier import CarrierCall
 from calls.carrier_errors import REFUSALS
 from calls.errors import PAUSING, FailureKind
 from calls.models import Agent, Call, DialAttempt, Lease
+from calls.plain_text import storable
 from calls.services import webhooks
-from calls.services.records import clean, fact_id_of, move, write_event
+from calls.services.records import fact_id_of, move, write_event
 from calls.status import MOVES, TERMINAL, UNANSWERED, Status, may_move
 
 logger = logging.getLogger(__name__)
@@ -158,8 +159,8 @@ def _changes(status: Status, outcome: Outcome) -> dict[str, object]:
         changes |= {
             "ended_at": outcome.at,
             "sip_code": outcome.sip_code,
-            "error_code": clean(outcome.error_code)[:32],
-            "error": clean(outcome.error),
+            "error_code": storable(outcome.error_code)[:32],
+            "error": storable(outcome.error),
         }
     return changes
 

@@ -12,8 +12,8 @@ from calls.errors import CallsError
 from calls.models import Call, DoNotCall
 from calls.number_forms import forms_of
 from calls.numbers import number_in, read_address
+from calls.plain_text import storable
 from calls.services.dialable import refused_at
-from calls.services.records import clean
 
 LONGEST_REASON = 255
 """Characters of a reason that are stored."""
@@ -41,7 +41,7 @@ def add_do_not_call(*, number: str, source: str, reason: str = "", call: Call | 
     if source not in DoNotCall.Source.values:
         choices = ", ".join(DoNotCall.Source.values)
         raise CallsError(f"There is no source {source!r}. Choose one of: {choices}.", field="source")
-    defaults = {"source": source, "reason": clean(reason)[:LONGEST_REASON], "call": call}
+    defaults = {"source": source, "reason": storable(reason)[:LONGEST_REASON], "call": call}
     return DoNotCall.objects.get_or_create(number=number, defaults=defaults)
 
 
@@ -51,7 +51,7 @@ def add_many_do_not_call(entries: Iterable[NewEntry]) -> int:
     rows = [
         DoNotCall(
             number=entry.number,
-            reason=clean(entry.reason)[:LONGEST_REASON],
+            reason=storable(entry.reason)[:LONGEST_REASON],
             source=entry.source,
             created_at=entry.created_at or now,
         )

@@ -27,9 +27,10 @@ from calls.encrypted_storage import EncryptedStorage
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, DoNotCall, Turn
 from calls.numbers import caller_number
+from calls.plain_text import storable
 from calls.services import attempts, webhooks
 from calls.services.do_not_call import add_do_not_call
-from calls.services.records import END_REASONS, clean, get_call, is_forgotten, move, write_event
+from calls.services.records import END_REASONS, get_call, is_forgotten, move, write_event
 from calls.status import Status
 
 logger = logging.getLogger(__name__)
@@ -229,8 +230,8 @@ def _record_stream_started(fact: StreamStarted) -> None:
 def _record_turn(turn: TurnEnded) -> None:
     """Write a turn. Each field of the fact has a column of the same name."""
     columns = msgspec.structs.asdict(turn) | {
-        "said": clean(turn.said),
-        "heard": clean(turn.heard),
+        "said": storable(turn.said),
+        "heard": storable(turn.heard),
         "stages": dict(turn.stages),
         "response_latency": turn.stages.get("response_latency"),
     }
@@ -295,7 +296,7 @@ def _record_opt_out(fact: OptedOut) -> None:
     source = {"key": DoNotCall.Source.KEY, "agent": DoNotCall.Source.AGENT}.get(fact.how, DoNotCall.Source.CALLER)
     with transaction.atomic():
         call = get_call(fact.call_id)
-        data = {"how": fact.how, "words": "" if is_forgotten(call) else clean(fact.words)}
+        data = {"how": fact.how, "words": "" if is_forgotten(call) else storable(fact.words)}
         if not write_event(fact.fact_id, call.pk, "opt-out", fact.at, data)[1]:
             return
         if number := caller_number(call.far_number):

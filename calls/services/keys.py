@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from calls.errors import CallsError
 from calls.models import ApiKey, fits
+from calls.plain_text import storable
 from calls.rates import is_rate
-from calls.services.records import clean
 
 _USE_NOTED_EVERY = timedelta(minutes=1)
 """The precision of ``last_used_at``: a higher one would cost a write for every request."""
@@ -26,7 +26,7 @@ def make_key(
 
     ``rate`` is written as ``600/minute``. Raises ``CallsError`` with the field that is wrong.
     """
-    name = clean(name).strip()
+    name = storable(name).strip()
     if not name or not fits(name, ApiKey, "name"):
         raise CallsError("Give the key a name of 1 to 100 characters that says who uses it.", field="name")
     scopes = check_scopes(scopes)

@@ -18,8 +18,9 @@ from django.utils import timezone
 
 from calls.errors import CallsError
 from calls.models import Call, CallOrder
+from calls.plain_text import storable
 from calls.services.dialable import dialable, refuse_listed
-from calls.services.records import clean, get_call
+from calls.services.records import get_call
 from calls.services.slots import is_live
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Order:
 
 def say(*, call_id: UUID | str, text: str) -> CallOrder:
     """Have the agent say ``text`` as soon as it has the turn."""
-    text = clean(text).strip()
+    text = storable(text).strip()
     if not text or len(text) > LONGEST_TEXT:
         raise CallsError(f"The text must have 1 to {LONGEST_TEXT} characters.", field="text")
     return send_order(_get_live_call(call_id), CallOrder.Kind.SAY, {"text": text})

@@ -24,8 +24,8 @@ from django.utils import timezone
 from calls import schedule
 from calls.errors import CarrierError, FailureKind
 from calls.models import Call, DialAttempt, DialPause
+from calls.plain_text import storable
 from calls.services.dialable import region_of
-from calls.services.records import clean
 from calls.status import Status
 from calls.waking import wake
 
@@ -133,7 +133,7 @@ def slow_down(reason: str, now: datetime, *, at_least: float = 0.0) -> datetime:
     together fail together. That counts as one failure: during the pause, another failure only prolongs it to its own
     ``at_least``.
     """
-    until, text = now + timedelta(seconds=at_least), clean(reason)[:255]
+    until, text = now + timedelta(seconds=at_least), storable(reason)[:255]
     first = {"since": now, "until": now, "failures": 0}
     pause, _ = DialPause.objects.get_or_create(scope=Scope.EVERYTHING, subject="", cause=Cause.CARRIER, defaults=first)
     if pause.until is not None and _is_ahead(pause.until, now):
@@ -151,7 +151,7 @@ def hold_dialling(*, process: str, why: str, seconds: float) -> None:
     now = timezone.now()
     until = now + timedelta(seconds=min(seconds, LONGEST_PAUSE.total_seconds()))
     place = {"scope": Scope.EVERYTHING, "cause": Cause.ENGINES, "subject": process[:128]}
-    said = {"until": until, "reason": clean(why)[:255]}
+    said = {"until": until, "reason": storable(why)[:255]}
     DialPause.objects.update_or_create(**place, defaults=said, create_defaults={**said, "since": now})
 
 
@@ -213,7 +213,7 @@ def _reason(attempt: DialAttempt, error: CarrierError) -> str:
     text = str(error)
     for number in (attempt.to_number, attempt.to_number.removeprefix("+")):
         text = text.replace(number, "this number") if number else text
-    return clean(text)[:255]
+    return storable(text)[:255]
 
 
 def hold_calls(pause: DialPause, calls: Collection[UUID]) -> int:

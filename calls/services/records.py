@@ -81,7 +81,7 @@ def write_event(
     fact_id: str, call_id: UUID, kind: str, at: datetime, data: Mapping[str, object]
 ) -> tuple[CallEvent, bool]:
     """Write an event once by its ``fact_id``. Returns it, and whether it is new."""
-    defaults = {"call_id": call_id, "kind": clean(kind), "at": at, "data": clean_values(data)}
+    defaults = {"call_id": call_id, "kind": storable(kind), "at": at, "data": clean_values(data)}
     return CallEvent.objects.get_or_create(fact_id=fact_id, defaults=defaults)
 
 
@@ -104,19 +104,14 @@ def twilio_time(text: str) -> datetime:
     return now
 
 
-def clean(text: str) -> str:
-    """Remove what a database cannot store."""
-    return storable(text)
-
-
 def clean_values(data: Mapping[str, object]) -> dict[str, object]:
     """Clean the keys and the texts of an event's data, at any depth."""
-    return {clean(key): _clean_value(value) for key, value in data.items()}
+    return {storable(key): _clean_value(value) for key, value in data.items()}
 
 
 def _clean_value(value: object) -> object:
     if isinstance(value, str):
-        return clean(value)
+        return storable(value)
     if isinstance(value, Mapping):
         return clean_values(value)
     return [_clean_value(one) for one in value] if isinstance(value, list | tuple) else value

@@ -1,6 +1,5 @@
 """Encrypts the recordings that are stored already with the first of ``RECORDING_KEYS``, after a key was added."""
 
-import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,8 +8,6 @@ from pathlib import PurePosixPath
 from calls.encrypted_storage import EncryptedStorage
 from calls.errors import CallsError
 from calls.models import Call
-
-logger = logging.getLogger(__name__)
 
 PAGE = 500
 """Calls that are looked up at a time."""

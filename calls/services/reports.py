@@ -8,8 +8,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from calls.models import Call, CallEvent, CallOrder, DialAttempt, Lease, MachineDetection
+from calls.plain_text import storable
 from calls.services import attempts, orders
-from calls.services.records import clean, fact_id_of, find_call, move, twilio_time, write_event
+from calls.services.records import fact_id_of, find_call, move, twilio_time, write_event
 from calls.services.slots import ANSWERING
 from calls.status import MOVES, TERMINAL, UNANSWERED, Status
 from calls.variables import fill
@@ -82,7 +83,7 @@ def record_verdict(
 
     Returns whether it is new. The call, or else its agent, says what follows: nothing, a message, or the call's end.
     """
-    answered_by = clean(answered_by)[:32]
+    answered_by = storable(answered_by)[:32]
     attempt = attempts.find_attempt(attempt_id=attempt_id, sid=sid)
     if attempt is None or not attempts.adopt_sid(attempt, sid):
         logger.warning("Ignored the answering machine verdict %r about call %s: unknown call", answered_by, sid)
