@@ -63,12 +63,11 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # This may run between any two instructions: the next tick does the rest. Before it listens, it has no calls.
-        if sig == signal.SIGTERM and self.started and self._asked_to_drain_at is None:
+        asked_at = self._asked_to_drain_at
+        if sig == signal.SIGTERM and self.started and asked_at is None:
             self._asked_to_drain_at = time.monotonic()
             self._captured_signals.append(sig)
-        elif sig == signal.SIGTERM and time.monotonic() - (self._asked_to_drain_at or -SAME_REQUEST) < SAME_REQUEST:
-            pass
-        else:
+        elif sig != signal.SIGTERM or asked_at is None or time.monotonic() - asked_at >= SAME_REQUEST:
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
