@@ -22,7 +22,7 @@ def test_the_dialling_page_counts_the_calls(admin_client, outbound):
 
 def test_a_pause_is_explained_and_can_be_ended(admin_client, db, outbound):
     soon = timezone.now() + timedelta(minutes=5)
-    DialPace.objects.create(next_at=timezone.now(), limit=2, limit_at=timezone.now())
+    DialPace.objects.create(pk=1, next_at=timezone.now(), limit=2, limit_at=timezone.now())
     DialPause.objects.create(scope="everything", cause="account", try_at=soon, reason="account suspended", failures=3)
     country = DialPause.objects.create(scope="country", subject="DE", cause="country", try_at=soon, reason="no permit")
     call = outbound(due_at=timezone.now(), held_by=country)

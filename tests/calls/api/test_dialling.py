@@ -34,7 +34,7 @@ def held(make_call, pause):
 
 
 def test_the_state_of_the_dialler_says_what_is_paused_and_why(api, held, pause, account):
-    DialPace.objects.create(next_at=timezone.now(), limit=7)
+    DialPace.objects.create(pk=1, next_at=timezone.now(), limit=7)
     state = api.get("/api/dialling/").json()
     paused = [(entry["id"], entry["scope"], entry["code"], entry["reason"]) for entry in state["pauses"]]
     assert paused == [
@@ -62,7 +62,7 @@ def test_one_pause_is_ended_and_its_calls_are_due_at_once(api, held, pause, acco
 
 @pytest.mark.parametrize("body", [{}, {"pause": None}])
 def test_everything_is_resumed_without_the_name_of_a_pause(api, pause, account, body):
-    DialPace.objects.create(next_at=timezone.now(), limit=2, limit_at=timezone.now())
+    DialPace.objects.create(pk=1, next_at=timezone.now(), limit=2, limit_at=timezone.now())
     ended = DialPause.objects.create(scope="everything", cause="carrier", until=timezone.now(), reason="busy")
     answer = api.post("/api/dialling/resume/", body, format="json").json()
     assert (answer["resumed"], answer["pauses"], answer["most_calls"]) == (2, [], None)
