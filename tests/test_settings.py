@@ -3,9 +3,11 @@
 import json
 import os
 import pwd
+import re
 import runpy
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -374,6 +376,14 @@ def test_every_variable_that_is_read_is_documented(load):
     pages = (ROOT / "docs" / "settings.md", ROOT / "README.md")
     page = next(page for page in pages if page.exists()).read_text(encoding="utf-8")
     assert sorted(name for name in environment_reader.names_read if f"`{name}`" not in page) == []
+
+
+def test_no_setting_is_documented_twice():
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    names = [
+        name for row in re.findall(r"^\|([^|]*)\|", page, re.MULTILINE) for name in re.findall(r"`([A-Z_]+)`", row)
+    ]
+    assert sorted(name for name, times in Counter(names).items() if times > 1) == []
 
 
 def test_a_proper_production_environment_passes_the_deployment_checks(tmp_path):
