@@ -23,6 +23,7 @@ from calls.dialler_models import is_number
 from calls.keyterms import are_keyterms
 from calls.languages import LANGUAGE, are_voices_of_languages, judge_language, problems_of_others
 from calls.numbers import E164
+from calls.process_models import Heartbeat as Heartbeat
 from calls.status import Status
 from calls.variables import misspelt
 

@@ -9,7 +9,7 @@ from celery import shared_task
 from celery.signals import worker_shutting_down
 from django.db import InterfaceError, OperationalError
 
-from calls.services import claiming, dialling, privacy, reconciling, upkeep, webhook_sender
+from calls.services import claiming, dialling, heartbeats, privacy, reconciling, upkeep, webhook_sender
 from calls.waking import wake
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ def reconcile() -> None:
     """Ask the carrier about silent attempts, and dial those that were claimed and not dialled."""
     for attempt_id in reconciling.reconcile().to_dial:
         wake("dial", str(attempt_id))
+    # Here and not in a task of its own, which workers of the version before would not know.
+    heartbeats.note_heartbeat(heartbeats.Kind.WORKER)
 
 
 @task

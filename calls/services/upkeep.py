@@ -6,7 +6,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from calls.models import Call, StreamToken
-from calls.services import pauses
+from calls.services import heartbeats, pauses
 from calls.services.records import move
 from calls.services.slots import dead_leases
 from calls.status import Status
@@ -27,6 +27,7 @@ def clean_up() -> int:
     StreamToken.objects.filter(expires_at__lt=now - timedelta(days=1)).delete()
     dead_leases(now).delete()
     pauses.delete_ended(now)
+    heartbeats.forget_ended(now)
     # A phone may ring for ten minutes. A call that waits to be dialled is not abandoned. ``reconciling.reconcile`` asks
     # the carrier about outbound calls, and a transferred call goes on without a stream.
     abandoned = Call.objects.filter(
