@@ -64,6 +64,8 @@ INSTALLED_APPS = [
     "axes",
     "calls",
     "media",
+    # For its commands.
+    "clientcaller",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

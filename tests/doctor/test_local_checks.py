@@ -1,0 +1,274 @@
+"""What the doctor says of a deployment's own parts: each fault in one line, and nothing of a healthy one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import namedtuple
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from django.core.files.storage import FileSystemStorage
+from django.db.migrations.recorder import MigrationRecorder
+from django.utils import timezone
+
+from calls.encrypted_storage import EncryptedStorage
+from calls.models import Agent, Heartbeat
+from calls.services import heartbeats
+from clientcaller.doctor import clock, engines, stores
+from inference.checking import Report
+from tests.doctor.conftest import SCRIPTED
+from tests.doctor.faults import Fault, Faults, World, assert_found, lines, look, use_database
+from tests.real_services import reserve_port
+
+pytestmark = pytest.mark.django_db(transaction=True)
+FAULTS = Faults()
+STATVFS = os.statvfs
+
+
+@FAULTS.add("settings", "red", "PUBLIC_BASE_URL must be the https address", "Change the setting")
+def _public_url_is_http(world: World) -> None:
+    world.settings.PUBLIC_BASE_URL = "http://phone.example.com"
+
+
+@FAULTS.add("settings", "red", "PUBLIC_BASE_URL names a port", "Change the setting")
+def _public_url_has_a_port(world: World) -> None:
+    world.settings.PUBLIC_BASE_URL = "https://phone.example.com:8443"
+
+
+@FAULTS.add("settings", "yellow", "SESSION_COOKIE_SECURE", "")
+def _cookies_are_sent_without_tls(world: World) -> None:
+    world.settings.SESSION_COOKIE_SECURE = False
+
+
+@FAULTS.add("settings", "yellow", "DEBUG=1", "Set DEBUG=0")
+def _debug_is_on(world: World) -> None:
+    world.settings.DEBUG = True
+
+
+@FAULTS.add("secret-key", "red", "can be guessed", "openssl rand")
+def _secret_key_is_easy(world: World) -> None:
+    world.settings.SECRET_KEY = "aaaa" * 20
+
+
+@FAULTS.add("secret-key", "red", "development key", "openssl rand")
+def _secret_key_is_public(world: World) -> None:
+    world.settings.SECRET_KEY = world.settings.DEVELOPMENT_SECRET_KEY
+
+
+@FAULTS.add("database", "red", "does not answer", "DATABASE_URL")
+def _database_is_down(world: World) -> None:
+    use_database(world, f"postgres://x@127.0.0.1:{reserve_port()}/x")
+
+
+@FAULTS.add("database", "red", "can only be read", "primary")
+def _database_is_a_replica(world: World) -> None:
+    server = world.request.getfixturevalue("postgres_server")
+    use_database(world, server.create_database("doctor_replica") + "?options=-c%20default_transaction_read_only%3Don")
+
+
+@FAULTS.add("migrations", "red", "migrations are missing", "manage.py migrate")
+def _migrations_are_missing(world: World) -> None:
+    use_database(world, world.request.getfixturevalue("postgres_server").create_database("doctor_empty"))
+
+
+@FAULTS.add("migrations", "yellow", "ahead of this version: calls 9999_later", "update")
+def _database_is_newer(world: World) -> None:
+    leaf = MigrationRecorder.Migration.objects.create(app="calls", name="9999_later")
+    world.request.addfinalizer(leaf.delete)
+
+
+@FAULTS.add("redis", "red", "does not answer", "REDIS_URL")
+def _redis_is_down(world: World) -> None:
+    world.settings.REDIS_URL = f"redis://127.0.0.1:{reserve_port()}/0"
+
+
+@FAULTS.add("redis", "red", "refuses the login", "password")
+def _redis_wants_a_password(world: World) -> None:
+    server = world.request.getfixturevalue("own_redis")
+    _configure(server.url, "requirepass", "secret")
+    world.settings.REDIS_URL = server.url
+
+
+@FAULTS.add("redis", "red", "deletes messages of calls (maxmemory-policy allkeys-lru)", "noeviction")
+def _redis_evicts(world: World) -> None:
+    server = world.request.getfixturevalue("own_redis")
+    _configure(server.url, "maxmemory", "100mb")
+    _configure(server.url, "maxmemory-policy", "allkeys-lru")
+    world.settings.REDIS_URL = server.url
+
+
+@FAULTS.add("redis", "red", "is a replica", "primary")
+def _redis_is_a_replica(world: World) -> None:
+    server = world.request.getfixturevalue("own_redis")
+    with stores.redis.Redis.from_url(server.url) as client:
+        client.replicaof("127.0.0.1", reserve_port())
+    world.settings.REDIS_URL = server.url
+
+
+@FAULTS.add("redis", "yellow", "answers within", "near the web processes")
+def _redis_is_far_away(world: World) -> None:
+    world.settings.REDIS_URL = world.request.getfixturevalue("redis_server").url
+    world.monkeypatch.setattr(stores, "latency", lambda ask: (ask(), 0.08)[1])
+
+
+@FAULTS.add("agents", "red", "no active agent answers …142", "make an agent active")
+def _nobody_answers(world: World) -> None:
+    Agent.objects.update(active=False)
+
+
+@FAULTS.add("beat", "red", "no beat has ever run", "make worker")
+def _beat_never_ran(world: World) -> None:
+    Heartbeat.objects.all().delete()
+
+
+@FAULTS.add("beat", "red", "last at work 3 hours ago", "make worker")
+def _beat_is_dead(world: World) -> None:
+    Heartbeat.objects.update(at=timezone.now() - timedelta(hours=3))
+
+
+@FAULTS.add("beat", "yellow", "2 beats run at once", "--beat")
+def _beat_runs_twice(world: World) -> None:
+    heartbeats.note_heartbeat(heartbeats.Kind.BEAT, process="another:1")
+
+
+@FAULTS.add("worker", "red", "no worker was at work for 2 hours", "make worker")
+def _worker_is_dead(world: World) -> None:
+    long_ago = timezone.now() - timedelta(hours=2)
+    Heartbeat.objects.update(started_at=long_ago)
+    Heartbeat.objects.filter(kind="worker").update(at=long_ago)
+
+
+@FAULTS.add("storage", "red", "cannot be written", "right to write")
+def _storage_is_read_only(world: World) -> None:
+    def refuse(self, name, content):
+        raise PermissionError(13, "Permission denied")
+
+    world.monkeypatch.setattr(FileSystemStorage, "_save", refuse)
+
+
+@FAULTS.add("storage", "red", "not what was written", "something changes its files")
+def _storage_changes_files(world: World) -> None:
+    save = FileSystemStorage._save
+
+    def spoil(self, name, content):
+        content.write(b"spoilt")
+        content.seek(0)
+        return save(self, name, content)
+
+    world.monkeypatch.setattr(FileSystemStorage, "_save", spoil)
+
+
+@FAULTS.add("storage", "red", "was not encrypted", "STORAGES")
+def _storage_does_not_encrypt(world: World) -> None:
+    use_keys(world)
+    world.monkeypatch.setattr(EncryptedStorage, "_save", lambda self, name, content: self._inner.save(name, content))
+
+
+@FAULTS.add("storage", "yellow", "cannot be deleted", "retention")
+def _storage_keeps_everything(world: World) -> None:
+    world.monkeypatch.setattr(FileSystemStorage, "delete", lambda self, name: None)
+
+
+@FAULTS.add("disk", "red", "0.1 GB left", "Make room")
+def _disk_is_full(world: World) -> None:
+    usage = namedtuple("usage", "total used free")
+    world.monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**12, 10**12, 10**8))
+
+
+@FAULTS.add("disk", "red", "cannot be written", "right to write")
+def _spool_is_a_file(world: World) -> None:
+    world.settings.SPOOL_DIR = world.folder / "spool"
+    world.settings.SPOOL_DIR.write_text("")
+
+
+@FAULTS.add("disk", "red", "more files only", "Delete files")
+def _disk_has_no_inodes(world: World) -> None:
+    world.monkeypatch.setattr(os, "statvfs", lambda folder: _statvfs(folder, files=3))
+
+
+@FAULTS.add("clock", "red", "s behind that of Twilio", "NTP")
+def _clock_is_slow(world: World) -> None:
+    world.monkeypatch.setattr(clock, "_date_of_public_address", lambda deployment: None)
+    world.monkeypatch.setattr(clock, "_date_of_twilio", lambda: time.time() + 300)
+
+
+@FAULTS.add("clock", "yellow", "ahead of that of the public address", "NTP")
+def _clock_is_a_little_fast(world: World) -> None:
+    world.monkeypatch.setattr(clock, "_date_of_public_address", lambda deployment: time.time() - 10)
+    world.monkeypatch.setattr(clock, "_date_of_twilio", lambda: None)
+
+
+@FAULTS.add("slots", "yellow", "0 of 0 slots are free", "MAX_LIVE_CALLS")
+def _slots_are_taken(world: World) -> None:
+    world.settings.MAX_LIVE_CALLS = 0
+
+
+@FAULTS.add("engines", "red", "tts: ", "manage.py engines tts")
+def _voice_is_missing(world: World) -> None:
+    world.settings.ENGINES = {**SCRIPTED, "tts": {"BACKEND": "inference.engines.nowhere.Voice", "OPTIONS": {}}}
+
+
+@FAULTS.add("engines", "yellow", "llm: first words after", "--bench")
+def _language_model_is_slow(world: World) -> None:
+    world.monkeypatch.setitem(engines.SLOW, "llm", 0.0)
+
+
+@FAULTS.add("gpu-workers", "red", "stt: no worker", "manage.py runworker stt")
+def _no_worker_serves(world: World) -> None:
+    world.settings.ENGINES = {
+        **SCRIPTED,
+        "stt": {"BACKEND": "inference.engines.remote.RemoteSpeechToText", "OPTIONS": {"start_timeout": 0.5}},
+    }
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_is_found_and_one_line_says_what_to_do(fault: Fault, world: World, at_work: None):
+    assert_found(fault, world)
+
+
+HEALTHY = ("settings", "secret-key", "database", "migrations", "redis", "storage", "disk", "agents", "beat", "worker")
+
+
+@pytest.mark.parametrize("name", [*HEALTHY, "slots", "engines"])
+def test_a_healthy_deployment_is_green(name: str, world: World, at_work: None, redis_server):
+    world.settings.REDIS_URL = redis_server.url
+    bad = [one for one in look(name).findings if one.level != "green" and "SQLite is used" not in one.text]
+    assert bad == []
+
+
+def test_a_healthy_postgres_is_green(world: World, postgres_server):
+    use_database(world, postgres_server.create_database("doctor_healthy"))
+    assert look("database").level == "green", lines(look("database"))
+    assert "PostgreSQL" in look("database").findings[0].text
+
+
+def test_an_encrypted_storage_says_so_and_leaves_nothing_behind(world: World):
+    use_keys(world)
+    (finding,) = look("storage").findings
+    assert finding.text.startswith("recordings are stored encrypted")
+    assert not [*world.settings.MEDIA_ROOT.glob("doctor*")]
+
+
+def test_a_fallback_that_has_to_help_is_yellow(world: World, monkeypatch):
+    report = Report("tts", "inference.engines.fallback.FallbackTextToSpeech")
+    report.error = "the engine made no sound"
+    assert [one.level for one in engines._judge(report)] == ["red"]
+
+
+def _statvfs(folder, *, files: int) -> SimpleNamespace:
+    real = STATVFS(folder)
+    values = {name: getattr(real, name) for name in dir(real) if name.startswith("f_")}
+    return SimpleNamespace(**values | {"f_files": 10**6, "f_favail": files})
+
+
+def use_keys(world: World) -> None:
+    storage = {"BACKEND": "calls.encrypted_storage.EncryptedStorage", "OPTIONS": {"keys": [b"k" * 32]}}
+    world.settings.STORAGES = {**world.settings.STORAGES, "default": storage}
+
+
+def _configure(url: str, name: str, value: str) -> None:
+    with stores.redis.Redis.from_url(url) as client:
+        client.config_set(name, value)
