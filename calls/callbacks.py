@@ -14,13 +14,13 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.core.exceptions import BadRequest, ObjectDoesNotExist, SuspiciousOperation
 from django.db import IntegrityError, InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, HttpResponseNotFound, JsonResponse
 from django.http.request import UnreadablePostError
 from django.urls import resolve
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
-from calls import signatures, twiml
+from calls import echoes, signatures, twiml
 from calls.seldom import Seldom
 from calls.services import admission, draining, pauses, readiness, reports
 from calls.services.admission import Continuation, Next, Verdict
@@ -256,6 +256,21 @@ def readyz(request: HttpRequest) -> HttpResponse:
     answer = JsonResponse({"ready": not problems, "problems": problems, **details}, status=503 if problems else 200)
     answer._has_been_logged = True  # type: ignore[attr-defined]  # Django would log an error for each probe
     return answer
+
+
+@require_safe
+def echo(request: HttpRequest, token: str) -> HttpResponse:
+    """Answer what arrived of a request that ``manage.py doctor`` has sent through the public address."""
+    if not echoes.valid_echo_token(token):
+        return HttpResponseNotFound()
+    return JsonResponse(
+        {
+            "path": request.get_full_path(),
+            "signature": bool(request.headers.get(signatures.HEADER)),
+            "public_base_url": settings.PUBLIC_BASE_URL,
+            "account": echoes.account_marks(),
+        }
+    )
 
 
 def _attempt_id(request: HttpRequest) -> str:

@@ -10,6 +10,8 @@ While the database is unavailable, each of them may raise Django's ``Operational
 later. A ``CallsError`` is about the request itself. The other packages may use what is imported here.
 """
 
+from calls.echoes import PATTERN as ECHO_PATTERN
+from calls.echoes import valid_echo_token
 from calls.errors import CallsError
 from calls.languages import LanguageReport, add_language_judge
 from calls.plain_text import printable

@@ -7,4 +7,6 @@ from clientcaller.doctor import agents  # noqa: F401
 from clientcaller.doctor import processes  # noqa: F401
 from clientcaller.doctor import clock  # noqa: F401
 from clientcaller.doctor import engines  # noqa: F401
+from clientcaller.doctor import public  # noqa: F401
+from clientcaller.doctor import media_path  # noqa: F401
 from clientcaller.doctor.registry import CHECKS as CHECKS

@@ -61,12 +61,20 @@ class MediaSocket(asyncio.Protocol):
         """Whether the application accepted the upgrade, even if the connection has ended since."""
         return self._opened.done() and not self._opened.cancelled() and self._opened.exception() is None
 
-    async def open(self, request: Request, *, host: str, port: int, secure: bool) -> None:
-        """Connect and upgrade within ``CONNECT_TIMEOUT``."""
+    async def open(
+        self, request: Request, *, host: str, port: int, secure: bool, name: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
+        """
+        Connect and upgrade within ``CONNECT_TIMEOUT``.
+
+        With TLS the certificate must be for ``name`` (default: ``host``); ``tls`` says which ones are trusted.
+        """
         self._request = request
-        context = ssl.create_default_context() if secure else None
+        context = (tls or ssl.create_default_context()) if secure else None
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            await asyncio.get_running_loop().create_connection(lambda: self, host, port, ssl=context)
+            await asyncio.get_running_loop().create_connection(
+                lambda: self, host, port, ssl=context, server_hostname=(name or host) if secure else None
+            )
             await self._opened
 
     def send(self, kind: FrameKind, data: bytes) -> None:

@@ -36,8 +36,14 @@ class StreamRefused(Exception):
         self.code, self.detail, self.status = code, detail, status
 
 
-async def open_stream(media_socket: MediaSocket, request: StreamRequest, *, sign_trailing_slash: bool) -> None:
-    """Connect to the application and upgrade. Raises ``StreamRefused``."""
+async def open_stream(
+    media_socket: MediaSocket,
+    request: StreamRequest,
+    *,
+    sign_trailing_slash: bool,
+    tls: ssl.SSLContext | None = None,
+) -> None:
+    """Connect to the application and upgrade. ``tls`` says which certificates are trusted. Raises ``StreamRefused``."""
     try:
         url = urlsplit(request.url)
         target = urlsplit(request.connect_to or request.url)
@@ -67,6 +73,8 @@ async def open_stream(media_socket: MediaSocket, request: StreamRequest, *, sign
             host=target.hostname,
             port=target.port or (443 if secure else 80),
             secure=secure,
+            name=url.hostname,
+            tls=tls,
         )
     except TimeoutError as error:
         raise StreamRefused(31901, f"no answer within {CONNECT_TIMEOUT:.0f} s") from error

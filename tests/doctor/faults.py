@@ -25,6 +25,8 @@ class World:
     folder: Path
     request: pytest.FixtureRequest
     deployment: Deployment = field(default_factory=Deployment)
+    line: Any = None
+    """The way to the public address, where a test has one."""
 
 
 @dataclass(frozen=True)
