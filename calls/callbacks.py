@@ -8,6 +8,7 @@ empty 403 if its signature does not prove that it comes from our Twilio account,
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from time import perf_counter
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -20,7 +21,7 @@ from django.urls import resolve
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
-from calls import echoes, signatures, twiml
+from calls import echoes, metrics, signatures, twiml
 from calls.seldom import Seldom
 from calls.services import admission, draining, pauses, readiness, reports
 from calls.services.admission import Continuation, Next, Verdict
@@ -59,6 +60,7 @@ def signed_form(request: HttpRequest) -> Form | None:
         form = _check_signature(request)
         setattr(request, _CHECKED, form)
         if form is None:
+            metrics.CALLBACKS_FORGED.inc()
             _refusals.warning("Refused a request to %s: no valid signature of our Twilio account", request.path)
     return cast(Form | None, getattr(request, _CHECKED))
 
@@ -90,6 +92,9 @@ def callback(
     """
 
     def decorate(view: Callback) -> Callable[[HttpRequest], HttpResponse]:
+        seconds = metrics.CALLBACK_SECONDS.labels(view.__name__)
+        failed = metrics.CALLBACKS_FAILED.labels(view.__name__)
+
         @csrf_exempt
         @require_POST
         @wraps(view)
@@ -97,6 +102,7 @@ def callback(
             form = signed_form(request)
             if form is None:
                 return HttpResponseForbidden()
+            begun = perf_counter()
             try:
                 return _twice(view, request, form)
             except (OperationalError, InterfaceError):
@@ -105,6 +111,9 @@ def callback(
                 )
             except Exception:
                 logger.exception("Could not handle %s for call %s", request.path, form["CallSid"])
+            finally:
+                seconds.observe(perf_counter() - begun)
+            failed.inc()
             return without_database()
 
         guarded.without_database = without_database  # type: ignore[attr-defined]

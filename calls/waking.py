@@ -1,9 +1,12 @@
 """Waking the workers. The database is the truth: if a wake-up is lost, the work is done by the next beat."""
 
 import logging
+from time import perf_counter
 
 from celery import current_app
 from django.db import transaction
+
+from calls import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +20,11 @@ def wake(task: str, *arguments: str) -> None:
 
 
 def _send(task: str, arguments: tuple[str, ...]) -> None:
+    begun = perf_counter()
     try:
         current_app.send_task(f"calls.tasks.{task}", args=arguments, expires=_EXPIRES, retry=False)
     except Exception as error:  # the broker's library has no common base class for its errors
+        metrics.ENQUEUE_FAILED.inc()
         logger.warning("Could not enqueue %s; the next beat retries: %s", task, error)
+    else:
+        metrics.ENQUEUE_SECONDS.observe(perf_counter() - begun)

@@ -15,7 +15,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from calls import area_codes, costs, numbers, rates
-from clientcaller import environment, local_models, profiles
+from clientcaller import VERSION, environment, local_models, profiles
 
 # --- The project -----------------------------------------------------------------------------------------
 
@@ -419,6 +419,18 @@ try:
 except ValueError as error:
     raise ImproperlyConfigured(f"ENGINE_PRICES is wrong: {error}") from None
 """What engines bill, for one second, character or token: the cost of each call is estimated with it."""
+
+# --- Metrics ---------------------------------------------------------------------------------------------
+
+METRICS: dict[str, Any] = {
+    # Whoever reaches this address can read how many calls there are, so that by default only this machine can.
+    "host": environment.text("METRICS_HOST", "127.0.0.1"),
+    "port": int(environment.number("METRICS_PORT", 0, at_least=0, at_most=65535)),
+    "version": VERSION,
+    "revision": environment.text("REVISION"),
+    "profile": ENGINES_PROFILE,
+}
+"""Where a process answers Prometheus (port 0: nowhere), and what it says of itself."""
 
 # --- Logging ---------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from calls import services
 from calls.services import draining, facts
 from inference.chat.inert import join_inert
 from inference.types import EngineError
+from media import metrics
 from media.agent_options import options_of
 from media.held_recording import HeldRecording
 from media.messages import BadMessage, KeyPress, MarkEcho, Media, Message, Start, Stop, parse
@@ -60,9 +61,10 @@ class MediaStreamConsumer(AsyncConsumer):
 class _Refused(Exception):
     """The socket is not served; the message says why, for the log."""
 
-    def __init__(self, reason: str, code: int = POLICY) -> None:
+    def __init__(self, reason: str, code: int = POLICY, *, counted_as: str) -> None:
         super().__init__(reason)
         self.code = code
+        metrics.STREAMS_REFUSED[counted_as].inc()
 
 
 class StreamConnection:
@@ -126,11 +128,11 @@ class StreamConnection:
         """Check signature, slot and token, the cheapest first; nothing is allocated before."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._scope["headers"]}
         if not services.valid_stream_signature(self._scope["path"], headers):
-            raise _Refused("its signature is invalid")
+            raise _Refused("its signature is invalid", counted_as="signature")
         if draining.is_over():
-            raise _Refused("this process is ending")
+            raise _Refused("this process is ending", counted_as="ending")
         if self._runtime.is_full:
-            raise _Refused("all slots of this process are taken")
+            raise _Refused("all slots of this process are taken", counted_as="full")
         token = self._scope["url_route"]["kwargs"]["token"]
         try:
             claim = await self._runtime.database(
@@ -141,9 +143,9 @@ class StreamConnection:
                 join=join_inert,
             )
         except DatabaseError as error:
-            raise _Refused(f"the database is away: {error}", INTERNAL) from error
+            raise _Refused(f"the database is away: {error}", INTERNAL, counted_as="database") from error
         if claim is None:
-            raise _Refused("its token opens no stream")
+            raise _Refused("its token opens no stream", counted_as="token")
         return claim
 
     async def _await_start(self, claim: services.StreamClaim) -> Start:
@@ -153,11 +155,11 @@ class StreamConnection:
                 while True:
                     message = await self._next_message()
                     if message is None:
-                        raise _Refused("it was closed before its start message")
+                        raise _Refused("it was closed before its start message", counted_as="start")
                     if isinstance(message, Start):
                         break
         except TimeoutError:
-            raise _Refused(f"no start message came within {START_TIMEOUT:.0f} s") from None
+            raise _Refused(f"no start message came within {START_TIMEOUT:.0f} s", counted_as="start") from None
         confirmed = await self._runtime.database(
             services.confirm_stream,
             call_id=claim.call_id,
@@ -166,7 +168,7 @@ class StreamConnection:
             account_sid=message.account_sid,
         )
         if not confirmed:
-            raise _Refused("its start message is of another call")
+            raise _Refused("its start message is of another call", counted_as="start")
         return message
 
     # -- the stream -----------------------------------------------------------------------------------------
@@ -280,7 +282,11 @@ class StreamConnection:
         if self._bad_messages == 1:
             logger.warning("Stream %s: ignored a bad message, more are not logged: %.200s", self._sid, reason)
         if self._bad_messages > MAX_BAD_MESSAGES:
-            raise _Refused(f"it sent more than {MAX_BAD_MESSAGES} bad messages, the last: {reason:.200}", TOO_BAD)
+            raise _Refused(
+                f"it sent more than {MAX_BAD_MESSAGES} bad messages, the last: {reason:.200}",
+                TOO_BAD,
+                counted_as="messages",
+            )
 
     async def _write(self, session: Session) -> None:
         while True:
@@ -305,6 +311,7 @@ class StreamConnection:
     async def _finish(self, claim: services.StreamClaim, reason: str, code: int) -> None:
         """Record the reason, then close the socket: as soon as it is closed, the carrier asks what comes next."""
         ended = facts.StreamEnded(call_id=claim.call_id, reason=reason, stream=claim.stream, at=datetime.now(UTC))
+        metrics.count_stream_end(reason)
         self._runtime.facts.record(ended)
         await self._runtime.facts.drain(RECORD_TIMEOUT)
         with suppress(DatabaseError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calls.services import StreamClaim
+from inference import metrics
 from inference.interfaces import DelayedTranscription, PacedTranscription, SpeechToText, Transcription
 from inference.resampling import Resampler
 from inference.types import EngineError, Pcm, Transcript
@@ -119,7 +120,7 @@ class Ear:
             )
         except EngineError as error:
             logger.warning("Call %s: recognition could not be opened: %s", self._claim.call_id, error)
-            self._on_error(error)
+            self._note_error(error)
             return
         start = max(command.position - int(PRE_ROLL * RATE_HZ), self.voice_ended)
         converter = self._converter(start)
@@ -193,12 +194,16 @@ class Ear:
         finally:
             answer.cancel()
 
+    def _note_error(self, error: EngineError) -> None:
+        metrics.count_error("stt", error)
+        self._on_error(error)
+
     async def _snapshot(self, command: cmd.TakeSnapshot, transcription: Transcription) -> None:
         try:
             transcript = await self._words(command, transcription)
         except EngineError as error:
             logger.warning("Call %s: recognition failed: %s", self._claim.call_id, error)
-            self._on_error(error)
+            self._note_error(error)
         except Exception:
             logger.exception("Call %s: recognition failed", self._claim.call_id)
         else:

@@ -11,6 +11,7 @@ from time import time
 
 from calls.services import StreamClaim, facts
 from inference.usage import Usage
+from media import metrics
 from media.held_facts import HeldFacts
 from media.redaction.redactor import Redactor
 from media.spool import FactSpool
@@ -85,6 +86,7 @@ class Journal:
             speculation_hits=int(turn.speculation_hit),
             speculation_waste=turn.speculations - turn.speculation_hit,
         )
+        metrics.count_turn(fact)
         self._record(fact)
 
     def _mark(self, stages: dict[str, float], lag: float) -> None:
@@ -101,6 +103,7 @@ class Journal:
             )
 
     def noted(self, note: cmd.Noted) -> None:
+        metrics.count_event(note)
         at = self._wall_time(note.at)
         fact = facts.EventNoted(call_id=self._call_id, kind=note.kind, at=at, data=dict(note.data))
         self._record(fact, self._clock.position_at(note.at))

@@ -57,6 +57,10 @@ class Refusing:
         refusal = self._engines.availability.refusal(self._now())
         return None if refusal is None else Refusal(refusal.why, is_busy=refusal.until is not None)
 
+    def refuses(self, *, is_busy: bool) -> bool:
+        """Whether calls are refused because an engine is full, or else because an account is used up."""
+        return (refusal := self.refusal()) is not None and refusal.is_busy is is_busy
+
     def details(self) -> dict[str, Any]:
         """For ``/readyz``: why calls are refused, and the state of each engine of a fallback. Any thread may ask."""
         refusal, now = self.refusal(), self._now()

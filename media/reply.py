@@ -13,11 +13,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from math import ceil
 
+from inference import metrics as engine_metrics
 from inference.interfaces import LanguageModel, MovingSpeech, Speech, TextToSpeech
 from inference.mulaw import encode_mulaw
 from inference.requests import NO_REQUESTS
 from inference.resampling import Resampler
 from inference.types import NO_TOOLS, EngineError, Message, TextDelta, Tools
+from media import metrics
 from media.audio import first_audible
 from media.messages import RATE_HZ
 from media.speakable import CONTEXT, speakable
@@ -66,9 +68,14 @@ async def answer(
     """
     async with aclosing(llm.stream(messages, speculative=speculative, tools=tools)) as deltas:
         reader = _ReplyReader(revision, deltas, longest=longest, emit=emit)
-        async with aclosing(reader.spoken(language)) as text:
-            await _speak(revision, text, tts=tts, speech=speech, emit=emit, scale=1.0, sent=sent)
+        try:
+            async with aclosing(reader.spoken(language)) as text:
+                await _speak(revision, text, tts=tts, speech=speech, emit=emit, scale=1.0, sent=sent)
+        except EngineError as error:
+            engine_metrics.count_error("llm" if reader.failed else "tts", error)
+            raise
         await reader.read_on()
+    reader.count_guards()
     emit(ev.ReplyEnded(revision, reader.requests, reader.unsaid))
 
 
@@ -86,12 +93,20 @@ class _ReplyReader:
         self._is_cut = False
         self._ended = False
         """There is nothing more to read."""
+        self.failed = False
+        """The language model has failed before its words were enough for a reply."""
 
     @property
     def unsaid(self) -> str:
         """The rest of the reply that is worth saying."""
         is_missing = self._is_cut or (self._reply.done and not self._reply.looping)
         return self._reply.unsaid if is_missing else ""
+
+    def count_guards(self) -> None:
+        if self._reply.looping:
+            metrics.REPLY_GUARDS["repeats-itself"].inc()
+        elif self._reply.done:
+            metrics.REPLY_GUARDS["too-long"].inc()
 
     async def spoken(self, language: str) -> AsyncGenerator[str, None]:
         """Yield what the voice says."""
@@ -130,6 +145,7 @@ class _ReplyReader:
                     return
         except EngineError as error:
             if not self._reply.full:
+                self.failed = True
                 raise
             logger.info("The end of a long reply is missing: %s", error)
             self._is_cut = True
@@ -177,8 +193,12 @@ async def say(
         yield spoken
 
     async with aclosing(text()) as source:
-        # The ledger counts the characters of the line as it was written.
-        await _speak(revision, source, tts=tts, speech=speech, emit=emit, scale=len(line) / len(spoken), sent=sent)
+        try:
+            # The ledger counts the characters of the line as it was written.
+            await _speak(revision, source, tts=tts, speech=speech, emit=emit, scale=len(line) / len(spoken), sent=sent)
+        except EngineError as error:
+            engine_metrics.count_error("tts", error)
+            raise
     emit(ev.ReplyEnded(revision))
 
 

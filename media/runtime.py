@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import ParamSpec, Protocol, TypeVar, cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -21,9 +22,12 @@ from django.db import DatabaseError, InterfaceError, OperationalError, close_old
 
 from calls import services
 from calls.services import draining, facts, spooled_sound, traces
+from inference import loop_lag
 from inference.backends import Engines, make_engines
+from inference.engine_collector import engine_collector
 from inference.models.needs import name_of
 from inference.types import AUTO, EngineError, has_language
+from media import metrics
 from media.agent_options import conversation_options
 from media.background import BackgroundTasks
 from media.held_facts import HeldFacts
@@ -141,9 +145,23 @@ class Runtime:
                 draining.add_count(lambda: len(self.streams)),
             ]
             self._refusing.begin()
+            self._begin_metrics()
             self._started = asyncio.ensure_future(self._start(ready))
             # Read the exception, or asyncio would log it once more as one that was never retrieved.
             self._started.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def _begin_metrics(self) -> None:
+        engine_collector.watch({"stt": self.engines.stt, "llm": self.engines.llm, "tts": self.engines.tts})
+        metrics.READY.set_function(lambda: not self.problem)
+        metrics.STREAMS.set_function(lambda: len(self.streams))
+        metrics.STREAMS_MAX.set(settings.MAX_LIVE_CALLS)
+        metrics.REPLIES_IN_MAKING.set_function(lambda: self.reply_load.running)
+        metrics.SPOOL_FACTS.set_function(lambda: self.facts.waiting)
+        metrics.SPOOL_BYTES.set_function(lambda: self.facts.bytes_on_disk)
+        metrics.SPOOL_STALLED.set_function(lambda: self.facts.stalled)
+        for reason, gauge in metrics.REFUSING.items():
+            gauge.set_function(partial(self._refusing.refuses, is_busy=reason == "engine-full"))
+        self._tasks.start(loop_lag.watch_loop())
 
     async def start(self) -> None:
         """Return when calls can be taken. Idempotent. Raises ``EngineError`` if an engine does not load."""
@@ -200,7 +218,12 @@ class Runtime:
     async def database(self, function: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
         """Run a service of ``calls`` on one of the runtime's threads."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._database, partial(in_own_connection, function, *args, **kwargs))
+        asked_at = perf_counter()
+        try:
+            work = partial(in_own_connection, function, *args, **kwargs)
+            return await loop.run_in_executor(self._database, work)
+        finally:
+            metrics.DATABASE_WAIT.observe(perf_counter() - asked_at)
 
     async def _hold_dialling(self, why: str, seconds: float) -> None:
         await self.database(services.hold_dialling, process=PROCESS, why=why, seconds=seconds)
@@ -247,6 +270,8 @@ class Runtime:
         """End the sessions that are left, record what they report, and release everything."""
         for remove in self._remove_checks:
             remove()
+        engine_collector.forget()
+        metrics.READY.set_function(lambda: False)
         for session in list(self.sessions.values()):
             await session.close("drain")
         if self._started is not None and not self._started.done():

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from calls.services import CallsError, Fact
 from calls.services.facts import decode, encode
+from media import metrics
 from media.spool_file import Pwrite, SpoolFile
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class FactSpool:
         """The age of the file that was begun last."""
         self._is_idle = True
         """Every fact is recorded or rejected."""
+        self._moved_at = time.monotonic()
+        """When a fact last left the spool, or came into an empty one."""
         self._is_closing = False
         self._database_is_away = False
         """The last attempt failed for a transient reason, and that was logged."""
@@ -83,6 +86,7 @@ class FactSpool:
         with self._changed:
             if self._thread is None and not self._is_closing:
                 self._is_idle = False
+                self._moved_at = time.monotonic()
                 self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
                 self._thread.start()
 
@@ -94,12 +98,30 @@ class FactSpool:
         """
         self.start()
         with self._changed:
+            if self._is_idle:
+                self._moved_at = time.monotonic()
             self._is_idle = False
             if self._is_closing or self._overflow or len(self._waiting) >= self._max_waiting:
                 self._append_to_overflow(fact)
             else:
                 self._waiting.append(fact)
             self._changed.notify_all()
+
+    @property
+    def waiting(self) -> int:
+        """Facts that wait in memory."""
+        return len(self._waiting)
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Bytes of the facts that wait on disk."""
+        overflow = self._overflow
+        return sum(file.bytes_left for file in list(self._files)) + (overflow.bytes_left if overflow else 0)
+
+    @property
+    def stalled(self) -> float:
+        """Seconds for which facts have waited and none was recorded; 0 if none waits."""
+        return 0.0 if self._is_idle else time.monotonic() - self._moved_at
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109
         """Wait until every fact is recorded or rejected; False if that takes longer than ``timeout`` seconds."""
@@ -132,6 +154,7 @@ class FactSpool:
             self._overflow = self._overflow or SpoolFile.create(self._folder, self._next_age(), self._pwrite)
             self._overflow.append(_line(fact))
         except (OSError, CallsError) as error:
+            metrics.FACTS["lost"].inc()
             logger.error("Lost %s: neither the database nor the disk takes it (%s)", _name(fact), error)
             logger.debug("Lost: %r", fact)
 
@@ -251,6 +274,7 @@ class FactSpool:
 
     def _try_to_record(self, fact: Fact) -> bool:
         """Record or reject a fact; False if the database is away."""
+        begun = time.monotonic()
         try:
             self._record_fact(fact)
         except self._transient as error:
@@ -264,6 +288,10 @@ class FactSpool:
             except CallsError:
                 line = repr(fact)
             self._reject(_name(fact), line, error)
+        else:
+            metrics.FACTS["recorded"].inc()
+        self._moved_at = time.monotonic()
+        metrics.FACT_SECONDS.observe(self._moved_at - begun)
         if self._database_is_away:
             logger.info("The database is back, recording the facts that waited")
         self._database_is_away = False
@@ -279,6 +307,7 @@ class FactSpool:
 
     def _reject(self, name: str, fact: str, error: Exception) -> None:
         """Set a fact aside for good. Of an error of the database, which may quote the fact, only the type is logged."""
+        metrics.FACTS["rejected"].inc()
         reason = f"{type(error).__name__}: {error}"
         logged = reason if isinstance(error, CallsError) else type(error).__name__
         logger.error("Could not record %s, it is kept in %s: %s", name, self._folder / REJECTED, logged)
@@ -288,6 +317,7 @@ class FactSpool:
             with open(self._folder / REJECTED, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"reason": reason, "fact": fact.strip()}, ensure_ascii=False) + "\n")
         except OSError as failure:
+            metrics.FACTS["lost"].inc()
             logger.error("Lost %s: it cannot be kept in %s either (%s)", name, REJECTED, failure)
             logger.debug("Lost: %s", fact)
 

@@ -35,6 +35,11 @@ class SpoolFile:
         self.is_own = not self._written_to
         """This process began the file. The last line of another process's file may be torn, so none may follow it."""
 
+    @property
+    def bytes_left(self) -> int:
+        """Bytes of the lines that are not recorded yet."""
+        return self._written_to - self._read_to
+
     @classmethod
     def create(cls, folder: Path, age: int, pwrite: Pwrite) -> SpoolFile:
         """A new file. Names sort by ``age``, so that the next process finds the files in their order."""

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from calls import metrics
 from calls.keyterms import parse_keyterms
 from calls.models import Agent, Call, CallOrder, StreamToken
 from calls.numbers import canonical
@@ -154,6 +155,7 @@ def receive_call(
     from_number, to_number = (canonical(storable(one))[:128] for one in (from_number, to_number))
     agent = _agent_for(from_number if outbound else to_number)
     if agent is None:
+        metrics.CALLS_REFUSED["no-agent"].inc()
         logger.warning("Refused call %s to %s: no active agent answers that number", sid, to_number)
         return Admission(Verdict.UNATTENDED)
     with transaction.atomic():
@@ -181,13 +183,16 @@ def _admit(call: Call, now: datetime, params: Mapping[str, str]) -> Admission:
         # A repeated request of a call that is live must not end it.
         if (refusal := find_refusal()) is not None and not is_live(call):
             _note_refused(call, now, {"why": refusal.why})
+            metrics.CALLS_REFUSED["engine-full" if refusal.is_busy else "unavailable"].inc()
             logger.warning("Refused call %s: no new calls are taken", call)
             return Admission(Verdict.BUSY if refusal.is_busy else Verdict.UNAVAILABLE, call.pk)
         if not take_slot(call, now):
             _note_refused(call, now, {"limit": settings.MAX_LIVE_CALLS})
+            metrics.CALLS_REFUSED["slots"].inc()
             logger.warning("Refused call %s: all %d slots are taken", call, settings.MAX_LIVE_CALLS)
             return Admission(Verdict.BUSY, call.pk)
         Call.objects.filter(pk=call.pk, end_reason="refused").update(end_reason="")
+        metrics.CALLS_ADMITTED[call.direction].inc()
         return Admission(Verdict.CONNECT, call.pk, _make_token(call, stream=1, now=now))
 
 
@@ -374,6 +379,7 @@ def after_stream(*, sid: str, stream: int) -> Continuation:
             return Continuation(Next.GIVE_UP)
         hold_slot_for_stream(call, now)
         token = _make_token(call, stream=stream + 1, now=now)
+    metrics.CALLS_RECONNECTED.inc()
     logger.warning("Call %s lost its stream %d; opening the next one", sid, stream)
     return Continuation(Next.RECONNECT, token, stream + 1)
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from calls import schedule
+from calls import metrics, schedule
 from calls.carrier import CarrierCall
 from calls.carrier_errors import REFUSALS
 from calls.errors import PAUSING, FailureKind
@@ -143,6 +143,8 @@ def move_attempt(attempt: DialAttempt, outcome: Outcome, *, only_without_sid: bo
                 for name, value in changes.items():
                     setattr(attempt, name, value)
                 _move_call(attempt, outcome)
+                if status in TERMINAL:
+                    metrics.DIAL_ATTEMPTS[status].inc()
                 return True
         if only_without_sid:
             return False

@@ -15,6 +15,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
+from calls import metrics
 from calls.carrier import Carrier, CarrierCall, get_carrier
 from calls.carrier_errors import REFUSALS
 from calls.errors import PAUSING, CallsError, CarrierError, FailureKind
@@ -74,8 +75,10 @@ def dial(attempt_id: UUID | str, *, carrier: Carrier | None = None) -> bool:
         created = _request_call(attempt, carrier)
     except CarrierError as error:
         logger.warning("The carrier did not take %s: %s", attempt, error)
+        metrics.DIAL_REQUESTS[error.kind].inc()
         _note_refusal(attempt, error, timezone.now())
         return True
+    metrics.DIAL_REQUESTS["created"].inc()
     _note_created(attempt, created, carrier)
     return True
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError
 
+from calls import metrics
 from calls.services.admission import unused_tokens
 from calls.services.readiness import (
     Refusal,
@@ -113,3 +114,6 @@ def _open_tokens() -> list[str]:
 
 def _details() -> dict[str, object]:
     return {"draining": {"calls": calls_to_wait_for(), "seconds_left": round(seconds_left())}}
+
+
+metrics.DRAINING.set_function(is_draining)

@@ -26,6 +26,7 @@ from django.db.models import F, Q, QuerySet, Window
 from django.db.models.functions import Coalesce, RowNumber
 from django.utils import timezone
 
+from calls import metrics
 from calls.errors import CallsError
 from calls.models import WebhookDelivery, WebhookEndpoint
 from calls.services.webhook_posting import Post, Sending, open_sender
@@ -354,6 +355,7 @@ def _give_up() -> int:
     for log, pks in by_log.items():  # not those that another process has claimed meanwhile
         due.filter(pk__in=pks).update(status=WebhookDelivery.Status.FAILED, due_at=None, log=[*json.loads(log), entry])
     for endpoint, count in Counter(endpoint for _, endpoint, _ in found).items():
+        metrics.WEBHOOKS["failed"].inc(count)
         logger.warning("Gave up %d deliveries to webhook endpoint %d: too old, or too many attempts", count, endpoint)
     return len(found)
 
@@ -375,6 +377,7 @@ def _claim(pk: UUID, due_at: datetime | None) -> WebhookDelivery | None:
 
 def _judge(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, ms: float, totals: Delivered) -> _Result:
     """Decide what becomes of a delivery whose attempt has ended, and of the lane."""
+    metrics.WEBHOOK_SECONDS.observe(ms / 1000)
     now = timezone.now()
     status = outcome if isinstance(outcome, int) else None
     changes: dict[str, object] = {
@@ -384,14 +387,17 @@ def _judge(lane: _Lane, delivery: WebhookDelivery, outcome: int | str, ms: float
     if status is not None and 200 <= status < 300:
         lane.succeeded()
         totals.delivered += 1
+        metrics.WEBHOOKS["delivered"].inc()
         changes |= {"status": WebhookDelivery.Status.DELIVERED, "due_at": None, "delivered_at": now}
     else:
         lane.failed()
         if status == 410 or delivery.attempts > len(BACKOFF):
             totals.failed += 1
+            metrics.WEBHOOKS["failed"].inc()
             changes |= {"status": WebhookDelivery.Status.FAILED, "due_at": None}
         else:
             totals.retried += 1
+            metrics.WEBHOOKS["retried"].inc()
             changes["due_at"] = now + timedelta(seconds=BACKOFF[delivery.attempts - 1] * _jitter())
     breaks = status != 410 and lane.failures >= BREAKS_AFTER
     if status == 410:

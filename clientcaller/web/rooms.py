@@ -11,10 +11,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 from typing import TypeVar
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import close_old_connections
+
+from clientcaller import metrics
 
 Answer = TypeVar("Answer")
 
@@ -37,6 +40,9 @@ class Room:
         self._patience = patience
         self._queues: dict[str, deque[asyncio.Future[ThreadPoolExecutor]]] = {}
         """The requests that wait, by client; the client whose turn is next comes first. None is empty."""
+        self._wait = metrics.ROOM_WAIT.labels(name)
+        self._refused = metrics.ROOM_REFUSED.labels(name)
+        metrics.ROOM_WAITING.labels(name).set_function(lambda: sum(map(len, list(self._queues.values()))))
 
     async def run(self, respond: Callable[[], Awaitable[Answer]], *, client: str) -> Answer:
         """
@@ -45,7 +51,14 @@ class Room:
         The thread is given back when the code has ended. A thread cannot be stopped, so it counts also after the
         client has left, and the cancellation waits for it: the code may still read the body of the request.
         """
-        thread = await self._take(client)
+        came_at = perf_counter()
+        try:
+            thread = await self._take(client)
+        except NoRoom:
+            self._refused.inc()
+            raise
+        finally:
+            self._wait.observe(perf_counter() - came_at)
         work = asyncio.ensure_future(_run_in(thread, respond))
         work.add_done_callback(lambda _: self._give_back(thread))
         try:

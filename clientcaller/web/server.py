@@ -29,6 +29,7 @@ from clientcaller.asgi import application
 # isort: split
 # The application sets Django up, without which these modules cannot be imported.
 from calls.services import draining, valid_stream_signature
+from clientcaller import metrics
 from clientcaller.web import protocol
 from clientcaller.web.protocol import BoundedProtocol
 from media.runtime import hand_over_calls, in_own_connection
@@ -169,6 +170,7 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
     connection_created.connect(limit_statements)
     connection_created.connect(keep_no_queries)
+    metrics.expose("web")
     BoundedProtocol.may_upgrade = staticmethod(valid_stream_signature)
     with suppress(KeyboardInterrupt):  # of Ctrl-C, which the server has heeded
         DrainingServer(configuration(host=options.host, port=options.port)).run()

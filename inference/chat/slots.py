@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from heapq import heappop, heappush
 from itertools import count
+from time import perf_counter
 
+from inference import metrics
 from inference.chat.servers import Rank
 from inference.types import EngineFull
 
@@ -34,10 +36,17 @@ class Slots:
         """A heap: rank, order of arrival, and the future that gets the slot."""
         self._order = count()
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a slot."""
+        return sum(not granted.done() for *_, granted in list(self._waiting))
+
     @asynccontextmanager
     async def take(self, rank: Rank, *, patience: float) -> AsyncIterator[Slot]:
         """Hold a slot while the block runs. Raise ``EngineFull`` if none is free within ``patience`` seconds."""
+        asked_at = perf_counter()
         slot = await self._acquire(rank, patience) if self._limit else Slot(rank)
+        metrics.ENGINE_QUEUE_WAIT.labels("llm").observe(perf_counter() - asked_at)
         try:
             yield slot
         finally:

@@ -62,6 +62,11 @@ class LlamaCppLanguageModel:
         self._server: LlamaServer | None = None
         self._starting = asyncio.Lock()
 
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a slot."""
+        return self._slots.waiting
+
     def describe(self) -> Description:
         options = self._options
         try:

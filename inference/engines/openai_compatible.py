@@ -102,6 +102,11 @@ class OpenAICompatibleLanguageModel:
         """The time at which a request was last sent, on the loop's clock."""
         self._connection = Connection(options)
 
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a slot."""
+        return self._slots.waiting
+
     def describe(self) -> Description:
         weights = f"served by {self._connection.where.removesuffix('/chat/completions')} as {self._options.model}"
         return Description(weights, device="server", capacity=self._options.max_concurrent)

@@ -26,6 +26,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from inference import metrics
 from inference.interfaces import OnPartial
 from inference.types import AUTO, Description, EngineError, EngineFull, EngineLoading, Languages, main_language
 from inference.whisper.batches import Batches, Urgency
@@ -126,6 +127,11 @@ class FasterWhisperSpeechToText:
         if self._model is not None:
             return self._model.languages
         return frozenset(("en",)) if self._options.model.rstrip("/").endswith(".en") else None
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a pass of the model."""
+        return len(self._batches)
 
     def describe(self) -> Description:
         name = self._options.model
@@ -233,6 +239,10 @@ class FasterWhisperSpeechToText:
     def _begin(self, batch: list[Job]) -> None:
         assert self._model is not None
         urgency = batch[0].urgency
+        if urgency is Urgency.ANSWER:
+            now = asyncio.get_running_loop().time()
+            for job in batch:
+                metrics.ENGINE_QUEUE_WAIT.labels("stt").observe(now - job.asked_at)
         pieces = {job: job.begin() for job in batch}
         for job, piece in pieces.items():
             if piece.speech < SHORTEST_SPEECH:

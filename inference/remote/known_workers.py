@@ -84,7 +84,7 @@ class KnownWorkers:
 
     @property
     def all_news(self) -> list[wire.Announcement]:
-        return [worker.news for worker in self._workers.values()]
+        return [worker.news for worker in list(self._workers.values())]  # another thread may ask
 
     @property
     def all_facts(self) -> list[wire.Facts]:

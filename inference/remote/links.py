@@ -19,10 +19,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
+from time import perf_counter
 from typing import Protocol
 
 import msgspec
 
+from inference import metrics
 from inference.remote import wire
 from inference.remote.delivery import MAX_KEPT, Incoming, Outbound, Outgoing
 from inference.remote.layer_watch import LayerWatch
@@ -297,6 +299,7 @@ class Links:
                 missing=incoming.missing,
             )
         )
+        begun = perf_counter()
         try:
             async with asyncio.timeout(_SEND_TIMEOUT):
                 try:
@@ -306,11 +309,13 @@ class Links:
                     # peer recognises the repetition by its number.
                     await self._layer.send(peer.channel, packet)
         except Exception as error:
+            metrics.REDIS_FAILED.inc()
             reason = str(error) or type(error).__name__
             self._send_outage.report("%s: the channel layer failed, retrying: %s", self._name, reason)
             outgoing.resend = peer.stalled = True
             return False
         self._send_outage.end()
+        metrics.REDIS_SEND.observe(perf_counter() - begun)
         return True
 
     async def _echo(self) -> None:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from time import perf_counter
 from typing import ClassVar, Protocol, cast
 
 from channels.exceptions import ChannelFull
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 
+from inference import metrics
 from inference.remote import wire
 from inference.remote.known_workers import UNHEARD_BEATS, KnownWorkers
 from inference.remote.links import BEAT, LONGEST_OUTAGE, SILENT_BEATS, Layer, Links
@@ -74,6 +76,7 @@ class RemoteSession:
         self.peer = ""
         """The channel of the worker; "" until one is found."""
         self.over = False
+        self.asked_at = perf_counter()
         self.directly = False
         """The worker was asked without knowing whether it takes the session."""
         self.settled = asyncio.Event()
@@ -105,6 +108,7 @@ class RemoteSession:
             self._owner.meter.add_all(message.usage)
         match message:
             case wire.Failed(request=0):
+                self._engine.count_loss(self, message.error)
                 self._release()
                 self._owner.lost(self, message.error)
             case wire.Offer():
@@ -118,6 +122,7 @@ class RemoteSession:
     def lose(self, error: EngineError) -> None:
         """Close the session and tell its owner why."""
         if not self.over:
+            self._engine.count_loss(self, error)
             self.close()
             self._owner.lost(self, error)
 
@@ -176,6 +181,14 @@ class RemoteEngine:
         self._news = asyncio.Event()
         """Set when a worker has announced itself; ``start`` waits for it."""
         self._start_lock = asyncio.Lock()
+        self._placement_wait = metrics.PLACEMENT_WAIT.labels(self.alias)
+        self._sessions_lost = metrics.SESSIONS_LOST.labels(self.alias)
+        metrics.begin_at_zero(self.alias, metrics.PLACEMENTS_FAILED)
+
+    @property
+    def queued(self) -> int:
+        """Sessions that wait for a worker."""
+        return len(self._waiting)
 
     @property
     def languages(self) -> Languages:
@@ -325,8 +338,15 @@ class RemoteEngine:
         """Give the session to the worker, unless it was given up or has one. Returns whether it was given."""
         session = self._waiting.pop(id, None)
         if session is not None:
+            self._placement_wait.observe(perf_counter() - session.asked_at)
             session.assign(worker, offered=offered)
         return session is not None
+
+    def count_loss(self, session: RemoteSession, error: EngineError) -> None:
+        if session.peer:
+            self._sessions_lost.inc()
+        else:
+            metrics.PLACEMENTS_FAILED.labels(self.alias, metrics.error_label(error)).inc()
 
     def forget(self, session: RemoteSession) -> None:
         self._waiting.pop(session.id, None)

@@ -7,6 +7,7 @@ import logging
 import time
 from typing import TypeAlias, cast
 
+from inference import metrics
 from inference.interfaces import Engine, LanguageModel, SpeechToText, TextToSpeech
 from inference.remote import wire
 from inference.remote.links import BEAT, Layer, Links
@@ -63,6 +64,8 @@ class Server:
         )
         self._placements = placements
         self._stream = stream
+        self._sessions_served = metrics.SESSIONS_SERVED.labels(alias)
+        metrics.begin_at_zero(alias, metrics.SESSIONS_REFUSED)
         self._name = f"inference.{alias}"
         """The channel of placements and the group of clients that receive announcements."""
         self._pulse = Pulse(stream, self._name) if pulse else None
@@ -271,6 +274,7 @@ class Server:
             if slot is not None:
                 self.links.remove(slot)
         else:
+            self._sessions_served.inc()
             self.links.add(session)
             if slot is None:
                 self.links.send(peer, wire.Offer(session.id))
@@ -295,6 +299,7 @@ class Server:
 
     def refuse(self, peer: str, session: int, error: EngineError) -> None:
         """Tell the client why the session does not exist here, or no longer does."""
+        metrics.SESSIONS_REFUSED.labels(self.alias, metrics.error_label(error)).inc()
         self.links.send(peer, wire.Failed.from_error(session, 0, error))
 
     def finish(self, session: ServedSession) -> None:

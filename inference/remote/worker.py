@@ -26,7 +26,7 @@ class Worker:
     """
 
     def __init__(self, servers: list[Server], *, drain: float = 30.0, ready: Callable[[], None] = lambda: None) -> None:
-        self._servers = servers
+        self.servers = servers
         self._drain = drain
         self._ready = ready
         self._stopping = asyncio.Event()
@@ -40,7 +40,7 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until ``stop``. Raises ``EngineError`` if an engine does not load, or breaks."""
-        serving = [asyncio.create_task(server.serve()) for server in self._servers]
+        serving = [asyncio.create_task(server.serve()) for server in self.servers]
         stopping = asyncio.create_task(self._stopping.wait())
         loading = asyncio.create_task(self._tell_when_loaded())
         try:
@@ -50,18 +50,18 @@ class Worker:
             await self._drain_servers()
         finally:
             await cancel_and_wait(*serving, stopping, loading)
-            await asyncio.gather(*(server.close() for server in self._servers))
+            await asyncio.gather(*(server.close() for server in self.servers))
             logger.info("Stopped")
 
     async def _tell_when_loaded(self) -> None:
-        for server in self._servers:
+        for server in self.servers:
             await server.loaded.wait()
         self._ready()
 
     async def _drain_servers(self) -> None:
-        for server in self._servers:
+        for server in self.servers:
             server.drain()
-        if sessions := sum(len(server.links.sessions) for server in self._servers):
+        if sessions := sum(len(server.links.sessions) for server in self.servers):
             logger.info("Stopping: %d open sessions have up to %g s to end", sessions, self._drain)
         idle = asyncio.create_task(self._wait_until_idle())
         at_once = asyncio.create_task(self._stop_at_once.wait())
@@ -69,5 +69,5 @@ class Worker:
         await cancel_and_wait(idle, at_once)
 
     async def _wait_until_idle(self) -> None:
-        for server in self._servers:
+        for server in self.servers:
             await server.idle.wait()

@@ -28,7 +28,12 @@ from media.phone.network import PhoneNetwork
 from media.runtime import get_runtime
 from tests.media.scripted_call import voice
 from tests.media.whole_calls import PUBLIC, ask, callback_statuses, finished_record, lateness, phones, talk
+from tests.metric_values import counting
 
+COUNTED = (
+    "response_latency_seconds_count", "response_latency_seconds_sum", "barge_in_stop_seconds_sum",
+    "turns_interrupted_total",
+)  # fmt: skip
 SERVING = ("media", "uvicorn")
 """The loggers of the lines about a stream."""
 
@@ -51,7 +56,8 @@ async def test_a_call_is_answered_transcribed_recorded_and_closed(server):
     assert len(measured.responses) == 1
 
 
-async def test_the_records_agree_with_the_tape(server):
+async def test_the_records_and_the_metrics_agree_with_the_tape(server):
+    counted = {name: counting(f"clientcaller_{name}") for name in COUNTED}
     async with phones(server) as network:
         interruption = Clip.of(voice("No I want to know about Sunday mornings"), name="interruption")
         call = await talk(
@@ -71,6 +77,11 @@ async def test_the_records_agree_with_the_tape(server):
     (overlap,) = measured.interruptions
     assert overlap.clear_after is not None
     assert stopped.stages["barge_in_stop"] == pytest.approx(overlap.clear_after, abs=0.1 + lateness())
+    responses = [turn.response_latency for turn in record.turns.all() if turn.response_latency]
+    assert counted["response_latency_seconds_count"]() == len(responses)
+    assert counted["response_latency_seconds_sum"]() == pytest.approx(sum(responses), abs=0.001)
+    assert counted["barge_in_stop_seconds_sum"]() == pytest.approx(stopped.stages["barge_in_stop"], abs=0.001)
+    assert counted["turns_interrupted_total"]() == sum(turn.interrupted for turn in record.turns.all())
 
 
 @pytest.mark.parametrize(

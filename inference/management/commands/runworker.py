@@ -12,7 +12,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from inference.backends import make_engine
+from inference.engine_collector import engine_collector
+from inference.exposition import serve_metrics
 from inference.garbage import freeze_loaded
+from inference.loop_lag import watch_loop
 from inference.remote.placement import RemoteEngine, get_layer
 from inference.remote.server import KINDS, Server
 from inference.remote.worker import Worker
@@ -66,6 +69,7 @@ class Command(BaseCommand):
                 Server(name, engine, placements=placements, stream=stream, slots=slots, pulse=True)
                 for name, engine in made.items()
             ]
+            serve_metrics(role="worker", **settings.METRICS)
             asyncio.run(run_worker(Worker(servers, drain=drain, ready=freeze_loaded)))
         except EngineError as error:
             raise CommandError(f"Cannot serve the engines: {error}") from error
@@ -73,11 +77,14 @@ class Command(BaseCommand):
 
 async def run_worker(worker: Worker) -> None:
     loop = asyncio.get_running_loop()
+    engine_collector.watch_servers(worker.servers)
+    watching = asyncio.ensure_future(watch_loop())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     try:
         await worker.run()
     finally:
+        watching.cancel()
         # From here on a signal ends the process: a thread that still loads a model cannot be stopped otherwise.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
