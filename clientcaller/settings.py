@@ -224,6 +224,8 @@ SECURE_HSTS_SECONDS = 0 if DEBUG else environment.whole_number("SECURE_HSTS_SECO
 # Set this only behind a proxy that overwrites the header; otherwise any client could claim to use TLS.
 if environment.flag("TRUST_X_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+FORWARDED_ALLOW_IPS = environment.text("FORWARDED_ALLOW_IPS", "127.0.0.1")
+"""The proxies whose ``X-Forwarded-For`` names the client: addresses and networks, or ``*``."""
 # Guesses at the console's login are slowed down (django-axes): after so many failures from one address, or with one
 # name, no login is tried for a while. A line of the log and a row of the console tell of each. A browser in which the
 # operator has logged in during the last 180 days has a cookie that says so. Its failures are counted by themselves, so

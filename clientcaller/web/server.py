@@ -131,6 +131,7 @@ def configuration(*, host: str, port: int) -> uvicorn.Config:
         ws_max_size=65536,
         lifespan="on",
         access_log=False,
+        forwarded_allow_ips=settings.FORWARDED_ALLOW_IPS,
         log_config=None,  # that of Django stays
         timeout_graceful_shutdown=CLOSE_TIMEOUT,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
@@ -154,7 +155,8 @@ class CallbackSender:
     """
     Sends callbacks as Twilio does, with the faults of ``injections``.
 
-    ``spawn`` starts a background task that may outlive the call, for late requests and extra copies.
+    ``spawn`` starts a background task that may outlive the call, for late requests and extra copies. ``tls`` says how
+    certificates are verified; without it, by the authorities that the system trusts.
     """
 
     def __init__(
@@ -164,6 +166,7 @@ class CallbackSender:
         auth_token: str,
         injections: Injections,
         spawn: Callable[[Coroutine[Any, Any, CallbackResponse]], object],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.deliveries: list[Delivery] = []
         """Every request that was sent, in order."""
@@ -171,11 +174,12 @@ class CallbackSender:
         self._auth_token = auth_token
         self._injections = injections
         self._spawn = spawn
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None  # between `open` and `close`
 
     async def open(self) -> None:
         """Get ready to send."""
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -38,6 +38,7 @@ class LegStream:
             auth_token=self._leg.network.auth_token,
             parameters=stream.parameters,
             connect_to=self._leg.network.routes.socket_base(stream.url),
+            tls=self._leg.network.tls,
         )
         self._running = self._leg.network.spawn(self._run(stream, request))
         self._leg.audio.is_streaming = True

@@ -114,7 +114,8 @@ class MediaSocket(asyncio.Protocol):
         assert self._request is not None
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's has another base class
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        transport.set_write_buffer_limits(high=0)
+        # asyncio pauses a TLS transport that holds `high` bytes or more, and so one with none if that is 0.
+        transport.set_write_buffer_limits(high=1 if transport.get_extra_info("sslcontext") else 0)
         self.protocol.send_request(self._request)
         self._write()
 

@@ -11,6 +11,7 @@ The application places its own calls over ``rest_url``; ``on_dial`` registers wh
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from media.errors import MediaError
 from media.phone.answering import Answerer, CarrierTiming, Outcome
 from media.phone.call_request import Callback, CallRequest, Program
 from media.phone.callback_sender import CallbackSender, Routes
@@ -64,6 +66,7 @@ class PhoneNetwork:
     - ``strict``: whether a message that Twilio would only warn of makes the call fail.
     - ``gateway_factory``: makes the media gateway of each call, from its party and its tape.
     - ``render_say``: turns the text of ``<Say>`` into mu-law audio, in a thread; without it, ``<Say>`` only takes time.
+    - ``ca_file``: the certificate of an authority that the application's certificate is from, beside the usual ones.
     - ``rest_host``, ``rest_port``: where the REST API listens; port 0 stands for any free one.
     """
 
@@ -82,6 +85,7 @@ class PhoneNetwork:
         timing: CarrierTiming | None = None,
         gateway_factory: Callable[[Party, Tape], Gateway] | None = None,
         render_say: Callable[[str], bytes] | None = None,
+        ca_file: Path | None = None,
         rest_host: str = "127.0.0.1",
         rest_port: int = 0,
     ) -> None:
@@ -91,6 +95,8 @@ class PhoneNetwork:
         self.random = Random(seed)
         self.routes = Routes(app_url, public_url or app_url)
         self.render_say = render_say
+        self.tls = _trusting(ca_file) if ca_file else None
+        """How the application's certificate is verified; None: by the authorities that the system trusts."""
         self.rest_url = ""
         """The base URL of the REST API; set when the network is entered."""
         self.calls: dict[str, PhoneCall] = {}
@@ -106,7 +112,7 @@ class PhoneNetwork:
         self.on_call: Callable[[PhoneCall], None] | None = None
         """Called with each call and leg that begins."""
         self.sender = CallbackSender(
-            routes=self.routes, auth_token=auth_token, injections=self.injections, spawn=self.spawn
+            routes=self.routes, auth_token=auth_token, injections=self.injections, spawn=self.spawn, tls=self.tls
         )
         self.rest = RestApi(self, host=rest_host, port=rest_port)
         self._queue = DialQueue(calls_per_second=calls_per_second)
@@ -233,6 +239,15 @@ class PhoneNetwork:
             self.on_call(call)
         self.spawn(call.run())
         return call
+
+
+def _trusting(ca_file: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise MediaError(f"{ca_file} cannot be read as the certificate of an authority (PEM): {error}.") from error
+    return context
 
 
 async def is_listening(url: str) -> bool:

@@ -26,6 +26,8 @@ class StreamRequest:
     parameters: dict[str, str] = field(default_factory=dict)
     connect_to: str | None = None
     """The address to connect to instead of the URL's host, such as ``ws://127.0.0.1:8000``."""
+    tls: ssl.SSLContext | None = None
+    """How certificates are verified; None trusts the authorities that the system trusts."""
 
 
 class StreamRefused(Exception):

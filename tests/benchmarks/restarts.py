@@ -3,10 +3,10 @@ Web servers that are killed or restarted under calls, and workers that are resta
 
     python -m tests.benchmarks.restarts                 # make bench-restarts: 20 calls at once, both rows
     python -m tests.benchmarks.restarts --calls 5 --only killed
-    python -m tests.benchmarks.restarts --caddy /usr/bin/caddy
+    python -m tests.benchmarks.restarts --caddy
 
 Two web servers run behind a proxy, with Redis and PostgreSQL; the engines follow a script. With ``--caddy``, the proxy
-is Caddy with the configuration of docs/updating.md.
+is Caddy with docker/Caddyfile, and the network calls through its TLS.
 
 - ``killed``: SIGKILL of the web server of all calls while the agent answers. The figures are the time from the kill to
   the agent's first sound on the next stream, at the phone, and the calls whose agent remembers what was said before.
@@ -40,6 +40,7 @@ from media.phone.measurements import measure, percentile  # noqa: E402
 from tests.calls.installation import ask_database  # noqa: E402
 from tests.media.whole_calls import ask  # noqa: E402
 from tests.real_services import PostgresServer, RedisServer  # noqa: E402
+from tests.web_server.balancer import caddy_program  # noqa: E402
 from tests.web_server.deployment import ANSWERS, Deployment, deployment, kill_in_answer, silence_after  # noqa: E402
 
 MOST_SECONDS = 3.0
@@ -154,7 +155,7 @@ async def until_talking(here: Deployment, calls: int) -> None:
 
 
 async def run(
-    name: str, calls: int, folder: Path, postgres: PostgresServer, redis: RedisServer, caddy: str | None
+    name: str, calls: int, folder: Path, postgres: PostgresServer, redis: RedisServer, caddy: Path | None
 ) -> bool:
     limits = {"MAX_LIVE_CALLS": str(calls + 10), "OUTBOUND_MAX_CALLS": str(max(1, calls // 2))}
     outbound = OUTBOUND_FOR_EACH * calls if name == "restarted" else 0
@@ -173,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=20, help="at once (default: %(default)d)")
     parser.add_argument("--only", nargs="+", choices=[*ROWS], default=[*ROWS])
-    parser.add_argument("--caddy", metavar="PROGRAM", help="the proxy (default: one of the tests)")
+    parser.add_argument("--caddy", action="store_true", help="let Caddy be the proxy (default: one of the tests)")
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -181,7 +182,9 @@ def main() -> None:
         stack.callback(postgres.remove)
         stack.callback(redis.stop)
         good = [
-            asyncio.run(run(name, options.calls, folder / name, postgres, redis, options.caddy))
+            asyncio.run(
+                run(name, options.calls, folder / name, postgres, redis, caddy_program() if options.caddy else None)
+            )
             for name in options.only
         ]
     sys.exit(not all(good))

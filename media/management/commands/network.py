@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import IO, Any, cast
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from rich.markup import escape
 
 from inference.engines.espeak import EspeakTextToSpeech
 from inference.types import EngineError
+from media.errors import MediaError
 from media.phone.answering import CarrierTiming
 from media.phone.call_request import CallEnd
 from media.phone.leg import PhoneCall
@@ -63,6 +65,12 @@ class Command(BaseCommand):
             metavar="URL",
             help="the running server (default: %(default)s)",
         )
+        parser.add_argument(
+            "--ca-file",
+            type=Path,
+            metavar="FILE",
+            help="the private authority behind an https server (PEM)",
+        )
         pace = parser.add_mutually_exclusive_group()
         pace.add_argument("--realtime", action="store_true", help="let phones ring for as long as real ones do")
         pace.add_argument(
@@ -91,6 +99,8 @@ class Command(BaseCommand):
                 raise CommandError(f"--{option.replace('_', '-')} must be more than 0.")
         try:
             asyncio.run(self.serve(console, options))
+        except MediaError as error:
+            raise CommandError(str(error)) from error
         except EngineError as error:
             raise CommandError(f"There is no voice for the people on the phone: {error}") from error
 
@@ -111,6 +121,7 @@ class Command(BaseCommand):
             calls_per_second=options["calls_per_second"],
             strict=False,
             timing=timing,
+            ca_file=options["ca_file"],
             rest_host=options["host"],
             rest_port=options["port"],
         )

@@ -99,6 +99,12 @@ class Command(BaseCommand):
         call.add_argument(
             "--to", dest="to_number", metavar="NUMBER", help="the number to call (default: TWILIO_PHONE_NUMBER)"
         )
+        call.add_argument(
+            "--ca-file",
+            type=Path,
+            metavar="FILE",
+            help="the private authority behind an https server (PEM)",
+        )
         call.add_argument("--tape", type=Path, metavar="DIR", help="where recordings are kept (default: var/phone)")
         line = parser.add_argument_group("the line")
         decibels, seconds, share = _number_between(-96, 0), _number_between(0, 10), _number_between(0, 1)
@@ -140,6 +146,7 @@ class Command(BaseCommand):
                     tape_directory=options["tape"] or settings.VAR_DIR / "phone",
                     timing=CarrierTiming(scale=1.0),
                     gateway_factory=gateway,
+                    ca_file=options["ca_file"],
                 )
             )
             to_number = options["to_number"] or settings.TWILIO_PHONE_NUMBER
