@@ -1,5 +1,5 @@
 """
-Calls through Twilio's REST API. No other module imports Twilio's SDK.
+Calls through Twilio's REST API. Only this module makes clients of Twilio's SDK.
 
 Every failure is a ``CarrierError``, whose ``kind`` says what it means to the dialler. The kind that matters most is
 ``UNKNOWN``: Twilio has no idempotency key for placing a call, so after a timeout the call may exist. The dialler must
@@ -82,19 +82,7 @@ class Carrier:
     """
 
     def __init__(self, *, account_sid: str, auth_token: str, base_url: str, timeout: float = 10.0) -> None:
-        if not account_sid or not auth_token:  # the SDK would send requests without credentials
-            raise CarrierError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN must be set.", kind=FailureKind.ACCOUNT)
-        client = Client(
-            account_sid,
-            auth_token,
-            http_client=_Http(base_url, timeout=timeout),
-            # Without this the SDK reads an edge and a region from the environment, which only the settings may read,
-            # and rewrites the host of every address accordingly.
-            environment={"TWILIO_EDGE": "", "TWILIO_REGION": ""},
-        )
-        # The SDK has no parameter for the base URL. It builds all addresses from this attribute, those of further pages
-        # of a list included.
-        client.api.base_url = base_url
+        client = make_client(account_sid=account_sid, auth_token=auth_token, base_url=base_url, timeout=timeout)
         # Created here, once: the SDK creates its parts lazily and without a lock.
         self._calls = client.calls
 
@@ -124,7 +112,7 @@ class Carrier:
                     "async_amd_status_callback": amd_url + CALLBACK_RETRIES,
                     "async_amd_status_callback_method": "POST",
                 }
-        with _unreadable_as_carrier_error():
+        with unreadable_as_carrier_error():
             return _read_call(
                 self._calls.create(
                     to=to_number,
@@ -147,7 +135,7 @@ class Carrier:
         The result may contain calls that are up to ``CLOCK_LEEWAY`` older; the caller ignores those whose sid it knows.
         """
         # Twilio filters by the start time, which a queued call does not have, so the time is compared here.
-        with _unreadable_as_carrier_error():
+        with unreadable_as_carrier_error():
             found = self._calls.list(to=to_number, from_=from_number, limit=FOUND_AT_MOST, page_size=FOUND_AT_MOST)
             calls = [_read_call(instance) for instance in found]
         earliest, just_made = since - CLOCK_LEEWAY, datetime.max.replace(tzinfo=UTC)
@@ -157,7 +145,7 @@ class Carrier:
     def fetch_call(self, sid: str) -> CarrierCall | None:
         """Return the call with this sid, or None if Twilio does not know it."""
         try:
-            with _unreadable_as_carrier_error():
+            with unreadable_as_carrier_error():
                 return _read_call(self._calls(sid).fetch())
         except CarrierError as error:
             if error.twilio_code == _NOT_FOUND:
@@ -178,12 +166,30 @@ class Carrier:
     def _end(self, sid: str, status: Literal["canceled", "completed"]) -> str | None:
         """Return the call's status afterwards, or None if its state does not allow the change."""
         try:
-            with _unreadable_as_carrier_error():
+            with unreadable_as_carrier_error():
                 return _read_call(self._calls(sid).update(status=status)).status
         except CarrierError as error:
             if error.twilio_code in (_NOT_IN_PROGRESS, _NOT_FOUND):
                 return None
             raise
+
+
+def make_client(*, account_sid: str, auth_token: str, base_url: str, timeout: float) -> Client:
+    """Make a client of Twilio's SDK whose failures are ``CarrierError``. Raises one if the account is not set."""
+    if not account_sid or not auth_token:  # the SDK would send requests without credentials
+        raise CarrierError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN must be set.", kind=FailureKind.ACCOUNT)
+    client = Client(
+        account_sid,
+        auth_token,
+        http_client=_Http(base_url, timeout=timeout),
+        # Without this the SDK reads an edge and a region from the environment, which only the settings may read, and
+        # rewrites the host of every address accordingly.
+        environment={"TWILIO_EDGE": "", "TWILIO_REGION": ""},
+    )
+    # The SDK has no parameter for the base URL. It builds all addresses from this attribute, those of further pages of
+    # a list included.
+    client.api.base_url = base_url
+    return client
 
 
 def get_carrier() -> Carrier:
@@ -314,7 +320,7 @@ def _seconds(retry_after: str) -> float | None:
 
 
 @contextmanager
-def _unreadable_as_carrier_error() -> Iterator[None]:
+def unreadable_as_carrier_error() -> Iterator[None]:
     """Turn the exceptions that the SDK raises for an answer it cannot read into ``CarrierError``."""
     try:
         yield

@@ -9,4 +9,5 @@ from clientcaller.doctor import clock  # noqa: F401
 from clientcaller.doctor import engines  # noqa: F401
 from clientcaller.doctor import public  # noqa: F401
 from clientcaller.doctor import media_path  # noqa: F401
+from clientcaller.doctor import account  # noqa: F401
 from clientcaller.doctor.registry import CHECKS as CHECKS

@@ -30,6 +30,7 @@ from media.phone.injections import Injections
 from media.phone.leg import PhoneCall
 from media.phone.party import Party
 from media.phone.rest import RestApi
+from media.phone.rest_account import SimulatedAccount
 from media.phone.tape import Tape
 from media.phone.twilio_errors import Alert
 
@@ -90,6 +91,8 @@ class PhoneNetwork:
         rest_port: int = 0,
     ) -> None:
         self.account_sid, self.auth_token, self.strict = account_sid, auth_token, strict
+        self.account = SimulatedAccount(account_sid, auth_token)
+        """What the account has beside its calls: numbers, a balance, permissions."""
         self.injections = injections or Injections()
         self.timing = timing or CarrierTiming()
         self.random = Random(seed)

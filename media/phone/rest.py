@@ -1,8 +1,9 @@
 """
 Twilio's REST API for calls, on ``aiohttp.web``: what it answers, and how it fails where a test wants it to.
 
-It serves ``Calls.json`` (POST, GET), ``Calls/{sid}.json`` (POST, GET) and ``Calls/{sid}/Recordings.json`` (POST). The
-real SDK works with it if ``client.api.base_url = network.rest_url``. ``rest_forms.py`` says which requests are refused.
+It serves ``Calls.json`` (POST, GET), ``Calls/{sid}.json`` (POST, GET), ``Calls/{sid}/Recordings.json`` (POST), and what
+``rest_account.py`` answers about the account. The real SDK works with it if ``client.api.base_url`` (and for dialling
+permissions ``client.voice.base_url``) is ``network.rest_url``. ``rest_forms.py`` says which requests are refused.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from aiohttp import web
@@ -21,6 +23,7 @@ from aiohttp import web
 from media.phone.call_request import API_VERSION, CALL_EVENTS, Callback
 from media.phone.injections import RestFault
 from media.phone.leg import PhoneCall
+from media.phone.rest_account import COUNTRIES, ROOT, AccountApi
 from media.phone.rest_forms import (
     Form,
     check_create,
@@ -63,6 +66,7 @@ class RestApi:
         self.requests: list[tuple[str, str, dict[str, list[str]]]] = []
         """The requests that came, as (method, path, form)."""
         self._account = account
+        self._about = AccountApi(account.account)
         self._address = host, port
         self._concurrent = 0  # requests under way
         self._runner: web.AppRunner | None = None
@@ -76,6 +80,7 @@ class RestApi:
         application.router.add_post(f"{base}/{{sid}}.json", self._serve(self._update))
         application.router.add_get(f"{base}/{{sid}}.json", self._serve(self._fetch))
         application.router.add_post(f"{base}/{{sid}}/Recordings.json", self._serve(self._record))
+        self._add_account(application.router)
         application.router.add_route("*", "/{path:.*}", self._serve(None))
         self._runner = web.AppRunner(
             application, access_log=None, handler_cancellation=False, shutdown_timeout=SHUTDOWN_TIMEOUT
@@ -87,7 +92,24 @@ class RestApi:
             await self._runner.cleanup()
             raise
         host, port = self._runner.addresses[0][:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._about.base_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return self._about.base_url
+
+    def _add_account(self, router: web.UrlDispatcher) -> None:
+        """Add the addresses of what the account has beside its calls."""
+        about = self._about
+        base = f"{ROOT}/{{account_sid}}"
+        answers: dict[str, Callable[[web.Request], dict[str, object]]] = {
+            f"{base}.json": lambda request: about.fetch_account(),
+            f"{base}/Balance.json": lambda request: about.fetch_balance(),
+            f"{base}/IncomingPhoneNumbers.json": lambda request: about.list_numbers(request.query),
+            f"{base}/OutgoingCallerIds.json": lambda request: about.list_caller_ids(),
+            COUNTRIES: lambda request: about.list_countries(request.query),
+            f"{COUNTRIES}/{{code}}": lambda request: about.fetch_country(request.match_info["code"]),
+        }
+        for path, answer in answers.items():
+            router.add_get(path, self._serve(partial(_answer_at_once, answer)))
+        router.add_post(f"{base}/IncomingPhoneNumbers/{{sid}}.json", self._serve(self._update_number))
 
     async def close(self) -> None:
         """Stop listening."""
@@ -155,10 +177,10 @@ class RestApi:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             raise TwilioError(20003) from None
-        account = self._account
-        if scheme.lower() != "basic" or (user, password) != (account.account_sid, account.auth_token):
+        account = self._account.account
+        if scheme.lower() != "basic" or user != account.account_sid or password not in account.tokens:
             raise TwilioError(20003)
-        if request.match_info["account_sid"] != account.account_sid:
+        if request.match_info.get("account_sid", account.account_sid) != account.account_sid:
             raise TwilioError(20003)
 
     def _find_call(self, request: web.Request) -> PhoneCall:
@@ -223,9 +245,17 @@ class RestApi:
         recording = call.recordings.start(wanted)
         return Result(201, recording_resource(recording, call), call)
 
+    async def _update_number(self, request: web.Request) -> Result:
+        form = await _read_form(request)
+        return Result(200, self._about.update_number(request.match_info["sid"], form))
+
     async def _list(self, request: web.Request) -> Result:
         calls = list(self._account.calls.values())
         return Result(200, list_resource(calls, request.query, request.path))
+
+
+async def _answer_at_once(answer: Callable[[web.Request], dict[str, object]], request: web.Request) -> Result:
+    return Result(200, answer(request))
 
 
 async def _read_form(request: web.Request) -> Form:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 
@@ -10,9 +11,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from clientcaller.doctor import registry
+from clientcaller.doctor.checks import CHECKS
 from clientcaller.doctor.deployment import Deployment, masked
-from clientcaller.doctor.registry import CHECKS, Check, Finding, Level, NotChecked, Run, green, red, select, yellow
+from clientcaller.doctor.registry import Check, Finding, Level, NotChecked, Run, green, red, select, yellow
 from clientcaller.management.commands import doctor
+from tests.real_services import ROOT
 
 
 def make(name: str, *findings: Finding, needs: tuple[str, ...] = (), limit: float = 5.0) -> Check:
@@ -110,3 +113,8 @@ def test_every_check_needs_only_checks_that_run_before_it():
 
 def test_a_number_is_shown_by_its_end_only():
     assert [masked(number) for number in ("+12025550142", "12", "")] == ["…142", "…", "…"]
+
+
+def test_the_page_has_a_row_for_each_check():
+    page = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z][a-z-]*)` \| ", page, re.MULTILINE) == list(CHECKS)

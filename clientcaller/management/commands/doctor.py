@@ -11,8 +11,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from calls.errors import CarrierError
 from clientcaller.doctor.checks import CHECKS
 from clientcaller.doctor.deployment import Deployment
+from clientcaller.doctor.fixing import fix_webhooks
 from clientcaller.doctor.registry import Level, Run, select
 from clientcaller.doctor.report import Printer, as_json, worst
 from inference.management.options import interruptible
@@ -26,6 +28,8 @@ class Command(BaseCommand):
         parser.add_argument("--only", type=_names, default=(), metavar="NAMES", help="only these, comma separated")
         parser.add_argument("--skip", type=_names, default=(), metavar="NAMES", help="all checks but these")
         parser.add_argument("--list", action="store_true", help="list the checks, and check nothing")
+        parser.add_argument("--fix", action="store_true", help="first set the webhooks of our numbers at Twilio")
+        parser.add_argument("--yes", "--no-input", action="store_true", help="do not ask before --fix sets something")
         parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
         parser.add_argument("--ca-file", type=Path, metavar="FILE", help="also trust the certificates in this file")
         parser.add_argument(
@@ -49,6 +53,8 @@ class Command(BaseCommand):
             return
         if (ca_file := options["ca_file"]) and not ca_file.is_file():
             raise CommandError(f"--ca-file {ca_file}: there is no such file.")
+        if options["fix"]:
+            self._fix(yes=options["yes"], json=options["json"])
         run = Run(Deployment(ca_file=ca_file, connect_to=options["connect_to"]))
         if options["json"]:
             results = run.run(checks)
@@ -64,6 +70,21 @@ class Command(BaseCommand):
             os._exit(status)
         if status:
             sys.exit(status)
+
+    def _fix(self, *, yes: bool, json: bool) -> None:
+        # JSON on stdout stays alone there.
+        out = self.stderr if json else self.stdout
+        try:
+            fix_webhooks(lambda text: out.write(text), lambda question: yes or _ask(question))
+        except CarrierError as error:
+            raise CommandError(f"The webhooks were not set: {error}") from error
+
+
+def _ask(question: str) -> bool:
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # nobody is there to answer
+        return False
 
 
 def _names(text: str) -> Collection[str]:

@@ -28,6 +28,7 @@ from media.phone.leg import PhoneCall
 from media.phone.live import open_voice
 from media.phone.network import PhoneNetwork, is_listening
 from media.phone.people import PEOPLE, VOICE, assign_people, person_at
+from media.phone.rest_account import DialingPermission, SimulatedAccount, SimulatedNumber
 from media.phone.twilio_errors import CLOSED_BY_APPLICATION
 
 EXAMPLES = """\
@@ -125,6 +126,7 @@ class Command(BaseCommand):
             rest_host=options["host"],
             rest_port=options["port"],
         )
+        _fill_account(network.account)
         async with open_voice(EspeakTextToSpeech(), voice=VOICE) as voice:
             await assign_people(network, voice=voice, patience=None if options["realtime"] else RING_SECONDS)
         network.on_call = CallPrinter(console, network).follow
@@ -138,6 +140,16 @@ class Command(BaseCommand):
             if any(not call.is_over for call in network.calls.values()):
                 console.print("Hanging up ...")
         console.print("The network has stopped.")
+
+
+def _fill_account(account: SimulatedAccount) -> None:
+    """Give the account what the settings expect of it: the number with its webhooks, and the countries."""
+    base = settings.PUBLIC_BASE_URL
+    if number := settings.TWILIO_PHONE_NUMBER:
+        voice, status = f"{base}/twilio/voice/", f"{base}/twilio/status/"
+        account.numbers.append(SimulatedNumber(number, voice_url=voice, status_callback=status))
+    for country in settings.DIAL_COUNTRIES:
+        account.permissions[country] = DialingPermission()
 
 
 class CallPrinter:
