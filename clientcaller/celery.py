@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_init, worker_ready
 from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clientcaller.settings")
@@ -16,6 +16,24 @@ TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "clientcaller.redis_b
 app = Celery("clientcaller")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@worker_init.connect
+def _expose_metrics(**_: Any) -> None:
+    """As early as possible: a worker that cannot reach its broker is worth watching."""
+    from clientcaller import metrics
+
+    metrics.expose("celery")
+
+
+@worker_ready.connect
+def _watch_the_fleet(**_: Any) -> None:
+    from django.conf import settings
+
+    from calls.services.fleet import FleetWatch
+
+    if settings.METRICS["port"]:
+        FleetWatch().start()
 
 
 @setup_logging.connect

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
+
+from calls.metrics import FLEET
 
 OURS = "clientcaller_"
 
@@ -22,4 +25,5 @@ def counting(name: str, **labels: str) -> Callable[[], float]:
 
 
 def our_metrics() -> Iterator[Metric]:
-    return (metric for metric in REGISTRY.collect() if metric.name.startswith(OURS))
+    """Those of every kind of process."""
+    return (metric for metric in chain(REGISTRY.collect(), FLEET.collect()) if metric.name.startswith(OURS))
