@@ -1,5 +1,6 @@
 """
-The account at Twilio, its numbers and what it may call, through the REST API: for the doctor, not for calls.
+The account at Twilio, its numbers and what it may call, through the REST API: for the doctor and for
+calls to ourselves.
 
 Every failure is a ``CarrierError``, as in ``calls.carrier``.
 """
@@ -8,14 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
 from django.utils.crypto import constant_time_compare
 
 from calls.carrier import make_client, unreadable_as_carrier_error
-from calls.errors import CarrierError
+from calls.errors import CarrierError, FailureKind
 
 MOST_NUMBERS = 1000
 """Numbers of an account that are read: one page."""
 TIMEOUT = 8.0
+RECORDING_TIMEOUT = 30.0
 _NOT_FOUND = 20404
 
 
@@ -69,7 +72,8 @@ class CarrierAccount:
     def __init__(self, *, account_sid: str, auth_token: str, base_url: str) -> None:
         self._client = make_client(account_sid=account_sid, auth_token=auth_token, base_url=base_url, timeout=TIMEOUT)
         self._client.voice.base_url = _voice_url(base_url)
-        self._account_sid = account_sid
+        self._account_sid, self._base_url = account_sid, base_url
+        self._login = account_sid, auth_token
 
     def read_account(self) -> AccountState:
         with unreadable_as_carrier_error():
@@ -127,6 +131,44 @@ class CarrierAccount:
                 **others,
             )
             return _read_number(found)
+
+    # -- a call to ourselves ----------------------------------------------------------------------------------
+
+    def place_scripted_call(self, *, to_number: str, from_number: str, document: str, time_limit: int) -> str:
+        """Place a call that runs this TwiML and is recorded in two channels. Returns its CallSid."""
+        with unreadable_as_carrier_error():
+            call = self._client.calls.create(
+                to=to_number,
+                from_=from_number,
+                twiml=document,
+                time_limit=time_limit,
+                record=True,
+                recording_channels="dual",
+                trim="do-not-trim",
+            )
+            return str(call.sid)
+
+    def read_call_status(self, sid: str) -> str:
+        with unreadable_as_carrier_error():
+            return str(self._client.calls(sid).fetch().status)
+
+    def find_finished_recording(self, call_sid: str) -> str | None:
+        """The SID of the recording of a call, once it can be fetched."""
+        with unreadable_as_carrier_error():
+            found = self._client.calls(call_sid).recordings.list(limit=5)
+            return next((str(one.sid) for one in found if str(one.status) == "completed"), None)
+
+    def fetch_recording(self, sid: str) -> bytes:
+        """The sound of a recording, a WAV file of two channels."""
+        url = f"{self._base_url}/2010-04-01/Accounts/{self._account_sid}/Recordings/{sid}.wav"
+        try:
+            answer = requests.get(url, {"RequestedChannels": "2"}, auth=self._login, timeout=RECORDING_TIMEOUT)
+        except requests.RequestException as error:
+            raise CarrierError("Twilio did not send the recording.", kind=FailureKind.LATER) from error
+        if answer.status_code != 200:
+            text = f"Twilio answered with HTTP status {answer.status_code} instead of the recording."
+            raise CarrierError(text, kind=FailureKind.LATER, status=answer.status_code)
+        return answer.content
 
 
 def _voice_url(base_url: str) -> str:

@@ -1,5 +1,6 @@
 """Builds TwiML, the XML that tells Twilio what to do with a call. Pure."""
 
+from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 CALLBACK_RETRIES = "#rc=3&rp=ct,rt,5xx"
@@ -66,6 +67,17 @@ def ask_again(*, url: str, after: int) -> str:
     if after:
         SubElement(response, "Pause", length=str(after))
     SubElement(response, "Redirect", method="POST").text = url + CALLBACK_RETRIES
+    return _document(response)
+
+
+def recite(lines: Sequence[str], *, pause: int) -> str:
+    """Say the lines in Twilio's voice, with ``pause`` seconds before each and after the last, and hang up."""
+    response = Element("Response")
+    for line in lines:
+        SubElement(response, "Pause", length=str(pause))
+        SubElement(response, "Say").text = line
+    SubElement(response, "Pause", length=str(pause))
+    SubElement(response, "Hangup")
     return _document(response)
 
 

@@ -34,8 +34,12 @@ _TRUNC = {"hour": TruncHour, "day": TruncDay}
 
 
 def report_calls(calls: QuerySet[Call], *, period: str) -> dict[str, object]:
-    """Return the figures of these calls, in total and by ``hour`` or ``day`` (UTC)."""
-    calls = calls.order_by()
+    """
+    Return the figures of these calls, in total and by ``hour`` or ``day`` (UTC).
+
+    A call from a number to itself is left out: no customer makes one, and ``manage.py selfcall`` does.
+    """
+    calls = calls.exclude(~Q(from_number=""), from_number=F("to_number")).order_by()
     turns = Turn.objects.filter(call__in=calls, speaker=Turn.Speaker.AGENT).order_by()
     start = _TRUNC[period]
     figures = _figures(calls, start("created_at"))

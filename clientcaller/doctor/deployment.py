@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from argparse import ArgumentTypeError
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -68,3 +69,11 @@ def masked(number: str) -> str:
     """A telephone number of which only the end is shown."""
     number = canonical(number)
     return f"…{number[-MOST_SHOWN:]}" if len(number) > MOST_SHOWN + 2 else "…"
+
+
+def address(text: str) -> tuple[str, int]:
+    """A host and a port on the command line."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ArgumentTypeError(f"write it as HOST:PORT, not {text!r}")
+    return host.strip("[]"), int(port)

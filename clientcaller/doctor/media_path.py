@@ -78,9 +78,10 @@ async def _measure(deployment: Deployment, token: str) -> Finding:
         stream_sid="MZ" + "0" * 32,
         auth_token=token,
         connect_to=f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}",
+        tls=deployment.tls if deployment.is_secure else None,
     )
     begun = time.perf_counter()
-    await open_stream(sock, request, sign_trailing_slash=False, tls=deployment.tls if deployment.is_secure else None)
+    await open_stream(sock, request, sign_trailing_slash=False)
     opened = time.perf_counter() - begun
     sent: dict[int, float] = {}
     try:

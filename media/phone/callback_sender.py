@@ -316,14 +316,17 @@ class CallbackSender:
         )
         for _ in range(MAX_REDIRECTS):
             host = urlsplit(url).hostname or ""
+            target = self._routes.http(url)
             async with self._session.request(
                 method,
-                URL(self._routes.http(url), encoded=True),
+                URL(target, encoded=True),
                 data=body,
                 headers=headers,
                 cookies=cookies.get(host),
                 allow_redirects=False,
                 timeout=timeout,
+                # The certificate is that of the public host, wherever the connection goes.
+                server_hostname=host if target.startswith("https:") else None,
             ) as http:
                 content = await _read(http)
                 _update_cookies(cookies.setdefault(host, {}), http.cookies)

@@ -36,7 +36,7 @@ from media.phone.rest_forms import (
     read_recording,
     refuse_unknown_parameters,
 )
-from media.phone.rest_resources import call_resource, list_resource, recording_resource
+from media.phone.rest_resources import call_resource, list_resource, page_resource, recording_resource
 from media.phone.serving import stop_server
 from media.phone.twilio_errors import TwilioError
 
@@ -80,6 +80,9 @@ class RestApi:
         application.router.add_post(f"{base}/{{sid}}.json", self._serve(self._update))
         application.router.add_get(f"{base}/{{sid}}.json", self._serve(self._fetch))
         application.router.add_post(f"{base}/{{sid}}/Recordings.json", self._serve(self._record))
+        application.router.add_get(f"{base}/{{sid}}/Recordings.json", self._serve(self._list_recordings))
+        sound = f"/{API_VERSION}/Accounts/{{account_sid}}/Recordings/{{sid}}.wav"
+        application.router.add_get(sound, self._send_sound)
         self._add_account(application.router)
         application.router.add_route("*", "/{path:.*}", self._serve(None))
         self._runner = web.AppRunner(
@@ -244,6 +247,24 @@ class RestApi:
         wanted = read_recording(await _read_form(request), "StartCallRecordingAPI")
         recording = call.recordings.start(wanted)
         return Result(201, recording_resource(recording, call), call)
+
+    async def _list_recordings(self, request: web.Request) -> Result:
+        call = self._find_call(request)
+        found = [recording_resource(recording, call) for recording in call.recordings.all]
+        return Result(200, page_resource("recordings", found, request.path))
+
+    async def _send_sound(self, request: web.Request) -> web.StreamResponse:
+        """The tape of a call in place of its recording: the person on one channel, what they heard on the other."""
+        try:
+            self._authenticate(request)
+            calls = self._account.calls.values()
+            found = [call for call in calls for one in call.recordings.all if one.sid == request.match_info["sid"]]
+            directory = found[0].tape.directory if found and found[0].is_over else None
+            if directory is None:
+                raise TwilioError(20404, request.path)
+        except TwilioError as error:
+            return web.json_response(error.body(), status=error.status)
+        return web.FileResponse(directory / "call.wav", headers={"Content-Type": "audio/x-wav"})
 
     async def _update_number(self, request: web.Request) -> Result:
         form = await _read_form(request)

@@ -8,13 +8,13 @@ Twilio's forms.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
 
 from media.phone.call_request import API_VERSION
+from media.phone.rest_resources import page_resource
 from media.phone.twilio_errors import TwilioError
 
 ROOT = f"/{API_VERSION}/Accounts"
@@ -114,7 +114,9 @@ class AccountApi:
     def list_numbers(self, query: Mapping[str, str]) -> dict[str, object]:
         wanted = query.get("PhoneNumber", "")
         found = [self._number(one) for one in self.account.numbers if wanted in one.phone_number]
-        return self._page("incoming_phone_numbers", "IncomingPhoneNumbers", found)
+        return page_resource(
+            "incoming_phone_numbers", found, f"{ROOT}/{self.account.account_sid}/IncomingPhoneNumbers.json"
+        )
 
     def update_number(self, sid: str, form: Mapping[str, str]) -> dict[str, object]:
         number = next((one for one in self.account.numbers if one.sid == sid), None)
@@ -145,7 +147,7 @@ class AccountApi:
                     "uri": f"{ROOT}/{sid}/OutgoingCallerIds/{own}.json",
                 }
             )
-        return self._page("outgoing_caller_ids", "OutgoingCallerIds", found)
+        return page_resource("outgoing_caller_ids", found, f"{ROOT}/{sid}/OutgoingCallerIds.json")
 
     def fetch_country(self, code: str) -> dict[str, object]:
         if code not in self.account.permissions:
@@ -226,18 +228,4 @@ class AccountApi:
             "date_updated": self._date,
             "api_version": API_VERSION,
             "uri": f"{ROOT}/{sid}/IncomingPhoneNumbers/{number.sid}.json",
-        }
-
-    def _page(self, key: str, resource: str, found: Sequence[Mapping[str, Any]]) -> dict[str, object]:
-        uri = f"{ROOT}/{self.account.account_sid}/{resource}.json?PageSize=50&Page=0"
-        return {
-            key: list(found),
-            "page": 0,
-            "page_size": 50,
-            "start": 0,
-            "end": max(len(found) - 1, 0),
-            "uri": uri,
-            "first_page_uri": uri,
-            "next_page_uri": None,
-            "previous_page_uri": None,
         }

@@ -104,6 +104,22 @@ def list_resource(calls: Sequence[PhoneCall], query: Mapping[str, str], path: st
     }
 
 
+def page_resource(key: str, found: Sequence[Mapping[str, object]], path: str) -> dict[str, object]:
+    """Return the only page of a short list."""
+    uri = f"{path}?PageSize=50&Page=0"
+    return {
+        key: list(found),
+        "page": 0,
+        "page_size": 50,
+        "start": 0,
+        "end": max(len(found) - 1, 0),
+        "uri": uri,
+        "first_page_uri": uri,
+        "next_page_uri": None,
+        "previous_page_uri": None,
+    }
+
+
 def _matches(call: PhoneCall, query: Mapping[str, str]) -> bool:
     actual = {
         "To": call.request.to_number,

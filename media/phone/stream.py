@@ -109,8 +109,7 @@ class MediaStream:
     async def run(self) -> StreamEnd:
         """Open the stream and return how it ended. Raises what the party raised, or ``StreamViolation``."""
         try:
-            signs = self._gateway.sign_trailing_slash
-            await open_stream(self._socket, self._request, sign_trailing_slash=signs, tls=self._request.tls)
+            await open_stream(self._socket, self._request, sign_trailing_slash=self._gateway.sign_trailing_slash)
             if self._ending is not None:
                 self._socket.close(1000)
             else:

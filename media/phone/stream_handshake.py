@@ -38,14 +38,8 @@ class StreamRefused(Exception):
         self.code, self.detail, self.status = code, detail, status
 
 
-async def open_stream(
-    media_socket: MediaSocket,
-    request: StreamRequest,
-    *,
-    sign_trailing_slash: bool,
-    tls: ssl.SSLContext | None = None,
-) -> None:
-    """Connect to the application and upgrade. ``tls`` says which certificates are trusted. Raises ``StreamRefused``."""
+async def open_stream(media_socket: MediaSocket, request: StreamRequest, *, sign_trailing_slash: bool) -> None:
+    """Connect to the application and upgrade. Raises ``StreamRefused``."""
     try:
         url = urlsplit(request.url)
         target = urlsplit(request.connect_to or request.url)
@@ -76,7 +70,7 @@ async def open_stream(
             port=target.port or (443 if secure else 80),
             secure=secure,
             name=url.hostname,
-            tls=tls,
+            tls=request.tls,
         )
     except TimeoutError as error:
         raise StreamRefused(31901, f"no answer within {CONNECT_TIMEOUT:.0f} s") from error

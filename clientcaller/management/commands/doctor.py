@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from calls.errors import CarrierError
 from clientcaller.doctor.checks import CHECKS
-from clientcaller.doctor.deployment import Deployment
+from clientcaller.doctor.deployment import Deployment, address
 from clientcaller.doctor.fixing import fix_webhooks
 from clientcaller.doctor.registry import Level, Run, select
 from clientcaller.doctor.report import Printer, as_json, worst
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--ca-file", type=Path, metavar="FILE", help="also trust the certificates in this file")
         parser.add_argument(
             "--connect-to",
-            type=_address,
+            type=address,
             metavar="HOST:PORT",
             help="connect there in place of the public address, from a machine that does not reach its own",
         )
@@ -92,10 +92,3 @@ def _names(text: str) -> Collection[str]:
     if unknown := sorted(set(names) - set(CHECKS)):
         raise ArgumentTypeError(f"there is no check {unknown[0]}; the checks are {', '.join(CHECKS)}")
     return names
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ArgumentTypeError(f"write it as HOST:PORT, not {text!r}")
-    return host.strip("[]"), int(port)
