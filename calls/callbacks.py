@@ -22,6 +22,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from calls import echoes, metrics, signatures, twiml
+from calls.call_context import about_call
 from calls.seldom import Seldom
 from calls.services import admission, draining, pauses, readiness, reports
 from calls.services.admission import Continuation, Next, Verdict
@@ -102,17 +103,18 @@ def callback(
             form = signed_form(request)
             if form is None:
                 return HttpResponseForbidden()
-            begun = perf_counter()
-            try:
-                return _twice(view, request, form)
-            except (OperationalError, InterfaceError):
-                logger.exception(
-                    "The database is unavailable: could not handle %s for call %s", request.path, form["CallSid"]
-                )
-            except Exception:
-                logger.exception("Could not handle %s for call %s", request.path, form["CallSid"])
-            finally:
-                seconds.observe(perf_counter() - begun)
+            with about_call():
+                begun = perf_counter()
+                try:
+                    return _twice(view, request, form)
+                except (OperationalError, InterfaceError):
+                    logger.exception(
+                        "The database is unavailable: could not handle %s for call %s", request.path, form["CallSid"]
+                    )
+                except Exception:
+                    logger.exception("Could not handle %s for call %s", request.path, form["CallSid"])
+                finally:
+                    seconds.observe(perf_counter() - begun)
             failed.inc()
             return without_database()
 

@@ -11,6 +11,7 @@ from celery.signals import before_task_publish, task_prerun, worker_shutting_dow
 from django.db import InterfaceError, OperationalError
 
 from calls import metrics
+from calls.call_context import about_call
 from calls.services import claiming, dialling, heartbeats, privacy, reconciling, upkeep, webhook_sender
 from calls.waking import wake
 
@@ -32,7 +33,8 @@ def task(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         begun = perf_counter()
         try:
-            function(*args, **kwargs)
+            with about_call():
+                function(*args, **kwargs)
         except (OperationalError, InterfaceError) as error:
             reason = str(error).strip().partition("\n")[0]
             logger.warning("Postponed %s: the database is unavailable: %s", function.__name__, reason)

@@ -1,11 +1,18 @@
 """
 Log lines without telephone numbers, stream tokens and control characters, and without tracebacks for the faults of a
-client.
+client: as text, or each as a JSON object.
 """
 
 import logging
 import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonFormatter
+
+from calls.call_context import current_call
 from calls.plain_text import printable
 from calls.seldom import Ration
 
@@ -78,3 +85,45 @@ class DiscreetFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         first, *traceback = discreet(super().format(record)).split("\n")
         return "\n".join([first, *(f"    {printable(line)}" for line in traceback)])
+
+
+class JSONFormatter(JsonFormatter):
+    """
+    One JSON object a line, with the id of the call that it is about. It masks what ``DiscreetFormatter`` does.
+
+    Every value is masked by itself. A traceback is one value, in lines.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage().rstrip("\n"),
+        }
+        if call := current_call():
+            line["call"] = call
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        elif record.exc_text:
+            line["exception"] = record.exc_text
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        line |= {name: value for name, value in _extras(record).items() if name not in line}
+        return str(self.jsonify_log_record({name: _clean(value) for name, value in line.items()}))
+
+
+def _extras(record: logging.LogRecord) -> Mapping[str, object]:
+    """What a library has added to the record, as far as it is plain: Django adds the request, which is not."""
+    plain = (str, int, float, bool)
+    return {
+        printable(name): value
+        for name, value in vars(record).items()
+        if name not in RESERVED_ATTRS and isinstance(value, plain)
+    }
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, str):
+        return "\n".join(printable(line) for line in discreet(value).split("\n"))
+    return value

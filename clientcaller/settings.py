@@ -437,6 +437,9 @@ METRICS: dict[str, Any] = {
 # --- Logging ---------------------------------------------------------------------------------------------
 
 LOG_LEVEL = environment.choice("LOG_LEVEL", "INFO", logging.getLevelNamesMapping())
+LOG_FORMATS = {"text": "line", "json": "json"}
+"""The formatter for each value of ``LOG_FORMAT``."""
+LOG_FORMAT = environment.choice("LOG_FORMAT", "text", LOG_FORMATS)
 _to_root: dict[str, Any] = {"handlers": [], "propagate": True}
 LOGGING = {
     "version": 1,
@@ -446,13 +449,20 @@ LOGGING = {
             "()": "clientcaller.logs.DiscreetFormatter",
             "format": "{asctime} {levelname:<7} {name}: {message}",
             "style": "{",
-        }
+        },
+        "json": {"()": "clientcaller.logs.JSONFormatter"},
     },
     "filters": {
         "client_faults": {"()": "clientcaller.logs.ClientFaults"},
         "strangers_lines": {"()": "clientcaller.logs.StrangersLines"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["strangers_lines"]}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": LOG_FORMATS[LOG_FORMAT],
+            "filters": ["strangers_lines"],
+        }
+    },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     # The servers install their own handlers. Remove them, so that every line goes through the formatter above.
     "loggers": {

@@ -96,6 +96,10 @@ class StreamConnection:
             refusals.warning("Refused a media socket: %s", refusal)
             await self._send({"type": "websocket.close", "code": refusal.code})
             return
+        with services.about_call(claim.call_id):
+            await self._serve(claim)
+
+    async def _serve(self, claim: services.StreamClaim) -> None:
         self._runtime.streams.add(self)
         reason = "stream-lost"
         code = NORMAL

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 from uuid import UUID
 
-from calls.services import Order
+from calls.services import Order, about_call
 from inference.chat.inert import inert
 from media.session import Session
 from media.turns import events as ev
@@ -119,11 +119,13 @@ class OrderInbox:
         self._waiting.clear()
         for order, drop_at in orders:
             if session := self._sessions.get(order.call_id):
-                _pass_on(order, session)
+                with about_call(order.call_id):
+                    _pass_on(order, session)
             elif now < drop_at:
                 self._waiting.append((order, drop_at))
             else:
-                logger.warning("Call %s: dropped order %d (%s), the call has no session here", *_named(order))
+                with about_call(order.call_id):
+                    logger.warning("Call %s: dropped order %d (%s), the call has no session here", *_named(order))
 
 
 def _pass_on(order: Order, session: Session) -> None:

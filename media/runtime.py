@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -220,8 +221,9 @@ class Runtime:
         loop = asyncio.get_running_loop()
         asked_at = perf_counter()
         try:
+            # A thread of an executor does not know of itself which call the work is for.
             work = partial(in_own_connection, function, *args, **kwargs)
-            return await loop.run_in_executor(self._database, work)
+            return await loop.run_in_executor(self._database, copy_context().run, work)
         finally:
             metrics.DATABASE_WAIT.observe(perf_counter() - asked_at)
 
@@ -272,8 +274,9 @@ class Runtime:
             remove()
         engine_collector.forget()
         metrics.READY.set_function(lambda: False)
-        for session in list(self.sessions.values()):
-            await session.close("drain")
+        for call_id, session in list(self.sessions.items()):
+            with services.about_call(call_id):
+                await session.close("drain")
         if self._started is not None and not self._started.done():
             self._started.cancel()
         await self._tasks.cancel()

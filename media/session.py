@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 from calls.services import StreamClaim
@@ -77,7 +78,9 @@ class Session:
         self._conversation = Conversation(options, clock=self._clock, history=history)
         self._tasks = BackgroundTasks(f"Call {claim.call_id}")
         self._intake = Intake()
-        self._voice = detector.open(self._on_window)
+        # The detector calls from a task of its own, which does not know of the call.
+        context = copy_context()
+        self._voice = detector.open(lambda window: context.run(self._on_window, window))
         self._level = CallerLevel(str(claim.call_id))
         self._hears_caller = engines.tts.hears_caller
         """Whether the agent's voice wants the sound of the caller's turns."""

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from calls.services import CallsError, Fact
+from calls.services import CallsError, Fact, about_call
 from calls.services.facts import decode, encode
 from media import metrics
 from media.spool_file import Pwrite, SpoolFile
@@ -274,6 +274,10 @@ class FactSpool:
 
     def _try_to_record(self, fact: Fact) -> bool:
         """Record or reject a fact; False if the database is away."""
+        with about_call(fact.call_id):
+            return self._try_to_record_known(fact)
+
+    def _try_to_record_known(self, fact: Fact) -> bool:
         begun = time.monotonic()
         try:
             self._record_fact(fact)

@@ -1,11 +1,17 @@
 """Log lines contain neither phone numbers nor stream tokens, and strangers cannot cause many."""
 
 import io
+import json
 import logging
+import unicodedata
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
 
 import pytest
 
-from clientcaller.logs import ClientFaults, DiscreetFormatter, StrangersLines, discreet
+from calls.call_context import about_call, found_call
+from clientcaller.logs import ClientFaults, DiscreetFormatter, JSONFormatter, StrangersLines, discreet
 from media.consumers import refusals
 
 
@@ -119,3 +125,72 @@ def test_lines_that_strangers_can_cause_are_few_and_without_tracebacks(log):
     assert sum(line.startswith("WARNING uvicorn.error") for line in lines) == 5
     assert sum(line.startswith("ERROR uvicorn.error") for line in lines) == 100
     assert lines.count("    ValueError: no such field") == 300
+
+
+# --- JSON ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def json_log() -> tuple[logging.Logger, Callable[[], list[dict[str, object]]]]:
+    """A logger with the JSON formatter, and a function that returns its lines as objects."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JSONFormatter())
+    logger = logging.Logger("test")
+    logger.addHandler(handler)
+    return logger, lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_of_json_has_its_time_its_level_and_its_text(json_log):
+    logger, lines = json_log
+    logger.warning("Refused call %s", "CA1")
+    (line,) = lines()
+    assert datetime.fromisoformat(str(line.pop("time"))).tzinfo is not None
+    assert line == {"level": "WARNING", "logger": "test", "message": "Refused call CA1"}
+
+
+def test_every_value_of_a_line_of_json_is_masked_and_without_control_characters(json_log):
+    logger, lines = json_log
+    try:
+        raise ValueError("cannot dial +15557654321\x1b[2J")
+    except ValueError:
+        logger.exception("failed for %s\x07", "+15557654321", extra={"path": "/twilio/media/abc\u2028", "code": 404})
+    (line,) = lines()
+    text = json.dumps(line, ensure_ascii=False)
+    assert "15557654321" not in text
+    assert not [character for character in text if unicodedata.category(character) in ("Cc", "Zl", "Zp")]
+    assert line["message"] == r"failed for …21\x07"
+    assert line["path"] == "/twilio/media/…\\u2028"
+    assert line["code"] == 404
+    first, *_, last = str(line["exception"]).split("\n")
+    assert (first, last) == ("Traceback (most recent call last):", r"ValueError: cannot dial …21\x1b[2J")
+
+
+def test_a_record_is_one_line_of_json_whatever_it_contains(json_log):
+    logger, lines = json_log
+    logger.warning("refused %s", 'x"}\n{"level": "ERROR"}\r\x85')
+    logger.warning("refused %s", object(), extra={"request": object()})
+    assert [line["level"] for line in lines()] == ["WARNING", "WARNING"]
+    assert "request" not in lines()[1]
+
+
+def test_an_addition_of_a_library_replaces_nothing(json_log):
+    logger, lines = json_log
+    logger.warning("refused", extra={"level": "forged", "call": "x"})
+    (line,) = lines()
+    assert line["level"] == "WARNING"
+
+
+def test_a_line_says_which_call_it_is_about(json_log):
+    logger, lines = json_log
+    one, other = UUID(int=1), UUID(int=2)
+    with about_call(one):
+        logger.warning("first")
+        with about_call():
+            logger.warning("second")
+            found_call(other)
+            logger.warning("third")
+        logger.warning("fourth")
+    found_call(one)
+    logger.warning("fifth")
+    assert [line.get("call") for line in lines()] == [str(one), None, str(other), str(one), None]

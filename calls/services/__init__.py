@@ -10,6 +10,7 @@ While the database is unavailable, each of them may raise Django's ``Operational
 later. A ``CallsError`` is about the request itself. The other packages may use what is imported here.
 """
 
+from calls.call_context import about_call, current_call
 from calls.echoes import PATTERN as ECHO_PATTERN
 from calls.echoes import valid_echo_token
 from calls.errors import CallsError

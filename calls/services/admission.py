@@ -18,6 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from calls import metrics
+from calls.call_context import found_call
 from calls.keyterms import parse_keyterms
 from calls.models import Agent, Call, CallOrder, StreamToken
 from calls.numbers import canonical
@@ -176,6 +177,7 @@ def receive_call(
 
 def _admit(call: Call, now: datetime, params: Mapping[str, str]) -> Admission:
     """Give the call a slot and a token for its first stream, or say why not."""
+    found_call(call.pk)
     with transaction.atomic():
         write_event(fact_id_of("voice", call.sid or ""), call.pk, "voice-request", now, params)
         if call.status in TERMINAL:
@@ -211,6 +213,8 @@ def claim_stream(*, token: str, process: str, channel: str = "", join: Join = ""
     now = timezone.now()
     with transaction.atomic():
         row = StreamToken.objects.select_related("call__agent").filter(digest=_digest(token)).first()
+        if row is not None:
+            found_call(row.call_id)
         if row is None or not StreamToken.objects.filter(pk=row.pk, used_at=None, expires_at__gt=now).update(
             used_at=now
         ):

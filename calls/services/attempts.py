@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from calls import metrics, schedule
+from calls.call_context import found_call
 from calls.carrier import CarrierCall
 from calls.carrier_errors import REFUSALS
 from calls.errors import PAUSING, FailureKind
@@ -78,10 +79,14 @@ def find_attempt(*, attempt_id: str = "", sid: str = "") -> DialAttempt | None:
     The id is part of the callbacks' addresses, and a callback may come before the sid is known here.
     """
     attempts = DialAttempt.objects.select_related("call__agent")
+    attempt: DialAttempt | None
     try:
-        return attempts.get(pk=UUID(attempt_id))
+        attempt = attempts.get(pk=UUID(attempt_id))
     except (ValueError, DialAttempt.DoesNotExist):
-        return attempts.filter(sid=sid).first() if sid else None
+        attempt = attempts.filter(sid=sid).first() if sid else None
+    if attempt is not None:
+        found_call(attempt.call_id)
+    return attempt
 
 
 def adopt_sid(attempt: DialAttempt, sid: str, *, guessed: bool = False) -> bool:

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from calls import schedule
+from calls.call_context import about_call
 from calls.models import Call, DialAttempt, DoNotCall, Lease
 from calls.number_forms import forms_of, person_of
 from calls.numbers import caller_number
@@ -136,7 +137,8 @@ def outside_hours(call: Call, now: datetime) -> Obstacle | None:
         hours = _calling_hours(tuple(settings.CALLING_HOURS.items())).of(region_of(call.to_number))
         opens = schedule.next_allowed(now, zones=zones, hours=hours)
     except ValueError as error:  # a time zone or number that this machine's tables no longer contain
-        logger.error("Ended call %s without dialling it: its calling hours are unknown: %s", call.pk, error)
+        with about_call(call.pk):
+            logger.error("Ended call %s without dialling it: its calling hours are unknown: %s", call.pk, error)
         return Obstacle("unknown-hours", status=Status.FAILED)
     if opens is None:
         return Obstacle("no-calling-hours", status=Status.FAILED)

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from calls.call_context import about_call
 from calls.carrier import Carrier, get_carrier
 from calls.errors import CallsError, CarrierError
 from calls.models import Call, CallOrder, DialAttempt, Lease
@@ -76,20 +77,27 @@ def reconcile(*, carrier: Carrier | None = None) -> Reconciled:
     live = set(Lease.objects.filter(stream__gt=0, expires_at__gt=now).values_list("call_id", flat=True))
     failures = 0
     for attempt in open_attempts.filter(requested_at__isnull=False):
-        try:
-            if attempt.sid is None:
-                _look_for(attempt, carrier, now, found)
-            elif attempt.status == Status.QUEUED and _take_back_after_hours(attempt, carrier, now):
-                found.settled += 1
-            elif _is_silent(attempt, now, live) and _reserve_question(attempt, now):
-                seen = carrier.fetch_call(attempt.sid)
-                found.settled += apply_carrier_state(attempt, seen) if seen else _end_unknown(attempt, now)
-        except CarrierError as error:
-            logger.warning("Could not ask the carrier about call %s; repeated later: %s", attempt.call_id, error)
-            failures += 1
-            if failures == ENOUGH_FAILURES:
-                break
+        with about_call(attempt.call_id):
+            failures += not _settle(attempt, carrier, now, live, found)
+        if failures == ENOUGH_FAILURES:
+            break
     return found
+
+
+def _settle(attempt: DialAttempt, carrier: Carrier, now: datetime, live: Collection[UUID], found: Reconciled) -> bool:
+    """Find out about one attempt, if it is time. False if the carrier could not be asked."""
+    try:
+        if attempt.sid is None:
+            _look_for(attempt, carrier, now, found)
+        elif attempt.status == Status.QUEUED and _take_back_after_hours(attempt, carrier, now):
+            found.settled += 1
+        elif _is_silent(attempt, now, live) and _reserve_question(attempt, now):
+            seen = carrier.fetch_call(attempt.sid)
+            found.settled += apply_carrier_state(attempt, seen) if seen else _end_unknown(attempt, now)
+    except CarrierError as error:
+        logger.warning("Could not ask the carrier about call %s; repeated later: %s", attempt.call_id, error)
+        return False
+    return True
 
 
 def _long_ago(name: str, seconds: float, now: datetime) -> Q:
@@ -169,19 +177,21 @@ def _hang_up_overdue(carrier: Carrier, now: datetime) -> None:
         ended_at=None, sid__isnull=False, call__canceled_at__lt=overdue
     )
     for attempt in canceled[:MOST_AT_ONCE]:
-        try:
-            end_attempt(attempt, carrier)
-        except CallsError as error:
-            logger.warning("Call %s could not be canceled: %s", attempt.call_id, error)
+        with about_call(attempt.call_id):
+            try:
+                end_attempt(attempt, carrier)
+            except CallsError as error:
+                logger.warning("Call %s could not be canceled: %s", attempt.call_id, error)
     ignored = CallOrder.objects.select_related("call").filter(
         taken_at=None, kind=CallOrder.Kind.HANG_UP, created_at__lt=overdue
     )
     for order in ignored[:MOST_AT_ONCE]:
-        try:
-            if order.call.status not in TERMINAL:
-                hang_up_at_carrier(order.call, carrier)
-        except CallsError as error:
-            logger.warning("Call %s could not be hung up: %s", order.call_id, error)
-        else:
-            # Only afterwards: if this process dies in between, the next run repeats it.
-            CallOrder.objects.filter(pk=order.pk, taken_at=None).update(taken_at=now)
+        with about_call(order.call_id):
+            try:
+                if order.call.status not in TERMINAL:
+                    hang_up_at_carrier(order.call, carrier)
+            except CallsError as error:
+                logger.warning("Call %s could not be hung up: %s", order.call_id, error)
+            else:
+                # Only afterwards: if this process dies in between, the next run repeats it.
+                CallOrder.objects.filter(pk=order.pk, taken_at=None).update(taken_at=now)

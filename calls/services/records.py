@@ -8,6 +8,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from django.utils import timezone
 
+from calls.call_context import found_call
 from calls.errors import CallsError
 from calls.models import Call, CallEvent, CallOrder, Lease, StreamToken
 from calls.plain_text import storable
@@ -29,7 +30,10 @@ FAR_OFF = timedelta(days=1)
 
 def find_call(*, sid: str) -> Call | None:
     """Return the call with this CallSid. It may be the sid of an earlier attempt."""
-    return Call.objects.filter(sid=sid).first() or Call.objects.filter(attempts__sid=sid).first()
+    call = Call.objects.filter(sid=sid).first() or Call.objects.filter(attempts__sid=sid).first()
+    if call is not None:
+        found_call(call.pk)
+    return call
 
 
 def get_call(call_id: UUID | str) -> Call:

@@ -22,6 +22,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonRe
 from django.http.response import HttpResponseBase
 
 from calls.api.problems import Problem, to_response
+from calls.call_context import about_call
 from calls.callbacks import healthz, signed_form, without_room
 from calls.hosts import PROBES
 from calls.seldom import Seldom
@@ -137,7 +138,8 @@ class Handler(ASGIHandler):
         rooms = request.scope.get(SCOPE) if isinstance(request, ASGIRequest) else None
         if not isinstance(rooms, Rooms):
             return await super().get_response_async(request)
-        response = await _answer_in(rooms, request, super().get_response_async)
+        with about_call():  # a view may find out which
+            response = await _answer_in(rooms, request, super().get_response_async)
         if isinstance(response, HttpResponse) and not response.has_header("Content-Length"):
             # What no middleware has seen. Without it uvicorn answers in chunks, which probes of HTTP/1.0 cannot read.
             response.headers["Content-Length"] = str(len(response.content))

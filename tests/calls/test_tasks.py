@@ -6,8 +6,9 @@ from django.conf import settings as project_settings
 from django.db import OperationalError
 
 from calls import tasks, waking
-from calls.models import Agent, Call
-from calls.services import claiming
+from calls.call_context import current_call
+from calls.models import Agent, Call, DialAttempt
+from calls.services import attempts, claiming, dialling
 from calls.services.placing import NewCall, place_call
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +58,22 @@ def test_a_broker_that_is_unavailable_causes_only_a_log_line(
     with django_capture_on_commit_callbacks(execute=True):
         waking.wake("dial_due")
     assert "the next beat retries" in caplog.text
+
+
+def test_what_a_task_logs_is_about_the_call_that_it_dials_and_the_next_task_is_about_none(monkeypatch):
+    call = Call.objects.create(agent=Agent.objects.get(), direction="outbound", to_number="+12025550101")
+    attempt = DialAttempt.objects.create(call=call, number=1, to_number="+12025550101", from_number="+15005550006")
+    about = []
+
+    def dial(attempt_id: str) -> None:
+        attempts.find_attempt(attempt_id=attempt_id)
+        about.append(current_call())
+
+    monkeypatch.setattr(dialling, "dial", dial)
+    tasks.dial(str(attempt.pk))
+    tasks.dial("unknown")
+    assert about == [str(call.pk), ""]
+    assert current_call() == ""
 
 
 def test_a_task_only_logs_while_the_database_is_unavailable(monkeypatch, caplog):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
+import json
 import logging
 import os
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import aiohttp
 import numpy as np
@@ -17,6 +19,7 @@ from django.conf import settings
 from twilio.request_validator import RequestValidator
 
 from calls.models import Call
+from clientcaller.logs import JSONFormatter
 from media.phone.caller import HangUp, Press, ScriptedCaller, TalkOver, Wait, WaitForAgent
 from media.phone.clips import Clip
 from media.phone.gateway import Gateway
@@ -40,10 +43,24 @@ SERVING = ("media", "uvicorn")
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-async def test_a_call_is_answered_transcribed_recorded_and_closed(server):
+@pytest.fixture
+def json_lines() -> Iterator[Callable[[], list[dict[str, object]]]]:
+    """A function that returns what was logged in the format of ``LOG_FORMAT=json``."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JSONFormatter())
+    logging.getLogger().addHandler(handler)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logging.getLogger().removeHandler(handler)
+
+
+async def test_a_call_is_answered_transcribed_recorded_and_closed(server, json_lines):
     async with phones(server) as network:
         call = await talk(network, WaitForAgent(), ask(), WaitForAgent(), HangUp())
     record = await finished_record(call)
+    about_it = [line.get("call") for line in json_lines() if str(record.pk) in str(line["message"])]
+    assert len(about_it) > 3
+    assert set(about_it) == {str(record.pk)}
     assert [speaker for speaker, _ in record.lines] == ["agent", "caller", "agent"]
     assert record.lines[1] == ("caller", "What time do you open?")
     assert record.status == "completed"
