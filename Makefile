@@ -48,7 +48,7 @@ $(VENV)/.talk: requirements/talk.txt requirements/cpu.txt $(VENV)/.laptop
 	@$(PIP) -r requirements/talk.txt
 	@touch $@
 
-$(VENV)/.dev: requirements/cpu.txt requirements/noise.txt requirements/dev.txt $(VENV)/.laptop
+$(VENV)/.dev: requirements/cpu.txt requirements/noise.txt requirements/s3.txt requirements/dev.txt $(VENV)/.laptop
 	@echo "Installing the packages of the tests ..."
 	@$(PIP) -r requirements/dev.txt
 	@touch $@

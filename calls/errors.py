@@ -18,6 +18,13 @@ class CallsError(Exception):
         self.field = field
 
 
+class StorageUnavailableError(CallsError):
+    """The store of recordings does not answer, or refuses what it should do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, permanent=False, code="storage-unavailable")
+
+
 class FailureKind(StrEnum):
     """The kind of a failure at the carrier, which decides what the dialler does."""
 

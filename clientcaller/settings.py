@@ -142,6 +142,30 @@ STATIC_ROOT = VAR_DIR / "static"
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 # Django warns of this for every static file under ASGI. It is harmless, because the files are small.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
+RECORDINGS_S3_BUCKET = environment.text("RECORDINGS_S3_BUCKET")
+"""The bucket for recordings; without one they are files under ``MEDIA_ROOT``."""
+RECORDINGS_S3_ENDPOINT = (
+    environment.base_url("RECORDINGS_S3_ENDPOINT", "") if environment.text("RECORDINGS_S3_ENDPOINT") else ""
+)
+"""The address of the store; empty: Amazon's."""
+RECORDINGS_S3_REGION = environment.text("RECORDINGS_S3_REGION")
+RECORDINGS_S3_ACCESS_KEY = environment.text("RECORDINGS_S3_ACCESS_KEY")
+RECORDINGS_S3_SECRET_KEY = environment.text("RECORDINGS_S3_SECRET_KEY")
+"""The key of the bucket's owner; empty: what the machine has, as the SDKs of Amazon find it."""
+_recordings: dict[str, Any] = (
+    {
+        "BACKEND": "calls.s3_storage.S3Storage",
+        "OPTIONS": {
+            "bucket": RECORDINGS_S3_BUCKET,
+            "endpoint": RECORDINGS_S3_ENDPOINT,
+            "region": RECORDINGS_S3_REGION,
+            "access_key": RECORDINGS_S3_ACCESS_KEY,
+            "secret_key": RECORDINGS_S3_SECRET_KEY,
+        },
+    }
+    if RECORDINGS_S3_BUCKET
+    else {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+)
 STORAGES = {
     "default": {
         "BACKEND": "calls.encrypted_storage.EncryptedStorage",
@@ -149,7 +173,7 @@ STORAGES = {
             # Base64, of 32 bytes each: the first one encrypts recordings, each decrypts. Without any they are stored as
             # they are.
             "keys": environment.keys("RECORDING_KEYS"),
-            "storage": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+            "storage": _recordings,
         },
     },
     "staticfiles": {

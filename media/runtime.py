@@ -92,9 +92,16 @@ class Runtime:
         self.reply_load = ReplyLoad(max(1, settings.MAX_LIVE_CALLS // EARLY_SHARE))
         self.recordings = RecordingSpool(folder / "recordings", sealing=spooled_sound)
         self.facts = FactSpool(
-            lambda fact: in_own_connection(services.record_fact, fact),
+            self._record,
             folder=folder / "facts",
             transient=(OperationalError, InterfaceError),
+        )
+        # Recordings have a thread of their own: a store that is slow or away delays no other fact.
+        self.recording_facts = FactSpool(
+            lambda fact: in_own_connection(services.record_fact, fact),
+            folder=folder / "recording-facts",
+            transient=(OperationalError, InterfaceError, services.StorageUnavailableError),
+            needs="The store of recordings, or the database,",
         )
         self.held_facts = HeldFacts(folder / "facts")
         self.sessions: dict[UUID, Session] = {}
@@ -157,9 +164,9 @@ class Runtime:
         metrics.STREAMS.set_function(lambda: len(self.streams))
         metrics.STREAMS_MAX.set(settings.MAX_LIVE_CALLS)
         metrics.REPLIES_IN_MAKING.set_function(lambda: self.reply_load.running)
-        metrics.SPOOL_FACTS.set_function(lambda: self.facts.waiting)
-        metrics.SPOOL_BYTES.set_function(lambda: self.facts.bytes_on_disk)
-        metrics.SPOOL_STALLED.set_function(lambda: self.facts.stalled)
+        metrics.SPOOL_FACTS.set_function(lambda: self.facts.waiting + self.recording_facts.waiting)
+        metrics.SPOOL_BYTES.set_function(lambda: self.facts.bytes_on_disk + self.recording_facts.bytes_on_disk)
+        metrics.SPOOL_STALLED.set_function(lambda: max(self.facts.stalled, self.recording_facts.stalled))
         for reason, gauge in metrics.REFUSING.items():
             gauge.set_function(partial(self._refusing.refuses, is_busy=reason == "engine-full"))
         self._tasks.start(loop_lag.watch_loop())
@@ -240,7 +247,13 @@ class Runtime:
         The fact's id follows from the file, so that two processes that find the same file record it once.
         """
         fact_id = uuid5(NAMESPACE_URL, path.name).hex
-        self.facts.record(facts.RecordingFinished(call_id=call_id, fact_id=fact_id, path=str(path)))
+        self.recording_facts.record(facts.RecordingFinished(call_id=call_id, fact_id=fact_id, path=str(path)))
+
+    def _record(self, fact: facts.Fact) -> None:
+        if isinstance(fact, facts.RecordingFinished):  # the version before has left it among the others
+            self.recording_facts.record(fact)
+        else:
+            in_own_connection(services.record_fact, fact)
 
     def prepare_phrases(self, options: ConversationOptions, agent: services.AgentSettings) -> asyncio.Task[None]:
         """Have the phrases of a call made by a task in the background, in the voices of its agent."""
@@ -283,7 +296,7 @@ class Runtime:
         await self.phrases.close()
         await self.engines.close()
         # The facts first: once the lock of a recording is released, another process may recover the file.
-        await self.facts.close()
+        await asyncio.gather(self.facts.close(), self.recording_facts.close())
         await asyncio.to_thread(self.held_facts.close)
         await self.recordings.close()
         self._database.shutdown(wait=False)

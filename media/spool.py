@@ -39,6 +39,7 @@ class FactSpool:
     ``record_fact`` is called on the spool's own thread. What it raises of the types ``transient`` means that it will
     succeed later, anything else that it never will. ``folder`` may be shared by processes. From ``first_retry`` to
     ``last_retry`` seconds pass between attempts, doubling. ``pwrite`` is ``os.pwrite``, or a test's replacement.
+    ``needs`` names in the log what is away then.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class FactSpool:
         first_retry: float = 0.5,
         last_retry: float = 15.0,
         pwrite: Pwrite = os.pwrite,
+        needs: str = "The database",
     ) -> None:
         self._record_fact = record_fact
         self._folder = folder
@@ -58,6 +60,7 @@ class FactSpool:
         self._max_waiting = max_waiting
         self._first_retry, self._last_retry = first_retry, last_retry
         self._pwrite = pwrite
+        self._needs = needs
         self._changed = threading.Condition()
         """Guards what the thread shares with the others, and wakes it."""
         # Facts wait in three places: those in the files are older than those in memory, those in the overflow younger.
@@ -146,7 +149,7 @@ class FactSpool:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, timeout)
             if self._thread.is_alive():
-                logger.error("The database hangs, leaving %d facts to the next process", len(self._waiting))
+                logger.error("%s hangs, leaving %d facts to the next process", self._needs, len(self._waiting))
                 self._move_waiting_to_disk()
 
     def _append_to_overflow(self, fact: Fact) -> None:
@@ -283,7 +286,7 @@ class FactSpool:
             self._record_fact(fact)
         except self._transient as error:
             if not self._database_is_away:
-                logger.warning("The database is away, facts wait on disk: %s", error)
+                logger.warning("%s is away, facts wait on disk: %s", self._needs, error)
             self._database_is_away = True
             return False
         except Exception as error:
@@ -297,7 +300,7 @@ class FactSpool:
         self._moved_at = time.monotonic()
         metrics.FACT_SECONDS.observe(self._moved_at - begun)
         if self._database_is_away:
-            logger.info("The database is back, recording the facts that waited")
+            logger.info("%s is back, recording the facts that waited", self._needs)
         self._database_is_away = False
         return True
 

@@ -13,7 +13,7 @@ later. A ``CallsError`` is about the request itself. The other packages may use 
 from calls.call_context import about_call, current_call
 from calls.echoes import PATTERN as ECHO_PATTERN
 from calls.echoes import valid_echo_token
-from calls.errors import CallsError
+from calls.errors import CallsError, StorageUnavailableError
 from calls.languages import LanguageReport, add_language_judge
 from calls.plain_text import printable
 from calls.services.admission import AgentSettings, StreamClaim, claim_stream, confirm_stream

@@ -109,7 +109,8 @@ def _forgotten(calls: Iterable[UUID]) -> Iterator[UUID]:
 
 def _lines() -> Iterator[_Line]:
     """The whole lines of the spooled facts, recorded or not, that were not removed before. Oldest file first."""
-    for path in sorted((Path(settings.SPOOL_DIR) / "facts").glob("*.jsonl")):
+    folders = (Path(settings.SPOOL_DIR) / name for name in ("facts", "recording-facts"))
+    for path in sorted(path for folder in folders for path in folder.glob("*.jsonl")):
         try:
             content = path.read_bytes()
         except FileNotFoundError:  # its process has recorded everything

@@ -146,6 +146,7 @@ class OutboundSystem:
             while runtime.streams:  # noqa: ASYNC110 (there is no event for it)
                 await asyncio.sleep(0.01)
             assert await runtime.facts.drain(60)
+            assert await runtime.recording_facts.drain(60)
 
     def check_records(self) -> None:
         """Check that the records agree with the network and that nothing is left over."""

@@ -57,6 +57,7 @@ async def record_spooled(text: str) -> None:
         runtime = Runtime()
     runtime.facts.start()
     assert await runtime.facts.drain(60)
+    assert await runtime.recording_facts.drain(60)
     await runtime.close()
     assert list(folder.iterdir()) == []
 

@@ -64,6 +64,7 @@ async def finished_record(call: PhoneCall) -> Call:
     while runtime.streams:  # noqa: ASYNC110 (there is no event for it)
         await asyncio.sleep(0.01)
     assert await runtime.facts.drain(60)
+    assert await runtime.recording_facts.drain(60)
     return await read_record(call)
 
 
