@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -69,6 +70,9 @@ def check_twilio(deployment: Deployment) -> Iterator[Finding]:
             yield red(
                 text, "Put the primary token into TWILIO_AUTH_TOKEN, or promote the secondary one in the console."
             )
+    if re.fullmatch(r"api\.[a-z]{2}\d\.twilio\.com", host := urlsplit(settings.TWILIO_API_BASE_URL).hostname or ""):
+        text = f"{host} names a region without an edge, which Twilio no longer answers"
+        yield yellow(text, "Name both in TWILIO_API_BASE_URL, as in https://api.dublin.ie1.twilio.com.")
     if not tokens:
         yield red("TWILIO_AUTH_TOKEN is not set", f"Copy the primary token from {CONSOLE}, and restart all processes.")
 
@@ -80,7 +84,9 @@ def _explain(deployment: Deployment, error: CarrierError, which: str) -> Iterato
         yield yellow(f"the simulated network refuses {which}: {error}", "Start it with these settings: make run.")
     elif error.status in (401, 403):
         text = f"Twilio refuses {which} with this TWILIO_ACCOUNT_SID"
-        remedy = f"Copy both from {CONSOLE}. During a rotation, name the old and the new token, comma separated."
+        remedy = (
+            f"Copy both from {CONSOLE}; each region has its own. During a rotation, name the old and the new token."
+        )
         yield red(text, remedy)
     else:
         remedy = "Open port 443 to the outside, look at status.twilio.com, or correct TWILIO_API_BASE_URL."

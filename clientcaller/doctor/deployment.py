@@ -38,6 +38,11 @@ class Deployment:
         return urlsplit(self.public_url).hostname or ""
 
     @property
+    def path(self) -> str:
+        """The path below which the application is, if the public address has one."""
+        return urlsplit(self.public_url).path.rstrip("/")
+
+    @property
     def is_secure(self) -> bool:
         return urlsplit(self.public_url).scheme == "https"
 

@@ -53,12 +53,16 @@ class _Connection(http.client.HTTPSConnection):
 def request(
     deployment: Deployment, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: str = ""
 ) -> Answer:
-    """Send one request. Raises ``OSError`` (``ssl.SSLError`` among them) and ``http.client.HTTPException``."""
+    """
+    Send one request to a path of the application.
+
+    Raises ``OSError`` (``ssl.SSLError`` among them) and ``http.client.HTTPException``.
+    """
     connection = _Connection(deployment)
     host = deployment.host if deployment.port in (80, 443) else f"{deployment.host}:{deployment.port}"
     begun = time.perf_counter()
     try:
-        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        connection.putrequest(method, deployment.path + path, skip_host=True, skip_accept_encoding=True)
         for name, value in {"Host": host, "Accept": "*/*", "User-Agent": "TwilioProxy/1.1", **(headers or {})}.items():
             connection.putheader(name, value)
         if method == "POST":

@@ -64,7 +64,7 @@ def resolve(host: str) -> list[str]:
 # --- TLS ---------------------------------------------------------------------------------------------------
 
 
-@check("tls", about="the certificate and its chain", needs=("dns",))
+@check("tls", about="the certificate and its chain", needs=("dns",), limit=40.0)
 def check_tls(deployment: Deployment) -> Iterator[Finding]:
     if not deployment.is_secure:
         if deployment.is_simulated:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from calls.carrier_account import _voice_url
 from calls.models import Agent
+from clientcaller.doctor import account
 from clientcaller.management.commands import doctor
 from media.phone.injections import RestFault
 from media.phone.network import PhoneNetwork
@@ -83,6 +85,11 @@ def _twilio_cannot_be_reached(world: World) -> None:
 @FAULTS.add("twilio", "red", "API cannot be used", "status.twilio.com")
 def _twilio_is_broken(world: World) -> None:
     world.line.injections.rest.append(RestFault(method="GET", path=".json", status=503, body="<html>", times=None))
+
+
+@FAULTS.add("twilio", "yellow", "a region without an edge", "api.dublin.ie1.twilio.com")
+def _region_has_no_edge(world: World) -> None:
+    world.monkeypatch.setattr(account, "urlsplit", lambda text: urlsplit("https://api.ie1.twilio.com"))
 
 
 @FAULTS.add("balance", "yellow", "3.20 USD is left", "Add money")

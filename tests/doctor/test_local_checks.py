@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import time
 from collections import namedtuple
 from datetime import timedelta
@@ -83,6 +84,14 @@ def _database_is_newer(world: World) -> None:
 @FAULTS.add("redis", "red", "does not answer", "REDIS_URL")
 def _redis_is_down(world: World) -> None:
     world.settings.REDIS_URL = f"redis://127.0.0.1:{reserve_port()}/0"
+
+
+@FAULTS.add("redis", "red", "does not answer: Timeout", "REDIS_URL")
+def _redis_is_silent(world: World) -> None:
+    world.monkeypatch.setattr(stores, "REDIS_TIMEOUT", 0.2)
+    silent = socket.create_server(("127.0.0.1", 0))
+    world.request.addfinalizer(silent.close)
+    world.settings.REDIS_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
 
 
 @FAULTS.add("redis", "red", "refuses the login", "password")

@@ -311,6 +311,12 @@ def test_a_healthy_public_address_is_green(name: str, world: World, line: Line):
     assert {one.level for one in result.findings} == {"green"}, lines(result)
 
 
+def test_the_application_may_be_below_a_path(world: World, line: Line):
+    world.settings.PUBLIC_BASE_URL = "https://phone.example.com/voice"
+    behave(world, alter=replace(" /voice/", " /"))
+    assert [look(name, world.deployment).level for name in ("http", "signature")] == ["green", "green"]
+
+
 def test_both_tokens_of_a_rotation_are_tried(world: World, line: Line):
     world.settings.TWILIO_AUTH_TOKENS = ["the-new-token", "the-old-token"]
     texts = [one.text for one in look("signature", world.deployment).findings]
