@@ -8,6 +8,8 @@ from itertools import chain
 from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 
+import clientcaller.metrics  # noqa: F401
+import media.runtime  # noqa: F401 (with these two, every metric is there)
 from calls.metrics import FLEET
 
 OURS = "clientcaller_"
