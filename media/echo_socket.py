@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
 from channels.consumer import AsyncConsumer
 
 from calls import services
-
-logger = logging.getLogger(__name__)
+from media.consumers import refusals
 
 MOST_MESSAGES = 200
 MOST_CHARACTERS = 2000
@@ -30,7 +28,7 @@ class EchoConsumer(AsyncConsumer):
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         token = scope["url_route"]["kwargs"]["token"]
         if not services.valid_stream_signature(scope["path"], headers) or not services.valid_echo_token(token):
-            logger.warning("Refused a socket that wants an echo: its signature or its token is invalid")
+            refusals.warning("Refused a socket that wants an echo: its signature or its token is invalid")
             await send({"type": "websocket.close", "code": POLICY})
             return
         await send({"type": "websocket.accept"})

@@ -128,7 +128,7 @@ def check_numbers(deployment: Deployment) -> Iterator[Finding]:
         yield yellow("no number is set: nothing can be dialled", "Set TWILIO_PHONE_NUMBER.")
 
 
-@check("webhooks", about="Twilio asks this deployment about calls to the numbers", needs=("numbers",))
+@check("webhooks", about="Twilio asks this deployment about calls to the numbers", needs=NEEDS)
 def check_webhooks(deployment: Deployment) -> Iterator[Finding]:
     try:
         owned = {one.number: one for one in open_account().list_numbers()}

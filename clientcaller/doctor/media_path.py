@@ -120,6 +120,10 @@ def _judge(opened: float, sent: dict[int, float], arrivals: dict[int, float]) ->
 def _explain(refused: StreamRefused) -> Finding:
     status = refused.status
     text = f"the media socket does not open (Twilio's error {refused.code}"
+    if refused.code == 31924:
+        return red(
+            f"{text}): {refused.detail}", "Turn off compression and subprotocols of sockets in the proxy or tunnel."
+        )
     if status is None:
         return red(f"{text}): {refused.detail}", "Let the proxy pass WebSocket upgrades to the web process.")
     text = f"{text}, HTTP {status})"

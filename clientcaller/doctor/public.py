@@ -7,6 +7,7 @@ import ipaddress
 import json
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from urllib.parse import urlencode, urlsplit
 
@@ -23,6 +24,8 @@ VOICE = "/twilio/voice/"
 HARMLESS = "/twilio/stream-status/"
 """The callback that changes nothing when it is about a call that nobody knows."""
 UNKNOWN_CALL = "CA" + "0" * 32
+LOADING, LOOK_AGAIN = 20.0, 1.0
+"""Seconds for which a web process that has just begun may load its engines, and between two looks."""
 SLOW = 1.0
 """Seconds for an answer: a caller hears ringing for so long, or silence."""
 
@@ -120,17 +123,22 @@ def check_http(deployment: Deployment) -> Iterator[Finding]:
             yield green(f"{path} reaches the application")
         else:
             yield explain(path, answer)
-    yield from _judge_readiness(request(deployment, "GET", "/readyz"))
-
-
-def _judge_readiness(answer: Answer) -> Iterator[Finding]:
-    try:
-        problems = json.loads(answer.body)["problems"]
-    except (ValueError, KeyError, TypeError):
-        return  # a proxy need not pass it on
+    problems = _read_problems(deployment)
+    patience = time.monotonic() + LOADING
+    while problems and all("loading" in one for one in problems) and time.monotonic() < patience:
+        time.sleep(LOOK_AGAIN)
+        problems = _read_problems(deployment)
     if problems:
-        text = f"the web process takes no calls: {'; '.join(map(str, problems))}"
+        text = f"the web process takes no calls: {'; '.join(problems)}"
         yield red(text, "Wait until it has loaded its engines, or look at its log.")
+
+
+def _read_problems(deployment: Deployment) -> list[str]:
+    """What keeps the web process from taking calls, by ``/readyz``; nothing if the proxy does not pass that on."""
+    try:
+        return [str(one) for one in json.loads(request(deployment, "GET", "/readyz").body)["problems"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def explain(path: str, answer: Answer) -> Finding:

@@ -53,7 +53,8 @@ def latency(ask: Callable[[], object]) -> float:
 
 
 def milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.1f} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms"
+    digits = 2 if seconds < 0.001 else 1 if seconds < 0.01 else 0
+    return f"{1000 * seconds:.{digits}f} ms"
 
 
 def in_short(error: Exception) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import connections
 
 from clientcaller.doctor.deployment import Deployment
 from clientcaller.selfcall.conversation import Conversation
@@ -53,7 +54,14 @@ async def call_ourselves(
         call = await network.call_in(ScriptedCaller(prepared), from_number=number, to_number=number)
         call.tape.on_event = on_event
         await call.wait()
-    return await asyncio.to_thread(_describe, call, network, tuple(lines))
+    return await asyncio.to_thread(_describe_in_thread, call, network, tuple(lines))
+
+
+def _describe_in_thread(call: PhoneCall, network: PhoneNetwork, lines: tuple[str, ...]) -> Conversation:
+    try:
+        return _describe(call, network, lines)
+    finally:
+        connections.close_all()
 
 
 def _describe(call: PhoneCall, network: PhoneNetwork, lines: tuple[str, ...]) -> Conversation:

@@ -25,6 +25,8 @@ class Behaviour:
     alter: Callable[[str], str] = lambda head: head
     """Changes the request line and the headers; a text that begins with ``HTTP/`` is answered instead."""
     alter_body: Callable[[bytes], bytes] = lambda body: body
+    alter_answer: Callable[[bytes], bytes] = lambda answer: answer
+    """Changes what comes first of an answer."""
     holds_answers: bool = False
     """Whether it collects what comes back from a socket and passes it on now and then."""
     ends_sockets: bool = False
@@ -84,7 +86,7 @@ class Front:
         while data := await source.read(65536):
             if is_socket and self.behaviour.holds_answers and not first:
                 await asyncio.sleep(HELD)
-            target.write(data)
+            target.write(self.behaviour.alter_answer(data) if first else data)
             await target.drain()
             if is_socket and self.behaviour.ends_sockets:
                 return

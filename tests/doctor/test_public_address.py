@@ -200,9 +200,9 @@ def _proxy_changes_the_host(world: World) -> None:
     behave(world, alter=replace(f"Host: {HOST}", "Host: backend"))
 
 
-@FAULTS.add("http", "red", "takes no calls: engines are loading", "engines")
+@FAULTS.add("http", "red", "takes no calls: engines: no worker serves them", "its log")
 def _web_process_is_not_ready(world: World) -> None:
-    world.request.addfinalizer(readiness.add_readiness_check(lambda: "engines are loading"))
+    world.request.addfinalizer(readiness.add_readiness_check(lambda: "engines: no worker serves them"))
 
 
 # --- The signature -----------------------------------------------------------------------------------------
@@ -285,6 +285,12 @@ def _proxy_removes_the_signature_of_the_upgrade(world: World) -> None:
     behave(world, alter=without("x-twilio-signature"))
 
 
+@FAULTS.add("websocket", "red", "31924", "Turn off compression")
+def _tunnel_compresses_what_was_not_offered(world: World) -> None:
+    extension = b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    behave(world, alter_answer=lambda answer: answer.replace(b"\r\n\r\n", extension, 1))
+
+
 @FAULTS.add("websocket", "red", "frames do not come back", "keep the socket open")
 def _proxy_ends_the_socket(world: World) -> None:
     behave(world, ends_sockets=True)
@@ -309,6 +315,13 @@ def test_a_fault_is_found_and_one_line_says_what_to_do(fault: Fault, world: Worl
 def test_a_healthy_public_address_is_green(name: str, world: World, line: Line):
     result = look(name, world.deployment)
     assert {one.level for one in result.findings} == {"green"}, lines(result)
+
+
+def test_a_web_process_that_loads_its_engines_is_waited_for(world: World, line: Line, monkeypatch):
+    monkeypatch.setattr(public, "LOOK_AGAIN", 0.01)
+    said = ["engines are loading", "engines are loading"]
+    world.request.addfinalizer(readiness.add_readiness_check(lambda: said.pop() if said else ""))
+    assert look("http", world.deployment).level == "green"
 
 
 def test_the_application_may_be_below_a_path(world: World, line: Line):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.management import call_command
+from django.db import connections
 
 from calls.api.stats import report_calls
 from calls.carrier_account import CarrierAccount
@@ -125,9 +126,15 @@ async def test_a_real_call_is_spoken_and_recorded_by_twilio(server, settings, tm
             auth_token=settings.TWILIO_AUTH_TOKEN,
             base_url=network.rest_url,
         )
-        conversation = await asyncio.to_thread(
-            real.call_ourselves, account, [LINE], to_number=NUMBER, from_number=NUMBER, pause=3, say=lambda text: None
-        )
+
+        def call() -> Conversation:
+            try:
+                numbers = {"to_number": NUMBER, "from_number": NUMBER}
+                return real.call_ourselves(account, [LINE], **numbers, pause=3, say=lambda text: None)
+            finally:
+                connections.close_all()
+
+        conversation = await asyncio.to_thread(call)
     assert problems(conversation) == []
     assert len(conversation.answered) == 1
     placed = next(
