@@ -103,3 +103,5 @@ def begin_at_zero(kind: str, *by_error: Counter) -> None:
 
 for _kind in KINDS:
     begin_at_zero(_kind, ENGINE_ERRORS)
+for _kind in ("stt", "llm"):  # the voices have no queue
+    ENGINE_QUEUE_WAIT.labels(_kind)
