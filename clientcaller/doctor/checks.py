@@ -1,13 +1,22 @@
-"""All checks: this module imports those that have some, in the order in which their checks run."""
+"""All checks in the order in which they run: that of the modules here, and within a module that of their functions."""
 
-# The order is that of a report, so that it is not sorted.
-from clientcaller.doctor import configuration  # noqa: F401, I001
-from clientcaller.doctor import stores  # noqa: F401
-from clientcaller.doctor import agents  # noqa: F401
-from clientcaller.doctor import processes  # noqa: F401
-from clientcaller.doctor import clock  # noqa: F401
-from clientcaller.doctor import engines  # noqa: F401
-from clientcaller.doctor import public  # noqa: F401
-from clientcaller.doctor import media_path  # noqa: F401
-from clientcaller.doctor import account  # noqa: F401
+from clientcaller.doctor import (
+    account,
+    agents,
+    clock,
+    configuration,
+    engines,
+    media_path,
+    processes,
+    public,
+    stores,
+)
 from clientcaller.doctor.registry import CHECKS as CHECKS
+
+MODULES = (configuration, stores, agents, processes, clock, engines, public, media_path, account)
+
+# The modules may have been imported in another order.
+_places = {module.__name__: place for place, module in enumerate(MODULES)}
+_ordered = sorted(CHECKS.items(), key=lambda entry: _places.get(entry[1].look.__module__, len(MODULES)))
+CHECKS.clear()
+CHECKS.update(_ordered)

@@ -29,6 +29,7 @@ async def call_ourselves(
     deployment: Deployment,
     lines: Sequence[str],
     *,
+    number: str,
     engine: TextToSpeech,
     voice: str,
     folder: Path | None = None,
@@ -49,7 +50,6 @@ async def call_ourselves(
         strict=False,
         ca_file=deployment.ca_file,
     )
-    number = settings.TWILIO_PHONE_NUMBER
     async with network:
         call = await network.call_in(ScriptedCaller(prepared), from_number=number, to_number=number)
         call.tape.on_event = on_event

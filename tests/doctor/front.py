@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from channels.routing import ProtocolTypeRouter
 
-HELD = 0.6
+HELD = 0.9
 """Seconds for which a proxy that collects data holds it."""
 
 

@@ -120,7 +120,7 @@ def _redis_is_a_replica(world: World) -> None:
 @FAULTS.add("redis", "yellow", "answers within", "near the web processes")
 def _redis_is_far_away(world: World) -> None:
     world.settings.REDIS_URL = world.request.getfixturevalue("redis_server").url
-    world.monkeypatch.setattr(stores, "latency", lambda ask: (ask(), 0.08)[1])
+    world.monkeypatch.setattr(stores, "SLOW_REDIS", 0.0)
 
 
 @FAULTS.add("agents", "red", "no active agent answers …142", "make an agent active")

@@ -12,7 +12,7 @@ import pytest
 
 from calls import callbacks, signatures
 from calls.services import readiness
-from clientcaller.doctor import public
+from clientcaller.doctor import media_path, public
 from clientcaller.doctor.deployment import Deployment
 from tests.doctor.authority import HOST, Authority
 from tests.doctor.faults import Fault, Faults, World, assert_found, lines, look
@@ -312,7 +312,8 @@ def test_a_fault_is_found_and_one_line_says_what_to_do(fault: Fault, world: Worl
 
 
 @pytest.mark.parametrize("name", ["dns", "tls", "http", "signature", "websocket"])
-def test_a_healthy_public_address_is_green(name: str, world: World, line: Line):
+def test_a_healthy_public_address_is_green(name: str, world: World, line: Line, monkeypatch):
+    monkeypatch.setattr(media_path, "BUNCHED", 60.0)
     result = look(name, world.deployment)
     assert {one.level for one in result.findings} == {"green"}, lines(result)
 

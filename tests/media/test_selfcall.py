@@ -54,7 +54,9 @@ def problems(conversation: Conversation) -> list[str]:
 
 @SHORT
 async def test_a_simulated_call_goes_through_tls_and_is_no_customers_call(deployment):
-    conversation = await simulated.call_ourselves(deployment, [LINE, LINE], engine=EspeakTextToSpeech(), voice="")
+    conversation = await simulated.call_ourselves(
+        deployment, [LINE, LINE], number=NUMBER, engine=EspeakTextToSpeech(), voice=""
+    )
     assert problems(conversation) == []
     assert len(conversation.answered) == 2
     assert conversation.replies[1].startswith("We open at nine")
@@ -69,7 +71,9 @@ async def test_a_simulated_call_goes_through_tls_and_is_no_customers_call(deploy
 
 async def test_a_call_that_is_not_answered_says_what_twilio_would_report(deployment, settings):
     settings.TWILIO_AUTH_TOKEN = "another-token-than-that-of-the-server"
-    conversation = await simulated.call_ourselves(deployment, [LINE], engine=EspeakTextToSpeech(), voice="")
+    conversation = await simulated.call_ourselves(
+        deployment, [LINE], number=NUMBER, engine=EspeakTextToSpeech(), voice=""
+    )
     (problem,) = problems(conversation)
     assert problem.startswith("The agent was not heard. Twilio would report 11200")
 
@@ -130,7 +134,7 @@ async def test_a_real_call_is_spoken_and_recorded_by_twilio(server, settings, tm
         def call() -> Conversation:
             try:
                 numbers = {"to_number": NUMBER, "from_number": NUMBER}
-                return real.call_ourselves(account, [LINE], **numbers, pause=3, say=lambda text: None)
+                return real.call_ourselves(account, [LINE], **numbers, pause=5, say=lambda text: None)
             finally:
                 connections.close_all()
 

@@ -53,6 +53,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--words", type=float, default=0.5, metavar="SHARE", help="share of words to be recognised (%(default)s)"
         )
+        parser.add_argument(
+            "--to", dest="to_number", metavar="NUMBER", help="our number (default: TWILIO_PHONE_NUMBER)"
+        )
         parser.add_argument("--from", dest="from_number", metavar="NUMBER", help="another number to call from, if real")
         parser.add_argument("--pause", type=int, default=PAUSE, metavar="S", help="wait for each reply, if real (8)")
         parser.add_argument("--voice", default="", help="the voice of the simulated caller, such as de or en-us+adam")
@@ -62,14 +65,16 @@ class Command(BaseCommand):
 
     @interruptible
     def handle(self, *args: Any, **options: Any) -> None:
-        if not settings.TWILIO_PHONE_NUMBER:
+        number = options["to_number"] or settings.TWILIO_PHONE_NUMBER
+        if not number:
             raise CommandError("TWILIO_PHONE_NUMBER is not set, so there is no number to call.")
         is_simulated = options["simulated"] or settings.SIMULATED
         lines = tuple(options["say"] or LINES)
         out = self.stderr if options["json"] else self.stdout
         kind = "a simulated" if is_simulated else "a real"
-        out.write(f"Placing {kind} call from {masked(settings.TWILIO_PHONE_NUMBER)} to itself ...")
-        conversation = self._simulated(lines, options) if is_simulated else self._real(lines, options, out)
+        out.write(f"Placing {kind} call from {masked(number)} to itself ...")
+        hold = self._simulated if is_simulated else self._real
+        conversation = hold(number, lines, options, out)
         limit = options["limit"] or (LIMIT if is_simulated else REAL_LIMIT)
         problems = list(problems_of(conversation, limit=limit, least_words=options["words"]))
         if options["json"]:
@@ -79,13 +84,14 @@ class Command(BaseCommand):
         if problems:
             sys.exit(1)
 
-    def _simulated(self, lines: tuple[str, ...], options: dict[str, Any]) -> Conversation:
+    def _simulated(self, number: str, lines: tuple[str, ...], options: dict[str, Any], out: Any) -> Conversation:
         deployment = Deployment(ca_file=options["ca_file"], connect_to=options["connect_to"])
         try:
             return asyncio.run(
                 simulated.call_ourselves(
                     deployment,
                     lines,
+                    number=number,
                     engine=LaptopTextToSpeech(),
                     voice=options["voice"],
                     folder=Path(settings.VAR_DIR) / "selfcall",
@@ -94,8 +100,7 @@ class Command(BaseCommand):
         except (EngineError, MediaError, OSError) as error:
             raise CommandError(f"The call could not be played: {error}") from error
 
-    def _real(self, lines: tuple[str, ...], options: dict[str, Any], out: Any) -> Conversation:
-        number = settings.TWILIO_PHONE_NUMBER
+    def _real(self, number: str, lines: tuple[str, ...], options: dict[str, Any], out: Any) -> Conversation:
         try:
             account = open_account()
         except CarrierError as error:
