@@ -15,6 +15,7 @@ from pythonjsonlogger.json import JsonFormatter
 from calls.call_context import current_call
 from calls.plain_text import printable
 from calls.seldom import Ration
+from inference import usage
 
 # E.164 with its plus (also percent-encoded), or a bare run of as many digits. It must not stand inside a word, so that
 # hexadecimal ids (CallSid, UUID) stay whole.
@@ -101,7 +102,7 @@ class JSONFormatter(JsonFormatter):
             "logger": record.name,
             "message": record.getMessage().rstrip("\n"),
         }
-        if call := current_call():
+        if call := current_call() or usage.current_call():
             line["call"] = call
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -102,7 +102,7 @@ class EngineCollector(Collector):
         now = self._loop.time() if self._loop is not None else 0.0
         for kind, engine in self._engines.items():
             for health in health_of(engine, now=now):
-                usable.add_metric([kind, health.name], health.state == "ready")
+                usable.add_metric([kind, health.name], float(health.state == "ready"))
                 for outcome in ("served", "failed", "timed_out", "skipped"):
                     requests.add_metric([kind, health.name, outcome], getattr(health, outcome))
         yield usable
@@ -130,7 +130,7 @@ class EngineCollector(Collector):
             free = sum(one.free for one in ready)
             slots.add_metric([kind, "free"], free)
             slots.add_metric([kind, "used"], sum(one.slots for one in ready) - free)
-            silent.add_metric([kind], bool(getattr(engine, "layer_is_silent", False)))
+            silent.add_metric([kind], float(getattr(engine, "layer_is_silent", False)))
         yield workers
         yield slots
         yield silent
@@ -158,7 +158,7 @@ class EngineCollector(Collector):
             free = max(0, server.free)
             slots.add_metric([server.alias, "free"], free if server.state == "ready" else 0)
             slots.add_metric([server.alias, "used"], server.slots - free)
-            draining.add_metric([server.alias], server.state in ("draining", "gone"))
+            draining.add_metric([server.alias], float(server.state in ("draining", "gone")))
         yield slots
         yield draining
 

@@ -17,7 +17,9 @@ Usage = dict[str, dict[str, dict[str, float]]]
 class UsageMeter:
     """Adds up the amounts of one call. All methods are called on the event loop's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: str = "") -> None:
+        self.call = call
+        """The id of the call, for the log."""
         self._amounts: Usage = {}
 
     @property
@@ -62,6 +64,12 @@ class UsageMeter:
 
 
 _current: ContextVar[UsageMeter | None] = ContextVar("usage_meter", default=None)
+
+
+def current_call() -> str:
+    """Return the id of the call that makes this request; empty if none does."""
+    meter = _current.get()
+    return meter.call if meter is not None else ""
 
 
 def current() -> UsageMeter | None:

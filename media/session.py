@@ -70,7 +70,7 @@ class Session:
         load: ReplyLoad | None = None,
     ) -> None:
         self._claim = claim
-        self._usage = UsageMeter()
+        self._usage = UsageMeter(str(claim.call_id))
         self._hang_up = hang_up
         self._loop = asyncio.get_running_loop()
         self._clock = StreamClock()

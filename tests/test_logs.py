@@ -12,6 +12,7 @@ import pytest
 
 from calls.call_context import about_call, found_call
 from clientcaller.logs import ClientFaults, DiscreetFormatter, JSONFormatter, StrangersLines, discreet
+from inference.usage import UsageMeter, metering
 from media.consumers import refusals
 
 
@@ -194,3 +195,10 @@ def test_a_line_says_which_call_it_is_about(json_log):
     found_call(one)
     logger.warning("fifth")
     assert [line.get("call") for line in lines()] == [str(one), None, str(other), str(one), None]
+
+
+def test_a_line_of_a_worker_is_about_the_call_whose_session_it_serves(json_log):
+    logger, lines = json_log
+    with metering(UsageMeter("575d3daf-1223-4f1a-859f-7deb16cab839")):
+        logger.warning("tts: closing a voice failed")
+    assert lines()[0]["call"] == "575d3daf-1223-4f1a-859f-7deb16cab839"

@@ -140,4 +140,5 @@ def open_message(
         tools.may_wait,
         finished="finished" in ends,
         broken_off="broken-off" in ends,
+        call=usage.current_call(),
     )

@@ -27,14 +27,14 @@ logger = logging.getLogger(__name__)
 class ServedSession:
     """The worker's end of a session."""
 
-    def __init__(self, server: Server, id: int, peer: str) -> None:
+    def __init__(self, server: Server, id: int, peer: str, call: str = "") -> None:
         self.id = id
         self.peer = peer
         """The channel of the client."""
         self.over = False
         """Set by the server when it has finished the session: nothing is sent to the client any more."""
         self._server = server
-        self._meter = UsageMeter()
+        self._meter = UsageMeter(call)
         """Counts what the session uses at an engine that bills. The client gets it with the next answer."""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -78,8 +78,12 @@ class ServedSession:
             self.send(wire.Failed.from_error(self.id, request, unexpected(error)))
 
     async def release(self) -> None:
-        """Release what the session holds of the engine. Called once."""
+        """Release what the session holds of the engine. Called once, in the session's own ``metering``."""
         await cancel_and_wait(*self._tasks)
+
+    async def release_metered(self) -> None:
+        with metering(self._meter):
+            await self.release()
 
 
 def unexpected(error: Exception) -> EngineError:
@@ -90,7 +94,7 @@ class ServedTranscription(ServedSession):
     """One utterance."""
 
     def __init__(self, server: Server, peer: str, opened: wire.OpenTranscription, engine: SpeechToText) -> None:
-        super().__init__(server, opened.session, peer)
+        super().__init__(server, opened.session, peer, opened.call)
         on_partial = partial(self._send_words, 0) if opened.partials else None
         with metering(self._meter):
             self._transcription = engine.open(
@@ -155,7 +159,7 @@ class ServedReply(ServedSession):
     """One reply of a language model."""
 
     def __init__(self, server: Server, peer: str, opened: wire.OpenReply, engine: LanguageModel) -> None:
-        super().__init__(server, opened.session, peer)
+        super().__init__(server, opened.session, peer, opened.call)
         self._credit = asyncio.Semaphore(wire.WINDOW)
         self.start_task(0, partial(self._answer, opened, engine)).add_done_callback(lambda _: server.finish(self))
 
@@ -204,7 +208,7 @@ class ServedSpeech(ServedSession):
     """The voice of one call."""
 
     def __init__(self, server: Server, peer: str, opened: wire.OpenSpeech, engine: TextToSpeech) -> None:
-        super().__init__(server, opened.session, peer)
+        super().__init__(server, opened.session, peer, opened.call)
         with metering(self._meter):
             self._speech = engine.open(voice=opened.voice, language=opened.language)
         self._turns: dict[int, ServedTurn] = {}

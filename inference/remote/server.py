@@ -16,6 +16,7 @@ from inference.remote.pulse import Pulse
 from inference.remote.served import ServedReply, ServedSession, ServedSpeech, ServedTranscription, unexpected
 from inference.remote.waiting import cancel_and_wait, wait_at_most
 from inference.types import EngineError, EngineFull
+from inference.usage import UsageMeter, metering
 
 logger = logging.getLogger(__name__)
 
@@ -269,7 +270,8 @@ class Server:
             session = self._make_session(peer, message)
         except Exception as error:
             if not isinstance(error, EngineError):
-                logger.exception("%s: unexpected error in opening a session; it is refused", self.alias)
+                with metering(UsageMeter(message.call)):
+                    logger.exception("%s: unexpected error in opening a session; it is refused", self.alias)
             self.refuse(peer, message.session, error if isinstance(error, EngineError) else unexpected(error))
             if slot is not None:
                 self.links.remove(slot)
@@ -307,7 +309,7 @@ class Server:
         self.links.remove(session)
         if not session.over:
             session.over = True
-            task = asyncio.ensure_future(session.release())
+            task = asyncio.ensure_future(session.release_metered())
             self._releasing.add(task)
             task.add_done_callback(self._on_released)
         self.update()

@@ -154,6 +154,7 @@ class RemoteTranscription:
                 partials,
                 self._others,
                 self._keyterms,
+                call=self.meter.call if self.meter is not None else "",
             )
         )
         self._send_sound()

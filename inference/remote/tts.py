@@ -269,7 +269,8 @@ class RemoteSpeech:
 
     def opened(self, session: RemoteSession) -> None:
         """Open the voice and begin its turns, each where it is. A worker that takes over learns no more than that."""
-        session.send(wire.OpenSpeech(session.id, self._engine.rate_hz, self._voice, self._language))
+        call = self.meter.call if self.meter is not None else ""
+        session.send(wire.OpenSpeech(session.id, self._engine.rate_hz, self._voice, self._language, call))
         if self._memory is not None and self._engine.workers.remembers(session.peer):
             for message in self._memory.messages(session.id):
                 session.send(message)

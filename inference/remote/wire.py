@@ -96,6 +96,8 @@ class OpenTranscription(_Message, frozen=True):
     others: Annotated[list[Name], Meta(max_length=MAX_LANGUAGES)] = []
     """Workers of earlier versions ignore it, and ``keyterms``."""
     keyterms: Annotated[list[Name], Meta(max_length=MAX_KEYTERMS)] = []
+    call: Name = ""
+    """The id of the call, for the log of the worker. Workers of earlier versions ignore it."""
 
 
 class OpenReply(_Message, frozen=True):
@@ -119,6 +121,8 @@ class OpenReply(_Message, frozen=True):
     broken_off: bool = False
     """Whether the last message of the assistant was broken off and is to be finished, in place of a message of that
     role. Workers of earlier versions begin again."""
+    call: Name = ""
+    """The id of the call, for the log of the worker. Workers of earlier versions ignore it."""
 
 
 class OpenSpeech(_Message, frozen=True):
@@ -127,6 +131,8 @@ class OpenSpeech(_Message, frozen=True):
     rate_hz: Rate
     voice: Name
     language: Name
+    call: Name = ""
+    """The id of the call, for the log of the worker. Workers of earlier versions ignore it."""
 
 
 class Push(_Message, frozen=True):

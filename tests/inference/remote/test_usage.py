@@ -102,3 +102,23 @@ async def test_a_turn_that_is_stopped_is_counted_as_well():
 async def test_without_a_call_nothing_is_counted():
     async with serving("stt", BillingSpeechToText(final_delay=0.001)), started(RemoteSpeechToText()) as stt:
         assert (await stt.open().finish()).text
+
+
+@in_virtual_time
+async def test_a_worker_learns_which_call_asks_so_that_its_log_can_say_it(monkeypatch):
+    told = []
+    monkeypatch.setitem(globals(), "bill", lambda kind, **_: told.append((kind, usage.current_call())))
+    engines = {"stt": BillingSpeechToText, "llm": BillingLanguageModel, "tts": BillingTextToSpeech}
+    for kind, engine in engines.items():
+        client = {"stt": RemoteSpeechToText, "llm": RemoteLanguageModel, "tts": RemoteTextToSpeech}[kind]()
+        async with serving(kind, engine()), started(client):
+            with metering(UsageMeter(f"call of {kind}")):
+                if kind == "stt":
+                    await client.open().finish()
+                elif kind == "llm":
+                    async with aclosing(client.stream([Message("user", "Hello?")])) as deltas:
+                        assert [delta async for delta in deltas]
+                else:
+                    async with aclosing(client.open().speak(clauses("We open at ten."))) as chunks:
+                        assert [chunk async for chunk in chunks]
+    assert told == [(kind, f"call of {kind}") for kind in engines]
