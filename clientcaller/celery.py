@@ -1,10 +1,11 @@
 """The Celery application: a worker and a scheduler that start tasks for what is due in the database."""
 
+import logging
 import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_ready
+from celery.signals import celeryd_init, setup_logging, worker_init, worker_ready
 from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clientcaller.settings")
@@ -16,6 +17,16 @@ TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "clientcaller.redis_b
 app = Celery("clientcaller")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@celeryd_init.connect
+def _log_only_json(instance: Any, **_: Any) -> None:
+    """Celery prints a banner of many lines, and a warning if it runs as root. Neither is JSON."""
+    from django.conf import settings
+
+    if settings.LOG_FORMAT == "json":
+        instance.quiet = True
+        logging.captureWarnings(True)
 
 
 @worker_init.connect

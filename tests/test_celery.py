@@ -73,8 +73,8 @@ def test_a_worker_runs_the_task_of_another_process_and_logs_in_the_project_forma
     worker.wait_for(r"^\S+ \S+ WARNING tests\.celery_tasks: said hello$")
 
 
-def test_a_worker_that_shall_end_finishes_its_tasks(tmp_path):
-    env = process_env(tmp_path)
+def test_a_worker_that_shall_end_finishes_its_tasks_and_writes_json_alone_if_it_shall(tmp_path):
+    env = process_env(tmp_path, LOG_FORMAT="json")
     send(env, {**message("hello"), "name": "tests.celery_tasks.log_word_late"})
     with process(*WORKER, env=env) as worker:
         worker.wait_for("begins with hello")
@@ -82,6 +82,9 @@ def test_a_worker_that_shall_end_finishes_its_tasks(tmp_path):
         worker.wait_for("said hello")
         assert worker.wait() == 0
         assert "Warm shutdown" in worker.text
+        said = [json.loads(line) for line in worker.lines if "said hello" in line]
+        assert [(line["level"], line["logger"]) for line in said] == [("WARNING", "tests.celery_tasks")]
+        assert [line for line in worker.lines if line and not line.startswith(("{", "worker: "))] == []
 
 
 def test_beat_and_worker_continue_when_redis_is_back_and_log_its_absence_once(own_redis, tmp_path):

@@ -40,6 +40,11 @@ def readiness(port: int) -> tuple[int, dict]:
             return error.code, json.load(error)
 
 
+def scrape(port: int) -> str:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return answer.read().decode()
+
+
 def scripted(*steps: Step) -> ScriptedCaller:
     return ScriptedCaller([*steps, HangUp()])
 
@@ -51,7 +56,8 @@ async def test_calls_end_by_themselves_or_go_on_elsewhere_and_new_ones_come_to_a
     await asyncio.to_thread(migrate, env)
     async with AsyncExitStack() as stack:
         first = stack.enter_context(web_server(first_port, {**env, "DRAIN_LIMIT": "4"}))
-        second = stack.enter_context(web_server(second_port, env))
+        metrics_port = reserve_port()
+        second = stack.enter_context(web_server(second_port, {**env, "METRICS_PORT": str(metrics_port)}))
         for server in (first, second):
             await asyncio.to_thread(server.wait_for, "Uvicorn running")
         await stack.enter_async_context(balancer(public, first_port, second_port))
@@ -79,6 +85,8 @@ async def test_calls_end_by_themselves_or_go_on_elsewhere_and_new_ones_come_to_a
         await asyncio.to_thread(second.wait_for, "waiting for 2 calls to end, for 900 s at most")
         status, answer = await asyncio.to_thread(readiness, second_port)
         assert (status, answer["problems"], answer["draining"]["calls"]) == (503, ["draining"], 2)
+        metrics = await asyncio.to_thread(scrape, metrics_port)
+        assert {"clientcaller_draining 1.0", "clientcaller_streams 2.0"} <= set(metrics.splitlines())
         await early.wait()
         await late.wait()
         assert await asyncio.to_thread(second.wait) == -signal.SIGTERM
