@@ -47,5 +47,5 @@ def test_what_is_left_is_what_there_is_more_of_than_chance_explains():
 
 def test_growth_is_that_of_the_last_half_of_the_time():
     soak = Soak(0.0, ended=200, memory=[(0.0, 0, 100.0), (10.0, 100, 180.0), (15.0, 150, 180.5), (20.0, 200, 181.0)])
-    assert growth(soak) == pytest.approx(1.0)
+    assert growth(soak.memory) == pytest.approx(1.0)
     assert course(soak)[:3] == [(0, 100.0), (100, 180.0), (100, 180.0)]

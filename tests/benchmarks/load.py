@@ -129,6 +129,12 @@ class Observed:
     """Sockets to services that were lost in use."""
 
 
+def resident_mb(pid: int) -> float:
+    """The resident memory of a process now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+
 @dataclass(frozen=True)
 class Server:
     """The server under test."""
@@ -146,8 +152,7 @@ class Server:
     @property
     def memory_mb(self) -> float:
         """Resident memory now."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+        return resident_mb(self.process.pid)
 
     def observe(self) -> Observed:
         """What the process tells about itself, if it is that of ``OBSERVED``."""
