@@ -240,7 +240,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         pod = start_pod(folder, options.workers, stack) if options.workers else None
-        environment = {**SCRIPTED, **({"ENGINES_PROFILE": "remote", "REDIS_URL": pod.redis.url} if pod else {})}
+        environment = {"ENGINES_PROFILE": "remote", "REDIS_URL": pod.redis.url} if pod else SCRIPTED
         # All cores: this measures what is left, not how fast it goes.
         server = stack.enter_context(
             serving(
