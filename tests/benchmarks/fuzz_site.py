@@ -21,6 +21,8 @@ RECORDS_PATIENCE = 300.0
 """Seconds until the streams of a batch are on record: a busy server works off what their sockets have sent before."""
 LOOK_INTERVAL = 0.05
 """Seconds between two looks at whether the server is ready, or the streams are on record."""
+BEFORE, BEHIND = 5, 60
+"""Lines of the log that are shown before and from the first line of a traceback."""
 
 
 class Fault(Exception):
@@ -57,8 +59,11 @@ class Site:
     def check(self) -> None:
         if not self.process.running:
             raise Fault("the process has ended")
-        if "Traceback" in self.process.text:
-            raise Fault("a traceback is in the log")
+        lines = self.process.lines
+        for at, line in enumerate(lines):
+            if "Traceback" in line:
+                around = "\n".join(lines[max(0, at - BEFORE) : at + BEHIND])
+                raise Fault(f"a traceback is in the log:\n{around}")
 
     def check_memory(self) -> None:
         for what, sizes in self.memory.items():
