@@ -32,6 +32,7 @@ from calls.services import draining, valid_stream_signature
 from clientcaller import metrics
 from clientcaller.web import protocol
 from clientcaller.web.protocol import BoundedProtocol
+from clientcaller.web.sockets import SocketProtocol
 from media.runtime import hand_over_calls, in_own_connection
 
 logger = logging.getLogger("clientcaller.web.server")
@@ -127,7 +128,7 @@ def configuration(*, host: str, port: int) -> uvicorn.Config:
         port=port,
         loop="uvloop",
         http=BoundedProtocol,
-        ws="websockets-sansio",
+        ws=SocketProtocol,
         ws_max_size=65536,
         lifespan="on",
         access_log=False,

@@ -15,6 +15,7 @@ import uvicorn
 from calls.seldom import Seldom
 from clientcaller.web import handler, protocol
 from clientcaller.web.protocol import BoundedProtocol
+from clientcaller.web.sockets import SocketProtocol
 from tests.media.odd_messages import CLOSE, CONTINUED, TEXT, frame
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -29,6 +30,8 @@ class Application:
         self.go = asyncio.Event()
         self.go.set()
         self.asked = 0
+        self.received: list[str | None] = []
+        """The messages of WebSockets."""
         self.left = asyncio.Event()
         """The client of ``/endless`` has left."""
 
@@ -37,8 +40,8 @@ class Application:
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.accept"})
-            while (await receive())["type"] != "websocket.disconnect":
-                """It reads until the client has left."""
+            while (event := await receive())["type"] != "websocket.disconnect":
+                self.received.append(event.get("text"))
             return
         if scope["path"] == "/endless":
             while (await receive())["type"] != "http.disconnect":
@@ -66,7 +69,7 @@ async def serving(application: Application, *, buffer: int | None = None) -> Asy
 
     ``buffer`` is the number of bytes that the system keeps of what was sent and not read.
     """
-    config = uvicorn.Config(application, http=BoundedProtocol, ws="websockets-sansio", lifespan="off", log_config=None)
+    config = uvicorn.Config(application, http=BoundedProtocol, ws=SocketProtocol, lifespan="off", log_config=None)
     config.load()
     state = uvicorn.server.ServerState()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -233,6 +236,30 @@ async def test_invalid_utf_8_closes_the_socket_with_one_line_in_the_log(caplog, 
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert [(record.levelname, record.exc_info) for record in warnings] == [("WARNING", None)]
     assert "invalid UTF-8" in warnings[0].getMessage()
+
+
+@pytest.mark.parametrize("also", [b"", frame(TEXT, b"\xfe")])
+async def test_invalid_utf_8_right_before_a_close_frame_costs_no_traceback(caplog, also):
+    async with serving(Application()) as connect:
+        reader, writer = await connect(UPGRADE + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        caplog.clear()
+        writer.write(frame(TEXT, b"\xff") + also + frame(CLOSE, (1000).to_bytes(2)))
+        assert (await reader.readexactly(4))[2:] == (1000).to_bytes(2)
+        await everything(reader)
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert {(record.levelname, record.exc_info) for record in warnings} == {("WARNING", None)}
+    assert all("invalid UTF-8" in record.getMessage() for record in warnings)
+
+
+async def test_a_message_right_before_a_close_frame_arrives():
+    application = Application()
+    async with serving(application) as connect:
+        reader, writer = await connect(UPGRADE + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(frame(TEXT, "später".encode()) + frame(CLOSE, (1000).to_bytes(2)))
+        await everything(reader)
+    assert application.received == ["später"]
 
 
 async def test_a_client_that_does_not_read_its_answer_is_left(monkeypatch):
