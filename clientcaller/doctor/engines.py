@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from django.conf import settings
 
 from clientcaller.doctor.deployment import Deployment
-from clientcaller.doctor.processes import describe_health
 from clientcaller.doctor.registry import Finding, check, green, red, yellow
 from inference.checking import Report
 from inference.checking import check as try_engines
@@ -40,5 +39,6 @@ def _judge(report: Report) -> Iterator[Finding]:
         yield green(text)
     for health in report.health:
         if health.failed or health.timed_out:
-            text = f"{alias}: of the fallback, {describe_health(health)}"
+            how = "failed" if health.failed else "did not answer in time"
+            text = f"{health.name} of the fallback {how}" + (f": {health.last_error}" if health.last_error else "")
             yield yellow(text, f"Calls use the next engine: manage.py engines {alias} --each shows what is wrong.")

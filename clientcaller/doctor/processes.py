@@ -15,7 +15,6 @@ from calls.services.slots import live_calls
 from clientcaller.doctor.deployment import Deployment
 from clientcaller.doctor.registry import Finding, NotChecked, check, green, red, yellow
 from inference.backends import make_engine
-from inference.health import EngineHealth
 from inference.remote.placement import RemoteEngine
 from inference.types import EngineError
 
@@ -124,8 +123,3 @@ async def _hear_workers(alias: str, entry: Mapping[str, Any]) -> Finding:
         return red(f"{alias}: no worker was heard for {HEARING:g} s", remedy)
     finally:
         await engine.close()
-
-
-def describe_health(health: EngineHealth) -> str:
-    """Why an engine of a fallback is not used, in short."""
-    return f"{health.name} {health.state}" + (f": {health.last_error}" if health.last_error else "")

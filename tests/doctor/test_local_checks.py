@@ -18,8 +18,8 @@ from django.utils import timezone
 from calls.encrypted_storage import EncryptedStorage
 from calls.models import Agent, Heartbeat
 from calls.services import heartbeats
-from clientcaller.doctor import clock, engines, stores
-from inference.checking import Report
+from clientcaller.doctor import clock, engines, processes, stores
+from inference.remote.placement import RemoteEngine
 from tests.doctor.conftest import SCRIPTED
 from tests.doctor.faults import Fault, Faults, World, assert_found, lines, look, use_database
 from tests.real_services import reserve_port
@@ -27,6 +27,7 @@ from tests.real_services import reserve_port
 pytestmark = pytest.mark.django_db(transaction=True)
 FAULTS = Faults()
 STATVFS = os.statvfs
+FALLBACK = "inference.engines.fallback.FallbackTextToSpeech"
 
 
 @FAULTS.add("settings", "red", "PUBLIC_BASE_URL must be the https address", "Change the setting")
@@ -261,10 +262,41 @@ def test_an_encrypted_storage_says_so_and_leaves_nothing_behind(world: World):
     assert not [*world.settings.MEDIA_ROOT.glob("doctor*")]
 
 
-def test_a_fallback_that_has_to_help_is_yellow(world: World, monkeypatch):
-    report = Report("tts", "inference.engines.fallback.FallbackTextToSpeech")
-    report.error = "the engine made no sound"
-    assert [one.level for one in engines._judge(report)] == ["red"]
+@pytest.mark.parametrize(
+    ("news", "level", "text"),
+    [
+        ([("ready", 3, 4), ("draining", 1, 4)], "green", "stt: 1 of 2 workers are ready, 3 of 4 slots are free"),
+        ([("ready", 0, 4)], "yellow", "stt: 1 of 1 workers are ready, 0 of 4 slots are free"),
+        ([("loading", 0, 0)], "red", "stt: 0 of 1 workers are ready, 0 of 0 slots are free"),
+    ],
+    ids=["free", "full", "loading"],
+)
+def test_workers_are_counted_by_what_they_announce(news, level, text, world: World, monkeypatch):
+    class Heard(RemoteEngine):
+        kind = "stt"
+
+        async def start(self) -> None:
+            announced = [SimpleNamespace(state=state, free=free, slots=slots) for state, free, slots in news]
+            self.workers = SimpleNamespace(all_news=announced)
+
+        async def close(self) -> None: ...
+
+    monkeypatch.setattr(processes, "make_engine", lambda alias, entry: Heard())
+    monkeypatch.setattr(processes, "LISTEN", 0.0)
+    remote = {"BACKEND": "inference.engines.remote.RemoteSpeechToText", "OPTIONS": {}}
+    world.settings.ENGINES = {**SCRIPTED, "stt": {"BACKEND": "a.fallback", "OPTIONS": {"engines": [remote]}}}
+    (finding,) = look("gpu-workers").findings
+    assert (finding.level, finding.text) == (level, text)
+
+
+def test_an_engine_of_a_fallback_that_fails_is_yellow_though_the_next_one_helps(world: World):
+    broken = {"BACKEND": "inference.engines.scripted.ScriptedTextToSpeech", "OPTIONS": {"failures": [{"rate": 1.0}]}}
+    both = {"engines": [{"NAME": "broken", **broken}, {"NAME": "whole", **SCRIPTED["tts"]}]}
+    world.settings.ENGINES = {**SCRIPTED, "tts": {"BACKEND": FALLBACK, "OPTIONS": both}}
+    first, second, *_ = look("engines").findings
+    assert first.level == "green"
+    assert second.level == "yellow"
+    assert second.text.startswith("tts engine 1 (broken) of the fallback failed: scripted speech")
 
 
 def _statvfs(folder, *, files: int) -> SimpleNamespace:
