@@ -28,6 +28,7 @@ from tests.inference.remote.processes import POD
 from tests.media.whole_calls import ask
 from tests.metric_values import our_metrics
 from tests.real_services import migrate, process, process_env, reserve_port
+from tests.test_metrics import MOST_SERIES
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "docker" / "grafana" / "dashboards" / "clientcaller.json").read_text(encoding="utf-8"))
@@ -155,6 +156,11 @@ async def test_every_query_of_the_dashboard_has_series_while_there_are_calls(tmp
             if not data["result"] and WITH_A_GPU not in query:
                 empty.append((name, query))
         assert empty == []
+        every = (await ask_prometheus(http, "query", query='{__name__=~"clientcaller_.+"}'))["result"]
+        of_a_call = re.compile(r"\d{6}|\d{4}-")
+        labels = [text for series in every for name, text in series["metric"].items() if name != "instance"]
+        assert [text for text in labels if of_a_call.search(text)] == []
+        assert len(every) < 3 * MOST_SERIES
         rules = (await ask_prometheus(http, "rules"))["groups"]
         assert {rule["health"] for group in rules for rule in group["rules"]} == {"ok"}
         firing = (await ask_prometheus(http, "query", query='ALERTS{alertstate="firing"}'))["result"]
