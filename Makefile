@@ -1,7 +1,7 @@
 # The commands of the project; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo talk run serve worker llm pod-check pod-stt pod-tts pod-llm test test-real lint audit bench bench-gpu bench-faults bench-restarts bench-flood bench-fuzz bench-schema bench-soak bench-turns clean python card
+.PHONY: help setup demo talk run serve worker proxy locks image-check llm pod-check pod-stt pod-tts pod-llm test test-real lint audit bench bench-gpu bench-faults bench-restarts bench-flood bench-fuzz bench-schema bench-soak bench-turns clean python card
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -15,6 +15,9 @@ SPEECH ?=
 MODELS ?=
 CARD ?=
 EXAMPLES ?= 500
+# A file of settings (docker/settings writes one) for `serve`, `worker` and `proxy`; without it, those of the environment.
+SETTINGS ?=
+LOAD := $(if $(SETTINGS),set -a && . $(abspath $(SETTINGS)) && set +a &&)
 # The environment of a GPU worker, beside REDIS_URL.
 POD := DJANGO_SETTINGS_MODULE=clientcaller.pod ENGINES_PROFILE=$${ENGINES_PROFILE:-gpu}
 # Tests that start their own database or use none, so that the choice of the database changes nothing for them.
@@ -75,14 +78,23 @@ talk: $(VENV)/.talk ## fetch small models and talk with them on this machine (TA
 run: setup ## start the server with reload, a Celery worker and a simulated telephone network
 	@$(PY) manage.py run $(HOST):$(PORT)
 
-serve: $(VENV)/.laptop ## start the server for production, with the settings of the environment (HOST, PORT)
-	@$(PY) manage.py check --deploy --fail-level ERROR
-	@$(PY) manage.py migrate --verbosity 0
-	@$(PY) manage.py collectstatic --noinput --verbosity 0
-	@exec $(PY) -m clientcaller.web.server --host $(HOST) --port $(PORT)
+serve: $(VENV)/.laptop ## start the server for production, with the settings of the environment or of a file (SETTINGS=docker/.env, HOST, PORT)
+	@$(LOAD) $(PY) manage.py check --deploy --fail-level ERROR
+	@$(LOAD) $(PY) manage.py migrate --verbosity 0
+	@$(LOAD) $(PY) manage.py collectstatic --noinput --verbosity 0
+	@$(LOAD) exec $(PY) -m clientcaller.web.server --host $(HOST) --port $(PORT)
 
 worker: $(VENV)/.laptop ## start a Celery worker: it dials, delivers webhooks and cleans up (with Redis, several may run)
-	@exec $(PY) -m celery -A clientcaller worker --beat --without-mingle --without-gossip
+	@$(LOAD) exec $(PY) -m celery -A clientcaller worker --beat --without-mingle --without-gossip
+
+proxy: ## start Caddy in front of the web processes, with certificates by itself (SETTINGS=docker/.env)
+	@$(LOAD) exec caddy run --config docker/Caddyfile
+
+locks: .venv-lock/.ready ## write requirements/locks/ anew: the packages of the images, with their digests
+	@PATH="$(CURDIR)/.venv-lock/bin:$$PATH" docker/lock
+
+image-check: $(VENV)/.dev ## as root on Debian 12: carry out docker/web.Dockerfile without a container engine, and run the result
+	@$(PY) -m tests.docker.images web.Dockerfile
 
 card:
 	@[ -n "$(CARD)" ] || { echo "Give the memory of the GPU in GB: make llm CARD=80 (H100), 48 (also A100) or 24. See docker/vllm/serve."; exit 1; }
@@ -152,4 +164,4 @@ bench-faults: $(VENV)/.dev ## measure what callers notice when workers and Redis
 	@$(PY) -m tests.benchmarks.faults $(BENCH)
 
 clean: ## delete the environments and var/, with the database and all recordings
-	@rm -rf $(VENV) .venv-stt .venv-tts .venv-llm .venv-bench .venv-audit var
+	@rm -rf $(VENV) .venv-stt .venv-tts .venv-llm .venv-bench .venv-audit .venv-lock var

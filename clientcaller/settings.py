@@ -137,7 +137,8 @@ SPOOL_DIR = VAR_DIR / "spool"
 """Data that must survive a loss of the database or the process: unfinished recordings and facts not yet written."""
 
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT = environment.folder("STATIC_DIR", VAR_DIR / "static")
+"""Where ``collectstatic`` puts the files of the pages."""
 # WhiteNoise would take these from DEBUG, which Django's test runner turns off after the settings are loaded.
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 # Django warns of this for every static file under ASGI. It is harmless, because the files are small.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -20,6 +21,9 @@ from inference.remote.placement import RemoteEngine, get_layer
 from inference.remote.server import KINDS, Server
 from inference.remote.worker import Worker
 from inference.types import EngineError
+
+ALIVE_INTERVAL = 5.0
+"""Seconds. The health check of the image allows three times as many."""
 
 Number = TypeVar("Number", int, float)
 
@@ -49,10 +53,18 @@ class Command(BaseCommand):
             help="seconds that open sessions may take to end (default: 30)",
         )
         parser.add_argument(
+            "--alive",
+            type=Path,
+            metavar="FILE",
+            help="touch this file every 5 s once the engines are loaded, for probes",
+        )
+        parser.add_argument(
             "--layer", default="default", help="alias of the channel layer for placements (default: default)"
         )
 
-    def handle(self, *, engines: list[str], slots: int, drain: float, layer: str, **options: Any) -> None:
+    def handle(
+        self, *, engines: list[str], slots: int, drain: float, layer: str, alive: Path | None = None, **options: Any
+    ) -> None:
         if unknown := [name for name in engines if name not in KINDS]:
             raise CommandError(f"There is no engine {', '.join(map(repr, unknown))}. Choose from: {', '.join(KINDS)}.")
         if not settings.REDIS_URL:
@@ -70,24 +82,36 @@ class Command(BaseCommand):
                 for name, engine in made.items()
             ]
             serve_metrics(role="worker", **settings.METRICS)
-            asyncio.run(run_worker(Worker(servers, drain=drain, ready=freeze_loaded)))
+            asyncio.run(run_worker(Worker(servers, drain=drain, ready=freeze_loaded), alive))
         except EngineError as error:
             raise CommandError(f"Cannot serve the engines: {error}") from error
 
 
-async def run_worker(worker: Worker) -> None:
+async def run_worker(worker: Worker, alive: Path | None = None) -> None:
     loop = asyncio.get_running_loop()
     engine_collector.watch_servers(worker.servers)
-    watching = asyncio.ensure_future(watch_loop())
+    watching = [asyncio.ensure_future(watch_loop())]
+    if alive is not None:
+        watching.append(asyncio.ensure_future(show_life(alive, worker.servers)))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     try:
         await worker.run()
     finally:
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         # From here on a signal ends the process: a thread that still loads a model cannot be stopped otherwise.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+async def show_life(file: Path, servers: Sequence[Server]) -> None:
+    """Touch a file while the event loop runs, from when the engines are loaded."""
+    for server in servers:
+        await server.loaded.wait()
+    while True:
+        await asyncio.to_thread(file.touch)
+        await asyncio.sleep(ALIVE_INTERVAL)
 
 
 def _at_least(least: float, kind: type[Number]) -> Callable[[str], Number]:
