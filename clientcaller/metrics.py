@@ -25,7 +25,8 @@ QUERY_SECONDS = Histogram(
     "clientcaller_database_query_seconds", "How long the database took for a query of this process.", buckets=WAITS
 )
 QUERIES_FAILED = Counter(
-    "clientcaller_database_failures_total", "Queries that failed because the database was away, locked or too slow."
+    "clientcaller_database_failures_total",
+    "Queries that failed: the database went away, was locked or too slow.",
 )
 
 
