@@ -166,7 +166,8 @@ OPERATIONS: Mapping[str, Mapping[str, dict[str, Any]]] = {
             "Get statistics",
             "Counts by status, the answer rate, durations, and percentiles of the response latency and of its stages, "
             "for the calls that were created between two times: in total, and by hour (up to 31 days) or by day (up to "
-            "366 days) in UTC. `current` describes the present moment.",
+            "366 days) in UTC. Calls from a number to itself are left out: they are tests. `current` describes the "
+            "present moment.",
             parameters=[
                 OpenApiParameter(
                     "from", OpenApiTypes.DATETIME, description="Default: a day before `to`, or 30 days by day."

@@ -97,7 +97,7 @@ def give_up(deployment: Deployment, error: CarrierError) -> NoReturn:
     """End a check of the account that gets no answer."""
     if deployment.is_simulated and error.kind is FailureKind.LATER:
         raise NotChecked("the simulated network does not run (manage.py network)") from error
-    raise NotChecked(f"Twilio gave no answer: {str(error).rstrip('.')}") from error
+    raise NotChecked(f"it could not be read: {str(error).rstrip('.')}") from error
 
 
 # --- Numbers -----------------------------------------------------------------------------------------------

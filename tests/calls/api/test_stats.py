@@ -45,6 +45,14 @@ def test_calls_are_counted_by_status_with_answer_rate_and_duration(api, make_cal
     assert total["average_duration"] == pytest.approx(30)
 
 
+def test_calls_from_a_number_to_itself_are_left_out(api, make_call):
+    add_turn(make_call(from_number="+15005550006", to_number="+15005550006"), 9.0)
+    add_turn(make_call(from_number="", to_number=""), 0.5)
+    total = get_stats(api)["total"]
+    assert total["calls"] == 1
+    assert total["latency"]["response_latency"]["count"] == 1
+
+
 def test_percentiles_of_the_response_latency_and_of_each_stage(api, make_call):
     for n in range(101):
         call = make_call(created_at=START)
