@@ -218,6 +218,7 @@ def _production() -> Iterator[CheckMessage]:
     if settings.ENGINES_PROFILE in ("scripted", "echo"):
         yield Warning(
             f"ENGINES_PROFILE is {settings.ENGINES_PROFILE}, which is for tests: callers cannot talk to it.",
+            hint="Set ENGINES_PROFILE to another profile, such as hosted.",
             id="calls.W017",
         )
     carrier = urlsplit(settings.TWILIO_API_BASE_URL)
@@ -238,10 +239,12 @@ def _production() -> Iterator[CheckMessage]:
         )
     if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         yield Warning(
-            "DATABASE_URL is not set, so SQLite is used. It suits one machine with few calls.", id="calls.W033"
+            "DATABASE_URL is not set, so SQLite is used. It suits one machine with few calls.",
+            hint="Set DATABASE_URL to a PostgreSQL database before there are more.",
+            id="calls.W033",
         )
     if not settings.REDIS_URL:
         text = (
             "REDIS_URL is not set, so all processes must run on one machine, and each counts API requests on its own."
         )
-        yield Warning(text, id="calls.W034")
+        yield Warning(text, hint="Set REDIS_URL to a Redis before there are more machines.", id="calls.W034")
