@@ -49,7 +49,7 @@ def promtool_test(case: dict) -> dict[str, object]:
     series = [{"series": name, "values": str(values)} for name, values in case["series"].items()]
     if not any("heartbeat" in name for name in case["series"]) and not case.get("is_alone"):
         beats = 'clientcaller_heartbeat_timestamp_seconds{instance="c", role="%s"}'
-        series += [{"series": beats % role, "values": "0+15x5760"} for role in ("beat", "worker")]
+        series += [{"series": beats % role, "values": "0+15x800"} for role in ("beat", "worker")]
     return {"name": case["name"], "interval": "15s", "input_series": series, "promql_expr_test": expected}
 
 
