@@ -115,6 +115,7 @@ def test_nothing_runs_with_more_rights_than_it_needs(services):
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert "privileged" not in service, name
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+        assert service["deploy"]["resources"]["limits"]["memory"], name
         assert "ports" not in service or name == "caddy", name
         assert service["restart"] == ("no" if name == "migrate" else "unless-stopped")
         assert service["init"] is True
