@@ -140,9 +140,9 @@ class Process:
 
 
 @contextmanager
-def process(*command: str | Path, env: Mapping[str, str]) -> Iterator[Process]:
+def process(*command: str | Path, env: Mapping[str, str], cwd: Path = ROOT) -> Iterator[Process]:
     """Run a program until the end of the block."""
-    started = Process(*command, env=env)
+    started = Process(*command, env=env, cwd=cwd)
     try:
         yield started
     finally:
@@ -164,8 +164,8 @@ def process_env(var_dir: Path, *, database_url: str = "", redis_url: str = "", *
     }
 
 
-def migrate(env: Mapping[str, str]) -> None:
-    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], env=env, cwd=ROOT, check=True)
+def migrate(env: Mapping[str, str], *, cwd: Path = ROOT) -> None:
+    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], env=env, cwd=cwd, check=True)
 
 
 _reserved_ports: dict[int, int] = {}

@@ -1,8 +1,9 @@
 """
-Web servers that are killed or restarted under calls, and workers that are restarted while they dial.
+Web servers that are killed, restarted or updated under calls, and workers that are restarted while they dial.
 
     python -m tests.benchmarks.restarts                 # make bench-restarts: 20 calls at once, both rows
     python -m tests.benchmarks.restarts --calls 5 --only killed
+    python -m tests.benchmarks.restarts --only upgraded --from REVISION
     python -m tests.benchmarks.restarts --caddy
 
 Two web servers run behind a proxy, with Redis and PostgreSQL; the engines follow a script. With ``--caddy``, the proxy
@@ -13,6 +14,8 @@ is Caddy with docker/Caddyfile, and the network calls through its TLS.
 - ``restarted``: a rolling restart of the worker and both web servers, by SIGTERM, while half of the calls are dialled
   and new ones take the place of those that end. The figures are calls that were dropped, calls that went on at another
   process, numbers dialled twice or not at all, and gaps in the agent's voice, at the phone.
+- ``upgraded``: the same while another revision (``--from``) is replaced by this one: migrations, then a worker of the
+  engines, the worker that dials, and both web servers. Each kind of process has neighbours of the other version.
 
 The exit status is 1 if a call is not resumed within 3 s at p95 or has forgotten what was said, if one is dropped or
 dialled twice, or if one is not dialled.
@@ -22,10 +25,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import os
+import subprocess
 import sys
+import tarfile
 import tempfile
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "clientcaller.settings")
@@ -39,7 +47,7 @@ from media.phone.leg import PhoneCall  # noqa: E402
 from media.phone.measurements import measure, percentile  # noqa: E402
 from tests.calls.installation import ask_database  # noqa: E402
 from tests.media.whole_calls import ask  # noqa: E402
-from tests.real_services import PostgresServer, RedisServer  # noqa: E402
+from tests.real_services import ROOT, PostgresServer, RedisServer, migrate  # noqa: E402
 from tests.web_server.balancer import caddy_program  # noqa: E402
 from tests.web_server.deployment import ANSWERS, Deployment, deployment, kill_in_answer, silence_after  # noqa: E402
 
@@ -95,10 +103,27 @@ def streams(call: PhoneCall) -> int:
 
 async def restart(here: Deployment, calls: int) -> bool:
     """Restart everything, one after the other, while there are always so many calls."""
-    restarting = True
+    steps = [step for port in here.ports for step in (here.restart_worker, partial(here.restart_web, port))]
+    return await change(here, calls, "restarted", steps)
+
+
+async def upgrade(here: Deployment, calls: int) -> bool:
+    """Replace the version that runs with this one, in the order of docs/updating.md."""
+
+    async def migrate_all() -> None:
+        await asyncio.to_thread(migrate, here.env)
+        here.code = ROOT
+
+    webs = [partial(here.restart_web, port) for port in here.ports]
+    return await change(here, calls, "upgraded", [migrate_all, here.replace_engine_worker, here.restart_worker, *webs])
+
+
+async def change(here: Deployment, calls: int, done: str, steps: Sequence[Callable[[], Awaitable[None]]]) -> bool:
+    """Take these steps, one after the other, while there are always so many calls."""
+    changing = True
 
     async def call_again_and_again() -> None:
-        while restarting:
+        while changing:
             call = await here.call_in(here.person(QUESTIONS))
             await call.wait()
 
@@ -107,14 +132,11 @@ async def restart(here: Deployment, calls: int) -> bool:
         for _ in range(calls - calls // 2):
             group.create_task(call_again_and_again())
             await asyncio.sleep(STAGGER)
-        for port in here.ports:
+        for step in steps:
             await until_talking(here, calls)
             on_line.append(here.on_line())
-            await here.restart_worker()
-            await until_talking(here, calls)
-            on_line.append(here.on_line())
-            await here.restart_web(port)
-        restarting = False
+            await step()
+        changing = False
     # Those that are still to be dialled.
     await asyncio.to_thread(ask_database, here.env, "wait", patience=LONGEST_RUN)
     await here.network.wait_until_idle()
@@ -123,8 +145,8 @@ async def restart(here: Deployment, calls: int) -> bool:
     twice = sum(count > 1 for count in here.dialled().values())
     gaps = [gap.seconds for call in held for gap in measure(call.tape).gaps if gap.seconds > SHORTEST_GAP]
     print(
-        f"restarted: {len(held)} calls, {len(here.dialled())} of {outbound} dialled; {min(on_line)} to {max(on_line)} "
-        f"on the line at each SIGTERM; {here.dropped()} dropped, {sum(streams(call) > 1 for call in held)} moved, "
+        f"{done}: {len(held)} calls, {len(here.dialled())} of {outbound} dialled; {min(on_line)} to {max(on_line)} "
+        f"on the line at each step; {here.dropped()} dropped, {sum(streams(call) > 1 for call in held)} moved, "
         f"{twice} dialled twice; {len(gaps)} gaps, the longest {max(gaps, default=0.0):.2f} s",
         flush=True,
     )
@@ -155,37 +177,59 @@ async def until_talking(here: Deployment, calls: int) -> None:
 
 
 async def run(
-    name: str, calls: int, folder: Path, postgres: PostgresServer, redis: RedisServer, caddy: Path | None
+    name: str,
+    folder: Path,
+    postgres: PostgresServer,
+    redis: RedisServer,
+    code: Path,
+    options: argparse.Namespace,
 ) -> bool:
+    calls = options.calls
     limits = {"MAX_LIVE_CALLS": str(calls + 10), "OUTBOUND_MAX_CALLS": str(max(1, calls // 2))}
-    outbound = OUTBOUND_FOR_EACH * calls if name == "restarted" else 0
-    url = postgres.create_database("restarts")
     async with deployment(
-        folder, database_url=url, redis_url=redis.url, outbound=outbound, caddy=caddy, **limits
+        folder,
+        database_url=postgres.create_database("restarts"),
+        redis_url=redis.url,
+        outbound=0 if name == "killed" else OUTBOUND_FOR_EACH * calls,
+        caddy=caddy_program() if options.caddy else None,
+        code=code,
+        remote=name == "upgraded",
+        **limits,
     ) as here:
         here.people(QUESTIONS)
         return await ROWS[name](here, calls)
 
 
-ROWS = {"killed": kill, "restarted": restart}
+ROWS = {"killed": kill, "restarted": restart, "upgraded": upgrade}
+
+
+def export(revision: str, folder: Path) -> Path:
+    """Write the files of a revision of this repository into ``folder``."""
+    archive = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")
+    return folder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=20, help="at once (default: %(default)d)")
-    parser.add_argument("--only", nargs="+", choices=[*ROWS], default=[*ROWS])
+    parser.add_argument("--only", nargs="+", choices=[*ROWS], help="rows (default: all that can be run)")
     parser.add_argument("--caddy", action="store_true", help="let Caddy be the proxy (default: one of the tests)")
+    parser.add_argument("--from", dest="revision", help="the revision that runs first in the row `upgraded`")
     options = parser.parse_args()
+    rows = options.only or [name for name in ROWS if name != "upgraded" or options.revision]
+    if "upgraded" in rows and not options.revision:
+        parser.error("the row `upgraded` needs --from, a revision of this repository")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        old = export(options.revision, folder / "before") if options.revision else ROOT
         postgres, redis = PostgresServer(), RedisServer()
         stack.callback(postgres.remove)
         stack.callback(redis.stop)
         good = [
-            asyncio.run(
-                run(name, options.calls, folder / name, postgres, redis, caddy_program() if options.caddy else None)
-            )
-            for name in options.only
+            asyncio.run(run(name, folder / name, postgres, redis, old if name == "upgraded" else ROOT, options))
+            for name in rows
         ]
     sys.exit(not all(good))
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from media.phone.answering import CarrierTiming, Outcome
 from media.phone.network import PhoneNetwork
-from tests.real_services import Process, migrate, process, process_env, reserve_port
+from tests.real_services import ROOT, Process, migrate, process, process_env, reserve_port
 
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "0123456789abcdef" * 2, "development-auth-token"
 WEB = (
@@ -72,8 +72,8 @@ class Installation:
             event.set()
 
 
-def ask_database(env: Mapping[str, str], *question: str, patience: float = 60.0) -> Any:
-    with process(sys.executable, "-m", "tests.calls.database_probe", *question, env=env) as asked:
+def ask_database(env: Mapping[str, str], *question: str, patience: float = 60.0, cwd: Path = ROOT) -> Any:
+    with process(sys.executable, "-m", "tests.calls.database_probe", *question, env=env, cwd=cwd) as asked:
         return json.loads(asked.wait_for(r"^answer: (.*)$", timeout=patience)[1])
 
 
