@@ -34,8 +34,11 @@ BARE = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
     "LD_LIBRARY_PATH": "/usr/local/lib",
+    # Packages come from the public index alone, whatever this machine's pip is told.
+    "PIP_CONFIG_FILE": os.devnull,
+    **{name: os.environ[name] for name in ("PIP_CERT", "HTTPS_PROXY") if name in os.environ},
 }
-"""The environment of a Python image before its own ENV."""
+"""The environment before the ENV of a file."""
 
 
 class Root:
