@@ -5,6 +5,7 @@ A lease is a slot with a deadline. The process that holds a call's stream renews
 becomes free by itself.
 """
 
+import random
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -31,9 +32,11 @@ def take_slot(call: Call, now: datetime, *, until: datetime | None = None, below
     """
     Give this call a slot, or keep the one that it has. False if none is free.
 
-    The call must open its stream by ``until`` (default: while its token is valid). Inbound calls take slots from the
-    highest number down. Outbound calls take only slots with numbers ``below`` a limit, so that this limit holds too.
-    The unique ``slot`` decides between two calls that take one at once, so that the limits hold without locks.
+    The call must open its stream by ``until`` (default: while its token is valid). Outbound calls take only slots with
+    numbers ``below`` a limit, so that this limit holds too; inbound calls take those last. The unique ``slot`` decides
+    between two calls that take one at once, so that the limits hold without locks. A call whose slot another one is
+    taking waits for that one's transaction. Each therefore begins with a random slot: when all began with the highest
+    number, eight calls that came at once took slots fifty times more slowly than one after another.
     """
     # All leases in one query. They are few, and this query is a third of what claiming a call costs.
     leases = Lease.objects.values_list("call_id", "slot", "expires_at")
@@ -46,8 +49,7 @@ def take_slot(call: Call, now: datetime, *, until: datetime | None = None, below
         Lease.objects.filter(call=call, stream=_NO_STREAM).update(expires_at=until or _connect_by(now))
         return True
     limit = settings.MAX_LIVE_CALLS if below is None else min(below, settings.MAX_LIVE_CALLS)
-    free = set(range(limit)) - {slot for _, slot, _ in held}
-    for slot in sorted(free, reverse=below is None):
+    for slot in _in_order({*range(limit)} - {slot for _, slot, _ in held}, inbound=below is None):
         try:
             with transaction.atomic():
                 Lease.objects.create(call=call, slot=slot, stream=_NO_STREAM, expires_at=until or _connect_by(now))
@@ -57,6 +59,12 @@ def take_slot(call: Call, now: datetime, *, until: datetime | None = None, below
         else:
             return True
     return False
+
+
+def _in_order(free: set[int], *, inbound: bool) -> list[int]:
+    """The free slots at random; for inbound calls, those that outbound calls may take come last."""
+    slots = random.sample([*free], len(free))
+    return sorted(slots, key=lambda slot: slot < settings.OUTBOUND_MAX_CALLS) if inbound else slots
 
 
 def occupy_slot(call: Call, now: datetime, *, stream: int, process: str) -> None:

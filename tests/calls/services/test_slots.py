@@ -8,7 +8,7 @@ from django.utils import timezone
 from calls import services
 from calls.models import Call, Lease
 from calls.services.admission import Verdict, after_stream
-from calls.services.slots import LEASE, live_calls
+from calls.services.slots import LEASE, live_calls, take_slot
 from tests.calls.services.arrivals import expire_in, receive, run_at_once
 
 
@@ -24,6 +24,31 @@ def test_repeated_requests_of_one_call_at_once_are_one_call_in_one_slot():
     admissions = run_at_once(lambda _: receive(sid="CA1"), 6)
     assert {admission.verdict for admission in admissions} == {Verdict.CONNECT}
     assert Call.objects.count() == live_calls() == 1
+
+
+@pytest.mark.django_db
+def test_inbound_calls_leave_the_slots_of_outbound_calls_until_the_last(settings):
+    settings.MAX_LIVE_CALLS, settings.OUTBOUND_MAX_CALLS = 12, 8
+    for _ in range(4):
+        assert receive().verdict is Verdict.CONNECT
+    assert {*Lease.objects.values_list("slot", flat=True)} == {8, 9, 10, 11}
+    for _ in range(8):
+        assert receive().verdict is Verdict.CONNECT
+    assert receive().verdict is Verdict.BUSY
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("below", [None, 80], ids=["inbound", "outbound"])
+def test_calls_that_come_at_once_seldom_begin_with_the_same_slot(settings, below):
+    """One that begins with the slot of another waits for it."""
+    settings.MAX_LIVE_CALLS, settings.OUTBOUND_MAX_CALLS = 100, 80
+    call, first = Call.objects.get(pk=receive().call_id), set()
+    for _ in range(30):
+        Lease.objects.all().delete()
+        assert take_slot(call, timezone.now(), below=below)
+        first.add(Lease.objects.get().slot)
+    assert len(first) > 8
+    assert all((slot < 80) is (below is not None) for slot in first)
 
 
 @pytest.mark.django_db
