@@ -110,6 +110,10 @@ AUTH_PASSWORD_VALIDATORS = [
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASE_URL = environment.text("DATABASE_URL")
 DATABASES = {"default": environment.database("DATABASE_URL", f"sqlite:///{VAR_DIR / 'db.sqlite3'}")}
+DATABASE_POOLED = environment.flag("DATABASE_POOLED", default=False)
+"""Whether a pooler such as PgBouncer gives each transaction another connection. Nothing may then last longer."""
+for _database in DATABASES.values():
+    _database["DISABLE_SERVER_SIDE_CURSORS"] = DATABASE_POOLED
 if not DATABASE_URL:
     VAR_DIR.mkdir(parents=True, exist_ok=True)
 
@@ -187,6 +191,11 @@ STORAGES = {
 # "default" assigns a new session to exactly one worker: all of them receive from one channel name. "stream" carries an
 # open session between two private channel names, each of which has one receiver.
 REDIS_URL = environment.text("REDIS_URL")
+STREAM_REDIS_URLS = environment.items("STREAM_REDIS_URL") or ([REDIS_URL] if REDIS_URL else [])
+"""The Redis servers between web processes and engine workers, among which channels are divided. All processes need the
+same ones in the same order."""
+if STREAM_REDIS_URLS and not REDIS_URL:
+    raise ImproperlyConfigured("STREAM_REDIS_URL is set, but REDIS_URL is not. Set REDIS_URL for everything else.")
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
     {
         "default": {
@@ -194,7 +203,7 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
             # The layer waits 5 s for a message. That is also redis-py's time-out, which would lose the message.
             "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 10}], "capacity": 1000},
         },
-        "stream": {"BACKEND": "clientcaller.pubsub_layer.PubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}},
+        "stream": {"BACKEND": "clientcaller.pubsub_layer.PubSubChannelLayer", "CONFIG": {"hosts": STREAM_REDIS_URLS}},
     }
     if REDIS_URL
     else {
@@ -207,14 +216,15 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
 
 # A Celery message only starts a task that claims due rows of the database, so a lost message delays work until the
 # next periodic one and loses nothing. Without Redis, messages are files on this machine (clientcaller/file_broker.py).
-CELERY_BROKER_URL = REDIS_URL or "files://localhost"
+_broker = environment.text("CELERY_BROKER_URL", REDIS_URL)
+CELERY_BROKER_URL = _broker or "files://localhost"
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     # If Redis does not answer, a caller of .delay() waits for a second at most: two attempts of half a second.
     {"max_retries": 1, "interval_start": 0, "interval_max": 0.1, "socket_connect_timeout": 0.5, "socket_timeout": 0.5}
-    if REDIS_URL
+    if _broker
     else {"folder": str(VAR_DIR / "broker"), "polling_interval": 0.1}
 )
-if REDIS_URL.startswith("rediss:") and "ssl_cert_reqs" not in REDIS_URL:
+if _broker.startswith("rediss:") and "ssl_cert_reqs" not in _broker:
     # Kombu does not verify the certificate by default, unlike the other clients of this URL.
     CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": "required"}
 CELERY_BROKER_CONNECTION_TIMEOUT = 1.0

@@ -2,12 +2,15 @@
 
 import asyncio
 import errno
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
+from redis import Redis
 
 from clientcaller.pubsub_layer import PubSubChannelLayer
-from tests.real_services import RedisServer
+from tests.real_services import ROOT, RedisServer, process_env
 
 
 @pytest.fixture
@@ -40,3 +43,33 @@ async def test_a_lost_connection_is_replaced_and_does_not_block_the_process(redi
             await asyncio.wait([received], timeout=0.05)
     assert received.result() == {"type": "after"}
     await layer.flush()
+
+
+def published(server: RedisServer) -> int:
+    with Redis.from_url(server.url) as client:
+        return client.info("commandstats").get("cmdstat_publish", {}).get("calls", 0)
+
+
+async def test_channels_are_divided_among_several_servers(redis, redis_server):
+    before = published(redis_server)
+    layers = [PubSubChannelLayer(hosts=[redis.url, redis_server.url]) for _ in range(2)]
+    channels = [await layers[0].new_channel() for _ in range(20)]
+    for number, channel in enumerate(channels):
+        await layers[1].send(channel, {"type": "one", "number": number})
+    async with asyncio.timeout(60):
+        assert [(await layers[0].receive(channel))["number"] for channel in channels] == [*range(20)]
+    on_each = published(redis), published(redis_server) - before
+    assert sum(on_each) == 20
+    assert min(on_each) > 0
+    for layer in layers:
+        await layer.flush()
+
+
+def test_celery_sends_its_messages_to_its_own_server(redis, redis_server, tmp_path):
+    """REDIS_URL names the other one."""
+    code = "import clientcaller.celery; from calls.tasks import dial_due; dial_due.delay()"
+    environment = process_env(tmp_path, redis_url=redis_server.url, CELERY_BROKER_URL=redis.url)
+    with Redis.from_url(redis.url) as broker, Redis.from_url(redis_server.url) as other:
+        before = other.llen("celery")
+        subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True)
+        assert (broker.llen("celery"), other.llen("celery")) == (1, before)

@@ -83,6 +83,26 @@ def test_redis_carries_each_channel_layer_in_its_own_way(load):
     assert layers["stream"]["CONFIG"]["hosts"] == [url]
 
 
+def test_each_role_of_redis_may_have_a_server_of_its_own(load):
+    urls = {"REDIS_URL": "redis://main", "STREAM_REDIS_URL": "redis://a, redis://b", "CELERY_BROKER_URL": "rediss://c"}
+    settings = load(**urls)
+    assert settings["CHANNEL_LAYERS"]["stream"]["CONFIG"]["hosts"] == ["redis://a", "redis://b"]
+    assert settings["CHANNEL_LAYERS"]["default"]["CONFIG"]["hosts"][0]["address"] == "redis://main"
+    assert settings["CACHES"]["default"]["LOCATION"] == "redis://main"
+    assert settings["CELERY_BROKER_URL"] == "rediss://c"
+    assert settings["CELERY_BROKER_USE_SSL"] == {"ssl_cert_reqs": "required"}
+    assert load(REDIS_URL="redis://main")["CELERY_BROKER_URL"] == "redis://main"
+    with pytest.raises(ImproperlyConfigured, match="STREAM_REDIS_URL is set, but REDIS_URL is not"):
+        load(STREAM_REDIS_URL="redis://a")
+
+
+def test_nothing_outlives_a_transaction_behind_a_pooler(load):
+    for flag in (False, True):
+        settings = load(DATABASE_URL="postgres://u@db.example.com/calls", DATABASE_POOLED=str(int(flag)))
+        assert settings["DATABASES"]["default"]["DISABLE_SERVER_SIDE_CURSORS"] is flag
+        assert settings["DATABASE_POOLED"] is flag
+
+
 def test_a_connection_to_postgresql_fails_fast(load):
     database = load(DATABASE_URL="postgres://u:p@db.example.com/calls?sslmode=require")["DATABASES"]["default"]
     silence = {"tcp_user_timeout": 10_000, "keepalives_idle": 10}

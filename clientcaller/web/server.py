@@ -152,8 +152,12 @@ def raise_file_limit() -> None:
 
 
 def limit_statements(connection: Any, **_: Any) -> None:
-    """Let no query hold a thread of this process for long, as one does that waits for the lock of a migration."""
-    if connection.vendor == "postgresql":
+    """
+    Let no query hold a thread of this process for long, as one does that waits for the lock of a migration.
+
+    Behind a pooler the setting would reach the queries of other processes; there the pooler sets it (docs/growing.md).
+    """
+    if connection.vendor == "postgresql" and not settings.DATABASE_POOLED:
         with connection.cursor() as cursor:
             cursor.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}ms'")
 
