@@ -67,9 +67,9 @@ async def test_channels_are_divided_among_several_servers(redis, redis_server):
 
 def test_celery_sends_its_messages_to_its_own_server(redis, redis_server, tmp_path):
     """REDIS_URL names the other one."""
-    code = "import clientcaller.celery; from calls.tasks import dial_due; dial_due.delay()"
+    command = "shell", "-c", "from calls.tasks import dial_due; dial_due.delay()"
     environment = process_env(tmp_path, redis_url=redis_server.url, CELERY_BROKER_URL=redis.url)
     with Redis.from_url(redis.url) as broker, Redis.from_url(redis_server.url) as other:
         before = other.llen("celery")
-        subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "manage.py", *command], env=environment, cwd=ROOT, check=True)
         assert (broker.llen("celery"), other.llen("celery")) == (1, before)

@@ -147,7 +147,7 @@ async def hold_calls(
 
 
 def start_pgbouncer(program: str, postgres: PostgresServer, stack: ExitStack) -> str:
-    """Start PgBouncer with one connection to each transaction, and ``POOL`` of them. Returns the URL of the database there."""
+    """Start PgBouncer, which shares ``POOL`` connections by transactions. Returns the URL of the database there."""
     folder, port = Path(stack.enter_context(tempfile.TemporaryDirectory())), reserve_port()
     shutil.chown(folder, "nobody")  # it gives up the rights of root
     host = unquote(urlsplit(postgres.url).netloc.rpartition("@")[2])
