@@ -33,6 +33,7 @@ from rich.table import Table
 
 from media.phone.caller import HangUp, Say, ScriptedCaller, Step, Wait, WaitForAgent
 from media.phone.clips import Clip
+from media.phone.leg import PhoneCall
 from media.phone.network import PhoneNetwork
 from tests.benchmarks.fault_site import ALIASES, is_failover
 from tests.benchmarks.load import OBSERVED, PUBLIC_URL, SCRIPTED, SETTLED, Server, make_clips, resident_mb, serving
@@ -43,6 +44,10 @@ LOOK_INTERVAL = 5.0
 """Seconds between two looks at the memory."""
 SHARES = (0, 10, 25, 50, 75, 100)
 """Per cent of the calls after which the report gives the memory."""
+MOST_SHOWN = 10
+"""Calls that were not answered to the end of which the course is printed."""
+TOLD = ("status", "verb", "text", "code", "reason")
+UNTOLD = ("agent_audio_received", "mark", "mark_sent", "media")
 MOST_LEFT = {"threads": 2, "open files": 6, "threads of the workers": 4, "open files of the workers": 12}
 """What a process may have more of than after the first calls: pools of threads and connections that fill by chance."""
 
@@ -105,6 +110,16 @@ def script(clip: Clip, number: int) -> Iterator[Step]:
     yield HangUp()
 
 
+def told(line: PhoneCall) -> str:
+    """What happened on the line, in the order of it."""
+    named = [
+        " ".join([f"{event['at']:.2f} {event['event']}", *(str(event[name]) for name in TOLD if name in event)])
+        for event in line.tape.events
+        if event["event"] not in UNTOLD
+    ]
+    return "; ".join(named)
+
+
 async def call_again_and_again(
     network: PhoneNetwork, soak: Soak, clip: Clip, script: Script, first: int, step: int
 ) -> None:
@@ -116,7 +131,10 @@ async def call_again_and_again(
         # The network keeps each call with its tape, which would be the memory of hours.
         network.calls.pop(line.sid, None)
         soak.ended += 1
-        soak.unanswered += bool(caller.gave_up) or not caller.hung_up
+        if caller.gave_up or not caller.hung_up:
+            soak.unanswered += 1
+            if soak.unanswered <= MOST_SHOWN:
+                print(f"call {number}, {line.sid}, was not answered to the end: {told(line)}", flush=True)
         number += step
 
 
