@@ -7,8 +7,8 @@ A million odd messages on media sockets and a hundred thousand odd callbacks, se
 What may not happen: an answer with 5xx, a traceback in the log, the end of the process, and a change by something
 unsigned, malformed or misplaced. So after each batch of sockets its own calls are deleted, and every row of every table
 must be as before. A socket that sends only what is malformed or misplaced must leave no turn of a caller, no opt-out
-and no hang-up. The memory of the server is shown at 10, 50 and 100 %. At the first fault the benchmark prints it and
-ends with status 1.
+and no hang-up. The memory of the server is shown at 10, 25, 50, 75 and 100 %. At the first fault the benchmark prints
+it and ends with status 1.
 
 ``tests/media/odd_messages.py`` makes the messages and ``tests/calls/odd_requests.py`` the callbacks, from the seed.
 """

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.real_services import Process
 
-SHARES = (10, 50, 100)
+SHARES = (10, 25, 50, 75, 100)
 """Per cent of the messages at which the memory is read."""
 MOST_GROWTH_MB = 8.0
 """By which the memory may grow from 50 % to 100 %, in which nothing is loaded any more."""
@@ -68,7 +68,8 @@ class Site:
     def check_memory(self) -> None:
         for what, sizes in self.memory.items():
             if sizes[100] - sizes[50] > MOST_GROWTH_MB:
-                raise Fault(f"{what}: the memory has grown from {sizes[50]:.0f} to {sizes[100]:.0f} MB")
+                course = ", ".join(f"{share} %: {size:.1f} MB" for share, size in sizes.items())
+                raise Fault(f"{what}: the memory has grown by more than {MOST_GROWTH_MB:g} MB: {course}")
 
 
 async def exchange(port: int, request: Any) -> tuple[int, bytes]:
