@@ -1,5 +1,5 @@
 """
-The stages of a response, from the caller's last voiced sample to the agent's first audible one.
+The stages of a response, from the caller's last voiced sample to the agent's first audible one, and why streams end.
 
 This module imports the standard library alone, so that ``media.turns`` may use it.
 """
@@ -34,3 +34,9 @@ In the order of the work. Their seconds add up to the response latency: a stage 
 it counts zero.
 """
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
+
+END_REASONS = frozenset(
+    "caller-hung-up agent-ended silence max-duration engines-failed stream-lost refused drain "
+    "operator transferred opted-out voicemail menu".split()
+)
+"""Why a stream ended. A call that never had a stream ends with a reason of the dialler, such as ``busy``."""

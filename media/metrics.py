@@ -6,12 +6,15 @@ Names the metrics of live calls, and counts what the journal of a call records.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import Counter, Gauge, Histogram
 
-from calls.services import END_REASONS
-from calls.services.facts import TurnEnded
-from calls.stages import STAGE_NAMES
+from calls.stages import END_REASONS, STAGE_NAMES
 from media.turns.commands import Noted
+
+if TYPE_CHECKING:  # the services need Django's models, and what counts here need not
+    from calls.services.facts import TurnEnded
 
 LATENCIES = (
     0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0,

@@ -21,7 +21,7 @@ from calls.api.problems import unprocessable
 from calls.models import Agent, Call, DialAttempt
 from calls.number_forms import forms_of
 from calls.numbers import canonical, read_beginning
-from calls.services.records import END_REASONS
+from calls.stages import END_REASONS
 from calls.status import Status
 
 _SID = re.compile(r"[A-Z]{2}[0-9a-f]{32}")

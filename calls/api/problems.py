@@ -29,6 +29,7 @@ CODES: Mapping[str, str] = {
     "call-over": "The call has ended already, so it cannot be canceled. There is nothing left to do.",
     "call-answered": "The call has been answered, so it cannot be canceled. Hang it up instead.",
     "link-expired": "The link to the recording has expired. Get the call again for a new one.",
+    "storage-unavailable": "The store of recordings cannot be reached. Try again.",
     "recording-unreadable": "The recording cannot be decrypted: its key is missing, or the file is damaged.",
     "body-too-large": "The body is too large.",
     "body-too-slow": "The body did not arrive in time.",

@@ -23,7 +23,7 @@ from calls.services.facts import Fact, record_fact
 from calls.services.orders import Order, take_orders
 from calls.services.pauses import hold_dialling, release_dialling
 from calls.services.readiness import Refusal, add_readiness_check, add_readiness_details, add_refusal_check
-from calls.services.records import END_REASONS, find_call
+from calls.services.records import find_call
 from calls.services.slots import release_lease, renew_lease
 from calls.services.upkeep import clean_up
 from calls.signatures import valid_stream_signature

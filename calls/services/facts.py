@@ -30,7 +30,8 @@ from calls.numbers import caller_number
 from calls.plain_text import storable
 from calls.services import attempts, webhooks
 from calls.services.do_not_call import add_do_not_call
-from calls.services.records import END_REASONS, get_call, is_forgotten, move, write_event
+from calls.services.records import get_call, is_forgotten, move, write_event
+from calls.stages import END_REASONS
 from calls.status import Status
 
 logger = logging.getLogger(__name__)

@@ -17,11 +17,6 @@ from calls.status import TERMINAL, Status, may_move
 
 logger = logging.getLogger(__name__)
 
-END_REASONS = frozenset(
-    "caller-hung-up agent-ended silence max-duration engines-failed stream-lost refused drain "
-    "operator transferred opted-out voicemail menu".split()
-)
-"""Why a stream ended. A call that never had a stream ends with a reason of the dialler, such as ``busy``."""
 FORGOTTEN = "forgotten"
 """Replaces the number of a forgotten person."""
 FAR_OFF = timedelta(days=1)

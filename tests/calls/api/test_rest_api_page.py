@@ -37,7 +37,12 @@ TYPES = {
     fields.ShortList: "list",
     serializers.ListField: "list",
 }
-ANOTHER_TRY = {"carrier-failed": 503, "database-unavailable": 503, "recording-unreadable": 503}
+ANOTHER_TRY = {
+    "carrier-failed": 503,
+    "database-unavailable": 503,
+    "recording-unreadable": 503,
+    "storage-unavailable": 503,
+}
 """The errors of a service that may succeed when it is repeated."""
 
 
