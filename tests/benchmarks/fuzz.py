@@ -51,6 +51,7 @@ PRODUCTION = {
     "TWILIO_PHONE_NUMBER": "+15005550006",
     "TWILIO_API_BASE_URL": "http://127.0.0.1:9",
     "API_RATE": "1000000/second",
+    "CALLING_HOURS": '{"*": "00:00-24:00"}',
 }
 """The settings of the server: those of production, with an account of Twilio's that nobody answers for."""
 
