@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import DatabaseError, InterfaceError, NotSupportedError, connection
 from django.db.migrations.executor import MigrationExecutor
+from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
+from redis.retry import Retry
 
 from clientcaller.doctor.deployment import Deployment
 from clientcaller.doctor.registry import Finding, NotChecked, check, green, red, yellow
@@ -133,47 +139,138 @@ def _was_replaced(executor: MigrationExecutor, one: str) -> bool:
 # --- Redis -------------------------------------------------------------------------------------------------
 
 
-@check("redis", about="Redis answers quickly and loses nothing")
+@dataclass(frozen=True, slots=True)
+class RedisUse:
+    """A Redis that the settings name."""
+
+    url: str
+    setting: str
+    """Which setting or settings name it, in words."""
+    keeps: bool
+    """Whether keys are written to it. Through one of streams alone messages only pass."""
+
+
+def redis_uses() -> list[RedisUse]:
+    """Each Redis of the settings once, that of ``REDIS_URL`` first."""
+    named: dict[str, list[str]] = {}
+    if settings.REDIS_URL:
+        named[settings.REDIS_URL] = ["REDIS_URL"]
+    broker = settings.CELERY_BROKER_URL
+    brokers = [url for url in broker.split(";") if url.startswith(("redis://", "rediss://", "redis+socket://"))]
+    for setting, urls in (("CELERY_BROKER_URL", brokers), ("STREAM_REDIS_URL", settings.STREAM_REDIS_URLS)):
+        for number, url in enumerate(urls, start=1):
+            if url != settings.REDIS_URL:
+                name = f"number {number} of {setting}" if len(urls) > 1 else setting
+                named.setdefault(url, []).append(name)
+    streams_only = {*settings.STREAM_REDIS_URLS} - {settings.REDIS_URL, *brokers}
+    return [RedisUse(url, " and ".join(names), url not in streams_only) for url, names in named.items()]
+
+
+@check("redis", about="each Redis answers quickly and loses nothing")
 def check_redis(deployment: Deployment) -> Iterator[Finding]:
-    if not settings.REDIS_URL:
+    uses = redis_uses()
+    if not uses:
         raise NotChecked("REDIS_URL is not set: all processes run on this machine and do without it")
-    client = redis.Redis.from_url(
-        settings.REDIS_URL, socket_connect_timeout=REDIS_TIMEOUT, socket_timeout=REDIS_TIMEOUT
+    with ThreadPoolExecutor(len(uses)) as pool:  # at once, because each that does not answer takes its time-out
+        for findings in pool.map(_look_at_redis, uses):
+            yield from findings
+
+
+def _redis_client(use: RedisUse) -> redis.Redis:
+    # Kombu has its own scheme for sockets, and Python's names for the verification of certificates.
+    url = re.sub(r"^redis\+socket:", "unix:", use.url)
+    url = re.sub(r"(?<=ssl_cert_reqs=)CERT_(\w+)", lambda found: found[1].lower(), url)
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=REDIS_TIMEOUT,
+        socket_timeout=REDIS_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        # Without its name the first command is PING, so that the answer of another kind of server is an error.
+        driver_info=None,
     )
+
+
+def _look_at_redis(use: RedisUse) -> list[Finding]:
+    try:
+        client = _redis_client(use)
+    except ValueError:  # its text may contain a part of the password
+        return [red(f"{use.setting} is not the URL of a Redis", "Write it as rediss://user:password@host:6379/0.")]
     try:
         took = latency(client.ping)
         info: Any = client.info()
-    except redis.AuthenticationError as error:
-        yield red(f"Redis refuses the login: {in_short(error)}", "Put its user and password into REDIS_URL.")
-        return
+        refusal = _try_to_use(client, use)
     except (redis.RedisError, OSError) as error:
-        yield red(f"Redis does not answer: {in_short(error)}", "Start Redis, or correct REDIS_URL and its firewall.")
-        return
+        return [_why_not(error, use)]
     finally:
         client.close()
     version = str(info.get("redis_version", "0"))
-    text = f"Redis {version} answers within {milliseconds(took)}"
+    text = f"Redis {version} answers within {milliseconds(took)} ({use.setting})"
     if took > SLOW_REDIS:
-        yield yellow(text, "Words and sound pass through it: put it near the web processes and the workers.")
+        first = yellow(text, "Words and sound pass through it: put it near the web processes and the workers.")
     else:
-        yield green(text)
-    yield from _redis_faults(info, version)
+        first = green(text)
+    return [first, *_redis_faults(info, version, use, refusal)]
 
 
-def _redis_faults(info: dict[str, Any], version: str) -> Iterator[Finding]:
+def _why_not(error: Exception, use: RedisUse) -> Finding:
+    text = f"({use.setting}): {in_short(error)}"
+    match error:
+        case redis.AuthenticationError():
+            return red(f"Redis refuses the login {text}", f"Put its user and password into {use.setting}.")
+        case NoPermissionError():
+            return red(f"Redis refuses commands to this user {text}", "Give it +@all, ~* and &* by ACL SETUSER.")
+        case redis.InvalidResponse():
+            return red(f"what answers is no Redis {text}", f"Correct host and port in {use.setting}.")
+        case redis.ResponseError():
+            return red(f"Redis refuses to work {text}", f"Correct {use.setting}, or look at the log of Redis.")
+    remedy = f"Start Redis, or correct {use.setting} (host, port, rediss:// for TLS) and its firewall."
+    return red(f"Redis does not answer {text}", remedy)
+
+
+def _try_to_use(client: redis.Redis, use: RedisUse) -> redis.ResponseError | None:
+    """Write a key, or publish a message if there are streams alone; return why Redis refuses that, if it does."""
+    name = f"clientcaller-doctor-{secrets.token_hex(8)}"
+    try:
+        if use.keeps:
+            client.set(name, "1", ex=10)
+            client.delete(name)
+        else:
+            client.publish(name, "1")
+    except NoPermissionError:
+        raise
+    except redis.ResponseError as error:
+        return error
+    return None
+
+
+def _redis_faults(
+    info: dict[str, Any], version: str, use: RedisUse, refusal: redis.ResponseError | None
+) -> Iterator[Finding]:
     numbers = [int(part) if part.isdecimal() else 0 for part in version.split(".")[:2]]
+    where = f"({use.setting})"
     if tuple(numbers) < OLDEST_REDIS:
-        yield yellow(f"Redis {version} is older than 6.2, with which this is tested", "Update Redis.")
-    if info.get("role") not in ("master", None):
-        yield red("it is a replica, to which nothing can be written", "Name the primary in REDIS_URL.")
+        yield yellow(f"Redis {version} is older than 6.2, with which this is tested {where}", "Update Redis.")
+    is_replica = info.get("role") not in ("master", None)
+    if is_replica:
+        yield red(f"Redis is a replica, to which nothing can be written {where}", f"Name the primary in {use.setting}.")
     if info.get("cluster_enabled"):
-        yield red("it is a cluster, which Celery and Channels cannot use", "Use a Redis that is no cluster.")
+        text = f"Redis is a cluster, which Celery and Channels cannot use {where}"
+        yield red(text, "Use a Redis that is no cluster.")
+    elif isinstance(refusal, redis.OutOfMemoryError):
+        text = f"the memory of Redis is full, and it refuses what is written {where}"
+        yield red(text, "Raise maxmemory, or find what fills it with redis-cli --bigkeys.")
+    elif refusal and not is_replica:
+        text = f"Redis refuses what is written {where}: {in_short(refusal)}"
+        yield red(text, "Look at the log of Redis: its disk may be full, or replicas that it needs are missing.")
+    if not use.keeps:
+        return
     policy, most = str(info.get("maxmemory_policy", "noeviction")), int(info.get("maxmemory", 0))
     if policy != "noeviction" and most:
-        text = f"when its memory is full, Redis deletes messages of calls (maxmemory-policy {policy})"
+        text = f"when its memory is full, Redis deletes messages of calls (maxmemory-policy {policy}) {where}"
         yield red(text, "Set maxmemory-policy noeviction, and give it more memory if it is full.")
-    if most and int(info.get("used_memory", 0)) > FULL_MEMORY * most:
-        yield yellow(f"it uses {100 * int(info['used_memory']) // most} % of its memory", "Raise maxmemory.")
+    if most and int(info.get("used_memory", 0)) > FULL_MEMORY * most and refusal is None:
+        share = 100 * int(info["used_memory"]) // most
+        yield yellow(f"Redis uses {share} % of its memory {where}", "Raise maxmemory.")
 
 
 # --- Files -------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
 from collections import namedtuple
 from datetime import timedelta
@@ -18,7 +17,7 @@ from django.utils import timezone
 from calls.encrypted_storage import EncryptedStorage
 from calls.models import Agent, Heartbeat
 from calls.services import heartbeats
-from clientcaller.doctor import clock, engines, processes, stores
+from clientcaller.doctor import clock, engines, processes
 from inference.remote.placement import RemoteEngine
 from tests.doctor.conftest import SCRIPTED
 from tests.doctor.faults import Fault, Faults, World, assert_found, lines, look, use_database
@@ -80,48 +79,6 @@ def _migrations_are_missing(world: World) -> None:
 def _database_is_newer(world: World) -> None:
     leaf = MigrationRecorder.Migration.objects.create(app="calls", name="9999_later")
     world.request.addfinalizer(leaf.delete)
-
-
-@FAULTS.add("redis", "red", "does not answer", "REDIS_URL")
-def _redis_is_down(world: World) -> None:
-    world.settings.REDIS_URL = f"redis://127.0.0.1:{reserve_port()}/0"
-
-
-@FAULTS.add("redis", "red", "does not answer: Timeout", "REDIS_URL")
-def _redis_is_silent(world: World) -> None:
-    world.monkeypatch.setattr(stores, "REDIS_TIMEOUT", 0.2)
-    silent = socket.create_server(("127.0.0.1", 0))
-    world.request.addfinalizer(silent.close)
-    world.settings.REDIS_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-
-
-@FAULTS.add("redis", "red", "refuses the login", "password")
-def _redis_wants_a_password(world: World) -> None:
-    server = world.request.getfixturevalue("own_redis")
-    _configure(server.url, "requirepass", "secret")
-    world.settings.REDIS_URL = server.url
-
-
-@FAULTS.add("redis", "red", "deletes messages of calls (maxmemory-policy allkeys-lru)", "noeviction")
-def _redis_evicts(world: World) -> None:
-    server = world.request.getfixturevalue("own_redis")
-    _configure(server.url, "maxmemory", "100mb")
-    _configure(server.url, "maxmemory-policy", "allkeys-lru")
-    world.settings.REDIS_URL = server.url
-
-
-@FAULTS.add("redis", "red", "is a replica", "primary")
-def _redis_is_a_replica(world: World) -> None:
-    server = world.request.getfixturevalue("own_redis")
-    with stores.redis.Redis.from_url(server.url) as client:
-        client.replicaof("127.0.0.1", reserve_port())
-    world.settings.REDIS_URL = server.url
-
-
-@FAULTS.add("redis", "yellow", "answers within", "near the web processes")
-def _redis_is_far_away(world: World) -> None:
-    world.settings.REDIS_URL = world.request.getfixturevalue("redis_server").url
-    world.monkeypatch.setattr(stores, "SLOW_REDIS", 0.0)
 
 
 @FAULTS.add("agents", "red", "no active agent answers …142", "make an agent active")
@@ -308,8 +265,3 @@ def _statvfs(folder, *, files: int) -> SimpleNamespace:
 def use_keys(world: World) -> None:
     storage = {"BACKEND": "calls.encrypted_storage.EncryptedStorage", "OPTIONS": {"keys": [b"k" * 32]}}
     world.settings.STORAGES = {**world.settings.STORAGES, "default": storage}
-
-
-def _configure(url: str, name: str, value: str) -> None:
-    with stores.redis.Redis.from_url(url) as client:
-        client.config_set(name, value)
