@@ -167,7 +167,8 @@ class Links:
         self._gathering = False
         """The writer will be woken for the messages that are not urgent."""
         self._all_sent = asyncio.Event()
-        """Set while no message waits to be sent."""
+        """Set while no message waits to be sent, or is being sent."""
+        self._all_sent.set()
         self._send_outage = Outage(logger)
         self.layer = LayerWatch()
         """Whether the channel layer works."""
@@ -193,7 +194,7 @@ class Links:
 
     async def close(self) -> None:
         """Send the messages that are still waiting, if that is possible, and stop receiving."""
-        if self._tasks and any(peer.outgoing.has_unsent for peer in self._peers.values()):
+        if self._tasks and not self._all_sent.is_set():
             self._has_unsent.set()
             await wait_at_most(_FLUSH_TIMEOUT, self._all_sent)
         tasks, self._tasks = self._tasks, []

@@ -93,6 +93,25 @@ async def test_neither_the_words_of_an_utterance_nor_the_first_sound_of_a_turn_w
 
 
 @in_virtual_time
+async def test_a_client_that_ends_tells_the_worker_even_while_its_last_message_is_being_sent(lossy_layer, caplog):
+    send = lossy_layer.send
+
+    async def send_slowly(channel, message):
+        await asyncio.sleep(0.05)
+        await send(channel, message)
+
+    async with serving("tts", ScriptedTextToSpeech(**QUICK)) as server:
+        async with started(RemoteTextToSpeech()) as tts:
+            speech = tts.open()
+            assert await spoken_samples(speech, "Hello.") == HELLO_SAMPLES
+            lossy_layer.send = send_slowly
+            await speech.close()
+            await asyncio.sleep(0.01)
+        await wait_until(lambda: server.free == server.slots)
+    assert "lost" not in caplog.text
+
+
+@in_virtual_time
 async def test_lost_sound_is_sent_again(lossy_layer):
     engine = ScriptedTextToSpeech(first_delay=0.0, chunk_delay=0.01)
     async with serving("tts", engine), started(RemoteTextToSpeech()) as tts:
