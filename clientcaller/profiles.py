@@ -58,7 +58,7 @@ def _profiles() -> dict[str, tuple[Choice, Choice, Choice]]:
         named("llm", "receptionist"),
         named("tts", "laptop-voice"),
     )
-    vllm = named("llm", "openai-compatible", base_url="http://127.0.0.1:8001/v1", model="llm", server="vllm")
+    vllm = named("llm", "openai-compatible", base_url="http://127.0.0.1:8100/v1", model="llm", server="vllm")
     return {
         "laptop": (sphinx, receptionist, laptop_voice),
         "cpu": (

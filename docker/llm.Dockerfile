@@ -17,9 +17,9 @@ ENV HOME=/tmp \
     CUDA_CACHE_PATH=/models/cuda-cache
 USER 10001:10001
 VOLUME ["/models"]
-EXPOSE 8001
+EXPOSE 8100
 # The first start fetches the weights.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 \
-    CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8001/health', timeout=4)"]
+    CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8100/health', timeout=4)"]
 ENTRYPOINT ["serve-llm"]
 CMD ["80", "--host", "0.0.0.0"]

@@ -236,7 +236,7 @@ def test_the_gpu_profile_uses_cuda_and_a_model_server_on_the_same_machine(load):
     engines = load(ENGINES_PROFILE="gpu")["ENGINES"]
     assert engines["stt"]["OPTIONS"] == {"model": "large-v3-turbo", "device": "cuda"}
     assert engines["llm"]["OPTIONS"] == {
-        "base_url": "http://127.0.0.1:8001/v1",
+        "base_url": "http://127.0.0.1:8100/v1",
         "model": "llm",
         "server": "vllm",
     }
