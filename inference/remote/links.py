@@ -57,9 +57,6 @@ _SEND_TIMEOUT = 1.0
 """Seconds for sending a packet, with its repetition. Redis answers in milliseconds; a slower layer counts as failed."""
 _FLUSH_TIMEOUT = 1.0
 """Seconds that closing waits for messages to be sent, and for leaving the group."""
-_GATHER = 0.01
-"""Seconds for which a message that is not urgent waits for others. With many calls a packet then carries those of many,
-and costs each of them less: it is the number of packets that takes the processor's time."""
 _RETRY_AFTER = 0.5
 """Seconds between attempts to reach a layer that has failed."""
 _WARN_AGAIN_AFTER = 60.0
@@ -164,8 +161,6 @@ class Links:
         self._link_numbers = count()
         self._has_unsent = asyncio.Event()
         """Set when the writer has something to do."""
-        self._gathering = False
-        """The writer will be woken for the messages that are not urgent."""
         self._all_sent = asyncio.Event()
         """Set while no message waits to be sent, or is being sent."""
         self._all_sent.set()
@@ -195,7 +190,6 @@ class Links:
     async def close(self) -> None:
         """Send the messages that are still waiting, if that is possible, and stop receiving."""
         if self._tasks and not self._all_sent.is_set():
-            self._has_unsent.set()
             await wait_at_most(_FLUSH_TIMEOUT, self._all_sent)
         tasks, self._tasks = self._tasks, []
         await cancel_and_wait(*tasks)
@@ -234,22 +228,10 @@ class Links:
     def sessions_with(self, channel: str) -> list[Session]:
         return list(self._peer(channel).sessions.values())
 
-    def send(self, channel: str, message: wire.Message, *, urgent: bool = True) -> None:
-        """
-        Send the message soon and in order. Raises ``EngineError`` if it cannot be encoded.
-
-        One that is not ``urgent`` leaves with the next that is, or after some milliseconds.
-        """
+    def send(self, channel: str, message: wire.Message) -> None:
+        """Send the message soon and in order. Raises ``EngineError`` if it cannot be encoded."""
         self._peer(channel).outgoing.add(wire.encode(message))
         self._all_sent.clear()
-        if urgent:
-            self._has_unsent.set()
-        elif not self._gathering:
-            self._gathering = True
-            asyncio.get_running_loop().call_later(_GATHER, self._send_gathered)
-
-    def _send_gathered(self) -> None:
-        self._gathering = False
         self._has_unsent.set()
 
     def _peer(self, channel: str) -> _Peer:

@@ -98,10 +98,10 @@ class RemoteSession:
         except EngineError as error:
             self.lose(error)
 
-    def send(self, message: wire.Message, *, urgent: bool = True) -> None:
+    def send(self, message: wire.Message) -> None:
         """Send this to the worker, if one has the session."""
         if self.open:
-            self._engine.links.send(self.peer, message, urgent=urgent)
+            self._engine.links.send(self.peer, message)
 
     def receive(self, message: wire.Message) -> None:
         if isinstance(message, wire.Words | wire.Done | wire.Failed) and self._owner.meter is not None:

@@ -53,12 +53,12 @@ class ServedSession:
         self._server.refuse(self.peer, self.id, error)
         self._server.finish(self)
 
-    def send(self, message: wire.Message, *, urgent: bool = True) -> None:
+    def send(self, message: wire.Message) -> None:
         if self.over:
             return
         if isinstance(message, wire.Words | wire.Done | wire.Failed) and not self._meter.is_empty:
             message = structs.replace(message, usage=self._meter.take())
-        self._server.links.send(self.peer, message, urgent=urgent)
+        self._server.links.send(self.peer, message)
 
     def start_task(self, request: int, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Do the work of a request in a task of its own. What it raises is sent to the client as its outcome."""
@@ -263,17 +263,15 @@ class ServedSpeech(ServedSession):
         try:
             async with self._speaking, aclosing(self._speech.speak(turn.clauses())) as chunks:
                 turn.begun = True
-                said, urgent = 0, True
+                said = 0
                 async for chunk in chunks:
                     *parts, last = wire.split_sound(wire.encode_sound(chunk.pcm))
                     for part in parts:
                         await turn.credit.acquire()
-                        self.send(wire.Piece(self.id, turn.number, part, said, chunk.exact), urgent=urgent)
-                        urgent = False  # the listener plays what came before
+                        self.send(wire.Piece(self.id, turn.number, part, said, chunk.exact))
                     said = int(chunk.text_end)
                     await turn.credit.acquire()
-                    self.send(wire.Piece(self.id, turn.number, last, said, chunk.exact), urgent=urgent)
-                    urgent = False
+                    self.send(wire.Piece(self.id, turn.number, last, said, chunk.exact))
             self.send(wire.Done(self.id, turn.number))
         except asyncio.CancelledError:
             if not self._meter.is_empty:

@@ -56,4 +56,4 @@ class IncomingStream(Generic[Item]):
         self._uncredited += 1
         if self._uncredited == _CREDIT_EVERY:
             self._uncredited = 0
-            session.send(wire.Credit(session.id, request, _CREDIT_EVERY), urgent=False)
+            session.send(wire.Credit(session.id, request, _CREDIT_EVERY))

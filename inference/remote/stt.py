@@ -197,7 +197,7 @@ class RemoteTranscription:
     def _send_sound(self) -> None:
         if self._session.open and self._sent < len(self._sound):
             for piece in wire.split_sound(bytes(self._sound[self._sent :])):
-                self._session.send(wire.Push(self._session.id, piece, self.hurried), urgent=False)
+                self._session.send(wire.Push(self._session.id, piece, self.hurried))
             self._sent = len(self._sound)
 
     def _discard_sent_sound(self) -> None:

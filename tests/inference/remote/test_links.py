@@ -25,7 +25,6 @@ from tests.inference.remote.clients import (
     lose_one,
     spoken_samples,
     started,
-    text_of,
 )
 from tests.inference.remote.serving import serving, wait_until
 from tests.virtual_time import in_virtual_time
@@ -52,44 +51,6 @@ async def test_an_invalid_message_is_dropped_with_one_line_and_disturbs_no_sessi
     assert sum("protocol version 7" in line for line in lines) == 3
     assert sum("it is a Packet and not a Placement" in line for line in lines) == 1
     assert len(lines) == 7
-
-
-@in_virtual_time
-async def test_sound_of_many_utterances_travels_in_few_packets(lossy_layer):
-    packets = []
-    lossy_layer.loses = lambda packet: packets.append(packet)
-    async with serving("stt", ScriptedSpeechToText(final_delay=0.0)), started(RemoteSpeechToText()) as stt:
-        utterances = [stt.open() for _ in range(50)]
-        await wait_until(lambda: not any(utterance.delayed for utterance in utterances))
-        for utterance in utterances:
-            utterance.push(SECOND)
-            await asyncio.sleep(0.002)
-        sounds = [packet for packet in packets if contains(packet, wire.Push)]
-        assert sum(isinstance(message, wire.Push) for packet in sounds for message in packet.messages) >= 50
-        assert len(sounds) <= 11, "0.1 s of pieces, of which those of 10 ms travel together"
-        assert [(await utterance.finish()).samples for utterance in utterances] == [len(SECOND)] * 50
-
-
-@in_virtual_time
-async def test_neither_the_words_of_an_utterance_nor_the_first_sound_of_a_turn_wait_for_other_messages(memory_layers):
-    now = asyncio.get_running_loop().time
-    async with (
-        serving("stt", ScriptedSpeechToText(final_delay=0.05)),
-        serving("tts", ScriptedTextToSpeech(first_delay=0.05, chunk_delay=0.0)),
-        started(RemoteSpeechToText()) as stt,
-        started(RemoteTextToSpeech()) as tts,
-    ):
-        utterance, speech = stt.open(), tts.open()
-        await wait_until(lambda: not utterance.delayed)
-        await spoken_samples(speech, "Hello.")
-        begun = now()
-        utterance.push(SECOND)
-        assert (await utterance.finish()).samples == len(SECOND)
-        assert now() - begun == pytest.approx(0.05, abs=0.001)
-        begun = now()
-        async with aclosing(speech.speak(text_of(SENTENCE))) as chunks:
-            await anext(chunks)
-            assert now() - begun == pytest.approx(0.05, abs=0.001)
 
 
 @in_virtual_time
