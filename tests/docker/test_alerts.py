@@ -80,7 +80,30 @@ def test_an_alert_says_how_bad_it_is_what_it_means_and_where_to_read_on(name):
     rule = ALERTS[name]
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert {"summary", "description", "runbook_url"} == set(rule["annotations"])
-    assert rule["annotations"]["runbook_url"] == f"docs/alerts.md#{name.lower()}"
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("labels", "link"),
+    [
+        ({}, "docs/alerts.md#"),
+        ({"docs": "https://git.example.com/a/docs"}, "https://git.example.com/a/docs/alerts.md#"),
+    ],
+    ids=["path", "link"],
+)
+def test_an_alert_leads_to_its_section_at_the_address_that_is_set(labels, link, tmp_path):
+    """Each rule fires at once here, with its link as it is."""
+    rules, expected = [], []
+    for name, rule in ALERTS.items():
+        annotations = {"runbook_url": rule["annotations"]["runbook_url"]}
+        rules.append({"alert": name, "expr": "vector(1)", "annotations": annotations})
+        alert = {"exp_annotations": {"runbook_url": f"{link}{name.lower()}"}}
+        expected.append({"eval_time": "1m", "alertname": name, "exp_alerts": [alert]})
+    test = {"interval": "15s", "input_series": [], "alert_rule_test": expected, "external_labels": labels}
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}))
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "tests": [test]}))
+    done = promtool("test", "rules", tmp_path / "test.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_alert_has_a_section_that_says_what_to_do_and_the_reverse():
