@@ -58,6 +58,11 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         recorded = ("active", "key_prefix", "created_at", "last_used_at") if obj else ()
         return ("name", "scopes", "rate", "expires_at", *recorded)
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, str | list[str]]:
+        """Without the time, which Django would take from the address as a text and then fail to show."""
+        initial = super().get_changeform_initial_data(request)
+        return {name: value for name, value in initial.items() if not name.startswith("expires_at")}
+
     def save_model(self, request: HttpRequest, obj: ApiKey, form: ApiKeyForm, change: bool) -> None:
         if change:
             super().save_model(request, obj, form, change)
