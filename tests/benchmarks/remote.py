@@ -8,8 +8,8 @@ Each call talks without a pause: 1.2 s of speech in real time, then an answer of
 frames of 80 ms at 24 kHz. Scripted engines, with 50 ms each for transcript, first token and first sound, serve the same
 calls alternately in this process and in one worker process (all three engines, real Redis). The latency runs from the
 end of the speech to the first sound of the answer; both are measured in this process. The exit status is 1 if the p95
-of the first number of calls grows by more than 10 ms, or if the worker was left, since nothing is broken here. Rounds
-in which the machine was busy with something else are repeated.
+grows by more than 10 ms with at most 100 calls, or if the worker was left, since nothing is broken here. Rounds in
+which the machine was busy with something else are repeated.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ from tests.inference.remote.serving import layers  # noqa: E402
 from tests.real_services import Process, RedisServer, process, process_env  # noqa: E402
 
 TARGET = 0.010
-"""Seconds that workers may add to the latency at p95."""
+"""Seconds that workers may add to the latency at p95, with at most ``MOST_CALLS`` calls."""
+MOST_CALLS = 100
 MAX_LATENESS = 0.010
 """Seconds. A round counts only if this process, which makes the load, was no later than this at p99."""
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -188,17 +189,18 @@ async def measure(setting: Mapping[str, Any], calls: int, seconds: float, others
 
 
 def report(console: Console, runs: list[tuple[Run, Run]]) -> float:
-    """Print the table. Return what was added at p95 with the first number of calls, in ms."""
+    """Print the table. Return the most that was added at p95 with at most ``MOST_CALLS`` calls, in ms."""
     table = Table(title="Scripted engines in this process, and in one worker process behind Redis")
     for name in ("calls", "turns", "here p50/p95 ms", "there p50/p95 ms", "added p50/p95 ms", "longest pause"):
         table.add_column(name, justify="right")
     for name in ("client CPU here/there", "worker CPU", "Redis CPU", "client late p99 ms", "errors", "failovers"):
         table.add_column(name, justify="right")
-    worst: float | None = None
+    worst = 0.0
     for here, there in runs:
         figures = [[percentile(run.latencies, share) * 1000 for share in (0.5, 0.95)] for run in (here, there)]
         added = [b - a for a, b in zip(*figures, strict=True)]
-        worst = added[1] if worst is None else worst
+        if here.calls <= MOST_CALLS:
+            worst = max(worst, added[1])
         table.add_row(
             str(here.calls),
             f"{len(here.latencies)}, {len(there.latencies)}",
@@ -212,7 +214,7 @@ def report(console: Console, runs: list[tuple[Run, Run]]) -> float:
             str(there.failovers),
         )
     console.print(table)
-    return worst or 0.0
+    return worst
 
 
 def main() -> None:
