@@ -64,9 +64,13 @@ class DrainingServer(uvicorn.Server):
     _draining: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # This may run between any two instructions: the next tick does the rest. Before it listens, it has no calls.
+        # This may run between any two instructions: the next tick does the rest.
         asked_at = self._asked_to_drain_at
-        if sig == signal.SIGTERM and self.started and asked_at is None:
+        if not self.started:
+            # It has no calls, and a thread that loads a model cannot be stopped.
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+        elif sig == signal.SIGTERM and asked_at is None:
             self._asked_to_drain_at = time.monotonic()
             self._captured_signals.append(sig)
         elif sig != signal.SIGTERM or asked_at is None or time.monotonic() - asked_at >= SAME_REQUEST:

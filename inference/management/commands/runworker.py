@@ -100,9 +100,11 @@ async def run_worker(worker: Worker, alive: Path | None = None) -> None:
     finally:
         for task in watching:
             task.cancel()
-        # From here on a signal ends the process: a thread that still loads a model cannot be stopped otherwise.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+    if not all(server.loaded.is_set() for server in worker.servers):
+        # A thread that still loads a model cannot be stopped otherwise, and asyncio would wait for it.
+        signal.raise_signal(signal.SIGTERM)
 
 
 async def show_life(file: Path, servers: Sequence[Server]) -> None:

@@ -251,33 +251,3 @@ async def test_the_slot_of_a_client_that_is_killed_becomes_free(redis_url, tmp_p
             other.signal(signal.SIGKILL)
             await wait_until(lambda: tts.workers.all_news[0].free == 1)
             assert await spoken_samples(tts.open(), SENTENCE) == SENTENCE_SAMPLES
-
-
-LOADING = """
-import asyncio, threading, django
-django.setup()
-from channels.layers import channel_layers
-from inference.engines.scripted import ScriptedTextToSpeech
-from inference.management.commands.runworker import run_worker
-from inference.remote.server import Server
-from inference.remote.worker import Worker
-
-class LoadingInAThread(ScriptedTextToSpeech):
-    async def start(self):
-        print("loading", flush=True)
-        await asyncio.to_thread(threading.Event().wait, 60)
-
-engine = LoadingInAThread()
-server = Server("tts", engine, placements=channel_layers["default"], stream=channel_layers["stream"])
-asyncio.run(run_worker(Worker([server])))
-"""
-
-
-async def test_a_worker_can_be_stopped_while_a_thread_loads_its_engine(redis_url, tmp_path):
-    env = process_env(tmp_path, redis_url=redis_url, **POD)
-    with process(sys.executable, "-c", LOADING, env=env) as worker:
-        await asyncio.to_thread(worker.wait_for, "loading")
-        worker.signal(signal.SIGTERM)
-        await asyncio.to_thread(worker.wait_for, "Stopped")
-        await wait_until(lambda: worker.signal(signal.SIGTERM) or not worker.running)
-        assert worker.wait() == -signal.SIGTERM
