@@ -26,6 +26,7 @@ from redis.retry import Retry
 
 from clientcaller.doctor.deployment import Deployment
 from clientcaller.doctor.registry import Finding, NotChecked, check, green, red, yellow
+from clientcaller.web import open_files
 
 TRIES = 5
 """Requests whose median is the latency that is reported."""
@@ -338,6 +339,16 @@ def check_disk(deployment: Deployment) -> Iterator[Finding]:
             continue
         seen.add(status.st_dev)
         yield _judge_room(setting, folder)
+
+
+@check("open-files", about="the web process may open as many files as its connections need")
+def check_open_files(deployment: Deployment) -> Iterator[Finding]:
+    allowed, needed = open_files.files_allowed(), open_files.files_needed()
+    text = f"a process that is started as this one may open {allowed} files"
+    if allowed < needed:
+        yield yellow(f"{text}, and MAX_LIVE_CALLS needs {needed}", f"Raise the limit: {open_files.HOW_TO_RAISE}.")
+    else:
+        yield green(text)
 
 
 def _judge_room(setting: str, folder: Path) -> Finding:

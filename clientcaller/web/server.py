@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import resource
 import signal
 import sys
 import time
@@ -30,7 +29,7 @@ from clientcaller.asgi import application
 # The application sets Django up, without which these modules cannot be imported.
 from calls.services import draining, valid_stream_signature
 from clientcaller import metrics
-from clientcaller.web import protocol
+from clientcaller.web import open_files
 from clientcaller.web.protocol import BoundedProtocol
 from clientcaller.web.sockets import SocketProtocol
 from media.runtime import hand_over_calls, in_own_connection
@@ -53,6 +52,8 @@ SWITCH_INTERVAL = 0.001
 """Seconds after which a thread lets another one run, so that views do not hold up the loop that carries the calls."""
 STATEMENT_TIMEOUT = 8000
 """Milliseconds of one query: less than Twilio waits for an answer (15 s)."""
+TICKS = 10
+"""uvicorn's ticks in a second."""
 CLOSE_TIMEOUT = 5
 """Seconds that requests have to be answered once no call is left. Event streams end by themselves."""
 
@@ -77,6 +78,8 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS == 0:
+            open_files.look_for_room()
         if self._asked_to_drain_at is not None and self._draining is None:
             draining.begin()
             BoundedProtocol.keeps_alive = False
@@ -142,19 +145,6 @@ def configuration(*, host: str, port: int) -> uvicorn.Config:
     )
 
 
-def raise_file_limit() -> None:
-    """
-    Allow as many open files as the system lets this process have: each connection is one.
-
-    Where these are few, HTTP connections take half of them, so that calls and the database have the others.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    protocol.MOST_CONNECTIONS = min(protocol.MOST_CONNECTIONS, max(soft, wanted) // 2)
-
-
 def limit_statements(connection: Any, **_: Any) -> None:
     """
     Let no query hold a thread of this process for long, as one does that waits for the lock of a migration.
@@ -176,7 +166,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", default=8000, type=int, help="port to listen at (default: %(default)s)")
     options = parser.parse_args()
-    raise_file_limit()
+    open_files.raise_limit()
     sys.setswitchinterval(SWITCH_INTERVAL)
     connection_created.connect(limit_statements)
     connection_created.connect(keep_no_queries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import time
 from collections import namedtuple
@@ -156,6 +157,11 @@ def _disk_has_no_inodes(world: World) -> None:
     world.monkeypatch.setattr(os, "statvfs", lambda folder: _statvfs(folder, files=3))
 
 
+@FAULTS.add("open-files", "yellow", "may open 1024 files, and MAX_LIVE_CALLS needs", "LimitNOFILE")
+def _few_files_can_be_opened(world: World) -> None:
+    world.monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, 1024))
+
+
 @FAULTS.add("clock", "red", "s behind that of Twilio", "NTP")
 def _clock_is_slow(world: World) -> None:
     world.monkeypatch.setattr(clock, "_date_of_public_address", lambda deployment: None)
@@ -199,7 +205,7 @@ def test_a_fault_is_found_and_one_line_says_what_to_do(fault: Fault, world: Worl
 HEALTHY = ("settings", "secret-key", "database", "migrations", "redis", "storage", "disk", "agents", "beat", "worker")
 
 
-@pytest.mark.parametrize("name", [*HEALTHY, "slots", "engines"])
+@pytest.mark.parametrize("name", [*HEALTHY, "slots", "engines", "open-files"])
 def test_a_healthy_deployment_is_green(name: str, world: World, at_work: None, redis_server):
     world.settings.REDIS_URL = redis_server.url
     bad = [one for one in look(name).findings if one.level != "green" and "SQLite is used" not in one.text]
